@@ -1,0 +1,121 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/ids.h"
+#include "eventlog/event.h"
+
+// The log that everything else is a fold of. Two implementations, embedded/ and kafka/, under one
+// conformance suite (tests/integration/eventlog/).
+namespace sluice::eventlog {
+
+enum class Topic { kProvisioning, kChanges, kWork, kMutations, kCheckpoints, kDeadletter, kNodes };
+
+inline constexpr Topic kAllTopics[] = {
+    Topic::kProvisioning, Topic::kChanges,    Topic::kWork, Topic::kMutations,
+    Topic::kCheckpoints,  Topic::kDeadletter, Topic::kNodes};
+
+// "provisioning", "changes", ...: without the configured prefix.
+[[nodiscard]] std::string_view TopicName(Topic topic);
+
+// Events of one partition, begin inclusive, end exclusive: end is the offset the next event gets.
+struct OffsetRange {
+  Offset begin;
+  Offset end;
+};
+
+struct ReadLimits {
+  size_t bytes_max = 4 << 20;  // stop after the event that reaches it: one event is always returned
+  size_t events_max = 10'000;
+  std::chrono::milliseconds wait_max{0};  // how long to wait for the first event
+};
+
+// Reads one partition forward. Not thread-safe, but for Cancel(), which any thread may call.
+class Reader {
+ public:
+  virtual ~Reader() = default;
+
+  // The next events in order, at least one unless the wait ended first: then empty.
+  // kOutOfRange, code "offset_below_begin", where the next offset has been removed: the message and
+  // BeginOfError() tell the begin offset; the reader does not skip by itself.
+  // kOutOfRange, code "offset_beyond_end", where the next offset is greater than the end.
+  // kUnavailable where the log cannot be reached: calling again later goes on at the same place.
+  // kCancelled after Cancel().
+  virtual absl::StatusOr<std::vector<StoredEvent>> Read(const ReadLimits& limits) = 0;
+
+  // The offset that Read() goes on from: one past the last event returned, or where it was opened.
+  virtual Offset next() const = 0;
+
+  // Ends a waiting Read() and makes every later one return kCancelled.
+  virtual void Cancel() = 0;
+};
+
+// The append-only log. Thread-safe.
+class Log {
+ public:
+  // Offsets of the batch's events in their order, or why nothing can be said to be durable.
+  using AppendCallback = absl::AnyInvocable<void(absl::StatusOr<std::vector<Offset>>)>;
+
+  virtual ~Log() = default;
+
+  // Names this log for ever, whoever opens it: offsets of another log mean nothing here.
+  virtual const std::string& id() const = 0;
+
+  // At least 1; the same for all topics but `nodes`, which has one.
+  virtual int32_t PartitionCount(Topic topic) const = 0;
+
+  // Where the events of `key` go: Kafka's default partitioner.
+  [[nodiscard]] PartitionId PartitionFor(Topic topic, std::string_view key) const;
+
+  // Appends `batch` to one partition in its order. `done` is called once, on a thread of the log's,
+  // when every event is durable (acks=all; synced) or has failed; it must not block. An empty batch
+  // is done at once. Appends that one thread starts for a partition keep the order of their calls.
+  // kInvalidArgument, code "too_large", for an event over the limit; kResourceExhausted, code
+  // "append_queue_full", where AppendLimits are reached: nothing was taken, try again later.
+  // kUnavailable or kDeadlineExceeded: the events may or may not be in the log; a caller that sends
+  // them again must keep their ids.
+  virtual void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                           AppendCallback done) = 0;
+
+  // AppendAsync, waiting for the answer.
+  [[nodiscard]] absl::StatusOr<std::vector<Offset>> Append(Topic topic, PartitionId partition,
+                                                           std::vector<Event> batch);
+
+  // Opens a reader whose first event is the first at or after `from`. Opening does not check
+  // `from`; Read() does. The log must outlive its readers.
+  virtual absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                             Offset from) = 0;
+
+  virtual absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) = 0;
+
+  // Retention: removes what lies before `begin`; at most up to the end. Earlier begins are ignored.
+  virtual absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) = 0;
+
+  // Ok when appends and reads can be expected to succeed, otherwise why not, for /readyz.
+  virtual absl::Status Health() = 0;
+};
+
+// The begin offset that an "offset_below_begin" error carries.
+[[nodiscard]] Offset BeginOfError(const absl::Status& status);
+// Makes such an error (for implementations of Log).
+[[nodiscard]] absl::Status BelowBeginError(Topic topic, PartitionId partition, Offset wanted,
+                                           Offset begin);
+[[nodiscard]] absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted,
+                                          Offset end);
+
+// Checks that the log still holds what a store applied: kDataLoss, code "log_truncated", where
+// `applied` is beyond the log's end, "log_diverged" where another event is at `applied`. An
+// `applied` below the log's begin can't be compared and is accepted; kNoOffset always is.
+[[nodiscard]] absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition,
+                                            Offset applied, uint64_t applied_hash);
+
+}  // namespace sluice::eventlog

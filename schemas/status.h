@@ -1,0 +1,58 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+// Errors are absl::Status. What a program outside may rely on, the stable `code` of API.md, travels
+// as a payload beside the message, so that a gateway can answer with it whatever layer refused.
+namespace sluice {
+
+// A status with the stable code `code` (such as "unknown_attribute"). `message` says what was
+// wrong, with which value, where, and what to do; it may reach the caller, so it never holds a
+// secret or another organisation's data.
+[[nodiscard]] absl::Status Error(absl::StatusCode kind, std::string_view code,
+                                 std::string_view message);
+
+// The stable code, or the default of the status's kind ("invalid_argument", "not_found",
+// "internal", "unavailable", ...). Never empty for an error.
+[[nodiscard]] std::string ErrorCode(const absl::Status& status);
+
+// The same kind, code and payloads, with "`context`: " before the message.
+[[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);
+
+// The message as a std::string_view (absl::string_view is a type of its own in the distribution).
+[[nodiscard]] std::string_view Message(const absl::Status& status);
+
+}  // namespace sluice
+
+#define SLUICE_CONCAT_INNER(a, b) a##b
+#define SLUICE_CONCAT(a, b) SLUICE_CONCAT_INNER(a, b)
+
+// Returns from the enclosing function when `expr` is an error.
+#define RETURN_IF_ERROR(expr)                           \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
+  } while (false)
+
+// As above, with context before the message: RETURN_IF_ERROR_CTX(Open(path), fmt::format(...)).
+#define RETURN_IF_ERROR_CTX(expr, context)              \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return ::sluice::Annotate(status_, (context));    \
+    }                                                   \
+  } while (false)
+
+// ASSIGN_OR_RETURN(auto value, Compute());
+#define ASSIGN_OR_RETURN(lhs, expr) \
+  SLUICE_ASSIGN_OR_RETURN_IMPL(SLUICE_CONCAT(status_or_, __LINE__), lhs, expr)
+#define SLUICE_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
+  auto tmp = (expr);                                 \
+  if (!tmp.ok()) {                                   \
+    return std::move(tmp).status();                  \
+  }                                                  \
+  lhs = std::move(tmp).value()
