@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "eventlog/event.h"
+#include "projectors/staging/fold_view.h"
+#include "projectors/staging/org_model.h"
+
+namespace sluice::projectors {
+
+// Part of what makes two folds of one log equal, so the same on every replica of an organisation.
+struct FoldOptions {
+  int64_t dedup_window = 1'000'000;        // offsets within which a change set's id is remembered
+  int64_t tombstone_horizon = 10'000'000;  // positions for which removals are kept
+};
+
+// Something of an event that can't be applied. The rest of the log goes on.
+struct Rejected {
+  Offset offset;
+  uint32_t op_index = 0;
+  std::string code;
+  std::string reason;
+};
+
+struct FoldCounters {
+  uint64_t events = 0;
+  uint64_t ops = 0;
+  uint64_t duplicates = 0;      // change sets seen before, by id
+  uint64_t stale_versions = 0;  // operations not newer than the row
+  uint64_t patches_of_nothing = 0;
+};
+
+struct FoldResult {
+  FoldBatch batch;
+  std::shared_ptr<const OrgModel> model;  // after the batch
+  std::vector<Rejected> rejected;
+  FoldCounters counters;
+  bool closed = false;  // OrgClosed was the last event taken: the store is to be deleted
+  size_t consumed = 0;  // events taken: fewer than given after OrgClosed, or when the batch is full
+};
+
+// Folds `events` (one organisation's, in order, all after `applied.position`) onto `view`. Pure:
+// rows, rules and events decide, never the clock, chance or the order of a hash table; so the same
+// log gives the same store. Reads `view` in a few MultiGets. An event at or below the applied
+// position is skipped. An operation that can't be applied rejects its whole set (a set is atomic);
+// kInternal or the view's error stops the fold with nothing to write.
+[[nodiscard]] absl::StatusOr<FoldResult> Fold(const FoldOptions& options,
+                                              const AppliedState& applied,
+                                              std::shared_ptr<const OrgModel> model,
+                                              std::span<const eventlog::StoredEvent> events,
+                                              FoldView& view);
+
+// The key under which a change set is remembered.
+[[nodiscard]] std::string ChangeSetKey(std::string_view source, std::string_view id);
+
+// The checksum's term of one live row in a bucket.
+[[nodiscard]] uint64_t RowChecksum(std::string_view entity, std::string_view key,
+                                   Position position);
+
+}  // namespace sluice::projectors

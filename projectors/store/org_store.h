@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "projectors/staging/fold_view.h"
+#include "projectors/staging/org_model.h"
+
+namespace sluice::projectors {
+
+struct DeltaView {
+  Position position;
+  bool put = true;
+  EntityId entity;
+  std::string_view key;
+  std::string_view row;  // row bytes
+};
+
+// The operations of one bucket in position order. Views are valid until Next(). Not thread-safe;
+// the snapshot must outlive it.
+class DeltaIterator {
+ public:
+  virtual ~DeltaIterator() = default;
+  virtual bool Valid() const = 0;
+  virtual const DeltaView& op() const = 0;
+  virtual void Next() = 0;
+  virtual absl::Status status() const = 0;
+};
+
+// A consistent, immutable view of one organisation at an applied position. Thread-safe; iterators
+// are not. Holds RocksDB files in place while it lives, so hold it for a bounded time.
+class OrgSnapshot {
+ public:
+  virtual ~OrgSnapshot() = default;
+  virtual const AppliedState& applied() const = 0;
+  virtual const std::shared_ptr<const OrgModel>& model() const = 0;
+  // Operations after `after` (kNoOffset: from the start); removals at or below the horizon are left
+  // out.
+  virtual std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const = 0;
+  // Zero for a bucket that never had a row.
+  virtual absl::StatusOr<BucketState> Bucket(BucketKey bucket) const = 0;
+  virtual absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const = 0;
+  // Every record (tombstones too) of an entity in key order from `after` (exclusive, "" for all).
+  virtual absl::Status ForEachRecord(
+      EntityId entity,
+      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const = 0;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/ids.h"
+#include "projectors/staging/fold.h"
+#include "projectors/store/org_store.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace sluice::projectors {
+
+struct StoreOptions {
+  std::string path;    // folder of all stores; made when missing
+  std::string log_id;  // stores of another log are refused: code "store_of_other_log"
+  size_t block_cache_bytes = 256 << 20;   // shared by all stores
+  size_t write_buffer_bytes = 256 << 20;  // shared by all stores: past it the largest is flushed
+  size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
+  std::chrono::milliseconds checkpoint_interval{30'000};
+  FoldOptions fold;
+  std::shared_ptr<prometheus::Registry> registry;
+};
+
+struct ApplyResult {
+  std::vector<Rejected> rejected;
+  FoldCounters counters;
+};
+
+// All staging stores of this process: one RocksDB an organisation and incarnation, opened on
+// demand, and a small node store with each partition's checkpoint. Thread-safe; Apply for one
+// partition is called by one thread at a time.
+class StoreManager {
+ public:
+  // kFailedPrecondition where the folder is another log's, read-only or in use.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<StoreManager>> Open(StoreOptions options);
+  virtual ~StoreManager() = default;
+
+  // ---- for the staging projector ----
+
+  // Where reading a partition must start: every store of the partition holds what lies before.
+  virtual Offset CheckpointOf(PartitionId partition) = 0;
+  // The last event of the partition that was applied before the checkpoint, for VerifyContinuity.
+  virtual AppliedState CheckpointState(PartitionId partition) = 0;
+
+  // Folds events of one partition (any organisations, in log order) into their stores. Events that
+  // a store has applied are skipped. On error nothing after the last whole organisation batch is
+  // lost: call again with the same events. `partition` progress is remembered for the next
+  // checkpoint.
+  virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
+                                            std::span<const eventlog::StoredEvent> events) = 0;
+
+  // Flushes the partition's dirty stores and then writes its checkpoint. Returns the checkpoint's
+  // offset (the next to read), which may then be committed as lag hint.
+  virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
+
+  // Applied offset of the partition: the last event handed to Apply whole, kNoOffset for none.
+  virtual Offset Applied(PartitionId partition) = 0;
+
+  // ---- for readers ----
+
+  // kNotFound, code "org_not_found", where no open organisation of that name has been applied here.
+  virtual absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) = 0;
+
+  // The offset at which (source, id) was applied within the window, nullopt otherwise.
+  virtual absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org,
+                                                              std::string_view source,
+                                                              std::string_view id) = 0;
+
+  using AppliedCallback = std::function<void(Offset applied)>;
+  // Calls `callback` after each batch applied to `org` (also when it is closed, with its last
+  // offset) until Unsubscribe returns. The callback must only enqueue: it runs on the projector's
+  // thread.
+  virtual uint64_t Subscribe(const OrgId& org, AppliedCallback callback) = 0;
+  virtual void Unsubscribe(uint64_t subscription) = 0;
+
+  // The organisation's last applied event, kNoOffset where nothing of it has been applied here.
+  virtual Offset AppliedOf(const OrgId& org) = 0;
+
+  struct OrgStat {
+    OrgId org;
+    PartitionId partition;
+    uint32_t incarnation = 0;
+    AppliedState applied;
+    uint64_t disk_bytes = 0;
+  };
+  // Stores on disk, ascending by organisation.
+  virtual absl::StatusOr<std::vector<OrgStat>> ListStores() = 0;
+
+  // Checks a whole store against itself: every delta belongs to its record, counts and checksums of
+  // every bucket by computing them anew. kDataLoss with the first difference.
+  virtual absl::Status Verify(const OrgId& org) = 0;
+
+  // A 128-bit digest, as hex, over the live content of a store in canonical order (records, deltas,
+  // buckets, model, applied position): equal for equal folds.
+  virtual absl::StatusOr<std::string> Digest(const OrgId& org) = 0;
+
+  // Flushes and closes everything. Nothing may be called afterwards.
+  virtual absl::Status Close() = 0;
+};
+
+}  // namespace sluice::projectors
