@@ -1,0 +1,38 @@
+#include <fmt/format.h>
+
+#include "gateways/auth/authenticator.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+
+std::string_view ScopeName(Scope scope) {
+  switch (scope) {
+    case Scope::kAdmin:
+      return "sluice.admin";
+    case Scope::kIngest:
+      return "sluice.ingest";
+    case Scope::kAudit:
+      return "sluice.audit";
+    case Scope::kSync:
+      return "sluice.sync";
+  }
+  return "";
+}
+
+absl::Status RequireScope(const Principal& principal, Scope scope) {
+  if (principal.Has(scope)) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kPermissionDenied, "forbidden",
+               fmt::format("the token lacks the scope {}", ScopeName(scope)));
+}
+
+absl::Status RequireOrg(const Principal& principal, std::string_view org) {
+  if (!principal.org.empty() && principal.org == org) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kPermissionDenied, "forbidden",
+               fmt::format("the token is not for the organisation {}", org));
+}
+
+}  // namespace sluice::gateways

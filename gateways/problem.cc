@@ -1,0 +1,178 @@
+#include "gateways/problem.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+constexpr size_t kDetailBytesMax = 2048;
+constexpr int kRetryAfterDefault = 5;
+
+struct CodeRow {
+  std::string_view code;
+  int http_status;
+  std::string_view title;
+  int retry_after = 0;  // seconds; 0: kRetryAfterDefault where the status asks for one
+};
+
+// Every code of API.md and those that the gateways add, sorted by code.
+constexpr auto kCodes = std::to_array<CodeRow>({
+    {"aborted", 409, "Changed by somebody else meanwhile"},
+    {"already_exists", 409, "Exists already"},
+    {"append_queue_full", 503, "Too many writes are waiting", 1},
+    {"attribute_in_use", 409, "Attribute is in use"},
+    {"cancelled", 503, "The server is stopping"},
+    {"circular_rules", 400, "Rules form a circle"},
+    {"cursor_expired", 410, "Cursor is too old"},
+    {"cursor_invalid", 400, "Not a cursor"},
+    {"cursor_other_log", 410, "Cursor of another log"},
+    {"cursor_other_org", 403, "Cursor of another organisation"},
+    {"deadline_exceeded", 503, "Not done in time", 1},
+    {"entity_not_found", 404, "No such entity"},
+    {"failed_precondition", 409, "Not possible in this state"},
+    {"forbidden", 403, "Not allowed"},
+    {"incompatible_schema", 409, "Incompatible schema"},
+    {"invalid_argument", 400, "Invalid request"},
+    {"invalid_filter", 400, "Invalid filter"},
+    {"invalid_json", 400, "Not valid JSON"},
+    {"invalid_key", 400, "Invalid key"},
+    {"method_not_allowed", 405, "Method not allowed"},
+    {"missing_key", 400, "Key is missing"},
+    {"not_acceptable", 406, "No acceptable representation"},
+    {"not_caught_up", 503, "Not caught up yet", 1},
+    {"not_found", 404, "Not found"},
+    {"offline_not_allowed", 403, "No role allows offline use"},
+    {"org_not_found", 404, "No such organisation"},
+    {"org_not_ready", 409, "Organisation is not ready"},
+    {"org_reprovisioned", 410, "Organisation was provisioned anew"},
+    {"out_of_range", 400, "Out of range"},
+    {"precondition_failed", 412, "ETag does not match"},
+    {"profile_not_found", 404, "No such profile"},
+    {"rate_limited", 429, "Too many requests", 1},
+    {"request_timeout", 408, "Request took too long to arrive"},
+    {"resource_exhausted", 429, "Too many requests", 1},
+    {"role_not_found", 404, "No such role"},
+    {"rules_too_deep", 400, "Chain of rules is too long"},
+    {"token_expired", 401, "Token has expired"},
+    {"token_invalid", 401, "Token is not valid"},
+    {"token_missing", 401, "Token is missing"},
+    {"too_large", 413, "Too large"},
+    {"too_many_buckets", 403, "Too many buckets"},
+    {"too_many_sessions", 503, "Too many sessions"},
+    {"type_mismatch", 400, "Value does not fit its type"},
+    {"unauthenticated", 401, "Not authenticated"},
+    {"unavailable", 503, "Temporarily unavailable"},
+    {"unknown_attribute", 400, "Unknown attribute"},
+    {"unknown_entity", 400, "Unknown entity"},
+    {"unsupported_media_type", 415, "Unsupported media type"},
+});
+static_assert(std::ranges::is_sorted(kCodes, {}, &CodeRow::code));
+
+const CodeRow* FindCode(std::string_view code) {
+  const auto* row = std::ranges::lower_bound(kCodes, code, {}, &CodeRow::code);
+  return row != kCodes.end() && row->code == code ? row : nullptr;
+}
+
+bool IsOurDefect(absl::StatusCode kind) {
+  return kind == absl::StatusCode::kInternal || kind == absl::StatusCode::kUnknown ||
+         kind == absl::StatusCode::kDataLoss;
+}
+
+// The row of a code that the table lacks: that of its kind's default code.
+const CodeRow* FindKind(absl::StatusCode kind) {
+  return FindCode(ErrorCode(absl::Status(kind, "")));
+}
+
+std::string_view TitleOf(int http_status) {
+  return http_status == 501 ? "Not available here" : "Internal error";
+}
+
+// Whether the message may come from a library or the machine rather than from Error(): no code of
+// its own was given, and the kind is one that a caller cannot mend.
+bool HidesMessage(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kAborted:
+      return ErrorCode(status) == ErrorCode(absl::Status(status.code(), ""));
+    default:
+      return HttpStatusOf(status) == 500;
+  }
+}
+
+std::string DetailOf(const absl::Status& status) {
+  if (HidesMessage(status)) {
+    return HttpStatusOf(status) == 500 ? "The server could not answer; its log has the reason."
+                                       : "The server cannot do this at the moment; try again.";
+  }
+  return std::string(Message(status).substr(0, kDetailBytesMax));
+}
+
+}  // namespace
+
+int HttpStatusOf(const absl::Status& status) {
+  if (status.ok()) {
+    return 200;
+  }
+  if (IsOurDefect(status.code())) {
+    return 500;
+  }
+  if (const CodeRow* row = FindCode(ErrorCode(status)); row != nullptr) {
+    return row->http_status;
+  }
+  if (status.code() == absl::StatusCode::kUnimplemented) {
+    return 501;
+  }
+  const CodeRow* row = FindKind(status.code());
+  return row != nullptr ? row->http_status : 500;
+}
+
+std::string ProblemCode(const absl::Status& status) {
+  const int http_status = HttpStatusOf(status);
+  if (http_status == 500) {
+    return "internal";
+  }
+  std::string code = ErrorCode(status);
+  return http_status == 501 && code == "internal" ? "unsupported" : code;
+}
+
+std::string ProblemJson(const absl::Status& status) {
+  const int http_status = HttpStatusOf(status);
+  const std::string code = ProblemCode(status);
+  const CodeRow* row = FindCode(code);
+  if (row == nullptr && http_status != 500) {
+    row = FindKind(status.code());
+  }
+  nlohmann::ordered_json problem;
+  problem["type"] = "urn:sluice:problem:" + code;
+  problem["title"] = std::string(row != nullptr ? row->title : TitleOf(http_status));
+  problem["status"] = http_status;
+  problem["detail"] = DetailOf(status);
+  problem["code"] = code;
+  // Bytes that are not UTF-8 (also a character cut in two) become U+FFFD.
+  return problem.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::optional<int> RetryAfterSeconds(const absl::Status& status) {
+  const int http_status = HttpStatusOf(status);
+  if (http_status != 429 && http_status != 503) {
+    return std::nullopt;
+  }
+  const CodeRow* row = FindCode(ErrorCode(status));
+  return row != nullptr && row->retry_after != 0 ? row->retry_after : kRetryAfterDefault;
+}
+
+std::optional<std::string> WwwAuthenticate(const absl::Status& status) {
+  if (HttpStatusOf(status) != 401) {
+    return std::nullopt;
+  }
+  return ErrorCode(status) == "token_missing" ? "Bearer" : "Bearer error=\"invalid_token\"";
+}
+
+}  // namespace sluice::gateways
