@@ -39,6 +39,13 @@ struct ReadLimits {
   std::chrono::milliseconds wait_max{0};  // how long to wait for the first event
 };
 
+// What appends may hold. Each implementation takes these in its options.
+struct AppendLimits {
+  size_t event_bytes_max = 8 << 20;   // Event::ByteSize() of one event
+  size_t queue_bytes_max = 64 << 20;  // the events taken whose callback has not returned yet
+  size_t queue_events_max = 100'000;  // likewise, as a count
+};
+
 // Reads one partition forward. Not thread-safe, but for Cancel(), which any thread may call.
 class Reader {
  public:
@@ -79,8 +86,10 @@ class Log {
   // Appends `batch` to one partition in its order. `done` is called once, on a thread of the log's,
   // when every event is durable (acks=all; synced) or has failed; it must not block. An empty batch
   // is done at once. Appends that one thread starts for a partition keep the order of their calls.
-  // kInvalidArgument, code "too_large", for an event over the limit; kResourceExhausted, code
-  // "append_queue_full", where AppendLimits are reached: nothing was taken, try again later.
+  // kInvalidArgument, code "too_large", for an event over the limit or a batch that the queue could
+  // never take; kInvalidArgument for a partition that does not exist; kResourceExhausted, code
+  // "append_queue_full", where AppendLimits are reached: nothing was taken, try again later. `done`
+  // may be called with these three on the calling thread.
   // kUnavailable or kDeadlineExceeded: the events may or may not be in the log; a caller that sends
   // them again must keep their ids.
   virtual void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
