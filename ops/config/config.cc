@@ -1,0 +1,316 @@
+#include "ops/config/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "eventlog/base/text_values.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+using Setter = std::function<absl::Status(Config&, std::string_view)>;
+
+absl::Status Invalid(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
+}
+
+template <typename Field>
+Setter Text(Field field) {
+  return [field](Config& config, std::string_view value) {
+    field(config) = std::string(value);
+    return absl::OkStatus();
+  };
+}
+
+template <typename Field>
+Setter Integer(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
+  return [=](Config& config, std::string_view value) -> absl::Status {
+    ASSIGN_OR_RETURN(const int64_t number, ParseInt64(value));
+    if (number < min || number > max) {
+      return Invalid(fmt::format("{} is out of range: use {} to {}", number, min, max));
+    }
+    field(config) = number;
+    return absl::OkStatus();
+  };
+}
+
+template <typename Field>
+Setter Bytes(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
+  return [=](Config& config, std::string_view value) -> absl::Status {
+    ASSIGN_OR_RETURN(const int64_t bytes, ParseBytes(value));
+    if (bytes < min || bytes > max) {
+      return Invalid(fmt::format("{} bytes is out of range: use {} to {}", bytes, min, max));
+    }
+    field(config) = bytes;
+    return absl::OkStatus();
+  };
+}
+
+template <typename Field>
+Setter Duration(Field field) {
+  return [=](Config& config, std::string_view value) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::chrono::milliseconds duration, ParseDuration(value));
+    if (duration.count() == 0) {
+      return Invalid("it must be longer than nothing");
+    }
+    field(config) = duration;
+    return absl::OkStatus();
+  };
+}
+
+template <typename Field>
+Setter OneOf(Field field, std::vector<std::string> allowed) {
+  return [=](Config& config, std::string_view value) -> absl::Status {
+    if (std::find(allowed.begin(), allowed.end(), value) == allowed.end()) {
+      return Invalid(fmt::format("use one of: {}", fmt::join(allowed, ", ")));
+    }
+    field(config) = std::string(value);
+    return absl::OkStatus();
+  };
+}
+
+absl::Status SetRoles(Config& config, std::string_view value) {
+  static const std::set<std::string, std::less<>> kRoles = {"all", "admin", "projectors", "sync"};
+  std::vector<std::string> roles;
+  while (true) {
+    const size_t comma = value.find(',');
+    const std::string role(value.substr(0, comma));
+    if (!kRoles.contains(role)) {
+      return Invalid(
+          fmt::format("\"{}\" is not a role: use all, or some of admin, projectors, sync", role));
+    }
+    roles.push_back(role);
+    if (comma == std::string_view::npos) {
+      break;
+    }
+    value.remove_prefix(comma + 1);
+  }
+  config.roles = std::move(roles);
+  return absl::OkStatus();
+}
+
+#define FIELD(member) [](Config& c) -> auto& { return c.member; }
+
+std::vector<Setting> CoreSettings() {
+  return {
+      {"data_dir", "sluice-data",
+       "Folder of everything this process keeps: log, stores, development key. Made when missing.",
+       Text(FIELD(data_dir))},
+      {"roles", "all",
+       "What this process does: all, or a comma-separated choice of admin, projectors, sync. "
+       "Splitting "
+       "needs log.kind=kafka. A process with sync keeps its own replica of the stores.",
+       SetRoles},
+      {"log_level", "info", "trace, debug, info, warn or error; on standard error.",
+       OneOf(FIELD(log_level), {"trace", "debug", "info", "warn", "error"})},
+      {"ready_file", "",
+       "Written once every listener serves: JSON with admin, sync and pid. Empty: none.",
+       Text(FIELD(ready_file))},
+      {"admin.listen", "127.0.0.1:8470",
+       "Address and port of administration, ingest, audit and metrics; port 0 takes a free one.",
+       Text(FIELD(admin.listen))},
+      {"admin.connections", "512",
+       "Connections served at a time (a thread each while open); more wait in the listen queue.",
+       Integer(FIELD(admin.connections), 1, 100'000)},
+      {"sync.listen", "127.0.0.1:8471",
+       "Address and port of the clients' endpoint; port 0 takes a free one.",
+       Text(FIELD(sync.listen))},
+      {"sync.threads", "0", "Threads of the clients' endpoint; 0 takes one a processor.",
+       Integer(FIELD(sync.threads), 0, 1'024)},
+      {"sync.sessions", "20000", "Connections of clients at a time; more are answered 503.",
+       Integer(FIELD(sync.sessions), 1, 10'000'000)},
+      {"sync.heartbeat", "20s", "Silence on a live stream after which a heartbeat is sent.",
+       Duration(FIELD(sync.heartbeat))},
+      {"sync.tombstone_horizon", "10000000",
+       "Log positions for which a removal is remembered. A client away for longer starts afresh. "
+       "May "
+       "grow on live data only for removals still to come; the same on every replica.",
+       Integer(FIELD(sync.tombstone_horizon), 1)},
+      {"auth.jwks", "",
+       "JWK set that tokens are checked with: a file or an http(s) URL. Empty: a development key "
+       "is "
+       "made in the data folder.",
+       Text(FIELD(auth.jwks))},
+      {"auth.jwks_ca_file", "",
+       "PEM file of the authorities for an https URL; empty: the system's.",
+       Text(FIELD(auth.jwks_ca_file))},
+      {"auth.issuer", "", "The `iss` that tokens must have; empty: any.", Text(FIELD(auth.issuer))},
+      {"auth.audience", "", "The `aud` that tokens must name; empty: any.",
+       Text(FIELD(auth.audience))},
+  };
+}
+
+std::vector<Setting> DataSettings() {
+  return {
+      {"log.kind", "embedded", "embedded (in the data folder) or kafka.",
+       OneOf(FIELD(log.kind), {"embedded", "kafka"})},
+      {"log.partitions", "4",
+       "Partitions of each topic when it is made; an existing log keeps what it has.",
+       Integer(FIELD(log.partitions), 1, 10'000)},
+      {"log.topic_prefix", "sluice.", "Kafka: before the names of topics and consumer groups.",
+       Text(FIELD(log.topic_prefix))},
+      {"log.brokers", "", "Kafka: host:port, comma-separated.", Text(FIELD(log.brokers))},
+      {"log.replication_factor", "1", "Kafka: copies of each partition when a topic is made.",
+       Integer(FIELD(log.replication_factor), 1, 100)},
+      {"log.event_bytes", "8MiB", "Largest event; larger ones are refused with too_large.",
+       Bytes(FIELD(log.event_bytes), 1 << 16, 1 << 29)},
+      {"log.queue_bytes", "64MiB",
+       "Events waiting to become durable; past it appends are refused until there is room.",
+       Bytes(FIELD(log.queue_bytes), 1 << 20)},
+      {"staging.replica_set", "main",
+       "Kafka: the consumer group (behind the prefix) that shares the partitions. Each set is one "
+       "whole "
+       "copy of the stores.",
+       Text(FIELD(staging.replica_set))},
+      {"staging.node_id", "",
+       "Kafka: this process's name in its group, the same after a restart. Empty: made once and "
+       "kept "
+       "in the data folder.",
+       Text(FIELD(staging.node_id))},
+      {"staging.dedup_window", "1000000",
+       "Log positions within which a change set sent again is recognised by its id; the same on "
+       "every "
+       "replica, fixed for the life of a store.",
+       Integer(FIELD(staging.dedup_window), 1)},
+      {"staging.checkpoint_interval", "30s",
+       "Time between flushes of the stores: what a crash leaves to be read again.",
+       Duration(FIELD(staging.checkpoint_interval))},
+      {"staging.batch_bytes", "4MiB", "Events folded in one batch.",
+       Bytes(FIELD(staging.batch_bytes), 1 << 12, 1 << 30)},
+      {"staging.open_stores", "1000", "Stores open at a time; past it idle ones are closed.",
+       Integer(FIELD(staging.open_stores), 1, 1'000'000)},
+      {"staging.block_cache_bytes", "256MiB", "Cache shared by all stores.",
+       Bytes(FIELD(staging.block_cache_bytes), 1 << 20)},
+      {"staging.write_buffer_bytes", "256MiB",
+       "Unflushed writes of all stores together; past it the largest is flushed.",
+       Bytes(FIELD(staging.write_buffer_bytes), 1 << 20)},
+      {"limits.line_bytes", "1MiB", "Longest line (change set) of an ingest body.",
+       Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},
+      {"limits.ops_per_set", "10000", "Operations in one change set.",
+       Integer(FIELD(limits.ops_per_set), 1, 1'000'000)},
+      {"limits.body_bytes", "1GiB", "Longest ingest body; it is streamed, never held whole.",
+       Bytes(FIELD(limits.body_bytes), 1'024)},
+      {"limits.buckets_per_caller", "1000",
+       "Buckets that one caller's rules and claims may make; more are refused with "
+       "too_many_buckets.",
+       Integer(FIELD(limits.buckets_per_caller), 1, 100'000)},
+  };
+}
+
+#undef FIELD
+
+constexpr std::string_view kKafkaPrefix = "log.kafka.";
+
+// Edit distance by Wagner and Fischer, for suggestions.
+size_t Distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) {
+    row[j] = j;
+  }
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string_view NearestKey(std::string_view key) {
+  std::string_view nearest;
+  size_t best = std::numeric_limits<size_t>::max();
+  for (const Setting& setting : AllSettings()) {
+    if (const size_t distance = Distance(key, setting.key); distance < best) {
+      best = distance;
+      nearest = setting.key;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace
+
+std::span<const Setting> AllSettings() {
+  static const std::vector<Setting> kSettings = [] {
+    std::vector<Setting> all = CoreSettings();
+    for (Setting& setting : DataSettings()) {
+      all.push_back(std::move(setting));
+    }
+    return all;
+  }();
+  return kSettings;
+}
+
+Config DefaultConfig() {
+  Config config{};
+  for (const Setting& setting : AllSettings()) {
+    // The table's own defaults: a wrong one fails the first test that runs.
+    if (!setting.set(config, setting.default_value).ok()) {
+      std::abort();
+    }
+  }
+  return config;
+}
+
+absl::Status SetKey(Config& config, std::string_view key, std::string_view value) {
+  if (key.starts_with(kKafkaPrefix) && key.size() > kKafkaPrefix.size()) {
+    config.log.kafka[std::string(key.substr(kKafkaPrefix.size()))] = std::string(value);
+    return absl::OkStatus();
+  }
+  for (const Setting& setting : AllSettings()) {
+    if (setting.key == key) {
+      RETURN_IF_ERROR_CTX(setting.set(config, value),
+                          fmt::format("setting {} to \"{}\"", key, value));
+      return absl::OkStatus();
+    }
+  }
+  return Invalid(fmt::format("there is no setting \"{}\"; did you mean {}?", key, NearestKey(key)));
+}
+
+absl::Status Validate(const Config& config) {
+  if (config.log.kind == "kafka" && config.log.brokers.empty()) {
+    return Invalid(
+        "log.kind is kafka, but log.brokers is empty: name the brokers, such as 127.0.0.1:9092");
+  }
+  const bool all = config.roles.size() == 1 && config.roles[0] == "all";
+  if (config.log.kind == "embedded" && !all) {
+    return Invalid(
+        "roles can be split only over Kafka: the embedded log belongs to one process; use "
+        "log.kind=kafka or roles=all");
+  }
+  if (config.limits.line_bytes > config.log.event_bytes) {
+    return Invalid(
+        fmt::format("limits.line_bytes ({}) is above log.event_bytes ({}): a change set must fit "
+                    "into an event",
+                    config.limits.line_bytes, config.log.event_bytes));
+  }
+  return absl::OkStatus();
+}
+
+std::string SettingsAsMarkdown() {
+  std::string out =
+      "# Configuration\n\nEvery key of the YAML file; `--set KEY=VALUE` takes the same. Dots are "
+      "levels: "
+      "`log.kind` is `kind`\nbelow `log`. Later wins: defaults, the file, `--set`, flags. "
+      "Durations are "
+      "written `500ms`, `20s`, `10m`, `2h`;\nsizes `4096`, `64KiB`, `8MiB`, `1GiB`. Keys below "
+      "`log.kafka.` "
+      "are given to librdkafka as they are.\n\n| key | default | what it does |\n|---|---|---|\n";
+  for (const Setting& setting : AllSettings()) {
+    out += fmt::format("| `{}` | {} | {} |\n", setting.key,
+                       setting.default_value.empty() ? std::string("(empty)")
+                                                     : fmt::format("`{}`", setting.default_value),
+                       setting.help);
+  }
+  return out;
+}
+
+}  // namespace sluice::ops
