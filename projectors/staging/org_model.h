@@ -38,6 +38,10 @@ struct SyncRule {
   friend auto operator<=>(const SyncRule& a, const SyncRule& b) { return a.id <=> b.id; }
 };
 
+// The rule that a profile's `rule` makes for the entity; nullopt where it makes none: kinds that
+// the fold does not evaluate, and ownership that the entity does not have.
+[[nodiscard]] std::optional<SyncRule> CompileRule(const v1::Rule& rule, const EntitySchema& schema);
+
 // The buckets of `rule` that a row is in: at most one for the kinds of today. Pure.
 struct BucketName {
   BucketKey key;     // XXH64 (seed 0) of `name`
@@ -100,7 +104,10 @@ class OrgModel {
 
  private:
   OrgModel() = default;
-  void CompileRules();
+  absl::Status Open(const eventlog::Event& event);
+  absl::Status Define(const eventlog::Event& event);
+  absl::Status DefineEntity(const eventlog::Event& event);
+  void Compile();  // what is derived, from the rest
 
   uint32_t incarnation_ = 0;
   bool open_ = false;
@@ -108,7 +115,8 @@ class OrgModel {
   std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>> entities_;
   std::map<std::string, v1::Profile, std::less<>> profiles_;
   std::map<std::string, v1::Role, std::less<>> roles_;
-  std::map<EntityId, std::vector<SyncRule>> rules_;  // derived
+  std::map<EntityId, std::shared_ptr<const EntitySchema>> entities_by_id_;  // derived
+  std::map<EntityId, std::vector<SyncRule>> rules_;                         // derived
 };
 
 }  // namespace sluice::projectors
