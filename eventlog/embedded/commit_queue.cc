@@ -1,0 +1,227 @@
+#include "eventlog/embedded/commit_queue.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <string_view>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "eventlog/embedded/event_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using absl::StatusCode;
+
+// How often recovery from a failed write is tried while nobody appends.
+constexpr absl::Duration kRecoveryInterval = absl::Seconds(1);
+// What one sync takes at most, so that a long queue shows itself to readers in pieces.
+constexpr size_t kGroupBytesMax = 16 << 20;
+
+}  // namespace
+
+CommitQueue::CommitQueue(LogStore& store, LogMetrics& metrics, const AppendLimits& limits,
+                         const Clock& clock)
+    : store_(store), metrics_(metrics), limits_(limits), clock_(clock), thread_([this] {
+        Run();
+      }) {}
+
+CommitQueue::~CommitQueue() {
+  {
+    const absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    work_.Signal();
+  }
+  thread_.join();
+}
+
+absl::Status CommitQueue::Reserve(const std::vector<Event>& batch, size_t bytes) {
+  if (batch.size() > limits_.queue_events_max || bytes > limits_.queue_bytes_max) {
+    return Error(
+        StatusCode::kInvalidArgument, "too_large",
+        fmt::format("a batch of {} events and {} bytes is over the append queue's limit of "
+                    "{} events and {} bytes; split it",
+                    batch.size(), bytes, limits_.queue_events_max, limits_.queue_bytes_max));
+  }
+  const absl::MutexLock lock(&mu_);
+  if (events_held_ + batch.size() > limits_.queue_events_max ||
+      bytes_held_ + bytes > limits_.queue_bytes_max) {
+    return Error(
+        StatusCode::kResourceExhausted, "append_queue_full",
+        fmt::format("the log's append queue is full: {} events and {} bytes wait to become "
+                    "durable; try again later",
+                    events_held_, bytes_held_));
+  }
+  events_held_ += batch.size();
+  bytes_held_ += bytes;
+  metrics_.QueueIs(events_held_, bytes_held_);
+  return absl::OkStatus();
+}
+
+void CommitQueue::Append(PartitionState& partition, const std::vector<Event>& batch,
+                         Log::AppendCallback done) {
+  if (batch.empty()) {
+    done(std::vector<Offset>());
+    return;
+  }
+  size_t bytes = 0;
+  absl::Status taken;
+  for (const Event& event : batch) {
+    const size_t size = event.ByteSize();
+    bytes += size;
+    if (size > limits_.event_bytes_max && taken.ok()) {
+      taken = Error(StatusCode::kInvalidArgument, "too_large",
+                    fmt::format("event {} has {} bytes, the limit is {}", event.id, size,
+                                limits_.event_bytes_max));
+    }
+  }
+  if (taken.ok()) {
+    taken = Reserve(batch, bytes);
+  }
+  if (!taken.ok()) {
+    metrics_.Failed(ErrorCode(taken));
+    done(taken);
+    return;
+  }
+  Pending pending;
+  pending.partition = &partition;
+  pending.charge = bytes;
+  pending.since = clock_.SteadyNow();
+  pending.done = std::move(done);
+  pending.bytes.reserve(bytes);
+  pending.ends.reserve(batch.size());
+  for (const Event& event : batch) {
+    EncodeEvent(event, pending.bytes);
+    pending.ends.push_back(static_cast<uint32_t>(pending.bytes.size()));
+  }
+  const absl::MutexLock lock(&mu_);
+  queue_.push_back(std::move(pending));
+  work_.Signal();
+}
+
+void CommitQueue::Run() {
+  for (;;) {
+    Group group = Take();
+    if (!group.empty()) {
+      Commit(group);
+    } else if (Finished()) {
+      return;
+    } else {
+      TryRecovery();
+    }
+  }
+}
+
+CommitQueue::Group CommitQueue::Take() {
+  Group group;
+  const absl::MutexLock lock(&mu_);
+  while (queue_.empty() && !stopping_) {
+    if (health_.ok()) {
+      work_.Wait(&mu_);
+    } else if (work_.WaitWithTimeout(&mu_, kRecoveryInterval)) {
+      return group;
+    }
+  }
+  for (size_t bytes = 0; !queue_.empty() && bytes < kGroupBytesMax; queue_.pop_front()) {
+    bytes += queue_.front().charge;
+    group.push_back(std::move(queue_.front()));
+  }
+  return group;
+}
+
+bool CommitQueue::Finished() const {
+  const absl::MutexLock lock(&mu_);
+  return stopping_ && queue_.empty();
+}
+
+void CommitQueue::Commit(Group& group) {
+  std::map<PartitionState*, Offset> ends;
+  const absl::Status written = Write(group, ends);
+  SetHealth(written);
+  if (written.ok()) {
+    for (const auto& [partition, end] : ends) {
+      partition->SetEnd(end);
+    }
+  }
+  Answer(group, written);
+}
+
+absl::Status CommitQueue::Write(Group& group, std::map<PartitionState*, Offset>& ends) {
+  const SteadyTime begin = clock_.SteadyNow();
+  std::vector<LogStore::Entry> entries;
+  for (Pending& pending : group) {
+    PartitionState& partition = *pending.partition;
+    // This thread alone moves ends, so the range's end stays right until the group is shown.
+    Offset& end = ends.try_emplace(&partition, partition.range().end).first->second;
+    pending.first = end;
+    size_t from = 0;
+    for (const size_t to : pending.ends) {
+      entries.push_back({partition.topic(), partition.id(), end,
+                         std::string_view(pending.bytes).substr(from, to - from)});
+      from = to;
+      end = Offset(end.value() + 1);
+    }
+  }
+  absl::Status written = store_.Write(entries);
+  if (!written.ok() && store_.Recover().ok()) {
+    written = store_.Write(entries);
+  }
+  if (written.ok()) {
+    metrics_.Synced(entries.size(), group.size(), clock_.SteadyNow() - begin);
+  }
+  return written;
+}
+
+void CommitQueue::Answer(Group& group, const absl::Status& written) {
+  for (Pending& pending : group) {
+    const size_t count = pending.ends.size();
+    metrics_.Answered(clock_.SteadyNow() - pending.since);
+    if (written.ok()) {
+      metrics_.Appended(count, pending.bytes.size());
+      std::vector<Offset> offsets;
+      offsets.reserve(count);
+      for (size_t i = 0; i < count; ++i) {
+        offsets.emplace_back(pending.first.value() + static_cast<int64_t>(i));
+      }
+      pending.done(std::move(offsets));
+    } else {
+      metrics_.Failed(ErrorCode(written));
+      pending.done(written);
+    }
+    const absl::MutexLock lock(&mu_);
+    events_held_ -= count;
+    bytes_held_ -= pending.charge;
+    metrics_.QueueIs(events_held_, bytes_held_);
+  }
+}
+
+void CommitQueue::TryRecovery() {
+  if (store_.Recover().ok()) {
+    SetHealth(absl::OkStatus());
+  }
+}
+
+absl::Status CommitQueue::Health() const {
+  const absl::MutexLock lock(&mu_);
+  return health_;
+}
+
+void CommitQueue::ReportFailure(const absl::Status& failure) {
+  SetHealth(failure);
+  const absl::MutexLock lock(&mu_);
+  work_.Signal();
+}
+
+void CommitQueue::SetHealth(const absl::Status& health) {
+  const absl::MutexLock lock(&mu_);
+  if (health_.ok() && !health.ok()) {
+    spdlog::error("log_write_failed code={} cause=\"{}\"", ErrorCode(health), Message(health));
+  } else if (!health_.ok() && health.ok()) {
+    spdlog::info("log_write_recovered");
+  }
+  health_ = health;
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
+#include "eventlog/log.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace sluice::eventlog {
+
+struct EmbeddedLogOptions {
+  // The folder, made when missing; one process at a time. Its format: docs/embedded-log-format.md.
+  std::string path;
+  // Partitions of every topic but `nodes`, which has 1. Fixed when the log is created.
+  int32_t partitions = 4;
+  // May differ at each opening.
+  AppendLimits limits;
+  std::shared_ptr<const Clock> clock = std::make_shared<RealClock>();
+  // Where the log's metrics go (sluice_eventlog_*); none when null.
+  std::shared_ptr<prometheus::Registry> metrics = nullptr;
+};
+
+// The log in one folder of this machine: a RocksDB whose write-ahead log is synced before an append
+// is acknowledged. Whatever is queued while one sync runs goes into the next, so that appenders
+// share syncs. A batch is visible wholly or not at all; offsets have no gaps.
+//
+// When a write fails (disk full, I/O error) the appends that took part in it fail with
+// kUnavailable, code "disk_full" or "log_write_failed"; the log tries once a second, and at each
+// append, to go on, and does so by itself once the cause is gone. Reading goes on meanwhile.
+//
+// Thread-safe. Callbacks run on the log's own thread.
+class EmbeddedLog final : public Log {
+ public:
+  // kFailedPrecondition, code "log_locked" (another process has it open), "log_read_only",
+  // "log_foreign" (the folder holds something else), "log_format" (written by another version) or
+  // "partitions_differ"; kDataLoss, code "log_corrupt", where its files are damaged; kUnavailable,
+  // code "log_open_failed" or "disk_full".
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<EmbeddedLog>> Open(
+      EmbeddedLogOptions options);
+
+  // Writes and answers what is queued, then closes. Readers must be gone.
+  ~EmbeddedLog() override;
+
+  const std::string& id() const override;
+  int32_t PartitionCount(Topic topic) const override;
+  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                   AppendCallback done) override;
+  absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                     Offset from) override;
+  absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
+  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
+  absl::Status Health() override;
+
+ private:
+  class Impl;
+  explicit EmbeddedLog(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::eventlog

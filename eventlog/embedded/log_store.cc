@@ -1,0 +1,313 @@
+#include "eventlog/embedded/log_store.h"
+
+#include <fmt/format.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/db.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "eventlog/base/uuid.h"
+#include "eventlog/embedded/event_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using absl::StatusCode;
+
+// Keys of the log's description; every event's key begins with a topic's code, which is not 0.
+constexpr std::string_view kFormatKey("\0format", 7);
+constexpr std::string_view kIdKey("\0id", 3);
+constexpr std::string_view kPartitionsKey("\0partitions", 11);
+constexpr std::string_view kBeginKey("\0begin/", 7);  // then the partition's prefix
+constexpr std::string_view kFormat = "sluice-embedded-log-1";
+
+rocksdb::Slice ToSlice(std::string_view s) { return {s.data(), s.size()}; }
+
+std::string BeginKey(Topic topic, PartitionId partition) {
+  return std::string(kBeginKey) + PartitionPrefix(topic, partition);
+}
+
+rocksdb::WriteOptions Synced() {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return options;
+}
+
+rocksdb::Options StoreOptions() {
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.paranoid_checks = true;
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.track_and_verify_wals_in_manifest = true;
+  options.write_buffer_size = 64 << 20;
+  options.max_write_buffer_number = 3;
+  options.allow_concurrent_memtable_write = false;
+  options.compaction_style = rocksdb::kCompactionStyleLevel;
+  options.level0_file_num_compaction_trigger = 4;
+  options.max_bytes_for_level_base = 256 << 20;
+  options.target_file_size_base = 64 << 20;
+  options.compression = rocksdb::kLZ4Compression;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_size = 64 << 10;
+  table.format_version = 5;
+  table.no_block_cache = true;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  options.max_background_jobs = 2;
+  options.keep_log_file_num = 2;
+  options.max_log_file_size = 4 << 20;
+  options.info_log_level = rocksdb::WARN_LEVEL;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  return options;
+}
+
+bool Contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
+  const std::string cause = status.ToString();
+  if (status.IsNoSpace()) {
+    return Error(StatusCode::kUnavailable, "disk_full",
+                 fmt::format("the log {} cannot be opened: {}; free some space", path, cause));
+  }
+  if (Contains(cause, "lock hold by current process") || Contains(cause, "While lock file")) {
+    return Error(StatusCode::kFailedPrecondition, "log_locked",
+                 fmt::format("the log {} is open in another process ({}); stop that one or use "
+                             "another folder",
+                             path, cause));
+  }
+  if (Contains(cause, "Permission denied") || Contains(cause, "Read-only file system")) {
+    return Error(StatusCode::kFailedPrecondition, "log_read_only",
+                 fmt::format("the log {} cannot be written: {}", path, cause));
+  }
+  if (status.IsCorruption()) {
+    return Error(StatusCode::kDataLoss, "log_corrupt",
+                 fmt::format("the log {} is damaged or incomplete: {}; restore it from a copy",
+                             path, cause));
+  }
+  if (status.IsInvalidArgument()) {
+    return Error(StatusCode::kFailedPrecondition, "log_foreign",
+                 fmt::format("{} is not a log of Sluice's: {}", path, cause));
+  }
+  return Error(StatusCode::kUnavailable, "log_open_failed",
+               fmt::format("the log {} cannot be opened: {}", path, cause));
+}
+
+// Says more about a folder than RocksDB would, and keeps it from making a log amid other files.
+absl::Status CheckFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return OpenError(path, rocksdb::Status::IOError("create folder", error.message()));
+  }
+  if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return Error(StatusCode::kFailedPrecondition, "log_read_only",
+                 fmt::format("the log's folder {} cannot be written: {}", path,
+                             std::generic_category().message(errno)));
+  }
+  if (std::filesystem::exists(path + "/CURRENT", error)) {
+    return absl::OkStatus();
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    // What an opening that was killed before the first CURRENT leaves is no obstacle.
+    const bool beginnings = name == "LOCK" || name == "IDENTITY" || name.starts_with("LOG") ||
+                            name == "MANIFEST-000001" || name.ends_with(".dbtmp");
+    if (!beginnings) {
+      return Error(StatusCode::kFailedPrecondition, "log_foreign",
+                   fmt::format("{} holds {} but no log: it is another program's folder, or a copy "
+                               "that lacks files; give an empty folder or restore the log",
+                               path, name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+LogStore::LogStore(std::string path, std::unique_ptr<rocksdb::DB> db)
+    : path_(std::move(path)), db_(std::move(db)) {}
+
+LogStore::~LogStore() = default;
+
+absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path,
+                                                         int32_t partitions, const Clock& clock) {
+  RETURN_IF_ERROR(CheckFolder(path));
+  rocksdb::DB* raw = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(StoreOptions(), path, &raw);
+  std::unique_ptr<rocksdb::DB> db(raw);
+  if (!opened.ok()) {
+    return OpenError(path, opened);
+  }
+  std::unique_ptr<LogStore> store(new LogStore(path, std::move(db)));
+  RETURN_IF_ERROR(store->LoadDescription(partitions, clock));
+  return store;
+}
+
+absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock) {
+  std::string format;
+  const rocksdb::Status found = db_->Get({}, ToSlice(kFormatKey), &format);
+  if (found.IsNotFound()) {
+    const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator({}));
+    any->SeekToFirst();
+    if (any->Valid() || !any->status().ok()) {
+      return Error(StatusCode::kFailedPrecondition, "log_foreign",
+                   fmt::format("{} is a RocksDB, but not a log of Sluice's", path_));
+    }
+    log_id_ = NewUuid7(clock);
+    rocksdb::WriteBatch batch;
+    batch.Put(ToSlice(kFormatKey), ToSlice(kFormat));
+    batch.Put(ToSlice(kIdKey), log_id_);
+    batch.Put(ToSlice(kPartitionsKey), std::to_string(partitions));
+    const rocksdb::Status written = db_->Write(Synced(), &batch);
+    return written.ok() ? absl::OkStatus() : OpenError(path_, written);
+  }
+  std::string stored;
+  rocksdb::Status read = found;
+  if (read.ok()) {
+    read = db_->Get({}, ToSlice(kIdKey), &log_id_);
+  }
+  if (read.ok()) {
+    read = db_->Get({}, ToSlice(kPartitionsKey), &stored);
+  }
+  if (!read.ok()) {
+    return ReadError(read);
+  }
+  if (format != kFormat) {
+    return Error(StatusCode::kFailedPrecondition, "log_format",
+                 fmt::format("the log {} has format \"{}\", this program reads \"{}\"", path_,
+                             format, kFormat));
+  }
+  if (stored != std::to_string(partitions)) {
+    return Error(StatusCode::kFailedPrecondition, "partitions_differ",
+                 fmt::format("the log {} was made with {} partitions, not {}: the number is fixed "
+                             "when a log is created",
+                             path_, stored, partitions));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OffsetRange> LogStore::LoadRange(Topic topic, PartitionId partition) const {
+  OffsetRange range{Offset(0), Offset(0)};
+  std::string begin;
+  const rocksdb::Status found = db_->Get({}, BeginKey(topic, partition), &begin);
+  if (found.ok()) {
+    range.begin = OffsetOfKey(begin);
+  } else if (!found.IsNotFound()) {
+    return ReadError(found);
+  }
+  const std::unique_ptr<rocksdb::Iterator> last(db_->NewIterator({}));
+  last->SeekForPrev(EventKey(topic, partition, Offset(std::numeric_limits<int64_t>::max())));
+  if (!last->status().ok()) {
+    return ReadError(last->status());
+  }
+  range.end = range.begin;
+  if (last->Valid() && last->key().starts_with(PartitionPrefix(topic, partition))) {
+    range.end = std::max(range.end, Offset(OffsetOfKey(last->key().ToStringView()).value() + 1));
+  }
+  return range;
+}
+
+absl::Status LogStore::Write(const std::vector<Entry>& entries) {
+  size_t bytes = 64;
+  for (const Entry& entry : entries) {
+    bytes += entry.bytes.size() + 32;
+  }
+  rocksdb::WriteBatch batch(bytes);
+  for (const auto& [first, end] : doubtful_) {
+    batch.DeleteRange(first, end);
+  }
+  for (const Entry& entry : entries) {
+    batch.Put(EventKey(entry.topic, entry.partition, entry.offset), ToSlice(entry.bytes));
+  }
+  const rocksdb::Status written = db_->Write(Synced(), &batch);
+  if (written.ok()) {
+    doubtful_.clear();
+    return absl::OkStatus();
+  }
+  std::map<std::string, std::pair<Offset, Offset>> partitions;
+  for (const Entry& entry : entries) {
+    const Offset after(entry.offset.value() + 1);
+    const auto [it, added] =
+        partitions.try_emplace(PartitionPrefix(entry.topic, entry.partition), entry.offset, after);
+    it->second.second = after;
+    const std::string end = EventKey(entry.topic, entry.partition, after);
+    std::string& known = doubtful_[EventKey(entry.topic, entry.partition, it->second.first)];
+    known = std::max(known, end);
+  }
+  return WriteError(written);
+}
+
+absl::Status LogStore::Recover() {
+  const rocksdb::Status resumed = db_->Resume();
+  return resumed.ok() ? absl::OkStatus() : WriteError(resumed);
+}
+
+absl::Status LogStore::RemoveBefore(Topic topic, PartitionId partition, Offset old_begin,
+                                    Offset begin) {
+  const std::string first = EventKey(topic, partition, old_begin);
+  const std::string end = EventKey(topic, partition, begin);
+  rocksdb::WriteBatch batch;
+  batch.Put(BeginKey(topic, partition), end);
+  batch.DeleteRange(first, end);
+  if (const rocksdb::Status written = db_->Write(Synced(), &batch); !written.ok()) {
+    return WriteError(written);
+  }
+  // Whole files go at once, without a compaction. What is left in files that hold other events too
+  // is below the begin and so invisible: a failure here costs space and nothing else.
+  const rocksdb::Slice from(first);
+  const rocksdb::Slice to(end);
+  rocksdb::DeleteFilesInRange(db_.get(), db_->DefaultColumnFamily(), &from, &to, false)
+      .PermitUncheckedError();
+  return absl::OkStatus();
+}
+
+absl::Status LogStore::Scan(Topic topic, PartitionId partition, Offset from, Offset end,
+                            absl::FunctionRef<bool(Offset, std::string_view)> visit) const {
+  const std::string end_key = EventKey(topic, partition, end);
+  const rocksdb::Slice upper(end_key);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  options.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+  for (it->Seek(EventKey(topic, partition, from)); it->Valid(); it->Next()) {
+    if (!visit(OffsetOfKey(it->key().ToStringView()), it->value().ToStringView())) {
+      return absl::OkStatus();
+    }
+  }
+  return it->status().ok() ? absl::OkStatus() : ReadError(it->status());
+}
+
+absl::Status LogStore::WriteError(const rocksdb::Status& status) const {
+  if (status.IsNoSpace()) {
+    return Error(StatusCode::kUnavailable, "disk_full",
+                 fmt::format("the log {} cannot be written: {}; free some space, it then goes on "
+                             "by itself",
+                             path_, status.ToString()));
+  }
+  return Error(StatusCode::kUnavailable, "log_write_failed",
+               fmt::format("the log {} cannot be written: {}", path_, status.ToString()));
+}
+
+absl::Status LogStore::ReadError(const rocksdb::Status& status) const {
+  if (status.IsCorruption() || status.IsNotFound()) {
+    return Error(
+        StatusCode::kDataLoss, "log_corrupt",
+        fmt::format("the log {} is damaged: {}; restore it from a copy", path_, status.ToString()));
+  }
+  return Error(StatusCode::kUnavailable, "log_read_failed",
+               fmt::format("the log {} cannot be read: {}", path_, status.ToString()));
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
+#include "eventlog/log.h"
+
+namespace rocksdb {
+class DB;
+class Status;
+}  // namespace rocksdb
+
+namespace sluice::eventlog {
+
+// The embedded log's RocksDB: keys, bytes and errors, but no queue, no waiting and no notion of the
+// current end. Thread-safe, except that only one thread may call Write() and Recover().
+class LogStore {
+ public:
+  // One event to write.
+  struct Entry {
+    Topic topic;
+    PartitionId partition;
+    Offset offset;
+    std::string_view bytes;
+  };
+
+  // Opens the store or makes a new one, named by `clock` and chance. Errors as EmbeddedLog::Open().
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<LogStore>> Open(const std::string& path,
+                                                                      int32_t partitions,
+                                                                      const Clock& clock);
+  ~LogStore();
+
+  const std::string& log_id() const { return log_id_; }
+
+  // What the partition holds, from its stored begin and its last key.
+  [[nodiscard]] absl::StatusOr<OffsetRange> LoadRange(Topic topic, PartitionId partition) const;
+
+  // Writes `entries` atomically and syncs; each partition's offsets go on from its end. After a
+  // failure (kUnavailable) they may be on disk nevertheless: what is there is removed by the next
+  // Write() that succeeds, or found by the next process as one whole batch.
+  [[nodiscard]] absl::Status Write(const std::vector<Entry>& entries);
+
+  // Makes the store writable again after a failed Write(); an error while the cause lasts.
+  [[nodiscard]] absl::Status Recover();
+
+  // Removes [old_begin, begin) and stores `begin`, synced.
+  [[nodiscard]] absl::Status RemoveBefore(Topic topic, PartitionId partition, Offset old_begin,
+                                          Offset begin);
+
+  // Calls `visit` for the events from `from` on and before `end`, until it returns false. The bytes
+  // are valid during the call.
+  [[nodiscard]] absl::Status Scan(Topic topic, PartitionId partition, Offset from, Offset end,
+                                  absl::FunctionRef<bool(Offset, std::string_view)> visit) const;
+
+ private:
+  LogStore(std::string path, std::unique_ptr<rocksdb::DB> db);
+
+  // Checks a former log's description, or writes a new one's.
+  absl::Status LoadDescription(int32_t partitions, const Clock& clock);
+  absl::Status WriteError(const rocksdb::Status& status) const;
+  absl::Status ReadError(const rocksdb::Status& status) const;
+
+  const std::string path_;
+  const std::unique_ptr<rocksdb::DB> db_;
+  std::string log_id_;
+  // Key ranges, first to end, that failed writes may have left; by their first key.
+  std::map<std::string, std::string> doubtful_;
+};
+
+}  // namespace sluice::eventlog
