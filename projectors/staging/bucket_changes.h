@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "projectors/staging/fold_view.h"
+#include "projectors/staging/org_model.h"
+
+namespace sluice::projectors {
+
+// What a batch does to the counts and checksums of buckets. Both are sums, so the batch's share is
+// added to the stored state once, at the end, whatever the order of its operations was.
+// Not thread-safe.
+class BucketChanges {
+ public:
+  // A row has come into the bucket. kInternal, code "bucket_collision", where a bucket of another
+  // name has that key.
+  [[nodiscard]] absl::Status Name(const BucketName& bucket);
+
+  void Add(BucketKey bucket, uint64_t row_checksum);
+  void Subtract(BucketKey bucket, uint64_t row_checksum);
+
+  // Writes the new state of every bucket touched to `batch`, ascending by key.
+  [[nodiscard]] absl::Status Emit(FoldView& view, FoldBatch* batch);
+
+ private:
+  struct Change {
+    std::string name;  // empty: rows only left it, so the stored state has the name
+    int64_t count = 0;
+    uint64_t checksum = 0;
+  };
+  absl::flat_hash_map<uint64_t, Change> changes_;
+};
+
+}  // namespace sluice::projectors
