@@ -20,6 +20,9 @@ using EntityId = NamedType<uint32_t, struct EntityIdTag>;
 // Unique within one entity, never given again; the attribute's field number in row bytes. 0: none.
 using AttributeId = NamedType<uint32_t, struct AttributeIdTag>;
 
+// Ids end here: a schema is indexed by them.
+inline constexpr uint32_t kAttributeIdMax = 1'000'000;
+
 struct Attribute {
   AttributeId id;
   std::string name;
@@ -35,6 +38,9 @@ class EntitySchema {
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const EntitySchema>> FromProto(
       const v1::EntitySchema& proto);
 
+  EntitySchema(const EntitySchema&) = delete;
+  EntitySchema& operator=(const EntitySchema&) = delete;
+
   const v1::EntitySchema& proto() const { return proto_; }
   EntityId id() const { return EntityId(proto_.entity_id()); }
   const std::string& name() const { return proto_.name(); }
@@ -42,7 +48,10 @@ class EntitySchema {
   // In the order of definition; removed attributes are not listed.
   const std::vector<Attribute>& attributes() const { return attributes_; }
   // nullptr where there is none (of that id or name), or where it was removed.
-  const Attribute* Find(AttributeId id) const;
+  const Attribute* Find(AttributeId id) const {
+    const int32_t index = id.value() < by_id_.size() ? by_id_[id.value()] : -1;
+    return index < 0 ? nullptr : &attributes_[static_cast<size_t>(index)];
+  }
   const Attribute* Find(std::string_view name) const;
 
  private:
@@ -62,8 +71,11 @@ class EntitySchema {
 
 // The schema that results from applying `wanted` to `current` (nullptr for a new entity, which then
 // gets `new_id`). Attribute ids: kept where name and type are, given from next_attribute_id
-// otherwise; an attribute removed and defined again is a new one. kFailedPrecondition, code
-// "incompatible_schema", where the type of an attribute or the primary key would change.
+// otherwise; an attribute removed and defined again is a new one. An attribute that the ownership
+// names and the list leaves out is defined as a string (`implied`). kFailedPrecondition, code
+// "incompatible_schema", where the type of an attribute or the primary key would change,
+// "attribute_in_use" where a listed attribute is removed that the ownership still names. A schema
+// equal to `current` where nothing changes.
 [[nodiscard]] absl::StatusOr<v1::EntitySchema> EvolveSchema(
     const v1::EntitySchema* current, const v1::ProvisioningRequest::PutEntity& wanted,
     EntityId new_id);

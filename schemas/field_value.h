@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "schemas/row_codec.h"
+
+// One attribute's value: from its text to a field of row bytes and back.
+namespace sluice::schemas {
+
+// The wire type of the attribute's field.
+[[nodiscard]] uint8_t WireTypeOf(v1::AttributeType type);
+
+// Appends the field of `attribute` whose value has this text: what a JSON string holds, or the
+// characters of a JSON number, true or false. Code "type_mismatch" where it is not of the type; the
+// message is the reason alone.
+[[nodiscard]] absl::Status AppendField(const Attribute& attribute, std::string_view text,
+                                       std::string* out);
+
+// Appends the canonical text of the value. Code "malformed_row" where the field does not hold one.
+[[nodiscard]] absl::Status AppendFieldText(const Attribute& attribute, const FieldView& field,
+                                           std::string* out);
+
+// Whether the field holds a canonical value of the attribute's type in its shortest encoding, so
+// that equal values have equal bytes. Code "type_mismatch"; the message is the reason alone.
+[[nodiscard]] absl::Status CheckField(const Attribute& attribute, const FieldView& field);
+
+// `value` for an error message: quoted, escaped, cut to some 40 bytes.
+[[nodiscard]] std::string QuoteForError(std::string_view value);
+
+}  // namespace sluice::schemas

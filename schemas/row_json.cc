@@ -1,0 +1,142 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "schemas/datetime.h"
+#include "schemas/field_value.h"
+#include "schemas/json_writer.h"
+#include "schemas/row_codec.h"
+#include "schemas/status.h"
+#include "schemas/text_codec.h"
+#include "schemas/wire.h"
+
+// Row bytes to JSON: the hot path of serving. What ingest has validated is not validated again;
+// only what could not be written as JSON at all is refused.
+namespace sluice::schemas {
+namespace {
+
+template <typename Number>
+void WriteNumber(JsonWriter* writer, Number value) {
+  char* const to = writer->Reserve(32);
+  writer->Advance(static_cast<size_t>(std::to_chars(to, to + 32, value).ptr - to));
+}
+
+void WriteInt64(JsonWriter* writer, uint64_t scalar) {
+  char* const to = writer->Reserve(32);
+  *to = '"';
+  char* const end = std::to_chars(to + 1, to + 31, static_cast<int64_t>(scalar)).ptr;
+  *end = '"';
+  writer->Advance(static_cast<size_t>(end + 1 - to));
+}
+
+bool WriteDatetimeString(JsonWriter* writer, uint64_t scalar) {
+  const auto micros = static_cast<int64_t>(scalar);
+  if (micros < kDatetimeMin || micros > kDatetimeMax) {
+    return false;
+  }
+  char* const to = writer->Reserve(kDatetimeTextSize + 2);
+  *to = '"';
+  WriteDatetime(micros, to + 1);
+  to[kDatetimeTextSize + 1] = '"';
+  writer->Advance(kDatetimeTextSize + 2);
+  return true;
+}
+
+bool WriteUuidString(JsonWriter* writer, std::string_view payload) {
+  if (payload.size() != kUuidSize) {
+    return false;
+  }
+  char* const to = writer->Reserve(kUuidTextSize + 2);
+  *to = '"';
+  EncodeUuid(payload, to + 1);
+  to[kUuidTextSize + 1] = '"';
+  writer->Advance(kUuidTextSize + 2);
+  return true;
+}
+
+// False where the field holds no value of the type.
+bool WriteValue(JsonWriter* writer, v1::AttributeType type, const FieldView& field) {
+  if (field.wire_type != WireTypeOf(type)) {
+    return false;
+  }
+  switch (type) {
+    case v1::ATTRIBUTE_TYPE_STRING:
+    case v1::ATTRIBUTE_TYPE_DECIMAL:
+      writer->String(field.payload);
+      return true;
+    case v1::ATTRIBUTE_TYPE_INT32: {
+      const auto value = static_cast<int64_t>(field.scalar);
+      WriteNumber(writer, value);
+      return value == static_cast<int32_t>(value);
+    }
+    case v1::ATTRIBUTE_TYPE_INT64:
+      WriteInt64(writer, field.scalar);
+      return true;
+    case v1::ATTRIBUTE_TYPE_DOUBLE: {
+      const auto value = std::bit_cast<double>(field.scalar);
+      WriteNumber(writer, value);
+      return std::isfinite(value);
+    }
+    case v1::ATTRIBUTE_TYPE_BOOL:
+      writer->Raw(field.scalar != 0 ? "true" : "false");
+      return field.scalar <= 1;
+    case v1::ATTRIBUTE_TYPE_DATETIME:
+      return WriteDatetimeString(writer, field.scalar);
+    case v1::ATTRIBUTE_TYPE_UUID:
+      return WriteUuidString(writer, field.payload);
+    case v1::ATTRIBUTE_TYPE_BYTES:
+      writer->Base64(field.payload);
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+absl::Status AppendRowJson(const EntitySchema& schema, std::string_view row,
+                           std::span<const AttributeId> denied, std::string* out) {
+  const size_t size_before = out->size();
+  JsonWriter writer(out);
+  const char* p = row.data();
+  const char* const end = p + row.size();
+  FieldView field;
+  size_t denied_at = 0;
+  char separator = '{';
+  while (p < end) {
+    p = wire::ReadField(p, end, field.id.value(), &field);
+    if (p == nullptr) {
+      out->resize(size_before);
+      return wire::MalformedRow(fmt::format("of {}: malformed or out of order after attribute {}",
+                                            schema.name(), field.id.value()));
+    }
+    while (denied_at < denied.size() && denied[denied_at] < field.id) {
+      ++denied_at;
+    }
+    const Attribute* const attribute = schema.Find(field.id);
+    if (attribute == nullptr || (denied_at < denied.size() && denied[denied_at] == field.id)) {
+      continue;
+    }
+    const std::string_view name = attribute->name;
+    char* const to = writer.Reserve(name.size() + 4);
+    to[0] = separator;
+    to[1] = '"';
+    std::memcpy(to + 2, name.data(), name.size());
+    to[name.size() + 2] = '"';
+    to[name.size() + 3] = ':';
+    writer.Advance(name.size() + 4);
+    separator = ',';
+    if (!WriteValue(&writer, attribute->type, field)) {
+      out->resize(size_before);
+      return wire::MalformedRow(
+          fmt::format("{}.{} holds no value of its type", schema.name(), attribute->name));
+    }
+  }
+  writer.Raw(separator == '{' ? "{}" : "}");
+  writer.Flush();
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::schemas
