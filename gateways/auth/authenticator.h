@@ -51,11 +51,11 @@ struct Principal {
 
 // Options of Authenticator::Create. Limits may change between starts.
 struct AuthOptions {
-  std::string jwks;          // file path or http(s) URL of a JWK set; empty: the development key
-  std::string jwks_ca_file;  // PEM of the authorities for an https URL; empty: the system's
-  std::string issuer;        // when set, `iss` must be this
-  std::string audience;      // when set, `aud` must be or contain this
-  std::string data_dir;      // where the development key is kept; only needed when `jwks` is empty
+  std::string jwks{};          // file path or http(s) URL of a JWK set; empty: the development key
+  std::string jwks_ca_file{};  // PEM of the authorities for an https URL; empty: the system's
+  std::string issuer{};        // when set, `iss` must be this
+  std::string audience{};      // when set, `aud` must be or contain this
+  std::string data_dir{};  // where the development key is kept; only needed when `jwks` is empty
   std::chrono::seconds leeway{5};  // for `exp` and `nbf`
 
   size_t cached_tokens_max = 10'000;                  // verified tokens kept; 0 keeps none
@@ -64,8 +64,8 @@ struct AuthOptions {
   std::chrono::milliseconds refresh_interval{5'000};  // least time between two fetches of the URL
   std::chrono::milliseconds keys_age_max{900'000};    // older keys are fetched or re-read anyway
 
-  std::shared_ptr<const Clock> clock;              // nullptr: RealClock
-  std::shared_ptr<prometheus::Registry> registry;  // nullptr: no metrics
+  std::shared_ptr<const Clock> clock{};              // nullptr: RealClock
+  std::shared_ptr<prometheus::Registry> registry{};  // nullptr: no metrics
 };
 
 // Checks bearer tokens. Thread-safe.

@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <compare>
+#include <cstring>
+#include <utility>
+
+#include "gateways/auth/file_io.h"
+#include "gateways/auth/key_source.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+// What tells one version of a file from the next.
+struct Stamp {
+  ino_t inode = 0;
+  off_t size = -1;
+  int64_t modified_s = 0;
+  int64_t modified_ns = 0;
+  bool operator==(const Stamp&) const = default;
+};
+
+class FileKeySource final : public KeySource {
+ public:
+  FileKeySource(const AuthOptions& options, std::shared_ptr<AuthMetrics> metrics)
+      : KeySource(std::move(metrics), options.jwks),
+        clock_(options.clock),
+        interval_(options.refresh_interval) {}
+
+  absl::Status LoadFirst() ABSL_LOCKS_EXCLUDED(load_mutex_) {
+    absl::MutexLock lock(&load_mutex_);
+    stamp_ = Look();
+    looked_ = clock_->SteadyNow();
+    return Install(ReadSmallFile(name(), kJwksBytesMax));
+  }
+
+  void Poll() override ABSL_LOCKS_EXCLUDED(load_mutex_) {
+    const SteadyTime now = clock_->SteadyNow();
+    // One thread looks; the others go on with the keys there are.
+    if (!load_mutex_.TryLock()) {
+      return;
+    }
+    if (now - looked_ >= interval_) {
+      LoadIfChanged(now);
+    }
+    load_mutex_.Unlock();
+  }
+
+  Refresh RefreshForUnknownKey(bool) override ABSL_LOCKS_EXCLUDED(load_mutex_) {
+    absl::MutexLock lock(&load_mutex_);
+    LoadIfChanged(clock_->SteadyNow());
+    // Also when nothing changed: another thread may have loaded it between the caller's look at the
+    // keys and now.
+    return Refresh::kLoaded;
+  }
+
+ private:
+  Stamp Look() const {
+    struct stat info {};
+    if (::stat(name().c_str(), &info) != 0) {
+      return {};
+    }
+    return {info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+  }
+
+  void LoadIfChanged(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(load_mutex_) {
+    looked_ = now;
+    // Looked at before reading, so that a change while reading is seen next time.
+    const Stamp stamp = Look();
+    if (stamp == stamp_) {
+      return;
+    }
+    stamp_ = stamp;
+    Install(ReadSmallFile(name(), kJwksBytesMax)).IgnoreError();  // logged; the old keys stay
+  }
+
+  const std::shared_ptr<const Clock> clock_;
+  const std::chrono::milliseconds interval_;
+  absl::Mutex load_mutex_;
+  Stamp stamp_ ABSL_GUARDED_BY(load_mutex_);
+  SteadyTime looked_ ABSL_GUARDED_BY(load_mutex_);
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KeySource>> NewFileKeySource(const AuthOptions& options,
+                                                            std::shared_ptr<AuthMetrics> metrics) {
+  auto source = std::make_unique<FileKeySource>(options, std::move(metrics));
+  RETURN_IF_ERROR(source->LoadFirst());
+  return std::unique_ptr<KeySource>(std::move(source));
+}
+
+}  // namespace sluice::gateways

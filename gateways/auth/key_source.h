@@ -1,0 +1,74 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "gateways/auth/auth_metrics.h"
+#include "gateways/auth/authenticator.h"
+#include "gateways/auth/key_set.h"
+
+namespace sluice::gateways {
+
+// Keys with a number that changes whenever they do, so that what was concluded from older ones can
+// be told apart.
+struct KeyGeneration {
+  KeySet keys;
+  uint64_t number = 0;
+};
+
+// Where the keys come from. Implementations: fixed text, a file, a URL. Thread-safe.
+class KeySource {
+ public:
+  virtual ~KeySource() = default;
+
+  // Never nullptr; empty while nothing could be loaded.
+  std::shared_ptr<const KeyGeneration> Current() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Called before every check; notices changed keys when that is cheap and due.
+  virtual void Poll() {}
+
+  enum class Refresh { kNothingNew, kLoaded, kWouldBlock };
+
+  // A token named a key that is not known: loads again, as far as the source's limit of rate
+  // allows. Without `may_block` a source that has to wait for the network only says so.
+  virtual Refresh RefreshForUnknownKey(bool may_block) = 0;
+
+ protected:
+  KeySource(std::shared_ptr<AuthMetrics> metrics, std::string name);
+
+  // Takes over `jwks` when it is a usable set (at least one key) that differs from the current one.
+  // On an error the old keys stay. Logs and counts every outcome.
+  absl::Status Install(absl::StatusOr<std::string> jwks) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const std::string& name() const { return name_; }
+
+ private:
+  absl::Status InstallText(const std::string& jwks) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const std::shared_ptr<AuthMetrics> metrics_;
+  const std::string name_;  // path or URL, for messages
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const KeyGeneration> current_ ABSL_GUARDED_BY(mutex_);
+  std::string text_ ABSL_GUARDED_BY(mutex_);  // what current_ was read from
+};
+
+// Fixed keys, those of the development key.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<KeySource>> NewFixedKeySource(
+    const std::string& jwks, std::shared_ptr<AuthMetrics> metrics);
+
+// A JWKS file, read again when its inode, size or modification time changed. Looks at those on
+// every unknown key, and otherwise at most every `refresh_interval`. The first read must succeed.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<KeySource>> NewFileKeySource(
+    const AuthOptions& options, std::shared_ptr<AuthMetrics> metrics);
+
+// A JWKS URL, fetched by a thread of its own: when an unknown key is named (at most once per
+// `refresh_interval`, after failures in doubling steps up to a minute), and when the keys are older
+// than `keys_age_max`. The first fetch is waited for, but may fail.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<KeySource>> NewUrlKeySource(
+    const AuthOptions& options, std::shared_ptr<AuthMetrics> metrics);
+
+}  // namespace sluice::gateways
