@@ -232,11 +232,10 @@ absl::Status Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
 // The rows of a deleted entity leave every bucket they are in and are no longer counted.
 absl::Status Folder::DeleteEntity(EntityId entity, Offset offset) {
   ASSIGN_OR_RETURN(const std::vector<Slot> slots, overlay_.LoadEntity(entity, view_));
-  uint32_t index = 0;
   for (const Slot slot : slots) {
     if (overlay_.entry(slot).live()) {
-      overlay_.Delete(slot, Position{offset, index}, std::nullopt, [&] {
-        return Position{offset, index++};
+      overlay_.Delete(slot, Position{offset, control_index_}, std::nullopt, [&] {
+        return Position{offset, control_index_++};
       });
     }
     overlay_.ForgetTombstone(slot);

@@ -1,0 +1,190 @@
+#include "tests/support/model_store.h"
+
+#include "fmt/format.h"
+#include "schemas/status.h"
+
+namespace sluice::testing {
+namespace {
+
+using projectors::AppliedState;
+using projectors::BucketState;
+using projectors::DeltaOp;
+using projectors::FoldBatch;
+using projectors::FoldResult;
+using projectors::Record;
+using projectors::RecordKey;
+
+std::string Text(const RecordKey& key) { return fmt::format("e{}/{}", key.entity.value(), key.key); }
+std::string Text(const BucketKey& key) { return fmt::format("{:016x}", key.value()); }
+std::string Text(const std::string& key) { return key; }
+std::string Text(const std::pair<BucketKey, Position>& key) {
+  return Text(key.first) + "@" + key.second.ToString();
+}
+
+std::string Text(const Record& record) {
+  std::string text = fmt::format(
+      "last={} version={} deleted={} row={}B", record.last.ToString(),
+      record.version.has_value() ? std::to_string(*record.version) : "none", record.deleted,
+      record.row.size());
+  for (const projectors::Membership& m : record.memberships) {
+    text += fmt::format(" {}@{}{}", Text(m.bucket), m.position.ToString(), m.member ? "" : "(left)");
+  }
+  return text;
+}
+std::string Text(const DeltaOp& op) {
+  return fmt::format("{} e{}/{} {}B", op.put ? "put" : "remove", op.entity.value(), op.key,
+                     op.row.size());
+}
+std::string Text(const BucketState& state) {
+  return fmt::format("{} count={} checksum={:016x}", state.name, state.count, state.checksum);
+}
+std::string Text(const Offset& offset) { return std::to_string(offset.value()); }
+
+template <typename Map>
+void Compare(std::string_view what, const Map& a, const Map& b, std::string* out) {
+  int shown = 0;
+  for (const auto& [key, value] : a) {
+    const auto other = b.find(key);
+    if ((other == b.end() || !(other->second == value)) && ++shown <= 5) {
+      *out += fmt::format("{} {}: {} | {}\n", what, Text(key), Text(value),
+                          other == b.end() ? "absent" : Text(other->second));
+    }
+  }
+  for (const auto& [key, value] : b) {
+    if (!a.contains(key) && ++shown <= 5) {
+      *out += fmt::format("{} {}: absent | {}\n", what, Text(key), Text(value));
+    }
+  }
+}
+
+absl::Status Broken(std::string_view what) {
+  return Error(absl::StatusCode::kInternal, "batch_breaks_store", what);
+}
+
+}  // namespace
+
+std::string Differences(const StoreContent& a, const StoreContent& b) {
+  std::string out;
+  Compare("record", a.records, b.records, &out);
+  Compare("delta", a.deltas, b.deltas, &out);
+  Compare("bucket", a.buckets, b.buckets, &out);
+  Compare("change set", a.change_sets, b.change_sets, &out);
+  if (a.model != b.model) {
+    out += "the models differ\n";
+  }
+  if (!(a.applied == b.applied)) {
+    out += fmt::format("applied {} hash {:x} records {} horizon {} | {} {:x} {} {}\n",
+                       a.applied.position.value(), a.applied.event_hash, a.applied.records,
+                       a.applied.horizon.value(), b.applied.position.value(), b.applied.event_hash,
+                       b.applied.records, b.applied.horizon.value());
+  }
+  return out;
+}
+
+ModelStore::ModelStore() : model_(projectors::OrgModel::Empty()) {}
+
+absl::StatusOr<FoldResult> ModelStore::Apply(const projectors::FoldOptions& options,
+                                             std::span<const eventlog::StoredEvent> events) {
+  ASSIGN_OR_RETURN(FoldResult result,
+                   projectors::Fold(options, content_.applied, model_, events, *this));
+  RETURN_IF_ERROR(Commit(result.batch));
+  model_ = result.model;
+  return result;
+}
+
+absl::Status ModelStore::Commit(const FoldBatch& batch) {
+  for (const auto& place : batch.delta_erases) {
+    if (content_.deltas.erase(place) != 1) {
+      return Broken("erased a delta that is not there: " + Text(place));
+    }
+  }
+  for (const auto& [place, op] : batch.delta_puts) {
+    if (!content_.deltas.emplace(place, op).second) {
+      return Broken("a delta is written twice: " + Text(place));
+    }
+  }
+  RETURN_IF_ERROR(CheckMemberships(batch));
+  for (const auto& [key, record] : batch.records) {
+    if (record.has_value()) {
+      content_.records.insert_or_assign(key, *record);
+    } else if (content_.records.erase(key) != 1) {
+      return Broken("erased a record that is not there: " + Text(key));
+    }
+  }
+  for (const auto& [key, state] : batch.buckets) {
+    content_.buckets.insert_or_assign(key, state);
+  }
+  for (const auto& [key, offset] : batch.change_sets) {
+    content_.change_sets.insert_or_assign(key, offset);
+  }
+  if (batch.model.has_value()) {
+    content_.model = *batch.model;
+  }
+  content_.applied = batch.applied;
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
+  for (const auto& [key, record] : batch.records) {
+    if (!record.has_value()) {
+      continue;
+    }
+    for (const projectors::Membership& membership : record->memberships) {
+      const auto delta = content_.deltas.find({membership.bucket, membership.position});
+      if (delta == content_.deltas.end() || delta->second.put != membership.member ||
+          delta->second.key != key.key || delta->second.row != (membership.member ? record->row : "")) {
+        return Broken("a membership without its delta: " + Text(key));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::optional<Record>>> ModelStore::GetRecords(
+    std::span<const RecordKey> keys) {
+  ++reads_;
+  std::vector<std::optional<Record>> found;
+  for (const RecordKey& key : keys) {
+    const auto record = content_.records.find(key);
+    found.push_back(record == content_.records.end() ? std::nullopt
+                                                     : std::optional<Record>(record->second));
+  }
+  return found;
+}
+
+absl::StatusOr<std::vector<std::optional<Offset>>> ModelStore::GetChangeSets(
+    std::span<const std::string> keys) {
+  ++reads_;
+  std::vector<std::optional<Offset>> found;
+  for (const std::string& key : keys) {
+    const auto set = content_.change_sets.find(key);
+    found.push_back(set == content_.change_sets.end() ? std::nullopt
+                                                      : std::optional<Offset>(set->second));
+  }
+  return found;
+}
+
+absl::StatusOr<std::vector<std::optional<BucketState>>> ModelStore::GetBuckets(
+    std::span<const BucketKey> keys) {
+  ++reads_;
+  std::vector<std::optional<BucketState>> found;
+  for (const BucketKey& key : keys) {
+    const auto bucket = content_.buckets.find(key);
+    found.push_back(bucket == content_.buckets.end() ? std::nullopt
+                                                     : std::optional<BucketState>(bucket->second));
+  }
+  return found;
+}
+
+absl::Status ModelStore::ForEachRecord(
+    projectors::EntityId entity,
+    absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) {
+  ++reads_;
+  for (auto it = content_.records.lower_bound(RecordKey{entity, ""});
+       it != content_.records.end() && it->first.entity == entity; ++it) {
+    RETURN_IF_ERROR(visit(it->first, it->second));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::testing

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "projectors/staging/fold.h"
+
+namespace sluice::testing {
+
+// What a staging store holds, in plain maps: what tests compare.
+struct StoreContent {
+  std::map<projectors::RecordKey, projectors::Record> records;
+  std::map<std::pair<BucketKey, Position>, projectors::DeltaOp> deltas;
+  std::map<BucketKey, projectors::BucketState> buckets;
+  std::map<std::string, Offset> change_sets;
+  std::string model;  // serialised
+  projectors::AppliedState applied;
+  friend bool operator==(const StoreContent&, const StoreContent&) = default;
+};
+
+// The first differences of two contents, for a failing test's message; empty where they are equal.
+[[nodiscard]] std::string Differences(const StoreContent& a, const StoreContent& b);
+
+// An in-memory store that the fold runs on. Refuses batches that break a store's rules: an erase of
+// a delta that is not there, a second put at one place, a membership without its delta.
+class ModelStore final : public projectors::FoldView {
+ public:
+  ModelStore();
+
+  // Folds and applies. May be called with events that were applied before.
+  [[nodiscard]] absl::StatusOr<projectors::FoldResult> Apply(
+      const projectors::FoldOptions& options, std::span<const eventlog::StoredEvent> events);
+
+  const StoreContent& content() const { return content_; }
+  StoreContent& content() { return content_; }
+  const std::shared_ptr<const projectors::OrgModel>& model() const { return model_; }
+  // How often the fold has asked, to check that it asks for a span at once.
+  size_t reads() const { return reads_; }
+
+  absl::StatusOr<std::vector<std::optional<projectors::Record>>> GetRecords(
+      std::span<const projectors::RecordKey> keys) override;
+  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+      std::span<const std::string> keys) override;
+  absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
+      std::span<const BucketKey> keys) override;
+  absl::Status ForEachRecord(
+      projectors::EntityId entity,
+      absl::FunctionRef<absl::Status(const projectors::RecordKey&, const projectors::Record&)>
+          visit) override;
+
+ private:
+  absl::Status Commit(const projectors::FoldBatch& batch);
+  absl::Status CheckMemberships(const projectors::FoldBatch& batch) const;
+
+  StoreContent content_;
+  std::shared_ptr<const projectors::OrgModel> model_;
+  size_t reads_ = 0;
+};
+
+}  // namespace sluice::testing

@@ -1,0 +1,269 @@
+#include "tests/support/random_history.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+
+namespace sluice::testing {
+
+uint64_t TestSeed() {
+  const char* given = std::getenv("SLUICE_SEED");
+  const uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()() % 1'000'000'000;
+  std::printf("SLUICE_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  return seed;
+}
+
+size_t TestSteps(size_t normal) {
+  const char* factor = std::getenv("SLUICE_STEPS");
+  return factor == nullptr ? normal : normal * std::strtoull(factor, nullptr, 10);
+}
+
+eventlog::StoredEvent RandomHistory::Event(const google::protobuf::Message& payload) {
+  offset_ += static_cast<int64_t>(Chance(90) ? 1 : Between1And(4));
+  return MakeEvent(offset_, payload);
+}
+
+std::vector<eventlog::StoredEvent> RandomHistory::Next(size_t count) {
+  std::vector<eventlog::StoredEvent> events;
+  while (events.size() < count) {
+    const size_t step = step_++;
+    const size_t dice = Below(1000);
+    if (step < 7) {
+      events.push_back(Start(step));
+    } else if (dice < 20) {
+      events.push_back(Control());
+    } else if (dice < 35) {
+      events.push_back(Strange());
+    } else {
+      events.push_back(Changes());
+    }
+  }
+  return events;
+}
+
+eventlog::StoredEvent RandomHistory::Start(size_t step) {
+  switch (step) {
+    case 0:
+      return Event(MakeSet({Upsert(1, "early", RowWriter().Text(1, "early").bytes())}));
+    case 1:
+      return Event(OpenOrg(1));
+    case 2:
+    case 3: {
+      Entity entity{.id = next_entity_id_++, .name = step == 2 ? "account" : "order"};
+      entity.number_key = step == 3;
+      entities_[entity.name] = entity;
+      return Event(Definition(entity));
+    }
+    case 4:
+      return Event(DefineRole("sales", true, {"account", "order"}));
+    default:
+      return Event(RandomProfile());
+  }
+}
+
+v1::EntityDefined RandomHistory::Definition(const Entity& entity) const {
+  std::vector<TestAttribute> attributes = {
+      {1, "id", entity.number_key ? v1::ATTRIBUTE_TYPE_INT64 : v1::ATTRIBUTE_TYPE_STRING},
+      {2, "owner"},
+      {3, "team"},
+      {4, "amount", v1::ATTRIBUTE_TYPE_INT64},
+      {5, "deputy"}};
+  if (entity.extra) {
+    attributes.push_back({entity.next_extra - 1, "note"});
+  }
+  v1::EntityDefined defined = DefineEntity(entity.id, entity.name, attributes, entity.owner, 3, 4);
+  defined.mutable_schema()->set_next_attribute_id(entity.next_extra);
+  return defined;
+}
+
+v1::ProfileDefined RandomHistory::RandomProfile() {
+  constexpr v1::RuleKind kKinds[] = {v1::RULE_KIND_ALL, v1::RULE_KIND_USER, v1::RULE_KIND_TEAM,
+                                     v1::RULE_KIND_BUSINESS_UNIT};
+  std::vector<EntityRuleKinds> entities;
+  for (const std::string name : {"account", "order", "ghost"}) {
+    std::vector<v1::RuleKind> kinds;
+    for (const v1::RuleKind kind : kKinds) {
+      if (Chance(45)) {
+        kinds.push_back(kind);
+      }
+    }
+    entities.emplace_back(name, kinds);
+  }
+  return DefineProfile(Chance(50) ? "field" : "office", entities, {"sales"});
+}
+
+eventlog::StoredEvent RandomHistory::Control() {
+  const size_t dice = Below(10);
+  if (dice < 5) {
+    return Event(RandomProfile());
+  }
+  if (dice == 5) {
+    v1::ProfileDeleted deleted;
+    deleted.set_name(Chance(50) ? "field" : "office");
+    return Event(deleted);
+  }
+  if (dice == 6) {
+    return Event(DefineRole("sales", Chance(50), {"account"}));
+  }
+  return ChangeEntity();
+}
+
+eventlog::StoredEvent RandomHistory::ChangeEntity() {
+  const std::string name = Chance(50) ? "account" : "order";
+  const auto found = entities_.find(name);
+  if (found == entities_.end()) {
+    Entity entity{.id = next_entity_id_++, .name = name};
+    entity.number_key = name == "order";
+    entities_[name] = entity;
+    return Event(Definition(entity));
+  }
+  Entity& entity = found->second;
+  if (Chance(25)) {
+    v1::EntityDeleted deleted;
+    deleted.set_entity_id(entity.id);
+    deleted.set_name(name);
+    entities_.erase(found);
+    return Event(deleted);
+  }
+  if (Chance(40)) {
+    entity.owner = entity.owner == 2 ? 5 : 2;
+  } else {
+    entity.extra = !entity.extra;
+    entity.next_extra += entity.extra ? 1 : 0;
+  }
+  return Event(Definition(entity));
+}
+
+// What a fold must refuse, or take for a repetition.
+eventlog::StoredEvent RandomHistory::Strange() {
+  switch (Below(5)) {
+    case 0: {
+      eventlog::StoredEvent event = Event(MakeSet({}));
+      event.event.value = "\x0f no protobuf";
+      return event;
+    }
+    case 1: {
+      eventlog::StoredEvent event = Event(MakeSet({}));
+      event.event.type = "sluice.v1.Tomorrow";
+      return event;
+    }
+    case 2: {
+      v1::EntityDefined contradiction = DefineEntity(next_entity_id_ + 100, "account", {{1, "id"}});
+      if (!entities_.contains("account")) {
+        contradiction.mutable_schema()->set_primary_key(77);
+      }
+      return Event(contradiction);
+    }
+    case 3:
+      return Event(OpenOrg(1));
+    default: {
+      v1::EntityDeleted deleted;
+      deleted.set_entity_id(next_entity_id_ + 50);
+      deleted.set_name("nothing");
+      return Event(deleted);
+    }
+  }
+}
+
+std::string RandomHistory::RandomKey(const Entity& entity) {
+  return (entity.number_key ? "" : "K") + std::to_string(Below(40));
+}
+
+std::string RandomHistory::RandomRow(const Entity& entity, const std::string& key, bool patch) {
+  RowWriter row;
+  if (!patch || Chance(20)) {
+    entity.number_key ? row.Varint(1, std::stoull(key)) : row.Text(1, key);
+  }
+  if (Chance(60)) {
+    row.Text(2, "user" + std::to_string(Below(4)));
+  }
+  if (Chance(50)) {
+    row.Text(3, std::string(Below(3), 't'));
+  }
+  if (Chance(50)) {
+    row.Varint(4, Below(3));
+  }
+  if (Chance(40)) {
+    row.Text(5, "user" + std::to_string(Below(4)));
+  }
+  if (entity.next_extra > 6 && Chance(30)) {
+    row.Text(6, std::string(Below(40), 'n'));  // perhaps removed since
+  }
+  return row.bytes();
+}
+
+v1::Operation RandomHistory::RandomOp() {
+  if (entities_.empty()) {
+    return Delete(77, "K1");
+  }
+  const Entity& entity = std::next(entities_.begin(), static_cast<int64_t>(Below(entities_.size())))->second;
+  const std::string key = RandomKey(entity);
+  std::optional<int64_t> version;
+  if (Chance(30)) {
+    version = static_cast<int64_t>(step_ / 20 + Below(20));
+  }
+  const size_t dice = Below(100);
+  if (dice < 50) {
+    return Upsert(entity.id, key, RandomRow(entity, key, false), version);
+  }
+  if (dice < 75) {
+    std::vector<uint32_t> cleared;
+    std::string row = RandomRow(entity, key, true);
+    if (Chance(30)) {
+      row = RowWriter().Varint(4, Below(3)).bytes();
+      cleared = Chance(50) ? std::vector<uint32_t>{2} : std::vector<uint32_t>{5, 3};
+    }
+    return Patch(entity.id, key, row, cleared, version);
+  }
+  return Delete(entity.id, key, version);
+}
+
+v1::Operation RandomHistory::BadOp(v1::Operation op) {
+  switch (Below(6)) {
+    case 0:
+      op.set_entity_id(99);
+      break;
+    case 1:
+      op.set_key("");
+      break;
+    case 2:
+      op.set_kind(v1::Operation::KIND_UPSERT);
+      op.set_row(RowWriter().Text(2, "keyless").bytes());
+      break;
+    case 3:
+      op.set_kind(v1::Operation::KIND_PATCH);
+      op.add_cleared(1);
+      break;
+    case 4:
+      op.set_kind(v1::Operation::KIND_UPSERT);
+      op.set_row("\xff\xff");
+      break;
+    default:
+      op.set_kind(v1::Operation::KIND_UNSPECIFIED);
+  }
+  return op;
+}
+
+eventlog::StoredEvent RandomHistory::Changes() {
+  if (!sent_.empty() && Chance(8)) {
+    return Event(sent_[sent_.size() - 1 - Below(std::min<size_t>(sent_.size(), 60))]);
+  }
+  std::vector<v1::Operation> ops;
+  for (size_t i = Chance(5) ? Below(40) : Between1And(4); i > 0; --i) {
+    ops.push_back(RandomOp());
+  }
+  if (!ops.empty() && Chance(2)) {
+    v1::Operation& bad = ops[Below(ops.size())];
+    bad = BadOp(bad);
+  }
+  const bool with_id = Chance(70);
+  v1::ChangeSet set = MakeSet(ops, with_id ? "set" + std::to_string(next_set_id_++) : "",
+                              Chance(50) ? "crm" : "erp");
+  if (with_id) {
+    sent_.push_back(set);
+  }
+  return Event(set);
+}
+
+}  // namespace sluice::testing
