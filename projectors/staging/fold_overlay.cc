@@ -138,6 +138,14 @@ void FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
 
 void FoldOverlay::Reassign(Slot slot, std::span<const BucketKey> buckets,
                            absl::FunctionRef<Position()> next) {
+  const std::vector<Membership>& now = entries_[slot].now.memberships;
+  const auto stays = [&](const Membership& m) {
+    return m.member == std::binary_search(buckets.begin(), buckets.end(), m.bucket);
+  };
+  const auto held = std::count_if(now.begin(), now.end(), [](const auto& m) { return m.member; });
+  if (static_cast<size_t>(held) == buckets.size() && std::all_of(now.begin(), now.end(), stays)) {
+    return;  // so that a row which no rule moves is not written
+  }
   Move(Touch(slot), buckets, true, next);
 }
 

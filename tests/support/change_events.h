@@ -14,7 +14,8 @@
 namespace sluice::testing {
 
 // An event of `org` with the payload's message name as type. Its id is "e<offset>".
-[[nodiscard]] eventlog::StoredEvent MakeEvent(int64_t offset, const google::protobuf::Message& payload,
+[[nodiscard]] eventlog::StoredEvent MakeEvent(int64_t offset,
+                                              const google::protobuf::Message& payload,
                                               std::string_view org = "acme");
 
 // Row bytes field by field, ascending ids.

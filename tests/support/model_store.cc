@@ -14,7 +14,9 @@ using projectors::FoldResult;
 using projectors::Record;
 using projectors::RecordKey;
 
-std::string Text(const RecordKey& key) { return fmt::format("e{}/{}", key.entity.value(), key.key); }
+std::string Text(const RecordKey& key) {
+  return fmt::format("e{}/{}", key.entity.value(), key.key);
+}
 std::string Text(const BucketKey& key) { return fmt::format("{:016x}", key.value()); }
 std::string Text(const std::string& key) { return key; }
 std::string Text(const std::pair<BucketKey, Position>& key) {
@@ -22,12 +24,13 @@ std::string Text(const std::pair<BucketKey, Position>& key) {
 }
 
 std::string Text(const Record& record) {
-  std::string text = fmt::format(
-      "last={} version={} deleted={} row={}B", record.last.ToString(),
-      record.version.has_value() ? std::to_string(*record.version) : "none", record.deleted,
-      record.row.size());
+  std::string text =
+      fmt::format("last={} version={} deleted={} row={}B", record.last.ToString(),
+                  record.version.has_value() ? std::to_string(*record.version) : "none",
+                  record.deleted, record.row.size());
   for (const projectors::Membership& m : record.memberships) {
-    text += fmt::format(" {}@{}{}", Text(m.bucket), m.position.ToString(), m.member ? "" : "(left)");
+    text +=
+        fmt::format(" {}@{}{}", Text(m.bucket), m.position.ToString(), m.member ? "" : "(left)");
   }
   return text;
 }
@@ -132,7 +135,8 @@ absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
     for (const projectors::Membership& membership : record->memberships) {
       const auto delta = content_.deltas.find({membership.bucket, membership.position});
       if (delta == content_.deltas.end() || delta->second.put != membership.member ||
-          delta->second.key != key.key || delta->second.row != (membership.member ? record->row : "")) {
+          delta->second.key != key.key ||
+          delta->second.row != (membership.member ? record->row : "")) {
         return Broken("a membership without its delta: " + Text(key));
       }
     }

@@ -1,5 +1,6 @@
 #include "tests/support/random_history.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
@@ -197,7 +198,8 @@ v1::Operation RandomHistory::RandomOp() {
   if (entities_.empty()) {
     return Delete(77, "K1");
   }
-  const Entity& entity = std::next(entities_.begin(), static_cast<int64_t>(Below(entities_.size())))->second;
+  const Entity& entity =
+      std::next(entities_.begin(), static_cast<int64_t>(Below(entities_.size())))->second;
   const std::string key = RandomKey(entity);
   std::optional<int64_t> version;
   if (Chance(30)) {

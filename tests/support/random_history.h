@@ -31,9 +31,9 @@ class RandomHistory {
     uint32_t id = 0;
     std::string name;
     bool number_key = false;
-    bool extra = false;   // has the attribute `note`
+    bool extra = false;  // has the attribute `note`
     uint32_t next_extra = 6;
-    uint32_t owner = 2;   // the attribute that is the owner: 2 or 5
+    uint32_t owner = 2;  // the attribute that is the owner: 2 or 5
   };
 
   size_t Below(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }

@@ -82,7 +82,8 @@ bool ReferenceFold::ApplyDefinition(const eventlog::Event& event) {
     return true;
   }
   if (event.type == "sluice.v1.EntityDeleted" && gone.ParseFromString(event.value)) {
-    std::erase_if(entities_, [&](const auto& e) { return e.second->id().value() == gone.entity_id(); });
+    std::erase_if(entities_,
+                  [&](const auto& e) { return e.second->id().value() == gone.entity_id(); });
     return true;
   }
   if (event.type == "sluice.v1.ProfileDefined" && profile.ParseFromString(event.value)) {
