@@ -22,7 +22,7 @@ struct EmbeddedLogOptions {
   // Partitions of every topic but `nodes`, which has 1. Fixed when the log is created.
   int32_t partitions = 4;
   // May differ at each opening.
-  AppendLimits limits;
+  AppendLimits limits = {};
   std::shared_ptr<const Clock> clock = std::make_shared<RealClock>();
   // Where the log's metrics go (sluice_eventlog_*); none when null.
   std::shared_ptr<prometheus::Registry> metrics = nullptr;

@@ -5,18 +5,14 @@
 #include <rocksdb/db.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <charconv>
-#include <filesystem>
+#include <algorithm>
 #include <limits>
-#include <optional>
-#include <system_error>
 #include <utility>
 
 #include "eventlog/base/uuid.h"
 #include "eventlog/embedded/event_codec.h"
+#include "eventlog/embedded/log_folder.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -37,16 +33,11 @@ std::string BeginKey(Topic topic, PartitionId partition) {
   return std::string(kBeginKey) + PartitionPrefix(topic, partition);
 }
 
-rocksdb::WriteOptions Synced() {
-  rocksdb::WriteOptions options;
-  options.sync = true;
-  return options;
-}
-
 rocksdb::Options StoreOptions() {
   rocksdb::Options options;
   options.create_if_missing = true;
   options.paranoid_checks = true;
+  options.avoid_flush_during_recovery = true;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
   options.write_buffer_size = 64 << 20;
@@ -104,36 +95,6 @@ absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
                fmt::format("the log {} cannot be opened: {}", path, cause));
 }
 
-// Says more about a folder than RocksDB would, and keeps it from making a log amid other files.
-absl::Status CheckFolder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) {
-    return OpenError(path, rocksdb::Status::IOError("create folder", error.message()));
-  }
-  if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return Error(StatusCode::kFailedPrecondition, "log_read_only",
-                 fmt::format("the log's folder {} cannot be written: {}", path,
-                             std::generic_category().message(errno)));
-  }
-  if (std::filesystem::exists(path + "/CURRENT", error)) {
-    return absl::OkStatus();
-  }
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-    const std::string name = entry.path().filename().string();
-    // What an opening that was killed before the first CURRENT leaves is no obstacle.
-    const bool beginnings = name == "LOCK" || name == "IDENTITY" || name.starts_with("LOG") ||
-                            name == "MANIFEST-000001" || name.ends_with(".dbtmp");
-    if (!beginnings) {
-      return Error(StatusCode::kFailedPrecondition, "log_foreign",
-                   fmt::format("{} holds {} but no log: it is another program's folder, or a copy "
-                               "that lacks files; give an empty folder or restore the log",
-                               path, name));
-    }
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 LogStore::LogStore(std::string path, std::unique_ptr<rocksdb::DB> db)
@@ -143,7 +104,8 @@ LogStore::~LogStore() = default;
 
 absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path,
                                                          int32_t partitions, const Clock& clock) {
-  RETURN_IF_ERROR(CheckFolder(path));
+  RETURN_IF_ERROR(PrepareFolder(path));
+  RETURN_IF_ERROR(ProbeFolder(path));
   rocksdb::DB* raw = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(StoreOptions(), path, &raw);
   std::unique_ptr<rocksdb::DB> db(raw);
@@ -156,33 +118,11 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path
 }
 
 absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock) {
-  std::string format;
-  const rocksdb::Status found = db_->Get({}, ToSlice(kFormatKey), &format);
-  if (found.IsNotFound()) {
-    const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator({}));
-    any->SeekToFirst();
-    if (any->Valid() || !any->status().ok()) {
-      return Error(StatusCode::kFailedPrecondition, "log_foreign",
-                   fmt::format("{} is a RocksDB, but not a log of Sluice's", path_));
-    }
-    log_id_ = NewUuid7(clock);
-    rocksdb::WriteBatch batch;
-    batch.Put(ToSlice(kFormatKey), ToSlice(kFormat));
-    batch.Put(ToSlice(kIdKey), log_id_);
-    batch.Put(ToSlice(kPartitionsKey), std::to_string(partitions));
-    const rocksdb::Status written = db_->Write(Synced(), &batch);
-    return written.ok() ? absl::OkStatus() : OpenError(path_, written);
-  }
-  std::string stored;
-  rocksdb::Status read = found;
-  if (read.ok()) {
-    read = db_->Get({}, ToSlice(kIdKey), &log_id_);
-  }
-  if (read.ok()) {
-    read = db_->Get({}, ToSlice(kPartitionsKey), &stored);
-  }
-  if (!read.ok()) {
-    return ReadError(read);
+  ASSIGN_OR_RETURN(const std::string format, Get(kFormatKey));
+  ASSIGN_OR_RETURN(log_id_, Get(kIdKey));
+  ASSIGN_OR_RETURN(const std::string stored, Get(kPartitionsKey));
+  if (format.empty()) {
+    return WriteDescription(partitions, clock);
   }
   if (format != kFormat) {
     return Error(StatusCode::kFailedPrecondition, "log_format",
@@ -198,15 +138,41 @@ absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<OffsetRange> LogStore::LoadRange(Topic topic, PartitionId partition) const {
-  OffsetRange range{Offset(0), Offset(0)};
-  std::string begin;
-  const rocksdb::Status found = db_->Get({}, BeginKey(topic, partition), &begin);
-  if (found.ok()) {
-    range.begin = OffsetOfKey(begin);
-  } else if (!found.IsNotFound()) {
+absl::Status LogStore::WriteDescription(int32_t partitions, const Clock& clock) {
+  {
+    const absl::ReaderMutexLock lock(&db_mu_);
+    const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator({}));
+    any->SeekToFirst();
+    if (any->Valid() || !any->status().ok()) {
+      return Error(StatusCode::kFailedPrecondition, "log_foreign",
+                   fmt::format("{} is a RocksDB, but not a log of Sluice's", path_));
+    }
+  }
+  log_id_ = NewUuid7(clock);
+  rocksdb::WriteBatch batch;
+  batch.Put(ToSlice(kFormatKey), ToSlice(kFormat));
+  batch.Put(ToSlice(kIdKey), log_id_);
+  batch.Put(ToSlice(kPartitionsKey), std::to_string(partitions));
+  return WriteSynced(batch);
+}
+
+absl::StatusOr<std::string> LogStore::Get(std::string_view key) const {
+  const absl::ReaderMutexLock lock(&db_mu_);
+  std::string value;
+  const rocksdb::Status found = db_->Get({}, ToSlice(key), &value);
+  if (!found.ok() && !found.IsNotFound()) {
     return ReadError(found);
   }
+  return value;
+}
+
+absl::StatusOr<OffsetRange> LogStore::LoadRange(Topic topic, PartitionId partition) const {
+  OffsetRange range{Offset(0), Offset(0)};
+  ASSIGN_OR_RETURN(const std::string begin, Get(BeginKey(topic, partition)));
+  if (!begin.empty()) {
+    range.begin = OffsetOfKey(begin);
+  }
+  const absl::ReaderMutexLock lock(&db_mu_);
   const std::unique_ptr<rocksdb::Iterator> last(db_->NewIterator({}));
   last->SeekForPrev(EventKey(topic, partition, Offset(std::numeric_limits<int64_t>::max())));
   if (!last->status().ok()) {
@@ -224,6 +190,7 @@ absl::Status LogStore::Write(const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     bytes += entry.bytes.size() + 32;
   }
+  RETURN_IF_ERROR(CheckSpace(path_, bytes));
   rocksdb::WriteBatch batch(bytes);
   for (const auto& [first, end] : doubtful_) {
     batch.DeleteRange(first, end);
@@ -231,27 +198,63 @@ absl::Status LogStore::Write(const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     batch.Put(EventKey(entry.topic, entry.partition, entry.offset), ToSlice(entry.bytes));
   }
-  const rocksdb::Status written = db_->Write(Synced(), &batch);
+  absl::Status written = WriteSynced(batch);
   if (written.ok()) {
     doubtful_.clear();
-    return absl::OkStatus();
+  } else {
+    Doubt(entries);
   }
-  std::map<std::string, std::pair<Offset, Offset>> partitions;
+  return written;
+}
+
+void LogStore::Doubt(const std::vector<Entry>& entries) {
+  std::map<std::string, std::string> firsts;  // by partition
   for (const Entry& entry : entries) {
-    const Offset after(entry.offset.value() + 1);
-    const auto [it, added] =
-        partitions.try_emplace(PartitionPrefix(entry.topic, entry.partition), entry.offset, after);
-    it->second.second = after;
-    const std::string end = EventKey(entry.topic, entry.partition, after);
-    std::string& known = doubtful_[EventKey(entry.topic, entry.partition, it->second.first)];
-    known = std::max(known, end);
+    const std::string prefix = PartitionPrefix(entry.topic, entry.partition);
+    const auto first =
+        firsts.try_emplace(prefix, EventKey(entry.topic, entry.partition, entry.offset)).first;
+    std::string& end = doubtful_[first->second];
+    end = std::max(end, EventKey(entry.topic, entry.partition, Offset(entry.offset.value() + 1)));
   }
-  return WriteError(written);
+}
+
+absl::Status LogStore::WriteSynced(rocksdb::WriteBatch& batch) {
+  const absl::ReaderMutexLock lock(&db_mu_);
+  if (must_reopen_) {
+    return Error(StatusCode::kUnavailable, "log_write_failed",
+                 fmt::format("the log {} is recovering from a failed write", path_));
+  }
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  const rocksdb::Status written = db_->Write(options, &batch);
+  if (!written.ok()) {
+    must_reopen_ = true;
+    return WriteError(written);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LogStore::Recover() {
-  const rocksdb::Status resumed = db_->Resume();
-  return resumed.ok() ? absl::OkStatus() : WriteError(resumed);
+  if (!must_reopen_) {
+    return CheckSpace(path_, 0);
+  }
+  RETURN_IF_ERROR(ProbeFolder(path_));
+  // Opening anew, as after a kill: what is on disk is then what this process sees, too. RocksDB's
+  // own Resume() would write on to the log file that has failed.
+  const absl::MutexLock lock(&db_mu_);
+  db_.reset();
+  rocksdb::DB* raw = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(StoreOptions(), path_, &raw);
+  db_.reset(raw);
+  if (opened.ok()) {
+    must_reopen_ = false;
+    return absl::OkStatus();
+  }
+  // So that reading goes on at least.
+  if (rocksdb::DB::OpenForReadOnly(StoreOptions(), path_, &raw).ok()) {
+    db_.reset(raw);
+  }
+  return WriteError(opened);
 }
 
 absl::Status LogStore::RemoveBefore(Topic topic, PartitionId partition, Offset old_begin,
@@ -261,13 +264,15 @@ absl::Status LogStore::RemoveBefore(Topic topic, PartitionId partition, Offset o
   rocksdb::WriteBatch batch;
   batch.Put(BeginKey(topic, partition), end);
   batch.DeleteRange(first, end);
-  if (const rocksdb::Status written = db_->Write(Synced(), &batch); !written.ok()) {
-    return WriteError(written);
-  }
+  RETURN_IF_ERROR(WriteSynced(batch));
   // Whole files go at once, without a compaction. What is left in files that hold other events too
   // is below the begin and so invisible: a failure here costs space and nothing else.
   const rocksdb::Slice from(first);
   const rocksdb::Slice to(end);
+  const absl::ReaderMutexLock lock(&db_mu_);
+  if (db_ == nullptr) {
+    return absl::OkStatus();
+  }
   rocksdb::DeleteFilesInRange(db_.get(), db_->DefaultColumnFamily(), &from, &to, false)
       .PermitUncheckedError();
   return absl::OkStatus();
@@ -279,7 +284,10 @@ absl::Status LogStore::Scan(Topic topic, PartitionId partition, Offset from, Off
   const rocksdb::Slice upper(end_key);
   rocksdb::ReadOptions options;
   options.iterate_upper_bound = &upper;
-  options.fill_cache = false;
+  const absl::ReaderMutexLock lock(&db_mu_);
+  if (db_ == nullptr) {
+    return ReadError(rocksdb::Status::IOError("it could not be opened again after a failure"));
+  }
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
   for (it->Seek(EventKey(topic, partition, from)); it->Valid(); it->Next()) {
     if (!visit(OffsetOfKey(it->key().ToStringView()), it->value().ToStringView())) {

@@ -1,22 +1,25 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 
 namespace rocksdb {
 class DB;
 class Status;
+class WriteBatch;
 }  // namespace rocksdb
 
 namespace sluice::eventlog {
@@ -66,11 +69,20 @@ class LogStore {
 
   // Checks a former log's description, or writes a new one's.
   absl::Status LoadDescription(int32_t partitions, const Clock& clock);
+  absl::Status WriteDescription(int32_t partitions, const Clock& clock);
+  // The value of a key of the description; empty where there is none.
+  absl::StatusOr<std::string> Get(std::string_view key) const ABSL_LOCKS_EXCLUDED(db_mu_);
+  absl::Status WriteSynced(rocksdb::WriteBatch& batch) ABSL_LOCKS_EXCLUDED(db_mu_);
+  // Remembers what a failed write may have left.
+  void Doubt(const std::vector<Entry>& entries);
   absl::Status WriteError(const rocksdb::Status& status) const;
   absl::Status ReadError(const rocksdb::Status& status) const;
 
   const std::string path_;
-  const std::unique_ptr<rocksdb::DB> db_;
+  // Shared by all uses of the database, exclusive while it is opened anew.
+  mutable absl::Mutex db_mu_;
+  std::unique_ptr<rocksdb::DB> db_ ABSL_GUARDED_BY(db_mu_);
+  std::atomic<bool> must_reopen_ = false;  // a write has failed
   std::string log_id_;
   // Key ranges, first to end, that failed writes may have left; by their first key.
   std::map<std::string, std::string> doubtful_;

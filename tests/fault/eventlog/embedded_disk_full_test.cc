@@ -1,0 +1,205 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eventlog/base/uuid.h"
+#include "eventlog/embedded/embedded_log.h"
+#include "schemas/status.h"
+#include "tests/support/log_reading.h"
+#include "tests/support/temp_dir.h"
+
+// Writing stops working under a running log, and works again later.
+namespace sluice::eventlog {
+namespace {
+
+constexpr PartitionId kP0{0};
+
+// A file system of 48 MiB, where the process may mount one.
+class SmallDisk {
+ public:
+  SmallDisk() {
+    mounted_ = ::mount("sluice-test", dir_.path().c_str(), "tmpfs", 0, "size=48m") == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) {
+      ::umount2(dir_.path().c_str(), MNT_DETACH);
+    }
+  }
+  bool mounted() const { return mounted_; }
+  const testing::TempDir& dir() const { return dir_; }
+  std::string ballast() const { return dir_ / "ballast"; }
+
+  // Leaves `free` bytes.
+  void FillUpTo(size_t free) const {
+    const auto space = std::filesystem::space(dir_.path());
+    const int file = ::open(ballast().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    ASSERT_GE(file, 0);
+    ASSERT_EQ(::posix_fallocate(file, 0, static_cast<off_t>(space.available - free)), 0);
+    ::close(file);
+  }
+  void Free() const { std::filesystem::remove(ballast()); }
+
+ private:
+  testing::TempDir dir_;
+  bool mounted_ = false;
+};
+
+// No file may grow beyond `bytes` while this lives; writes get EFBIG.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { Lift(); }
+  void Lift() const { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+class DiskFull : public ::testing::Test {
+ protected:
+  void Open(const std::string& path) {
+    log_.reset();
+    auto opened = EmbeddedLog::Open({.path = path, .partitions = 2});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    log_ = std::move(opened).value();
+  }
+
+  // Appends a batch of two events of 32 KiB; remembers it when it was acknowledged.
+  absl::Status AppendOne() {
+    const RealClock clock;
+    std::vector<Event> batch(2);
+    for (Event& event : batch) {
+      event.id = NewUuid7(clock);
+      event.value.assign(32 << 10, 'x');
+    }
+    std::vector<std::string> ids = {batch[0].id, batch[1].id};
+    const auto offsets = log_->Append(Topic::kChanges, kP0, std::move(batch));
+    if (offsets.ok()) {
+      EXPECT_EQ(offsets->front(), Offset(static_cast<int64_t>(acknowledged_.size())))
+          << "offsets go on without a gap after failures";
+      std::move(ids.begin(), ids.end(), std::back_inserter(acknowledged_));
+    }
+    return offsets.status();
+  }
+
+  absl::Status AppendUntilError() {
+    absl::Status status;
+    for (int i = 0; i < 2000 && status.ok(); ++i) {
+      status = AppendOne();
+    }
+    return status;
+  }
+
+  // The log recovers by itself, at the latest when its file manager looks again after some seconds.
+  void ExpectRecovery() {
+    auto reader = log_->OpenReader(Topic::kNodes, kP0, Offset(0));
+    ASSERT_TRUE(reader.ok());
+    absl::Status status = AppendOne();
+    for (int i = 0; i < 300 && !status.ok(); ++i) {
+      ASSERT_TRUE((*reader)->Read({.wait_max = std::chrono::milliseconds(100)}).ok());
+      status = AppendOne();
+    }
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(log_->Health().ok()) << log_->Health();
+  }
+
+  void ExpectExactlyTheAcknowledged() {
+    const auto events = testing::ReadWholePartition(*log_, Topic::kChanges, kP0);
+    ASSERT_EQ(events.size(), acknowledged_.size());
+    for (size_t i = 0; i < events.size(); ++i) {
+      ASSERT_EQ(events[i].offset, Offset(static_cast<int64_t>(i)));
+      ASSERT_EQ(events[i].event.id, acknowledged_[i]);
+    }
+  }
+
+  // `path` has no room; `make_room` changes that.
+  void FailThenRecover(const std::string& path, const std::string& code,
+                       const std::function<void()>& make_room) {
+    const absl::Status failure = AppendUntilError();
+    EXPECT_EQ(failure.code(), absl::StatusCode::kUnavailable) << failure;
+    EXPECT_EQ(ErrorCode(failure), code) << failure;
+    EXPECT_GT(acknowledged_.size(), 0U);
+    EXPECT_FALSE(log_->Health().ok());
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_FALSE(AppendOne().ok()) << "nothing is acknowledged while there is no room";
+    }
+    ExpectExactlyTheAcknowledged();
+    make_room();
+    ExpectRecovery();
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_TRUE(AppendOne().ok());
+    }
+    ExpectExactlyTheAcknowledged();
+    Open(path);
+    ExpectExactlyTheAcknowledged();
+  }
+
+  std::unique_ptr<EmbeddedLog> log_;
+  std::vector<std::string> acknowledged_;
+};
+
+TEST_F(DiskFull, AFileSizeLimitStopsAppendsUntilItIsLifted) {
+  const testing::TempDir dir;
+  const std::string path = dir / "log";
+  Open(path);
+  ASSERT_TRUE(AppendOne().ok());
+  const FileSizeLimit limit(512 << 10);
+  FailThenRecover(path, "log_write_failed", [&] { limit.Lift(); });
+}
+
+TEST_F(DiskFull, AFullDiskStopsAppendsUntilThereIsSpace) {
+  const SmallDisk disk;
+  if (!disk.mounted()) {
+    fmt::print("no tmpfs without root: a file-size limit stands in for the full disk\n");
+    Open(disk.dir() / "log");
+    const FileSizeLimit limit(512 << 10);
+    FailThenRecover(disk.dir() / "log", "log_write_failed", [&] { limit.Lift(); });
+    return;
+  }
+  const std::string path = disk.dir() / "log";
+  Open(path);
+  ASSERT_TRUE(AppendOne().ok());
+  disk.FillUpTo(12 << 20);
+  FailThenRecover(path, "disk_full", [&] { disk.Free(); });
+  log_.reset();
+}
+
+TEST_F(DiskFull, OpeningOnAFullDiskFailsClearlyAndWorksLater) {
+  const SmallDisk disk;
+  const std::string path = disk.dir() / "log";
+  if (!disk.mounted()) {
+    fmt::print("no tmpfs without root: a file-size limit stands in for the full disk\n");
+    const FileSizeLimit limit(1);
+    EXPECT_FALSE(EmbeddedLog::Open({.path = path}).ok());
+  } else {
+    disk.FillUpTo(0);
+    const auto opened = EmbeddedLog::Open({.path = path});
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(ErrorCode(opened.status()), "disk_full") << opened.status();
+    disk.Free();
+  }
+  Open(path);
+  EXPECT_TRUE(AppendOne().ok());
+  log_.reset();
+}
+
+}  // namespace
+}  // namespace sluice::eventlog
