@@ -75,7 +75,8 @@ TestBroker::~TestBroker() {
   if (directory_.empty()) {
     return;
   }
-  if (auto output = Script(fmt::format("stop --dir '{}/cluster'", directory_)); !output.ok()) {
+  if (auto output = Script(fmt::format("stop --now --dir '{}/cluster'", directory_));
+      !output.ok()) {
     fmt::print(stderr, "{}\n", Message(output.status()));
   }
   std::error_code ignored;

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "eventlog/base/ids.h"
+#include "eventlog/log.h"
+
+typedef struct rd_kafka_s rd_kafka_t;
+
+// Requests of Kafka's admin API, waited for.
+namespace sluice::eventlog {
+
+// What a record may have besides what Event::ByteSize() counts: header names and framing.
+inline constexpr size_t kRecordOverheadMax = 64 << 10;
+
+struct TopicToCreate {
+  Topic topic;
+  std::string name;
+  int32_t partitions = 1;
+  int16_t replication_factor = 1;
+  size_t message_bytes_max = 0;
+};
+
+// Creates the topics, each with the retention that its kind has (DESIGN section 3). One that
+// another process has created meanwhile is fine.
+absl::Status CreateTopics(rd_kafka_t* handle, const std::vector<TopicToCreate>& topics,
+                          std::chrono::milliseconds timeout);
+
+// Removes what lies before `begin`, which is not past the end.
+absl::Status DeleteRecords(rd_kafka_t* handle, const std::string& topic, PartitionId partition,
+                           Offset begin, std::chrono::milliseconds timeout);
+
+}  // namespace sluice::eventlog

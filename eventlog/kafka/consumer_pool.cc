@@ -1,0 +1,85 @@
+#include "eventlog/kafka/consumer_pool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eventlog/kafka/conf.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+// What one fetch asks for per partition; one larger event still comes whole.
+constexpr size_t kFetchBytesMax = 4 << 20;
+
+}  // namespace
+
+ConsumerPool::Lease::Lease(ConsumerPool* pool, size_t consumer, std::string topic,
+                           PartitionId partition)
+    : pool_(pool), consumer_(consumer), place_(std::move(topic), partition) {}
+
+ConsumerPool::Lease::~Lease() { pool_->Release(*this); }
+
+absl::StatusOr<std::unique_ptr<ConsumerPool::Lease>> ConsumerPool::Acquire(const std::string& topic,
+                                                                           PartitionId partition) {
+  const auto place = std::make_pair(topic, partition);
+  const absl::MutexLock lock(&mutex_);
+  size_t index = 0;
+  while (index < consumers_.size() && consumers_[index]->leased.contains(place)) {
+    ++index;
+  }
+  if (index >= static_cast<size_t>(options_.readers_per_partition_max)) {
+    return Error(absl::StatusCode::kResourceExhausted, "too_many_readers",
+                 fmt::format("{}-{} has {} readers at once, which is the limit: close one", topic,
+                             partition.value(), index));
+  }
+  if (index == consumers_.size()) {
+    ASSIGN_OR_RETURN(auto made, MakeConsumer());
+    consumers_.push_back(std::move(made));
+  }
+  Consumer& consumer = *consumers_[index];
+  KafkaTopic& topic_handle = consumer.topics[topic];
+  if (topic_handle == nullptr) {
+    topic_handle.reset(rd_kafka_topic_new(consumer.handle.get(), topic.c_str(), nullptr));
+    if (topic_handle == nullptr) {
+      return KafkaError(rd_kafka_last_error(), fmt::format("cannot read topic {}", topic));
+    }
+  }
+  consumer.leased.insert(place);
+  auto lease = std::make_unique<Lease>(this, index, topic, partition);
+  lease->handle_ = consumer.handle.get();
+  lease->topic_handle_ = topic_handle.get();
+  return lease;
+}
+
+void ConsumerPool::Release(const Lease& lease) {
+  const absl::MutexLock lock(&mutex_);
+  consumers_[lease.consumer_]->leased.erase(lease.place_);
+}
+
+absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsumer() const {
+  const size_t fetch_bytes = std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
+  ASSIGN_OR_RETURN(
+      KafkaConf conf,
+      MakeConf(options_,
+               {{"check.crcs", "true"},
+                {"isolation.level", "read_committed"},
+                {"auto.offset.reset", "error"},
+                {"enable.auto.commit", "false"},
+                {"enable.auto.offset.store", "false"},
+                {"allow.auto.create.topics", "false"},
+                {"queued.min.messages", "100000"},
+                {"queued.max.messages.kbytes",
+                 std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
+                {"fetch.message.max.bytes", std::to_string(fetch_bytes)},
+                // A broker has one fetch of a handle at a time, for all its partitions: a reader
+                // that is opened waits for the running one, so that must not be long.
+                {"fetch.wait.max.ms", "50"},
+                {"fetch.error.backoff.ms", "100"}}));
+  auto consumer = std::make_unique<Consumer>();
+  ASSIGN_OR_RETURN(consumer->handle, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
+  return consumer;
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/base/ids.h"
+#include "eventlog/kafka/handles.h"
+#include "eventlog/kafka/options.h"
+
+namespace sluice::eventlog {
+
+// Consumer handles shared by readers. A handle costs threads and connections but serves one reader
+// of every partition, so there are as many as the most readers that one partition ever had at a
+// time. Handles stay until the pool goes. Thread-safe.
+class ConsumerPool {
+ public:
+  // The right to consume one partition through one handle, given back by destruction.
+  class Lease {
+   public:
+    Lease(ConsumerPool* pool, size_t consumer, std::string topic, PartitionId partition);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    rd_kafka_t* handle() const { return handle_; }
+    rd_kafka_topic_t* topic() const { return topic_handle_; }
+
+   private:
+    friend class ConsumerPool;
+    ConsumerPool* pool_;
+    size_t consumer_;
+    std::pair<std::string, PartitionId> place_;
+    rd_kafka_t* handle_ = nullptr;
+    rd_kafka_topic_t* topic_handle_ = nullptr;
+  };
+
+  explicit ConsumerPool(const KafkaLogOptions& options) : options_(options) {}
+
+  // kResourceExhausted, code "too_many_readers", where the partition has as many readers as
+  // options.readers_per_partition_max. The pool must outlive the lease.
+  absl::StatusOr<std::unique_ptr<Lease>> Acquire(const std::string& topic, PartitionId partition);
+
+ private:
+  struct Consumer {
+    KafkaHandle handle;
+    std::map<std::string, KafkaTopic> topics;  // destroyed before the handle
+    std::set<std::pair<std::string, PartitionId>> leased;
+  };
+
+  absl::StatusOr<std::unique_ptr<Consumer>> MakeConsumer() const;
+  void Release(const Lease& lease);
+
+  const KafkaLogOptions options_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Consumer>> consumers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sluice::eventlog

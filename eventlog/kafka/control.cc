@@ -1,0 +1,263 @@
+#include "eventlog/kafka/control.h"
+
+#include <fmt/format.h>
+#include <prometheus/gauge.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "eventlog/kafka/admin.h"
+#include "eventlog/kafka/conf.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kRetryInterval{100};
+// One try of a metadata request while connecting or checking health.
+constexpr milliseconds kTryTimeout{2'000};
+
+int Millis(milliseconds duration) {
+  return static_cast<int>(std::max<int64_t>(duration.count(), 1));
+}
+
+}  // namespace
+
+KafkaControl::KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics)
+    : options_(options),
+      clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
+      metrics_(metrics) {}
+
+absl::StatusOr<std::unique_ptr<KafkaControl>> KafkaControl::Connect(const KafkaLogOptions& options,
+                                                                    KafkaMetrics& metrics) {
+  std::unique_ptr<KafkaControl> control(new KafkaControl(options, metrics));
+  // A consumer handle: unlike a producer's, its questions never create a topic.
+  ASSIGN_OR_RETURN(KafkaConf conf, MakeConf(options, {{"allow.auto.create.topics", "false"}}));
+  rd_kafka_conf_set_opaque(conf.get(), control.get());
+  rd_kafka_conf_set_error_cb(conf.get(),
+                             [](rd_kafka_t*, int error, const char* reason, void* opaque) {
+                               // One broker of several may be down without harm; Monitor() looks
+                               // after any error.
+                               if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+                                 static_cast<KafkaControl*>(opaque)->SetHealth(
+                                     KafkaError(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, reason));
+                               }
+                             });
+  ASSIGN_OR_RETURN(control->handle_, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
+  RETURN_IF_ERROR_CTX(
+      control->LearnPartitions(control->clock_->SteadyNow() + options.connect_timeout),
+      fmt::format("cannot use the Kafka log at {}", options.brokers));
+  control->SetHealth(absl::OkStatus());
+  control->monitor_ = std::thread([c = control.get()] { c->Monitor(); });
+  return control;
+}
+
+KafkaControl::~KafkaControl() {
+  stopping_ = true;
+  if (monitor_.joinable()) {
+    const KafkaQueue events(rd_kafka_queue_get_main(handle_.get()));
+    rd_kafka_queue_yield(events.get());
+    monitor_.join();
+  }
+}
+
+std::string KafkaControl::FullName(Topic topic) const {
+  return options_.topic_prefix + std::string(TopicName(topic));
+}
+
+absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
+  bool topics_created = false;
+  absl::Status status;
+  do {
+    rd_kafka_poll(handle_.get(), 0);  // serves the error callback
+    const auto left = std::chrono::ceil<milliseconds>(deadline - clock_->SteadyNow());
+    const milliseconds patience = std::clamp(left, kRetryInterval, kTryTimeout);
+    if (log_id_.empty()) {
+      char* cluster_id = rd_kafka_clusterid(handle_.get(), Millis(patience));
+      if (cluster_id == nullptr) {
+        status = Error(absl::StatusCode::kUnavailable, "log_unavailable", "no broker answers");
+        continue;
+      }
+      log_id_ = fmt::format("kafka:{}/{}", cluster_id, options_.topic_prefix);
+      rd_kafka_mem_free(handle_.get(), cluster_id);
+    }
+    if (!topics_created) {
+      status = EnsureTopics(std::clamp(left, kTryTimeout, options_.operation_timeout));
+      if (!status.ok()) {
+        if (status.code() != absl::StatusCode::kUnavailable) {
+          return status;
+        }
+        rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+        continue;
+      }
+      topics_created = true;
+    }
+    status = absl::OkStatus();
+    for (const Topic topic : kAllTopics) {
+      auto count = LookUpPartitions(topic, patience);
+      if (!count.ok()) {
+        status = count.status();
+        break;
+      }
+      partition_counts_[topic] = *count;
+    }
+    if (!status.ok()) {
+      // New topics take a moment to get their leaders.
+      rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+    }
+  } while (!status.ok() && clock_->SteadyNow() < deadline);
+  RETURN_IF_ERROR(status);
+  const int32_t expected = partition_counts_.at(Topic::kChanges);
+  for (const auto& [topic, count] : partition_counts_) {
+    if (count != (topic == Topic::kNodes ? 1 : expected)) {
+      return Error(absl::StatusCode::kFailedPrecondition, "partition_count_mismatch",
+                   fmt::format("topic {} has {} partitions, but {} has {}: all must have as many, "
+                               "and nodes one",
+                               FullName(topic), count, FullName(Topic::kChanges), expected));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
+  // Only missing topics are created, so that a client without that right can use existing ones;
+  // they get as many partitions as those that exist.
+  std::vector<TopicToCreate> missing;
+  int32_t partitions = options_.partitions;
+  for (const Topic topic : kAllTopics) {
+    const auto count = LookUpPartitions(topic, timeout);
+    if (count.ok()) {
+      partitions = topic == Topic::kNodes ? partitions : *count;
+    } else if (ErrorCode(count.status()) == "topic_missing") {
+      missing.push_back({.topic = topic, .name = FullName(topic)});
+    } else {
+      return count.status();
+    }
+  }
+  if (missing.empty()) {
+    return absl::OkStatus();
+  }
+  for (TopicToCreate& topic : missing) {
+    topic.partitions = topic.topic == Topic::kNodes ? 1 : partitions;
+    topic.replication_factor = options_.replication_factor;
+    topic.message_bytes_max = options_.limits.event_bytes_max + kRecordOverheadMax;
+  }
+  return CreateTopics(handle_.get(), missing, timeout);
+}
+
+absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout) {
+  const std::string name = FullName(topic);
+  const KafkaTopic handle(rd_kafka_topic_new(handle_.get(), name.c_str(), nullptr));
+  if (handle == nullptr) {
+    return KafkaError(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
+  }
+  const rd_kafka_metadata_t* metadata = nullptr;
+  const rd_kafka_resp_err_t error =
+      rd_kafka_metadata(handle_.get(), 0, handle.get(), &metadata, Millis(timeout));
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return KafkaError(error, fmt::format("cannot look up topic {}", name));
+  }
+  const std::unique_ptr<const rd_kafka_metadata_t, void (*)(const rd_kafka_metadata_t*)> owner(
+      metadata, rd_kafka_metadata_destroy);
+  const rd_kafka_metadata_topic_t* found = metadata->topic_cnt == 1 ? metadata->topics : nullptr;
+  if (found == nullptr || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+    return Error(absl::StatusCode::kUnavailable, "topic_missing",
+                 fmt::format("topic {} does not exist", name));
+  }
+  if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return KafkaError(found->err, fmt::format("cannot use topic {}", name));
+  }
+  for (int i = 0; i < found->partition_cnt; ++i) {
+    if (found->partitions[i].leader < 0) {
+      return Error(
+          absl::StatusCode::kUnavailable, "log_unavailable",
+          fmt::format("partition {} of topic {} has no leader", found->partitions[i].id, name));
+    }
+  }
+  return found->partition_cnt;
+}
+
+absl::StatusOr<OffsetRange> KafkaControl::Range(Topic topic, PartitionId partition) {
+  int64_t begin = 0;
+  int64_t end = 0;
+  const std::string name = FullName(topic);
+  RETURN_IF_ERROR(RetryWhileLeaderMoves([&] {
+    const rd_kafka_resp_err_t error =
+        rd_kafka_query_watermark_offsets(handle_.get(), name.c_str(), partition.value(), &begin,
+                                         &end, Millis(options_.operation_timeout));
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? absl::OkStatus()
+               : KafkaError(error, fmt::format("cannot ask for the offsets of {}-{}", name,
+                                               partition.value()));
+  }));
+  return OffsetRange{Offset(begin), Offset(end)};
+}
+
+absl::Status KafkaControl::TruncateBefore(Topic topic, PartitionId partition, Offset begin) {
+  ASSIGN_OR_RETURN(const OffsetRange range, Range(topic, partition));
+  if (begin <= range.begin) {
+    return absl::OkStatus();
+  }
+  return RetryWhileLeaderMoves([&] {
+    return DeleteRecords(handle_.get(), FullName(topic), partition, std::min(begin, range.end),
+                         options_.operation_timeout);
+  });
+}
+
+template <typename Request>
+absl::Status KafkaControl::RetryWhileLeaderMoves(Request request) {
+  const SteadyTime deadline = clock_->SteadyNow() + options_.operation_timeout;
+  while (true) {
+    absl::Status status = request();
+    if (ErrorCode(status) != kLeaderMoves || clock_->SteadyNow() >= deadline) {
+      return status;
+    }
+    rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+  }
+}
+
+absl::Status KafkaControl::Health() {
+  const absl::MutexLock lock(&mutex_);
+  return health_;
+}
+
+void KafkaControl::SetHealth(absl::Status health) {
+  const absl::MutexLock lock(&mutex_);
+  if (health.ok() != health_.ok()) {
+    if (health.ok()) {
+      spdlog::info("kafka_reachable brokers={}", options_.brokers);
+    } else {
+      spdlog::warn("kafka_unreachable brokers={} error=\"{}\"", options_.brokers, Message(health));
+    }
+  }
+  metrics_.healthy.Set(health.ok() ? 1 : 0);
+  health_ = std::move(health);
+}
+
+absl::Status KafkaControl::CheckHealth() {
+  ASSIGN_OR_RETURN(const int32_t count, LookUpPartitions(Topic::kChanges, kTryTimeout));
+  const int32_t known = PartitionCount(Topic::kChanges);
+  if (count != known) {
+    // Keys go to other partitions now: going on would split the histories of organisations.
+    return Error(absl::StatusCode::kFailedPrecondition, "partition_count_changed",
+                 fmt::format("topic {} has {} partitions instead of {}: Sluice can't go on with "
+                             "another count",
+                             FullName(Topic::kChanges), count, known));
+  }
+  return absl::OkStatus();
+}
+
+void KafkaControl::Monitor() {
+  while (!stopping_) {
+    // Waits for the interval, or less: an error wakes it.
+    rd_kafka_poll(handle_.get(), Millis(options_.health_interval));
+    if (!stopping_) {
+      SetHealth(CheckHealth());
+    }
+  }
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/kafka/handles.h"
+#include "eventlog/kafka/metrics.h"
+#include "eventlog/kafka/options.h"
+#include "eventlog/log.h"
+
+namespace sluice::eventlog {
+
+// The Kafka log's questions and orders to the cluster: topics, offsets, retention, health. They go
+// over a connection of their own, so that they never queue behind a fetch that waits for data. A
+// thread checks the connection. Thread-safe.
+class KafkaControl {
+ public:
+  // Waits up to options.connect_timeout for the cluster, creates the topics that are missing and
+  // learns the partitions of all. kUnavailable where the cluster does not answer in time;
+  // kFailedPrecondition where topics have different partition counts. `metrics` must outlive it.
+  static absl::StatusOr<std::unique_ptr<KafkaControl>> Connect(const KafkaLogOptions& options,
+                                                               KafkaMetrics& metrics);
+  ~KafkaControl();
+
+  // "kafka:<cluster id>/<topic prefix>".
+  const std::string& log_id() const { return log_id_; }
+  int32_t PartitionCount(Topic topic) const { return partition_counts_.at(topic); }
+  std::string FullName(Topic topic) const;
+
+  // As in Log; the partition exists.
+  absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition);
+  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin);
+  absl::Status Health();
+
+ private:
+  KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics);
+
+  absl::Status EnsureTopics(std::chrono::milliseconds timeout);
+  // The partitions of a topic that exists and has a leader for each; kUnavailable, code
+  // "topic_missing", where it doesn't exist.
+  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
+  absl::Status LearnPartitions(SteadyTime deadline);
+  // A topic that is new, or whose leader has just failed, has a leader in a moment.
+  template <typename Request>
+  absl::Status RetryWhileLeaderMoves(Request request);
+  absl::Status CheckHealth();
+  void SetHealth(absl::Status health);
+  void Monitor();
+
+  const KafkaLogOptions options_;
+  const std::shared_ptr<const Clock> clock_;
+  KafkaMetrics& metrics_;
+  KafkaHandle handle_;
+  std::string log_id_;
+  std::map<Topic, int32_t> partition_counts_;  // set by Connect()
+  std::atomic<bool> stopping_ = false;
+  absl::Mutex mutex_;
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
+  std::thread monitor_;
+};
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,98 @@
+#include "eventlog/kafka/kafka_log.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "eventlog/kafka/consumer_pool.h"
+#include "eventlog/kafka/control.h"
+#include "eventlog/kafka/metrics.h"
+#include "eventlog/kafka/producer.h"
+#include "eventlog/kafka/reader.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+absl::Status CheckOptions(const KafkaLogOptions& options) {
+  // librdkafka's limit of message.max.bytes, less the overhead of a record.
+  constexpr size_t kEventBytesLimit = 900'000'000;
+  std::string wrong;
+  if (options.brokers.empty()) {
+    wrong = "no brokers are named: write host:port,...";
+  } else if (options.partitions < 1 || options.replication_factor < 1) {
+    wrong = fmt::format("partitions {} and replication factor {} must be at least 1",
+                        options.partitions, options.replication_factor);
+  } else if (options.limits.event_bytes_max > kEventBytesLimit) {
+    wrong = fmt::format("events of {} bytes are over Kafka's limit of {}",
+                        options.limits.event_bytes_max, kEventBytesLimit);
+  }
+  return wrong.empty()
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kInvalidArgument, "invalid_argument", "Kafka log: " + wrong);
+}
+
+}  // namespace
+
+KafkaLog::KafkaLog(const KafkaLogOptions& options)
+    : metrics_(std::make_unique<KafkaMetrics>(options.metrics)) {}
+
+KafkaLog::~KafkaLog() = default;
+
+absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  std::unique_ptr<KafkaLog> log(new KafkaLog(options));
+  ASSIGN_OR_RETURN(log->control_, KafkaControl::Connect(options, *log->metrics_));
+  log->consumers_ = std::make_unique<ConsumerPool>(options);
+  ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_));
+  return log;
+}
+
+const std::string& KafkaLog::id() const { return control_->log_id(); }
+
+int32_t KafkaLog::PartitionCount(Topic topic) const { return control_->PartitionCount(topic); }
+
+absl::Status KafkaLog::CheckPartition(Topic topic, PartitionId partition) const {
+  const int32_t count = PartitionCount(topic);
+  if (partition.value() >= 0 && partition.value() < count) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+               fmt::format("topic {} has no partition {}: it has {} of them, from 0",
+                           TopicName(topic), partition.value(), count));
+}
+
+void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                           AppendCallback done) {
+  if (absl::Status status = CheckPartition(topic, partition); !status.ok()) {
+    done(std::move(status));
+    return;
+  }
+  producer_->Append(topic, partition, std::move(batch), std::move(done));
+}
+
+absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReader(Topic topic, PartitionId partition,
+                                                             Offset from) {
+  RETURN_IF_ERROR(CheckPartition(topic, partition));
+  if (from.value() < 0) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 fmt::format("offset {} is negative: offsets begin at 0", from.value()));
+  }
+  ASSIGN_OR_RETURN(auto lease, consumers_->Acquire(control_->FullName(topic), partition));
+  return std::make_unique<KafkaReader>(std::move(lease), *control_, *metrics_, topic, partition,
+                                       from);
+}
+
+absl::StatusOr<OffsetRange> KafkaLog::Range(Topic topic, PartitionId partition) {
+  RETURN_IF_ERROR(CheckPartition(topic, partition));
+  return control_->Range(topic, partition);
+}
+
+absl::Status KafkaLog::TruncateBefore(Topic topic, PartitionId partition, Offset begin) {
+  RETURN_IF_ERROR(CheckPartition(topic, partition));
+  return control_->TruncateBefore(topic, partition, begin);
+}
+
+absl::Status KafkaLog::Health() { return control_->Health(); }
+
+}  // namespace sluice::eventlog

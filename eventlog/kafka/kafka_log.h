@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/kafka/options.h"
+#include "eventlog/log.h"
+
+namespace sluice::eventlog {
+
+class ConsumerPool;
+class KafkaControl;
+class KafkaMetrics;
+class KafkaProducer;
+
+// The log in Kafka, through librdkafka: one topic `<prefix><name>` for each Topic, events as
+// CloudEvents in binary mode (docs/event-format.md). Appends are idempotent within one process's
+// life and acknowledged by all in-sync replicas. Thread-safe.
+//
+// While brokers are away, appends wait in the queue for options.append_timeout and then fail with
+// kUnavailable, reads return kUnavailable and go on later, Health() says why; the connection is
+// tried again with back-off for ever. A batch is not atomic: readers may see its first events
+// before the last, and after kUnavailable some of its events may be in the log.
+class KafkaLog final : public Log {
+ public:
+  // Connects, and creates the topics that are missing. The partition count has to be known before
+  // anything can be appended or read, so this waits for the brokers, at most for
+  // options.connect_timeout: then kUnavailable, and the caller (not ready meanwhile) calls again.
+  // kInvalidArgument for wrong options; kFailedPrecondition, code "partition_count_mismatch", for
+  // topics that can't be used together; kPermissionDenied.
+  static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(const KafkaLogOptions& options);
+
+  // Answers every append: waits up to options.close_timeout, then fails the rest.
+  ~KafkaLog() override;
+
+  // "kafka:<cluster id>/<topic prefix>". A topic that is deleted and made again keeps it:
+  // VerifyContinuity() notices.
+  const std::string& id() const override;
+  int32_t PartitionCount(Topic topic) const override;
+  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                   AppendCallback done) override;
+  // kResourceExhausted, code "too_many_readers": see options.readers_per_partition_max.
+  absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                     Offset from) override;
+  absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
+  // kFailedPrecondition for `nodes`, which Kafka compacts instead.
+  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
+  absl::Status Health() override;
+
+ private:
+  explicit KafkaLog(const KafkaLogOptions& options);
+
+  absl::Status CheckPartition(Topic topic, PartitionId partition) const;
+
+  // In the order of their making: each is used by those after it.
+  std::unique_ptr<KafkaMetrics> metrics_;
+  std::unique_ptr<KafkaControl> control_;
+  std::unique_ptr<ConsumerPool> consumers_;
+  std::unique_ptr<KafkaProducer> producer_;
+};
+
+}  // namespace sluice::eventlog

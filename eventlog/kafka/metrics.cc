@@ -1,0 +1,58 @@
+#include "eventlog/kafka/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <utility>
+
+namespace sluice::eventlog {
+namespace {
+
+prometheus::Counter& Counter(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Gauge& Gauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+}  // namespace
+
+KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry)
+    : registry_(registry != nullptr ? std::move(registry)
+                                    : std::make_shared<prometheus::Registry>()),
+      appended_events(Counter(*registry_, "sluice_eventlog_appended_events_total",
+                              "Events acknowledged by all in-sync replicas")),
+      appended_bytes(Counter(*registry_, "sluice_eventlog_appended_bytes_total",
+                             "Bytes of the acknowledged events")),
+      append_failures(Counter(*registry_, "sluice_eventlog_append_failures_total",
+                              "Events whose append failed after it was taken")),
+      append_refusals(Counter(*registry_, "sluice_eventlog_append_refusals_total",
+                              "Batches refused because the append queue was full")),
+      producer_restarts(Counter(*registry_, "sluice_eventlog_producer_restarts_total",
+                                "Producers replaced after a fatal error")),
+      queue_bytes(Gauge(*registry_, "sluice_eventlog_append_queue_bytes",
+                        "Bytes of the events taken and not yet answered")),
+      queue_events(Gauge(*registry_, "sluice_eventlog_append_queue_events",
+                         "Events taken and not yet answered")),
+      append_seconds(
+          prometheus::BuildHistogram()
+              .Name("sluice_eventlog_append_seconds")
+              .Help("From taking a batch to its answer")
+              .Register(*registry_)
+              .Add({},
+                   prometheus::Histogram::BucketBoundaries{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                           0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30})),
+      read_events(
+          Counter(*registry_, "sluice_eventlog_read_events_total", "Events that readers returned")),
+      read_bytes(Counter(*registry_, "sluice_eventlog_read_bytes_total",
+                         "Bytes of the events that readers returned")),
+      open_readers(Gauge(*registry_, "sluice_eventlog_open_readers", "Readers that are open")),
+      healthy(Gauge(*registry_, "sluice_eventlog_healthy",
+                    "1 while the brokers answer and every partition has a leader")) {}
+
+KafkaMetrics::~KafkaMetrics() = default;
+
+}  // namespace sluice::eventlog

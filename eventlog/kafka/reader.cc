@@ -1,0 +1,165 @@
+#include "eventlog/kafka/reader.h"
+
+#include <fmt/format.h>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "eventlog/kafka/conf.h"
+#include "eventlog/kafka/message.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A wait is cut into such pieces, between which the connection's health is looked at.
+constexpr milliseconds kWaitPiece{500};
+// Messages taken from librdkafka's queue in one go.
+constexpr size_t kFetchMessages = 512;
+
+}  // namespace
+
+KafkaReader::KafkaReader(std::unique_ptr<ConsumerPool::Lease> lease, KafkaControl& control,
+                         KafkaMetrics& metrics, Topic topic, PartitionId partition, Offset from)
+    : lease_(std::move(lease)),
+      control_(control),
+      metrics_(metrics),
+      topic_(topic),
+      partition_(partition),
+      next_(from) {
+  metrics_.open_readers.Increment();
+}
+
+KafkaReader::~KafkaReader() {
+  StopConsuming();
+  metrics_.open_readers.Decrement();
+}
+
+void KafkaReader::Cancel() {
+  const absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  if (queue_ != nullptr) {
+    rd_kafka_queue_yield(queue_.get());
+  }
+}
+
+absl::Status KafkaReader::CheckCancelled() {
+  const absl::MutexLock lock(&mutex_);
+  return cancelled_ ? absl::CancelledError("the reader has been cancelled") : absl::OkStatus();
+}
+
+absl::Status KafkaReader::StartConsuming() {
+  const absl::MutexLock lock(&mutex_);
+  if (cancelled_) {
+    return absl::CancelledError("the reader has been cancelled");
+  }
+  if (queue_ != nullptr) {
+    return absl::OkStatus();
+  }
+  KafkaQueue queue(rd_kafka_queue_new(lease_->handle()));
+  if (rd_kafka_consume_start_queue(lease_->topic(), partition_.value(), next_.value(),
+                                   queue.get()) != 0) {
+    return KafkaError(rd_kafka_last_error(), "cannot start to read");
+  }
+  queue_ = std::move(queue);
+  return absl::OkStatus();
+}
+
+void KafkaReader::StopConsuming() {
+  fetched_.clear();
+  KafkaQueue queue;
+  {
+    const absl::MutexLock lock(&mutex_);
+    queue = std::move(queue_);
+  }
+  if (queue != nullptr) {
+    rd_kafka_consume_stop(lease_->topic(), partition_.value());
+  }
+}
+
+absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) {
+  if (message.err != RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+    return KafkaError(message.err, fmt::format("reading {}-{} at offset {}", TopicName(topic_),
+                                               partition_.value(), next_.value()));
+  }
+  ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(topic_, partition_));
+  if (next_ < range.begin) {
+    return BelowBeginError(topic_, partition_, next_, range.begin);
+  }
+  if (next_ > range.end) {
+    return BeyondEndError(topic_, partition_, next_, range.end);
+  }
+  // The range has moved meanwhile, or the replica that answered lags: the next read sees.
+  return Error(absl::StatusCode::kUnavailable, "log_unavailable",
+               fmt::format("offset {} of {}-{} can't be read yet", next_.value(), TopicName(topic_),
+                           partition_.value()));
+}
+
+absl::Status KafkaReader::Fetch(milliseconds wait) {
+  rd_kafka_queue_t* queue = nullptr;
+  {
+    const absl::MutexLock lock(&mutex_);
+    queue = queue_.get();  // only this thread changes it
+  }
+  const auto deadline = std::chrono::steady_clock::now() + wait;
+  while (true) {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
+    const milliseconds piece = std::clamp(left, milliseconds(0), kWaitPiece);
+    KafkaMessage first(rd_kafka_consume_queue(queue, static_cast<int>(piece.count())));
+    if (first != nullptr) {
+      fetched_.push_back(std::move(first));
+      break;
+    }
+    RETURN_IF_ERROR(CheckCancelled());
+    RETURN_IF_ERROR(control_.Health());
+    if (left <= kWaitPiece) {
+      return absl::OkStatus();
+    }
+  }
+  // The rest that is there, without waiting: with a wait, librdkafka would wait for all of it.
+  std::array<rd_kafka_message_t*, kFetchMessages> more{};
+  const ssize_t count = rd_kafka_consume_batch_queue(queue, 0, more.data(), more.size());
+  for (ssize_t i = 0; i < count; ++i) {
+    fetched_.emplace_back(more[static_cast<size_t>(i)]);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& limits) {
+  RETURN_IF_ERROR(StartConsuming());
+  std::vector<StoredEvent> events;
+  size_t bytes = 0;
+  while (events.empty() || (bytes < limits.bytes_max && events.size() < limits.events_max)) {
+    if (fetched_.empty()) {
+      RETURN_IF_ERROR(Fetch(events.empty() ? limits.wait_max : milliseconds(0)));
+      if (fetched_.empty()) {
+        break;
+      }
+    }
+    const rd_kafka_message_t& message = *fetched_.front();
+    if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (!events.empty()) {
+        break;  // the next Read() returns it
+      }
+      absl::Status error = ErrorOf(message);
+      StopConsuming();
+      return error;
+    }
+    if (message.offset >= next_.value()) {
+      events.push_back({Offset(message.offset), EventOf(message)});
+      bytes += events.back().event.ByteSize();
+      next_ = Offset(message.offset + 1);
+    }
+    fetched_.pop_front();
+  }
+  metrics_.read_events.Increment(static_cast<double>(events.size()));
+  metrics_.read_bytes.Increment(static_cast<double>(bytes));
+  return events;
+}
+
+}  // namespace sluice::eventlog
