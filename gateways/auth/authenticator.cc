@@ -77,19 +77,12 @@ class JwtAuthenticator final : public Authenticator {
     auto keys = source_->Current();
     absl::Status verified = Verify(*parsed, token, keys->keys);
     if (!verified.ok() && MayBeNewKey(*parsed, keys->keys)) {
-      switch (source_->RefreshForUnknownKey(may_block)) {
-        case KeySource::Refresh::kWouldBlock:
-          return std::nullopt;
-        case KeySource::Refresh::kNothingNew:
-          break;
-        case KeySource::Refresh::kLoaded: {
-          auto newer = source_->Current();
-          if (newer->number != keys->number) {
-            keys = std::move(newer);
-            verified = Verify(*parsed, token, keys->keys);
-          }
-          break;
-        }
+      if (!source_->RefreshForUnknownKey(may_block)) {
+        return std::nullopt;
+      }
+      if (auto newer = source_->Current(); newer->number != keys->number) {
+        keys = std::move(newer);
+        verified = Verify(*parsed, token, keys->keys);
       }
     }
     if (!verified.ok()) {

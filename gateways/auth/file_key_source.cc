@@ -1,9 +1,6 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <cerrno>
-#include <compare>
-#include <cstring>
 #include <utility>
 
 #include "gateways/auth/file_io.h"
@@ -48,12 +45,10 @@ class FileKeySource final : public KeySource {
     load_mutex_.Unlock();
   }
 
-  Refresh RefreshForUnknownKey(bool) override ABSL_LOCKS_EXCLUDED(load_mutex_) {
+  bool RefreshForUnknownKey(bool) override ABSL_LOCKS_EXCLUDED(load_mutex_) {
     absl::MutexLock lock(&load_mutex_);
     LoadIfChanged(clock_->SteadyNow());
-    // Also when nothing changed: another thread may have loaded it between the caller's look at the
-    // keys and now.
-    return Refresh::kLoaded;
+    return true;
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -12,7 +13,7 @@
 namespace sluice::gateways {
 
 struct JwksFetcher::Impl {
-  std::string url;
+  std::string url;  // for messages: without the query, which may hold a secret
   std::string path;
   std::chrono::milliseconds timeout;
   std::unique_ptr<httplib::Client> client;
@@ -27,11 +28,14 @@ absl::StatusOr<std::unique_ptr<JwksFetcher>> JwksFetcher::Create(
   const size_t scheme_end = url.find("://");
   const std::string scheme = url.substr(0, scheme_end);
   if (scheme_end == std::string::npos || (scheme != "http" && scheme != "https")) {
-    return absl::InvalidArgumentError(fmt::format("{} is not an http or https URL", url));
+    return absl::InvalidArgumentError("the JWKS address is not an http or https URL");
   }
   const size_t path_begin = std::min(url.find_first_of("/?#", scheme_end + 3), url.size());
+  if (url.find('@') < path_begin) {
+    return absl::InvalidArgumentError("the JWKS URL must not hold a user name or password");
+  }
   auto impl = std::make_unique<Impl>();
-  impl->url = url;
+  impl->url = url.substr(0, url.find('?'));
   impl->path = url.substr(path_begin, url.find('#', path_begin) - path_begin);
   if (impl->path.empty() || impl->path.front() != '/') {
     impl->path.insert(0, "/");
@@ -40,7 +44,7 @@ absl::StatusOr<std::unique_ptr<JwksFetcher>> JwksFetcher::Create(
   impl->client = std::make_unique<httplib::Client>(url.substr(0, path_begin));
   httplib::Client& client = *impl->client;
   if (path_begin == scheme_end + 3 || !client.is_valid()) {
-    return absl::InvalidArgumentError(fmt::format("{} is not an http or https URL", url));
+    return absl::InvalidArgumentError("the JWKS address is not an http or https URL");
   }
   client.set_connection_timeout(timeout);
   client.set_read_timeout(timeout);

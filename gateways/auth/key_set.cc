@@ -101,7 +101,7 @@ absl::StatusOr<KeySet> KeySet::Parse(std::string_view jwks) {
   }
   const std::optional<json> document = ParseStrictObject(jwks);
   if (!document || !document->contains("keys") || !(*document)["keys"].is_array()) {
-    return absl::InvalidArgumentError("not a JWK set: a JSON object with an array \"keys\"");
+    return absl::InvalidArgumentError("not a JWK set: a JSON object with an array named keys");
   }
   const json& keys = (*document)["keys"];
   if (keys.size() > kJwksKeysMax) {

@@ -67,7 +67,7 @@ class FixedKeySource final : public KeySource {
       : KeySource(std::move(metrics), "development-key") {}
 
   absl::Status Load(const std::string& jwks) { return Install(jwks); }
-  Refresh RefreshForUnknownKey(bool) override { return Refresh::kNothingNew; }
+  bool RefreshForUnknownKey(bool) override { return true; }
 };
 
 }  // namespace

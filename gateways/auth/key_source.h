@@ -31,11 +31,10 @@ class KeySource {
   // Called before every check; notices changed keys when that is cheap and due.
   virtual void Poll() {}
 
-  enum class Refresh { kNothingNew, kLoaded, kWouldBlock };
-
   // A token named a key that is not known: loads again, as far as the source's limit of rate
-  // allows. Without `may_block` a source that has to wait for the network only says so.
-  virtual Refresh RefreshForUnknownKey(bool may_block) = 0;
+  // allows. Afterwards Current() may be newer, also when another thread loaded it. Without
+  // `may_block`, a source that would have to wait for the network does nothing and returns false.
+  virtual bool RefreshForUnknownKey(bool may_block) = 0;
 
  protected:
   KeySource(std::shared_ptr<AuthMetrics> metrics, std::string name);

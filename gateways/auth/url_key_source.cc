@@ -18,7 +18,7 @@ class UrlKeySource final : public KeySource {
  public:
   UrlKeySource(const AuthOptions& options, std::unique_ptr<JwksFetcher> fetcher,
                std::shared_ptr<AuthMetrics> metrics)
-      : KeySource(std::move(metrics), options.jwks),
+      : KeySource(std::move(metrics), options.jwks.substr(0, options.jwks.find('?'))),
         clock_(options.clock),
         interval_(options.refresh_interval),
         age_max_(options.keys_age_max),
@@ -41,14 +41,14 @@ class UrlKeySource final : public KeySource {
     thread_ = std::thread([this] { Run(); });
   }
 
-  Refresh RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
+  bool RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
     absl::MutexLock lock(&fetch_mutex_);
     const bool under_way = wanted_ || fetching_;
     if (!under_way && clock_->SteadyNow() < fetch_allowed_) {
-      return Refresh::kNothingNew;
+      return true;
     }
     if (!may_block) {
-      return Refresh::kWouldBlock;
+      return false;
     }
     wanted_ = wanted_ || !fetching_;
     const uint64_t before = fetches_;
@@ -56,7 +56,7 @@ class UrlKeySource final : public KeySource {
       return fetches_ != before || stopping_;
     };
     fetch_mutex_.AwaitWithTimeout(absl::Condition(&fetched), absl::FromChrono(wait_max_));
-    return Refresh::kLoaded;
+    return true;
   }
 
  private:
