@@ -17,6 +17,11 @@ namespace sluice::projectors {
 struct StagingOptions {
   size_t batch_bytes_max = 4 << 20;
   size_t batch_events_max = 10'000;
+  // How much is read again after a crash, against flushes of the stores.
+  std::chrono::milliseconds checkpoint_interval{30'000};
+  // First and longest wait before what failed is tried again.
+  std::chrono::milliseconds retry_min{100};
+  std::chrono::milliseconds retry_max{10'000};
   std::shared_ptr<prometheus::Registry> registry;
 };
 

@@ -1,0 +1,46 @@
+#include "projectors/staging/dead_letter.h"
+
+#include "eventlog/log.h"
+#include "fmt/format.h"
+#include "schemas/sluice/v1/events.pb.h"
+
+namespace sluice::projectors {
+
+eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEvent& original,
+                               const Rejected& rejected, SystemTime now) {
+  const std::string_view topic = eventlog::TopicName(eventlog::Topic::kChanges);
+  v1::DeadLetter letter;
+  letter.set_topic(std::string(topic));
+  letter.set_partition(partition.value());
+  letter.set_offset(original.offset.value());
+  letter.set_code(rejected.code);
+  letter.set_reason(rejected.reason);
+  letter.set_type(original.event.type);
+  letter.set_id(original.event.id);
+  letter.set_value(original.event.value);
+  letter.set_op_index(rejected.op_index);
+  eventlog::Event event;
+  event.id = fmt::format("{}-{}-{}-{}", topic, partition.value(), original.offset.value(),
+                         rejected.op_index);
+  event.source = "sluice/staging";
+  event.type = letter.GetDescriptor()->full_name();
+  event.subject = original.event.subject;
+  event.time = now;
+  event.traceparent = original.event.traceparent;
+  event.key = original.event.key;
+  event.value = letter.SerializeAsString();
+  return event;
+}
+
+eventlog::Event WithoutOriginal(const eventlog::Event& dead_letter) {
+  v1::DeadLetter letter;
+  letter.ParseFromString(dead_letter.value);
+  letter.clear_value();
+  letter.set_reason(
+      fmt::format("{} (the event is too large to be repeated here)", letter.reason()));
+  eventlog::Event event = dead_letter;
+  event.value = letter.SerializeAsString();
+  return event;
+}
+
+}  // namespace sluice::projectors

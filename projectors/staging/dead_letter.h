@@ -1,0 +1,23 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "eventlog/base/clock.h"
+#include "eventlog/event.h"
+#include "projectors/staging/fold.h"
+
+namespace sluice::projectors {
+
+// The event for the topic `deadletter` that tells of an event of `changes` that could not be
+// applied, with its original bytes. Its id follows from the original's position
+// ("changes-<partition>-<offset>-<op>"), so that one that is written again after a crash is known
+// as the same.
+[[nodiscard]] eventlog::Event MakeDeadLetter(PartitionId partition,
+                                             const eventlog::StoredEvent& original,
+                                             const Rejected& rejected, SystemTime now);
+
+// For an original that leaves no room for the rest: its bytes stay at its position in the log.
+[[nodiscard]] eventlog::Event WithoutOriginal(const eventlog::Event& dead_letter);
+
+}  // namespace sluice::projectors

@@ -1,0 +1,97 @@
+#include "projectors/staging/staging_metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <string>
+#include <utility>
+
+namespace sluice::projectors {
+namespace {
+
+prometheus::Counter& MakeCounter(prometheus::Registry& registry, const std::string& name,
+                                 const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+
+prometheus::Labels LabelsOf(PartitionId partition) {
+  return {{"partition", std::to_string(partition.value())}};
+}
+
+}  // namespace
+
+struct StagingMetrics::Impl {
+  explicit Impl(std::shared_ptr<prometheus::Registry> given)
+      : registry(given != nullptr ? std::move(given) : std::make_shared<prometheus::Registry>()),
+        events(MakeCounter(*registry, "sluice_staging_events_total", "Events folded.")),
+        ops(MakeCounter(*registry, "sluice_staging_ops_total",
+                        "Operations of change sets folded.")),
+        rejected(MakeCounter(*registry, "sluice_staging_rejected_total",
+                             "Events that could not be applied.")),
+        duplicates(MakeCounter(*registry, "sluice_staging_duplicates_total",
+                               "Change sets skipped because their id was applied before.")),
+        stale(MakeCounter(*registry, "sluice_staging_stale_versions_total",
+                          "Operations skipped because their version is not newer.")),
+        patches(MakeCounter(*registry, "sluice_staging_patches_of_nothing_total",
+                            "Patches skipped because there is no row.")),
+        dead_letters(MakeCounter(*registry, "sluice_staging_dead_letters_total",
+                                 "Events written to the dead letters.")),
+        retries(MakeCounter(*registry, "sluice_staging_retries_total",
+                            "Steps that failed and are tried again.")),
+        lag(prometheus::BuildGauge()
+                .Name("sluice_staging_lag_events")
+                .Help("Events in the log that are not folded yet, by partition.")
+                .Register(*registry)),
+        batches(prometheus::BuildHistogram()
+                    .Name("sluice_staging_apply_batch_seconds")
+                    .Help("Time to fold one batch of events into the stores.")
+                    .Register(*registry)
+                    .Add({}, prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005,
+                                                                     0.01, 0.025, 0.05, 0.1, 0.25,
+                                                                     0.5, 1, 2.5, 10})) {}
+
+  std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Counter& events;
+  prometheus::Counter& ops;
+  prometheus::Counter& rejected;
+  prometheus::Counter& duplicates;
+  prometheus::Counter& stale;
+  prometheus::Counter& patches;
+  prometheus::Counter& dead_letters;
+  prometheus::Counter& retries;
+  prometheus::Family<prometheus::Gauge>& lag;
+  prometheus::Histogram& batches;
+};
+
+StagingMetrics::StagingMetrics(std::shared_ptr<prometheus::Registry> registry)
+    : impl_(std::make_unique<Impl>(std::move(registry))) {}
+StagingMetrics::~StagingMetrics() = default;
+
+void StagingMetrics::BatchApplied(const FoldCounters& counters, size_t rejected,
+                                  std::chrono::steady_clock::duration took) {
+  impl_->events.Increment(static_cast<double>(counters.events));
+  impl_->ops.Increment(static_cast<double>(counters.ops));
+  impl_->rejected.Increment(static_cast<double>(rejected));
+  impl_->duplicates.Increment(static_cast<double>(counters.duplicates));
+  impl_->stale.Increment(static_cast<double>(counters.stale_versions));
+  impl_->patches.Increment(static_cast<double>(counters.patches_of_nothing));
+  impl_->batches.Observe(std::chrono::duration<double>(took).count());
+}
+
+void StagingMetrics::DeadLettered(size_t events) {
+  impl_->dead_letters.Increment(static_cast<double>(events));
+}
+
+void StagingMetrics::Retried() { impl_->retries.Increment(); }
+
+void StagingMetrics::Lag(PartitionId partition, int64_t events) {
+  impl_->lag.Add(LabelsOf(partition)).Set(static_cast<double>(events));
+}
+
+void StagingMetrics::Revoked(PartitionId partition) {
+  impl_->lag.Remove(&impl_->lag.Add(LabelsOf(partition)));
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "eventlog/base/ids.h"
+#include "projectors/staging/fold.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace sluice::projectors {
+
+// What the staging projector counts (sluice_staging_*). Thread-safe.
+class StagingMetrics {
+ public:
+  // A registry of its own where `registry` is null.
+  explicit StagingMetrics(std::shared_ptr<prometheus::Registry> registry);
+  ~StagingMetrics();
+
+  void BatchApplied(const FoldCounters& counters, size_t rejected,
+                    std::chrono::steady_clock::duration took);
+  void DeadLettered(size_t events);
+  void Retried();
+  // Events of the partition's log that are not folded yet.
+  void Lag(PartitionId partition, int64_t events);
+  // The partition is another process's now.
+  void Revoked(PartitionId partition);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::projectors
