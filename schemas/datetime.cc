@@ -1,6 +1,8 @@
 #include "schemas/datetime.h"
 
+#include <array>
 #include <chrono>
+#include <cstring>
 
 #include "schemas/status.h"
 
@@ -17,6 +19,17 @@ absl::Status Mismatch(std::string_view reason) {
 absl::Status NotADatetime() {
   return Mismatch("is not an RFC 3339 date and time with its offset, as 2026-01-31T10:00:00Z is");
 }
+
+// "00" to "99", one after the other.
+constexpr std::array<char, 200> DigitPairs() {
+  std::array<char, 200> pairs{};
+  for (size_t i = 0; i < 100; ++i) {
+    pairs[i * 2] = static_cast<char>('0' + i / 10);
+    pairs[i * 2 + 1] = static_cast<char>('0' + i % 10);
+  }
+  return pairs;
+}
+constexpr std::array<char, 200> kDigitPairs = DigitPairs();
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -121,26 +134,21 @@ void WriteDatetime(int64_t micros, char* out) {
       std::chrono::sys_days(std::chrono::days(static_cast<int>(days)))};
   const auto fraction = static_cast<unsigned>(rest % kMicrosPerSecond);
   const auto second = static_cast<unsigned>(rest / kMicrosPerSecond);
-  const auto put = [out](size_t at, unsigned value, size_t count) {
-    for (size_t i = at + count; i > at; --i) {
-      out[i - 1] = static_cast<char>('0' + value % 10);
-      value /= 10;
-    }
+  const auto put = [out](size_t at, unsigned value) {
+    std::memcpy(out + at, kDigitPairs.data() + value * 2, 2);
   };
-  put(0, static_cast<unsigned>(static_cast<int>(date.year())), 4);
-  out[4] = '-';
-  put(5, static_cast<unsigned>(date.month()), 2);
-  out[7] = '-';
-  put(8, static_cast<unsigned>(date.day()), 2);
-  out[10] = 'T';
-  put(11, second / 3600, 2);
-  out[13] = ':';
-  put(14, second / 60 % 60, 2);
-  out[16] = ':';
-  put(17, second % 60, 2);
-  out[19] = '.';
-  put(20, fraction, 6);
-  out[26] = 'Z';
+  const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
+  std::memcpy(out, "yyyy-mm-ddThh:mm:ss.ffffffZ", kDatetimeTextSize);
+  put(0, year / 100);
+  put(2, year % 100);
+  put(5, static_cast<unsigned>(date.month()));
+  put(8, static_cast<unsigned>(date.day()));
+  put(11, second / 3600);
+  put(14, second / 60 % 60);
+  put(17, second % 60);
+  put(20, fraction / 10'000);
+  put(22, fraction / 100 % 100);
+  put(24, fraction % 100);
 }
 
 }  // namespace sluice::schemas

@@ -60,6 +60,12 @@ absl::StatusOr<std::shared_ptr<const EntitySchema>> EntitySchema::FromProto(
   if (!has_key) {
     return Broken(proto, "the primary key is none of its attributes");
   }
+  for (const Attribute& attribute : schema->attributes_) {
+    JsonLabel label{fmt::format(",\"{}\":", attribute.name), 0};
+    label.size = label.padded.size();
+    label.padded.resize((label.size + kJsonLabelStep - 1) / kJsonLabelStep * kJsonLabelStep, ' ');
+    schema->json_labels_.push_back(std::move(label));
+  }
   // The names point into attributes_, which does not grow any more.
   for (size_t index = 0; index < schema->attributes_.size(); ++index) {
     if (!schema->by_name_.emplace(schema->attributes_[index].name, index).second) {

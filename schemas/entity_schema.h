@@ -47,6 +47,16 @@ class EntitySchema {
   const Attribute& key() const { return attributes_[key_index_]; }
   // In the order of definition; removed attributes are not listed.
   const std::vector<Attribute>& attributes() const { return attributes_; }
+  // What precedes the value in JSON, `,"name":`, and blanks up to a multiple of kJsonLabelStep: a
+  // writer that copies in steps needs no other length. `attribute` is one of attributes().
+  struct JsonLabel {
+    std::string padded;
+    size_t size = 0;
+  };
+  static constexpr size_t kJsonLabelStep = 16;
+  const JsonLabel& LabelOf(const Attribute& attribute) const {
+    return json_labels_[static_cast<size_t>(&attribute - attributes_.data())];
+  }
   // nullptr where there is none (of that id or name), or where it was removed.
   const Attribute* Find(AttributeId id) const {
     const int32_t index = id.value() < by_id_.size() ? by_id_[id.value()] : -1;
@@ -58,6 +68,7 @@ class EntitySchema {
   EntitySchema() = default;
   v1::EntitySchema proto_;
   std::vector<Attribute> attributes_;
+  std::vector<JsonLabel> json_labels_;  // in the order of attributes_
   size_t key_index_ = 0;
   std::vector<int32_t> by_id_;  // attribute id -> index in attributes_, -1 where none
   std::unordered_map<std::string_view, size_t> by_name_;

@@ -56,6 +56,18 @@ bool WriteUuidString(JsonWriter* writer, std::string_view payload) {
   return true;
 }
 
+// Writes `{"name":` or `,"name":`.
+void WriteLabel(JsonWriter* writer, const EntitySchema::JsonLabel& label, char separator) {
+  constexpr size_t kStep = EntitySchema::kJsonLabelStep;
+  char* const to = writer->Reserve(label.padded.size());
+  const char* const from = label.padded.data();
+  for (size_t at = 0; at < label.padded.size(); at += kStep) {
+    std::memcpy(to + at, from + at, kStep);
+  }
+  *to = separator;
+  writer->Advance(label.size);
+}
+
 // False where the field holds no value of the type.
 bool WriteValue(JsonWriter* writer, v1::AttributeType type, const FieldView& field) {
   if (field.wire_type != WireTypeOf(type)) {
@@ -119,14 +131,7 @@ absl::Status AppendRowJson(const EntitySchema& schema, std::string_view row,
     if (attribute == nullptr || (denied_at < denied.size() && denied[denied_at] == field.id)) {
       continue;
     }
-    const std::string_view name = attribute->name;
-    char* const to = writer.Reserve(name.size() + 4);
-    to[0] = separator;
-    to[1] = '"';
-    std::memcpy(to + 2, name.data(), name.size());
-    to[name.size() + 2] = '"';
-    to[name.size() + 3] = ':';
-    writer.Advance(name.size() + 4);
+    WriteLabel(&writer, schema.LabelOf(*attribute), separator);
     separator = ',';
     if (!WriteValue(&writer, attribute->type, field)) {
       out->resize(size_before);

@@ -4,13 +4,25 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 namespace sluice::schemas {
 namespace {
 
 constexpr std::string_view kBase64 =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-constexpr std::string_view kHex = "0123456789abcdef";
+
+// "00" to "ff", one after the other.
+constexpr std::array<char, 512> HexPairs() {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::array<char, 512> pairs{};
+  for (size_t i = 0; i < 256; ++i) {
+    pairs[i * 2] = kHex[i >> 4];
+    pairs[i * 2 + 1] = kHex[i & 15];
+  }
+  return pairs;
+}
+constexpr std::array<char, 512> kHexPairs = HexPairs();
 
 constexpr std::array<int8_t, 256> Base64Values() {
   std::array<int8_t, 256> values{};
@@ -143,13 +155,11 @@ std::optional<std::string> DecodeUuid(std::string_view text) {
 }
 
 void EncodeUuid(std::string_view bytes, char* out) {
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) {
-      *out++ = '-';
-    }
-    const auto byte = static_cast<uint8_t>(bytes[i]);
-    *out++ = kHex[byte >> 4];
-    *out++ = kHex[byte & 15];
+  constexpr std::array<uint8_t, kUuidSize> kPlaces = {0,  2,  4,  6,  9,  11, 14, 16,
+                                                      19, 21, 24, 26, 28, 30, 32, 34};
+  out[8] = out[13] = out[18] = out[23] = '-';
+  for (size_t i = 0; i < kUuidSize; ++i) {
+    std::memcpy(out + kPlaces[i], kHexPairs.data() + static_cast<uint8_t>(bytes[i]) * 2, 2);
   }
 }
 
