@@ -23,7 +23,7 @@ namespace {
 
 using testing::ValueOrDie;
 
-constexpr int kRounds = 5'000;
+constexpr int kRounds = 2'000;
 
 using Model = std::map<uint32_t, std::string>;  // attribute id -> value as AppendRowJson writes it
 
