@@ -5,10 +5,8 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -100,39 +98,6 @@ TEST(EmbeddedLog, SaysThatAFileSystemIsReadOnly) {
     EXPECT_EQ(CodeOfOpening({.path = path}), "log_read_only");
     ::umount2(path.c_str(), MNT_DETACH);
   }
-}
-
-TEST(EmbeddedLog, RemovesTheFilesOfWhatRetentionRemoved) {
-  const sluice::testing::TempDir dir;
-  const std::string path = dir / "log";
-  const auto log = EmbeddedLog::Open({.path = path});
-  ASSERT_TRUE(log.ok()) << log.status();
-  // Random bytes, more than what stays in memory, so that they are in files of their own.
-  std::string value(1 << 20, '\0');
-  uint32_t state = 1;
-  for (int i = 0; i < 200; ++i) {
-    for (char& c : value) {
-      state = state * 1664525 + 1013904223;
-      c = static_cast<char>(state >> 24);
-    }
-    ASSERT_TRUE((*log)->Append(Topic::kChanges, kP0, {MakeEvent(value)}).ok());
-  }
-  const auto table_bytes = [&] {
-    uintmax_t bytes = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(path)) {
-      std::error_code gone;
-      const auto size = std::filesystem::file_size(entry.path(), gone);
-      bytes += entry.path().extension() == ".sst" && !gone ? size : 0;
-    }
-    return bytes;
-  };
-  ASSERT_GT(table_bytes(), 60U << 20);
-  ASSERT_TRUE((*log)->TruncateBefore(Topic::kChanges, kP0, Offset(199)).ok());
-  EXPECT_LT(table_bytes(), 150U << 20);
-  const auto range = (*log)->Range(Topic::kChanges, kP0);
-  ASSERT_TRUE(range.ok());
-  EXPECT_EQ(range->begin, Offset(199));
-  EXPECT_EQ(range->end, Offset(200));
 }
 
 TEST(EmbeddedLog, CountsWhatItDoes) {
