@@ -11,8 +11,8 @@
 namespace sluice::gateways {
 namespace {
 
-// Keys and tokens made once with the openssl command (genpkey, dgst -sign, pkeyutl -sign); the EdDSA
-// key is that of RFC 8037, appendix A.1, and its token the example of gateways/docs/auth.md.
+// Keys and tokens made once with the openssl command (genpkey, dgst -sign, pkeyutl -sign); the
+// EdDSA key is that of RFC 8037, appendix A.1, and its token the example of gateways/docs/auth.md.
 TEST(OpensslVectorsTest, AreTakenWithEveryAlgorithmAndRefusedWhenExpired) {
   std::ifstream file(SLUICE_TEST_DATA "/openssl_vectors.json");
   const nlohmann::json vectors = nlohmann::json::parse(file);
