@@ -92,7 +92,10 @@ Meaning MeaningOf(rd_kafka_resp_err_t error) {
 
 }  // namespace
 
-void KafkaDeleter::operator()(rd_kafka_t* handle) const { rd_kafka_destroy(handle); }
+void KafkaDeleter::operator()(rd_kafka_t* handle) const {
+  // A group member is closed, within a bound, by its owner; destruction does not wait for brokers.
+  rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
 void KafkaDeleter::operator()(rd_kafka_conf_t* conf) const { rd_kafka_conf_destroy(conf); }
 void KafkaDeleter::operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }
 void KafkaDeleter::operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }

@@ -35,7 +35,7 @@ absl::Status CheckOptions(const KafkaLogOptions& options) {
 }  // namespace
 
 KafkaLog::KafkaLog(const KafkaLogOptions& options)
-    : metrics_(std::make_unique<KafkaMetrics>(options.metrics)) {}
+    : metrics_(std::make_unique<KafkaMetrics>(options.metrics, options.limits)) {}
 
 KafkaLog::~KafkaLog() = default;
 

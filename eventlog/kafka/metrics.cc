@@ -10,27 +10,26 @@
 namespace sluice::eventlog {
 namespace {
 
+const prometheus::Labels kLabels = {{"log", "kafka"}};
+
 prometheus::Counter& Counter(prometheus::Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(kLabels);
 }
 
 prometheus::Gauge& Gauge(prometheus::Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(kLabels);
 }
 
 }  // namespace
 
-KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry)
+KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry,
+                           const AppendLimits& limits)
     : registry_(registry != nullptr ? std::move(registry)
                                     : std::make_shared<prometheus::Registry>()),
-      appended_events(Counter(*registry_, "sluice_eventlog_appended_events_total",
+      appended_events(Counter(*registry_, "sluice_eventlog_append_events_total",
                               "Events acknowledged by all in-sync replicas")),
-      appended_bytes(Counter(*registry_, "sluice_eventlog_appended_bytes_total",
+      appended_bytes(Counter(*registry_, "sluice_eventlog_append_bytes_total",
                              "Bytes of the acknowledged events")),
-      append_failures(Counter(*registry_, "sluice_eventlog_append_failures_total",
-                              "Events whose append failed after it was taken")),
-      append_refusals(Counter(*registry_, "sluice_eventlog_append_refusals_total",
-                              "Batches refused because the append queue was full")),
       producer_restarts(Counter(*registry_, "sluice_eventlog_producer_restarts_total",
                                 "Producers replaced after a fatal error")),
       queue_bytes(Gauge(*registry_, "sluice_eventlog_append_queue_bytes",
@@ -51,8 +50,24 @@ KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry)
                          "Bytes of the events that readers returned")),
       open_readers(Gauge(*registry_, "sluice_eventlog_open_readers", "Readers that are open")),
       healthy(Gauge(*registry_, "sluice_eventlog_healthy",
-                    "1 while the brokers answer and every partition has a leader")) {}
+                    "1 while the brokers answer and every partition has a leader")) {
+  Gauge(*registry_, "sluice_eventlog_append_queue_bytes_limit",
+        "Bytes above which appends are refused")
+      .Set(static_cast<double>(limits.queue_bytes_max));
+  Gauge(*registry_, "sluice_eventlog_append_queue_events_limit",
+        "Events above which appends are refused")
+      .Set(static_cast<double>(limits.queue_events_max));
+}
 
 KafkaMetrics::~KafkaMetrics() = default;
+
+void KafkaMetrics::AppendFailed(const std::string& code) {
+  prometheus::BuildCounter()
+      .Name("sluice_eventlog_append_failures_total")
+      .Help("Appends that got an error, by its code.")
+      .Register(*registry_)
+      .Add({{"log", "kafka"}, {"code", code}})
+      .Increment();
+}
 
 }  // namespace sluice::eventlog

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+
+#include "eventlog/log.h"
 
 namespace prometheus {
 class Counter;
@@ -11,12 +14,16 @@ class Registry;
 
 namespace sluice::eventlog {
 
-// What the Kafka log counts. Thread-safe; every member is set.
+// What the Kafka log counts: the embedded log's families where both have them, with the label
+// log="kafka". Thread-safe.
 class KafkaMetrics {
  public:
   // Registers the families in `registry`, or in one of its own where that is null.
-  explicit KafkaMetrics(std::shared_ptr<prometheus::Registry> registry);
+  KafkaMetrics(std::shared_ptr<prometheus::Registry> registry, const AppendLimits& limits);
   ~KafkaMetrics();
+
+  // Counts an append that got an error, by its stable code.
+  void AppendFailed(const std::string& code);
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;  // outlives the members below
@@ -24,8 +31,6 @@ class KafkaMetrics {
  public:
   prometheus::Counter& appended_events;
   prometheus::Counter& appended_bytes;
-  prometheus::Counter& append_failures;
-  prometheus::Counter& append_refusals;
   prometheus::Counter& producer_restarts;
   prometheus::Gauge& queue_bytes;
   prometheus::Gauge& queue_events;

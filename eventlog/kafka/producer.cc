@@ -146,7 +146,6 @@ absl::Status KafkaProducer::Admit(const std::vector<Event>& batch, size_t* bytes
       events_before + batch.size() > limits.queue_events_max) {
     queue_bytes_ -= *bytes;
     queue_events_ -= batch.size();
-    metrics_.append_refusals.Increment();
     return Error(absl::StatusCode::kResourceExhausted, "append_queue_full",
                  fmt::format("{} events and {} bytes wait to be appended: try again later",
                              events_before, bytes_before));
@@ -162,6 +161,7 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
   }
   size_t bytes = 0;
   if (absl::Status admitted = Admit(events, &bytes); !admitted.ok()) {
+    metrics_.AppendFailed(ErrorCode(admitted));
     done(std::move(admitted));
     return;
   }
@@ -253,7 +253,7 @@ void KafkaProducer::Answer(Batch* batch, size_t count) {
     metrics_.appended_bytes.Increment(static_cast<double>(owned->bytes));
     owned->done(std::move(owned->offsets));
   } else {
-    metrics_.append_failures.Increment(static_cast<double>(events));
+    metrics_.AppendFailed(ErrorCode(error));
     owned->done(std::move(error));
   }
   queue_bytes_ -= owned->bytes;

@@ -3,12 +3,10 @@
 
 #include "eventlog/kafka/kafka_log.h"
 #include "tests/integration/eventlog/log_conformance.h"
-#include "tests/support/broker/test_broker.h"
+#include "tests/support/broker/broker_environment.h"
 
 namespace sluice::eventlog {
 namespace {
-
-using testing::TestBroker;
 
 // Topics of their own on the one broker of this process.
 class KafkaFixture final : public LogFixture {
@@ -32,24 +30,12 @@ class KafkaFixture final : public LogFixture {
   const std::string prefix_ = testing::RandomPrefix();
 };
 
-std::unique_ptr<TestBroker> broker;
-
-class BrokerEnvironment final : public ::testing::Environment {
- public:
-  void SetUp() override {
-    auto started = TestBroker::Shared();
-    ASSERT_TRUE(started.ok()) << started.status();
-    broker = std::move(started).value();
-  }
-  void TearDown() override { broker.reset(); }
-};
-
-const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new BrokerEnvironment);
+const auto* const kBroker = testing::BrokerEnvironment::Register();
 
 INSTANTIATE_TEST_SUITE_P(Kafka, LogConformance,
                          ::testing::Values(LogUnderTest{
                              "Kafka",
-                             [] { return std::make_unique<KafkaFixture>(broker->brokers()); }}),
+                             [] { return std::make_unique<KafkaFixture>(kBroker->brokers()); }}),
                          LogUnderTestName);
 
 }  // namespace

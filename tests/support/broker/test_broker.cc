@@ -27,6 +27,10 @@ absl::StatusOr<std::string> Script(const std::string& arguments) {
 
 }  // namespace
 
+absl::StatusOr<std::string> RunKafkaTool(const std::string& arguments, const std::string& input) {
+  return RunCommand(fmt::format("{} | '{}' tool {}", input, kScript, arguments));
+}
+
 absl::StatusOr<std::string> RunCommand(const std::string& command) {
   FILE* pipe = popen(fmt::format("({}) 2>&1", command).c_str(), "r");
   if (pipe == nullptr) {

@@ -43,6 +43,11 @@ class TestBroker {
 // A topic prefix that no other test has.
 [[nodiscard]] std::string RandomPrefix();
 
+// Runs one of Kafka's own Java tools: "<class> <arguments>", quoted for the shell; its standard
+// input is what the command `input` prints. As RunCommand().
+absl::StatusOr<std::string> RunKafkaTool(const std::string& arguments,
+                                         const std::string& input = "true");
+
 // Runs `command` with /bin/sh; its standard output, or kInternal with what it wrote.
 absl::StatusOr<std::string> RunCommand(const std::string& command);
 

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/kafka/handles.h"
+#include "eventlog/kafka/options.h"
+#include "eventlog/partition_group.h"
+
+typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
+
+namespace sluice::eventlog {
+
+struct KafkaGroupOptions {
+  KafkaLogOptions log;  // brokers, prefix and properties
+  // The replica set: processes with the same one share the partitions, and the consumer group is
+  // called <topic prefix><replica set>.
+  std::string replica_set;
+  // Kafka's group.instance.id. A process that comes back under its name within session_timeout
+  // gets its partitions back and nobody else moves; therefore Stop() does not leave the group, and
+  // others take over after session_timeout. Empty: Stop() leaves and others take over at once.
+  std::string instance_id;
+  // Without a sign of life for this long a member is taken for dead.
+  std::chrono::milliseconds session_timeout{10'000};
+  // How often hints are committed.
+  std::chrono::milliseconds commit_interval{5'000};
+};
+
+// Membership in a consumer group on the topic `changes`, with cooperative rebalancing: partitions
+// that stay are not interrupted. Nothing is consumed through it: it only says who folds what.
+// Callbacks run on the group's thread. Thread-safe.
+class KafkaPartitionGroup final : public PartitionGroup {
+ public:
+  // kInvalidArgument for wrong options.
+  static absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> Create(
+      const KafkaGroupOptions& options);
+  ~KafkaPartitionGroup() override;
+
+  absl::Status Start(Callbacks callbacks) override;
+  void CommitHint(PartitionId partition, Offset next) override;
+  void Stop() override;
+
+ private:
+  explicit KafkaPartitionGroup(const KafkaGroupOptions& options);
+
+  void Run();
+  void Close();
+  void Assign(rd_kafka_topic_partition_list_t* partitions);
+  void Revoke(rd_kafka_topic_partition_list_t* partitions);
+  // Commits what CommitHint() was told since the last time, without waiting.
+  void CommitHints();
+
+  const KafkaGroupOptions options_;
+  const std::string topic_;
+  KafkaHandle handle_;
+  Callbacks callbacks_;  // set by Start(), then used by the group's thread only
+  std::atomic<bool> stopping_ = false;
+  absl::Mutex mutex_;
+  std::map<PartitionId, Offset> hints_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_ ABSL_GUARDED_BY(mutex_);
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,194 @@
+#include "eventlog/kafka/kafka_log.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "eventlog/base/murmur2.h"
+#include "eventlog/kafka/admin.h"
+#include "eventlog/kafka/conf.h"
+#include "schemas/status.h"
+#include "tests/integration/eventlog/kafka_test_util.h"
+#include "tests/support/broker/broker_environment.h"
+
+// What other programs see of our topics, and we of theirs: kcat and Kafka's own Java tools.
+namespace sluice::eventlog {
+namespace {
+
+using ::testing::HasSubstr;
+
+const auto* const kBroker = testing::BrokerEnvironment::Register();
+
+std::string MustRun(const std::string& command) {
+  const auto output = testing::RunCommand(command);
+  EXPECT_TRUE(output.ok()) << output.status();
+  return output.value_or("");
+}
+
+TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {
+  const KafkaLogOptions options = TestOptions(kBroker->brokers());
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  Event event = MakeKafkaEvent("acme", std::string("\x0a\x04"
+                                                   "acme\x00\xff",
+                                                   8));
+  event.id = "01890a5d-ac96-774b-bcce-b302099a8057";
+  event.subject = "acme/account";
+  event.time = SystemTime(std::chrono::microseconds(1'769'850'300'000'250));
+  event.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const PartitionId partition = (*log)->PartitionFor(Topic::kChanges, event.key);
+  ASSERT_TRUE((*log)->Append(Topic::kChanges, partition, {event}).ok());
+  const std::string consume =
+      fmt::format("kcat -C -q -e -c 1 -b {} -t {}changes -p {} -o beginning -f ", options.brokers,
+                  options.topic_prefix, partition.value());
+  EXPECT_EQ(MustRun(consume + "'%k|%h'"),
+            "acme|ce_specversion=1.0,ce_id=01890a5d-ac96-774b-bcce-b302099a8057,"
+            "ce_source=sluice/test,ce_type=sluice.v1.ChangeSet,ce_subject=acme/account,"
+            "ce_time=2026-01-31T09:05:00.000250Z,content-type=application/protobuf,"
+            "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  EXPECT_EQ(MustRun(consume + "'%s'"), event.value);
+}
+
+// Prints "key<i>:<i>" for i in [0, 200).
+constexpr char kKeys[] = "seq 0 199 | sed 's/.*/key&:&/'";
+
+// Each partition's events have keys that PartitionFor() sends there.
+void ExpectOurPartitioning(Log& log, size_t count) {
+  size_t seen = 0;
+  for (int32_t p = 0; p < log.PartitionCount(Topic::kChanges); ++p) {
+    const auto range = log.Range(Topic::kChanges, PartitionId(p));
+    ASSERT_TRUE(range.ok()) << range.status();
+    const auto expected = static_cast<size_t>(range->end.value());
+    const auto events = ReadAll(log, Topic::kChanges, PartitionId(p), expected);
+    EXPECT_EQ(events.size(), expected);
+    EXPECT_GT(expected, 0U) << "the keys reach every partition";
+    for (const StoredEvent& stored : events) {
+      EXPECT_EQ(log.PartitionFor(Topic::kChanges, stored.event.key), PartitionId(p))
+          << stored.event.key;
+    }
+    seen += events.size();
+  }
+  EXPECT_EQ(seen, count);
+}
+
+TEST(KafkaLogTest, PartitionsAgreeWithKcatsMurmur2) {
+  const KafkaLogOptions options = TestOptions(kBroker->brokers(), 7);
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  MustRun(fmt::format("{} | kcat -P -b {} -t {}changes -K: -X partitioner=murmur2_random", kKeys,
+                      options.brokers, options.topic_prefix));
+  ExpectOurPartitioning(**log, 200);
+}
+
+TEST(KafkaLogTest, PartitionsAgreeWithTheJavaProducersAndForeignEventsAreDelivered) {
+  const KafkaLogOptions options = TestOptions(kBroker->brokers(), 5);
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  const auto produced = testing::RunKafkaTool(
+      fmt::format("org.apache.kafka.tools.ConsoleProducer --bootstrap-server {} --topic {}changes "
+                  "--reader-property parse.key=true --reader-property key.separator=:",
+                  options.brokers, options.topic_prefix),
+      kKeys);
+  ASSERT_TRUE(produced.ok()) << produced.status();
+  ExpectOurPartitioning(**log, 200);
+  const auto events = ReadAll(**log, Topic::kChanges, PartitionId(0), 1);
+  ASSERT_FALSE(events.empty());
+  const Event& foreign = events.front().event;
+  EXPECT_EQ("key" + foreign.value, foreign.key);
+  EXPECT_EQ(foreign.id + foreign.type + foreign.source + foreign.subject, "");
+  EXPECT_EQ(foreign.time, SystemTime{});
+}
+
+TEST(KafkaLogTest, TopicsGetTheRetentionOfTheirKindAndKeepThePartitionsTheyHave) {
+  KafkaLogOptions options = TestOptions(kBroker->brokers(), 3);
+  ASSERT_TRUE(KafkaLog::Open(options).ok());
+  const auto described = testing::RunKafkaTool(
+      fmt::format("org.apache.kafka.tools.TopicCommand --describe --bootstrap-server {} "
+                  "--topic '{}.*'",
+                  options.brokers, options.topic_prefix));
+  ASSERT_TRUE(described.ok()) << described.status();
+  std::map<std::string, std::string> lines;
+  for (size_t at = 0;
+       (at = described->find("Topic: " + options.topic_prefix, at)) != std::string::npos; ++at) {
+    const std::string line = described->substr(at, described->find('\n', at) - at);
+    if (line.find("PartitionCount") != std::string::npos) {
+      const size_t begin = 7 + options.topic_prefix.size();
+      lines[line.substr(begin, line.find('\t') - begin)] = line;
+    }
+  }
+  ASSERT_EQ(lines.size(), 7U) << *described;
+  for (const auto& [topic, line] : lines) {
+    EXPECT_THAT(line, HasSubstr(topic == "nodes" ? "PartitionCount: 1" : "PartitionCount: 3"));
+    EXPECT_THAT(line, HasSubstr(topic == "nodes"  ? "cleanup.policy=compact"
+                                : topic == "work" ? "retention.ms=604800000"
+                                                  : "retention.ms=-1"));
+  }
+  options.partitions = 8;
+  const auto again = KafkaLog::Open(options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->PartitionCount(Topic::kChanges), 3);
+}
+
+TEST(KafkaLogTest, TopicsThatCannotBeUsedTogetherAreRefused) {
+  const KafkaLogOptions options = TestOptions(kBroker->brokers());
+  auto conf = MakeConf(options, {});
+  ASSERT_TRUE(conf.ok()) << conf.status();
+  const auto handle = MakeHandle(RD_KAFKA_PRODUCER, std::move(*conf));
+  ASSERT_TRUE(handle.ok()) << handle.status();
+  const auto topic = [&](Topic which, int32_t partitions) {
+    return TopicToCreate{.topic = which,
+                         .name = options.topic_prefix + std::string(TopicName(which)),
+                         .partitions = partitions,
+                         .message_bytes_max = 1 << 20};
+  };
+  const auto created = CreateTopics(
+      handle->get(), {topic(Topic::kChanges, 2), topic(Topic::kMutations, 3)}, kKafkaPatience);
+  ASSERT_TRUE(created.ok()) << created;
+  const auto log = KafkaLog::Open(options);
+  EXPECT_EQ(ErrorCode(log.status()), "partition_count_mismatch") << log.status();
+}
+
+TEST(KafkaLogTest, PropertiesThatTheContractDependsOnAndUnknownOnesAreRefused) {
+  for (const std::string name : {"acks", "enable.idempotence", "no.such.property"}) {
+    KafkaLogOptions options = TestOptions(kBroker->brokers());
+    options.properties = {{name, "1"}};
+    const auto log = KafkaLog::Open(options);
+    EXPECT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(std::string(Message(log.status())), HasSubstr(name));
+  }
+}
+
+TEST(KafkaLogTest, ReadersOfOnePartitionAreIndependentAndLimited) {
+  KafkaLogOptions options = TestOptions(kBroker->brokers());
+  options.readers_per_partition_max = 3;
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  std::vector<Event> events;
+  for (int i = 0; i < 9; ++i) {
+    events.push_back(MakeKafkaEvent("acme", std::to_string(i)));
+  }
+  ASSERT_TRUE((*log)->Append(Topic::kChanges, PartitionId(0), events).ok());
+  std::vector<std::unique_ptr<Reader>> readers;
+  for (int64_t i = 0; i < 3; ++i) {
+    auto reader = (*log)->OpenReader(Topic::kChanges, PartitionId(0), Offset(3 * i));
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    readers.push_back(std::move(*reader));
+  }
+  EXPECT_EQ(ErrorCode((*log)->OpenReader(Topic::kChanges, PartitionId(0), Offset(0)).status()),
+            "too_many_readers");
+  for (int round = 0; round < 3; ++round) {
+    for (size_t i = 0; i < readers.size() - (round == 0 ? 0 : 1); ++i) {
+      const auto read = readers[i]->Read({.events_max = 1, .wait_max = kKafkaPatience});
+      ASSERT_TRUE(read.ok() && read->size() == 1) << read.status();
+      EXPECT_EQ(read->front().event.value, std::to_string(3 * static_cast<int>(i) + round));
+    }
+  }
+  readers.pop_back();
+  EXPECT_TRUE((*log)->OpenReader(Topic::kChanges, PartitionId(0), Offset(0)).ok());
+}
+
+}  // namespace
+}  // namespace sluice::eventlog
