@@ -43,20 +43,6 @@ void AppendBytesField(AttributeId id, std::string_view value, std::string* out) 
 
 }  // namespace
 
-uint8_t WireTypeOf(v1::AttributeType type) {
-  switch (type) {
-    case v1::ATTRIBUTE_TYPE_INT32:
-    case v1::ATTRIBUTE_TYPE_INT64:
-    case v1::ATTRIBUTE_TYPE_BOOL:
-      return wire::kVarint;
-    case v1::ATTRIBUTE_TYPE_DOUBLE:
-    case v1::ATTRIBUTE_TYPE_DATETIME:
-      return wire::kFixed64;
-    default:
-      return wire::kBytes;
-  }
-}
-
 absl::Status AppendField(const Attribute& attribute, std::string_view text, std::string* out) {
   const AttributeId id = attribute.id;
   switch (attribute.type) {

@@ -10,7 +10,19 @@
 namespace sluice::schemas {
 
 // The wire type of the attribute's field.
-[[nodiscard]] uint8_t WireTypeOf(v1::AttributeType type);
+[[nodiscard]] constexpr uint8_t WireTypeOf(v1::AttributeType type) {
+  switch (type) {
+    case v1::ATTRIBUTE_TYPE_INT32:
+    case v1::ATTRIBUTE_TYPE_INT64:
+    case v1::ATTRIBUTE_TYPE_BOOL:
+      return 0;  // varint
+    case v1::ATTRIBUTE_TYPE_DOUBLE:
+    case v1::ATTRIBUTE_TYPE_DATETIME:
+      return 1;  // 64 bits
+    default:
+      return 2;  // length-delimited
+  }
+}
 
 // Appends the field of `attribute` whose value has this text: what a JSON string holds, or the
 // characters of a JSON number, true or false. Code "type_mismatch" where it is not of the type; the

@@ -73,19 +73,22 @@ bool CopyShort(const char* p, size_t size, uint64_t high_mask, char* to) {
 const char* JsonWriter::CopyClean(const char* p, const char* end, bool valid_utf8) {
   const uint8_t high_limit = valid_utf8 ? 0xff : 0x7f;
   while (end - p >= 16) {
-    char* const to = Reserve(16);
-    const auto bytes = Load<Bytes16>(p);
-    Store(to, bytes);
-    const auto escapes = (bytes < 0x20) | (bytes == '"') | (bytes == '\\') | (bytes > high_limit);
-    const auto words = std::bit_cast<Words2>(escapes);
-    if ((words[0] | words[1]) != 0) {
-      const int clean =
-          words[0] != 0 ? std::countr_zero(words[0]) / 8 : 8 + std::countr_zero(words[1]) / 8;
-      Advance(static_cast<size_t>(clean));
-      return p + clean;
+    char* const start = Reserve(kReserveMax);
+    const auto size = std::min<size_t>(static_cast<size_t>(end - p) / 16 * 16, kReserveMax);
+    char* to = start;
+    for (; to < start + size; to += 16, p += 16) {
+      const auto bytes = Load<Bytes16>(p);
+      Store(to, bytes);
+      const auto escapes = (bytes < 0x20) | (bytes == '"') | (bytes == '\\') | (bytes > high_limit);
+      const auto words = std::bit_cast<Words2>(escapes);
+      if ((words[0] | words[1]) != 0) {
+        const int clean =
+            words[0] != 0 ? std::countr_zero(words[0]) / 8 : 8 + std::countr_zero(words[1]) / 8;
+        Advance(static_cast<size_t>(to - start + clean));
+        return p + clean;
+      }
     }
-    Advance(16);
-    p += 16;
+    Advance(static_cast<size_t>(to - start));
   }
   char* to = Reserve(16);
   const auto rest = static_cast<size_t>(end - p);
@@ -127,6 +130,14 @@ const char* JsonWriter::Escape(const char* p, const char* end) {
 }
 
 void JsonWriter::String(std::string_view text) {
+  if (text.size() < 16) {
+    char* const to = Reserve(18);
+    if (CopyShort(text.data(), text.size(), kHighBits, to + 1)) {
+      to[0] = to[text.size() + 1] = '"';
+      Advance(text.size() + 2);
+      return;
+    }
+  }
   Raw('"');
   const char* p = text.data();
   const char* const end = p + text.size();
