@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -292,6 +293,38 @@ TEST(RowCodecProperty, MaskEqualsTheModel) {
     EXPECT_EQ(RowJson(*schema, row.bytes, denied), ToJson(*schema, model));
     EXPECT_EQ(ValueOrDie(MaskRow(*schema, row.bytes, denied)),
               Encode(*schema, ToJson(*schema, model)).bytes);
+  }
+}
+
+// The same value with the point elsewhere, an exponent that makes up for it, and needless zeros.
+std::string Disguise(std::string text, Random& random) {
+  const bool negative = text.front() == '-';
+  text.erase(0, negative ? 1 : 0);
+  const size_t dot = text.find('.');
+  std::string digits = text;
+  std::erase(digits, '.');
+  const auto whole = static_cast<int64_t>(dot == std::string::npos ? text.size() : dot);
+  // value = digits * 10^(whole - size); now write it as digits[0..cut].digits[cut..] * 10^exponent.
+  const auto cut = static_cast<int64_t>(random.Below(digits.size() + 1));
+  std::string integer = digits.substr(0, static_cast<size_t>(cut));
+  std::string fraction =
+      digits.substr(static_cast<size_t>(cut)) + std::string(random.Below(3), '0');
+  integer.erase(0, std::min(integer.find_first_not_of('0'), integer.size()));
+  std::string result = negative ? "-" : "";
+  result += integer.empty() ? "0" : integer;
+  result += fraction.empty() ? "" : "." + fraction;
+  return result + (random.OneIn(2) ? "e" : "E") + std::to_string(whole - cut);
+}
+
+TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
+  Random random(Seed());
+  for (int round = 0; round < kRounds * 10 && !HasFailure(); ++round) {
+    std::string canonical = RandomDecimal(random);
+    std::erase(canonical, '"');
+    const std::string disguised = Disguise(canonical, random);
+    const auto text = CanonicalText(v1::ATTRIBUTE_TYPE_DECIMAL, disguised);
+    ASSERT_TRUE(text.ok()) << text.status() << " of " << canonical;
+    EXPECT_EQ(*text, canonical) << disguised;
   }
 }
 
