@@ -1,0 +1,263 @@
+#include "projectors/staging/org_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "schemas/status.h"
+#include "tests/support/change_events.h"
+
+namespace sluice::projectors {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+using ModelPtr = std::shared_ptr<const OrgModel>;
+
+ModelPtr After(const ModelPtr& model, const google::protobuf::Message& control) {
+  const auto next = model->Apply(testing::MakeEvent(1, control).event);
+  EXPECT_TRUE(next.ok()) << next.status();
+  return next.ok() ? *next : model;
+}
+
+std::string Refusal(const ModelPtr& model, const google::protobuf::Message& control) {
+  const auto next = model->Apply(testing::MakeEvent(1, control).event);
+  return next.ok() ? "accepted" : ErrorCode(next.status());
+}
+
+v1::EntityDefined Account(uint32_t id = 1) {
+  return testing::DefineEntity(id, "account",
+                               {{1, "accountid"},
+                                {2, "ownerid"},
+                                {3, "team"},
+                                {4, "unit", v1::ATTRIBUTE_TYPE_UUID},
+                                {5, "revenue", v1::ATTRIBUTE_TYPE_DECIMAL}},
+                               2, 3, 4);
+}
+
+constexpr auto kAll = v1::RULE_KIND_ALL;
+constexpr auto kUser = v1::RULE_KIND_USER;
+constexpr auto kTeam = v1::RULE_KIND_TEAM;
+constexpr auto kUnit = v1::RULE_KIND_BUSINESS_UNIT;
+
+ModelPtr Organisation() {
+  ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
+  model = After(model, Account());
+  model = After(model, testing::DefineEntity(2, "product", {{1, "id"}}));
+  model = After(model, testing::DefineRole("sales", true, {"account", "product"}));
+  return model;
+}
+
+std::vector<std::string> NamesOf(const ModelPtr& model, const CallerClaims& caller) {
+  const auto buckets = model->BucketsOf(caller, 1000);
+  EXPECT_TRUE(buckets.ok()) << buckets.status();
+  std::vector<std::string> names;
+  for (const CallerBucket& bucket : buckets.value_or(std::vector<CallerBucket>())) {
+    names.push_back(bucket.bucket.name);
+  }
+  return names;
+}
+
+TEST(OrgModel, SerializedModelsAreReadBackAndEqualOnesHaveEqualBytes) {
+  ModelPtr model =
+      After(Organisation(), testing::DefineProfile("b", {{"account", {kUser}}}, {"sales"}));
+  model = After(model, testing::DefineProfile("a", {{"product", {kAll}}}, {"sales"}));
+  ModelPtr other =
+      After(Organisation(), testing::DefineProfile("a", {{"product", {kAll}}}, {"sales"}));
+  other = After(other, testing::DefineProfile("b", {{"account", {kUser}}}, {"sales"}));
+  EXPECT_EQ(model->Serialize(), other->Serialize());
+  const auto parsed = OrgModel::Parse(model->Serialize());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ((*parsed)->Serialize(), model->Serialize());
+  EXPECT_TRUE((*parsed)->open());
+  EXPECT_EQ((*parsed)->incarnation(), 1u);
+  EXPECT_EQ((*parsed)->RulesOf(EntityId(1)).size(), 1u);
+  EXPECT_EQ((*parsed)->FindEntity(EntityId(2))->name(), "product");
+  EXPECT_EQ(OrgModel::Parse("\x0f").status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(OrgModel, AnIncarnationOpensOnceAndStartsEmpty) {
+  const ModelPtr open = Organisation();
+  EXPECT_EQ(After(open, testing::OpenOrg(1))->Serialize(), open->Serialize());  // repeated
+  EXPECT_EQ(Refusal(open, testing::OpenOrg(2)), "malformed_event");
+  v1::OrgClosed closed;
+  closed.set_incarnation(2);
+  EXPECT_EQ(Refusal(open, closed), "malformed_event");
+  closed.set_incarnation(1);
+  const ModelPtr gone = After(open, closed);
+  EXPECT_FALSE(gone->open());
+  EXPECT_EQ(Refusal(gone, Account()), "org_not_open");
+  EXPECT_EQ(Refusal(gone, testing::OpenOrg(1)), "malformed_event");
+  const ModelPtr again = After(gone, testing::OpenOrg(2));
+  EXPECT_TRUE(again->open());
+  EXPECT_EQ(again->incarnation(), 2u);
+  EXPECT_THAT(again->entities(), IsEmpty());
+}
+
+TEST(OrgModel, DefinitionsThatContradictTheModelAreRefused) {
+  const ModelPtr model = Organisation();
+  EXPECT_EQ(Refusal(model, Account(9)), "malformed_event");  // another id
+  v1::EntityDefined renamed = Account();
+  renamed.mutable_schema()->set_name("customer");
+  EXPECT_EQ(Refusal(model, renamed), "malformed_event");
+  v1::EntityDefined retyped = Account();
+  retyped.mutable_schema()->mutable_attributes(4)->set_type(v1::ATTRIBUTE_TYPE_STRING);
+  EXPECT_EQ(Refusal(model, retyped), "malformed_event");
+  v1::EntityDefined rekeyed = Account();
+  rekeyed.mutable_schema()->set_primary_key(2);
+  EXPECT_EQ(Refusal(model, rekeyed), "malformed_event");
+  EXPECT_EQ(Refusal(model, v1::ProfileDefined()), "malformed_event");
+  EXPECT_EQ(Refusal(model, v1::RoleDefined()), "malformed_event");
+  EXPECT_EQ(Refusal(model, testing::MakeSet({})), "malformed_event");
+  eventlog::Event garbage = testing::MakeEvent(1, Account()).event;
+  garbage.value = "\x0f";
+  EXPECT_EQ(ErrorCode(model->Apply(garbage).status()), "malformed_event");
+}
+
+TEST(OrgModel, RulesAreTheUnionOfAllProfilesAndUnknownNamesMakeNone) {
+  ModelPtr model =
+      After(Organisation(),
+            testing::DefineProfile("a", {{"account", {kUser, kTeam}}, {"ghost", {kAll}}}, {}));
+  model = After(model,
+                testing::DefineProfile(
+                    "b", {{"account", {kTeam, v1::RULE_KIND_FILTER}}, {"product", {kUser}}}, {}));
+  std::vector<std::string> ids;
+  for (const SyncRule& rule : model->RulesOf(EntityId(1))) {
+    ids.push_back(rule.id);
+  }
+  EXPECT_THAT(ids, ElementsAre("e1|team:a3", "e1|user:a2"));
+  EXPECT_THAT(model->RulesOf(EntityId(2)), IsEmpty());  // a product has no owner
+  v1::EntityDeleted deleted;
+  deleted.set_entity_id(1);
+  model = After(model, deleted);
+  EXPECT_THAT(model->RulesOf(EntityId(1)), IsEmpty());
+  EXPECT_EQ(model->FindEntity(EntityId(1)), nullptr);
+  EXPECT_EQ(model->profiles().size(), 2u);  // profiles keep what they name
+}
+
+TEST(OrgModel, BucketsOfARowFollowItsOwnership) {
+  const ModelPtr model = After(
+      Organisation(), testing::DefineProfile("a", {{"account", {kAll, kUser, kTeam, kUnit}}}, {}));
+  const std::string row = testing::RowWriter().Text(1, "A1").Text(2, "U1").bytes();
+  std::vector<std::string> names;
+  for (const SyncRule& rule : model->RulesOf(EntityId(1))) {
+    const auto buckets = BucketsOfRow(rule, *model->FindEntity(EntityId(1)), row);
+    ASSERT_TRUE(buckets.ok()) << buckets.status();
+    for (const BucketName& bucket : *buckets) {
+      EXPECT_EQ(bucket,
+                MakeBucketName(rule, rule.kind == kAll ? std::nullopt
+                                                       : std::optional<std::string_view>("U1")));
+      names.push_back(bucket.name);
+    }
+  }
+  EXPECT_THAT(names, UnorderedElementsAre("e1|all", "e1|user:a2=U1"));
+  // The key is XXH64 of the name, for ever: stored deltas are found by it.
+  EXPECT_EQ(
+      MakeBucketName(SyncRule{.entity = EntityId(1), .kind = kAll, .attribute = {}, .id = "e1|all"},
+                     std::nullopt)
+          .key.value(),
+      UINT64_C(0xf489d52beb415702));
+}
+
+TEST(OrgModel, CallersGetTheBucketsThatTheirClaimsChoose) {
+  const ModelPtr model =
+      After(Organisation(),
+            testing::DefineProfile("a", {{"account", {kUser, kTeam, kUnit}}, {"product", {kAll}}},
+                                   {"sales"}));
+  EXPECT_THAT(
+      NamesOf(model,
+              {.user = "U1", .roles = {"sales"}, .teams = {"T1", "T2", "T1"}, .business_unit = {}}),
+      UnorderedElementsAre("e1|user:a2=U1", "e1|team:a3=T1", "e1|team:a3=T2", "e2|all"));
+  // Canonical: a unit is a uuid, in whatever case the token has it.
+  EXPECT_THAT(
+      NamesOf(model, {.user = "",
+                      .roles = {"sales"},
+                      .teams = {},
+                      .business_unit = "0190A6E4-0000-7000-8000-0000000000AB"}),
+      UnorderedElementsAre("e1|business_unit:a4=0190a6e4-0000-7000-8000-0000000000ab", "e2|all"));
+  // A claim that is no value of the attribute, or absent, matches nothing.
+  EXPECT_THAT(
+      NamesOf(model, {.user = "", .roles = {"sales"}, .teams = {}, .business_unit = "north"}),
+      ElementsAre("e2|all"));
+}
+
+TEST(OrgModel, OfflineIsAskedOfTheRolesThatExist) {
+  ModelPtr model =
+      After(Organisation(), testing::DefineProfile("a", {{"product", {kAll}}}, {"desk", "sales"}));
+  model = After(model, testing::DefineRole("desk", false, {"product"}));
+  const auto code = [&](std::vector<std::string> roles) {
+    return ErrorCode(
+        model
+            ->BucketsOf({.user = "U1", .roles = std::move(roles), .teams = {}, .business_unit = {}},
+                        10)
+            .status());
+  };
+  EXPECT_EQ(code({}), "offline_not_allowed");
+  EXPECT_EQ(code({"ghost"}), "offline_not_allowed");
+  EXPECT_EQ(code({"desk"}), "offline_not_allowed");
+  v1::RoleDeleted deleted;
+  deleted.set_name("sales");
+  model = After(model, deleted);
+  EXPECT_EQ(code({"sales", "desk"}), "offline_not_allowed");
+}
+
+TEST(OrgModel, WithOneOfflineRoleAllRolesCountAndEntitiesNeedAReadingRole) {
+  ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
+  model = After(model, Account());
+  model = After(model, testing::DefineEntity(2, "product", {{1, "id"}}));
+  model = After(model, testing::DefineRole("mobile", true, {}));
+  model = After(model, testing::DefineRole("desk", false, {"account"}));
+  model = After(
+      model, testing::DefineProfile("a", {{"account", {kAll}}, {"product", {kAll}}}, {"mobile"}));
+  EXPECT_THAT(NamesOf(model, {.user = "U", .roles = {"mobile"}, .teams = {}, .business_unit = {}}),
+              IsEmpty());
+  EXPECT_THAT(
+      NamesOf(model, {.user = "U", .roles = {"mobile", "desk"}, .teams = {}, .business_unit = {}}),
+      ElementsAre("e1|all"));
+  // A profile of other roles does not reach the caller.
+  model = After(model, testing::DefineProfile("a", {{"account", {kAll}}}, {"desk"}));
+  EXPECT_THAT(NamesOf(model, {.user = "U", .roles = {"mobile"}, .teams = {}, .business_unit = {}}),
+              IsEmpty());
+}
+
+TEST(OrgModel, AColumnIsShownWhenSomeRoleThatReadsTheEntityShowsIt) {
+  ModelPtr model =
+      After(Organisation(), testing::DefineProfile("a", {{"account", {kAll}}}, {"x", "y", "z"}));
+  const auto role = [&](std::string_view name, const std::vector<std::string>& denied, bool read) {
+    v1::RoleDefined defined = testing::DefineRole(name, true, {"account"});
+    for (const std::string& column : denied) {
+      defined.mutable_role()->mutable_entities(0)->add_deny_columns(column);
+    }
+    defined.mutable_role()->mutable_entities(0)->set_read(read);
+    model = After(model, defined);
+  };
+  role("x", {"accountid", "revenue", "team"}, true);
+  role("y", {"ownerid", "revenue", "ghost"}, true);
+  role("z", {}, false);
+  const auto denied = [&](std::vector<std::string> roles) {
+    const auto buckets = model->BucketsOf(
+        {.user = "U", .roles = std::move(roles), .teams = {}, .business_unit = {}}, 10);
+    return buckets.ok() && buckets->size() == 1 ? buckets->front().denied
+                                                : std::vector<AttributeId>{AttributeId(99)};
+  };
+  EXPECT_THAT(denied({"x"}), ElementsAre(AttributeId(3), AttributeId(5)));  // never the key
+  EXPECT_THAT(denied({"x", "y"}), ElementsAre(AttributeId(5)));
+  EXPECT_THAT(denied({"x", "z"}), ElementsAre(AttributeId(3), AttributeId(5)));  // z reads nothing
+}
+
+TEST(OrgModel, TooManyBucketsNameTheRule) {
+  const ModelPtr model =
+      After(Organisation(), testing::DefineProfile("a", {{"account", {kTeam}}}, {"sales"}));
+  const CallerClaims caller{
+      .user = "U", .roles = {"sales"}, .teams = {"a", "b", "c"}, .business_unit = {}};
+  EXPECT_TRUE(model->BucketsOf(caller, 3).ok());
+  const absl::Status status = model->BucketsOf(caller, 2).status();
+  EXPECT_EQ(ErrorCode(status), "too_many_buckets");
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_NE(Message(status).find("e1|team:a3"), std::string_view::npos);
+  EXPECT_NE(Message(status).find("3 buckets"), std::string_view::npos);
+}
+
+}  // namespace
+}  // namespace sluice::projectors
