@@ -90,8 +90,8 @@ class Log {
   // never take; kInvalidArgument for a partition that does not exist; kResourceExhausted, code
   // "append_queue_full", where AppendLimits are reached: nothing was taken, try again later. `done`
   // may be called with these three on the calling thread.
-  // kUnavailable or kDeadlineExceeded: the events may or may not be in the log; a caller that sends
-  // them again must keep their ids.
+  // kUnavailable (code "disk_full" among them) or kDeadlineExceeded: the events may or may not be
+  // in the log; a caller that sends them again must keep their ids.
   virtual void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                            AppendCallback done) = 0;
 

