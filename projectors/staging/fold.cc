@@ -128,6 +128,11 @@ void Folder::GatherSet(const eventlog::StoredEvent& event) {
 
 // Reads all that the span refers to, so that the events are then applied in memory.
 absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
+  sets_.reserve(events.size());
+  op_slots_.reserve(events.size());
+  seen_.reserve(events.size());
+  seen_index_.reserve(events.size());
+  overlay_.Reserve(events.size());
   for (const eventlog::StoredEvent& event : events) {
     if (event.event.type == kChangeSet && event.offset > result_.batch.applied.position) {
       GatherSet(event);

@@ -13,6 +13,11 @@ size_t FoldOverlay::KeyHash::operator()(const KeyView& key) const {
   return XXH3_64bits_withSeed(key.key.data(), key.key.size(), key.entity.value());
 }
 
+void FoldOverlay::Reserve(size_t count) {
+  slots_.reserve(count);
+  entries_.reserve(count);
+}
+
 FoldOverlay::Slot FoldOverlay::SlotOf(EntityId entity, std::string_view key) {
   const auto [found, inserted] =
       slots_.try_emplace(KeyView{entity, key}, static_cast<Slot>(entries_.size()));
@@ -199,7 +204,13 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
 
 void FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name,
                        BucketChanges* buckets, FoldBatch* batch) {
+  size_t memberships = 0;
+  for (const Entry& entry : entries_) {
+    memberships += entry.now.memberships.size();
+  }
   batch->records.reserve(entries_.size());
+  batch->delta_puts.reserve(memberships);
+  batch->delta_erases.reserve(memberships);
   for (Entry& entry : entries_) {
     if (!entry.touched || (!entry.exists && !entry.existed)) {
       continue;

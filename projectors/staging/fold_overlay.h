@@ -33,6 +33,8 @@ class FoldOverlay {
     bool live() const { return exists && !now.deleted; }
   };
 
+  // Makes room for about `count` records.
+  void Reserve(size_t count);
   // The slot of a record, a new one for a record not seen yet, which Load() then reads. `key` must
   // outlive the overlay.
   Slot SlotOf(EntityId entity, std::string_view key);
