@@ -158,6 +158,9 @@ absl::Status PartitionFolder::OpenReader() {
     return Cancelled();
   }
   reader_ = std::move(reader);
+  if (from >= end_at_start_) {
+    health_ = absl::OkStatus();  // nothing to catch up with, and the first read may wait
+  }
   return absl::OkStatus();
 }
 
