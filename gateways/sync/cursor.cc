@@ -1,0 +1,241 @@
+#include "gateways/sync/cursor.h"
+
+#include <absl/strings/escaping.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <xxhash.h>
+
+#include <limits>
+
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+constexpr uint8_t kFormat = 1;
+constexpr size_t kAuthenticatorBytes = 16;
+constexpr size_t kChecksumBytes = 8;
+constexpr size_t kTextMax = size_t{64} << 10;
+constexpr size_t kEntitiesMax = 4'096;
+constexpr size_t kGroupsMax = 64;
+
+absl::Status Invalid(std::string_view why) {
+  return Error(absl::StatusCode::kInvalidArgument, "cursor_invalid",
+               std::string("the cursor cannot be read (") + std::string(why) +
+                   "): pass one that this server gave, unchanged, or start without");
+}
+
+uint64_t Hash(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
+
+void PutFixed64(uint64_t value, std::string* out) {
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    out->push_back(static_cast<char>(value >> shift));
+  }
+}
+
+void PutVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+// kNoOffset is -1, so that offsets are written as one more.
+void PutOffset(Offset offset, std::string* out) {
+  PutVarint(static_cast<uint64_t>(offset.value() + 1), out);
+}
+
+// Reads the bytes front to back; after a failure everything reads as 0.
+class ByteReader {
+ public:
+  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+
+  uint64_t Fixed64() {
+    if (rest_.size() < 8) {
+      return Fail();
+    }
+    uint64_t value = 0;
+    for (int i = 0; i < 8; ++i) {
+      value = value << 8 | static_cast<uint8_t>(rest_[static_cast<size_t>(i)]);
+    }
+    rest_.remove_prefix(8);
+    return value;
+  }
+  uint64_t Varint(uint64_t max) {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<uint8_t>(rest_.front());
+      rest_.remove_prefix(1);
+      value |= uint64_t{byte & 0x7fU} << shift;
+      if ((byte & 0x80) == 0) {
+        return value <= max ? value : Fail();
+      }
+    }
+    return Fail();
+  }
+  Offset ReadOffset() {
+    return Offset(static_cast<int64_t>(Varint(std::numeric_limits<int64_t>::max())) - 1);
+  }
+  std::string_view Bytes(size_t size) {
+    if (rest_.size() < size) {
+      Fail();
+      return {};
+    }
+    const std::string_view bytes = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return bytes;
+  }
+  bool ok() const { return !failed_; }
+  bool AtEnd() const { return !failed_ && rest_.empty(); }
+
+ private:
+  uint64_t Fail() {
+    failed_ = true;
+    rest_ = {};
+    return 0;
+  }
+
+  std::string_view rest_;
+  bool failed_ = false;
+};
+
+void PutGroup(const CursorGroup& group, std::string* out) {
+  out->push_back(group.lost ? 1 : 0);
+  PutOffset(group.position.offset, out);
+  PutVarint(group.position.index, out);
+  PutOffset(group.since, out);
+  PutVarint(group.buckets.size(), out);
+  for (const CursorBucket& bucket : group.buckets) {
+    PutVarint(bucket.entity, out);
+    PutFixed64(bucket.key.value(), out);
+  }
+}
+
+bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, CursorGroup* group) {
+  group->lost = reader.Varint(1) == 1;
+  group->position.offset = reader.ReadOffset();
+  group->position.index =
+      static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
+  group->since = reader.ReadOffset();
+  const size_t count = reader.Varint(*buckets_left);
+  *buckets_left -= count;
+  for (size_t i = 0; i < count && reader.ok(); ++i) {
+    const auto entity = static_cast<uint32_t>(reader.Varint(kEntitiesMax));
+    group->buckets.push_back({entity, BucketKey(reader.Fixed64())});
+    if (entity >= entities) {
+      return false;
+    }
+  }
+  return reader.ok();
+}
+
+std::string Body(const Cursor& cursor) {
+  std::string bytes;
+  PutVarint(cursor.incarnation, &bytes);
+  PutOffset(cursor.seen, &bytes);
+  PutVarint(cursor.entities.size(), &bytes);
+  for (const CursorEntity& entity : cursor.entities) {
+    PutVarint(entity.id.value(), &bytes);
+    PutFixed64(entity.columns, &bytes);
+    PutVarint(entity.name.size(), &bytes);
+    bytes += entity.name;
+  }
+  PutVarint(cursor.groups.size(), &bytes);
+  for (const CursorGroup& group : cursor.groups) {
+    PutGroup(group, &bytes);
+  }
+  return bytes;
+}
+
+bool ReadBody(std::string_view bytes, Cursor* cursor) {
+  ByteReader reader(bytes);
+  cursor->incarnation = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
+  cursor->seen = reader.ReadOffset();
+  const size_t entities = reader.Varint(kEntitiesMax);
+  for (size_t i = 0; i < entities && reader.ok(); ++i) {
+    CursorEntity entity;
+    entity.id = schemas::EntityId(
+        static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max())));
+    entity.columns = reader.Fixed64();
+    entity.name = reader.Bytes(reader.Varint(128));
+    cursor->entities.push_back(std::move(entity));
+  }
+  const size_t groups = reader.Varint(kGroupsMax);
+  size_t buckets_left = kTextMax / 9;
+  for (size_t i = 0; i < groups && reader.ok(); ++i) {
+    CursorGroup& group = cursor->groups.emplace_back();
+    if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {
+      return false;
+    }
+  }
+  return reader.AtEnd();
+}
+
+}  // namespace
+
+CursorCodec::CursorCodec(std::string_view log_id, std::string_view secret)
+    : log_hash_(Hash(log_id)), key_("sluice delta cursor 1 ") {
+  key_ += secret.empty() ? log_id : secret;
+}
+
+std::string CursorCodec::Authenticator(std::string_view bytes) const {
+  unsigned char digest[EVP_MAX_MD_SIZE] = {};
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
+       reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest, &size);
+  return std::string(reinterpret_cast<const char*>(digest), kAuthenticatorBytes);
+}
+
+std::string CursorCodec::Encode(std::string_view org, const Cursor& cursor) const {
+  std::string bytes(1, static_cast<char>(kFormat));
+  PutFixed64(log_hash_, &bytes);
+  PutFixed64(Hash(org), &bytes);
+  bytes += Body(cursor);
+  bytes += Authenticator(bytes);
+  PutFixed64(Hash(bytes), &bytes);
+  return absl::WebSafeBase64Escape(absl::string_view(bytes.data(), bytes.size()));
+}
+
+absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_view text) const {
+  std::string bytes;
+  if (text.size() > kTextMax ||
+      !absl::WebSafeBase64Unescape(absl::string_view(text.data(), text.size()), &bytes) ||
+      // One text for one cursor: the decoder lets spaces, padding and unused bits pass.
+      absl::WebSafeBase64Escape(bytes) != text) {
+    return Invalid("it is not base64url");
+  }
+  if (bytes.size() < 1 + 8 + 8 + kAuthenticatorBytes + kChecksumBytes) {
+    return Invalid("it is cut short");
+  }
+  const std::string_view checked(bytes.data(), bytes.size() - kChecksumBytes);
+  if (ByteReader(std::string_view(bytes).substr(checked.size())).Fixed64() != Hash(checked)) {
+    return Invalid("its checksum differs");
+  }
+  ByteReader header(checked);
+  if (header.Varint(255) != kFormat) {
+    return Invalid("its format is unknown");
+  }
+  const uint64_t log_hash = header.Fixed64();
+  if (header.Fixed64() != Hash(org)) {
+    return Error(absl::StatusCode::kPermissionDenied, "cursor_other_org",
+                 "the cursor belongs to another organisation");
+  }
+  if (log_hash != log_hash_) {
+    return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
+                 "the cursor is of another log than this server reads: start without a cursor");
+  }
+  const std::string_view signed_bytes = checked.substr(0, checked.size() - kAuthenticatorBytes);
+  const std::string expected = Authenticator(signed_bytes);
+  if (CRYPTO_memcmp(expected.data(), checked.data() + signed_bytes.size(), kAuthenticatorBytes) !=
+      0) {
+    return Invalid("its authenticator differs");
+  }
+  Cursor cursor;
+  if (!ReadBody(signed_bytes.substr(1 + 8 + 8), &cursor)) {
+    return Invalid("its content is malformed");
+  }
+  return cursor;
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/ids.h"
+#include "schemas/entity_schema.h"
+
+// The cursor of `GET …/delta`: what its holder has been sent, so that any replica can go on. It
+// gives no rights. The byte format, with a worked example, is in gateways/docs/sync.md.
+namespace sluice::gateways {
+
+// An entity of the buckets that a cursor names.
+struct CursorEntity {
+  schemas::EntityId id;
+  uint64_t columns = 0;  // ColumnsHash of the columns that were left out
+  std::string name;      // removals name it, also when the entity is gone
+  friend bool operator==(const CursorEntity&, const CursorEntity&) = default;
+};
+
+struct CursorBucket {
+  uint32_t entity = 0;  // index in Cursor::entities
+  BucketKey key;
+  friend bool operator==(const CursorBucket&, const CursorBucket&) = default;
+};
+
+// Buckets that are read from one position on.
+struct CursorGroup {
+  Position position;         // all operations up to here were sent; offset kNoOffset: none
+  Offset since = kNoOffset;  // the holder knows no row that was removed at or before this
+  bool lost = false;         // no longer the caller's: what the holder has of it is being removed
+  std::vector<CursorBucket> buckets;
+  friend bool operator==(const CursorGroup&, const CursorGroup&) = default;
+};
+
+struct Cursor {
+  uint32_t incarnation = 0;
+  Offset seen = kNoOffset;  // the applied position of the newest page
+  std::vector<CursorEntity> entities;
+  std::vector<CursorGroup> groups;
+  friend bool operator==(const Cursor&, const Cursor&) = default;
+};
+
+// The last offset of which `position` has every operation.
+[[nodiscard]] inline Offset WholeOffset(Position position) {
+  return position.index == UINT32_MAX || position.offset == kNoOffset
+             ? position.offset
+             : Offset(position.offset.value() - 1);
+}
+
+// How many buckets a cursor may name: its text must fit a request line.
+inline constexpr size_t kCursorBucketsMax = 2'000;
+
+// Writes and reads cursors of one log. Thread-safe.
+class CursorCodec {
+ public:
+  // `secret` keys the authenticator that keeps a caller from composing a cursor of its own (which
+  // could ask for removals of buckets that were never its own); equal on every replica. Empty: the
+  // log id serves, which clients do not see.
+  CursorCodec(std::string_view log_id, std::string_view secret);
+
+  [[nodiscard]] std::string Encode(std::string_view org, const Cursor& cursor) const;
+
+  // kInvalidArgument "cursor_invalid" for what is no cursor of ours, kPermissionDenied
+  // "cursor_other_org", kFailedPrecondition "cursor_other_log".
+  [[nodiscard]] absl::StatusOr<Cursor> Decode(std::string_view org, std::string_view text) const;
+
+ private:
+  std::string Authenticator(std::string_view bytes) const;
+
+  uint64_t log_hash_;
+  std::string key_;
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,145 @@
+#include "gateways/sync/delta_handler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+
+#include "gateways/sync/delta_page.h"
+#include "gateways/sync/delta_plan.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+using projectors::CallerBucket;
+using projectors::OrgSnapshot;
+
+// One request, and what it comes down to.
+struct DeltaCall {
+  OrgId org;
+  projectors::CallerClaims caller;
+  DeltaRequest request;
+  Cursor cursor;  // without groups and incarnation 0: a fresh start
+};
+
+struct BuiltPage {
+  DeltaPage page;
+  std::string body;
+};
+
+absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& snapshot) {
+  const Offset applied = snapshot.applied().position;
+  if (request.min_position.has_value() && *request.min_position > applied) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 fmt::format("min_position is {}, this server is at {}: try again",
+                             request.min_position->value(), applied.value()));
+  }
+  return absl::OkStatus();
+}
+
+// On a thread that may block.
+absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
+  const SteadyTime start = context.clock.SteadyNow();
+  ASSIGN_OR_RETURN(const auto snapshot, context.stores.Snapshot(call.org));
+  const uint32_t incarnation = snapshot->model()->incarnation();
+  ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
+                   snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));
+  if (call.cursor.incarnation != 0) {
+    RETURN_IF_ERROR(CheckCursor(call.cursor, incarnation, snapshot->applied()));
+  }
+  RETURN_IF_ERROR(CheckMinPosition(call.request, *snapshot));
+  DeltaLimits limits;
+  limits.ops_max = call.request.limit;
+  limits.bytes_max = context.options.page_bytes_max;
+  BuiltPage built;
+  built.body = R"({"ops":[)";
+  ASSIGN_OR_RETURN(built.page, BuildDeltaPage(*snapshot, incarnation, buckets, call.cursor, limits,
+                                              &built.body));
+  fmt::format_to(std::back_inserter(built.body), R"(],"cursor":"{}","position":"{}","more":{}}})",
+                 context.codec.Encode(call.org.value(), built.page.cursor),
+                 std::max<int64_t>(built.page.position.value(), 0), built.page.more);
+  context.metrics.Page(std::chrono::duration<double>(context.clock.SteadyNow() - start).count());
+  return built;
+}
+
+// Whether it is worth waiting for a better answer than this.
+bool MayGetBetter(const absl::StatusOr<BuiltPage>& built, const DeltaRequest& request) {
+  if (!built.ok()) {
+    return ErrorCode(built.status()) == "not_caught_up";
+  }
+  // Whoever gave a position has waited for what it wanted.
+  return built->page.ops == 0 && !built->page.more && !request.min_position.has_value();
+}
+
+net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, ChangeHub& hub,
+                                                      DeltaCall& call) {
+  const SteadyTime deadline = context.clock.SteadyNow() + call.request.wait;
+  SessionSlot slot(context);
+  std::optional<ChangeHub::Watch> watch;
+  if (call.request.wait.count() > 0) {
+    watch.emplace(hub, call.org);
+  }
+  while (true) {
+    const uint64_t seen = watch.has_value() ? watch->generation() : 0;
+    absl::StatusOr<BuiltPage> built =
+        co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
+    if (!watch.has_value() || !MayGetBetter(built, call.request) || context.stopping.load() ||
+        context.clock.SteadyNow() >= deadline) {
+      co_return built;
+    }
+    if (absl::Status status = slot.Take(); !status.ok()) {
+      co_return status;
+    }
+    if (built.ok()) {
+      call.cursor = std::move(built->page.cursor);  // the next look is only at what is new
+    }
+    built = absl::UnknownError("");  // holds no memory while it waits
+    co_await watch->Wait(seen, deadline);
+  }
+}
+
+absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpRequest& request,
+                                    const Principal& principal) {
+  DeltaCall call;
+  ASSIGN_OR_RETURN(call.org, OrgId::Parse(request.target.org));
+  ASSIGN_OR_RETURN(call.request, ParseDeltaRequest(request.target.query));
+  if (!call.request.cursor.empty()) {
+    ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
+  }
+  call.caller = ClaimsOf(principal);
+  return call;
+}
+
+HttpResponse DeltaProblem(const HttpRequest& request, const absl::Status& status) {
+  HttpResponse response = ProblemResponse(status);
+  if (response.status == 410) {
+    response.headers.emplace_back("Location", FreshStart(request.target));
+  }
+  return response;
+}
+
+}  // namespace
+
+net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
+                                         const HttpRequest& request) {
+  absl::StatusOr<std::shared_ptr<const Principal>> principal = co_await Authorize(context, request);
+  if (!principal.ok()) {
+    co_return ProblemResponse(principal.status());
+  }
+  absl::StatusOr<DeltaCall> call = ParseCall(context, request, **principal);
+  if (!call.ok()) {
+    co_return DeltaProblem(request, call.status());
+  }
+  absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, *call);
+  if (!built.ok()) {
+    co_return DeltaProblem(request, built.status());
+  }
+  context.metrics.Ops(built->page.ops);
+  HttpResponse response;
+  response.body = std::move(built->body);
+  co_return response;
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gateways/sync/cursor.h"
+#include "projectors/staging/org_model.h"
+#include "projectors/store/record.h"
+
+// Which buckets a page of `delta` reads, and from where: the difference between what a cursor's
+// holder was sent and what the caller may hold now. Pure.
+namespace sluice::gateways {
+
+struct PlanBucket {
+  BucketKey key;
+  const projectors::CallerBucket* current = nullptr;  // nullptr where lost
+  uint32_t lost_entity = 0;                           // index in DeltaPlan::lost_entities
+};
+
+// As CursorGroup, with the buckets resolved.
+struct PlanGroup {
+  Position position;
+  Offset since = kNoOffset;
+  bool lost = false;
+  std::vector<PlanBucket> buckets;
+
+  // Still on its way to where the snapshot was when its buckets became the caller's.
+  bool Loading() const { return !lost && WholeOffset(position) < since; }
+  // The holder may know rows removed after this, and none removed before.
+  Offset Settled() const { return std::max(since, WholeOffset(position)); }
+};
+
+struct DeltaPlan {
+  std::vector<PlanGroup> groups;
+  std::vector<CursorEntity> lost_entities;
+};
+
+// Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is
+// older, kFailedPrecondition "org_reprovisioned" where the organisation is another one by now,
+// "cursor_expired" where removals that its holder needs may be gone.
+[[nodiscard]] absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
+                                       const projectors::AppliedState& applied);
+
+// Buckets that are new to the cursor start from the beginning; buckets that are not the caller's
+// any more become lost ones; everything else goes on. `current` must outlive the plan.
+// kFailedPrecondition "cursor_expired" when more buckets were lost than a cursor can name.
+[[nodiscard]] absl::StatusOr<DeltaPlan> MakeDeltaPlan(
+    const Cursor& cursor, std::span<const projectors::CallerBucket> current, Offset applied);
+
+// The cursor after everything up to `reached` was sent; with `complete`, everything there is.
+[[nodiscard]] Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete,
+                                 uint32_t incarnation, Offset applied);
+
+}  // namespace sluice::gateways

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <optional>
+
+#include "gateways/sync/change_hub.h"
+#include "gateways/sync/connection.h"
+#include "gateways/sync/sync_context.h"
+
+namespace sluice::gateways {
+
+// How a stream ended.
+struct StreamEnd {
+  std::optional<HttpResponse> refused;  // nothing was sent: answer with this
+  bool connection_usable = true;        // another request may follow
+};
+
+// `POST …/stream`.
+[[nodiscard]] net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub,
+                                                     Connection& connection,
+                                                     const HttpRequest& request);
+
+}  // namespace sluice::gateways

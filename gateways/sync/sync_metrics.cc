@@ -1,0 +1,65 @@
+#include "gateways/sync/sync_metrics.h"
+
+#include <string>
+#include <utility>
+
+namespace sluice::gateways {
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+using prometheus::Gauge;
+using prometheus::Registry;
+
+Gauge& AddGauge(Registry& registry, const std::string& name, const std::string& help) {
+  return BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+
+}  // namespace
+
+SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max,
+                         size_t connections_max)
+    : registry_(registry != nullptr ? std::move(registry) : std::make_shared<Registry>()) {
+  Registry& to = *registry_;
+  requests_ = &BuildCounter()
+                   .Name("sluice_sync_requests_total")
+                   .Help("Requests answered, by route and HTTP status")
+                   .Register(to);
+  refused_ = &BuildCounter()
+                  .Name("sluice_sync_refused_total")
+                  .Help("Connections and sessions refused, by the limit that was reached")
+                  .Register(to);
+  bytes_sent_ = &BuildCounter()
+                     .Name("sluice_sync_sent_bytes_total")
+                     .Help("Bytes of bodies and frames sent")
+                     .Register(to)
+                     .Add({});
+  ops_sent_ = &BuildCounter()
+                   .Name("sluice_sync_sent_ops_total")
+                   .Help("Puts and removes sent")
+                   .Register(to)
+                   .Add({});
+  sessions_ = &AddGauge(to, "sluice_sync_sessions", "Streams and waiting deltas");
+  AddGauge(to, "sluice_sync_sessions_limit", "Most streams and waiting deltas at once")
+      .Set(static_cast<double>(sessions_max));
+  connections_ = &AddGauge(to, "sluice_sync_connections", "Open connections");
+  AddGauge(to, "sluice_sync_connections_limit", "Most open connections")
+      .Set(static_cast<double>(connections_max));
+  page_seconds_ = &BuildHistogram()
+                       .Name("sluice_sync_page_seconds")
+                       .Help("Time to build one page of delta")
+                       .Register(to)
+                       .Add({}, prometheus::Histogram::BucketBoundaries{
+                                    0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
+}
+
+void SyncMetrics::Request(std::string_view route, int status) {
+  requests_->Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
+}
+
+void SyncMetrics::Refused(std::string_view limit) {
+  refused_->Add({{"limit", std::string(limit)}}).Increment();
+}
+
+}  // namespace sluice::gateways

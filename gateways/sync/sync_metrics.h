@@ -1,0 +1,39 @@
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <memory>
+#include <string_view>
+
+namespace sluice::gateways {
+
+// What the sync listener counts. Thread-safe.
+class SyncMetrics {
+ public:
+  // A null registry gets one of our own, which nobody reads.
+  SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t sessions_max,
+              size_t connections_max);
+
+  void Request(std::string_view route, int status);
+  void Page(double seconds) { page_seconds_->Observe(seconds); }
+  void Sent(size_t bytes) { bytes_sent_->Increment(static_cast<double>(bytes)); }
+  void Ops(size_t ops) { ops_sent_->Increment(static_cast<double>(ops)); }
+  void Sessions(double by) { sessions_->Increment(by); }
+  void Connections(double by) { connections_->Increment(by); }
+  void Refused(std::string_view limit);
+
+ private:
+  std::shared_ptr<prometheus::Registry> registry_;
+  prometheus::Family<prometheus::Counter>* requests_;
+  prometheus::Family<prometheus::Counter>* refused_;
+  prometheus::Counter* bytes_sent_;
+  prometheus::Counter* ops_sent_;
+  prometheus::Gauge* sessions_;
+  prometheus::Gauge* connections_;
+  prometheus::Histogram* page_seconds_;
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
+
+namespace prometheus {
+class Registry;
+}
+namespace sluice::projectors {
+class StoreManager;
+}
+
+namespace sluice::gateways {
+
+class Authenticator;
+
+// None of these is kept in data: all may change between starts.
+struct SyncOptions {
+  std::string host = "127.0.0.1";  // IPv4 or IPv6 address to listen on
+  uint16_t port = 8471;            // 0 takes a free one
+  std::string log_id;              // eventlog::Log::id()
+  std::string cursor_secret;       // the same on all replicas; empty: derived from the log's id
+  size_t threads = 0;              // of I/O; 0: as many as the machine has
+  size_t store_threads = 0;        // that read stores; 0: as many as the machine has
+
+  size_t header_bytes_max = size_t{32} << 10;
+  size_t body_bytes_max = size_t{1} << 20;
+  size_t connections_max = 25'000;  // past it new ones are closed at once
+  size_t sessions_max = 20'000;     // streams and waiting deltas; past it 503 too_many_sessions
+  size_t buckets_per_caller = 1'000;
+  size_t page_bytes_max = size_t{4} << 20;  // of a delta page; one row more may start below it
+
+  std::chrono::milliseconds idle_timeout{75'000};   // for the next request's head to be complete
+  std::chrono::milliseconds body_timeout{30'000};   // for a body to arrive whole
+  std::chrono::milliseconds write_timeout{60'000};  // for 64 KiB to be taken by the client
+  std::chrono::milliseconds heartbeat{20'000};
+  std::chrono::milliseconds snapshot_age_max{60'000};  // then a load goes on from a newer one
+  std::chrono::milliseconds catch_up_wait{3'000};      // for a stream's client that is ahead of us
+  std::chrono::milliseconds token_warning{30'000};     // before a stream's token expires
+  std::chrono::milliseconds stop_grace{10'000};        // for requests under way in Stop()
+  bool access_log = true;
+
+  // Reasons why this process cannot serve yet, for /readyz; empty function: always ready.
+  std::function<std::vector<std::string>()> not_ready;
+  std::shared_ptr<prometheus::Registry> registry;  // nullptr: metrics are not exported
+};
+
+// The sync listener (API section 3). I/O threads never block: whatever reads a store runs on
+// threads of its own, a bounded piece at a time, at most one for each connection.
+class SyncServer {
+ public:
+  // All must outlive the server.
+  SyncServer(SyncOptions options, projectors::StoreManager& stores, Authenticator& authenticator,
+             const Clock& clock);
+  ~SyncServer();
+  SyncServer(const SyncServer&) = delete;
+  SyncServer& operator=(const SyncServer&) = delete;
+
+  // Listens and serves; returns the port. kUnavailable where the address cannot be had.
+  [[nodiscard]] absl::StatusOr<uint16_t> Start();
+
+  // Accepts nothing more, ends streams at a frame's end, answers what waits, and closes what is
+  // left after `stop_grace`. Safe to call twice.
+  void Stop();
+
+  // Streams and waiting deltas at this moment.
+  [[nodiscard]] size_t sessions() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::gateways

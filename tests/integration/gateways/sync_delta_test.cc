@@ -1,0 +1,208 @@
+#include <thread>
+#include <vector>
+
+#include "tests/integration/gateways/sync_fixture.h"
+
+namespace sluice::gateways {
+namespace {
+
+using sluice::testing::HttpReply;
+using sluice::testing::HttpSocket;
+
+class DeltaTest : public SyncTest {};
+
+TEST_F(DeltaTest, PagesThenDifferences) {
+  for (int i = 0; i < 25; ++i) {
+    Put("A" + std::to_string(i), "n", i % 5 == 0 ? "bob" : "ann", i % 5 == 0 ? "north" : "");
+  }
+  Start();
+  std::string cursor;
+  size_t rows = 0;
+  json page;
+  do {
+    page = Delta("limit=7&cursor=" + cursor);
+    rows += page["ops"].size();
+    EXPECT_LE(page["ops"].size(), 7u);
+    cursor = page["cursor"];
+  } while (page["more"]);
+  EXPECT_EQ(rows, 20u);
+  EXPECT_EQ(page["position"], std::to_string(stores_.AppliedOf(*OrgId::Parse("contoso")).value()));
+
+  Put("A1", "new", "ann");
+  const Offset moved = Put("A2", "n", "bob");
+  Delete("A3");
+  page = Delta("cursor=" + cursor);
+  ASSERT_EQ(page["ops"].size(), 3u);
+  EXPECT_EQ(page["ops"][0]["op"], "put");
+  EXPECT_EQ(page["ops"][0]["row"], json({{"id", "A1"}, {"name", "new"}, {"owner", "ann"}}));
+  EXPECT_EQ(page["ops"][1], json({{"op", "remove"},
+                                  {"entity", "account"},
+                                  {"key", "A2"},
+                                  {"position", Position{moved, 0}.ToString()}}));
+  cursor = page["cursor"];
+
+  // The caller joins a team and leaves it again.
+  page = Delta("cursor=" + cursor, {{"sub", "ann"}, {"teams", {"north"}}});
+  EXPECT_EQ(page["ops"].size(), 5u);
+  page = Delta("cursor=" + std::string(page["cursor"]));
+  ASSERT_EQ(page["ops"].size(), 5u);
+  EXPECT_EQ(page["ops"][4]["op"], "remove");
+  EXPECT_FALSE(page["more"]);
+}
+
+TEST_F(DeltaTest, Refusals) {
+  Put("A1", "n", "ann");
+  Define("fabrikam");
+  Start();
+  const std::string path = "/v1/orgs/contoso/delta";
+  const std::string cursor = Delta("")["cursor"];
+  for (const char* query : {"limit=0", "limit=x", "limit=-3", "wait=x", "wait=-1s",
+                            "min_position=a", "limit=1&limit=2", "cursor=%zz"}) {
+    EXPECT_EQ(Get(path + "?" + query).status, 400) << query;
+  }
+  EXPECT_EQ(Delta("limit=99999999999999999999&wait=0s")["more"], false);
+  EXPECT_EQ(Code(Get(path + "?cursor=abc")), "cursor_invalid");
+  const HttpReply other =
+      Get("/v1/orgs/fabrikam/delta?cursor=" + cursor, {{"sub", "ann"}, {"org", "fabrikam"}});
+  EXPECT_EQ(Code(other), "cursor_other_org");
+  EXPECT_EQ(other.status, 403);
+  EXPECT_EQ(Get("/v1/orgs/fabrikam/delta").status, 403);
+  EXPECT_EQ(Code(Get(path, {{"sub", "ann"}, {"scopes", 1}})), "forbidden");
+  EXPECT_EQ(Code(Get(path, {{"sub", "ann"}, {"roles", {"office"}}})), "offline_not_allowed");
+  EXPECT_EQ(Code(Get("/v1/orgs/nobody/delta", {{"sub", "ann"}, {"org", "nobody"}})),
+            "org_not_found");
+  EXPECT_EQ(Get(path, {{"sub", "slow"}}).status, 200);
+
+  HttpSocket socket(port_);
+  socket.Request("GET", path, "");
+  const HttpReply missing = socket.Read();
+  EXPECT_EQ(missing.status, 401);
+  EXPECT_EQ(missing.headers.at("www-authenticate"), "Bearer");
+  // The connection goes on.
+  socket.Request("DELETE", path, Token(kAnn));
+  const HttpReply method = socket.Read();
+  EXPECT_EQ(method.status, 405);
+  EXPECT_EQ(method.headers.at("allow"), "GET, HEAD");
+  socket.Request("GET", "/nothing", Token(kAnn));
+  EXPECT_EQ(socket.Read().status, 404);
+  socket.Request("HEAD", path, Token(kAnn) + "X-Request-Id: r-1\r\n");
+  const HttpReply head = socket.Read(false);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("x-request-id"), "r-1");
+  socket.Request("GET", "/healthz", "");
+  EXPECT_EQ(socket.Read().status, 200);
+}
+
+TEST_F(DeltaTest, TooManyBuckets) {
+  options_.buckets_per_caller = 2;
+  Start();
+  const HttpReply reply =
+      Get("/v1/orgs/contoso/delta", {{"sub", "ann"}, {"teams", {"a", "b", "c"}}});
+  EXPECT_EQ(reply.status, 403);
+  EXPECT_EQ(Code(reply), "too_many_buckets");
+}
+
+TEST_F(DeltaTest, UnusableCursorsPointToAFreshStart) {
+  Put("A1", "n", "ann");
+  Start();
+  const std::string cursor = Delta("")["cursor"];
+  stores_.SetHorizon("contoso", Put("A1", "m", "ann"));
+  const HttpReply expired = Get("/v1/orgs/contoso/delta?limit=5&cursor=" + cursor + "&wait=1s");
+  EXPECT_EQ(expired.status, 410);
+  EXPECT_EQ(Code(expired), "cursor_expired");
+  EXPECT_EQ(expired.headers.at("location"), "/v1/orgs/contoso/delta?limit=5&wait=1s");
+
+  stores_.Remove("contoso");
+  Define("contoso", 2);
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "org_reprovisioned");
+
+  server_->Stop();
+  options_.log_id = "log-2";
+  Start();
+  const HttpReply log = Get("/v1/orgs/contoso/delta?cursor=" + cursor);
+  EXPECT_EQ(log.status, 410);
+  EXPECT_EQ(Code(log), "cursor_other_log");
+}
+
+TEST_F(DeltaTest, WaitsForAPosition) {
+  const Offset last = Put("A1", "n", "ann");
+  Start();
+  const std::string next = std::to_string(last.value() + 1);
+  const HttpReply behind = Get("/v1/orgs/contoso/delta?min_position=" + next);
+  EXPECT_EQ(behind.status, 503);
+  EXPECT_EQ(Code(behind), "not_caught_up");
+  EXPECT_TRUE(behind.headers.contains("retry-after"));
+
+  HttpSocket socket(port_);
+  socket.Request("GET", "/v1/orgs/contoso/delta?wait=20s&min_position=" + next, Token(kAnn));
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  Put("A2", "n", "ann");
+  const HttpReply reply = socket.Read();
+  EXPECT_EQ(json::parse(reply.body)["ops"].size(), 2u);
+}
+
+TEST_F(DeltaTest, ManyWaitForOneChange) {
+  Put("A1", "n", "ann");
+  Start();
+  const std::string cursor = Delta("")["cursor"];
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  constexpr size_t kWaiting = 400;
+  for (size_t i = 0; i < kWaiting; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    sockets.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s&cursor=" + cursor, Token(kAnn));
+  }
+  while (server_->sessions() < kWaiting) {
+    std::this_thread::yield();
+  }
+  EXPECT_LE(stores_.subscriptions(), options_.threads);
+  Put("A9", "n", "bob");  // not theirs: they go on waiting
+  Put("A2", "n", "ann");
+  for (const auto& socket : sockets) {
+    const HttpReply reply = socket->Read();
+    ASSERT_EQ(reply.status, 200);
+    EXPECT_EQ(json::parse(reply.body)["ops"][0]["key"], "A2");
+  }
+  EXPECT_EQ(server_->sessions(), 0u);
+}
+
+TEST_F(DeltaTest, WaitingIsLimitedAndEndsWithTheServer) {
+  options_.sessions_max = 1;
+  Start();
+  HttpSocket first(port_);
+  first.Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  const HttpReply second = Get("/v1/orgs/contoso/delta?wait=60s");
+  EXPECT_EQ(second.status, 503);
+  EXPECT_EQ(Code(second), "too_many_sessions");
+  HttpSocket idle(port_);
+  server_->Stop();
+  EXPECT_EQ(first.Read().status, 200);
+  EXPECT_TRUE(idle.Closed());
+}
+
+TEST_F(DeltaTest, WhatIsNoRequest) {
+  options_.body_bytes_max = 1000;
+  options_.idle_timeout = std::chrono::milliseconds(300);
+  Start();
+  HttpSocket garbage(port_);
+  garbage.Send("\x01\x02 nonsense\r\n\r\n");
+  EXPECT_EQ(garbage.Read().status, 400);
+  HttpSocket wide(port_);
+  wide.Request("GET", "/healthz", "X: " + std::string(40'000, 'x') + "\r\n");
+  EXPECT_EQ(wide.Read().status, 413);
+  HttpSocket large(port_);
+  large.Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), std::string(2'000, ' '));
+  EXPECT_EQ(large.Read().status, 413);
+  HttpSocket slow(port_);
+  slow.Send("GET /heal");
+  EXPECT_TRUE(slow.Closed());
+  HttpSocket silent(port_);
+  EXPECT_TRUE(silent.Closed());
+}
+
+}  // namespace
+}  // namespace sluice::gateways

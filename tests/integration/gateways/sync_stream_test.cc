@@ -1,0 +1,255 @@
+#include <sys/socket.h>
+
+#include <map>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "tests/integration/gateways/sync_fixture.h"
+
+namespace sluice::gateways {
+namespace {
+
+using nlohmann::json;
+using sluice::testing::HttpReply;
+using sluice::testing::HttpSocket;
+
+// A client of the stream: rows of each bucket, and how far it has come.
+struct StreamClient {
+  std::map<std::string, std::map<std::string, json>> rows;
+  std::map<std::string, std::string> after;
+  std::string position;
+
+  // Takes frames up to and with the first one called `last`, which it returns.
+  json Take(HttpSocket& socket, const std::string& last) {
+    while (true) {
+      const std::string line = socket.ReadLine();
+      if (line.empty()) {
+        return nullptr;
+      }
+      const json frame = json::parse(line);
+      Apply(frame);
+      if (frame.contains(last)) {
+        return frame[last];
+      }
+    }
+  }
+
+  void Apply(const json& frame) {
+    if (frame.contains("checkpoint")) {
+      for (const json& bucket : frame["checkpoint"]["removed"]) {
+        rows.erase(bucket.get<std::string>());
+        after.erase(bucket.get<std::string>());
+      }
+    } else if (frame.contains("reset")) {
+      rows.erase(frame["reset"]["bucket"].get<std::string>());
+    } else if (frame.contains("ops")) {
+      const json& ops = frame["ops"];
+      const std::string bucket = ops["bucket"];
+      if (after.contains(bucket) && ops["from"] != "0") {
+        EXPECT_EQ(ops["from"], after[bucket]);
+      }
+      after[bucket] = ops["to"];
+      for (const json& op : ops["ops"]) {
+        if (op["op"] == "put") {
+          rows[bucket][op["key"]] = op["row"];
+        } else {
+          rows[bucket].erase(op["key"].get<std::string>());
+        }
+      }
+    } else if (frame.contains("checkpoint_complete")) {
+      position = frame["checkpoint_complete"]["position"];
+      for (auto& [bucket, to] : after) {
+        to = position;
+      }
+    }
+  }
+
+  std::set<std::string> Keys() const {
+    std::set<std::string> keys;
+    for (const auto& [bucket, held] : rows) {
+      for (const auto& [key, row] : held) {
+        keys.insert(key);
+      }
+    }
+    return keys;
+  }
+
+  json Have() const {
+    json have = json::array();
+    for (const auto& [bucket, to] : after) {
+      have.push_back({{"bucket", bucket}, {"after", to}});
+    }
+    return have;
+  }
+};
+
+class StreamTest : public SyncTest {
+ protected:
+  void Open(HttpSocket& socket, const json& body, const json& claims = kAnn,
+            const std::string& headers = "") {
+    socket.Request("POST", "/v1/orgs/contoso/stream", Token(claims) + headers, body.dump());
+  }
+};
+
+TEST_F(StreamTest, InitialThenLive) {
+  for (int i = 0; i < 20; ++i) {
+    Put("A" + std::to_string(i), "n", "ann", i < 5 ? "north" : "");
+  }
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, {{"live", true}}, {{"sub", "ann"}, {"teams", {"north"}}});
+  EXPECT_EQ(socket.Read(false).headers.at("content-type"), "application/x-ndjson");
+  StreamClient client;
+  const json checkpoint = client.Take(socket, "checkpoint");
+  ASSERT_EQ(checkpoint["buckets"].size(), 2u);
+  client.Take(socket, "checkpoint_complete");
+  for (const json& bucket : checkpoint["buckets"]) {
+    EXPECT_EQ(std::to_string(client.rows[bucket["bucket"]].size()), bucket["count"]);
+    EXPECT_EQ(bucket["checksum"].get<std::string>().size(), 16u);
+  }
+  EXPECT_EQ(client.Keys().size(), 20u);
+
+  Put("B1", "n", "bob");  // nothing of the caller's
+  Put("A1", "new", "ann");
+  client.Take(socket, "checkpoint_complete");
+  EXPECT_EQ(client.Keys().size(), 20u);
+  Delete("A7");
+  client.Take(socket, "checkpoint_complete");
+  EXPECT_FALSE(client.Keys().contains("A7"));
+
+  // A rule goes: its bucket is named as removed, and the rows of the other stay.
+  stores_.Add("contoso",
+              sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_TEAM}}}, {"field"}));
+  client.Take(socket, "checkpoint_complete");
+  EXPECT_EQ(client.Keys().size(), 4u);  // A1 has left the team
+  stores_.Remove("contoso");
+  EXPECT_EQ(client.Take(socket, "checkpoint"), nullptr);
+  EXPECT_TRUE(server_->sessions() == 0 || socket.ReadLine().empty());
+}
+
+TEST_F(StreamTest, ResumesAtAnyFramesEnd) {
+  for (int i = 0; i < 3'000; ++i) {
+    Put("A" + std::to_string(i), std::string(400, 'x'), "ann");
+  }
+  Start();
+  StreamClient client;
+  {
+    HttpSocket socket(port_);
+    Open(socket, json::object());
+    socket.Read(false);
+    client.Take(socket, "ops");
+    client.Take(socket, "ops");
+  }
+  const size_t before = client.Keys().size();
+  EXPECT_LT(before, 3'000u);
+  Delete("A0");
+  HttpSocket socket(port_);
+  Open(socket, {{"have", client.Have()}});
+  socket.Read(false);
+  EXPECT_EQ(client.Take(socket, "checkpoint")["removed"], json::array());
+  const json ops = client.Take(socket, "ops");
+  EXPECT_NE(ops["ops"][0]["key"], "A0");
+  client.Take(socket, "checkpoint_complete");
+  EXPECT_EQ(client.Keys().size(), 2'999u);
+  EXPECT_EQ(socket.ReadLine(), "");
+}
+
+TEST_F(StreamTest, WhatClientsHaveThatIsNotTheirs) {
+  Put("A1", "n", "ann");
+  options_.catch_up_wait = std::chrono::milliseconds(50);
+  Start();
+  HttpSocket first(port_);
+  Open(first, json::object());
+  first.Read(false);
+  StreamClient client;
+  const std::string bucket = client.Take(first, "checkpoint")["buckets"][0]["bucket"];
+  for (const json& after : {json("no"), json("999999"), json(-1), json("-1"), json(nullptr)}) {
+    HttpSocket socket(port_);
+    Open(socket, {{"have", {{{"bucket", bucket}, {"after", after}}, {{"bucket", "other"}}}}});
+    EXPECT_EQ(socket.Read(false).status, 200);
+    const json checkpoint = client.Take(socket, "checkpoint");
+    EXPECT_EQ(checkpoint["removed"], json({"other"}));
+    EXPECT_EQ(client.Take(socket, "reset")["bucket"], bucket) << after;
+    client.Take(socket, "checkpoint_complete");
+    EXPECT_EQ(client.Keys(), std::set<std::string>{"A1"});
+  }
+  stores_.SetHorizon("contoso", Put("A2", "n", "ann"));
+  HttpSocket late(port_);
+  Open(late, {{"have", {{{"bucket", bucket}, {"after", "2"}}}}});
+  late.Read(false);
+  EXPECT_EQ(client.Take(late, "reset")["bucket"], bucket);
+}
+
+TEST_F(StreamTest, Refusals) {
+  Start();
+  const auto status = [this](const std::string& body, const std::string& headers) {
+    HttpSocket socket(port_);
+    socket.Request("POST", "/v1/orgs/contoso/stream", headers, body);
+    return socket.Read();
+  };
+  EXPECT_EQ(Code(status("{", Token(kAnn))), "invalid_json");
+  EXPECT_EQ(Code(status("[]", Token(kAnn))), "invalid_argument");
+  EXPECT_EQ(Code(status(R"({"have":[{}]})", Token(kAnn))), "invalid_argument");
+  EXPECT_EQ(Code(status(R"({"live":1})", Token(kAnn))), "invalid_argument");
+  EXPECT_EQ(status("{}", Token(kAnn) + "Accept: image/png\r\n").status, 406);
+  EXPECT_EQ(status("{}", Token({{"sub", "a"}, {"org", "x"}})).status, 403);
+  EXPECT_EQ(status("{}", "").status, 401);
+  EXPECT_EQ(Code(status("{}", Token({{"sub", "a"}, {"roles", {"none"}}}))), "offline_not_allowed");
+}
+
+TEST_F(StreamTest, HeartbeatsEventsAndTheEndOfTheToken) {
+  options_.heartbeat = std::chrono::milliseconds(50);
+  options_.token_warning = std::chrono::milliseconds(400);
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, {{"live", true}}, {{"sub", "ann"}, {"ms", 700}}, "Accept: text/event-stream\r\n");
+  EXPECT_EQ(socket.Read(false).headers.at("content-type"), "text/event-stream");
+  std::set<std::string> events;
+  int blank = 0;
+  // A blank line ends an event; two in a row come only at the end of the body.
+  for (std::string line = socket.ReadLine(); blank < 2; line = socket.ReadLine()) {
+    blank = line.empty() ? blank + 1 : 0;
+    if (line.starts_with("event: ")) {
+      events.insert(line.substr(7));
+    }
+  }
+  EXPECT_EQ(events, (std::set<std::string>{"checkpoint", "checkpoint_complete", "heartbeat",
+                                           "token_expires"}));
+}
+
+// A client that does not read is held by TCP and then dropped; its session holds one piece.
+TEST_F(StreamTest, AClientThatNeverReadsIsDropped) {
+  options_.write_timeout = std::chrono::milliseconds(300);
+  for (int i = 0; i < 60; ++i) {
+    Put("A" + std::to_string(i), std::string(500'000, 'x'), "ann");
+  }
+  Start();
+  HttpSocket socket(port_);
+  const int small = 4096;
+  ::setsockopt(socket.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+  Open(socket, {{"live", true}});
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  while (server_->sessions() > 0) {
+    std::this_thread::yield();
+  }
+  StreamClient client;
+  socket.Read(false);
+  EXPECT_FALSE(client.position == "complete");
+}
+
+TEST_F(StreamTest, StopEndsStreams) {
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, {{"live", true}});
+  socket.Read(false);
+  StreamClient client;
+  client.Take(socket, "checkpoint_complete");
+  server_->Stop();
+  EXPECT_EQ(socket.ReadLine(), "");
+}
+
+}  // namespace
+}  // namespace sluice::gateways

@@ -1,0 +1,89 @@
+#include "tests/support/gateways/fold_stores.h"
+
+#include <cstdlib>
+#include <iostream>
+
+#include "schemas/status.h"
+
+namespace sluice::testing {
+
+Offset FoldStores::Add(const std::string& org, const google::protobuf::Message& payload) {
+  absl::MutexLock lock(&mutex_);
+  std::unique_ptr<ModelStore>& store = orgs_[org];
+  if (store == nullptr) {
+    store = std::make_unique<ModelStore>();
+  }
+  const Offset offset(store->content().applied.position.value() + 1);
+  const eventlog::StoredEvent event = MakeEvent(offset.value(), payload, org);
+  const auto result = store->Apply({}, {&event, 1});
+  if (!result.ok() || !result->rejected.empty()) {
+    std::cerr << result.status() << "\n";
+    std::abort();  // the test's own event is wrong
+  }
+  for (const auto& [id, callback] : callbacks_) {
+    if (callback.first == org) {
+      callback.second(offset);
+    }
+  }
+  return offset;
+}
+
+void FoldStores::SetHorizon(const std::string& org, Offset horizon) {
+  absl::MutexLock lock(&mutex_);
+  orgs_.at(org)->content().applied.horizon = horizon;
+}
+
+void FoldStores::Remove(const std::string& org) {
+  absl::MutexLock lock(&mutex_);
+  orgs_.erase(org);
+  for (const auto& [id, callback] : callbacks_) {
+    if (callback.first == org) {
+      callback.second(kNoOffset);
+    }
+  }
+}
+
+size_t FoldStores::subscriptions() {
+  absl::MutexLock lock(&mutex_);
+  return callbacks_.size();
+}
+
+absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snapshot(
+    const OrgId& org) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = orgs_.find(org.value());
+  if (it == orgs_.end()) {
+    return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
+  }
+  const StoreContent& content = it->second->content();
+  PlainOrg plain;
+  plain.applied = content.applied;
+  plain.model = it->second->model();
+  plain.records = content.records;
+  for (const auto& [at, op] : content.deltas) {
+    plain.deltas[at.first][at.second] = {op.put, {op.entity, op.key}, op.row};
+  }
+  plain.checksum = [model = plain.model](const PlainOrg::RowKey& key, Position position) {
+    return projectors::RowChecksum(model->FindEntity(key.entity)->name(), key.key, position);
+  };
+  return std::make_shared<PlainSnapshot>(std::move(plain));
+}
+
+uint64_t FoldStores::Subscribe(const OrgId& org, AppliedCallback callback) {
+  absl::MutexLock lock(&mutex_);
+  callbacks_[next_subscription_] = {org.value(), std::move(callback)};
+  return next_subscription_++;
+}
+
+void FoldStores::Unsubscribe(uint64_t subscription) {
+  absl::MutexLock lock(&mutex_);
+  callbacks_.erase(subscription);
+}
+
+Offset FoldStores::AppliedOf(const OrgId& org) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = orgs_.find(org.value());
+  return it == orgs_.end() ? kNoOffset : it->second->content().applied.position;
+}
+
+}  // namespace sluice::testing

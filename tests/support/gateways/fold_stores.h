@@ -1,0 +1,59 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "projectors/store/store_manager.h"
+#include "tests/support/change_events.h"
+#include "tests/support/gateways/plain_org.h"
+#include "tests/support/model_store.h"
+
+namespace sluice::testing {
+
+// Organisations kept in memory by the real fold, for readers. Thread-safe.
+class FoldStores final : public projectors::StoreManager {
+ public:
+  // Folds one event of `org`, the next offset's, and tells those who subscribed. Returns its
+  // offset.
+  Offset Add(const std::string& org, const google::protobuf::Message& payload);
+  // Removals at or below `horizon` are said to be gone.
+  void SetHorizon(const std::string& org, Offset horizon);
+  void Remove(const std::string& org);
+  [[nodiscard]] size_t subscriptions();
+
+  absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(
+      const OrgId& org) override;
+  uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override;
+  void Unsubscribe(uint64_t subscription) override;
+  Offset AppliedOf(const OrgId& org) override;
+
+  // What only a projector or an operator calls.
+  Offset CheckpointOf(PartitionId) override { return kNoOffset; }
+  projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
+  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId,
+                                                std::span<const eventlog::StoredEvent>) override {
+    return absl::UnimplementedError("a reader's store");
+  }
+  absl::StatusOr<Offset> Checkpoint(PartitionId) override { return kNoOffset; }
+  Offset Applied(PartitionId) override { return kNoOffset; }
+  absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId&, std::string_view,
+                                                      std::string_view) override {
+    return std::nullopt;
+  }
+  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return std::vector<OrgStat>(); }
+  absl::Status Verify(const OrgId&) override { return absl::OkStatus(); }
+  absl::StatusOr<std::string> Digest(const OrgId&) override { return std::string(); }
+  absl::Status Close() override { return absl::OkStatus(); }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<std::string, std::unique_ptr<ModelStore>> orgs_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace sluice::testing

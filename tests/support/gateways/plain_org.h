@@ -1,0 +1,177 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "projectors/store/org_store.h"
+
+// One organisation as plain maps, kept by the simplest code that can be right: what the tests of
+// the sync gateway read from and compare with. Copying it makes a snapshot.
+namespace sluice::testing {
+
+struct PlainOrg {
+  using RowKey = projectors::RecordKey;
+
+  struct Op {
+    bool put = true;
+    RowKey key;
+    std::string row;
+  };
+
+  std::map<BucketKey, std::map<Position, Op>> deltas;
+  std::map<RowKey, projectors::Record> records;
+  projectors::AppliedState applied;
+  std::shared_ptr<const projectors::OrgModel> model;
+  // Of a row's place in a bucket: the term in the bucket's checksum.
+  std::function<uint64_t(const RowKey&, Position)> checksum;
+
+  // The row is now `row` and in exactly `buckets`, by the operation at `position`. With `rewrite`
+  // false only the memberships that differ are written (as a change of rules does).
+  void Put(const RowKey& key, Position position, const std::string& row,
+           const std::set<BucketKey>& buckets, bool rewrite = true) {
+    projectors::Record& record = records[key];
+    record.row = row;
+    record.deleted = false;
+    std::map<BucketKey, projectors::Membership> memberships;
+    for (const projectors::Membership& membership : record.memberships) {
+      memberships[membership.bucket] = membership;
+    }
+    for (const BucketKey bucket : buckets) {
+      const auto it = memberships.find(bucket);
+      if (rewrite || it == memberships.end() || !it->second.member) {
+        Move(bucket, &memberships, position, true, key, row);
+      }
+    }
+    for (auto& [bucket, membership] : memberships) {
+      if (membership.member && !buckets.contains(bucket)) {
+        Move(bucket, &memberships, position, false, key, "");
+      }
+    }
+    if (rewrite) {
+      record.last = position;
+    }
+    record.memberships.clear();
+    for (const auto& [bucket, membership] : memberships) {
+      record.memberships.push_back(membership);
+    }
+  }
+
+  void Delete(const RowKey& key, Position position) {
+    Put(key, position, "", {}, true);
+    records[key].deleted = true;
+  }
+
+  // Forgets removals at or below `horizon`, as a store may.
+  void Prune(Offset horizon) {
+    applied.horizon = horizon;
+    for (auto& [bucket, ops] : deltas) {
+      std::erase_if(ops, [&](const auto& entry) {
+        return !entry.second.put && entry.first.offset <= horizon;
+      });
+    }
+    for (auto& [key, record] : records) {
+      std::erase_if(record.memberships, [&](const projectors::Membership& membership) {
+        return !membership.member && membership.position.offset <= horizon;
+      });
+    }
+  }
+
+ private:
+  void Move(BucketKey bucket, std::map<BucketKey, projectors::Membership>* memberships,
+            Position position, bool member, const RowKey& key, const std::string& row) {
+    const auto it = memberships->find(bucket);
+    if (it != memberships->end()) {
+      deltas[bucket].erase(it->second.position);
+    }
+    (*memberships)[bucket] = {bucket, position, member};
+    deltas[bucket][position] = {member, key, row};
+  }
+};
+
+class PlainSnapshot final : public projectors::OrgSnapshot {
+ public:
+  explicit PlainSnapshot(PlainOrg org) : org_(std::move(org)) {}
+
+  const projectors::AppliedState& applied() const override { return org_.applied; }
+  const std::shared_ptr<const projectors::OrgModel>& model() const override { return org_.model; }
+
+  std::unique_ptr<projectors::DeltaIterator> Scan(BucketKey bucket, Position after) const override {
+    const auto it = org_.deltas.find(bucket);
+    return std::make_unique<Iterator>(it == org_.deltas.end() ? kNoOps : it->second, after);
+  }
+
+  absl::StatusOr<projectors::BucketState> Bucket(BucketKey bucket) const override {
+    projectors::BucketState state;
+    if (const auto it = org_.deltas.find(bucket); it != org_.deltas.end()) {
+      for (const auto& [position, op] : it->second) {
+        if (op.put) {
+          ++state.count;
+          state.checksum += org_.checksum(op.key, position);
+        }
+      }
+    }
+    return state;
+  }
+
+  absl::StatusOr<std::optional<projectors::Record>> GetRecord(
+      const projectors::RecordKey& key) const override {
+    const auto it = org_.records.find(key);
+    return it == org_.records.end() ? std::nullopt : std::optional(it->second);
+  }
+
+  absl::Status ForEachRecord(
+      projectors::EntityId entity,
+      absl::FunctionRef<absl::Status(const projectors::RecordKey&, const projectors::Record&)>
+          visit) const override {
+    for (const auto& [key, record] : org_.records) {
+      if (key.entity == entity) {
+        if (absl::Status status = visit(key, record); !status.ok()) {
+          return status;
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  using Ops = std::map<Position, PlainOrg::Op>;
+  inline static const Ops kNoOps;
+
+  class Iterator final : public projectors::DeltaIterator {
+   public:
+    Iterator(const Ops& ops, Position after) : it_(ops.upper_bound(after)), end_(ops.end()) {
+      if (after.offset == kNoOffset) {
+        it_ = ops.begin();
+      }
+      Show();
+    }
+    bool Valid() const override { return it_ != end_; }
+    const projectors::DeltaView& op() const override { return view_; }
+    void Next() override {
+      ++it_;
+      Show();
+    }
+    absl::Status status() const override { return absl::OkStatus(); }
+
+   private:
+    void Show() {
+      if (it_ != end_) {
+        const auto& [position, op] = *it_;
+        view_ = {position, op.put, op.key.entity, op.key.key, op.row};
+      }
+    }
+    Ops::const_iterator it_;
+    Ops::const_iterator end_;
+    projectors::DeltaView view_;
+  };
+
+  PlainOrg org_;
+};
+
+}  // namespace sluice::testing

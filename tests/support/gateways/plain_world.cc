@@ -1,0 +1,195 @@
+#include "tests/support/gateways/plain_world.h"
+
+#include <cstdlib>
+
+#include "projectors/staging/fold.h"
+#include "schemas/row_codec.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr int kTags = 5;
+constexpr size_t kKeys = 24;
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::abort();
+  }
+  return *std::move(value);
+}
+
+}  // namespace
+
+PlainWorld::PlainWorld(uint64_t seed) : random_(seed) {
+  org_.applied.position = Offset(0);
+  Define("account");
+  Define("contact");
+  org_.checksum = [this](const PlainOrg::RowKey& key, Position position) {
+    for (const auto& [name, entity] : entities_) {
+      if (entity.schema->id() == key.entity) {
+        return projectors::RowChecksum(name, key.key, position);
+      }
+    }
+    return uint64_t{0};
+  };
+}
+
+void PlainWorld::Define(const std::string& name) {
+  v1::EntitySchema proto;
+  proto.set_entity_id(next_entity_++);
+  proto.set_name(name);
+  proto.set_primary_key(1);
+  proto.set_next_attribute_id(4);
+  uint32_t id = 1;
+  for (const char* attribute : {"id", "first", "second"}) {
+    auto* added = proto.add_attributes();
+    added->set_id(id++);
+    added->set_name(attribute);
+    added->set_type(v1::ATTRIBUTE_TYPE_STRING);
+  }
+  entities_[name] = {Must(schemas::EntitySchema::FromProto(proto)), {0, 1, 2}, {}};
+}
+
+BucketKey PlainWorld::KeyOf(const Entity& entity, int tag) const {
+  return BucketKey(entity.schema->id().value() * 100 + static_cast<uint64_t>(tag));
+}
+
+std::set<BucketKey> PlainWorld::BucketsOfRow(const Entity& entity, const Row& row) const {
+  std::set<BucketKey> buckets;
+  for (const int tag : row.tags) {
+    if (entity.rules.contains(tag)) {
+      buckets.insert(KeyOf(entity, tag));
+    }
+  }
+  return buckets;
+}
+
+std::string PlainWorld::Bytes(const Entity& entity, const std::string& key, const Row& row) {
+  const std::string json =
+      "{\"id\":\"" + key + "\",\"first\":\"" + row.first + "\",\"second\":\"" + row.second + "\"}";
+  return Must(schemas::RowEncoder().Encode(*entity.schema, json)).bytes;
+}
+
+void PlainWorld::ChangeSet() {
+  const Offset offset(org_.applied.position.value() + 1 + static_cast<int64_t>(Below(3)));
+  uint32_t index = 0;
+  for (size_t ops = 1 + Below(5); ops > 0; --ops) {
+    auto it = entities_.begin();
+    std::advance(it, Below(entities_.size()));
+    Entity& entity = it->second;
+    const std::string key = "k" + std::to_string(Below(kKeys));
+    const PlainOrg::RowKey row_key{entity.schema->id(), key};
+    const Position position{offset, index++};
+    if (Below(4) == 0) {
+      if (entity.rows.erase(key) > 0) {
+        org_.Delete(row_key, position);
+      }
+      continue;
+    }
+    Row row{std::to_string(random_() % 1000), std::to_string(random_() % 1000), {}};
+    for (int tag = 0; tag < kTags; ++tag) {
+      if (Below(3) == 0) {
+        row.tags.insert(tag);
+      }
+    }
+    org_.Put(row_key, position, Bytes(entity, key, row), BucketsOfRow(entity, row));
+    entity.rows[key] = row;
+  }
+  org_.applied.position = offset;
+}
+
+void PlainWorld::ChangeRules() {
+  const Offset offset(org_.applied.position.value() + 1);
+  auto it = entities_.begin();
+  std::advance(it, Below(entities_.size()));
+  Entity& entity = it->second;
+  const int tag = static_cast<int>(Below(kTags));
+  if (entity.rules.erase(tag) == 0) {
+    entity.rules.insert(tag);
+  }
+  uint32_t index = 0;
+  for (const auto& [key, row] : entity.rows) {
+    org_.Put({entity.schema->id(), key}, {offset, index++}, Bytes(entity, key, row),
+             BucketsOfRow(entity, row), false);
+  }
+  org_.applied.position = offset;
+}
+
+void PlainWorld::Redefine() {
+  const Offset offset(org_.applied.position.value() + 1);
+  const std::string name = Below(2) == 0 ? "account" : "contact";
+  Entity& entity = entities_[name];
+  uint32_t index = 0;
+  for (const auto& [key, row] : entity.rows) {
+    org_.Delete({entity.schema->id(), key}, {offset, index++});
+  }
+  Define(name);
+  org_.applied.position = offset;
+}
+
+void PlainWorld::Step() {
+  const size_t kind = Below(40);
+  if (kind == 0) {
+    Redefine();
+  } else if (kind < 4) {
+    ChangeRules();
+  } else {
+    ChangeSet();
+  }
+}
+
+void PlainWorld::Prune() {
+  const int64_t span = org_.applied.position.value() - org_.applied.horizon.value();
+  const int64_t by = static_cast<int64_t>(Below(static_cast<size_t>(span) / 2 + 1));
+  org_.Prune(Offset(org_.applied.horizon.value() + by));
+}
+
+PlainWorld::Caller PlainWorld::RandomCaller() {
+  Caller caller;
+  for (const auto& [name, entity] : entities_) {
+    caller.hides_second[name] = Below(3) == 0;
+    for (int tag = 0; tag < kTags; ++tag) {
+      if (Below(2) == 0) {
+        caller.allowed.insert(KeyOf(entity, tag));
+      }
+    }
+  }
+  return caller;
+}
+
+std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller) const {
+  std::vector<projectors::CallerBucket> buckets;
+  for (const auto& [name, entity] : entities_) {
+    for (const int tag : entity.rules) {
+      const BucketKey key = KeyOf(entity, tag);
+      if (caller.allowed.contains(key)) {
+        projectors::CallerBucket bucket{{key, std::to_string(key.value())}, entity.schema, {}};
+        if (const auto it = caller.hides_second.find(name);
+            it != caller.hides_second.end() && it->second) {
+          bucket.denied.push_back(schemas::AttributeId(3));
+        }
+        buckets.push_back(std::move(bucket));
+      }
+    }
+  }
+  return buckets;
+}
+
+HeldRows PlainWorld::RowsOf(const Caller& caller) const {
+  HeldRows rows;
+  for (const auto& [name, entity] : entities_) {
+    const auto hides = caller.hides_second.find(name);
+    const bool hidden = hides != caller.hides_second.end() && hides->second;
+    for (const auto& [key, row] : entity.rows) {
+      for (const BucketKey bucket : BucketsOfRow(entity, row)) {
+        if (caller.allowed.contains(bucket)) {
+          rows[{name, key}] = {row.first, hidden ? "" : row.second};
+        }
+      }
+    }
+  }
+  return rows;
+}
+
+}  // namespace sluice::testing

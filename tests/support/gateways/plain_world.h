@@ -1,0 +1,71 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "projectors/staging/org_model.h"
+#include "tests/support/gateways/plain_org.h"
+
+// A random organisation whose rules, rows and callers change, for property tests of what the sync
+// gateway sends.
+namespace sluice::testing {
+
+// What a caller may hold: entity name and key to the row's text value, and its second column where
+// the caller sees it.
+using HeldRows = std::map<std::pair<std::string, std::string>, std::pair<std::string, std::string>>;
+
+class PlainWorld {
+ public:
+  explicit PlainWorld(uint64_t seed);
+
+  // One or more events: change sets, changes of rules, an entity deleted and defined anew.
+  void Step();
+  // Removals at or below a random position are forgotten.
+  void Prune();
+
+  struct Caller {
+    std::set<BucketKey> allowed;
+    std::map<std::string, bool> hides_second;  // by entity name
+  };
+  Caller RandomCaller();
+
+  [[nodiscard]] std::vector<projectors::CallerBucket> BucketsOf(const Caller& caller) const;
+  [[nodiscard]] HeldRows RowsOf(const Caller& caller) const;
+  [[nodiscard]] std::shared_ptr<const PlainSnapshot> Snapshot() const {
+    return std::make_shared<PlainSnapshot>(org_);
+  }
+  const PlainOrg& org() const { return org_; }
+  std::mt19937_64& random() { return random_; }
+  size_t Below(size_t n) { return random_() % n; }
+
+ private:
+  struct Row {
+    std::string first;
+    std::string second;
+    std::set<int> tags;
+  };
+  struct Entity {
+    std::shared_ptr<const schemas::EntitySchema> schema;
+    std::set<int> rules;
+    std::map<std::string, Row> rows;
+  };
+
+  [[nodiscard]] BucketKey KeyOf(const Entity& entity, int tag) const;
+  [[nodiscard]] std::set<BucketKey> BucketsOfRow(const Entity& entity, const Row& row) const;
+  void Define(const std::string& name);
+  void ChangeSet();
+  void ChangeRules();
+  void Redefine();
+  std::string Bytes(const Entity& entity, const std::string& key, const Row& row);
+
+  std::mt19937_64 random_;
+  PlainOrg org_;
+  std::map<std::string, Entity> entities_;
+  uint32_t next_entity_ = 1;
+};
+
+}  // namespace sluice::testing
