@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "projectors/staging/fold.h"
+#include "projectors/store/org_store.h"
+#include "projectors/store/record.h"
+
+// The bytes of a staging store's keys and values, described with a worked example in
+// projectors/docs/store-format.md. All functions are pure. Decoding checks everything: kDataLoss,
+// code "store_corrupt", for bytes that the encoder cannot have written.
+namespace sluice::projectors {
+
+// The version of these formats; a store of a newer one is refused.
+inline constexpr uint32_t kStoreFormat = 1;
+
+// Column family `records`: entity u32 | key.
+[[nodiscard]] std::string EncodeRecordKey(EntityId entity, std::string_view key);
+[[nodiscard]] absl::StatusOr<RecordKey> DecodeRecordKey(std::string_view bytes);
+[[nodiscard]] std::string EncodeRecord(const Record& record);
+[[nodiscard]] absl::StatusOr<Record> DecodeRecord(std::string_view bytes);
+
+// Column family `deltas`: bucket u64 | offset u64 | index u32.
+[[nodiscard]] std::string EncodeDeltaKey(BucketKey bucket, Position position);
+struct DeltaKey {
+  BucketKey bucket;
+  Position position;
+};
+[[nodiscard]] absl::StatusOr<DeltaKey> DecodeDeltaKey(std::string_view bytes);
+[[nodiscard]] std::string EncodeDelta(const DeltaOp& op);
+// Fills all of `view` but the position; the views point into `bytes`.
+[[nodiscard]] absl::Status DecodeDelta(std::string_view bytes, DeltaView* view);
+
+// Column family `changesets`: source 0x00 id -> offset.
+[[nodiscard]] std::string EncodeChangeSet(Offset offset);
+[[nodiscard]] absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes);
+
+// Column family `default`.
+inline constexpr std::string_view kAppliedKey = "applied";
+inline constexpr std::string_view kIdentityKey = "identity";
+inline constexpr std::string_view kModelKey = "model";
+inline constexpr std::string_view kBucketPrefix = "b/";    // bucket u64
+inline constexpr std::string_view kRejectedPrefix = "r/";  // offset u64 | op index u32
+[[nodiscard]] std::string EncodeBucketKey(BucketKey bucket);
+[[nodiscard]] absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes);
+[[nodiscard]] std::string EncodeBucket(const BucketState& state);
+[[nodiscard]] absl::StatusOr<BucketState> DecodeBucket(std::string_view bytes);
+[[nodiscard]] std::string EncodeApplied(const AppliedState& applied);
+[[nodiscard]] absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes);
+[[nodiscard]] std::string EncodeRejectedKey(Offset offset, uint32_t op_index);
+[[nodiscard]] std::string EncodeRejected(const Rejected& rejected);
+[[nodiscard]] absl::StatusOr<Rejected> DecodeRejected(std::string_view key, std::string_view value);
+
+// Whose store a folder is, so that a moved folder is noticed.
+struct StoreIdentity {
+  std::string log_id;
+  std::string org;
+  uint32_t incarnation = 0;
+  friend bool operator==(const StoreIdentity&, const StoreIdentity&) = default;
+};
+[[nodiscard]] std::string EncodeIdentity(const StoreIdentity& identity);
+// kFailedPrecondition, code "store_format_newer", for a newer format.
+[[nodiscard]] absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes);
+
+// Node store.
+struct PartitionCheckpoint {
+  Offset next{0};              // reading starts here
+  Offset applied = kNoOffset;  // the last event before it; kNoOffset where it is not known
+  uint64_t event_hash = 0;     // eventlog::EventHash of that event
+  friend bool operator==(const PartitionCheckpoint&, const PartitionCheckpoint&) = default;
+};
+[[nodiscard]] std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint);
+[[nodiscard]] absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes);
+
+// A store that there should be.
+struct OrgRegistration {
+  uint32_t incarnation = 0;
+  PartitionId partition;
+  Offset opened;  // its OrgOpened: where a rebuild of this store alone has to start
+  friend bool operator==(const OrgRegistration&, const OrgRegistration&) = default;
+};
+[[nodiscard]] std::string EncodeRegistration(const OrgRegistration& registration);
+[[nodiscard]] absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes);
+
+// An organisation's last OrgClosed: its events up to there belong to no store any more.
+struct ClosedMark {
+  uint32_t incarnation = 0;
+  Offset offset = kNoOffset;
+  friend bool operator==(const ClosedMark&, const ClosedMark&) = default;
+};
+[[nodiscard]] std::string EncodeClosedMark(const ClosedMark& mark);
+[[nodiscard]] absl::StatusOr<ClosedMark> DecodeClosedMark(std::string_view bytes);
+
+}  // namespace sluice::projectors
