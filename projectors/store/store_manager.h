@@ -26,7 +26,7 @@ struct StoreOptions {
   std::string path;    // folder of all stores; made when missing
   std::string log_id;  // stores of another log are refused: code "store_of_other_log"
   size_t block_cache_bytes = 256 << 20;   // shared by all stores
-  size_t write_buffer_bytes = 256 << 20;  // shared by all stores: past it the largest is flushed
+  size_t write_buffer_bytes = 256 << 20;  // shared by all stores: near it the largest is flushed
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
   std::chrono::milliseconds checkpoint_interval{30'000};
   FoldOptions fold;
@@ -43,21 +43,31 @@ struct ApplyResult {
 // partition is called by one thread at a time.
 class StoreManager {
  public:
-  // kFailedPrecondition where the folder is another log's, read-only or in use.
+  // kFailedPrecondition, code "store_of_other_log", "store_read_only", "store_in_use" or
+  // "store_format_newer"; kDataLoss, code "store_corrupt", where the node store is damaged. A store
+  // whose folder has gone is built anew: its partition's checkpoint goes back to its OrgOpened.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<StoreManager>> Open(StoreOptions options);
   virtual ~StoreManager() = default;
 
   // ---- for the staging projector ----
 
   // Where reading a partition must start: every store of the partition holds what lies before.
+  // Whoever calls it reads from there on: the call also ends what "store_rewound" (below) asks for.
   virtual Offset CheckpointOf(PartitionId partition) = 0;
-  // The last event of the partition that was applied before the checkpoint, for VerifyContinuity.
+  // The last event of the partition that was applied before the checkpoint, for VerifyContinuity:
+  // position and event hash only; kNoOffset where it is not known (a store is being built anew).
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
 
   // Folds events of one partition (any organisations, in log order) into their stores. Events that
   // a store has applied are skipped. On error nothing after the last whole organisation batch is
   // lost: call again with the same events. `partition` progress is remembered for the next
-  // checkpoint.
+  // checkpoint. Rejections are ascending by offset, and of these events only; they are kept with
+  // the store until the checkpoint passes them, so that reading on after a crash gives them again:
+  // dead-letter them before calling Checkpoint(), and expect some twice.
+  // Errors: kResourceExhausted "disk_full" and kUnavailable may pass: call again. kDataLoss
+  // "store_corrupt" names the folder to delete. kAborted "store_rewound": a store has gone back to
+  // what was on disk (its folder was deleted, or an error of the disk could not be ended): call
+  // CheckpointOf() and read again from there; Apply refuses everything until then.
   virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                             std::span<const eventlog::StoredEvent> events) = 0;
 
@@ -71,6 +81,7 @@ class StoreManager {
   // ---- for readers ----
 
   // kNotFound, code "org_not_found", where no open organisation of that name has been applied here.
+  // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use.
   virtual absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) = 0;
 
   // The offset at which (source, id) was applied within the window, nullopt otherwise.

@@ -1,0 +1,113 @@
+#include "projectors/store/delta_scan.h"
+
+#include <fmt/format.h>
+#include <rocksdb/db.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "projectors/store/record_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+// What one scan may bring into the block cache. A reader that goes on is loading a bucket whole,
+// which would push out what everybody reads often.
+constexpr size_t kCachedBytesMax = 16 << 20;
+constexpr size_t kDeltaKeyBytes = 20;
+
+class DeltaScan final : public DeltaIterator {
+ public:
+  DeltaScan(const OrgDb& db, const rocksdb::Snapshot* snapshot, BucketKey bucket, Position after,
+            Offset horizon)
+      : db_(db), horizon_(horizon), upper_(EncodeDeltaKey(bucket, {})), upper_slice_(upper_) {
+    // Greater than every key of the bucket (offsets are not negative), below the next bucket's.
+    upper_.replace(8, std::string::npos, kDeltaKeyBytes - 8, '\xff');
+    upper_slice_ = rocksdb::Slice(upper_);
+    options_.snapshot = snapshot;
+    options_.iterate_upper_bound = &upper_slice_;
+    options_.prefix_same_as_start = true;
+    options_.adaptive_readahead = true;
+    std::string from = EncodeDeltaKey(bucket, after);
+    if (after.offset < Offset(0)) {
+      from.replace(8, std::string::npos, kDeltaKeyBytes - 8, '\0');
+    } else {
+      from.push_back('\0');  // the key after
+    }
+    Open(from);
+    Settle();
+  }
+
+  bool Valid() const override { return valid_; }
+  const DeltaView& op() const override { return view_; }
+  absl::Status status() const override { return status_; }
+
+  void Next() override {
+    if (!valid_) {
+      return;
+    }
+    bytes_read_ += kDeltaKeyBytes + it_->value().size();
+    it_->Next();
+    if (options_.fill_cache && bytes_read_ > kCachedBytesMax && it_->Valid()) {
+      options_.fill_cache = false;
+      Open(it_->key().ToString());
+    }
+    Settle();
+  }
+
+ private:
+  void Open(const std::string& from) {
+    it_.reset(db_.db().NewIterator(options_, db_.deltas()));
+    it_->Seek(from);
+  }
+
+  // Decodes the operation that the iterator stands on, after passing over old removals.
+  void Settle() {
+    for (valid_ = false; it_->Valid(); it_->Next()) {
+      const rocksdb::Slice key = it_->key();
+      const rocksdb::Slice value = it_->value();
+      auto decoded = DecodeDeltaKey({key.data(), key.size()});
+      if (!decoded.ok()) {
+        status_ = Annotate(decoded.status(), What());
+        return;
+      }
+      view_.position = decoded->position;
+      const absl::Status valid = DecodeDelta({value.data(), value.size()}, &view_);
+      if (!valid.ok()) {
+        status_ = Annotate(valid, What());
+        return;
+      }
+      if (view_.put || view_.position.offset > horizon_) {
+        valid_ = true;
+        return;
+      }
+    }
+    if (!it_->status().ok()) {
+      status_ = FromRocks(it_->status(), What());
+    }
+  }
+
+  std::string What() const { return fmt::format("scanning deltas of store {}", db_.path()); }
+
+  const OrgDb& db_;
+  const Offset horizon_;
+  std::string upper_;
+  rocksdb::Slice upper_slice_;
+  rocksdb::ReadOptions options_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+  size_t bytes_read_ = 0;
+  bool valid_ = false;
+  DeltaView view_;
+  absl::Status status_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeltaIterator> NewDeltaScan(const OrgDb& db, const rocksdb::Snapshot* snapshot,
+                                            BucketKey bucket, Position after, Offset horizon) {
+  return std::make_unique<DeltaScan>(db, snapshot, bucket, after, horizon);
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,167 @@
+#include "projectors/store/node_store.h"
+
+#include <fmt/format.h>
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "projectors/store/byte_codec.h"
+#include "projectors/store/org_db.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+constexpr std::string_view kLogIdKey = "log_id";
+constexpr std::string_view kFormatKey = "format";
+constexpr char kCheckpointPrefix[] = "p/";
+constexpr char kOrgPrefix[] = "o/";
+constexpr char kClosedPrefix[] = "c/";
+
+std::string CheckpointKey(PartitionId partition) {
+  std::string key(kCheckpointPrefix);
+  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
+  return key;
+}
+
+rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+
+absl::Status Corrupt(std::string_view path, std::string_view why) {
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+               fmt::format("node store {} is damaged ({}): stop the process and delete the folder; "
+                           "all stores are then built anew from the log",
+                           path, why));
+}
+
+}  // namespace
+
+NodeStore::NodeStore(std::shared_ptr<RocksEnv> env, std::string path)
+    : env_(std::move(env)), path_(std::move(path)) {}
+
+NodeStore::~NodeStore() = default;
+
+absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<RocksEnv> env,
+                                                           const std::string& path,
+                                                           const std::string& log_id) {
+  if (InspectFolder(path) == FolderState::kDamaged) {
+    return Corrupt(path, "there is data but no file CURRENT");
+  }
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return FromRocks(rocksdb::Status::IOError(error.message()),
+                     fmt::format("making folder {}", path));
+  }
+  std::unique_ptr<NodeStore> store(new NodeStore(std::move(env), path));
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(store->env_->NodeOptions(), path, &db);
+  store->db_.reset(db);
+  const absl::Status opened = FromRocks(status, fmt::format("opening node store {}", path));
+  if (ErrorCode(opened) == "store_corrupt") {
+    return Corrupt(path, status.ToString());
+  }
+  RETURN_IF_ERROR(opened);
+  RETURN_IF_ERROR(store->Init(log_id));
+  return store;
+}
+
+absl::Status NodeStore::Init(const std::string& log_id) {
+  const std::string what = fmt::format("reading node store {}", path_);
+  std::string found;
+  const rocksdb::Status status = db_->Get({}, ToSlice(kLogIdKey), &found);
+  if (status.IsNotFound()) {
+    rocksdb::WriteBatch batch;
+    std::string format;
+    PutVarint(kStoreFormat, &format);
+    (void)batch.Put(ToSlice(kFormatKey), format);
+    (void)batch.Put(ToSlice(kLogIdKey), log_id);
+    return Write(&batch);
+  }
+  RETURN_IF_ERROR(FromRocks(status, what));
+  if (found != log_id) {
+    return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
+                 fmt::format("the stores in {} were made from log {}, but this is log {}: use the "
+                             "other log, or another folder",
+                             std::filesystem::path(path_).parent_path().string(), found, log_id));
+  }
+  std::string format;
+  RETURN_IF_ERROR(FromRocks(db_->Get({}, ToSlice(kFormatKey), &format), what));
+  ByteReader reader(format);
+  if (reader.Varint() > kStoreFormat) {
+    return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
+                 fmt::format("node store {} was written by a newer program", path_));
+  }
+  return reader.done() ? absl::OkStatus() : Corrupt(path_, "malformed format");
+}
+
+absl::StatusOr<NodeStore::State> NodeStore::Load() const {
+  State state;
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}));
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    const std::string_view key(it->key().data(), it->key().size());
+    const std::string_view value(it->value().data(), it->value().size());
+    const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
+    if (key.starts_with(kCheckpointPrefix)) {
+      ByteReader reader(name);
+      const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+      ASSIGN_OR_RETURN(state.checkpoints[partition], DecodeCheckpoint(value));
+    } else if (key.starts_with(kOrgPrefix)) {
+      ASSIGN_OR_RETURN(state.orgs[std::string(name)], DecodeRegistration(value));
+    } else if (key.starts_with(kClosedPrefix)) {
+      ASSIGN_OR_RETURN(state.closed[std::string(name)], DecodeClosedMark(value));
+    }
+  }
+  RETURN_IF_ERROR(FromRocks(it->status(), fmt::format("reading node store {}", path_)));
+  return state;
+}
+
+absl::Status NodeStore::PutCheckpoint(PartitionId partition,
+                                      const PartitionCheckpoint& checkpoint) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
+  return Write(&batch);
+}
+
+absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& registration) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Put(kOrgPrefix + org, EncodeRegistration(registration));
+  return Write(&batch);
+}
+
+absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Delete(kOrgPrefix + org);
+  (void)batch.Put(kClosedPrefix + org, EncodeClosedMark(mark));
+  return Write(&batch);
+}
+
+absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
+                               const std::map<PartitionId, PartitionCheckpoint>& checkpoints) {
+  rocksdb::WriteBatch batch;
+  for (const std::string& org : orgs) {
+    (void)batch.Delete(kOrgPrefix + org);
+  }
+  for (const auto& [partition, checkpoint] : checkpoints) {
+    (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
+  }
+  return Write(&batch);
+}
+
+absl::Status NodeStore::Write(rocksdb::WriteBatch* batch) {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  rocksdb::Status status = db_->Write(options, batch);
+  if (!status.ok()) {
+    // An error of the log stays until it is ended, even when its cause has gone.
+    if (db_->Resume().ok()) {
+      status = db_->Write(options, batch);
+    }
+  }
+  return FromRocks(status, fmt::format("writing node store {}", path_));
+}
+
+}  // namespace sluice::projectors

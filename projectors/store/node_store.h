@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "projectors/store/record_codec.h"
+#include "projectors/store/rocks_env.h"
+
+namespace rocksdb {
+class DB;
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace sluice::projectors {
+
+// What a process remembers about its stores as a whole: the log they belong to, each partition's
+// checkpoint, which stores there should be, and what was closed. A small RocksDB; every change is
+// synced before the call returns, for a lost checkpoint costs time, but a lost closed mark or a
+// checkpoint ahead of a store would cost data. Thread-safe.
+class NodeStore {
+ public:
+  struct State {
+    std::map<PartitionId, PartitionCheckpoint> checkpoints;
+    std::map<std::string, OrgRegistration> orgs;  // by organisation
+    std::map<std::string, ClosedMark> closed;
+  };
+
+  // Makes the store when it is missing. kFailedPrecondition, code "store_of_other_log", naming both
+  // ids; "store_in_use"; "store_read_only". kDataLoss, code "store_corrupt".
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<NodeStore>> Open(
+      std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id);
+  ~NodeStore();
+  NodeStore(const NodeStore&) = delete;
+  NodeStore& operator=(const NodeStore&) = delete;
+
+  // All that is stored.
+  [[nodiscard]] absl::StatusOr<State> Load() const;
+
+  [[nodiscard]] absl::Status PutCheckpoint(PartitionId partition,
+                                           const PartitionCheckpoint& checkpoint);
+  [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration);
+  // Forgets the organisation's store and remembers until where its events are history.
+  [[nodiscard]] absl::Status CloseOrg(const std::string& org, const ClosedMark& mark);
+  // Forgets stores that have gone, together with the checkpoints from which they are built anew.
+  [[nodiscard]] absl::Status Rewind(const std::vector<std::string>& orgs,
+                                    const std::map<PartitionId, PartitionCheckpoint>& checkpoints);
+
+ private:
+  NodeStore(std::shared_ptr<RocksEnv> env, std::string path);
+  absl::Status Init(const std::string& log_id);
+  absl::Status Write(rocksdb::WriteBatch* batch);
+
+  const std::shared_ptr<RocksEnv> env_;
+  const std::string path_;
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "projectors/store/rocks_env.h"
+
+namespace rocksdb {
+class ColumnFamilyHandle;
+class DB;
+}  // namespace rocksdb
+
+namespace sluice::projectors {
+
+// What a folder looks like before RocksDB is asked to open it.
+enum class FolderState {
+  kMissing,  // no folder, or one in which nothing was ever flushed: may be made anew
+  kPresent,  // holds a database
+  kDamaged,  // tables without CURRENT: something was lost
+};
+[[nodiscard]] FolderState InspectFolder(const std::string& path);
+
+// An open RocksDB of one organisation. Shared by its store and its snapshots: closed when the last
+// of them goes. Thread-safe as RocksDB is.
+class OrgDb {
+ public:
+  // Makes the database when it is missing. kDataLoss, code "store_corrupt", for a damaged one.
+  [[nodiscard]] static absl::StatusOr<std::shared_ptr<OrgDb>> Open(std::shared_ptr<RocksEnv> env,
+                                                                   std::string path);
+  ~OrgDb();
+  OrgDb(const OrgDb&) = delete;
+  OrgDb& operator=(const OrgDb&) = delete;
+
+  rocksdb::DB& db() const { return *db_; }
+  rocksdb::ColumnFamilyHandle* defaults() const { return handles_[0]; }
+  rocksdb::ColumnFamilyHandle* records() const { return handles_[1]; }
+  rocksdb::ColumnFamilyHandle* deltas() const { return handles_[2]; }
+  rocksdb::ColumnFamilyHandle* change_sets() const { return handles_[3]; }
+  const std::vector<rocksdb::ColumnFamilyHandle*>& handles() const { return handles_; }
+
+  RocksEnv& env() const { return *env_; }
+  const std::string& path() const { return path_; }
+  // Tells compactions how far the store has come.
+  void set_applied(int64_t offset) { applied_->store(offset); }
+
+ private:
+  OrgDb() = default;
+  std::shared_ptr<RocksEnv> env_;
+  std::string path_;
+  std::shared_ptr<std::atomic<int64_t>> applied_;
+  rocksdb::DB* db_ = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,218 @@
+#include "projectors/store/rocks_snapshot.h"
+
+#include <fmt/format.h>
+#include <rocksdb/db.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "projectors/store/delta_scan.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+// Point reads go in pieces: each value read pins its block in the cache until the piece is done.
+constexpr size_t kMultiGetMax = 512;
+
+std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// The values of `keys`, decoded, in their order.
+template <typename T, typename Decode>
+absl::StatusOr<std::vector<std::optional<T>>> MultiGet(rocksdb::DB& db,
+                                                       const rocksdb::ReadOptions& options,
+                                                       rocksdb::ColumnFamilyHandle* family,
+                                                       std::span<const std::string> keys,
+                                                       const std::string& what, Decode decode) {
+  std::vector<std::optional<T>> found(keys.size());
+  std::vector<rocksdb::Slice> slices;
+  std::vector<rocksdb::PinnableSlice> values(std::min(keys.size(), kMultiGetMax));
+  std::vector<rocksdb::Status> statuses(values.size());
+  for (size_t begin = 0; begin < keys.size(); begin += kMultiGetMax) {
+    const size_t count = std::min(kMultiGetMax, keys.size() - begin);
+    slices.assign(keys.begin() + begin, keys.begin() + begin + count);
+    db.MultiGet(options, family, count, slices.data(), values.data(), statuses.data());
+    for (size_t i = 0; i < count; ++i) {
+      if (statuses[i].ok()) {
+        auto value = decode(View(values[i]));
+        if (!value.ok()) {
+          return Annotate(value.status(), what);
+        }
+        found[begin + i] = *std::move(value);
+      } else if (!statuses[i].IsNotFound()) {
+        return FromRocks(statuses[i], what);
+      }
+      values[i].Reset();
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+rocksdb::ReadOptions RocksReader::Options() const {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot_;
+  return options;
+}
+
+std::string RocksReader::What(std::string_view family) const {
+  return fmt::format("reading {} of store {}", family, db_.path());
+}
+
+absl::StatusOr<std::optional<std::string>> RocksReader::GetDefault(std::string_view key) const {
+  std::string value;
+  const rocksdb::Status status =
+      db_.db().Get(Options(), db_.defaults(), rocksdb::Slice(key.data(), key.size()), &value);
+  if (status.IsNotFound()) {
+    return std::nullopt;
+  }
+  RETURN_IF_ERROR(FromRocks(status, What("state")));
+  return value;
+}
+
+absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
+    std::span<const RecordKey> keys) const {
+  std::vector<std::string> encoded;
+  encoded.reserve(keys.size());
+  for (const RecordKey& key : keys) {
+    encoded.push_back(EncodeRecordKey(key.entity, key.key));
+  }
+  return MultiGet<Record>(db_.db(), Options(), db_.records(), encoded, What("records"),
+                          DecodeRecord);
+}
+
+absl::StatusOr<std::vector<std::optional<Offset>>> RocksReader::GetChangeSets(
+    std::span<const std::string> keys) const {
+  return MultiGet<Offset>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
+                          DecodeChangeSet);
+}
+
+absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
+    std::span<const BucketKey> keys) const {
+  std::vector<std::string> encoded;
+  encoded.reserve(keys.size());
+  for (const BucketKey key : keys) {
+    encoded.push_back(EncodeBucketKey(key));
+  }
+  return MultiGet<BucketState>(db_.db(), Options(), db_.defaults(), encoded, What("buckets"),
+                               DecodeBucket);
+}
+
+absl::Status RocksReader::ForEach(
+    Family family, const std::string& from, const std::string& until,
+    absl::FunctionRef<absl::Status(std::string_view, std::string_view)> visit) const {
+  rocksdb::ReadOptions options = Options();
+  const rocksdb::Slice bound(until);
+  if (!until.empty()) {
+    options.iterate_upper_bound = &bound;
+  }
+  // Whole ranges are read once: they would only push out what is read often.
+  options.fill_cache = false;
+  options.total_order_seek = true;
+  options.adaptive_readahead = true;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      db_.db().NewIterator(options, db_.handles()[static_cast<size_t>(family)]));
+  for (it->Seek(from); it->Valid(); it->Next()) {
+    RETURN_IF_ERROR(visit(View(it->key()), View(it->value())));
+  }
+  return FromRocks(it->status(), What("a range"));
+}
+
+absl::Status RocksReader::ForEachRecord(
+    std::optional<EntityId> entity,
+    absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
+  std::string from;
+  std::string until;
+  if (entity.has_value()) {
+    from = EncodeRecordKey(*entity, "");
+    if (entity->value() != UINT32_MAX) {
+      until = EncodeRecordKey(EntityId(entity->value() + 1), "");
+    }
+  }
+  return ForEach(Family::kRecords, from, until, [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
+    ASSIGN_OR_RETURN(const Record record, DecodeRecord(value));
+    return visit(record_key, record);
+  });
+}
+
+absl::Status RocksReader::ForEachDelta(
+    absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit) const {
+  return ForEach(Family::kDeltas, "", "", [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const DeltaKey delta_key, DecodeDeltaKey(key));
+    DeltaView view;
+    view.position = delta_key.position;
+    RETURN_IF_ERROR(DecodeDelta(value, &view));
+    return visit(delta_key.bucket, view);
+  });
+}
+
+absl::Status RocksReader::ForEachBucket(
+    absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const {
+  const std::string from(kBucketPrefix);
+  std::string until = from;
+  until.back() += 1;
+  return ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const BucketKey bucket, DecodeBucketKey(key));
+    ASSIGN_OR_RETURN(const BucketState state, DecodeBucket(value));
+    return visit(bucket, state);
+  });
+}
+
+absl::Status RocksReader::ForEachChangeSet(
+    absl::FunctionRef<absl::Status(std::string_view, Offset)> visit) const {
+  return ForEach(Family::kChangeSets, "", "", [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const Offset offset, DecodeChangeSet(value));
+    return visit(key, offset);
+  });
+}
+
+absl::StatusOr<std::vector<Rejected>> RocksReader::Rejections() const {
+  const std::string from(kRejectedPrefix);
+  std::string until = from;
+  until.back() += 1;
+  std::vector<Rejected> rejections;
+  RETURN_IF_ERROR(
+      ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {
+        ASSIGN_OR_RETURN(Rejected rejected, DecodeRejected(key, value));
+        rejections.push_back(std::move(rejected));
+        return absl::OkStatus();
+      }));
+  return rejections;
+}
+
+RocksSnapshot::RocksSnapshot(std::shared_ptr<OrgDb> db, AppliedState applied,
+                             std::shared_ptr<const OrgModel> model)
+    : db_(std::move(db)),
+      snapshot_(db_->db().GetSnapshot()),
+      applied_(applied),
+      model_(std::move(model)) {
+  db_->env().snapshots() += 1;
+}
+
+RocksSnapshot::~RocksSnapshot() {
+  db_->db().ReleaseSnapshot(snapshot_);
+  db_->env().snapshots() -= 1;
+}
+
+std::unique_ptr<DeltaIterator> RocksSnapshot::Scan(BucketKey bucket, Position after) const {
+  return NewDeltaScan(*db_, snapshot_, bucket, after, applied_.horizon);
+}
+
+absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
+  ASSIGN_OR_RETURN(auto states, reader().GetBuckets({&bucket, 1}));
+  return states[0].value_or(BucketState{});
+}
+
+absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
+  ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
+  return std::move(records[0]);
+}
+
+absl::Status RocksSnapshot::ForEachRecord(
+    EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
+  return reader().ForEachRecord(entity, visit);
+}
+
+}  // namespace sluice::projectors

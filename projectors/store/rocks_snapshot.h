@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "projectors/staging/fold_view.h"
+#include "projectors/store/org_db.h"
+#include "projectors/store/org_store.h"
+#include "projectors/store/record_codec.h"
+
+namespace rocksdb {
+class Snapshot;
+struct ReadOptions;
+}  // namespace rocksdb
+
+namespace sluice::projectors {
+
+// Reads of a store, at a snapshot or (nullptr) at its newest state. Errors are FromRocks' and the
+// codec's. Thread-safe.
+class RocksReader {
+ public:
+  RocksReader(const OrgDb& db, const rocksdb::Snapshot* snapshot) : db_(db), snapshot_(snapshot) {}
+
+  absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
+      std::span<const RecordKey> keys) const;
+  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+      std::span<const std::string> keys) const;
+  absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
+      std::span<const BucketKey> keys) const;
+  // Of one entity, or of all (nullopt), in key order.
+  absl::Status ForEachRecord(
+      std::optional<EntityId> entity,
+      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
+  // In key order: by bucket, then position.
+  absl::Status ForEachDelta(
+      absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit) const;
+  absl::Status ForEachBucket(
+      absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
+  absl::Status ForEachChangeSet(
+      absl::FunctionRef<absl::Status(std::string_view key, Offset)> visit) const;
+  absl::StatusOr<std::vector<Rejected>> Rejections() const;
+
+ private:
+  enum class Family { kDefault, kRecords, kDeltas, kChangeSets };
+  rocksdb::ReadOptions Options() const;
+  std::string What(std::string_view family) const;
+  // Every entry at or after `from` and before `until` ("": no end).
+  absl::Status ForEach(
+      Family family, const std::string& from, const std::string& until,
+      absl::FunctionRef<absl::Status(std::string_view key, std::string_view value)> visit) const;
+
+  const OrgDb& db_;
+  const rocksdb::Snapshot* snapshot_;
+};
+
+// See OrgSnapshot. Keeps its database open.
+class RocksSnapshot final : public OrgSnapshot {
+ public:
+  RocksSnapshot(std::shared_ptr<OrgDb> db, AppliedState applied,
+                std::shared_ptr<const OrgModel> model);
+  ~RocksSnapshot() override;
+
+  const AppliedState& applied() const override { return applied_; }
+  const std::shared_ptr<const OrgModel>& model() const override { return model_; }
+  std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const override;
+  absl::StatusOr<BucketState> Bucket(BucketKey bucket) const override;
+  absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const override;
+  absl::Status ForEachRecord(
+      EntityId entity,
+      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const override;
+
+  RocksReader reader() const { return {*db_, snapshot_}; }
+
+ private:
+  const std::shared_ptr<OrgDb> db_;
+  const rocksdb::Snapshot* const snapshot_;
+  const AppliedState applied_;
+  const std::shared_ptr<const OrgModel> model_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,232 @@
+#include "projectors/store/rocks_store.h"
+
+#include <fmt/format.h>
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+
+// WriteBatch reports a failure for a batch of more than 4 GiB only; the fold's batches are bounded,
+// so one check of the whole is enough.
+class BatchWriter {
+ public:
+  explicit BatchWriter(const OrgDb& db) : db_(db) {}
+
+  void AddRecords(const FoldBatch& batch) {
+    for (const auto& [key, record] : batch.records) {
+      const std::string encoded_key = EncodeRecordKey(key.entity, key.key);
+      Note(record.has_value() ? batch_.Put(db_.records(), encoded_key, EncodeRecord(*record))
+                              : batch_.Delete(db_.records(), encoded_key));
+    }
+  }
+  void AddDeltas(const FoldBatch& batch) {
+    for (const auto& [place, op] : batch.delta_puts) {
+      Note(batch_.Put(db_.deltas(), EncodeDeltaKey(place.first, place.second), EncodeDelta(op)));
+    }
+    for (const auto& [bucket, position] : batch.delta_erases) {
+      Note(batch_.SingleDelete(db_.deltas(), EncodeDeltaKey(bucket, position)));
+    }
+  }
+  void AddChangeSets(const FoldBatch& batch) {
+    for (const auto& [key, offset] : batch.change_sets) {
+      Note(batch_.Put(db_.change_sets(), key, EncodeChangeSet(offset)));
+    }
+  }
+  void AddState(const FoldBatch& batch) {
+    for (const auto& [key, state] : batch.buckets) {
+      Note(batch_.Put(db_.defaults(), EncodeBucketKey(key), EncodeBucket(state)));
+    }
+    if (batch.model.has_value()) {
+      Put(kModelKey, *batch.model);
+    }
+    Put(kAppliedKey, EncodeApplied(batch.applied));
+  }
+  void Put(std::string_view key, const std::string& value) {
+    Note(batch_.Put(db_.defaults(), ToSlice(key), value));
+  }
+  void Delete(std::string_view key) { Note(batch_.Delete(db_.defaults(), ToSlice(key))); }
+
+  rocksdb::Status Write() {
+    if (!status_.ok()) {
+      return status_;
+    }
+    rocksdb::WriteOptions options;
+    options.disableWAL = true;  // the event log is the write-ahead log
+    return db_.db().Write(options, &batch_);
+  }
+
+ private:
+  void Note(rocksdb::Status status) {
+    if (status_.ok() && !status.ok()) {
+      status_ = std::move(status);
+    }
+  }
+  const OrgDb& db_;
+  rocksdb::WriteBatch batch_;
+  rocksdb::Status status_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(std::shared_ptr<RocksEnv> env,
+                                                             std::string path,
+                                                             const StoreIdentity& identity) {
+  ASSIGN_OR_RETURN(auto db, OrgDb::Open(std::move(env), std::move(path)));
+  std::unique_ptr<RocksStore> store(new RocksStore(std::move(db)));
+  RETURN_IF_ERROR_CTX(store->Load(identity), fmt::format("store {}", store->path()));
+  return store;
+}
+
+absl::Status RocksStore::Load(const StoreIdentity& identity) {
+  ASSIGN_OR_RETURN(const auto stored_identity, latest().GetDefault(kIdentityKey));
+  ASSIGN_OR_RETURN(const auto stored_applied, latest().GetDefault(kAppliedKey));
+  if (stored_identity.has_value()) {
+    ASSIGN_OR_RETURN(const StoreIdentity found, DecodeIdentity(*stored_identity));
+    if (found.log_id != identity.log_id) {
+      return Error(
+          absl::StatusCode::kFailedPrecondition, "store_of_other_log",
+          fmt::format("it was made from log {}, this is log {}", found.log_id, identity.log_id));
+    }
+    if (found != identity) {
+      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                   fmt::format("it belongs to {}, incarnation {}", found.org, found.incarnation));
+    }
+  } else if (stored_applied.has_value()) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt", "it has no identity");
+  } else {
+    identity_to_write_ = EncodeIdentity(identity);
+  }
+  AppliedState applied;
+  std::shared_ptr<const OrgModel> model = OrgModel::Empty();
+  if (stored_applied.has_value()) {
+    ASSIGN_OR_RETURN(applied, DecodeApplied(*stored_applied));
+    ASSIGN_OR_RETURN(const auto stored_model, latest().GetDefault(kModelKey));
+    if (stored_model.has_value()) {
+      ASSIGN_OR_RETURN(model, OrgModel::Parse(*stored_model));
+    }
+  }
+  ASSIGN_OR_RETURN(rejected_, latest().Rejections());
+  db_->set_applied(applied.position.value());
+  absl::MutexLock lock(&mutex_);
+  published_ = std::make_shared<RocksSnapshot>(db_, applied, std::move(model));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
+    std::span<const RecordKey> keys) {
+  return latest().GetRecords(keys);
+}
+
+absl::StatusOr<std::vector<std::optional<Offset>>> RocksStore::GetChangeSets(
+    std::span<const std::string> keys) {
+  return latest().GetChangeSets(keys);
+}
+
+absl::StatusOr<std::vector<std::optional<BucketState>>> RocksStore::GetBuckets(
+    std::span<const BucketKey> keys) {
+  return latest().GetBuckets(keys);
+}
+
+absl::Status RocksStore::ForEachRecord(
+    EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) {
+  return latest().ForEachRecord(entity, visit);
+}
+
+absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const OrgModel> model,
+                                std::span<const Rejected> rejected, Offset acknowledged) {
+  BatchWriter writer(*db_);
+  writer.AddRecords(batch);
+  writer.AddDeltas(batch);
+  writer.AddChangeSets(batch);
+  writer.AddState(batch);
+  if (!identity_to_write_.empty()) {
+    writer.Put(kIdentityKey, identity_to_write_);
+  }
+  const auto kept = std::find_if(rejected_.begin(), rejected_.end(),
+                                 [&](const Rejected& r) { return r.offset >= acknowledged; });
+  for (auto it = rejected_.begin(); it != kept; ++it) {
+    writer.Delete(EncodeRejectedKey(it->offset, it->op_index));
+  }
+  for (const Rejected& r : rejected) {
+    writer.Put(EncodeRejectedKey(r.offset, r.op_index), EncodeRejected(r));
+  }
+  // Before the write: a flush that begins in between must leave the store dirty.
+  dirty_ = true;
+  RETURN_IF_ERROR(FromRocks(writer.Write(), fmt::format("writing store {}", path())));
+  identity_to_write_.clear();
+  rejected_.erase(rejected_.begin(), kept);
+  rejected_.insert(rejected_.end(), rejected.begin(), rejected.end());
+  db_->set_applied(batch.applied.position.value());
+  auto snapshot = std::make_shared<const RocksSnapshot>(db_, batch.applied, std::move(model));
+  absl::MutexLock lock(&mutex_);
+  published_.swap(snapshot);  // the old one is released after the lock is
+  return absl::OkStatus();
+}
+
+void RocksStore::RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
+                              std::vector<Rejected>* out) const {
+  auto next = rejected_.begin();
+  for (const eventlog::StoredEvent& event : events) {
+    next = std::find_if(next, rejected_.end(),
+                        [&](const Rejected& r) { return r.offset >= event.offset; });
+    for (; next != rejected_.end() && next->offset == event.offset; ++next) {
+      if (event.offset >= from) {
+        out->push_back(*next);
+      }
+    }
+  }
+}
+
+absl::Status RocksStore::Flush(bool wait) {
+  rocksdb::FlushOptions options;
+  options.wait = wait;
+  options.allow_write_stall = false;
+  const bool was_dirty = wait && dirty_.exchange(false);
+  const rocksdb::Status status = db_->db().Flush(options, db_->handles());
+  if (!status.ok() && was_dirty) {
+    dirty_ = true;
+  }
+  return FromRocks(status, fmt::format("flushing store {}", path()));
+}
+
+absl::Status RocksStore::Resume() {
+  const rocksdb::Status status = db_->db().Resume();
+  if (!status.ok() && status.severity() >= rocksdb::Status::Severity::kFatalError) {
+    return Error(absl::StatusCode::kDataLoss, "store_fatal",
+                 fmt::format("store {}: {}", path(), status.ToString()));
+  }
+  return FromRocks(status, fmt::format("resuming store {}", path()));
+}
+
+std::shared_ptr<const RocksSnapshot> RocksStore::published() const {
+  absl::MutexLock lock(&mutex_);
+  return published_;
+}
+
+bool RocksStore::idle() const {
+  absl::MutexLock lock(&mutex_);
+  // One use is the store's, one its published snapshot's.
+  return published_.use_count() == 1 && db_.use_count() == 2;
+}
+
+size_t RocksStore::memtable_bytes() const {
+  uint64_t bytes = 0;
+  (void)db_->db().GetAggregatedIntProperty("rocksdb.cur-size-all-mem-tables", &bytes);
+  return bytes;
+}
+
+uint64_t RocksStore::disk_bytes() const {
+  uint64_t bytes = 0;
+  (void)db_->db().GetAggregatedIntProperty("rocksdb.total-sst-files-size", &bytes);
+  return bytes;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,370 @@
+// The projector's half of StoreManagerImpl.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <unordered_map>
+#include <utility>
+
+#include "projectors/store/store_manager_impl.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using std::chrono::steady_clock;
+
+// An organisation that has no store.
+class EmptyView final : public FoldView {
+ public:
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
+      std::span<const RecordKey> keys) override {
+    return std::vector<std::optional<Record>>(keys.size());
+  }
+  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+      std::span<const std::string> keys) override {
+    return std::vector<std::optional<Offset>>(keys.size());
+  }
+  absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
+      std::span<const BucketKey> keys) override {
+    return std::vector<std::optional<BucketState>>(keys.size());
+  }
+  absl::Status ForEachRecord(
+      EntityId, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)>) override {
+    return absl::OkStatus();
+  }
+};
+
+// How many of `events` lie at or before `offset`.
+size_t CountUntil(std::span<const eventlog::StoredEvent> events, Offset offset) {
+  const auto first = std::partition_point(
+      events.begin(), events.end(),
+      [&](const eventlog::StoredEvent& event) { return event.offset <= offset; });
+  return static_cast<size_t>(first - events.begin());
+}
+
+void AddCounters(const FoldCounters& from, FoldCounters* to) {
+  to->events += from.events;
+  to->ops += from.ops;
+  to->duplicates += from.duplicates;
+  to->stale_versions += from.stale_versions;
+  to->patches_of_nothing += from.patches_of_nothing;
+}
+
+void AddFold(const FoldResult& fold, ApplyResult* result) {
+  AddCounters(fold.counters, &result->counters);
+  result->rejected.insert(result->rejected.end(), fold.rejected.begin(), fold.rejected.end());
+}
+
+void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view code,
+               std::string_view reason, ApplyResult* result) {
+  for (const eventlog::StoredEvent& event : events) {
+    result->rejected.push_back({event.offset, 0, std::string(code), std::string(reason)});
+  }
+}
+
+absl::Status CheckProgress(const FoldResult& fold) {
+  return fold.consumed > 0 ? absl::OkStatus()
+                           : Error(absl::StatusCode::kInternal, "internal",
+                                   "the fold took none of the events it was given");
+}
+
+}  // namespace
+
+absl::Status StoreManagerImpl::RewoundError(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  const Offset from = partitions_[partition].checkpoint.next;
+  return Error(absl::StatusCode::kAborted, "store_rewound",
+               fmt::format("a store of partition {} has gone back to what was on disk: call "
+                           "CheckpointOf() and read again from offset {}",
+                           partition.value(), from.value()));
+}
+
+absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Events events) {
+  ApplyResult result;
+  if (events.empty()) {
+    return result;
+  }
+  {
+    absl::ReleasableMutexLock lock(&mutex_);
+    if (partitions_[partition].rewound) {
+      lock.Release();
+      return RewoundError(partition);
+    }
+  }
+  const auto start = steady_clock::now();
+  if (const absl::Status status = ApplyGroups(partition, events, &result); !status.ok()) {
+    metrics_.CountError();
+    return status;
+  }
+  std::stable_sort(result.rejected.begin(), result.rejected.end(),
+                   [](const Rejected& a, const Rejected& b) { return a.offset < b.offset; });
+  {
+    absl::MutexLock lock(&mutex_);
+    Partition& state = partitions_[partition];
+    if (events.back().offset > state.applied) {
+      state.applied = events.back().offset;
+      state.event_hash = eventlog::EventHash(events.back().event);
+    }
+  }
+  stores_.Reap();
+  stores_.RelieveMemory();
+  metrics_.ObserveApply(steady_clock::now() - start, result.counters);
+  stores_.UpdateMetrics();
+  return result;
+}
+
+absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
+                                           ApplyResult* result) {
+  const std::string& first = events.front().event.key;
+  const auto of_first = [&](const eventlog::StoredEvent& e) { return e.event.key == first; };
+  if (std::all_of(events.begin(), events.end(), of_first)) {
+    return ApplyOrg(partition, first, events, result);
+  }
+  std::unordered_map<std::string_view, size_t> index;
+  std::vector<std::vector<eventlog::StoredEvent>> groups;
+  for (const eventlog::StoredEvent& event : events) {
+    const auto [found, inserted] = index.try_emplace(event.event.key, groups.size());
+    if (inserted) {
+      groups.emplace_back();
+    }
+    groups[found->second].push_back(event);
+  }
+  for (const std::vector<eventlog::StoredEvent>& group : groups) {
+    RETURN_IF_ERROR(ApplyOrg(partition, group.front().event.key, group, result));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view name, Events events,
+                                        ApplyResult* result) {
+  const auto org = OrgId::Parse(name);
+  if (!org.ok()) {
+    RejectAll(events, "malformed_event", Message(org.status()), result);
+    return absl::OkStatus();
+  }
+  while (!events.empty()) {
+    const StoreSet::SlotPtr slot = stores_.Find(*org);
+    if (slot != nullptr && slot->registration.partition != partition) {
+      RejectAll(events, "wrong_partition",
+                fmt::format("the organisation's history is in partition {}, not {}",
+                            slot->registration.partition.value(), partition.value()),
+                result);
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(const size_t taken, slot != nullptr
+                                             ? ApplyToStore(slot, events, result)
+                                             : ApplyWithoutStore(partition, *org, events, result));
+    events = events.subspan(taken);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
+                                                      ApplyResult* result) {
+  const PartitionId partition = slot->registration.partition;
+  auto acquired = stores_.Acquire(slot, /*reader=*/false);
+  if (!acquired.ok() && ErrorCode(acquired.status()) == "store_missing") {
+    RETURN_IF_ERROR(RewindMissing({slot}));
+    return RewoundError(partition);
+  }
+  RETURN_IF_ERROR(acquired.status());
+  std::shared_ptr<RocksStore> store = *std::move(acquired);
+  AppliedState applied;
+  std::shared_ptr<const OrgModel> model;
+  {
+    const auto published = store->published();
+    applied = published->applied();
+    model = published->model();
+  }
+  const Offset acknowledged = LastCheckpoint(partition).next;
+  const size_t skipped = CountUntil(events, applied.position);
+  // What a crash may have kept from reaching the dead letters.
+  store->RejectionsOf(events.first(skipped), acknowledged, &result->rejected);
+  if (skipped == events.size()) {
+    return skipped;
+  }
+  ASSIGN_OR_RETURN(const FoldResult fold,
+                   Fold(options_.fold, applied, std::move(model), events.subspan(skipped), *store));
+  RETURN_IF_ERROR(CheckProgress(fold));
+  if (fold.closed) {
+    store.reset();
+    RETURN_IF_ERROR(
+        CloseOrg(slot->org, slot->registration.incarnation, fold.batch.applied.position));
+    stores_.Retire(slot);
+  } else {
+    const absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
+    store.reset();
+    if (ErrorCode(committed) == "store_fatal") {
+      RETURN_IF_ERROR(Recover(slot, applied.position));
+    }
+    RETURN_IF_ERROR(committed);
+  }
+  AddFold(fold, result);
+  subscriptions_.Notify(slot->org, fold.batch.applied.position);
+  return skipped + fold.consumed;
+}
+
+absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store,
+                                        const FoldResult& fold, Offset acknowledged) {
+  const absl::Status first = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+  if (first.ok()) {
+    return first;
+  }
+  // A failed flush refuses writes until it is told that the cause may have gone.
+  spdlog::warn("store_write_failed org={} error=\"{}\"", slot->org.value(), Message(first));
+  RETURN_IF_ERROR(store.Resume());
+  return store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+}
+
+absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot, Offset applied) {
+  RETURN_IF_ERROR(stores_.Reopen(slot));
+  ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
+  if (store->published()->applied().position >= applied) {
+    return absl::OkStatus();
+  }
+  const PartitionId partition = slot->registration.partition;
+  {
+    absl::MutexLock lock(&mutex_);
+    Partition& state = partitions_[partition];
+    state.rewound = true;
+    state.applied = state.checkpoint.applied;
+    state.event_hash = state.checkpoint.event_hash;
+  }
+  return RewoundError(partition);
+}
+
+absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition, const OrgId& org,
+                                                           Events events, ApplyResult* result) {
+  const size_t skipped = CountUntil(events, ClosedUntil(org));
+  if (skipped > 0) {
+    return skipped;  // history of an incarnation that is closed
+  }
+  // Folded onto nothing: only an organisation that this opens gets a store.
+  EmptyView nothing;
+  ASSIGN_OR_RETURN(const FoldResult fold,
+                   Fold(options_.fold, AppliedState{}, OrgModel::Empty(), events, nothing));
+  RETURN_IF_ERROR(CheckProgress(fold));
+  if (fold.closed) {
+    RETURN_IF_ERROR(CloseOrg(org, fold.model->incarnation(), fold.batch.applied.position));
+  } else if (fold.model->open()) {
+    const auto opened = std::find_if(
+        events.begin(), events.end(),
+        [](const eventlog::StoredEvent& e) { return e.event.type == "sluice.v1.OrgOpened"; });
+    RETURN_IF_ERROR(MakeStore(partition, org, opened->offset, fold));
+  }
+  AddFold(fold, result);
+  subscriptions_.Notify(org, fold.batch.applied.position);
+  return fold.consumed;
+}
+
+absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org, Offset opened,
+                                         const FoldResult& fold) {
+  const OrgRegistration registration{fold.model->incarnation(), partition, opened};
+  if (stores_.open_count() >= env_->open_stores_max()) {
+    stores_.EvictIdle();
+  }
+  // The folder comes first: a registration without one would send the partition back.
+  ASSIGN_OR_RETURN(const StoreSet::SlotPtr slot, stores_.Create(org, registration));
+  absl::Status made = node_->PutOrg(org.value(), registration);
+  if (made.ok()) {
+    ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
+    made = CommitTo(slot, *store, fold, kNoOffset);
+  }
+  if (!made.ok()) {
+    stores_.Retire(slot);
+    return made;
+  }
+  stores_.Publish(slot);
+  spdlog::info("store_created org={} incarnation={} partition={}", org.value(),
+               registration.incarnation, partition.value());
+  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::CloseOrg(const OrgId& org, uint32_t incarnation, Offset offset) {
+  const ClosedMark mark{incarnation, offset};
+  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark));
+  spdlog::info("store_closed org={} incarnation={} offset={}", org.value(), incarnation,
+               offset.value());
+  absl::MutexLock lock(&mutex_);
+  closed_[org.value()] = mark;
+  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot, RocksStore& store) {
+  const auto start = steady_clock::now();
+  absl::Status status = store.Flush();
+  if (!status.ok()) {
+    metrics_.CountError();
+    spdlog::warn("store_flush_failed org={} error=\"{}\"", slot->org.value(), Message(status));
+    RETURN_IF_ERROR(store.Resume());
+    status = store.Flush();
+  }
+  metrics_.ObserveFlush(steady_clock::now() - start);
+  return status;
+}
+
+absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition) {
+  std::vector<StoreSet::SlotPtr> dirty;
+  uint64_t disk_bytes = 0;
+  for (const StoreSet::SlotPtr& slot : stores_.All()) {
+    if (!slot->open) {
+      continue;
+    }
+    absl::MutexLock lock(&slot->mutex);
+    if (slot->store == nullptr) {
+      continue;
+    }
+    disk_bytes += slot->store->disk_bytes();
+    if (slot->registration.partition == partition && slot->store->dirty()) {
+      // All are started before the first is waited for: the threads flush several at once.
+      (void)slot->store->Flush(/*wait=*/false);
+      dirty.push_back(slot);
+    }
+  }
+  for (const StoreSet::SlotPtr& slot : dirty) {
+    std::shared_ptr<RocksStore> store;
+    {
+      absl::MutexLock lock(&slot->mutex);
+      store = slot->store;
+    }
+    if (store == nullptr) {
+      continue;  // closed meanwhile, so flushed
+    }
+    const Offset applied = store->published()->applied().position;
+    const absl::Status flushed = FlushStore(slot, *store);
+    store.reset();
+    if (ErrorCode(flushed) == "store_fatal") {
+      RETURN_IF_ERROR(Recover(slot, applied));
+    }
+    RETURN_IF_ERROR(flushed);
+  }
+  return disk_bytes;
+}
+
+absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
+  const auto start = steady_clock::now();
+  PartitionCheckpoint checkpoint;
+  {
+    absl::MutexLock lock(&mutex_);
+    const Partition& state = partitions_[partition];
+    if (state.applied == kNoOffset || state.applied < state.checkpoint.next) {
+      return state.checkpoint.next;
+    }
+    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash};
+  }
+  ASSIGN_OR_RETURN(const uint64_t disk_bytes, FlushPartition(partition));
+  RETURN_IF_ERROR(node_->PutCheckpoint(partition, checkpoint));
+  {
+    absl::MutexLock lock(&mutex_);
+    partitions_[partition].checkpoint = checkpoint;
+  }
+  stores_.Reap();
+  metrics_.SetDiskBytes(static_cast<double>(disk_bytes));
+  metrics_.ObserveCheckpoint(steady_clock::now() - start);
+  stores_.UpdateMetrics();
+  return checkpoint.next;
+}
+
+}  // namespace sluice::projectors

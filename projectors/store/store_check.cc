@@ -1,0 +1,192 @@
+#include "projectors/store/store_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "projectors/store/content_digest.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+constexpr size_t kDeltasPerLookup = 1024;
+
+absl::Status Differs(const std::string& what) {
+  return Error(absl::StatusCode::kDataLoss, "store_inconsistent", what);
+}
+
+DeltaOp Copy(const DeltaView& view) {
+  return DeltaOp{view.put, view.entity, std::string(view.key), std::string(view.row)};
+}
+
+// Checks a store against itself: see StoreManager::Verify.
+class Verifier {
+ public:
+  explicit Verifier(const RocksSnapshot& snapshot)
+      : snapshot_(snapshot), reader_(snapshot.reader()) {
+    for (const auto& [name, schema] : snapshot.model()->entities()) {
+      names_[schema->id()] = name;
+    }
+  }
+
+  absl::Status Run() {
+    RETURN_IF_ERROR(CheckRecords());
+    RETURN_IF_ERROR(CheckDeltas());
+    return CheckBuckets();
+  }
+
+ private:
+  struct Sum {
+    uint64_t count = 0;
+    uint64_t checksum = 0;
+  };
+  struct Pending {
+    BucketKey bucket;
+    Position position;
+    DeltaOp op;
+  };
+
+  bool Expired(bool live, Position position) const {
+    return !live && position.offset <= snapshot_.applied().horizon;
+  }
+
+  absl::Status CheckRecords() {
+    uint64_t live = 0;
+    RETURN_IF_ERROR(
+        reader_.ForEachRecord(std::nullopt, [&](const RecordKey& key, const Record& record) {
+          live += record.deleted ? 0 : 1;
+          for (const Membership& membership : record.memberships) {
+            if (record.deleted && membership.member) {
+              return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {:016x}",
+                                         key.entity.value(), key.key, membership.bucket.value()));
+            }
+            memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
+          }
+          return absl::OkStatus();
+        }));
+    if (live != snapshot_.applied().records) {
+      return Differs(
+          fmt::format("{} live records, but {} are counted", live, snapshot_.applied().records));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckDeltas() {
+    std::vector<Pending> pending;
+    RETURN_IF_ERROR(reader_.ForEachDelta([&](BucketKey bucket, const DeltaView& view) {
+      if (!Expired(view.put, view.position)) {
+        pending.push_back({bucket, view.position, Copy(view)});
+      }
+      return pending.size() < kDeltasPerLookup ? absl::OkStatus() : CheckPending(&pending);
+    }));
+    RETURN_IF_ERROR(CheckPending(&pending));
+    // Each delta has its membership, so equal numbers mean that each membership has its delta.
+    if (deltas_ != memberships_) {
+      return Differs(
+          fmt::format("{} operations in buckets, but records name {}", deltas_, memberships_));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckPending(std::vector<Pending>* pending) {
+    std::vector<RecordKey> keys;
+    keys.reserve(pending->size());
+    for (const Pending& delta : *pending) {
+      keys.push_back({delta.op.entity, delta.op.key});
+    }
+    ASSIGN_OR_RETURN(const auto records, reader_.GetRecords(keys));
+    for (size_t i = 0; i < records.size(); ++i) {
+      RETURN_IF_ERROR(CheckDelta((*pending)[i], records[i]));
+    }
+    pending->clear();
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckDelta(const Pending& delta, const std::optional<Record>& record) {
+    const std::string what =
+        fmt::format("bucket {:016x} at {}: {} of entity {} \"{}\"", delta.bucket.value(),
+                    delta.position.ToString(), delta.op.put ? "put" : "remove",
+                    delta.op.entity.value(), delta.op.key);
+    if (!record.has_value()) {
+      return Differs(what + " has no record");
+    }
+    const Membership wanted{delta.bucket, delta.position, delta.op.put};
+    if (std::find(record->memberships.begin(), record->memberships.end(), wanted) ==
+        record->memberships.end()) {
+      return Differs(what + " is not among its record's memberships");
+    }
+    if (delta.op.put && delta.op.row != record->row) {
+      return Differs(what + " holds another row than its record");
+    }
+    deltas_ += 1;
+    if (delta.op.put) {
+      const auto name = names_.find(delta.op.entity);
+      if (name == names_.end()) {
+        return Differs(what + " is of an entity that there is not");
+      }
+      Sum& sum = sums_[delta.bucket];
+      sum.count += 1;
+      sum.checksum += RowChecksum(name->second, delta.op.key, delta.position);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckBuckets() {
+    RETURN_IF_ERROR(reader_.ForEachBucket([&](BucketKey bucket, const BucketState& state) {
+      const auto node = sums_.extract(bucket);
+      const Sum sum = node.empty() ? Sum{} : node.mapped();
+      if (sum.count != state.count || sum.checksum != state.checksum) {
+        return Differs(
+            fmt::format("bucket {:016x} holds {} rows with checksum {:016x}, but its "
+                        "state says {} and {:016x}",
+                        bucket.value(), sum.count, sum.checksum, state.count, state.checksum));
+      }
+      return absl::OkStatus();
+    }));
+    return sums_.empty() ? absl::OkStatus()
+                         : Differs(fmt::format("bucket {:016x} has rows but no state",
+                                               sums_.begin()->first.value()));
+  }
+
+  const RocksSnapshot& snapshot_;
+  const RocksReader reader_;
+  std::map<EntityId, std::string> names_;
+  std::map<BucketKey, Sum> sums_;
+  uint64_t memberships_ = 0;
+  uint64_t deltas_ = 0;
+};
+
+}  // namespace
+
+absl::Status VerifySnapshot(const RocksSnapshot& snapshot) { return Verifier(snapshot).Run(); }
+
+absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot, int64_t dedup_window) {
+  const RocksReader reader = snapshot.reader();
+  ContentDigest digest(dedup_window);
+  digest.Applied(snapshot.applied());
+  digest.Model(snapshot.model()->Serialize());
+  RETURN_IF_ERROR(
+      reader.ForEachRecord(std::nullopt, [&](const RecordKey& key, const Record& record) {
+        digest.AddRecord(key, record);
+        return absl::OkStatus();
+      }));
+  RETURN_IF_ERROR(reader.ForEachDelta([&](BucketKey bucket, const DeltaView& view) {
+    digest.AddDelta(bucket, view.position, Copy(view));
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(reader.ForEachBucket([&](BucketKey bucket, const BucketState& state) {
+    digest.AddBucket(bucket, state);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(reader.ForEachChangeSet([&](std::string_view key, Offset offset) {
+    digest.AddChangeSet(key, offset);
+    return absl::OkStatus();
+  }));
+  return digest.Hex();
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "projectors/store/rocks_snapshot.h"
+
+namespace sluice::projectors {
+
+// See StoreManager::Verify. Reads the whole store twice.
+[[nodiscard]] absl::Status VerifySnapshot(const RocksSnapshot& snapshot);
+
+// See StoreManager::Digest: a ContentDigest of the snapshot.
+[[nodiscard]] absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot,
+                                                         int64_t dedup_window);
+
+}  // namespace sluice::projectors

@@ -1,0 +1,260 @@
+// Opening, and the readers' half of StoreManagerImpl; the projector's is in store_apply.cc.
+#include "projectors/store/store_manager.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "projectors/store/store_check.h"
+#include "projectors/store/store_manager_impl.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+absl::Status OrgNotFound(const OrgId& org) {
+  return Error(absl::StatusCode::kNotFound, "org_not_found",
+               fmt::format("organisation {} is not open here", org.value()));
+}
+
+uint64_t FolderBytes(const std::string& path) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    std::error_code ignored;
+    const uint64_t size = entry.file_size(ignored);
+    bytes += ignored ? 0 : size;  // a compaction may have removed it
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions options) {
+  if (options.path.empty() || options.log_id.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 "a store manager needs a path and the id of its log");
+  }
+  const auto env = std::make_shared<RocksEnv>(
+      RocksEnv::Limits{options.block_cache_bytes, options.write_buffer_bytes,
+                       options.open_stores_max, options.fold.dedup_window});
+  ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id));
+  auto manager = std::make_unique<StoreManagerImpl>(std::move(options), env, std::move(node));
+  RETURN_IF_ERROR(manager->Load());
+  return manager;
+}
+
+StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEnv> env,
+                                   std::unique_ptr<NodeStore> node)
+    : options_(std::move(options)),
+      env_(std::move(env)),
+      metrics_(options_.registry),
+      node_(std::move(node)),
+      stores_(env_, metrics_, options_.path + "/orgs", options_.log_id) {
+  metrics_.SetLimits(env_->open_stores_max(), env_->block_cache_bytes(),
+                     env_->write_buffer_bytes());
+}
+
+StoreManagerImpl::~StoreManagerImpl() = default;
+
+absl::Status StoreManagerImpl::Load() {
+  ASSIGN_OR_RETURN(NodeStore::State state, node_->Load());
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [partition, checkpoint] : state.checkpoints) {
+      partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, false};
+    }
+    closed_ = state.closed;
+  }
+  std::vector<StoreSet::SlotPtr> missing;
+  for (const auto& [name, registration] : state.orgs) {
+    ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(name));
+    stores_.Add(org, registration);
+    const std::string path = stores_.PathOf(org, registration.incarnation);
+    if (InspectFolder(path) == FolderState::kMissing) {
+      missing.push_back(stores_.Find(org));
+    }
+  }
+  if (!missing.empty()) {
+    RETURN_IF_ERROR(RewindMissing(missing));
+  }
+  RemoveLeftovers(state.closed);
+  stores_.UpdateMetrics();
+  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {
+  std::map<PartitionId, PartitionCheckpoint> checkpoints;
+  std::vector<std::string> orgs;
+  for (const StoreSet::SlotPtr& slot : missing) {
+    const OrgRegistration& registration = slot->registration;
+    const auto [it, inserted] =
+        checkpoints.try_emplace(registration.partition, LastCheckpoint(registration.partition));
+    if (registration.opened < it->second.next) {
+      // The event before OrgOpened is not known, so nothing is there to be compared with the log.
+      it->second = {registration.opened, kNoOffset, 0};
+    }
+    orgs.push_back(slot->org.value());
+    spdlog::warn("store_missing org={} path={} rebuilt_from={}", slot->org.value(), slot->path,
+                 registration.opened.value());
+  }
+  RETURN_IF_ERROR(node_->Rewind(orgs, checkpoints));
+  for (const StoreSet::SlotPtr& slot : missing) {
+    stores_.Retire(slot);
+  }
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [partition, checkpoint] : checkpoints) {
+    partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, true};
+  }
+  return absl::OkStatus();
+}
+
+// Folders of closed incarnations: a crash came between the closed mark and the deletion.
+void StoreManagerImpl::RemoveLeftovers(const std::map<std::string, ClosedMark>& closed) {
+  for (const auto& [name, mark] : closed) {
+    const std::filesystem::path folder(options_.path + "/orgs/" + name);
+    std::error_code error;
+    std::vector<std::filesystem::path> leftovers;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+      const std::string incarnation = entry.path().filename().string();
+      uint32_t number = 0;
+      const char* end = incarnation.data() + incarnation.size();
+      const auto parsed = std::from_chars(incarnation.data(), end, number);
+      if (parsed.ec == std::errc() && parsed.ptr == end && number <= mark.incarnation) {
+        leftovers.push_back(entry.path());
+      }
+    }
+    for (const std::filesystem::path& path : leftovers) {
+      std::filesystem::remove_all(path, error);
+      spdlog::info("store_removed path={}", path.string());
+    }
+    if (std::filesystem::is_empty(folder, error) && !error) {
+      std::filesystem::remove(folder, error);
+    }
+  }
+}
+
+PartitionCheckpoint StoreManagerImpl::LastCheckpoint(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  return partitions_[partition].checkpoint;
+}
+
+Offset StoreManagerImpl::CheckpointOf(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  Partition& state = partitions_[partition];
+  state.rewound = false;
+  return state.checkpoint.next;
+}
+
+AppliedState StoreManagerImpl::CheckpointState(PartitionId partition) {
+  const PartitionCheckpoint checkpoint = LastCheckpoint(partition);
+  AppliedState state;
+  state.position = checkpoint.applied;
+  state.event_hash = checkpoint.event_hash;
+  return state;
+}
+
+Offset StoreManagerImpl::Applied(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  return partitions_[partition].applied;
+}
+
+Offset StoreManagerImpl::ClosedUntil(const OrgId& org) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = closed_.find(org.value());
+  return found == closed_.end() ? kNoOffset : found->second.offset;
+}
+
+absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published(const OrgId& org) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (slot == nullptr) {
+    return OrgNotFound(org);
+  }
+  auto store = stores_.Acquire(slot, /*reader=*/true);
+  if (!store.ok()) {
+    return ErrorCode(store.status()) == "store_missing" ? OrgNotFound(org) : store.status();
+  }
+  return (*store)->published();
+}
+
+absl::StatusOr<std::shared_ptr<const OrgSnapshot>> StoreManagerImpl::Snapshot(const OrgId& org) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const RocksSnapshot> snapshot, Published(org));
+  if (!snapshot->model()->open()) {
+    return OrgNotFound(org);  // made, but its first events are yet to be applied
+  }
+  return snapshot;
+}
+
+absl::StatusOr<std::optional<Offset>> StoreManagerImpl::FindChangeSet(const OrgId& org,
+                                                                      std::string_view source,
+                                                                      std::string_view id) {
+  ASSIGN_OR_RETURN(const auto snapshot, Published(org));
+  const std::string key = ChangeSetKey(source, id);
+  ASSIGN_OR_RETURN(const auto found, snapshot->reader().GetChangeSets({&key, 1}));
+  // In the window of the next event there can be, which is the one that the caller would append.
+  if (!found[0].has_value() ||
+      snapshot->applied().position.value() - found[0]->value() >= options_.fold.dedup_window) {
+    return std::nullopt;
+  }
+  return found[0];
+}
+
+uint64_t StoreManagerImpl::Subscribe(const OrgId& org, AppliedCallback callback) {
+  return subscriptions_.Add(org, std::move(callback));
+}
+
+void StoreManagerImpl::Unsubscribe(uint64_t subscription) { subscriptions_.Remove(subscription); }
+
+Offset StoreManagerImpl::AppliedOf(const OrgId& org) {
+  const auto snapshot = Published(org);
+  // Of a closed organisation the last that is known is its closing.
+  return snapshot.ok() ? (*snapshot)->applied().position : ClosedUntil(org);
+}
+
+absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores() {
+  std::vector<OrgStat> stats;
+  for (const StoreSet::SlotPtr& slot : stores_.All()) {
+    const auto snapshot = Published(slot->org);
+    if (absl::IsNotFound(snapshot.status())) {
+      continue;  // closed meanwhile
+    }
+    RETURN_IF_ERROR(snapshot.status());
+    stats.push_back({slot->org, slot->registration.partition, slot->registration.incarnation,
+                     (*snapshot)->applied(), FolderBytes(slot->path)});
+  }
+  return stats;
+}
+
+absl::Status StoreManagerImpl::Verify(const OrgId& org) {
+  ASSIGN_OR_RETURN(const auto snapshot, Published(org));
+  return VerifySnapshot(*snapshot);
+}
+
+absl::StatusOr<std::string> StoreManagerImpl::Digest(const OrgId& org) {
+  ASSIGN_OR_RETURN(const auto snapshot, Published(org));
+  return DigestSnapshot(*snapshot, options_.fold.dedup_window);
+}
+
+absl::Status StoreManagerImpl::Close() {
+  std::vector<PartitionId> partitions;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [partition, state] : partitions_) {
+      partitions.push_back(partition);
+    }
+  }
+  absl::Status first;
+  for (const PartitionId partition : partitions) {
+    first.Update(Checkpoint(partition).status());
+  }
+  first.Update(stores_.CloseAll());
+  stores_.UpdateMetrics();
+  node_.reset();
+  return first;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,106 @@
+#include "projectors/store/store_metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <utility>
+
+namespace sluice::projectors {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Registry;
+
+const Histogram::BucketBoundaries kSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                              0.1,    0.25,  0.5,    1,     2.5,  5,     10};
+
+Gauge& MakeGauge(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+Counter& MakeCounter(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+Histogram& MakeHistogram(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, kSeconds);
+}
+double Seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
+
+}  // namespace
+
+struct StoreMetrics::Impl {
+  explicit Impl(std::shared_ptr<Registry> shared) : registry(std::move(shared)) {}
+  const std::shared_ptr<Registry> registry;
+  Registry& r = *registry;
+  Gauge& open = MakeGauge(r, "sluice_store_open_stores", "Stores that are open");
+  Gauge& open_max = MakeGauge(r, "sluice_store_open_stores_limit",
+                              "Past it idle stores are closed, least recently used first");
+  Gauge& stores = MakeGauge(r, "sluice_store_stores", "Stores on disk");
+  Gauge& cache = MakeGauge(r, "sluice_store_cache_bytes", "Block cache in use");
+  Gauge& cache_max = MakeGauge(r, "sluice_store_cache_limit_bytes", "Block cache limit");
+  Gauge& memtable = MakeGauge(r, "sluice_store_memtable_bytes", "Written and not yet flushed");
+  Gauge& memtable_max =
+      MakeGauge(r, "sluice_store_memtable_limit_bytes", "Past it the store with most is flushed");
+  Gauge& snapshots = MakeGauge(r, "sluice_store_snapshots_held", "Snapshots that readers hold");
+  Gauge& disk = MakeGauge(r, "sluice_store_disk_bytes", "Tables of the open stores");
+  Histogram& apply = MakeHistogram(r, "sluice_store_apply_seconds", "Folding one batch of events");
+  Histogram& flush = MakeHistogram(r, "sluice_store_flush_seconds", "Flushing one store");
+  Histogram& checkpoint =
+      MakeHistogram(r, "sluice_store_checkpoint_seconds", "Checkpointing one partition");
+  Counter& events = MakeCounter(r, "sluice_store_events_total", "Events folded");
+  Counter& ops = MakeCounter(r, "sluice_store_operations_total", "Operations folded");
+  Counter& duplicates =
+      MakeCounter(r, "sluice_store_duplicates_total", "Change sets skipped, seen before by id");
+  Counter& stale = MakeCounter(r, "sluice_store_stale_versions_total",
+                               "Operations skipped, not newer than the row");
+  Counter& patches = MakeCounter(r, "sluice_store_patches_of_nothing_total",
+                                 "Patches skipped, without a row to patch");
+  Counter& errors = MakeCounter(r, "sluice_store_errors_total", "Batches or flushes that failed");
+  Counter& evictions =
+      MakeCounter(r, "sluice_store_evictions_total", "Idle stores closed to make room");
+};
+
+StoreMetrics::StoreMetrics(std::shared_ptr<Registry> registry)
+    : impl_(std::make_unique<Impl>(registry != nullptr ? std::move(registry)
+                                                       : std::make_shared<Registry>())) {}
+StoreMetrics::~StoreMetrics() = default;
+
+void StoreMetrics::SetLimits(size_t open_stores_max, size_t cache_bytes_max,
+                             size_t memtable_bytes_max) {
+  impl_->open_max.Set(static_cast<double>(open_stores_max));
+  impl_->cache_max.Set(static_cast<double>(cache_bytes_max));
+  impl_->memtable_max.Set(static_cast<double>(memtable_bytes_max));
+}
+
+void StoreMetrics::Set(const Levels& levels) {
+  impl_->open.Set(static_cast<double>(levels.open_stores));
+  impl_->stores.Set(static_cast<double>(levels.stores));
+  impl_->cache.Set(static_cast<double>(levels.cache_bytes));
+  impl_->memtable.Set(static_cast<double>(levels.memtable_bytes));
+  impl_->snapshots.Set(static_cast<double>(levels.snapshots_held));
+}
+
+void StoreMetrics::SetDiskBytes(double bytes) { impl_->disk.Set(bytes); }
+
+void StoreMetrics::ObserveApply(std::chrono::nanoseconds duration, const FoldCounters& counters) {
+  impl_->apply.Observe(Seconds(duration));
+  impl_->events.Increment(static_cast<double>(counters.events));
+  impl_->ops.Increment(static_cast<double>(counters.ops));
+  impl_->duplicates.Increment(static_cast<double>(counters.duplicates));
+  impl_->stale.Increment(static_cast<double>(counters.stale_versions));
+  impl_->patches.Increment(static_cast<double>(counters.patches_of_nothing));
+}
+
+void StoreMetrics::ObserveFlush(std::chrono::nanoseconds duration) {
+  impl_->flush.Observe(Seconds(duration));
+}
+void StoreMetrics::ObserveCheckpoint(std::chrono::nanoseconds duration) {
+  impl_->checkpoint.Observe(Seconds(duration));
+}
+void StoreMetrics::CountError() { impl_->errors.Increment(); }
+void StoreMetrics::CountEviction() { impl_->evictions.Increment(); }
+
+}  // namespace sluice::projectors

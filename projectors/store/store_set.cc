@@ -1,0 +1,284 @@
+#include "projectors/store/store_set.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+void RemoveFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) {
+    spdlog::warn("store_not_removed path={} error=\"{}\"", path, error.message());
+    return;
+  }
+  // The organisation's own folder, when this was its last incarnation; otherwise it is not empty.
+  std::filesystem::remove(std::filesystem::path(path).parent_path(), error);
+}
+
+absl::Status NamingOrg(const absl::Status& status, const OrgId& org, const std::string& path) {
+  if (status.ok() || ErrorCode(status) != "store_corrupt") {
+    return Annotate(status, fmt::format("organisation {}", org.value()));
+  }
+  return Annotate(status, fmt::format("the store of organisation {} is damaged; delete the folder "
+                                      "{} and it is built anew from the log",
+                                      org.value(), path));
+}
+
+}  // namespace
+
+StoreSet::StoreSet(std::shared_ptr<RocksEnv> env, StoreMetrics& metrics, std::string orgs_path,
+                   std::string log_id)
+    : env_(std::move(env)),
+      metrics_(metrics),
+      orgs_path_(std::move(orgs_path)),
+      log_id_(std::move(log_id)) {}
+
+StoreSet::SlotPtr StoreSet::Find(const OrgId& org) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = slots_.find(org.value());
+  return found == slots_.end() ? nullptr : found->second;
+}
+
+std::vector<StoreSet::SlotPtr> StoreSet::All() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<SlotPtr> all;
+  all.reserve(slots_.size());
+  for (const auto& [org, slot] : slots_) {
+    all.push_back(slot);
+  }
+  return all;
+}
+
+std::string StoreSet::PathOf(const OrgId& org, uint32_t incarnation) const {
+  return fmt::format("{}/{}/{}", orgs_path_, org.value(), incarnation);
+}
+
+void StoreSet::Add(const OrgId& org, const OrgRegistration& registration) {
+  Publish(std::make_shared<Slot>(org, registration, PathOf(org, registration.incarnation)));
+}
+
+absl::StatusOr<StoreSet::SlotPtr> StoreSet::Create(const OrgId& org,
+                                                   const OrgRegistration& registration) {
+  auto slot = std::make_shared<Slot>(org, registration, PathOf(org, registration.incarnation));
+  // What no registration names was left by a crash or put there by hand: the log is the truth.
+  std::error_code error;
+  std::filesystem::remove_all(slot->path, error);
+  absl::MutexLock lock(&slot->mutex);
+  RETURN_IF_ERROR(Open(*slot));
+  return slot;
+}
+
+void StoreSet::Publish(SlotPtr slot) {
+  slot->last_used = ++tick_;
+  absl::MutexLock lock(&mutex_);
+  slots_[slot->org.value()] = std::move(slot);
+}
+
+void StoreSet::Retire(const SlotPtr& slot) {
+  absl::MutexLock slot_lock(&slot->mutex);
+  slot->retired = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = slots_.find(slot->org.value());
+    if (found != slots_.end() && found->second == slot) {
+      slots_.erase(found);
+    }
+    if (slot->store != nullptr) {
+      retired_.push_back(slot->store->database());
+    }
+  }
+  if (slot->store == nullptr) {
+    RemoveFolder(slot->path);
+  } else {
+    Close(*slot);
+  }
+}
+
+absl::Status StoreSet::Open(Slot& slot) {
+  auto opened = RocksStore::Open(
+      env_, slot.path, StoreIdentity{log_id_, slot.org.value(), slot.registration.incarnation});
+  if (!opened.ok()) {
+    return NamingOrg(opened.status(), slot.org, slot.path);
+  }
+  slot.store = *std::move(opened);
+  slot.open = true;
+  ++open_count_;
+  return absl::OkStatus();
+}
+
+void StoreSet::Close(Slot& slot) {
+  slot.store.reset();
+  slot.open = false;
+  --open_count_;
+}
+
+absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slot, bool reader) {
+  slot->last_used = ++tick_;
+  if (!slot->open && open_count() >= env_->open_stores_max()) {
+    EvictIdle();
+    if (reader && open_count() >= 2 * env_->open_stores_max()) {
+      return Error(absl::StatusCode::kResourceExhausted, "stores_busy",
+                   fmt::format("{} stores are open and in use: try again later", open_count()));
+    }
+  }
+  absl::MutexLock lock(&slot->mutex);
+  if (slot->retired) {
+    return Error(absl::StatusCode::kNotFound, "org_not_found",
+                 fmt::format("organisation {} has been closed", slot->org.value()));
+  }
+  if (slot->store == nullptr) {
+    if (InspectFolder(slot->path) == FolderState::kMissing) {
+      return Error(
+          absl::StatusCode::kNotFound, "store_missing",
+          fmt::format("the store of organisation {} is being built anew", slot->org.value()));
+    }
+    RETURN_IF_ERROR(Open(*slot));
+  }
+  return slot->store;
+}
+
+absl::Status StoreSet::Reopen(const SlotPtr& slot) {
+  absl::MutexLock lock(&slot->mutex);
+  if (slot->store != nullptr) {
+    if (slot->store.use_count() != 1 || !slot->store->idle()) {
+      return Error(absl::StatusCode::kUnavailable, "store_busy",
+                   fmt::format("the store of organisation {} must be opened anew, but is being "
+                               "read: try again later",
+                               slot->org.value()));
+    }
+    Close(*slot);
+  }
+  return Open(*slot);
+}
+
+std::vector<StoreSet::SlotPtr> StoreSet::OpenSlots() const {
+  std::vector<std::pair<uint64_t, SlotPtr>> open;
+  for (SlotPtr& slot : All()) {
+    if (slot->open) {
+      const uint64_t used = slot->last_used;
+      open.emplace_back(used, std::move(slot));
+    }
+  }
+  std::sort(open.begin(), open.end());
+  std::vector<SlotPtr> slots;
+  slots.reserve(open.size());
+  for (auto& [used, slot] : open) {
+    slots.push_back(std::move(slot));
+  }
+  return slots;
+}
+
+bool StoreSet::Evict(Slot& slot) {
+  if (!slot.mutex.TryLock()) {
+    return false;
+  }
+  bool closed = false;
+  if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
+    const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
+    if (flushed.ok()) {
+      Close(slot);
+      closed = true;
+    } else {
+      metrics_.CountError();
+      spdlog::warn("store_not_flushed org={} error=\"{}\"", slot.org.value(), Message(flushed));
+    }
+  }
+  slot.mutex.Unlock();
+  return closed;
+}
+
+void StoreSet::EvictIdle() {
+  if (open_count() < env_->open_stores_max()) {
+    return;
+  }
+  for (const SlotPtr& slot : OpenSlots()) {
+    if (open_count() < env_->open_stores_max()) {
+      return;
+    }
+    if (Evict(*slot)) {
+      metrics_.CountEviction();
+    }
+  }
+}
+
+void StoreSet::Reap() {
+  std::vector<std::shared_ptr<OrgDb>> unused;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto used = [](const std::shared_ptr<OrgDb>& db) { return db.use_count() > 1; };
+    const auto first = std::partition(retired_.begin(), retired_.end(), used);
+    unused.assign(std::make_move_iterator(first), std::make_move_iterator(retired_.end()));
+    retired_.erase(first, retired_.end());
+  }
+  for (std::shared_ptr<OrgDb>& db : unused) {
+    const std::string path = db->path();
+    db.reset();
+    RemoveFolder(path);
+    spdlog::info("store_removed path={}", path);
+  }
+}
+
+void StoreSet::RelieveMemory() {
+  // RocksDB's manager flushes only the store that is being written to, so many stores with little
+  // each could keep it flushing for every batch.
+  if (env_->memtable_bytes() < env_->write_buffer_bytes() / 4 * 3) {
+    return;
+  }
+  std::shared_ptr<RocksStore> largest;
+  size_t bytes_max = 0;
+  for (const SlotPtr& slot : OpenSlots()) {
+    absl::MutexLock lock(&slot->mutex);
+    if (slot->store != nullptr && slot->store->dirty()) {
+      const size_t bytes = slot->store->memtable_bytes();
+      if (bytes > bytes_max) {
+        bytes_max = bytes;
+        largest = slot->store;
+      }
+    }
+  }
+  if (largest != nullptr) {
+    if (const absl::Status status = largest->Flush(/*wait=*/false); !status.ok()) {
+      metrics_.CountError();
+    }
+  }
+}
+
+absl::Status StoreSet::CloseAll() {
+  absl::Status first;
+  for (const SlotPtr& slot : All()) {
+    absl::MutexLock lock(&slot->mutex);
+    if (slot->store != nullptr) {
+      first.Update(slot->store->dirty() ? slot->store->Flush() : absl::OkStatus());
+      Close(*slot);
+    }
+    slot->retired = true;
+  }
+  Reap();
+  return first;
+}
+
+void StoreSet::UpdateMetrics() {
+  StoreMetrics::Levels levels;
+  levels.open_stores = open_count();
+  levels.cache_bytes = env_->cache_bytes();
+  levels.memtable_bytes = env_->memtable_bytes();
+  levels.snapshots_held =
+      std::max<int64_t>(0, env_->snapshots() - static_cast<int64_t>(levels.open_stores));
+  {
+    absl::MutexLock lock(&mutex_);
+    levels.stores = slots_.size();
+  }
+  metrics_.Set(levels);
+}
+
+}  // namespace sluice::projectors

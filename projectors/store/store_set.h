@@ -1,0 +1,95 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "projectors/store/rocks_env.h"
+#include "projectors/store/rocks_store.h"
+#include "projectors/store/store_metrics.h"
+
+namespace sluice::projectors {
+
+// The stores that there are, opened on demand, idle ones closed when too many are open, and the
+// folders of closed organisations deleted once nobody reads them. Thread-safe.
+class StoreSet {
+ public:
+  // One organisation's store, open or not.
+  struct Slot {
+    Slot(OrgId org_in, OrgRegistration registration_in, std::string path_in)
+        : org(std::move(org_in)), registration(registration_in), path(std::move(path_in)) {}
+    const OrgId org;
+    const OrgRegistration registration;
+    const std::string path;
+    std::atomic<uint64_t> last_used{0};
+    std::atomic<bool> open{false};  // tells whether there is a store, without the lock
+    absl::Mutex mutex;
+    std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
+    bool retired ABSL_GUARDED_BY(mutex) = false;
+  };
+  using SlotPtr = std::shared_ptr<Slot>;
+
+  StoreSet(std::shared_ptr<RocksEnv> env, StoreMetrics& metrics, std::string orgs_path,
+           std::string log_id);
+
+  // nullptr where there is none.
+  SlotPtr Find(const OrgId& org) const;
+  // Ascending by organisation.
+  std::vector<SlotPtr> All() const;
+  std::string PathOf(const OrgId& org, uint32_t incarnation) const;
+
+  // Knows of a store that is on disk.
+  void Add(const OrgId& org, const OrgRegistration& registration);
+  // Makes an empty store, in the place of any leftovers; unknown to the others until Publish.
+  [[nodiscard]] absl::StatusOr<SlotPtr> Create(const OrgId& org,
+                                               const OrgRegistration& registration);
+  void Publish(SlotPtr slot);
+  // Forgets a store; its folder goes when the last reader has.
+  void Retire(const SlotPtr& slot);
+
+  // The open store. kNotFound, code "org_not_found", for a retired one; code "store_missing" where
+  // its folder has gone; the errors of RocksStore::Open. A reader may be refused with
+  // kResourceExhausted, code "stores_busy", where twice the limit are open and none is idle.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<RocksStore>> Acquire(const SlotPtr& slot,
+                                                                    bool reader);
+  // Closes a broken store and opens it as it was at its last flush. kUnavailable while it is in
+  // use.
+  [[nodiscard]] absl::Status Reopen(const SlotPtr& slot);
+
+  // Closes idle stores, least recently used first, until no more than the limit are open.
+  void EvictIdle();
+  // Deletes the folders of retired stores that nobody reads any more.
+  void Reap();
+  // Starts a flush of the store that holds most, when memtables are near their limit.
+  void RelieveMemory();
+  // Flushes and closes all. The first error; the rest are closed all the same.
+  [[nodiscard]] absl::Status CloseAll();
+
+  size_t open_count() const { return static_cast<size_t>(open_count_.load()); }
+  void UpdateMetrics();
+
+ private:
+  absl::Status Open(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
+  void Close(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
+  bool Evict(Slot& slot);
+  std::vector<SlotPtr> OpenSlots() const;  // least recently used first
+
+  const std::shared_ptr<RocksEnv> env_;
+  StoreMetrics& metrics_;
+  const std::string orgs_path_;
+  const std::string log_id_;
+  std::atomic<uint64_t> tick_{0};
+  std::atomic<int64_t> open_count_{0};
+  mutable absl::Mutex mutex_;  // taken after a slot's, never before
+  std::map<std::string, SlotPtr> slots_ ABSL_GUARDED_BY(mutex_);
+  // Retired databases: deleted when the only reference left is this one.
+  std::vector<std::shared_ptr<OrgDb>> retired_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sluice::projectors
