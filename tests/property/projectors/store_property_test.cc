@@ -1,0 +1,196 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "projectors/store/store_manager.h"
+#include "schemas/status.h"
+#include "tests/support/store_fixture.h"
+#include "tests/support/temp_dir.h"
+
+// Invariants 1 and 2 of DESIGN section 9 on real stores: whatever the batches, evictions, restarts
+// and crashes, a store equals the fold of its log.
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using testing::MixedHistory;
+using testing::Org;
+using testing::TempDir;
+
+const std::vector<std::string> kOrgs = {"acme", "beta", "corp", "delta", "echo"};
+constexpr PartitionId kPartition{3};
+
+// What runs is a sequence of these over one folder; the events are those of one partition.
+class Node {
+ public:
+  explicit Node(StoreOptions options) : options_(std::move(options)) { Start(); }
+
+  void Start() {
+    auto opened = StoreManager::Open(options_);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    manager_ = *std::move(opened);
+    applied_ = kNoOffset;
+  }
+  // Without a flush, as after a crash: what was not flushed is gone.
+  void Crash() {
+    manager_.reset();
+    Start();
+  }
+  void Restart() {
+    ASSERT_TRUE(manager_->Close().ok());
+    manager_.reset();
+    Start();
+  }
+
+  // Reads `log` from the checkpoint to the end in batches of random size.
+  void CatchUp(const std::vector<StoredEvent>& log, std::mt19937_64& random) {
+    const Offset from = manager_->CheckpointOf(kPartition);
+    auto next = std::lower_bound(log.begin(), log.end(), from,
+                                 [](const StoredEvent& e, Offset o) { return e.offset < o; });
+    while (next != log.end()) {
+      const size_t left = static_cast<size_t>(log.end() - next);
+      const size_t count = std::min<size_t>(left, 1 + random() % 40);
+      const auto applied = manager_->Apply(kPartition, {&*next, count});
+      ASSERT_TRUE(applied.ok()) << applied.status();
+      next += static_cast<std::ptrdiff_t>(count);
+      const Offset before = std::exchange(applied_, manager_->Applied(kPartition));
+      ASSERT_GE(applied_, std::max(before, (next - 1)->offset)) << "the position never goes back";
+    }
+  }
+
+  void ExpectEquals(const std::map<std::string, testing::StoreContent>& wanted) {
+    for (const auto& [org, content] : wanted) {
+      const auto digest = manager_->Digest(Org(org));
+      if (content.records.empty() && !OrgModel::Parse(content.model).value()->open()) {
+        ASSERT_EQ(ErrorCode(digest.status()), "org_not_found") << org << " was never opened";
+        continue;
+      }
+      ASSERT_TRUE(digest.ok()) << org << ": " << digest.status();
+      EXPECT_EQ(*digest, testing::DigestOf(content, options_.fold.dedup_window)) << org;
+      const absl::Status verified = manager_->Verify(Org(org));
+      EXPECT_TRUE(verified.ok()) << org << ": " << verified;
+    }
+  }
+
+  StoreManager& manager() { return *manager_; }
+
+ private:
+  const StoreOptions options_;
+  std::unique_ptr<StoreManager> manager_;
+  Offset applied_ = kNoOffset;  // as the manager last said, since its start
+};
+
+TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
+  const uint64_t seed = testing::TestSeed();
+  std::mt19937_64 random(seed);
+  const TempDir dir;
+  StoreOptions options = testing::SmallStoreOptions(dir / "node");
+  options.open_stores_max = 2;  // so that stores are closed and opened all the time
+  Node node(options);
+  MixedHistory history(random(), kOrgs);
+  std::vector<StoredEvent> log;
+  const size_t rounds = testing::TestSteps(12);
+  for (size_t round = 0; round < rounds && !::testing::Test::HasFailure(); ++round) {
+    for (StoredEvent& event : history.Next(1 + random() % 120)) {
+      log.push_back(std::move(event));
+    }
+    node.CatchUp(log, random);
+    switch (random() % 5) {
+      case 0:
+        node.Crash();
+        node.CatchUp(log, random);
+        break;
+      case 1:
+        node.Restart();
+        break;
+      case 2: {
+        const auto checkpoint = node.manager().Checkpoint(kPartition);
+        ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+        ASSERT_GT(*checkpoint, log.back().offset);
+        node.Crash();
+        break;
+      }
+      default:
+        break;
+    }
+    node.ExpectEquals(testing::FoldPlainly(options.fold, log));
+  }
+  StoreOptions rebuilt_options = options;
+  rebuilt_options.path = dir / "rebuilt";
+  Node rebuilt(rebuilt_options);
+  rebuilt.CatchUp(log, random);
+  rebuilt.ExpectEquals(testing::FoldPlainly(options.fold, log));
+}
+
+// The child applies and checkpoints without end; it is killed at any moment.
+[[noreturn]] void RunUntilKilled(const StoreOptions& options, const std::vector<StoredEvent>& log,
+                                 int ready_fd) {
+  auto manager = StoreManager::Open(options);
+  if (!manager.ok()) {
+    _exit(2);
+  }
+  (void)!write(ready_fd, "x", 1);
+  const Offset from = (*manager)->CheckpointOf(kPartition);
+  size_t batches = 0;
+  for (size_t i = 0; i < log.size();) {
+    if (log[i].offset < from) {
+      ++i;
+      continue;
+    }
+    const size_t count = std::min<size_t>(log.size() - i, 7);
+    if (!(*manager)->Apply(kPartition, {&log[i], count}).ok()) {
+      _exit(3);
+    }
+    i += count;
+    if (++batches % 5 == 0 && !(*manager)->Checkpoint(kPartition).ok()) {
+      _exit(4);
+    }
+  }
+  for (;;) {
+    pause();
+  }
+}
+
+TEST(StoreProperty, EqualsThePlainFoldAfterEachKill) {
+  const uint64_t seed = testing::TestSeed();
+  std::mt19937_64 random(seed);
+  const TempDir dir;
+  StoreOptions options = testing::SmallStoreOptions(dir / "node");
+  options.open_stores_max = 3;
+  MixedHistory history(random(), kOrgs);
+  const std::vector<StoredEvent> log = history.Next(1500);
+  const auto wanted = testing::FoldPlainly(options.fold, log);
+  const size_t kills = testing::TestSteps(8);
+  for (size_t i = 0; i < kills; ++i) {
+    int pipe_fds[2];
+    ASSERT_EQ(pipe(pipe_fds), 0);
+    (void)fflush(stdout);  // or the child prints it too
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      RunUntilKilled(options, log, pipe_fds[1]);
+    }
+    close(pipe_fds[1]);
+    char ready = 0;
+    const ssize_t got = read(pipe_fds[0], &ready, 1);
+    usleep(static_cast<useconds_t>(random() % 200'000));  // when, not whether: nothing waits for it
+    kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    close(pipe_fds[0]);
+    ASSERT_EQ(got, 1) << "the child ended with status " << status;
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended with status " << status;
+  }
+  Node node(options);
+  node.CatchUp(log, random);
+  node.ExpectEquals(wanted);
+}
+
+}  // namespace
+}  // namespace sluice::projectors
