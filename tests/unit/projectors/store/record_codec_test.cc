@@ -1,0 +1,46 @@
+#include "projectors/store/record_codec.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/escaping.h"
+
+namespace sluice::projectors {
+namespace {
+
+std::string Hex(const std::string& bytes) { return absl::BytesToHexString(bytes); }
+
+Record Example() {
+  Record record;
+  record.last = {Offset(1042), 0};
+  record.version = 17;
+  record.memberships = {{BucketKey(0x0102030405060708), {Offset(1042), 0}, true},
+                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false}};
+  record.row =
+      "\x0a\x02"
+      "A1";
+  return record;
+}
+
+// Golden: the worked example of projectors/docs/store-format.md.
+TEST(RecordCodec, WritesTheBytesOfThePage) {
+  EXPECT_EQ(Hex(EncodeRecordKey(EntityId(1), "A1")), "000000014131");
+  EXPECT_EQ(Hex(EncodeRecord(Example())),
+            "02a4100022020102030405060708001112131415161718"
+            "0303030a024131");
+  EXPECT_EQ(Hex(EncodeDeltaKey(BucketKey(0x0102030405060708), {Offset(1042), 0})),
+            "0102030405060708000000000000041200000000");
+  EXPECT_EQ(Hex(EncodeDelta({true, EntityId(1), "A1", Example().row})), "01010241310a024131");
+}
+
+TEST(RecordCodec, ReadsWhatItWroteAndRefusesWhatIsCutShort) {
+  const std::string bytes = EncodeRecord(Example());
+  EXPECT_EQ(DecodeRecord(bytes).value(), Example());
+  for (size_t size = 0; size < bytes.size() - Example().row.size(); ++size) {
+    EXPECT_FALSE(DecodeRecord(bytes.substr(0, size)).ok()) << size;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::projectors
