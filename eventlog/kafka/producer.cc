@@ -214,7 +214,11 @@ void KafkaProducer::Produce(Client& client, Topic topic, PartitionId partition, 
     rd_kafka_error_t* error = rd_kafka_produceva(client.handle.get(), fields.data(), fields.size());
     if (error != nullptr) {
       rd_kafka_headers_destroy(headers);
-      batch.Fail(KafkaError(rd_kafka_error_code(error), "the append was not taken"));
+      // A producer with a fatal error is being replaced, whatever that error was.
+      batch.Fail(KafkaError(
+          client.fatal || rd_kafka_error_is_fatal(error) != 0 ? RD_KAFKA_RESP_ERR__FATAL
+                                                              : rd_kafka_error_code(error),
+          fmt::format("the append was not taken: {}", rd_kafka_error_string(error))));
       rd_kafka_error_destroy(error);
       // Later events of the batch must not overtake this one.
       Answer(&batch, count - i);

@@ -136,9 +136,12 @@ absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& lim
   size_t bytes = 0;
   while (events.empty() || (bytes < limits.bytes_max && events.size() < limits.events_max)) {
     if (fetched_.empty()) {
-      RETURN_IF_ERROR(Fetch(events.empty() ? limits.wait_max : milliseconds(0)));
+      absl::Status fetched = Fetch(events.empty() ? limits.wait_max : milliseconds(0));
+      if (!fetched.ok() && events.empty()) {
+        return fetched;
+      }
       if (fetched_.empty()) {
-        break;
+        break;  // with events at hand, an error is left to the next Read(): it must not lose them
       }
     }
     const rd_kafka_message_t& message = *fetched_.front();

@@ -32,9 +32,17 @@ TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {
   const KafkaLogOptions options = TestOptions(kBroker->brokers());
   auto log = KafkaLog::Open(options);
   ASSERT_TRUE(log.ok()) << log.status();
-  Event event = MakeKafkaEvent("acme", std::string("\x0a\x04"
-                                                   "acme\x00\xff",
-                                                   8));
+  // The worked example of eventlog/docs/event-format.md.
+  Event event = MakeKafkaEvent("acme",
+                               "\x0a\x02"
+                               "42"
+                               "\x12\x03"
+                               "erp"
+                               "\x1a\x09"
+                               "\x08\x03\x10\x07\x1a\x03"
+                               "A-1");
+  ASSERT_EQ(event.value.size(), 20U);
+  event.source = "sluice/admin";
   event.id = "01890a5d-ac96-774b-bcce-b302099a8057";
   event.subject = "acme/account";
   event.time = SystemTime(std::chrono::microseconds(1'769'850'300'000'250));
@@ -46,7 +54,7 @@ TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {
                   options.topic_prefix, partition.value());
   EXPECT_EQ(MustRun(consume + "'%k|%h'"),
             "acme|ce_specversion=1.0,ce_id=01890a5d-ac96-774b-bcce-b302099a8057,"
-            "ce_source=sluice/test,ce_type=sluice.v1.ChangeSet,ce_subject=acme/account,"
+            "ce_source=sluice/admin,ce_type=sluice.v1.ChangeSet,ce_subject=acme/account,"
             "ce_time=2026-01-31T09:05:00.000250Z,content-type=application/protobuf,"
             "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
   EXPECT_EQ(MustRun(consume + "'%s'"), event.value);
