@@ -35,8 +35,9 @@ struct KafkaLogOptions {
   std::chrono::milliseconds close_timeout{5'000};
   // How often the connection is checked for Health().
   std::chrono::milliseconds health_interval{2'000};
-  // What is read ahead for each open reader.
-  size_t reader_queue_bytes_max = 8 << 20;
+  // What is read ahead for each open reader that is behind. librdkafka looks at a full queue again
+  // only after up to a second, so a small one limits how fast a reader catches up.
+  size_t reader_queue_bytes_max = 32 << 20;
   // Readers of one partition at the same time: each takes another consumer handle of its threads.
   int readers_per_partition_max = 16;
   // librdkafka's own properties, such as security.protocol. What guarantees the contract of Log
