@@ -33,7 +33,12 @@ struct OrgEntry {
       etags;  // "entity/account", "profile/field", "role/x", "org" -> ETag
 };
 
-// All organisations, a pure fold of `provisioning`. Apply is called by one thread; the rest by any.
+// The strong ETag of a definition: its canonical bytes and the offset that brought it.
+[[nodiscard]] std::string MakeEtag(std::string_view definition, Offset offset);
+
+// All organisations, a pure fold of `provisioning`. Of several outcomes of one request the first
+// counts. Apply is called by one thread a partition (of several partitions in any order); the rest
+// by any.
 class Directory {
  public:
   // What became of a request, from its outcome.

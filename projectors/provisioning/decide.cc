@@ -1,0 +1,294 @@
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "projectors/provisioning/directory.h"
+#include "projectors/provisioning/preconditions.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Request = v1::ProvisioningRequest;
+
+absl::Status NotFound(std::string_view kind, std::string_view name) {
+  return Error(absl::StatusCode::kNotFound, fmt::format("{}_not_found", kind),
+               fmt::format("there is no {} '{}'", kind, name));
+}
+
+absl::Status InvalidArgument(std::string message) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
+}
+
+absl::Status UnknownEntity(std::string_view kind, std::string_view name, std::string_view entity) {
+  return Error(absl::StatusCode::kInvalidArgument, "unknown_entity",
+               fmt::format("{} '{}' names entity '{}', which does not exist", kind, name, entity));
+}
+
+template <typename Message>
+eventlog::Event ControlEvent(const OrgId& org, std::string_view entity, const Message& message) {
+  eventlog::Event event;
+  event.source = "sluice/provisioning";
+  event.type = Message::descriptor()->full_name();
+  event.subject = entity.empty() ? org.value() : fmt::format("{}/{}", org.value(), entity);
+  event.key = org.value();
+  event.value = message.SerializeAsString();
+  return event;
+}
+
+std::string_view KindName(v1::RuleKind kind) {
+  switch (kind) {
+    case v1::RULE_KIND_USER:
+      return "user";
+    case v1::RULE_KIND_TEAM:
+      return "team";
+    case v1::RULE_KIND_BUSINESS_UNIT:
+      return "business_unit";
+    case v1::RULE_KIND_FILTER:
+      return "filter";
+    case v1::RULE_KIND_RELATED:
+      return "related";
+    default:
+      return "all";
+  }
+}
+
+// The ownership attribute that a rule of `kind` compares; 0 for the kinds that compare none.
+uint32_t OwnershipOf(const v1::EntitySchema& schema, v1::RuleKind kind) {
+  switch (kind) {
+    case v1::RULE_KIND_USER:
+      return schema.ownership().user();
+    case v1::RULE_KIND_TEAM:
+      return schema.ownership().team();
+    case v1::RULE_KIND_BUSINESS_UNIT:
+      return schema.ownership().business_unit();
+    default:
+      return 0;
+  }
+}
+
+bool NeedsOwnership(v1::RuleKind kind) {
+  return kind == v1::RULE_KIND_USER || kind == v1::RULE_KIND_TEAM ||
+         kind == v1::RULE_KIND_BUSINESS_UNIT;
+}
+
+absl::StatusOr<Decision> DecideOpen(const OrgId& org, const OrgEntry* entry,
+                                    const Request::OpenOrg& open) {
+  Decision decision;
+  if (entry != nullptr && entry->state == OrgState::kReady) {
+    if (!open.display_name().empty() && open.display_name() != entry->display_name) {
+      decision.outcome.mutable_org_renamed()->set_display_name(open.display_name());
+    }
+    return decision;
+  }
+  v1::OrgOpened& opened = *decision.outcome.mutable_org_opened();
+  opened.set_incarnation(entry == nullptr ? 1 : entry->incarnation + 1);
+  opened.set_display_name(open.display_name().empty() ? org.value() : open.display_name());
+  decision.control = ControlEvent(org, "", opened);
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideClose(const OrgId& org, const OrgEntry& entry) {
+  Decision decision;
+  if (entry.state == OrgState::kReady) {
+    v1::OrgClosed& closed = *decision.outcome.mutable_org_closed();
+    closed.set_incarnation(entry.incarnation);
+    decision.control = ControlEvent(org, "", closed);
+  }
+  return decision;
+}
+
+// What a profile's rules need of `name` must still be there in `next`.
+absl::Status CheckInUse(const OrgModel& model, const v1::EntitySchema& current,
+                        const v1::EntitySchema& next) {
+  for (const auto& [profile_name, profile] : model.profiles()) {
+    for (const v1::EntityRules& rules : profile.entities()) {
+      if (rules.entity() != next.name()) {
+        continue;
+      }
+      for (const v1::Rule& rule : rules.rules()) {
+        if (OwnershipOf(current, rule.kind()) != 0 && OwnershipOf(next, rule.kind()) == 0) {
+          return Error(
+              absl::StatusCode::kFailedPrecondition, "attribute_in_use",
+              fmt::format("a {} rule of profile '{}' needs the {} ownership of entity "
+                          "'{}'; change the profile first",
+                          KindName(rule.kind()), profile_name, KindName(rule.kind()), next.name()));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry,
+                                         const Request::PutEntity& wanted) {
+  const auto found = entry.model->entities().find(wanted.name());
+  const v1::EntitySchema* current =
+      found == entry.model->entities().end() ? nullptr : &found->second->proto();
+  ASSIGN_OR_RETURN(v1::EntitySchema next,
+                   schemas::EvolveSchema(current, wanted, EntityId(entry.next_entity_id)));
+  Decision decision;
+  if (current != nullptr) {
+    if (current->SerializeAsString() == next.SerializeAsString()) {
+      return decision;
+    }
+    RETURN_IF_ERROR(CheckInUse(*entry.model, *current, next));
+  }
+  v1::EntityDefined& defined = *decision.outcome.mutable_entity_defined();
+  *defined.mutable_schema() = std::move(next);
+  decision.control = ControlEvent(org, wanted.name(), defined);
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideDeleteEntity(const OrgId& org, const OrgEntry& entry,
+                                            const std::string& name) {
+  const auto found = entry.model->entities().find(name);
+  if (found == entry.model->entities().end()) {
+    return NotFound("entity", name);
+  }
+  Decision decision;
+  v1::EntityDeleted& deleted = *decision.outcome.mutable_entity_deleted();
+  deleted.set_entity_id(found->second->id().value());
+  deleted.set_name(name);
+  decision.control = ControlEvent(org, name, deleted);
+  return decision;
+}
+
+absl::Status CheckRule(const v1::Profile& profile, const EntitySchema& schema,
+                       const v1::Rule& rule) {
+  if (rule.kind() == v1::RULE_KIND_FILTER || rule.kind() == v1::RULE_KIND_RELATED) {
+    return InvalidArgument(
+        fmt::format("profile '{}', entity '{}': this version does not serve rules of kind '{}' "
+                    "yet; it serves all, user, team and business_unit",
+                    profile.name(), schema.name(), KindName(rule.kind())));
+  }
+  if (NeedsOwnership(rule.kind()) && OwnershipOf(schema.proto(), rule.kind()) == 0) {
+    return InvalidArgument(
+        fmt::format("profile '{}': a {} rule on entity '{}', which has no {} ownership; name the "
+                    "attribute in the entity's `ownership` first",
+                    profile.name(), KindName(rule.kind()), schema.name(), KindName(rule.kind())));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entry,
+                                          const v1::Profile& profile) {
+  for (const v1::EntityRules& rules : profile.entities()) {
+    const auto found = entry.model->entities().find(rules.entity());
+    if (found == entry.model->entities().end()) {
+      return UnknownEntity("profile", profile.name(), rules.entity());
+    }
+    for (const v1::Rule& rule : rules.rules()) {
+      RETURN_IF_ERROR(CheckRule(profile, *found->second, rule));
+    }
+  }
+  Decision decision;
+  const auto current = entry.model->profiles().find(profile.name());
+  if (current != entry.model->profiles().end() &&
+      current->second.SerializeAsString() == profile.SerializeAsString()) {
+    return decision;
+  }
+  *decision.outcome.mutable_profile_defined()->mutable_profile() = profile;
+  decision.control = ControlEvent(org, "", decision.outcome.profile_defined());
+  return decision;
+}
+
+absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
+                                       const v1::Role& role) {
+  for (const v1::EntityGrant& grant : role.entities()) {
+    if (!entry.model->entities().contains(grant.entity())) {
+      return UnknownEntity("role", role.name(), grant.entity());
+    }
+    if (grant.deny_columns_size() > 0) {
+      return InvalidArgument(
+          fmt::format("role '{}', entity '{}': this version does not serve deny_columns yet; "
+                      "leave it out or empty",
+                      role.name(), grant.entity()));
+    }
+  }
+  Decision decision;
+  const auto current = entry.model->roles().find(role.name());
+  if (current != entry.model->roles().end() &&
+      current->second.SerializeAsString() == role.SerializeAsString()) {
+    return decision;
+  }
+  *decision.outcome.mutable_role_defined()->mutable_role() = role;
+  decision.control = ControlEvent(org, "", decision.outcome.role_defined());
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideDeleteProfile(const OrgId& org, const OrgEntry& entry,
+                                             const std::string& name) {
+  if (!entry.model->profiles().contains(name)) {
+    return NotFound("profile", name);
+  }
+  Decision decision;
+  decision.outcome.mutable_profile_deleted()->set_name(name);
+  decision.control = ControlEvent(org, "", decision.outcome.profile_deleted());
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideDeleteRole(const OrgId& org, const OrgEntry& entry,
+                                          const std::string& name) {
+  if (!entry.model->roles().contains(name)) {
+    return NotFound("role", name);
+  }
+  Decision decision;
+  decision.outcome.mutable_role_deleted()->set_name(name);
+  decision.control = ControlEvent(org, "", decision.outcome.role_deleted());
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entry,
+                                          const Request& request) {
+  switch (request.action_case()) {
+    case Request::kPutEntity:
+      return DecidePutEntity(org, entry, request.put_entity());
+    case Request::kDeleteEntity:
+      return DecideDeleteEntity(org, entry, request.delete_entity().name());
+    case Request::kPutProfile:
+      return DecidePutProfile(org, entry, request.put_profile().profile());
+    case Request::kDeleteProfile:
+      return DecideDeleteProfile(org, entry, request.delete_profile().name());
+    case Request::kPutRole:
+      return DecidePutRole(org, entry, request.put_role().role());
+    case Request::kDeleteRole:
+      return DecideDeleteRole(org, entry, request.delete_role().name());
+    default:
+      return InvalidArgument("the request names no action that this version knows");
+  }
+}
+
+absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
+                                      const Request& request) {
+  if (request.action_case() == Request::kOpenOrg) {
+    RETURN_IF_ERROR(CheckPreconditions(entry, request));
+    return DecideOpen(org, entry, request.open_org());
+  }
+  if (entry == nullptr) {
+    return Error(absl::StatusCode::kNotFound, "org_not_found",
+                 fmt::format("there is no organisation '{}'; PUT /v1/orgs/{} makes it", org.value(),
+                             org.value()));
+  }
+  if (request.action_case() == Request::kCloseOrg) {
+    RETURN_IF_ERROR(CheckPreconditions(entry, request));
+    return DecideClose(org, *entry);
+  }
+  if (entry->state != OrgState::kReady) {
+    return Error(absl::StatusCode::kFailedPrecondition, "org_not_ready",
+                 fmt::format("organisation '{}' is {}", org.value(), OrgStateName(entry->state)));
+  }
+  RETURN_IF_ERROR(CheckPreconditions(entry, request));
+  return DecideDefinition(org, *entry, request);
+}
+
+}  // namespace
+
+absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry, const Request& request) {
+  ASSIGN_OR_RETURN(Decision decision, DecideAction(org, entry, request));
+  decision.outcome.set_request_id(request.request_id());
+  decision.outcome.set_changes_offset(kNoOffset.value());
+  return decision;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,271 @@
+#include "projectors/provisioning/partition_sequencer.h"
+
+#include <fmt/format.h>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "eventlog/base/uuid.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+
+constexpr std::chrono::milliseconds kBackoffMin{50};
+constexpr std::chrono::milliseconds kBackoffMax{2'000};
+constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
+constexpr std::chrono::milliseconds kClosingReadWait{20};
+constexpr size_t kBatchMax = 256;
+
+void Increment(prometheus::Counter* counter) {
+  if (counter != nullptr) {
+    counter->Increment();
+  }
+}
+
+absl::Status StillReading(PartitionId partition) {
+  return Error(absl::StatusCode::kUnavailable, "unavailable",
+               fmt::format("partition {} of provisioning is still being read", partition.value()));
+}
+
+}  // namespace
+
+PartitionSequencer::PartitionSequencer(eventlog::Log& log, const Clock& clock,
+                                       PartitionId partition,
+                                       const ProvisioningProjector::StoreApplied& store_applied,
+                                       const SequencerMetrics& metrics)
+    : log_(log),
+      clock_(clock),
+      partition_(partition),
+      store_applied_(store_applied),
+      metrics_(metrics),
+      health_(StillReading(partition)) {}
+
+PartitionSequencer::~PartitionSequencer() { Stop(); }
+
+void PartitionSequencer::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void PartitionSequencer::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (owned_reader_ != nullptr) {
+      owned_reader_->Cancel();
+    }
+  }
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+absl::Status PartitionSequencer::Health() const {
+  absl::MutexLock lock(&mutex_);
+  return health_;
+}
+
+bool PartitionSequencer::Pause(std::chrono::milliseconds delay) {
+  absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::FromChrono(delay));
+  return !stopping_;
+}
+
+void PartitionSequencer::Run() {
+  std::chrono::milliseconds backoff = kBackoffMin;
+  while (true) {
+    absl::Status status = reader_ == nullptr ? Open() : Read();
+    if (status.ok() && caught_up_) {
+      status = Sequence();
+    }
+    if (status.ok() && caught_up_) {
+      status = AnnounceDeletedStores();
+    }
+    if (status.code() == absl::StatusCode::kCancelled) {
+      break;
+    }
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopping_) {
+        break;
+      }
+      if (!status.ok() || caught_up_) {
+        health_ = status;
+      }
+    }
+    if (status.ok()) {
+      backoff = kBackoffMin;
+      continue;
+    }
+    Increment(metrics_.failures);
+    spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
+                 Message(status), backoff.count());
+    if (!Pause(backoff)) {
+      break;
+    }
+    backoff = std::min(backoff * 2, kBackoffMax);
+  }
+}
+
+absl::Status PartitionSequencer::Open() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
+  ASSIGN_OR_RETURN(auto reader, log_.OpenReader(Topic::kProvisioning, partition_, range.begin));
+  absl::MutexLock lock(&mutex_);
+  owned_reader_ = std::move(reader);
+  reader_ = owned_reader_.get();
+  return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::Read() {
+  const bool poll = !ledger_.closing().empty();
+  ASSIGN_OR_RETURN(const auto batch,
+                   reader_->Read({.wait_max = poll ? kClosingReadWait : kReadWait}));
+  for (const eventlog::StoredEvent& event : batch) {
+    if (const absl::Status status = ledger_.Apply(event); !status.ok()) {
+      spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
+                   Message(status));
+    }
+  }
+  // A request that was read may have its outcome further on: nothing is decided before the end.
+  caught_up_ = batch.empty();
+  if (!caught_up_) {
+    ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                     log_.Range(Topic::kProvisioning, partition_));
+    caught_up_ = reader_->next() >= range.end;
+  }
+  caught_up_ = caught_up_ && reader_->next() > written_;
+  if (metrics_.pending != nullptr) {
+    const auto pending = static_cast<double>(ledger_.pending());
+    metrics_.pending->Increment(pending - pending_shown_);
+    pending_shown_ = pending;
+  }
+  return absl::OkStatus();
+}
+
+PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending pending) const {
+  Decided decided;
+  const auto entry = ledger_.directory().Find(pending.org);
+  auto decision = Decide(pending.org, entry.get(), pending.request);
+  if (decision.ok()) {
+    decided.outcome = std::move(decision->outcome);
+    decided.control = std::move(decision->control);
+  } else {
+    decided.outcome.set_error_code(ErrorCode(decision.status()));
+    decided.outcome.set_error_detail(std::string(Message(decision.status())));
+    decided.outcome.set_error_status(static_cast<int32_t>(decision.status().code()));
+    decided.outcome.set_changes_offset(kNoOffset.value());
+  }
+  Increment(decision.ok() ? metrics_.accepted : metrics_.refused);
+  decided.outcome.set_request_id(pending.request.request_id());
+  decided.outcome.set_request_offset(pending.offset.value());
+  if (decided.control.has_value()) {
+    decided.control->id = ControlEventId(pending.request.request_id());
+    decided.control->time = clock_.Now();
+    decided.control->traceparent = pending.traceparent;
+  }
+  decided.pending = std::move(pending);
+  return decided;
+}
+
+eventlog::Event PartitionSequencer::OutcomeEvent(const OrgId& org,
+                                                 const v1::ProvisioningOutcome& outcome) const {
+  eventlog::Event event;
+  event.id = NewUuid7(clock_);
+  event.source = "sluice/provisioning";
+  event.type = v1::ProvisioningOutcome::descriptor()->full_name();
+  event.subject = org.value();
+  event.time = clock_.Now();
+  event.key = org.value();
+  event.value = outcome.SerializeAsString();
+  return event;
+}
+
+absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
+  std::vector<eventlog::Event> events;
+  std::vector<Decided*> owners;
+  for (Decided& one : decided) {
+    if (one.control.has_value()) {
+      events.push_back(*one.control);
+      owners.push_back(&one);
+    }
+  }
+  if (events.empty()) {
+    return absl::OkStatus();
+  }
+  auto offsets = log_.Append(Topic::kChanges, partition_, events);
+  if (ErrorCode(offsets.status()) != "too_large") {
+    RETURN_IF_ERROR(offsets.status());
+    for (size_t i = 0; i < owners.size(); ++i) {
+      owners[i]->outcome.set_changes_offset((*offsets)[i].value());
+    }
+    return absl::OkStatus();
+  }
+  // One definition that fits no event must not hold up the others: each on its own.
+  for (size_t i = 0; i < owners.size(); ++i) {
+    auto offset = log_.Append(Topic::kChanges, partition_, {events[i]});
+    v1::ProvisioningOutcome& outcome = owners[i]->outcome;
+    if (ErrorCode(offset.status()) == "too_large") {
+      outcome.clear_change();
+      outcome.set_error_code("too_large");
+      outcome.set_error_detail("the definition does not fit into an event of the log");
+      outcome.set_error_status(static_cast<int32_t>(absl::StatusCode::kInvalidArgument));
+      continue;
+    }
+    RETURN_IF_ERROR(offset.status());
+    outcome.set_changes_offset(offset->front().value());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::AppendOutcomes(std::vector<eventlog::Event> outcomes) {
+  ASSIGN_OR_RETURN(const auto offsets,
+                   log_.Append(Topic::kProvisioning, partition_, std::move(outcomes)));
+  written_ = offsets.back();
+  caught_up_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::Sequence() {
+  std::vector<Decided> decided;
+  for (RequestLedger::Pending& pending : ledger_.Next(kBatchMax)) {
+    decided.push_back(DecideOne(std::move(pending)));
+  }
+  if (decided.empty()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(AppendControls(decided));
+  std::vector<eventlog::Event> outcomes;
+  outcomes.reserve(decided.size());
+  for (const Decided& one : decided) {
+    outcomes.push_back(OutcomeEvent(one.pending.org, one.outcome));
+  }
+  return AppendOutcomes(std::move(outcomes));
+}
+
+absl::Status PartitionSequencer::AnnounceDeletedStores() {
+  std::vector<eventlog::Event> outcomes;
+  for (const OrgId& org : ledger_.closing()) {
+    const auto entry = ledger_.directory().Find(org);
+    if (entry == nullptr || store_applied_(org) < entry->last_control) {
+      continue;
+    }
+    v1::ProvisioningOutcome outcome;
+    outcome.set_request_id(fmt::format("store-deleted/{}/{}", org.value(), entry->incarnation));
+    outcome.set_request_offset(-1);
+    outcome.set_changes_offset(kNoOffset.value());
+    outcome.mutable_store_deleted()->set_incarnation(entry->incarnation);
+    outcomes.push_back(OutcomeEvent(org, outcome));
+    if (outcomes.size() == kBatchMax) {
+      break;
+    }
+  }
+  return outcomes.empty() ? absl::OkStatus() : AppendOutcomes(std::move(outcomes));
+}
+
+}  // namespace sluice::projectors

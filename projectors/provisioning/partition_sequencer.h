@@ -1,0 +1,91 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/log.h"
+#include "projectors/provisioning/provisioning.h"
+#include "projectors/provisioning/request_ledger.h"
+
+namespace prometheus {
+class Counter;
+class Gauge;
+}  // namespace prometheus
+
+namespace sluice::projectors {
+
+// Each may be nullptr.
+struct SequencerMetrics {
+  prometheus::Counter* accepted = nullptr;
+  prometheus::Counter* refused = nullptr;
+  prometheus::Counter* failures = nullptr;
+  prometheus::Gauge* pending = nullptr;
+};
+
+// Sequences one partition: reads `provisioning` from its beginning, then, for each request without
+// an outcome, appends the control event to `changes` and then the outcome. What it decides on comes
+// from the outcomes that it has read back and from nothing else, so at any moment another sequencer
+// may take over. Errors of the log are retried with back-off for ever.
+// Start, Stop and the destructor are called by one thread, Health by any.
+class PartitionSequencer {
+ public:
+  // All must outlive the sequencer.
+  PartitionSequencer(eventlog::Log& log, const Clock& clock, PartitionId partition,
+                     const ProvisioningProjector::StoreApplied& store_applied,
+                     const SequencerMetrics& metrics);
+  ~PartitionSequencer();
+
+  void Start();
+  // Ends what is under way; a request may be left between its two appends.
+  void Stop();
+  [[nodiscard]] absl::Status Health() const;
+
+ private:
+  struct Decided {
+    RequestLedger::Pending pending;
+    v1::ProvisioningOutcome outcome;
+    std::optional<eventlog::Event> control;
+  };
+
+  void Run();
+  absl::Status Open();
+  // Reads and folds what is there; sets caught_up_.
+  absl::Status Read();
+  // Decides the next requests and appends what they lead to.
+  absl::Status Sequence();
+  absl::Status AppendControls(std::vector<Decided>& decided);
+  absl::Status AppendOutcomes(std::vector<eventlog::Event> outcomes);
+  absl::Status AnnounceDeletedStores();
+  Decided DecideOne(RequestLedger::Pending pending) const;
+  eventlog::Event OutcomeEvent(const OrgId& org, const v1::ProvisioningOutcome& outcome) const;
+  bool Pause(std::chrono::milliseconds delay) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  eventlog::Log& log_;
+  const Clock& clock_;
+  const PartitionId partition_;
+  const ProvisioningProjector::StoreApplied& store_applied_;
+  const SequencerMetrics& metrics_;
+
+  // Of the thread alone.
+  RequestLedger ledger_;
+  eventlog::Reader* reader_ = nullptr;  // owned_reader_'s
+  Offset written_ = kNoOffset;          // last outcome appended: decide only once it is read back
+  bool caught_up_ = false;
+  double pending_shown_ = 0;
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<eventlog::Reader> owned_reader_ ABSL_GUARDED_BY(mutex_);
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace sluice::projectors

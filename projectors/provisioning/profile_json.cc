@@ -1,0 +1,276 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "projectors/provisioning/directory.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct KindRow {
+  std::string_view name;
+  v1::RuleKind kind;
+};
+constexpr KindRow kKinds[] = {
+    {"all", v1::RULE_KIND_ALL},       {"user", v1::RULE_KIND_USER},
+    {"team", v1::RULE_KIND_TEAM},     {"business_unit", v1::RULE_KIND_BUSINESS_UNIT},
+    {"filter", v1::RULE_KIND_FILTER}, {"related", v1::RULE_KIND_RELATED}};
+
+constexpr size_t kNameBytesMax = 128;
+constexpr size_t kEntitiesMax = 1'000;
+constexpr size_t kRulesMax = 100;
+
+absl::Status Invalid(std::string message) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
+}
+
+bool IsWordStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+// Entities: [A-Za-z_][A-Za-z0-9_]{0,127}. Profiles and roles: also '-' and '.', and a digit first.
+absl::Status CheckName(std::string_view what, std::string_view name, bool is_entity) {
+  const bool start = !name.empty() && (IsWordStart(name[0]) || (!is_entity && IsDigit(name[0])));
+  const bool rest = std::ranges::all_of(name, [&](char c) {
+    return IsWordStart(c) || IsDigit(c) || (!is_entity && (c == '-' || c == '.'));
+  });
+  if (start && rest && name.size() <= kNameBytesMax) {
+    return absl::OkStatus();
+  }
+  return Invalid(fmt::format("'{}' is not a name for {}: {} and at most {} characters",
+                             name.substr(0, kNameBytesMax), what,
+                             is_entity ? "letters, digits and _, not starting with a digit,"
+                                       : "letters, digits, '_', '-' and '.'",
+                             kNameBytesMax));
+}
+
+// One JSON object without repeated names.
+absl::StatusOr<Json> ParseObject(std::string_view json) {
+  std::vector<std::vector<std::string>> names;
+  std::string repeated;
+  const auto watch = [&](int, nlohmann::detail::parse_event_t event, Json& value) {
+    using Event = nlohmann::detail::parse_event_t;
+    if (event == Event::object_start) {
+      names.emplace_back();
+    } else if (event == Event::object_end) {
+      names.pop_back();
+    } else if (event == Event::key) {
+      std::vector<std::string>& seen = names.back();
+      if (std::ranges::find(seen, value.get_ref<const std::string&>()) != seen.end()) {
+        repeated = value.get<std::string>();
+      }
+      seen.push_back(value.get<std::string>());
+    }
+    return true;
+  };
+  Json document = Json::parse(json.begin(), json.end(), watch, /*allow_exceptions=*/false);
+  if (document.is_discarded() || !document.is_object()) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_json", "the body is no JSON object");
+  }
+  if (!repeated.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
+                 fmt::format("member '{}' is given twice", repeated));
+  }
+  return document;
+}
+
+absl::Status CheckMembers(const Json& object, std::string_view where,
+                          std::initializer_list<std::string_view> known) {
+  for (const auto& [name, value] : object.items()) {
+    if (std::ranges::find(known, std::string_view(name)) == known.end()) {
+      return Invalid(fmt::format("unknown member '{}' in {}", name, where));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> StringMember(const Json& object, const char* name,
+                                         std::string_view where) {
+  const auto found = object.find(name);
+  if (found == object.end()) {
+    return std::string();
+  }
+  if (!found->is_string()) {
+    return Invalid(fmt::format("'{}' in {} must be a string", name, where));
+  }
+  return found->get<std::string>();
+}
+
+absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::string_view where) {
+  const auto found = object.find(name);
+  if (found == object.end()) {
+    return false;
+  }
+  if (!found->is_boolean()) {
+    return Invalid(fmt::format("'{}' in {} must be true or false", name, where));
+  }
+  return found->get<bool>();
+}
+
+// The object member `entities`, an empty one where it is absent.
+absl::StatusOr<Json> EntitiesMember(const Json& document) {
+  const auto found = document.find("entities");
+  if (found == document.end()) {
+    return Json::object();
+  }
+  if (!found->is_object()) {
+    return Invalid("'entities' must be an object: entity name to its rules or rights");
+  }
+  if (found->size() > kEntitiesMax) {
+    return Invalid(fmt::format("'entities' has {} members, at most {} are allowed", found->size(),
+                               kEntitiesMax));
+  }
+  return *found;
+}
+
+absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
+  const std::string where = fmt::format("a rule of entity '{}'", entity);
+  if (!json.is_object()) {
+    return Invalid(fmt::format("{} must be an object", where));
+  }
+  RETURN_IF_ERROR(CheckMembers(json, where, {"kind", "through", "where"}));
+  ASSIGN_OR_RETURN(const std::string kind, StringMember(json, "kind", where));
+  const auto* row = std::ranges::find(kKinds, std::string_view(kind), &KindRow::name);
+  if (row == std::end(kKinds)) {
+    return Invalid(fmt::format(
+        "{}: unknown kind '{}'; it is all, user, team, business_unit, filter or related", where,
+        kind));
+  }
+  v1::Rule rule;
+  rule.set_kind(row->kind);
+  ASSIGN_OR_RETURN(*rule.mutable_through(), StringMember(json, "through", where));
+  ASSIGN_OR_RETURN(*rule.mutable_where(), StringMember(json, "where", where));
+  if ((row->kind == v1::RULE_KIND_RELATED) != !rule.through().empty() ||
+      (row->kind == v1::RULE_KIND_FILTER) != !rule.where().empty()) {
+    return Invalid(fmt::format(
+        "{}: 'through' belongs to kind related and 'where' to kind filter, and both need theirs",
+        where));
+  }
+  return rule;
+}
+
+absl::StatusOr<v1::EntityGrant> ParseGrant(const std::string& entity, const Json& json) {
+  const std::string where = fmt::format("entity '{}'", entity);
+  if (!json.is_object()) {
+    return Invalid(fmt::format("{} must be an object", where));
+  }
+  RETURN_IF_ERROR(CheckMembers(json, where, {"read", "deny_columns"}));
+  v1::EntityGrant grant;
+  grant.set_entity(entity);
+  ASSIGN_OR_RETURN(const bool read, BoolMember(json, "read", where));
+  grant.set_read(read);
+  if (const auto denied = json.find("deny_columns"); denied != json.end()) {
+    if (!denied->is_array()) {
+      return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
+    }
+    for (const Json& column : *denied) {
+      if (!column.is_string()) {
+        return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
+      }
+      grant.add_deny_columns(column.get<std::string>());
+    }
+  }
+  return grant;
+}
+
+absl::Status ParseRules(const std::string& entity, const Json& json, v1::EntityRules& rules) {
+  RETURN_IF_ERROR(CheckName("an entity", entity, /*is_entity=*/true));
+  if (!json.is_array() || json.size() > kRulesMax) {
+    return Invalid(
+        fmt::format("the rules of entity '{}' must be an array of at most {}", entity, kRulesMax));
+  }
+  rules.set_entity(entity);
+  for (const Json& rule : json) {
+    ASSIGN_OR_RETURN(*rules.add_rules(), ParseRule(rule, entity));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Profile> ParseProfile(std::string_view name, std::string_view json) {
+  RETURN_IF_ERROR(CheckName("a profile", name, /*is_entity=*/false));
+  ASSIGN_OR_RETURN(const Json document, ParseObject(json));
+  RETURN_IF_ERROR(CheckMembers(document, "the profile", {"entities", "roles"}));
+  v1::Profile profile;
+  profile.set_name(std::string(name));
+  ASSIGN_OR_RETURN(const Json entities, EntitiesMember(document));
+  for (const auto& [entity, rules] : entities.items()) {
+    RETURN_IF_ERROR(ParseRules(entity, rules, *profile.add_entities()));
+  }
+  if (const auto roles = document.find("roles"); roles != document.end()) {
+    if (!roles->is_array()) {
+      return Invalid("'roles' must be an array of names");
+    }
+    for (const Json& role : *roles) {
+      if (!role.is_string()) {
+        return Invalid("'roles' must be an array of names");
+      }
+      RETURN_IF_ERROR(CheckName("a role", role.get_ref<const std::string&>(), false));
+      profile.add_roles(role.get<std::string>());
+    }
+  }
+  return profile;
+}
+
+absl::StatusOr<v1::Role> ParseRole(std::string_view name, std::string_view json) {
+  RETURN_IF_ERROR(CheckName("a role", name, /*is_entity=*/false));
+  ASSIGN_OR_RETURN(const Json document, ParseObject(json));
+  RETURN_IF_ERROR(CheckMembers(document, "the role", {"offline", "entities"}));
+  v1::Role role;
+  role.set_name(std::string(name));
+  ASSIGN_OR_RETURN(const bool offline, BoolMember(document, "offline", "the role"));
+  role.set_offline(offline);
+  ASSIGN_OR_RETURN(const Json entities, EntitiesMember(document));
+  for (const auto& [entity, grant] : entities.items()) {
+    RETURN_IF_ERROR(CheckName("an entity", entity, /*is_entity=*/true));
+    ASSIGN_OR_RETURN(*role.add_entities(), ParseGrant(entity, grant));
+  }
+  return role;
+}
+
+std::string ProfileToJson(const v1::Profile& profile) {
+  Json entities = Json::object();
+  for (const v1::EntityRules& rules : profile.entities()) {
+    Json list = Json::array();
+    for (const v1::Rule& rule : rules.rules()) {
+      Json item = Json::object();
+      item["kind"] = std::string(std::ranges::find(kKinds, rule.kind(), &KindRow::kind)->name);
+      if (!rule.through().empty()) {
+        item["through"] = rule.through();
+      }
+      if (!rule.where().empty()) {
+        item["where"] = rule.where();
+      }
+      list.push_back(std::move(item));
+    }
+    entities[rules.entity()] = std::move(list);
+  }
+  Json document = Json::object();
+  document["entities"] = std::move(entities);
+  document["roles"] =
+      Json(std::vector<std::string>(profile.roles().begin(), profile.roles().end()));
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string RoleToJson(const v1::Role& role) {
+  Json entities = Json::object();
+  for (const v1::EntityGrant& grant : role.entities()) {
+    Json item = Json::object();
+    item["read"] = grant.read();
+    if (grant.deny_columns_size() > 0) {
+      item["deny_columns"] =
+          std::vector<std::string>(grant.deny_columns().begin(), grant.deny_columns().end());
+    }
+    entities[grant.entity()] = std::move(item);
+  }
+  Json document = Json::object();
+  document["offline"] = role.offline();
+  document["entities"] = std::move(entities);
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,91 @@
+#include "projectors/provisioning/request_ledger.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <utility>
+
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+
+std::string ControlEventId(std::string_view request_id) {
+  constexpr XXH64_hash_t kSeed = 0x736c75696365;  // apart from other uses of the same text
+  const XXH128_hash_t hash = XXH3_128bits_withSeed(request_id.data(), request_id.size(), kSeed);
+  const uint64_t high = (hash.high64 & ~0xf000ULL) | 0x8000ULL;
+  const uint64_t low = (hash.low64 & ~(3ULL << 62)) | (2ULL << 62);
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff,
+                     high & 0xffff, low >> 48, low & 0xffffffffffffULL);
+}
+
+absl::Status RequestLedger::ApplyRequest(const eventlog::StoredEvent& event) {
+  Pending pending;
+  auto org = OrgId::Parse(event.event.key);
+  if (!org.ok() || !pending.request.ParseFromString(event.event.value)) {
+    return Error(absl::StatusCode::kInvalidArgument, "malformed_event",
+                 fmt::format("event {} at offset {} of provisioning is no request for an "
+                             "organisation",
+                             event.event.id, event.offset.value()));
+  }
+  if (pending.request.request_id().empty()) {
+    pending.request.set_request_id(event.event.id);
+  }
+  const std::string& id = pending.request.request_id();
+  if (decided_.contains(id) || !pending_ids_.emplace(id, event.offset).second) {
+    return absl::OkStatus();  // appended twice by its sender
+  }
+  pending.org = *std::move(org);
+  pending.offset = event.offset;
+  pending.traceparent = event.event.traceparent;
+  pending_.emplace(event.offset, std::move(pending));
+  return absl::OkStatus();
+}
+
+void RequestLedger::Forget(const std::string& request_id) {
+  if (const auto found = pending_ids_.find(request_id); found != pending_ids_.end()) {
+    pending_.erase(found->second);
+    pending_ids_.erase(found);
+  }
+  if (decided_.insert(request_id).second) {
+    decided_order_.push_back(request_id);
+  }
+  if (decided_order_.size() > kDecidedMax) {
+    decided_.erase(decided_order_.front());
+    decided_order_.pop_front();
+  }
+}
+
+absl::Status RequestLedger::Apply(const eventlog::StoredEvent& event) {
+  if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
+    return ApplyRequest(event);
+  }
+  ASSIGN_OR_RETURN(const std::optional<Directory::Outcome> outcome, directory_.Apply(event));
+  if (!outcome.has_value()) {
+    return absl::OkStatus();
+  }
+  Forget(outcome->request_id);
+  ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(event.event.key));
+  const auto entry = directory_.Find(org);
+  if (entry != nullptr && entry->state == OrgState::kClosing) {
+    closing_.insert(org);
+  } else {
+    closing_.erase(org);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<RequestLedger::Pending> RequestLedger::Next(size_t limit) const {
+  std::vector<Pending> next;
+  std::set<OrgId> taken;
+  for (const auto& [offset, pending] : pending_) {
+    if (next.size() == limit) {
+      break;
+    }
+    if (taken.insert(pending.org).second) {
+      next.push_back(pending);
+    }
+  }
+  return next;
+}
+
+}  // namespace sluice::projectors
