@@ -1,0 +1,70 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "eventlog/log.h"
+#include "gateways/auth/authenticator.h"
+#include "projectors/provisioning/provisioning.h"
+#include "projectors/store/store_manager.h"
+
+namespace sluice::gateways {
+
+struct AdminServerOptions {
+  std::string listen = "127.0.0.1:8470";          // host:port, [v6]:port; port 0 takes a free one
+  size_t connections_max = 512;                   // a thread each; more get 503 and are closed
+  size_t body_bytes_max = size_t{1} << 30;        // of an ingest body
+  size_t definition_bytes_max = size_t{1} << 20;  // of an entity, a profile or a role
+  size_t line_bytes_max = size_t{1} << 20;        // of a change set
+  size_t ops_per_set_max = 10'000;
+  size_t answer_bytes_max = size_t{64} << 20;  // of an ingest answer; see gateways/docs/admin.md
+  size_t request_in_flight_bytes_max = size_t{8} << 20;  // appended and not durable yet, a request
+  size_t in_flight_bytes_max = size_t{48} << 20;  // of all requests; keep it below the log's queue
+  size_t in_flight_events_max = 80'000;           // likewise
+  size_t remembered_sets_max = 262'144;           // sets in flight or not applied yet, by id
+  std::chrono::milliseconds provisioning_timeout{15'000};
+  std::chrono::milliseconds append_timeout{30'000};  // until a set is durable
+  std::chrono::milliseconds idle_timeout{60'000};
+  std::chrono::milliseconds stop_grace{10'000};
+};
+
+// What the admin gateway works with. All references must outlive it.
+struct AdminServerDeps {
+  eventlog::Log& log;
+  projectors::DirectoryFollower& directory;
+  Authenticator& authenticator;
+  const Clock& clock;
+  projectors::StoreManager* stores = nullptr;  // none in a process without stores
+  // How far the node that serves an organisation has applied it; for processes without its store.
+  std::function<std::optional<Offset>(const OrgId&)> remote_applied;
+  // What /readyz asks, by name; each fast and thread-safe.
+  std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
+  std::shared_ptr<prometheus::Registry> registry;
+};
+
+// API sections 1, 2 and 5 over HTTP. Start and Stop by one thread.
+class AdminServer {
+ public:
+  AdminServer(AdminServerOptions options, AdminServerDeps deps);
+  ~AdminServer();
+
+  // Binds and serves; returns the port. kInvalidArgument for an address that is none, kUnavailable,
+  // code "address_in_use", where it can't listen.
+  [[nodiscard]] absl::StatusOr<int> Start();
+  // Takes no more requests and finishes those under way.
+  void Stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::gateways

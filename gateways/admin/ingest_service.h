@@ -1,0 +1,95 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/log.h"
+#include "gateways/admin/change_set_reader.h"
+#include "gateways/admin/duplicate_filter.h"
+#include "projectors/provisioning/directory.h"
+#include "projectors/store/store_manager.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace sluice::gateways {
+
+struct IngestOptions {
+  ChangeSetLimits set_limits;
+  size_t answer_bytes_max = size_t{64} << 20;
+  size_t request_in_flight_bytes_max = size_t{8} << 20;  // of one request
+  size_t in_flight_bytes_max = size_t{48} << 20;         // of all; below the log's own limits
+  size_t in_flight_events_max = 80'000;
+  size_t batch_bytes_max = size_t{256} << 10;
+  size_t remembered_sets_max = 262'144;
+  std::chrono::milliseconds append_timeout{30'000};
+};
+
+// What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
+class InFlight {
+ public:
+  InFlight(size_t bytes_max, size_t events_max) : bytes_max_(bytes_max), events_max_(events_max) {}
+  // Waits for room; a batch that is larger than the limit is let in alone. False at the deadline.
+  [[nodiscard]] bool Acquire(size_t bytes, size_t events, absl::Time deadline);
+  void Release(size_t bytes, size_t events);
+  [[nodiscard]] size_t bytes() const;
+
+ private:
+  const size_t bytes_max_;
+  const size_t events_max_;
+  mutable absl::Mutex mutex_;
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t events_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// What all ingest requests of the process share. Thread-safe.
+class IngestService {
+ public:
+  // `stores` may be null. All references must outlive the service.
+  IngestService(IngestOptions options, eventlog::Log& log, const projectors::Directory& directory,
+                projectors::StoreManager* stores, const Clock& clock,
+                const std::shared_ptr<prometheus::Registry>& registry);
+  ~IngestService();
+
+  // Counts, for metrics; `code` is the problem's.
+  void CountAccepted(size_t ops, size_t bytes);
+  void CountDuplicate();
+  void CountRejected(const std::string& code);
+
+  // The newest change of an organisation that this process appended, kNoOffset for none.
+  [[nodiscard]] Offset LastChange(const OrgId& org) const;
+  void NoteChange(const OrgId& org, Offset offset);
+
+  const IngestOptions& options() const { return options_; }
+  eventlog::Log& log() const { return log_; }
+  const projectors::Directory& directory() const { return directory_; }
+  projectors::StoreManager* stores() const { return stores_; }
+  const Clock& clock() const { return clock_; }
+  DuplicateFilter& duplicates() { return duplicates_; }
+  const std::shared_ptr<InFlight>& in_flight() const { return in_flight_; }
+
+ private:
+  struct Metrics;
+
+  const IngestOptions options_;
+  eventlog::Log& log_;
+  const projectors::Directory& directory_;
+  projectors::StoreManager* const stores_;
+  const Clock& clock_;
+  DuplicateFilter duplicates_;
+  const std::shared_ptr<InFlight> in_flight_;
+  const std::unique_ptr<Metrics> metrics_;
+  mutable absl::Mutex mutex_;
+  std::unordered_map<std::string, Offset> last_changes_ ABSL_GUARDED_BY(mutex_);  // one an org
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,221 @@
+#include "gateways/admin/ingest_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "eventlog/base/uuid.h"
+#include "gateways/problem.h"
+#include "schemas/row_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+// Below it a pause appends at once: the first sets of a slow sender do not wait for company.
+constexpr size_t kBusyBytes = 64 << 10;
+
+absl::Status NotInTime() {
+  return Error(absl::StatusCode::kUnavailable, "unavailable",
+               "the log did not confirm the set in time; send it again with the same id");
+}
+
+// What a failed append is to the sender of a set.
+absl::StatusOr<Offset> ResultOf(const absl::StatusOr<std::vector<Offset>>& offsets, size_t index) {
+  if (offsets.ok()) {
+    return (*offsets)[index];
+  }
+  return offsets.status();
+}
+
+}  // namespace
+
+IngestSession::IngestSession(IngestService& service, OrgId org, std::string traceparent)
+    : service_(service),
+      org_(std::move(org)),
+      partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
+      traceparent_(std::move(traceparent)),
+      reader_(service.options().set_limits),
+      own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
+                                                service.options().in_flight_events_max)) {}
+
+IngestSession::~IngestSession() {
+  // Somebody else may wait for a set that was gathered here.
+  AppendGathered();
+}
+
+absl::Status IngestSession::Refresh() {
+  entry_ = service_.directory().Find(org_);
+  if (entry_ == nullptr) {
+    ready_ = Error(absl::StatusCode::kNotFound, "org_not_found",
+                   fmt::format("there is no organisation '{}'", org_.value()));
+  } else if (entry_->state != projectors::OrgState::kReady) {
+    ready_ = Error(absl::StatusCode::kFailedPrecondition, "org_not_ready",
+                   fmt::format("organisation '{}' is {}", org_.value(),
+                               projectors::OrgStateName(entry_->state)));
+  } else {
+    ready_ = absl::OkStatus();
+  }
+  return ready_;
+}
+
+bool IngestSession::full() const { return answer_bytes_ >= service_.options().answer_bytes_max; }
+
+void IngestSession::Refuse(const absl::Status& status) {
+  waiting_.push_back({.id = "", .error = status, .ticket = nullptr});
+}
+
+void IngestSession::Add(std::string_view json) {
+  if (!ready_.ok()) {
+    Refuse(ready_);
+    return;
+  }
+  ReadChangeSet read = reader_.Read(*entry_->model, json);
+  if (!read.status.ok()) {
+    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
+  } else {
+    AddRead(std::move(read));
+  }
+  // Answers leave the queue as they are done, so that it holds little more than what is in flight.
+  Drain(absl::InfinitePast());
+}
+
+bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) {
+  if (service_.stores() == nullptr) {
+    return false;
+  }
+  const auto found = service_.stores()->FindChangeSet(org_, set.source(), set.id());
+  if (!found.ok() || !found->has_value()) {
+    return false;  // where the store can't tell, the fold still applies the set once
+  }
+  ticket.Resolve(**found);
+  return true;
+}
+
+void IngestSession::AddRead(ReadChangeSet read) {
+  if (read.id.empty()) {
+    read.set.set_id(NewUuid7(service_.clock()));
+    auto ticket = std::make_shared<SetTicket>();
+    waiting_.push_back({read.set.id(), absl::OkStatus(), ticket});
+    Gather(std::move(read.set), std::move(ticket));
+    return;
+  }
+  DuplicateFilter::Claim claim =
+      service_.duplicates().Enter(org_, read.set.source(), read.set.id());
+  waiting_.push_back({std::move(read.id), absl::OkStatus(), claim.ticket});
+  if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
+    service_.CountDuplicate();
+    return;
+  }
+  Gather(std::move(read.set), std::move(claim.ticket));
+}
+
+void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket) {
+  eventlog::Event event;
+  event.id = NewUuid7(service_.clock());
+  event.source = "sluice/admin";
+  event.type = "sluice.v1.ChangeSet";
+  event.subject = org_.value();
+  event.time = service_.clock().Now();
+  event.traceparent = traceparent_;
+  event.key = org_.value();
+  event.value = set.SerializeAsString();
+  const size_t bytes = event.ByteSize();
+  gathered_bytes_ += bytes;
+  service_.CountAccepted(static_cast<size_t>(set.ops_size()), bytes);
+  events_.push_back(std::move(event));
+  tickets_.push_back(std::move(ticket));
+  if (gathered_bytes_ >= service_.options().batch_bytes_max) {
+    AppendGathered();
+  }
+}
+
+void IngestSession::AppendGathered() {
+  if (events_.empty()) {
+    return;
+  }
+  const size_t bytes = std::exchange(gathered_bytes_, 0);
+  const size_t count = events_.size();
+  auto tickets = std::exchange(tickets_, {});
+  auto events = std::exchange(events_, {});
+  const absl::Time deadline = absl::Now() + absl::FromChrono(service_.options().append_timeout);
+  const bool own = own_in_flight_->Acquire(bytes, count, deadline);
+  if (!own || !service_.in_flight()->Acquire(bytes, count, deadline)) {
+    if (own) {
+      own_in_flight_->Release(bytes, count);
+    }
+    for (const auto& ticket : tickets) {
+      ticket->Resolve(Error(absl::StatusCode::kResourceExhausted, "append_queue_full",
+                            "too many writes are waiting; send the set again"));
+    }
+    return;
+  }
+  // The callback may come after this session, and the service, are gone.
+  service_.log().AppendAsync(eventlog::Topic::kChanges, partition_, std::move(events),
+                             [tickets = std::move(tickets), own_in_flight = own_in_flight_,
+                              in_flight = service_.in_flight(),
+                              bytes](const absl::StatusOr<std::vector<Offset>>& offsets) {
+                               own_in_flight->Release(bytes, tickets.size());
+                               in_flight->Release(bytes, tickets.size());
+                               for (size_t i = 0; i < tickets.size(); ++i) {
+                                 tickets[i]->Resolve(ResultOf(offsets, i));
+                               }
+                             });
+}
+
+void IngestSession::Pause() {
+  if (own_in_flight_->bytes() < kBusyBytes) {
+    AppendGathered();
+  }
+}
+
+void IngestSession::Finish() {
+  AppendGathered();
+  Drain(absl::Now() + absl::FromChrono(service_.options().append_timeout));
+  if (last_ != kNoOffset) {
+    service_.NoteChange(org_, last_);
+  }
+}
+
+void IngestSession::Drain(absl::Time deadline) {
+  const bool wait = deadline > absl::InfinitePast();
+  while (!waiting_.empty()) {
+    const Answer& answer = waiting_.front();
+    std::optional<absl::StatusOr<Offset>> result;
+    if (answer.ticket != nullptr) {
+      result = wait ? answer.ticket->WaitUntil(deadline) : answer.ticket->Peek();
+      if (!result.has_value() && !wait) {
+        return;
+      }
+    }
+    Write(answer,
+          answer.ticket == nullptr ? answer.error : std::move(result).value_or(NotInTime()));
+    waiting_.pop_front();
+  }
+}
+
+void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& result) {
+  const size_t before = answers_.size();
+  if (answer_bytes_ > 0) {
+    answers_.append(separator_);
+  }
+  answers_.push_back('{');
+  if (!answer.id.empty()) {
+    answers_.append("\"id\":");
+    schemas::AppendJsonString(answer.id, &answers_);
+    answers_.push_back(',');
+  }
+  if (result.ok()) {
+    last_ = std::max(last_, *result);
+    fmt::format_to(std::back_inserter(answers_), "\"position\":\"{}\"}}", result->value());
+  } else {
+    service_.CountRejected(ProblemCode(result.status()));
+    answers_.append("\"error\":");
+    answers_.append(ProblemJson(result.status()));
+    answers_.push_back('}');
+  }
+  answer_bytes_ += answers_.size() - before;
+}
+
+}  // namespace sluice::gateways

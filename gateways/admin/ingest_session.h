@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gateways/admin/change_set_reader.h"
+#include "gateways/admin/ingest_service.h"
+
+namespace sluice::gateways {
+
+// One ingest request: takes change sets in their order, appends them in batches that share syncs,
+// and writes the answers in the same order. Not thread-safe.
+class IngestSession {
+ public:
+  IngestSession(IngestService& service, OrgId org, std::string traceparent);
+  ~IngestSession();
+
+  // Looks at the organisation's definitions anew. kNotFound, code "org_not_found", or
+  // kFailedPrecondition, code "org_not_ready".
+  [[nodiscard]] absl::Status Refresh();
+
+  // Takes the JSON of one set. May wait for room. What is wrong with the set becomes its answer.
+  void Add(std::string_view json);
+  // Answers one set, that can't even be read, with an error.
+  void Refuse(const absl::Status& status);
+
+  // Nothing more comes for the moment: appends what is gathered unless enough is under way.
+  void Pause();
+  // Appends what is gathered and waits until every set is durable or has failed.
+  void Finish();
+
+  // Answers of the sets that are done, JSON objects each after `separator`, since the last call.
+  std::string TakeAnswers() { return std::move(answers_); }
+  void set_separator(std::string_view separator) { separator_ = separator; }
+  // The answers have become too many: the request must end. The set that was last is answered.
+  bool full() const;
+  // The newest position among the answers, kNoOffset for none.
+  Offset last() const { return last_; }
+
+ private:
+  struct Answer {
+    std::string id;
+    absl::Status error;                 // where the set was refused
+    std::shared_ptr<SetTicket> ticket;  // otherwise
+  };
+
+  void AddRead(ReadChangeSet read);
+  bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket);
+  void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
+  void AppendGathered();
+  // Writes the answers of the first sets that are done; waits for each until `deadline`.
+  void Drain(absl::Time deadline);
+  void Write(const Answer& answer, const absl::StatusOr<Offset>& result);
+
+  IngestService& service_;
+  const OrgId org_;
+  const PartitionId partition_;
+  const std::string traceparent_;
+  ChangeSetReader reader_;
+  std::shared_ptr<const projectors::OrgEntry> entry_;
+  absl::Status ready_;
+
+  std::vector<eventlog::Event> events_;
+  std::vector<std::shared_ptr<SetTicket>> tickets_;  // of events_
+  size_t gathered_bytes_ = 0;
+  std::shared_ptr<InFlight> own_in_flight_;
+
+  std::deque<Answer> waiting_;
+  std::string answers_;
+  size_t answer_bytes_ = 0;
+  std::string separator_;
+  Offset last_ = kNoOffset;
+};
+
+}  // namespace sluice::gateways

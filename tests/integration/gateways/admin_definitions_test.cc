@@ -1,0 +1,202 @@
+// Organisations and definitions over real HTTP, on the embedded log.
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/integration/gateways/admin_fixture.h"
+
+namespace sluice::testing {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kJson[] = "application/json";
+
+class AdminTest : public ::testing::Test {
+ protected:
+  AdminFixture admin_;
+  httplib::Client client_ = admin_.Client();
+};
+
+TEST_F(AdminTest, AnOrganisationLivesAndDies) {
+  auto put = client_.Put("/v1/orgs/contoso", R"({"display_name":"Contoso"})", kJson);
+  ASSERT_TRUE(put);
+  EXPECT_EQ(put->status, 202);
+  EXPECT_EQ(json::parse(put->body)["state"], "provisioning");
+  EXPECT_TRUE(json::parse(put->body)["position"].is_string());
+  put = client_.Put("/v1/orgs/contoso?wait=10s", R"({"display_name":"Contoso Ltd"})", kJson);
+  EXPECT_EQ(put->status, 200);
+  EXPECT_EQ(json::parse(put->body)["state"], "ready");
+  EXPECT_FALSE(put->get_header_value("ETag").empty());
+
+  auto got = json::parse(client_.Get("/v1/orgs/contoso")->body);
+  EXPECT_EQ(got["display_name"], "Contoso Ltd");
+  EXPECT_EQ(got["incarnation"], 1);
+  EXPECT_EQ(got["entities"], 0);
+  EXPECT_EQ(got["applied"], got["position"]);
+
+  EXPECT_EQ(client_.Delete("/v1/orgs/contoso")->status, 202);
+  EXPECT_EQ(client_.Delete("/v1/orgs/contoso?wait=10s")->status, 200);
+  EXPECT_EQ(json::parse(client_.Get("/v1/orgs/contoso")->body)["state"], "closed");
+  EXPECT_EQ(CodeOf(client_.Put("/v1/orgs/contoso/entities/account", kAccount, kJson)),
+            "org_not_ready");
+  EXPECT_EQ(client_.Put("/v1/orgs/contoso?wait=10s")->status, 200);
+  got = json::parse(client_.Get("/v1/orgs/contoso")->body);
+  EXPECT_EQ(got["incarnation"], 2);
+  EXPECT_EQ(got["display_name"], "contoso");
+}
+
+TEST_F(AdminTest, ListsInPages) {
+  for (const char* org : {"c", "a", "b"}) {
+    ASSERT_EQ(client_.Put(std::string("/v1/orgs/") + org + "?wait=10s")->status, 200);
+  }
+  auto page = json::parse(client_.Get("/v1/orgs?page_size=2")->body);
+  ASSERT_EQ(page["orgs"].size(), 2U);
+  EXPECT_EQ(page["orgs"][1]["org"], "b");
+  page = json::parse(
+      client_.Get("/v1/orgs?page_size=2&page_token=" + page["next_page_token"].get<std::string>())
+          ->body);
+  ASSERT_EQ(page["orgs"].size(), 1U);
+  EXPECT_EQ(page["next_page_token"], "");
+  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_size=0")), "invalid_argument");
+  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_size=x")), "invalid_argument");
+  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_token=***")), "invalid_argument");
+}
+
+TEST_F(AdminTest, DefinitionsAreReadAsTheyWereWritten) {
+  admin_.MakeOrg("contoso");
+  const std::string base = "/v1/orgs/contoso";
+  auto got = client_.Get(base + "/entities/account");
+  EXPECT_EQ(json::parse(got->body), json::parse(kAccount));
+  const std::string etag = got->get_header_value("ETag");
+  EXPECT_EQ(client_.Get(base + "/entities/account", {{"If-None-Match", etag}})->status, 304);
+  EXPECT_EQ(client_
+                .Put(base + "/profiles/field",
+                     R"({"entities":{"account":[{"kind":"user"}]},"roles":["sales"]})", kJson)
+                ->status,
+            200);
+  const auto role = client_.Put(base + "/roles/sales?wait=10s",
+                                R"({"offline":true,"entities":{"account":{"read":true}}})", kJson);
+  EXPECT_EQ(role->status, 200);
+  EXPECT_TRUE(json::parse(role->body)["position"].is_string());
+  EXPECT_EQ(json::parse(client_.Get(base + "/entities")->body)["entities"][0]["name"], "account");
+  EXPECT_EQ(json::parse(client_.Get(base + "/profiles")->body)["profiles"][0]["roles"][0], "sales");
+  EXPECT_EQ(json::parse(client_.Get(base + "/roles")->body)["roles"][0]["offline"], true);
+  EXPECT_EQ(client_.Delete(base + "/profiles/field?wait=10s")->status, 200);
+  EXPECT_EQ(CodeOf(client_.Get(base + "/profiles/field")), "profile_not_found");
+  EXPECT_EQ(CodeOf(client_.Delete(base + "/roles/other")), "role_not_found");
+  EXPECT_EQ(CodeOf(client_.Delete(base + "/entities/other")), "entity_not_found");
+}
+
+TEST_F(AdminTest, EveryRefusalHasItsCode) {
+  admin_.MakeOrg("contoso");
+  const std::string base = "/v1/orgs/contoso";
+  const auto put = [&](const std::string& path, const std::string& body) {
+    return CodeOf(client_.Put(path, body, kJson));
+  };
+  EXPECT_EQ(put("/v1/orgs/Not_A_Label", "{}"), "invalid_argument");
+  EXPECT_EQ(put("/v1/orgs/contoso", "{"), "invalid_json");
+  EXPECT_EQ(put("/v1/orgs/contoso", R"({"name":"x"})"), "invalid_argument");
+  EXPECT_EQ(put("/v1/orgs/contoso?wait=soon", "{}"), "invalid_argument");
+  EXPECT_EQ(put("/v1/orgs/nobody/entities/account", kAccount), "org_not_found");
+  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs/nobody")), "org_not_found");
+  EXPECT_EQ(CodeOf(client_.Delete("/v1/orgs/nobody")), "org_not_found");
+  std::string changed = kAccount;
+  changed.replace(changed.find("int32"), 5, "int64");
+  EXPECT_EQ(put(base + "/entities/account", changed), "incompatible_schema");
+  EXPECT_EQ(put(base + "/entities/account", "[1]").substr(0, 8), "invalid_");
+  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"nope":[{"kind":"all"}]}})"),
+            "unknown_entity");
+  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"team"}]}})"),
+            "invalid_argument");
+  EXPECT_EQ(
+      put(base + "/roles/r", R"({"entities":{"account":{"read":true,"deny_columns":["name"]}}})"),
+      "invalid_argument");
+  EXPECT_EQ(put(base + "/roles/r", "\"" + std::string(2 << 20, 'x') + "\""), "too_large");
+  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"user"}]}})"), "");
+  std::string unowned = kAccount;
+  unowned.replace(unowned.find(R"(,"ownership")"), std::string::npos, "}");
+  EXPECT_EQ(put(base + "/entities/account", unowned), "attribute_in_use");
+  EXPECT_EQ(CodeOf(client_.Put(base + "/roles/r", {{"If-Match", "\"0\""}}, "{}", kJson)),
+            "precondition_failed");
+}
+
+TEST_F(AdminTest, OfManyWithOneEtagOneSucceeds) {
+  admin_.MakeOrg("contoso");
+  const std::string path = "/v1/orgs/contoso/roles/sales";
+  const auto first = client_.Put(path, R"({"offline":false})", kJson);
+  const std::string etag = first->get_header_value("ETag");
+  std::atomic<int> succeeded = 0;
+  std::atomic<int> failed = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      auto client = admin_.Client();
+      const std::string body = R"({"offline":true,"entities":{"account":{"read":)" +
+                               std::string(i % 2 == 0 ? "true" : "false") + "}}}";
+      const auto put = client.Put(path, {{"If-Match", etag}}, body, kJson);
+      (put && put->status == 200 ? succeeded : failed) += 1;
+      EXPECT_TRUE(put && (put->status == 200 || put->status == 412));
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(succeeded, 1);
+  EXPECT_EQ(failed, 7);
+}
+
+TEST_F(AdminTest, TokensScopesPathsAndMethods) {
+  admin_.MakeOrg("contoso");
+  auto nobody = admin_.Client("");
+  auto ingest = admin_.Client("sluice.ingest");
+  const auto missing = nobody.Get("/v1/orgs");
+  EXPECT_EQ(missing->status, 401);
+  EXPECT_EQ(missing->get_header_value("WWW-Authenticate"), "Bearer");
+  EXPECT_EQ(missing->get_header_value("Content-Type"), "application/problem+json");
+  EXPECT_EQ(admin_.Client("rubbish").Get("/v1/orgs")->status, 401);
+  EXPECT_EQ(ingest.Get("/v1/orgs")->status, 403);
+  EXPECT_EQ(ingest.Get("/metrics")->status, 403);
+  EXPECT_EQ(admin_.Client("sluice.admin").Post("/v1/orgs/contoso/changes", "", kJson)->status, 403);
+  for (const char* open : {"/healthz", "/readyz", "/openapi.json"}) {
+    EXPECT_EQ(nobody.Get(open)->status, 200) << open;
+  }
+  EXPECT_EQ(CodeOf(client_.Get("/nowhere")), "not_found");
+  const auto wrong = client_.Post("/v1/orgs/contoso", "{}", kJson);
+  EXPECT_EQ(wrong->status, 405);
+  EXPECT_EQ(wrong->get_header_value("Allow"), "PUT, GET, HEAD, DELETE");
+  const auto head = client_.Head("/v1/orgs/contoso");
+  EXPECT_EQ(head->status, 200);
+  EXPECT_TRUE(head->body.empty());
+  EXPECT_EQ(client_.Get("/healthz", {{"X-Request-Id", "my-id"}})->get_header_value("X-Request-Id"),
+            "my-id");
+  EXPECT_NE(client_.Get("/healthz", {{"X-Request-Id", "a b"}})->get_header_value("X-Request-Id"),
+            "a b");
+}
+
+TEST_F(AdminTest, WaitEndsWithoutTheApply) {
+  admin_.MakeOrg("contoso");
+  admin_.stores().SetPaused(true);
+  const auto put = client_.Put("/v1/orgs/contoso/roles/r?wait=100ms", R"({"offline":true})", kJson);
+  EXPECT_EQ(put->status, 202);
+  EXPECT_TRUE(json::parse(put->body)["position"].is_string());
+}
+
+TEST_F(AdminTest, ReadinessTellsItsReasonsAndMetricsCount) {
+  EXPECT_EQ(client_.Get("/readyz")->status, 200);
+  admin_.set_health(absl::UnavailableError("the broker is down"));
+  const auto ready = client_.Get("/readyz");
+  EXPECT_EQ(ready->status, 503);
+  EXPECT_FALSE(ready->get_header_value("Retry-After").empty());
+  EXPECT_EQ(json::parse(ready->body)["reasons"][0]["reason"], "the broker is down");
+  const std::string metrics = client_.Get("/metrics")->body;
+  for (const char* name :
+       {"sluice_admin_requests_total", "sluice_admin_connections_limit",
+        "sluice_ingest_in_flight_bytes_limit", "sluice_ingest_remembered_sets_limit"}) {
+    EXPECT_THAT(metrics, ::testing::HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace sluice::testing

@@ -1,0 +1,142 @@
+#pragma once
+
+#include <httplib.h>
+#include <prometheus/registry.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "eventlog/embedded/embedded_log.h"
+#include "eventlog/static_partition_group.h"
+#include "gateways/admin/admin_server.h"
+#include "gateways/auth/authenticator.h"
+#include "projectors/provisioning/provisioning.h"
+#include "schemas/status.h"
+#include "tests/integration/gateways/applied_stores.h"
+#include "tests/support/temp_dir.h"
+
+namespace sluice::testing {
+
+// Tokens are "Bearer <scope> <scope>": what tokens are is tested with the authenticator.
+class ScopeAuthenticator final : public gateways::Authenticator {
+ public:
+  absl::StatusOr<std::shared_ptr<const gateways::Principal>> Authenticate(
+      std::string_view header) override {
+    if (!header.starts_with("Bearer ")) {
+      return Error(absl::StatusCode::kUnauthenticated, "token_missing", "no token");
+    }
+    auto principal = std::make_shared<gateways::Principal>();
+    principal->subject = "tester";
+    for (const gateways::Scope scope : {gateways::Scope::kAdmin, gateways::Scope::kIngest,
+                                        gateways::Scope::kAudit, gateways::Scope::kSync}) {
+      if (header.find(gateways::ScopeName(scope)) != std::string_view::npos) {
+        principal->scopes |= static_cast<uint32_t>(scope);
+      }
+    }
+    if (principal->scopes == 0) {
+      return Error(absl::StatusCode::kUnauthenticated, "token_invalid", "bad token");
+    }
+    return principal;
+  }
+  std::optional<absl::StatusOr<std::shared_ptr<const gateways::Principal>>> TryAuthenticate(
+      std::string_view header) override {
+    return Authenticate(header);
+  }
+  absl::Status Ready() const override { return absl::OkStatus(); }
+};
+
+// An admin server with everything behind it, on the embedded log.
+class AdminFixture {
+ public:
+  explicit AdminFixture(gateways::AdminServerOptions options = {})
+      : log_(*eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 2})),
+        registry_(std::make_shared<prometheus::Registry>()),
+        group_(2),
+        directory_(*log_, clock_, registry_),
+        stores_(*log_),
+        projector_(
+            *log_, group_, clock_, [this](const OrgId& org) { return stores_.AppliedOf(org); },
+            registry_) {
+    options.listen = "127.0.0.1:0";
+    server_ = std::make_unique<gateways::AdminServer>(
+        std::move(options),
+        gateways::AdminServerDeps{.log = *log_,
+                                  .directory = directory_,
+                                  .authenticator = authenticator_,
+                                  .clock = clock_,
+                                  .stores = &stores_,
+                                  .remote_applied = {},
+                                  .health = {{"custom", [this] { return health_; }}},
+                                  .registry = registry_});
+    if (!directory_.Start().ok() || !projector_.Start().ok()) {
+      std::abort();
+    }
+    port_ = server_->Start().value_or(0);
+  }
+  ~AdminFixture() {
+    server_->Stop();
+    projector_.Stop();
+    directory_.Stop();
+  }
+
+  httplib::Client Client(const std::string& scopes = "sluice.admin sluice.ingest") {
+    httplib::Client client("127.0.0.1", port_);
+    client.set_keep_alive(true);
+    client.set_tcp_nodelay(true);
+    if (!scopes.empty()) {
+      client.set_default_headers({{"Authorization", "Bearer " + scopes}});
+    }
+    return client;
+  }
+
+  // An organisation with the entity account(accountid, name, employees int32, ownerid).
+  void MakeOrg(const std::string& org);
+
+  int port() const { return port_; }
+  eventlog::Log& log() { return *log_; }
+  AppliedStores& stores() { return stores_; }
+  gateways::AdminServer& server() { return *server_; }
+  void set_health(absl::Status health) { health_ = std::move(health); }
+
+ private:
+  const TempDir dir_;
+  const RealClock clock_;
+  std::unique_ptr<eventlog::EmbeddedLog> log_;
+  std::shared_ptr<prometheus::Registry> registry_;
+  eventlog::StaticPartitionGroup group_;
+  projectors::DirectoryFollower directory_;
+  AppliedStores stores_;
+  projectors::ProvisioningProjector projector_;
+  ScopeAuthenticator authenticator_;
+  absl::Status health_;
+  std::unique_ptr<gateways::AdminServer> server_;
+  int port_ = 0;
+};
+
+inline constexpr char kAccount[] =
+    R"({"primary_key":"accountid","attributes":[{"name":"accountid","type":"string"},)"
+    R"({"name":"name","type":"string"},{"name":"employees","type":"int32"},)"
+    R"({"name":"ownerid","type":"string"}],"ownership":{"user":"ownerid"}})";
+
+inline void AdminFixture::MakeOrg(const std::string& org) {
+  auto client = Client();
+  client.Put("/v1/orgs/" + org + "?wait=10s", R"({"display_name":"Contoso"})", "application/json");
+  client.Put("/v1/orgs/" + org + "/entities/account?wait=10s", kAccount, "application/json");
+}
+
+// {"id":..., "ops":[upsert of account `key`]}
+inline std::string SetLine(const std::string& id, const std::string& key) {
+  return R"({"id":")" + id + R"(","source":"crm","ops":[{"op":"upsert","entity":"account","row":)" +
+         R"({"accountid":")" + key + R"(","name":"n"}}]})";
+}
+
+inline std::string CodeOf(const httplib::Result& result) {
+  if (!result) {
+    return "no answer";
+  }
+  const auto json = nlohmann::json::parse(result->body, nullptr, false);
+  return json.is_object() ? json.value("code", "") : "";
+}
+
+}  // namespace sluice::testing

@@ -1,0 +1,302 @@
+// Ingest over real HTTP, on the embedded log: answers, errors, duplicates, broken connections.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <map>
+#include <set>
+#include <thread>
+
+#include "tests/integration/gateways/admin_fixture.h"
+
+namespace sluice::testing {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kLines[] = "application/x-ndjson";
+constexpr char kChanges[] = "/v1/orgs/contoso/changes";
+
+std::vector<json> ParseLines(const std::string& body) {
+  std::vector<json> lines;
+  std::istringstream stream(body);
+  for (std::string line; std::getline(stream, line);) {
+    lines.push_back(json::parse(line));
+  }
+  return lines;
+}
+
+class AdminIngestTest : public ::testing::Test {
+ protected:
+  AdminIngestTest() { admin_.MakeOrg("contoso"); }
+
+  std::vector<json> Post(const std::string& body) {
+    const auto result = client_.Post(kChanges, body, kLines);
+    EXPECT_TRUE(result && result->status == 200);
+    return result ? ParseLines(result->body) : std::vector<json>();
+  }
+
+  // The ids of the change sets in the log, with their positions.
+  std::multimap<std::string, std::string> SetsInLog() {
+    std::multimap<std::string, std::string> sets;
+    const auto partition = admin_.log().PartitionFor(eventlog::Topic::kChanges, "contoso");
+    const auto end = admin_.log().Range(eventlog::Topic::kChanges, partition)->end;
+    auto reader = *admin_.log().OpenReader(eventlog::Topic::kChanges, partition, Offset(0));
+    while (reader->next() < end) {
+      const auto batch = *reader->Read({});
+      for (const auto& event : batch) {
+        v1::ChangeSet set;
+        if (event.event.type == "sluice.v1.ChangeSet" && event.event.key == "contoso") {
+          EXPECT_TRUE(set.ParseFromString(event.event.value));
+          sets.emplace(set.id(), std::to_string(event.offset.value()));
+        }
+      }
+    }
+    return sets;
+  }
+
+  // Sends raw bytes on a connection of its own and returns what comes back until the end; `cut`
+  // closes without waiting for an answer.
+  std::string Raw(const std::string& bytes, bool cut = false) const {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(admin_.port()));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+    std::string answer;
+    if (!cut) {
+      ::shutdown(fd, SHUT_WR);
+      char buffer[4096];
+      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
+        answer.append(buffer, static_cast<size_t>(n));
+      }
+    }
+    ::close(fd);
+    return answer;
+  }
+
+  std::string Head(size_t length, const std::string& type = kLines) const {
+    return std::string("POST ") + kChanges + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
+           "sluice.ingest\r\nContent-Type: " + type +
+           "\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
+  }
+
+  AdminFixture admin_{{.body_bytes_max = 4 << 20, .line_bytes_max = 10'000, .ops_per_set_max = 3}};
+  httplib::Client client_ = admin_.Client();
+};
+
+TEST_F(AdminIngestTest, AnswersInOrderWithTheDurablePosition) {
+  std::string body;
+  for (int i = 0; i < 2'000; ++i) {
+    body += SetLine(std::to_string(i), "A" + std::to_string(i)) + "\n";
+  }
+  const auto answers = Post(body);
+  ASSERT_EQ(answers.size(), 2'000U);
+  const auto in_log = SetsInLog();
+  ASSERT_EQ(in_log.size(), 2'000U);
+  for (size_t i = 0; i < answers.size(); ++i) {
+    ASSERT_EQ(answers[i]["id"], std::to_string(i));
+    EXPECT_EQ(in_log.find(std::to_string(i))->second, answers[i]["position"]);
+  }
+  const auto waited = client_.Post(std::string(kChanges) + "?wait=10s", SetLine("w", "A"), kLines);
+  EXPECT_EQ(waited->status, 200);
+  const auto org = json::parse(client_.Get("/v1/orgs/contoso")->body);
+  EXPECT_EQ(org["applied"], ParseLines(waited->body)[0]["position"]);
+}
+
+TEST_F(AdminIngestTest, ABadSetDoesNotStopTheOthers) {
+  const auto answers = Post(SetLine("1", "A") + "\nrubbish\n" + std::string(20'000, 'x') + "\n" +
+                            "{\"id\":\"\xff\xfe\",\"ops\":[]}\n" +
+                            R"({"id":"5","ops":[{"op":"upsert","entity":"no","row":{}}]})" + "\n" +
+                            std::string(5'000, '[') + "\n" + SetLine("7", "B"));
+  ASSERT_EQ(answers.size(), 7U);
+  const char* const codes[] = {
+      "", "invalid_json", "too_large", "invalid_json", "unknown_entity", "invalid_json", ""};
+  for (size_t i = 0; i < answers.size(); ++i) {
+    EXPECT_EQ(answers[i].contains("error") ? answers[i]["error"]["code"] : "", codes[i]) << i;
+  }
+  EXPECT_EQ(answers[4]["id"], "5");
+  EXPECT_EQ(SetsInLog().size(), 2U);
+}
+
+TEST_F(AdminIngestTest, JsonBodiesAreAnsweredInTheirShape) {
+  auto one = client_.Post(kChanges, SetLine("1", "A"), "application/json");
+  EXPECT_EQ(json::parse(one->body)["id"], "1");
+  auto many = client_.Post(kChanges, "[" + SetLine("2", "A") + ",{\"id\":\"3\"}]",
+                           "application/json; charset=utf-8");
+  const auto array = json::parse(many->body);
+  ASSERT_EQ(array.size(), 2U);
+  EXPECT_EQ(array[1]["error"]["code"], "invalid_argument");
+  EXPECT_EQ(json::parse(client_.Post(kChanges, "[]", "application/json")->body), json::array());
+  for (const std::string& body : {std::string("{"), std::string(), std::string("\"\xff\""),
+                                  std::string(100'000, '['), "[" + SetLine("9", "A") + ",}"}) {
+    const auto bad = client_.Post(kChanges, body, "application/json");
+    ASSERT_TRUE(bad);
+    EXPECT_EQ(bad->status, 400);
+    EXPECT_EQ(CodeOf(bad), "invalid_json");
+  }
+  EXPECT_EQ(CodeOf(client_.Post(kChanges, "x", "text/csv")), "unsupported_media_type");
+  EXPECT_EQ(SetsInLog().count("9"), 0U);
+}
+
+TEST_F(AdminIngestTest, OrganisationsMustBeReady) {
+  const auto missing = client_.Post("/v1/orgs/nobody/changes", SetLine("1", "A"), kLines);
+  EXPECT_EQ(missing->status, 404);
+  EXPECT_EQ(CodeOf(missing), "org_not_found");
+  client_.Delete("/v1/orgs/contoso");
+  const auto closed = client_.Post(kChanges, SetLine("1", "A"), kLines);
+  EXPECT_EQ(closed->status, 409);
+  EXPECT_EQ(CodeOf(closed), "org_not_ready");
+}
+
+TEST_F(AdminIngestTest, ASetSentAgainHasTheFirstOnesPosition) {
+  const auto first = Post(SetLine("1", "A") + "\n" + SetLine("1", "A") + "\n" + SetLine("2", "B"));
+  EXPECT_EQ(first[0]["position"], first[1]["position"]);
+  EXPECT_NE(first[0]["position"], first[2]["position"]);
+  client_.Post(std::string(kChanges) + "?wait=10s", SetLine("3", "A"), kLines);
+  EXPECT_EQ(Post(SetLine("1", "A"))[0]["position"], first[0]["position"]);
+  EXPECT_EQ(SetsInLog().size(), 3U);
+}
+
+TEST_F(AdminIngestTest, ConcurrentDuplicatesAreOne) {
+  std::vector<std::vector<json>> answers(8);
+  std::vector<std::thread> threads;
+  for (auto& mine : answers) {
+    threads.emplace_back([&] {
+      std::string body;
+      for (int i = 0; i < 300; ++i) {
+        body += SetLine(std::to_string(i), "A") + "\n";
+      }
+      auto client = admin_.Client();
+      const auto result = client.Post(kChanges, body, kLines);
+      ASSERT_TRUE(result);
+      mine = ParseLines(result->body);
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  for (const auto& mine : answers) {
+    EXPECT_EQ(mine, answers[0]);
+  }
+  EXPECT_EQ(SetsInLog().size(), 300U);
+}
+
+TEST_F(AdminIngestTest, OrganisationsAreApart) {
+  admin_.MakeOrg("fabrikam");
+  Post(SetLine("1", "A"));
+  const auto other = client_.Post("/v1/orgs/fabrikam/changes", SetLine("1", "A"), kLines);
+  EXPECT_EQ(ParseLines(other->body)[0]["id"], "1");
+  EXPECT_EQ(SetsInLog().size(), 1U);  // the same id and source elsewhere is another set
+  client_.Delete("/v1/orgs/fabrikam/entities/account?wait=10s");
+  EXPECT_FALSE(Post(SetLine("2", "A"))[0].contains("error"));
+  const auto gone = client_.Post("/v1/orgs/fabrikam/changes", SetLine("2", "A"), kLines);
+  EXPECT_EQ(ParseLines(gone->body)[0]["error"]["code"], "unknown_entity");
+}
+
+TEST_F(AdminIngestTest, AConnectionThatBreaksLosesNothingThatWasWhole) {
+  const std::string whole = SetLine("1", "A") + "\n" + SetLine("2", "B") + "\n";
+  const std::string answer = Raw(Head(whole.size() + 500) + whole + SetLine("3", "C"));
+  EXPECT_THAT(answer, ::testing::HasSubstr("400 "));
+  const auto in_log = SetsInLog();
+  EXPECT_EQ(in_log.count("3"), 0U);  // whether that line was whole can't be known
+  EXPECT_EQ(in_log.count("1"), 1U);
+  Raw(Head(1'000) + whole, /*cut=*/true);
+  EXPECT_EQ(Post(SetLine("1", "A"))[0]["position"], in_log.find("1")->second);
+}
+
+TEST_F(AdminIngestTest, WhatCannotBeFramedIsRefusedAndTheConnectionClosed) {
+  const std::string head =
+      std::string("POST ") + kChanges + " HTTP/1.1\r\nAuthorization: Bearer sluice.ingest\r\n";
+  for (const char* framing :
+       {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: x\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n", "Transfer-Encoding: gzip\r\n"}) {
+    EXPECT_THAT(Raw(head + framing + "\r\nhello"), ::testing::StartsWith("HTTP/1.1 400"))
+        << framing;
+  }
+  EXPECT_THAT(Raw("rubbish\r\n\r\n"), ::testing::StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(Raw("GET /" + std::string(5'000, 'x') + " HTTP/1.1\r\n\r\n"),
+              ::testing::StartsWith("HTTP/1.1 400"));
+  const std::string big(5 << 20, 'x');
+  EXPECT_THAT(Raw(Head(big.size()) + big), ::testing::HasSubstr("too_large"));
+  const std::string two = Raw(Head(0) + Head(SetLine("1", "A").size()) + SetLine("1", "A"));
+  EXPECT_THAT(two, ::testing::HasSubstr("\"position\""));  // pipelined after an empty one
+}
+
+TEST_F(AdminIngestTest, ChunkedAndCompressedBodies) {
+  const auto chunked = client_.Post(
+      kChanges,
+      [](size_t offset, httplib::DataSink& sink) {
+        const std::string line = SetLine(std::to_string(offset), "A") + "\n";
+        sink.os << line;
+        if (offset > 500) {
+          sink.done();
+        }
+        return true;
+      },
+      kLines);
+  ASSERT_TRUE(chunked);
+  EXPECT_GT(ParseLines(chunked->body).size(), 3U);
+  client_.set_compress(true);
+  EXPECT_FALSE(Post(SetLine("zipped", "A"))[0].contains("error"));
+}
+
+TEST(AdminLimitsTest, ConnectionsBeyondTheLimitAreTurnedAway) {
+  AdminFixture admin({.connections_max = 2});
+  auto first = admin.Client();
+  auto second = admin.Client();
+  EXPECT_EQ(first.Get("/healthz")->status, 200);
+  EXPECT_EQ(second.Get("/healthz")->status, 200);
+  auto third = admin.Client();
+  const auto refused = third.Get("/healthz");
+  if (refused) {  // the answer may be lost where the request was on its way
+    EXPECT_EQ(refused->status, 503);
+  }
+  EXPECT_EQ(first.Get("/healthz")->status, 200);
+}
+
+TEST(AdminLimitsTest, StopsWithIdleConnectionsAndWaitsUnderWay) {
+  AdminFixture admin;
+  admin.MakeOrg("contoso");
+  admin.stores().SetPaused(true);
+  auto idle = admin.Client();
+  EXPECT_EQ(idle.Get("/healthz")->status, 200);
+  int status = 0;
+  std::thread waiting([&] {
+    auto client = admin.Client();
+    const auto put = client.Put("/v1/orgs/contoso/roles/r?wait=60s", "{}", "application/json");
+    status = put ? put->status : -1;
+  });
+  while (!idle.Get("/v1/orgs/contoso/roles/r") ||
+         idle.Get("/v1/orgs/contoso/roles/r")->status != 200) {
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  admin.server().Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
+  waiting.join();
+  EXPECT_EQ(status, 202);
+}
+
+TEST(AdminLimitsTest, APortInUseIsAnError) {
+  AdminFixture admin;
+  ScopeAuthenticator authenticator;
+  const RealClock clock;
+  projectors::DirectoryFollower directory(admin.log(), clock, nullptr);
+  gateways::AdminServer other({.listen = "127.0.0.1:" + std::to_string(admin.port())},
+                              {.log = admin.log(),
+                               .directory = directory,
+                               .authenticator = authenticator,
+                               .clock = clock,
+                               .stores = nullptr,
+                               .remote_applied = {},
+                               .health = {},
+                               .registry = nullptr});
+  EXPECT_EQ(ErrorCode(other.Start().status()), "address_in_use");
+}
+
+}  // namespace
+}  // namespace sluice::testing
