@@ -54,6 +54,8 @@ absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
   limits.ops_max = call.request.limit;
   limits.bytes_max = context.options.page_bytes_max;
   BuiltPage built;
+  // Large pages would otherwise be copied again and again while they grow.
+  built.body.reserve(std::min(call.request.limit * 256, context.options.page_bytes_max) / 4);
   built.body = R"({"ops":[)";
   ASSIGN_OR_RETURN(built.page, BuildDeltaPage(*snapshot, incarnation, buckets, call.cursor, limits,
                                               &built.body));

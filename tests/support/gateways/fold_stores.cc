@@ -13,6 +13,7 @@ Offset FoldStores::Add(const std::string& org, const google::protobuf::Message& 
   if (store == nullptr) {
     store = std::make_unique<ModelStore>();
   }
+  snapshots_.erase(org);
   const Offset offset(store->content().applied.position.value() + 1);
   const eventlog::StoredEvent event = MakeEvent(offset.value(), payload, org);
   const auto result = store->Apply({}, {&event, 1});
@@ -31,11 +32,13 @@ Offset FoldStores::Add(const std::string& org, const google::protobuf::Message& 
 void FoldStores::SetHorizon(const std::string& org, Offset horizon) {
   absl::MutexLock lock(&mutex_);
   orgs_.at(org)->content().applied.horizon = horizon;
+  snapshots_.erase(org);
 }
 
 void FoldStores::Remove(const std::string& org) {
   absl::MutexLock lock(&mutex_);
   orgs_.erase(org);
+  snapshots_.erase(org);
   for (const auto& [id, callback] : callbacks_) {
     if (callback.first == org) {
       callback.second(kNoOffset);
@@ -55,6 +58,10 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   if (it == orgs_.end()) {
     return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
   }
+  std::shared_ptr<const PlainSnapshot>& snapshot = snapshots_[org.value()];
+  if (snapshot != nullptr) {
+    return snapshot;
+  }
   const StoreContent& content = it->second->content();
   PlainOrg plain;
   plain.applied = content.applied;
@@ -66,7 +73,8 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   plain.checksum = [model = plain.model](const PlainOrg::RowKey& key, Position position) {
     return projectors::RowChecksum(model->FindEntity(key.entity)->name(), key.key, position);
   };
-  return std::make_shared<PlainSnapshot>(std::move(plain));
+  snapshot = std::make_shared<PlainSnapshot>(std::move(plain));
+  return snapshot;
 }
 
 uint64_t FoldStores::Subscribe(const OrgId& org, AppliedCallback callback) {

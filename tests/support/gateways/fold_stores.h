@@ -52,6 +52,8 @@ class FoldStores final : public projectors::StoreManager {
  private:
   absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<ModelStore>> orgs_ ABSL_GUARDED_BY(mutex_);
+  // Made at the first question after a change.
+  std::map<std::string, std::shared_ptr<const PlainSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
 };

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <utility>
 
 namespace sluice::testing {
 
@@ -55,7 +56,7 @@ void HttpSocket::Request(std::string_view method, std::string_view target, std::
 }
 
 bool HttpSocket::Fill() {
-  char bytes[16384];
+  char bytes[65536];
   const ssize_t got = ::recv(fd_, bytes, sizeof(bytes), 0);
   if (got <= 0) {
     return false;
@@ -88,8 +89,12 @@ HttpReply HttpSocket::Read(bool with_body) {
     const auto size = static_cast<size_t>(std::atoll(length->second.c_str()));
     while (buffer_.size() < size && Fill()) {
     }
-    reply.body = buffer_.substr(0, size);
-    buffer_.erase(0, size);
+    if (buffer_.size() <= size) {
+      reply.body = std::exchange(buffer_, {});
+    } else {
+      reply.body = buffer_.substr(0, size);
+      buffer_.erase(0, size);
+    }
   }
   return reply;
 }

@@ -1,0 +1,170 @@
+// What the sync listener adds to sending bytes: `delta` and `stream` initial loads of rows that are
+// in memory, against nginx serving a file of the same bytes. Prints one line each.
+//   sync_bench [ROWS]
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "tests/integration/gateways/sync_fixture.h"
+#include "tests/support/temp_dir.h"
+
+namespace sluice::gateways {
+namespace {
+
+using sluice::testing::HttpReply;
+using sluice::testing::HttpSocket;
+
+constexpr int kSet = 1'000;
+constexpr char kToken[] = "Authorization: Bearer {\"sub\":\"ann\"}\r\n";
+
+struct Measured {
+  double seconds = 0;
+  size_t bytes = 0;
+};
+
+template <typename Load>
+Measured Best(Load load) {
+  Measured best;
+  for (int round = 0; round < 5; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    const size_t bytes = load();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    if (best.bytes == 0 || took.count() < best.seconds) {
+      best = {took.count(), bytes};
+    }
+  }
+  return best;
+}
+
+void Fill(sluice::testing::FoldStores& stores, int rows) {
+  stores.Add("contoso", sluice::testing::OpenOrg(1));
+  stores.Add("contoso", sluice::testing::DefineEntity(
+                            1, "account", {{1, "id"}, {2, "name"}, {3, "owner"}, {4, "note"}}, 3));
+  stores.Add("contoso", sluice::testing::DefineRole("field", true, {"account"}));
+  stores.Add("contoso",
+             sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"field"}));
+  for (int at = 0; at < rows; at += kSet) {
+    std::vector<v1::Operation> ops;
+    for (int i = at; i < at + kSet; ++i) {
+      const std::string key = fmt::format("account-{:08}", i);
+      sluice::testing::RowWriter row;
+      row.Text(1, key).Text(2, "Contoso Limited").Text(3, "ann").Text(4, std::string(160, 'n'));
+      ops.push_back(sluice::testing::Upsert(1, key, row.bytes()));
+    }
+    stores.Add("contoso", sluice::testing::MakeSet(ops));
+  }
+}
+
+size_t LoadDelta(int port) {
+  HttpSocket socket(port);
+  size_t bytes = 0;
+  std::string cursor;
+  while (true) {
+    socket.Request("GET", "/v1/orgs/contoso/delta?limit=10000&cursor=" + cursor, kToken);
+    const HttpReply reply = socket.Read();
+    bytes += reply.body.size();
+    const size_t at = reply.body.rfind("\"cursor\":\"") + 10;
+    cursor = reply.body.substr(at, reply.body.find('"', at) - at);
+    if (reply.body.ends_with("\"more\":false}")) {
+      return bytes;
+    }
+  }
+}
+
+size_t Drain(int port, std::string_view request) {
+  HttpSocket socket(port);
+  socket.Send(request);
+  std::string buffer(1 << 18, '\0');
+  size_t bytes = 0;
+  for (ssize_t got = 1; got > 0; bytes += static_cast<size_t>(got)) {
+    got = ::recv(socket.fd(), buffer.data(), buffer.size(), 0);
+    if (got < 0) {
+      std::exit(1);
+    }
+  }
+  return bytes;
+}
+
+int FreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
+Measured LoadNginx(size_t bytes) {
+  const sluice::testing::TempDir dir;
+  const int port = FreePort();
+  std::ofstream(dir / "rows.json") << std::string(bytes, 'x');
+  std::ofstream(dir / "nginx.conf") << fmt::format(
+      "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n"
+      "events {{}}\nhttp {{ access_log off; sendfile on;\n"
+      "client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0};\n"
+      "uwsgi_temp_path {0}; scgi_temp_path {0};\n"
+      "server {{ listen 127.0.0.1:{1}; root {0}; }} }}\n",
+      dir.path().string(), port);
+  std::filesystem::permissions(dir.path(), std::filesystem::perms::all);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const std::string conf = dir / "nginx.conf";
+    ::execlp("nginx", "nginx", "-p", dir.path().c_str(), "-c", conf.c_str(), nullptr);
+    ::_exit(127);
+  }
+  const std::string request = "GET /rows.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  while (HttpSocket(port).fd() < 0 && ::waitpid(pid, nullptr, WNOHANG) == 0) {
+    std::this_thread::yield();
+  }
+  const Measured measured = Best([&] { return Drain(port, request); });
+  ::kill(pid, SIGTERM);
+  ::waitpid(pid, nullptr, 0);
+  return measured;
+}
+
+void Print(std::string_view what, const Measured& measured, int rows, const Measured& limit) {
+  const double rate = static_cast<double>(measured.bytes) / measured.seconds;
+  const double most = static_cast<double>(limit.bytes) / limit.seconds;
+  fmt::print("{:<8} {:>9.0f} rows/s {:>8.1f} MB/s {:>6.1f}% of nginx\n", what,
+             rows / measured.seconds, rate / 1e6, 100 * rate / most);
+}
+
+}  // namespace
+}  // namespace sluice::gateways
+
+int main(int argc, char** argv) {
+  using namespace sluice::gateways;
+  const int rows = (argc > 1 ? std::atoi(argv[1]) : 100'000) / kSet * kSet;
+  sluice::testing::FoldStores stores;
+  Fill(stores, rows);
+  JsonAuthenticator authenticator;
+  const sluice::RealClock clock;
+  SyncOptions options;
+  options.port = 0;
+  options.log_id = "bench";
+  options.access_log = false;
+  SyncServer server(options, stores, authenticator, clock);
+  const int port = server.Start().value();
+  const Measured delta = Best([&] { return LoadDelta(port); });
+  const std::string post = std::string("POST /v1/orgs/contoso/stream HTTP/1.1\r\nHost: x\r\n") +
+                           kToken + "Connection: close\r\n\r\n";
+  const Measured stream = Best([&] { return Drain(port, post); });
+  const Measured nginx = LoadNginx(stream.bytes);
+  Print("nginx", nginx, rows, nginx);
+  Print("delta", delta, rows, nginx);
+  Print("stream", stream, rows, nginx);
+  return 0;
+}
