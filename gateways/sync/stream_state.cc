@@ -103,7 +103,6 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   bucket->checksum = state.checksum;
   if (unchanged) {
     bucket->progress = {applied.position, UINT32_MAX};
-    bucket->whole = applied.position;
     return absl::OkStatus();
   }
   bool reset = false;
@@ -158,6 +157,9 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
     }
     position_ = snapshot_->applied().position;
     FrameWriter(format_, out).CheckpointComplete(position_);
+    for (auto& [id, bucket] : buckets_) {
+      bucket.whole = position_;
+    }
     snapshot_.reset();
     ops_json_ = {};  // a session that waits holds no buffer
   }
@@ -190,19 +192,19 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, std:
     }
   }
   RETURN_IF_ERROR(iterator_->status());
-  const Offset from = bucket->whole;
+  Offset to = snapshot_->applied().position;
   if (!iterator_->Valid()) {
-    bucket->progress = {snapshot_->applied().position, UINT32_MAX};
-    bucket->whole = snapshot_->applied().position;
+    bucket->progress = {to, UINT32_MAX};
     bucket->pending = false;
     iterator_.reset();
   } else {
     // An event cut in two is not counted as sent: who resumes there gets it from its beginning.
     const Offset last = bucket->progress.offset;
-    bucket->whole = iterator_->op().position.offset > last ? last : Offset(last.value() - 1);
+    to = iterator_->op().position.offset > last ? last : Offset(last.value() - 1);
   }
   if (ops > 0) {
-    FrameWriter(format_, out).Ops(id, from, bucket->whole, ops_json_);
+    FrameWriter(format_, out).Ops(id, bucket->whole, to, ops_json_);
+    bucket->whole = to;
     ops_sent_ += ops;
   }
   return absl::OkStatus();

@@ -55,7 +55,7 @@ class StreamState {
   struct Bucket {
     projectors::CallerBucket bucket;
     Position progress;         // sent up to here
-    Offset whole = kNoOffset;  // the last offset sent with all its operations: `to`
+    Offset whole = kNoOffset;  // what the client counts as its position here: the last `to`
     Offset since = kNoOffset;  // the client knows no row that was removed at or before this
     uint64_t count = 0;
     uint64_t checksum = 0;
