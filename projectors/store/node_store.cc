@@ -51,6 +51,11 @@ absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<Rocks
     return Corrupt(path, "there is data but no file CURRENT");
   }
   std::error_code error;
+  if (log_id.empty() && !std::filesystem::exists(path, error)) {
+    return Error(absl::StatusCode::kNotFound, "store_missing",
+                 fmt::format("there are no stores in {}: name the server's data folder",
+                             std::filesystem::path(path).parent_path().string()));
+  }
   std::filesystem::create_directories(path, error);
   if (error) {
     return FromRocks(rocksdb::Status::IOError(error.message()),
@@ -79,10 +84,12 @@ absl::Status NodeStore::Init(const std::string& log_id) {
     PutVarint(kStoreFormat, &format);
     (void)batch.Put(ToSlice(kFormatKey), format);
     (void)batch.Put(ToSlice(kLogIdKey), log_id);
+    log_id_ = log_id;
     return Write(&batch);
   }
   RETURN_IF_ERROR(FromRocks(status, what));
-  if (found != log_id) {
+  log_id_ = found;
+  if (!log_id.empty() && found != log_id) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
                  fmt::format("the stores in {} were made from log {}, but this is log {}: use the "
                              "other log, or another folder",

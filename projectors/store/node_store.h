@@ -29,13 +29,17 @@ class NodeStore {
     std::map<std::string, ClosedMark> closed;
   };
 
-  // Makes the store when it is missing. kFailedPrecondition, code "store_of_other_log", naming both
+  // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
+  // itself (kNotFound, code "store_missing"). kFailedPrecondition, code "store_of_other_log", naming both
   // ids; "store_in_use"; "store_read_only". kDataLoss, code "store_corrupt".
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<NodeStore>> Open(
       std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id);
   ~NodeStore();
   NodeStore(const NodeStore&) = delete;
   NodeStore& operator=(const NodeStore&) = delete;
+
+  // The log that the stores are folds of.
+  const std::string& log_id() const { return log_id_; }
 
   // All that is stored.
   [[nodiscard]] absl::StatusOr<State> Load() const;
@@ -56,6 +60,7 @@ class NodeStore {
 
   const std::shared_ptr<RocksEnv> env_;
   const std::string path_;
+  std::string log_id_;
   std::unique_ptr<rocksdb::DB> db_;
 };
 

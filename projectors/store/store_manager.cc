@@ -35,9 +35,9 @@ uint64_t FolderBytes(const std::string& path) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions options) {
-  if (options.path.empty() || options.log_id.empty()) {
+  if (options.path.empty()) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "a store manager needs a path and the id of its log");
+                 "a store manager needs a path");
   }
   const auto env = std::make_shared<RocksEnv>(
       RocksEnv::Limits{options.block_cache_bytes, options.write_buffer_bytes,
@@ -54,7 +54,7 @@ StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEn
       env_(std::move(env)),
       metrics_(options_.registry),
       node_(std::move(node)),
-      stores_(env_, metrics_, options_.path + "/orgs", options_.log_id) {
+      stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()) {
   metrics_.SetLimits(env_->open_stores_max(), env_->block_cache_bytes(),
                      env_->write_buffer_bytes());
 }

@@ -24,7 +24,9 @@ namespace sluice::projectors {
 
 struct StoreOptions {
   std::string path;    // folder of all stores; made when missing
-  std::string log_id;  // stores of another log are refused: code "store_of_other_log"
+  // Stores of another log are refused, code "store_of_other_log". Empty: there must be stores, of
+  // whatever log (for looking at them).
+  std::string log_id;
   size_t block_cache_bytes = 256 << 20;   // shared by all stores
   size_t write_buffer_bytes = 256 << 20;  // shared by all stores: near it the largest is flushed
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
