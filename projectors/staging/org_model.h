@@ -64,6 +64,12 @@ struct CallerBucket {
   }
 };
 
+// An entity as one caller may see it.
+struct CallerEntity {
+  std::shared_ptr<const EntitySchema> schema;
+  std::vector<AttributeId> denied;  // as in CallerBucket
+};
+
 // An organisation's definitions as of one position: the fold of its control events. Immutable:
 // Apply makes a new one, so that readers keep theirs. Thread-safe for that reason.
 class OrgModel {
@@ -101,6 +107,11 @@ class OrgModel {
   // the rule.
   [[nodiscard]] absl::StatusOr<std::vector<CallerBucket>> BucketsOf(const CallerClaims& caller,
                                                                     size_t buckets_max) const;
+
+  // The entities that some role of the caller's reads, by name; whether any rule brings rows of
+  // them is another matter. Errors as for BucketsOf, but for the limit.
+  [[nodiscard]] absl::StatusOr<std::vector<CallerEntity>> EntitiesOf(
+      const CallerClaims& caller) const;
 
  private:
   OrgModel() = default;

@@ -176,6 +176,17 @@ absl::StatusOr<std::vector<BucketName>> BucketsOfRow(const SyncRule& rule,
   return buckets;
 }
 
+absl::StatusOr<std::vector<CallerEntity>> OrgModel::EntitiesOf(const CallerClaims& caller) const {
+  ASSIGN_OR_RETURN(const auto roles, RolesOf(*this, caller));
+  std::vector<CallerEntity> entities;
+  for (const auto& [name, schema] : entities_) {
+    if (auto denied = DeniedColumns(roles, *schema); denied.has_value()) {
+      entities.push_back({schema, *std::move(denied)});
+    }
+  }
+  return entities;
+}
+
 absl::StatusOr<std::vector<CallerBucket>> OrgModel::BucketsOf(const CallerClaims& caller,
                                                               size_t buckets_max) const {
   ASSIGN_OR_RETURN(const auto roles, RolesOf(*this, caller));

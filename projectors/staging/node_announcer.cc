@@ -1,0 +1,229 @@
+#include "projectors/staging/node_announcer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "eventlog/base/uuid.h"
+#include "schemas/sluice/v1/events.pb.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+
+constexpr PartitionId kOnlyPartition{0};
+constexpr auto kFresh = std::chrono::seconds(30);
+
+int64_t MicrosNow(const Clock& clock) { return clock.Now().time_since_epoch().count(); }
+
+}  // namespace
+
+struct NodeAnnouncer::Impl {
+  eventlog::Log& log;
+  StoreManager& stores;
+  Serves serves;
+  const Clock& clock;
+  AnnouncerOptions options;
+  std::string admin_url;
+  std::string sync_url;
+  std::thread thread;
+  absl::Mutex mutex;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+
+  v1::NodeAnnouncement Make(bool leaving);
+  void Announce(const v1::NodeAnnouncement& announcement);
+  void Run();
+};
+
+v1::NodeAnnouncement NodeAnnouncer::Impl::Make(bool leaving) {
+  v1::NodeAnnouncement announcement;
+  announcement.set_node_id(options.node_id);
+  announcement.set_admin_url(admin_url);
+  announcement.set_sync_url(sync_url);
+  for (const std::string& role : options.roles) {
+    announcement.add_roles(role);
+  }
+  for (int32_t p = 0; !leaving && p < log.PartitionCount(Topic::kChanges); ++p) {
+    if (serves(PartitionId(p))) {
+      auto* const served = announcement.add_partitions();
+      served->set_partition(p);
+      served->set_applied(stores.Applied(PartitionId(p)).value());
+    }
+  }
+  return announcement;
+}
+
+void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
+  v1::NodeAnnouncement stamped = announcement;
+  stamped.set_announced_at_us(MicrosNow(clock));
+  eventlog::Event event;
+  event.id = NewUuid7(clock);
+  event.source = "sluice/nodes";
+  event.type = "sluice.v1.NodeAnnouncement";
+  event.subject = options.node_id;
+  event.time = clock.Now();
+  event.key = options.node_id;
+  event.value = stamped.SerializeAsString();
+  if (const auto done = log.Append(Topic::kNodes, kOnlyPartition, {std::move(event)}); !done.ok()) {
+    spdlog::warn("announcement_failed reason=\"{}\"", Message(done.status()));
+  }
+}
+
+void NodeAnnouncer::Impl::Run() {
+  std::string last;
+  auto announced = std::chrono::steady_clock::time_point();
+  while (true) {
+    const v1::NodeAnnouncement now = Make(/*leaving=*/false);
+    std::string bytes = now.SerializeAsString();
+    if (bytes != last || std::chrono::steady_clock::now() - announced >= options.interval_max) {
+      Announce(now);
+      last = std::move(bytes);
+      announced = std::chrono::steady_clock::now();
+    }
+    const absl::MutexLock lock(&mutex);
+    if (mutex.AwaitWithTimeout(absl::Condition(&stopping),
+                               absl::FromChrono(options.interval_min))) {
+      return;
+    }
+  }
+}
+
+NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Serves serves,
+                             const Clock& clock, AnnouncerOptions options)
+    : impl_(new Impl{.log = log,
+                     .stores = stores,
+                     .serves = std::move(serves),
+                     .clock = clock,
+                     .options = std::move(options),
+                     .admin_url = {},
+                     .sync_url = {},
+                     .thread = {},
+                     .mutex = {}}) {}
+
+NodeAnnouncer::~NodeAnnouncer() { Stop(); }
+
+void NodeAnnouncer::Start(std::string admin_url, std::string sync_url) {
+  impl_->admin_url = std::move(admin_url);
+  impl_->sync_url = std::move(sync_url);
+  impl_->thread = std::thread([this] { impl_->Run(); });
+}
+
+void NodeAnnouncer::Stop() {
+  if (!impl_->thread.joinable()) {
+    return;
+  }
+  {
+    const absl::MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+  }
+  impl_->thread.join();
+  impl_->Announce(impl_->Make(/*leaving=*/true));
+}
+
+struct NodeDirectory::Impl {
+  eventlog::Log& log;
+  const Clock& clock;
+  std::thread thread;
+  mutable absl::Mutex mutex;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
+  std::map<std::string, v1::NodeAnnouncement> nodes ABSL_GUARDED_BY(mutex);
+
+  void Run();
+  // Reads until an error or Stop(); the log is opened anew after an error.
+  absl::Status Follow();
+  void Take(const eventlog::Event& event);
+};
+
+void NodeDirectory::Impl::Take(const eventlog::Event& event) {
+  v1::NodeAnnouncement announcement;
+  if (announcement.ParseFromString(event.value)) {
+    const absl::MutexLock lock(&mutex);
+    nodes[event.key] = std::move(announcement);
+  }
+}
+
+absl::Status NodeDirectory::Impl::Follow() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kOnlyPartition, range.begin));
+  {
+    const absl::MutexLock lock(&mutex);
+    if (stopping) {
+      return absl::OkStatus();
+    }
+    reader = opened.get();
+  }
+  absl::Status status;
+  while (status.ok()) {
+    const auto events = opened->Read({.wait_max = std::chrono::seconds(5)});
+    status = events.status();
+    if (events.ok()) {
+      for (const auto& stored : *events) {
+        Take(stored.event);
+      }
+    }
+  }
+  const absl::MutexLock lock(&mutex);
+  reader = nullptr;
+  return status;
+}
+
+void NodeDirectory::Impl::Run() {
+  while (true) {
+    const absl::Status status = Follow();
+    const absl::MutexLock lock(&mutex);
+    if (mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::Seconds(1))) {
+      return;
+    }
+    spdlog::warn("nodes_unreadable reason=\"{}\"", Message(status));
+  }
+}
+
+NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock)
+    : impl_(new Impl{.log = log, .clock = clock, .thread = {}, .mutex = {}, .nodes = {}}) {}
+
+NodeDirectory::~NodeDirectory() { Stop(); }
+
+void NodeDirectory::Start() {
+  impl_->thread = std::thread([this] { impl_->Run(); });
+}
+
+void NodeDirectory::Stop() {
+  if (!impl_->thread.joinable()) {
+    return;
+  }
+  {
+    const absl::MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+    if (impl_->reader != nullptr) {
+      impl_->reader->Cancel();
+    }
+  }
+  impl_->thread.join();
+}
+
+std::optional<Offset> NodeDirectory::Applied(PartitionId partition) const {
+  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
+  std::optional<Offset> applied;
+  const absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [id, node] : impl_->nodes) {
+    if (node.announced_at_us() < oldest) {
+      continue;
+    }
+    for (const auto& served : node.partitions()) {
+      if (served.partition() == partition.value()) {
+        applied = std::max(applied.value_or(kNoOffset), Offset(served.applied()));
+      }
+    }
+  }
+  return applied;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "eventlog/log.h"
+#include "projectors/store/store_manager.h"
+
+namespace sluice::projectors {
+
+struct AnnouncerOptions {
+  std::string node_id;
+  std::vector<std::string> roles;
+  std::chrono::milliseconds interval_min{200};    // while positions move
+  std::chrono::milliseconds interval_max{5'000};  // while nothing happens
+};
+
+// Tells the other processes, on the topic `nodes`, which partitions this one folds and how far it
+// is. Announcements are hints for whoever has no store of its own: nothing is decided by them
+// alone.
+class NodeAnnouncer {
+ public:
+  using Serves = std::function<bool(PartitionId)>;
+  // All must outlive the announcer.
+  NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Serves serves, const Clock& clock,
+                AnnouncerOptions options);
+  ~NodeAnnouncer();
+
+  // Starts announcing; the URLs are where this process serves (empty: it does not).
+  void Start(std::string admin_url, std::string sync_url);
+  // Announces that this node serves nothing any more, then ends.
+  void Stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The newest announcement of every node. Thread-safe.
+class NodeDirectory {
+ public:
+  NodeDirectory(eventlog::Log& log, const Clock& clock);
+  ~NodeDirectory();
+  void Start();
+  void Stop();
+
+  // How far the projectors that announced themselves in the last 30 s have applied `partition` of
+  // `changes`: the furthest of them; nullopt where none serves it.
+  [[nodiscard]] std::optional<Offset> Applied(PartitionId partition) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::projectors
