@@ -17,6 +17,8 @@ using Kind = DefinitionRoutes::Kind;
 using projectors::OrgEntry;
 using projectors::OrgModel;
 
+constexpr char kProtoFile[] = "text/x-protobuf";
+
 std::string_view KindName(Kind kind) {
   switch (kind) {
     case Kind::kEntity:
@@ -163,6 +165,11 @@ absl::StatusOr<HttpResponse> DefinitionRoutes::Get(Kind kind, RequestContext& co
   AddEtag(etag, response);
   if (NotModified(context.http, etag)) {
     response.status = 304;
+  } else if (kind == Kind::kEntity && context.http.Header("Accept") == kProtoFile) {
+    // For an app's build: the messages that read this entity's rows.
+    response.content_type = kProtoFile;
+    response.body = schemas::EntitySchemaToProtoFile(
+        entry->model->entities().find(context.match.name)->second->proto(), "sluice.rows");
   } else {
     response.body = *std::move(json);
   }

@@ -106,6 +106,9 @@ Target::Route RouteOf(std::string_view last) {
   if (last == "delta") {
     return Target::Route::kDelta;
   }
+  if (last == "entities") {
+    return Target::Route::kEntities;
+  }
   return last == "stream" ? Target::Route::kStream : Target::Route::kUnknown;
 }
 
@@ -159,6 +162,8 @@ std::string_view RouteName(Target::Route route) {
       return "delta";
     case Target::Route::kStream:
       return "stream";
+    case Target::Route::kEntities:
+      return "entities";
     case Target::Route::kHealth:
       return "healthz";
     case Target::Route::kReady:

@@ -15,7 +15,7 @@ namespace sluice::gateways {
 
 // A request target, cut up: "/v1/orgs/contoso/delta?limit=10".
 struct Target {
-  enum class Route { kUnknown, kDelta, kStream, kHealth, kReady, kOpenApi };
+  enum class Route { kUnknown, kDelta, kStream, kEntities, kHealth, kReady, kOpenApi };
   Route route = Route::kUnknown;
   std::string org;    // percent-decoded, not checked
   std::string path;   // as given

@@ -15,6 +15,7 @@
 #include "gateways/sync/change_hub.h"
 #include "gateways/sync/connection.h"
 #include "gateways/sync/delta_handler.h"
+#include "gateways/sync/entities_handler.h"
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
@@ -189,6 +190,8 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(Worker& worker, const Http
       co_return Ready(context);
     case Target::Route::kOpenApi:
       co_return HttpResponse{.status = 200, .body = std::string(kOpenApi), .headers = {}};
+    case Target::Route::kEntities:
+      co_return co_await HandleEntities(context, request);
     default:
       co_return co_await HandleDelta(context, worker.hub, request);
   }
