@@ -1,0 +1,60 @@
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+// The little of SQLite's C interface that the client uses, with errors as statuses. Not
+// thread-safe.
+namespace sluice::client {
+
+struct SqliteCloser {
+  void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+};
+struct StatementFinalizer {
+  void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+};
+using SqliteHandle = std::unique_ptr<sqlite3, SqliteCloser>;
+
+// The error that `db` reports for result code `rc`, while doing `what`.
+[[nodiscard]] absl::Status SqliteError(sqlite3* db, int rc, std::string_view what);
+
+// A prepared statement. Bind in order, then Run() or Step(); Run and Reset clear for the next use.
+class Statement {
+ public:
+  [[nodiscard]] static absl::StatusOr<Statement> Prepare(sqlite3* db, std::string_view sql);
+
+  // Parameters from 1. Texts are not copied: they must live until Run or Reset.
+  void BindText(int at, std::string_view text);
+  void BindBlob(int at, std::string_view bytes);
+  void BindInt(int at, int64_t value);
+  void BindDouble(int at, double value);
+  void BindNull(int at);
+
+  // Executes a statement that returns no row.
+  [[nodiscard]] absl::Status Run();
+  // True while there is a row.
+  [[nodiscard]] absl::StatusOr<bool> Step();
+  void Reset();
+
+  int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
+  std::string_view Text(int column) const;
+
+ private:
+  explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
+  std::unique_ptr<sqlite3_stmt, StatementFinalizer> statement_;
+};
+
+// Executes SQL that returns nothing.
+[[nodiscard]] absl::Status Execute(sqlite3* db, const std::string& sql);
+
+// `name` as an SQL identifier, in double quotes.
+[[nodiscard]] std::string Quoted(std::string_view name);
+
+}  // namespace sluice::client
