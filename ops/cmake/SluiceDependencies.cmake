@@ -1,5 +1,6 @@
 # Every third-party library, found once, from the distribution (ops/setup installs them).
 find_package(Threads REQUIRED)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
 find_package(absl REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(GTest REQUIRED)

@@ -1,0 +1,158 @@
+#include "ops/program/admin_client.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "eventlog/base/clock.h"
+#include "ops/program/signing.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+absl::StatusCode KindOfHttpStatus(int status) {
+  switch (status) {
+    case 401:
+      return absl::StatusCode::kUnauthenticated;
+    case 403:
+      return absl::StatusCode::kPermissionDenied;
+    case 404:
+      return absl::StatusCode::kNotFound;
+    case 409:
+    case 412:
+      return absl::StatusCode::kFailedPrecondition;
+    case 429:
+      return absl::StatusCode::kResourceExhausted;
+    case 503:
+      return absl::StatusCode::kUnavailable;
+    default:
+      return status < 500 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kInternal;
+  }
+}
+
+absl::Status ProblemToStatus(int http_status, const std::string& body) {
+  const auto problem = nlohmann::json::parse(body, nullptr, false);
+  std::string code;
+  std::string detail;
+  if (problem.is_object()) {
+    code = problem.value("code", "");
+    detail = problem.value("detail", "");
+  }
+  return Error(KindOfHttpStatus(http_status), code.empty() ? "http_error" : code,
+               fmt::format("{} ({})", detail.empty() ? "the server refused the request" : detail,
+                           code.empty() ? fmt::format("HTTP {}", http_status) : code));
+}
+
+}  // namespace
+
+struct AdminClient::Impl {
+  Impl(const std::string& url_, std::string token_)
+      : url(url_), client(url_), token(std::move(token_)) {}
+  std::string url;
+  httplib::Client client;
+  std::string token;
+};
+
+AdminClient::AdminClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AdminClient::~AdminClient() = default;
+
+absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connection& connection) {
+  std::string token = connection.token;
+  if (token.empty()) {
+    gateways::TokenSpec spec;
+    spec.subject = "sluice-cli";
+    spec.scope = "sluice.admin sluice.ingest sluice.audit";
+    spec.lifetime = std::chrono::hours(1);
+    auto signed_token = SignWithDevelopmentKey(connection.data_dir, spec);
+    if (!signed_token.ok()) {
+      return Annotate(
+          signed_token.status(),
+          fmt::format("no --token given (or SLUICE_TOKEN set), and no development key in {}",
+                      connection.data_dir));
+    }
+    token = *std::move(signed_token);
+  }
+  auto impl = std::make_unique<Impl>(connection.url, std::move(token));
+  if (!impl->client.is_valid()) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "invalid_argument",
+        fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", connection.url));
+  }
+  impl->client.set_keep_alive(true);
+  impl->client.set_tcp_nodelay(true);
+  impl->client.set_read_timeout(std::chrono::seconds(120));
+  return std::unique_ptr<AdminClient>(new AdminClient(std::move(impl)));
+}
+
+absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) {
+  httplib::Request http;
+  http.method = request.method;
+  http.path = request.path;
+  http.set_header("Authorization", "Bearer " + impl_->token);
+  http.set_header("Accept", "application/json");
+  for (const auto& [name, value] : request.headers) {
+    http.set_header(name, value);
+  }
+  if (!request.body.empty()) {
+    http.set_header("Content-Type", request.content_type);
+    http.body = request.body;
+  }
+  const httplib::Result result = impl_->client.send(http);
+  if (!result) {
+    return Error(
+        absl::StatusCode::kUnavailable, "unavailable",
+        fmt::format(
+            "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
+            impl_->url, httplib::to_string(result.error())));
+  }
+  if (result->status >= 400) {
+    return ProblemToStatus(result->status, result->body);
+  }
+  return Response{result->status, result->body, result->get_header_value("ETag")};
+}
+
+std::string PathSegment(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || c == '-' || c == '.' || c == '_' || c == '~') {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", byte);
+    }
+  }
+  return out;
+}
+
+void AddConnectionOptions(CLI::App& command, Connection& connection) {
+  command.add_option("--url", connection.url, "Admin endpoint of the server")
+      ->envname("SLUICE_URL")
+      ->capture_default_str();
+  command
+      .add_option("--token", connection.token,
+                  "Bearer token; without one, one is signed with the development key")
+      ->envname("SLUICE_TOKEN");
+  command.add_option("--data-dir", connection.data_dir, "Where the development key is")
+      ->envname("SLUICE_DATA_DIR")
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::string> ReadInput(const std::string& path) {
+  if (path == "-") {
+    return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return Error(absl::StatusCode::kNotFound, "not_found", fmt::format("{} can't be read", path));
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+}  // namespace sluice::ops

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace CLI {
+class App;
+}
+
+// The command line: each file of this folder adds one group of subcommands to the application.
+namespace sluice::ops {
+
+// What every command shares. Filled while the arguments are parsed; `run` is then called once.
+struct Invocation {
+  bool json = false;  // --output json
+  std::function<absl::Status()> run;
+};
+
+// How a command reaches a running server.
+struct Connection {
+  std::string url = "http://127.0.0.1:8470";
+  std::string token;                     // empty: one is signed with the development key
+  std::string data_dir = "sluice-data";  // where the development key is
+};
+
+// Adds --url, --token and --data-dir. `connection` must outlive the parsing and the run.
+void AddConnectionOptions(CLI::App& command, Connection& connection);
+
+void AddServeCommand(CLI::App& app, Invocation& invocation);
+void AddOrgCommands(CLI::App& app, Invocation& invocation);
+void AddDefinitionCommands(CLI::App& app, Invocation& invocation);
+void AddIngestCommand(CLI::App& app, Invocation& invocation);
+void AddPullCommand(CLI::App& app, Invocation& invocation);
+void AddTokenCommand(CLI::App& app, Invocation& invocation);
+void AddSchemaCommand(CLI::App& app, Invocation& invocation);
+void AddStoreCommands(CLI::App& app, Invocation& invocation);
+void AddLogCommands(CLI::App& app, Invocation& invocation);
+void AddVersionCommand(CLI::App& app, Invocation& invocation);
+
+// The whole of a file, or of standard input for "-".
+[[nodiscard]] absl::StatusOr<std::string> ReadInput(const std::string& path);
+
+}  // namespace sluice::ops

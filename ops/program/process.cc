@@ -1,0 +1,340 @@
+#include "ops/program/process.h"
+
+#include <fmt/format.h>
+#include <prometheus/registry.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <utility>
+
+#include "eventlog/base/clock.h"
+#include "eventlog/base/uuid.h"
+#include "gateways/admin/admin_server.h"
+#include "gateways/auth/authenticator.h"
+#include "gateways/sync/sync_server.h"
+#include "ops/program/files.h"
+#include "ops/program/open_log.h"
+#include "ops/program/waiting_listener.h"
+#include "projectors/provisioning/provisioning.h"
+#include "projectors/staging/node_announcer.h"
+#include "projectors/staging/staging_projector.h"
+#include "projectors/store/store_manager.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+constexpr auto kConnectRetry = std::chrono::milliseconds(500);
+
+bool HasRole(const Config& config, std::string_view role) {
+  return std::any_of(config.roles.begin(), config.roles.end(),
+                     [&](const std::string& have) { return have == "all" || have == role; });
+}
+
+struct Address {
+  std::string host;
+  uint16_t port = 0;
+};
+
+absl::StatusOr<Address> ParseAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos) {
+    const std::string digits = text.substr(colon + 1);
+    if (!digits.empty() && digits.size() <= 5 &&
+        std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+      port = std::stoi(digits);
+    }
+  }
+  if (port < 0 || port > 65'535) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "wrong_usage",
+        fmt::format(
+            "\"{}\" is not an address to listen on: write HOST:PORT, such as 127.0.0.1:8470",
+            text));
+  }
+  std::string host = text.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) {
+    host = host.substr(1, host.size() - 2);
+  }
+  return Address{host, static_cast<uint16_t>(port)};
+}
+
+projectors::AnnouncerOptions AnnouncerFor(const std::string& node_id,
+                                          const std::vector<std::string>& roles) {
+  projectors::AnnouncerOptions options;
+  options.node_id = node_id;
+  options.roles = roles;
+  return options;
+}
+
+std::string Url(const std::string& listen, int port) {
+  return fmt::format("http://{}:{}", listen.substr(0, listen.rfind(':')), port);
+}
+
+}  // namespace
+
+struct Process::Impl {
+  Config config;
+  RealClock clock;
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::string node_id;
+
+  // In the order of their making; the destructor takes them down in the reverse one.
+  std::unique_ptr<eventlog::Log> log;
+  std::unique_ptr<projectors::StoreManager> stores;
+  std::unique_ptr<gateways::Authenticator> authenticator;
+  std::unique_ptr<projectors::DirectoryFollower> directory;
+  std::unique_ptr<eventlog::PartitionGroup> staging_group;
+  std::unique_ptr<projectors::StagingProjector> staging;
+  std::unique_ptr<eventlog::PartitionGroup> provisioning_group;
+  std::unique_ptr<projectors::ProvisioningProjector> provisioning;
+  std::unique_ptr<projectors::NodeDirectory> nodes;
+  std::unique_ptr<projectors::NodeAnnouncer> announcer;
+  std::unique_ptr<gateways::AdminServer> admin;
+  std::unique_ptr<gateways::SyncServer> sync;
+  int admin_port = 0;
+  int sync_port = 0;
+
+  ~Impl() { Stop(); }
+
+  absl::Status Start(const std::function<bool()>& stopping);
+  absl::Status ConnectLog(const std::function<bool()>& stopping);
+  absl::Status StartStores();
+  absl::Status StartProjectors();
+  absl::Status StartAdmin();
+  absl::Status StartSync();
+  std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
+  void Stop();
+};
+
+// The brokers may come later than we do: until then say so, and try again.
+absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
+  std::unique_ptr<WaitingListener> listener;
+  while (true) {
+    auto opened = OpenLog(config, registry);
+    if (opened.ok()) {
+      log = *std::move(opened);
+      return absl::OkStatus();
+    }
+    if (config.log.kind != "kafka" || !absl::IsUnavailable(opened.status())) {
+      return opened.status();
+    }
+    spdlog::warn("waiting_for_log reason=\"{}\"", Message(opened.status()));
+    if (listener == nullptr) {
+      ASSIGN_OR_RETURN(const Address address, ParseAddress(config.admin.listen));
+      ASSIGN_OR_RETURN(listener, WaitingListener::Start(address.host, address.port));
+    }
+    listener->SetReason(fmt::format("the log can't be reached: {}", Message(opened.status())));
+    for (auto waited = std::chrono::milliseconds(0); waited < kConnectRetry;
+         waited += std::chrono::milliseconds(50)) {
+      if (stopping()) {
+        return absl::CancelledError("stopped while waiting for the log");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+}
+
+absl::Status Process::Impl::StartStores() {
+  projectors::StoreOptions options;
+  options.path = config.data_dir + "/stores";
+  options.log_id = log->id();
+  options.block_cache_bytes = static_cast<size_t>(config.staging.block_cache_bytes);
+  options.write_buffer_bytes = static_cast<size_t>(config.staging.write_buffer_bytes);
+  options.open_stores_max = static_cast<size_t>(config.staging.open_stores);
+  options.fold.dedup_window = config.staging.dedup_window;
+  options.fold.tombstone_horizon = config.sync.tombstone_horizon;
+  options.registry = registry;
+  ASSIGN_OR_RETURN(stores, projectors::StoreManager::Open(std::move(options)));
+  return absl::OkStatus();
+}
+
+absl::Status Process::Impl::StartProjectors() {
+  // A process that only serves clients is a replica of its own, so that it holds every partition
+  // whatever the projectors' set shares out.
+  const std::string set = HasRole(config, "projectors") ? config.staging.replica_set
+                                                        : config.staging.replica_set + ".sync";
+  if (stores != nullptr) {
+    ASSIGN_OR_RETURN(staging_group, MakeGroup(config, *log, set, node_id));
+    projectors::StagingOptions options;
+    options.batch_bytes_max = static_cast<size_t>(config.staging.batch_bytes);
+    options.checkpoint_interval = config.staging.checkpoint_interval;
+    options.registry = registry;
+    staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores, clock,
+                                                             options);
+    RETURN_IF_ERROR(staging->Start());
+  }
+  if (HasRole(config, "projectors")) {
+    ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
+    provisioning = std::make_unique<projectors::ProvisioningProjector>(
+        *log, *provisioning_group, clock,
+        [this](const OrgId& org) {
+          // A closed organisation has no store that tells; then its partition does.
+          return std::max(stores->AppliedOf(org), stores->Applied(log->PartitionFor(
+                                                      eventlog::Topic::kChanges, org.value())));
+        },
+        registry);
+    RETURN_IF_ERROR(provisioning->Start());
+  }
+  directory = std::make_unique<projectors::DirectoryFollower>(*log, clock, registry);
+  return directory->Start();
+}
+
+std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl::HealthChecks() {
+  std::vector<std::pair<std::string, std::function<absl::Status()>>> checks;
+  checks.emplace_back("log", [this] { return log->Health(); });
+  checks.emplace_back("keys", [this] { return authenticator->Ready(); });
+  checks.emplace_back("directory", [this] { return directory->Health(); });
+  if (staging != nullptr) {
+    checks.emplace_back("staging", [this] { return staging->Health(); });
+  }
+  if (provisioning != nullptr) {
+    checks.emplace_back("provisioning", [this] { return provisioning->Health(); });
+  }
+  return checks;
+}
+
+absl::Status Process::Impl::StartAdmin() {
+  gateways::AdminServerOptions options;
+  options.listen = config.admin.listen;
+  options.connections_max = static_cast<size_t>(config.admin.connections);
+  options.body_bytes_max = static_cast<size_t>(config.limits.body_bytes);
+  options.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
+  options.ops_per_set_max = static_cast<size_t>(config.limits.ops_per_set);
+  gateways::AdminServerDeps deps{*log,         *directory, *authenticator, clock,
+                                 stores.get(), nullptr,    HealthChecks(), registry};
+  if (stores == nullptr) {
+    nodes = std::make_unique<projectors::NodeDirectory>(*log, clock);
+    nodes->Start();
+    deps.remote_applied = [this](const OrgId& org) {
+      return nodes->Applied(log->PartitionFor(eventlog::Topic::kChanges, org.value()));
+    };
+  }
+  admin = std::make_unique<gateways::AdminServer>(options, std::move(deps));
+  ASSIGN_OR_RETURN(admin_port, admin->Start());
+  return absl::OkStatus();
+}
+
+absl::Status Process::Impl::StartSync() {
+  ASSIGN_OR_RETURN(const Address address, ParseAddress(config.sync.listen));
+  gateways::SyncOptions options;
+  options.host = address.host;
+  options.port = address.port;
+  options.log_id = log->id();
+  options.threads = static_cast<size_t>(config.sync.threads);
+  options.sessions_max = static_cast<size_t>(config.sync.sessions);
+  options.connections_max = options.sessions_max + options.sessions_max / 4;
+  options.heartbeat = config.sync.heartbeat;
+  options.buckets_per_caller = static_cast<size_t>(config.limits.buckets_per_caller);
+  options.not_ready = [checks = HealthChecks()] {
+    std::vector<std::string> reasons;
+    for (const auto& [name, check] : checks) {
+      if (const absl::Status status = check(); !status.ok()) {
+        reasons.push_back(fmt::format("{}: {}", name, Message(status)));
+      }
+    }
+    return reasons;
+  };
+  options.registry = registry;
+  sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
+  ASSIGN_OR_RETURN(sync_port, sync->Start());
+  return absl::OkStatus();
+}
+
+absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
+  RETURN_IF_ERROR(MakeDataDir(config.data_dir));
+  ASSIGN_OR_RETURN(node_id, NodeId(config.data_dir, config.staging.node_id, clock));
+  RETURN_IF_ERROR(ConnectLog(stopping));
+  if (HasRole(config, "projectors") || HasRole(config, "sync")) {
+    RETURN_IF_ERROR(StartStores());
+  }
+  gateways::AuthOptions auth;
+  auth.jwks = config.auth.jwks;
+  auth.jwks_ca_file = config.auth.jwks_ca_file;
+  auth.issuer = config.auth.issuer;
+  auth.audience = config.auth.audience;
+  auth.data_dir = config.data_dir;
+  auth.registry = registry;
+  ASSIGN_OR_RETURN(authenticator, gateways::Authenticator::Create(std::move(auth)));
+  RETURN_IF_ERROR(StartProjectors());
+  RETURN_IF_ERROR(StartAdmin());
+  if (HasRole(config, "sync")) {
+    RETURN_IF_ERROR(StartSync());
+  }
+  if (config.log.kind == "kafka" && HasRole(config, "projectors")) {
+    announcer = std::make_unique<projectors::NodeAnnouncer>(
+        *log, *stores, [this](PartitionId p) { return staging->Serves(p); }, clock,
+        AnnouncerFor(node_id, config.roles));
+    announcer->Start(Url(config.admin.listen, admin_port),
+                     sync == nullptr ? "" : Url(config.sync.listen, sync_port));
+  }
+  if (!config.ready_file.empty()) {
+    const std::string sync_part =
+        sync == nullptr ? "null" : fmt::format("\"{}\"", Url(config.sync.listen, sync_port));
+    RETURN_IF_ERROR(WriteFileAtomically(
+        config.ready_file,
+        fmt::format("{{\"admin\":\"{}\",\"sync\":{},\"pid\":{}}}\n",
+                    Url(config.admin.listen, admin_port), sync_part, ::getpid())));
+  }
+  return absl::OkStatus();
+}
+
+// Requests first, then what answers them, then what keeps it.
+void Process::Impl::Stop() {
+  if (sync != nullptr) {
+    sync->Stop();
+  }
+  if (admin != nullptr) {
+    admin->Stop();
+  }
+  if (announcer != nullptr) {
+    announcer->Stop();
+  }
+  if (provisioning != nullptr) {
+    provisioning->Stop();
+  }
+  if (staging != nullptr) {
+    staging->Stop();
+  }
+  if (directory != nullptr) {
+    directory->Stop();
+  }
+  sync.reset();
+  admin.reset();
+  announcer.reset();
+  nodes.reset();
+  provisioning.reset();
+  staging.reset();
+  directory.reset();
+  if (stores != nullptr) {
+    if (const absl::Status status = stores->Close(); !status.ok()) {
+      spdlog::error("stores_not_flushed reason=\"{}\"", Message(status));
+    }
+  }
+}
+
+Process::Process(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Process::~Process() = default;
+
+absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Config& config,
+                                                        const std::function<bool()>& stopping) {
+  auto impl = std::make_unique<Impl>();
+  impl->config = config;
+  RETURN_IF_ERROR(impl->Start(stopping));
+  return std::unique_ptr<Process>(new Process(std::move(impl)));
+}
+
+std::string Process::admin_url() const {
+  return Url(impl_->config.admin.listen, impl_->admin_port);
+}
+std::string Process::sync_url() const {
+  return impl_->sync == nullptr ? "" : Url(impl_->config.sync.listen, impl_->sync_port);
+}
+
+}  // namespace sluice::ops

@@ -1,0 +1,161 @@
+// `pull`: a caller's rows into a SQLite file.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "clients/cpp/pull.h"
+#include "eventlog/base/text_values.h"
+#include "ops/program/command.h"
+#include "ops/program/progress.h"
+#include "ops/program/signals.h"
+#include "ops/program/signing.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+struct Arguments {
+  std::string url = "http://127.0.0.1:8471";
+  std::string org;
+  std::string db;
+  std::string token;
+  std::string token_file;
+  std::string data_dir = "sluice-data";
+  std::string ca_file;
+  std::string sub;
+  std::vector<std::string> roles;
+  std::vector<std::string> teams;
+  bool follow = false;
+};
+
+// Given, read anew from a file for each connection, or signed with the development key.
+absl::StatusOr<std::string> Token(const Arguments& arguments) {
+  if (!arguments.token_file.empty()) {
+    ASSIGN_OR_RETURN(std::string token, ReadInput(arguments.token_file));
+    while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0) {
+      token.pop_back();
+    }
+    return token;
+  }
+  if (!arguments.token.empty()) {
+    return arguments.token;
+  }
+  if (arguments.sub.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 "say who pulls: --token (or SLUICE_TOKEN), --token-file, or --sub with --role to "
+                 "sign a token with "
+                 "the development key");
+  }
+  gateways::TokenSpec spec;
+  spec.subject = arguments.sub;
+  spec.scope = "sluice.sync";
+  spec.org = arguments.org;
+  spec.roles = arguments.roles;
+  spec.teams = arguments.teams;
+  return SignWithDevelopmentKey(arguments.data_dir, spec);
+}
+
+void Print(const Invocation& invocation, const client::PullResult& result, double seconds) {
+  if (invocation.json) {
+    fmt::print("{}\n", nlohmann::json{{"position", std::to_string(result.position)},
+                                      {"rows_put", result.rows_put},
+                                      {"rows_removed", result.rows_removed},
+                                      {"bytes_received", result.bytes_received},
+                                      {"buckets", result.buckets},
+                                      {"buckets_reset", result.buckets_reset},
+                                      {"buckets_reloaded", result.buckets_reloaded},
+                                      {"reconnects", result.reconnects},
+                                      {"checkpoints", result.checkpoints},
+                                      {"seconds", seconds}}
+                           .dump());
+  } else {
+    fmt::print("position {}: {} rows put, {} removed, {} received in {:.2f} s\n", result.position,
+               result.rows_put, result.rows_removed, FormatBytes(result.bytes_received), seconds);
+  }
+  std::fflush(stdout);
+  if (result.buckets_reloaded > 0) {
+    fmt::print(stderr, "sluice: {} buckets differed in count or checksum and were loaded anew\n",
+               result.buckets_reloaded);
+  }
+}
+
+absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const std::string checked, Token(arguments));
+  client::PullOptions options;
+  options.url = arguments.url;
+  options.org = arguments.org;
+  options.db_path = arguments.db;
+  options.ca_file = arguments.ca_file;
+  options.token = [&arguments] { return Token(arguments); };
+  // Before any other thread begins, so that the signals reach the waiting thread alone.
+  SignalWaiter signals;
+  ASSIGN_OR_RETURN(const auto puller, client::Puller::Open(std::move(options)));
+  signals.OnSignal([&puller] { puller->Cancel(); });
+
+  const auto start = std::chrono::steady_clock::now();
+  const auto elapsed = [start] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  if (arguments.follow) {
+    const absl::Status status = puller->Follow(
+        [&](const client::PullResult& result) { Print(invocation, result, elapsed()); });
+    signals.Stop();
+    return status;
+  }
+  absl::StatusOr<client::PullResult> result;
+  {
+    Progress progress("pull", 1'000'000);
+    puller->OnProgress([&progress](const client::PullProgress& now) {
+      const double share = now.rows_total == 0 ? 1
+                                               : static_cast<double>(now.rows_done) /
+                                                     static_cast<double>(now.rows_total);
+      progress.Update(static_cast<uint64_t>(share * 1'000'000),
+                      fmt::format("{} of {} rows, {}", now.rows_done, now.rows_total,
+                                  FormatBytes(now.bytes_received)));
+    });
+    result = puller->Pull();
+  }
+  signals.Stop();
+  RETURN_IF_ERROR(result.status());
+  Print(invocation, *result, elapsed());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddPullCommand(CLI::App& app, Invocation& invocation) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("pull", "Bring a caller's rows into a SQLite file, and keep them current");
+  command->add_option("--org", arguments->org, "Organisation")->required();
+  command->add_option("--db", arguments->db, "SQLite file; made when missing")->required();
+  command->add_flag("--follow", arguments->follow, "Stay connected and apply changes as they come");
+  command->add_option("--url", arguments->url, "Sync endpoint of the server")
+      ->envname("SLUICE_SYNC_URL")
+      ->capture_default_str();
+  command->add_option("--token", arguments->token, "Bearer token")->envname("SLUICE_TOKEN");
+  command->add_option("--token-file", arguments->token_file,
+                      "File with the token, read for each connection");
+  command->add_option("--sub", arguments->sub,
+                      "Without a token: the user to sign one for, with the development key");
+  command->add_option("--role", arguments->roles, "With --sub: a role; may be repeated");
+  command->add_option("--team", arguments->teams, "With --sub: a team; may be repeated");
+  command->add_option("--data-dir", arguments->data_dir, "With --sub: where the development key is")
+      ->envname("SLUICE_DATA_DIR")
+      ->capture_default_str();
+  command->add_option("--ca-file", arguments->ca_file,
+                      "PEM file of the authorities for an https URL");
+  command->footer(
+      "Examples:\n  sluice pull --org acme --db acme.sqlite --sub anna --role field-sales\n"
+      "  SLUICE_TOKEN=... sluice pull --org acme --db acme.sqlite --follow");
+  command->callback([&invocation, arguments] {
+    invocation.run = [&invocation, arguments] { return Pull(invocation, *arguments); };
+  });
+}
+
+}  // namespace sluice::ops

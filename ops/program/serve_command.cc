@@ -1,0 +1,138 @@
+// `serve`: the server, until SIGINT or SIGTERM.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "ops/config/config.h"
+#include "ops/program/command.h"
+#include "ops/program/process.h"
+#include "ops/program/signals.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+struct Arguments {
+  std::string config_file;
+  std::vector<std::string> settings;                       // KEY=VALUE
+  std::vector<std::pair<std::string, std::string>> flags;  // key, value
+};
+
+// Short forms of the settings that are given most often.
+struct Flag {
+  const char* name;
+  const char* key;
+};
+constexpr Flag kFlags[] = {{"--data-dir", "data_dir"},           {"--log", "log.kind"},
+                           {"--brokers", "log.brokers"},         {"--roles", "roles"},
+                           {"--admin-listen", "admin.listen"},   {"--sync-listen", "sync.listen"},
+                           {"--auth-jwks", "auth.jwks"},         {"--auth-issuer", "auth.issuer"},
+                           {"--auth-audience", "auth.audience"}, {"--ready-file", "ready_file"}};
+
+absl::Status WrongUsage(const absl::Status& status) {
+  return Error(absl::StatusCode::kInvalidArgument, "wrong_usage", Message(status));
+}
+
+absl::StatusOr<Config> MakeConfig(const Arguments& arguments) {
+  Config config = DefaultConfig();
+  if (!arguments.config_file.empty()) {
+    if (const auto status = LoadYaml(arguments.config_file, config); !status.ok()) {
+      return WrongUsage(status);
+    }
+  }
+  auto settings = arguments.flags;
+  for (const std::string& setting : arguments.settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos) {
+      return WrongUsage(
+          absl::InvalidArgumentError(fmt::format("--set \"{}\": write KEY=VALUE", setting)));
+    }
+    settings.insert(settings.begin(), {setting.substr(0, equals), setting.substr(equals + 1)});
+  }
+  for (const auto& [key, value] : settings) {
+    if (const auto status = SetKey(config, key, value); !status.ok()) {
+      return WrongUsage(status);
+    }
+  }
+  if (const auto status = Validate(config); !status.ok()) {
+    return WrongUsage(status);
+  }
+  return config;
+}
+
+void StartLogging(const Config& config) {
+  auto logger = spdlog::stderr_color_mt("sluice");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ level=%l %v", spdlog::pattern_time_type::utc);
+  logger->set_level(
+      spdlog::level::from_str(config.log_level == "warn" ? "warning" : config.log_level));
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+absl::Status Serve(const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
+  StartLogging(config);
+  SignalWaiter signals;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool stopping = false;
+  signals.OnSignal([&] {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+    changed.notify_all();
+  });
+  const auto is_stopping = [&] {
+    const std::lock_guard lock(mutex);
+    return stopping;
+  };
+  auto process = Process::Start(config, is_stopping);
+  if (!process.ok()) {
+    signals.Stop();
+    return absl::IsCancelled(process.status()) ? absl::OkStatus() : process.status();
+  }
+  spdlog::info("serving admin={} sync={} data_dir={} log={}", (*process)->admin_url(),
+               (*process)->sync_url().empty() ? "none" : (*process)->sync_url(), config.data_dir,
+               config.log.kind);
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return stopping; });
+  }
+  spdlog::info("stopping reason=signal");
+  process->reset();
+  signals.Stop();
+  spdlog::info("stopped");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App& app, Invocation& invocation) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("serve", "Run the server, until Ctrl-C");
+  command->add_option("--config", arguments->config_file,
+                      "YAML file; `sluice config` lists the keys");
+  command->add_option("--set", arguments->settings,
+                      "KEY=VALUE of the configuration; may be repeated");
+  for (const Flag& flag : kFlags) {
+    command->add_option_function<std::string>(
+        flag.name,
+        [arguments, key = std::string(flag.key)](const std::string& value) {
+          arguments->flags.emplace_back(key, value);
+        },
+        fmt::format("Sets {}", flag.key));
+  }
+  command->footer(
+      "Examples:\n  sluice serve\n  sluice serve --data-dir /var/lib/sluice --log kafka --brokers "
+      "127.0.0.1:9092\n"
+      "  sluice serve --config sluice.yaml --set sync.heartbeat=10s");
+  command->callback(
+      [&invocation, arguments] { invocation.run = [arguments] { return Serve(*arguments); }; });
+}
+
+}  // namespace sluice::ops

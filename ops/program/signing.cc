@@ -1,0 +1,28 @@
+#include "ops/program/signing.h"
+
+#include <fmt/format.h>
+
+#include "eventlog/base/clock.h"
+#include "gateways/auth/dev_key.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+
+absl::StatusOr<std::string> SignWithKeyFile(const std::string& path,
+                                            const gateways::TokenSpec& spec) {
+  ASSIGN_OR_RETURN(const std::string jwk, gateways::ReadPrivateJwk(path));
+  return gateways::SignToken(spec, jwk, RealClock().Now());
+}
+
+absl::StatusOr<std::string> SignWithDevelopmentKey(const std::string& data_dir,
+                                                   const gateways::TokenSpec& spec) {
+  auto token = SignWithKeyFile(data_dir + "/" + gateways::kDevKeyFile, spec);
+  if (!token.ok()) {
+    return Annotate(
+        token.status(),
+        fmt::format("no development key in {} (name the server's with --data-dir)", data_dir));
+  }
+  return token;
+}
+
+}  // namespace sluice::ops

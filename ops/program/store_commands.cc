@@ -1,0 +1,127 @@
+// `store stat` and `store verify`: the staging stores in a folder, without a server.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "eventlog/base/text_values.h"
+#include "ops/config/config.h"
+#include "ops/program/command.h"
+#include "ops/program/progress.h"
+#include "projectors/store/store_manager.h"
+#include "schemas/status.h"
+
+namespace sluice::ops {
+namespace {
+
+struct Arguments {
+  std::string data_dir = "sluice-data";
+  std::string org;
+};
+
+absl::StatusOr<std::unique_ptr<projectors::StoreManager>> Open(const Arguments& arguments) {
+  projectors::StoreOptions options;
+  options.path = arguments.data_dir + "/stores";
+  return projectors::StoreManager::Open(std::move(options));
+}
+
+absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto stores, Open(arguments));
+  ASSIGN_OR_RETURN(const auto stats, stores->ListStores());
+  nlohmann::json rows = nlohmann::json::array();
+  if (!invocation.json) {
+    fmt::print("{:<24} {:>9} {:>11} {:>12} {:>10} {:>12}\n", "org", "partition", "incarnation",
+               "applied", "records", "disk");
+  }
+  for (const auto& stat : stats) {
+    if (!invocation.json) {
+      fmt::print("{:<24} {:>9} {:>11} {:>12} {:>10} {:>12}\n", stat.org.value(),
+                 stat.partition.value(), stat.incarnation, stat.applied.position.value(),
+                 stat.applied.records, FormatBytes(stat.disk_bytes));
+    }
+    rows.push_back({{"org", stat.org.value()},
+                    {"partition", stat.partition.value()},
+                    {"incarnation", stat.incarnation},
+                    {"applied", std::to_string(stat.applied.position.value())},
+                    {"records", stat.applied.records},
+                    {"disk_bytes", stat.disk_bytes}});
+  }
+  if (invocation.json) {
+    fmt::print("{}\n", nlohmann::json{{"stores", rows}}.dump());
+  }
+  return stores->Close();
+}
+
+absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto stores, Open(arguments));
+  ASSIGN_OR_RETURN(const auto stats, stores->ListStores());
+  nlohmann::json rows = nlohmann::json::array();
+  absl::Status first_error;
+  {
+    Progress progress("verify", stats.size());
+    uint64_t done = 0;
+    for (const auto& stat : stats) {
+      if (!arguments.org.empty() && arguments.org != stat.org.value()) {
+        continue;
+      }
+      const absl::Status status = stores->Verify(stat.org);
+      const auto digest = stores->Digest(stat.org);
+      rows.push_back({{"org", stat.org.value()},
+                      {"ok", status.ok()},
+                      {"applied", std::to_string(stat.applied.position.value())},
+                      {"records", stat.applied.records},
+                      {"digest", digest.ok() ? *digest : ""},
+                      {"error", std::string(Message(status))}});
+      if (!status.ok() && first_error.ok()) {
+        first_error = Annotate(status, stat.org.value());
+      }
+      progress.Update(++done, stat.org.value());
+    }
+  }
+  if (invocation.json) {
+    fmt::print("{}\n", nlohmann::json{{"stores", rows}}.dump());
+  } else {
+    for (const auto& row : rows) {
+      fmt::print("{:<24} {:<6} position {:>10}  {:>10} records  digest {}\n",
+                 row["org"].get<std::string>(), row["ok"].get<bool>() ? "ok" : "DAMAGED",
+                 row["applied"].get<std::string>(), row["records"].get<uint64_t>(),
+                 row["digest"].get<std::string>());
+    }
+  }
+  if (rows.empty() && !arguments.org.empty()) {
+    return Error(
+        absl::StatusCode::kNotFound, "org_not_found",
+        fmt::format("{} has no store of organisation \"{}\"", arguments.data_dir, arguments.org));
+  }
+  RETURN_IF_ERROR(first_error);
+  return stores->Close();
+}
+
+}  // namespace
+
+void AddStoreCommands(CLI::App& app, Invocation& invocation) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* group = app.add_subcommand("store", "The staging stores: stat, verify");
+  group->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help) {
+    CLI::App* command = group->add_subcommand(name, help);
+    command
+        ->add_option("--data-dir", arguments->data_dir,
+                     "Folder of the server, which must be stopped")
+        ->envname("SLUICE_DATA_DIR")
+        ->capture_default_str();
+    command->footer(fmt::format("Example:\n  sluice store {} --data-dir sluice-data", name));
+    return command;
+  };
+  add("stat", "Applied position, records and size of each")->callback([&invocation, arguments] {
+    invocation.run = [&invocation, arguments] { return Stat(invocation, *arguments); };
+  });
+  CLI::App* verify = add("verify", "Check every delta, count and checksum by computing them anew");
+  verify->add_option("--org", arguments->org, "Only this organisation");
+  verify->callback([&invocation, arguments] {
+    invocation.run = [&invocation, arguments] { return Verify(invocation, *arguments); };
+  });
+}
+
+}  // namespace sluice::ops
