@@ -1,0 +1,80 @@
+"""The tree's rules that a compiler does not check: which way includes point, and where headers may appear.
+
+An include may only point down the list of folders in the README; a client may include only schemas.
+`--self-test` shows that each rule can fail.
+"""
+
+import pathlib
+import re
+import sys
+import tempfile
+
+LAYERS = ["ops", "gateways", "projectors", "eventlog", "schemas"]
+THIRD_PARTY = {
+    # header prefix: folders and files that may include it (tests may include all)
+    "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
+    "librdkafka/": ["eventlog/kafka/"],
+    "boost/": ["gateways/sync/"],
+    "httplib.h": ["gateways/admin/", "gateways/auth/", "clients/cpp/", "ops/program/"],
+    "sqlite3.h": ["clients/cpp/", "ops/program/"],
+}
+BASE_FILES_MAX = 14
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+
+def allowed(folder):
+    if folder == "tests":
+        return set(LAYERS) | {"clients", "tests"}
+    if folder == "clients":
+        return {"clients", "schemas"}
+    below = set(LAYERS[LAYERS.index(folder):])
+    return below | {"clients"} if folder == "ops" else below
+
+
+def problems(root):
+    found = []
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        folder = name.split("/")[0]
+        if path.suffix not in (".h", ".cc", ".c") or folder not in LAYERS + ["clients", "tests"]:
+            continue
+        for bracket, header in INCLUDE.findall(path.read_text(encoding="utf-8")):
+            top = header.split("/")[0]
+            if bracket == '"' and top in LAYERS + ["clients", "tests"] and top not in allowed(folder):
+                found.append(f"{name}: includes {header}, which is above {folder}/")
+            for prefix, places in THIRD_PARTY.items():
+                if header.startswith(prefix) and folder != "tests" and not any(map(name.startswith, places)):
+                    found.append(f"{name}: includes {header}, which belongs only in {', '.join(places)}")
+    base = [p for p in (root / "eventlog" / "base").glob("*") if p.suffix in (".h", ".cc")]
+    headers = [p for p in base if p.suffix == ".h"]
+    if len(headers) > BASE_FILES_MAX:
+        found.append(f"eventlog/base has {len(headers)} headers, more than {BASE_FILES_MAX}")
+    lists = "\n".join(p.read_text(encoding="utf-8") for p in root.rglob("CMakeLists.txt")
+                      if "build" not in p.relative_to(root).parts)
+    for path in sorted((root / "tests").rglob("*_test.*")):
+        if path.suffix in (".cc", ".c", ".py") and path.name not in lists:
+            found.append(f"{path.relative_to(root)}: belongs to no CMake target")
+    return found
+
+
+def self_test():
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name, text in {
+            "schemas/a.h": '#include "eventlog/log.h"\n',
+            "clients/cpp/a.cc": '#include "projectors/x.h"\n',
+            "gateways/admin/a.cc": "#include <rocksdb/db.h>\n",
+            "tests/unit/lost_test.cc": "",
+        }.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        found = problems(root)
+        if len(found) != 4:
+            sys.exit(f"the self-test found {found}, and should have found four problems")
+
+
+if __name__ == "__main__":
+    self_test()
+    found = problems(pathlib.Path(sys.argv[1]))
+    print("\n".join(found) or "the tree keeps its rules")
+    sys.exit(1 if found else 0)
