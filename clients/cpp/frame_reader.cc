@@ -4,6 +4,7 @@
 #include <simdjson.h>
 
 #include <charconv>
+#include <optional>
 
 #include "schemas/status.h"
 
@@ -28,12 +29,27 @@ std::string_view TextOf(const dom::element& object, std::string_view name) {
   return text;
 }
 
-// Positions and counts are strings; -1 where there is none.
-int64_t NumberOf(const dom::element& object, std::string_view name) {
-  const std::string_view text = TextOf(object, name);
+// Positions and counts are strings, or numbers that fit; none where it is absent or negative.
+std::optional<int64_t> NumberOf(const dom::element& object, std::string_view name) {
   int64_t number = -1;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
+  if (object[name].get(number) != simdjson::SUCCESS) {
+    const std::string_view text = TextOf(object, name);
+    const char* const end = text.data() + text.size();
+    if (const auto read = std::from_chars(text.data(), end, number);
+        read.ec != std::errc() || read.ptr != end) {
+      return std::nullopt;
+    }
+  }
+  return number < 0 ? std::nullopt : std::optional(number);
+}
+
+std::optional<uint64_t> HexOf(const dom::element& object, std::string_view name) {
+  const std::string_view text = TextOf(object, name);
+  const char* const end = text.data() + text.size();
+  uint64_t number = 0;
+  const auto read = std::from_chars(text.data(), end, number, 16);
+  return text.size() == 16 && read.ec == std::errc() && read.ptr == end ? std::optional(number)
+                                                                        : std::nullopt;
 }
 
 absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
@@ -59,6 +75,8 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
         value.kind = RowValue::Kind::kDouble;
         value.real = element.get_double().value_unsafe();
         break;
+      case dom::element_type::NULL_VALUE:
+        continue;  // as if it were left out
       default:
         return Malformed("a row with a nested value", name);
     }
@@ -75,6 +93,7 @@ struct FrameReader::Parser {
 
   absl::Status Line(std::string_view line, FrameHandler& handler);
   absl::Status Checkpoint(const dom::element& frame, std::string_view line, FrameHandler& handler);
+  absl::Status Op(const dom::element& op, std::string_view line, FrameHandler& handler);
   absl::Status Ops(const dom::element& frame, std::string_view line, FrameHandler& handler);
 };
 
@@ -89,50 +108,67 @@ absl::Status FrameReader::Parser::Checkpoint(const dom::element& frame, std::str
   for (const dom::element bucket : list) {
     BucketSummary summary;
     summary.bucket = TextOf(bucket, "bucket");
-    summary.count = static_cast<uint64_t>(NumberOf(bucket, "count"));
-    const std::string_view checksum = TextOf(bucket, "checksum");
-    const auto [end, error] =
-        std::from_chars(checksum.data(), checksum.data() + checksum.size(), summary.checksum, 16);
-    if (summary.bucket.empty() || error != std::errc()) {
-      return Malformed("a bucket without name or checksum", line);
+    const std::optional<int64_t> count = NumberOf(bucket, "count");
+    const std::optional<uint64_t> checksum = HexOf(bucket, "checksum");
+    if (summary.bucket.empty() || !count.has_value() || !checksum.has_value()) {
+      return Malformed("a bucket without name, count or checksum", line);
     }
+    summary.count = static_cast<uint64_t>(*count);
+    summary.checksum = *checksum;
     buckets.push_back(std::move(summary));
   }
   if (frame["removed"].get(list) == simdjson::SUCCESS) {
     for (const dom::element bucket : list) {
       std::string_view name;
-      if (bucket.get(name) == simdjson::SUCCESS) {
-        removed.emplace_back(name);
+      if (bucket.get(name) != simdjson::SUCCESS) {
+        return Malformed("a removed bucket that is no text", line);
       }
+      removed.emplace_back(name);
     }
   }
-  return handler.OnCheckpoint(NumberOf(frame, "position"), std::move(buckets), std::move(removed));
+  const std::optional<int64_t> position = NumberOf(frame, "position");
+  if (!position.has_value()) {
+    return Malformed("a checkpoint without a position", line);
+  }
+  return handler.OnCheckpoint(*position, std::move(buckets), std::move(removed));
+}
+
+absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view line,
+                                     FrameHandler& handler) {
+  const std::string_view kind = TextOf(op, "op");
+  const std::string_view entity = TextOf(op, "entity");
+  const std::string_view key = TextOf(op, "key");
+  if (entity.empty() || key.empty()) {
+    return Malformed("an operation without entity or key", line);
+  }
+  if (kind == "remove") {
+    return handler.OnRemove(entity, key);
+  }
+  if (kind != "put") {
+    return Malformed("an operation that is neither put nor remove", line);
+  }
+  const std::string_view position = TextOf(op, "position");
+  dom::object object;
+  if (position.empty() || op["row"].get(object) != simdjson::SUCCESS) {
+    return Malformed("a put without position or row", line);
+  }
+  RETURN_IF_ERROR(ReadRow(object, &row));
+  return handler.OnPut(entity, key, position, row);
 }
 
 absl::Status FrameReader::Parser::Ops(const dom::element& frame, std::string_view line,
                                       FrameHandler& handler) {
   dom::array ops;
-  if (frame["ops"].get(ops) != simdjson::SUCCESS) {
-    return Malformed("an ops frame without operations", line);
+  const std::string_view bucket = TextOf(frame, "bucket");
+  const std::optional<int64_t> to = NumberOf(frame, "to");
+  if (frame["ops"].get(ops) != simdjson::SUCCESS || bucket.empty() || !to.has_value()) {
+    return Malformed("an ops frame without bucket, end or operations", line);
   }
-  RETURN_IF_ERROR(handler.OnBucket(TextOf(frame, "bucket")));
+  RETURN_IF_ERROR(handler.OnBucket(bucket));
   for (const dom::element op : ops) {
-    const std::string_view kind = TextOf(op, "op");
-    if (kind == "put") {
-      dom::object object;
-      if (op["row"].get(object) != simdjson::SUCCESS) {
-        return Malformed("a put without a row", line);
-      }
-      RETURN_IF_ERROR(ReadRow(object, &row));
-      RETURN_IF_ERROR(
-          handler.OnPut(TextOf(op, "entity"), TextOf(op, "key"), TextOf(op, "position"), row));
-    } else if (kind == "remove") {
-      RETURN_IF_ERROR(handler.OnRemove(TextOf(op, "entity"), TextOf(op, "key")));
-    } else {
-      return Malformed("an operation that is neither put nor remove", line);
-    }
+    RETURN_IF_ERROR(Op(op, line, handler));
   }
-  return handler.OnOpsDone(NumberOf(frame, "to"));
+  return handler.OnOpsDone(*to);
 }
 
 absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& handler) {
@@ -148,10 +184,13 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
       return Checkpoint(frame, line, handler);
     }
     if (name == "checkpoint_complete") {
-      return handler.OnComplete(NumberOf(frame, "position"));
+      const std::optional<int64_t> position = NumberOf(frame, "position");
+      return position.has_value() ? handler.OnComplete(*position)
+                                  : Malformed("a checkpoint_complete without a position", line);
     }
     if (name == "reset") {
-      return handler.OnReset(TextOf(frame, "bucket"));
+      const std::string_view bucket = TextOf(frame, "bucket");
+      return bucket.empty() ? Malformed("a reset of no bucket", line) : handler.OnReset(bucket);
     }
   }
   return absl::OkStatus();
@@ -175,6 +214,9 @@ absl::Status FrameReader::Feed(std::string_view bytes) {
     if (!partial_.empty()) {
       partial_.append(line);
       line = partial_;
+    }
+    if (line.ends_with('\r')) {
+      line.remove_suffix(1);
     }
     if (!line.empty()) {
       RETURN_IF_ERROR(parser_->Line(line, handler_));
@@ -200,12 +242,27 @@ absl::StatusOr<std::vector<ClientEntity>> ParseEntities(std::string_view json) {
       return Malformed("an entity without name or attributes", json);
     }
     for (const dom::element attribute : attributes) {
-      entity.columns.push_back(
-          {std::string(TextOf(attribute, "name")), std::string(TextOf(attribute, "type"))});
+      ClientEntity::Column column{std::string(TextOf(attribute, "name")),
+                                  std::string(TextOf(attribute, "type"))};
+      if (column.name.empty() || column.type.empty()) {
+        return Malformed("an attribute without name or type", json);
+      }
+      entity.columns.push_back(std::move(column));
     }
     result.push_back(std::move(entity));
   }
   return result;
+}
+
+Problem ParseProblem(std::string_view json) {
+  dom::parser parser;
+  dom::element document;
+  Problem problem;
+  if (parser.parse(json.data(), json.size()).get(document) == simdjson::SUCCESS) {
+    problem.code = TextOf(document, "code");
+    problem.detail = TextOf(document, "detail");
+  }
+  return problem;
 }
 
 }  // namespace sluice::client

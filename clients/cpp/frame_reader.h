@@ -35,7 +35,7 @@ class FrameReader {
   ~FrameReader();
 
   // kDataLoss, code "malformed_frame", for what is no frame; a handler's error is returned as it
-  // is.
+  // is. The reader goes on only after Restart() then.
   [[nodiscard]] absl::Status Feed(std::string_view bytes);
   // Forgets an unfinished line: a new connection begins.
   void Restart();
@@ -50,5 +50,12 @@ class FrameReader {
 // The entities of `GET /v1/orgs/{org}/entities` on the sync listener. kDataLoss where it is
 // malformed.
 [[nodiscard]] absl::StatusOr<std::vector<ClientEntity>> ParseEntities(std::string_view json);
+
+// What an error's body says (RFC 9457). Empty where it says nothing: a proxy may have answered.
+struct Problem {
+  std::string code;
+  std::string detail;
+};
+[[nodiscard]] Problem ParseProblem(std::string_view json);
 
 }  // namespace sluice::client

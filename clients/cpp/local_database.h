@@ -5,36 +5,18 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "clients/cpp/local_table.h"
 #include "clients/cpp/sqlite.h"
 
 namespace sluice::client {
-
-// An entity as the server shows it to the caller.
-struct ClientEntity {
-  struct Column {
-    std::string name;
-    std::string type;  // as in API section 1
-  };
-  std::string name;
-  std::string primary_key;
-  std::vector<Column> columns;  // the key among them
-};
-
-// A value of a row as JSON has it.
-struct RowValue {
-  enum class Kind { kText, kInteger, kDouble, kBool } kind = Kind::kText;
-  std::string_view name;
-  std::string_view text;
-  int64_t integer = 0;
-  double real = 0;
-};
 
 // A bucket as a checkpoint frame announces it, and as the database counts it.
 struct BucketSummary {
@@ -44,15 +26,22 @@ struct BucketSummary {
 };
 
 // The SQLite file: a table an entity, and Sluice's own state in tables that begin with _sluice_
-// (clients/cpp/README.md). Everything between Begin() and Complete() is one transaction, so readers
-// see complete checkpoints only; but for the first load, which is gathered in tables of its own and
-// kept every so often, so that it can go on after a crash, and shown at its end by renaming them.
+// (clients/docs/local-database.md). Everything between Begin() and Complete() is one transaction,
+// so readers see complete checkpoints only; but for the first load, which is gathered in tables of
+// its own and kept every so often, so that it can go on after a crash, and shown at its end by
+// renaming them.
+//
+// After an error of Drop, SelectBucket, Put, Remove, FrameDone or Complete call Rollback(); only
+// after one of the schema source (kUnavailable) may the frame be given again instead.
 // Not thread-safe; one object a file, over all processes (a lock file beside it).
 class LocalDatabase {
  public:
+  // The entities as the server shows them now. Asked before the first row after Open(), and when a
+  // row has an entity or attribute that the tables lack.
   using SchemaSource = std::function<absl::StatusOr<std::vector<ClientEntity>>()>;
 
-  // `schema` is called when a row has an entity or attribute that the tables lack.
+  // kFailedPrecondition with "database_in_use", "database_of_other_org", "database_too_new" or
+  // "database_unwritable"; kDataLoss with "database_corrupt" for what is no SQLite file.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<LocalDatabase>> Open(const std::string& path,
                                                                            const std::string& org,
                                                                            SchemaSource schema);
@@ -62,12 +51,13 @@ class LocalDatabase {
   [[nodiscard]] std::map<std::string, int64_t> Have() const;
   // The last complete checkpoint, -1 for none.
   int64_t position() const { return position_; }
+  // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces.
   uint64_t rows_held() const;
 
   [[nodiscard]] absl::Status Begin();
-  // Forgets a bucket and the rows that no other holds: it was removed, reset, or has to be
-  // reloaded.
-  [[nodiscard]] absl::Status Drop(std::string_view bucket);
+  // Forgets buckets and the rows that no other holds: they were removed, reset, or have to be
+  // reloaded. Unknown ones are skipped. Reads the membership of all rows once.
+  [[nodiscard]] absl::Status Drop(const std::vector<std::string>& buckets);
   // Resolves the bucket of the operations that follow; made when unknown.
   [[nodiscard]] absl::Status SelectBucket(std::string_view bucket);
   [[nodiscard]] absl::Status Put(std::string_view entity, std::string_view key,
@@ -80,7 +70,8 @@ class LocalDatabase {
       const std::vector<BucketSummary>& announced) const;
   // Every bucket is at `position`: shows it to readers.
   [[nodiscard]] absl::Status Complete(int64_t position);
-  // Gives up what was begun, back to the last complete checkpoint (a first load: to what was kept).
+  // Gives up what was begun, back to the last complete checkpoint. A first load keeps what it has,
+  // if that ends with a whole frame, and else goes back to what was kept last.
   void Rollback();
 
  private:
@@ -91,36 +82,47 @@ class LocalDatabase {
     uint64_t checksum = 0;
     bool changed = false;
   };
-  struct Table {
-    int64_t id = 0;
-    ClientEntity entity;
-    std::unordered_map<std::string, int> column_of;  // name -> parameter, from 1
-    std::optional<Statement> put;
-    std::optional<Statement> remove;
-  };
 
-  LocalDatabase(SqliteHandle db, int lock_fd, SchemaSource schema);
+  LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema);
   absl::Status Prepare(const std::string& org);
+  absl::Status CheckOwner(const std::string& org);
   absl::Status LoadState();
   absl::Status SaveBuckets();
-  absl::Status RefreshSchema();
-  absl::Status AddTable(const ClientEntity& entity);
-  absl::Status ExtendTable(Table& table, const ClientEntity& entity);
-  absl::StatusOr<Table*> FindTable(std::string_view entity);
-  absl::Status BindRow(Table& table, const std::vector<RowValue>& row, bool* unknown_column);
-  absl::Status DeleteIfUnheld(Table& table, std::string_view key);
-  std::string TableName(std::string_view entity) const;
+  bool InTransaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
+  // local_schema.cc: the entities' tables.
+  std::string FileTable(std::string_view entity) const;
+  absl::Status LoadTables();
+  absl::Status LoadColumns(LocalTable& table);
+  absl::Status RefreshSchema();
+  absl::Status ApplyEntity(const ClientEntity& entity, const std::set<std::string>& current);
+  absl::Status CreateTable(const ClientEntity& entity);
+  absl::Status FitColumns(LocalTable& table, const ClientEntity& entity);
+  absl::Status MakeRoom(const std::string& name, const std::set<std::string>& current);
+  absl::Status DropTable(const std::string& name);
+  absl::Status ShowTables();
+
+  // local_rows.cc: the operations.
+  absl::StatusOr<LocalTable*> TableForPut(std::string_view entity);
+  absl::StatusOr<LocalTable*> WriteRow(std::string_view entity, std::string_view key,
+                                       const std::vector<RowValue>& row);
+  absl::Status MoveMember(int64_t table_id, std::string_view entity, std::string_view key,
+                          std::string_view position);
+  uint64_t RowTerm(std::string_view entity, std::string_view key, std::string_view position);
+
+  FileLock lock_;  // goes last
   SqliteHandle db_;
-  int lock_fd_;
   SchemaSource schema_;
+  bool schema_seen_ = false;  // since Open()
   int64_t position_ = -1;
-  bool in_transaction_ = false;
+  bool unfinished_ = false;  // rows of a frame that has not ended, or an error
   uint64_t ops_since_commit_ = 0;
   std::map<std::string, Bucket, std::less<>> buckets_;
   Bucket* selected_ = nullptr;
-  std::map<std::string, Table, std::less<>> tables_;
-  std::optional<Statement> find_member_, put_member_, remove_member_, other_member_;
+  std::map<std::string, LocalTable, std::less<>> tables_;
+  std::pair<const std::string, LocalTable>* last_put_ = nullptr;  // the table of the last Put
+  std::string term_bytes_;
+  std::optional<Statement> add_member_, find_member_, move_member_, remove_member_, other_member_;
 };
 
 }  // namespace sluice::client

@@ -4,12 +4,14 @@
 #include <httplib.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
+#include <charconv>
 #include <random>
 #include <set>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
 #include "schemas/row_codec.h"
@@ -19,19 +21,10 @@ namespace sluice::client {
 namespace {
 
 constexpr size_t kProblemMax = 64 << 10;
+constexpr std::chrono::seconds kConnectMax(10);
 
 // The server's refusal as a status: the client can't mend it by trying again, but for 429 and 503.
 absl::Status RefusalStatus(int http_status, std::string_view body) {
-  // The problem's two members that matter, without a JSON document: a proxy may have answered.
-  const auto member = [&](std::string_view name) -> std::string {
-    const std::string quoted = fmt::format("\"{}\":\"", name);
-    const size_t at = body.find(quoted);
-    if (at == std::string_view::npos) {
-      return "";
-    }
-    const std::string_view rest = body.substr(at + quoted.size());
-    return std::string(rest.substr(0, rest.find('"')));
-  };
   absl::StatusCode kind = absl::StatusCode::kInvalidArgument;
   switch (http_status) {
     case 401:
@@ -46,11 +39,45 @@ absl::Status RefusalStatus(int http_status, std::string_view body) {
     default:
       kind = http_status == 429 || http_status >= 500 ? absl::StatusCode::kUnavailable : kind;
   }
-  const std::string detail = member("detail");
-  const std::string code = member("code");
+  const Problem problem = ParseProblem(body);
   return Error(
-      kind, code.empty() ? "http_error" : code,
-      fmt::format("{} (HTTP {})", detail.empty() ? "the server refused" : detail, http_status));
+      kind, problem.code.empty() ? "http_error" : problem.code,
+      fmt::format("{} (HTTP {})", problem.detail.empty() ? "the server refused" : problem.detail,
+                  http_status));
+}
+
+// How long the server asks to wait; 0 where it does not say so in seconds.
+std::chrono::milliseconds RetryAfter(const httplib::Response& response) {
+  const std::string text = response.get_header_value("Retry-After");
+  int64_t seconds = 0;
+  std::from_chars(text.data(), text.data() + text.size(), seconds);
+  return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 86'400));
+}
+
+absl::Status OutOfOrder(std::string_view what) {
+  return Error(absl::StatusCode::kDataLoss, "malformed_frame",
+               fmt::format("the server sent {}", what));
+}
+
+// An address and nothing after it; the HTTP library takes what it can't read for a host's name.
+absl::Status CheckUrl(const std::string& url) {
+  const bool plain = url.starts_with("http://");
+  const bool tls = url.starts_with("https://");
+  const std::string_view host = std::string_view(url).substr(plain ? 7 : tls ? 8 : url.size());
+  if (host.empty() || host.find_first_of("/?#@ \r\n") != std::string_view::npos) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", url));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOrg(std::string_view org) {
+  const bool valid =
+      !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
+      org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
+  return valid ? absl::OkStatus()
+               : Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                       fmt::format("\"{}\" is not the name of an organisation", org));
 }
 
 class HttpPuller final : public Puller, private FrameHandler {
@@ -62,19 +89,25 @@ class HttpPuller final : public Puller, private FrameHandler {
         frames_(*this) {}
 
   absl::Status Init() {
-    if (!http_.is_valid()) {
-      return Error(
-          absl::StatusCode::kInvalidArgument, "invalid_argument",
-          fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", options_.url));
+    if (!http_.is_valid() || !schema_http_.is_valid()) {
+      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                   fmt::format("\"{}\" can't be used as the URL of a server", options_.url));
     }
     for (httplib::Client* http : {&http_, &schema_http_}) {
       http->set_tcp_nodelay(true);
-      http->set_keep_alive(true);
-      http->set_connection_timeout(std::chrono::seconds(10));
+      http->set_connection_timeout(kConnectMax);
       http->set_read_timeout(options_.silence_max);
       if (!options_.ca_file.empty()) {
         http->set_ca_cert_path(options_.ca_file.c_str());
       }
+      // Called when a connection begins, under the lock that stop() takes: a Cancel() from before
+      // is seen here, one from after ends the connection.
+      http->set_socket_options([this, http](socket_t) {
+        if (Cancelled()) {
+          http->set_connection_timeout(std::chrono::milliseconds(1));
+          http->set_read_timeout(std::chrono::milliseconds(1));
+        }
+      });
     }
     ASSIGN_OR_RETURN(database_, LocalDatabase::Open(options_.db_path, options_.org,
                                                     [this] { return FetchSchema(); }));
@@ -82,8 +115,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
   absl::StatusOr<PullResult> Pull() override {
-    total_ = PullResult{};
-    reloaded_.clear();
+    Restart();
     const absl::Status status = Run(/*live=*/false);
     database_->Rollback();
     RETURN_IF_ERROR(status);
@@ -91,7 +123,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
   absl::Status Follow(std::function<void(const PullResult&)> on_checkpoint) override {
-    total_ = PullResult{};
+    Restart();
     on_checkpoint_ = std::move(on_checkpoint);
     const absl::Status status = Run(/*live=*/true);
     database_->Rollback();
@@ -101,11 +133,11 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   void Cancel() override {
     {
-      const std::lock_guard lock(cancel_mutex_);
+      const absl::MutexLock lock(&cancel_mutex_);
       cancelled_ = true;
     }
-    cancel_changed_.notify_all();
     http_.stop();
+    schema_http_.stop();
   }
 
   void OnProgress(std::function<void(const PullProgress&)> callback) override {
@@ -113,8 +145,15 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
  private:
+  void Restart() {
+    total_ = PullResult{};
+    total_.position = database_->position();
+    reloaded_.clear();
+    reconnect_ = false;
+  }
+
   bool Cancelled() {
-    const std::lock_guard lock(cancel_mutex_);
+    const absl::MutexLock lock(&cancel_mutex_);
     return cancelled_;
   }
 
@@ -125,11 +164,11 @@ class HttpPuller final : public Puller, private FrameHandler {
       completed_ = false;
       progressed_ = false;
       absl::Status status = Connect(live);
-      if (Cancelled()) {
-        break;
-      }
       if (status.ok() && completed_ && !live && !reconnect_) {
         return absl::OkStatus();
+      }
+      if (Cancelled()) {
+        break;
       }
       const bool retryable = status.ok() || absl::IsUnavailable(status) || reconnect_;
       if (!retryable) {
@@ -156,9 +195,10 @@ class HttpPuller final : public Puller, private FrameHandler {
     const auto ceiling =
         std::min(options_.backoff_max, options_.backoff_first * (1 << std::min(failures - 1, 16)));
     std::uniform_int_distribution<int64_t> jitter(0, ceiling.count());
-    std::unique_lock lock(cancel_mutex_);
-    cancel_changed_.wait_for(lock, std::chrono::milliseconds(jitter(random_)),
-                             [this] { return cancelled_; });
+    const auto wait = std::max(std::chrono::milliseconds(jitter(random_)),
+                               std::min(std::exchange(retry_after_, {}), options_.backoff_max));
+    const absl::MutexLock lock(&cancel_mutex_);
+    cancel_mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
   }
 
   std::string RequestBody(bool live) const {
@@ -185,13 +225,15 @@ class HttpPuller final : public Puller, private FrameHandler {
     request.set_header("Authorization", "Bearer " + token);
     request.set_header("Content-Type", "application/json");
     request.set_header("Accept", "application/x-ndjson");
+    request.set_header("Accept-Encoding", "identity");
     int http_status = 0;
     std::string problem;
     absl::Status applied;
     frames_.Restart();
     request.response_handler = [&](const httplib::Response& response) {
       http_status = response.status;
-      return true;
+      retry_after_ = RetryAfter(response);
+      return !Cancelled();
     };
     request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
       if (http_status != 200) {
@@ -200,14 +242,18 @@ class HttpPuller final : public Puller, private FrameHandler {
       }
       total_.bytes_received += size;
       applied = frames_.Feed({data, size});
-      return applied.ok() && !reconnect_ && !Cancelled();
+      return applied.ok() && !Cancelled();
     };
     const httplib::Result result = http_.send(request);
+    in_checkpoint_ = false;  // the next connection announces its own
+    if (reconnect_) {
+      return absl::OkStatus();
+    }
     RETURN_IF_ERROR(applied);
     if (http_status != 0 && http_status != 200) {
       return RefusalStatus(http_status, problem);
     }
-    if (!result && !reconnect_ && !(completed_ && !live)) {
+    if (!result && !(completed_ && !live)) {
       return Error(absl::StatusCode::kUnavailable, "unavailable",
                    fmt::format("{}: {}", options_.url, httplib::to_string(result.error())));
     }
@@ -233,22 +279,21 @@ class HttpPuller final : public Puller, private FrameHandler {
   absl::Status OnCheckpoint(int64_t, std::vector<BucketSummary> buckets,
                             std::vector<std::string> removed) override {
     RETURN_IF_ERROR(database_->Begin());
+    in_checkpoint_ = true;
     announced_ = std::move(buckets);
     rows_total_ = 0;
-    std::set<std::string_view> mine;
+    mine_.clear();
     for (const BucketSummary& bucket : announced_) {
-      mine.insert(bucket.bucket);
+      mine_.insert(bucket.bucket);
       rows_total_ += bucket.count;
     }
     // What is not the caller's any more goes, listed or not: `buckets` are all of the caller's.
     for (const auto& [bucket, after] : database_->Have()) {
-      if (!mine.contains(bucket)) {
+      if (!mine_.contains(bucket)) {
         removed.push_back(bucket);
       }
     }
-    for (const std::string& bucket : removed) {
-      RETURN_IF_ERROR(database_->Drop(bucket));
-    }
+    RETURN_IF_ERROR(database_->Drop(removed));
     // Known from the start, so that an empty bucket has its position too.
     for (const BucketSummary& bucket : announced_) {
       RETURN_IF_ERROR(database_->SelectBucket(bucket.bucket));
@@ -257,7 +302,19 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
   absl::Status OnBucket(std::string_view bucket) override {
+    RETURN_IF_ERROR(CheckAnnounced(bucket));
     return database_->SelectBucket(bucket);
+  }
+
+  // What is not announced would be neither verified nor ever dropped.
+  absl::Status CheckAnnounced(std::string_view bucket) const {
+    if (!in_checkpoint_) {
+      return OutOfOrder("operations that belong to no checkpoint");
+    }
+    return mine_.contains(bucket)
+               ? absl::OkStatus()
+               : OutOfOrder(
+                     fmt::format("operations of bucket {}, which its checkpoint lacks", bucket));
   }
 
   absl::Status OnPut(std::string_view entity, std::string_view key, std::string_view position,
@@ -281,18 +338,23 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
   absl::Status OnReset(std::string_view bucket) override {
+    RETURN_IF_ERROR(CheckAnnounced(bucket));
     ++total_.buckets_reset;
-    RETURN_IF_ERROR(database_->Drop(bucket));
+    RETURN_IF_ERROR(database_->Drop({std::string(bucket)}));
     return database_->SelectBucket(bucket);
   }
 
   absl::Status OnComplete(int64_t position) override {
+    if (!in_checkpoint_) {
+      return OutOfOrder("the end of a checkpoint that did not begin");
+    }
     if (const std::vector<std::string> differing = database_->Differing(announced_);
         !differing.empty()) {
       return Reload(differing);
     }
     RETURN_IF_ERROR(database_->Complete(position));
     completed_ = true;
+    in_checkpoint_ = false;
     reloaded_.clear();
     ++total_.checkpoints;
     total_.position = position;
@@ -303,22 +365,23 @@ class HttpPuller final : public Puller, private FrameHandler {
     return absl::OkStatus();
   }
 
-  // A bucket that differs is loaded anew once, and nothing else is.
+  // A bucket that differs is loaded anew once, and nothing else is. What the connection still
+  // brings belongs to what was dropped: the error stops it.
   absl::Status Reload(const std::vector<std::string>& differing) {
+    RETURN_IF_ERROR(database_->Drop(differing));  // a first load must not keep it either
     for (const std::string& bucket : differing) {
       if (!reloaded_.insert(bucket).second) {
         return Error(
             absl::StatusCode::kDataLoss, "checksum_mismatch",
             fmt::format(
                 "bucket {} differs from what the server announces, also after it was loaded anew; "
-                "nothing of this checkpoint is kept",
+                "nothing of this checkpoint is shown",
                 bucket));
       }
-      RETURN_IF_ERROR(database_->Drop(bucket));
       ++total_.buckets_reloaded;
     }
     reconnect_ = true;
-    return absl::OkStatus();
+    return absl::AbortedError("buckets have to be loaded anew");
   }
 
   PullOptions options_;
@@ -332,20 +395,28 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   PullResult total_;
   std::vector<BucketSummary> announced_;
+  std::set<std::string, std::less<>> mine_;  // their names
   uint64_t rows_total_ = 0;
   std::set<std::string> reloaded_;
+  bool in_checkpoint_ = false;
   bool completed_ = false;   // a checkpoint, on this connection
   bool progressed_ = false;  // a frame of operations, on this connection
   bool reconnect_ = false;   // ask anew at once, with what is held now
 
-  std::mutex cancel_mutex_;
-  std::condition_variable cancel_changed_;
-  bool cancelled_ = false;  // guarded by cancel_mutex_
+  std::chrono::milliseconds retry_after_{0};  // as the last refusal said
+
+  absl::Mutex cancel_mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(cancel_mutex_) = false;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Puller>> Puller::Open(PullOptions options) {
+  while (options.url.ends_with('/')) {
+    options.url.pop_back();
+  }
+  RETURN_IF_ERROR(CheckUrl(options.url));
+  RETURN_IF_ERROR(CheckOrg(options.org));
   auto puller = std::make_unique<HttpPuller>(std::move(options));
   RETURN_IF_ERROR(puller->Init());
   return puller;

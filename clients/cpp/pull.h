@@ -37,7 +37,7 @@ struct PullResult {
   uint64_t checkpoints = 0;
   uint64_t rows_put = 0;
   uint64_t rows_removed = 0;    // removals received
-  uint64_t bytes_received = 0;  // of bodies, before decompression
+  uint64_t bytes_received = 0;  // of streams' bodies; they are asked for uncompressed
   uint64_t buckets = 0;
   uint64_t buckets_reset = 0;     // sent anew because the server said so
   uint64_t buckets_reloaded = 0;  // loaded anew because count or checksum differed
@@ -55,8 +55,8 @@ struct PullProgress {
 // Cancel(). A second process on the same file is refused (kFailedPrecondition, "database_in_use").
 class Puller {
  public:
-  // kFailedPrecondition, code "database_of_other_org", for a file of another organisation or
-  // server.
+  // kFailedPrecondition, code "database_of_other_org", for a file of another organisation. (What a
+  // file holds of another server of the same organisation goes with the first checkpoint.)
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Puller>> Open(PullOptions options);
   virtual ~Puller() = default;
 
@@ -72,7 +72,8 @@ class Puller {
   [[nodiscard]] virtual absl::Status Follow(
       std::function<void(const PullResult&)> on_checkpoint) = 0;
 
-  // Ends a running Pull or Follow soon. Any thread.
+  // Ends a running Pull or Follow soon, and all later ones at once (Pull: kCancelled). Any thread,
+  // also from a callback.
   virtual void Cancel() = 0;
 
   // Called now and then while a load runs, on the pulling thread.

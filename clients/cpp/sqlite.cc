@@ -9,6 +9,10 @@ namespace sluice::client {
 absl::Status SqliteError(sqlite3* db, int rc, std::string_view what) {
   const std::string message = fmt::format("{}: SQLite says \"{}\"", what,
                                           db == nullptr ? sqlite3_errstr(rc) : sqlite3_errmsg(db));
+  // A quota or a limit on files' sizes is a failed write to SQLite, which keeps no reason for it.
+  if (db != nullptr && sqlite3_extended_errcode(db) == SQLITE_IOERR_WRITE) {
+    rc = SQLITE_FULL;
+  }
   switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -17,10 +21,20 @@ absl::Status SqliteError(sqlite3* db, int rc, std::string_view what) {
     case SQLITE_FULL:
       return Error(absl::StatusCode::kResourceExhausted, "disk_full",
                    message + "; make room and pull again: nothing is lost");
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return Error(absl::StatusCode::kFailedPrecondition, "database_unwritable",
+                   message + "; give a path that this user can write to");
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
       return Error(absl::StatusCode::kDataLoss, "database_corrupt",
                    message + "; remove the file and pull again");
+    case SQLITE_NOTADB:
+      return Error(absl::StatusCode::kDataLoss, "database_corrupt",
+                   message +
+                       "; the file is damaged or never was a database: give another path, or "
+                       "remove it and pull again");
     default:
       return Error(absl::StatusCode::kInternal, "database_error", message);
   }

@@ -1,0 +1,249 @@
+#include "clients/cpp/local_table.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "clients/cpp/base64.h"
+#include "schemas/status.h"
+
+namespace sluice::client {
+namespace {
+
+constexpr size_t kNoColumn = static_cast<size_t>(-1);
+
+char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+absl::Status NotRepresentable(const std::string& message) {
+  return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable", message);
+}
+
+// As in API section 0.
+bool ValidName(std::string_view name) {
+  const auto letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+  };
+  return !name.empty() && name.size() <= 128 && letter(name[0]) &&
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+absl::Status CheckColumns(const ClientEntity& entity) {
+  std::set<std::string> folded;
+  bool has_key = false;
+  for (const ClientEntity::Column& column : entity.columns) {
+    if (!ValidName(column.name)) {
+      return NotRepresentable(
+          fmt::format("\"{}\" of entity {} is no attribute's name", column.name, entity.name));
+    }
+    if (!folded.insert(FoldedName(column.name)).second) {
+      return NotRepresentable(fmt::format(
+          "entity {} has two attributes that differ only in upper and lower case from \"{}\": "
+          "SQLite takes them for one; deny one of them to the role",
+          entity.name, column.name));
+    }
+    has_key = has_key || column.name == entity.primary_key;
+  }
+  return has_key ? absl::OkStatus()
+                 : NotRepresentable(fmt::format("entity {} has no attribute \"{}\", its key",
+                                                entity.name, entity.primary_key));
+}
+
+// Numbers that JSON can't hold, and bytes, come as text.
+void BindConverted(Statement& statement, int at, std::string_view sql_type, std::string_view text) {
+  const char* const end = text.data() + text.size();
+  if (sql_type == "INTEGER") {
+    int64_t number = 0;
+    if (const auto read = std::from_chars(text.data(), end, number);
+        read.ec == std::errc() && read.ptr == end) {
+      statement.BindInt(at, number);
+      return;
+    }
+  } else if (sql_type == "REAL") {
+    double number = 0;
+    if (const auto read = std::from_chars(text.data(), end, number);
+        read.ec == std::errc() && read.ptr == end) {
+      statement.BindDouble(at, number);
+      return;
+    }
+  } else if (sql_type == "BLOB") {
+    if (const auto bytes = DecodeBase64(text); bytes.has_value()) {
+      statement.BindBlob(at, *bytes);
+      return;
+    }
+  }
+  statement.BindText(at, text);
+}
+
+}  // namespace
+
+std::string_view SqlType(std::string_view type) {
+  if (type == "int32" || type == "int64" || type == "bool") {
+    return "INTEGER";
+  }
+  if (type == "double") {
+    return "REAL";
+  }
+  if (type == "bytes") {
+    return "BLOB";
+  }
+  return "TEXT";
+}
+
+std::string FoldedName(std::string_view name) {
+  std::string folded(name);
+  std::transform(folded.begin(), folded.end(), folded.begin(), Lower);
+  return folded;
+}
+
+absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
+  std::set<std::string> folded;
+  for (const ClientEntity& entity : entities) {
+    const std::string name = FoldedName(entity.name);
+    if (!ValidName(entity.name) || name.starts_with("sqlite_") || name.starts_with("_sluice_")) {
+      return NotRepresentable(fmt::format(
+          "entity \"{}\" can't be a table: names that begin with sqlite_ or _sluice_ are taken",
+          entity.name));
+    }
+    if (!folded.insert(name).second) {
+      return NotRepresentable(fmt::format(
+          "two entities differ only in upper and lower case from \"{}\": SQLite takes them for one "
+          "table; let the caller's roles read one of them only",
+          entity.name));
+    }
+    RETURN_IF_ERROR(CheckColumns(entity));
+  }
+  return absl::OkStatus();
+}
+
+void LocalTable::ForgetStatements() {
+  put_.reset();
+  remove_.reset();
+}
+
+void LocalTable::SetColumns(std::vector<Column> columns) {
+  columns_ = std::move(columns);
+  ForgetStatements();
+  const auto at = std::find_if(columns_.begin(), columns_.end(),
+                               [this](const Column& c) { return c.name == primary_key_; });
+  key_column_ = at == columns_.end() ? kNoColumn : static_cast<size_t>(at - columns_.begin());
+}
+
+absl::Status LocalTable::PrepareFor(sqlite3* db, const std::string& file_table) {
+  if (key_column_ == kNoColumn) {
+    return Error(absl::StatusCode::kDataLoss, "database_corrupt",
+                 fmt::format("table {} lacks its key {}: remove the file and pull again",
+                             file_table, primary_key_));
+  }
+  std::string names;
+  std::string parameters;
+  std::string updates;
+  for (const Column& column : columns_) {
+    const std::string name = Quoted(column.name);
+    names += (names.empty() ? "" : ",") + name;
+    parameters += parameters.empty() ? "?" : ",?";
+    if (column.name != primary_key_) {
+      updates +=
+          fmt::format("{}{}=excluded.{}", updates.empty() ? " DO UPDATE SET " : ",", name, name);
+    }
+  }
+  // Not OR REPLACE: a row that changes keeps its rowid, and an application's triggers see an
+  // update.
+  ASSIGN_OR_RETURN(put_,
+                   Statement::Prepare(
+                       db, fmt::format("INSERT INTO {}({}) VALUES({}) ON CONFLICT({}){}",
+                                       Quoted(file_table), names, parameters, Quoted(primary_key_),
+                                       updates.empty() ? " DO NOTHING" : updates)));
+  ASSIGN_OR_RETURN(
+      remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?", Quoted(file_table),
+                                                  Quoted(primary_key_))));
+  return absl::OkStatus();
+}
+
+// From `hint` on, because rows name their attributes in the columns' order.
+size_t LocalTable::ColumnOf(std::string_view name, size_t hint) const {
+  for (size_t i = hint; i < columns_.size(); ++i) {
+    if (columns_[i].name == name) {
+      return i;
+    }
+  }
+  for (size_t i = 0; i < hint && i < columns_.size(); ++i) {
+    if (columns_[i].name == name) {
+      return i;
+    }
+  }
+  return kNoColumn;
+}
+
+bool LocalTable::Bind(std::string_view key, const std::vector<RowValue>& row) {
+  size_t next = 0;
+  for (const RowValue& value : row) {
+    const size_t column = ColumnOf(value.name, next);
+    if (column == kNoColumn) {
+      put_->Reset();
+      return false;
+    }
+    next = column + 1;
+    const int at = static_cast<int>(next);
+    switch (value.kind) {
+      case RowValue::Kind::kText:
+        BindConverted(*put_, at, columns_[column].sql_type, value.text);
+        break;
+      case RowValue::Kind::kInteger:
+      case RowValue::Kind::kBool:
+        put_->BindInt(at, value.integer);
+        break;
+      case RowValue::Kind::kDouble:
+        put_->BindDouble(at, value.real);
+        break;
+    }
+  }
+  // Always as RemoveRow() will look for it.
+  BindKey(*put_, static_cast<int>(key_column_) + 1, key);
+  return true;
+}
+
+void LocalTable::BindKey(Statement& statement, int at, std::string_view key) const {
+  const std::string& type = columns_[key_column_].sql_type;
+  if (type == "INTEGER" && (key == "true" || key == "false")) {
+    statement.BindInt(at, key == "true" ? 1 : 0);
+    return;
+  }
+  BindConverted(statement, at, type, key);
+}
+
+absl::Status LocalTable::RemoveRow(std::string_view key) {
+  BindKey(*remove_, 1, key);
+  return remove_->Run();
+}
+
+absl::StatusOr<FileLock> FileLock::Take(const std::string& path) {
+  const std::string lock_path = path + ".lock";
+  const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    return Error(absl::StatusCode::kFailedPrecondition, "database_unwritable",
+                 fmt::format("{} can't be made: {}", lock_path, std::strerror(errno)));
+  }
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    return Error(absl::StatusCode::kFailedPrecondition, "database_in_use",
+                 fmt::format("another process is pulling into {}: end it first", path));
+  }
+  return FileLock(fd);
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+  }
+}
+
+}  // namespace sluice::client

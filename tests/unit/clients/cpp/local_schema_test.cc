@@ -1,0 +1,241 @@
+// The entities' tables: columns that come and go, and names that SQLite can't keep apart.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "clients/cpp/local_database.h"
+#include "schemas/status.h"
+#include "tests/support/clients/database_fixture.h"
+
+namespace sluice::client {
+namespace {
+
+using ::sluice::testing::DatabaseTest;
+using ::sluice::testing::Integer;
+using ::sluice::testing::Text;
+
+class LocalSchemaTest : public DatabaseTest {
+ protected:
+  void SetColumns(std::vector<ClientEntity::Column> columns) {
+    schema = std::vector<ClientEntity>{{"account", "id", std::move(columns)}};
+  }
+  // One row in a checkpoint of its own.
+  absl::Status PutOne(std::string_view entity, std::string_view key,
+                      const std::vector<RowValue>& row, int64_t at) {
+    absl::Status status = database->Begin();
+    if (status.ok()) {
+      status = database->SelectBucket("b1");
+    }
+    if (status.ok()) {
+      status = database->Put(entity, key, std::to_string(at) + ".0", row);
+    }
+    if (status.ok()) {
+      status = database->FrameDone(at);
+    }
+    if (status.ok()) {
+      status = database->Complete(at);
+    }
+    if (!status.ok()) {
+      database->Rollback();
+    }
+    return status;
+  }
+  void ExpectRefused(const std::string& message_part) {
+    MustOpen();
+    const absl::Status status = PutOne("account", "A1", {Text("id", "A1")}, 1);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(ErrorCode(status), "name_not_representable") << status;
+    EXPECT_THAT(std::string(Message(status)), ::testing::HasSubstr(message_part));
+    EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sluice\\_%' "
+                    "ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"),
+              "0");
+    EXPECT_EQ(Query("SELECT count(*) FROM _sluice_member"), "0");
+  }
+};
+
+TEST_F(LocalSchemaTest, EachTypeHasItsColumn) {
+  SetColumns({{"id", "string"},
+              {"i", "int32"},
+              {"l", "int64"},
+              {"d", "double"},
+              {"m", "decimal"},
+              {"b", "bool"},
+              {"t", "datetime"},
+              {"u", "uuid"},
+              {"x", "bytes"}});
+  MustOpen();
+  RowValue real;
+  real.kind = RowValue::Kind::kDouble;
+  real.name = "d";
+  real.real = 0.1;
+  ASSERT_TRUE(
+      PutOne("account", "A1",
+             {Text("id", "A1"), Integer("i", -5), Text("l", "9007199254740993"), real,
+              Text("m", "12345678901234567890.10"), Integer("b", 1),
+              Text("t", "2026-01-31T10:00:00.000000Z"), Text("u", "0a-b"), Text("x", "AAH/")},
+             1)
+          .ok());
+  EXPECT_EQ(Query("SELECT i, l, d, m, b, t, u, hex(x) FROM account"),
+            "-5|9007199254740993|0.1|12345678901234567890.10|1|2026-01-31T10:00:00.000000Z|0a-b|"
+            "0001FF");
+  EXPECT_EQ(Query("SELECT typeof(i), typeof(l), typeof(d), typeof(m), typeof(b), typeof(x) "
+                  "FROM account"),
+            "integer|integer|real|text|integer|blob");
+}
+
+TEST_F(LocalSchemaTest, KeysOfEveryTypeCanBeRemoved) {
+  for (const auto& [type, key] : std::vector<std::pair<std::string, std::string>>{
+           {"string", "0042"},
+           {"int64", "9007199254740993"},
+           {"int32", "-5"},
+           {"bool", "true"},
+           {"double", "1e+22"},
+           {"double", "0.1"},
+           {"decimal", "1.50"},
+           {"bytes", "AAH/"},
+           {"uuid", "6fa459ea-ee8a-3ca4-894e-db77e160355e"}}) {
+    path = dir / (type + key.substr(0, 2) + ".sqlite");
+    schema = std::vector<ClientEntity>{{"account", "id", {{"id", type}}}};
+    MustOpen();
+    ASSERT_TRUE(PutOne("account", key, {Text("id", key)}, 1).ok()) << type;
+    EXPECT_EQ(Query("SELECT count(*) FROM account"), "1");
+    ASSERT_TRUE(PutOne("account", key, {Text("id", key)}, 2).ok()) << type;
+    EXPECT_EQ(Query("SELECT count(*) FROM account"), "1") << type;
+    ASSERT_TRUE(database->Begin().ok());
+    ASSERT_TRUE(database->Drop({"b1"}).ok());
+    ASSERT_TRUE(database->Complete(3).ok());
+    EXPECT_EQ(Query("SELECT count(*) FROM account"), "0") << type << " " << key;
+  }
+}
+
+TEST_F(LocalSchemaTest, AnAttributeAddedLaterBecomesAColumn) {
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
+  schema->front().columns.push_back({"revenue", "decimal"});
+  ASSERT_TRUE(PutOne("account", "A2", {Text("id", "A2"), Text("revenue", "1.50")}, 2).ok());
+  EXPECT_EQ(Query("SELECT id, name, revenue FROM account ORDER BY id"), "A1|x|-;A2|-|1.50");
+}
+
+TEST_F(LocalSchemaTest, TheSchemaIsAskedOnceForManyRows) {
+  MustOpen();
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(Frame("b1", {"A1", "A2", "A3", "A4"}, 1).ok());
+  EXPECT_EQ(schema_calls, 1);
+}
+
+TEST_F(LocalSchemaTest, AnAttributeThatTheServerDoesNotShowHasToBeAskedAnew) {
+  MustOpen();
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(Frame("b1", {"A1"}, 1).ok());
+  const absl::Status status =
+      database->Put("account", "A2", "2.0", {Text("id", "A2"), Text("secret", "x")});
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ErrorCode(status), "schema_changed");
+  EXPECT_EQ(ErrorCode(database->Put("nobody", "A2", "2.0", {})), "schema_changed");
+  // The frame may come again, as the server now sees it.
+  ASSERT_TRUE(Frame("b1", {"A2"}, 2).ok());
+  ASSERT_TRUE(database->Complete(2).ok());
+  EXPECT_EQ(Accounts(), "A1;A2");
+}
+
+TEST_F(LocalSchemaTest, AServerThatCanNotSayItsSchemaIsAskedAgain) {
+  MustOpen();
+  const auto good = schema;
+  schema = Error(absl::StatusCode::kUnavailable, "unavailable", "no answer");
+  ASSERT_TRUE(database->Begin().ok());
+  EXPECT_EQ(Frame("b1", {"A1"}, 1).code(), absl::StatusCode::kUnavailable);
+  schema = good;
+  ASSERT_TRUE(Frame("b1", {"A1"}, 1).ok());
+  ASSERT_TRUE(database->Complete(1).ok());
+  EXPECT_EQ(Accounts(), "A1");
+}
+
+TEST_F(LocalSchemaTest, AHiddenAttributesValuesGoAndItsColumnStays) {
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
+  SetColumns({{"id", "string"}});
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A2", {Text("id", "A2")}, 2).ok());
+  EXPECT_EQ(Query("SELECT id, name FROM account ORDER BY id"), "A1|-;A2|-");
+  // The same name later is a new attribute, also of another type.
+  SetColumns({{"id", "string"}, {"name", "int64"}});
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A3", {Text("id", "A3"), Text("name", "7")}, 3).ok());
+  EXPECT_EQ(Query("SELECT id, name, typeof(name) FROM account ORDER BY id"),
+            "A1|-|null;A2|-|null;A3|7|integer");
+  // Or another one in SQLite's eyes only.
+  SetColumns({{"id", "string"}, {"NAME", "string"}});
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A4", {Text("id", "A4"), Text("NAME", "y")}, 4).ok());
+  EXPECT_EQ(Query("SELECT id, name FROM account ORDER BY id"), "A1|-;A2|-;A3|-;A4|y");
+}
+
+TEST_F(LocalSchemaTest, AnEntityMadeAnewWithAnotherKeyGetsANewTable) {
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1")}, 1).ok());
+  schema = std::vector<ClientEntity>{{"account", "no", {{"no", "int64"}, {"name", "string"}}}};
+  MustOpen();
+  EXPECT_EQ(ErrorCode(PutOne("account", "5", {Text("no", "5")}, 2)), "incompatible_schema");
+  EXPECT_EQ(Accounts(), "A1");
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(database->Drop({"b1"}).ok());
+  ASSERT_TRUE(database->Complete(2).ok());
+  ASSERT_TRUE(PutOne("account", "5", {Text("no", "5"), Text("name", "x")}, 3).ok());
+  EXPECT_EQ(Query("SELECT no, name FROM account"), "5|x");
+}
+
+TEST_F(LocalSchemaTest, AttributesThatDifferInCaseOnlyAreRefused) {
+  SetColumns({{"id", "string"}, {"Name", "string"}, {"name", "string"}});
+  ExpectRefused("\"name\"");
+}
+
+TEST_F(LocalSchemaTest, EntitiesThatDifferInCaseOnlyAreRefused) {
+  schema->push_back({"Order", "id", {{"id", "string"}}});
+  schema->push_back({"order", "id", {{"id", "string"}}});
+  ExpectRefused("\"order\"");
+}
+
+TEST_F(LocalSchemaTest, NamesThatAreTakenAreRefused) {
+  for (const char* name :
+       {"_sluice_meta", "_SLUICE_x", "sqlite_schema", "SQLite_x", "a b", "a\"b", ""}) {
+    schema = std::vector<ClientEntity>{{name, "id", {{"id", "string"}}}};
+    ExpectRefused(name);
+  }
+  SetColumns({{"id", "string"}, {"a;b", "string"}});
+  ExpectRefused("a;b");
+  SetColumns({{"name", "string"}});
+  ExpectRefused("its key");
+}
+
+TEST_F(LocalSchemaTest, AnApplicationsTableIsNotTouched) {
+  Query("CREATE TABLE Account(mine)");
+  Query("INSERT INTO Account VALUES(1)");
+  MustOpen();
+  const absl::Status status = PutOne("account", "A1", {Text("id", "A1")}, 1);
+  EXPECT_EQ(ErrorCode(status), "name_not_representable") << status;
+  EXPECT_EQ(Query("SELECT mine FROM Account"), "1");
+}
+
+TEST_F(LocalSchemaTest, ANameThatOnlyDiffersFromADeletedEntitysIsTaken) {
+  MustOpen();
+  ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1")}, 1).ok());
+  schema = std::vector<ClientEntity>{{"Account", "id", {{"id", "string"}}}};
+  MustOpen();
+  EXPECT_EQ(ErrorCode(PutOne("Account", "B1", {Text("id", "B1")}, 2)), "incompatible_schema");
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(database->Drop({"b1"}).ok());
+  ASSERT_TRUE(database->Complete(2).ok());
+  ASSERT_TRUE(PutOne("Account", "B1", {Text("id", "B1")}, 3).ok());
+  EXPECT_EQ(Query("SELECT id FROM Account"), "B1");
+}
+
+TEST_F(LocalSchemaTest, SqlWordsAreNamesLikeOthers) {
+  schema = std::vector<ClientEntity>{
+      {"select", "from", {{"from", "string"}, {"where", "string"}, {"rowid", "int64"}}}};
+  MustOpen();
+  ASSERT_TRUE(
+      PutOne("select", "k", {Text("from", "k"), Text("where", "w"), Text("rowid", "5")}, 1).ok());
+  EXPECT_EQ(Query("SELECT \"from\", \"where\", \"rowid\" FROM \"select\""), "k|w|5");
+}
+
+}  // namespace
+}  // namespace sluice::client
