@@ -98,6 +98,8 @@ absl::Status LocalDatabase::CheckOwner(const std::string& org) {
 }
 
 absl::Status LocalDatabase::LoadState() {
+  pending_.clear();
+  pending_bytes_.clear();
   buckets_.clear();
   tables_.clear();
   selected_ = nullptr;
@@ -136,7 +138,7 @@ std::map<std::string, int64_t> LocalDatabase::Have() const {
 }
 
 uint64_t LocalDatabase::rows_held() const {
-  uint64_t rows = 0;
+  uint64_t rows = pending_.size();
   for (const auto& [name, bucket] : buckets_) {
     rows += bucket.count;
   }
@@ -175,6 +177,7 @@ void LocalDatabase::Rollback() {
 }
 
 absl::Status LocalDatabase::SaveBuckets() {
+  RETURN_IF_ERROR(WritePending());
   ASSIGN_OR_RETURN(
       Statement save,
       Statement::Prepare(db_.get(),
@@ -192,8 +195,11 @@ absl::Status LocalDatabase::SaveBuckets() {
   return absl::OkStatus();
 }
 
-std::vector<std::string> LocalDatabase::Differing(
-    const std::vector<BucketSummary>& announced) const {
+absl::StatusOr<std::vector<std::string>> LocalDatabase::Differing(
+    const std::vector<BucketSummary>& announced) {
+  const bool before = std::exchange(unfinished_, true);
+  RETURN_IF_ERROR(WritePending());
+  unfinished_ = before;
   std::vector<std::string> differing;
   for (const BucketSummary& expected : announced) {
     const auto it = buckets_.find(expected.bucket);

@@ -51,7 +51,8 @@ class LocalDatabase {
   [[nodiscard]] std::map<std::string, int64_t> Have() const;
   // The last complete checkpoint, -1 for none.
   int64_t position() const { return position_; }
-  // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces.
+  // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces,
+  // and one that came again may until the frame's bucket is compared or complete.
   uint64_t rows_held() const;
 
   [[nodiscard]] absl::Status Begin();
@@ -66,8 +67,8 @@ class LocalDatabase {
   // The selected bucket is loaded up to `to`.
   [[nodiscard]] absl::Status FrameDone(int64_t to);
   // Buckets whose count or checksum is not as announced.
-  [[nodiscard]] std::vector<std::string> Differing(
-      const std::vector<BucketSummary>& announced) const;
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> Differing(
+      const std::vector<BucketSummary>& announced);
   // Every bucket is at `position`: shows it to readers.
   [[nodiscard]] absl::Status Complete(int64_t position);
   // Gives up what was begun, back to the last complete checkpoint. A first load keeps what it has,
@@ -81,6 +82,17 @@ class LocalDatabase {
     uint64_t count = 0;
     uint64_t checksum = 0;
     bool changed = false;
+  };
+
+  using NamedTable = std::pair<const std::string, LocalTable>;
+  // That a bucket holds a row: written later, many together. Key and position, one after the other,
+  // are in pending_bytes_.
+  struct PendingMember {
+    const NamedTable* table;
+    Bucket* bucket;
+    size_t at;
+    size_t key_size;
+    size_t position_size;
   };
 
   LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema);
@@ -103,11 +115,12 @@ class LocalDatabase {
   absl::Status ShowTables();
 
   // local_rows.cc: the operations.
-  absl::StatusOr<LocalTable*> TableForPut(std::string_view entity);
-  absl::StatusOr<LocalTable*> WriteRow(std::string_view entity, std::string_view key,
+  absl::StatusOr<NamedTable*> TableForPut(std::string_view entity);
+  absl::StatusOr<NamedTable*> WriteRow(std::string_view entity, std::string_view key,
                                        const std::vector<RowValue>& row);
-  absl::Status MoveMember(int64_t table_id, std::string_view entity, std::string_view key,
-                          std::string_view position);
+  absl::Status WritePending();
+  absl::Status WriteMember(const PendingMember& member, std::string_view key,
+                           std::string_view position);
   uint64_t RowTerm(std::string_view entity, std::string_view key, std::string_view position);
 
   FileLock lock_;  // goes last
@@ -120,7 +133,9 @@ class LocalDatabase {
   std::map<std::string, Bucket, std::less<>> buckets_;
   Bucket* selected_ = nullptr;
   std::map<std::string, LocalTable, std::less<>> tables_;
-  std::pair<const std::string, LocalTable>* last_put_ = nullptr;  // the table of the last Put
+  NamedTable* last_put_ = nullptr;  // the table of the last Put
+  std::vector<PendingMember> pending_;
+  std::string pending_bytes_;
   std::string term_bytes_;
   std::optional<Statement> add_member_, find_member_, move_member_, remove_member_, other_member_;
 };

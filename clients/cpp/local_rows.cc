@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <iterator>
 #include <unordered_map>
 
@@ -12,7 +13,10 @@ namespace sluice::client {
 namespace {
 
 // A first load is kept after this many operations: what a crash makes it receive again.
-constexpr uint64_t kOpsPerCommit = 50'000;
+constexpr uint64_t kOpsPerCommit = 100'000;
+// Memberships that wait to be written together.
+constexpr size_t kPendingMax = 50'000;
+constexpr size_t kPendingBytesMax = 8 << 20;
 
 absl::Status SchemaChanged(std::string_view what, std::string_view entity) {
   return Error(
@@ -76,6 +80,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
     return NoBucket();
   }
   const bool before = std::exchange(unfinished_, true);
+  RETURN_IF_ERROR(WritePending());
   std::unordered_map<int64_t, LocalTable*> by_id;
   for (auto& [name, table] : tables_) {
     if (!table.prepared()) {
@@ -116,7 +121,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LocalTable*> LocalDatabase::TableForPut(std::string_view entity) {
+absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::TableForPut(std::string_view entity) {
   if (last_put_ == nullptr || last_put_->first != entity) {
     auto it = schema_seen_ ? tables_.find(entity) : tables_.end();
     if (it == tables_.end()) {
@@ -132,21 +137,21 @@ absl::StatusOr<LocalTable*> LocalDatabase::TableForPut(std::string_view entity) 
   if (!table.prepared()) {
     RETURN_IF_ERROR(table.PrepareFor(db_.get(), FileTable(entity)));
   }
-  return &table;
+  return last_put_;
 }
 
-absl::StatusOr<LocalTable*> LocalDatabase::WriteRow(std::string_view entity, std::string_view key,
-                                                    const std::vector<RowValue>& row) {
-  ASSIGN_OR_RETURN(LocalTable * table, TableForPut(entity));
-  if (!table->Bind(key, row)) {
+absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::WriteRow(
+    std::string_view entity, std::string_view key, const std::vector<RowValue>& row) {
+  ASSIGN_OR_RETURN(NamedTable * table, TableForPut(entity));
+  if (!table->second.Bind(key, row)) {
     RETURN_IF_ERROR(RefreshSchema());
     ASSIGN_OR_RETURN(table, TableForPut(entity));
-    if (!table->Bind(key, row)) {
+    if (!table->second.Bind(key, row)) {
       // Not skipped: an answer from a server that is behind would lose the values for good.
       return SchemaChanged("an attribute", entity);
     }
   }
-  RETURN_IF_ERROR(table->PutRow());
+  RETURN_IF_ERROR(table->second.PutRow());
   return table;
 }
 
@@ -156,38 +161,69 @@ absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
     return NoBucket();
   }
   unfinished_ = true;
-  ASSIGN_OR_RETURN(const LocalTable* const table, WriteRow(entity, key, row));
+  ASSIGN_OR_RETURN(const NamedTable* const table, WriteRow(entity, key, row));
   ++ops_since_commit_;
-  selected_->changed = true;
-  add_member_->BindInt(1, table->id());
-  add_member_->BindText(2, key);
-  add_member_->BindInt(3, selected_->id);
-  add_member_->BindText(4, position);
-  RETURN_IF_ERROR(add_member_->Run());
-  if (sqlite3_changes(db_.get()) == 0) {
-    return MoveMember(table->id(), entity, key, position);
+  pending_.push_back({table, selected_, pending_bytes_.size(), key.size(), position.size()});
+  pending_bytes_.append(key).append(position);
+  return pending_.size() < kPendingMax && pending_bytes_.size() < kPendingBytesMax
+             ? absl::OkStatus()
+             : WritePending();
+}
+
+// In the order of the index: neighbours share its pages, so that a batch costs half of what its
+// rows cost one by one.
+absl::Status LocalDatabase::WritePending() {
+  const auto key = [this](const PendingMember& m) {
+    return std::string_view(pending_bytes_).substr(m.at, m.key_size);
+  };
+  // Of one row in one bucket the later stays the later, by where its bytes are.
+  std::sort(pending_.begin(), pending_.end(), [&](const auto& a, const auto& b) {
+    if (a.table != b.table) {
+      return a.table->second.id() < b.table->second.id();
+    }
+    if (const int order = key(a).compare(key(b)); order != 0) {
+      return order < 0;
+    }
+    return a.bucket != b.bucket ? a.bucket->id < b.bucket->id : a.at < b.at;
+  });
+  for (const PendingMember& member : pending_) {
+    RETURN_IF_ERROR(WriteMember(member, key(member),
+                                std::string_view(pending_bytes_)
+                                    .substr(member.at + member.key_size, member.position_size)));
   }
-  ++selected_->count;
-  selected_->checksum += RowTerm(entity, key, position);
+  pending_.clear();
+  pending_bytes_.clear();
   return absl::OkStatus();
 }
 
-// The bucket holds the row already, at an earlier position.
-absl::Status LocalDatabase::MoveMember(int64_t table_id, std::string_view entity,
-                                       std::string_view key, std::string_view position) {
-  find_member_->BindInt(1, table_id);
+absl::Status LocalDatabase::WriteMember(const PendingMember& member, std::string_view key,
+                                        std::string_view position) {
+  const auto& [entity, table] = *member.table;
+  Bucket& bucket = *member.bucket;
+  bucket.changed = true;
+  bucket.checksum += RowTerm(entity, key, position);
+  add_member_->BindInt(1, table.id());
+  add_member_->BindText(2, key);
+  add_member_->BindInt(3, bucket.id);
+  add_member_->BindText(4, position);
+  RETURN_IF_ERROR(add_member_->Run());
+  if (sqlite3_changes(db_.get()) != 0) {
+    ++bucket.count;
+    return absl::OkStatus();
+  }
+  // The bucket holds the row already, at an earlier position.
+  find_member_->BindInt(1, table.id());
   find_member_->BindText(2, key);
-  find_member_->BindInt(3, selected_->id);
+  find_member_->BindInt(3, bucket.id);
   ASSIGN_OR_RETURN(const bool known, find_member_->Step());
   if (known) {
-    selected_->checksum -= RowTerm(entity, key, find_member_->Text(0));
+    bucket.checksum -= RowTerm(entity, key, find_member_->Text(0));
   }
   find_member_->Reset();
-  selected_->checksum += RowTerm(entity, key, position);
   move_member_->BindText(1, position);
-  move_member_->BindInt(2, table_id);
+  move_member_->BindInt(2, table.id());
   move_member_->BindText(3, key);
-  move_member_->BindInt(4, selected_->id);
+  move_member_->BindInt(4, bucket.id);
   return move_member_->Run();
 }
 
@@ -200,6 +236,7 @@ absl::Status LocalDatabase::Remove(std::string_view entity, std::string_view key
     return absl::OkStatus();  // nothing of it was ever here
   }
   unfinished_ = true;
+  RETURN_IF_ERROR(WritePending());
   LocalTable& table = it->second;
   if (!table.prepared()) {
     RETURN_IF_ERROR(table.PrepareFor(db_.get(), FileTable(entity)));

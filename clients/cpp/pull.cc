@@ -348,8 +348,8 @@ class HttpPuller final : public Puller, private FrameHandler {
     if (!in_checkpoint_) {
       return OutOfOrder("the end of a checkpoint that did not begin");
     }
-    if (const std::vector<std::string> differing = database_->Differing(announced_);
-        !differing.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> differing, database_->Differing(announced_));
+    if (!differing.empty()) {
       return Reload(differing);
     }
     RETURN_IF_ERROR(database_->Complete(position));

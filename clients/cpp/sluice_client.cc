@@ -1,0 +1,233 @@
+#include "clients/cpp/sluice_client.h"
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "clients/cpp/pull.h"
+#include "schemas/status.h"
+
+// The handle: the puller, and what the last call said.
+struct sluice_client {
+  std::unique_ptr<sluice::client::Puller> puller;
+  std::string error_code;
+  std::string error_message;
+};
+
+namespace {
+
+using sluice::client::Puller;
+using sluice::client::PullOptions;
+using sluice::client::PullProgress;
+using sluice::client::PullResult;
+
+constexpr size_t kTokenMax = 64 << 10;
+
+sluice_code CodeOf(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk:
+      return SLUICE_OK;
+    case absl::StatusCode::kCancelled:
+      return SLUICE_CANCELLED;
+    case absl::StatusCode::kInvalidArgument:
+      return SLUICE_INVALID;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kNotFound:
+      return SLUICE_REFUSED;
+    case absl::StatusCode::kUnavailable:
+      return SLUICE_UNAVAILABLE;
+    case absl::StatusCode::kFailedPrecondition:
+      return SLUICE_FILE;
+    case absl::StatusCode::kResourceExhausted:
+      return SLUICE_DISK_FULL;
+    case absl::StatusCode::kDataLoss:
+      return SLUICE_DATA_LOSS;
+    default:
+      return SLUICE_INTERNAL;
+  }
+}
+
+sluice_code Keep(sluice_client* client, const absl::Status& status) {
+  if (status.ok()) {
+    client->error_code.clear();
+    client->error_message.clear();
+  } else {
+    client->error_code = sluice::ErrorCode(status);
+    client->error_message = sluice::Message(status);
+  }
+  return CodeOf(status.code());
+}
+
+// Exceptions (of the HTTP library, or no memory) end here.
+template <typename Call>
+sluice_code Guarded(sluice_client* client, const Call& call) {
+  if (client == nullptr) {
+    return SLUICE_INVALID;
+  }
+  try {
+    return Keep(client, call());
+  } catch (const std::exception& error) {
+    client->error_code = "internal";
+    client->error_message = error.what();
+  } catch (...) {
+    client->error_code = "internal";
+    client->error_message.clear();
+  }
+  return SLUICE_INTERNAL;
+}
+
+absl::Status NotOpen() {
+  return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                       "the client is not open: see the error of sluice_client_open");
+}
+
+absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
+  std::string text(1024, '\0');
+  size_t size = token(context, text.data(), text.size());
+  if (size > text.size() && size <= kTokenMax) {
+    text.resize(size);
+    size = token(context, text.data(), text.size());
+  }
+  if (size == 0 || size > text.size()) {
+    return sluice::Error(absl::StatusCode::kUnauthenticated, "no_token",
+                         size == 0 ? "the application has no token: sign in first"
+                                   : "the application's token is longer than 64 KiB");
+  }
+  text.resize(size);
+  return text;
+}
+
+absl::StatusOr<PullOptions> OptionsOf(const sluice_client_options* from) {
+  if (from == nullptr || from->struct_size < sizeof(sluice_client_options) ||
+      from->url == nullptr || from->org == nullptr || from->db_path == nullptr ||
+      from->token == nullptr) {
+    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                         "options need sluice_client_options_init, url, org, db_path and token");
+  }
+  if (from->attempts_max <= 0 || from->backoff_first_ms <= 0 || from->backoff_max_ms <= 0 ||
+      from->silence_max_ms <= 0) {
+    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                         "attempts_max and the times have to be more than 0");
+  }
+  PullOptions options;
+  options.url = from->url;
+  options.org = from->org;
+  options.db_path = from->db_path;
+  options.ca_file = from->ca_file == nullptr ? "" : from->ca_file;
+  options.token = [token = from->token, context = from->token_context] {
+    return Token(token, context);
+  };
+  options.attempts_max = from->attempts_max;
+  options.backoff_first = std::chrono::milliseconds(from->backoff_first_ms);
+  options.backoff_max = std::chrono::milliseconds(from->backoff_max_ms);
+  options.silence_max = std::chrono::milliseconds(from->silence_max_ms);
+  return options;
+}
+
+sluice_pull_result ResultOf(const PullResult& from) {
+  sluice_pull_result result = {};
+  result.position = from.position;
+  result.checkpoints = from.checkpoints;
+  result.rows_put = from.rows_put;
+  result.rows_removed = from.rows_removed;
+  result.bytes_received = from.bytes_received;
+  result.buckets = from.buckets;
+  result.buckets_reset = from.buckets_reset;
+  result.buckets_reloaded = from.buckets_reloaded;
+  result.reconnects = from.reconnects;
+  return result;
+}
+
+}  // namespace
+
+const char* sluice_client_version(void) { return SLUICE_CLIENT_VERSION; }
+
+void sluice_client_options_init(sluice_client_options* options) {
+  if (options == nullptr) {
+    return;
+  }
+  const PullOptions defaults;
+  *options = {};
+  options->struct_size = sizeof(*options);
+  options->attempts_max = defaults.attempts_max;
+  options->backoff_first_ms = defaults.backoff_first.count();
+  options->backoff_max_ms = defaults.backoff_max.count();
+  options->silence_max_ms = defaults.silence_max.count();
+}
+
+sluice_code sluice_client_open(const sluice_client_options* options, sluice_client** client) {
+  if (client == nullptr) {
+    return SLUICE_INVALID;
+  }
+  *client = new (std::nothrow) sluice_client;
+  if (*client == nullptr) {
+    return SLUICE_INTERNAL;
+  }
+  return Guarded(*client, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(PullOptions ours, OptionsOf(options));
+    ASSIGN_OR_RETURN((*client)->puller, Puller::Open(std::move(ours)));
+    return absl::OkStatus();
+  });
+}
+
+void sluice_client_on_progress(sluice_client* client, sluice_progress_fn callback, void* context) {
+  if (client == nullptr || client->puller == nullptr) {
+    return;
+  }
+  if (callback == nullptr) {
+    client->puller->OnProgress(nullptr);
+    return;
+  }
+  client->puller->OnProgress([callback, context](const PullProgress& now) {
+    const sluice_pull_progress progress = {now.rows_done, now.rows_total, now.bytes_received};
+    callback(context, &progress);
+  });
+}
+
+sluice_code sluice_client_pull(sluice_client* client, sluice_pull_result* result) {
+  return Guarded(client, [&]() -> absl::Status {
+    if (client->puller == nullptr) {
+      return NotOpen();
+    }
+    ASSIGN_OR_RETURN(const PullResult ours, client->puller->Pull());
+    if (result != nullptr) {
+      *result = ResultOf(ours);
+    }
+    return absl::OkStatus();
+  });
+}
+
+sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_checkpoint,
+                                 void* context) {
+  return Guarded(client, [&]() -> absl::Status {
+    if (client->puller == nullptr) {
+      return NotOpen();
+    }
+    return client->puller->Follow([on_checkpoint, context](const PullResult& ours) {
+      if (on_checkpoint != nullptr) {
+        const sluice_pull_result result = ResultOf(ours);
+        on_checkpoint(context, &result);
+      }
+    });
+  });
+}
+
+void sluice_client_cancel(sluice_client* client) {
+  if (client != nullptr && client->puller != nullptr) {
+    client->puller->Cancel();
+  }
+}
+
+const char* sluice_client_error_code(const sluice_client* client) {
+  return client == nullptr ? "" : client->error_code.c_str();
+}
+
+const char* sluice_client_error_message(const sluice_client* client) {
+  return client == nullptr ? "" : client->error_message.c_str();
+}
+
+void sluice_client_close(sluice_client* client) { delete client; }

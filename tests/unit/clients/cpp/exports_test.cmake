@@ -1,0 +1,23 @@
+# cmake -DNM=nm -DLIBRARY=libsluice_client.so -DHEADER=sluice_client.h -P exports_test.cmake
+# The shared library exports the functions of the header and nothing else.
+execute_process(COMMAND ${NM} -D --defined-only --format=posix ${LIBRARY}
+                OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n ]+ [A-Z] [^\n]*" lines "${symbols}")
+set(exported "")
+foreach(line IN LISTS lines)
+  string(REGEX REPLACE " .*" "" name "${line}")
+  list(APPEND exported ${name})
+endforeach()
+file(READ ${HEADER} text)
+string(REGEX MATCHALL "SLUICE_CLIENT_API [a-z_ ]+\\*? ?sluice_client_[a-z_]+\\(" declarations "${text}")
+set(declared "")
+foreach(declaration IN LISTS declarations)
+  string(REGEX REPLACE ".*(sluice_client_[a-z_]+)\\(" "\\1" name "${declaration}")
+  list(APPEND declared ${name})
+endforeach()
+list(SORT exported)
+list(SORT declared)
+list(LENGTH declared count)
+if(count LESS 9 OR NOT "${exported}" STREQUAL "${declared}")
+  message(FATAL_ERROR "declared: ${declared}\nexported: ${exported}")
+endif()
