@@ -20,12 +20,16 @@ struct ScriptedSyncServer::Impl {
   size_t entities_requests = 0;
   std::vector<ScriptedAnswer> script;
   size_t next = 0;
+  std::function<ScriptedAnswer(const StreamRequest&)> answer_with;
   std::vector<StreamRequest> requests;
   bool stopping = false;
 
   ScriptedAnswer Next(const httplib::Request& request) {
     const std::lock_guard lock(mutex);
     requests.push_back({request.path, request.get_header_value("Authorization"), request.body});
+    if (answer_with) {
+      return answer_with(requests.back());
+    }
     const size_t at = next + 1 < script.size() ? next++ : next;
     return script.empty() ? ScriptedAnswer{.status = 503} : script[at];
   }
@@ -113,6 +117,11 @@ void ScriptedSyncServer::Script(std::vector<ScriptedAnswer> answers) {
   impl_->script = std::move(answers);
   impl_->next = 0;
   impl_->requests.clear();
+}
+
+void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->answer_with = std::move(answer);
 }
 
 void ScriptedSyncServer::SetEntities(std::string entities, int status) {

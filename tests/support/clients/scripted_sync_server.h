@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,8 @@ class ScriptedSyncServer {
 
   [[nodiscard]] std::string url() const;
   void Script(std::vector<ScriptedAnswer> answers);
+  // Asks `answer` for each stream request instead, on a thread of the server's.
+  void AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer);
   void SetEntities(std::string entities, int status = 200);
   [[nodiscard]] std::vector<StreamRequest> requests() const;
   [[nodiscard]] size_t entities_requests() const;

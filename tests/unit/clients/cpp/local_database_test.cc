@@ -188,6 +188,12 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   EXPECT_THAT(*database->Differing({{"b1", 2, 0x2f652ded615cd425}}), ElementsAre("b1"));
   EXPECT_THAT(*database->Differing({{"b9", 0, 0}}), IsEmpty());
   EXPECT_THAT(*database->Differing({{"b9", 1, 5}}), ElementsAre("b9"));
+  // As clients/docs/local-database.md shows it.
+  ASSERT_TRUE(database->Complete(1043).ok());
+  EXPECT_EQ(Query("SELECT * FROM _sluice_meta"), "format|1;org|acme;position|1043");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_entity"), "1|account|id;2|contact|id");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_bucket"), "1|b1|1043|3|3415186389994361893");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_member"), "1|A1|1|1042.0;1|A2|1|1043.7;2|A1|1|12.0");
 }
 
 TEST_F(LocalDatabaseTest, ARowThatMovesOnCountsOnce) {
