@@ -66,14 +66,12 @@ absl::Status LocalDatabase::SelectBucket(std::string_view name) {
 
 absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
   std::string ids;
-  std::vector<decltype(buckets_)::iterator> dropped;
   for (const std::string& name : buckets) {
     if (const auto it = buckets_.find(name); it != buckets_.end()) {
       fmt::format_to(std::back_inserter(ids), "{}{}", ids.empty() ? "" : ",", it->second.id);
-      dropped.push_back(it);
     }
   }
-  if (dropped.empty()) {
+  if (ids.empty()) {
     return absl::OkStatus();
   }
   if (!InTransaction()) {
@@ -112,10 +110,8 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
   RETURN_IF_ERROR(
       Execute(db_.get(), fmt::format("DELETE FROM _sluice_bucket WHERE id IN ({})", ids)));
   selected_ = nullptr;
-  for (const auto& it : dropped) {
-    if (buckets_.contains(it->first)) {
-      buckets_.erase(it);
-    }
+  for (const std::string& name : buckets) {
+    buckets_.erase(name);
   }
   unfinished_ = before;
   return absl::OkStatus();

@@ -86,7 +86,8 @@ class ModelServer {
   // What one request is answered with; breaks off, lies once or goes on as chance has it.
   ScriptedAnswer Answer(const StreamRequest& request) {
     std::map<std::string, int64_t> progress;
-    for (const auto& have : nlohmann::json::parse(request.body)["have"]) {
+    const nlohmann::json body = nlohmann::json::parse(request.body);
+    for (const auto& have : body["have"]) {
       progress[have["bucket"]] = std::stoll(have["after"].get<std::string>());
     }
     ScriptedAnswer answer;
