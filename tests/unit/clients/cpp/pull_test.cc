@@ -302,12 +302,13 @@ TEST_F(PullTest, FramesAfterAMismatchAreNotApplied) {
   later["b1"].insert(Row("A4", "8.0"));
   server.Script(
       {{.body = checkpoint + first + third + CompleteFrame(7) + CheckpointFrame(8, later) +
-                OpsFrame("b1", 7, 8, {Put("A4", "8.0")}) + CompleteFrame(8)},
+                OpsFrame("b1", 7, 8, {Put("A4", "8.0")})},
        {.body = CheckpointFrame(8, later) +
                 OpsFrame("b1", 0, 8, {Put("A1", "5.0"), Put("A2", "6.0"), Put("A4", "8.0")}) +
                 CompleteFrame(8)}});
   const auto result = Pull();
   ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(Haves()[1], R"({"have":[{"bucket":"b2","after":"7"}],"live":false})");
   EXPECT_EQ(result->position, 8);
   EXPECT_EQ(Accounts(), "A1;A2;A3;A4");
 }
