@@ -96,7 +96,6 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
   http.method = request.method;
   http.path = request.path;
   http.set_header("Authorization", "Bearer " + impl_->token);
-  http.set_header("Accept", "application/json");
   for (const auto& [name, value] : request.headers) {
     http.set_header(name, value);
   }

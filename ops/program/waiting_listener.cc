@@ -47,6 +47,11 @@ absl::StatusOr<std::unique_ptr<WaitingListener>> WaitingListener::Start(const st
         response.set_content(gateways::ProblemJson(status), "application/problem+json");
         return httplib::Server::HandlerResponse::Handled;
       });
+  // As the admin listener does, so that it can follow on this address at once.
+  raw->server.set_socket_options([](socket_t fd) {
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  });
   const bool bound = port == 0 ? raw->server.bind_to_any_port(host.c_str()) > 0
                                : raw->server.bind_to_port(host.c_str(), port);
   if (!bound) {

@@ -103,8 +103,12 @@ class Http:
             raise AssertionError(f"{method} {path}: {status} {answer[:500]!r}")
         return json.loads(answer) if answer else None
 
-    def close(self):
+    def __del__(self):
         self.connection.close()
+
+
+class NotServed(ConnectionError):
+    """503: to be asked again later."""
 
 
 class DeltaClient:
@@ -128,6 +132,8 @@ class DeltaClient:
                 self.cursor, self.rows = None, {}
                 self.fresh_starts += 1
                 continue
+            if status == 503:
+                raise NotServed(body.decode())
             if status != 200:
                 raise AssertionError(f"delta: {status} {body[:500]!r}")
             page = json.loads(body)

@@ -40,6 +40,7 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.random = random.Random(seed)
         self.number, self.sluice, self.token = number, sluice, token
+        self.made = 0
         self.sent, self.acked = {}, {}
         self.stopping = threading.Event()
         self.failure = None
@@ -57,7 +58,8 @@ class Writer(threading.Thread):
                 ops.append({"op": "upsert", "entity": "item", "row": {
                     "id": key, "owner": self.random.choice(USERS + ["carl"]), "team": self.random.choice(TEAMS + ["west"]),
                     "n": self.random.randint(0, 999)}})
-        return {"id": f"w{self.number}-{len(self.sent)}", "source": "kill-run", "ops": ops}
+        self.made += 1
+        return {"id": f"w{self.number}-{self.made}", "source": "kill-run", "ops": ops}
 
     def run(self):
         http_client, batch = None, []
@@ -141,7 +143,7 @@ class Run:
         for (user, teams), (client, token) in clients.items():
             try:
                 http_client = Http(self.sluice.urls["sync"], token, timeout=30)
-                client.pull(http_client, limit=self.random.choice([1, 7, 50, 1000]))
+                client.pull(http_client, limit=self.random.choice([1, 7, 50, 1000]), wait="30s" if fatal else None)
                 self.history.append((user, teams, client.position, {k[1]: dict(r) for k, r in client.rows.items()}))
             except CONNECTION_ERRORS:
                 if fatal:
@@ -217,7 +219,10 @@ class Run:
         assert not early, f"{len(early)} sets were acknowledged before their place, such as {early[0]}"
         for user, teams, position, rows in self.history:
             wanted = comparable(visible(fold(sets, position), user, teams))
-            assert comparable(rows) == wanted, f"{user} at position {position} differs from the log"
+            found = comparable(rows)
+            wrong = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+            assert not wrong, (f"{user} at position {position} differs from the log in {len(wrong)} rows: {wrong[0]} is "
+                               f"{found.get(wrong[0])}, should be {wanted.get(wrong[0])}")
         final = fold(sets, 1 << 62)
         connection = sqlite3.connect(self.folder / "anna.sqlite")
         found = {r[0]: {k: str(v) for k, v in zip(("id", "owner", "team", "n"), r) if v is not None}
