@@ -1,5 +1,7 @@
 // The `sluice` program: reads the command line, runs one command, and says how it went.
 #include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 
 #include "ops/config/config.h"
@@ -57,6 +59,11 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? kDone : kWrongUsage;
   }
   invocation.json = output == "json";
+  // What a command prints is its result; the modules' warnings are for `serve`, which says how
+  // much.
+  auto logger = spdlog::stderr_color_mt("sluice");
+  logger->set_level(spdlog::level::err);
+  spdlog::set_default_logger(std::move(logger));
   if (const absl::Status status = invocation.run(); !status.ok()) {
     fmt::print(stderr, "sluice: {}\n", Message(status));
     return ErrorCode(status) == "wrong_usage" ? kWrongUsage : kFailed;

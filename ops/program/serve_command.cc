@@ -1,6 +1,5 @@
 // `serve`: the server, until SIGINT or SIGTERM.
 #include <fmt/format.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 
@@ -67,12 +66,11 @@ absl::StatusOr<Config> MakeConfig(const Arguments& arguments) {
 }
 
 void StartLogging(const Config& config) {
-  auto logger = spdlog::stderr_color_mt("sluice");
+  const auto logger = spdlog::default_logger();
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ level=%l %v", spdlog::pattern_time_type::utc);
   logger->set_level(
       spdlog::level::from_str(config.log_level == "warn" ? "warning" : config.log_level));
   logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
 }
 
 absl::Status Serve(const Arguments& arguments) {

@@ -91,21 +91,26 @@ class Writer(threading.Thread):
             self.failure = failure
 
 
-def fold(sets, up_to):
-    """The rows after the sets at or below `up_to`, each id once: API section 2 in a few lines."""
+def apply(rows, ops):
+    """One change set, as API section 2 says."""
+    for op in ops:
+        key = op.get("key") or op["row"]["id"]
+        if op["op"] == "upsert":
+            rows[key] = dict(op["row"])
+        elif op["op"] == "patch" and key in rows:
+            rows[key].update(op["row"])
+        elif op["op"] == "delete":
+            rows.pop(key, None)
+
+
+def fold(sets, visit):
+    """The rows after all sets, each id once; calls visit(position, rows) after each set."""
     rows, seen = {}, set()
     for position, identity, ops in sets:
-        if position > up_to or identity in seen:
-            continue
-        seen.add(identity)
-        for op in ops:
-            key = op.get("key") or op["row"]["id"]
-            if op["op"] == "upsert":
-                rows[key] = dict(op["row"])
-            elif op["op"] == "patch" and key in rows:
-                rows[key].update(op["row"])
-            elif op["op"] == "delete":
-                rows.pop(key, None)
+        if identity not in seen:
+            seen.add(identity)
+            apply(rows, ops)
+        visit(position, rows)
     return rows
 
 
@@ -129,6 +134,7 @@ class Run:
             arguments += ["--log", "kafka", "--brokers", options.brokers, "--set", f"log.topic_prefix={prefix}"]
         self.sluice = Sluice(options.binary, folder / "server", arguments)
         self.folder = folder
+        self.compared = 0
         self.history = []  # (user, teams, position, rows) at each complete pull
 
     def provision(self):
@@ -217,13 +223,21 @@ class Run:
         assert not lost, f"{len(lost)} acknowledged sets are not in the log, such as {lost[0]}"
         early = [identity for identity, position in acked.items() if position < first[identity]]
         assert not early, f"{len(early)} sets were acknowledged before their place, such as {early[0]}"
-        for user, teams, position, rows in self.history:
-            wanted = comparable(visible(fold(sets, position), user, teams))
-            found = comparable(rows)
-            wrong = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
-            assert not wrong, (f"{user} at position {position} differs from the log in {len(wrong)} rows: {wrong[0]} is "
-                               f"{found.get(wrong[0])}, should be {wanted.get(wrong[0])}")
-        final = fold(sets, 1 << 62)
+        self.history.sort(key=lambda one: one[2])
+        pending = [one for one in self.history if sets and one[2] >= sets[0][0]]
+
+        def compare(position, rows):
+            following = next((p for p, _, _ in sets[self.compared + 1:self.compared + 2]), 1 << 62)
+            self.compared += 1
+            while pending and pending[0][2] < following:
+                user, teams, at, found = pending.pop(0)
+                found, wanted = comparable(found), comparable(visible(rows, user, teams))
+                wrong = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+                assert not wrong, (f"{user} at position {at} differs from the log in {len(wrong)} rows: {wrong[0]} is "
+                                   f"{found.get(wrong[0])}, should be {wanted.get(wrong[0])}")
+
+        final = fold(sets, compare)
+        assert not pending, "a client was at a position that the log does not have"
         connection = sqlite3.connect(self.folder / "anna.sqlite")
         found = {r[0]: {k: str(v) for k, v in zip(("id", "owner", "team", "n"), r) if v is not None}
                  for r in connection.execute("SELECT id, owner, team, n FROM item")}
