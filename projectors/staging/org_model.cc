@@ -65,6 +65,12 @@ std::shared_ptr<const OrgModel> OrgModel::Empty() {
   return std::shared_ptr<const OrgModel>(new OrgModel());
 }
 
+std::shared_ptr<const OrgModel> OrgModel::Closed(uint32_t incarnation) {
+  std::shared_ptr<OrgModel> model(new OrgModel());
+  model->incarnation_ = incarnation;
+  return model;
+}
+
 absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view bytes) {
   v1::OrgModelState state;
   if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {

@@ -76,6 +76,8 @@ class OrgModel {
  public:
   // Before the first OrgOpened.
   [[nodiscard]] static std::shared_ptr<const OrgModel> Empty();
+  // After the OrgClosed of `incarnation`.
+  [[nodiscard]] static std::shared_ptr<const OrgModel> Closed(uint32_t incarnation);
   // As Serialize() wrote it. kDataLoss otherwise.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const OrgModel>> Parse(
       std::string_view bytes);

@@ -20,9 +20,10 @@ constexpr size_t kLetterBytesPerAppend = 1 << 20;
 // An end that no event comes before (Kafka's control records) is reached when nothing comes.
 constexpr int kEmptyReadsAtEnd = 3;
 
-// Errors that trying again cannot mend: the log does not go on from what the stores hold.
+// Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
+// store is no such error: it is built anew as soon as its folder has been deleted.
 bool IsFatal(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kDataLoss ||
+  return (status.code() == absl::StatusCode::kDataLoss && ErrorCode(status) != "store_corrupt") ||
          status.code() == absl::StatusCode::kOutOfRange;
 }
 

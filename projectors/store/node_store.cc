@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "projectors/store/byte_codec.h"
-#include "projectors/store/org_db.h"
+#include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -21,11 +21,19 @@ constexpr std::string_view kFormatKey = "format";
 constexpr char kCheckpointPrefix[] = "p/";
 constexpr char kOrgPrefix[] = "o/";
 constexpr char kClosedPrefix[] = "c/";
+constexpr char kFlushedPrefix[] = "f/";
+constexpr size_t kPartitionBytes = 4;
 
 std::string CheckpointKey(PartitionId partition) {
   std::string key(kCheckpointPrefix);
   PutFixed32(static_cast<uint32_t>(partition.value()), &key);
   return key;
+}
+
+std::string RejectionKey(PartitionId partition, const Rejected& rejected) {
+  std::string key(kRejectedPrefix);
+  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
+  return key + EncodeRejectedKey(rejected.offset, rejected.op_index).substr(kRejectedPrefix.size());
 }
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
@@ -47,7 +55,8 @@ NodeStore::~NodeStore() = default;
 absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<RocksEnv> env,
                                                            const std::string& path,
                                                            const std::string& log_id) {
-  if (InspectFolder(path) == FolderState::kDamaged) {
+  ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
+  if (folder == FolderState::kDamaged) {
     return Corrupt(path, "there is data but no file CURRENT");
   }
   std::error_code error;
@@ -56,11 +65,7 @@ absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<Rocks
                  fmt::format("there are no stores in {}: name the server's data folder",
                              std::filesystem::path(path).parent_path().string()));
   }
-  std::filesystem::create_directories(path, error);
-  if (error) {
-    return FromRocks(rocksdb::Status::IOError(error.message()),
-                     fmt::format("making folder {}", path));
-  }
+  RETURN_IF_ERROR_CTX(PrepareFolder(path), fmt::format("opening node store {}", path));
   std::unique_ptr<NodeStore> store(new NodeStore(std::move(env), path));
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(store->env_->NodeOptions(), path, &db);
@@ -105,43 +110,75 @@ absl::Status NodeStore::Init(const std::string& log_id) {
   return reader.done() ? absl::OkStatus() : Corrupt(path_, "malformed format");
 }
 
+namespace {
+
+absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::State* state) {
+  const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
+  if (key.starts_with(kCheckpointPrefix)) {
+    ByteReader reader(name);
+    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    ASSIGN_OR_RETURN(state->checkpoints[partition], DecodeCheckpoint(value));
+  } else if (key.starts_with(kOrgPrefix)) {
+    ASSIGN_OR_RETURN(state->orgs[std::string(name)], DecodeRegistration(value));
+  } else if (key.starts_with(kClosedPrefix)) {
+    ASSIGN_OR_RETURN(state->closed[std::string(name)], DecodeClosedMark(value));
+  } else if (key.starts_with(kFlushedPrefix)) {
+    ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
+  } else if (key.starts_with(kRejectedPrefix)) {
+    ByteReader reader(name);
+    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    const std::string in_store = std::string(kRejectedPrefix).append(reader.rest());
+    ASSIGN_OR_RETURN(Rejected rejected, DecodeRejected(in_store, value));
+    state->rejected[partition].push_back(std::move(rejected));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<NodeStore::State> NodeStore::Load() const {
   State state;
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}));
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const std::string_view key(it->key().data(), it->key().size());
     const std::string_view value(it->value().data(), it->value().size());
-    const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
-    if (key.starts_with(kCheckpointPrefix)) {
-      ByteReader reader(name);
-      const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
-      ASSIGN_OR_RETURN(state.checkpoints[partition], DecodeCheckpoint(value));
-    } else if (key.starts_with(kOrgPrefix)) {
-      ASSIGN_OR_RETURN(state.orgs[std::string(name)], DecodeRegistration(value));
-    } else if (key.starts_with(kClosedPrefix)) {
-      ASSIGN_OR_RETURN(state.closed[std::string(name)], DecodeClosedMark(value));
+    if (const absl::Status loaded = LoadEntry(key, value, &state); !loaded.ok()) {
+      return Corrupt(path_, Message(loaded));
     }
   }
   RETURN_IF_ERROR(FromRocks(it->status(), fmt::format("reading node store {}", path_)));
   return state;
 }
 
-absl::Status NodeStore::PutCheckpoint(PartitionId partition,
-                                      const PartitionCheckpoint& checkpoint) {
+absl::Status NodeStore::PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
+                                      const std::map<std::string, Offset>& flushed,
+                                      std::span<const Rejected> handled) {
   rocksdb::WriteBatch batch;
   (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
+  for (const auto& [org, offset] : flushed) {
+    (void)batch.Put(kFlushedPrefix + org, EncodeFlushed(offset));
+  }
+  for (const Rejected& rejected : handled) {
+    (void)batch.Delete(RejectionKey(partition, rejected));
+  }
   return Write(&batch);
 }
 
 absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& registration) {
   rocksdb::WriteBatch batch;
+  (void)batch.Delete(kFlushedPrefix + org);  // of a store that has gone
   (void)batch.Put(kOrgPrefix + org, EncodeRegistration(registration));
   return Write(&batch);
 }
 
-absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark) {
+absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark,
+                                 PartitionId partition, std::span<const Rejected> rejected) {
   rocksdb::WriteBatch batch;
   (void)batch.Delete(kOrgPrefix + org);
+  (void)batch.Delete(kFlushedPrefix + org);
+  for (const Rejected& r : rejected) {
+    (void)batch.Put(RejectionKey(partition, r), EncodeRejected(r));
+  }
   (void)batch.Put(kClosedPrefix + org, EncodeClosedMark(mark));
   return Write(&batch);
 }
@@ -151,6 +188,7 @@ absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
   rocksdb::WriteBatch batch;
   for (const std::string& org : orgs) {
     (void)batch.Delete(kOrgPrefix + org);
+    (void)batch.Delete(kFlushedPrefix + org);
   }
   for (const auto& [partition, checkpoint] : checkpoints) {
     (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
@@ -159,6 +197,7 @@ absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
 }
 
 absl::Status NodeStore::Write(rocksdb::WriteBatch* batch) {
+  RETURN_IF_ERROR(CheckSpace(path_, batch->GetDataSize()));
   rocksdb::WriteOptions options;
   options.sync = true;
   rocksdb::Status status = db_->Write(options, batch);

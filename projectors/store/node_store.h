@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,11 +28,14 @@ class NodeStore {
     std::map<PartitionId, PartitionCheckpoint> checkpoints;
     std::map<std::string, OrgRegistration> orgs;  // by organisation
     std::map<std::string, ClosedMark> closed;
+    std::map<std::string, Offset> flushed;  // what each store had on disk at a checkpoint
+    std::map<PartitionId, std::vector<Rejected>> rejected;  // of closed ones; ascending
   };
 
   // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
-  // itself (kNotFound, code "store_missing"). kFailedPrecondition, code "store_of_other_log", naming both
-  // ids; "store_in_use"; "store_read_only". kDataLoss, code "store_corrupt".
+  // itself (kNotFound, code "store_missing"). kFailedPrecondition, code "store_of_other_log",
+  // naming both ids; "store_in_use"; "store_read_only". kDataLoss, code "store_corrupt".
+  // kResourceExhausted, code "disk_full", here and for each change.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<NodeStore>> Open(
       std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id);
   ~NodeStore();
@@ -44,11 +48,17 @@ class NodeStore {
   // All that is stored.
   [[nodiscard]] absl::StatusOr<State> Load() const;
 
+  // Also remembers what stores have on disk, so that one that goes back behind the checkpoint is
+  // noticed, and forgets `handled` rejections.
   [[nodiscard]] absl::Status PutCheckpoint(PartitionId partition,
-                                           const PartitionCheckpoint& checkpoint);
+                                           const PartitionCheckpoint& checkpoint,
+                                           const std::map<std::string, Offset>& flushed,
+                                           std::span<const Rejected> handled);
   [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration);
-  // Forgets the organisation's store and remembers until where its events are history.
-  [[nodiscard]] absl::Status CloseOrg(const std::string& org, const ClosedMark& mark);
+  // Forgets the organisation's store and remembers until where its events are history, and those
+  // of its rejections that no checkpoint has passed.
+  [[nodiscard]] absl::Status CloseOrg(const std::string& org, const ClosedMark& mark,
+                                      PartitionId partition, std::span<const Rejected> rejected);
   // Forgets stores that have gone, together with the checkpoints from which they are built anew.
   [[nodiscard]] absl::Status Rewind(const std::vector<std::string>& orgs,
                                     const std::map<PartitionId, PartitionCheckpoint>& checkpoints);

@@ -16,19 +16,12 @@ class DB;
 
 namespace sluice::projectors {
 
-// What a folder looks like before RocksDB is asked to open it.
-enum class FolderState {
-  kMissing,  // no folder, or one in which nothing was ever flushed: may be made anew
-  kPresent,  // holds a database
-  kDamaged,  // tables without CURRENT: something was lost
-};
-[[nodiscard]] FolderState InspectFolder(const std::string& path);
-
 // An open RocksDB of one organisation. Shared by its store and its snapshots: closed when the last
 // of them goes. Thread-safe as RocksDB is.
 class OrgDb {
  public:
-  // Makes the database when it is missing. kDataLoss, code "store_corrupt", for a damaged one.
+  // Makes the database when it is missing. kDataLoss, code "store_corrupt", for a damaged one;
+  // the errors of PrepareFolder.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<OrgDb>> Open(std::shared_ptr<RocksEnv> env,
                                                                    std::string path);
   ~OrgDb();

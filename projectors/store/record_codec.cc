@@ -33,6 +33,21 @@ void PutMembership(const Membership& membership, Position last, std::string* out
   }
 }
 
+std::string EncodeOffset(Offset offset) {
+  std::string out;
+  PutSigned(offset.value(), &out);
+  return out;
+}
+
+absl::StatusOr<Offset> DecodeOffset(std::string_view what, std::string_view bytes) {
+  ByteReader reader(bytes);
+  const Offset offset(reader.Signed());
+  if (!reader.done()) {
+    return Malformed(what, bytes);
+  }
+  return offset;
+}
+
 }  // namespace
 
 std::string EncodeRecordKey(EntityId entity, std::string_view key) {
@@ -150,19 +165,10 @@ absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
   return absl::OkStatus();
 }
 
-std::string EncodeChangeSet(Offset offset) {
-  std::string out;
-  PutSigned(offset.value(), &out);
-  return out;
-}
+std::string EncodeChangeSet(Offset offset) { return EncodeOffset(offset); }
 
 absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes) {
-  ByteReader reader(bytes);
-  const Offset offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed("change set", bytes);
-  }
-  return offset;
+  return DecodeOffset("change set", bytes);
 }
 
 std::string EncodeBucketKey(BucketKey bucket) {
@@ -318,6 +324,12 @@ absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes) {
     return Malformed("organisation registration", bytes);
   }
   return registration;
+}
+
+std::string EncodeFlushed(Offset offset) { return EncodeOffset(offset); }
+
+absl::StatusOr<Offset> DecodeFlushed(std::string_view bytes) {
+  return DecodeOffset("flushed position", bytes);
 }
 
 std::string EncodeClosedMark(const ClosedMark& mark) {

@@ -85,6 +85,10 @@ struct OrgRegistration {
 [[nodiscard]] std::string EncodeRegistration(const OrgRegistration& registration);
 [[nodiscard]] absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes);
 
+// Up to where a store was on disk at a checkpoint: one that holds less has lost something.
+[[nodiscard]] std::string EncodeFlushed(Offset offset);
+[[nodiscard]] absl::StatusOr<Offset> DecodeFlushed(std::string_view bytes);
+
 // An organisation's last OrgClosed: its events up to there belong to no store any more.
 struct ClosedMark {
   uint32_t incarnation = 0;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -185,7 +186,15 @@ void RocksStore::RejectionsOf(std::span<const eventlog::StoredEvent> events, Off
   }
 }
 
+std::vector<Rejected> RocksStore::RejectionsFrom(Offset from) const {
+  const auto first = std::find_if(rejected_.begin(), rejected_.end(),
+                                  [&](const Rejected& r) { return r.offset >= from; });
+  return {first, rejected_.end()};
+}
+
 absl::Status RocksStore::Flush(bool wait) {
+  RETURN_IF_ERROR_CTX(CheckSpace(path(), memtable_bytes()),
+                      fmt::format("flushing store {}", path()));
   rocksdb::FlushOptions options;
   options.wait = wait;
   options.allow_write_stall = false;
@@ -200,7 +209,7 @@ absl::Status RocksStore::Flush(bool wait) {
 absl::Status RocksStore::Resume() {
   const rocksdb::Status status = db_->db().Resume();
   if (!status.ok() && status.severity() >= rocksdb::Status::Severity::kFatalError) {
-    return Error(absl::StatusCode::kDataLoss, "store_fatal",
+    return Error(absl::StatusCode::kUnavailable, "store_fatal",
                  fmt::format("store {}: {}", path(), status.ToString()));
   }
   return FromRocks(status, fmt::format("resuming store {}", path()));

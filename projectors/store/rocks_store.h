@@ -48,9 +48,13 @@ class RocksStore final : public FoldView {
   void RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
                     std::vector<Rejected>* out) const;
 
-  // Makes what was committed durable. `wait` false only starts it.
+  // Those of events from offset `from` on.
+  std::vector<Rejected> RejectionsFrom(Offset from) const;
+
+  // Makes what was committed durable. `wait` false only starts it. kResourceExhausted, code
+  // "disk_full", before RocksDB gets to try.
   [[nodiscard]] absl::Status Flush(bool wait = true);
-  // Ends a background error after its cause has gone. kDataLoss, code "store_fatal", where only
+  // Ends a background error after its cause has gone. kUnavailable, code "store_fatal", where only
   // opening the store again, as it was at its last flush, can help.
   [[nodiscard]] absl::Status Resume();
   bool dirty() const { return dirty_; }  // committed since the last flush began

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"
 
@@ -94,6 +95,15 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
     }
   }
   const auto start = steady_clock::now();
+  size_t bytes = 0;
+  for (const eventlog::StoredEvent& event : events) {
+    bytes += event.event.ByteSize();
+  }
+  // Refused here rather than by a flush that fails later: nothing has to be undone.
+  if (const absl::Status space = CheckSpace(options_.path, bytes); !space.ok()) {
+    metrics_.CountError();
+    return space;
+  }
   if (const absl::Status status = ApplyGroups(partition, events, &result); !status.ok()) {
     metrics_.CountError();
     return status;
@@ -131,10 +141,16 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
     }
     groups[found->second].push_back(event);
   }
+  absl::Status damaged;
   for (const std::vector<eventlog::StoredEvent>& group : groups) {
-    RETURN_IF_ERROR(ApplyOrg(partition, group.front().event.key, group, result));
+    const absl::Status status = ApplyOrg(partition, group.front().event.key, group, result);
+    // What is wrong with one store (damaged, another log's) does not stop other organisations.
+    if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsFailedPrecondition(status)) {
+      return status;
+    }
+    damaged.Update(status);
   }
-  return absl::OkStatus();
+  return damaged;
 }
 
 absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view name, Events events,
@@ -153,10 +169,13 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
                 result);
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(const size_t taken, slot != nullptr
+    const absl::StatusOr<size_t> taken = slot != nullptr
                                              ? ApplyToStore(slot, events, result)
-                                             : ApplyWithoutStore(partition, *org, events, result));
-    events = events.subspan(taken);
+                                             : ApplyWithoutStore(partition, *org, events, result);
+    if (!taken.ok()) {
+      return slot != nullptr ? stores_.Explain(slot, taken.status()) : taken.status();
+    }
+    events = events.subspan(*taken);
   }
   return absl::OkStatus();
 }
@@ -176,12 +195,18 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   {
     const auto published = store->published();
     applied = published->applied();
-    model = published->model();
+    model = applied.position == kNoOffset ? ModelWithoutStore(slot->org) : published->model();
+  }
+  if (applied.position.value() < slot->committed) {
+    return GoneBack(*slot, applied.position);
   }
   const Offset acknowledged = LastCheckpoint(partition).next;
-  const size_t skipped = CountUntil(events, applied.position);
+  // A store that was made just before a crash has nothing yet: what comes before its organisation
+  // was opened is an earlier incarnation's.
+  const size_t skipped = CountUntil(events, std::max(applied.position, ClosedUntil(slot->org)));
   // What a crash may have kept from reaching the dead letters.
   store->RejectionsOf(events.first(skipped), acknowledged, &result->rejected);
+  RejectionsOfClosed(partition, events.first(skipped), result);
   if (skipped == events.size()) {
     return skipped;
   }
@@ -189,15 +214,17 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
                    Fold(options_.fold, applied, std::move(model), events.subspan(skipped), *store));
   RETURN_IF_ERROR(CheckProgress(fold));
   if (fold.closed) {
+    std::vector<Rejected> rejected = store->RejectionsFrom(acknowledged);
+    rejected.insert(rejected.end(), fold.rejected.begin(), fold.rejected.end());
     store.reset();
-    RETURN_IF_ERROR(
-        CloseOrg(slot->org, slot->registration.incarnation, fold.batch.applied.position));
+    const ClosedMark mark{slot->registration.incarnation, fold.batch.applied.position};
+    RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, rejected));
     stores_.Retire(slot);
   } else {
     const absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
     store.reset();
     if (ErrorCode(committed) == "store_fatal") {
-      RETURN_IF_ERROR(Recover(slot, applied.position));
+      return Recover(slot);
     }
     RETURN_IF_ERROR(committed);
   }
@@ -208,23 +235,33 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
 
 absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store,
                                         const FoldResult& fold, Offset acknowledged) {
-  const absl::Status first = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
-  if (first.ok()) {
-    return first;
+  absl::Status status = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+  if (!status.ok() && !absl::IsDataLoss(status)) {
+    // A failed flush refuses writes until it is told that the cause may have gone.
+    spdlog::warn("store_write_failed org={} error=\"{}\"", slot->org.value(), Message(status));
+    RETURN_IF_ERROR(store.Resume());
+    status = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
   }
-  // A failed flush refuses writes until it is told that the cause may have gone.
-  spdlog::warn("store_write_failed org={} error=\"{}\"", slot->org.value(), Message(first));
-  RETURN_IF_ERROR(store.Resume());
-  return store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+  if (status.ok()) {
+    slot->committed = fold.batch.applied.position.value();
+  }
+  return status;
 }
 
-absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot, Offset applied) {
+// What was not flushed is lost; the next Apply or Checkpoint sees that by GoneBack().
+absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot) {
   RETURN_IF_ERROR(stores_.Reopen(slot));
-  ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
-  if (store->published()->applied().position >= applied) {
-    return absl::OkStatus();
-  }
-  const PartitionId partition = slot->registration.partition;
+  return Error(absl::StatusCode::kUnavailable, "store_reopened",
+               fmt::format("the store of organisation {} had to be opened anew after an error of "
+                           "the disk: call again",
+                           slot->org.value()));
+}
+
+absl::Status StoreManagerImpl::GoneBack(StoreSet::Slot& slot, Offset applied) {
+  const PartitionId partition = slot.registration.partition;
+  spdlog::warn("store_rewound org={} committed={} on_disk={}", slot.org.value(),
+               slot.committed.load(), applied.value());
+  slot.committed = applied.value();
   {
     absl::MutexLock lock(&mutex_);
     Partition& state = partitions_[partition];
@@ -235,19 +272,36 @@ absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot, Offset app
   return RewoundError(partition);
 }
 
+void StoreManagerImpl::RejectionsOfClosed(PartitionId partition, Events events,
+                                          ApplyResult* result) {
+  absl::MutexLock lock(&mutex_);
+  const auto& rejected = partitions_[partition].rejected_of_closed;
+  if (rejected.empty()) {
+    return;
+  }
+  for (const eventlog::StoredEvent& event : events) {
+    const auto [first, last] = rejected.equal_range(event.offset);
+    for (auto it = first; it != last; ++it) {
+      result->rejected.push_back(it->second);
+    }
+  }
+}
+
 absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition, const OrgId& org,
                                                            Events events, ApplyResult* result) {
   const size_t skipped = CountUntil(events, ClosedUntil(org));
-  if (skipped > 0) {
-    return skipped;  // history of an incarnation that is closed
+  if (skipped > 0) {  // history of an incarnation that is closed
+    RejectionsOfClosed(partition, events.first(skipped), result);
+    return skipped;
   }
   // Folded onto nothing: only an organisation that this opens gets a store.
   EmptyView nothing;
   ASSIGN_OR_RETURN(const FoldResult fold,
-                   Fold(options_.fold, AppliedState{}, OrgModel::Empty(), events, nothing));
+                   Fold(options_.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
   RETURN_IF_ERROR(CheckProgress(fold));
   if (fold.closed) {
-    RETURN_IF_ERROR(CloseOrg(org, fold.model->incarnation(), fold.batch.applied.position));
+    const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
+    RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.rejected));
   } else if (fold.model->open()) {
     const auto opened = std::find_if(
         events.begin(), events.end(),
@@ -274,6 +328,7 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
   }
   if (!made.ok()) {
     stores_.Retire(slot);
+    stores_.Reap();  // or the next attempt finds the folder locked
     return made;
   }
   stores_.Publish(slot);
@@ -282,89 +337,18 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
   return absl::OkStatus();
 }
 
-absl::Status StoreManagerImpl::CloseOrg(const OrgId& org, uint32_t incarnation, Offset offset) {
-  const ClosedMark mark{incarnation, offset};
-  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark));
-  spdlog::info("store_closed org={} incarnation={} offset={}", org.value(), incarnation,
-               offset.value());
+absl::Status StoreManagerImpl::CloseOrg(PartitionId partition, const OrgId& org,
+                                        const ClosedMark& mark,
+                                        std::span<const Rejected> rejected) {
+  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected));
+  spdlog::info("store_closed org={} incarnation={} offset={}", org.value(), mark.incarnation,
+               mark.offset.value());
   absl::MutexLock lock(&mutex_);
   closed_[org.value()] = mark;
+  for (const Rejected& r : rejected) {
+    partitions_[partition].rejected_of_closed.emplace(r.offset, r);
+  }
   return absl::OkStatus();
-}
-
-absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot, RocksStore& store) {
-  const auto start = steady_clock::now();
-  absl::Status status = store.Flush();
-  if (!status.ok()) {
-    metrics_.CountError();
-    spdlog::warn("store_flush_failed org={} error=\"{}\"", slot->org.value(), Message(status));
-    RETURN_IF_ERROR(store.Resume());
-    status = store.Flush();
-  }
-  metrics_.ObserveFlush(steady_clock::now() - start);
-  return status;
-}
-
-absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition) {
-  std::vector<StoreSet::SlotPtr> dirty;
-  uint64_t disk_bytes = 0;
-  for (const StoreSet::SlotPtr& slot : stores_.All()) {
-    if (!slot->open) {
-      continue;
-    }
-    absl::MutexLock lock(&slot->mutex);
-    if (slot->store == nullptr) {
-      continue;
-    }
-    disk_bytes += slot->store->disk_bytes();
-    if (slot->registration.partition == partition && slot->store->dirty()) {
-      // All are started before the first is waited for: the threads flush several at once.
-      (void)slot->store->Flush(/*wait=*/false);
-      dirty.push_back(slot);
-    }
-  }
-  for (const StoreSet::SlotPtr& slot : dirty) {
-    std::shared_ptr<RocksStore> store;
-    {
-      absl::MutexLock lock(&slot->mutex);
-      store = slot->store;
-    }
-    if (store == nullptr) {
-      continue;  // closed meanwhile, so flushed
-    }
-    const Offset applied = store->published()->applied().position;
-    const absl::Status flushed = FlushStore(slot, *store);
-    store.reset();
-    if (ErrorCode(flushed) == "store_fatal") {
-      RETURN_IF_ERROR(Recover(slot, applied));
-    }
-    RETURN_IF_ERROR(flushed);
-  }
-  return disk_bytes;
-}
-
-absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
-  const auto start = steady_clock::now();
-  PartitionCheckpoint checkpoint;
-  {
-    absl::MutexLock lock(&mutex_);
-    const Partition& state = partitions_[partition];
-    if (state.applied == kNoOffset || state.applied < state.checkpoint.next) {
-      return state.checkpoint.next;
-    }
-    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash};
-  }
-  ASSIGN_OR_RETURN(const uint64_t disk_bytes, FlushPartition(partition));
-  RETURN_IF_ERROR(node_->PutCheckpoint(partition, checkpoint));
-  {
-    absl::MutexLock lock(&mutex_);
-    partitions_[partition].checkpoint = checkpoint;
-  }
-  stores_.Reap();
-  metrics_.SetDiskBytes(static_cast<double>(disk_bytes));
-  metrics_.ObserveCheckpoint(steady_clock::now() - start);
-  stores_.UpdateMetrics();
-  return checkpoint.next;
 }
 
 }  // namespace sluice::projectors

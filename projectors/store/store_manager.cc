@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "projectors/store/store_check.h"
+#include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"
 
@@ -66,23 +67,30 @@ absl::Status StoreManagerImpl::Load() {
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [partition, checkpoint] : state.checkpoints) {
-      partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, false};
+      partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, false, {}};
+    }
+    for (const auto& [partition, rejected] : state.rejected) {
+      for (const Rejected& r : rejected) {
+        partitions_[partition].rejected_of_closed.emplace(r.offset, r);
+      }
     }
     closed_ = state.closed;
   }
   std::vector<StoreSet::SlotPtr> missing;
   for (const auto& [name, registration] : state.orgs) {
     ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(name));
-    stores_.Add(org, registration);
+    const auto flushed = state.flushed.find(name);
+    stores_.Add(org, registration, flushed == state.flushed.end() ? kNoOffset : flushed->second);
     const std::string path = stores_.PathOf(org, registration.incarnation);
-    if (InspectFolder(path) == FolderState::kMissing) {
+    ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
+    if (folder == FolderState::kMissing) {
       missing.push_back(stores_.Find(org));
     }
   }
   if (!missing.empty()) {
     RETURN_IF_ERROR(RewindMissing(missing));
   }
-  RemoveLeftovers(state.closed);
+  RemoveLeftovers(state);
   stores_.UpdateMetrics();
   return absl::OkStatus();
 }
@@ -108,14 +116,19 @@ absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr
   }
   absl::MutexLock lock(&mutex_);
   for (const auto& [partition, checkpoint] : checkpoints) {
-    partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, true};
+    Partition& state = partitions_[partition];
+    state.checkpoint = checkpoint;
+    state.applied = checkpoint.applied;
+    state.event_hash = checkpoint.event_hash;
+    state.rewound = true;
   }
   return absl::OkStatus();
 }
 
 // Folders of closed incarnations: a crash came between the closed mark and the deletion.
-void StoreManagerImpl::RemoveLeftovers(const std::map<std::string, ClosedMark>& closed) {
-  for (const auto& [name, mark] : closed) {
+void StoreManagerImpl::RemoveLeftovers(const NodeStore::State& state) {
+  for (const auto& [name, mark] : state.closed) {
+    const auto registered = state.orgs.find(name);
     const std::filesystem::path folder(options_.path + "/orgs/" + name);
     std::error_code error;
     std::vector<std::filesystem::path> leftovers;
@@ -124,7 +137,9 @@ void StoreManagerImpl::RemoveLeftovers(const std::map<std::string, ClosedMark>& 
       uint32_t number = 0;
       const char* end = incarnation.data() + incarnation.size();
       const auto parsed = std::from_chars(incarnation.data(), end, number);
-      if (parsed.ec == std::errc() && parsed.ptr == end && number <= mark.incarnation) {
+      const bool in_use =
+          registered != state.orgs.end() && registered->second.incarnation == number;
+      if (parsed.ec == std::errc() && parsed.ptr == end && number <= mark.incarnation && !in_use) {
         leftovers.push_back(entry.path());
       }
     }
@@ -167,6 +182,13 @@ Offset StoreManagerImpl::ClosedUntil(const OrgId& org) {
   absl::MutexLock lock(&mutex_);
   const auto found = closed_.find(org.value());
   return found == closed_.end() ? kNoOffset : found->second.offset;
+}
+
+// What an organisation's next event is folded onto: an incarnation that is closed stays closed.
+std::shared_ptr<const OrgModel> StoreManagerImpl::ModelWithoutStore(const OrgId& org) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = closed_.find(org.value());
+  return found == closed_.end() ? OrgModel::Empty() : OrgModel::Closed(found->second.incarnation);
 }
 
 absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published(const OrgId& org) {
@@ -240,18 +262,8 @@ absl::StatusOr<std::string> StoreManagerImpl::Digest(const OrgId& org) {
 }
 
 absl::Status StoreManagerImpl::Close() {
-  std::vector<PartitionId> partitions;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [partition, state] : partitions_) {
-      partitions.push_back(partition);
-    }
-  }
-  absl::Status first;
-  for (const PartitionId partition : partitions) {
-    first.Update(Checkpoint(partition).status());
-  }
-  first.Update(stores_.CloseAll());
+  // No checkpoint: the projector alone knows which rejections are in the dead letters.
+  const absl::Status first = stores_.CloseAll();
   stores_.UpdateMetrics();
   node_.reset();
   return first;

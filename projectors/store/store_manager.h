@@ -23,7 +23,7 @@ class Registry;
 namespace sluice::projectors {
 
 struct StoreOptions {
-  std::string path;    // folder of all stores; made when missing
+  std::string path;  // folder of all stores; made when missing
   // Stores of another log are refused, code "store_of_other_log". Empty: there must be stores, of
   // whatever log (for looking at them).
   std::string log_id;
@@ -46,7 +46,8 @@ struct ApplyResult {
 class StoreManager {
  public:
   // kFailedPrecondition, code "store_of_other_log", "store_read_only", "store_in_use" or
-  // "store_format_newer"; kDataLoss, code "store_corrupt", where the node store is damaged. A store
+  // "store_format_newer"; kDataLoss, code "store_corrupt", where the node store is damaged;
+  // kResourceExhausted, code "disk_full". A store
   // whose folder has gone is built anew: its partition's checkpoint goes back to its OrgOpened.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<StoreManager>> Open(StoreOptions options);
   virtual ~StoreManager() = default;
@@ -67,9 +68,10 @@ class StoreManager {
   // the store until the checkpoint passes them, so that reading on after a crash gives them again:
   // dead-letter them before calling Checkpoint(), and expect some twice.
   // Errors: kResourceExhausted "disk_full" and kUnavailable may pass: call again. kDataLoss
-  // "store_corrupt" names the folder to delete. kAborted "store_rewound": a store has gone back to
-  // what was on disk (its folder was deleted, or an error of the disk could not be ended): call
-  // CheckpointOf() and read again from there; Apply refuses everything until then.
+  // "store_corrupt" names the folder to delete; the other organisations' events are applied.
+  // kAborted "store_rewound": a store has gone back to what was on disk (its folder was deleted, or
+  // an error of the disk could not be ended): call CheckpointOf() and read again from there; Apply
+  // refuses everything until then.
   virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                             std::span<const eventlog::StoredEvent> events) = 0;
 
@@ -119,7 +121,7 @@ class StoreManager {
   // buckets, model, applied position): equal for equal folds.
   virtual absl::StatusOr<std::string> Digest(const OrgId& org) = 0;
 
-  // Flushes and closes everything. Nothing may be called afterwards.
+  // Flushes and closes everything; writes no checkpoint. Nothing may be called afterwards.
   virtual absl::Status Close() = 0;
 };
 

@@ -52,6 +52,8 @@ class StoreManagerImpl final : public StoreManager {
     Offset applied = kNoOffset;
     uint64_t event_hash = 0;
     bool rewound = false;  // reading must start at the checkpoint again
+    // Of organisations that are closed, and that no checkpoint has passed; by offset.
+    std::multimap<Offset, Rejected> rejected_of_closed;
   };
 
   absl::Status ApplyGroups(PartitionId partition, Events events, ApplyResult* result);
@@ -64,17 +66,24 @@ class StoreManagerImpl final : public StoreManager {
                                            ApplyResult* result);
   absl::Status CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store, const FoldResult& fold,
                         Offset acknowledged);
-  absl::Status CloseOrg(const OrgId& org, uint32_t incarnation, Offset offset);
+  // `rejected`: those of the organisation that no checkpoint has passed.
+  absl::Status CloseOrg(PartitionId partition, const OrgId& org, const ClosedMark& mark,
+                        std::span<const Rejected> rejected);
+  void RejectionsOfClosed(PartitionId partition, Events events, ApplyResult* result);
   absl::Status MakeStore(PartitionId partition, const OrgId& org, Offset opened,
                          const FoldResult& fold);
-  absl::Status Recover(const StoreSet::SlotPtr& slot, Offset applied);
+  absl::Status Recover(const StoreSet::SlotPtr& slot);
+  // The store has less than was committed to it: its partition is read again. Returns that error.
+  absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
   // Flushes what is dirty; returns the bytes on disk of the open stores of all partitions.
   absl::StatusOr<uint64_t> FlushPartition(PartitionId partition);
-  absl::Status FlushStore(const StoreSet::SlotPtr& slot, RocksStore& store);
-  void RemoveLeftovers(const std::map<std::string, ClosedMark>& closed);
+  absl::Status FlushStore(const StoreSet::SlotPtr& slot);
+  absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint);
+  void RemoveLeftovers(const NodeStore::State& state);
   Offset ClosedUntil(const OrgId& org);
+  std::shared_ptr<const OrgModel> ModelWithoutStore(const OrgId& org);
   PartitionCheckpoint LastCheckpoint(PartitionId partition);
   absl::StatusOr<std::shared_ptr<const RocksSnapshot>> Published(const OrgId& org);
 

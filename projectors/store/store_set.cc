@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -26,12 +27,16 @@ void RemoveFolder(const std::string& path) {
 }
 
 absl::Status NamingOrg(const absl::Status& status, const OrgId& org, const std::string& path) {
-  if (status.ok() || ErrorCode(status) != "store_corrupt") {
-    return Annotate(status, fmt::format("organisation {}", org.value()));
+  const std::string name = fmt::format("organisation {}", org.value());
+  if (Message(status).find(name) != std::string_view::npos) {
+    return status;
   }
-  return Annotate(status, fmt::format("the store of organisation {} is damaged; delete the folder "
-                                      "{} and it is built anew from the log",
-                                      org.value(), path));
+  if (status.ok() || ErrorCode(status) != "store_corrupt") {
+    return Annotate(status, name);
+  }
+  return Annotate(status, fmt::format("the store of {} is damaged; delete the folder {} and it "
+                                      "is built anew from the log",
+                                      name, path));
 }
 
 }  // namespace
@@ -63,8 +68,10 @@ std::string StoreSet::PathOf(const OrgId& org, uint32_t incarnation) const {
   return fmt::format("{}/{}/{}", orgs_path_, org.value(), incarnation);
 }
 
-void StoreSet::Add(const OrgId& org, const OrgRegistration& registration) {
-  Publish(std::make_shared<Slot>(org, registration, PathOf(org, registration.incarnation)));
+void StoreSet::Add(const OrgId& org, const OrgRegistration& registration, Offset flushed) {
+  auto slot = std::make_shared<Slot>(org, registration, PathOf(org, registration.incarnation));
+  slot->noted = flushed.value();
+  Publish(std::move(slot));
 }
 
 absl::StatusOr<StoreSet::SlotPtr> StoreSet::Create(const OrgId& org,
@@ -110,6 +117,14 @@ absl::Status StoreSet::Open(Slot& slot) {
   if (!opened.ok()) {
     return NamingOrg(opened.status(), slot.org, slot.path);
   }
+  const int64_t applied = (*opened)->published()->applied().position.value();
+  if (applied < slot.noted) {
+    return NamingOrg(
+        Error(absl::StatusCode::kDataLoss, "store_corrupt",
+              fmt::format("it ends at offset {}, but had {} on disk", applied, slot.noted.load())),
+        slot.org, slot.path);
+  }
+  slot.durable = applied;
   slot.store = *std::move(opened);
   slot.open = true;
   ++open_count_;
@@ -137,7 +152,8 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
                  fmt::format("organisation {} has been closed", slot->org.value()));
   }
   if (slot->store == nullptr) {
-    if (InspectFolder(slot->path) == FolderState::kMissing) {
+    ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
+    if (state == FolderState::kMissing) {
       return Error(
           absl::StatusCode::kNotFound, "store_missing",
           fmt::format("the store of organisation {} is being built anew", slot->org.value()));
@@ -159,6 +175,17 @@ absl::Status StoreSet::Reopen(const SlotPtr& slot) {
     Close(*slot);
   }
   return Open(*slot);
+}
+
+absl::Status StoreSet::Explain(const SlotPtr& slot, const absl::Status& error) {
+  if (!absl::IsDataLoss(error)) {
+    return error;
+  }
+  absl::MutexLock lock(&slot->mutex);
+  if (slot->store != nullptr && slot->store.use_count() == 1 && slot->store->idle()) {
+    Close(*slot);
+  }
+  return NamingOrg(error, slot->org, slot->path);
 }
 
 std::vector<StoreSet::SlotPtr> StoreSet::OpenSlots() const {
@@ -186,6 +213,7 @@ bool StoreSet::Evict(Slot& slot) {
   if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
     const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
     if (flushed.ok()) {
+      slot.durable = slot.store->published()->applied().position.value();
       Close(slot);
       closed = true;
     } else {

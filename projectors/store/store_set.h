@@ -29,6 +29,11 @@ class StoreSet {
     const std::string path;
     std::atomic<uint64_t> last_used{0};
     std::atomic<bool> open{false};  // tells whether there is a store, without the lock
+    // Positions (Offset): last committed in this process; known to be on disk; said to be on disk
+    // by the node store. A store that has less than it should is noticed by these.
+    std::atomic<int64_t> committed{kNoOffset.value()};
+    std::atomic<int64_t> durable{kNoOffset.value()};
+    std::atomic<int64_t> noted{kNoOffset.value()};
     absl::Mutex mutex;
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
     bool retired ABSL_GUARDED_BY(mutex) = false;
@@ -44,8 +49,8 @@ class StoreSet {
   std::vector<SlotPtr> All() const;
   std::string PathOf(const OrgId& org, uint32_t incarnation) const;
 
-  // Knows of a store that is on disk.
-  void Add(const OrgId& org, const OrgRegistration& registration);
+  // Knows of a store that is on disk, at least up to `flushed`.
+  void Add(const OrgId& org, const OrgRegistration& registration, Offset flushed);
   // Makes an empty store, in the place of any leftovers; unknown to the others until Publish.
   [[nodiscard]] absl::StatusOr<SlotPtr> Create(const OrgId& org,
                                                const OrgRegistration& registration);
@@ -54,13 +59,18 @@ class StoreSet {
   void Retire(const SlotPtr& slot);
 
   // The open store. kNotFound, code "org_not_found", for a retired one; code "store_missing" where
-  // its folder has gone; the errors of RocksStore::Open. A reader may be refused with
+  // its folder has gone; the errors of RocksStore::Open; kDataLoss, code "store_corrupt", where it
+  // holds less than it did at a checkpoint. A reader may be refused with
   // kResourceExhausted, code "stores_busy", where twice the limit are open and none is idle.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<RocksStore>> Acquire(const SlotPtr& slot,
                                                                     bool reader);
   // Closes a broken store and opens it as it was at its last flush. kUnavailable while it is in
   // use.
   [[nodiscard]] absl::Status Reopen(const SlotPtr& slot);
+
+  // What to tell of an error of the store: names organisation and folder. Closes a damaged store,
+  // so that it is noticed when its folder is deleted.
+  [[nodiscard]] absl::Status Explain(const SlotPtr& slot, const absl::Status& error);
 
   // Closes idle stores, least recently used first, until no more than the limit are open.
   void EvictIdle();
