@@ -128,14 +128,30 @@ TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
   rebuilt.ExpectEquals(testing::FoldPlainly(options.fold, log));
 }
 
-// The child applies and checkpoints without end; it is killed at any moment.
+StoreOptions KilledOptions(const std::string& path) {
+  StoreOptions options = testing::SmallStoreOptions(path);
+  options.open_stores_max = 3;
+  return options;
+}
+
+std::vector<StoredEvent> KilledLog(const std::string& seed) {
+  return MixedHistory(std::stoull(seed), kOrgs).Next(1500);
+}
+
+// The child applies and checkpoints, and writes a byte after each step; it is killed after a number
+// of them, so amid a later one.
 [[noreturn]] void RunUntilKilled(const StoreOptions& options, const std::vector<StoredEvent>& log,
-                                 int ready_fd) {
+                                 int steps_fd) {
+  const auto report = [steps_fd] {
+    if (write(steps_fd, "x", 1) != 1) {
+      _exit(5);
+    }
+  };
   auto manager = StoreManager::Open(options);
   if (!manager.ok()) {
     _exit(2);
   }
-  (void)!write(ready_fd, "x", 1);
+  report();
   const Offset from = (*manager)->CheckpointOf(kPartition);
   size_t batches = 0;
   for (size_t i = 0; i < log.size();) {
@@ -148,12 +164,16 @@ TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
       _exit(3);
     }
     i += count;
-    if (++batches % 5 == 0 && !(*manager)->Checkpoint(kPartition).ok()) {
-      _exit(4);
+    report();
+    if (++batches % 5 == 0) {
+      if (!(*manager)->Checkpoint(kPartition).ok()) {
+        _exit(4);
+      }
+      report();
     }
   }
   for (;;) {
-    pause();
+    report();  // blocks once nobody reads
   }
 }
 
@@ -161,10 +181,9 @@ TEST(StoreProperty, EqualsThePlainFoldAfterEachKill) {
   const uint64_t seed = testing::TestSeed();
   std::mt19937_64 random(seed);
   const TempDir dir;
-  StoreOptions options = testing::SmallStoreOptions(dir / "node");
-  options.open_stores_max = 3;
-  MixedHistory history(random(), kOrgs);
-  const std::vector<StoredEvent> log = history.Next(1500);
+  const StoreOptions options = KilledOptions(dir / "node");
+  const std::string log_seed = std::to_string(random());
+  const std::vector<StoredEvent> log = KilledLog(log_seed);
   const auto wanted = testing::FoldPlainly(options.fold, log);
   const size_t kills = testing::TestSteps(8);
   for (size_t i = 0; i < kills; ++i) {
@@ -174,17 +193,23 @@ TEST(StoreProperty, EqualsThePlainFoldAfterEachKill) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      RunUntilKilled(options, log, pipe_fds[1]);
+      // A program of its own: RocksDB's threads do not live on in a fork.
+      execl("/proc/self/exe", "store_property_test", "--run-until-killed", options.path.c_str(),
+            log_seed.c_str(), std::to_string(pipe_fds[1]).c_str(), nullptr);
+      _exit(6);
     }
     close(pipe_fds[1]);
-    char ready = 0;
-    const ssize_t got = read(pipe_fds[0], &ready, 1);
-    usleep(static_cast<useconds_t>(random() % 200'000));  // when, not whether: nothing waits for it
+    // Far enough that most rounds come past what the last one had flushed.
+    const size_t steps = 1 + random() % 60;
+    size_t reported = 0;
+    for (char step = 0; reported < steps && read(pipe_fds[0], &step, 1) == 1;) {
+      ++reported;
+    }
     kill(child, SIGKILL);
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     close(pipe_fds[0]);
-    ASSERT_EQ(got, 1) << "the child ended with status " << status;
+    ASSERT_EQ(reported, steps) << "the child ended with status " << status;
     ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended with status " << status;
   }
   Node node(options);
@@ -194,3 +219,13 @@ TEST(StoreProperty, EqualsThePlainFoldAfterEachKill) {
 
 }  // namespace
 }  // namespace sluice::projectors
+
+// `--run-until-killed <path> <seed> <fd>`: the child of EqualsThePlainFoldAfterEachKill.
+int main(int argc, char** argv) {
+  using namespace sluice::projectors;
+  if (argc == 5 && std::string_view(argv[1]) == "--run-until-killed") {
+    RunUntilKilled(KilledOptions(argv[2]), KilledLog(argv[3]), std::stoi(argv[4]));
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
