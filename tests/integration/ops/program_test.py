@@ -152,7 +152,7 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(connection.execute("SELECT note FROM item WHERE id = 'k5'").fetchone(), ("new",))
         exported = server.command("schema", "export", "acme", "item", "--url", server.urls["admin"], "--data-dir",
                                   server.data).stdout
-        self.assertIn("message item", exported)
+        self.assertIn("message Item", exported)
         self.assertEqual(server.stop(), 0)
 
     def settle(self, admin, org="acme"):
