@@ -1,0 +1,187 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "projectors/store/record_codec.h"
+
+// The bytes in tests/golden/store are read for ever: a store that any version wrote must mean the
+// same to every later one. They were computed from projectors/docs/store-format.md, not by
+// the codec. A new format adds files; a file is never changed or removed.
+namespace sluice::projectors {
+namespace {
+
+constexpr BucketKey kBucket{0x0102030405060708};
+const std::string kRow = absl::HexStringToBytes("0a024131");
+
+Record LiveRecord() {
+  Record record;
+  record.last = {Offset(1042), 0};
+  record.version = 17;
+  record.memberships = {{kBucket, {Offset(1042), 0}, true},
+                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false}};
+  record.row = kRow;
+  return record;
+}
+
+Record DeletedRecord() {
+  Record record;
+  record.last = {Offset(300), 7};
+  record.version = -5;
+  record.deleted = true;
+  record.memberships = {{kBucket, {Offset(300), 7}, false}};
+  return record;
+}
+
+Record RecordWithoutVersion() {
+  Record record;
+  record.last = {Offset(5), 1};
+  record.row = kRow;
+  return record;
+}
+
+struct Format {
+  std::string encoded;                                     // by today's encoder
+  std::function<bool(const std::string&)> decodes;         // to the same value
+  std::function<absl::Status(const std::string&)> status;  // of decoding anything
+};
+
+// Of a value with ==, and its codec.
+template <typename T, typename Encode, typename Decode>
+Format Of(const T& value, Encode encode, Decode decode) {
+  return {encode(value),
+          [=](const std::string& bytes) {
+            const auto decoded = decode(bytes);
+            return decoded.ok() && *decoded == value;
+          },
+          [=](const std::string& bytes) { return decode(bytes).status(); }};
+}
+
+Format OfDelta(const DeltaOp& op) {
+  const auto decode = [](const std::string& bytes, DeltaView* view) {
+    return DecodeDelta(bytes, view);
+  };
+  return {EncodeDelta(op),
+          [=](const std::string& bytes) {
+            DeltaView view;
+            return decode(bytes, &view).ok() && view.put == op.put && view.entity == op.entity &&
+                   view.key == op.key && view.row == op.row;
+          },
+          [=](const std::string& bytes) {
+            DeltaView view;
+            return decode(bytes, &view);
+          }};
+}
+
+Format OfDeltaKey() {
+  const auto same = [](const DeltaKey& key) {
+    return key.bucket == kBucket && key.position == Position{Offset(1042), 3};
+  };
+  return {EncodeDeltaKey(kBucket, {Offset(1042), 3}),
+          [=](const std::string& bytes) {
+            const auto key = DecodeDeltaKey(bytes);
+            return key.ok() && same(*key);
+          },
+          [](const std::string& bytes) { return DecodeDeltaKey(bytes).status(); }};
+}
+
+const Rejected kRejected{Offset(1042), 2, "unknown_entity", "no entity 9"};
+
+Format OfRejection(bool key) {
+  const std::string key_bytes = EncodeRejectedKey(Offset(1042), 2);
+  const std::string value_bytes = EncodeRejected(kRejected);
+  const auto decode = [=](const std::string& bytes) {
+    return key ? DecodeRejected(bytes, value_bytes) : DecodeRejected(key_bytes, bytes);
+  };
+  return {key ? key_bytes : value_bytes,
+          [=](const std::string& bytes) {
+            const auto found = decode(bytes);
+            return found.ok() && found->offset == kRejected.offset &&
+                   found->op_index == kRejected.op_index && found->code == kRejected.code &&
+                   found->reason == kRejected.reason;
+          },
+          [=](const std::string& bytes) { return decode(bytes).status(); }};
+}
+
+std::map<std::string, Format> Formats() {
+  const auto record_key = [](const RecordKey& key) { return EncodeRecordKey(key.entity, key.key); };
+  return {
+      {"record-key", Of(RecordKey{EntityId(1), "A1"}, record_key, DecodeRecordKey)},
+      {"record-live", Of(LiveRecord(), EncodeRecord, DecodeRecord)},
+      {"record-deleted", Of(DeletedRecord(), EncodeRecord, DecodeRecord)},
+      {"record-without-version", Of(RecordWithoutVersion(), EncodeRecord, DecodeRecord)},
+      {"delta-key", OfDeltaKey()},
+      {"delta-put", OfDelta({true, EntityId(1), "A1", kRow})},
+      {"delta-remove", OfDelta({false, EntityId(300), "A1", ""})},
+      {"bucket-key", Of(kBucket, EncodeBucketKey, DecodeBucketKey)},
+      {"bucket",
+       Of(BucketState{"e1|user:a2=U1", 300, 0xfedcba9876543210}, EncodeBucket, DecodeBucket)},
+      {"change-set", Of(Offset(1042), EncodeChangeSet, DecodeChangeSet)},
+      {"applied", Of(AppliedState{Offset(1042), 0x0102030405060708, 300, kNoOffset}, EncodeApplied,
+                     DecodeApplied)},
+      {"rejected-key", OfRejection(true)},
+      {"rejected", OfRejection(false)},
+      {"identity", Of(StoreIdentity{"log-1", "acme", 2}, EncodeIdentity, DecodeIdentity)},
+      {"checkpoint", Of(PartitionCheckpoint{Offset(1043), Offset(1042), 0x0102030405060708},
+                        EncodeCheckpoint, DecodeCheckpoint)},
+      {"registration",
+       Of(OrgRegistration{2, PartitionId(3), Offset(20)}, EncodeRegistration, DecodeRegistration)},
+      {"flushed", Of(Offset(1042), EncodeFlushed, DecodeFlushed)},
+      {"closed-mark", Of(ClosedMark{1, Offset(12)}, EncodeClosedMark, DecodeClosedMark)},
+  };
+}
+
+std::string Golden(const std::string& name) {
+  std::ifstream file(std::string(SLUICE_GOLDEN) + "/" + name + ".hex");
+  std::string hex;
+  file >> hex;
+  return absl::HexStringToBytes(hex);
+}
+
+TEST(StoreGolden, EveryFormatIsWrittenAndReadAsEver) {
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(SLUICE_GOLDEN)) {
+    files += entry.path().extension() == ".hex" ? 1 : 0;
+  }
+  EXPECT_EQ(files, Formats().size());
+  for (const auto& [name, format] : Formats()) {
+    EXPECT_EQ(absl::BytesToHexString(format.encoded), absl::BytesToHexString(Golden(name))) << name;
+    EXPECT_TRUE(format.decodes(Golden(name))) << name;
+  }
+}
+
+// Where the length is not given by the bytes themselves, what is cut off is taken for a shorter
+// key or row.
+TEST(StoreGolden, WhatIsCutShortIsRefused) {
+  const std::map<std::string, size_t> open_ended = {{"record-key", 2},
+                                                    {"record-live", kRow.size()},
+                                                    {"record-without-version", kRow.size()},
+                                                    {"delta-put", kRow.size()}};
+  for (const auto& [name, format] : Formats()) {
+    const std::string bytes = Golden(name);
+    const auto found = open_ended.find(name);
+    const size_t end = bytes.size() - (found == open_ended.end() ? 0 : found->second);
+    for (size_t size = 0; size < end; ++size) {
+      EXPECT_TRUE(absl::IsDataLoss(format.status(bytes.substr(0, size)))) << name << " " << size;
+    }
+    if (found == open_ended.end() && name != "record-deleted") {
+      EXPECT_TRUE(absl::IsDataLoss(format.status(bytes + '\0'))) << name;
+    }
+  }
+}
+
+TEST(StoreGolden, AnotherFormatsIdentityIsRefusedAsSuch) {
+  std::string newer = Golden("identity");
+  newer[0] = 2;
+  const auto status = DecodeIdentity(newer).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  newer[0] = 0;
+  EXPECT_TRUE(absl::IsDataLoss(DecodeIdentity(newer).status()));
+}
+
+}  // namespace
+}  // namespace sluice::projectors
