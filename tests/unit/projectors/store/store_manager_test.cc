@@ -1,0 +1,213 @@
+#include "projectors/store/store_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/support/store_node.h"
+#include "tests/support/temp_dir.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using testing::AccountEvent;
+using testing::Org;
+using testing::SmallStoreOptions;
+using testing::StoreNode;
+using Log = std::vector<StoredEvent>;
+
+// The bucket of all accounts: its name is the rule's id.
+BucketKey AllAccounts(const OrgSnapshot& snapshot) {
+  for (const SyncRule& rule : snapshot.model()->RulesOf(EntityId(1))) {
+    if (rule.kind == v1::RULE_KIND_ALL) {
+      return MakeBucketName(rule, std::nullopt).key;
+    }
+  }
+  ADD_FAILURE() << "no rule for all accounts";
+  return BucketKey(0);
+}
+
+// "put A1@10.0" and so on.
+std::vector<std::string> ScanAll(const OrgSnapshot& snapshot, Position after) {
+  std::vector<std::string> ops;
+  const auto scan = snapshot.Scan(AllAccounts(snapshot), after);
+  for (; scan->Valid(); scan->Next()) {
+    ops.push_back(std::string(scan->op().put ? "put " : "remove ")
+                      .append(scan->op().key)
+                      .append("@")
+                      .append(scan->op().position.ToString()));
+  }
+  EXPECT_TRUE(scan->status().ok()) << scan->status();
+  return ops;
+}
+
+std::vector<int64_t> OffsetsOf(const std::vector<Rejected>& rejected) {
+  std::vector<int64_t> offsets;
+  for (const Rejected& r : rejected) {
+    offsets.push_back(r.offset.value());
+  }
+  return offsets;
+}
+
+class StoreManagerTest : public ::testing::Test {
+ protected:
+  StoredEvent Delete(int64_t offset, const std::string& key) {
+    return testing::MakeEvent(offset, testing::MakeSet({testing::Delete(1, key)}), "acme");
+  }
+  StoredEvent Bad(int64_t offset) {
+    return testing::MakeEvent(offset, testing::MakeSet({testing::Upsert(9, "X", "")}), "acme");
+  }
+  std::shared_ptr<const OrgSnapshot> Snapshot() { return node_->Snapshot(Org("acme")).value(); }
+
+  const testing::TempDir dir_;
+  StoreNode node_{SmallStoreOptions(dir_ / "node")};  // window 60, horizon 500
+  Log log_ = testing::OrgWithAccounts("acme", 0);
+};
+
+TEST_F(StoreManagerTest, ASnapshotIsWholeAndStaysAsItWas) {
+  log_.push_back(AccountEvent("acme", 10, "A1", "U1"));
+  node_.CatchUp(log_);
+  const auto before = Snapshot();
+  const std::vector<std::string> ops = ScanAll(*before, {kNoOffset, 0});
+  std::atomic<bool> done{false};
+  std::atomic<int> seen{0};
+  std::thread reader([&] {
+    Offset last = kNoOffset;
+    while (!done || seen == 0) {
+      const auto snapshot = Snapshot();
+      const BucketState state = snapshot->Bucket(AllAccounts(*snapshot)).value();
+      uint64_t count = 0;
+      uint64_t checksum = 0;
+      for (auto it = snapshot->Scan(AllAccounts(*snapshot), {kNoOffset, 0}); it->Valid();
+           it->Next()) {
+        count += it->op().put ? 1 : 0;
+        checksum +=
+            it->op().put ? RowChecksum("account", it->op().key, it->op().position) : uint64_t{0};
+        EXPECT_LE(it->op().position.offset, snapshot->applied().position);
+      }
+      EXPECT_EQ(count, state.count);
+      EXPECT_EQ(checksum, state.checksum);
+      EXPECT_EQ(count, snapshot->applied().records);
+      EXPECT_GE(snapshot->applied().position, last);
+      last = snapshot->applied().position;
+      ++seen;
+    }
+  });
+  for (int64_t offset = 20; offset < 1200; ++offset) {
+    const std::string key = "A" + std::to_string(offset % 37);
+    const StoredEvent event =
+        offset % 5 == 0 ? Delete(offset, key) : AccountEvent("acme", offset, key, "U1");
+    const auto applied = node_->Apply(StoreNode::kPartition, {&event, 1});
+    EXPECT_TRUE(applied.ok()) << applied.status();
+  }
+  done = true;
+  reader.join();
+  EXPECT_EQ(ScanAll(*before, {kNoOffset, 0}), ops);
+  EXPECT_EQ(before->applied().position, Offset(10));
+}
+
+TEST_F(StoreManagerTest, SubscribersHearOfTheirOrganisationUntilTheyLeave) {
+  std::vector<int64_t> acme;
+  std::vector<int64_t> again;
+  std::vector<int64_t> beta;
+  const auto note = [](std::vector<int64_t>* to) {
+    return [to](Offset applied) { to->push_back(applied.value()); };
+  };
+  const uint64_t first = node_->Subscribe(Org("acme"), note(&acme));
+  const uint64_t second = node_->Subscribe(Org("acme"), note(&again));
+  const uint64_t other = node_->Subscribe(Org("beta"), note(&beta));
+  EXPECT_NE(first, second);
+  node_.CatchUp(log_);
+  EXPECT_EQ(acme, std::vector<int64_t>{3});
+  log_.push_back(AccountEvent("acme", 10, "A1", "U1"));
+  node_->Unsubscribe(second);
+  node_->Unsubscribe(second);
+  node_.CatchUp(log_);  // from the start: what is applied already is no news
+  EXPECT_EQ(acme, (std::vector<int64_t>{3, 10}));
+  EXPECT_EQ(again, std::vector<int64_t>{3});
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  log_.push_back(testing::MakeEvent(11, closed, "acme"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(acme, (std::vector<int64_t>{3, 10, 11})) << "the closing is told too";
+  EXPECT_TRUE(beta.empty());
+  node_->Unsubscribe(first);
+  node_->Unsubscribe(other);
+}
+
+TEST_F(StoreManagerTest, AChangeSetIsFoundWithinTheWindowOnly) {
+  const auto find = [&](const std::string& id) {
+    return node_->FindChangeSet(Org("acme"), "test", id).value();
+  };
+  EXPECT_EQ(ErrorCode(node_->FindChangeSet(Org("acme"), "test", "s1").status()), "org_not_found");
+  log_.push_back(AccountEvent("acme", 10, "A1", "U1", "s1"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(find("s1"), Offset(10));
+  EXPECT_EQ(find("s2"), std::nullopt);
+  EXPECT_EQ(node_->FindChangeSet(Org("acme"), "other", "s1").value(), std::nullopt);
+  log_.push_back(AccountEvent("acme", 69, "A2", "U1", "s2"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(find("s1"), Offset(10)) << "the event at 70 would be a duplicate";
+  node_.Restart();
+  EXPECT_EQ(find("s1"), Offset(10));
+  log_.push_back(AccountEvent("acme", 70, "A3", "U1", "s3"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(find("s1"), std::nullopt) << "the event at 71 would not";
+  log_.push_back(AccountEvent("acme", 71, "A1", "U1", "s1"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(find("s1"), Offset(71));
+}
+
+TEST_F(StoreManagerTest, AScanGoesOnAfterAPositionAndLeavesOldRemovalsOut) {
+  log_.push_back(AccountEvent("acme", 10, "A1", "U1"));
+  const std::string row = testing::RowWriter().Text(1, "A2").Text(2, "U1").bytes();
+  const std::string row3 = testing::RowWriter().Text(1, "A3").Text(2, "U1").bytes();
+  log_.push_back(testing::MakeEvent(
+      11, testing::MakeSet({testing::Upsert(1, "A2", row), testing::Upsert(1, "A3", row3)}),
+      "acme"));
+  log_.push_back(Delete(12, "A1"));
+  node_.CatchUp(log_);
+  const std::vector<std::string> all = {"put A2@11.0", "put A3@11.1", "remove A1@12.0"};
+  EXPECT_EQ(ScanAll(*Snapshot(), {kNoOffset, 0}), all);
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(10), 0}), all);
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 0}),
+            (std::vector<std::string>{"put A3@11.1", "remove A1@12.0"}));
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}), std::vector<std::string>{"remove A1@12.0"});
+  EXPECT_TRUE(ScanAll(*Snapshot(), {Offset(12), 0}).empty());
+  EXPECT_TRUE(ScanAll(*Snapshot(), {Offset(INT64_MAX), 0}).empty());
+  log_.push_back(AccountEvent("acme", 511, "A4", "U2"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}),
+            (std::vector<std::string>{"remove A1@12.0", "put A4@511.0"}));
+  log_.push_back(AccountEvent("acme", 512, "A5", "U2"));
+  node_.CatchUp(log_);
+  EXPECT_EQ(Snapshot()->applied().horizon, Offset(12));
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}),
+            (std::vector<std::string>{"put A4@511.0", "put A5@512.0"}));
+}
+
+TEST_F(StoreManagerTest, RejectionsAreToldAgainUntilACheckpointPassesThem) {
+  log_.push_back(Bad(10));
+  log_.push_back(AccountEvent("acme", 11, "A1", "U1"));
+  log_.push_back(Bad(12));
+  const auto told = [&](size_t count) {
+    const auto applied = node_->Apply(StoreNode::kPartition, {log_.data(), count});
+    return OffsetsOf(applied.value().rejected);
+  };
+  EXPECT_EQ(told(6), std::vector<int64_t>{10});
+  EXPECT_EQ(told(6), std::vector<int64_t>{10}) << "called again with the same events";
+  EXPECT_EQ(told(7), (std::vector<int64_t>{10, 12}));
+  node_.Restart();
+  EXPECT_EQ(told(7), (std::vector<int64_t>{10, 12})) << "flushed, but no checkpoint";
+  node_.Checkpoint();
+  EXPECT_TRUE(told(7).empty());
+  node_.Crash();
+  EXPECT_TRUE(told(7).empty());
+  log_.push_back(Bad(13));
+  EXPECT_EQ(told(8), std::vector<int64_t>{13});
+}
+
+}  // namespace
+}  // namespace sluice::projectors
