@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 
+#include "absl/synchronization/mutex.h"
 #include "ops/config/config.h"
 #include "ops/program/command.h"
 #include "schemas/status.h"
@@ -64,6 +65,8 @@ int Main(int argc, char** argv) {
   auto logger = spdlog::stderr_color_mt("sluice");
   logger->set_level(spdlog::level::err);
   spdlog::set_default_logger(std::move(logger));
+  // The distribution's Abseil is built to look for deadlocks at every lock: 5% of ingest's time.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   if (const absl::Status status = invocation.run(); !status.ok()) {
     fmt::print(stderr, "sluice: {}\n", Message(status));
     return ErrorCode(status) == "wrong_usage" ? kWrongUsage : kFailed;

@@ -13,9 +13,11 @@ end, the log itself (first occurrence of each set's id) is folded here in a few 
 import argparse
 import http.client
 import json
+import os
 import pathlib
 import random
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -267,10 +269,15 @@ def main():
     parser.add_argument("--cycles", type=int, default=25)
     parser.add_argument("--period", type=float, default=1.5, help="longest time between kills, in seconds")
     parser.add_argument("--brokers", default="")
+    parser.add_argument("--broker-script", default="", help="run over Kafka: SLUICE_TEST_BROKERS, or a broker started with this")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randint(1, 1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="sluice-kill-") as folder:
+        if options.broker_script:
+            options.brokers = os.environ.get("SLUICE_TEST_BROKERS") or subprocess.run(
+                [options.broker_script, "start", "--dir", f"{folder}/broker", "--owner", str(os.getpid())], check=True,
+                stdout=subprocess.PIPE, text=True).stdout.split()[-1]
         run = Run(options, pathlib.Path(folder))
         try:
             run.run()
