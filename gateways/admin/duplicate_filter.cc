@@ -14,10 +14,12 @@ namespace {
 // shrinks again after a burst.
 constexpr size_t kTrimPerEntry = 2;
 
-std::string KeyOf(const OrgId& org, std::string_view source, std::string_view id) {
+std::string KeyOf(const OrgId& org, uint32_t incarnation, std::string_view source,
+                  std::string_view id) {
   std::string key;
-  key.reserve(org.value().size() + source.size() + id.size() + 2);
+  key.reserve(org.value().size() + source.size() + id.size() + 16);
   key.append(org.value()).push_back('\0');
+  key.append(std::to_string(incarnation)).push_back('\0');
   key.append(source).push_back('\0');
   key.append(id);
   return key;
@@ -88,9 +90,9 @@ void DuplicateFilter::Trim() {
   }
 }
 
-DuplicateFilter::Claim DuplicateFilter::Enter(const OrgId& org, std::string_view source,
-                                              std::string_view id) {
-  std::string key = KeyOf(org, source, id);
+DuplicateFilter::Claim DuplicateFilter::Enter(const OrgId& org, uint32_t incarnation,
+                                              std::string_view source, std::string_view id) {
+  std::string key = KeyOf(org, incarnation, source, id);
   absl::MutexLock lock(&mutex_);
   if (const auto known = sets_.find(key); known != sets_.end()) {
     const auto result = known->second->Peek();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -49,8 +50,10 @@ class DuplicateFilter {
     std::shared_ptr<SetTicket> ticket;
     bool first = true;  // the caller has to append the set and resolve the ticket
   };
-  // A set whose append failed is claimed anew by the next one who sends it.
-  [[nodiscard]] Claim Enter(const OrgId& org, std::string_view source, std::string_view id);
+  // A set whose append failed is claimed anew by the next one who sends it. Each incarnation of an
+  // organisation has its own sets: what the last one held is gone.
+  [[nodiscard]] Claim Enter(const OrgId& org, uint32_t incarnation, std::string_view source,
+                            std::string_view id);
 
  private:
   struct Metrics;

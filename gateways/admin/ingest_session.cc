@@ -89,6 +89,9 @@ bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) {
   if (!found.ok() || !found->has_value()) {
     return false;  // where the store can't tell, the fold still applies the set once
   }
+  if (**found <= entry_->opened) {
+    return false;  // the store is still that of the incarnation before
+  }
   ticket.Resolve(**found);
   return true;
 }
@@ -102,7 +105,7 @@ void IngestSession::AddRead(ReadChangeSet read) {
     return;
   }
   DuplicateFilter::Claim claim =
-      service_.duplicates().Enter(org_, read.set.source(), read.set.id());
+      service_.duplicates().Enter(org_, entry_->incarnation, read.set.source(), read.set.id());
   waiting_.push_back({std::move(read.id), absl::OkStatus(), claim.ticket});
   if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
     service_.CountDuplicate();
