@@ -283,7 +283,7 @@ void AdminServer::Impl::Handle(HttpRequest& http, HttpResponse& response) {
     }
     response = ProblemResponse(answer.status());
   }
-  if (!allow.empty()) {
+  if (!match.ok() && !allow.empty()) {
     response.headers.emplace_back("Allow", allow);
   }
   response.headers.emplace_back("X-Request-Id", request_id);

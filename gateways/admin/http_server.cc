@@ -147,6 +147,13 @@ void WriteProblem(const absl::Status& status, httplib::Response& response) {
   response.set_content(ProblemJson(status), kProblemContentType);
 }
 
+// httplib says it by itself where the request asked for it.
+void SayClose(const httplib::Request& request, httplib::Response& response) {
+  if (request.get_header_value("Connection") != "close") {
+    response.set_header("Connection", "close");
+  }
+}
+
 // Answers that httplib gives by itself have no body.
 absl::Status LibraryError(int http_status) {
   switch (http_status) {
@@ -253,6 +260,9 @@ HttpServer::Impl::Impl(HttpServerOptions the_options, HttpServer::Handler the_ha
     if (response.body.empty() && request.method != "HEAD") {
       WriteProblem(LibraryError(response.status), response);
     }
+    if (!exchange.parsed) {
+      SayClose(request, response);
+    }
   });
   set_exception_handler(
       [](const httplib::Request& request, httplib::Response& response, std::exception_ptr) {
@@ -266,6 +276,7 @@ httplib::Server::HandlerResponse HttpServer::Impl::Route(const httplib::Request&
   exchange.parsed = true;
   if (request.path.size() > kPathBytesMax) {
     exchange.close = true;
+    SayClose(request, response);
     WriteProblem(LibraryError(400), response);
     return HandlerResponse::Handled;
   }
@@ -289,7 +300,7 @@ void HttpServer::Impl::Serve(const httplib::Request& request, httplib::Response&
     response.set_header(name, value);
   }
   if (exchange.close) {
-    response.set_header("Connection", "close");
+    SayClose(request, response);
   }
   if (answer.status != 204 && answer.status != 304) {
     response.body = std::move(answer.body);

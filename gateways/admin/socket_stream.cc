@@ -11,8 +11,9 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kWriteBufferBytes = 64 << 10;
-constexpr size_t kLingerBytesMax = 8 << 20;
+constexpr size_t kLingerBytesMax = 64 << 20;
 constexpr std::chrono::milliseconds kLingerWait{250};
+constexpr std::chrono::seconds kLingerTotal{3};
 
 }  // namespace
 
@@ -85,7 +86,9 @@ bool SocketStream::Flush() {
 void SocketStream::Linger() {
   ::shutdown(fd_, SHUT_WR);
   size_t dropped = 0;
-  while (dropped < kLingerBytesMax && Poll(POLLIN, kLingerWait)) {
+  const auto end = std::chrono::steady_clock::now() + kLingerTotal;  // whoever drips is cut off
+  while (dropped < kLingerBytesMax && std::chrono::steady_clock::now() < end &&
+         Poll(POLLIN, kLingerWait)) {
     const ssize_t got = ::recv(fd_, in_.data(), in_.size(), MSG_DONTWAIT);
     if (got <= 0) {
       return;
