@@ -71,7 +71,8 @@ absl::StatusOr<Json> ParseJson(std::string_view json) {
   try {
     document = Json::parse(json.begin(), json.end(), watch);
   } catch (const Json::exception& error) {
-    return InvalidJson(error.what());
+    const std::string_view text = error.what();  // "[json.exception.parse_error.101] parse error…"
+    return InvalidJson(text.substr(text.starts_with("[") ? text.find("] ") + 2 : 0));
   }
   if (!twice.empty()) {
     return InvalidJson(fmt::format("the name {} comes twice in one object", QuoteForError(twice)));

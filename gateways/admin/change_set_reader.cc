@@ -59,8 +59,9 @@ absl::Status ReadName(ondemand::value value, std::string_view what, std::string&
   return absl::OkStatus();
 }
 
-// A string or a number, as its text.
-absl::Status ReadScalarText(ondemand::value value, std::string_view what, std::string& out) {
+// A string or a number, as its text; `code` is the error for anything else.
+absl::Status ReadScalarText(ondemand::value value, std::string_view what, std::string_view code,
+                            std::string& out) {
   ondemand::json_type type{};
   RETURN_IF_SIMDJSON_ERROR(value.type().get(type));
   if (type == ondemand::json_type::string) {
@@ -70,7 +71,8 @@ absl::Status ReadScalarText(ondemand::value value, std::string_view what, std::s
     return absl::OkStatus();
   }
   if (type != ondemand::json_type::number) {
-    return InvalidArgument(fmt::format("'{}' must be a string or a number", what));
+    return Error(absl::StatusCode::kInvalidArgument, code,
+                 fmt::format("'{}' must be a string or a number", what));
   }
   // The text is taken as it stands, and must be one number.
   const std::string_view token = value.raw_json_token();
@@ -87,7 +89,7 @@ absl::Status ReadScalarText(ondemand::value value, std::string_view what, std::s
 
 absl::Status ReadVersion(ondemand::value value, std::optional<int64_t>& version) {
   std::string text;
-  RETURN_IF_ERROR(ReadScalarText(value, "version", text));
+  RETURN_IF_ERROR(ReadScalarText(value, "version", "type_mismatch", text));
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size()) {
@@ -139,7 +141,7 @@ absl::Status ReadMember(std::string_view name, ondemand::value value, RawOperati
     case 1:
       return ReadName(value, "entity", raw.entity);
     case 2:
-      return ReadScalarText(value, "key", raw.key.emplace());
+      return ReadScalarText(value, "key", "invalid_key", raw.key.emplace());
     case 3:
       return ReadRow(value, raw);
     default:

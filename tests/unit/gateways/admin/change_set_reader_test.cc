@@ -86,6 +86,10 @@ TEST_F(ChangeSetReaderTest, EveryCode) {
   EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account"})"), "missing_key");
   EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account","key":""})"), "invalid_key");
   EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account","key":"a\u0000b"})"), "invalid_key");
+  EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account","key":null})"), "invalid_key");
+  EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account","key":["A"]})"), "invalid_key");
+  EXPECT_EQ(OpCode(R"({"op":"delete","entity":"account","key":"A","version":true})"),
+            "type_mismatch");
   EXPECT_EQ(OpCode(R"({"op":"delete","entity":"item","key":"x"})"), "invalid_key");
   EXPECT_EQ(OpCode(R"({"op":"patch","entity":"account","key":"A","row":{"accountid":"B"}})"),
             "invalid_key");
