@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
 #include "schemas/status.h"
@@ -71,8 +72,7 @@ absl::Status Print(const Invocation& invocation, const std::string& body) {
   if (document.size() <= 2 && document.begin()->is_array()) {
     PrintTable(*document.begin(),
                document.contains("orgs")
-                   ? std::initializer_list<const char*>{"org", "state", "applied", "records",
-                                                        "display_name"}
+                   ? std::initializer_list<const char*>{"org", "state", "applied", "display_name"}
                    : std::initializer_list<const char*>{"name"});
     return absl::OkStatus();
   }
@@ -82,6 +82,10 @@ absl::Status Print(const Invocation& invocation, const std::string& body) {
 
 absl::Status SendAndPrint(const Invocation& invocation, const Arguments& arguments,
                           AdminClient::Request request) {
+  if (const auto wait = ParseDuration(arguments.wait); !arguments.wait.empty() && !wait.ok()) {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 fmt::format("--wait: {}", Message(wait.status())));
+  }
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
   if (!arguments.if_match.empty()) {
     request.headers.emplace_back("If-Match", arguments.if_match);

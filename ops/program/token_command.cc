@@ -1,6 +1,7 @@
 // `token`: a bearer token signed with the development key, or another private key.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 
@@ -21,17 +22,21 @@ struct Arguments {
   gateways::TokenSpec spec;
 };
 
-absl::Status PrintToken(const Arguments& arguments) {
+absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments) {
   gateways::TokenSpec spec = arguments.spec;
   if (!arguments.business_unit.empty()) {
     spec.business_unit = arguments.business_unit;
   }
-  ASSIGN_OR_RETURN(const auto lifetime, ParseDuration(arguments.lifetime));
-  spec.lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime);
+  const auto lifetime = ParseDuration(arguments.lifetime);
+  if (!lifetime.ok()) {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 fmt::format("--expires: {}", Message(lifetime.status())));
+  }
+  spec.lifetime = std::chrono::duration_cast<std::chrono::seconds>(*lifetime);
   ASSIGN_OR_RETURN(const std::string token, arguments.key.empty()
                                                 ? SignWithDevelopmentKey(arguments.data_dir, spec)
                                                 : SignWithKeyFile(arguments.key, spec));
-  fmt::print("{}\n", token);
+  fmt::print("{}\n", invocation.json ? nlohmann::json{{"token", token}}.dump() : token);
   return absl::OkStatus();
 }
 
@@ -61,7 +66,7 @@ void AddTokenCommand(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   command->footer("Example:\n  sluice token --sub anna --org acme --role field-sales --team north");
   command->callback([&invocation, arguments] {
-    invocation.run = [arguments] { return PrintToken(*arguments); };
+    invocation.run = [&invocation, arguments] { return PrintToken(invocation, *arguments); };
   });
 }
 
