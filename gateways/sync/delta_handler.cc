@@ -42,7 +42,7 @@ absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& sn
 // On a thread that may block.
 absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
   const SteadyTime start = context.clock.SteadyNow();
-  ASSIGN_OR_RETURN(const auto snapshot, context.stores.Snapshot(call.org));
+  ASSIGN_OR_RETURN(const auto snapshot, SnapshotOf(context, call.org));
   const uint32_t incarnation = snapshot->model()->incarnation();
   ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
                    snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));

@@ -44,7 +44,7 @@ void AppendEntity(const projectors::CallerEntity& entity, std::string* out) {
 // On a thread that may block.
 absl::StatusOr<std::string> Build(SyncContext& context, const OrgId& org,
                                   const projectors::CallerClaims& caller) {
-  ASSIGN_OR_RETURN(const auto snapshot, context.stores.Snapshot(org));
+  ASSIGN_OR_RETURN(const auto snapshot, SnapshotOf(context, org));
   ASSIGN_OR_RETURN(const auto entities, snapshot->model()->EntitiesOf(caller));
   std::string body = R"({"entities":[)";
   for (const projectors::CallerEntity& entity : entities) {

@@ -98,7 +98,7 @@ class StreamSession {
 
   // On a thread that may block: the next checkpoint from the newest snapshot.
   absl::StatusOr<bool> Begin(bool wait_for_client) {
-    ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, context_.stores.Snapshot(org_));
+    ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, SnapshotOf(context_, org_));
     if (wait_for_client && state_.ClientPosition() > snapshot->applied().position) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "the client is ahead of this server");

@@ -67,6 +67,19 @@ net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
   co_return principal;
 }
 
+absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncContext& context,
+                                                                          const OrgId& org) {
+  auto snapshot = context.stores.Snapshot(org);
+  if (!absl::IsNotFound(snapshot.status()) || !context.options.not_ready) {
+    return snapshot;
+  }
+  if (!context.options.not_ready().empty()) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 "this server has yet to read the log to its end: try again");
+  }
+  return context.stores.Snapshot(org);  // it may have come between the two looks
+}
+
 projectors::CallerClaims ClaimsOf(const Principal& principal) {
   return {principal.subject, principal.roles, principal.teams, principal.business_unit};
 }

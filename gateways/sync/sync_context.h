@@ -100,6 +100,11 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 // Who asks, when the token is good for syncing `request.target.org`.
 [[nodiscard]] net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
     SyncContext& context, const HttpRequest& request);
+// The store's snapshot, on a thread that may block. An organisation that is not here (yet) is
+// kUnavailable "not_caught_up" until this process has read the log, and "org_not_found" then.
+[[nodiscard]] absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(
+    SyncContext& context, const OrgId& org);
+
 [[nodiscard]] projectors::CallerClaims ClaimsOf(const Principal& principal);
 
 }  // namespace sluice::gateways

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -91,6 +92,25 @@ TEST_F(DeltaTest, Refusals) {
   EXPECT_EQ(head.headers.at("x-request-id"), "r-1");
   socket.Request("GET", "/healthz", "");
   EXPECT_EQ(socket.Read().status, 200);
+}
+
+TEST_F(DeltaTest, NobodyIsToldThatAnOrganisationIsMissingBeforeTheLogIsRead) {
+  std::atomic<bool> behind = true;
+  options_.not_ready = [&] {
+    return behind ? std::vector<std::string>{"staging: behind"} : std::vector<std::string>{};
+  };
+  Start();
+  const json nobody = {{"sub", "ann"}, {"org", "nobody"}};
+  for (const char* path : {"/v1/orgs/nobody/delta", "/v1/orgs/nobody/entities"}) {
+    behind = true;
+    const HttpReply early = Get(path, nobody);
+    EXPECT_EQ(Code(early), "not_caught_up") << path;
+    EXPECT_EQ(early.status, 503);
+    behind = false;
+    EXPECT_EQ(Code(Get(path, nobody)), "org_not_found") << path;
+  }
+  behind = true;
+  EXPECT_EQ(Get("/v1/orgs/contoso/delta", {{"sub", "ann"}}).status, 200);
 }
 
 TEST_F(DeltaTest, TooManyBuckets) {
