@@ -489,6 +489,26 @@ class ApiTest(unittest.TestCase):
         self.refused("invalid_key", {"op": "patch", "entity": "item", "key": "1", "row": {"id": "2", "a": "x"}})
         self.refused("invalid_key", {"op": "upsert", "entity": "item", "key": "1", "row": {"id": "2"}})
 
+    def test_after_a_kill(self):
+        """Whoever asks at once is told to wait, or gets the truth; a set sent again is applied once."""
+        self.provision(item=schema(a="string"))
+        sets = [self.set(upsert("item", id=str(i), a="first")) for i in range(3000)]
+        self.assertTrue(all("position" in answer for answer in self.post(*sets)))
+        last = self.write({"op": "patch", "entity": "item", "key": "0", "row": {"a": "later"}})
+        self.server.kill()
+        self.server.start()
+        self.http, statuses, deadline = Http(self.server.urls["admin"], self.all_token), set(), time.monotonic() + 20
+        sync = self.sync()
+        while 200 not in statuses and time.monotonic() < deadline:
+            status, headers, body = sync.request("GET", f"{self.base()}/delta?min_position={last}")
+            statuses.add(status)
+            if status != 200:
+                self.assertEqual(self.problem(status, headers, body)["code"], "not_caught_up")
+        self.assertLessEqual(statuses, {200, 503})
+        again = self.post(*sets)
+        rows = self.rows(max(int(answer["position"]) for answer in again))
+        self.assertEqual((len(rows), rows["0"]["a"]), (3000, "later"))
+
     # ---- 2: operations ----
 
     def test_operations(self):
