@@ -6,7 +6,8 @@
 namespace sluice::ops {
 
 // SIGINT and SIGTERM as a call on an ordinary thread. Construct it before any other thread begins:
-// threads started later inherit that the signals are blocked. SIGPIPE and SIGXFSZ are ignored from then on.
+// threads started later inherit that the signals are blocked. SIGPIPE and SIGXFSZ are ignored from
+// then on.
 class SignalWaiter {
  public:
   SignalWaiter();
