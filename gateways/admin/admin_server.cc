@@ -229,6 +229,10 @@ absl::StatusOr<HttpResponse> AdminServer::Impl::Dispatch(RequestContext& context
                      deps.authenticator.Authenticate(context.http.Header("Authorization")));
     RETURN_IF_ERROR(RequireScope(*context.principal, *scope));
   }
+  if (!options.administration && context.match.info->pattern.starts_with("/v1/")) {
+    return Error(absl::StatusCode::kNotFound, "not_served_here",
+                 "this process does not have the role admin: ask one that has");
+  }
   return Call(context);
 }
 

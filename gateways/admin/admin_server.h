@@ -19,8 +19,9 @@
 namespace sluice::gateways {
 
 struct AdminServerOptions {
-  std::string listen = "127.0.0.1:8470";          // host:port, [v6]:port; port 0 takes a free one
-  size_t connections_max = 512;                   // a thread each; more get 503 and are closed
+  std::string listen = "127.0.0.1:8470";  // host:port, [v6]:port; port 0 takes a free one
+  bool administration = true;    // false: only health, metrics and openapi.json; the rest is 404
+  size_t connections_max = 512;  // a thread each; more get 503 and are closed
   size_t body_bytes_max = size_t{1} << 30;        // of an ingest body
   size_t definition_bytes_max = size_t{1} << 20;  // of an entity, a profile or a role
   size_t line_bytes_max = size_t{1} << 20;        // of a change set

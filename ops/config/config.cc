@@ -127,6 +127,11 @@ std::vector<Setting> CoreSettings() {
        Integer(FIELD(sync.sessions), 1, 10'000'000)},
       {"sync.heartbeat", "20s", "Silence on a live stream after which a heartbeat is sent.",
        Duration(FIELD(sync.heartbeat))},
+      {"sync.cursor_secret_file", "",
+       "File with a secret that cursors are signed with, the same on every replica. Empty: it is "
+       "derived "
+       "from the log's id, which keeps mistakes out but not somebody who knows that id.",
+       Text(FIELD(sync.cursor_secret_file))},
       {"sync.tombstone_horizon", "10000000",
        "Log positions for which a removal is remembered. A client away for longer starts afresh. "
        "May "

@@ -34,6 +34,7 @@ struct Config {
     int64_t sessions;
     int64_t tombstone_horizon;
     std::chrono::milliseconds heartbeat;
+    std::string cursor_secret_file;
   } sync;
 
   struct {

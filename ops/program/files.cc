@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "eventlog/base/uuid.h"
 #include "schemas/status.h"
@@ -51,6 +52,17 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view text)
                  fmt::format("{} can't be put in place: {}", path, std::strerror(errno)));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadSecret(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string secret(std::istreambuf_iterator<char>(file), {});
+  secret.erase(secret.find_last_not_of(" \t\r\n") + 1);
+  if (secret.empty()) {
+    return Error(absl::StatusCode::kFailedPrecondition, "secret_unreadable",
+                 fmt::format("the secret file {} can't be read or is empty", path));
+  }
+  return secret;
 }
 
 absl::StatusOr<std::string> NodeId(const std::string& data_dir, const std::string& configured,

@@ -15,6 +15,9 @@ namespace sluice::ops {
 // Writes beside `path` and renames, so that a reader never sees half of it.
 [[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
 
+// The text of a file, without white space at its end; kFailedPrecondition where that is nothing.
+[[nodiscard]] absl::StatusOr<std::string> ReadSecret(const std::string& path);
+
 // `configured`, or else the name kept in the data folder, made at the first start.
 [[nodiscard]] absl::StatusOr<std::string> NodeId(const std::string& data_dir,
                                                  const std::string& configured, const Clock& clock);

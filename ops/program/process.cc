@@ -203,6 +203,7 @@ std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl
 absl::Status Process::Impl::StartAdmin() {
   gateways::AdminServerOptions options;
   options.listen = config.admin.listen;
+  options.administration = HasRole(config, "admin");
   options.connections_max = static_cast<size_t>(config.admin.connections);
   options.body_bytes_max = static_cast<size_t>(config.limits.body_bytes);
   options.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
@@ -231,6 +232,9 @@ absl::Status Process::Impl::StartSync() {
   options.sessions_max = static_cast<size_t>(config.sync.sessions);
   options.connections_max = options.sessions_max + options.sessions_max / 4;
   options.heartbeat = config.sync.heartbeat;
+  if (!config.sync.cursor_secret_file.empty()) {
+    ASSIGN_OR_RETURN(options.cursor_secret, ReadSecret(config.sync.cursor_secret_file));
+  }
   options.buckets_per_caller = static_cast<size_t>(config.limits.buckets_per_caller);
   options.not_ready = [checks = HealthChecks()] {
     std::vector<std::string> reasons;
