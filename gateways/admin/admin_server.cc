@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 
 #include "eventlog/base/uuid.h"
@@ -111,6 +112,7 @@ struct AdminServer::Impl {
   OrgRoutes orgs;
   DefinitionRoutes definitions;
   IngestRoutes ingest;
+  std::atomic<bool> caught_up{false};  // the directory, once
   prometheus::Family<prometheus::Counter>* requests = nullptr;
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
   std::unique_ptr<HttpServer> server;
@@ -228,6 +230,14 @@ absl::StatusOr<HttpResponse> AdminServer::Impl::Dispatch(RequestContext& context
     ASSIGN_OR_RETURN(context.principal,
                      deps.authenticator.Authenticate(context.http.Header("Authorization")));
     RETURN_IF_ERROR(RequireScope(*context.principal, *scope));
+  }
+  if (!caught_up.load(std::memory_order_relaxed) &&
+      context.match.info->pattern.starts_with("/v1/")) {
+    // Until then an organisation that is not in the directory may exist all the same.
+    if (const absl::Status health = deps.directory.Health(); !health.ok()) {
+      return Error(absl::StatusCode::kUnavailable, "not_ready", Message(health));
+    }
+    caught_up = true;
   }
   if (!options.administration && context.match.info->pattern.starts_with("/v1/")) {
     return Error(absl::StatusCode::kNotFound, "not_served_here",

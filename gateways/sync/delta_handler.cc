@@ -42,7 +42,16 @@ absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& sn
 // On a thread that may block.
 absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
   const SteadyTime start = context.clock.SteadyNow();
-  ASSIGN_OR_RETURN(const auto snapshot, SnapshotOf(context, call.org));
+  const auto found = SnapshotOf(context, call.org);
+  if (call.request.min_position.has_value() && ErrorCode(found.status()) == "org_not_found") {
+    // Who has written to it knows that it is on its way.
+    return Error(
+        absl::StatusCode::kUnavailable, "not_caught_up",
+        fmt::format("min_position is {}, this server does not have organisation {} yet: try again",
+                    call.request.min_position->value(), call.org.value()));
+  }
+  RETURN_IF_ERROR(found.status());
+  const std::shared_ptr<const OrgSnapshot>& snapshot = *found;
   const uint32_t incarnation = snapshot->model()->incarnation();
   ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
                    snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));
