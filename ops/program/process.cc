@@ -30,6 +30,7 @@ namespace sluice::ops {
 namespace {
 
 constexpr auto kConnectRetry = std::chrono::milliseconds(500);
+constexpr auto kReadyWait = std::chrono::seconds(30);
 
 bool HasRole(const Config& config, std::string_view role) {
   return std::any_of(config.roles.begin(), config.roles.end(),
@@ -110,8 +111,23 @@ struct Process::Impl {
   absl::Status StartAdmin();
   absl::Status StartSync();
   std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
+  void AwaitReady(const std::function<bool()>& stopping);
   void Stop();
 };
+
+// Whoever waits for the ready file may expect answers, not 503: but a damaged store or a long
+// rebuild must not keep the others' requests away for long.
+void Process::Impl::AwaitReady(const std::function<bool()>& stopping) {
+  const auto checks = HealthChecks();
+  const auto deadline = std::chrono::steady_clock::now() + kReadyWait;
+  const auto ready = [&] {
+    return std::all_of(checks.begin(), checks.end(),
+                       [](const auto& check) { return check.second().ok(); });
+  };
+  while (!ready() && !stopping() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
 
 // The brokers may come later than we do: until then say so, and try again.
 absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
@@ -278,6 +294,7 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
     announcer->Start(Url(config.admin.listen, admin_port),
                      sync == nullptr ? "" : Url(config.sync.listen, sync_port));
   }
+  AwaitReady(stopping);
   if (!config.ready_file.empty()) {
     const std::string sync_part =
         sync == nullptr ? "null" : fmt::format("\"{}\"", Url(config.sync.listen, sync_port));

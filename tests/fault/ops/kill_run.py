@@ -199,7 +199,7 @@ class Run:
     def settle(self, position):
         admin = Http(self.sluice.urls["admin"], self.sluice.token("sluice.admin"))
         deadline = time.monotonic() + 60
-        while int((admin.json("GET", f"/v1/orgs/{ORG}", expect=(200, 503))).get("applied", -1)) < position:
+        while int((admin.json("GET", f"/v1/orgs/{ORG}", expect=(200, 503)) or {}).get("applied", -1)) < position:
             if time.monotonic() > deadline:
                 raise AssertionError(f"position {position} was not applied within a minute after the last restart")
             time.sleep(0.02)  # polls the server's progress
