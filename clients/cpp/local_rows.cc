@@ -13,7 +13,7 @@ namespace sluice::client {
 namespace {
 
 // A first load is kept after this many operations: what a crash makes it receive again.
-constexpr uint64_t kOpsPerCommit = 100'000;
+constexpr uint64_t kOpsPerCommit = 10'000;
 // Memberships that wait to be written together.
 constexpr size_t kPendingMax = 50'000;
 constexpr size_t kPendingBytesMax = 8 << 20;

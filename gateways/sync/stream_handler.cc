@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "gateways/sync/accept.h"
 #include "gateways/sync/stream_state.h"
 #include "schemas/status.h"
 
@@ -16,20 +17,6 @@ using projectors::OrgSnapshot;
 using std::chrono::milliseconds;
 
 constexpr size_t kFillBytes = size_t{256} << 10;
-
-// By `Accept`; nullopt where we have nothing that the client takes.
-std::optional<FrameFormat> FormatFor(std::string_view accept) {
-  const auto takes = [accept](std::string_view type) {
-    return accept.find(type) != std::string_view::npos;
-  };
-  if (takes("text/event-stream")) {
-    return FrameFormat::kSse;
-  }
-  if (accept.empty() || takes("application/x-ndjson") || takes("*/*") || takes("application/*")) {
-    return FrameFormat::kNdjson;
-  }
-  return std::nullopt;
-}
 
 std::string_view ContentType(FrameFormat format) {
   return format == FrameFormat::kSse ? "text/event-stream" : "application/x-ndjson";
@@ -55,12 +42,13 @@ class StreamSession {
     const SteadyTime deadline = Now() + context_.options.catch_up_wait;
     while (true) {
       seen_ = watch_.generation();
+      const bool last = Now() >= deadline;
       absl::StatusOr<bool> began =
-          co_await OnStoreThread(context_, [this, deadline] { return Begin(Now() < deadline); });
+          co_await OnStoreThread(context_, [this, last] { return Begin(!last); });
       if (began.ok()) {
         co_return absl::OkStatus();
       }
-      if (ErrorCode(began.status()) != "not_caught_up" || context_.stopping.load()) {
+      if (ErrorCode(began.status()) != "not_caught_up" || context_.stopping.load() || last) {
         co_return began.status();
       }
       co_await watch_.Wait(seen_, deadline);

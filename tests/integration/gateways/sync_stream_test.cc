@@ -197,6 +197,9 @@ TEST_F(StreamTest, Refusals) {
   EXPECT_EQ(Code(status(R"({"have":[{}]})", Token(kAnn))), "invalid_argument");
   EXPECT_EQ(Code(status(R"({"live":1})", Token(kAnn))), "invalid_argument");
   EXPECT_EQ(status("{}", Token(kAnn) + "Accept: image/png\r\n").status, 406);
+  const HttpReply lines =
+      status("{}", Token(kAnn) + "Accept: application/x-ndjson, text/event-stream;q=0.5\r\n");
+  EXPECT_EQ(lines.headers.at("content-type"), "application/x-ndjson");
   EXPECT_EQ(status("{}", Token({{"sub", "a"}, {"org", "x"}})).status, 403);
   EXPECT_EQ(status("{}", "").status, 401);
   EXPECT_EQ(Code(status("{}", Token({{"sub", "a"}, {"roles", {"none"}}}))), "offline_not_allowed");
@@ -242,6 +245,19 @@ TEST_F(StreamTest, AClientThatNeverReadsIsDropped) {
   StreamClient client;
   socket.Read(false);
   EXPECT_FALSE(client.position == "complete");
+}
+
+// It does not go on asking for an organisation that does not come.
+TEST_F(StreamTest, AnOrganisationThatIsNotHereYetIsWaitedForNoLongerThanItShould) {
+  options_.catch_up_wait = std::chrono::milliseconds(50);
+  options_.not_ready = [] { return std::vector<std::string>{"staging: behind"}; };
+  Start();
+  HttpSocket socket(port_);
+  socket.Request("POST", "/v1/orgs/nobody/stream", Token({{"sub", "ann"}, {"org", "nobody"}}),
+                 "{}");
+  const HttpReply reply = socket.Read();
+  EXPECT_EQ(Code(reply), "not_caught_up");
+  EXPECT_TRUE(reply.headers.contains("retry-after"));
 }
 
 TEST_F(StreamTest, StopEndsStreams) {

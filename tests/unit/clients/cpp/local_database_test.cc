@@ -82,14 +82,14 @@ TEST_F(LocalDatabaseTest, AFirstLoadKeepsItsPlaceEverySoOften) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
   std::vector<std::string> keys;
-  for (int i = 0; i < 100'000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     keys.push_back("A" + std::to_string(i));
   }
   ASSERT_TRUE(Frame("b1", keys, 4).ok());
   ASSERT_TRUE(Frame("b1", {"B1"}, 5).ok());
   SqlReader reader(path);
-  EXPECT_EQ(reader.Query("SELECT bucket, after, count FROM _sluice_bucket"), "b1|4|100000");
-  EXPECT_EQ(reader.Query("SELECT count(*) FROM _sluice_load_account"), "100000");
+  EXPECT_EQ(reader.Query("SELECT bucket, after, count FROM _sluice_bucket"), "b1|4|10000");
+  EXPECT_EQ(reader.Query("SELECT count(*) FROM _sluice_load_account"), "10000");
 }
 
 TEST_F(LocalDatabaseTest, AFrameThatDidNotEndIsNotKept) {
