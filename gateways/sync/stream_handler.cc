@@ -87,7 +87,10 @@ class StreamSession {
   // On a thread that may block: the next checkpoint from the newest snapshot.
   absl::StatusOr<bool> Begin(bool wait_for_client) {
     ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, SnapshotOf(context_, org_));
-    if (wait_for_client && state_.ClientPosition() > snapshot->applied().position) {
+    // Who is ahead of a server that still reads the log needs no full load, only patience; who is
+    // ahead of one that has read it all has a position from elsewhere.
+    if (state_.ClientPosition() > snapshot->applied().position &&
+        (wait_for_client || CatchingUp(context_))) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "the client is ahead of this server");
     }

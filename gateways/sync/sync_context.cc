@@ -67,13 +67,17 @@ net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
   co_return principal;
 }
 
+bool CatchingUp(const SyncContext& context) {
+  return context.options.not_ready && !context.options.not_ready().empty();
+}
+
 absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncContext& context,
                                                                           const OrgId& org) {
   auto snapshot = context.stores.Snapshot(org);
-  if (!absl::IsNotFound(snapshot.status()) || !context.options.not_ready) {
+  if (!absl::IsNotFound(snapshot.status())) {
     return snapshot;
   }
-  if (!context.options.not_ready().empty()) {
+  if (CatchingUp(context)) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  "this server has yet to read the log to its end: try again");
   }

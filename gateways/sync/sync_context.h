@@ -100,6 +100,10 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 // Who asks, when the token is good for syncing `request.target.org`.
 [[nodiscard]] net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
     SyncContext& context, const HttpRequest& request);
+
+// Has this process still to read the log to the end that it had at start?
+[[nodiscard]] bool CatchingUp(const SyncContext& context);
+
 // The store's snapshot, on a thread that may block. An organisation that is not here (yet) is
 // kUnavailable "not_caught_up" until this process has read the log, and "org_not_found" then.
 [[nodiscard]] absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(

@@ -1,5 +1,6 @@
 #include <sys/socket.h>
 
+#include <atomic>
 #include <map>
 #include <set>
 #include <thread>
@@ -245,6 +246,26 @@ TEST_F(StreamTest, AClientThatNeverReadsIsDropped) {
   StreamClient client;
   socket.Read(false);
   EXPECT_FALSE(client.position == "complete");
+}
+
+// A replica that starts anew must not make every client load anew.
+TEST_F(StreamTest, WhoIsAheadOfAServerThatCatchesUpIsToldToComeAgain) {
+  Put("A1", "n", "ann");
+  options_.catch_up_wait = std::chrono::milliseconds(50);
+  std::atomic<bool> behind = true;
+  options_.not_ready = [&behind] {
+    return behind.load() ? std::vector<std::string>{"staging: behind"} : std::vector<std::string>{};
+  };
+  Start();
+  HttpSocket first(port_);
+  Open(first, {{"have", {{{"bucket", "b"}, {"after", "999999"}}}}});
+  const HttpReply early = first.Read();
+  EXPECT_EQ(Code(early), "not_caught_up");
+  EXPECT_TRUE(early.headers.contains("retry-after"));
+  behind = false;
+  HttpSocket second(port_);
+  Open(second, {{"have", {{{"bucket", "b"}, {"after", "999999"}}}}});
+  EXPECT_EQ(second.Read(false).status, 200);
 }
 
 // It does not go on asking for an organisation that does not come.
