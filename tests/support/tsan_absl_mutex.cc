@@ -31,6 +31,7 @@ void* Real(const char* rest, const char* qualifiers = "") {
 using MutexFn = void (*)(absl::Mutex*);
 using TryFn = bool (*)(absl::Mutex*);
 using AwaitFn = void (*)(absl::Mutex*, const absl::Condition&);
+using AwaitDeadlineFn = bool (*)(absl::Mutex*, const absl::Condition&, absl::Time);
 using WaitFn = void (*)(absl::CondVar*, absl::Mutex*);
 using WaitTimeoutFn = bool (*)(absl::CondVar*, absl::Mutex*, absl::Duration);
 using WaitDeadlineFn = bool (*)(absl::CondVar*, absl::Mutex*, absl::Time);
@@ -103,6 +104,14 @@ void Mutex::Await(const Condition& condition) {
   static const auto real = reinterpret_cast<AwaitFn>(Real("5Mutex5AwaitERKNS0_9ConditionE"));
   const Waiting waiting(this);
   real(this, condition);
+}
+
+// AwaitWithTimeout() calls this one.
+bool Mutex::AwaitWithDeadline(const Condition& condition, Time deadline) {
+  static const auto real = reinterpret_cast<AwaitDeadlineFn>(
+      Real("5Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE"));
+  const Waiting waiting(this);
+  return real(this, condition, deadline);
 }
 
 void CondVar::Wait(Mutex* mu) {
