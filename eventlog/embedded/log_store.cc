@@ -49,10 +49,10 @@ rocksdb::Options StoreOptions() {
   options.write_buffer_size = 64 << 20;
   options.max_write_buffer_number = 3;
   options.allow_concurrent_memtable_write = false;
-  // Each partition's keys only grow, so from level 1 on most files are moved, not rewritten. Measured
-  // once, over 1 GB of 300-byte events in 4 partitions (all sizes a quarter of these): 3.2 bytes
-  // written for each byte, the flush included; 3.9 in universal style. No compaction at all wrote 1.0
-  // and scanned faster, but leaves a level 0 that only grows.
+  // Each partition's keys only grow, so from level 1 on most files are moved, not rewritten.
+  // Measured once, over 1 GB of 300-byte events in 4 partitions (all sizes a quarter of these): 3.2
+  // bytes written for each byte, the flush included; 3.9 in universal style. No compaction at all
+  // wrote 1.0 and scanned faster, but leaves a level 0 that only grows.
   options.compaction_style = rocksdb::kCompactionStyleLevel;
   options.level0_file_num_compaction_trigger = 4;
   options.max_bytes_for_level_base = 256 << 20;
