@@ -1,11 +1,7 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +14,7 @@
 #include "eventlog/embedded/embedded_log.h"
 #include "schemas/status.h"
 #include "tests/support/log_reading.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temp_dir.h"
 
 // Writing stops working under a running log, and works again later.
@@ -26,52 +23,8 @@ namespace {
 
 constexpr PartitionId kP0{0};
 
-// A file system of 48 MiB, where the process may mount one.
-class SmallDisk {
- public:
-  SmallDisk() {
-    mounted_ = ::mount("sluice-test", dir_.path().c_str(), "tmpfs", 0, "size=48m") == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) {
-      ::umount2(dir_.path().c_str(), MNT_DETACH);
-    }
-  }
-  bool mounted() const { return mounted_; }
-  const testing::TempDir& dir() const { return dir_; }
-  std::string ballast() const { return dir_ / "ballast"; }
-
-  // Leaves `free` bytes.
-  void FillUpTo(size_t free) const {
-    const auto space = std::filesystem::space(dir_.path());
-    const int file = ::open(ballast().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    ASSERT_GE(file, 0);
-    ASSERT_EQ(::posix_fallocate(file, 0, static_cast<off_t>(space.available - free)), 0);
-    ::close(file);
-  }
-  void Free() const { std::filesystem::remove(ballast()); }
-
- private:
-  testing::TempDir dir_;
-  bool mounted_ = false;
-};
-
-// No file may grow beyond `bytes` while this lives; writes get EFBIG.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit limit = before_;
-    limit.rlim_cur = bytes;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { Lift(); }
-  void Lift() const { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
+using testing::FileSizeLimit;
+using testing::SmallDisk;
 
 class DiskFull : public ::testing::Test {
  protected:
@@ -166,15 +119,15 @@ TEST_F(DiskFull, AFileSizeLimitStopsAppendsUntilItIsLifted) {
 }
 
 TEST_F(DiskFull, AFullDiskStopsAppendsUntilThereIsSpace) {
-  const SmallDisk disk;
+  const SmallDisk disk(48);
   if (!disk.mounted()) {
     fmt::print("no tmpfs without root: a file-size limit stands in for the full disk\n");
-    Open(disk.dir() / "log");
+    Open(disk / "log");
     const FileSizeLimit limit(512 << 10);
-    FailThenRecover(disk.dir() / "log", "log_write_failed", [&] { limit.Lift(); });
+    FailThenRecover(disk / "log", "log_write_failed", [&] { limit.Lift(); });
     return;
   }
-  const std::string path = disk.dir() / "log";
+  const std::string path = disk / "log";
   Open(path);
   ASSERT_TRUE(AppendOne().ok());
   disk.FillUpTo(12 << 20);
@@ -183,8 +136,8 @@ TEST_F(DiskFull, AFullDiskStopsAppendsUntilThereIsSpace) {
 }
 
 TEST_F(DiskFull, OpeningOnAFullDiskFailsClearlyAndWorksLater) {
-  const SmallDisk disk;
-  const std::string path = disk.dir() / "log";
+  const SmallDisk disk(48);
+  const std::string path = disk / "log";
   if (!disk.mounted()) {
     fmt::print("no tmpfs without root: a file-size limit stands in for the full disk\n");
     const FileSizeLimit limit(1);
