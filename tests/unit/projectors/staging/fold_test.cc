@@ -45,9 +45,12 @@ class FoldTest : public ::testing::Test {
   }
 
   void Run(const std::vector<StoredEvent>& events) {
-    auto result = store_.Apply(options_, events);
-    ASSERT_TRUE(result.ok()) << result.status();
-    last_ = *std::move(result);
+    for (std::span<const StoredEvent> rest(events); !rest.empty();) {
+      auto result = store_.Apply(options_, rest);
+      ASSERT_TRUE(result.ok()) << result.status();
+      last_ = *std::move(result);
+      rest = rest.subspan(last_.consumed);
+    }
   }
   void RunSet(int64_t offset, const std::vector<v1::Operation>& ops, std::string_view id = "") {
     Run({testing::MakeEvent(offset, testing::MakeSet(ops, id))});
