@@ -49,7 +49,7 @@ class FoldTest : public ::testing::Test {
       auto result = store_.Apply(options_, rest);
       ASSERT_TRUE(result.ok()) << result.status();
       last_ = *std::move(result);
-      rest = rest.subspan(last_.consumed);
+      rest = rest.subspan(last_.closed ? rest.size() : last_.consumed);
     }
   }
   void RunSet(int64_t offset, const std::vector<v1::Operation>& ops, std::string_view id = "") {
