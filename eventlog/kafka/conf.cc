@@ -80,11 +80,6 @@ Meaning MeaningOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
     case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
       return {absl::StatusCode::kInternal, "internal"};
-    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
-    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-      return {absl::StatusCode::kUnavailable, kLeaderMoves};
     default:
       return {absl::StatusCode::kUnavailable, "log_unavailable"};
   }
@@ -118,7 +113,11 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
       {"socket.timeout.ms", "10000"},
       {"reconnect.backoff.ms", "50"},
       {"reconnect.backoff.max.ms", "2000"},
-      {"topic.metadata.refresh.interval.ms", "60000"},
+      // A broker that dies is asked about at once, but the others name it as leader until the
+      // cluster has elected another. Only this interval makes readers and the producer ask again.
+      {"topic.metadata.refresh.interval.ms", "5000"},
+      // Three intervals by default: too short to keep what is known through an outage.
+      {"metadata.max.age.ms", "180000"},
   };
   for (const auto& [name, value] : common) {
     RETURN_IF_ERROR(Set(conf.get(), std::string(name), value));
