@@ -109,15 +109,13 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
       {"log.connection.close", "false"},
       {"socket.keepalive.enable", "true"},
       {"socket.nagle.disable", "true"},
-      // A request to a broker that hangs fails in time for the append to be sent elsewhere.
+      // A request to a broker that hangs fails in time for the append to be sent elsewhere. Only
+      // then is the connection taken for broken, and asked every second who leads: the bound of
+      // recovery in kafka_log.h is this and what follows.
       {"socket.timeout.ms", "10000"},
       {"reconnect.backoff.ms", "50"},
       {"reconnect.backoff.max.ms", "2000"},
-      // A broker that dies is asked about at once, but the others name it as leader until the
-      // cluster has elected another. Only this interval makes readers and the producer ask again.
-      {"topic.metadata.refresh.interval.ms", "5000"},
-      // Three intervals by default: too short to keep what is known through an outage.
-      {"metadata.max.age.ms", "180000"},
+      {"topic.metadata.refresh.interval.ms", "60000"},
   };
   for (const auto& [name, value] : common) {
     RETURN_IF_ERROR(Set(conf.get(), std::string(name), value));

@@ -219,8 +219,8 @@ absl::Status KafkaControl::RetryWhileLeaderMoves(Topic topic, Request request) {
       return status;
     }
     rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
-    // A request that was not answered may have gone to a leader that is dead. librdkafka asks who
-    // leads now only at intervals, and goes by what it was told last until then.
+    // A request that was not answered may have gone to a leader that is dead. librdkafka would ask
+    // it again: it goes by the metadata that it was told last.
     if (const auto refreshed = LookUpPartitions(topic, patience()); !refreshed.ok()) {
       spdlog::debug("kafka_refresh_failed topic={} error=\"{}\"", FullName(topic),
                     Message(refreshed.status()));
