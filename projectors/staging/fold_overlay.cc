@@ -136,7 +136,7 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
       const Membership& was = old[i++];
       if (was.member && placement.concerns(was.rule)) {
-        scratch_.push_back({was.bucket, position(), false, was.rule, was.entered});
+        scratch_.push_back({was.bucket, position(), false, was.rule, was.entered, was.returned});
         moves->push_back({{was.bucket, was.rule}, false});
         changed = true;
       } else if (!expired(was)) {
@@ -152,8 +152,10 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     }
     changed = true;
     Membership& now = scratch_.emplace_back(
-        Membership{target.bucket, position(), true, target.rule, kNoOffset});
-    now.entered = known && !expired(old[i]) ? old[i].entered : now.position.offset;
+        Membership{target.bucket, position(), true, target.rule, kNoOffset, false});
+    const bool remembered = known && !expired(old[i]);
+    now.entered = remembered ? old[i].entered : now.position.offset;
+    now.returned = remembered && (old[i].returned || !old[i].member);
     if (!known || !old[i].member) {
       moves->push_back({target, true});
     }

@@ -33,6 +33,9 @@ struct Membership {
   // The event since which the row has been in the bucket; where it came back before its removal was
   // forgotten, the first. A reader that has not come so far has never been told of the row here.
   Offset entered = kNoOffset;
+  // It was out of the bucket since `entered` and came back: the one thing that `entered` hides. A
+  // removal of a row that was not out tells that the row was here all the time from `entered` on.
+  bool returned = false;
   friend bool operator==(const Membership&, const Membership&) = default;
 };
 

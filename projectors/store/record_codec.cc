@@ -17,6 +17,7 @@ constexpr uint8_t kRemoved = 1;      // the operation is a removal
 constexpr uint8_t kOwnPosition = 2;  // the position follows; otherwise it is the record's `last`
 constexpr uint8_t kHasRule = 4;      // the rule's number follows
 constexpr uint8_t kEntered = 8;      // `entered` follows; otherwise it is the position's offset
+constexpr uint8_t kReturned = 16;
 // First byte of a delta.
 constexpr uint8_t kPut = 1;            // otherwise a removal
 constexpr uint8_t kDeltaEntered = 2;   // as kEntered
@@ -47,7 +48,8 @@ void PutMembership(const Membership& membership, Position last, std::string* out
   const bool entered = HasEntered(membership.entered, membership.position);
   out->push_back(static_cast<char>((membership.member ? 0 : kRemoved) | (own ? kOwnPosition : 0) |
                                    (membership.rule != 0 ? kHasRule : 0) |
-                                   (entered ? kEntered : 0)));
+                                   (entered ? kEntered : 0) |
+                                   (membership.returned ? kReturned : 0)));
   if (own) {
     PutSigned(membership.position.offset.value() - last.offset.value(), out);
     PutVarint(membership.position.index, out);
@@ -74,7 +76,8 @@ bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
   membership->rule = (tag & kHasRule) != 0 ? reader.Varint32() : 0;
   membership->entered = (tag & kEntered) != 0 ? ReadEntered(membership->position, reader)
                                               : membership->position.offset;
-  return tag <= (kRemoved | kOwnPosition | kHasRule | kEntered);
+  membership->returned = (tag & kReturned) != 0;
+  return tag <= (kRemoved | kOwnPosition | kHasRule | kEntered | kReturned);
 }
 
 void PutSupport(const std::vector<Support>& support, std::string* out) {
