@@ -79,6 +79,26 @@ absl::StatusOr<int64_t> ParseBytes(std::string_view text) {
   return bytes;
 }
 
+absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  std::string_view host = text.substr(0, colon);
+  const std::string_view digits =
+      colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+  uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) {
+    host = host.substr(1, host.size() - 2);
+  }
+  // "::1" without brackets could be an address without a port.
+  const bool ambiguous = !bracketed && host.find(':') != std::string_view::npos;
+  if (host.empty() || ambiguous || error != std::errc() || end != digits.data() + digits.size()) {
+    return Malformed("an address to listen on", text,
+                     "HOST:PORT, such as 127.0.0.1:8470 or [::1]:8470");
+  }
+  return ListenAddress{std::string(host), port};
+}
+
 std::string FormatBytes(uint64_t bytes) {
   if (bytes < 1024) {
     return fmt::format("{} B", bytes);

@@ -22,4 +22,12 @@ namespace sluice {
 // The shortest such text with at most one decimal, for people: "1.5 MiB".
 [[nodiscard]] std::string FormatBytes(uint64_t bytes);
 
+// Where to listen: a name or an IP address, and a port, of which 0 takes a free one.
+struct ListenAddress {
+  std::string host;  // without brackets
+  uint16_t port = 0;
+};
+// "host:port", "[v6]:port". kInvalidArgument otherwise.
+[[nodiscard]] absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
+
 }  // namespace sluice

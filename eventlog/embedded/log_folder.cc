@@ -1,15 +1,13 @@
 #include "eventlog/embedded/log_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
+#include "eventlog/base/disk_check.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -17,11 +15,19 @@ namespace {
 
 using absl::StatusCode;
 
-// Never used up by appends, so that a manifest, a retention or an opening still finds room.
-constexpr uint64_t kReserveBytes = 8 << 20;
-constexpr size_t kProbeBytes = 1 << 20;
-
-std::string Cause(int code) { return std::generic_category().message(code); }
+absl::Status StatusOf(const std::string& path, const DiskProblem& problem) {
+  if (problem.code == 0) {
+    return absl::OkStatus();
+  }
+  if (problem.needed > 0) {
+    return Error(StatusCode::kUnavailable, "disk_full",
+                 fmt::format("the disk of the log {} is full: {} bytes are free, {} are needed; "
+                             "free some space, the log then goes on by itself",
+                             path, problem.free, problem.needed));
+  }
+  return Error(StatusCode::kUnavailable, problem.full() ? "disk_full" : "log_write_failed",
+               fmt::format("the log {} cannot be written: {}", path, problem.Cause()));
+}
 
 // What an opening that was killed before the log was there may leave: no obstacle.
 bool IsBeginning(const std::string& name) {
@@ -36,9 +42,10 @@ absl::Status PrepareFolder(const std::string& path) {
   std::filesystem::create_directories(path, error);
   const bool made = !error;
   if (!made || ::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return Error(StatusCode::kFailedPrecondition, "log_read_only",
-                 fmt::format("the log's folder {} cannot be {}: {}", path,
-                             made ? "written" : "made", made ? Cause(errno) : error.message()));
+    return Error(
+        StatusCode::kFailedPrecondition, "log_read_only",
+        fmt::format("the log's folder {} cannot be {}: {}", path, made ? "written" : "made",
+                    made ? DiskProblem{.code = errno}.Cause() : error.message()));
   }
   if (std::filesystem::exists(path + "/CURRENT", error)) {
     return absl::OkStatus();
@@ -56,37 +63,9 @@ absl::Status PrepareFolder(const std::string& path) {
 }
 
 absl::Status CheckSpace(const std::string& path, size_t bytes) {
-  struct statvfs disk {};
-  if (::statvfs(path.c_str(), &disk) != 0) {
-    return Error(StatusCode::kUnavailable, "log_write_failed",
-                 fmt::format("the log {} cannot be reached: {}", path, Cause(errno)));
-  }
-  const uint64_t free = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
-  if (free < bytes + kReserveBytes) {
-    return Error(StatusCode::kUnavailable, "disk_full",
-                 fmt::format("the disk of the log {} is full: {} bytes are free, {} are needed; "
-                             "free some space, the log then goes on by itself",
-                             path, free, bytes + kReserveBytes));
-  }
-  return absl::OkStatus();
+  return StatusOf(path, CheckDiskSpace(path, bytes));
 }
 
-absl::Status ProbeFolder(const std::string& path) {
-  RETURN_IF_ERROR(CheckSpace(path, kProbeBytes));
-  const std::string name = path + "/probe";
-  const int file = ::open(name.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-  int failure = file < 0 ? errno : 0;
-  if (file >= 0) {
-    failure = ::posix_fallocate(file, 0, kProbeBytes);
-    ::close(file);
-    ::unlink(name.c_str());
-  }
-  if (failure == 0) {
-    return absl::OkStatus();
-  }
-  const bool full = failure == ENOSPC || failure == EDQUOT;
-  return Error(StatusCode::kUnavailable, full ? "disk_full" : "log_write_failed",
-               fmt::format("the log {} cannot be written: {}", path, Cause(failure)));
-}
+absl::Status ProbeFolder(const std::string& path) { return StatusOf(path, ProbeDisk(path)); }
 
 }  // namespace sluice::eventlog

@@ -18,6 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 using EventHandle = std::unique_ptr<rd_kafka_event_t, void (*)(rd_kafka_event_t*)>;
 using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, void (*)(rd_kafka_NewTopic_t*)>;
+using Partitions =
+    std::unique_ptr<rd_kafka_topic_partition_list_t, void (*)(rd_kafka_topic_partition_list_t*)>;
 using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, void (*)(rd_kafka_AdminOptions_t*)>;
 
 // librdkafka answers by its own time-out; this much later it is given up in any case.
@@ -114,8 +116,6 @@ absl::Status CreateTopics(rd_kafka_t* handle, const std::vector<TopicToCreate>& 
 
 absl::Status DeleteRecords(rd_kafka_t* handle, const std::string& topic, PartitionId partition,
                            Offset begin, milliseconds timeout) {
-  using Partitions =
-      std::unique_ptr<rd_kafka_topic_partition_list_t, void (*)(rd_kafka_topic_partition_list_t*)>;
   using Request = std::unique_ptr<rd_kafka_DeleteRecords_t, void (*)(rd_kafka_DeleteRecords_t*)>;
   const Partitions partitions(rd_kafka_topic_partition_list_new(1),
                               rd_kafka_topic_partition_list_destroy);
@@ -138,6 +138,27 @@ absl::Status DeleteRecords(rd_kafka_t* handle, const std::string& topic, Partiti
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<Offset> LookUpOffset(rd_kafka_t* handle, const std::string& topic,
+                                    PartitionId partition, OffsetKind kind, milliseconds timeout) {
+  const Partitions partitions(rd_kafka_topic_partition_list_new(1),
+                              rd_kafka_topic_partition_list_destroy);
+  rd_kafka_topic_partition_t* asked =
+      rd_kafka_topic_partition_list_add(partitions.get(), topic.c_str(), partition.value());
+  // In place of a time, the two ends. rd_kafka_query_watermark_offsets() would ask for both, but it
+  // does not keep its time-out before librdkafka 2.3.0: it asks a leader that has gone for ever.
+  asked->offset = kind == OffsetKind::kBegin ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+  rd_kafka_resp_err_t error =
+      rd_kafka_offsets_for_times(handle, partitions.get(), static_cast<int>(timeout.count()));
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    error = asked->err;
+  }
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return KafkaError(error,
+                      fmt::format("cannot ask for the offsets of {}-{}", topic, partition.value()));
+  }
+  return Offset(asked->offset);
 }
 
 }  // namespace sluice::eventlog

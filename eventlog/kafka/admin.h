@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "eventlog/log.h"
 
 typedef struct rd_kafka_s rd_kafka_t;
 
-// Requests of Kafka's admin API, waited for.
+// Questions and orders to the cluster, waited for.
 namespace sluice::eventlog {
 
 // What a record may have besides what Event::ByteSize() counts: header names and framing.
@@ -34,5 +35,14 @@ absl::Status CreateTopics(rd_kafka_t* handle, const std::vector<TopicToCreate>& 
 // Removes what lies before `begin`, which is not past the end.
 absl::Status DeleteRecords(rd_kafka_t* handle, const std::string& topic, PartitionId partition,
                            Offset begin, std::chrono::milliseconds timeout);
+
+enum class OffsetKind { kBegin, kEnd };
+
+// Where the partition begins or ends, asked of the leader that the metadata at hand names, and of
+// no other: kUnavailable after `timeout` where that one is gone. The caller refreshes the metadata
+// and asks again.
+absl::StatusOr<Offset> LookUpOffset(rd_kafka_t* handle, const std::string& topic,
+                                    PartitionId partition, OffsetKind kind,
+                                    std::chrono::milliseconds timeout);
 
 }  // namespace sluice::eventlog

@@ -80,11 +80,6 @@ Meaning MeaningOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
     case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
       return {absl::StatusCode::kInternal, "internal"};
-    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
-    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-      return {absl::StatusCode::kUnavailable, kLeaderMoves};
     default:
       return {absl::StatusCode::kUnavailable, "log_unavailable"};
   }
@@ -114,7 +109,9 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
       {"log.connection.close", "false"},
       {"socket.keepalive.enable", "true"},
       {"socket.nagle.disable", "true"},
-      // A request to a broker that hangs fails in time for the append to be sent elsewhere.
+      // A request to a broker that hangs fails in time for the append to be sent elsewhere. Only
+      // then is the connection taken for broken, and asked every second who leads: the bound of
+      // recovery in kafka_log.h is this and what follows.
       {"socket.timeout.ms", "10000"},
       {"reconnect.backoff.ms", "50"},
       {"reconnect.backoff.max.ms", "2000"},

@@ -26,11 +26,8 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
 // A producer or consumer; takes `conf`. kInvalidArgument where librdkafka refuses.
 absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, KafkaConf conf);
 
-// The code of kUnavailable where a partition has no leader for the moment.
-inline constexpr std::string_view kLeaderMoves = "log_leader_moves";
-
 // librdkafka's error as a status. Whatever may pass with time is kUnavailable, code
-// "log_unavailable" or kLeaderMoves. `what` says what was being done.
+// "log_unavailable". `what` says what was being done.
 absl::Status KafkaError(rd_kafka_resp_err_t error, std::string_view what);
 
 }  // namespace sluice::eventlog

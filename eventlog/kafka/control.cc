@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kRetryInterval{100};
-// One try of a metadata request while connecting or checking health.
+// One try of a request, before it is tried again, elsewhere where the leader has changed.
 constexpr milliseconds kTryTimeout{2'000};
 
 int Millis(milliseconds duration) {
@@ -181,19 +181,16 @@ absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds
 }
 
 absl::StatusOr<OffsetRange> KafkaControl::Range(Topic topic, PartitionId partition) {
-  int64_t begin = 0;
-  int64_t end = 0;
-  const std::string name = FullName(topic);
-  RETURN_IF_ERROR(RetryWhileLeaderMoves([&] {
-    const rd_kafka_resp_err_t error =
-        rd_kafka_query_watermark_offsets(handle_.get(), name.c_str(), partition.value(), &begin,
-                                         &end, Millis(options_.operation_timeout));
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR
-               ? absl::OkStatus()
-               : KafkaError(error, fmt::format("cannot ask for the offsets of {}-{}", name,
-                                               partition.value()));
+  OffsetRange range;
+  RETURN_IF_ERROR(RetryWhileLeaderMoves(topic, [&](milliseconds patience) -> absl::Status {
+    const std::string name = FullName(topic);
+    ASSIGN_OR_RETURN(range.begin,
+                     LookUpOffset(handle_.get(), name, partition, OffsetKind::kBegin, patience));
+    ASSIGN_OR_RETURN(range.end,
+                     LookUpOffset(handle_.get(), name, partition, OffsetKind::kEnd, patience));
+    return absl::OkStatus();
   }));
-  return OffsetRange{Offset(begin), Offset(end)};
+  return range;
 }
 
 absl::Status KafkaControl::TruncateBefore(Topic topic, PartitionId partition, Offset begin) {
@@ -201,21 +198,33 @@ absl::Status KafkaControl::TruncateBefore(Topic topic, PartitionId partition, Of
   if (begin <= range.begin) {
     return absl::OkStatus();
   }
-  return RetryWhileLeaderMoves([&] {
+  return RetryWhileLeaderMoves(topic, [&](milliseconds patience) {
     return DeleteRecords(handle_.get(), FullName(topic), partition, std::min(begin, range.end),
-                         options_.operation_timeout);
+                         patience);
   });
 }
 
 template <typename Request>
-absl::Status KafkaControl::RetryWhileLeaderMoves(Request request) {
+absl::Status KafkaControl::RetryWhileLeaderMoves(Topic topic, Request request) {
   const SteadyTime deadline = clock_->SteadyNow() + options_.operation_timeout;
+  // Time for several tries, whatever the whole may take.
+  const milliseconds try_timeout = std::min(kTryTimeout, options_.operation_timeout / 4);
+  const auto patience = [&] {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - clock_->SteadyNow());
+    return std::max(std::min(left, try_timeout), kRetryInterval);
+  };
   while (true) {
-    absl::Status status = request();
-    if (ErrorCode(status) != kLeaderMoves || clock_->SteadyNow() >= deadline) {
+    absl::Status status = request(patience());
+    if (status.code() != absl::StatusCode::kUnavailable || clock_->SteadyNow() >= deadline) {
       return status;
     }
     rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+    // A request that was not answered may have gone to a leader that is dead. librdkafka would ask
+    // it again: it goes by the metadata that it was told last.
+    if (const auto refreshed = LookUpPartitions(topic, patience()); !refreshed.ok()) {
+      spdlog::debug("kafka_refresh_failed topic={} error=\"{}\"", FullName(topic),
+                    Message(refreshed.status()));
+    }
   }
 }
 

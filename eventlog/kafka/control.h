@@ -48,9 +48,11 @@ class KafkaControl {
   // "topic_missing", where it doesn't exist.
   absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
   absl::Status LearnPartitions(SteadyTime deadline);
-  // A topic that is new, or whose leader has just failed, has a leader in a moment.
+  // A topic that is new, or whose leader has just failed, has a leader in a moment: asks again,
+  // with fresh metadata, until options.operation_timeout. `request` takes how long one try may
+  // last.
   template <typename Request>
-  absl::Status RetryWhileLeaderMoves(Request request);
+  absl::Status RetryWhileLeaderMoves(Topic topic, Request request);
   absl::Status CheckHealth();
   void SetHealth(absl::Status health);
   void Monitor();

@@ -22,8 +22,11 @@ class KafkaProducer;
 //
 // While brokers are away, appends wait in the queue for options.append_timeout and then fail with
 // kUnavailable, reads return kUnavailable and go on later, Health() says why; the connection is
-// tried again with back-off for ever. A batch is not atomic: readers may see its first events
-// before the last, and after kUnavailable some of its events may be in the log.
+// tried again with back-off for ever. Where one broker of several dies, appends and reads of the
+// partitions that it led go on within 10 seconds of the election of a new leader (which takes the
+// cluster broker.session.timeout.ms, 9 seconds by default), and within 30 where it does not die but
+// hangs; Range() asks the new leader at its next try. A batch is not atomic: readers may see its
+// first events before the last, and after kUnavailable some of its events may be in the log.
 class KafkaLog final : public Log {
  public:
   // Connects, and creates the topics that are missing. The partition count has to be known before

@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 
+#include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/definition_routes.h"
@@ -27,25 +27,6 @@ namespace sluice::gateways {
 namespace {
 
 using Kind = DefinitionRoutes::Kind;
-
-// "host:port", "[v6]:port".
-absl::Status ParseListen(std::string_view listen, std::string& host, int& port) {
-  const size_t colon = listen.rfind(':');
-  std::string_view name = listen.substr(0, colon);
-  const std::string_view digits =
-      colon == std::string_view::npos ? std::string_view() : listen.substr(colon + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (name.size() > 2 && name.front() == '[' && name.back() == ']') {
-    name = name.substr(1, name.size() - 2);
-  }
-  if (name.empty() || digits.empty() || error != std::errc() ||
-      end != digits.data() + digits.size() || port < 0 || port > 65'535) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("'{}' is no address to listen on; write 127.0.0.1:8470", listen));
-  }
-  host = name;
-  return absl::OkStatus();
-}
 
 // The caller's id for the request if it is a plain one, otherwise a new one.
 std::string RequestIdOf(const HttpRequest& http, const Clock& clock) {
@@ -311,7 +292,9 @@ AdminServer::~AdminServer() { Stop(); }
 
 absl::StatusOr<int> AdminServer::Start() {
   HttpServerOptions http;
-  RETURN_IF_ERROR(ParseListen(impl_->options.listen, http.host, http.port));
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(impl_->options.listen));
+  http.host = address.host;
+  http.port = address.port;
   http.connections_max = impl_->options.connections_max;
   http.body_bytes_max = impl_->options.body_bytes_max;
   http.idle_timeout = impl_->options.idle_timeout;

@@ -29,6 +29,15 @@ Setter Text(Field field) {
 }
 
 template <typename Field>
+Setter Listen(Field field) {
+  return [field](Config& config, std::string_view value) -> absl::Status {
+    RETURN_IF_ERROR(ParseListenAddress(value).status());
+    field(config) = std::string(value);
+    return absl::OkStatus();
+  };
+}
+
+template <typename Field>
 Setter Integer(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
   return [=](Config& config, std::string_view value) -> absl::Status {
     ASSIGN_OR_RETURN(const int64_t number, ParseInt64(value));
@@ -114,13 +123,13 @@ std::vector<Setting> CoreSettings() {
        Text(FIELD(ready_file))},
       {"admin.listen", "127.0.0.1:8470",
        "Address and port of administration, ingest, audit and metrics; port 0 takes a free one.",
-       Text(FIELD(admin.listen))},
+       Listen(FIELD(admin.listen))},
       {"admin.connections", "512",
        "Connections served at a time (a thread each while open); more wait in the listen queue.",
        Integer(FIELD(admin.connections), 1, 100'000)},
       {"sync.listen", "127.0.0.1:8471",
        "Address and port of the clients' endpoint; port 0 takes a free one.",
-       Text(FIELD(sync.listen))},
+       Listen(FIELD(sync.listen))},
       {"sync.threads", "0", "Threads of the clients' endpoint; 0 takes one a processor.",
        Integer(FIELD(sync.threads), 0, 1'024)},
       {"sync.sessions", "20000", "Connections of clients at a time; more are answered 503.",
@@ -137,6 +146,10 @@ std::vector<Setting> CoreSettings() {
        "May "
        "grow on live data only for removals still to come; the same on every replica.",
        Integer(FIELD(sync.tombstone_horizon), 1)},
+      {"sync.tombstone_age", "90d",
+       "How long a removal is remembered, by the times of the organisation's events; it is "
+       "forgotten when this or the horizon has passed. The same on every replica.",
+       Duration(FIELD(sync.tombstone_age))},
       {"auth.jwks", "",
        "JWK set that tokens are checked with: a file or an http(s) URL. Empty: a development key "
        "is "

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "eventlog/base/clock.h"
+#include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
@@ -35,35 +36,6 @@ constexpr auto kReadyWait = std::chrono::seconds(30);
 bool HasRole(const Config& config, std::string_view role) {
   return std::any_of(config.roles.begin(), config.roles.end(),
                      [&](const std::string& have) { return have == "all" || have == role; });
-}
-
-struct Address {
-  std::string host;
-  uint16_t port = 0;
-};
-
-absl::StatusOr<Address> ParseAddress(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  int port = -1;
-  if (colon != std::string::npos) {
-    const std::string digits = text.substr(colon + 1);
-    if (!digits.empty() && digits.size() <= 5 &&
-        std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-      port = std::stoi(digits);
-    }
-  }
-  if (port < 0 || port > 65'535) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "wrong_usage",
-        fmt::format(
-            "\"{}\" is not an address to listen on: write HOST:PORT, such as 127.0.0.1:8470",
-            text));
-  }
-  std::string host = text.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-  }
-  return Address{host, static_cast<uint16_t>(port)};
 }
 
 projectors::AnnouncerOptions AnnouncerFor(const std::string& node_id,
@@ -143,7 +115,7 @@ absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
     }
     spdlog::warn("waiting_for_log reason=\"{}\"", Message(opened.status()));
     if (listener == nullptr) {
-      ASSIGN_OR_RETURN(const Address address, ParseAddress(config.admin.listen));
+      ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.admin.listen));
       ASSIGN_OR_RETURN(listener, WaitingListener::Start(address.host, address.port));
     }
     listener->SetReason(fmt::format("the log can't be reached: {}", Message(opened.status())));
@@ -166,6 +138,7 @@ absl::Status Process::Impl::StartStores() {
   options.open_stores_max = static_cast<size_t>(config.staging.open_stores);
   options.fold.dedup_window = config.staging.dedup_window;
   options.fold.tombstone_horizon = config.sync.tombstone_horizon;
+  options.fold.tombstone_age = config.sync.tombstone_age;
   options.registry = registry;
   ASSIGN_OR_RETURN(stores, projectors::StoreManager::Open(std::move(options)));
   return absl::OkStatus();
@@ -239,7 +212,7 @@ absl::Status Process::Impl::StartAdmin() {
 }
 
 absl::Status Process::Impl::StartSync() {
-  ASSIGN_OR_RETURN(const Address address, ParseAddress(config.sync.listen));
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.sync.listen));
   gateways::SyncOptions options;
   options.host = address.host;
   options.port = address.port;

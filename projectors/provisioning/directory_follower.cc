@@ -204,6 +204,9 @@ const Directory& DirectoryFollower::directory() const { return impl_->directory;
 
 absl::Status DirectoryFollower::Health() const {
   absl::MutexLock lock(&impl_->mutex);
+  if (impl_->partitions.empty()) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+  }
   for (size_t i = 0; i < impl_->partitions.size(); ++i) {
     const Impl::Partition& partition = impl_->partitions[i];
     RETURN_IF_ERROR_CTX(partition.error, fmt::format("directory, partition {}", i));

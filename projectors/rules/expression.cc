@@ -256,7 +256,8 @@ ExpressionPtr MakeComparison(Comparison comparison, Operand a, Operand b) {
   if (!equality && (IsNull(a) || IsNull(b))) {
     return MakeConstant(false);
   }
-  if (StandsBefore(b, a)) {
+  const bool greater = comparison == Comparison::kGt || comparison == Comparison::kGe;
+  if (StandsBefore(b, a) || (greater && !StandsBefore(a, b))) {  // a1 gt a1 is a1 lt a1
     std::swap(a, b);
     comparison = Mirror(comparison);
   }

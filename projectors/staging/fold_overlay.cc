@@ -246,9 +246,12 @@ void FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name
   batch->delta_puts.reserve(memberships);
   batch->delta_erases.reserve(memberships);
   for (Entry& entry : entries_) {
-    // What remembers nothing is no record.
-    entry.exists = entry.exists && (!entry.now.deleted || entry.now.version.has_value() ||
-                                    !entry.now.memberships.empty() || !entry.now.support.empty());
+    if (entry.exists && entry.now.deleted && !entry.now.version.has_value() &&
+        entry.now.memberships.empty()) {
+      // What remembers nothing is no record, or one of support alone, wherever the batch began.
+      entry.exists = !entry.now.support.empty();
+      entry.now.last = Position();
+    }
     if (!entry.touched || (!entry.exists && !entry.existed)) {
       continue;
     }

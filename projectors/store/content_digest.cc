@@ -42,9 +42,11 @@ void ContentDigest::AddRecord(const RecordKey& key, const Record& record) {
   std::erase_if(live.memberships, [&](const Membership& m) {
     return !m.member && m.position.offset <= applied_.horizon;
   });
-  if (live.deleted && !live.version.has_value() && live.memberships.empty() &&
-      live.support.empty()) {
-    return;  // it remembers nothing that counts any more
+  if (live.deleted && !live.version.has_value() && live.memberships.empty()) {
+    if (live.support.empty()) {
+      return;  // it remembers nothing that counts any more
+    }
+    live.last = Position();
   }
   Add('r', EncodeRecordKey(key.entity, key.key), EncodeRecord(live));
 }

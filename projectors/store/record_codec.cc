@@ -357,7 +357,7 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
   applied.horizon = Offset(reader.Signed());
   if (reader.ok() && !reader.rest().empty()) {
     const uint64_t marks = reader.Varint();
-    if (marks > reader.rest().size() / 2) {
+    if (marks > reader.rest().size() / 2 || (marks == 0 && reader.rest().empty())) {
       return Malformed("applied state", bytes);
     }
     applied.marks.resize(marks);

@@ -58,7 +58,8 @@ class RocksStore final : public FoldView {
   // After a commit of `puts` operations: looks a little further for removals that the horizon has
   // passed, and erases them with what remembers them. How far is in proportion to `puts`, so that a
   // store's size follows its live rows. Not seen by readers, for whom such removals are gone.
-  [[nodiscard]] absl::Status Sweep(size_t puts);
+  // Returns how many it has erased.
+  [[nodiscard]] absl::StatusOr<size_t> Sweep(size_t puts);
   // Appends the kept rejections of `events`, which are all applied, from offset `from` on.
   void RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
                     std::vector<Rejected>* out) const;

@@ -235,7 +235,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   } else {
     absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
     if (committed.ok()) {
-      committed = store->Sweep(fold.batch.delta_puts.size());
+      const auto swept = store->Sweep(fold.batch.delta_puts.size());
+      committed = swept.status();
+      metrics_.CountSwept(swept.value_or(0));
     }
     store.reset();
     if (ErrorCode(committed) == "store_fatal") {
@@ -244,7 +246,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     RETURN_IF_ERROR(committed);
   }
   AddFold(fold, result);
-  if (!fold.partial) {
+  if (fold.partial) {
+    metrics_.CountPart();
+  } else {
     subscriptions_.Notify(slot->org, fold.batch.applied.position);
   }
   return skipped + fold.consumed;

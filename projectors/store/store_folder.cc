@@ -1,15 +1,13 @@
 #include "projectors/store/store_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
+#include "eventlog/base/disk_check.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -17,23 +15,29 @@ namespace {
 
 using absl::StatusCode;
 
-// Never used up by batches, so that a manifest or an opening still finds room.
-constexpr uint64_t kReserveBytes = 8 << 20;
-constexpr size_t kProbeBytes = 1 << 20;
-
-absl::Status Failure(const std::string& path, int code) {
-  const std::string cause = std::generic_category().message(code);
+absl::Status Failure(const std::string& path, const DiskProblem& problem) {
+  const int code = problem.code;
   if (code == EROFS || code == EACCES || code == EPERM) {
     return Error(StatusCode::kFailedPrecondition, "store_read_only",
-                 fmt::format("the folder {} must be writable: {}", path, cause));
+                 fmt::format("the folder {} must be writable: {}", path, problem.Cause()));
   }
-  if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
-    return Error(
-        StatusCode::kResourceExhausted, "disk_full",
-        fmt::format("no room in {}: {}; make space, the stores go on by themselves", path, cause));
+  if (problem.needed > 0) {
+    return Error(StatusCode::kResourceExhausted, "disk_full",
+                 fmt::format("the disk of {} is full: {} bytes are free, {} are needed; make "
+                             "space, the stores go on by themselves",
+                             path, problem.free, problem.needed));
+  }
+  if (problem.full() || code == EFBIG) {
+    return Error(StatusCode::kResourceExhausted, "disk_full",
+                 fmt::format("no room in {}: {}; make space, the stores go on by themselves", path,
+                             problem.Cause()));
   }
   return Error(StatusCode::kUnavailable, "store_io_error",
-               fmt::format("the folder {} cannot be used: {}", path, cause));
+               fmt::format("the folder {} cannot be used: {}", path, problem.Cause()));
+}
+
+absl::Status Failure(const std::string& path, int code) {
+  return Failure(path, DiskProblem{.code = code});
 }
 
 }  // namespace
@@ -72,32 +76,13 @@ absl::Status PrepareFolder(const std::string& path) {
   if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
     return Failure(path, errno);
   }
-  RETURN_IF_ERROR(CheckSpace(path, kProbeBytes));
-  // A quota or a limit of the file size does not show before something is written.
-  const std::string name = path + "/probe";
-  const int file = ::open(name.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-  int failure = file < 0 ? errno : 0;
-  if (file >= 0) {
-    failure = ::posix_fallocate(file, 0, kProbeBytes);
-    ::close(file);
-    ::unlink(name.c_str());
-  }
-  return failure == 0 ? absl::OkStatus() : Failure(path, failure);
+  const DiskProblem problem = ProbeDisk(path);
+  return problem.code == 0 ? absl::OkStatus() : Failure(path, problem);
 }
 
 absl::Status CheckSpace(const std::string& path, size_t bytes) {
-  struct statvfs disk {};
-  if (::statvfs(path.c_str(), &disk) != 0) {
-    return Failure(path, errno);
-  }
-  const uint64_t free = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
-  if (free < bytes + kReserveBytes) {
-    return Error(StatusCode::kResourceExhausted, "disk_full",
-                 fmt::format("the disk of {} is full: {} bytes are free, {} are needed; make "
-                             "space, the stores go on by themselves",
-                             path, free, bytes + kReserveBytes));
-  }
-  return absl::OkStatus();
+  const DiskProblem problem = CheckDiskSpace(path, bytes);
+  return problem.code == 0 ? absl::OkStatus() : Failure(path, problem);
 }
 
 }  // namespace sluice::projectors

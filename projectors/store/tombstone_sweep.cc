@@ -25,17 +25,17 @@ bool RemembersNothing(const Record& record) {
 
 }  // namespace
 
-absl::Status RocksStore::Sweep(size_t puts) {
+absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
   puts_since_sweep_ += puts;
   if (applied_.partial.has_value() || applied_.horizon < Offset(0)) {
-    return absl::OkStatus();
+    return size_t{0};
   }
   if (sweep_from_.empty()) {
     uint64_t deltas = 0;
     (void)db_->db().GetIntProperty(db_->deltas(), "rocksdb.estimate-num-keys", &deltas);
     // A sweep reads every operation once, so it comes after half as many new ones.
     if (applied_.horizon <= swept_ || puts_since_sweep_ < std::max<size_t>(kPutsMin, deltas / 2)) {
-      return absl::OkStatus();
+      return size_t{0};
     }
     sweep_from_ = EncodeDeltaKey(BucketKey(0), Position{Offset(0), 0});
     swept_ = applied_.horizon;
@@ -59,7 +59,7 @@ absl::Status RocksStore::Sweep(size_t puts) {
       sweep_from_, max));
   RETURN_IF_ERROR(EraseRemovals(old));
   sweep_from_ = std::move(next);
-  return absl::OkStatus();
+  return old.size();
 }
 
 // Erases the operations, and from their records what says that they are there.

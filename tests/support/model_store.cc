@@ -115,7 +115,9 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
       return Broken("a delta is written twice: " + Text(place));
     }
   }
-  RETURN_IF_ERROR(CheckMemberships(batch));
+  if (!batch.applied.partial.has_value()) {  // amid an event a row is ahead of its operations
+    RETURN_IF_ERROR(CheckMemberships(batch));
+  }
   for (const auto& [key, record] : batch.records) {
     if (record.has_value()) {
       content_.records.insert_or_assign(key, *record);
@@ -135,8 +137,17 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
       return link.entity == entity && link.attribute == attribute;
     });
   }
-  RETURN_IF_ERROR(CommitAll("link", batch.links, &content_.links));
-  RETURN_IF_ERROR(CommitAll("item of work", batch.work, &content_.work));
+  for (const auto& [link, present] : batch.links) {
+    // One that came and went within the batch is erased all the same.
+    present ? (void)content_.links.insert(link) : (void)content_.links.erase(link);
+  }
+  for (const auto& [item, present] : batch.work) {
+    if (present) {
+      content_.work.insert(item);
+    } else if (content_.work.erase(item) != 1) {
+      return Broken("erased an item of work that is not there");
+    }
+  }
   for (const auto& [key, offset] : batch.change_sets) {
     content_.change_sets.insert_or_assign(key, offset);
   }
@@ -144,20 +155,6 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
     content_.model = *batch.model;
   }
   content_.applied = batch.applied;
-  return absl::OkStatus();
-}
-
-template <typename T>
-absl::Status ModelStore::CommitAll(std::string_view what,
-                                   const std::vector<std::pair<T, bool>>& changes,
-                                   std::set<T>* all) {
-  for (const auto& [one, present] : changes) {
-    if (present) {
-      all->insert(one);
-    } else if (all->erase(one) != 1) {
-      return Broken(fmt::format("erased a {} that is not there", what));
-    }
-  }
   return absl::OkStatus();
 }
 

@@ -62,9 +62,6 @@ class ModelStore final : public projectors::FoldView {
 
  private:
   absl::Status Commit(const projectors::FoldBatch& batch);
-  template <typename T>
-  static absl::Status CommitAll(std::string_view what,
-                                const std::vector<std::pair<T, bool>>& changes, std::set<T>* all);
   absl::Status CheckMemberships(const projectors::FoldBatch& batch) const;
 
   StoreContent content_;

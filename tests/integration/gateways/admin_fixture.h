@@ -1,11 +1,14 @@
 #pragma once
 
+#include <gtest/gtest.h>
 #include <httplib.h>
 #include <prometheus/registry.h>
 
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/static_partition_group.h"
@@ -46,6 +49,18 @@ class ScopeAuthenticator final : public gateways::Authenticator {
   absl::Status Ready() const override { return absl::OkStatus(); }
 };
 
+// Longer than anything takes that succeeds; no test waits for it to pass.
+inline constexpr std::chrono::seconds kAdminPatience{60};
+
+// Returns when the directory has read what was there at its start.
+inline void AwaitDirectory(const projectors::DirectoryFollower& directory) {
+  const auto deadline = std::chrono::steady_clock::now() + kAdminPatience;
+  while (!directory.Health().ok()) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << directory.Health();
+    std::this_thread::yield();
+  }
+}
+
 // An admin server with everything behind it, on the embedded log.
 class AdminFixture {
  public:
@@ -72,6 +87,7 @@ class AdminFixture {
     if (!directory_.Start().ok() || !projector_.Start().ok()) {
       std::abort();
     }
+    AwaitDirectory(directory_);  // until then the server answers 503 not_ready
     port_ = server_->Start().value_or(0);
   }
   ~AdminFixture() {
@@ -84,13 +100,14 @@ class AdminFixture {
     httplib::Client client("127.0.0.1", port_);
     client.set_keep_alive(true);
     client.set_tcp_nodelay(true);
+    client.set_read_timeout(kAdminPatience);  // longer than any wait= of a test
     if (!scopes.empty()) {
       client.set_default_headers({{"Authorization", "Bearer " + scopes}});
     }
     return client;
   }
 
-  // An organisation with the entity account(accountid, name, employees int32, ownerid).
+  // An organisation with the entity account(accountid, name, employees int32, ownerid), applied.
   void MakeOrg(const std::string& org);
 
   int port() const { return port_; }
@@ -121,8 +138,13 @@ inline constexpr char kAccount[] =
 
 inline void AdminFixture::MakeOrg(const std::string& org) {
   auto client = Client();
-  client.Put("/v1/orgs/" + org + "?wait=10s", R"({"display_name":"Contoso"})", "application/json");
-  client.Put("/v1/orgs/" + org + "/entities/account?wait=10s", kAccount, "application/json");
+  const auto put = [&](const std::string& path, const std::string& body) {
+    const auto result = client.Put(path + "?wait=30s", body, "application/json");
+    ASSERT_TRUE(result) << httplib::to_string(result.error());
+    ASSERT_EQ(result->status, 200) << path << ": " << result->body;
+  };
+  put("/v1/orgs/" + org, R"({"display_name":"Contoso"})");
+  put("/v1/orgs/" + org + "/entities/account", kAccount);
 }
 
 // {"id":..., "ops":[upsert of account `key`]}

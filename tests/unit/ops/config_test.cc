@@ -58,6 +58,8 @@ TEST_F(ConfigTest, BadValuesNameKeyAndValue) {
   EXPECT_THAT(MessageOf(SetKey(config_, "sync.heartbeat", "soon")),
               HasSubstr("sync.heartbeat to \"soon\""));
   EXPECT_THAT(MessageOf(SetKey(config_, "log.partitions", "0")), HasSubstr("out of range"));
+  EXPECT_THAT(MessageOf(SetKey(config_, "admin.listen", "8470")), HasSubstr("HOST:PORT"));
+  EXPECT_THAT(MessageOf(SetKey(config_, "sync.listen", ":8471")), HasSubstr("HOST:PORT"));
   EXPECT_THAT(MessageOf(SetKey(config_, "log.kind", "pulsar")), HasSubstr("embedded, kafka"));
   EXPECT_THAT(MessageOf(SetKey(config_, "roles", "admin,chef")),
               HasSubstr("\"chef\" is not a role"));
