@@ -46,6 +46,21 @@ void FoldStores::Remove(const std::string& org) {
   }
 }
 
+void FoldStores::SetAmidLargeEvent(const std::string& org, bool amid) {
+  absl::MutexLock lock(&mutex_);
+  if (amid) {
+    amid_.insert(org);
+    return;
+  }
+  amid_.erase(org);
+  const Offset applied = orgs_.at(org)->content().applied.position;
+  for (const auto& [id, callback] : callbacks_) {
+    if (callback.first == org) {
+      callback.second(applied);
+    }
+  }
+}
+
 size_t FoldStores::subscriptions() {
   absl::MutexLock lock(&mutex_);
   return callbacks_.size();
@@ -57,6 +72,10 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   const auto it = orgs_.find(org.value());
   if (it == orgs_.end()) {
     return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
+  }
+  if (amid_.contains(org.value())) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 "a large change is being applied");
   }
   std::shared_ptr<const PlainSnapshot>& snapshot = snapshots_[org.value()];
   if (snapshot != nullptr) {
