@@ -157,6 +157,9 @@ std::string ProblemJson(const absl::Status& status) {
   problem["status"] = http_status;
   problem["detail"] = DetailOf(status);
   problem["code"] = code;
+  if (const auto column = ErrorColumn(status); column.has_value() && http_status != 500) {
+    problem["column"] = *column;
+  }
   // Bytes that are not UTF-8 (also a character cut in two) become U+FFFD.
   return problem.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

@@ -15,9 +15,10 @@ inline constexpr char kProblemContentType[] = "application/problem+json";
 // a defect of ours (internal, unknown, data loss) are 500 whatever code they carry.
 int HttpStatusOf(const absl::Status& status);
 
-// The body: {"type":"urn:sluice:problem:<code>","title","status","detail","code"}. `detail` is the
-// message, made valid UTF-8 and cut at 2 KiB. Failures of ours that no code describes get a generic
-// detail, so that no path, address or library's text leaves the process: log the status itself.
+// The body: {"type":"urn:sluice:problem:<code>","title","status","detail","code"}, and "column"
+// (a number) where the status has one (schemas/status.h). `detail` is the message, made valid UTF-8
+// and cut at 2 KiB. Failures of ours that no code describes get a generic detail, so that no path,
+// address or library's text leaves the process: log the status itself.
 std::string ProblemJson(const absl::Status& status);
 
 // The code that ProblemJson shows: "internal" for every 500.

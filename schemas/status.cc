@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 
@@ -9,6 +11,7 @@ namespace sluice {
 namespace {
 
 constexpr char kCodePayload[] = "sluice.code";
+constexpr char kColumnPayload[] = "sluice.column";
 
 std::string DefaultCode(absl::StatusCode kind) {
   switch (kind) {
@@ -58,6 +61,22 @@ std::string ErrorCode(const absl::Status& status) {
     return std::string(*payload);
   }
   return DefaultCode(status.code());
+}
+
+absl::Status WithColumn(absl::Status status, uint32_t column) {
+  status.SetPayload(kColumnPayload, absl::Cord(std::to_string(column)));
+  return status;
+}
+
+std::optional<uint32_t> ErrorColumn(const absl::Status& status) {
+  const auto payload = status.GetPayload(kColumnPayload);
+  if (!payload.has_value()) {
+    return std::nullopt;
+  }
+  const auto text = std::string(*payload);
+  uint32_t column = 0;
+  std::from_chars(text.data(), text.data() + text.size(), column);
+  return column;
 }
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +21,12 @@ namespace sluice {
 // The stable code, or the default of the status's kind ("invalid_argument", "not_found",
 // "internal", "unavailable", ...). Never empty for an error.
 [[nodiscard]] std::string ErrorCode(const absl::Status& status);
+
+// `status` with the place in a text that it is about: a column, from 1, counted in characters.
+[[nodiscard]] absl::Status WithColumn(absl::Status status, uint32_t column);
+
+// The column that WithColumn() gave it, nullopt for an error without one.
+[[nodiscard]] std::optional<uint32_t> ErrorColumn(const absl::Status& status);
 
 // The same kind, code and payloads, with "`context`: " before the message.
 [[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);

@@ -12,12 +12,17 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr uint8_t kFormat = 1;
+constexpr uint8_t kFormat = 2;
 constexpr size_t kAuthenticatorBytes = 16;
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kTextMax = size_t{64} << 10;
 constexpr size_t kEntitiesMax = 4'096;
 constexpr size_t kGroupsMax = 64;
+// Flags of a group.
+constexpr uint8_t kLost = 1;
+constexpr uint8_t kBased = 2;
+constexpr uint8_t kSteady = 4;
+constexpr uint8_t kHeld = 8;  // `held` and `turned` follow
 
 absl::Status Invalid(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "cursor_invalid",
@@ -101,10 +106,17 @@ class ByteReader {
 };
 
 void PutGroup(const CursorGroup& group, std::string* out) {
-  out->push_back(group.lost ? 1 : 0);
-  PutOffset(group.position.offset, out);
-  PutVarint(group.position.index, out);
-  PutOffset(group.since, out);
+  const CursorGroupState& state = group.state;
+  const bool held = state.held != kNoOffset || state.turned != kNoOffset;
+  out->push_back(static_cast<char>((state.lost ? kLost : 0) | (state.based ? kBased : 0) |
+                                   (state.steady ? kSteady : 0) | (held ? kHeld : 0)));
+  PutOffset(state.position.offset, out);
+  PutVarint(state.position.index, out);
+  PutOffset(state.since, out);
+  if (held) {
+    PutOffset(state.held, out);
+    PutOffset(state.turned, out);
+  }
   PutVarint(group.buckets.size(), out);
   for (const CursorBucket& bucket : group.buckets) {
     PutVarint(bucket.entity, out);
@@ -113,11 +125,18 @@ void PutGroup(const CursorGroup& group, std::string* out) {
 }
 
 bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, CursorGroup* group) {
-  group->lost = reader.Varint(1) == 1;
-  group->position.offset = reader.ReadOffset();
-  group->position.index =
-      static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
-  group->since = reader.ReadOffset();
+  CursorGroupState& state = group->state;
+  const uint64_t flags = reader.Varint(kLost | kBased | kSteady | kHeld);
+  state.lost = (flags & kLost) != 0;
+  state.based = (flags & kBased) != 0;
+  state.steady = (flags & kSteady) != 0;
+  state.position.offset = reader.ReadOffset();
+  state.position.index = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
+  state.since = reader.ReadOffset();
+  if ((flags & kHeld) != 0) {
+    state.held = reader.ReadOffset();
+    state.turned = reader.ReadOffset();
+  }
   const size_t count = reader.Varint(*buckets_left);
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
@@ -134,6 +153,8 @@ std::string Body(const Cursor& cursor) {
   std::string bytes;
   PutVarint(cursor.incarnation, &bytes);
   PutOffset(cursor.seen, &bytes);
+  PutOffset(cursor.base, &bytes);
+  PutOffset(cursor.first, &bytes);
   PutVarint(cursor.entities.size(), &bytes);
   for (const CursorEntity& entity : cursor.entities) {
     PutVarint(entity.id.value(), &bytes);
@@ -152,6 +173,8 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
   ByteReader reader(bytes);
   cursor->incarnation = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
   cursor->seen = reader.ReadOffset();
+  cursor->base = reader.ReadOffset();
+  cursor->first = reader.ReadOffset();
   const size_t entities = reader.Varint(kEntitiesMax);
   for (size_t i = 0; i < entities && reader.ok(); ++i) {
     CursorEntity entity;
@@ -175,7 +198,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
 }  // namespace
 
 CursorCodec::CursorCodec(std::string_view log_id, std::string_view secret)
-    : log_hash_(Hash(log_id)), key_("sluice delta cursor 1 ") {
+    : log_hash_(Hash(log_id)), key_("sluice delta cursor 2 ") {
   key_ += secret.empty() ? log_id : secret;
 }
 
@@ -213,7 +236,8 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Invalid("its checksum differs");
   }
   ByteReader header(checked);
-  if (header.Varint(255) != kFormat) {
+  const auto format = static_cast<uint8_t>(header.Bytes(1).front());
+  if (format == 0 || format > kFormat) {
     return Invalid("its format is unknown");
   }
   const uint64_t log_hash = header.Fixed64();
@@ -224,6 +248,10 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
   if (log_hash != log_hash_) {
     return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
                  "the cursor is of another log than this server reads: start without a cursor");
+  }
+  if (format < kFormat) {
+    return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
+                 "the cursor is of an older format: start without a cursor");
   }
   const std::string_view signed_bytes = checked.substr(0, checked.size() - kAuthenticatorBytes);
   const std::string expected = Authenticator(signed_bytes);

@@ -28,11 +28,23 @@ struct CursorBucket {
   friend bool operator==(const CursorBucket&, const CursorBucket&) = default;
 };
 
-// Buckets that are read from one position on.
-struct CursorGroup {
-  Position position;         // all operations up to here were sent; offset kNoOffset: none
+// What is true of all buckets of a group; groups with one state are one group.
+struct CursorGroupState {
+  Position position{};       // all operations up to here were sent; offset kNoOffset: none
   Offset since = kNoOffset;  // the holder knows no row that was removed at or before this
   bool lost = false;         // no longer the caller's: what the holder has of it is being removed
+  bool based = false;        // was the caller's at Cursor::base, with the same columns
+  bool steady = false;       // has been the caller's in every page since Cursor::base
+  // Of buckets that the caller lost, also where they came back: rows that entered later than `held`
+  // and were out again by `turned` (lost ones: ever) were never the caller's to know.
+  Offset held = kNoOffset;    // the applied position of the last page before the loss
+  Offset turned = kNoOffset;  // that of the page at which they were back; kNoOffset: never away
+  friend bool operator==(const CursorGroupState&, const CursorGroupState&) = default;
+};
+
+// Buckets that are read from one position on.
+struct CursorGroup {
+  CursorGroupState state;
   std::vector<CursorBucket> buckets;
   friend bool operator==(const CursorGroup&, const CursorGroup&) = default;
 };
@@ -40,6 +52,10 @@ struct CursorGroup {
 struct Cursor {
   uint32_t incarnation = 0;
   Offset seen = kNoOffset;  // the applied position of the newest page
+  // Amid pages: the position at which the holder's rows were last the caller's, and the applied
+  // position of the first page since. kNoOffset in a first load, and where no page is missing.
+  Offset base = kNoOffset;
+  Offset first = kNoOffset;
   std::vector<CursorEntity> entities;
   std::vector<CursorGroup> groups;
   friend bool operator==(const Cursor&, const Cursor&) = default;
@@ -66,7 +82,8 @@ class CursorCodec {
   [[nodiscard]] std::string Encode(std::string_view org, const Cursor& cursor) const;
 
   // kInvalidArgument "cursor_invalid" for what is no cursor of ours, kPermissionDenied
-  // "cursor_other_org", kFailedPrecondition "cursor_other_log".
+  // "cursor_other_org", kFailedPrecondition "cursor_other_log", and "cursor_expired" for one of an
+  // older format.
   [[nodiscard]] absl::StatusOr<Cursor> Decode(std::string_view org, std::string_view text) const;
 
  private:

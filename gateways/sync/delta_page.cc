@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"
@@ -27,6 +28,12 @@ struct Source {
   const PlanBucket* bucket = nullptr;
   uint32_t group = 0;
   const CursorEntity* lost = nullptr;
+};
+
+// A bucket of the plan and its group.
+struct Place {
+  const PlanGroup* group = nullptr;
+  const PlanBucket* bucket = nullptr;
 };
 
 // The caller's buckets of one entity, by its name.
@@ -67,18 +74,20 @@ class PageBuilder {
   absl::Status Open() {
     for (uint32_t g = 0; g < plan_.groups.size(); ++g) {
       const PlanGroup& group = plan_.groups[g];
-      sending_groups_ += group.lost ? 0 : 1;
+      sending_groups_ += group.state.lost ? 0 : 1;
+      lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.based);
       for (const PlanBucket& bucket : group.buckets) {
+        group_of_.emplace(bucket.key.value(), Place{&group, &bucket});
         if (bucket.current != nullptr) {
-          group_of_.emplace(bucket.key.value(), g);
           EntityInfo& entity = entities_[bucket.current->schema->name()];
           entity.id = bucket.current->schema->id();
           ++entity.buckets;
         }
-        Source source{.it = snapshot_.Scan(bucket.key, group.position),
-                      .bucket = &bucket,
-                      .group = g,
-                      .lost = group.lost ? &plan_.lost_entities[bucket.lost_entity] : nullptr};
+        Source source{
+            .it = snapshot_.Scan(bucket.key, group.state.position),
+            .bucket = &bucket,
+            .group = g,
+            .lost = group.state.lost ? &plan_.lost_entities[bucket.lost_entity] : nullptr};
         RETURN_IF_ERROR(source.it->status());
         if (source.it->Valid()) {
           heap_.push_back(std::move(source));
@@ -130,65 +139,63 @@ class PageBuilder {
 
   absl::Status Send(const Source& source, const DeltaView& op) {
     ++scanned_;
-    if (source.lost != nullptr) {
-      ASSIGN_OR_RETURN(const bool held, IsMember(source.lost->name, op.key));
-      return held ? absl::OkStatus() : Remove(source.lost->name, op);
+    const CursorGroupState& state = plan_.groups[source.group].state;
+    if (source.lost != nullptr || !op.put) {
+      return SendRemoval(source, state, op);
     }
-    const CallerBucket& bucket = *source.bucket->current;
-    const PlanGroup& group = plan_.groups[source.group];
-    const std::string& entity = bucket.schema->name();
-    if (!op.put) {
-      if (op.position.offset <= group.since) {
-        return absl::OkStatus();  // removed before the holder could have it
-      }
-      if (entities_[entity].buckets > 1) {
-        ASSIGN_OR_RETURN(const bool held, IsMember(entity, op.key));
-        if (held) {
-          return absl::OkStatus();
-        }
-      }
-      return Remove(entity, op);
+    if (SentHere(op)) {
+      return absl::OkStatus();
     }
-    if (sending_groups_ > 1 && group.Loading() && op.position.offset <= group.since) {
-      ASSIGN_OR_RETURN(const bool known, HolderHas(source, op));
-      if (known) {
+    if (MayBeHeld(source, op)) {
+      ASSIGN_OR_RETURN(const bool held, HolderHas(source, op));
+      if (held) {
         return absl::OkStatus();
       }
     }
-    if (!First(op)) {
-      return absl::OkStatus();
-    }
-    Separate();
+    const CallerBucket& bucket = *source.bucket->current;
+    Note(op);
     return AppendPut(*bucket.schema, bucket.denied, op.key, op.position, op.row, out_);
   }
 
-  absl::Status Remove(std::string_view entity, const DeltaView& op) {
-    if (First(op)) {
-      Separate();
+  // In a lost bucket a put stands for a removal, too.
+  //
+  // In a bucket that stayed the caller's every removal goes out, also of rows that entered after
+  // the group's position: the holder may have them from pages after its cursor, which it need not
+  // have kept, or through another bucket whose removal was left out because this one had the row.
+  absl::Status SendRemoval(const Source& source, const CursorGroupState& state,
+                           const DeltaView& op) {
+    const bool lost = source.lost != nullptr;
+    if (!op.put && op.position.offset <= state.since) {
+      return absl::OkStatus();  // sent before, or gone before the holder could have it
+    }
+    if (op.entered > state.held && (lost || op.position.offset <= state.turned)) {
+      return absl::OkStatus();  // here only while the bucket was not the caller's
+    }
+    const std::string& entity = lost ? source.lost->name : source.bucket->current->schema->name();
+    if (lost || entities_[entity].buckets > 1) {
+      ASSIGN_OR_RETURN(const bool held, IsMember(entity, op.key));
+      if (held) {
+        return absl::OkStatus();
+      }
+    }
+    if (!SentHere(op)) {
+      Note(op);
       AppendRemove(entity, op.key, op.position, out_);
     }
     return absl::OkStatus();
   }
 
-  // False where another bucket has sent the same at this position.
-  bool First(const DeltaView& op) {
-    if (heap_.size() == 1) {
-      return sent_here_.empty() || Note(op);
-    }
-    return Note(op);
-  }
-  bool Note(const DeltaView& op) {
-    const auto same = [&op](const RecordKey& sent) {
+  // Has another bucket sent the same at this position?
+  bool SentHere(const DeltaView& op) const {
+    return std::ranges::any_of(sent_here_, [&op](const RecordKey& sent) {
       return sent.entity == op.entity && sent.key == op.key;
-    };
-    if (std::ranges::any_of(sent_here_, same)) {
-      return false;
-    }
-    sent_here_.push_back({op.entity, std::string(op.key)});
-    return true;
+    });
   }
-
-  void Separate() {
+  // The operation is about to be sent.
+  void Note(const DeltaView& op) {
+    if (heap_.size() > 1) {
+      sent_here_.push_back({op.entity, std::string(op.key)});
+    }
     if (ops_++ > 0) {
       out_->push_back(',');
     }
@@ -204,21 +211,80 @@ class PageBuilder {
                      snapshot_.GetRecord({it->second.id, std::string(key)}));
     return record.has_value() &&
            std::ranges::any_of(record->memberships, [this](const Membership& membership) {
-             return membership.member && group_of_.contains(membership.bucket.value());
+             return membership.member && IsCurrent(membership.bucket);
            });
   }
 
-  // Was this very row sent before, through another bucket that goes on from a later position?
+  bool IsCurrent(BucketKey bucket) const {
+    const auto it = group_of_.find(bucket.value());
+    return it != group_of_.end() && !it->second.group->state.lost;
+  }
+
+  // Is it worth a look-up whether the holder has the row of a put already? Not for rows that were
+  // in the bucket before, which are changes, nor in a first load, where the holder has nothing.
+  bool MayBeHeld(const Source& source, const DeltaView& op) {
+    const PlanGroup& group = plan_.groups[source.group];
+    const bool loading =
+        group.Loading() && op.position.offset <= std::max(group.state.since, group.state.turned);
+    if (loading) {
+      return sending_groups_ > 1 || plan_.base != kNoOffset;
+    }
+    return op.entered == op.position.offset &&
+           (lost_at_base_ || entities_[source.bucket->current->schema->name()].buckets > 1);
+  }
+
+  // Has the holder this very row, and will it keep it?
   absl::StatusOr<bool> HolderHas(const Source& source, const DeltaView& op) {
     ASSIGN_OR_RETURN(const std::optional<Record> record,
                      snapshot_.GetRecord({op.entity, std::string(op.key)}));
-    return record.has_value() &&
-           std::ranges::any_of(record->memberships, [&](const Membership& membership) {
-             const auto group = group_of_.find(membership.bucket.value());
-             return membership.member && group != group_of_.end() &&
-                    group->second != source.group &&
-                    membership.position <= plan_.groups[group->second].position;
-           });
+    if (!record.has_value()) {
+      return false;
+    }
+    return std::ranges::any_of(record->memberships, [&](const Membership& membership) {
+      const auto place = group_of_.find(membership.bucket.value());
+      if (place == group_of_.end() || place->second.bucket == source.bucket) {
+        return false;
+      }
+      return HasFromCurrent(place->second, membership, op) ||
+             HadAtBase(source, place->second, *record, membership, op);
+    });
+  }
+
+  // Another bucket of the caller's has the row at a position that was read: on an earlier page, or
+  // on this one, which reads all buckets in the order of positions. A row moves to a later position
+  // whenever it is written, so what was read there is what it is now.
+  static bool HasFromCurrent(const Place& place, const Membership& membership,
+                             const DeltaView& op) {
+    const CursorGroupState& state = place.group->state;
+    return !state.lost && membership.member &&
+           (membership.position <= state.position || membership.position < op.position);
+  }
+
+  // The holder's rows were the caller's at `base`. This one was in a bucket that was the caller's
+  // then, all the time since it entered, and has not been written since: so the holder had this
+  // content. It still has it, because a page removes no row that is in a bucket of the caller's,
+  // and on every page since `base` this one was: in `op`'s bucket, which has been the caller's on
+  // all of them (steady) and has had the row since before the first of them looked (`first`).
+  //
+  // The holder may also come with this cursor once more and with newer rows, after pages that are
+  // not counted here. Those have not removed the row either if it was never out of both buckets,
+  // not even for one event: it left the one no earlier than it came into the other.
+  bool HadAtBase(const Source& source, const Place& place, const Record& record,
+                 const Membership& membership, const DeltaView& op) const {
+    const Offset base = plan_.base;
+    const bool there = membership.member ? membership.position.offset <= base
+                                         : !membership.returned && membership.entered <= base &&
+                                               membership.position.offset > base;
+    return base != kNoOffset && place.group->state.based && there && record.last.offset <= base &&
+           op.position.offset <= plan_.first && plan_.groups[source.group].state.steady &&
+           SameColumns(source, place) &&
+           (membership.member || membership.position.offset >= op.position.offset);
+  }
+
+  // Did the caller see the columns in the bucket at `place` that it sees in `source` now?
+  bool SameColumns(const Source& source, const Place& place) const {
+    return !place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
+                                           ColumnsHash(source.bucket->current->denied);
   }
 
   const OrgSnapshot& snapshot_;
@@ -227,10 +293,11 @@ class PageBuilder {
   std::string* const out_;
   const size_t start_;
   std::vector<Source> heap_;
-  std::unordered_map<uint64_t, uint32_t> group_of_;  // the caller's buckets
+  std::unordered_map<uint64_t, Place> group_of_;  // by bucket key
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   size_t sending_groups_ = 0;
+  bool lost_at_base_ = false;  // did the caller lose a bucket whose rows the holder had at `base`?
   Position reached_;
   size_t ops_ = 0;
   size_t scanned_ = 0;

@@ -15,12 +15,46 @@ namespace {
 
 using projectors::CallerBucket;
 
-// More groups than this are merged: each costs the cursor little, but not nothing.
-constexpr size_t kGroupsMax = 8;
+// Each change of the caller's buckets amid pages may add a few; they become one as pages go on.
+constexpr size_t kGroupsMax = 32;
 
 absl::Status Expired(std::string_view why) {
   return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
                fmt::format("{}: start without a cursor", why));
+}
+
+// Are the holder's rows the caller's as of `seen`?
+bool IsComplete(const Cursor& cursor) {
+  return cursor.seen != kNoOffset && std::ranges::all_of(cursor.groups, [&](const auto& group) {
+           return !group.state.lost && group.state.position == Position{cursor.seen, UINT32_MAX};
+         });
+}
+
+// Groups that nothing tells apart any more become one. What differs is never made equal: a lower
+// `held` would leave rows with the holder, a higher one would name keys that it never knew.
+void MergeGroups(std::vector<PlanGroup>* groups) {
+  const auto order = [](const PlanGroup& g) {
+    const CursorGroupState& s = g.state;
+    return std::tuple(s.lost, s.position, s.since, s.held, s.turned, s.based, s.steady);
+  };
+  for (PlanGroup& group : *groups) {
+    CursorGroupState& state = group.state;
+    if (!state.lost && !group.Loading()) {
+      state.since = WholeOffset(state.position);
+      state.held = state.turned = kNoOffset;  // every removal that they concern has been passed
+    }
+  }
+  std::ranges::sort(*groups, {}, order);
+  std::vector<PlanGroup> merged;
+  for (PlanGroup& group : *groups) {
+    if (!merged.empty() && merged.back().state == group.state) {
+      std::vector<PlanBucket>& to = merged.back().buckets;
+      to.insert(to.end(), group.buckets.begin(), group.buckets.end());
+    } else {
+      merged.push_back(std::move(group));
+    }
+  }
+  *groups = std::move(merged);
 }
 
 class Planner {
@@ -33,21 +67,27 @@ class Planner {
   }
 
   absl::StatusOr<DeltaPlan> Make(std::span<const CallerBucket> current, Offset applied) {
+    complete_ = IsComplete(cursor_);
+    plan_.base = complete_ ? cursor_.seen : cursor_.base;
+    plan_.first = complete_ ? applied : cursor_.first;
     for (const CursorGroup& group : cursor_.groups) {
-      Carry(group);
+      Carry(group, applied);
     }
-    AddLost();
     PlanGroup gained;
-    gained.since = applied;
+    gained.state.since = applied;
+    gained.state.steady = complete_;
     for (const CallerBucket& bucket : current) {
       if (!current_.at(bucket.bucket.key.value()).taken) {
         gained.buckets.push_back({.key = bucket.bucket.key, .current = &bucket});
       }
     }
-    Add(std::move(regained_));
     Add(std::move(gained));
     if (lost_count_ > 0 && lost_count_ + current.size() > kCursorBucketsMax) {
       return Expired(fmt::format("the caller has lost {} buckets at once", lost_count_));
+    }
+    MergeGroups(&plan_.groups);
+    if (plan_.groups.size() > kGroupsMax) {
+      return Expired("the caller's rules or claims changed too often while pages were read");
     }
     return std::move(plan_);
   }
@@ -66,57 +106,36 @@ class Planner {
   }
 
   // Sorts the buckets of one group of the cursor into what goes on, starts anew, or is lost.
-  void Carry(const CursorGroup& from) {
-    PlanGroup kept;
-    kept.position = from.position;
-    kept.since = from.since;
-    kept.lost = from.lost;
-    const Offset settled = kept.Settled();
+  void Carry(const CursorGroup& from, Offset applied) {
+    PlanGroup kept{from.state, {}};
+    // What the holder was sent up to here was sent while the buckets were the caller's.
+    const Offset held = from.state.lost ? from.state.held : cursor_.seen;
+    PlanGroup regained;
+    regained.state = {.since = Settled(from.state), .held = held, .turned = applied};
+    regained.state.steady = complete_;
+    PlanGroup lost;
+    lost.state = {.since = Settled(from.state), .lost = true, .held = held};
+    lost.state.based = complete_ || from.state.based;
+    if (complete_) {
+      kept.state.based = kept.state.steady = true;
+    }
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
       const auto it = current_.find(bucket.key.value());
-      if (it != current_.end() && !it->second.taken) {
+      if (it == current_.end()) {
+        PlanGroup& to = from.state.lost ? kept : lost;
+        to.buckets.push_back({.key = bucket.key, .lost_entity = LostEntity(entity)});
+        ++lost_count_;
+      } else if (!it->second.taken) {
         Current& now = it->second;
         now.taken = true;
-        const bool same = !from.lost && now.columns == entity.columns;
-        PlanGroup& to = same ? kept : regained_;
-        if (!same) {
-          to.since = to.buckets.empty() ? settled : std::min(to.since, settled);
-        }
-        to.buckets.push_back({.key = bucket.key, .current = now.bucket});
-      } else if (it == current_.end()) {
-        const PlanBucket lost{.key = bucket.key, .lost_entity = LostEntity(entity)};
-        if (from.lost) {
-          kept.buckets.push_back(lost);
-        } else {
-          newly_lost_.since =
-              newly_lost_.buckets.empty() ? settled : std::min(newly_lost_.since, settled);
-          newly_lost_.buckets.push_back(lost);
-        }
-        ++lost_count_;
+        const bool same = !from.state.lost && now.columns == entity.columns;
+        (same ? kept : regained).buckets.push_back({.key = bucket.key, .current = now.bucket});
       }
     }
-    if (from.lost && !kept.buckets.empty()) {
-      lost_.push_back(std::move(kept));
-    } else {
-      Add(std::move(kept));
-    }
-  }
-
-  // Lost buckets are one group. Reading the earlier ones again does no harm and keeps cursors
-  // small.
-  void AddLost() {
-    if (!newly_lost_.buckets.empty() || lost_.size() > 1) {
-      PlanGroup all = std::move(newly_lost_);
-      all.lost = true;
-      for (PlanGroup& group : lost_) {
-        all.since = all.buckets.empty() ? group.Settled() : std::min(all.since, group.Settled());
-        all.buckets.insert(all.buckets.end(), group.buckets.begin(), group.buckets.end());
-      }
-      Add(std::move(all));
-    } else if (!lost_.empty()) {
-      Add(std::move(lost_.front()));
-    }
+    Add(std::move(kept));
+    Add(std::move(regained));
+    Add(std::move(lost));
   }
 
   uint32_t LostEntity(const CursorEntity& entity) {
@@ -131,42 +150,9 @@ class Planner {
   const Cursor& cursor_;
   std::unordered_map<uint64_t, Current> current_;
   DeltaPlan plan_;
-  PlanGroup regained_;
-  PlanGroup newly_lost_;
-  std::vector<PlanGroup> lost_;
   size_t lost_count_ = 0;
+  bool complete_ = false;
 };
-
-void Append(PlanGroup from, PlanGroup* to) {
-  to->buckets.insert(to->buckets.end(), from.buckets.begin(), from.buckets.end());
-}
-
-// Groups that nothing tells apart any more become one, and then the two furthest behind until few
-// enough are left. Going back is always right: it only sends again.
-void MergeGroups(std::vector<PlanGroup>* groups) {
-  std::ranges::sort(*groups, {}, [](const PlanGroup& g) {
-    return std::tuple(g.lost, g.position, g.Loading() ? g.since : kNoOffset);
-  });
-  std::vector<PlanGroup> merged;
-  for (PlanGroup& group : *groups) {
-    PlanGroup* last = merged.empty() ? nullptr : &merged.back();
-    if (last != nullptr && last->lost == group.lost && last->position == group.position &&
-        last->Loading() == group.Loading() && (!group.Loading() || last->since == group.since)) {
-      last->since = std::min(last->since, group.since);
-      Append(std::move(group), last);
-    } else {
-      merged.push_back(std::move(group));
-    }
-  }
-  while (merged.size() > kGroupsMax) {
-    PlanGroup& first = merged[0];
-    PlanGroup& second = merged[1];
-    first.since = std::min(first.Settled(), second.Settled());
-    Append(std::move(second), &first);
-    merged.erase(merged.begin() + 1);
-  }
-  *groups = std::move(merged);
-}
 
 // Builds the cursor's list of entities while its groups are written.
 class EntityTable {
@@ -211,7 +197,7 @@ absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
                              cursor.seen.value(), applied.position.value()));
   }
   for (const CursorGroup& group : cursor.groups) {
-    const Offset settled = std::max(group.since, WholeOffset(group.position));
+    const Offset settled = Settled(group.state);
     if (!group.buckets.empty() && settled < applied.horizon) {
       return Expired(fmt::format("the cursor is at position {}, removals are kept from {} on",
                                  settled.value(), applied.horizon.value() + 1));
@@ -229,14 +215,14 @@ Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint3
                    Offset applied) {
   std::vector<PlanGroup> groups;
   for (const PlanGroup& group : plan.groups) {
-    if (complete && group.lost) {
+    if (complete && group.state.lost) {
       continue;
     }
     groups.push_back(group);
-    groups.back().position =
-        complete ? Position{applied, UINT32_MAX} : std::max(group.position, reached);
+    CursorGroupState& state = groups.back().state;
+    state.position = std::max(state.position, reached);
     if (complete) {
-      groups.back().since = applied;
+      state = {.position = {applied, UINT32_MAX}, .since = applied};
     }
   }
   MergeGroups(&groups);
@@ -244,12 +230,14 @@ Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint3
   Cursor cursor;
   cursor.incarnation = incarnation;
   cursor.seen = applied;
+  if (!complete) {
+    cursor.base = plan.base;
+    cursor.first = plan.first;
+  }
   EntityTable entities(&cursor.entities);
   for (const PlanGroup& group : groups) {
     CursorGroup& to = cursor.groups.emplace_back();
-    to.position = group.position;
-    to.since = group.since;
-    to.lost = group.lost;
+    to.state = group.state;
     to.buckets.reserve(group.buckets.size());
     for (const PlanBucket& bucket : group.buckets) {
       const uint32_t entity = bucket.current != nullptr

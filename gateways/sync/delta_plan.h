@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,21 +23,26 @@ struct PlanBucket {
 
 // As CursorGroup, with the buckets resolved.
 struct PlanGroup {
-  Position position;
-  Offset since = kNoOffset;
-  bool lost = false;
+  CursorGroupState state;
   std::vector<PlanBucket> buckets;
 
   // Still on its way to where the snapshot was when its buckets became the caller's.
-  bool Loading() const { return !lost && WholeOffset(position) < since; }
-  // The holder may know rows removed after this, and none removed before.
-  Offset Settled() const { return std::max(since, WholeOffset(position)); }
+  bool Loading() const {
+    return !state.lost && WholeOffset(state.position) < std::max(state.since, state.turned);
+  }
 };
 
 struct DeltaPlan {
   std::vector<PlanGroup> groups;
   std::vector<CursorEntity> lost_entities;
+  Offset base = kNoOffset;  // as in Cursor, as of this page
+  Offset first = kNoOffset;
 };
+
+// The holder of a group may know rows removed after this, and none removed before.
+[[nodiscard]] inline Offset Settled(const CursorGroupState& state) {
+  return std::max(state.since, WholeOffset(state.position));
+}
 
 // Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is
 // older, kFailedPrecondition "org_reprovisioned" where the organisation is another one by now,
@@ -46,7 +52,8 @@ struct DeltaPlan {
 
 // Buckets that are new to the cursor start from the beginning; buckets that are not the caller's
 // any more become lost ones; everything else goes on. `current` must outlive the plan.
-// kFailedPrecondition "cursor_expired" when more buckets were lost than a cursor can name.
+// kFailedPrecondition "cursor_expired" when more buckets were lost than a cursor can name, or when
+// the caller's buckets changed too often amid pages.
 [[nodiscard]] absl::StatusOr<DeltaPlan> MakeDeltaPlan(
     const Cursor& cursor, std::span<const projectors::CallerBucket> current, Offset applied);
 

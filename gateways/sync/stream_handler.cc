@@ -48,7 +48,7 @@ class StreamSession {
       if (began.ok()) {
         co_return absl::OkStatus();
       }
-      if (ErrorCode(began.status()) != "not_caught_up" || context_.stopping.load() || last) {
+      if (!NotCaughtUp(began.status()) || context_.stopping.load() || last) {
         co_return began.status();
       }
       co_await watch_.Wait(seen_, deadline);
@@ -79,6 +79,9 @@ class StreamSession {
   uint64_t ops_sent() const { return state_.ops_sent(); }
 
  private:
+  static bool NotCaughtUp(const absl::Status& status) {
+    return ErrorCode(status) == "not_caught_up";
+  }
   SteadyTime Now() const { return context_.clock.SteadyNow(); }
   milliseconds TokenLeft() const {
     return std::chrono::duration_cast<milliseconds>(expires_ - context_.clock.Now());
@@ -106,7 +109,11 @@ class StreamSession {
         const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
         seen_ = old ? watch_.generation() : seen_;
         absl::Status status = co_await OnStoreThread(context_, [this, old]() -> absl::Status {
-          return old ? Begin(false).status() : state_.Fill(kFillBytes, &buffer_);
+          absl::Status begun = old ? Begin(false).status() : absl::OkStatus();
+          if (old && (begun.ok() || !NotCaughtUp(begun))) {
+            return begun;
+          }
+          return state_.Fill(kFillBytes, &buffer_);  // goes on from the one that it has
         });
         if (!status.ok()) {
           End(status);
@@ -168,6 +175,9 @@ class StreamSession {
         seen_ = watch_.generation();
         absl::StatusOr<bool> began =
             co_await OnStoreThread(context_, [this] { return Begin(false); });
+        if (NotCaughtUp(began.status())) {
+          continue;  // the store was opened anew amid a large event: its end wakes us
+        }
         if (!began.ok()) {
           End(began.status());
         }

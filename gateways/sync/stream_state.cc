@@ -101,6 +101,7 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
                          state.checksum == bucket->checksum;
   bucket->count = state.count;
   bucket->checksum = state.checksum;
+  bucket->known = std::max(bucket->known, bucket->progress.offset);
   if (unchanged) {
     bucket->progress = {applied.position, UINT32_MAX};
     return absl::OkStatus();
@@ -116,6 +117,8 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
                    .progress = {*after, UINT32_MAX},
                    .whole = *after,
                    .since = kNoOffset,
+                   // A frame that ended inside the event after `after` was counted as its start.
+                   .known = Offset(after->value() + 1),
                    .count = bucket->count,
                    .checksum = bucket->checksum};
       }
@@ -126,6 +129,7 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
     bucket->progress = {};
     bucket->whole = kNoOffset;
     bucket->since = applied.position;
+    bucket->known = kNoOffset;
     resets_.push_back(id);
   }
   bucket->placed = true;
@@ -177,7 +181,7 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, std:
        iterator_->Next()) {
     const DeltaView& op = iterator_->op();
     bucket->progress = op.position;
-    if (!op.put && op.position.offset <= bucket->since) {
+    if (!op.put && (op.position.offset <= bucket->since || op.entered > bucket->known)) {
       continue;
     }
     if (ops++ > 0) {

@@ -57,6 +57,7 @@ class StreamState {
     Position progress;         // sent up to here
     Offset whole = kNoOffset;  // what the client counts as its position here: the last `to`
     Offset since = kNoOffset;  // the client knows no row that was removed at or before this
+    Offset known = kNoOffset;  // nor one that entered after this, but for this snapshot's puts
     uint64_t count = 0;
     uint64_t checksum = 0;
     bool placed = false;   // progress was decided

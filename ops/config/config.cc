@@ -146,6 +146,10 @@ std::vector<Setting> CoreSettings() {
        "May "
        "grow on live data only for removals still to come; the same on every replica.",
        Integer(FIELD(sync.tombstone_horizon), 1)},
+      {"sync.tombstone_age", "90d",
+       "How long a removal is remembered, by the times of the organisation's events; it is "
+       "forgotten when this or the horizon has passed. The same on every replica.",
+       Duration(FIELD(sync.tombstone_age))},
       {"auth.jwks", "",
        "JWK set that tokens are checked with: a file or an http(s) URL. Empty: a development key "
        "is "

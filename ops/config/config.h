@@ -33,6 +33,7 @@ struct Config {
     int64_t threads;
     int64_t sessions;
     int64_t tombstone_horizon;
+    std::chrono::milliseconds tombstone_age;
     std::chrono::milliseconds heartbeat;
     std::string cursor_secret_file;
   } sync;

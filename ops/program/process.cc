@@ -138,6 +138,7 @@ absl::Status Process::Impl::StartStores() {
   options.open_stores_max = static_cast<size_t>(config.staging.open_stores);
   options.fold.dedup_window = config.staging.dedup_window;
   options.fold.tombstone_horizon = config.sync.tombstone_horizon;
+  options.fold.tombstone_age = config.sync.tombstone_age;
   options.registry = registry;
   ASSIGN_OR_RETURN(stores, projectors::StoreManager::Open(std::move(options)));
   return absl::OkStatus();

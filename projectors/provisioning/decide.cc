@@ -4,6 +4,7 @@
 
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/preconditions.h"
+#include "projectors/provisioning/rule_check.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -20,11 +21,6 @@ absl::Status InvalidArgument(std::string message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
 
-absl::Status UnknownEntity(std::string_view kind, std::string_view name, std::string_view entity) {
-  return Error(absl::StatusCode::kInvalidArgument, "unknown_entity",
-               fmt::format("{} '{}' names entity '{}', which does not exist", kind, name, entity));
-}
-
 template <typename Message>
 eventlog::Event ControlEvent(const OrgId& org, std::string_view entity, const Message& message) {
   eventlog::Event event;
@@ -34,42 +30,6 @@ eventlog::Event ControlEvent(const OrgId& org, std::string_view entity, const Me
   event.key = org.value();
   event.value = message.SerializeAsString();
   return event;
-}
-
-std::string_view KindName(v1::RuleKind kind) {
-  switch (kind) {
-    case v1::RULE_KIND_USER:
-      return "user";
-    case v1::RULE_KIND_TEAM:
-      return "team";
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return "business_unit";
-    case v1::RULE_KIND_FILTER:
-      return "filter";
-    case v1::RULE_KIND_RELATED:
-      return "related";
-    default:
-      return "all";
-  }
-}
-
-// The ownership attribute that a rule of `kind` compares; 0 for the kinds that compare none.
-uint32_t OwnershipOf(const v1::EntitySchema& schema, v1::RuleKind kind) {
-  switch (kind) {
-    case v1::RULE_KIND_USER:
-      return schema.ownership().user();
-    case v1::RULE_KIND_TEAM:
-      return schema.ownership().team();
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return schema.ownership().business_unit();
-    default:
-      return 0;
-  }
-}
-
-bool NeedsOwnership(v1::RuleKind kind) {
-  return kind == v1::RULE_KIND_USER || kind == v1::RULE_KIND_TEAM ||
-         kind == v1::RULE_KIND_BUSINESS_UNIT;
 }
 
 absl::StatusOr<Decision> DecideOpen(const OrgId& org, const OrgEntry* entry,
@@ -98,33 +58,12 @@ absl::StatusOr<Decision> DecideClose(const OrgId& org, const OrgEntry& entry) {
   return decision;
 }
 
-// What a profile's rules need of `name` must still be there in `next`.
-absl::Status CheckInUse(const OrgModel& model, const v1::EntitySchema& current,
-                        const v1::EntitySchema& next) {
-  for (const auto& [profile_name, profile] : model.profiles()) {
-    for (const v1::EntityRules& rules : profile.entities()) {
-      if (rules.entity() != next.name()) {
-        continue;
-      }
-      for (const v1::Rule& rule : rules.rules()) {
-        if (OwnershipOf(current, rule.kind()) != 0 && OwnershipOf(next, rule.kind()) == 0) {
-          return Error(
-              absl::StatusCode::kFailedPrecondition, "attribute_in_use",
-              fmt::format("a {} rule of profile '{}' needs the {} ownership of entity "
-                          "'{}'; change the profile first",
-                          KindName(rule.kind()), profile_name, KindName(rule.kind()), next.name()));
-        }
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry,
                                          const Request::PutEntity& wanted) {
   const auto found = entry.model->entities().find(wanted.name());
-  const v1::EntitySchema* current =
-      found == entry.model->entities().end() ? nullptr : &found->second->proto();
+  const EntitySchema* const held =
+      found == entry.model->entities().end() ? nullptr : found->second.get();
+  const v1::EntitySchema* const current = held == nullptr ? nullptr : &held->proto();
   ASSIGN_OR_RETURN(v1::EntitySchema next,
                    schemas::EvolveSchema(current, wanted, EntityId(entry.next_entity_id)));
   Decision decision;
@@ -132,7 +71,7 @@ absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry
     if (current->SerializeAsString() == next.SerializeAsString()) {
       return decision;
     }
-    RETURN_IF_ERROR(CheckInUse(*entry.model, *current, next));
+    RETURN_IF_ERROR(CheckInUse(*entry.model, *held, next));
   }
   v1::EntityDefined& defined = *decision.outcome.mutable_entity_defined();
   *defined.mutable_schema() = std::move(next);
@@ -154,34 +93,9 @@ absl::StatusOr<Decision> DecideDeleteEntity(const OrgId& org, const OrgEntry& en
   return decision;
 }
 
-absl::Status CheckRule(const v1::Profile& profile, const EntitySchema& schema,
-                       const v1::Rule& rule) {
-  if (rule.kind() == v1::RULE_KIND_FILTER || rule.kind() == v1::RULE_KIND_RELATED) {
-    return InvalidArgument(
-        fmt::format("profile '{}', entity '{}': this version does not serve rules of kind '{}' "
-                    "yet; it serves all, user, team and business_unit",
-                    profile.name(), schema.name(), KindName(rule.kind())));
-  }
-  if (NeedsOwnership(rule.kind()) && OwnershipOf(schema.proto(), rule.kind()) == 0) {
-    return InvalidArgument(
-        fmt::format("profile '{}': a {} rule on entity '{}', which has no {} ownership; name the "
-                    "attribute in the entity's `ownership` first",
-                    profile.name(), KindName(rule.kind()), schema.name(), KindName(rule.kind())));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entry,
                                           const v1::Profile& profile) {
-  for (const v1::EntityRules& rules : profile.entities()) {
-    const auto found = entry.model->entities().find(rules.entity());
-    if (found == entry.model->entities().end()) {
-      return UnknownEntity("profile", profile.name(), rules.entity());
-    }
-    for (const v1::Rule& rule : rules.rules()) {
-      RETURN_IF_ERROR(CheckRule(profile, *found->second, rule));
-    }
-  }
+  RETURN_IF_ERROR(CheckProfile(*entry.model, profile));
   Decision decision;
   const auto current = entry.model->profiles().find(profile.name());
   if (current != entry.model->profiles().end() &&
@@ -195,17 +109,7 @@ absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entr
 
 absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
                                        const v1::Role& role) {
-  for (const v1::EntityGrant& grant : role.entities()) {
-    if (!entry.model->entities().contains(grant.entity())) {
-      return UnknownEntity("role", role.name(), grant.entity());
-    }
-    if (grant.deny_columns_size() > 0) {
-      return InvalidArgument(
-          fmt::format("role '{}', entity '{}': this version does not serve deny_columns yet; "
-                      "leave it out or empty",
-                      role.name(), grant.entity()));
-    }
-  }
+  RETURN_IF_ERROR(CheckRole(*entry.model, role));
   Decision decision;
   const auto current = entry.model->roles().find(role.name());
   if (current != entry.model->roles().end() &&

@@ -181,11 +181,20 @@ absl::Status RefusalOf(const WireOutcome& outcome) {
     return absl::OkStatus();
   }
   const auto kind = static_cast<absl::StatusCode>(outcome.error_status());
-  return Error(kind == absl::StatusCode::kOk ? absl::StatusCode::kUnknown : kind,
-               outcome.error_code(), outcome.error_detail());
+  absl::Status refusal = Error(kind == absl::StatusCode::kOk ? absl::StatusCode::kUnknown : kind,
+                               outcome.error_code(), outcome.error_detail());
+  return outcome.error_column() == 0 ? refusal
+                                     : WithColumn(std::move(refusal), outcome.error_column());
 }
 
 }  // namespace
+
+void SetRefusal(const absl::Status& refusal, v1::ProvisioningOutcome* outcome) {
+  outcome->set_error_code(ErrorCode(refusal));
+  outcome->set_error_detail(std::string(Message(refusal)));
+  outcome->set_error_status(static_cast<int32_t>(refusal.code()));
+  outcome->set_error_column(ErrorColumn(refusal).value_or(0));
+}
 
 Directory::Directory() : impl_(std::make_unique<Impl>()) {}
 Directory::~Directory() = default;

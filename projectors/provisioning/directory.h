@@ -68,6 +68,10 @@ class Directory {
   std::unique_ptr<Impl> impl_;
 };
 
+// A refusal as an outcome carries it: kind, code, message and column, as Directory::Apply() gives
+// them back.
+void SetRefusal(const absl::Status& refusal, v1::ProvisioningOutcome* outcome);
+
 // Decides a request against an entry (nullptr: unknown organisation): what the sequencer does,
 // pure. The change to make, or the refusal with its stable code (org_not_found, org_not_ready,
 // precondition_failed, incompatible_schema, attribute_in_use, unknown_entity, ...).

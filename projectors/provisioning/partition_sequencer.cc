@@ -156,9 +156,7 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
     decided.outcome = std::move(decision->outcome);
     decided.control = std::move(decision->control);
   } else {
-    decided.outcome.set_error_code(ErrorCode(decision.status()));
-    decided.outcome.set_error_detail(std::string(Message(decision.status())));
-    decided.outcome.set_error_status(static_cast<int32_t>(decision.status().code()));
+    SetRefusal(decision.status(), &decided.outcome);
     decided.outcome.set_changes_offset(kNoOffset.value());
   }
   Increment(decision.ok() ? metrics_.accepted : metrics_.refused);
@@ -212,9 +210,9 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
     v1::ProvisioningOutcome& outcome = owners[i]->outcome;
     if (ErrorCode(offset.status()) == "too_large") {
       outcome.clear_change();
-      outcome.set_error_code("too_large");
-      outcome.set_error_detail("the definition does not fit into an event of the log");
-      outcome.set_error_status(static_cast<int32_t>(absl::StatusCode::kInvalidArgument));
+      SetRefusal(Error(absl::StatusCode::kInvalidArgument, "too_large",
+                       "the definition does not fit into an event of the log"),
+                 &outcome);
       continue;
     }
     RETURN_IF_ERROR(offset.status());

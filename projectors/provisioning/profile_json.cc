@@ -143,8 +143,8 @@ absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
   rule.set_kind(row->kind);
   ASSIGN_OR_RETURN(*rule.mutable_through(), StringMember(json, "through", where));
   ASSIGN_OR_RETURN(*rule.mutable_where(), StringMember(json, "where", where));
-  if ((row->kind == v1::RULE_KIND_RELATED) != !rule.through().empty() ||
-      (row->kind == v1::RULE_KIND_FILTER) != !rule.where().empty()) {
+  if ((row->kind == v1::RULE_KIND_RELATED) != json.contains("through") ||
+      (row->kind == v1::RULE_KIND_FILTER) != json.contains("where")) {
     return Invalid(fmt::format(
         "{}: 'through' belongs to kind related and 'where' to kind filter, and both need theirs",
         where));

@@ -64,14 +64,22 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     } else {
       state.name = std::move(change.name);
     }
-    if (state.name.empty() || static_cast<int64_t>(state.count) + change.count < 0) {
+    if ((state.name.empty() && change.count != 0) ||
+        static_cast<int64_t>(state.count) + change.count < 0) {
       return Error(absl::StatusCode::kInternal, "bucket_state_lost",
                    fmt::format("bucket {:016x} {}: {} rows are counted and {} leave it",
                                keys[i].value(), state.name, state.count, -change.count));
     }
+    if (change.count == 0 && change.checksum == 0) {
+      continue;  // a row stays in it as it is
+    }
     state.count += static_cast<uint64_t>(change.count);
     state.checksum += change.checksum;
-    batch->buckets.emplace_back(keys[i], std::move(state));
+    if (state.count > 0) {
+      batch->buckets.emplace_back(keys[i], std::move(state));
+    } else if (stored[i].has_value()) {
+      batch->buckets.emplace_back(keys[i], std::nullopt);
+    }
   }
   return absl::OkStatus();
 }

@@ -22,7 +22,8 @@ class BucketChanges {
   void Add(BucketKey bucket, uint64_t row_checksum);
   void Subtract(BucketKey bucket, uint64_t row_checksum);
 
-  // Writes the new state of every bucket touched to `batch`, ascending by key.
+  // Writes the new state of every bucket touched to `batch`, ascending by key; an empty bucket has
+  // none.
   [[nodiscard]] absl::Status Emit(FoldView& view, FoldBatch* batch);
 
  private:

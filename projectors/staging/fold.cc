@@ -10,7 +10,9 @@
 #include "fmt/format.h"
 #include "google/protobuf/arena.h"
 #include "projectors/staging/bucket_changes.h"
+#include "projectors/staging/bucket_placer.h"
 #include "projectors/staging/fold_overlay.h"
+#include "projectors/staging/link_index.h"
 #include "projectors/staging/operation_check.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -22,12 +24,26 @@ namespace {
 constexpr std::string_view kChangeSet = "sluice.v1.ChangeSet";
 constexpr std::string_view kOrgClosed = "sluice.v1.OrgClosed";
 
+// Marks of time over the tombstones' age: that many, and the removals outlive it by one's distance.
+constexpr int kTimeMarks = 16;
+
+// Would the fold treat every row alike under both?
+bool SameRules(const OrgModel& a, const OrgModel& b) {
+  const auto same_entity = [](const auto& x, const auto& y) { return x.first == y.first; };
+  return a.rules().numbers() == b.rules().numbers() &&
+         std::ranges::equal(a.rules().entities(), b.rules().entities(), same_entity);
+}
+
 // One call of Fold.
 class Folder {
  public:
   Folder(const FoldOptions& options, const AppliedState& applied,
          std::shared_ptr<const OrgModel> model, FoldView& view)
-      : options_(options), view_(view), model_(std::move(model)) {
+      : options_(options),
+        view_(view),
+        model_(std::move(model)),
+        links_(view),
+        placer_({view, overlay_, links_, buckets_}, {options.step_rows, options.step_bytes}) {
     result_.batch.applied = applied;
     UseModel();
   }
@@ -48,24 +64,29 @@ class Folder {
     std::optional<Offset> offset;
     bool written = false;
   };
-  struct EntityInfo {
-    std::shared_ptr<const EntitySchema> schema;
-    std::span<const SyncRule> rules;
-  };
+  enum class Outcome { kDone, kPartial, kNotNow };
 
   absl::Status Gather(std::span<const eventlog::StoredEvent> events);
   void GatherSet(const eventlog::StoredEvent& event);
-  absl::Status ApplyEvent(const eventlog::StoredEvent& event);
-  absl::Status ApplySet(Offset offset, const ParsedSet& parsed);
+  void PrefetchRelated();
+  absl::StatusOr<Outcome> ApplyEvent(const eventlog::StoredEvent& event);
+  absl::StatusOr<Outcome> ApplySet(Offset offset, const ParsedSet& parsed);
+  absl::StatusOr<bool> ApplyOps(Offset offset, const ParsedSet& parsed);
   absl::Status ApplyOp(Position position, const v1::Operation& op, Slot slot);
-  absl::Status ApplyControl(const eventlog::StoredEvent& event);
-  absl::Status DeleteEntity(EntityId entity, Offset offset);
-  absl::Status ReassignEntity(EntityId entity, Offset offset);
-  absl::Status FindBuckets(const EntityInfo& entity, std::string_view row);
-  absl::Status Emit();
+  absl::StatusOr<Outcome> ApplyControl(const eventlog::StoredEvent& event);
+  absl::StatusOr<Outcome> Place();
+  void AdvanceHorizon(const eventlog::StoredEvent& event);
+  absl::StatusOr<FoldResult> Emit(Outcome outcome);
+  bool Full() const;
 
   void UseModel();
-  const EntityInfo* FindEntity(uint32_t id);
+  const EntitySchema* FindEntity(uint32_t id) const {
+    const auto found = entities_.find(id);
+    return found == entities_.end() ? nullptr : found->second;
+  }
+  const PartialEvent* Resumed(Offset offset) const {
+    return resumed_.has_value() && resumed_->offset == offset ? &*resumed_ : nullptr;
+  }
   void Reject(Offset offset, uint32_t op_index, std::string_view code, std::string_view reason) {
     result_.rejected.push_back({offset, op_index, std::string(code), std::string(reason)});
   }
@@ -73,36 +94,33 @@ class Folder {
   const FoldOptions& options_;
   FoldView& view_;
   std::shared_ptr<const OrgModel> model_;
+  std::shared_ptr<const OrgModel> model_before_;  // the event that is being applied
   bool model_changed_ = false;
   FoldResult result_;
+  std::optional<PartialEvent> resumed_;  // what an earlier batch has begun
 
   google::protobuf::Arena arena_;
   FoldOverlay overlay_;
+  size_t rows_at_start_ = 0;  // of overlay_, read for the span
   BucketChanges buckets_;
+  LinkIndex links_;
+  BucketPlacer placer_;
   std::vector<ParsedSet> sets_;  // the change sets of the span, in order
   size_t next_set_ = 0;
   std::vector<Slot> op_slots_;
   std::vector<Seen> seen_;
   absl::flat_hash_map<std::string, size_t> seen_index_;
-  std::map<uint32_t, EntityInfo> entities_;  // of model_
-  std::map<EntityId, std::string> names_;    // of entities that any model of this batch had
-  // Runs over all that a control event writes: a position is never that of two rows, so that a
-  // reader may stop at any.
-  uint32_t control_index_ = 0;
-  std::vector<BucketKey> row_buckets_;  // FindBuckets' answer
+  std::map<uint32_t, const EntitySchema*> entities_;  // of model_
+  std::map<EntityId, std::string> names_;  // of entities that any model of this batch had
 };
 
 void Folder::UseModel() {
   entities_.clear();
   for (const auto& [name, schema] : model_->entities()) {
-    entities_.emplace(schema->id().value(), EntityInfo{schema, model_->RulesOf(schema->id())});
+    entities_.emplace(schema->id().value(), schema.get());
     names_.try_emplace(schema->id(), name);
   }
-}
-
-const Folder::EntityInfo* Folder::FindEntity(uint32_t id) {
-  const auto found = entities_.find(id);
-  return found == entities_.end() ? nullptr : &found->second;
+  placer_.UseRules(model_->rules());
 }
 
 void Folder::GatherSet(const eventlog::StoredEvent& event) {
@@ -126,6 +144,19 @@ void Folder::GatherSet(const eventlog::StoredEvent& event) {
   }
 }
 
+// The rows that the sets' rows may have to do with, as they are and as they will be.
+void Folder::PrefetchRelated() {
+  size_t next = 0;
+  for (const ParsedSet& parsed : sets_) {
+    for (int i = 0; parsed.set != nullptr && i < parsed.set->ops_size(); ++i) {
+      const v1::Operation& op = parsed.set->ops(i);
+      placer_.Prefetch(EntityId(op.entity_id()), op.row());
+      const std::string before = overlay_.entry(op_slots_[next++]).now.row;
+      placer_.Prefetch(EntityId(op.entity_id()), before);
+    }
+  }
+}
+
 // Reads all that the span refers to, so that the events are then applied in memory.
 absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
   sets_.reserve(events.size());
@@ -139,6 +170,10 @@ absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
     }
   }
   RETURN_IF_ERROR(overlay_.Load(view_));
+  if (model_->rules().depth_max() > 1) {
+    PrefetchRelated();
+    RETURN_IF_ERROR(overlay_.Load(view_));
+  }
   if (seen_.empty()) {
     return absl::OkStatus();
   }
@@ -155,22 +190,6 @@ absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
   return absl::OkStatus();
 }
 
-// The buckets of a row, ascending and unique, to row_buckets_.
-absl::Status Folder::FindBuckets(const EntityInfo& entity, std::string_view row) {
-  row_buckets_.clear();
-  for (const SyncRule& rule : entity.rules) {
-    ASSIGN_OR_RETURN(const std::vector<BucketName> buckets,
-                     BucketsOfRow(rule, *entity.schema, row));
-    for (const BucketName& bucket : buckets) {
-      RETURN_IF_ERROR(buckets_.Name(bucket));
-      row_buckets_.push_back(bucket.key);
-    }
-  }
-  std::sort(row_buckets_.begin(), row_buckets_.end());
-  row_buckets_.erase(std::unique(row_buckets_.begin(), row_buckets_.end()), row_buckets_.end());
-  return absl::OkStatus();
-}
-
 absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot slot) {
   ++result_.counters.ops;
   const FoldOverlay::Entry& entry = overlay_.entry(slot);
@@ -182,9 +201,10 @@ absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot sl
       return absl::OkStatus();
     }
   }
+  const BucketPlacer::References before = placer_.ReferencesOf(slot);
   if (op.kind() == v1::Operation::KIND_DELETE) {
-    overlay_.Delete(slot, position, version, [&] { return position; });
-    return absl::OkStatus();
+    return overlay_.Delete(slot, position, version) ? placer_.Written(slot, before)
+                                                    : absl::OkStatus();
   }
   std::string row;
   if (op.kind() == v1::Operation::KIND_UPSERT) {
@@ -197,30 +217,28 @@ absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot sl
     std::sort(cleared.begin(), cleared.end());
     ASSIGN_OR_RETURN(row, schemas::PatchRow(entry.now.row, op.row(), cleared));
   }
-  RETURN_IF_ERROR(FindBuckets(*FindEntity(op.entity_id()), row));
-  overlay_.Write(slot, position, version, std::move(row), row_buckets_);
-  return absl::OkStatus();
+  overlay_.Write(slot, position, version, std::move(row));
+  return placer_.Written(slot, before);
 }
 
-absl::Status Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
+// False where the set is a duplicate, or does not fit: then nothing of it is applied.
+absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
   if (parsed.set == nullptr) {
     Reject(offset, 0, "malformed_event", "the payload is not a sluice.v1.ChangeSet");
-    return absl::OkStatus();
+    return false;
   }
   Seen* seen = parsed.seen.has_value() ? &seen_[*parsed.seen] : nullptr;
   if (seen != nullptr && seen->offset.has_value() &&
       offset.value() - seen->offset->value() <= options_.dedup_window) {
     ++result_.counters.duplicates;
-    return absl::OkStatus();
+    return false;
   }
   const v1::ChangeSet& set = *parsed.set;
   for (int i = 0; i < set.ops_size(); ++i) {
-    const EntityInfo* entity = FindEntity(set.ops(i).entity_id());
-    const absl::Status check =
-        CheckOperation(entity == nullptr ? nullptr : entity->schema.get(), set.ops(i));
+    const absl::Status check = CheckOperation(FindEntity(set.ops(i).entity_id()), set.ops(i));
     if (!check.ok()) {
       Reject(offset, static_cast<uint32_t>(i), ErrorCode(check), Message(check));
-      return absl::OkStatus();
+      return false;
     }
   }
   for (int i = 0; i < set.ops_size(); ++i) {
@@ -231,123 +249,168 @@ absl::Status Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
     seen->offset = offset;
     seen->written = true;
   }
-  return absl::OkStatus();
+  return true;
 }
 
-// The rows of a deleted entity leave every bucket they are in and are no longer counted.
-absl::Status Folder::DeleteEntity(EntityId entity, Offset offset) {
-  ASSIGN_OR_RETURN(const std::vector<Slot> slots, overlay_.LoadEntity(entity, view_));
-  for (const Slot slot : slots) {
-    if (overlay_.entry(slot).live()) {
-      overlay_.Delete(slot, Position{offset, control_index_}, std::nullopt, [&] {
-        return Position{offset, control_index_++};
-      });
-    }
-    overlay_.ForgetTombstone(slot);
-  }
-  return absl::OkStatus();
-}
-
-// The rules of an entity have changed: each row comes into new buckets and leaves those that are
-// gone, at indexes that run over the rows in key order (and a row's buckets by key).
-absl::Status Folder::ReassignEntity(EntityId entity, Offset offset) {
-  ASSIGN_OR_RETURN(const std::vector<Slot> slots, overlay_.LoadEntity(entity, view_));
-  const EntityInfo& info = *FindEntity(entity.value());
-  for (const Slot slot : slots) {
-    if (overlay_.entry(slot).live()) {
-      RETURN_IF_ERROR(FindBuckets(info, overlay_.entry(slot).now.row));
-      overlay_.Reassign(slot, row_buckets_, [&] { return Position{offset, control_index_++}; });
+absl::StatusOr<Folder::Outcome> Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
+  const PartialEvent* resumed = Resumed(offset);
+  const auto ops = static_cast<uint32_t>(parsed.set == nullptr ? 0 : parsed.set->ops_size());
+  placer_.Begin(offset, result_.batch.applied.horizon, ops, resumed);
+  if (resumed == nullptr) {
+    ASSIGN_OR_RETURN(const bool applied, ApplyOps(offset, parsed));
+    if (!applied) {
+      return Outcome::kDone;
     }
   }
-  return absl::OkStatus();
+  return Place();
 }
 
-absl::Status Folder::ApplyControl(const eventlog::StoredEvent& event) {
+absl::StatusOr<Folder::Outcome> Folder::Place() {
+  ASSIGN_OR_RETURN(const bool complete, placer_.Run());
+  if (complete) {
+    placer_.Finish(&result_.batch);
+  }
+  return complete ? Outcome::kDone : Outcome::kPartial;
+}
+
+absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent& event) {
   absl::StatusOr<std::shared_ptr<const OrgModel>> applied = model_->Apply(event.event);
   if (!applied.ok()) {
     Reject(event.offset, 0, ErrorCode(applied.status()), Message(applied.status()));
-    return absl::OkStatus();
+    return Outcome::kDone;
   }
-  const std::shared_ptr<const OrgModel> old = std::exchange(model_, *std::move(applied));
+  if (event.event.type == kOrgClosed) {
+    model_ = *std::move(applied);
+    model_changed_ = true;
+    result_.closed = true;
+    return Outcome::kDone;
+  }
+  // What an event before it has left in memory, a look at all rows in the store would miss.
+  if ((overlay_.touched() || !links_.empty()) && !SameRules(*model_, **applied)) {
+    return Outcome::kNotNow;
+  }
+  model_before_ = std::exchange(model_, *std::move(applied));
   model_changed_ = true;
   UseModel();
-  control_index_ = 0;
-  if (event.event.type == kOrgClosed) {
-    result_.closed = true;
-    return absl::OkStatus();
-  }
-  for (const auto& [name, schema] : old->entities()) {
-    const EntityId id = schema->id();
-    if (FindEntity(id.value()) == nullptr) {
-      RETURN_IF_ERROR(DeleteEntity(id, event.offset));
-    } else if (!std::ranges::equal(old->RulesOf(id), model_->RulesOf(id))) {
-      RETURN_IF_ERROR(ReassignEntity(id, event.offset));
-    }
-  }
-  return absl::OkStatus();
+  placer_.Begin(event.offset, result_.batch.applied.horizon, 0, Resumed(event.offset));
+  placer_.RulesReplaced(model_before_->rules());
+  result_.batch.unlinked.insert(result_.batch.unlinked.end(), placer_.unlinked().begin(),
+                                placer_.unlinked().end());
+  return Place();
 }
 
-absl::Status Folder::ApplyEvent(const eventlog::StoredEvent& event) {
-  ++result_.counters.events;
-  if (OrgModel::IsControlEvent(event.event.type)) {
-    // Closing what is closed is what a sequencer repeats after a crash.
-    return event.event.type == kOrgClosed && !model_->open() ? absl::OkStatus()
-                                                             : ApplyControl(event);
+// By position and, where one is set, by age: `event` is the newest that there is.
+void Folder::AdvanceHorizon(const eventlog::StoredEvent& event) {
+  AppliedState& applied = result_.batch.applied;
+  applied.horizon =
+      std::max(applied.horizon, Offset(event.offset.value() - options_.tombstone_horizon));
+  const int64_t age = options_.tombstone_age.count();
+  if (age <= 0) {
+    return;
   }
-  if (event.event.type != kChangeSet) {
+  const int64_t now =
+      std::chrono::duration_cast<std::chrono::microseconds>(event.event.time.time_since_epoch())
+          .count();
+  std::vector<TimeMark>& marks = applied.marks;
+  const auto young =
+      std::ranges::find_if(marks, [&](const TimeMark& mark) { return mark.time_us > now - age; });
+  if (young != marks.begin()) {
+    applied.horizon = std::max(applied.horizon, std::prev(young)->offset);
+    marks.erase(marks.begin(), young);
+  }
+  if (marks.empty() || now >= marks.back().time_us + age / kTimeMarks) {
+    marks.push_back({event.offset, now});
+  }
+}
+
+absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& event) {
+  const std::string& type = event.event.type;
+  if (OrgModel::IsControlEvent(type)) {
+    // Closing what is closed is what a sequencer repeats after a crash.
+    return type == kOrgClosed && !model_->open() ? Outcome::kDone : ApplyControl(event);
+  }
+  if (type != kChangeSet) {
     Reject(event.offset, 0, "unknown_event_type",
-           fmt::format("events of type \"{}\" are not known in `changes`",
-                       event.event.type.substr(0, 128)));
-    return absl::OkStatus();
+           fmt::format("events of type \"{}\" are not known in `changes`", type.substr(0, 128)));
+    return Outcome::kDone;
   }
   const ParsedSet& parsed = sets_[next_set_++];
   if (!model_->open()) {
     Reject(event.offset, 0, "org_not_open", "the organisation is not open at this position");
-    return absl::OkStatus();
+    return Outcome::kDone;
   }
   return ApplySet(event.offset, parsed);
 }
 
-absl::Status Folder::Emit() {
+absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
+  result_.partial = outcome == Outcome::kPartial;
   overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; }, &buckets_,
                 &batch);
   RETURN_IF_ERROR(buckets_.Emit(view_, &batch));
+  links_.Emit(&batch);
   for (Seen& seen : seen_) {
     if (seen.written) {
       batch.change_sets.emplace_back(std::move(seen.key), *seen.offset);
     }
   }
+  if (result_.partial) {
+    placer_.Spill(&batch);
+    batch.applied.partial = placer_.Progress();
+    result_.model = model_before_ != nullptr ? std::move(model_before_) : std::move(model_);
+    return std::move(result_);
+  }
+  batch.applied.partial.reset();
   if (model_changed_) {
     batch.model = model_->Serialize();
   }
-  const Offset horizon(batch.applied.position.value() - options_.tombstone_horizon);
-  batch.applied.horizon = std::max(batch.applied.horizon, horizon);
-  return absl::OkStatus();
+  result_.model = std::move(model_);
+  return std::move(result_);
 }
 
+// Room for another event beside those that the batch has taken?
+bool Folder::Full() const { return overlay_.size() - rows_at_start_ >= options_.step_rows; }
+
 absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> events) {
+  const AppliedState start = result_.batch.applied;
+  const std::shared_ptr<const OrgModel> model = model_;
+  resumed_ = start.partial;
   RETURN_IF_ERROR(Gather(events));
-  const Offset start = result_.batch.applied.position;
+  rows_at_start_ = overlay_.size();
   const eventlog::StoredEvent* last = nullptr;
+  Outcome outcome = Outcome::kDone;
   for (const eventlog::StoredEvent& event : events) {
-    ++result_.consumed;
-    if (event.offset <= start) {
+    if (event.offset <= start.position) {
+      ++result_.consumed;
       continue;
     }
-    RETURN_IF_ERROR(ApplyEvent(event));
-    last = &event;
-    if (result_.closed) {
+    if (last == nullptr && resumed_.has_value() && resumed_->offset != event.offset) {
+      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                   fmt::format("the event at {} has been applied in part, the next one given is "
+                               "at {}",
+                               resumed_->offset.value(), event.offset.value()));
+    }
+    if (result_.closed || (last != nullptr && Full())) {
       break;
     }
+    AdvanceHorizon(event);
+    ASSIGN_OR_RETURN(outcome, ApplyEvent(event));
+    if (outcome == Outcome::kPartial && last != nullptr) {
+      // Too large to share a batch: what comes before it is folded alone.
+      return Folder(options_, start, model, view_).Run(events.first(result_.consumed));
+    }
+    if (outcome != Outcome::kDone) {
+      break;
+    }
+    ++result_.counters.events;
+    ++result_.consumed;
+    last = &event;
   }
   if (last != nullptr) {
     result_.batch.applied.position = last->offset;
     result_.batch.applied.event_hash = eventlog::EventHash(last->event);
   }
-  RETURN_IF_ERROR(Emit());
-  result_.model = std::move(model_);
-  return std::move(result_);
+  return Emit(outcome);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +18,11 @@ namespace sluice::projectors {
 struct FoldOptions {
   int64_t dedup_window = 1'000'000;        // offsets within which a change set's id is remembered
   int64_t tombstone_horizon = 10'000'000;  // positions for which removals are kept
+  // How long removals are kept, by the times of events; 0: as long as the positions say.
+  std::chrono::microseconds tombstone_age{0};
+  // How much one batch takes on before a large event is cut; no part of the result.
+  size_t step_rows = 20'000;
+  size_t step_bytes = size_t{32} << 20;
 };
 
 // Something of an event that can't be applied. The rest of the log goes on.
@@ -42,13 +48,17 @@ struct FoldResult {
   FoldCounters counters;
   bool closed = false;  // OrgClosed was the last event taken: the store is to be deleted
   size_t consumed = 0;  // events taken: fewer than given after OrgClosed, or when the batch is full
+  // The batch ends within the event after those: batch.applied.partial says where. To be called
+  // again with the same event; until it is complete readers must not see the store.
+  bool partial = false;
 };
 
 // Folds `events` (one organisation's, in order, all after `applied.position`) onto `view`. Pure:
 // rows, rules and events decide, never the clock, chance or the order of a hash table; so the same
-// log gives the same store. Reads `view` in a few MultiGets. An event at or below the applied
-// position is skipped. An operation that can't be applied rejects its whole set (a set is atomic);
-// kInternal or the view's error stops the fold with nothing to write.
+// log gives the same store, whatever the batches are. `model` is the one after `applied.position`,
+// also where an event has been applied in part. Reads `view` in a few MultiGets. An event at or
+// below the applied position is skipped. An operation that can't be applied rejects its whole set
+// (a set is atomic); kInternal or the view's error stops the fold with nothing to write.
 [[nodiscard]] absl::StatusOr<FoldResult> Fold(const FoldOptions& options,
                                               const AppliedState& applied,
                                               std::shared_ptr<const OrgModel> model,

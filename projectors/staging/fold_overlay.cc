@@ -54,62 +54,32 @@ absl::Status FoldOverlay::Load(FoldView& view) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<FoldOverlay::Slot>> FoldOverlay::LoadEntity(EntityId entity,
-                                                                       FoldView& view) {
-  RETURN_IF_ERROR(Load(view));
-  RETURN_IF_ERROR(view.ForEachRecord(entity, [&](const RecordKey& key, const Record& record) {
-    if (!slots_.contains(KeyView{entity, key.key})) {
-      own_keys_.push_back(key.key);
-      SetStored(entries_[SlotOf(entity, own_keys_.back())], record);
-      loaded_ = entries_.size();
-    }
-    return absl::OkStatus();
-  }));
-  std::vector<Slot> slots;
-  for (Slot slot = 0; slot < entries_.size(); ++slot) {
-    if (entries_[slot].key.entity == entity && entries_[slot].exists) {
-      slots.push_back(slot);
-    }
+FoldOverlay::Slot FoldOverlay::SlotOfCopy(EntityId entity, std::string_view key) {
+  const auto found = slots_.find(KeyView{entity, key});
+  return found != slots_.end() ? found->second : SlotOf(entity, own_keys_.emplace_back(key));
+}
+
+FoldOverlay::Slot FoldOverlay::Adopt(const RecordKey& key, Record record) {
+  const size_t before = entries_.size();
+  const Slot slot = SlotOfCopy(key.entity, key.key);
+  if (entries_.size() > before && loaded_ == before) {
+    SetStored(entries_[slot], std::move(record));
+    loaded_ = entries_.size();
   }
-  std::sort(slots.begin(), slots.end(),
-            [&](Slot a, Slot b) { return entries_[a].key.key < entries_[b].key.key; });
-  return slots;
+  return slot;
 }
 
 FoldOverlay::Entry& FoldOverlay::Touch(Slot slot) {
   Entry& entry = entries_[slot];
   if (!entry.touched) {
-    entry.touched = true;
+    touched_ = entry.touched = true;
     entry.before = entry.now.memberships;
   }
   return entry;
 }
 
-// Brings the memberships to `buckets`: what the record leaves keeps a removal, what it enters (or
-// is written in anew, unless it may `stay` as it is) gets a put.
-void FoldOverlay::Move(Entry& entry, std::span<const BucketKey> buckets, bool stay,
-                       absl::FunctionRef<Position()> next) {
-  const std::vector<Membership>& old = entry.now.memberships;
-  scratch_.clear();
-  size_t i = 0;
-  size_t j = 0;
-  while (i < old.size() || j < buckets.size()) {
-    if (j == buckets.size() || (i < old.size() && old[i].bucket < buckets[j])) {
-      scratch_.push_back(old[i].member ? Membership{old[i].bucket, next(), false} : old[i]);
-      ++i;
-      continue;
-    }
-    const bool was = i < old.size() && old[i].bucket == buckets[j];
-    scratch_.push_back(was && old[i].member && stay ? old[i]
-                                                    : Membership{buckets[j], next(), true});
-    i += was ? 1 : 0;
-    ++j;
-  }
-  entry.now.memberships.swap(scratch_);
-}
-
 void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> version,
-                        std::string row, std::span<const BucketKey> buckets) {
+                        std::string row) {
   Entry& entry = Touch(slot);
   entry.exists = true;
   entry.now.deleted = false;
@@ -118,13 +88,11 @@ void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> ver
   if (version.has_value()) {
     entry.now.version = version;
   }
-  Move(entry, buckets, false, [&] { return position; });
 }
 
-void FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> version,
-                         absl::FunctionRef<Position()> next) {
+bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> version) {
   if (!entries_[slot].live() && !version.has_value()) {
-    return;  // nothing is there and there is nothing to remember
+    return false;  // nothing is there and there is nothing to remember
   }
   Entry& entry = Touch(slot);
   entry.exists = true;
@@ -134,32 +102,97 @@ void FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
   if (version.has_value()) {
     entry.now.version = version;
   }
-  Move(entry, {}, false, next);
-  if (!entry.now.version.has_value() && entry.now.memberships.empty()) {
-    entry.exists = false;
-    entry.now = Record();
-  }
+  return true;
 }
 
-void FoldOverlay::Reassign(Slot slot, std::span<const BucketKey> buckets,
-                           absl::FunctionRef<Position()> next) {
-  const std::vector<Membership>& now = entries_[slot].now.memberships;
-  const auto stays = [&](const Membership& m) {
-    return m.member == std::binary_search(buckets.begin(), buckets.end(), m.bucket);
-  };
-  const auto held = std::count_if(now.begin(), now.end(), [](const auto& m) { return m.member; });
-  if (static_cast<size_t>(held) == buckets.size() && std::all_of(now.begin(), now.end(), stays)) {
-    return;  // so that a row which no rule moves is not written
-  }
-  Move(Touch(slot), buckets, true, next);
-}
-
-void FoldOverlay::ForgetTombstone(Slot slot) {
-  if (entries_[slot].exists && entries_[slot].now.deleted &&
-      entries_[slot].now.memberships.empty()) {
+void FoldOverlay::Strip(Slot slot) {
+  const Record& now = entries_[slot].now;
+  if (now.version.has_value() || !now.support.empty()) {
     Entry& entry = Touch(slot);
-    entry.exists = false;
+    entry.now.version.reset();
+    entry.now.support.clear();
+  }
+}
+
+void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placement& placement,
+                        std::vector<Move>* moves) {
+  const bool written = placement.written.offset != kNoOffset;
+  std::optional<Position> moved;  // one position for all buckets of one row
+  const auto position = [&] {
+    if (!moved.has_value()) {
+      moved = written ? placement.written : placement.next();
+    }
+    return *moved;
+  };
+  const auto expired = [&](const Membership& m) {
+    return !m.member && m.position.offset <= placement.horizon;
+  };
+  const std::vector<Membership>& old = entries_[slot].now.memberships;
+  bool changed = false;
+  scratch_.clear();
+  size_t i = 0;
+  size_t j = 0;
+  while (i < old.size() || j < targets.size()) {
+    if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
+      const Membership& was = old[i++];
+      if (was.member && placement.concerns(was.rule)) {
+        scratch_.push_back({was.bucket, position(), false, was.rule, was.entered, was.returned});
+        moves->push_back({{was.bucket, was.rule}, false});
+        changed = true;
+      } else if (!expired(was)) {
+        scratch_.push_back(was);
+      }
+      continue;
+    }
+    const Target& target = targets[j++];
+    const bool known = i < old.size() && old[i].bucket == target.bucket;
+    if (known && old[i].member && (!written || old[i].position == placement.written)) {
+      scratch_.push_back(old[i++]);
+      continue;
+    }
+    changed = true;
+    Membership& now = scratch_.emplace_back(
+        Membership{target.bucket, position(), true, target.rule, kNoOffset, false});
+    const bool remembered = known && !expired(old[i]);
+    now.entered = remembered ? old[i].entered : now.position.offset;
+    now.returned = remembered && (old[i].returned || !old[i].member);
+    if (!known || !old[i].member) {
+      moves->push_back({target, true});
+    }
+    i += known ? 1 : 0;
+  }
+  if (changed) {
+    Touch(slot).now.memberships.swap(scratch_);
+  }
+}
+
+bool FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta) {
+  Entry& entry = Touch(slot);
+  if (!entry.exists) {
+    entry.exists = true;
     entry.now = Record();
+    entry.now.deleted = true;
+  }
+  std::vector<Support>& support = entry.now.support;
+  const auto order = [](const Support& s) { return std::pair(s.rule, s.source); };
+  auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, order);
+  if (at == support.end() || order(*at) != std::pair(rule, source)) {
+    if (delta < 0) {
+      return false;
+    }
+    at = support.insert(at, Support{rule, source, 0});
+  }
+  at->count += static_cast<uint64_t>(static_cast<int64_t>(delta));
+  if (at->count == 0) {
+    support.erase(at);
+  }
+  return true;
+}
+
+void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep) {
+  const auto gone = [&](const Support& s) { return !keep(s.rule); };
+  if (std::ranges::any_of(entries_[slot].now.support, gone)) {
+    std::erase_if(Touch(slot).now.support, gone);
   }
 }
 
@@ -177,6 +210,7 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
     put.second.put = is.member;
     put.second.entity = entry.key.entity;
     put.second.key = entry.key.key;
+    put.second.entered = is.entered;
     if (is.member) {
       put.second.row = entry.now.row;
       buckets->Add(is.bucket, RowChecksum(entity_name, entry.key.key, is.position));
@@ -212,6 +246,12 @@ void FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name
   batch->delta_puts.reserve(memberships);
   batch->delta_erases.reserve(memberships);
   for (Entry& entry : entries_) {
+    if (entry.exists && entry.now.deleted && !entry.now.version.has_value() &&
+        entry.now.memberships.empty()) {
+      // What remembers nothing is no record, or one of support alone, wherever the batch began.
+      entry.exists = !entry.now.support.empty();
+      entry.now.last = Position();
+    }
     if (!entry.touched || (!entry.exists && !entry.existed)) {
       continue;
     }

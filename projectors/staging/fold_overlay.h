@@ -25,7 +25,7 @@ class FoldOverlay {
   struct Entry {
     RecordKey key;
     Record now;
-    bool exists = false;  // `now` is a row or a tombstone
+    bool exists = false;  // `now` is a row, a tombstone, or the support of a row that is not there
     bool touched = false;
     bool existed = false;            // in the store
     bool was_live = false;           // a row in the store
@@ -35,29 +35,57 @@ class FoldOverlay {
 
   // Makes room for about `count` records.
   void Reserve(size_t count);
+  size_t size() const { return entries_.size(); }
+  bool touched() const { return touched_; }  // has anything been changed?
   // The slot of a record, a new one for a record not seen yet, which Load() then reads. `key` must
   // outlive the overlay.
   Slot SlotOf(EntityId entity, std::string_view key);
+  // The same with a copy of the key.
+  Slot SlotOfCopy(EntityId entity, std::string_view key);
+  // The slot of a record that has just been read from the store; one that the overlay has already
+  // stays as it is.
+  Slot Adopt(const RecordKey& key, Record record);
+  // Reads the slots that were made since the last call.
   [[nodiscard]] absl::Status Load(FoldView& view);
-  // Reads every record of `entity`. Their slots in key order, those the batch has made included.
-  // Holds the entity in memory; see docs/fold.md for how that will be bounded.
-  [[nodiscard]] absl::StatusOr<std::vector<Slot>> LoadEntity(EntityId entity, FoldView& view);
 
   // Valid until the next slot is made.
   const Entry& entry(Slot slot) const { return entries_[slot]; }
 
-  // A row is written at `position` and is then in `buckets` (ascending). nullopt keeps the version.
-  void Write(Slot slot, Position position, std::optional<int64_t> version, std::string row,
-             std::span<const BucketKey> buckets);
-  // A row is deleted, or a delete with a version is remembered. Takes a removal's position in every
-  // bucket that the row leaves from `next`.
-  void Delete(Slot slot, Position position, std::optional<int64_t> version,
-              absl::FunctionRef<Position()> next);
-  // The rules have changed: the row is in `buckets` from now on; what does not change stays where
-  // it is, the rest takes its position from `next`.
-  void Reassign(Slot slot, std::span<const BucketKey> buckets, absl::FunctionRef<Position()> next);
-  // Forgets a tombstone whose entity is gone, unless buckets still hold its removal.
-  void ForgetTombstone(Slot slot);
+  // A row is written at `position`. nullopt keeps the version. Its buckets are Place()'s matter.
+  void Write(Slot slot, Position position, std::optional<int64_t> version, std::string row);
+  // A row is deleted, or a delete with a version is remembered; false where neither is so.
+  bool Delete(Slot slot, Position position, std::optional<int64_t> version);
+  // A record of an entity that is gone: its version and support mean nothing any more.
+  void Strip(Slot slot);
+
+  // A bucket that the row is to be in.
+  struct Target {
+    BucketKey bucket;
+    uint32_t rule = 0;
+    friend auto operator<=>(const Target&, const Target&) = default;
+  };
+  // What Place() did: the buckets that the row has come into or left.
+  struct Move {
+    Target target;
+    bool entered = false;
+  };
+  // How memberships move in one event.
+  struct Placement {
+    Position written;  // of a row that the event wrote; offset kNoOffset: of others
+    Offset horizon;    // removals at or below it count as gone
+    absl::FunctionRef<bool(uint32_t)> concerns;  // the rules whose buckets are decided
+    absl::FunctionRef<Position()> next;          // of what moves without having been written
+  };
+  // Brings the memberships of the concerned rules to `targets` (ascending): what the record leaves
+  // keeps a removal, what it comes into, or is written in anew, gets a put. Appends to `moves`.
+  void Place(Slot slot, std::span<const Target> targets, const Placement& placement,
+             std::vector<Move>* moves);
+
+  // One row more (or less) gives this record the bucket derived from `source` by `rule`. False
+  // where none gives it that could stop.
+  [[nodiscard]] bool AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta);
+  // Support by rules that are gone.
+  void DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep);
 
   // Writes the records, the deltas and the change in the number of live rows to `batch`, and what
   // it means for the buckets to `buckets`. `entity_name` knows every entity touched. Ends the use
@@ -76,16 +104,15 @@ class FoldOverlay {
   };
 
   Entry& Touch(Slot slot);
-  void Move(Entry& entry, std::span<const BucketKey> buckets, bool stay,
-            absl::FunctionRef<Position()> next);
   static void SetStored(Entry& entry, std::optional<Record> record);
   void EmitDeltas(const Entry& entry, std::string_view entity_name, BucketChanges* buckets,
                   FoldBatch* batch);
 
   absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
   std::vector<Entry> entries_;
-  size_t loaded_ = 0;                 // entries before it have been read
-  std::deque<std::string> own_keys_;  // what slots_ refers to of LoadEntity's
+  size_t loaded_ = 0;  // entries before it have been read
+  bool touched_ = false;
+  std::deque<std::string> own_keys_;  // what slots_ refers to of SlotOfCopy's
   std::vector<Membership> scratch_;
 };
 

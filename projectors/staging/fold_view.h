@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -7,11 +8,28 @@
 #include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "projectors/store/record.h"
 
 namespace sluice::projectors {
+
+using schemas::AttributeId;
+
+// An entry of the index of references: the row `child` of `entity` has `value` in `attribute`.
+struct Link {
+  EntityId entity;
+  AttributeId attribute;
+  std::string value;  // the text of the key that it points at
+  std::string child;  // key
+  friend auto operator<=>(const Link&, const Link&) = default;
+};
+
+// Work of a large event that is still to be done (docs/fold.md, "Large events").
+struct WorkItem {
+  uint32_t round = 0;
+  std::string item;
+  friend auto operator<=>(const WorkItem&, const WorkItem&) = default;
+};
 
 // What the fold may read: one organisation's store before the batch. Implemented by OrgStore
 // (RocksDB) and by the tests' plain model. Called from one thread at a time.
@@ -31,20 +49,33 @@ class FoldView {
   virtual absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) = 0;
 
-  // Calls `visit` for every record of `entity` (tombstones too) in key order, until it returns an
-  // error.
-  virtual absl::Status ForEachRecord(
-      EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) = 0;
+  // The next `max` records of `entity` (tombstones too) after the key `after`, in key order; fewer
+  // only where there are no more.
+  virtual absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(
+      EntityId entity, std::string_view after, size_t max) = 0;
+
+  // The keys of the next `max` rows of `entity` after `after` whose `attribute` has `value`.
+  virtual absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
+                                                             std::string_view value,
+                                                             std::string_view after,
+                                                             size_t max) = 0;
+
+  // The next `max` items of `round`, from `from` (included) on.
+  virtual absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
+                                                            size_t max) = 0;
 };
 
-// What the fold writes: applied atomically, together with the applied position.
+// What the fold writes: applied atomically, in this order, together with the applied position.
 struct FoldBatch {
   std::vector<std::pair<RecordKey, std::optional<Record>>> records;  // nullopt: erased
-  std::vector<std::pair<std::pair<BucketKey, Position>, DeltaOp>> delta_puts;
   // Each names a delta of an earlier batch, written once and erased once (so SingleDelete fits).
   std::vector<std::pair<BucketKey, Position>> delta_erases;
-  std::vector<std::pair<BucketKey, BucketState>> buckets;
+  std::vector<std::pair<std::pair<BucketKey, Position>, DeltaOp>> delta_puts;
+  std::vector<std::pair<BucketKey, std::optional<BucketState>>> buckets;  // nullopt: empty
   std::vector<std::pair<std::string, Offset>> change_sets;
+  std::vector<std::pair<EntityId, AttributeId>> unlinked;  // all links of these are erased
+  std::vector<std::pair<Link, bool>> links;                // true: put, false: erased
+  std::vector<std::pair<WorkItem, bool>> work;             // as links
   std::optional<std::string> model;  // serialised OrgModel, when a control event changed it
   AppliedState applied;
 };

@@ -61,13 +61,12 @@ absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
 
 }  // namespace
 
-std::shared_ptr<const OrgModel> OrgModel::Empty() {
-  return std::shared_ptr<const OrgModel>(new OrgModel());
-}
+std::shared_ptr<const OrgModel> OrgModel::Empty() { return Closed(0); }
 
 std::shared_ptr<const OrgModel> OrgModel::Closed(uint32_t incarnation) {
   std::shared_ptr<OrgModel> model(new OrgModel());
   model->incarnation_ = incarnation;
+  model->Compile({}, 1);
   return model;
 }
 
@@ -98,7 +97,11 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
     std::string name = role.name();
     model->roles_.emplace(std::move(name), std::move(role));
   }
-  model->Compile();
+  RuleSet::Numbers numbers;
+  for (const auto& rule : state.rules()) {
+    numbers.emplace(rule.id(), rule.number());
+  }
+  model->Compile(numbers, std::max(state.next_rule_number(), 1U));
   return model;
 }
 
@@ -116,6 +119,12 @@ std::string OrgModel::Serialize() const {
   for (const auto& [name, role] : roles_) {
     *state.add_roles() = role;
   }
+  for (const auto& [id, number] : rules_->numbers()) {
+    auto& rule = *state.add_rules();
+    rule.set_id(id);
+    rule.set_number(number);
+  }
+  state.set_next_rule_number(rules_->next_number());
   return state.SerializeAsString();
 }
 
@@ -144,7 +153,11 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(
   } else {
     RETURN_IF_ERROR(next->Define(event));
   }
-  next->Compile();
+  if (next->incarnation_ == incarnation_) {
+    next->Compile(rules_->numbers(), rules_->next_number());
+  } else {
+    next->Compile({}, 1);
+  }
   return next;
 }
 
@@ -228,35 +241,12 @@ std::shared_ptr<const EntitySchema> OrgModel::FindEntity(EntityId id) const {
   return found == entities_by_id_.end() ? nullptr : found->second;
 }
 
-std::span<const SyncRule> OrgModel::RulesOf(EntityId entity) const {
-  const auto found = rules_.find(entity);
-  return found == rules_.end() ? std::span<const SyncRule>() : found->second;
-}
-
-void OrgModel::Compile() {
+void OrgModel::Compile(const RuleSet::Numbers& numbers, uint32_t next_number) {
   entities_by_id_.clear();
-  rules_.clear();
   for (const auto& [name, schema] : entities_) {
     entities_by_id_.emplace(schema->id(), schema);
   }
-  for (const auto& [profile_name, profile] : profiles_) {
-    for (const v1::EntityRules& entity : profile.entities()) {
-      const auto schema = entities_.find(entity.entity());
-      if (schema == entities_.end()) {
-        continue;
-      }
-      for (const v1::Rule& rule : entity.rules()) {
-        std::optional<SyncRule> compiled = CompileRule(rule, *schema->second);
-        if (compiled.has_value()) {
-          rules_[schema->second->id()].push_back(*std::move(compiled));
-        }
-      }
-    }
-  }
-  for (auto& [entity, rules] : rules_) {
-    std::sort(rules.begin(), rules.end());
-    rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
-  }
+  rules_ = RuleSet::Make(entities_, profiles_, numbers, next_number);
 }
 
 }  // namespace sluice::projectors

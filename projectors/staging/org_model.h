@@ -12,47 +12,10 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "eventlog/event.h"
+#include "projectors/staging/sync_rules.h"
 #include "schemas/entity_schema.h"
 
 namespace sluice::projectors {
-
-using schemas::AttributeId;
-using schemas::EntityId;
-using schemas::EntitySchema;
-
-// Who asks: what a sync token's claims say of the caller. An absent claim matches nothing.
-struct CallerClaims {
-  std::string user;  // `sub`
-  std::vector<std::string> roles;
-  std::vector<std::string> teams;
-  std::optional<std::string> business_unit;
-};
-
-// One way in which rows of an entity come to callers, the same for all profiles that name it.
-struct SyncRule {
-  EntityId entity;
-  v1::RuleKind kind = v1::RULE_KIND_UNSPECIFIED;
-  AttributeId attribute;  // the ownership attribute that a `user`, `team` rule compares
-  std::string id;         // canonical text, such as "e3|user:a5"; equal rules are one rule
-  friend bool operator==(const SyncRule&, const SyncRule&) = default;
-  friend auto operator<=>(const SyncRule& a, const SyncRule& b) { return a.id <=> b.id; }
-};
-
-// The rule that a profile's `rule` makes for the entity; nullopt where it makes none: kinds that
-// the fold does not evaluate, and ownership that the entity does not have.
-[[nodiscard]] std::optional<SyncRule> CompileRule(const v1::Rule& rule, const EntitySchema& schema);
-
-// The buckets of `rule` that a row is in: at most one for the kinds of today. Pure.
-struct BucketName {
-  BucketKey key;     // XXH64 (seed 0) of `name`
-  std::string name;  // rule id, for parameters "=" and the value: "e3|user:a5=U1"
-  friend auto operator<=>(const BucketName&, const BucketName&) = default;
-};
-[[nodiscard]] BucketName MakeBucketName(const SyncRule& rule,
-                                        std::optional<std::string_view> value);
-[[nodiscard]] absl::StatusOr<std::vector<BucketName>> BucketsOfRow(const SyncRule& rule,
-                                                                   const EntitySchema& schema,
-                                                                   std::string_view row);
 
 // A bucket as one caller may see it.
 struct CallerBucket {
@@ -100,9 +63,8 @@ class OrgModel {
   const std::map<std::string, v1::Profile, std::less<>>& profiles() const { return profiles_; }
   const std::map<std::string, v1::Role, std::less<>>& roles() const { return roles_; }
 
-  // The rules of an entity over all profiles, ascending and unique. Names that profiles use for
-  // entities that do not exist (any more) make no rule.
-  std::span<const SyncRule> RulesOf(EntityId entity) const;
+  // The rules of all profiles, compiled.
+  const RuleSet& rules() const { return *rules_; }
 
   // What the caller may hold: ascending, unique. kPermissionDenied, code "offline_not_allowed"
   // where no role of the caller's has `offline`; code "too_many_buckets" past `buckets_max`, naming
@@ -120,7 +82,8 @@ class OrgModel {
   absl::Status Open(const eventlog::Event& event);
   absl::Status Define(const eventlog::Event& event);
   absl::Status DefineEntity(const eventlog::Event& event);
-  void Compile();  // what is derived, from the rest
+  // What is derived from the rest. Rules keep the numbers that `numbers` has of them.
+  void Compile(const RuleSet::Numbers& numbers, uint32_t next_number);
 
   uint32_t incarnation_ = 0;
   bool open_ = false;
@@ -129,7 +92,7 @@ class OrgModel {
   std::map<std::string, v1::Profile, std::less<>> profiles_;
   std::map<std::string, v1::Role, std::less<>> roles_;
   std::map<EntityId, std::shared_ptr<const EntitySchema>> entities_by_id_;  // derived
-  std::map<EntityId, std::vector<SyncRule>> rules_;                         // derived
+  std::shared_ptr<const RuleSet> rules_;  // derived, but for the rules' numbers
 };
 
 }  // namespace sluice::projectors

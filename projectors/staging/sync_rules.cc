@@ -1,240 +1,236 @@
+#include "projectors/staging/sync_rules.h"
+
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "fmt/format.h"
-#include "projectors/staging/org_model.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
 #include "xxhash.h"
 
-// What the rules of an OrgModel mean: the buckets of a row, and those of a caller.
+// The buckets that rules make: those of a row, and those of a caller.
 namespace sluice::projectors {
 namespace {
 
-std::string_view KindName(v1::RuleKind kind) {
-  switch (kind) {
-    case v1::RULE_KIND_ALL:
-      return "all";
-    case v1::RULE_KIND_USER:
-      return "user";
-    case v1::RULE_KIND_TEAM:
-      return "team";
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return "business_unit";
-    default:
-      return "other";
-  }
+absl::Status MissingAttribute(const SyncRule& rule, const EntitySchema& schema) {
+  return Error(
+      absl::StatusCode::kInternal, "internal",
+      fmt::format("rule {} compares an attribute that {} does not have", rule.id, schema.name()));
 }
 
-AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership) {
-  switch (kind) {
-    case v1::RULE_KIND_USER:
-      return AttributeId(ownership.user());
-    case v1::RULE_KIND_TEAM:
-      return AttributeId(ownership.team());
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return AttributeId(ownership.business_unit());
-    default:
-      return AttributeId();
+// The text of the attribute that a rule compares, nullopt where null.
+absl::StatusOr<std::optional<std::string>> ValueOf(const SyncRule& rule, AttributeId id,
+                                                   const EntitySchema& schema,
+                                                   std::string_view row) {
+  const schemas::Attribute* attribute = schema.Find(id);
+  if (attribute == nullptr) {
+    return MissingAttribute(rule, schema);
   }
+  return schemas::AttributeText(*attribute, row);
 }
 
-// The roles of the caller's that exist, ascending. kPermissionDenied where none has `offline`.
-absl::StatusOr<std::map<std::string_view, const v1::Role*>> RolesOf(const OrgModel& model,
-                                                                    const CallerClaims& caller) {
-  std::map<std::string_view, const v1::Role*> roles;
-  bool offline = false;
-  for (const std::string& name : caller.roles) {
-    const auto role = model.roles().find(name);
-    if (role != model.roles().end()) {
-      roles.emplace(role->first, &role->second);
-      offline = offline || role->second.offline();
+// Values of several parameters in one name: each with its length, so that no two lists are alike.
+void AppendValue(std::string_view value, std::string* name) {
+  fmt::format_to(std::back_inserter(*name), "{}:", value.size());
+  name->append(value);
+}
+
+absl::StatusOr<std::optional<BucketName>> FilterBucketOfRow(const SyncRule& rule,
+                                                            const EntitySchema& schema,
+                                                            std::string_view row) {
+  std::string name = rule.id;
+  char separator = '=';
+  for (const ClaimTerm& term : rule.filter.terms) {
+    if (term.attribute == AttributeId()) {
+      continue;  // of the caller alone
+    }
+    ASSIGN_OR_RETURN(const std::optional<std::string> value,
+                     ValueOf(rule, term.attribute, schema, row));
+    if (!value.has_value()) {
+      return std::nullopt;
+    }
+    if (std::exchange(separator, '\0') == '=') {
+      name.push_back('=');
+    }
+    AppendValue(*value, &name);
+  }
+  if (rule.filter.condition != nullptr) {
+    ASSIGN_OR_RETURN(const bool matches, rule.filter.condition->Matches(row));
+    if (!matches) {
+      return std::nullopt;
     }
   }
-  if (!offline) {
-    return Error(absl::StatusCode::kPermissionDenied, "offline_not_allowed",
-                 "none of the caller's roles allows offline use; add `offline` to one of them");
-  }
-  return roles;
+  return MakeBucketName(std::move(name));
 }
 
-// What the caller's roles grant of one entity: nullopt where none reads it, otherwise the columns
-// that every role which reads it denies.
-std::optional<std::vector<AttributeId>> DeniedColumns(
-    const std::map<std::string_view, const v1::Role*>& roles, const EntitySchema& schema) {
-  std::optional<std::set<AttributeId>> denied;
-  for (const auto& [name, role] : roles) {
-    std::set<AttributeId> by_role;
-    bool reads = false;
-    for (const v1::EntityGrant& grant : role->entities()) {
-      if (grant.entity() != schema.name() || !grant.read()) {
+std::vector<std::string_view> ClaimValues(Claim claim, const CallerClaims& caller) {
+  switch (claim) {
+    case Claim::kUser:
+      return caller.user.empty() ? std::vector<std::string_view>()
+                                 : std::vector<std::string_view>{caller.user};
+    case Claim::kTeams:
+      return {caller.teams.begin(), caller.teams.end()};
+    case Claim::kBusinessUnit:
+      return caller.business_unit.has_value() ? std::vector<std::string_view>{*caller.business_unit}
+                                              : std::vector<std::string_view>();
+    case Claim::kRoles:
+      return {caller.roles.begin(), caller.roles.end()};
+  }
+  return {};
+}
+
+// The claim's values as the attribute's canonical texts, ascending and unique.
+std::vector<std::string> ValuesOfType(Claim claim, const schemas::Attribute& attribute,
+                                      const CallerClaims& caller) {
+  std::vector<std::string> values;
+  for (const std::string_view claimed : ClaimValues(claim, caller)) {
+    absl::StatusOr<std::string> text = schemas::CanonicalText(attribute.type, claimed);
+    if (text.ok()) {
+      values.push_back(*std::move(text));
+    }
+  }
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
+// Every combination of the claims' values; terms that name one attribute take one value together.
+class FilterChoices {
+ public:
+  FilterChoices(const SyncRule& rule, const EntitySchema& schema, const CallerClaims& caller,
+                size_t max)
+      : rule_(rule), max_(max) {
+    for (const ClaimTerm& term : rule.filter.terms) {
+      if (term.attribute == AttributeId()) {
+        const auto values = ClaimValues(term.claim, caller);
+        possible_ = possible_ && std::ranges::find(values, term.constant) != values.end();
+      } else {
+        const schemas::Attribute* attribute = schema.Find(term.attribute);
+        possible_ = possible_ && attribute != nullptr;
+        terms_.push_back(term.attribute);
+        values_.push_back(attribute == nullptr ? std::vector<std::string>()
+                                               : ValuesOfType(term.claim, *attribute, caller));
+      }
+    }
+  }
+
+  std::vector<BucketName> Names() {
+    if (possible_) {
+      Choose(0);
+    }
+    return std::move(names_);
+  }
+
+ private:
+  void Choose(size_t term) {
+    if (names_.size() > max_) {
+      return;
+    }
+    if (term == terms_.size()) {
+      std::string name = rule_.id;
+      if (!chosen_.empty()) {
+        name.push_back('=');
+      }
+      for (const std::string_view value : chosen_) {
+        AppendValue(value, &name);
+      }
+      names_.push_back(MakeBucketName(std::move(name)));
+      return;
+    }
+    const auto earlier =
+        std::find(terms_.begin(), terms_.begin() + static_cast<std::ptrdiff_t>(term), terms_[term]);
+    for (const std::string& value : values_[term]) {
+      const auto same = static_cast<size_t>(earlier - terms_.begin());
+      if (same < term && chosen_[same] != value) {
         continue;
       }
-      reads = true;
-      for (const std::string& column : grant.deny_columns()) {
-        const schemas::Attribute* attribute = schema.Find(column);
-        if (attribute != nullptr && attribute->id != schema.key().id) {
-          by_role.insert(attribute->id);
-        }
-      }
-    }
-    if (!reads) {
-      continue;
-    }
-    if (!denied.has_value()) {
-      denied = std::move(by_role);
-    } else {
-      std::erase_if(*denied, [&](AttributeId id) { return !by_role.contains(id); });
+      chosen_.push_back(value);
+      Choose(term + 1);
+      chosen_.pop_back();
     }
   }
-  if (!denied.has_value()) {
-    return std::nullopt;
-  }
-  return std::vector<AttributeId>(denied->begin(), denied->end());
-}
 
-// The buckets that a caller's claims choose of `rule`. A claim that cannot be a value of the
-// attribute matches no row, so it names no bucket.
-std::vector<BucketName> BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema,
-                                        const CallerClaims& caller) {
-  if (rule.kind == v1::RULE_KIND_ALL) {
-    return {MakeBucketName(rule, std::nullopt)};
-  }
-  std::vector<std::string_view> values;
-  if (rule.kind == v1::RULE_KIND_USER && !caller.user.empty()) {
-    values.push_back(caller.user);
-  } else if (rule.kind == v1::RULE_KIND_TEAM) {
-    values.assign(caller.teams.begin(), caller.teams.end());
-  } else if (rule.kind == v1::RULE_KIND_BUSINESS_UNIT && caller.business_unit.has_value()) {
-    values.push_back(*caller.business_unit);
-  }
-  std::vector<BucketName> buckets;
-  const schemas::Attribute* attribute = schema.Find(rule.attribute);
-  for (const std::string_view value : values) {
-    absl::StatusOr<std::string> text = schemas::CanonicalText(attribute->type, value);
-    if (text.ok()) {
-      buckets.push_back(MakeBucketName(rule, *text));
-    }
-  }
-  return buckets;
+  const SyncRule& rule_;
+  const size_t max_;
+  bool possible_ = true;
+  std::vector<AttributeId> terms_;
+  std::vector<std::vector<std::string>> values_;
+  std::vector<std::string_view> chosen_;
+  std::vector<BucketName> names_;
+};
+
+Claim OwnershipClaim(v1::RuleKind kind) {
+  return kind == v1::RULE_KIND_USER   ? Claim::kUser
+         : kind == v1::RULE_KIND_TEAM ? Claim::kTeams
+                                      : Claim::kBusinessUnit;
 }
 
 }  // namespace
 
-std::optional<SyncRule> CompileRule(const v1::Rule& rule, const EntitySchema& schema) {
-  SyncRule compiled{.entity = schema.id(), .kind = rule.kind(), .attribute = {}, .id = {}};
-  switch (rule.kind()) {
-    case v1::RULE_KIND_ALL:
-      compiled.id = fmt::format("e{}|all", schema.id().value());
-      return compiled;
-    case v1::RULE_KIND_USER:
-    case v1::RULE_KIND_TEAM:
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      compiled.attribute = OwnershipAttribute(rule.kind(), schema.proto().ownership());
-      if (schema.Find(compiled.attribute) == nullptr) {
-        return std::nullopt;
-      }
-      compiled.id = fmt::format("e{}|{}:a{}", schema.id().value(), KindName(rule.kind()),
-                                compiled.attribute.value());
-      return compiled;
-    default:
-      return std::nullopt;
-  }
+BucketName MakeBucketName(std::string name) {
+  const BucketKey key(XXH64(name.data(), name.size(), 0));
+  return {key, std::move(name)};
 }
 
-BucketName MakeBucketName(const SyncRule& rule, std::optional<std::string_view> value) {
-  BucketName bucket;
-  bucket.name.reserve(rule.id.size() + 1 + value.value_or("").size());
-  bucket.name = rule.id;
-  if (value.has_value()) {
-    bucket.name += '=';
-    bucket.name += *value;
-  }
-  bucket.key = BucketKey(XXH64(bucket.name.data(), bucket.name.size(), 0));
-  return bucket;
-}
-
-absl::StatusOr<std::vector<BucketName>> BucketsOfRow(const SyncRule& rule,
-                                                     const EntitySchema& schema,
-                                                     std::string_view row) {
-  std::vector<BucketName> buckets;
+absl::StatusOr<std::optional<BucketName>> BucketOfRow(const SyncRule& rule,
+                                                      const EntitySchema& schema,
+                                                      std::string_view row) {
   if (rule.kind == v1::RULE_KIND_ALL) {
-    buckets.push_back(MakeBucketName(rule, std::nullopt));
-    return buckets;
+    return MakeBucketName(rule.id);
   }
+  if (rule.kind == v1::RULE_KIND_FILTER) {
+    return FilterBucketOfRow(rule, schema, row);
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string> value,
+                   ValueOf(rule, rule.attribute, schema, row));
+  if (!value.has_value()) {
+    return std::nullopt;
+  }
+  std::string name;
+  name.reserve(rule.id.size() + 1 + value->size());
+  name.append(rule.id).push_back('=');
+  name.append(*value);
+  return MakeBucketName(std::move(name));
+}
+
+std::string ReferencedKey(const EntitySchema& schema, AttributeId id, std::string_view row) {
+  constexpr size_t kKeyBytesMax = 512;
+  const schemas::Attribute* attribute = schema.Find(id);
+  if (attribute == nullptr) {
+    return {};
+  }
+  auto text = schemas::AttributeText(*attribute, row);
+  // Rows are checked before they are written.
+  if (!text.ok() || !text->has_value() || (*text)->size() > kKeyBytesMax) {
+    return {};
+  }
+  return **std::move(text);
+}
+
+BucketName DerivedBucket(const SyncRule& rule, BucketKey source) {
+  return MakeBucketName(fmt::format("{}={:016x}", rule.id, source.value()));
+}
+
+std::vector<BucketName> BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema,
+                                        const CallerClaims& caller, size_t max) {
+  if (rule.kind == v1::RULE_KIND_ALL) {
+    return {MakeBucketName(rule.id)};
+  }
+  if (rule.kind == v1::RULE_KIND_FILTER) {
+    return FilterChoices(rule, schema, caller, max).Names();
+  }
+  std::vector<BucketName> buckets;
   const schemas::Attribute* attribute = schema.Find(rule.attribute);
   if (attribute == nullptr) {
-    return Error(
-        absl::StatusCode::kInternal, "internal",
-        fmt::format("rule {} compares an attribute that {} does not have", rule.id, schema.name()));
+    return buckets;
   }
-  ASSIGN_OR_RETURN(const std::optional<std::string> value, schemas::AttributeText(*attribute, row));
-  if (value.has_value()) {
-    buckets.push_back(MakeBucketName(rule, *value));
+  for (const std::string& value : ValuesOfType(OwnershipClaim(rule.kind), *attribute, caller)) {
+    if (buckets.size() > max) {
+      break;
+    }
+    buckets.push_back(MakeBucketName(fmt::format("{}={}", rule.id, value)));
   }
   return buckets;
-}
-
-absl::StatusOr<std::vector<CallerEntity>> OrgModel::EntitiesOf(const CallerClaims& caller) const {
-  ASSIGN_OR_RETURN(const auto roles, RolesOf(*this, caller));
-  std::vector<CallerEntity> entities;
-  for (const auto& [name, schema] : entities_) {
-    if (auto denied = DeniedColumns(roles, *schema); denied.has_value()) {
-      entities.push_back({schema, *std::move(denied)});
-    }
-  }
-  return entities;
-}
-
-absl::StatusOr<std::vector<CallerBucket>> OrgModel::BucketsOf(const CallerClaims& caller,
-                                                              size_t buckets_max) const {
-  ASSIGN_OR_RETURN(const auto roles, RolesOf(*this, caller));
-  // The rules that reach the caller, each once however many profiles have it.
-  std::map<SyncRule, std::shared_ptr<const EntitySchema>> rules;
-  for (const auto& [profile_name, profile] : profiles_) {
-    const bool holds = std::ranges::any_of(
-        profile.roles(), [&](const std::string& role) { return roles.contains(role); });
-    for (int i = 0; holds && i < profile.entities_size(); ++i) {
-      const auto schema = entities_.find(profile.entities(i).entity());
-      if (schema == entities_.end()) {
-        continue;
-      }
-      for (const v1::Rule& rule : profile.entities(i).rules()) {
-        std::optional<SyncRule> compiled = CompileRule(rule, *schema->second);
-        if (compiled.has_value()) {
-          rules.emplace(*std::move(compiled), schema->second);
-        }
-      }
-    }
-  }
-  std::map<EntityId, std::optional<std::vector<AttributeId>>> denied;
-  std::map<BucketKey, CallerBucket> buckets;
-  for (const auto& [rule, schema] : rules) {
-    auto columns = denied.find(schema->id());
-    if (columns == denied.end()) {
-      columns = denied.emplace(schema->id(), DeniedColumns(roles, *schema)).first;
-    }
-    if (!columns->second.has_value()) {
-      continue;
-    }
-    for (BucketName& bucket : BucketsOfCaller(rule, *schema, caller)) {
-      const BucketKey key = bucket.key;
-      buckets.try_emplace(key, CallerBucket{std::move(bucket), schema, *columns->second});
-    }
-    if (buckets.size() > buckets_max) {
-      return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
-                   fmt::format("rule {} of entity {} takes the caller to {} buckets, the limit is "
-                               "{}; use fewer teams or a wider rule",
-                               rule.id, schema->name(), buckets.size(), buckets_max));
-    }
-  }
-  std::vector<CallerBucket> result;
-  result.reserve(buckets.size());
-  for (auto& [key, bucket] : buckets) {
-    result.push_back(std::move(bucket));
-  }
-  return result;
 }
 
 }  // namespace sluice::projectors

@@ -37,6 +37,17 @@ inline void PutText(std::string_view text, std::string* out) {
   out->append(text);
 }
 
+// The first text after all that begin with `prefix`; "" where there is none.
+inline std::string PrefixEnd(std::string prefix) {
+  while (!prefix.empty() && static_cast<uint8_t>(prefix.back()) == 0xff) {
+    prefix.pop_back();
+  }
+  if (!prefix.empty()) {
+    prefix.back() = static_cast<char>(static_cast<uint8_t>(prefix.back()) + 1);
+  }
+  return prefix;
+}
+
 // Takes values off the front of bytes. After a failure every further read gives zero or nothing and
 // ok() stays false, so one check at the end is enough.
 class ByteReader {

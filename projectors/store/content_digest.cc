@@ -42,12 +42,18 @@ void ContentDigest::AddRecord(const RecordKey& key, const Record& record) {
   std::erase_if(live.memberships, [&](const Membership& m) {
     return !m.member && m.position.offset <= applied_.horizon;
   });
+  if (live.deleted && !live.version.has_value() && live.memberships.empty()) {
+    if (live.support.empty()) {
+      return;  // it remembers nothing that counts any more
+    }
+    live.last = Position();
+  }
   Add('r', EncodeRecordKey(key.entity, key.key), EncodeRecord(live));
 }
 
 void ContentDigest::AddDelta(BucketKey bucket, Position position, const DeltaOp& op) {
   if (op.put || position.offset > applied_.horizon) {
-    Add('d', EncodeDeltaKey(bucket, position), EncodeDelta(op));
+    Add('d', EncodeDeltaKey(bucket, position), EncodeDelta(op, position));
   }
 }
 

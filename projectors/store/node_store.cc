@@ -90,6 +90,7 @@ absl::Status NodeStore::Init(const std::string& log_id) {
     (void)batch.Put(ToSlice(kFormatKey), format);
     (void)batch.Put(ToSlice(kLogIdKey), log_id);
     log_id_ = log_id;
+    format_ = kStoreFormat;
     return Write(&batch);
   }
   RETURN_IF_ERROR(FromRocks(status, what));
@@ -103,9 +104,16 @@ absl::Status NodeStore::Init(const std::string& log_id) {
   std::string format;
   RETURN_IF_ERROR(FromRocks(db_->Get({}, ToSlice(kFormatKey), &format), what));
   ByteReader reader(format);
-  if (reader.Varint() > kStoreFormat) {
+  format_ = reader.Varint32();
+  if (format_ > kStoreFormat) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
                  fmt::format("node store {} was written by a newer program", path_));
+  }
+  if (format_ < kStoreFormat && log_id.empty()) {
+    return Error(absl::StatusCode::kFailedPrecondition, "store_format_older",
+                 fmt::format("the stores of {} have format {}, this program reads {}: start the "
+                             "server, which builds them anew from the log",
+                             path_, format_, kStoreFormat));
   }
   return reader.done() ? absl::OkStatus() : Corrupt(path_, "malformed format");
 }
@@ -194,6 +202,19 @@ absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
     (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
   }
   return Write(&batch);
+}
+
+absl::Status NodeStore::UpgradeFormat() {
+  if (format_ == kStoreFormat) {
+    return absl::OkStatus();
+  }
+  rocksdb::WriteBatch batch;
+  std::string format;
+  PutVarint(kStoreFormat, &format);
+  (void)batch.Put(ToSlice(kFormatKey), format);
+  RETURN_IF_ERROR(Write(&batch));
+  format_ = kStoreFormat;
+  return absl::OkStatus();
 }
 
 absl::Status NodeStore::Write(rocksdb::WriteBatch* batch) {

@@ -34,7 +34,8 @@ class NodeStore {
 
   // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
   // itself (kNotFound, code "store_missing"). kFailedPrecondition, code "store_of_other_log",
-  // naming both ids; "store_in_use"; "store_read_only". kDataLoss, code "store_corrupt".
+  // naming both ids; "store_in_use"; "store_read_only"; "store_format_newer"; and, where the
+  // stores can only be looked at, "store_format_older". kDataLoss, code "store_corrupt".
   // kResourceExhausted, code "disk_full", here and for each change.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<NodeStore>> Open(
       std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id);
@@ -44,6 +45,11 @@ class NodeStore {
 
   // The log that the stores are folds of.
   const std::string& log_id() const { return log_id_; }
+
+  // Of the stores; older than kStoreFormat until UpgradeFormat().
+  uint32_t format() const { return format_; }
+  // The stores of an older format have been removed.
+  [[nodiscard]] absl::Status UpgradeFormat();
 
   // All that is stored.
   [[nodiscard]] absl::StatusOr<State> Load() const;
@@ -71,6 +77,7 @@ class NodeStore {
   const std::shared_ptr<RocksEnv> env_;
   const std::string path_;
   std::string log_id_;
+  uint32_t format_ = 0;
   std::unique_ptr<rocksdb::DB> db_;
 };
 

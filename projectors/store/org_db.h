@@ -33,10 +33,12 @@ class OrgDb {
   rocksdb::ColumnFamilyHandle* records() const { return handles_[1]; }
   rocksdb::ColumnFamilyHandle* deltas() const { return handles_[2]; }
   rocksdb::ColumnFamilyHandle* change_sets() const { return handles_[3]; }
+  rocksdb::ColumnFamilyHandle* links() const { return handles_[4]; }
   const std::vector<rocksdb::ColumnFamilyHandle*>& handles() const { return handles_; }
 
   RocksEnv& env() const { return *env_; }
   const std::string& path() const { return path_; }
+  int64_t applied() const { return applied_->load(); }
   // Tells compactions how far the store has come.
   void set_applied(int64_t offset) { applied_->store(offset); }
 

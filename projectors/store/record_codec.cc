@@ -11,26 +11,97 @@ namespace {
 // Flags of a record.
 constexpr uint8_t kDeleted = 1;
 constexpr uint8_t kHasVersion = 2;
+constexpr uint8_t kHasSupport = 4;
 // Tags of a membership.
 constexpr uint8_t kRemoved = 1;      // the operation is a removal
 constexpr uint8_t kOwnPosition = 2;  // the position follows; otherwise it is the record's `last`
+constexpr uint8_t kHasRule = 4;      // the rule's number follows
+constexpr uint8_t kEntered = 8;      // `entered` follows; otherwise it is the position's offset
+constexpr uint8_t kReturned = 16;
 // First byte of a delta.
-constexpr uint8_t kRemove = 0;
-constexpr uint8_t kPut = 1;
+constexpr uint8_t kPut = 1;           // otherwise a removal
+constexpr uint8_t kDeltaEntered = 2;  // as kEntered
 
 absl::Status Malformed(std::string_view what, std::string_view bytes) {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt",
                fmt::format("{} of {} bytes is malformed", what, bytes.size()));
 }
 
+// `entered` is written as its distance to the position; kNoOffset stands for the position itself.
+bool HasEntered(Offset entered, Position position) {
+  return entered != kNoOffset && entered < position.offset;
+}
+
+void PutEntered(Offset entered, Position position, std::string* out) {
+  PutVarint(static_cast<uint64_t>(position.offset.value() - entered.value()), out);
+}
+
+// Unsigned, so that malformed numbers wrap round instead of overflowing.
+Offset ReadEntered(Position position, ByteReader& reader) {
+  return Offset(
+      static_cast<int64_t>(static_cast<uint64_t>(position.offset.value()) - reader.Varint()));
+}
+
 void PutMembership(const Membership& membership, Position last, std::string* out) {
   PutFixed64(membership.bucket.value(), out);
   const bool own = membership.position != last;
-  out->push_back(static_cast<char>((membership.member ? 0 : kRemoved) | (own ? kOwnPosition : 0)));
+  const bool entered = HasEntered(membership.entered, membership.position);
+  out->push_back(static_cast<char>((membership.member ? 0 : kRemoved) | (own ? kOwnPosition : 0) |
+                                   (membership.rule != 0 ? kHasRule : 0) |
+                                   (entered ? kEntered : 0) |
+                                   (membership.returned ? kReturned : 0)));
   if (own) {
     PutSigned(membership.position.offset.value() - last.offset.value(), out);
     PutVarint(membership.position.index, out);
   }
+  if (membership.rule != 0) {
+    PutVarint(membership.rule, out);
+  }
+  if (entered) {
+    PutEntered(membership.entered, membership.position, out);
+  }
+}
+
+// False where the tag is none of ours.
+bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
+  membership->bucket = BucketKey(reader.Fixed64());
+  const uint8_t tag = reader.Byte();
+  membership->member = (tag & kRemoved) == 0;
+  membership->position = last;
+  if ((tag & kOwnPosition) != 0) {
+    membership->position.offset = Offset(static_cast<int64_t>(
+        static_cast<uint64_t>(last.offset.value()) + static_cast<uint64_t>(reader.Signed())));
+    membership->position.index = reader.Varint32();
+  }
+  membership->rule = (tag & kHasRule) != 0 ? reader.Varint32() : 0;
+  membership->entered = (tag & kEntered) != 0 ? ReadEntered(membership->position, reader)
+                                              : membership->position.offset;
+  membership->returned = (tag & kReturned) != 0;
+  return tag <= (kRemoved | kOwnPosition | kHasRule | kEntered | kReturned);
+}
+
+void PutSupport(const std::vector<Support>& support, std::string* out) {
+  PutVarint(support.size(), out);
+  for (const Support& s : support) {
+    PutVarint(s.rule, out);
+    PutFixed64(s.source.value(), out);
+    PutVarint(s.count, out);
+  }
+}
+
+// False where there cannot be so many.
+bool ReadSupport(ByteReader& reader, std::vector<Support>* support) {
+  const uint64_t count = reader.Varint();
+  if (count > reader.rest().size() / 10) {
+    return false;
+  }
+  support->resize(count);
+  for (Support& s : *support) {
+    s.rule = reader.Varint32();
+    s.source = BucketKey(reader.Fixed64());
+    s.count = reader.Varint();
+  }
+  return true;
 }
 
 std::string EncodeOffset(Offset offset) {
@@ -70,9 +141,10 @@ absl::StatusOr<RecordKey> DecodeRecordKey(std::string_view bytes) {
 
 std::string EncodeRecord(const Record& record) {
   std::string out;
-  out.reserve(24 + record.memberships.size() * 9 + record.row.size());
+  out.reserve(24 + record.memberships.size() * 10 + record.row.size());
   out.push_back(static_cast<char>((record.deleted ? kDeleted : 0) |
-                                  (record.version.has_value() ? kHasVersion : 0)));
+                                  (record.version.has_value() ? kHasVersion : 0) |
+                                  (record.support.empty() ? 0 : kHasSupport)));
   PutSigned(record.last.offset.value(), &out);
   PutVarint(record.last.index, &out);
   if (record.version.has_value()) {
@@ -81,6 +153,9 @@ std::string EncodeRecord(const Record& record) {
   PutVarint(record.memberships.size(), &out);
   for (const Membership& membership : record.memberships) {
     PutMembership(membership, record.last, &out);
+  }
+  if (!record.support.empty()) {
+    PutSupport(record.support, &out);
   }
   out.append(record.row);
   return out;
@@ -97,25 +172,21 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
     record.version = reader.Signed();
   }
   const uint64_t count = reader.Varint();
-  if (!reader.ok() || flags > (kDeleted | kHasVersion) || count > reader.rest().size() / 9) {
+  if (!reader.ok() || flags > (kDeleted | kHasVersion | kHasSupport) ||
+      count > reader.rest().size() / 9) {
     return Malformed("record", bytes);
   }
   record.memberships.resize(count);
   for (Membership& membership : record.memberships) {
-    membership.bucket = BucketKey(reader.Fixed64());
-    const uint8_t tag = reader.Byte();
-    membership.member = (tag & kRemoved) == 0;
-    membership.position = record.last;
-    if ((tag & kOwnPosition) != 0) {
-      // Unsigned, so that malformed numbers wrap round instead of overflowing.
-      membership.position.offset =
-          Offset(static_cast<int64_t>(static_cast<uint64_t>(record.last.offset.value()) +
-                                      static_cast<uint64_t>(reader.Signed())));
-      membership.position.index = reader.Varint32();
-    }
-    if (!reader.ok() || tag > (kRemoved | kOwnPosition)) {
+    if (!ReadMembership(record.last, reader, &membership)) {
       return Malformed("record", bytes);
     }
+  }
+  if ((flags & kHasSupport) != 0 && !ReadSupport(reader, &record.support)) {
+    return Malformed("record", bytes);
+  }
+  if (!reader.ok()) {
+    return Malformed("record", bytes);
   }
   record.row = reader.rest();
   return record;
@@ -142,12 +213,16 @@ absl::StatusOr<DeltaKey> DecodeDeltaKey(std::string_view bytes) {
   return key;
 }
 
-std::string EncodeDelta(const DeltaOp& op) {
+std::string EncodeDelta(const DeltaOp& op, Position position) {
   std::string out;
-  out.reserve(8 + op.key.size() + op.row.size());
-  out.push_back(static_cast<char>(op.put ? kPut : kRemove));
+  out.reserve(12 + op.key.size() + op.row.size());
+  const bool entered = HasEntered(op.entered, position);
+  out.push_back(static_cast<char>((op.put ? kPut : 0) | (entered ? kDeltaEntered : 0)));
   PutVarint(op.entity.value(), &out);
   PutText(op.key, &out);
+  if (entered) {
+    PutEntered(op.entered, position, &out);
+  }
   out.append(op.row);
   return out;
 }
@@ -155,11 +230,13 @@ std::string EncodeDelta(const DeltaOp& op) {
 absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
   ByteReader reader(bytes);
   const uint8_t kind = reader.Byte();
-  view->put = kind == kPut;
+  view->put = (kind & kPut) != 0;
   view->entity = EntityId(reader.Varint32());
   view->key = reader.Text();
+  view->entered =
+      (kind & kDeltaEntered) != 0 ? ReadEntered(view->position, reader) : view->position.offset;
   view->row = reader.rest();
-  if (!reader.ok() || kind > kPut || (kind == kRemove && !view->row.empty())) {
+  if (!reader.ok() || kind > (kPut | kDeltaEntered) || (!view->put && !view->row.empty())) {
     return Malformed("delta", bytes);
   }
   return absl::OkStatus();
@@ -169,6 +246,46 @@ std::string EncodeChangeSet(Offset offset) { return EncodeOffset(offset); }
 
 absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes) {
   return DecodeOffset("change set", bytes);
+}
+
+std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute) {
+  std::string out(kLinkPrefix);
+  PutFixed32(entity.value(), &out);
+  PutFixed32(attribute.value(), &out);
+  return out;
+}
+
+std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute, std::string_view value) {
+  std::string out = EncodeLinkPrefix(entity, attribute);
+  PutText(value, &out);
+  return out;
+}
+
+std::string EncodeLink(const Link& link) {
+  std::string out = EncodeLinkPrefix(link.entity, link.attribute, link.value);
+  out.append(link.child);
+  return out;
+}
+
+absl::StatusOr<Link> DecodeLink(std::string_view bytes) {
+  ByteReader reader(bytes);
+  const bool prefixed = reader.Take(kLinkPrefix.size()) == kLinkPrefix;
+  Link link;
+  link.entity = EntityId(reader.Fixed32());
+  link.attribute = AttributeId(reader.Fixed32());
+  link.value = reader.Text();
+  link.child = reader.rest();
+  if (!reader.ok() || !prefixed) {
+    return Malformed("link", bytes);
+  }
+  return link;
+}
+
+std::string EncodeWork(uint32_t round, std::string_view item) {
+  std::string out(kWorkPrefix);
+  out.push_back(static_cast<char>(round));
+  out.append(item);
+  return out;
 }
 
 std::string EncodeBucketKey(BucketKey bucket) {
@@ -213,6 +330,21 @@ std::string EncodeApplied(const AppliedState& applied) {
   PutFixed64(applied.event_hash, &out);
   PutVarint(applied.records, &out);
   PutSigned(applied.horizon.value(), &out);
+  if (applied.marks.empty() && !applied.partial.has_value()) {
+    return out;
+  }
+  PutVarint(applied.marks.size(), &out);
+  for (const TimeMark& mark : applied.marks) {
+    PutSigned(mark.offset.value(), &out);
+    PutSigned(mark.time_us, &out);
+  }
+  if (applied.partial.has_value()) {
+    PutSigned(applied.partial->offset.value(), &out);
+    PutVarint(applied.partial->round, &out);
+    PutText(applied.partial->item, &out);
+    PutText(applied.partial->row, &out);
+    PutVarint(applied.partial->next_index, &out);
+  }
   return out;
 }
 
@@ -223,6 +355,25 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
   applied.event_hash = reader.Fixed64();
   applied.records = reader.Varint();
   applied.horizon = Offset(reader.Signed());
+  if (reader.ok() && !reader.rest().empty()) {
+    const uint64_t marks = reader.Varint();
+    if (marks > reader.rest().size() / 2 || (marks == 0 && reader.rest().empty())) {
+      return Malformed("applied state", bytes);
+    }
+    applied.marks.resize(marks);
+    for (TimeMark& mark : applied.marks) {
+      mark.offset = Offset(reader.Signed());
+      mark.time_us = reader.Signed();
+    }
+  }
+  if (reader.ok() && !reader.rest().empty()) {
+    PartialEvent& partial = applied.partial.emplace();
+    partial.offset = Offset(reader.Signed());
+    partial.round = reader.Varint32();
+    partial.item = reader.Text();
+    partial.row = reader.Text();
+    partial.next_index = reader.Varint32();
+  }
   if (!reader.done()) {
     return Malformed("applied state", bytes);
   }

@@ -15,7 +15,7 @@
 namespace sluice::projectors {
 
 // The version of these formats; a store of a newer one is refused.
-inline constexpr uint32_t kStoreFormat = 1;
+inline constexpr uint32_t kStoreFormat = 2;
 
 // Column family `records`: entity u32 | key.
 [[nodiscard]] std::string EncodeRecordKey(EntityId entity, std::string_view key);
@@ -30,13 +30,25 @@ struct DeltaKey {
   Position position;
 };
 [[nodiscard]] absl::StatusOr<DeltaKey> DecodeDeltaKey(std::string_view bytes);
-[[nodiscard]] std::string EncodeDelta(const DeltaOp& op);
-// Fills all of `view` but the position; the views point into `bytes`.
+[[nodiscard]] std::string EncodeDelta(const DeltaOp& op, Position position);
+// Fills all of `view` but the position, which must be there; the views point into `bytes`.
 [[nodiscard]] absl::Status DecodeDelta(std::string_view bytes, DeltaView* view);
 
 // Column family `changesets`: source 0x00 id -> offset.
 [[nodiscard]] std::string EncodeChangeSet(Offset offset);
 [[nodiscard]] absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes);
+
+// Column family `links`: 'l' entity u32 | attribute u32 | value text | child key, without a value;
+// and while a large event is applied 'w' round u8 | item.
+[[nodiscard]] std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute);
+// What all links of one value begin with.
+[[nodiscard]] std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute,
+                                           std::string_view value);
+[[nodiscard]] std::string EncodeLink(const Link& link);
+[[nodiscard]] absl::StatusOr<Link> DecodeLink(std::string_view bytes);
+inline constexpr std::string_view kLinkPrefix = "l";
+inline constexpr std::string_view kWorkPrefix = "w";
+[[nodiscard]] std::string EncodeWork(uint32_t round, std::string_view item);
 
 // Column family `default`.
 inline constexpr std::string_view kAppliedKey = "applied";

@@ -25,7 +25,7 @@
 namespace sluice::projectors {
 namespace {
 
-constexpr size_t kArenaBlockBytes = 32 << 10;  // an idle store's four memtables stay near 128 KiB
+constexpr size_t kArenaBlockBytes = 32 << 10;  // an idle store's five memtables stay near 160 KiB
 constexpr size_t kMemtableBytes = 32 << 20;    // of one family; the manager bounds the sum
 constexpr int64_t kBackgroundBytesPerSecond = 512 << 20;
 constexpr int kReservedFiles = 256;   // for everything that is not a store
@@ -193,7 +193,7 @@ rocksdb::DBOptions RocksEnv::StoreOptions() const {
 
 std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
     std::shared_ptr<const std::atomic<int64_t>> applied) const {
-  rocksdb::ColumnFamilyOptions base;
+  rocksdb::ColumnFamilyOptions base;  // scanned, and with the tables' own index alone
   base.write_buffer_size = kMemtableBytes;
   base.arena_block_size = kArenaBlockBytes;
   base.max_write_buffer_number = 4;
@@ -233,7 +233,8 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
   return {{rocksdb::kDefaultColumnFamilyName, point},
           {"records", records},
           {"deltas", deltas},
-          {"changesets", change_sets}};
+          {"changesets", change_sets},
+          {"links", base}};
 }
 
 rocksdb::Options RocksEnv::NodeOptions() const {

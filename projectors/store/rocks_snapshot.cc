@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/store/byte_codec.h"
 #include "projectors/store/delta_scan.h"
 #include "schemas/status.h"
 
@@ -101,35 +102,91 @@ absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
 
 absl::Status RocksReader::ForEach(
     Family family, const std::string& from, const std::string& until,
-    absl::FunctionRef<absl::Status(std::string_view, std::string_view)> visit) const {
+    absl::FunctionRef<absl::Status(std::string_view, std::string_view)> visit, size_t max) const {
   rocksdb::ReadOptions options = Options();
   const rocksdb::Slice bound(until);
   if (!until.empty()) {
     options.iterate_upper_bound = &bound;
   }
-  // Whole ranges are read once: they would only push out what is read often.
-  options.fill_cache = false;
+  // Whole ranges are read once: they would only push out what is read often. Links are looked up.
+  options.fill_cache = family == Family::kLinks;
   options.total_order_seek = true;
   options.adaptive_readahead = true;
   const std::unique_ptr<rocksdb::Iterator> it(
       db_.db().NewIterator(options, db_.handles()[static_cast<size_t>(family)]));
-  for (it->Seek(from); it->Valid(); it->Next()) {
+  for (it->Seek(from); it->Valid() && max > 0; it->Next(), --max) {
     RETURN_IF_ERROR(visit(View(it->key()), View(it->value())));
   }
   return FromRocks(it->status(), What("a range"));
 }
 
+absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksReader::ScanRecords(
+    EntityId entity, std::string_view after, size_t max) const {
+  std::string from = EncodeRecordKey(entity, after);
+  if (!after.empty()) {
+    from.push_back('\0');  // the key after
+  }
+  std::vector<std::pair<RecordKey, Record>> records;
+  records.reserve(max);
+  RETURN_IF_ERROR(ForEach(
+      Family::kRecords, from, PrefixEnd(EncodeRecordKey(entity, "")),
+      [&](std::string_view key, std::string_view value) {
+        ASSIGN_OR_RETURN(RecordKey record_key, DecodeRecordKey(key));
+        ASSIGN_OR_RETURN(Record record, DecodeRecord(value));
+        records.emplace_back(std::move(record_key), std::move(record));
+        return absl::OkStatus();
+      },
+      max));
+  return records;
+}
+
+absl::StatusOr<std::vector<std::string>> RocksReader::ScanSuffixes(const std::string& prefix,
+                                                                   const std::string& from,
+                                                                   size_t max) const {
+  std::vector<std::string> suffixes;
+  RETURN_IF_ERROR(ForEach(
+      Family::kLinks, from, PrefixEnd(prefix),
+      [&](std::string_view key, std::string_view) {
+        suffixes.emplace_back(key.substr(prefix.size()));
+        return absl::OkStatus();
+      },
+      max));
+  return suffixes;
+}
+
+absl::StatusOr<std::vector<std::string>> RocksReader::ScanLinks(EntityId entity,
+                                                                AttributeId attribute,
+                                                                std::string_view value,
+                                                                std::string_view after,
+                                                                size_t max) const {
+  const std::string prefix = EncodeLinkPrefix(entity, attribute, value);
+  std::string from = prefix;
+  if (!after.empty()) {
+    from.append(after).push_back('\0');  // the key after
+  }
+  return ScanSuffixes(prefix, from, max);
+}
+
+absl::StatusOr<std::vector<std::string>> RocksReader::ScanWork(uint32_t round,
+                                                               std::string_view from,
+                                                               size_t max) const {
+  return ScanSuffixes(EncodeWork(round, ""), EncodeWork(round, from), max);
+}
+
+absl::Status RocksReader::ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const {
+  const std::string prefix(kLinkPrefix);
+  return ForEach(Family::kLinks, prefix, PrefixEnd(prefix),
+                 [&](std::string_view key, std::string_view) {
+                   ASSIGN_OR_RETURN(const Link link, DecodeLink(key));
+                   return visit(link);
+                 });
+}
+
 absl::Status RocksReader::ForEachRecord(
     std::optional<EntityId> entity,
     absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
-  std::string from;
-  std::string until;
-  if (entity.has_value()) {
-    from = EncodeRecordKey(*entity, "");
-    if (entity->value() != UINT32_MAX) {
-      until = EncodeRecordKey(EntityId(entity->value() + 1), "");
-    }
-  }
+  const std::string from = entity.has_value() ? EncodeRecordKey(*entity, "") : "";
+  const std::string until = entity.has_value() ? PrefixEnd(from) : "";
   return ForEach(Family::kRecords, from, until, [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
     ASSIGN_OR_RETURN(const Record record, DecodeRecord(value));
@@ -138,21 +195,24 @@ absl::Status RocksReader::ForEachRecord(
 }
 
 absl::Status RocksReader::ForEachDelta(
-    absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit) const {
-  return ForEach(Family::kDeltas, "", "", [&](std::string_view key, std::string_view value) {
-    ASSIGN_OR_RETURN(const DeltaKey delta_key, DecodeDeltaKey(key));
-    DeltaView view;
-    view.position = delta_key.position;
-    RETURN_IF_ERROR(DecodeDelta(value, &view));
-    return visit(delta_key.bucket, view);
-  });
+    absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit, const std::string& from,
+    size_t max) const {
+  return ForEach(
+      Family::kDeltas, from, "",
+      [&](std::string_view key, std::string_view value) {
+        ASSIGN_OR_RETURN(const DeltaKey delta_key, DecodeDeltaKey(key));
+        DeltaView view;
+        view.position = delta_key.position;
+        RETURN_IF_ERROR(DecodeDelta(value, &view));
+        return visit(delta_key.bucket, view);
+      },
+      max);
 }
 
 absl::Status RocksReader::ForEachBucket(
     absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const {
   const std::string from(kBucketPrefix);
-  std::string until = from;
-  until.back() += 1;
+  const std::string until = PrefixEnd(from);
   return ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const BucketKey bucket, DecodeBucketKey(key));
     ASSIGN_OR_RETURN(const BucketState state, DecodeBucket(value));
@@ -170,8 +230,7 @@ absl::Status RocksReader::ForEachChangeSet(
 
 absl::StatusOr<std::vector<Rejected>> RocksReader::Rejections() const {
   const std::string from(kRejectedPrefix);
-  std::string until = from;
-  until.back() += 1;
+  const std::string until = PrefixEnd(from);
   std::vector<Rejected> rejections;
   RETURN_IF_ERROR(
       ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {

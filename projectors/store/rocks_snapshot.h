@@ -39,23 +39,37 @@ class RocksReader {
   absl::Status ForEachRecord(
       std::optional<EntityId> entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
-  // In key order: by bucket, then position.
-  absl::Status ForEachDelta(
-      absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit) const;
+  // In key order: by bucket, then position; from the encoded key `from` on, `max` at most.
+  absl::Status ForEachDelta(absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit,
+                            const std::string& from = "", size_t max = SIZE_MAX) const;
   absl::Status ForEachBucket(
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(
       absl::FunctionRef<absl::Status(std::string_view key, Offset)> visit) const;
+  absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;
+  // As FoldView has them.
+  absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
+                                                                        std::string_view after,
+                                                                        size_t max) const;
+  absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
+                                                     std::string_view value, std::string_view after,
+                                                     size_t max) const;
+  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
+                                                    size_t max) const;
   absl::StatusOr<std::vector<Rejected>> Rejections() const;
 
  private:
-  enum class Family { kDefault, kRecords, kDeltas, kChangeSets };
+  enum class Family { kDefault, kRecords, kDeltas, kChangeSets, kLinks };
   rocksdb::ReadOptions Options() const;
   std::string What(std::string_view family) const;
-  // Every entry at or after `from` and before `until` ("": no end).
+  // Every entry at or after `from` and before `until` ("": no end), `max` at most.
   absl::Status ForEach(
       Family family, const std::string& from, const std::string& until,
-      absl::FunctionRef<absl::Status(std::string_view key, std::string_view value)> visit) const;
+      absl::FunctionRef<absl::Status(std::string_view key, std::string_view value)> visit,
+      size_t max = SIZE_MAX) const;
+  // What follows `prefix` in the keys of `links` that begin with it, from `from` on.
+  absl::StatusOr<std::vector<std::string>> ScanSuffixes(const std::string& prefix,
+                                                        const std::string& from, size_t max) const;
 
   const OrgDb& db_;
   const rocksdb::Snapshot* snapshot_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/store/byte_codec.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
@@ -29,11 +30,12 @@ class BatchWriter {
     }
   }
   void AddDeltas(const FoldBatch& batch) {
-    for (const auto& [place, op] : batch.delta_puts) {
-      Note(batch_.Put(db_.deltas(), EncodeDeltaKey(place.first, place.second), EncodeDelta(op)));
-    }
     for (const auto& [bucket, position] : batch.delta_erases) {
       Note(batch_.SingleDelete(db_.deltas(), EncodeDeltaKey(bucket, position)));
+    }
+    for (const auto& [place, op] : batch.delta_puts) {
+      Note(batch_.Put(db_.deltas(), EncodeDeltaKey(place.first, place.second),
+                      EncodeDelta(op, place.second)));
     }
   }
   void AddChangeSets(const FoldBatch& batch) {
@@ -41,9 +43,23 @@ class BatchWriter {
       Note(batch_.Put(db_.change_sets(), key, EncodeChangeSet(offset)));
     }
   }
+  void AddLinks(const FoldBatch& batch) {
+    for (const auto& [entity, attribute] : batch.unlinked) {
+      const std::string from = EncodeLinkPrefix(entity, attribute);
+      Note(batch_.DeleteRange(db_.links(), from, PrefixEnd(from)));
+    }
+    for (const auto& [link, present] : batch.links) {
+      PutOrDelete(EncodeLink(link), present);
+    }
+    for (const auto& [work, present] : batch.work) {
+      PutOrDelete(EncodeWork(work.round, work.item), present);
+    }
+  }
   void AddState(const FoldBatch& batch) {
     for (const auto& [key, state] : batch.buckets) {
-      Note(batch_.Put(db_.defaults(), EncodeBucketKey(key), EncodeBucket(state)));
+      Note(state.has_value()
+               ? batch_.Put(db_.defaults(), EncodeBucketKey(key), EncodeBucket(*state))
+               : batch_.Delete(db_.defaults(), EncodeBucketKey(key)));
     }
     if (batch.model.has_value()) {
       Put(kModelKey, *batch.model);
@@ -65,6 +81,10 @@ class BatchWriter {
   }
 
  private:
+  void PutOrDelete(const std::string& link, bool present) {
+    Note(present ? batch_.Put(db_.links(), link, rocksdb::Slice())
+                 : batch_.Delete(db_.links(), link));
+  }
   void Note(rocksdb::Status status) {
     if (status_.ok() && !status.ok()) {
       status_ = std::move(status);
@@ -105,19 +125,20 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   } else {
     identity_to_write_ = EncodeIdentity(identity);
   }
-  AppliedState applied;
-  std::shared_ptr<const OrgModel> model = OrgModel::Empty();
+  model_ = OrgModel::Empty();
   if (stored_applied.has_value()) {
-    ASSIGN_OR_RETURN(applied, DecodeApplied(*stored_applied));
+    ASSIGN_OR_RETURN(applied_, DecodeApplied(*stored_applied));
     ASSIGN_OR_RETURN(const auto stored_model, latest().GetDefault(kModelKey));
     if (stored_model.has_value()) {
-      ASSIGN_OR_RETURN(model, OrgModel::Parse(*stored_model));
+      ASSIGN_OR_RETURN(model_, OrgModel::Parse(*stored_model));
     }
   }
   ASSIGN_OR_RETURN(rejected_, latest().Rejections());
-  db_->set_applied(applied.position.value());
-  absl::MutexLock lock(&mutex_);
-  published_ = std::make_shared<RocksSnapshot>(db_, applied, std::move(model));
+  db_->set_applied(applied_.position.value());
+  if (!applied_.partial.has_value()) {
+    absl::MutexLock lock(&mutex_);
+    published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
+  }
   return absl::OkStatus();
 }
 
@@ -136,9 +157,21 @@ absl::StatusOr<std::vector<std::optional<BucketState>>> RocksStore::GetBuckets(
   return latest().GetBuckets(keys);
 }
 
-absl::Status RocksStore::ForEachRecord(
-    EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) {
-  return latest().ForEachRecord(entity, visit);
+absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksStore::ScanRecords(
+    EntityId entity, std::string_view after, size_t max) {
+  return latest().ScanRecords(entity, after, max);
+}
+
+absl::StatusOr<std::vector<std::string>> RocksStore::ScanLinks(EntityId entity,
+                                                               AttributeId attribute,
+                                                               std::string_view value,
+                                                               std::string_view after, size_t max) {
+  return latest().ScanLinks(entity, attribute, value, after, max);
+}
+
+absl::StatusOr<std::vector<std::string>> RocksStore::ScanWork(uint32_t round, std::string_view from,
+                                                              size_t max) {
+  return latest().ScanWork(round, from, max);
 }
 
 absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const OrgModel> model,
@@ -147,6 +180,7 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
   writer.AddRecords(batch);
   writer.AddDeltas(batch);
   writer.AddChangeSets(batch);
+  writer.AddLinks(batch);
   writer.AddState(batch);
   if (!identity_to_write_.empty()) {
     writer.Put(kIdentityKey, identity_to_write_);
@@ -166,7 +200,12 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
   rejected_.erase(rejected_.begin(), kept);
   rejected_.insert(rejected_.end(), rejected.begin(), rejected.end());
   db_->set_applied(batch.applied.position.value());
-  auto snapshot = std::make_shared<const RocksSnapshot>(db_, batch.applied, std::move(model));
+  applied_ = batch.applied;
+  model_ = std::move(model);
+  if (applied_.partial.has_value()) {
+    return absl::OkStatus();
+  }
+  auto snapshot = std::make_shared<const RocksSnapshot>(db_, applied_, model_);
   absl::MutexLock lock(&mutex_);
   published_.swap(snapshot);  // the old one is released after the lock is
   return absl::OkStatus();
@@ -223,7 +262,8 @@ std::shared_ptr<const RocksSnapshot> RocksStore::published() const {
 bool RocksStore::idle() const {
   absl::MutexLock lock(&mutex_);
   // One use is the store's, one its published snapshot's.
-  return published_.use_count() == 1 && db_.use_count() == 2;
+  const long snapshots = published_ == nullptr ? 0 : 1;
+  return published_.use_count() == snapshots && db_.use_count() == 1 + snapshots;
 }
 
 size_t RocksStore::memtable_bytes() const {

@@ -35,15 +35,31 @@ class RocksStore final : public FoldView {
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
-  absl::Status ForEachRecord(
-      EntityId entity,
-      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) override;
+  absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
+                                                                        std::string_view after,
+                                                                        size_t max) override;
+  absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
+                                                     std::string_view value, std::string_view after,
+                                                     size_t max) override;
+  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
+                                                    size_t max) override;
 
-  // Writes a batch with its applied position, atomically but not durably, and publishes it.
+  // How far the store has come, and the definitions there: what the next batch is folded onto.
+  // `partial` is set amid a large event; what is published is then the state before it.
+  const AppliedState& applied() const { return applied_; }
+  const std::shared_ptr<const OrgModel>& model() const { return model_; }
+
+  // Writes a batch with its applied position, atomically but not durably, and publishes it where it
+  // ends with a whole event.
   // `rejected` is kept with it until a later commit says, by `acknowledged`, that rejections of
   // events before that offset have been taken care of. On error nothing is written or published.
   [[nodiscard]] absl::Status Commit(const FoldBatch& batch, std::shared_ptr<const OrgModel> model,
                                     std::span<const Rejected> rejected, Offset acknowledged);
+  // After a commit of `puts` operations: looks a little further for removals that the horizon has
+  // passed, and erases them with what remembers them. How far is in proportion to `puts`, so that a
+  // store's size follows its live rows. Not seen by readers, for whom such removals are gone.
+  // Returns how many it has erased.
+  [[nodiscard]] absl::StatusOr<size_t> Sweep(size_t puts);
   // Appends the kept rejections of `events`, which are all applied, from offset `from` on.
   void RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
                     std::vector<Rejected>* out) const;
@@ -59,6 +75,7 @@ class RocksStore final : public FoldView {
   [[nodiscard]] absl::Status Resume();
   bool dirty() const { return dirty_; }  // committed since the last flush began
 
+  // nullptr in a store that was opened amid a large event, until that is complete.
   std::shared_ptr<const RocksSnapshot> published() const;
   // Nobody but the store itself uses the database: closing it closes the database.
   bool idle() const;
@@ -70,13 +87,24 @@ class RocksStore final : public FoldView {
   const std::string& path() const { return db_->path(); }
 
  private:
+  struct OldRemoval {
+    RecordKey key;
+    BucketKey bucket;
+    Position position;
+  };
+  absl::Status EraseRemovals(std::span<const OldRemoval> removals);
   explicit RocksStore(std::shared_ptr<OrgDb> db) : db_(std::move(db)) {}
   absl::Status Load(const StoreIdentity& identity);
   RocksReader latest() const { return {*db_, nullptr}; }
 
   const std::shared_ptr<OrgDb> db_;
-  std::string identity_to_write_;   // encoded; empty once it is in the store
+  std::string identity_to_write_;  // encoded; empty once it is in the store
+  AppliedState applied_;
+  std::shared_ptr<const OrgModel> model_;
   std::vector<Rejected> rejected_;  // in the store, ascending
+  std::string sweep_from_;          // in `deltas`; empty: no sweep is under way
+  Offset swept_ = kNoOffset;        // the horizon of the last sweep
+  size_t puts_since_sweep_ = 0;
   std::atomic<bool> dirty_{false};
   mutable absl::Mutex mutex_;
   std::shared_ptr<const RocksSnapshot> published_ ABSL_GUARDED_BY(mutex_);

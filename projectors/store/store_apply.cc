@@ -31,9 +31,16 @@ class EmptyView final : public FoldView {
       std::span<const BucketKey> keys) override {
     return std::vector<std::optional<BucketState>>(keys.size());
   }
-  absl::Status ForEachRecord(
-      EntityId, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)>) override {
-    return absl::OkStatus();
+  absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId, std::string_view,
+                                                                        size_t) override {
+    return std::vector<std::pair<RecordKey, Record>>();
+  }
+  absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId, AttributeId, std::string_view,
+                                                     std::string_view, size_t) override {
+    return std::vector<std::string>();
+  }
+  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t, std::string_view, size_t) override {
+    return std::vector<std::string>();
   }
 };
 
@@ -66,9 +73,9 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
 }
 
 absl::Status CheckProgress(const FoldResult& fold) {
-  return fold.consumed > 0 ? absl::OkStatus()
-                           : Error(absl::StatusCode::kInternal, "internal",
-                                   "the fold took none of the events it was given");
+  return fold.consumed > 0 || fold.partial ? absl::OkStatus()
+                                           : Error(absl::StatusCode::kInternal, "internal",
+                                                   "the fold took none of the events it was given");
 }
 
 }  // namespace
@@ -82,7 +89,8 @@ absl::Status StoreManagerImpl::RewoundError(PartitionId partition) {
                            partition.value(), from.value()));
 }
 
-absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Events events) {
+absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Events events,
+                                                    absl::FunctionRef<bool()> stopping) {
   ApplyResult result;
   if (events.empty()) {
     return result;
@@ -104,7 +112,7 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
     metrics_.CountError();
     return space;
   }
-  if (const absl::Status status = ApplyGroups(partition, events, &result); !status.ok()) {
+  if (const absl::Status status = ApplyGroups(partition, events, stopping, &result); !status.ok()) {
     metrics_.CountError();
     return status;
   }
@@ -126,11 +134,12 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
 }
 
 absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
+                                           absl::FunctionRef<bool()> stopping,
                                            ApplyResult* result) {
   const std::string& first = events.front().event.key;
   const auto of_first = [&](const eventlog::StoredEvent& e) { return e.event.key == first; };
   if (std::all_of(events.begin(), events.end(), of_first)) {
-    return ApplyOrg(partition, first, events, result);
+    return ApplyOrg(partition, first, events, stopping, result);
   }
   std::unordered_map<std::string_view, size_t> index;
   std::vector<std::vector<eventlog::StoredEvent>> groups;
@@ -143,7 +152,8 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
   }
   absl::Status damaged;
   for (const std::vector<eventlog::StoredEvent>& group : groups) {
-    const absl::Status status = ApplyOrg(partition, group.front().event.key, group, result);
+    const absl::Status status =
+        ApplyOrg(partition, group.front().event.key, group, stopping, result);
     // What is wrong with one store (damaged, another log's) does not stop other organisations.
     if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsFailedPrecondition(status)) {
       return status;
@@ -154,7 +164,7 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
 }
 
 absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view name, Events events,
-                                        ApplyResult* result) {
+                                        absl::FunctionRef<bool()> stopping, ApplyResult* result) {
   const auto org = OrgId::Parse(name);
   if (!org.ok()) {
     RejectAll(events, "malformed_event", Message(org.status()), result);
@@ -176,6 +186,11 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
       return slot != nullptr ? stores_.Explain(slot, taken.status()) : taken.status();
     }
     events = events.subspan(*taken);
+    if (*taken == 0 && stopping()) {
+      return Error(absl::StatusCode::kCancelled, "cancelled",
+                   fmt::format("stopped amid the event at {} of organisation {}; it goes on there",
+                               events.front().offset.value(), org->value()));
+    }
   }
   return absl::OkStatus();
 }
@@ -190,13 +205,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   }
   RETURN_IF_ERROR(acquired.status());
   std::shared_ptr<RocksStore> store = *std::move(acquired);
-  AppliedState applied;
-  std::shared_ptr<const OrgModel> model;
-  {
-    const auto published = store->published();
-    applied = published->applied();
-    model = applied.position == kNoOffset ? ModelWithoutStore(slot->org) : published->model();
-  }
+  const AppliedState applied = store->applied();
+  std::shared_ptr<const OrgModel> model =
+      applied.position == kNoOffset ? ModelWithoutStore(slot->org) : store->model();
   if (applied.position.value() < slot->committed) {
     return GoneBack(*slot, applied.position);
   }
@@ -221,7 +232,12 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, rejected));
     stores_.Retire(slot);
   } else {
-    const absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
+    absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
+    if (committed.ok()) {
+      const auto swept = store->Sweep(fold.batch.delta_puts.size());
+      committed = swept.status();
+      metrics_.CountSwept(swept.value_or(0));
+    }
     store.reset();
     if (ErrorCode(committed) == "store_fatal") {
       return Recover(slot);
@@ -229,7 +245,11 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     RETURN_IF_ERROR(committed);
   }
   AddFold(fold, result);
-  subscriptions_.Notify(slot->org, fold.batch.applied.position);
+  if (fold.partial) {
+    metrics_.CountPart();
+  } else {
+    subscriptions_.Notify(slot->org, fold.batch.applied.position);
+  }
   return skipped + fold.consumed;
 }
 

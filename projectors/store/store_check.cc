@@ -1,6 +1,7 @@
 #include "projectors/store/store_check.h"
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <map>
@@ -20,7 +21,7 @@ absl::Status Differs(const std::string& what) {
 }
 
 DeltaOp Copy(const DeltaView& view) {
-  return DeltaOp{view.put, view.entity, std::string(view.key), std::string(view.row)};
+  return DeltaOp{view.put, view.entity, std::string(view.key), std::string(view.row), view.entered};
 }
 
 // Checks a store against itself: see StoreManager::Verify.
@@ -36,7 +37,8 @@ class Verifier {
   absl::Status Run() {
     RETURN_IF_ERROR(CheckRecords());
     RETURN_IF_ERROR(CheckDeltas());
-    return CheckBuckets();
+    RETURN_IF_ERROR(CheckBuckets());
+    return CheckRelations();
   }
 
  private:
@@ -66,6 +68,7 @@ class Verifier {
             }
             memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
           }
+          AddRelations(key, record);
           return absl::OkStatus();
         }));
     if (live != snapshot_.applied().records) {
@@ -73,6 +76,55 @@ class Verifier {
           fmt::format("{} live records, but {} are counted", live, snapshot_.applied().records));
     }
     return absl::OkStatus();
+  }
+
+  // A number for one thing that must be there so many times: sums of them are equal where the
+  // things are, up to chance.
+  static uint64_t Term(std::string_view what, uint64_t a, uint64_t b, std::string_view text,
+                       std::string_view more = "") {
+    const std::string bytes = fmt::format("{} {} {} {}:{} {}", what, a, b, text.size(), text, more);
+    return XXH3_64bits(bytes.data(), bytes.size());
+  }
+  static uint64_t LinkTerm(const Link& link) {
+    return Term("link", link.entity.value(), link.attribute.value(), link.value, link.child);
+  }
+
+  // What the row makes necessary in the index of references and as support of others, and what it
+  // has of support itself.
+  void AddRelations(const RecordKey& key, const Record& record) {
+    for (const Support& support : record.support) {
+      relations_ -= support.count * Term("support", support.rule, support.source.value(), key.key,
+                                         std::to_string(key.entity.value()));
+    }
+    const RuleSet::Entity* rules = snapshot_.model()->rules().Find(key.entity);
+    if (record.deleted || rules == nullptr) {
+      return;
+    }
+    for (const AttributeId attribute : rules->links) {
+      const std::string value = ReferencedKey(*rules->schema, attribute, record.row);
+      relations_ += value.empty() ? 0 : LinkTerm({key.entity, attribute, value, key.key});
+    }
+    for (const SyncRule* feed : rules->feeds) {
+      const std::string target =
+          feed->down ? "" : ReferencedKey(*rules->schema, feed->attribute, record.row);
+      for (const Membership& m : record.memberships) {
+        if (!target.empty() && m.member && m.rule == feed->source) {
+          relations_ += Term("support", feed->number, m.bucket.value(), target,
+                             std::to_string(feed->entity.value()));
+        }
+      }
+    }
+  }
+
+  absl::Status CheckRelations() {
+    RETURN_IF_ERROR(reader_.ForEachLink([&](const Link& link) {
+      relations_ -= LinkTerm(link);
+      return absl::OkStatus();
+    }));
+    return relations_ == 0 ? absl::OkStatus()
+                           : Differs(
+                                 "the index of references, or the support that rows give one "
+                                 "another, is not what the rows say");
   }
 
   absl::Status CheckDeltas() {
@@ -114,9 +166,11 @@ class Verifier {
     if (!record.has_value()) {
       return Differs(what + " has no record");
     }
-    const Membership wanted{delta.bucket, delta.position, delta.op.put};
-    if (std::find(record->memberships.begin(), record->memberships.end(), wanted) ==
-        record->memberships.end()) {
+    const auto is_delta = [&](const Membership& m) {
+      return m.bucket == delta.bucket && m.position == delta.position && m.member == delta.op.put &&
+             m.entered == delta.op.entered;
+    };
+    if (std::ranges::none_of(record->memberships, is_delta)) {
       return Differs(what + " is not among its record's memberships");
     }
     if (delta.op.put && delta.op.row != record->row) {
@@ -156,6 +210,7 @@ class Verifier {
   const RocksReader reader_;
   std::map<EntityId, std::string> names_;
   std::map<BucketKey, Sum> sums_;
+  uint64_t relations_ = 0;  // 0 where what is needed and what is there are the same
   uint64_t memberships_ = 0;
   uint64_t deltas_ = 0;
 };

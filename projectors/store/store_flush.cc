@@ -22,7 +22,7 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
     return absl::OkStatus();  // closed meanwhile, so flushed
   }
   const auto start = steady_clock::now();
-  const Offset applied = store->published()->applied().position;
+  const Offset applied = store->applied().position;
   absl::Status status = store->Flush();
   if (!status.ok() && !absl::IsDataLoss(status)) {
     metrics_.CountError();

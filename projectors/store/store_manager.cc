@@ -76,6 +76,9 @@ absl::Status StoreManagerImpl::Load() {
     }
     closed_ = state.closed;
   }
+  if (node_->format() < kStoreFormat) {
+    RemoveOlder(state);
+  }
   std::vector<StoreSet::SlotPtr> missing;
   for (const auto& [name, registration] : state.orgs) {
     ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(name));
@@ -92,7 +95,22 @@ absl::Status StoreManagerImpl::Load() {
   }
   RemoveLeftovers(state);
   stores_.UpdateMetrics();
-  return absl::OkStatus();
+  return node_->UpgradeFormat();
+}
+
+// Stores of an older format lack what today's fold remembers. The log has it all: they are built
+// anew, as if their folders had been deleted.
+void StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
+  spdlog::warn("stores_rebuilt reason=\"format {} is older than {}\" count={}", node_->format(),
+               kStoreFormat, state.orgs.size());
+  for (const auto& [name, registration] : state.orgs) {
+    std::error_code error;
+    std::filesystem::remove_all(
+        fmt::format("{}/orgs/{}/{}", options_.path, name, registration.incarnation), error);
+    if (error) {
+      spdlog::error("store_not_removed org={} error=\"{}\"", name, error.message());
+    }
+  }
 }
 
 absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {
@@ -200,7 +218,13 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
   if (!store.ok()) {
     return ErrorCode(store.status()) == "store_missing" ? OrgNotFound(org) : store.status();
   }
-  return (*store)->published();
+  auto published = (*store)->published();
+  if (published == nullptr) {
+    return Error(
+        absl::StatusCode::kUnavailable, "not_caught_up",
+        fmt::format("a large change of organisation {} is being applied: try again", org.value()));
+  }
+  return published;
 }
 
 absl::StatusOr<std::shared_ptr<const OrgSnapshot>> StoreManagerImpl::Snapshot(const OrgId& org) {

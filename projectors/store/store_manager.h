@@ -72,8 +72,15 @@ class StoreManager {
   // kAborted "store_rewound": a store has gone back to what was on disk (its folder was deleted, or
   // an error of the disk could not be ended): call CheckpointOf() and read again from there; Apply
   // refuses everything until then.
+  // An event that changes more than one batch holds (docs/fold.md, "Large events") is applied in
+  // parts; when `stopping` says so between two, the answer is kCancelled, and nothing is lost.
   virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
-                                            std::span<const eventlog::StoredEvent> events) = 0;
+                                            std::span<const eventlog::StoredEvent> events,
+                                            absl::FunctionRef<bool()> stopping) = 0;
+  absl::StatusOr<ApplyResult> Apply(PartitionId partition,
+                                    std::span<const eventlog::StoredEvent> events) {
+    return Apply(partition, events, [] { return false; });
+  }
 
   // Flushes the partition's dirty stores and then writes its checkpoint. Returns the checkpoint's
   // offset (the next to read), which may then be committed as lag hint.
@@ -85,7 +92,8 @@ class StoreManager {
   // ---- for readers ----
 
   // kNotFound, code "org_not_found", where no open organisation of that name has been applied here.
-  // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use.
+  // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use;
+  // kUnavailable, code "not_caught_up", for a store that was opened amid a large event.
   virtual absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) = 0;
 
   // The offset at which (source, id) was applied within the window, nullopt otherwise.

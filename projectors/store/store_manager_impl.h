@@ -29,7 +29,8 @@ class StoreManagerImpl final : public StoreManager {
   Offset CheckpointOf(PartitionId partition) override;
   AppliedState CheckpointState(PartitionId partition) override;
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
-                                    std::span<const eventlog::StoredEvent> events) override;
+                                    std::span<const eventlog::StoredEvent> events,
+                                    absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
   Offset Applied(PartitionId partition) override;
 
@@ -56,10 +57,11 @@ class StoreManagerImpl final : public StoreManager {
     std::multimap<Offset, Rejected> rejected_of_closed;
   };
 
-  absl::Status ApplyGroups(PartitionId partition, Events events, ApplyResult* result);
+  absl::Status ApplyGroups(PartitionId partition, Events events, absl::FunctionRef<bool()> stopping,
+                           ApplyResult* result);
   absl::Status ApplyOrg(PartitionId partition, std::string_view org, Events events,
-                        ApplyResult* result);
-  // Each takes a prefix of `events`, not empty, and returns its length.
+                        absl::FunctionRef<bool()> stopping, ApplyResult* result);
+  // Each takes a prefix of `events` and returns its length; 0 where a part of the first is done.
   absl::StatusOr<size_t> ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
                                       ApplyResult* result);
   absl::StatusOr<size_t> ApplyWithoutStore(PartitionId partition, const OrgId& org, Events events,
@@ -75,6 +77,7 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status Recover(const StoreSet::SlotPtr& slot);
   // The store has less than was committed to it: its partition is read again. Returns that error.
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
+  void RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
   // Flushes what is dirty; returns the bytes on disk of the open stores of all partitions.

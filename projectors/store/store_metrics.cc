@@ -61,6 +61,10 @@ struct StoreMetrics::Impl {
   Counter& errors = MakeCounter(r, "sluice_store_errors_total", "Batches or flushes that failed");
   Counter& evictions =
       MakeCounter(r, "sluice_store_evictions_total", "Idle stores closed to make room");
+  Counter& swept = MakeCounter(r, "sluice_store_removals_swept_total",
+                               "Removals erased, past the tombstone horizon");
+  Counter& parts = MakeCounter(r, "sluice_store_event_parts_total",
+                               "Batches that ended within an event larger than one");
 };
 
 StoreMetrics::StoreMetrics(std::shared_ptr<Registry> registry)
@@ -102,5 +106,9 @@ void StoreMetrics::ObserveCheckpoint(std::chrono::nanoseconds duration) {
 }
 void StoreMetrics::CountError() { impl_->errors.Increment(); }
 void StoreMetrics::CountEviction() { impl_->evictions.Increment(); }
+void StoreMetrics::CountSwept(size_t removals) {
+  impl_->swept.Increment(static_cast<double>(removals));
+}
+void StoreMetrics::CountPart() { impl_->parts.Increment(); }
 
 }  // namespace sluice::projectors

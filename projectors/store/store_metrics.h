@@ -35,6 +35,8 @@ class StoreMetrics {
   void ObserveCheckpoint(std::chrono::nanoseconds duration);
   void CountError();
   void CountEviction();
+  void CountSwept(size_t removals);  // erased because the horizon has passed them
+  void CountPart();                  // a batch that ended within a large event
 
  private:
   struct Impl;

@@ -117,7 +117,7 @@ absl::Status StoreSet::Open(Slot& slot) {
   if (!opened.ok()) {
     return NamingOrg(opened.status(), slot.org, slot.path);
   }
-  const int64_t applied = (*opened)->published()->applied().position.value();
+  const int64_t applied = (*opened)->applied().position.value();
   if (applied < slot.noted) {
     return NamingOrg(
         Error(absl::StatusCode::kDataLoss, "store_corrupt",
@@ -213,7 +213,7 @@ bool StoreSet::Evict(Slot& slot) {
   if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
     const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
     if (flushed.ok()) {
-      slot.durable = slot.store->published()->applied().position.value();
+      slot.durable = slot.store->database()->applied();
       Close(slot);
       closed = true;
     } else {

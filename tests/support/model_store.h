@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,8 @@ struct StoreContent {
   std::map<std::pair<BucketKey, Position>, projectors::DeltaOp> deltas;
   std::map<BucketKey, projectors::BucketState> buckets;
   std::map<std::string, Offset> change_sets;
+  std::set<projectors::Link> links;
+  std::set<projectors::WorkItem> work;
   std::string model;  // serialised
   projectors::AppliedState applied;
   friend bool operator==(const StoreContent&, const StoreContent&) = default;
@@ -31,7 +34,8 @@ class ModelStore final : public projectors::FoldView {
  public:
   ModelStore();
 
-  // Folds and applies. May be called with events that were applied before.
+  // Folds and applies. May be called with events that were applied before. A large event takes
+  // several calls with the same events: see FoldResult::partial.
   [[nodiscard]] absl::StatusOr<projectors::FoldResult> Apply(
       const projectors::FoldOptions& options, std::span<const eventlog::StoredEvent> events);
 
@@ -47,10 +51,14 @@ class ModelStore final : public projectors::FoldView {
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
-  absl::Status ForEachRecord(
-      projectors::EntityId entity,
-      absl::FunctionRef<absl::Status(const projectors::RecordKey&, const projectors::Record&)>
-          visit) override;
+  absl::StatusOr<std::vector<std::pair<projectors::RecordKey, projectors::Record>>> ScanRecords(
+      projectors::EntityId entity, std::string_view after, size_t max) override;
+  absl::StatusOr<std::vector<std::string>> ScanLinks(projectors::EntityId entity,
+                                                     projectors::AttributeId attribute,
+                                                     std::string_view value, std::string_view after,
+                                                     size_t max) override;
+  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
+                                                    size_t max) override;
 
  private:
   absl::Status Commit(const projectors::FoldBatch& batch);

@@ -6,6 +6,30 @@
 #include <iterator>
 
 namespace sluice::testing {
+namespace {
+
+// What the attributes 6 and 7 of an entity point at.
+struct Pointers {
+  std::string_view entity;
+  std::string_view first;
+  std::string_view second;
+};
+constexpr Pointers kPointers[] = {
+    {"account", "order", ""}, {"order", "account", "task"}, {"task", "account", "order"}};
+constexpr std::string_view kPointerNames[] = {"parent", "other"};
+
+const Pointers& PointersOf(std::string_view entity) {
+  return *std::ranges::find(kPointers, entity, &Pointers::entity);
+}
+
+constexpr std::string_view kFilters[] = {"amount eq 1",
+                                         "owner eq @user and amount ne 2",
+                                         "team in @teams or amount gt 1",
+                                         "amount eq null and 'sales' in @roles",
+                                         "(owner eq @user or deputy eq @user) and amount lt 2",
+                                         "contains(deputy,'3') or deputy eq owner"};
+
+}  // namespace
 
 uint64_t TestSeed() {
   const char* given = std::getenv("SLUICE_SEED");
@@ -30,7 +54,7 @@ std::vector<eventlog::StoredEvent> RandomHistory::Next(size_t count) {
   while (events.size() < count) {
     const size_t step = step_++;
     const size_t dice = Below(1000);
-    if (step < 7) {
+    if (step < 8) {
       events.push_back(Start(step));
     } else if (dice < 20) {
       events.push_back(Control());
@@ -50,14 +74,18 @@ eventlog::StoredEvent RandomHistory::Start(size_t step) {
     case 1:
       return Event(OpenOrg(1));
     case 2:
-    case 3: {
-      Entity entity{.id = next_entity_id_++, .name = step == 2 ? "account" : "order"};
+    case 3:
+    case 4: {
+      Entity entity{.id = next_entity_id_++,
+                    .name = step == 2   ? "account"
+                            : step == 3 ? "order"
+                                        : "task"};
       entity.number_key = step == 3;
       entities_[entity.name] = entity;
       return Event(Definition(entity));
     }
-    case 4:
-      return Event(DefineRole("sales", true, {"account", "order"}));
+    case 5:
+      return Event(DefineRole("sales", true, {"account", "order", "task"}));
     default:
       return Event(RandomProfile());
   }
@@ -69,29 +97,76 @@ v1::EntityDefined RandomHistory::Definition(const Entity& entity) const {
       {2, "owner"},
       {3, "team"},
       {4, "amount", v1::ATTRIBUTE_TYPE_INT64},
-      {5, "deputy"}};
+      {5, "deputy"},
+      {6, "parent"},
+      {7, "other"}};
   if (entity.extra) {
     attributes.push_back({entity.next_extra - 1, "note"});
   }
   v1::EntityDefined defined = DefineEntity(entity.id, entity.name, attributes, entity.owner, 3, 4);
   defined.mutable_schema()->set_next_attribute_id(entity.next_extra);
+  const Pointers& pointers = PointersOf(entity.name);
+  for (v1::Attribute& attribute : *defined.mutable_schema()->mutable_attributes()) {
+    if (attribute.id() == 6 || attribute.id() == 7) {
+      attribute.set_references(std::string(attribute.id() == 6 ? pointers.first : pointers.second));
+    }
+  }
   return defined;
 }
 
 v1::ProfileDefined RandomHistory::RandomProfile() {
   constexpr v1::RuleKind kKinds[] = {v1::RULE_KIND_ALL, v1::RULE_KIND_USER, v1::RULE_KIND_TEAM,
-                                     v1::RULE_KIND_BUSINESS_UNIT};
-  std::vector<EntityRuleKinds> entities;
-  for (const std::string name : {"account", "order", "ghost"}) {
-    std::vector<v1::RuleKind> kinds;
+                                     v1::RULE_KIND_BUSINESS_UNIT, v1::RULE_KIND_FILTER};
+  v1::ProfileDefined defined;
+  v1::Profile& profile = *defined.mutable_profile();
+  profile.set_name(Chance(50) ? "field" : "office");
+  profile.add_roles("sales");
+  for (const std::string name : {"account", "order", "task", "ghost"}) {
+    v1::EntityRules& rules = *profile.add_entities();
+    rules.set_entity(name);
     for (const v1::RuleKind kind : kKinds) {
-      if (Chance(45)) {
-        kinds.push_back(kind);
+      if (Chance(kind == v1::RULE_KIND_ALL ? 15 : 30)) {
+        v1::Rule& rule = *rules.add_rules();
+        rule.set_kind(kind);
+        if (kind == v1::RULE_KIND_FILTER) {
+          rule.set_where(std::string(kFilters[Below(std::size(kFilters))]));
+        }
       }
     }
-    entities.emplace_back(name, kinds);
   }
-  return DefineProfile(Chance(50) ? "field" : "office", entities, {"sales"});
+  AddRelatedRules(&profile);
+  return defined;
+}
+
+// Some of those that make no circle: rows are related to rows of entities earlier in a random
+// order.
+void RandomHistory::AddRelatedRules(v1::Profile* profile) {
+  std::vector<std::string> order = {"account", "order", "task"};
+  std::shuffle(order.begin(), order.end(), random_);
+  for (size_t i = 1; i < order.size(); ++i) {
+    const auto add = [&](std::string_view holder, std::string_view attribute) {
+      if (Chance(60)) {
+        v1::Rule& rule =
+            *std::ranges::find(*profile->mutable_entities(), order[i], &v1::EntityRules::entity)
+                 ->add_rules();
+        rule.set_kind(v1::RULE_KIND_RELATED);
+        rule.set_through(std::string(holder) + "." + std::string(attribute));
+      }
+    };
+    for (size_t source = 0; source < i; ++source) {
+      const auto relate = [&](const std::string& holder, const std::string& target) {
+        const Pointers& pointers = PointersOf(holder);
+        if (pointers.first == target) {
+          add(holder, kPointerNames[0]);
+        }
+        if (pointers.second == target) {
+          add(holder, kPointerNames[1]);
+        }
+      };
+      relate(order[i], order[source]);
+      relate(order[source], order[i]);
+    }
+  }
 }
 
 eventlog::StoredEvent RandomHistory::Control() {
@@ -111,7 +186,7 @@ eventlog::StoredEvent RandomHistory::Control() {
 }
 
 eventlog::StoredEvent RandomHistory::ChangeEntity() {
-  const std::string name = Chance(50) ? "account" : "order";
+  const std::string name(kPointers[Below(std::size(kPointers))].entity);
   const auto found = entities_.find(name);
   if (found == entities_.end()) {
     Entity entity{.id = next_entity_id_++, .name = name};
@@ -171,6 +246,11 @@ std::string RandomHistory::RandomKey(const Entity& entity) {
   return (entity.number_key ? "" : "K") + std::to_string(Below(40));
 }
 
+// Whether or not there is such a row, or such an entity at the moment.
+std::string RandomHistory::RandomKeyOf(const std::string& entity) {
+  return (entity == "order" ? "" : "K") + std::to_string(Below(40));
+}
+
 std::string RandomHistory::RandomRow(const Entity& entity, const std::string& key, bool patch) {
   RowWriter row;
   if (!patch || Chance(20)) {
@@ -188,8 +268,15 @@ std::string RandomHistory::RandomRow(const Entity& entity, const std::string& ke
   if (Chance(40)) {
     row.Text(5, "user" + std::to_string(Below(4)));
   }
-  if (entity.next_extra > 6 && Chance(30)) {
-    row.Text(6, std::string(Below(40), 'n'));  // perhaps removed since
+  const Pointers& pointers = PointersOf(entity.name);
+  if (Chance(70)) {
+    row.Text(6, RandomKeyOf(std::string(pointers.first)));
+  }
+  if (!pointers.second.empty() && Chance(60)) {
+    row.Text(7, RandomKeyOf(std::string(pointers.second)));
+  }
+  if (entity.next_extra > 8 && Chance(30)) {
+    row.Text(8, std::string(Below(40), 'n'));  // perhaps removed since
   }
   return row.bytes();
 }
@@ -214,7 +301,7 @@ v1::Operation RandomHistory::RandomOp() {
     std::string row = RandomRow(entity, key, true);
     if (Chance(30)) {
       row = RowWriter().Varint(4, Below(3)).bytes();
-      cleared = Chance(50) ? std::vector<uint32_t>{2} : std::vector<uint32_t>{5, 3};
+      cleared = Chance(50) ? std::vector<uint32_t>{2, 6} : std::vector<uint32_t>{5, 3};
     }
     return Patch(entity.id, key, row, cleared, version);
   }

@@ -16,7 +16,8 @@ namespace sluice::testing {
 [[nodiscard]] size_t TestSteps(size_t normal);
 
 // The history of one organisation: change sets that collide on few keys, owners and versions,
-// repeated and malformed ones, and definitions that come, change and go.
+// repeated and malformed ones, and definitions that come, change and go. Rows of three entities
+// point at one another, and profiles have rules of every kind.
 class RandomHistory {
  public:
   explicit RandomHistory(uint64_t seed) : random_(seed) {}
@@ -32,7 +33,7 @@ class RandomHistory {
     std::string name;
     bool number_key = false;
     bool extra = false;  // has the attribute `note`
-    uint32_t next_extra = 6;
+    uint32_t next_extra = 8;
     uint32_t owner = 2;  // the attribute that is the owner: 2 or 5
   };
 
@@ -50,6 +51,8 @@ class RandomHistory {
   std::string RandomRow(const Entity& entity, const std::string& key, bool patch);
   v1::EntityDefined Definition(const Entity& entity) const;
   v1::ProfileDefined RandomProfile();
+  void AddRelatedRules(v1::Profile* profile);
+  std::string RandomKeyOf(const std::string& entity);
 
   std::mt19937_64 random_;
   int64_t offset_ = 0;

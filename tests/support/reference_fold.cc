@@ -2,19 +2,20 @@
 
 #include <algorithm>
 
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "projectors/rules/filter.h"
 #include "schemas/row_codec.h"
 #include "xxhash.h"
 
 namespace sluice::testing {
 namespace {
 
-using projectors::Record;
-using projectors::RecordKey;
 using schemas::EntitySchema;
 
-BucketKey KeyOf(const std::string& name) { return BucketKey(XXH64(name.data(), name.size(), 0)); }
-
-bool KeyLess(const std::string& a, const std::string& b) { return KeyOf(a) < KeyOf(b); }
+std::string KeyOf(const std::string& name) {
+  return fmt::format("{:016x}", XXH64(name.data(), name.size(), 0));
+}
 
 std::optional<std::string> TextOf(const EntitySchema& schema, uint32_t attribute,
                                   const std::string& bytes) {
@@ -29,6 +30,8 @@ std::optional<std::string> TextOf(const EntitySchema& schema, uint32_t attribute
 
 void ReferenceFold::Apply(const eventlog::StoredEvent& stored) {
   const eventlog::Event& event = stored.event;
+  const Offset horizon(stored.offset.value() - options_.tombstone_horizon);
+  applied_.horizon = std::max(applied_.horizon, horizon);
   v1::ChangeSet set;
   v1::OrgOpened opened;
   if (event.type == "sluice.v1.ChangeSet") {
@@ -45,20 +48,15 @@ void ReferenceFold::Apply(const eventlog::StoredEvent& stored) {
     open_ = false;
     closed_ = true;
   } else {
-    std::set<uint32_t> before;
-    for (const auto& [name, schema] : entities_) {
-      before.insert(schema->id().value());
-    }
     if (ApplyDefinition(event)) {
-      MoveRows(stored.offset, before);
+      ForgetEntities(stored.offset);
+      PlaceRows(stored.offset);
     } else {
       ++rejected_;
     }
   }
   applied_.position = stored.offset;
   applied_.event_hash = eventlog::EventHash(event);
-  const Offset horizon(stored.offset.value() - options_.tombstone_horizon);
-  applied_.horizon = std::max(applied_.horizon, horizon);
 }
 
 bool ReferenceFold::ApplyDefinition(const eventlog::Event& event) {
@@ -97,83 +95,250 @@ bool ReferenceFold::ApplyDefinition(const eventlog::Event& event) {
   return event.type == "sluice.v1.RoleDefined" || event.type == "sluice.v1.RoleDeleted";
 }
 
-std::set<std::string> ReferenceFold::BucketsOf(uint32_t entity, const std::string& bytes) const {
-  std::set<std::string> names;
-  for (const auto& [profile_name, profile] : profiles_) {
-    for (const v1::EntityRules& rules : profile.entities()) {
-      const auto found = entities_.find(rules.entity());
-      if (found == entities_.end() || found->second->id().value() != entity) {
-        continue;
+class ReferenceFold::ProfileRules {
+ public:
+  ProfileRules(const ReferenceFold& fold, const v1::Profile& profile)
+      : fold_(fold), profile_(profile) {
+    for (const auto& [key, row] : fold.rows_) {
+      if (row.live) {
+        by_entity_[key.first].push_back(key);
       }
-      const EntitySchema& schema = *found->second;
-      const v1::Ownership& owner = schema.proto().ownership();
-      const std::string prefix = "e" + std::to_string(entity) + "|";
-      const auto owned = [&](const std::string& kind, uint32_t attribute) {
-        const std::optional<std::string> text = TextOf(schema, attribute, bytes);
-        if (text.has_value()) {
-          names.insert(prefix + kind + ":a" + std::to_string(attribute) + "=" + *text);
+    }
+  }
+
+  // Every row's buckets by this profile's rules of the entity called `name`.
+  const Buckets& Of(const std::string& name) {
+    const auto [found, added] = done_.try_emplace(name);
+    const auto entity = fold_.entities_.find(name);
+    if (added && entity != fold_.entities_.end()) {
+      for (const v1::EntityRules& rules : profile_.entities()) {
+        for (const v1::Rule& rule : rules.rules()) {
+          if (rules.entity() == name) {
+            Evaluate(rule, *entity->second, &found->second);
+          }
         }
-      };
-      for (const v1::Rule& rule : rules.rules()) {
-        if (rule.kind() == v1::RULE_KIND_ALL) {
-          names.insert(prefix + "all");
-        } else if (rule.kind() == v1::RULE_KIND_USER) {
-          owned("user", owner.user());
-        } else if (rule.kind() == v1::RULE_KIND_TEAM) {
-          owned("team", owner.team());
-        } else if (rule.kind() == v1::RULE_KIND_BUSINESS_UNIT) {
-          owned("business_unit", owner.business_unit());
+      }
+    }
+    return found->second;
+  }
+
+  // What each row gives another by a related rule; and the references by which children are found.
+  std::map<std::string, std::set<std::string>> given;
+  std::set<std::string> links;
+
+ private:
+  const std::vector<Key>& RowsOf(const EntitySchema& schema) {
+    return by_entity_[schema.id().value()];
+  }
+  const std::string& Bytes(const Key& key) const { return fold_.rows_.at(key).bytes; }
+
+  void Evaluate(const v1::Rule& rule, const EntitySchema& schema, Buckets* out) {
+    const std::string prefix = "e" + std::to_string(schema.id().value()) + "|";
+    const v1::Ownership& owner = schema.proto().ownership();
+    switch (rule.kind()) {
+      case v1::RULE_KIND_ALL:
+        for (const Key& key : RowsOf(schema)) {
+          (*out)[key][prefix + "all"].insert(prefix + "all");
+        }
+        break;
+      case v1::RULE_KIND_USER:
+        return Owned(prefix + "user:a", owner.user(), schema, out);
+      case v1::RULE_KIND_TEAM:
+        return Owned(prefix + "team:a", owner.team(), schema, out);
+      case v1::RULE_KIND_BUSINESS_UNIT:
+        return Owned(prefix + "business_unit:a", owner.business_unit(), schema, out);
+      case v1::RULE_KIND_FILTER:
+        return Filtered(prefix + "filter:", rule.where(), schema, out);
+      default:
+        Related(prefix + "related:", rule.through(), schema, out);
+    }
+  }
+
+  void Owned(const std::string& prefix, uint32_t attribute, const EntitySchema& schema,
+             Buckets* out) {
+    const std::string id = prefix + std::to_string(attribute);
+    for (const Key& key : RowsOf(schema)) {
+      if (const auto text = TextOf(schema, attribute, Bytes(key)); text.has_value()) {
+        (*out)[key][id].insert(id + "=" + *text);
+      }
+    }
+  }
+
+  void Filtered(const std::string& prefix, const std::string& where, const EntitySchema& schema,
+                Buckets* out) {
+    const auto filter = projectors::Filter::Parse(where, schema).value();
+    for (const projectors::FilterAlternative& alternative : filter->alternatives()) {
+      const XXH128_hash_t hash =
+          XXH3_128bits(alternative.canonical.data(), alternative.canonical.size());
+      const std::string id = prefix + fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+      for (const Key& key : RowsOf(schema)) {
+        std::string values;
+        bool in = alternative.condition == nullptr || *alternative.condition->Matches(Bytes(key));
+        for (const projectors::ClaimTerm& term : alternative.terms) {
+          if (term.attribute.value() != 0) {
+            const auto text = TextOf(schema, term.attribute.value(), Bytes(key));
+            in = in && text.has_value();
+            values += fmt::format("{}:{}", text.value_or("").size(), text.value_or(""));
+          }
+        }
+        if (in) {
+          (*out)[key][id].insert(values.empty() ? id : id + "=" + values);
         }
       }
     }
   }
-  return names;
+
+  void Related(const std::string& prefix, const std::string& through, const EntitySchema& schema,
+               Buckets* out) {
+    const std::string holder_name = through.substr(0, through.find('.'));
+    const auto holder = fold_.entities_.find(holder_name);
+    if (holder == fold_.entities_.end()) {
+      return;
+    }
+    const schemas::Attribute& attribute =
+        *holder->second->Find(std::string_view(through).substr(holder_name.size() + 1));
+    const bool down = holder_name == schema.name();
+    const std::string source_name = down ? attribute.references : holder_name;
+    if (!fold_.entities_.contains(source_name)) {
+      return;
+    }
+    const std::string rule_prefix =
+        prefix + fmt::format("e{}.a{}<", holder->second->id().value(), attribute.id.value());
+    const uint32_t source_id = fold_.entities_.at(source_name)->id().value();
+    for (const auto& [source, by_rule] : Of(source_name)) {
+      for (const auto& [source_rule, buckets] : by_rule) {
+        for (const std::string& bucket : buckets) {
+          const std::string name = rule_prefix + source_rule + "=" + KeyOf(bucket);
+          if (down) {
+            for (const Key& key : RowsOf(schema)) {
+              if (TextOf(schema, attribute.id.value(), Bytes(key)) == source.second) {
+                (*out)[key][rule_prefix + source_rule].insert(name);
+              }
+            }
+            continue;
+          }
+          const auto target = TextOf(*holder->second, attribute.id.value(), Bytes(source));
+          if (!target.has_value()) {
+            continue;
+          }
+          const Key key(schema.id().value(), *target);
+          given[fmt::format("support of e{} {}: {}", key.first, key.second, name)].insert(
+              fmt::format("e{} {}", source_id, source.second));
+          if (fold_.rows_.contains(key) && fold_.rows_.at(key).live) {
+            (*out)[key][rule_prefix + source_rule].insert(name);
+          }
+        }
+      }
+    }
+    if (down && HasRules(source_name)) {
+      for (const Key& key : RowsOf(schema)) {
+        if (const auto text = TextOf(schema, attribute.id.value(), Bytes(key)); text.has_value()) {
+          links.insert(fmt::format("link e{}.a{} {} {}", key.first, attribute.id.value(), *text,
+                                   key.second));
+        }
+      }
+    }
+  }
+
+  // Does the profile make any rule of the entity? Rows or not.
+  bool HasRules(const std::string& name) const {
+    const auto entity = fold_.entities_.find(name);
+    for (const v1::EntityRules& rules : profile_.entities()) {
+      for (const v1::Rule& rule : rules.rules()) {
+        if (entity == fold_.entities_.end() || rules.entity() != name) {
+          continue;
+        }
+        if (rule.kind() != v1::RULE_KIND_RELATED) {
+          return true;
+        }
+        const std::string holder = rule.through().substr(0, rule.through().find('.'));
+        const auto found = fold_.entities_.find(holder);
+        if (found == fold_.entities_.end()) {
+          continue;
+        }
+        const std::string& references =
+            found->second->Find(std::string_view(rule.through()).substr(holder.size() + 1))
+                ->references;
+        if (HasRules(holder == name ? references : holder)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  const ReferenceFold& fold_;
+  const v1::Profile& profile_;
+  std::map<uint32_t, std::vector<Key>> by_entity_;
+  std::map<std::string, Buckets> done_;
+};
+
+ReferenceFold::Buckets ReferenceFold::AllBuckets(std::map<std::string, uint64_t>* support,
+                                                 std::set<std::string>* links) const {
+  Buckets all;
+  std::map<std::string, std::set<std::string>> given;
+  for (const auto& [profile_name, profile] : profiles_) {
+    ProfileRules rules(*this, profile);
+    for (const auto& [name, schema] : entities_) {
+      for (const auto& [key, by_rule] : rules.Of(name)) {
+        for (const auto& [rule, buckets] : by_rule) {
+          all[key][rule].insert(buckets.begin(), buckets.end());
+        }
+      }
+    }
+    for (const auto& [what, givers] : rules.given) {
+      given[what].insert(givers.begin(), givers.end());
+    }
+    links->insert(rules.links.begin(), rules.links.end());
+  }
+  for (const auto& [what, givers] : given) {
+    (*support)[what] = givers.size();
+  }
+  return all;
 }
 
-// After a definition: rows of the entities by name, in key order, buckets by key; one index after
-// the other for what changes.
-void ReferenceFold::MoveRows(Offset offset, const std::set<uint32_t>& entities_before) {
-  uint32_t index = 0;
-  std::map<std::string, uint32_t> by_name;
-  for (const uint32_t id : entities_before) {
-    by_name[names_[id]] = id;
-  }
-  for (const auto& [name, id] : by_name) {
-    const bool deleted = !entities_.contains(name);
-    std::vector<Key> keys;
-    for (const auto& [key, row] : rows_) {
-      if (key.first == id) {
-        keys.push_back(key);
-      }
-    }
-    for (const Key& key : keys) {
-      Row& row = rows_[key];
-      const std::set<std::string> now =
-          row.live && !deleted ? BucketsOf(id, row.bytes) : std::set<std::string>();
-      if (row.live && deleted) {
+// The rows of entities that are gone are rows no more.
+void ReferenceFold::ForgetEntities(Offset offset) {
+  for (auto& [key, row] : rows_) {
+    if (!entities_.contains(names_.at(key.first)) ||
+        entities_.at(names_.at(key.first))->id().value() != key.first) {
+      row.version.reset();
+      if (row.live) {
         row.live = false;
         row.bytes.clear();
-        row.last = Position{offset, index};
+        row.last = Position{offset, 0};
       }
-      std::vector<std::string> changed;
-      for (const auto& [bucket, place] : row.buckets) {
-        if (place.member && !now.contains(bucket)) {
-          changed.push_back(bucket);
-        }
+    }
+  }
+}
+
+// Brings every row into the buckets that the rules give it now.
+void ReferenceFold::PlaceRows(Offset offset) {
+  std::map<std::string, uint64_t> support;
+  std::set<std::string> links;
+  const Buckets all = AllBuckets(&support, &links);
+  for (auto& [key, row] : rows_) {
+    std::set<std::string> now;
+    if (const auto found = all.find(key); row.live && found != all.end()) {
+      for (const auto& [rule, buckets] : found->second) {
+        now.insert(buckets.begin(), buckets.end());
       }
-      for (const std::string& bucket : now) {
-        const auto place = row.buckets.find(bucket);
-        if (place == row.buckets.end() || !place->second.member) {
-          changed.push_back(bucket);
-        }
+    }
+    const bool written = row.last.offset == offset;
+    const Position position = written ? row.last : Position{offset, 0};
+    for (auto& [bucket, place] : row.buckets) {
+      if (place.member && !now.contains(bucket)) {
+        place = {position, false, place.entered};
       }
-      std::sort(changed.begin(), changed.end(), KeyLess);
-      for (const std::string& bucket : changed) {
-        row.buckets[bucket] = Place{{offset, index++}, now.contains(bucket)};
-      }
-      bucket_names_.insert(now.begin(), now.end());
-      if (deleted && row.buckets.empty()) {
-        rows_.erase(key);
+    }
+    for (const std::string& bucket : now) {
+      const auto [place, added] = row.buckets.try_emplace(bucket);
+      Place& is = place->second;
+      const bool expired = !added && !is.member && is.position.offset <= applied_.horizon;
+      if (added || expired) {
+        is = {position, true, offset};
+      } else if (!is.member || written) {
+        is = {position, true, is.entered};
       }
     }
   }
@@ -226,6 +391,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
   for (int i = 0; i < set.ops_size(); ++i) {
     ApplyOp(Position{offset, static_cast<uint32_t>(i)}, set.ops(i));
   }
+  PlaceRows(offset);
   if (!set.id().empty()) {
     sets_[id] = offset;
   }
@@ -258,51 +424,98 @@ void ReferenceFold::ApplyOp(Position position, const v1::Operation& op) {
     std::sort(cleared.begin(), cleared.end());
     row.bytes = schemas::PatchRow(row.bytes, op.row(), cleared).value();
   }
-  const std::set<std::string> now =
-      remove ? std::set<std::string>() : BucketsOf(op.entity_id(), row.bytes);
-  for (auto& [bucket, place] : row.buckets) {
-    if (place.member) {
-      place = Place{position, false};
-    }
-  }
-  for (const std::string& bucket : now) {
-    row.buckets[bucket] = Place{position, true};
-  }
-  bucket_names_.insert(now.begin(), now.end());
-  if (remove && !row.version.has_value() && row.buckets.empty()) {
-    rows_.erase(key);
-  }
 }
 
-StoreContent ReferenceFold::Content() const {
-  StoreContent content;
-  content.applied = applied_;
-  content.change_sets = sets_;
-  for (const std::string& name : bucket_names_) {
-    content.buckets[KeyOf(name)].name = name;
-  }
+namespace {
+
+// One bucket's operation on a row.
+std::string DescribePlace(const std::string& bucket_key, Position position, bool known_index,
+                          bool member, Offset entered) {
+  return fmt::format(" [{} {}@{}.{} since {}]", bucket_key, member ? "put" : "remove",
+                     position.offset.value(), known_index ? position.index : 0, entered.value());
+}
+
+std::string DescribeRow(uint32_t entity, const std::string& key, Position last, bool live,
+                        std::optional<int64_t> version, const std::string& bytes) {
+  return fmt::format("row e{} {} last {}.{} {} version {} bytes {}", entity, key,
+                     last.offset.value(), live ? last.index : 0, live ? "live" : "gone",
+                     version.has_value() ? std::to_string(*version) : "none",
+                     XXH64(bytes.data(), bytes.size(), 0));
+}
+
+}  // namespace
+
+std::vector<std::string> ReferenceFold::Describe() const {
+  std::vector<std::string> lines;
+  std::map<std::string, uint64_t> support;
+  std::set<std::string> links;
+  (void)AllBuckets(&support, &links);
+  uint64_t live = 0;
   for (const auto& [key, row] : rows_) {
-    Record record{row.last, row.version, !row.live, {}, row.bytes};
-    const schemas::EntityId entity(key.first);
+    std::set<std::string> places;
     for (const auto& [name, place] : row.buckets) {
-      const BucketKey bucket = KeyOf(name);
-      record.memberships.push_back({bucket, place.position, place.member});
-      content.deltas[{bucket, place.position}] = {place.member, entity, key.second,
-                                                  place.member ? row.bytes : ""};
-      if (place.member) {
-        const std::string term = names_.at(key.first) + '\0' + key.second + '\0' +
-                                 std::to_string(place.position.offset.value()) + "." +
-                                 std::to_string(place.position.index);
-        content.buckets[bucket].count += 1;
-        content.buckets[bucket].checksum += XXH64(term.data(), term.size(), 0);
+      if (place.member || place.position.offset > applied_.horizon) {
+        places.insert(DescribePlace(KeyOf(name), place.position,
+                                    place.member && place.position == row.last, place.member,
+                                    place.entered));
       }
     }
-    std::sort(record.memberships.begin(), record.memberships.end(),
-              [](const auto& a, const auto& b) { return a.bucket < b.bucket; });
-    content.applied.records += row.live ? 1 : 0;
-    content.records[RecordKey{entity, key.second}] = std::move(record);
+    live += row.live ? 1 : 0;
+    if (row.live || row.version.has_value() || !places.empty()) {
+      lines.push_back(
+          DescribeRow(key.first, key.second, row.last, row.live, row.version, row.bytes) +
+          fmt::format("{}", fmt::join(places, "")));
+    }
   }
-  return content;
+  for (const auto& [what, count] : support) {
+    lines.push_back(fmt::format("{} {}x", what, count));
+  }
+  lines.insert(lines.end(), links.begin(), links.end());
+  for (const auto& [id, offset] : sets_) {
+    lines.push_back(fmt::format("set {} {}", id, offset.value()));
+  }
+  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {}", applied_.position.value(),
+                              applied_.event_hash, live, applied_.horizon.value()));
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
+                                                 const projectors::OrgModel& model) {
+  std::vector<std::string> lines;
+  for (const auto& [key, record] : content.records) {
+    const bool live = !record.deleted;
+    std::set<std::string> places;
+    for (const projectors::Membership& m : record.memberships) {
+      if (m.member || m.position.offset > content.applied.horizon) {
+        places.insert(DescribePlace(fmt::format("{:016x}", m.bucket.value()), m.position,
+                                    m.member && m.position == record.last, m.member, m.entered));
+      }
+    }
+    if (live || record.version.has_value() || !places.empty()) {
+      lines.push_back(
+          DescribeRow(key.entity.value(), key.key, record.last, live, record.version, record.row) +
+          fmt::format("{}", fmt::join(places, "")));
+    }
+    for (const projectors::Support& s : record.support) {
+      const projectors::SyncRule* rule = model.rules().FindRule(s.rule);
+      lines.push_back(fmt::format("support of e{} {}: {}={:016x} {}x", key.entity.value(), key.key,
+                                  rule == nullptr ? "a rule that is gone" : rule->id,
+                                  s.source.value(), s.count));
+    }
+  }
+  for (const projectors::Link& link : content.links) {
+    lines.push_back(fmt::format("link e{}.a{} {} {}", link.entity.value(), link.attribute.value(),
+                                link.value, link.child));
+  }
+  for (const auto& [id, offset] : content.change_sets) {
+    lines.push_back(fmt::format("set {} {}", id, offset.value()));
+  }
+  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {}",
+                              content.applied.position.value(), content.applied.event_hash,
+                              content.applied.records, content.applied.horizon.value()));
+  std::sort(lines.begin(), lines.end());
+  return lines;
 }
 
 }  // namespace sluice::testing

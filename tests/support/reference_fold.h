@@ -12,16 +12,21 @@
 
 namespace sluice::testing {
 
-// What a staging store must hold after a history, computed the slow and obvious way: one operation
-// at a time, every bucket evaluated anew after each, nothing remembered but rows. Shares the value
-// types and the row codec with the fold, none of its code. Takes only histories of one incarnation.
+// What a staging store must hold after a history, computed the slow and obvious way: one event at a
+// time, the buckets of every row evaluated anew after each, nothing remembered but rows. Shares the
+// value types, the row codec and the filter language with the fold, none of its code. Takes only
+// histories of one incarnation, without circles among rules.
 class ReferenceFold {
  public:
   explicit ReferenceFold(projectors::FoldOptions options) : options_(options) {}
 
   void Apply(const eventlog::StoredEvent& event);
-  // All but the serialised model.
-  [[nodiscard]] StoreContent Content() const;
+  // What a store holds, as text that says all but what a reader has no use for: the indexes of
+  // positions that no operation has, removals that the horizon has passed, the rules' numbers.
+  [[nodiscard]] std::vector<std::string> Describe() const;
+  // The same of a store.
+  [[nodiscard]] static std::vector<std::string> Describe(const StoreContent& content,
+                                                         const projectors::OrgModel& model);
   uint64_t rejected() const { return rejected_; }
   uint64_t duplicates() const { return duplicates_; }
   bool closed() const { return closed_; }
@@ -30,6 +35,7 @@ class ReferenceFold {
   struct Place {
     Position position;
     bool member = true;
+    Offset entered;
   };
   struct Row {
     Position last;
@@ -39,14 +45,21 @@ class ReferenceFold {
     std::map<std::string, Place> buckets;  // by the bucket's name
   };
   using Key = std::pair<uint32_t, std::string>;
+  // Buckets of rows by the rule that they are of.
+  using Buckets = std::map<Key, std::map<std::string, std::set<std::string>>>;
+
+  // One profile's rules, by brute force.
+  class ProfileRules;
 
   void ApplySet(Offset offset, const v1::ChangeSet& set);
   void ApplyOp(Position position, const v1::Operation& op);
   [[nodiscard]] bool Applicable(const v1::Operation& op) const;
   // False where the event contradicts what is defined.
   bool ApplyDefinition(const eventlog::Event& event);
-  void MoveRows(Offset offset, const std::set<uint32_t>& entities_before);
-  [[nodiscard]] std::set<std::string> BucketsOf(uint32_t entity, const std::string& bytes) const;
+  void ForgetEntities(Offset offset);
+  void PlaceRows(Offset offset);
+  [[nodiscard]] Buckets AllBuckets(std::map<std::string, uint64_t>* support,
+                                   std::set<std::string>* links) const;
 
   projectors::FoldOptions options_;
   bool open_ = false;
@@ -55,7 +68,6 @@ class ReferenceFold {
   std::map<uint32_t, std::string> names_;  // also of deleted entities
   std::map<std::string, v1::Profile> profiles_;
   std::map<Key, Row> rows_;
-  std::set<std::string> bucket_names_;  // that ever had a row
   std::map<std::string, Offset> sets_;
   projectors::AppliedState applied_;
   uint64_t rejected_ = 0;

@@ -111,8 +111,8 @@ TEST_F(AdminTest, EveryRefusalHasItsCode) {
   EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"team"}]}})"),
             "invalid_argument");
   EXPECT_EQ(
-      put(base + "/roles/r", R"({"entities":{"account":{"read":true,"deny_columns":["name"]}}})"),
-      "invalid_argument");
+      put(base + "/roles/r", R"({"entities":{"account":{"read":true,"deny_columns":["nope"]}}})"),
+      "unknown_attribute");
   EXPECT_EQ(put(base + "/roles/r", "\"" + std::string(2 << 20, 'x') + "\""), "too_large");
   EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"user"}]}})"), "");
   std::string unowned = kAccount;

@@ -163,6 +163,26 @@ TEST_F(DeltaTest, WaitsForAPosition) {
   EXPECT_EQ(json::parse(reply.body)["ops"].size(), 2u);
 }
 
+TEST_F(DeltaTest, AStoreAmidALargeEventIsWaitedFor) {
+  Put("A1", "n", "ann");
+  stores_.SetAmidLargeEvent("contoso", true);
+  Start();
+  const HttpReply early = Get("/v1/orgs/contoso/delta");
+  EXPECT_EQ(early.status, 503);
+  EXPECT_EQ(Code(early), "not_caught_up");
+  EXPECT_TRUE(early.headers.contains("retry-after"));
+
+  HttpSocket socket(port_);
+  socket.Request("GET", "/v1/orgs/contoso/delta?wait=20s", Token(kAnn));
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  stores_.SetAmidLargeEvent("contoso", false);
+  const HttpReply reply = socket.Read();
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(json::parse(reply.body)["ops"].size(), 1u);
+}
+
 TEST_F(DeltaTest, ManyWaitForOneChange) {
   Put("A1", "n", "ann");
   Start();

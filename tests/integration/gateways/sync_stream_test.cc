@@ -281,6 +281,36 @@ TEST_F(StreamTest, AnOrganisationThatIsNotHereYetIsWaitedForNoLongerThanItShould
   EXPECT_TRUE(reply.headers.contains("retry-after"));
 }
 
+TEST_F(StreamTest, AStoreAmidALargeEventIsWaitedFor) {
+  Put("A1", "n", "ann");
+  stores_.SetAmidLargeEvent("contoso", true);
+  options_.catch_up_wait = std::chrono::milliseconds(50);
+  options_.heartbeat = std::chrono::milliseconds(20);
+  Start();
+  HttpSocket early(port_);
+  Open(early, {{"live", true}});
+  const HttpReply reply = early.Read();
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(Code(reply), "not_caught_up");
+  EXPECT_TRUE(reply.headers.contains("retry-after"));
+
+  // A stream that is live stays so when the store is opened anew amid an event, and goes on.
+  stores_.SetAmidLargeEvent("contoso", false);
+  HttpSocket socket(port_);
+  Open(socket, {{"live", true}});
+  socket.Read(false);
+  StreamClient client;
+  client.Take(socket, "checkpoint_complete");
+  stores_.SetAmidLargeEvent("contoso", true);
+  Put("A2", "n", "ann");
+  client.Take(socket, "heartbeat");
+  client.Take(socket, "heartbeat");
+  EXPECT_EQ(client.Keys().size(), 1u);
+  stores_.SetAmidLargeEvent("contoso", false);
+  client.Take(socket, "checkpoint_complete");
+  EXPECT_EQ(client.Keys().size(), 2u);
+}
+
 TEST_F(StreamTest, StopEndsStreams) {
   Start();
   HttpSocket socket(port_);

@@ -396,13 +396,47 @@ class ApiTest(unittest.TestCase):
                      {"entities": {}, "roles": [1]}, {"entities": {}, "roles": [], "x": 1},
                      {"entities": {"item": [{"kind": "all", "x": 1}]}, "roles": []},
                      {"entities": {"item": [{"kind": "business_unit"}]}, "roles": []},
-                     {"entities": {"item": [{"kind": "related", "through": "item.a"}]}, "roles": []},
-                     {"entities": {"item": [{"kind": "filter", "where": "a eq 'x'"}]}, "roles": []}):
+                     {"entities": {"item": [{"kind": "related"}]}, "roles": []},
+                     {"entities": {"item": [{"kind": "filter", "through": "item.a"}]}, "roles": []},
+                     {"entities": {"item": [{"kind": "all", "where": "a eq 'x'"}]}, "roles": []}):
             self.fails("PUT", profile, 400, None, body)
         for body in ({"offline": "yes", "entities": {}}, {"offline": True, "entities": []}, {"offline": True, "entities": {}, "y": 1},
                      {"offline": True, "entities": {"item": {"read": 1}}},
-                     {"offline": True, "entities": {"item": {"read": True, "deny_columns": ["a"]}}}):
+                     {"offline": True, "entities": {"item": {"read": True, "deny_columns": "a"}}},
+                     {"offline": True, "entities": {"item": {"read": True, "deny_columns": ["id"]}}}):
             self.fails("PUT", role, 400, None, body)
+        self.fails("PUT", role, 400, "unknown_attribute", {"entities": {"item": {"read": True, "deny_columns": ["nope"]}}})
+
+    def test_rules_that_are_refused(self):
+        node, leaf = schema(a="string", up="string"), schema(up="string")
+        node["attributes"][-1]["references"] = "node"
+        leaf["attributes"][-1]["references"] = "node"
+        self.provision(node=node, leaf=leaf)
+        profile = f"{self.base()}/profiles/p"
+
+        def refused(code, **entities):
+            return self.fails("PUT", profile, 400, code, {"entities": entities, "roles": []})
+
+        def where(text):
+            return [{"kind": "filter", "where": text}]
+
+        def through(text):
+            return [{"kind": "related", "through": text}]
+
+        for text, column in (("a eq", 5), ("a eq 5", 6), ("'\u00e9' eq a and b", 14), ("not (a eq @user)", 11), ("a eq @me", 6), ("", 1)):
+            problem = refused("unknown_attribute" if text.endswith(" b") else "invalid_filter", node=where(text))
+            self.assertEqual(problem["column"], column, text)
+            self.assertIn("profile 'p', entity 'node', rule 1", problem["detail"])
+        refused("unknown_entity", leaf=through("nope.up"))
+        refused("unknown_attribute", leaf=through("leaf.nope"))
+        refused("invalid_argument", node=through("node.a"))
+        refused("invalid_argument", leaf=through("node.up"))
+        self.assertIn("node -> node", refused("circular_rules", node=through("node.up"))["detail"])
+        refused("circular_rules", node=through("leaf.up"), leaf=through("leaf.up"))
+        self.http.json("PUT", profile, {"entities": {"node": where("a eq @user or a eq 'x'"), "leaf": through("leaf.up")},
+                                        "roles": []}, expect=(200,))
+        self.fails("PUT", f"{self.base()}/entities/node", 409, "attribute_in_use", schema(up="string"))
+        self.fails("PUT", f"{self.base()}/entities/leaf", 409, "attribute_in_use", schema(up="string"))
 
     # ---- 0 and 2: values ----
 

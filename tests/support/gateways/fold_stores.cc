@@ -46,6 +46,21 @@ void FoldStores::Remove(const std::string& org) {
   }
 }
 
+void FoldStores::SetAmidLargeEvent(const std::string& org, bool amid) {
+  absl::MutexLock lock(&mutex_);
+  if (amid) {
+    amid_.insert(org);
+    return;
+  }
+  amid_.erase(org);
+  const Offset applied = orgs_.at(org)->content().applied.position;
+  for (const auto& [id, callback] : callbacks_) {
+    if (callback.first == org) {
+      callback.second(applied);
+    }
+  }
+}
+
 size_t FoldStores::subscriptions() {
   absl::MutexLock lock(&mutex_);
   return callbacks_.size();
@@ -58,6 +73,10 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   if (it == orgs_.end()) {
     return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
   }
+  if (amid_.contains(org.value())) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 "a large change is being applied");
+  }
   std::shared_ptr<const PlainSnapshot>& snapshot = snapshots_[org.value()];
   if (snapshot != nullptr) {
     return snapshot;
@@ -68,7 +87,7 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   plain.model = it->second->model();
   plain.records = content.records;
   for (const auto& [at, op] : content.deltas) {
-    plain.deltas[at.first][at.second] = {op.put, {op.entity, op.key}, op.row};
+    plain.deltas[at.first][at.second] = {op.put, {op.entity, op.key}, op.row, op.entered};
   }
   plain.checksum = [model = plain.model](const PlainOrg::RowKey& key, Position position) {
     return projectors::RowChecksum(model->FindEntity(key.entity)->name(), key.key, position);

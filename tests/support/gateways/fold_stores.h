@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,8 @@ class FoldStores final : public projectors::StoreManager {
   // Removals at or below `horizon` are said to be gone.
   void SetHorizon(const std::string& org, Offset horizon);
   void Remove(const std::string& org);
+  // As a store that was opened amid a large event: it shows nothing until that is applied.
+  void SetAmidLargeEvent(const std::string& org, bool amid);
   [[nodiscard]] size_t subscriptions();
 
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(
@@ -34,8 +37,8 @@ class FoldStores final : public projectors::StoreManager {
   // What only a projector or an operator calls.
   Offset CheckpointOf(PartitionId) override { return kNoOffset; }
   projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId,
-                                                std::span<const eventlog::StoredEvent>) override {
+  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
+                                                absl::FunctionRef<bool()>) override {
     return absl::UnimplementedError("a reader's store");
   }
   absl::StatusOr<Offset> Checkpoint(PartitionId) override { return kNoOffset; }
@@ -52,6 +55,7 @@ class FoldStores final : public projectors::StoreManager {
  private:
   absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<ModelStore>> orgs_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> amid_ ABSL_GUARDED_BY(mutex_);
   // Made at the first question after a change.
   std::map<std::string, std::shared_ptr<const PlainSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);

@@ -22,6 +22,7 @@ struct PlainOrg {
     bool put = true;
     RowKey key;
     std::string row;
+    Offset entered = kNoOffset;
   };
 
   std::map<BucketKey, std::map<Position, Op>> deltas;
@@ -85,12 +86,14 @@ struct PlainOrg {
  private:
   void Move(BucketKey bucket, std::map<BucketKey, projectors::Membership>* memberships,
             Position position, bool member, const RowKey& key, const std::string& row) {
-    const auto it = memberships->find(bucket);
-    if (it != memberships->end()) {
+    projectors::Membership now{bucket, position, member, 0, position.offset, false};
+    if (const auto it = memberships->find(bucket); it != memberships->end()) {
       deltas[bucket].erase(it->second.position);
+      now.entered = it->second.entered;
+      now.returned = it->second.returned || !it->second.member;
     }
-    (*memberships)[bucket] = {bucket, position, member};
-    deltas[bucket][position] = {member, key, row};
+    (*memberships)[bucket] = now;
+    deltas[bucket][position] = {member, key, row, now.entered};
   }
 };
 
@@ -163,7 +166,7 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
     void Show() {
       if (it_ != end_) {
         const auto& [position, op] = *it_;
-        view_ = {position, op.put, op.key.entity, op.key.key, op.row};
+        view_ = {position, op.put, op.key.entity, op.key.key, op.row, op.entered};
       }
     }
     Ops::const_iterator it_;

@@ -74,12 +74,16 @@ std::string PlainWorld::Bytes(const Entity& entity, const std::string& key, cons
 void PlainWorld::ChangeSet() {
   const Offset offset(org_.applied.position.value() + 1 + static_cast<int64_t>(Below(3)));
   uint32_t index = 0;
+  std::set<PlainOrg::RowKey> written;  // the fold shows what a set leaves, not how it came about
   for (size_t ops = 1 + Below(5); ops > 0; --ops) {
     auto it = entities_.begin();
     std::advance(it, Below(entities_.size()));
     Entity& entity = it->second;
     const std::string key = "k" + std::to_string(Below(kKeys));
     const PlainOrg::RowKey row_key{entity.schema->id(), key};
+    if (!written.insert(row_key).second) {
+      continue;
+    }
     const Position position{offset, index++};
     if (Below(4) == 0) {
       if (entity.rows.erase(key) > 0) {
@@ -87,7 +91,8 @@ void PlainWorld::ChangeSet() {
       }
       continue;
     }
-    Row row{std::to_string(random_() % 1000), std::to_string(random_() % 1000), {}};
+    const std::string value = std::to_string(next_value_++);  // so that each write is another row
+    Row row{value, value, {}};
     for (int tag = 0; tag < kTags; ++tag) {
       if (Below(3) == 0) {
         row.tags.insert(tag);
@@ -95,6 +100,27 @@ void PlainWorld::ChangeSet() {
     }
     org_.Put(row_key, position, Bytes(entity, key, row), BucketsOfRow(entity, row));
     entity.rows[key] = row;
+  }
+  org_.applied.position = offset;
+}
+
+void PlainWorld::MoveRows() {
+  const Offset offset(org_.applied.position.value() + 1);
+  uint32_t index = 0;
+  for (auto& [name, entity] : entities_) {
+    for (auto& [key, row] : entity.rows) {
+      if (Below(6) != 0) {
+        continue;
+      }
+      for (size_t flips = 1 + Below(2); flips > 0; --flips) {
+        const int tag = static_cast<int>(Below(kTags));
+        if (row.tags.erase(tag) == 0) {
+          row.tags.insert(tag);
+        }
+      }
+      org_.Put({entity.schema->id(), key}, {offset, index++}, Bytes(entity, key, row),
+               BucketsOfRow(entity, row), false);
+    }
   }
   org_.applied.position = offset;
 }
@@ -107,6 +133,8 @@ void PlainWorld::ChangeRules() {
   const int tag = static_cast<int>(Below(kTags));
   if (entity.rules.erase(tag) == 0) {
     entity.rules.insert(tag);
+  } else if (Below(2) == 0) {
+    entity.rules.insert(static_cast<int>(Below(kTags)));  // swapped
   }
   uint32_t index = 0;
   for (const auto& [key, row] : entity.rows) {
@@ -128,15 +156,22 @@ void PlainWorld::Redefine() {
   org_.applied.position = offset;
 }
 
-void PlainWorld::Step() {
+PlainWorld::Event PlainWorld::Step() {
   const size_t kind = Below(40);
   if (kind == 0) {
     Redefine();
-  } else if (kind < 4) {
+    return Event::kRules;
+  }
+  if (kind < 4) {
     ChangeRules();
+    return Event::kRules;
+  }
+  if (kind < 9) {
+    MoveRows();
   } else {
     ChangeSet();
   }
+  return Event::kRows;
 }
 
 void PlainWorld::Prune() {
@@ -156,6 +191,23 @@ PlainWorld::Caller PlainWorld::RandomCaller() {
     }
   }
   return caller;
+}
+
+void PlainWorld::ChangeClaims(Caller* caller) {
+  auto it = entities_.begin();
+  std::advance(it, Below(entities_.size()));
+  const size_t kind = Below(5);
+  if (kind == 0) {
+    bool& hides = caller->hides_second[it->first];
+    hides = !hides;
+    return;
+  }
+  for (size_t flips = kind < 3 ? 1 : 2; flips > 0; --flips) {
+    const BucketKey key = KeyOf(it->second, static_cast<int>(Below(kTags)));
+    if (caller->allowed.erase(key) == 0) {
+      caller->allowed.insert(key);
+    }
+  }
 }
 
 std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller) const {

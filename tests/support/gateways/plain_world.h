@@ -22,8 +22,10 @@ class PlainWorld {
  public:
   explicit PlainWorld(uint64_t seed);
 
-  // One or more events: change sets, changes of rules, an entity deleted and defined anew.
-  void Step();
+  // One event: a change set, rows that come into buckets and leave them without being written (as
+  // related rows do), a change of rules, an entity deleted and defined anew.
+  enum class Event { kRows, kRules };
+  Event Step();
   // Removals at or below a random position are forgotten.
   void Prune();
 
@@ -32,6 +34,8 @@ class PlainWorld {
     std::map<std::string, bool> hides_second;  // by entity name
   };
   Caller RandomCaller();
+  // The caller gains a bucket, loses one, has one in place of another, or sees other columns.
+  void ChangeClaims(Caller* caller);
 
   [[nodiscard]] std::vector<projectors::CallerBucket> BucketsOf(const Caller& caller) const;
   [[nodiscard]] HeldRows RowsOf(const Caller& caller) const;
@@ -58,6 +62,7 @@ class PlainWorld {
   [[nodiscard]] std::set<BucketKey> BucketsOfRow(const Entity& entity, const Row& row) const;
   void Define(const std::string& name);
   void ChangeSet();
+  void MoveRows();
   void ChangeRules();
   void Redefine();
   std::string Bytes(const Entity& entity, const std::string& key, const Row& row);
@@ -66,6 +71,7 @@ class PlainWorld {
   PlainOrg org_;
   std::map<std::string, Entity> entities_;
   uint32_t next_entity_ = 1;
+  uint64_t next_value_ = 1;
 };
 
 }  // namespace sluice::testing

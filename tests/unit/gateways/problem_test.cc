@@ -92,6 +92,14 @@ TEST(ProblemTest, DetailIsValidUtf8AndBounded) {
   EXPECT_LE(Problem(absl::InvalidArgumentError(wide))["detail"].get<std::string>().size(), 2051u);
 }
 
+TEST(ProblemTest, AColumnIsAMember) {
+  const absl::Status status = Annotate(WithColumn(WithCode("invalid_filter"), 12), "profile 'p'");
+  EXPECT_EQ(Problem(status)["column"], 12);
+  EXPECT_EQ(Problem(status)["detail"], "profile 'p': x");
+  EXPECT_FALSE(Problem(WithCode("invalid_filter")).contains("column"));
+  EXPECT_FALSE(Problem(WithColumn(absl::InternalError("x"), 12)).contains("column"));
+}
+
 TEST(ProblemTest, RetryAfter) {
   EXPECT_EQ(RetryAfterSeconds(WithCode("append_queue_full")), 1);
   EXPECT_EQ(RetryAfterSeconds(WithCode("unavailable")), 5);

@@ -18,6 +18,8 @@ THIRD_PARTY = {
     "httplib.h": ["gateways/admin/", "gateways/auth/", "clients/cpp/", "ops/program/"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
 }
+# Modules that include nothing of the tree but themselves and these folders.
+NARROW = {"projectors/rules/": ("projectors/rules/", "schemas/")}
 BASE_FILES_MAX = 14
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
@@ -42,6 +44,9 @@ def problems(root):
             top = header.split("/")[0]
             if bracket == '"' and top in LAYERS + ["clients", "tests"] and top not in allowed(folder):
                 found.append(f"{name}: includes {header}, which is above {folder}/")
+            for module, below in NARROW.items():
+                if name.startswith(module) and top in LAYERS and not header.startswith(below):
+                    found.append(f"{name}: includes {header}, and {module} only {', '.join(below)}")
             for prefix, places in THIRD_PARTY.items():
                 if header.startswith(prefix) and folder != "tests" and not any(map(name.startswith, places)):
                     found.append(f"{name}: includes {header}, which belongs only in {', '.join(places)}")
@@ -64,13 +69,14 @@ def self_test():
             "schemas/a.h": '#include "eventlog/log.h"\n',
             "clients/cpp/a.cc": '#include "projectors/x.h"\n',
             "gateways/admin/a.cc": "#include <rocksdb/db.h>\n",
+            "projectors/rules/a.cc": '#include "projectors/staging/x.h"\n',
             "tests/unit/lost_test.cc": "",
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         found = problems(root)
-        if len(found) != 4:
-            sys.exit(f"the self-test found {found}, and should have found four problems")
+        if len(found) != 5:
+            sys.exit(f"the self-test found {found}, and should have found five problems")
 
 
 if __name__ == "__main__":

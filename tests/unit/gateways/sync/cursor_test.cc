@@ -17,8 +17,13 @@ Cursor Sample() {
   cursor.seen = Offset(1043);
   cursor.entities = {{schemas::EntityId(3), 0, "account"},
                      {schemas::EntityId(4), 0x1122334455667788, "contact"}};
-  cursor.groups.push_back({{Offset(1042), 7}, Offset(900), false, {{0, BucketKey(1)}}});
-  cursor.groups.push_back({{}, Offset(1043), true, {{1, BucketKey(2)}, {0, BucketKey(~0ULL)}}});
+  cursor.base = Offset(1000);
+  cursor.first = Offset(1040);
+  cursor.groups.push_back(
+      {{.position = {Offset(1042), 7}, .since = Offset(900), .based = true}, {{0, BucketKey(1)}}});
+  cursor.groups.push_back({{.since = Offset(1043), .lost = true, .held = Offset(1001)},
+                           {{1, BucketKey(2)}, {0, BucketKey(~0ULL)}}});
+  cursor.groups.push_back({{.steady = true, .held = Offset(7), .turned = Offset(1042)}, {}});
   return cursor;
 }
 
@@ -35,33 +40,64 @@ TEST(CursorTest, BytesStayAsTheyAre) {
   Cursor cursor;
   cursor.incarnation = 1;
   cursor.seen = Offset(1043);
+  cursor.base = Offset(1000);
+  cursor.first = Offset(1043);
   cursor.entities = {{schemas::EntityId(3), 0, "account"}};
   cursor.groups.push_back(
-      {{Offset(1043), UINT32_MAX}, Offset(1043), false, {{0, BucketKey(0x6162636465666768)}}});
+      {{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true}, {{0, BucketKey(7)}}});
+  cursor.groups.push_back({{.position = {Offset(999), 2},
+                            .since = Offset(1000),
+                            .lost = true,
+                            .based = true,
+                            .held = Offset(1000)},
+                           {{0, BucketKey(0x6162636465666768)}}});
   std::string bytes;
   ASSERT_TRUE(
       absl::WebSafeBase64Unescape(CursorCodec("log-1", "").Encode("contoso", cursor), &bytes));
   EXPECT_EQ(absl::BytesToHexString(bytes),
-            "01"
+            "02"
             "3ba88cee3a8c11e0"
             "0f06ecbf7a2d96a4"
             "01"
+            "9408"
+            "e907"
             "9408"
             "01"
             "03"
             "0000000000000000"
             "07"
             "6163636f756e74"
+            "02"
+            "04"
+            "e807"
+            "02"
+            "9408"
             "01"
             "00"
-            "9408"
-            "ffffffff0f"
-            "9408"
+            "0000000000000007"
+            "0b"
+            "e807"
+            "02"
+            "e907"
+            "e907"
+            "00"
             "01"
             "00"
             "6162636465666768"
-            "c03e1b0260f1bf0cf341fd3e9d8eb24e"
-            "efb8a95450869452");
+            "d10230340b40986faa67241d8c084550"
+            "17e28d50f710bf73");
+}
+
+// A cursor of version 1, as the code of that version wrote it: its holder starts anew.
+TEST(CursorTest, AnOlderFormatHasExpired) {
+  const std::string bytes = absl::HexStringToBytes(
+      "013ba88cee3a8c11e00f06ecbf7a2d96a401940801030000000000000000076163636f756e7401009408ffffffff"
+      "0f94080100"
+      "6162636465666768c03e1b0260f1bf0cf341fd3e9d8eb24eefb8a95450869452");
+  const std::string text = absl::WebSafeBase64Escape(bytes);
+  const CursorCodec codec("log-1", "");
+  EXPECT_EQ(ErrorCode(codec.Decode("contoso", text).status()), "cursor_expired");
+  EXPECT_EQ(ErrorCode(codec.Decode("fabrikam", text).status()), "cursor_other_org");
 }
 
 TEST(CursorTest, AnyChangedCharacterIsNoticed) {

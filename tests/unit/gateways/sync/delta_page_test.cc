@@ -1,5 +1,6 @@
 #include "gateways/sync/delta_page.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "gateways/sync/delta_plan.h"
@@ -14,6 +15,9 @@ using projectors::CallerBucket;
 using sluice::testing::PlainOrg;
 using sluice::testing::PlainSnapshot;
 
+const BucketKey kOne(1);
+const BucketKey kTwo(2);
+
 class DeltaPageTest : public ::testing::Test {
  protected:
   DeltaPageTest() {
@@ -21,28 +25,46 @@ class DeltaPageTest : public ::testing::Test {
     proto.set_entity_id(1);
     proto.set_name("account");
     proto.set_primary_key(1);
-    proto.set_next_attribute_id(2);
-    auto* key = proto.add_attributes();
-    key->set_id(1);
-    key->set_name("id");
-    key->set_type(v1::ATTRIBUTE_TYPE_STRING);
+    proto.set_next_attribute_id(3);
+    for (const uint32_t id : {1U, 2U}) {
+      auto* attribute = proto.add_attributes();
+      attribute->set_id(id);
+      attribute->set_name(id == 1 ? "id" : "name");
+      attribute->set_type(v1::ATTRIBUTE_TYPE_STRING);
+    }
     schema_ = schemas::EntitySchema::FromProto(proto).value();
   }
 
   CallerBucket Bucket(uint64_t key) const {
     return {{BucketKey(key), std::to_string(key)}, schema_, {}};
   }
+  // The same without the column `name`.
+  CallerBucket Masked(uint64_t key) const {
+    CallerBucket bucket = Bucket(key);
+    bucket.denied = {schemas::AttributeId(2)};
+    return bucket;
+  }
   void Put(const std::string& key, int64_t offset, const std::set<BucketKey>& buckets,
-           bool rewrite = true) {
-    const auto row = schemas::RowEncoder().Encode(*schema_, "{\"id\":\"" + key + "\"}").value();
-    org_.Put({schema_->id(), key}, {Offset(offset), 0}, row.bytes, buckets, rewrite);
+           const std::string& name = "") {
+    const std::string json =
+        "{\"id\":\"" + key + "\"" + (name.empty() ? "" : ",\"name\":\"" + name + "\"") + "}";
+    const auto row = schemas::RowEncoder().Encode(*schema_, json).value();
+    org_.Put({schema_->id(), key}, {Offset(offset), 0}, row.bytes, buckets);
+    org_.applied.position = Offset(offset);
+  }
+  // The row is as it was, but in other buckets.
+  void Move(const std::string& key, int64_t offset, const std::set<BucketKey>& buckets) {
+    const std::string row = org_.records.at({schema_->id(), key}).row;
+    org_.Put({schema_->id(), key}, {Offset(offset), 0}, row, buckets, false);
     org_.applied.position = Offset(offset);
   }
   // The page's operations, and its cursor to cursor_.
-  std::string Page(const std::vector<CallerBucket>& buckets, size_t limit = 100) {
+  std::string Page(const std::vector<CallerBucket>& buckets, size_t limit = 100,
+                   size_t scanned = 100) {
     std::string ops;
     DeltaLimits limits;
     limits.ops_max = limit;
+    limits.scanned_max = scanned;
     page_ = BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, limits, &ops).value();
     cursor_ = page_.cursor;
     return ops;
@@ -89,11 +111,11 @@ TEST_F(DeltaPageTest, AHeldRowIsNotSentAgainForAnotherRule) {
   Put("A", 5, {BucketKey(1)});
   Page({Bucket(1)});
   // A new rule holds it too, and then only that one.
-  Put("A", 9, {BucketKey(1), BucketKey(2)}, false);
+  Move("A", 9, {BucketKey(1), BucketKey(2)});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
-  Put("A", 12, {BucketKey(2)}, false);
+  Move("A", 12, {BucketKey(2)});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
-  Put("A", 13, {}, false);
+  Move("A", 13, {});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), RemoveOf("A", "13.0"));
 }
 
@@ -105,12 +127,133 @@ TEST_F(DeltaPageTest, ALostBucketTakesOnlyItsOwnRows) {
   EXPECT_EQ(Page({Bucket(2)}), "");
 }
 
-TEST_F(DeltaPageTest, OtherColumnsAreSentAnew) {
-  Put("A", 5, {BucketKey(1)});
+// Keys that came into a bucket when it was not the caller's any more are not for its eyes.
+TEST_F(DeltaPageTest, OfALostBucketOnlyKnownKeysAreNamed) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
   Page({Bucket(1)});
-  CallerBucket masked = Bucket(1);
-  masked.denied = {schemas::AttributeId(9)};
-  EXPECT_EQ(Page({masked}), PutOf("A", "5.0"));
+  Put("C", 7, {kOne});
+  Put("D", 8, {kOne});
+  Put("D", 9, {});
+  Put("B", 10, {});
+  EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "10.0"));
+}
+
+TEST_F(DeltaPageTest, ABucketThatIsBackNamesNobodyOfTheTimeBetween) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Page({Bucket(1)});
+  EXPECT_EQ(Page({}, 1), RemoveOf("A", "5.0"));
+  Put("C", 7, {kOne});
+  Put("C", 8, {});
+  Put("B", 9, {});
+  Put("D", 10, {kOne});
+  EXPECT_EQ(Page({Bucket(1)}),
+            PutOf("A", "5.0") + "," + RemoveOf("B", "9.0") + "," + PutOf("D", "10.0"));
+}
+
+// The rows that a caller keeps when one of its buckets takes the place of another are not sent.
+TEST_F(DeltaPageTest, ClaimsThatSwapBucketsSendTheDifference) {
+  Put("A", 5, {kOne, kTwo});
+  Put("B", 6, {kOne});
+  Put("C", 7, {kTwo});
+  Page({Bucket(1)});
+  EXPECT_EQ(Page({Bucket(2)}), RemoveOf("B", "6.0") + "," + PutOf("C", "7.0"));
+  EXPECT_EQ(Page({Bucket(2)}), "");
+}
+
+// The same by a change of rules, which takes all rows out of the one bucket; with pages that are
+// cut, a snapshot that moves on, and a row that was written meanwhile.
+TEST_F(DeltaPageTest, RulesThatSwapBucketsSendTheDifference) {
+  for (const std::string key : {"A", "B", "C", "D"}) {
+    Put(key, key[0] - 'A' + 1, {kOne});
+  }
+  Page({Bucket(1)});
+  Move("A", 10, {kTwo});
+  Move("B", 11, {});
+  Move("C", 12, {});
+  Move("D", 13, {kTwo});
+  EXPECT_EQ(Page({Bucket(2)}, 1), RemoveOf("B", "11.0"));
+  EXPECT_TRUE(page_.more);
+  Put("D", 14, {kTwo});
+  EXPECT_EQ(Page({Bucket(2)}, 1), RemoveOf("C", "12.0"));
+  EXPECT_EQ(Page({Bucket(2)}), PutOf("D", "14.0"));
+  EXPECT_FALSE(page_.more);
+}
+
+// Between the pages at which the one bucket was lost and the other came, the row was removed;
+// nothing has to happen in the log for that.
+TEST_F(DeltaPageTest, ARowThatWasRemovedMeanwhileIsSentAgain) {
+  Put("A", 5, {kOne, kTwo});
+  Put("B", 6, {kOne});
+  Page({Bucket(1)});
+  EXPECT_EQ(Page({}, 1), RemoveOf("A", "5.0"));
+  EXPECT_EQ(Page({Bucket(2)}), PutOf("A", "5.0") + "," + RemoveOf("B", "6.0"));
+}
+
+// At the cursor's position it was out of the bucket, though it had entered before.
+TEST_F(DeltaPageTest, ARowThatWasOutAndCameBackIsSentAgain) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Page({Bucket(1)});
+  Move("A", 7, {});
+  EXPECT_EQ(Page({Bucket(1)}), RemoveOf("A", "7.0"));
+  Move("A", 8, {kOne});
+  Move("A", 9, {kTwo});
+  Move("B", 10, {kTwo});
+  EXPECT_EQ(Page({Bucket(2)}), PutOf("A", "9.0"));
+}
+
+TEST_F(DeltaPageTest, ARowThatMovesBetweenTheCallersBucketsIsNotSent) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kTwo});
+  Page({Bucket(1), Bucket(2)});
+  Move("A", 7, {kTwo});
+  EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
+  Move("B", 8, {});
+  Move("B", 9, {kOne});
+  EXPECT_EQ(Page({Bucket(1), Bucket(2)}), PutOf("B", "9.0"));
+}
+
+// An earlier cursor may come again with newer rows, so that its position does not tell what the
+// holder has.
+TEST_F(DeltaPageTest, RemovalsOfRowsThatCameAfterTheCursorAreSent) {
+  Page({Bucket(1)});
+  const Cursor earlier = cursor_;
+  Put("A", 5, {kOne});
+  EXPECT_EQ(Page({Bucket(1)}), PutOf("A", "5.0"));
+  Put("A", 6, {});
+  cursor_ = earlier;
+  EXPECT_EQ(Page({Bucket(1)}), RemoveOf("A", "6.0"));
+}
+
+// A row whose removal from one bucket was left out, because another had it, is taken back with
+// that other one, though no page had come as far as its entry there.
+TEST_F(DeltaPageTest, ARowThatOnlyALostBucketKeptIsRemoved) {
+  Put("A", 5, {kOne});
+  Page({Bucket(1), Bucket(2)});
+  Put("B", 6, {kOne});
+  Move("A", 7, {});
+  Move("A", 8, {kTwo});
+  Put("C", 9, {kOne});
+  EXPECT_EQ(Page({Bucket(1), Bucket(2)}, 100, 2), PutOf("B", "6.0"));
+  EXPECT_EQ(cursor_.groups[0].state.position, (Position{Offset(7), 0}));
+  EXPECT_EQ(Page({Bucket(1)}), RemoveOf("A", "8.0") + "," + PutOf("C", "9.0"));
+}
+
+TEST_F(DeltaPageTest, OtherColumnsAreSentAnewOnce) {
+  Put("A", 5, {kOne}, "Ann");
+  Move("A", 6, {kOne, kTwo});
+  Put("B", 7, {kTwo}, "Ann");
+  Put("C", 8, {kOne}, "Ann");
+  Page({Bucket(1), Bucket(2)});
+  Put("C", 9, {}, "Ann");
+  EXPECT_EQ(Page({Masked(1), Masked(2)}),
+            PutOf("A", "5.0") + "," + PutOf("B", "7.0") + "," + RemoveOf("C", "9.0"));
+  EXPECT_EQ(Page({Masked(1), Masked(2)}), "");
+  EXPECT_THAT(Page({Bucket(1), Bucket(2)}, 1), ::testing::HasSubstr(R"("id":"A","name":"Ann")"));
+  EXPECT_THAT(Page({Bucket(1), Bucket(2)}), ::testing::HasSubstr(R"("id":"B","name":"Ann")"));
+  EXPECT_EQ(page_.ops, 1u);
 }
 
 TEST_F(DeltaPageTest, CursorsThatCannotBeUsed) {
@@ -121,7 +264,8 @@ TEST_F(DeltaPageTest, CursorsThatCannotBeUsed) {
   EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 2, applied)), "org_reprovisioned");
   applied.position = Offset(4);
   EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 1, applied)), "not_caught_up");
-  applied = {.position = Offset(20), .event_hash = 0, .records = 0, .horizon = Offset(5)};
+  applied.position = Offset(20);
+  applied.horizon = Offset(5);
   EXPECT_TRUE(CheckCursor(cursor_, 1, applied).ok());
   applied.horizon = Offset(6);
   EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 1, applied)), "cursor_expired");

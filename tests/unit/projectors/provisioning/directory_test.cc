@@ -43,6 +43,27 @@ TEST(DirectoryTest, MalformedEventsChangeNothing) {
   EXPECT_EQ(sequencer.directory().Find(Org("other")), nullptr);
 }
 
+TEST(DirectoryTest, ARefusalTravelsWhole) {
+  testing::Sequencer sequencer;
+  v1::ProvisioningOutcome outcome;
+  SetRefusal(WithColumn(Error(absl::StatusCode::kInvalidArgument, "invalid_filter", "why"), 7),
+             &outcome);
+  const auto told =
+      sequencer.directory().Apply(testing::OutcomeEvent(Org("a"), outcome, Offset(1)));
+  ASSERT_TRUE(told.ok() && told->has_value());
+  EXPECT_EQ(ErrorCode((*told)->status), "invalid_filter");
+  EXPECT_EQ(Message((*told)->status), "why");
+  EXPECT_EQ(ErrorColumn((*told)->status), 7U);
+  outcome = {};
+  outcome.set_request_offset(1);
+  SetRefusal(absl::NotFoundError("gone"), &outcome);
+  const auto plain =
+      sequencer.directory().Apply(testing::OutcomeEvent(Org("a"), outcome, Offset(2)));
+  ASSERT_TRUE(plain.ok() && plain->has_value());
+  EXPECT_EQ(ErrorCode((*plain)->status), "not_found");
+  EXPECT_EQ(ErrorColumn((*plain)->status), std::nullopt);
+}
+
 TEST(DirectoryTest, ListsByNameInPages) {
   testing::Sequencer sequencer;
   for (const char* name : {"c", "a", "b"}) {

@@ -45,9 +45,12 @@ class FoldTest : public ::testing::Test {
   }
 
   void Run(const std::vector<StoredEvent>& events) {
-    auto result = store_.Apply(options_, events);
-    ASSERT_TRUE(result.ok()) << result.status();
-    last_ = *std::move(result);
+    for (std::span<const StoredEvent> rest(events); !rest.empty();) {
+      auto result = store_.Apply(options_, rest);
+      ASSERT_TRUE(result.ok()) << result.status();
+      last_ = *std::move(result);
+      rest = rest.subspan(last_.closed ? rest.size() : last_.consumed);
+    }
   }
   void RunSet(int64_t offset, const std::vector<v1::Operation>& ops, std::string_view id = "") {
     Run({testing::MakeEvent(offset, testing::MakeSet(ops, id))});
@@ -399,7 +402,7 @@ TEST_F(FoldTest, ARuleThatGoesRemovesItsRowsAndMayComeBack) {
        testing::MakeEvent(7, testing::DefineProfile("field", {{"account", {kAll}}}, {}))});
   // A row's buckets take their indexes in the order of their keys.
   EXPECT_THAT(Deltas("e1|user:a2=U1"), ElementsAre("remove A1@6.0", "remove A2@7.0"));
-  EXPECT_THAT(Deltas("e1|all"), ElementsAre("remove A1@5.0", "put A2@7.1"));
+  EXPECT_THAT(Deltas("e1|all"), ElementsAre("remove A1@5.0", "put A2@7.0"));
 }
 
 TEST_F(FoldTest, ADefinitionThatChangesNoRuleWritesOnlyTheModel) {

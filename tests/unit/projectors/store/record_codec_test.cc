@@ -15,8 +15,8 @@ Record Example() {
   Record record;
   record.last = {Offset(1042), 0};
   record.version = 17;
-  record.memberships = {{BucketKey(0x0102030405060708), {Offset(1042), 0}, true},
-                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false}};
+  record.memberships = {{BucketKey(0x0102030405060708), {Offset(1042), 0}, true, 0, Offset(1042)},
+                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false, 0, Offset(1040)}};
   record.row =
       "\x0a\x02"
       "A1";
@@ -31,7 +31,8 @@ TEST(RecordCodec, WritesTheBytesOfThePage) {
             "0303030a024131");
   EXPECT_EQ(Hex(EncodeDeltaKey(BucketKey(0x0102030405060708), {Offset(1042), 0})),
             "0102030405060708000000000000041200000000");
-  EXPECT_EQ(Hex(EncodeDelta({true, EntityId(1), "A1", Example().row})), "01010241310a024131");
+  EXPECT_EQ(Hex(EncodeDelta({true, EntityId(1), "A1", Example().row}, {Offset(1042), 0})),
+            "01010241310a024131");
 }
 
 TEST(RecordCodec, ReadsWhatItWroteAndRefusesWhatIsCutShort) {

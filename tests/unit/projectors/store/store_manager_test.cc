@@ -20,9 +20,9 @@ using Log = std::vector<StoredEvent>;
 
 // The bucket of all accounts: its name is the rule's id.
 BucketKey AllAccounts(const OrgSnapshot& snapshot) {
-  for (const SyncRule& rule : snapshot.model()->RulesOf(EntityId(1))) {
-    if (rule.kind == v1::RULE_KIND_ALL) {
-      return MakeBucketName(rule, std::nullopt).key;
+  for (const SyncRule* rule : snapshot.model()->rules().Find(EntityId(1))->rules) {
+    if (rule->kind == v1::RULE_KIND_ALL) {
+      return MakeBucketName(rule->id).key;
     }
   }
   ADD_FAILURE() << "no rule for all accounts";

@@ -1,0 +1,255 @@
+#include "projectors/provisioning/rule_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "projectors/provisioning/rule_graph.h"
+#include "projectors/rules/filter.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+absl::Status Invalid(std::string_view code, std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, code, message);
+}
+
+absl::Status UnknownEntity(std::string_view entity) {
+  return Invalid("unknown_entity", fmt::format("entity '{}' does not exist", entity));
+}
+
+absl::Status UnknownAttribute(std::string_view entity, std::string_view attribute) {
+  return Invalid("unknown_attribute",
+                 fmt::format("entity '{}' has no attribute '{}'", entity, attribute));
+}
+
+std::string_view KindName(v1::RuleKind kind) {
+  switch (kind) {
+    case v1::RULE_KIND_USER:
+      return "user";
+    case v1::RULE_KIND_TEAM:
+      return "team";
+    case v1::RULE_KIND_BUSINESS_UNIT:
+      return "business_unit";
+    case v1::RULE_KIND_FILTER:
+      return "filter";
+    case v1::RULE_KIND_RELATED:
+      return "related";
+    default:
+      return "all";
+  }
+}
+
+// The ownership attribute that a rule of `kind` compares; 0 for the kinds that compare none.
+uint32_t OwnershipOf(const v1::EntitySchema& schema, v1::RuleKind kind) {
+  switch (kind) {
+    case v1::RULE_KIND_USER:
+      return schema.ownership().user();
+    case v1::RULE_KIND_TEAM:
+      return schema.ownership().team();
+    case v1::RULE_KIND_BUSINESS_UNIT:
+      return schema.ownership().business_unit();
+    default:
+      return 0;
+  }
+}
+
+bool NeedsOwnership(v1::RuleKind kind) {
+  return kind == v1::RULE_KIND_USER || kind == v1::RULE_KIND_TEAM ||
+         kind == v1::RULE_KIND_BUSINESS_UNIT;
+}
+
+// A rule as errors name it: "profile 'field', entity 'order', rule 2 (filter)".
+std::string NameOf(std::string_view profile, std::string_view entity, int index,
+                   const v1::Rule& rule) {
+  return fmt::format("profile '{}', entity '{}', rule {} ({})", profile, entity, index + 1,
+                     KindName(rule.kind()));
+}
+
+struct Through {
+  std::string_view entity;
+  std::string_view attribute;
+};
+
+// Neither name holds a dot, so what follows the first is the attribute.
+Through SplitThrough(std::string_view through) {
+  const size_t dot = std::min(through.find('.'), through.size());
+  return {through.substr(0, dot), through.substr(std::min(dot + 1, through.size()))};
+}
+
+const EntitySchema* FindEntity(const OrgModel& model, std::string_view name) {
+  const auto found = model.entities().find(name);
+  return found == model.entities().end() ? nullptr : found->second.get();
+}
+
+// The entity whose rows bring those of the rule's `entity`.
+absl::StatusOr<std::string> SourceOf(const OrgModel& model, const EntitySchema& entity,
+                                     const v1::Rule& rule) {
+  const Through through = SplitThrough(rule.through());
+  if (through.entity.empty() || through.attribute.empty()) {
+    return Invalid("invalid_argument",
+                   fmt::format("through '{}' is not of the form Entity.attribute", rule.through()));
+  }
+  const EntitySchema* const holder = FindEntity(model, through.entity);
+  if (holder == nullptr) {
+    return UnknownEntity(through.entity);
+  }
+  const schemas::Attribute* const attribute = holder->Find(through.attribute);
+  if (attribute == nullptr) {
+    return UnknownAttribute(through.entity, through.attribute);
+  }
+  if (attribute->references.empty()) {
+    return Invalid("invalid_argument",
+                   fmt::format("{} references no entity; give the attribute its `references` first",
+                               rule.through()));
+  }
+  if (holder == &entity) {
+    return attribute->references;  // rows that point at a row the caller has
+  }
+  if (attribute->references != entity.name()) {
+    return Invalid("invalid_argument",
+                   fmt::format("{} references entity '{}', not '{}'; a rule goes through an "
+                               "attribute of its own entity or one that references it",
+                               rule.through(), attribute->references, entity.name()));
+  }
+  return holder->name();  // rows that the caller's rows point at
+}
+
+absl::Status CheckRule(const OrgModel& model, const EntitySchema& entity, const v1::Rule& rule,
+                       RuleGraph& graph) {
+  if (rule.kind() == v1::RULE_KIND_FILTER) {
+    ASSIGN_OR_RETURN(const auto filter, Filter::Parse(rule.where(), entity));
+    graph.AddRule(entity.name(), filter->alternatives().size());
+    return absl::OkStatus();
+  }
+  if (rule.kind() == v1::RULE_KIND_RELATED) {
+    ASSIGN_OR_RETURN(const std::string source, SourceOf(model, entity, rule));
+    graph.AddRelated(entity.name(), source);
+    return absl::OkStatus();
+  }
+  if (NeedsOwnership(rule.kind()) && OwnershipOf(entity.proto(), rule.kind()) == 0) {
+    return Invalid("invalid_argument",
+                   fmt::format("entity '{}' has no {} ownership; name the attribute in the "
+                               "entity's `ownership` first",
+                               entity.name(), KindName(rule.kind())));
+  }
+  graph.AddRule(entity.name(), 1);
+  return absl::OkStatus();
+}
+
+bool Has(const v1::EntitySchema& schema, AttributeId id) {
+  return std::ranges::any_of(schema.attributes(), [id](const v1::Attribute& attribute) {
+    return attribute.id() == id.value();
+  });
+}
+
+// The entity before and after.
+struct Evolution {
+  const EntitySchema& current;
+  const v1::EntitySchema& next;
+};
+
+// What `rule`, of `entity`, needs and `next` lacks, as the end of "it needs ..."; empty: nothing.
+std::string LostBy(const v1::Rule& rule, std::string_view entity, const Evolution& evolution) {
+  const EntitySchema& current = evolution.current;
+  if (rule.kind() == v1::RULE_KIND_RELATED) {
+    const Through through = SplitThrough(rule.through());
+    const schemas::Attribute* const attribute =
+        through.entity == current.name() ? current.Find(through.attribute) : nullptr;
+    if (attribute == nullptr) {
+      return "";
+    }
+    for (const v1::Attribute& kept : evolution.next.attributes()) {
+      if (kept.id() == attribute->id.value() && kept.references() == attribute->references) {
+        return "";
+      }
+    }
+    return fmt::format("{} with its reference to '{}'", rule.through(), attribute->references);
+  }
+  if (entity != current.name()) {
+    return "";
+  }
+  if (rule.kind() == v1::RULE_KIND_FILTER) {
+    // A filter that no longer fits (its entity was deleted and defined anew) uses nothing.
+    const auto filter = Filter::Parse(rule.where(), current);
+    if (!filter.ok()) {
+      return "";
+    }
+    for (const AttributeId id : (*filter)->attributes()) {
+      if (!Has(evolution.next, id)) {
+        return fmt::format("attribute '{}'", current.Find(id)->name);
+      }
+    }
+    return "";
+  }
+  const bool lost = OwnershipOf(current.proto(), rule.kind()) != 0 &&
+                    OwnershipOf(evolution.next, rule.kind()) == 0;
+  return lost ? fmt::format("the {} ownership", KindName(rule.kind())) : "";
+}
+
+}  // namespace
+
+absl::Status CheckProfile(const OrgModel& model, const v1::Profile& profile) {
+  RuleGraph graph;
+  for (const v1::EntityRules& rules : profile.entities()) {
+    const EntitySchema* const entity = FindEntity(model, rules.entity());
+    if (entity == nullptr) {
+      return Annotate(UnknownEntity(rules.entity()), fmt::format("profile '{}'", profile.name()));
+    }
+    for (int i = 0; i < rules.rules_size(); ++i) {
+      const v1::Rule& rule = rules.rules(i);
+      RETURN_IF_ERROR_CTX(CheckRule(model, *entity, rule, graph),
+                          NameOf(profile.name(), rules.entity(), i, rule));
+    }
+  }
+  RETURN_IF_ERROR_CTX(graph.Check(), fmt::format("profile '{}'", profile.name()));
+  return absl::OkStatus();
+}
+
+absl::Status CheckRole(const OrgModel& model, const v1::Role& role) {
+  for (const v1::EntityGrant& grant : role.entities()) {
+    const std::string context = fmt::format("role '{}'", role.name());
+    const EntitySchema* const entity = FindEntity(model, grant.entity());
+    if (entity == nullptr) {
+      return Annotate(UnknownEntity(grant.entity()), context);
+    }
+    for (const std::string& column : grant.deny_columns()) {
+      const schemas::Attribute* const attribute = entity->Find(column);
+      if (attribute == nullptr) {
+        return Annotate(UnknownAttribute(grant.entity(), column), context + ", deny_columns");
+      }
+      if (attribute->id == entity->key().id) {
+        return Annotate(Invalid("invalid_argument",
+                                fmt::format("'{}' is the primary key of entity '{}', which cannot "
+                                            "be denied",
+                                            column, grant.entity())),
+                        context + ", deny_columns");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckInUse(const OrgModel& model, const EntitySchema& current,
+                        const v1::EntitySchema& next) {
+  for (const auto& [name, profile] : model.profiles()) {
+    for (const v1::EntityRules& rules : profile.entities()) {
+      for (int i = 0; i < rules.rules_size(); ++i) {
+        const v1::Rule& rule = rules.rules(i);
+        const std::string lost = LostBy(rule, rules.entity(), {current, next});
+        if (!lost.empty()) {
+          return Error(absl::StatusCode::kFailedPrecondition, "attribute_in_use",
+                       fmt::format("entity '{}' cannot lose {}: {} needs it; change the profile "
+                                   "first",
+                                   current.name(), lost, NameOf(name, rules.entity(), i, rule)));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::projectors

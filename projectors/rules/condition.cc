@@ -1,0 +1,206 @@
+#include "projectors/rules/condition.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "schemas/field_value.h"
+#include "schemas/status.h"
+#include "schemas/wire.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Kind = Expression::Kind;
+
+// What an operator reads: a literal, the attribute in a slot, or the truth of another step.
+struct Input {
+  Operand::Kind kind = Operand::Kind::kLiteral;
+  uint32_t index = 0;  // of the slot or the step
+  FilterValue literal;
+};
+
+struct Step {
+  Kind kind = Kind::kConstant;
+  Truth constant = Truth::kNull;
+  Comparison comparison = Comparison::kEq;
+  Function function = Function::kContains;
+  uint32_t first = 0;  // of its inputs
+  uint32_t count = 0;
+};
+
+// Attributes that a filter of usual size names fit without an allocation.
+using Slots = absl::InlinedVector<FilterValue, 8>;
+
+}  // namespace
+
+struct Condition::Program {
+  ExpressionPtr source;                        // owns the literals' bytes
+  std::vector<schemas::Attribute> attributes;  // ascending by id; a slot each
+  std::vector<Step> steps;
+  std::vector<Input> inputs;
+  uint32_t root = 0;
+
+  void Gather(const Expression& expression);
+  uint32_t Compile(const Expression& expression);
+  Input MakeInput(const Operand& operand);
+  absl::Status Fill(std::string_view row, Slots& slots) const;
+  Truth Run(uint32_t index, const Slots& slots) const;
+  FilterValue Read(const Input& input, const Slots& slots) const;
+};
+
+void Condition::Program::Gather(const Expression& expression) {
+  for (const Operand& operand : expression.operands) {
+    if (operand.kind == Operand::Kind::kAttribute) {
+      attributes.push_back({operand.attribute, "", operand.type, ""});
+    } else if (operand.kind == Operand::Kind::kExpression) {
+      Gather(*operand.expression);
+    }
+  }
+  for (const ExpressionPtr& child : expression.children) {
+    Gather(*child);
+  }
+}
+
+Input Condition::Program::MakeInput(const Operand& operand) {
+  Input input;
+  input.kind = operand.kind;
+  switch (operand.kind) {
+    case Operand::Kind::kLiteral:
+      input.literal = operand.literal.view();
+      break;
+    case Operand::Kind::kAttribute: {
+      const auto slot = std::lower_bound(
+          attributes.begin(), attributes.end(), operand.attribute,
+          [](const schemas::Attribute& attribute, AttributeId id) { return attribute.id < id; });
+      input.index = static_cast<uint32_t>(slot - attributes.begin());
+      break;
+    }
+    case Operand::Kind::kExpression:
+      input.index = Compile(*operand.expression);
+      break;
+  }
+  return input;
+}
+
+uint32_t Condition::Program::Compile(const Expression& expression) {
+  std::vector<Input> own;
+  own.reserve(expression.operands.size() + expression.children.size());
+  for (const Operand& operand : expression.operands) {
+    own.push_back(MakeInput(operand));
+  }
+  for (const ExpressionPtr& child : expression.children) {
+    own.push_back({Operand::Kind::kExpression, Compile(*child), {}});
+  }
+  steps.push_back({expression.kind, expression.constant, expression.comparison, expression.function,
+                   static_cast<uint32_t>(inputs.size()), static_cast<uint32_t>(own.size())});
+  inputs.insert(inputs.end(), own.begin(), own.end());
+  return static_cast<uint32_t>(steps.size() - 1);
+}
+
+absl::Status Condition::Program::Fill(std::string_view row, Slots& slots) const {
+  slots.resize(attributes.size());
+  size_t slot = 0;
+  schemas::RowScanner scanner(row);
+  while (slot < attributes.size() && scanner.Next()) {
+    const schemas::FieldView& field = scanner.field();
+    while (slot < attributes.size() && attributes[slot].id < field.id) {
+      ++slot;  // stays null
+    }
+    if (slot == attributes.size() || attributes[slot].id != field.id) {
+      continue;
+    }
+    if (const absl::Status fits = schemas::CheckField(attributes[slot], field); !fits.ok()) {
+      return schemas::wire::MalformedRow(std::string("the attribute of id ") +
+                                         std::to_string(field.id.value()) + " " +
+                                         std::string(Message(fits)));
+    }
+    slots[slot] = ValueOf(attributes[slot].type, field);
+    ++slot;
+  }
+  return scanner.status();
+}
+
+FilterValue Condition::Program::Read(const Input& input, const Slots& slots) const {
+  switch (input.kind) {
+    case Operand::Kind::kLiteral:
+      return input.literal;
+    case Operand::Kind::kAttribute:
+      return slots[input.index];
+    case Operand::Kind::kExpression:
+      break;
+  }
+  FilterValue value;
+  const Truth truth = Run(input.index, slots);
+  value.family = truth == Truth::kNull ? Family::kNull : Family::kBool;
+  value.scalar = truth == Truth::kTrue ? 1 : 0;
+  return value;
+}
+
+Truth Condition::Program::Run(uint32_t index, const Slots& slots) const {
+  const Step& step = steps[index];
+  const std::span<const Input> in(inputs.data() + step.first, step.count);
+  const auto truth = [](bool value) { return value ? Truth::kTrue : Truth::kFalse; };
+  switch (step.kind) {
+    case Kind::kAttribute: {
+      const FilterValue value = Read(in[0], slots);
+      return value.family == Family::kNull ? Truth::kNull : truth(value.scalar != 0);
+    }
+    case Kind::kCompare:
+      return truth(Compare(step.comparison, Read(in[0], slots), Read(in[1], slots)));
+    case Kind::kIn: {
+      const FilterValue value = Read(in[0], slots);
+      return truth(std::any_of(in.begin() + 1, in.end(), [&](const Input& item) {
+        return Compare(Comparison::kEq, value, item.literal);
+      }));
+    }
+    case Kind::kCall:
+      return Call(step.function, Read(in[0], slots), Read(in[1], slots));
+    case Kind::kNot:
+      return Not(Run(in[0].index, slots));
+    case Kind::kAnd:
+    case Kind::kOr: {
+      const Truth decides = truth(step.kind == Kind::kOr);
+      Truth result = Not(decides);
+      for (const Input& input : in) {
+        const Truth one = Run(input.index, slots);
+        if (one == decides) {
+          return one;
+        }
+        result = one == Truth::kNull ? one : result;
+      }
+      return result;
+    }
+    case Kind::kConstant:
+    case Kind::kClaim:
+      break;
+  }
+  return step.constant;
+}
+
+Condition::Condition(std::unique_ptr<const Program> program) : program_(std::move(program)) {}
+
+Condition::~Condition() = default;
+
+absl::StatusOr<bool> Condition::Matches(std::string_view row) const {
+  Slots slots;
+  RETURN_IF_ERROR(program_->Fill(row, slots));
+  return program_->Run(program_->root, slots) == Truth::kTrue;
+}
+
+std::shared_ptr<const Condition> CompileCondition(ExpressionPtr expression) {
+  auto program = std::make_unique<Condition::Program>();
+  program->Gather(*expression);
+  auto& attributes = program->attributes;
+  std::sort(attributes.begin(), attributes.end(),
+            [](const auto& a, const auto& b) { return a.id < b.id; });
+  attributes.erase(std::unique(attributes.begin(), attributes.end(),
+                               [](const auto& a, const auto& b) { return a.id == b.id; }),
+                   attributes.end());
+  program->root = program->Compile(*expression);
+  program->source = std::move(expression);
+  return std::make_shared<const Condition>(std::move(program));
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,366 @@
+#include "projectors/rules/expression.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+#include "schemas/datetime.h"
+#include "schemas/text_codec.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Kind = Expression::Kind;
+
+constexpr std::array<std::string_view, 6> kComparisons = {"eq", "ne", "gt", "ge", "lt", "le"};
+
+// How tightly an expression's text holds together; a weaker one needs parentheses.
+enum Binding { kBindsOr = 1, kBindsAnd, kBindsEquality, kBindsOrder, kBindsNot, kBindsAll };
+
+Binding BindingOf(const Expression& expression) {
+  switch (expression.kind) {
+    case Kind::kOr:
+      return kBindsOr;
+    case Kind::kAnd:
+      return kBindsAnd;
+    case Kind::kCompare:
+      return expression.comparison == Comparison::kEq || expression.comparison == Comparison::kNe
+                 ? kBindsEquality
+                 : kBindsOrder;
+    case Kind::kNot:
+      return kBindsNot;
+    default:
+      return kBindsAll;
+  }
+}
+
+std::string TextWithin(const Expression& expression, Binding needed) {
+  return BindingOf(expression) >= needed ? expression.text : fmt::format("({})", expression.text);
+}
+
+std::string Quoted(std::string_view text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    quoted.append(c == '\'' ? 2 : 1, c);
+  }
+  return quoted + "'";
+}
+
+std::string DoubleText(double number) {
+  if (!std::isfinite(number)) {
+    return std::isnan(number) ? "NaN" : number > 0 ? "INF" : "-INF";
+  }
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), number).ptr};
+}
+
+std::string LiteralText(const FilterLiteral& literal) {
+  switch (literal.family) {
+    case Family::kNull:
+      return "null";
+    case Family::kString:
+      return Quoted(literal.bytes);
+    case Family::kExact:
+      return literal.is_integer ? std::to_string(literal.scalar) : literal.bytes;
+    case Family::kDouble:
+      return DoubleText(literal.number);
+    case Family::kBool:
+      return literal.scalar != 0 ? "true" : "false";
+    case Family::kDatetime: {
+      std::string text(schemas::kDatetimeTextSize, ' ');
+      schemas::WriteDatetime(literal.scalar, text.data());
+      return text;
+    }
+    case Family::kUuid: {
+      std::string text(schemas::kUuidTextSize, ' ');
+      schemas::EncodeUuid(literal.bytes, text.data());
+      return text;
+    }
+    case Family::kBytes: {
+      std::string text(schemas::Base64Size(literal.bytes.size()), ' ');
+      schemas::EncodeBase64(literal.bytes, text.data());
+      return fmt::format("binary'{}'", text);
+    }
+  }
+  return "";
+}
+
+std::string OperandText(const Operand& operand, Binding needed) {
+  switch (operand.kind) {
+    case Operand::Kind::kLiteral:
+      return LiteralText(operand.literal);
+    case Operand::Kind::kAttribute:
+      return fmt::format("a{}", operand.attribute.value());
+    case Operand::Kind::kExpression:
+      return TextWithin(*operand.expression, needed);
+  }
+  return "";
+}
+
+bool IsLiteral(const Operand& operand) { return operand.kind == Operand::Kind::kLiteral; }
+bool IsNull(const Operand& operand) {
+  return IsLiteral(operand) && operand.literal.family == Family::kNull;
+}
+
+ExpressionPtr MakeConstant(bool value) {
+  return MakeConstant(value ? Truth::kTrue : Truth::kFalse);
+}
+
+// Depth and parameter from what it is made of.
+void Adopt(Expression& expression) {
+  const auto take = [&expression](const Expression& inner) {
+    expression.depth = std::max(expression.depth, inner.depth + 1);
+    if (inner.parameter.has_value()) {
+      expression.parameter =
+          std::min(expression.parameter.value_or(*inner.parameter), *inner.parameter);
+    }
+  };
+  for (const ExpressionPtr& child : expression.children) {
+    take(*child);
+  }
+  for (const Operand& operand : expression.operands) {
+    if (operand.kind == Operand::Kind::kExpression) {
+      take(*operand.expression);
+    }
+  }
+}
+
+ExpressionPtr Finish(Expression expression) {
+  Adopt(expression);
+  return std::make_shared<const Expression>(std::move(expression));
+}
+
+Comparison Mirror(Comparison comparison) {
+  switch (comparison) {
+    case Comparison::kGt:
+      return Comparison::kLt;
+    case Comparison::kGe:
+      return Comparison::kLe;
+    case Comparison::kLt:
+      return Comparison::kGt;
+    case Comparison::kLe:
+      return Comparison::kGe;
+    default:
+      return comparison;
+  }
+}
+
+// Attributes stand before expressions, literals last; equals are ordered by their text.
+bool StandsBefore(const Operand& a, const Operand& b) {
+  const auto rank = [](const Operand& operand) {
+    return operand.kind == Operand::Kind::kAttribute    ? 0
+           : operand.kind == Operand::Kind::kExpression ? 1
+                                                        : 2;
+  };
+  if (rank(a) != rank(b)) {
+    return rank(a) < rank(b);
+  }
+  if (a.kind == Operand::Kind::kAttribute) {
+    return a.attribute < b.attribute;
+  }
+  return OperandText(a, kBindsAll) < OperandText(b, kBindsAll);
+}
+
+// and, or: one flat, ordered list without repetitions and without what makes no difference.
+ExpressionPtr MakeList(Kind kind, std::vector<ExpressionPtr> operands) {
+  const bool is_and = kind == Kind::kAnd;
+  const Truth neutral = is_and ? Truth::kTrue : Truth::kFalse;
+  Expression list;
+  list.kind = kind;
+  for (ExpressionPtr& operand : operands) {
+    if (operand->kind == kind) {
+      list.children.insert(list.children.end(), operand->children.begin(), operand->children.end());
+      continue;
+    }
+    if (operand->kind == Kind::kConstant && operand->constant == Not(neutral)) {
+      return operand;  // decides, whatever the others are
+    }
+    if (operand->kind != Kind::kConstant || operand->constant != neutral) {
+      list.children.push_back(std::move(operand));
+    }
+  }
+  std::sort(list.children.begin(), list.children.end(),
+            [](const ExpressionPtr& a, const ExpressionPtr& b) { return a->text < b->text; });
+  const auto repeated = std::unique(
+      list.children.begin(), list.children.end(),
+      [](const ExpressionPtr& a, const ExpressionPtr& b) { return a->text == b->text; });
+  list.children.erase(repeated, list.children.end());
+  if (list.children.empty()) {
+    return MakeConstant(neutral);
+  }
+  if (list.children.size() == 1) {
+    return list.children.front();
+  }
+  for (const ExpressionPtr& child : list.children) {
+    list.text.append(list.text.empty() ? "" : is_and ? " and " : " or ");
+    list.text.append(TextWithin(*child, is_and ? kBindsAnd : kBindsOr));
+  }
+  return Finish(std::move(list));
+}
+
+}  // namespace
+
+std::string_view FunctionName(Function function) {
+  switch (function) {
+    case Function::kContains:
+      return "contains";
+    case Function::kStartsWith:
+      return "startswith";
+    case Function::kEndsWith:
+      return "endswith";
+  }
+  return "";
+}
+
+std::string ClaimText(const ClaimTerm& term) {
+  const std::string subject = term.attribute.value() == 0
+                                  ? Quoted(term.constant)
+                                  : fmt::format("a{}", term.attribute.value());
+  switch (term.claim) {
+    case Claim::kUser:
+      return subject + " eq @user";
+    case Claim::kTeams:
+      return subject + " in @teams";
+    case Claim::kBusinessUnit:
+      return subject + " eq @businessunit";
+    case Claim::kRoles:
+      return subject + " in @roles";
+  }
+  return "";
+}
+
+ExpressionPtr MakeConstant(Truth truth) {
+  Expression constant;
+  constant.constant = truth;
+  constant.text = truth == Truth::kNull ? "null" : truth == Truth::kTrue ? "true" : "false";
+  return Finish(std::move(constant));
+}
+
+ExpressionPtr MakeAttribute(Operand attribute) {
+  Expression expression;
+  expression.kind = Kind::kAttribute;
+  expression.text = OperandText(attribute, kBindsAll);
+  expression.operands.push_back(std::move(attribute));
+  return Finish(std::move(expression));
+}
+
+ExpressionPtr MakeComparison(Comparison comparison, Operand a, Operand b) {
+  if (IsLiteral(a) && IsLiteral(b)) {
+    return MakeConstant(Compare(comparison, a.literal.view(), b.literal.view()));
+  }
+  const bool equality = comparison == Comparison::kEq || comparison == Comparison::kNe;
+  if (!equality && (IsNull(a) || IsNull(b))) {
+    return MakeConstant(false);
+  }
+  const bool greater = comparison == Comparison::kGt || comparison == Comparison::kGe;
+  if (StandsBefore(b, a) || (greater && !StandsBefore(a, b))) {  // a1 gt a1 is a1 lt a1
+    std::swap(a, b);
+    comparison = Mirror(comparison);
+  }
+  Expression expression;
+  expression.kind = Kind::kCompare;
+  expression.comparison = comparison;
+  // Comparisons of one level are read from the left, so the right one needs to bind tighter.
+  expression.text =
+      fmt::format("{} {} {}", OperandText(a, kBindsEquality),
+                  kComparisons[static_cast<size_t>(comparison)], OperandText(b, kBindsOrder));
+  expression.operands.push_back(std::move(a));
+  expression.operands.push_back(std::move(b));
+  return Finish(std::move(expression));
+}
+
+ExpressionPtr MakeIn(Operand operand, std::vector<Operand> items) {
+  std::vector<std::pair<std::string, Operand>> ordered;
+  ordered.reserve(items.size());
+  for (Operand& item : items) {
+    std::string text = OperandText(item, kBindsAll);
+    ordered.emplace_back(std::move(text), std::move(item));
+  }
+  std::sort(ordered.begin(), ordered.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  ordered.erase(std::unique(ordered.begin(), ordered.end(),
+                            [](const auto& a, const auto& b) { return a.first == b.first; }),
+                ordered.end());
+  if (ordered.size() == 1) {
+    return MakeComparison(Comparison::kEq, std::move(operand), std::move(ordered.front().second));
+  }
+  Expression expression;
+  expression.kind = Kind::kIn;
+  expression.text = OperandText(operand, kBindsAll) + " in (";
+  expression.operands.push_back(std::move(operand));
+  for (auto& [text, item] : ordered) {
+    expression.text.append(expression.operands.size() == 1 ? "" : ",").append(text);
+    expression.operands.push_back(std::move(item));
+  }
+  expression.text.push_back(')');
+  return Finish(std::move(expression));
+}
+
+ExpressionPtr MakeCall(Function function, Operand a, Operand b) {
+  if (IsNull(a) || IsNull(b)) {
+    return MakeConstant(Truth::kNull);
+  }
+  if (IsLiteral(a) && IsLiteral(b)) {
+    return MakeConstant(Call(function, a.literal.view(), b.literal.view()));
+  }
+  Expression expression;
+  expression.kind = Kind::kCall;
+  expression.function = function;
+  expression.text = fmt::format("{}({},{})", FunctionName(function), OperandText(a, kBindsOr),
+                                OperandText(b, kBindsOr));
+  expression.operands.push_back(std::move(a));
+  expression.operands.push_back(std::move(b));
+  return Finish(std::move(expression));
+}
+
+ExpressionPtr MakeNot(ExpressionPtr operand) {
+  if (operand->kind == Kind::kConstant) {
+    return MakeConstant(Not(operand->constant));
+  }
+  if (operand->kind == Kind::kNot) {
+    return operand->children.front();
+  }
+  Expression expression;
+  expression.kind = Kind::kNot;
+  expression.text = "not " + TextWithin(*operand, kBindsAll);
+  expression.children.push_back(std::move(operand));
+  return Finish(std::move(expression));
+}
+
+ExpressionPtr MakeAnd(std::vector<ExpressionPtr> operands) {
+  return MakeList(Kind::kAnd, std::move(operands));
+}
+
+ExpressionPtr MakeOr(std::vector<ExpressionPtr> operands) {
+  return MakeList(Kind::kOr, std::move(operands));
+}
+
+ExpressionPtr MakeClaim(ClaimTerm term, size_t parameter) {
+  Expression expression;
+  expression.kind = Kind::kClaim;
+  expression.text = ClaimText(term);
+  expression.claim = std::move(term);
+  expression.parameter = parameter;
+  return Finish(std::move(expression));
+}
+
+Operand ToOperand(ExpressionPtr expression) {
+  Operand operand;
+  if (expression->kind == Kind::kAttribute) {
+    return expression->operands.front();
+  }
+  if (expression->kind == Kind::kConstant) {
+    operand.literal.family = expression->constant == Truth::kNull ? Family::kNull : Family::kBool;
+    operand.literal.scalar = expression->constant == Truth::kTrue ? 1 : 0;
+    return operand;
+  }
+  operand.kind = Operand::Kind::kExpression;
+  operand.expression = std::move(expression);
+  return operand;
+}
+
+}  // namespace sluice::projectors

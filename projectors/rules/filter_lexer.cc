@@ -1,0 +1,168 @@
+#include "projectors/rules/filter_lexer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "schemas/datetime.h"
+#include "schemas/decimal.h"
+#include "schemas/field_value.h"
+#include "schemas/status.h"
+#include "schemas/text_codec.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Kind = FilterToken::Kind;
+
+bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
+bool IsWord(char c) { return IsLetter(c) || IsDigit(c); }
+// What may follow the first digit or sign of a number, a datetime or a uuid.
+bool IsNumeric(char c) { return IsWord(c) || c == '.' || c == ':' || c == '+' || c == '-'; }
+
+template <typename Predicate>
+std::string_view Run(std::string_view text, Predicate predicate) {
+  const auto end = std::find_if_not(text.begin(), text.end(), predicate);
+  return text.substr(0, static_cast<size_t>(end - text.begin()));
+}
+
+}  // namespace
+
+absl::Status FilterError(std::string_view text, size_t offset, std::string_view reason,
+                         std::string_view code) {
+  const std::string_view before = text.substr(0, std::min(offset, text.size()));
+  // Every byte that continues no character begins one.
+  const auto column =
+      static_cast<uint32_t>(1 + std::count_if(before.begin(), before.end(), [](char c) {
+                              return (static_cast<uint8_t>(c) & 0xc0) != 0x80;
+                            }));
+  return WithColumn(Error(absl::StatusCode::kInvalidArgument, code,
+                          fmt::format("at column {}: {}", column, reason)),
+                    column);
+}
+
+FilterToken FilterLexer::Take(Kind kind, size_t size) {
+  FilterToken token;
+  token.kind = kind;
+  token.offset = at_;
+  token.text = text_.substr(at_, size);
+  at_ += token.text.size();
+  return token;
+}
+
+absl::StatusOr<FilterToken> FilterLexer::Next() {
+  at_ += Run(text_.substr(at_), IsBlank).size();
+  if (at_ == text_.size()) {
+    return Take(Kind::kEnd, 0);
+  }
+  const char c = text_[at_];
+  switch (c) {
+    case '(':
+      return Take(Kind::kOpen, 1);
+    case ')':
+      return Take(Kind::kClose, 1);
+    case ',':
+      return Take(Kind::kComma, 1);
+    case '\'':
+      return Quoted();
+    case '@':
+      return Take(Kind::kParameter, 1 + Run(text_.substr(at_ + 1), IsWord).size());
+    default:
+      break;
+  }
+  if (IsWord(c) && IsUuid()) {
+    FilterToken token = Take(Kind::kUuid, schemas::kUuidTextSize);
+    token.value = *schemas::DecodeUuid(token.text);
+    return token;
+  }
+  if (IsDigit(c) || c == '-' || c == '+' || c == '.') {
+    return Numeric();
+  }
+  if (IsLetter(c)) {
+    return Word();
+  }
+  const std::string_view rest = text_.substr(at_);
+  return FilterError(
+      text_, at_,
+      fmt::format("{} begins nothing that a filter knows",
+                  schemas::QuoteForError(rest.substr(0, schemas::Utf8SequenceSize(rest)))));
+}
+
+bool FilterLexer::IsUuid() const {
+  const std::string_view word = Run(text_.substr(at_), IsNumeric);
+  return word.size() == schemas::kUuidTextSize && schemas::DecodeUuid(word).has_value();
+}
+
+absl::StatusOr<FilterToken> FilterLexer::Word() {
+  const std::string_view word = Run(text_.substr(at_), IsWord);
+  if (!text_.substr(at_ + word.size()).starts_with('\'')) {
+    return Take(Kind::kWord, word.size());
+  }
+  if (word != "binary") {
+    return FilterError(text_, at_,
+                       fmt::format("{}'...' is no literal; only binary'...' has a prefix", word));
+  }
+  return Binary();
+}
+
+absl::StatusOr<FilterToken> FilterLexer::Numeric() {
+  const std::string_view word = Run(text_.substr(at_), IsNumeric);
+  if (word == "-INF" || schemas::IsJsonNumber(word)) {
+    return Take(Kind::kNumber, word.size());
+  }
+  const auto micros = schemas::ParseDatetime(word);
+  if (micros.ok()) {
+    FilterToken token = Take(Kind::kDatetime, word.size());
+    token.scalar = *micros;
+    return token;
+  }
+  // "2026-..." was meant as a datetime, and its own reason says more.
+  const bool dated = word.size() > 5 && word[4] == '-' && IsDigit(word[3]) && IsDigit(word[5]);
+  return FilterError(
+      text_, at_,
+      dated ? fmt::format("{} {}", schemas::QuoteForError(word), Message(micros.status()))
+            : fmt::format("{} is no number (12, -1.5, 1e3), datetime "
+                          "(2026-01-31T10:00:00Z) or uuid",
+                          schemas::QuoteForError(word)));
+}
+
+absl::StatusOr<FilterToken> FilterLexer::Quoted() {
+  std::string value;
+  size_t end = at_ + 1;
+  for (;;) {
+    const size_t quote = text_.find('\'', end);
+    if (quote == std::string_view::npos) {
+      return FilterError(text_, at_, "the text that begins here has no closing '");
+    }
+    value.append(text_.substr(end, quote - end));
+    end = quote + 1;
+    if (!text_.substr(end).starts_with('\'')) {
+      break;
+    }
+    value.push_back('\'');
+    ++end;
+  }
+  FilterToken token = Take(Kind::kString, end - at_);
+  token.value = std::move(value);
+  return token;
+}
+
+absl::StatusOr<FilterToken> FilterLexer::Binary() {
+  const size_t start = at_ + std::string_view("binary'").size();
+  const size_t quote = text_.find('\'', start);
+  if (quote == std::string_view::npos) {
+    return FilterError(text_, at_, "the text that begins here has no closing '");
+  }
+  auto value = schemas::DecodeBase64(text_.substr(start, quote - start));
+  if (!value.has_value()) {
+    return FilterError(text_, at_, "binary'...' holds no base64 (standard alphabet, padded)");
+  }
+  FilterToken token = Take(Kind::kBinary, quote + 1 - at_);
+  token.value = *std::move(value);
+  return token;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,378 @@
+#include "projectors/rules/filter_parser.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "projectors/rules/filter_lexer.h"
+#include "projectors/rules/filter_typing.h"
+#include "schemas/field_value.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using TermKind = FilterTerm::Kind;
+using TokenKind = FilterToken::Kind;
+
+constexpr std::array<std::string_view, 9> kOperators = {"eq", "ne", "gt",  "ge", "lt",
+                                                        "le", "in", "and", "or"};
+constexpr std::string_view kParameters = "@user, @teams, @businessunit and @roles";
+
+std::optional<Comparison> EqualityOf(std::string_view word) {
+  return word == "eq"   ? std::optional(Comparison::kEq)
+         : word == "ne" ? std::optional(Comparison::kNe)
+                        : std::nullopt;
+}
+
+std::optional<Comparison> OrderOf(std::string_view word) {
+  return word == "gt"   ? std::optional(Comparison::kGt)
+         : word == "ge" ? std::optional(Comparison::kGe)
+         : word == "lt" ? std::optional(Comparison::kLt)
+         : word == "le" ? std::optional(Comparison::kLe)
+                        : std::nullopt;
+}
+
+std::optional<Function> FunctionOf(std::string_view word) {
+  return word == "contains"     ? std::optional(Function::kContains)
+         : word == "startswith" ? std::optional(Function::kStartsWith)
+         : word == "endswith"   ? std::optional(Function::kEndsWith)
+                                : std::nullopt;
+}
+
+std::optional<Claim> ClaimOfParameter(std::string_view parameter) {
+  return parameter == "@user"           ? std::optional(Claim::kUser)
+         : parameter == "@teams"        ? std::optional(Claim::kTeams)
+         : parameter == "@businessunit" ? std::optional(Claim::kBusinessUnit)
+         : parameter == "@roles"        ? std::optional(Claim::kRoles)
+                                        : std::nullopt;
+}
+
+// Recursive descent, a method a level of OData 4.01's table of precedence (part 2, 5.1.1.17):
+// in, then not, then gt ge lt le, then eq ne, then and, then or; each level is read from the left.
+class Parser {
+ public:
+  Parser(std::string_view text, const EntitySchema& schema, std::set<AttributeId>* attributes)
+      : text_(text), schema_(schema), attributes_(*attributes), lexer_(text), typing_(text) {}
+
+  absl::StatusOr<ExpressionPtr> Parse();
+
+ private:
+  // A level of the grammar.
+  using Level = absl::StatusOr<FilterTerm> (Parser::*)();
+
+  absl::StatusOr<FilterTerm> Or() { return List("or", &Parser::And); }
+  absl::StatusOr<FilterTerm> And() { return List("and", &Parser::Equality); }
+  absl::StatusOr<FilterTerm> List(std::string_view word, Level next);
+  absl::StatusOr<FilterTerm> Equality() { return Comparisons(&EqualityOf, &Parser::Order); }
+  absl::StatusOr<FilterTerm> Order() { return Comparisons(&OrderOf, &Parser::Unary); }
+  absl::StatusOr<FilterTerm> Comparisons(std::optional<Comparison> (*of)(std::string_view),
+                                         Level next);
+  absl::StatusOr<FilterTerm> Unary();
+  absl::StatusOr<FilterTerm> Membership();
+  absl::StatusOr<ExpressionPtr> InList(const FilterTerm& operand);
+  absl::StatusOr<FilterTerm> Primary();
+  absl::StatusOr<FilterTerm> Grouped();
+  absl::StatusOr<FilterTerm> Word();
+  absl::StatusOr<FilterTerm> Call(Function function, size_t offset);
+  absl::StatusOr<FilterTerm> Attribute(const FilterToken& word);
+  // The literal or parameter at the current token, nullopt where there is none.
+  absl::StatusOr<std::optional<FilterTerm>> Literal();
+
+  bool AtWord(std::string_view word) const {
+    return token_.kind == TokenKind::kWord && token_.text == word;
+  }
+  absl::Status Advance();
+  absl::Status Expect(TokenKind kind, std::string_view what);
+  absl::Status Unexpected(std::string_view expected) const;
+  absl::Status Enter(size_t offset);
+  absl::StatusOr<FilterTerm> Wrap(absl::StatusOr<ExpressionPtr> expression, size_t offset) const;
+
+  const std::string_view text_;
+  const EntitySchema& schema_;
+  std::set<AttributeId>& attributes_;
+  FilterLexer lexer_;
+  const FilterTyping typing_;
+  FilterToken token_;
+  uint32_t nesting_ = 0;
+};
+
+absl::Status Parser::Advance() {
+  ASSIGN_OR_RETURN(token_, lexer_.Next());
+  return absl::OkStatus();
+}
+
+absl::Status Parser::Unexpected(std::string_view expected) const {
+  if (token_.kind == TokenKind::kEnd) {
+    return FilterError(text_, token_.offset,
+                       fmt::format("expected {}, and the filter ends", expected));
+  }
+  std::string lower(token_.text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const bool shouted = token_.kind == TokenKind::kWord && lower != token_.text &&
+                       (lower == "not" ||
+                        std::find(kOperators.begin(), kOperators.end(), lower) != kOperators.end());
+  return FilterError(
+      text_, token_.offset,
+      fmt::format("expected {}, found {}{}", expected, schemas::QuoteForError(token_.text),
+                  shouted ? "; operators are written in lower case" : ""));
+}
+
+absl::Status Parser::Expect(TokenKind kind, std::string_view what) {
+  return token_.kind == kind ? Advance() : Unexpected(what);
+}
+
+absl::Status Parser::Enter(size_t offset) {
+  if (++nesting_ > kFilterNestingMax) {
+    return FilterError(
+        text_, offset,
+        fmt::format("nested more than {} deep; write it flatter", kFilterNestingMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FilterTerm> Parser::Wrap(absl::StatusOr<ExpressionPtr> expression,
+                                        size_t offset) const {
+  RETURN_IF_ERROR(expression.status());
+  FilterTerm term;
+  term.kind = TermKind::kExpression;
+  term.offset = offset;
+  term.expression = *std::move(expression);
+  if (term.expression->depth > kFilterNestingMax) {
+    return FilterError(
+        text_, offset,
+        fmt::format("nested more than {} deep; write it flatter", kFilterNestingMax));
+  }
+  return term;
+}
+
+absl::StatusOr<ExpressionPtr> Parser::Parse() {
+  RETURN_IF_ERROR(Advance());
+  ASSIGN_OR_RETURN(const FilterTerm term, Or());
+  if (token_.kind != TokenKind::kEnd) {
+    return Unexpected("an operator (eq ne gt ge lt le in and or) or the end");
+  }
+  return typing_.Boolean(term, "a filter");
+}
+
+absl::StatusOr<FilterTerm> Parser::List(std::string_view word, Level next) {
+  ASSIGN_OR_RETURN(FilterTerm first, (this->*next)());
+  if (!AtWord(word)) {
+    return first;
+  }
+  std::vector<ExpressionPtr> operands;
+  ASSIGN_OR_RETURN(operands.emplace_back(), typing_.Boolean(first, word));
+  while (AtWord(word)) {
+    RETURN_IF_ERROR(Advance());
+    ASSIGN_OR_RETURN(const FilterTerm operand, (this->*next)());
+    ASSIGN_OR_RETURN(operands.emplace_back(), typing_.Boolean(operand, word));
+  }
+  return Wrap(word == "and" ? MakeAnd(std::move(operands)) : MakeOr(std::move(operands)),
+              first.offset);
+}
+
+absl::StatusOr<FilterTerm> Parser::Comparisons(std::optional<Comparison> (*of)(std::string_view),
+                                               Level next) {
+  ASSIGN_OR_RETURN(FilterTerm term, (this->*next)());
+  for (;;) {
+    const auto comparison = token_.kind == TokenKind::kWord ? of(token_.text) : std::nullopt;
+    if (!comparison.has_value()) {
+      return term;
+    }
+    const size_t operator_offset = token_.offset;
+    RETURN_IF_ERROR(Advance());
+    ASSIGN_OR_RETURN(const FilterTerm right, (this->*next)());
+    ASSIGN_OR_RETURN(term,
+                     Wrap(typing_.Compare(*comparison, operator_offset, term, right), term.offset));
+  }
+}
+
+absl::StatusOr<FilterTerm> Parser::Unary() {
+  if (!AtWord("not")) {
+    return Membership();
+  }
+  const size_t offset = token_.offset;
+  RETURN_IF_ERROR(Enter(offset));
+  RETURN_IF_ERROR(Advance());
+  ASSIGN_OR_RETURN(const FilterTerm operand, Unary());
+  --nesting_;
+  return Wrap(typing_.Not(operand), offset);
+}
+
+absl::StatusOr<FilterTerm> Parser::Membership() {
+  ASSIGN_OR_RETURN(FilterTerm term, Primary());
+  while (AtWord("in")) {
+    RETURN_IF_ERROR(Advance());
+    if (token_.kind == TokenKind::kOpen) {
+      ASSIGN_OR_RETURN(term, Wrap(InList(term), term.offset));
+      continue;
+    }
+    if (token_.kind != TokenKind::kParameter) {
+      return Unexpected("a list in parentheses, @teams or @roles");
+    }
+    ASSIGN_OR_RETURN(const std::optional<FilterTerm> parameter, Literal());
+    ASSIGN_OR_RETURN(term, Wrap(typing_.InParameter(term, *parameter), term.offset));
+  }
+  return term;
+}
+
+absl::StatusOr<ExpressionPtr> Parser::InList(const FilterTerm& operand) {
+  std::vector<FilterTerm> items;
+  do {
+    RETURN_IF_ERROR(Advance());  // over the parenthesis or the comma
+    const size_t offset = token_.offset;
+    ASSIGN_OR_RETURN(std::optional<FilterTerm> item, Literal());
+    if (!item.has_value()) {
+      return Unexpected("a literal, @user or @businessunit");
+    }
+    if (items.size() == kFilterInItemsMax) {
+      return FilterError(text_, offset,
+                         fmt::format("more than {} items in a list; join several `in` with or",
+                                     kFilterInItemsMax));
+    }
+    items.push_back(*std::move(item));
+  } while (token_.kind == TokenKind::kComma);
+  RETURN_IF_ERROR(Expect(TokenKind::kClose, "a comma or the list's closing parenthesis"));
+  return typing_.In(operand, items);
+}
+
+absl::StatusOr<FilterTerm> Parser::Primary() {
+  if (token_.kind == TokenKind::kOpen) {
+    return Grouped();
+  }
+  ASSIGN_OR_RETURN(std::optional<FilterTerm> literal, Literal());
+  return literal.has_value() ? *std::move(literal) : Word();
+}
+
+absl::StatusOr<FilterTerm> Parser::Grouped() {
+  RETURN_IF_ERROR(Enter(token_.offset));
+  RETURN_IF_ERROR(Advance());
+  ASSIGN_OR_RETURN(FilterTerm term, Or());
+  RETURN_IF_ERROR(Expect(TokenKind::kClose, "an operator or a closing parenthesis"));
+  --nesting_;
+  return term;
+}
+
+absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
+  FilterTerm term;
+  term.offset = token_.offset;
+  term.source = token_.text;
+  term.scalar = token_.scalar;
+  term.bytes = token_.value;
+  const std::string_view text = token_.text;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  switch (token_.kind) {
+    case TokenKind::kWord:
+      if (text == "null") {
+        term.kind = TermKind::kNull;
+      } else if (text == "true" || text == "false") {
+        term.kind = TermKind::kBool;
+        term.scalar = text == "true" ? 1 : 0;
+      } else if (text == "NaN" || text == "INF") {
+        term.kind = TermKind::kSpecial;
+        term.number = text == "INF" ? kInfinity : std::numeric_limits<double>::quiet_NaN();
+      } else {
+        return std::optional<FilterTerm>();
+      }
+      break;
+    case TokenKind::kNumber:
+      term.kind = text == "-INF" ? TermKind::kSpecial : TermKind::kNumber;
+      term.number = -kInfinity;
+      break;
+    case TokenKind::kString:
+      term.kind = TermKind::kString;
+      break;
+    case TokenKind::kBinary:
+      term.kind = TermKind::kBinary;
+      break;
+    case TokenKind::kUuid:
+      term.kind = TermKind::kUuid;
+      break;
+    case TokenKind::kDatetime:
+      term.kind = TermKind::kDatetime;
+      break;
+    case TokenKind::kParameter: {
+      const auto claim = ClaimOfParameter(text);
+      if (!claim.has_value()) {
+        return FilterError(text_, token_.offset,
+                           fmt::format("there is no parameter {}; there are {}",
+                                       schemas::QuoteForError(text), kParameters));
+      }
+      term.kind = TermKind::kParameter;
+      term.claim = *claim;
+      break;
+    }
+    default:
+      return std::optional<FilterTerm>();
+  }
+  RETURN_IF_ERROR(Advance());
+  return std::optional<FilterTerm>(std::move(term));
+}
+
+absl::StatusOr<FilterTerm> Parser::Word() {
+  if (token_.kind != TokenKind::kWord) {
+    return Unexpected("an attribute, a literal, a parameter, not or an opening parenthesis");
+  }
+  const FilterToken word = token_;
+  RETURN_IF_ERROR(Advance());
+  if (token_.kind != TokenKind::kOpen) {
+    return Attribute(word);
+  }
+  const auto function = FunctionOf(word.text);
+  if (!function.has_value()) {
+    return FilterError(text_, word.offset,
+                       fmt::format("there is no function {}; there are contains, startswith and "
+                                   "endswith",
+                                   schemas::QuoteForError(word.text)));
+  }
+  return Call(*function, word.offset);
+}
+
+absl::StatusOr<FilterTerm> Parser::Call(Function function, size_t offset) {
+  RETURN_IF_ERROR(Enter(offset));
+  RETURN_IF_ERROR(Advance());
+  ASSIGN_OR_RETURN(const FilterTerm first, Or());
+  RETURN_IF_ERROR(Expect(TokenKind::kComma, "a comma and the function's second argument"));
+  ASSIGN_OR_RETURN(const FilterTerm second, Or());
+  RETURN_IF_ERROR(Expect(TokenKind::kClose, "the function's closing parenthesis"));
+  --nesting_;
+  return Wrap(typing_.Call(function, first, second), offset);
+}
+
+absl::StatusOr<FilterTerm> Parser::Attribute(const FilterToken& word) {
+  FilterTerm term;
+  term.kind = TermKind::kAttribute;
+  term.offset = word.offset;
+  term.source = word.text;
+  term.attribute = schema_.Find(word.text);
+  if (term.attribute != nullptr) {
+    attributes_.insert(term.attribute->id);
+    return term;
+  }
+  if (std::find(kOperators.begin(), kOperators.end(), word.text) != kOperators.end()) {
+    return FilterError(
+        text_, word.offset,
+        fmt::format("expected an attribute, a literal or a parameter, found the operator {}",
+                    word.text));
+  }
+  return FilterError(text_, word.offset,
+                     fmt::format("entity '{}' has no attribute {}", schema_.name(),
+                                 schemas::QuoteForError(word.text)),
+                     "unknown_attribute");
+}
+
+}  // namespace
+
+absl::StatusOr<ExpressionPtr> ParseFilterExpression(std::string_view text,
+                                                    const EntitySchema& schema,
+                                                    std::set<AttributeId>* attributes) {
+  return Parser(text, schema, attributes).Parse();
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,384 @@
+#include "projectors/rules/filter_typing.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <limits>
+#include <utility>
+
+#include "projectors/rules/filter_lexer.h"
+#include "schemas/attribute_type.h"
+#include "schemas/datetime.h"
+#include "schemas/decimal.h"
+#include "schemas/field_value.h"
+#include "schemas/status.h"
+#include "schemas/text_codec.h"
+
+namespace sluice::projectors {
+namespace {
+
+using Kind = FilterTerm::Kind;
+
+// The family that a term has by itself.
+Family OwnFamily(const FilterTerm& term) {
+  switch (term.kind) {
+    case Kind::kBool:
+    case Kind::kExpression:
+      return Family::kBool;
+    case Kind::kNumber:
+      return Family::kExact;
+    case Kind::kSpecial:
+      return Family::kDouble;
+    case Kind::kString:
+      return Family::kString;
+    case Kind::kBinary:
+      return Family::kBytes;
+    case Kind::kUuid:
+      return Family::kUuid;
+    case Kind::kDatetime:
+      return Family::kDatetime;
+    case Kind::kAttribute:
+      return FamilyOf(term.attribute->type);
+    default:
+      return Family::kNull;
+  }
+}
+
+// The family in which two terms are compared: an attribute's type decides, then what is no number
+// (a number may be a double, where the other side is INF), then what is not null.
+Family CommonFamily(const FilterTerm& a, const FilterTerm& b) {
+  if (a.kind == Kind::kAttribute || b.kind == Kind::kNull) {
+    return OwnFamily(a);
+  }
+  if (b.kind == Kind::kAttribute || a.kind == Kind::kNull || a.kind == Kind::kNumber) {
+    return OwnFamily(b);
+  }
+  return OwnFamily(a);
+}
+
+std::string Describe(const FilterTerm& term) {
+  switch (term.kind) {
+    case Kind::kNull:
+      return "null";
+    case Kind::kExpression:
+      return "an expression that is true or false";
+    case Kind::kParameter:
+      return fmt::format("the parameter {}", term.source);
+    case Kind::kAttribute:
+      return fmt::format("attribute {} of type {}", term.attribute->name,
+                         schemas::AttributeTypeName(term.attribute->type));
+    default:
+      break;
+  }
+  std::string_view kind;
+  switch (OwnFamily(term)) {
+    case Family::kBool:
+      kind = "bool";
+      break;
+    case Family::kExact:
+      kind = "number";
+      break;
+    case Family::kDouble:
+      kind = "double";
+      break;
+    case Family::kString:
+      kind = "string";
+      break;
+    case Family::kBytes:
+      kind = "bytes";
+      break;
+    case Family::kUuid:
+      kind = "uuid";
+      break;
+    default:
+      kind = "datetime";
+  }
+  return fmt::format("the {} {}", kind, schemas::QuoteForError(term.source));
+}
+
+bool HasOrder(Family family) {
+  switch (family) {
+    case Family::kBool:
+    case Family::kUuid:
+    case Family::kBytes:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool IsOrder(Comparison comparison) {
+  return comparison != Comparison::kEq && comparison != Comparison::kNe;
+}
+
+Operand LiteralOperand(Family family, int64_t scalar, double number, std::string bytes) {
+  Operand operand;
+  operand.literal = {family, false, scalar, number, std::move(bytes)};
+  return operand;
+}
+
+// `text` is a canonical decimal.
+Operand ExactOperand(std::string text) {
+  Operand operand = LiteralOperand(Family::kExact, 0, 0, std::move(text));
+  FilterLiteral& literal = operand.literal;
+  const char* const end = literal.bytes.data() + literal.bytes.size();
+  const auto parsed = std::from_chars(literal.bytes.data(), end, literal.scalar);
+  literal.is_integer = parsed.ec == std::errc() && parsed.ptr == end;
+  if (literal.is_integer) {
+    literal.bytes.clear();
+  } else {
+    literal.scalar = 0;
+  }
+  return operand;
+}
+
+bool IsSet(Claim claim) { return claim == Claim::kTeams || claim == Claim::kRoles; }
+
+}  // namespace
+
+absl::Status FilterTyping::ErrorAt(const FilterTerm& term, std::string_view reason) const {
+  return FilterError(text_, term.offset, reason);
+}
+
+absl::Status FilterTyping::Mismatch(const FilterTerm& term, const FilterTerm& partner) const {
+  return ErrorAt(term,
+                 fmt::format("{} cannot be compared with {}", Describe(term), Describe(partner)));
+}
+
+absl::Status FilterTyping::CheckNoParameter(const FilterTerm& term, std::string_view place) const {
+  const bool inside = term.kind == Kind::kExpression && term.expression->parameter.has_value();
+  if (!inside && term.kind != Kind::kParameter) {
+    return absl::OkStatus();
+  }
+  return FilterError(text_, inside ? *term.expression->parameter : term.offset,
+                     fmt::format("a parameter cannot stand {}; it may be compared by eq or in, "
+                                 "and such comparisons joined by and or or",
+                                 place));
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
+                                                    std::string_view operation) const {
+  switch (term.kind) {
+    case Kind::kExpression:
+      return term.expression;
+    case Kind::kNull:
+      return MakeConstant(Truth::kNull);
+    case Kind::kBool:
+      return MakeConstant(term.scalar != 0 ? Truth::kTrue : Truth::kFalse);
+    case Kind::kAttribute:
+      if (term.attribute->type == v1::ATTRIBUTE_TYPE_BOOL) {
+        ASSIGN_OR_RETURN(Operand operand, Resolve(term, Family::kBool, term));
+        return MakeAttribute(std::move(operand));
+      }
+      break;
+    case Kind::kParameter:
+      return ErrorAt(term, fmt::format("{} is not compared with anything; write `attribute {} {}`",
+                                       term.source, IsSet(term.claim) ? "in" : "eq", term.source));
+    default:
+      break;
+  }
+  const std::string_view hint =
+      operation == "not" ? "; not binds tighter than a comparison, so write not (a eq b)" : "";
+  return ErrorAt(term, fmt::format("{} is neither true nor false, as {} needs it{}", Describe(term),
+                                   operation, hint));
+}
+
+absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
+                                                  const FilterTerm& partner) const {
+  const auto explain = [&](std::string_view reason) {
+    return ErrorAt(term, fmt::format("{} {}", schemas::QuoteForError(term.source), reason));
+  };
+  switch (partner.kind == Kind::kAttribute ? partner.attribute->type
+                                           : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
+    case v1::ATTRIBUTE_TYPE_DATETIME: {
+      const auto micros = schemas::ParseDatetime(term.bytes);
+      return micros.ok()
+                 ? absl::StatusOr<Operand>(LiteralOperand(Family::kDatetime, *micros, 0, ""))
+                 : explain(Message(micros.status()));
+    }
+    case v1::ATTRIBUTE_TYPE_DECIMAL: {
+      auto text = schemas::CanonicalDecimal(term.bytes);
+      return text.ok() ? absl::StatusOr<Operand>(ExactOperand(*std::move(text)))
+                       : explain(Message(text.status()));
+    }
+    case v1::ATTRIBUTE_TYPE_UUID: {
+      auto bytes = schemas::DecodeUuid(term.bytes);
+      return bytes.has_value()
+                 ? absl::StatusOr<Operand>(LiteralOperand(Family::kUuid, 0, 0, *std::move(bytes)))
+                 : explain("is not a uuid");
+    }
+    default:
+      return Mismatch(term, partner);
+  }
+}
+
+absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family family,
+                                              const FilterTerm& partner) const {
+  if (term.kind == Kind::kNull) {
+    return Operand();
+  }
+  if (term.kind == Kind::kNumber && (family == Family::kExact || family == Family::kDouble)) {
+    const auto explain = [&](const absl::Status& status) {
+      return ErrorAt(term,
+                     fmt::format("{} {}", schemas::QuoteForError(term.source), Message(status)));
+    };
+    if (family == Family::kExact) {
+      auto text = schemas::CanonicalDecimal(term.source);
+      return text.ok() ? absl::StatusOr<Operand>(ExactOperand(*std::move(text)))
+                       : explain(text.status());
+    }
+    const auto number = schemas::ParseDouble(term.source);
+    return number.ok() ? absl::StatusOr<Operand>(LiteralOperand(family, 0, *number, ""))
+                       : explain(number.status());
+  }
+  if (OwnFamily(term) != family) {
+    return term.kind == Kind::kString ? ResolveText(term, partner) : Mismatch(term, partner);
+  }
+  switch (term.kind) {
+    case Kind::kAttribute: {
+      Operand operand;
+      operand.kind = Operand::Kind::kAttribute;
+      operand.attribute = term.attribute->id;
+      operand.type = term.attribute->type;
+      return operand;
+    }
+    case Kind::kExpression:
+      return ToOperand(term.expression);
+    default:
+      return LiteralOperand(family, term.scalar, term.number, term.bytes);
+  }
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::Compare(Comparison comparison, size_t operator_offset,
+                                                    const FilterTerm& a,
+                                                    const FilterTerm& b) const {
+  for (const FilterTerm* term : {&a, &b}) {
+    if (term->kind == Kind::kParameter && comparison == Comparison::kEq) {
+      return ClaimEquals(*term, term == &a ? b : a);
+    }
+    RETURN_IF_ERROR(CheckNoParameter(*term, comparison == Comparison::kEq
+                                                ? "in a comparison of comparisons"
+                                                : "in a comparison other than eq"));
+  }
+  const Family family = CommonFamily(a, b);
+  // A literal that does not fit is named rather than the attribute that it should fit.
+  ASSIGN_OR_RETURN(Operand left, Resolve(a, family, b));
+  ASSIGN_OR_RETURN(Operand right, Resolve(b, family, a));
+  if (IsOrder(comparison) && !HasOrder(family)) {
+    return FilterError(text_, operator_offset,
+                       fmt::format("{} has no order; compare it by eq, ne or in",
+                                   Describe(a.kind == Kind::kNull ? b : a)));
+  }
+  return MakeComparison(comparison, std::move(left), std::move(right));
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::ClaimEquals(const FilterTerm& parameter,
+                                                        const FilterTerm& other) const {
+  if (IsSet(parameter.claim)) {
+    return ErrorAt(parameter, fmt::format("{} is a set; write `attribute in {}`", parameter.source,
+                                          parameter.source));
+  }
+  return ClaimOf(parameter, other);
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::InParameter(const FilterTerm& a,
+                                                        const FilterTerm& parameter) const {
+  if (!IsSet(parameter.claim)) {
+    return ErrorAt(parameter, fmt::format("{} is one value; write `attribute eq {}`",
+                                          parameter.source, parameter.source));
+  }
+  return ClaimOf(parameter, a);
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
+                                                    const FilterTerm& other) const {
+  ClaimTerm term;
+  term.claim = parameter.claim;
+  switch (other.kind) {
+    case Kind::kAttribute:
+      if (!schemas::CanHoldOwner(other.attribute->type)) {
+        return ErrorAt(parameter,
+                       fmt::format("{} cannot be compared with a claim; a string, int32, "
+                                   "int64 or uuid can",
+                                   Describe(other)));
+      }
+      term.attribute = other.attribute->id;
+      break;
+    case Kind::kString:
+      term.constant = other.bytes;
+      break;
+    case Kind::kUuid:
+      term.constant.resize(schemas::kUuidTextSize);
+      schemas::EncodeUuid(other.bytes, term.constant.data());
+      break;
+    case Kind::kNumber:
+      if (const auto value =
+              schemas::ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
+                                    std::numeric_limits<int64_t>::max());
+          value.ok()) {
+        term.constant = std::to_string(*value);
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kExpression:
+    case Kind::kParameter:
+    default:
+      RETURN_IF_ERROR(CheckNoParameter(other, "beside another one"));
+      return ErrorAt(other.kind == Kind::kExpression ? parameter : other,
+                     fmt::format("{} cannot be compared with the claim {}; an attribute, a string, "
+                                 "an integer or a uuid can",
+                                 Describe(other), parameter.source));
+  }
+  return MakeClaim(std::move(term), parameter.offset);
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::In(const FilterTerm& a,
+                                               const std::vector<FilterTerm>& items) const {
+  RETURN_IF_ERROR(CheckNoParameter(a, "on the left of a list"));
+  std::vector<ExpressionPtr> any;
+  std::vector<Operand> literals;
+  const bool is_literal = a.kind != Kind::kAttribute && a.kind != Kind::kExpression;
+  for (const FilterTerm& item : items) {
+    if (is_literal || item.kind == Kind::kParameter) {
+      ASSIGN_OR_RETURN(ExpressionPtr equal, Compare(Comparison::kEq, item.offset, a, item));
+      any.push_back(std::move(equal));
+      continue;
+    }
+    ASSIGN_OR_RETURN(Operand literal, Resolve(item, OwnFamily(a), a));
+    literals.push_back(std::move(literal));
+  }
+  if (!literals.empty()) {
+    ASSIGN_OR_RETURN(Operand operand, Resolve(a, OwnFamily(a), a));
+    if (operand.kind == Operand::Kind::kLiteral) {  // an expression that is always the same
+      for (Operand& literal : literals) {
+        any.push_back(MakeComparison(Comparison::kEq, operand, std::move(literal)));
+      }
+    } else {
+      any.push_back(MakeIn(std::move(operand), std::move(literals)));
+    }
+  }
+  return MakeOr(std::move(any));
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::Call(Function function, const FilterTerm& a,
+                                                 const FilterTerm& b) const {
+  const auto resolve = [&](const FilterTerm& term) -> absl::StatusOr<Operand> {
+    RETURN_IF_ERROR(CheckNoParameter(term, "in a function"));
+    if (term.kind != Kind::kNull && OwnFamily(term) != Family::kString) {
+      return ErrorAt(term, fmt::format("{} takes strings, and this is {}", FunctionName(function),
+                                       Describe(term)));
+    }
+    return Resolve(term, Family::kString, term);
+  };
+  ASSIGN_OR_RETURN(Operand left, resolve(a));
+  ASSIGN_OR_RETURN(Operand right, resolve(b));
+  return MakeCall(function, std::move(left), std::move(right));
+}
+
+absl::StatusOr<ExpressionPtr> FilterTyping::Not(const FilterTerm& term) const {
+  ASSIGN_OR_RETURN(ExpressionPtr operand, Boolean(term, "not"));
+  RETURN_IF_ERROR(CheckNoParameter(term, "under not"));
+  return MakeNot(std::move(operand));
+}
+
+}  // namespace sluice::projectors

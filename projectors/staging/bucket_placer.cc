@@ -1,0 +1,512 @@
+#include "projectors/staging/bucket_placer.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "fmt/format.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+// Rows that are read together.
+constexpr size_t kChunkMax = 512;
+
+}  // namespace
+
+BucketPlacer::BucketPlacer(const Parts& parts, const Limits& limits)
+    : parts_(parts), limits_(limits) {}
+
+void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
+                         const PartialEvent* resumed) {
+  queue_.emplace(parts_.view, resumed != nullptr);
+  before_ = nullptr;
+  unlinked_.clear();
+  offset_ = offset;
+  horizon_ = horizon;
+  resumed_ = resumed != nullptr;
+  next_index_ = resumed_ ? resumed->next_index : next_index;
+  round_ = resumed_ ? resumed->round : 1;
+  item_ = resumed_ ? resumed->item : std::string();
+  row_ = resumed_ ? resumed->row : std::string();
+  written_.clear();
+  bytes_ = 0;
+  rows_at_begin_ = parts_.overlay.size();
+}
+
+PartialEvent BucketPlacer::Progress() const { return {offset_, round_, item_, row_, next_index_}; }
+
+bool BucketPlacer::Full() const {
+  return parts_.overlay.size() - rows_at_begin_ >= limits_.rows_max || bytes_ >= limits_.bytes_max;
+}
+
+size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
+
+bool BucketPlacer::IsNew(const SyncRule& rule) const {
+  return before_ != nullptr && before_->FindRule(rule.number) == nullptr;
+}
+
+bool BucketPlacer::Concerns(uint32_t number) const {
+  const SyncRule* rule = rules_->FindRule(number);
+  if (rule == nullptr && before_ != nullptr) {
+    rule = before_->FindRule(number);
+  }
+  return rule == nullptr ? round_ == 1 : rule->depth == round_;
+}
+
+BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) const {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  References references;
+  if (rules == nullptr) {
+    return references;
+  }
+  const auto text = [&](AttributeId attribute) {
+    return entry.live() ? ReferencedKey(*rules->schema, attribute, entry.now.row) : std::string();
+  };
+  for (const SyncRule* feed : rules->feeds) {
+    references.up.push_back(feed->down ? std::string() : text(feed->attribute));
+  }
+  for (const AttributeId attribute : rules->links) {
+    references.links.push_back(text(attribute));
+  }
+  return references;
+}
+
+absl::Status BucketPlacer::Written(Slot slot, const References& before) {
+  written_.push_back(slot);
+  const RecordKey key = parts_.overlay.entry(slot).key;
+  const RuleSet::Entity* rules = rules_->Find(key.entity);
+  if (rules == nullptr) {
+    return absl::OkStatus();
+  }
+  uint32_t depth = 1;
+  for (const SyncRule* rule : rules->rules) {
+    if (rule->depth > depth) {
+      depth = rule->depth;
+      queue_->Add(depth, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
+    }
+  }
+  if (rules->feeds.empty() && rules->links.empty()) {
+    return absl::OkStatus();
+  }
+  const References after = ReferencesOf(slot);
+  for (size_t i = 0; i < rules->links.size(); ++i) {
+    if (before.links[i] != after.links[i]) {
+      if (!before.links[i].empty()) {
+        parts_.links.Erase({key.entity, rules->links[i], before.links[i], key.key});
+      }
+      if (!after.links[i].empty()) {
+        parts_.links.Put({key.entity, rules->links[i], after.links[i], key.key});
+      }
+    }
+  }
+  // What the row gives moves to where it points now; how its own buckets change comes later.
+  const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
+  for (size_t i = 0; i < rules->feeds.size(); ++i) {
+    if (before.up[i] == after.up[i]) {
+      continue;
+    }
+    for (const Membership& m : memberships) {
+      if (m.member && m.rule == rules->feeds[i]->source) {
+        RETURN_IF_ERROR(Support(*rules->feeds[i], before.up[i], m.bucket, -1));
+        RETURN_IF_ERROR(Support(*rules->feeds[i], after.up[i], m.bucket, 1));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+void BucketPlacer::Prefetch(EntityId entity, std::string_view row) {
+  const RuleSet::Entity* rules = rules_->Find(entity);
+  if (rules == nullptr || row.empty()) {
+    return;
+  }
+  const auto fetch = [&](EntityId of, AttributeId attribute) {
+    const std::string text = ReferencedKey(*rules->schema, attribute, row);
+    if (!text.empty()) {
+      parts_.overlay.SlotOfCopy(of, text);
+    }
+  };
+  for (const SyncRule* rule : rules->rules) {
+    if (rule->down) {
+      fetch(rule->source_entity, rule->attribute);
+    }
+  }
+  for (const SyncRule* feed : rules->feeds) {
+    if (!feed->down) {
+      fetch(feed->entity, feed->attribute);
+    }
+  }
+}
+
+void BucketPlacer::RulesReplaced(const RuleSet& before) {
+  before_ = &before;
+  if (resumed_) {
+    return;
+  }
+  round_ = 0;
+  const auto look = [&](uint32_t round, EntityId entity) {
+    queue_->Add(round, {WorkQueue::Kind::kEntity, entity, AttributeId(), std::string()});
+  };
+  const uint32_t depth_max = std::max(before.depth_max(), rules_->depth_max());
+  for (const auto& [id, was] : before.entities()) {
+    const RuleSet::Entity* now = rules_->Find(id);
+    if (now == nullptr) {
+      look(0, id);
+    }
+    for (const AttributeId link : was.links) {
+      if (now == nullptr || !std::ranges::binary_search(now->links, link)) {
+        unlinked_.emplace_back(id, link);
+      }
+    }
+  }
+  const auto same = [](const SyncRule* a, const SyncRule* b) { return a->number == b->number; };
+  for (const auto& [id, now] : rules_->entities()) {
+    const RuleSet::Entity* was = before.Find(id);
+    if (was == nullptr) {
+      continue;  // no rows yet
+    }
+    if (!std::ranges::includes(was->links, now.links)) {
+      look(0, id);
+    }
+    for (uint32_t depth = 1; depth <= depth_max; ++depth) {
+      if (!std::ranges::equal(was->At(depth), now.At(depth), same)) {
+        look(depth, id);
+      }
+    }
+    for (const SyncRule* feed : now.feeds) {
+      if (!feed->down && IsNew(*feed)) {
+        look(feed->depth - 1, id);
+      }
+    }
+  }
+}
+
+absl::StatusOr<bool> BucketPlacer::Run() {
+  const uint32_t last =
+      std::max(rules_->depth_max(), before_ == nullptr ? 0 : before_->depth_max());
+  while (true) {
+    ASSIGN_OR_RETURN(const bool complete, RunRound());
+    if (!complete) {
+      return false;
+    }
+    if (round_ >= last) {
+      return true;
+    }
+    ++round_;
+    item_.clear();
+    row_.clear();
+    if (queue_->stored()) {
+      return false;  // its work has to be in the store when a round begins
+    }
+  }
+}
+
+absl::StatusOr<bool> BucketPlacer::RunRound() {
+  if (round_ == 1 && !written_.empty()) {
+    RETURN_IF_ERROR(PlaceAll(std::exchange(written_, {})));
+  }
+  while (true) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
+    if (items.empty()) {
+      return true;
+    }
+    for (size_t i = 0; i < items.size();) {
+      ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(items[i]));
+      size_t done = 1;
+      if (item.kind == WorkQueue::Kind::kRow) {
+        done = items.size() - i;  // rows come last
+        RETURN_IF_ERROR(PlaceRows({items.data() + i, done}));
+      } else {
+        item_ = items[i];
+        ASSIGN_OR_RETURN(const bool complete, item.kind == WorkQueue::Kind::kEntity
+                                                  ? RunEntity(item)
+                                                  : RunChildren(item));
+        if (!complete) {
+          return false;
+        }
+      }
+      for (const size_t end = i + done; i < end; ++i) {
+        queue_->Done(round_, items[i]);
+      }
+      item_ = items[i - 1] + '\0';
+      row_.clear();
+      if (Full()) {
+        return false;
+      }
+    }
+  }
+}
+
+absl::Status BucketPlacer::PlaceRows(std::span<const std::string> items) {
+  std::vector<Slot> slots;
+  slots.reserve(items.size());
+  for (const std::string& bytes : items) {
+    ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(bytes));
+    slots.push_back(parts_.overlay.SlotOfCopy(item.entity, item.key));
+  }
+  return PlaceAll(slots);
+}
+
+// Every row of an entity: its rules have changed, or what its rows give others.
+absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
+  const bool gone = rules_->Find(item.entity) == nullptr;
+  while (true) {
+    ASSIGN_OR_RETURN(auto records, parts_.view.ScanRecords(item.entity, row_, Chunk()));
+    const bool end = records.size() < Chunk();
+    std::vector<Slot> slots;
+    slots.reserve(records.size());
+    for (auto& [key, record] : records) {
+      slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
+      row_ = key.key;
+    }
+    if (round_ == 0) {
+      for (const Slot slot : slots) {
+        RETURN_IF_ERROR(gone ? Forget(slot) : LinkAnew(slot));
+      }
+    } else {
+      const auto keep = [&](uint32_t number) { return rules_->FindRule(number) != nullptr; };
+      for (const Slot slot : slots) {
+        parts_.overlay.DropSupport(slot, keep);
+      }
+      RETURN_IF_ERROR(PlaceAll(slots));
+      for (const Slot slot : slots) {
+        RETURN_IF_ERROR(SupportAnew(slot));
+      }
+    }
+    if (end || Full()) {
+      return end;
+    }
+  }
+}
+
+absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
+  while (true) {
+    ASSIGN_OR_RETURN(LinkIndex::Page page,
+                     parts_.links.Children(item.entity, item.attribute, item.key, row_, Chunk()));
+    std::vector<Slot> slots;
+    slots.reserve(page.children.size());
+    for (const std::string& child : page.children) {
+      slots.push_back(parts_.overlay.SlotOfCopy(item.entity, child));
+    }
+    RETURN_IF_ERROR(PlaceAll(slots));
+    row_ = std::move(page.last);
+    if (page.end || Full()) {
+      return page.end;
+    }
+  }
+}
+
+// The rows that these have to do with in this round, read together.
+absl::Status BucketPlacer::PrefetchRelated(const std::vector<Slot>& slots) {
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  for (const Slot slot : slots) {
+    const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+    const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+    if (rules == nullptr || !entry.live()) {
+      continue;
+    }
+    std::vector<std::pair<EntityId, AttributeId>> wanted;
+    for (const SyncRule* rule : rules->At(round_)) {
+      if (rule->down) {
+        wanted.emplace_back(rule->source_entity, rule->attribute);
+      }
+    }
+    for (const SyncRule* feed : rules->feeds) {
+      if (!feed->down && feed->depth == round_ + 1) {
+        wanted.emplace_back(feed->entity, feed->attribute);
+      }
+    }
+    if (wanted.empty()) {
+      continue;
+    }
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    const std::string row = entry.now.row;  // a new slot moves the entry
+    for (const auto& [entity, attribute] : wanted) {
+      const std::string text = ReferencedKey(*rules->schema, attribute, row);
+      if (!text.empty()) {
+        parts_.overlay.SlotOfCopy(entity, text);
+      }
+    }
+  }
+  return parts_.overlay.Load(parts_.view);
+}
+
+absl::Status BucketPlacer::PlaceAll(const std::vector<Slot>& slots) {
+  RETURN_IF_ERROR(PrefetchRelated(slots));
+  for (const Slot slot : slots) {
+    RETURN_IF_ERROR(Place(slot));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::Place(Slot slot) {
+  targets_.clear();
+  if (parts_.overlay.entry(slot).live()) {
+    RETURN_IF_ERROR(FindTargets(slot));
+  }
+  std::sort(targets_.begin(), targets_.end());
+  targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
+  RETURN_IF_ERROR(Move(slot, [this](uint32_t rule) { return Concerns(rule); }));
+  for (const FoldOverlay::Move& move : std::exchange(moves_, {})) {
+    RETURN_IF_ERROR(PassOn(slot, move));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const bool written = entry.exists && entry.now.last.offset == offset_;
+  const auto next = [this] { return Position{offset_, next_index_++}; };
+  moves_.clear();
+  parts_.overlay.Place(slot, targets_,
+                       {.written = written ? entry.now.last : Position(),
+                        .horizon = horizon_,
+                        .concerns = concerns,
+                        .next = next},
+                       &moves_);
+  bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::FindTargets(Slot slot) {
+  const EntityId entity = parts_.overlay.entry(slot).key.entity;
+  const RuleSet::Entity* rules = rules_->Find(entity);
+  if (rules == nullptr) {
+    return absl::OkStatus();
+  }
+  for (const SyncRule* rule : rules->At(round_)) {
+    if (rule->kind != v1::RULE_KIND_RELATED) {
+      ASSIGN_OR_RETURN(std::optional<BucketName> bucket,
+                       BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
+      if (bucket.has_value()) {
+        RETURN_IF_ERROR(AddTarget(*rule, *bucket));
+      }
+    } else if (rule->down) {
+      const std::string parent =
+          ReferencedKey(*rules->schema, rule->attribute, parts_.overlay.entry(slot).now.row);
+      if (parent.empty()) {
+        continue;
+      }
+      const Slot of = parts_.overlay.SlotOfCopy(rule->source_entity, parent);
+      RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+      for (const Membership& m : parts_.overlay.entry(of).now.memberships) {
+        if (m.member && m.rule == rule->source) {
+          RETURN_IF_ERROR(AddTarget(*rule, DerivedBucket(*rule, m.bucket)));
+        }
+      }
+    } else {
+      for (const sluice::projectors::Support& s : parts_.overlay.entry(slot).now.support) {
+        if (s.rule == rule->number) {
+          RETURN_IF_ERROR(AddTarget(*rule, DerivedBucket(*rule, s.source)));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::AddTarget(const SyncRule& rule, const BucketName& bucket) {
+  targets_.push_back({bucket.key, rule.number});
+  return parts_.buckets.Name(bucket);
+}
+
+// The row has come into a bucket, or left it: so do the rows that are related to it.
+absl::Status BucketPlacer::PassOn(Slot slot, const FoldOverlay::Move& move) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  if (rules == nullptr || rules->feeds.empty()) {
+    return absl::OkStatus();
+  }
+  const RecordKey key = entry.key;
+  const bool live = entry.live();
+  for (const SyncRule* feed : rules->feeds) {
+    // Whatever a new rule brings is looked at by entity: see RulesReplaced().
+    if (feed->source != move.target.rule || IsNew(*feed)) {
+      continue;
+    }
+    if (feed->down) {
+      queue_->Add(feed->depth,
+                  {WorkQueue::Kind::kChildren, feed->entity, feed->attribute, key.key});
+    } else if (live) {  // a deleted row points nowhere: Written() has taken back what it gave
+      const std::string target =
+          ReferencedKey(*rules->schema, feed->attribute, parts_.overlay.entry(slot).now.row);
+      RETURN_IF_ERROR(Support(*feed, target, move.target.bucket, move.entered ? 1 : -1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& target,
+                                   BucketKey source, int delta) {
+  if (target.empty()) {
+    return absl::OkStatus();
+  }
+  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  if (!parts_.overlay.AddSupport(slot, rule.number, source, delta)) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
+                             rule.entity.value(), target, rule.id));
+  }
+  if (!IsNew(rule)) {
+    queue_->Add(rule.depth, {WorkQueue::Kind::kRow, rule.entity, AttributeId(), target});
+  }
+  return absl::OkStatus();
+}
+
+// What the row gives by rules that are new and go out from its buckets of this round.
+absl::Status BucketPlacer::SupportAnew(Slot slot) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  if (rules == nullptr || !entry.live()) {
+    return absl::OkStatus();
+  }
+  for (const SyncRule* feed : rules->feeds) {
+    if (feed->down || feed->depth != round_ + 1 || !IsNew(*feed)) {
+      continue;
+    }
+    const std::string target =
+        ReferencedKey(*rules->schema, feed->attribute, parts_.overlay.entry(slot).now.row);
+    const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
+    for (const Membership& m : memberships) {
+      if (m.member && m.rule == feed->source) {
+        RETURN_IF_ERROR(Support(*feed, target, m.bucket, 1));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// References by which children are looked for from now on.
+absl::Status BucketPlacer::LinkAnew(Slot slot) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  const RuleSet::Entity* was = before_->Find(entry.key.entity);
+  for (const AttributeId attribute : rules->links) {
+    if (!entry.live() || (was != nullptr && std::ranges::binary_search(was->links, attribute))) {
+      continue;
+    }
+    std::string text = ReferencedKey(*rules->schema, attribute, entry.now.row);
+    if (!text.empty()) {
+      bytes_ += 64 + text.size() + entry.key.key.size();
+      parts_.links.Put({entry.key.entity, attribute, std::move(text), entry.key.key});
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The entity is gone: its rows leave every bucket, and are rows no more.
+absl::Status BucketPlacer::Forget(Slot slot) {
+  if (parts_.overlay.entry(slot).live()) {
+    parts_.overlay.Delete(slot, Position{offset_, next_index_++}, std::nullopt);
+  }
+  parts_.overlay.Strip(slot);
+  targets_.clear();
+  return Move(slot, [](uint32_t) { return true; });
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "projectors/staging/bucket_changes.h"
+#include "projectors/staging/fold_overlay.h"
+#include "projectors/staging/fold_view.h"
+#include "projectors/staging/link_index.h"
+#include "projectors/staging/sync_rules.h"
+#include "projectors/staging/work_queue.h"
+
+namespace sluice::projectors {
+
+// Brings rows into the buckets that the rules give them after an event, and everything that follows
+// from it: the rows related to them, the rows related to those.
+//
+// It goes in rounds by the depth of rules. What a rule of depth d gives a row depends on the row
+// alone (depth 1), or on the buckets of depth d - 1 of rows that it is related to; so when round d
+// begins, all that it needs is final, and each row moves at most once in each bucket. docs/fold.md
+// has an example. Not thread-safe.
+class BucketPlacer {
+ public:
+  // How much one batch may take on before a large event is cut.
+  struct Limits {
+    size_t rows_max = 0;
+    size_t bytes_max = 0;
+  };
+  struct Parts {
+    FoldView& view;
+    FoldOverlay& overlay;
+    LinkIndex& links;
+    BucketChanges& buckets;
+  };
+
+  BucketPlacer(const Parts& parts, const Limits& limits);
+
+  // The rules from now on.
+  void UseRules(const RuleSet& rules) { rules_ = &rules; }
+
+  // Begins an event, or goes on with one that an earlier batch has begun: with `resumed`.
+  // Positions that no operation has run from `next_index` on.
+  void Begin(Offset offset, Offset horizon, uint32_t next_index, const PartialEvent* resumed);
+
+  // What a row says of others, taken before it is written or deleted and given to Written() after.
+  struct References {
+    std::vector<std::string> up;     // of Entity::feeds that go up, in order; "" where null
+    std::vector<std::string> links;  // of Entity::links, in order
+  };
+  [[nodiscard]] References ReferencesOf(FoldOverlay::Slot slot) const;
+  // The event has written or deleted the row.
+  [[nodiscard]] absl::Status Written(FoldOverlay::Slot slot, const References& before);
+  // Makes slots for the rows that a row may have to do with, to be read by Load().
+  void Prefetch(EntityId entity, std::string_view row);
+
+  // The event has replaced the rules `before` by the ones in use: what has to be looked at.
+  void RulesReplaced(const RuleSet& before);
+  // References by which nobody looks for children any more.
+  const std::vector<std::pair<EntityId, AttributeId>>& unlinked() const { return unlinked_; }
+
+  // Does all that follows. False where the batch is full before the end: then Spill() and commit,
+  // and go on in another batch with the same event.
+  [[nodiscard]] absl::StatusOr<bool> Run();
+  // How far it came.
+  PartialEvent Progress() const;
+  void Spill(FoldBatch* batch) { queue_->Spill(batch); }
+  void Finish(FoldBatch* batch) { queue_->Finish(batch); }
+
+ private:
+  using Slot = FoldOverlay::Slot;
+  using Item = WorkQueue::Item;
+
+  bool Full() const;
+  size_t Chunk() const;
+  bool IsNew(const SyncRule& rule) const;
+  // Does this round decide who is in the rule's buckets?
+  bool Concerns(uint32_t rule) const;
+
+  // These three answer false where the batch is full before the end.
+  absl::StatusOr<bool> RunRound();
+  absl::StatusOr<bool> RunEntity(const Item& item);
+  absl::StatusOr<bool> RunChildren(const Item& item);
+  absl::Status PlaceRows(std::span<const std::string> items);
+  absl::Status PlaceAll(const std::vector<Slot>& slots);
+  absl::Status PrefetchRelated(const std::vector<Slot>& slots);
+  absl::Status Place(Slot slot);
+  absl::Status FindTargets(Slot slot);
+  absl::Status AddTarget(const SyncRule& rule, const BucketName& bucket);
+  absl::Status Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
+  absl::Status PassOn(Slot slot, const FoldOverlay::Move& move);
+  absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source,
+                       int delta);
+  absl::Status SupportAnew(Slot slot);
+  absl::Status LinkAnew(Slot slot);
+  absl::Status Forget(Slot slot);
+
+  const Parts parts_;
+  const Limits limits_;
+  const RuleSet* rules_ = nullptr;
+  const RuleSet* before_ = nullptr;  // of an event that replaced them
+
+  // Of the event:
+  std::optional<WorkQueue> queue_;
+  Offset offset_;
+  Offset horizon_;
+  uint32_t next_index_ = 0;
+  uint32_t round_ = 0;
+  std::string item_;  // under way, or the next
+  std::string row_;   // the last one done of it
+  bool resumed_ = false;
+  std::vector<Slot> written_;
+  std::vector<std::pair<EntityId, AttributeId>> unlinked_;
+  size_t bytes_ = 0;
+  size_t rows_at_begin_ = 0;
+
+  std::vector<FoldOverlay::Target> targets_;
+  std::vector<FoldOverlay::Move> moves_;
+};
+
+}  // namespace sluice::projectors

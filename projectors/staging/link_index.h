@@ -1,0 +1,43 @@
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/statusor.h"
+#include "projectors/staging/fold_view.h"
+
+namespace sluice::projectors {
+
+// The index of references as the store has it and as the batch leaves it. Not thread-safe.
+class LinkIndex {
+ public:
+  explicit LinkIndex(FoldView& view) : view_(view) {}
+
+  void Put(Link link) { pending_.insert_or_assign(std::move(link), true); }
+  void Erase(Link link) { pending_.insert_or_assign(std::move(link), false); }
+
+  bool empty() const { return pending_.empty(); }
+
+  // The children after `after`, in key order: `max` of the store's at most, and the batch's own
+  // among them. The last page has `end`; the next one begins after `last`.
+  struct Page {
+    std::vector<std::string> children;
+    std::string last;
+    bool end = false;
+  };
+  [[nodiscard]] absl::StatusOr<Page> Children(EntityId entity, AttributeId attribute,
+                                              std::string_view value, std::string_view after,
+                                              size_t max) const;
+
+  // Ends the use of the index.
+  void Emit(FoldBatch* batch);
+
+ private:
+  FoldView& view_;
+  absl::btree_map<Link, bool> pending_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,69 @@
+#include "projectors/staging/work_queue.h"
+
+#include <utility>
+
+#include "projectors/store/byte_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+
+std::string WorkQueue::Encode(const Item& item) {
+  std::string out;
+  out.reserve(9 + item.key.size());
+  out.push_back(static_cast<char>(item.kind));
+  PutFixed32(item.entity.value(), &out);
+  PutFixed32(item.attribute.value(), &out);
+  out.append(item.key);
+  return out;
+}
+
+absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
+  ByteReader reader(bytes);
+  Item item;
+  const uint8_t kind = reader.Byte();
+  item.kind = static_cast<Kind>(kind);
+  item.entity = EntityId(reader.Fixed32());
+  item.attribute = AttributeId(reader.Fixed32());
+  if (!reader.ok() || kind < 1 || kind > 3) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 "an item of a large event's work is malformed");
+  }
+  item.key = reader.rest();
+  return item;
+}
+
+absl::StatusOr<std::vector<std::string>> WorkQueue::Next(uint32_t round, std::string_view from,
+                                                         size_t max) const {
+  if (stored_) {
+    return view_.ScanWork(round, from, max);
+  }
+  std::vector<std::string> items;
+  for (auto it = added_.lower_bound({round, std::string(from)});
+       it != added_.end() && it->round == round && items.size() < max; ++it) {
+    items.push_back(it->item);
+  }
+  return items;
+}
+
+void WorkQueue::Done(uint32_t round, const std::string& item) {
+  if (stored_) {
+    done_.push_back({round, item});
+  } else {
+    added_.erase({round, item});
+  }
+}
+
+void WorkQueue::Spill(FoldBatch* batch) {
+  for (const WorkItem& item : added_) {
+    batch->work.emplace_back(item, true);
+  }
+  Finish(batch);
+}
+
+void WorkQueue::Finish(FoldBatch* batch) {
+  for (WorkItem& item : done_) {
+    batch->work.emplace_back(std::move(item), false);
+  }
+}
+
+}  // namespace sluice::projectors

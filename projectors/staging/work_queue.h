@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/status/statusor.h"
+#include "projectors/staging/fold_view.h"
+
+namespace sluice::projectors {
+
+// What one event still has to look at, in rounds by the depth of rules: the work of a round comes
+// from the rounds before it, so that it is complete, and can be done in order, when the round
+// begins. It is kept in memory until an event turns out to be larger than one batch; then it is in
+// the store, and each batch writes what it added and erases what it did. Not thread-safe.
+class WorkQueue {
+ public:
+  enum class Kind : uint8_t {
+    kEntity = 1,    // every row of an entity
+    kChildren = 2,  // the rows that point at a row
+    kRow = 3,
+  };
+  struct Item {
+    Kind kind = Kind::kRow;
+    EntityId entity;
+    AttributeId attribute;  // kChildren: of the rows that point
+    std::string key;        // kRow: of the row; kChildren: of the row that is pointed at
+  };
+  [[nodiscard]] static std::string Encode(const Item& item);
+  // kDataLoss, code "store_corrupt", for what Encode() cannot have written.
+  [[nodiscard]] static absl::StatusOr<Item> Decode(std::string_view bytes);
+
+  // `stored`: the queue is in the store, since an earlier batch of the same event.
+  WorkQueue(FoldView& view, bool stored) : view_(view), stored_(stored) {}
+
+  // Repeating an item is nothing.
+  void Add(uint32_t round, const Item& item) { added_.insert({round, Encode(item)}); }
+
+  // The round's next items from `from` on, in order, `max` at most; nothing may be added to the
+  // round once it has begun.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> Next(uint32_t round, std::string_view from,
+                                                              size_t max) const;
+  void Done(uint32_t round, const std::string& item);
+
+  // Has the round items that this batch has yet to write? Then it can't begin in this batch.
+  bool stored() const { return stored_; }
+
+  // The event goes on in another batch: writes what that needs.
+  void Spill(FoldBatch* batch);
+  // The event is complete: erases what the store has of it.
+  void Finish(FoldBatch* batch);
+
+ private:
+  FoldView& view_;
+  const bool stored_;
+  absl::btree_set<WorkItem> added_;
+  std::vector<WorkItem> done_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,232 @@
+#include "gateways/sync/stream_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/change_events.h"
+#include "tests/support/gateways/plain_org.h"
+
+namespace sluice::gateways {
+namespace {
+
+using nlohmann::json;
+using sluice::testing::PlainOrg;
+using sluice::testing::PlainSnapshot;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// One entity, whose rows all go to whoever reads it: each caller has one bucket.
+class StreamStateTest : public ::testing::Test {
+ protected:
+  StreamStateTest() {
+    org_.model = projectors::OrgModel::Empty();
+    org_.checksum = [](const PlainOrg::RowKey&, Position position) {
+      return static_cast<uint64_t>(position.offset.value());
+    };
+    Define(sluice::testing::OpenOrg(1));
+    Define(sluice::testing::DefineEntity(1, "account", {{1, "id"}, {2, "name"}}));
+    Define(sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_ALL}}}, {"field"}));
+    Define(sluice::testing::DefineRole("field", true, {"account"}));
+  }
+
+  void Define(const google::protobuf::Message& payload) {
+    const int64_t offset = org_.applied.position.value() + 1;
+    org_.model = org_.model->Apply(sluice::testing::MakeEvent(offset, payload).event).value();
+    org_.applied.position = Offset(offset);
+  }
+  BucketKey Bucket() const {
+    return org_.model
+        ->BucketsOf({.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}}, 9)
+        ->front()
+        .bucket.key;
+  }
+  void Put(const std::string& key, int64_t offset, bool member = true) {
+    sluice::testing::RowWriter row;
+    row.Text(1, key).Text(2, "n" + key);
+    const std::set<BucketKey> buckets =
+        member ? std::set<BucketKey>{Bucket()} : std::set<BucketKey>{};
+    org_.Put({schemas::EntityId(1), key}, {Offset(offset), 0}, row.bytes(), buckets);
+    org_.applied.position = Offset(offset);
+  }
+
+  StreamState State(std::vector<StreamRequest::Have> have, size_t frame_ops = 100) const {
+    StreamRequest request;
+    request.have = std::move(have);
+    return StreamState({.log_id = "log", .frame_ops = frame_ops},
+                       {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
+                       std::move(request), FrameFormat::kNdjson);
+  }
+  // A checkpoint of what the organisation is now; false where there is nothing to send.
+  bool Begin(StreamState* state) {
+    return state->Begin(std::make_shared<PlainSnapshot>(org_), &out_).value();
+  }
+  // One frame more, or all.
+  void Fill(StreamState* state, size_t bytes) {
+    EXPECT_TRUE(state->Fill(out_.size() + bytes, &out_).ok());
+  }
+  // The frames since the last question, shortened: "put A", "remove A", "reset", "checkpoint 7"…
+  std::vector<std::string> Frames() {
+    std::vector<std::string> frames;
+    std::istringstream lines(std::exchange(out_, ""));
+    for (std::string line; std::getline(lines, line);) {
+      const json frame = json::parse(line);
+      if (frame.contains("ops")) {
+        for (const json& op : frame["ops"]["ops"]) {
+          frames.push_back(op["op"].get<std::string>() + " " + op["key"].get<std::string>());
+        }
+        last_ = frame["ops"];
+      } else if (frame.contains("checkpoint")) {
+        frames.push_back("checkpoint " + frame["checkpoint"]["position"].get<std::string>());
+        checkpoint_ = frame["checkpoint"];
+      } else {
+        frames.push_back(frame.begin().key());
+      }
+    }
+    return frames;
+  }
+  std::vector<std::string> Sent(StreamState* state) {
+    Begin(state);
+    Fill(state, 1'000'000);
+    return Frames();
+  }
+  std::string Id() {
+    StreamState state = State({});
+    Begin(&state);
+    Frames();
+    return checkpoint_["buckets"][0]["bucket"];
+  }
+
+  PlainOrg org_;
+  std::string out_;
+  json checkpoint_;
+  json last_;  // ops frame
+};
+
+TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
+  Put("A", 10);
+  Put("B", 11);
+  const std::string id = Id();
+  Put("C", 20);
+  Put("B", 21, false);
+  Put("C", 22, false);
+  Put("D", 23);
+  StreamState state = State({{id, "11"}});
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 23", "remove B", "put D", "checkpoint_complete"));
+  // Live, the same.
+  Put("E", 30);
+  Put("E", 31, false);
+  Put("D", 32, false);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 32", "remove D", "checkpoint_complete"));
+  Put("F", 33);
+  Put("F", 34, false);
+  EXPECT_FALSE(Begin(&state));
+}
+
+// A frame that ends inside an event gives the event before as `to`; its rows are with the client.
+TEST_F(StreamStateTest, RowsOfAnEventThatWasCutMayBeKnown) {
+  Put("A", 10);
+  const std::string id = Id();
+  Put("B", 11);
+  Put("B", 12, false);
+  Put("C", 13);
+  StreamState state = State({{id, "10"}});
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 13", "remove B", "put C", "checkpoint_complete"));
+}
+
+// Several checkpoints before one is complete: what was sent is not sent again, and what went
+// meanwhile is taken back where it was sent.
+TEST_F(StreamStateTest, CheckpointsThatAreReplaced) {
+  for (int i = 0; i < 4; ++i) {
+    Put(std::string(1, static_cast<char>('A' + i)), 10 + i);
+  }
+  StreamState state = State({}, 1);
+  Begin(&state);
+  Fill(&state, 1);
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint 13", "put A"));
+  Put("A", 20, false);
+  Put("D", 21, false);
+  Begin(&state);
+  Fill(&state, 1);
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint 21", "put B"));
+  EXPECT_EQ(checkpoint_["buckets"][0]["count"], "2");
+  Put("E", 22);
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 22", "put C", "remove A", "put E", "checkpoint_complete"));
+  EXPECT_EQ(last_["to"], "22");
+}
+
+TEST_F(StreamStateTest, BelowTheHorizonABucketIsSentAnew) {
+  Put("A", 10);
+  const std::string id = Id();
+  Put("B", 11);
+  Put("A", 12, false);
+  org_.Prune(Offset(12));
+  Put("C", 13);
+  StreamState state = State({{id, "11"}});
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 13", "reset", "put B", "put C", "checkpoint_complete"));
+  StreamState at_the_horizon = State({{id, "12"}});
+  EXPECT_THAT(Sent(&at_the_horizon), ElementsAre("checkpoint 13", "put C", "checkpoint_complete"));
+}
+
+// Live, a session that fell behind: what it was not told in time is void, never kept.
+TEST_F(StreamStateTest, ALiveStreamBehindTheHorizonIsReset) {
+  Put("A", 10);
+  Put("B", 11);
+  StreamState state = State({});
+  Sent(&state);
+  Put("A", 12, false);
+  Put("C", 13);
+  org_.Prune(Offset(12));
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 13", "reset", "put B", "put C", "checkpoint_complete"));
+  EXPECT_EQ(last_["from"], "0");
+  // Nothing of its own happened: then there is nothing that it was not told.
+  org_.Prune(Offset(13));
+  org_.applied.position = Offset(40);
+  EXPECT_FALSE(Begin(&state));
+  org_.Prune(Offset(40));
+  Put("D", 41);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 41", "put D", "checkpoint_complete"));
+}
+
+// Amid a load, too.
+TEST_F(StreamStateTest, ALoadBehindTheHorizonIsReset) {
+  Put("A", 10);
+  Put("B", 11);
+  StreamState state = State({}, 1);
+  Begin(&state);
+  Fill(&state, 1);
+  Frames();
+  Put("A", 20, false);
+  org_.Prune(Offset(20));
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 20", "reset", "put B", "checkpoint_complete"));
+}
+
+TEST_F(StreamStateTest, OtherColumnsAreAnotherBucket) {
+  Put("A", 10);
+  StreamState state = State({{"elsewhere", "7"}});
+  Sent(&state);
+  EXPECT_THAT(checkpoint_["removed"], ElementsAre("elsewhere"));
+  EXPECT_EQ(last_["ops"][0]["row"]["name"], "nA");
+  const std::string id = checkpoint_["buckets"][0]["bucket"];
+  v1::RoleDefined masked = sluice::testing::DefineRole("field", true, {"account"});
+  masked.mutable_role()->mutable_entities(0)->add_deny_columns("name");
+  Define(masked);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 11", "put A", "checkpoint_complete"));
+  EXPECT_THAT(checkpoint_["removed"], ElementsAre(id));
+  EXPECT_NE(checkpoint_["buckets"][0]["bucket"], id);
+  EXPECT_FALSE(last_["ops"][0]["row"].contains("name"));
+  EXPECT_FALSE(Begin(&state));
+  // A client that comes with the old id.
+  StreamState again = State({{id, "10"}});
+  EXPECT_THAT(Sent(&again), ElementsAre("checkpoint 11", "put A", "checkpoint_complete"));
+  EXPECT_THAT(checkpoint_["removed"], ElementsAre(id));
+}
+
+}  // namespace
+}  // namespace sluice::gateways

@@ -1,0 +1,245 @@
+#include "projectors/provisioning/rule_check.h"
+
+#include <gmock/gmock.h>
+
+#include "projectors/provisioning/rule_graph.h"
+#include "schemas/status.h"
+#include "tests/unit/projectors/provisioning/provisioning_testing.h"
+
+// What profiles and roles may say of rules, and what a schema may no longer take from them.
+namespace sluice::projectors {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::Org;
+using testing::ProfileRequest;
+
+constexpr char kFilterProfile[] =
+    R"({"entities":{"order":[{"kind":"all"},{"kind":"filter","where":"status eq 'open' and region in @teams"}]}})";
+
+class RuleCheckTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(sequencer_.Carry(org_, testing::OpenRequest("Contoso")).ok());
+    // An order belongs to a contact, a contact to an account, an account to its parent.
+    PutEntity("account", {{"name", ""}, {"parent", "account"}});
+    PutEntity("contact", {{"name", ""}, {"account", "account"}});
+    PutEntity("order", {{"status", ""}, {"region", ""}, {"contact", "contact"}});
+  }
+
+  // Strings: name and what it references; the key is "id".
+  using Attributes = std::vector<std::pair<std::string, std::string>>;
+  absl::Status TryEntity(const std::string& name, const Attributes& attributes) {
+    v1::ProvisioningRequest request;
+    auto& entity = *request.mutable_put_entity();
+    entity.set_name(name);
+    entity.set_primary_key("id");
+    const auto add = [&entity](const std::string& attribute, const std::string& references) {
+      auto& added = *entity.add_attributes();
+      added.set_name(attribute);
+      added.set_type(v1::ATTRIBUTE_TYPE_STRING);
+      added.set_references(references);
+    };
+    add("id", "");
+    for (const auto& [attribute, references] : attributes) {
+      add(attribute, references);
+    }
+    return sequencer_.Carry(org_, request).status();
+  }
+  void PutEntity(const std::string& name, const Attributes& attributes) {
+    const absl::Status put = TryEntity(name, attributes);
+    ASSERT_TRUE(put.ok()) << put;
+  }
+  absl::Status PutProfile(const std::string& json) {
+    return sequencer_.Carry(org_, ProfileRequest("field", json)).status();
+  }
+  void ExpectRefused(const absl::Status& status, const std::string& code,
+                     const std::string& detail) {
+    EXPECT_EQ(ErrorCode(status), code) << status;
+    EXPECT_THAT(std::string(Message(status)), HasSubstr(detail));
+  }
+  // A profile with a related rule through `through` on `entity`.
+  absl::Status PutRelated(const std::string& entity, const std::string& through) {
+    return PutProfile(R"({"entities":{")" + entity + R"(":[{"kind":"related","through":")" +
+                      through + R"("}]}})");
+  }
+
+  const OrgId org_ = Org("contoso");
+  testing::Sequencer sequencer_;
+};
+
+TEST_F(RuleCheckTest, FiltersAreParsedAgainstTheSchema) {
+  EXPECT_TRUE(PutProfile(kFilterProfile).ok());
+  const absl::Status invalid = PutProfile(
+      R"({"entities":{"order":[{"kind":"all"},{"kind":"filter","where":"status eq 5"}]}})");
+  ExpectRefused(invalid, "invalid_filter",
+                "profile 'field', entity 'order', rule 2 (filter): at column 11:");
+  EXPECT_EQ(ErrorColumn(invalid), 11U);
+  const absl::Status unknown =
+      PutProfile(R"({"entities":{"order":[{"kind":"filter","where":"state eq 'x'"}]}})");
+  ExpectRefused(unknown, "unknown_attribute", "entity 'order' has no attribute \"state\"");
+  EXPECT_EQ(ErrorColumn(unknown), 1U);
+  EXPECT_EQ(ErrorColumn(PutProfile(R"({"entities":{"order":[{"kind":"filter","where":""}]}})")),
+            1U);
+}
+
+TEST_F(RuleCheckTest, AProfilePutAgainChangesNothing) {
+  ASSERT_TRUE(PutProfile(kFilterProfile).ok());
+  const auto again = sequencer_.Carry(org_, ProfileRequest("field", kFilterProfile));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->changes_offset, kNoOffset);
+}
+
+TEST_F(RuleCheckTest, RelatedGoesThroughAnAttributeThatReferences) {
+  EXPECT_TRUE(PutRelated("contact", "contact.account").ok());  // contacts of my accounts
+  EXPECT_TRUE(PutRelated("account", "contact.account").ok());  // accounts of my contacts
+  ExpectRefused(PutRelated("contact", "nope.account"), "unknown_entity", "rule 1 (related)");
+  ExpectRefused(PutRelated("contact", "contact.nope"), "unknown_attribute", "'nope'");
+  ExpectRefused(PutRelated("contact", "contact"), "invalid_argument", "Entity.attribute");
+  ExpectRefused(PutRelated("contact", ""), "invalid_argument", "Entity.attribute");
+  ExpectRefused(PutRelated("contact", ".account"), "invalid_argument", "Entity.attribute");
+  ExpectRefused(PutRelated("contact", "contact.name"), "invalid_argument", "references no entity");
+  ExpectRefused(PutRelated("contact", "account.parent"), "invalid_argument",
+                "references entity 'account', not 'contact'");
+}
+
+TEST_F(RuleCheckTest, CirclesAreRefused) {
+  ExpectRefused(PutRelated("account", "account.parent"), "circular_rules", "account -> account");
+  ExpectRefused(PutProfile(R"({"entities":{
+                    "account":[{"kind":"related","through":"contact.account"}],
+                    "contact":[{"kind":"related","through":"order.contact"},{"kind":"all"}],
+                    "order":[{"kind":"related","through":"order.contact"}]}})"),
+                "circular_rules",
+                "profile 'field': related rules form a circle: contact -> order "
+                "-> contact");
+  EXPECT_TRUE(PutProfile(R"({"entities":{
+                    "account":[{"kind":"related","through":"contact.account"}],
+                    "contact":[{"kind":"related","through":"order.contact"},{"kind":"all"}],
+                    "order":[{"kind":"all"}]}})")
+                  .ok());
+}
+
+TEST_F(RuleCheckTest, ChainsAreAtMostEightRules) {
+  std::string rules = R"({"entities":{"e1":[{"kind":"all"}])";
+  PutEntity("e1", {});
+  for (int i = 2; i <= 9; ++i) {
+    const std::string name = "e" + std::to_string(i);
+    PutEntity(name, {{"up", "e" + std::to_string(i - 1)}});
+    rules += ",\"" + name + R"(":[{"kind":"related","through":")" + name + R"(.up"}])";
+    const absl::Status put = PutProfile(rules + "}}");
+    if (i <= 8) {
+      EXPECT_TRUE(put.ok()) << put;
+    } else {
+      ExpectRefused(put, "rules_too_deep", "9 rules follow one another, at most 8 may: e9 -> e8");
+    }
+  }
+}
+
+TEST_F(RuleCheckTest, ASourceWithoutRulesEndsTheChain) {
+  RuleGraph graph;
+  std::string last = "e0";
+  for (int i = 1; i <= 8; ++i) {  // e0 has no rule, so e1's is the first
+    graph.AddRelated("e" + std::to_string(i), last);
+    last = "e" + std::to_string(i);
+  }
+  EXPECT_TRUE(graph.Check().ok());
+  RuleGraph longer;
+  longer.AddRule("e0", 1);
+  for (int i = 1; i <= 8; ++i) {
+    longer.AddRelated("e" + std::to_string(i), "e" + std::to_string(i - 1));
+  }
+  EXPECT_EQ(ErrorCode(longer.Check()), "rules_too_deep");
+}
+
+TEST_F(RuleCheckTest, CirclesAreFoundBeforeDepth) {
+  RuleGraph graph;
+  graph.AddRule("a0", 1);
+  for (int i = 1; i <= 12; ++i) {
+    graph.AddRelated("a" + std::to_string(i), "a" + std::to_string(i - 1));
+  }
+  graph.AddRelated("z", "z");
+  EXPECT_EQ(ErrorCode(graph.Check()), "circular_rules");
+}
+
+TEST_F(RuleCheckTest, CompiledRulesAreCounted) {
+  const auto check = [](uint64_t of_source, int related) {
+    RuleGraph graph;
+    graph.AddRule("source", of_source);
+    for (int i = 0; i < related; ++i) {
+      graph.AddRelated("target", "source");
+    }
+    return graph.Check();
+  };
+  EXPECT_TRUE(check(100, 9).ok());  // 100 and 9 times 100
+  ExpectRefused(check(100, 10), "invalid_argument", "more than 1000");
+  ExpectRefused(check(91, 10), "invalid_argument", "more than 1000");
+  // Through the front door: 32 alternatives make 32 of the filter and 32 of each related rule.
+  PutEntity("wide", {{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}});
+  PutEntity("below", {{"up", "wide"}});
+  std::string where;
+  for (const char* name : {"a", "b", "c", "d", "e"}) {
+    where += std::string(where.empty() ? "" : " and ") + "(" + name + " eq @user or " + name +
+             " in @teams)";
+  }
+  const auto profile = [&where](int related) {
+    std::string json =
+        R"({"entities":{"wide":[{"kind":"filter","where":")" + where + R"("}],"below":[)";
+    for (int i = 0; i < related; ++i) {
+      json += std::string(i == 0 ? "" : ",") + R"({"kind":"related","through":"below.up"})";
+    }
+    return json + "]}}";
+  };
+  EXPECT_TRUE(PutProfile(profile(30)).ok());  // 31 * 32 = 992
+  ExpectRefused(PutProfile(profile(31)), "invalid_argument", "more than 1000");
+}
+
+TEST_F(RuleCheckTest, AttributesThatFiltersNameStay) {
+  ASSERT_TRUE(PutProfile(kFilterProfile).ok());
+  ExpectRefused(TryEntity("order", {{"status", ""}, {"contact", "contact"}}), "attribute_in_use",
+                "entity 'order' cannot lose attribute 'region': profile 'field', entity 'order', "
+                "rule 2 (filter) needs it");
+  PutEntity("order", {{"status", ""}, {"region", ""}, {"added", ""}});  // contact is free to go
+  ASSERT_TRUE(PutProfile(R"({"entities":{"order":[{"kind":"all"}]}})").ok());
+  PutEntity("order", {{"added", ""}});
+}
+
+TEST_F(RuleCheckTest, AttributesThatRelatedRulesGoThroughStayAsTheyAre) {
+  ASSERT_TRUE(PutRelated("account", "contact.account").ok());
+  ExpectRefused(TryEntity("contact", {{"name", ""}}), "attribute_in_use",
+                "entity 'contact' cannot lose contact.account with its reference to 'account': "
+                "profile 'field', entity 'account', rule 1 (related)");
+  ExpectRefused(TryEntity("contact", {{"name", ""}, {"account", "order"}}), "attribute_in_use",
+                "its reference");
+  ExpectRefused(TryEntity("contact", {{"name", ""}, {"account", ""}}), "attribute_in_use",
+                "its reference");
+  PutEntity("contact", {{"account", "account"}, {"added", "order"}});
+  PutEntity("account", {{"name", ""}});  // account.parent is used by nobody
+}
+
+TEST_F(RuleCheckTest, OwnershipThatARuleComparesStays) {
+  v1::ProvisioningRequest owned = testing::EntityRequest("asset");
+  ASSERT_TRUE(sequencer_.Carry(org_, owned).ok());
+  ASSERT_TRUE(PutProfile(R"({"entities":{"asset":[{"kind":"user"}]}})").ok());
+  v1::ProvisioningRequest without = testing::EntityRequest("asset", /*owned=*/false);
+  without.mutable_put_entity()->mutable_attributes()->RemoveLast();
+  ExpectRefused(sequencer_.Carry(org_, without).status(), "attribute_in_use",
+                "entity 'asset' cannot lose the user ownership: profile 'field', entity 'asset', "
+                "rule 1 (user) needs it");
+}
+
+TEST_F(RuleCheckTest, DeniedColumnsExistAndAreNotTheKey) {
+  const auto put = [this](const std::string& columns) {
+    return sequencer_
+        .Carry(org_, testing::RoleRequest("sales", R"({"entities":{"order":{"read":true,)"
+                                                   R"("deny_columns":)" +
+                                                       columns + "}}}"))
+        .status();
+  };
+  EXPECT_TRUE(put(R"(["status","region"])").ok());
+  ExpectRefused(put(R"(["status","nope"])"), "unknown_attribute",
+                "role 'sales', deny_columns: entity 'order' has no attribute 'nope'");
+  ExpectRefused(put(R"(["id"])"), "invalid_argument", "primary key");
+}
+
+}  // namespace
+}  // namespace sluice::projectors

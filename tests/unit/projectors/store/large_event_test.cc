@@ -1,0 +1,144 @@
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+
+#include "tests/support/store_node.h"
+#include "tests/support/temp_dir.h"
+
+// Events that are larger than one batch, removals that the horizon has passed, and stores of an
+// older format.
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using testing::AccountEvent;
+using testing::Org;
+using testing::StoreNode;
+using Log = std::vector<StoredEvent>;
+
+class LargeEventTest : public ::testing::Test {
+ protected:
+  StoreOptions Options() {
+    StoreOptions options = testing::SmallStoreOptions(dir_ / "node");
+    options.registry = registry_;
+    return options;
+  }
+  double Metric(const std::string& name) {
+    std::ostringstream text;
+    prometheus::TextSerializer().Serialize(text, registry_->Collect());
+    const std::string lines = text.str();
+    const size_t at = lines.find("\n" + name + " ");
+    return at == std::string::npos ? -1 : std::stod(lines.substr(at + name.size() + 2));
+  }
+  // So many accounts, and then an event that gives each a second bucket.
+  Log AccountsAndProfile(int accounts) {
+    Log log = testing::OrgWithAccounts("acme", 0);
+    for (int i = 0; i < accounts; ++i) {
+      log.push_back(AccountEvent("acme", 10 + i, "A" + std::to_string(i), "U1"));
+    }
+    log.push_back(testing::MakeEvent(
+        1000, testing::DefineProfile("team", {{"account", {v1::RULE_KIND_TEAM}}}, {"sales"}),
+        "acme"));
+    log.push_back(testing::MakeEvent(
+        1001, testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER}}}, {"sales"}),
+        "acme"));
+    return log;
+  }
+
+  const testing::TempDir dir_;
+  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
+};
+
+TEST_F(LargeEventTest, ReadersSeeTheStateBeforeUntilItIsWhole) {
+  StoreNode node(Options());
+  const Log log = AccountsAndProfile(100);
+  node.CatchUp({log.begin(), log.end() - 1});
+  const StoredEvent& large = log.back();
+  int parts = 0;
+  const auto stopped =
+      node->Apply(StoreNode::kPartition, {&large, 1}, [&] { return ++parts == 3; });
+  EXPECT_TRUE(absl::IsCancelled(stopped.status())) << stopped.status();
+  EXPECT_EQ(node->AppliedOf(Org("acme")), Offset(1000));
+  const auto before = node->Snapshot(Org("acme")).value();
+  EXPECT_EQ(before->model()->profiles().at("field").entities(0).rules_size(), 2);
+  EXPECT_EQ(before->Bucket(MakeBucketName("e1|all").key).value().count, 100u);
+  EXPECT_TRUE(node->Verify(Org("acme")).ok());
+  ASSERT_TRUE(node->Apply(StoreNode::kPartition, {&large, 1}).ok());
+  EXPECT_EQ(node->Snapshot(Org("acme")).value()->Bucket(MakeBucketName("e1|all").key)->count, 0u);
+  node.ExpectFoldOf("acme", log);
+  EXPECT_GE(Metric("sluice_store_event_parts_total"), 9);
+}
+
+TEST_F(LargeEventTest, ItGoesOnWhereItWasOnDisk) {
+  StoreNode node(Options());
+  const Log log = AccountsAndProfile(100);
+  node.CatchUp({log.begin(), log.end() - 1});
+  int parts = 0;
+  const auto stopped =
+      node->Apply(StoreNode::kPartition, {&log.back(), 1}, [&] { return ++parts == 3; });
+  ASSERT_TRUE(absl::IsCancelled(stopped.status()));
+  node.Checkpoint();
+  const double before = Metric("sluice_store_event_parts_total");
+  node.Crash();
+  // The state before the event is gone, the one after it is yet to come.
+  const auto snapshot = node->Snapshot(Org("acme"));
+  EXPECT_TRUE(absl::IsUnavailable(snapshot.status())) << snapshot.status();
+  EXPECT_EQ(ErrorCode(snapshot.status()), "not_caught_up");
+  node.CatchUp(log);
+  node.ExpectFoldOf("acme", log);
+  const double parts_in_all = Metric("sluice_store_event_parts_total");
+  EXPECT_LT(parts_in_all - before, before + 9) << "it began anew";
+  EXPECT_EQ(node->Snapshot(Org("acme")).value()->applied().position, Offset(1001));
+}
+
+TEST_F(LargeEventTest, AStoreThatIsClosedAmidItIsOpenedThere) {
+  StoreNode node(Options());
+  const Log log = AccountsAndProfile(60);
+  node.CatchUp({log.begin(), log.end() - 1});
+  ASSERT_TRUE(absl::IsCancelled(
+      node->Apply(StoreNode::kPartition, {&log.back(), 1}, [] { return true; }).status()));
+  node.Restart();
+  node.CatchUp(log);
+  node.ExpectFoldOf("acme", log);
+}
+
+TEST_F(LargeEventTest, RemovalsPastTheHorizonAreErased) {
+  StoreNode node(Options());  // the horizon is 500
+  Log log = testing::OrgWithAccounts("acme", 0);
+  int64_t offset = 10;
+  for (int round = 0; round < 8; ++round) {
+    for (int i = 0; i < 300; ++i) {
+      const std::string key = "R" + std::to_string(round) + "-" + std::to_string(i);
+      log.push_back(AccountEvent("acme", offset++, key, "U" + std::to_string(i % 7)));
+      log.push_back(
+          testing::MakeEvent(offset++, testing::MakeSet({testing::Delete(1, key)}), "acme"));
+    }
+  }
+  node.CatchUp(log);
+  // Each row leaves two buckets; the last 250 of them or so are younger than the horizon.
+  EXPECT_GT(Metric("sluice_store_removals_swept_total"), 2'000);
+  EXPECT_LT(Metric("sluice_store_removals_swept_total"), 2 * (8 * 300 - 240));
+  node.ExpectFoldOf("acme", log);
+  node.Restart();
+  node.ExpectFoldOf("acme", log);
+}
+
+TEST_F(LargeEventTest, AgeMovesTheHorizonToo) {
+  StoreOptions options = Options();
+  options.fold.tombstone_age = std::chrono::hours(16);
+  StoreNode node(options);
+  Log log = testing::OrgWithAccounts("acme", 0);
+  for (int hour = 0; hour < 40; ++hour) {
+    log.push_back(AccountEvent("acme", 10 + hour, "A" + std::to_string(hour), "U1"));
+    log.back().event.time = SystemTime(std::chrono::hours(1'000 + hour));
+  }
+  node.CatchUp(log);
+  // At hour 39 what happened up to hour 23 is older than 16 hours.
+  EXPECT_EQ(node->Snapshot(Org("acme")).value()->applied().horizon, Offset(10 + 23));
+  node.ExpectFoldOf("acme", log);
+}
+
+}  // namespace
+}  // namespace sluice::projectors
