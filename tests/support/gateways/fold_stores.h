@@ -37,8 +37,8 @@ class FoldStores final : public projectors::StoreManager {
   // What only a projector or an operator calls.
   Offset CheckpointOf(PartitionId) override { return kNoOffset; }
   projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId,
-                                                std::span<const eventlog::StoredEvent>) override {
+  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
+                                                absl::FunctionRef<bool()>) override {
     return absl::UnimplementedError("a reader's store");
   }
   absl::StatusOr<Offset> Checkpoint(PartitionId) override { return kNoOffset; }
