@@ -8,12 +8,6 @@
 // errors name profile, entity and rule, and go to the caller.
 namespace sluice::projectors {
 
-// Related rules may follow one another this far (rules, the first included).
-inline constexpr uint32_t kRuleDepthMax = 8;
-// Rules that those of one profile become: a filter one for each of its alternatives, a related rule
-// one for each of its source's.
-inline constexpr uint64_t kCompiledRulesMax = 1'000;
-
 // kInvalidArgument with code "unknown_entity", "unknown_attribute", "invalid_filter" (both with a
 // column, where a filter's text is at fault), "circular_rules", "rules_too_deep" or
 // "invalid_argument".

@@ -47,7 +47,7 @@ absl::Status RuleGraph::Measure(const std::string& entity, Node& node,
       node.next = source;
     }
     // Far beyond the limit it does not matter by how much.
-    node.compiled = std::min(node.compiled + found->second.compiled, kCompiledRulesMax * 1'000);
+    node.compiled = std::min(node.compiled + found->second.compiled, kRulesPerProfileMax * 1'000);
   }
   node.visit = Visit::kDone;
   path.pop_back();
@@ -76,12 +76,12 @@ absl::Status RuleGraph::Check() {
     }
     compiled += node.compiled;
   }
-  if (compiled > kCompiledRulesMax) {
+  if (compiled > kRulesPerProfileMax) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                  fmt::format("its rules become more than {}: a filter counts once for each of its "
                              "alternatives, a related rule once for each rule of the entity that "
                              "its rows come by; use fewer",
-                             kCompiledRulesMax));
+                             kRulesPerProfileMax));
   }
   return absl::OkStatus();
 }

@@ -19,7 +19,7 @@ class RuleGraph {
   void AddRelated(const std::string& entity, const std::string& source);
 
   // kInvalidArgument: code "circular_rules", "rules_too_deep" (kRuleDepthMax) or "invalid_argument"
-  // (kCompiledRulesMax), circles first. The message names the chain.
+  // (kRulesPerProfileMax), circles first. The message names the chain.
   [[nodiscard]] absl::Status Check();
 
  private:

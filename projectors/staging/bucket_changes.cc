@@ -64,7 +64,8 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     } else {
       state.name = std::move(change.name);
     }
-    if ((state.name.empty() && change.count != 0) || static_cast<int64_t>(state.count) + change.count < 0) {
+    if ((state.name.empty() && change.count != 0) ||
+        static_cast<int64_t>(state.count) + change.count < 0) {
       return Error(absl::StatusCode::kInternal, "bucket_state_lost",
                    fmt::format("bucket {:016x} {}: {} rows are counted and {} leave it",
                                keys[i].value(), state.name, state.count, -change.count));

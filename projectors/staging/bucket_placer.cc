@@ -209,8 +209,7 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
     RETURN_IF_ERROR(PlaceAll(std::exchange(written_, {})));
   }
   while (true) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> items,
-                     queue_->Next(round_, item_, Chunk()));
+    ASSIGN_OR_RETURN(const std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
     if (items.empty()) {
       return true;
     }
@@ -285,8 +284,8 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
 
 absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
   while (true) {
-    ASSIGN_OR_RETURN(LinkIndex::Page page, parts_.links.Children(item.entity, item.attribute,
-                                                                 item.key, row_, Chunk()));
+    ASSIGN_OR_RETURN(LinkIndex::Page page,
+                     parts_.links.Children(item.entity, item.attribute, item.key, row_, Chunk()));
     std::vector<Slot> slots;
     slots.reserve(page.children.size());
     for (const std::string& child : page.children) {

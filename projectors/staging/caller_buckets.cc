@@ -14,8 +14,7 @@ namespace {
 using RolesByName = std::map<std::string_view, const v1::Role*>;
 
 // The roles of the caller's that exist, ascending. kPermissionDenied where none has `offline`.
-absl::StatusOr<RolesByName> RolesOf(const OrgModel& model,
-                                                                    const CallerClaims& caller) {
+absl::StatusOr<RolesByName> RolesOf(const OrgModel& model, const CallerClaims& caller) {
   RolesByName roles;
   bool offline = false;
   for (const std::string& name : caller.roles) {
@@ -34,8 +33,8 @@ absl::StatusOr<RolesByName> RolesOf(const OrgModel& model,
 
 // What the caller's roles grant of one entity: nullopt where none reads it, otherwise the columns
 // that every role which reads it denies.
-std::optional<std::vector<AttributeId>> DeniedColumns(
-    const RolesByName& roles, const EntitySchema& schema) {
+std::optional<std::vector<AttributeId>> DeniedColumns(const RolesByName& roles,
+                                                      const EntitySchema& schema) {
   std::optional<std::set<AttributeId>> denied;
   for (const auto& [name, role] : roles) {
     std::set<AttributeId> by_role;

@@ -308,12 +308,12 @@ void Folder::AdvanceHorizon(const eventlog::StoredEvent& event) {
   if (age <= 0) {
     return;
   }
-  const int64_t now = std::chrono::duration_cast<std::chrono::microseconds>(
-                          event.event.time.time_since_epoch())
-                          .count();
+  const int64_t now =
+      std::chrono::duration_cast<std::chrono::microseconds>(event.event.time.time_since_epoch())
+          .count();
   std::vector<TimeMark>& marks = applied.marks;
-  const auto young = std::ranges::find_if(
-      marks, [&](const TimeMark& mark) { return mark.time_us > now - age; });
+  const auto young =
+      std::ranges::find_if(marks, [&](const TimeMark& mark) { return mark.time_us > now - age; });
   if (young != marks.begin()) {
     applied.horizon = std::max(applied.horizon, std::prev(young)->offset);
     marks.erase(marks.begin(), young);

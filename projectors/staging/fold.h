@@ -57,8 +57,8 @@ struct FoldResult {
 // rows, rules and events decide, never the clock, chance or the order of a hash table; so the same
 // log gives the same store, whatever the batches are. `model` is the one after `applied.position`,
 // also where an event has been applied in part. Reads `view` in a few MultiGets. An event at or
-// below the applied position is skipped. An operation that can't be applied rejects its whole set (a set is atomic);
-// kInternal or the view's error stops the fold with nothing to write.
+// below the applied position is skipped. An operation that can't be applied rejects its whole set
+// (a set is atomic); kInternal or the view's error stops the fold with nothing to write.
 [[nodiscard]] absl::StatusOr<FoldResult> Fold(const FoldOptions& options,
                                               const AppliedState& applied,
                                               std::shared_ptr<const OrgModel> model,

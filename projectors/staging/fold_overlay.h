@@ -71,8 +71,8 @@ class FoldOverlay {
   };
   // How memberships move in one event.
   struct Placement {
-    Position written;                // of a row that the event wrote; offset kNoOffset: of others
-    Offset horizon;                  // removals at or below it count as gone
+    Position written;  // of a row that the event wrote; offset kNoOffset: of others
+    Offset horizon;    // removals at or below it count as gone
     absl::FunctionRef<bool(uint32_t)> concerns;  // the rules whose buckets are decided
     absl::FunctionRef<Position()> next;          // of what moves without having been written
   };
@@ -110,7 +110,7 @@ class FoldOverlay {
 
   absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
   std::vector<Entry> entries_;
-  size_t loaded_ = 0;                 // entries before it have been read
+  size_t loaded_ = 0;  // entries before it have been read
   bool touched_ = false;
   std::deque<std::string> own_keys_;  // what slots_ refers to of SlotOfCopy's
   std::vector<Membership> scratch_;

@@ -61,9 +61,7 @@ absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
 
 }  // namespace
 
-std::shared_ptr<const OrgModel> OrgModel::Empty() {
-  return Closed(0);
-}
+std::shared_ptr<const OrgModel> OrgModel::Empty() { return Closed(0); }
 
 std::shared_ptr<const OrgModel> OrgModel::Closed(uint32_t incarnation) {
   std::shared_ptr<OrgModel> model(new OrgModel());

@@ -184,7 +184,7 @@ absl::Status PartitionFolder::ReadBatch() {
 
 absl::Status PartitionFolder::ApplyBatch() {
   const SteadyTime start = context_.clock.SteadyNow();
-  absl::StatusOr<ApplyResult> applied = 
+  absl::StatusOr<ApplyResult> applied =
       context_.stores.Apply(partition_, events_, [this] { return stopping(); });
   if (!applied.ok()) {
     if (ErrorCode(applied.status()) == "store_rewound") {

@@ -12,7 +12,9 @@ namespace sluice::projectors {
 namespace {
 
 std::string_view OwnershipName(v1::RuleKind kind) {
-  return kind == v1::RULE_KIND_USER ? "user" : kind == v1::RULE_KIND_TEAM ? "team" : "business_unit";
+  return kind == v1::RULE_KIND_USER   ? "user"
+         : kind == v1::RULE_KIND_TEAM ? "team"
+                                      : "business_unit";
 }
 
 AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership) {
@@ -72,8 +74,7 @@ class RuleCompiler {
       std::stable_sort(entity.rules.begin(), entity.rules.end(),
                        [](const auto* a, const auto* b) { return a->depth < b->depth; });
       std::sort(entity.links.begin(), entity.links.end());
-      entity.links.erase(std::unique(entity.links.begin(), entity.links.end()),
-                         entity.links.end());
+      entity.links.erase(std::unique(entity.links.begin(), entity.links.end()), entity.links.end());
     }
   }
 
@@ -196,8 +197,7 @@ class RuleCompiler {
       return;
     }
     const bool down = holder->first == schema.name();
-    const auto source =
-        down ? schemas_.find(std::string_view(attribute->references)) : holder;
+    const auto source = down ? schemas_.find(std::string_view(attribute->references)) : holder;
     if (source == schemas_.end() || (!down && attribute->references != schema.name())) {
       return;
     }
@@ -205,16 +205,16 @@ class RuleCompiler {
       if (from->depth == kRuleDepthMax) {
         continue;
       }
-      SyncRule* added = Add({.id = fmt::format("e{}|related:e{}.a{}<{}", schema.id().value(),
-                                               holder->second->id().value(), attribute->id.value(),
-                                               from->id),
-                             .entity = schema.id(),
-                             .kind = rule.kind(),
-                             .depth = from->depth + 1,
-                             .attribute = attribute->id,
-                             .down = down,
-                             .source_entity = source->second->id()},
-                            rules, out);
+      SyncRule* added =
+          Add({.id = fmt::format("e{}|related:e{}.a{}<{}", schema.id().value(),
+                                 holder->second->id().value(), attribute->id.value(), from->id),
+               .entity = schema.id(),
+               .kind = rule.kind(),
+               .depth = from->depth + 1,
+               .attribute = attribute->id,
+               .down = down,
+               .source_entity = source->second->id()},
+              rules, out);
       if (added != nullptr) {
         sources_[added] = from;
       }
@@ -242,8 +242,8 @@ class RuleCompiler {
 };
 
 std::span<const SyncRule* const> RuleSet::Entity::At(uint32_t depth) const {
-  const auto [first, last] = std::ranges::equal_range(
-      rules, depth, {}, [](const SyncRule* rule) { return rule->depth; });
+  const auto [first, last] =
+      std::ranges::equal_range(rules, depth, {}, [](const SyncRule* rule) { return rule->depth; });
   return {first, last};
 }
 

@@ -71,9 +71,8 @@ std::vector<std::string_view> ClaimValues(Claim claim, const CallerClaims& calle
     case Claim::kTeams:
       return {caller.teams.begin(), caller.teams.end()};
     case Claim::kBusinessUnit:
-      return caller.business_unit.has_value()
-                 ? std::vector<std::string_view>{*caller.business_unit}
-                 : std::vector<std::string_view>();
+      return caller.business_unit.has_value() ? std::vector<std::string_view>{*caller.business_unit}
+                                              : std::vector<std::string_view>();
     case Claim::kRoles:
       return {caller.roles.begin(), caller.roles.end()};
   }
@@ -138,8 +137,8 @@ class FilterChoices {
       names_.push_back(MakeBucketName(std::move(name)));
       return;
     }
-    const auto earlier = std::find(terms_.begin(), terms_.begin() + static_cast<std::ptrdiff_t>(term),
-                                   terms_[term]);
+    const auto earlier =
+        std::find(terms_.begin(), terms_.begin() + static_cast<std::ptrdiff_t>(term), terms_[term]);
     for (const std::string& value : values_[term]) {
       const auto same = static_cast<size_t>(earlier - terms_.begin());
       if (same < term && chosen_[same] != value) {

@@ -58,8 +58,8 @@ struct BucketName {
                                                                     const EntitySchema& schema,
                                                                     std::string_view row);
 
-// The key that the row points at by `attribute`; "" where that is null, no attribute, or longer than
-// a key can be.
+// The key that the row points at by `attribute`; "" where that is null, no attribute, or longer
+// than a key can be.
 [[nodiscard]] std::string ReferencedKey(const EntitySchema& schema, AttributeId attribute,
                                         std::string_view row);
 
@@ -91,9 +91,9 @@ class RuleSet {
   // What concerns the rows of one entity.
   struct Entity {
     std::shared_ptr<const EntitySchema> schema;
-    std::vector<const SyncRule*> rules;   // that bring its rows, ascending by (depth, id)
-    std::vector<const SyncRule*> feeds;   // related ones whose source rows are its rows
-    std::vector<AttributeId> links;       // references by which children are found, ascending
+    std::vector<const SyncRule*> rules;  // that bring its rows, ascending by (depth, id)
+    std::vector<const SyncRule*> feeds;  // related ones whose source rows are its rows
+    std::vector<AttributeId> links;      // references by which children are found, ascending
     // Its rules of one depth.
     std::span<const SyncRule* const> At(uint32_t depth) const;
   };
@@ -109,8 +109,8 @@ class RuleSet {
   RuleSet(const RuleSet&) = delete;
   RuleSet& operator=(const RuleSet&) = delete;
 
-  const Entity* Find(EntityId entity) const;          // nullptr where there is none
-  const SyncRule* FindRule(uint32_t number) const;    // nullptr where there is none
+  const Entity* Find(EntityId entity) const;        // nullptr where there is none
+  const SyncRule* FindRule(uint32_t number) const;  // nullptr where there is none
   const std::map<EntityId, Entity>& entities() const { return entities_; }
   // Ascending by depth: sources come before what derives from them.
   std::span<const SyncRule* const> OfProfile(std::string_view profile) const;

@@ -17,7 +17,7 @@ struct DeltaView {
   bool put = true;
   EntityId entity;
   std::string_view key;
-  std::string_view row;  // row bytes
+  std::string_view row;        // row bytes
   Offset entered = kNoOffset;  // as in Membership
 };
 

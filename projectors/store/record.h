@@ -65,7 +65,7 @@ struct DeltaOp {
   bool put = true;  // false: remove
   EntityId entity;
   std::string key;
-  std::string row;  // row bytes; empty for a remove
+  std::string row;             // row bytes; empty for a remove
   Offset entered = kNoOffset;  // as in Membership
   friend bool operator==(const DeltaOp&, const DeltaOp&) = default;
 };
@@ -99,11 +99,11 @@ struct TimeMark {
 
 // How far a store has come. Written with every batch.
 struct AppliedState {
-  Offset position = kNoOffset;  // last event applied whole
-  uint64_t event_hash = 0;      // eventlog::EventHash of that event
-  uint64_t records = 0;         // live rows
-  Offset horizon = kNoOffset;   // removals at or below it may be gone
-  std::vector<TimeMark> marks;  // ascending, a few over the tombstones' age
+  Offset position = kNoOffset;          // last event applied whole
+  uint64_t event_hash = 0;              // eventlog::EventHash of that event
+  uint64_t records = 0;                 // live rows
+  Offset horizon = kNoOffset;           // removals at or below it may be gone
+  std::vector<TimeMark> marks;          // ascending, a few over the tombstones' age
   std::optional<PartialEvent> partial;  // of the event after `position`
   friend bool operator==(const AppliedState&, const AppliedState&) = default;
 };

@@ -19,8 +19,8 @@ constexpr uint8_t kHasRule = 4;      // the rule's number follows
 constexpr uint8_t kEntered = 8;      // `entered` follows; otherwise it is the position's offset
 constexpr uint8_t kReturned = 16;
 // First byte of a delta.
-constexpr uint8_t kPut = 1;            // otherwise a removal
-constexpr uint8_t kDeltaEntered = 2;   // as kEntered
+constexpr uint8_t kPut = 1;           // otherwise a removal
+constexpr uint8_t kDeltaEntered = 2;  // as kEntered
 
 absl::Status Malformed(std::string_view what, std::string_view bytes) {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt",
@@ -38,8 +38,8 @@ void PutEntered(Offset entered, Position position, std::string* out) {
 
 // Unsigned, so that malformed numbers wrap round instead of overflowing.
 Offset ReadEntered(Position position, ByteReader& reader) {
-  return Offset(static_cast<int64_t>(static_cast<uint64_t>(position.offset.value()) -
-                                     reader.Varint()));
+  return Offset(
+      static_cast<int64_t>(static_cast<uint64_t>(position.offset.value()) - reader.Varint()));
 }
 
 void PutMembership(const Membership& membership, Position last, std::string* out) {

@@ -165,8 +165,7 @@ absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksStore::ScanRecord
 absl::StatusOr<std::vector<std::string>> RocksStore::ScanLinks(EntityId entity,
                                                                AttributeId attribute,
                                                                std::string_view value,
-                                                               std::string_view after,
-                                                               size_t max) {
+                                                               std::string_view after, size_t max) {
   return latest().ScanLinks(entity, attribute, value, after, max);
 }
 

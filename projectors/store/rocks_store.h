@@ -98,12 +98,12 @@ class RocksStore final : public FoldView {
   RocksReader latest() const { return {*db_, nullptr}; }
 
   const std::shared_ptr<OrgDb> db_;
-  std::string identity_to_write_;   // encoded; empty once it is in the store
+  std::string identity_to_write_;  // encoded; empty once it is in the store
   AppliedState applied_;
   std::shared_ptr<const OrgModel> model_;
   std::vector<Rejected> rejected_;  // in the store, ascending
-  std::string sweep_from_;           // in `deltas`; empty: no sweep is under way
-  Offset swept_ = kNoOffset;         // the horizon of the last sweep
+  std::string sweep_from_;          // in `deltas`; empty: no sweep is under way
+  Offset swept_ = kNoOffset;        // the horizon of the last sweep
   size_t puts_since_sweep_ = 0;
   std::atomic<bool> dirty_{false};
   mutable absl::Mutex mutex_;

@@ -73,10 +73,9 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
 }
 
 absl::Status CheckProgress(const FoldResult& fold) {
-  return fold.consumed > 0 || fold.partial
-             ? absl::OkStatus()
-             : Error(absl::StatusCode::kInternal, "internal",
-                     "the fold took none of the events it was given");
+  return fold.consumed > 0 || fold.partial ? absl::OkStatus()
+                                           : Error(absl::StatusCode::kInternal, "internal",
+                                                   "the fold took none of the events it was given");
 }
 
 }  // namespace
@@ -113,8 +112,7 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
     metrics_.CountError();
     return space;
   }
-  if (const absl::Status status = ApplyGroups(partition, events, stopping, &result);
-      !status.ok()) {
+  if (const absl::Status status = ApplyGroups(partition, events, stopping, &result); !status.ok()) {
     metrics_.CountError();
     return status;
   }
@@ -154,7 +152,8 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
   }
   absl::Status damaged;
   for (const std::vector<eventlog::StoredEvent>& group : groups) {
-    const absl::Status status = ApplyOrg(partition, group.front().event.key, group, stopping, result);
+    const absl::Status status =
+        ApplyOrg(partition, group.front().event.key, group, stopping, result);
     // What is wrong with one store (damaged, another log's) does not stop other organisations.
     if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsFailedPrecondition(status)) {
       return status;

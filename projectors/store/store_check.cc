@@ -122,8 +122,9 @@ class Verifier {
       return absl::OkStatus();
     }));
     return relations_ == 0 ? absl::OkStatus()
-                           : Differs("the index of references, or the support that rows give one "
-                                     "another, is not what the rows say");
+                           : Differs(
+                                 "the index of references, or the support that rows give one "
+                                 "another, is not what the rows say");
   }
 
   absl::Status CheckDeltas() {
@@ -166,8 +167,8 @@ class Verifier {
       return Differs(what + " has no record");
     }
     const auto is_delta = [&](const Membership& m) {
-      return m.bucket == delta.bucket && m.position == delta.position &&
-             m.member == delta.op.put && m.entered == delta.op.entered;
+      return m.bucket == delta.bucket && m.position == delta.position && m.member == delta.op.put &&
+             m.entered == delta.op.entered;
     };
     if (std::ranges::none_of(record->memberships, is_delta)) {
       return Differs(what + " is not among its record's memberships");

@@ -220,9 +220,9 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
   }
   auto published = (*store)->published();
   if (published == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 fmt::format("a large change of organisation {} is being applied: try again",
-                             org.value()));
+    return Error(
+        absl::StatusCode::kUnavailable, "not_caught_up",
+        fmt::format("a large change of organisation {} is being applied: try again", org.value()));
   }
   return published;
 }

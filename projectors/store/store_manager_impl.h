@@ -57,8 +57,8 @@ class StoreManagerImpl final : public StoreManager {
     std::multimap<Offset, Rejected> rejected_of_closed;
   };
 
-  absl::Status ApplyGroups(PartitionId partition, Events events,
-                           absl::FunctionRef<bool()> stopping, ApplyResult* result);
+  absl::Status ApplyGroups(PartitionId partition, Events events, absl::FunctionRef<bool()> stopping,
+                           ApplyResult* result);
   absl::Status ApplyOrg(PartitionId partition, std::string_view org, Events events,
                         absl::FunctionRef<bool()> stopping, ApplyResult* result);
   // Each takes a prefix of `events` and returns its length; 0 where a part of the first is done.

@@ -43,10 +43,18 @@ class HashView final : public projectors::FoldView {
     }
     return found;
   }
-  absl::Status ForEachRecord(
-      projectors::EntityId,
-      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)>) override {
-    return absl::OkStatus();
+  absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(projectors::EntityId,
+                                                                        std::string_view,
+                                                                        size_t) override {
+    return std::vector<std::pair<RecordKey, Record>>();
+  }
+  absl::StatusOr<std::vector<std::string>> ScanLinks(projectors::EntityId, projectors::AttributeId,
+                                                     std::string_view, std::string_view,
+                                                     size_t) override {
+    return std::vector<std::string>();
+  }
+  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t, std::string_view, size_t) override {
+    return std::vector<std::string>();
   }
 
   std::unordered_map<std::string, Record> records;
@@ -95,7 +103,7 @@ void FoldUpserts(benchmark::State& state) {
       view.records.emplace(key.key, *std::move(record));
     }
     for (auto& [key, bucket] : result->batch.buckets) {
-      view.buckets.emplace(key.value(), std::move(bucket));
+      view.buckets.emplace(key.value(), *std::move(bucket));
     }
     applied = result->batch.applied;
   }

@@ -1,6 +1,7 @@
-// What row choice costs: the fold against the number of rules, of buckets a row is in, and of related
-// rows; a profile change over many rows; an owner change with many related rows, and how long readers
-// see the state before it; serving rows with and without masked columns. Prints a line each.
+// What row choice costs: the fold against the number of rules, of buckets a row is in, and of
+// related rows; a profile change over many rows; an owner change with many related rows, and how
+// long readers see the state before it; serving rows with and without masked columns. Prints a line
+// each.
 //   rules_bench [EVENTS [ROWS [RELATED]]]      defaults 100000, 1000000, 100000
 #include <fmt/format.h>
 
@@ -140,13 +141,15 @@ std::string ContactRow(size_t i, size_t account) {
       .bytes();
 }
 
-std::vector<StoredEvent> Accounts(Org& org, size_t count, const std::string& owner, size_t per_set) {
+std::vector<StoredEvent> Accounts(Org& org, size_t count, const std::string& owner,
+                                  size_t per_set) {
   std::vector<StoredEvent> events;
   for (size_t i = 0; i < count; i += per_set) {
     std::vector<v1::Operation> ops;
     for (size_t j = i; j < std::min(count, i + per_set); ++j) {
-      ops.push_back(testing::Upsert(kAccount, AccountKey(j),
-                                    AccountRow(j, owner.empty() ? fmt::format("u{}", j % 500) : owner)));
+      ops.push_back(
+          testing::Upsert(kAccount, AccountKey(j),
+                          AccountRow(j, owner.empty() ? fmt::format("u{}", j % 500) : owner)));
     }
     events.push_back(org.Event(testing::MakeSet(ops)));
   }
@@ -187,16 +190,17 @@ void FoldRelated(size_t events, size_t fan_out) {
   std::vector<StoredEvent> moves;
   const size_t count = std::max<size_t>(20, events / 10 / std::max<size_t>(fan_out, 1));
   for (size_t i = 0; i < count; ++i) {
-    moves.push_back(org.Event(testing::MakeSet(
-        {testing::Patch(kAccount, AccountKey(i % accounts),
-                        testing::RowWriter().Text(2, fmt::format("u{}", i / accounts + 1)).bytes())})));
+    moves.push_back(org.Event(testing::MakeSet({testing::Patch(
+        kAccount, AccountKey(i % accounts),
+        testing::RowWriter().Text(2, fmt::format("u{}", i / accounts + 1)).bytes())})));
   }
   const double seconds = org.Apply(moves);
-  fmt::print("fold: related rows, fan-out {:5}        {:8.0f} events/s, {:8.0f} rows moved/s; "
-             "loading the related rows {:8.0f} events/s\n",
-             fan_out, static_cast<double>(count) / seconds,
-             static_cast<double>(count * (fan_out + 1)) / seconds,
-             static_cast<double>(contacts.size()) / load);
+  fmt::print(
+      "fold: related rows, fan-out {:5}        {:8.0f} events/s, {:8.0f} rows moved/s; "
+      "loading the related rows {:8.0f} events/s\n",
+      fan_out, static_cast<double>(count) / seconds,
+      static_cast<double>(count * (fan_out + 1)) / seconds,
+      static_cast<double>(contacts.size()) / load);
 }
 
 // What a caller's pages hold from `cursor` on.
@@ -207,9 +211,8 @@ size_t PullBytes(Org& org, const std::string& user, gateways::Cursor* cursor, si
   size_t bytes = 0;
   for (bool more = true; more;) {
     std::string out;
-    const auto page = gateways::BuildDeltaPage(*snapshot, 1, buckets, *cursor, {.ops_max = 10'000},
-                                               &out)
-                          .value();
+    const auto page =
+        gateways::BuildDeltaPage(*snapshot, 1, buckets, *cursor, {.ops_max = 10'000}, &out).value();
     bytes += out.size();
     *ops += page.ops;
     *cursor = page.cursor;
@@ -228,13 +231,14 @@ void ProfileChange(size_t rows) {
   size_t ops = 0;
   PullBytes(org, "u7", &cursor, &ops);
   ops = 0;
-  const double seconds = org.ApplyOne(
-      Profile({Rule(v1::RULE_KIND_USER), FilterRule("t3 in @teams")}));
+  const double seconds =
+      org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER), FilterRule("t3 in @teams")}));
   const size_t bytes = PullBytes(org, "u7", &cursor, &ops);
-  fmt::print("profile change over {} rows: applied in {:.1f} s ({:.0f} rows/s), the caller gains {} "
-             "rows in {:.1f} MiB\n",
-             rows, seconds, static_cast<double>(rows) / seconds, ops,
-             static_cast<double>(bytes) / (1 << 20));
+  fmt::print(
+      "profile change over {} rows: applied in {:.1f} s ({:.0f} rows/s), the caller gains {} "
+      "rows in {:.1f} MiB\n",
+      rows, seconds, static_cast<double>(rows) / seconds, ops,
+      static_cast<double>(bytes) / (1 << 20));
 }
 
 // One event takes `related` contacts from one caller to another; readers see the state before it.
@@ -257,19 +261,20 @@ void OwnerChange(size_t related) {
   size_t ops = 0;
   PullBytes(org, "ann", &ann, &ops);
   PullBytes(org, "bert", &bert, &ops);
-  const double seconds = org.ApplyOne(testing::MakeSet({testing::Patch(
-      kAccount, AccountKey(0), testing::RowWriter().Text(2, "bert").bytes())}));
+  const double seconds = org.ApplyOne(testing::MakeSet(
+      {testing::Patch(kAccount, AccountKey(0), testing::RowWriter().Text(2, "bert").bytes())}));
   size_t gained = 0;
   size_t lost = 0;
   const auto start = steady_clock::now();
   const size_t bytes = PullBytes(org, "bert", &bert, &gained);
   const size_t removed = PullBytes(org, "ann", &ann, &lost);
-  fmt::print("owner change with {} related rows: applied, and waited for by readers of newer rows, "
-             "{:.2f} s ({:.0f} rows/s); {} rows in {:.1f} MiB gained, {} removals in {:.1f} MiB, "
-             "served in {:.2f} s\n",
-             related, seconds, static_cast<double>(related) / seconds, gained,
-             static_cast<double>(bytes) / (1 << 20), lost,
-             static_cast<double>(removed) / (1 << 20), SecondsSince(start));
+  fmt::print(
+      "owner change with {} related rows: applied, and waited for by readers of newer rows, "
+      "{:.2f} s ({:.0f} rows/s); {} rows in {:.1f} MiB gained, {} removals in {:.1f} MiB, "
+      "served in {:.2f} s\n",
+      related, seconds, static_cast<double>(related) / seconds, gained,
+      static_cast<double>(bytes) / (1 << 20), lost, static_cast<double>(removed) / (1 << 20),
+      SecondsSince(start));
 }
 
 // A full load with every column, and with one, and eight, of nineteen denied.

@@ -89,7 +89,7 @@ void Report(benchmark::State& state, size_t rows, size_t bytes) {
 
 // The one bucket, that of all rows.
 BucketKey Bucket(const projectors::OrgModel& model) {
-  return projectors::MakeBucketName(model.RulesOf(projectors::EntityId(1))[0], std::nullopt).key;
+  return projectors::MakeBucketName(model.rules().Find(projectors::EntityId(1))->rules[0]->id).key;
 }
 
 void Scan(benchmark::State& state) {

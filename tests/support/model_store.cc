@@ -231,7 +231,8 @@ absl::StatusOr<std::vector<std::string>> ModelStore::ScanLinks(projectors::Entit
   ++reads_;
   std::vector<std::string> found;
   const projectors::Link from{entity, attribute, std::string(value), std::string(after)};
-  for (auto it = after.empty() ? content_.links.lower_bound(from) : content_.links.upper_bound(from);
+  for (auto it = after.empty() ? content_.links.lower_bound(from)
+                               : content_.links.upper_bound(from);
        it != content_.links.end() && it->entity == entity && it->attribute == attribute &&
        it->value == value && found.size() < max;
        ++it) {

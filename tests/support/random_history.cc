@@ -77,7 +77,9 @@ eventlog::StoredEvent RandomHistory::Start(size_t step) {
     case 3:
     case 4: {
       Entity entity{.id = next_entity_id_++,
-                    .name = step == 2 ? "account" : step == 3 ? "order" : "task"};
+                    .name = step == 2   ? "account"
+                            : step == 3 ? "order"
+                                        : "task"};
       entity.number_key = step == 3;
       entities_[entity.name] = entity;
       return Event(Definition(entity));
@@ -136,16 +138,17 @@ v1::ProfileDefined RandomHistory::RandomProfile() {
   return defined;
 }
 
-// Some of those that make no circle: rows are related to rows of entities earlier in a random order.
+// Some of those that make no circle: rows are related to rows of entities earlier in a random
+// order.
 void RandomHistory::AddRelatedRules(v1::Profile* profile) {
   std::vector<std::string> order = {"account", "order", "task"};
   std::shuffle(order.begin(), order.end(), random_);
   for (size_t i = 1; i < order.size(); ++i) {
     const auto add = [&](std::string_view holder, std::string_view attribute) {
       if (Chance(60)) {
-        v1::Rule& rule = *std::ranges::find(*profile->mutable_entities(), order[i],
-                                            &v1::EntityRules::entity)
-                              ->add_rules();
+        v1::Rule& rule =
+            *std::ranges::find(*profile->mutable_entities(), order[i], &v1::EntityRules::entity)
+                 ->add_rules();
         rule.set_kind(v1::RULE_KIND_RELATED);
         rule.set_through(std::string(holder) + "." + std::string(attribute));
       }

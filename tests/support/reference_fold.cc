@@ -202,8 +202,8 @@ class ReferenceFold::ProfileRules {
     if (!fold_.entities_.contains(source_name)) {
       return;
     }
-    const std::string rule_prefix = prefix + fmt::format("e{}.a{}<", holder->second->id().value(),
-                                                         attribute.id.value());
+    const std::string rule_prefix =
+        prefix + fmt::format("e{}.a{}<", holder->second->id().value(), attribute.id.value());
     const uint32_t source_id = fold_.entities_.at(source_name)->id().value();
     for (const auto& [source, by_rule] : Of(source_name)) {
       for (const auto& [source_rule, buckets] : by_rule) {
@@ -493,9 +493,9 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
       }
     }
     if (live || record.version.has_value() || !places.empty()) {
-      lines.push_back(DescribeRow(key.entity.value(), key.key, record.last, live, record.version,
-                                  record.row) +
-                      fmt::format("{}", fmt::join(places, "")));
+      lines.push_back(
+          DescribeRow(key.entity.value(), key.key, record.last, live, record.version, record.row) +
+          fmt::format("{}", fmt::join(places, "")));
     }
     for (const projectors::Support& s : record.support) {
       const projectors::SyncRule* rule = model.rules().FindRule(s.rule);

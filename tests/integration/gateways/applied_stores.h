@@ -63,8 +63,8 @@ class AppliedStores final : public projectors::StoreManager {
   // The rest is for projectors and the sync gateway.
   Offset CheckpointOf(PartitionId) override { return Offset(0); }
   projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId,
-                                                std::span<const eventlog::StoredEvent>) override {
+  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
+                                                absl::FunctionRef<bool()>) override {
     return projectors::ApplyResult{};
   }
   absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }

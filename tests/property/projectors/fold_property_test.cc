@@ -96,8 +96,7 @@ TEST(FoldProperty, AnySplitIntoBatchesEqualsTheReference) {
       }
       ASSERT_EQ(Differences(batched.content(), one_by_one.content()), "");
       ASSERT_EQ(Differences(in_parts.content(), one_by_one.content()), "");
-      ASSERT_EQ(ReferenceFold::Describe(batched.content(), *batched.model()),
-                reference.Describe());
+      ASSERT_EQ(ReferenceFold::Describe(batched.content(), *batched.model()), reference.Describe());
       ExpectConsistent(batched.content());
     }
     EXPECT_EQ(rejected, reference.rejected());

@@ -7,8 +7,8 @@
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 
-// Events that are larger than one batch, removals that the horizon has passed, and stores of an older
-// format.
+// Events that are larger than one batch, removals that the horizon has passed, and stores of an
+// older format.
 namespace sluice::projectors {
 namespace {
 
@@ -42,14 +42,13 @@ class LargeEventTest : public ::testing::Test {
         1000, testing::DefineProfile("team", {{"account", {v1::RULE_KIND_TEAM}}}, {"sales"}),
         "acme"));
     log.push_back(testing::MakeEvent(
-        1001,
-        testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER}}}, {"sales"}), "acme"));
+        1001, testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER}}}, {"sales"}),
+        "acme"));
     return log;
   }
 
   const testing::TempDir dir_;
-  const std::shared_ptr<prometheus::Registry> registry_ =
-      std::make_shared<prometheus::Registry>();
+  const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
 };
 
 TEST_F(LargeEventTest, ReadersSeeTheStateBeforeUntilItIsWhole) {
@@ -58,7 +57,8 @@ TEST_F(LargeEventTest, ReadersSeeTheStateBeforeUntilItIsWhole) {
   node.CatchUp({log.begin(), log.end() - 1});
   const StoredEvent& large = log.back();
   int parts = 0;
-  const auto stopped = node->Apply(StoreNode::kPartition, {&large, 1}, [&] { return ++parts == 3; });
+  const auto stopped =
+      node->Apply(StoreNode::kPartition, {&large, 1}, [&] { return ++parts == 3; });
   EXPECT_TRUE(absl::IsCancelled(stopped.status())) << stopped.status();
   EXPECT_EQ(node->AppliedOf(Org("acme")), Offset(1000));
   const auto before = node->Snapshot(Org("acme")).value();
@@ -112,7 +112,8 @@ TEST_F(LargeEventTest, RemovalsPastTheHorizonAreErased) {
     for (int i = 0; i < 300; ++i) {
       const std::string key = "R" + std::to_string(round) + "-" + std::to_string(i);
       log.push_back(AccountEvent("acme", offset++, key, "U" + std::to_string(i % 7)));
-      log.push_back(testing::MakeEvent(offset++, testing::MakeSet({testing::Delete(1, key)}), "acme"));
+      log.push_back(
+          testing::MakeEvent(offset++, testing::MakeSet({testing::Delete(1, key)}), "acme"));
     }
   }
   node.CatchUp(log);

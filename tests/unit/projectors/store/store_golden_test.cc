@@ -22,9 +22,8 @@ Record LiveRecord() {
   Record record;
   record.last = {Offset(1042), 0};
   record.version = 17;
-  record.memberships = {
-      {kBucket, {Offset(1042), 0}, true, 0, Offset(1042)},
-      {BucketKey(0x1112131415161718), {Offset(1040), 3}, false, 0, Offset(1040)}};
+  record.memberships = {{kBucket, {Offset(1042), 0}, true, 0, Offset(1042)},
+                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false, 0, Offset(1040)}};
   record.row = kRow;
   return record;
 }
