@@ -216,14 +216,15 @@ class DeltaProperty {
   }
 
   // Was the row out of a bucket and came back, or in one that it has left again since the client's
-  // last complete page?
+  // last complete page, or did it leave one amid pages?
   bool MovedOften(const Client& client, const RowName& name) const {
     for (const projectors::CallerBucket& bucket : world_.BucketsOf(client.caller)) {
       const auto it = world_.org().records.find({bucket.schema->id(), name.second});
       if (bucket.schema->name() == name.first && it != world_.org().records.end()) {
         return std::ranges::any_of(it->second.memberships, [&](const auto& membership) {
           return membership.returned ||
-                 (!membership.member && membership.entered.value() > client.settled);
+                 (!membership.member && (membership.entered.value() > client.settled ||
+                                         membership.position.offset.value() > client.first));
         });
       }
     }

@@ -165,14 +165,17 @@ TEST_F(DeltaPageTest, ClaimsThatSwapBucketsSendTheDifference) {
 // The same by a change of rules, which takes all rows out of the one bucket; with pages that are
 // cut, a snapshot that moves on, and a row that was written meanwhile.
 TEST_F(DeltaPageTest, RulesThatSwapBucketsSendTheDifference) {
-  for (const std::string key : {"A", "B", "C", "D"}) {
+  for (const std::string key : {"A", "B", "C", "D", "E"}) {
     Put(key, key[0] - 'A' + 1, {kOne});
   }
   Page({Bucket(1)});
+  Put("E", 8, {kOne});
+  Move("E", 9, {kTwo});
   Move("A", 10, {kTwo});
   Move("B", 11, {});
   Move("C", 12, {});
   Move("D", 13, {kTwo});
+  EXPECT_EQ(Page({Bucket(2)}, 1), PutOf("E", "9.0"));
   EXPECT_EQ(Page({Bucket(2)}, 1), RemoveOf("B", "11.0"));
   EXPECT_TRUE(page_.more);
   Put("D", 14, {kTwo});
