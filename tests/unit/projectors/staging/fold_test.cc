@@ -205,6 +205,31 @@ TEST_F(FoldTest, ARowThatChangesItsOwnerMovesFromBucketToBucket) {
   EXPECT_THAT(Deltas("e1|user:a2=U1"), ElementsAre("put A2@4.1", "remove A1@7.0"));
 }
 
+// A membership remembers when the row came first, and that it was away since.
+TEST_F(FoldTest, ARowThatCameBackIsToldFromOneThatStayed) {
+  Define({kAll});
+  const auto membership = [this] { return Find("A1")->memberships.front(); };
+  const auto put = testing::Upsert(kAccount, "A1", Row("A1", "U1"));
+  RunSet(4, {put});
+  RunSet(5, {put});
+  EXPECT_EQ(membership().entered, Offset(4));
+  EXPECT_FALSE(membership().returned);
+  RunSet(6, {testing::Delete(kAccount, "A1")});
+  EXPECT_FALSE(membership().returned);
+  RunSet(7, {put});
+  EXPECT_EQ(membership().entered, Offset(4));
+  EXPECT_TRUE(membership().returned);
+  RunSet(8, {put});
+  RunSet(9, {testing::Delete(kAccount, "A1", 1)});
+  EXPECT_TRUE(membership().returned);
+  // The removal is forgotten, and with it all that was before.
+  options_.tombstone_horizon = 1;
+  RunSet(20, {testing::Upsert(kAccount, "A2", Row("A2", "U1"))});
+  RunSet(21, {testing::Upsert(kAccount, "A1", Row("A1", "U1"), 2)});
+  EXPECT_EQ(membership().entered, Offset(21));
+  EXPECT_FALSE(membership().returned);
+}
+
 TEST_F(FoldTest, CountsAndChecksumsAreThoseOfTheLiveRows) {
   Define({kAll});
   RunSet(4, {testing::Upsert(kAccount, "A1", Row("A1", "U1")),

@@ -43,5 +43,13 @@ TEST(RecordCodec, ReadsWhatItWroteAndRefusesWhatIsCutShort) {
   }
 }
 
+TEST(RecordCodec, KeepsWhatAMembershipRemembers) {
+  Record record = Example();
+  record.memberships[0].entered = Offset(1000);
+  record.memberships[0].returned = true;
+  record.memberships[1].returned = true;
+  EXPECT_EQ(DecodeRecord(EncodeRecord(record)).value(), record);
+}
+
 }  // namespace
 }  // namespace sluice::projectors
