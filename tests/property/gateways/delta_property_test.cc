@@ -37,6 +37,7 @@ struct Client {
 
   std::set<RowName> nameable;  // rows that were the caller's at any position
   // Since its last complete page:
+  HeldBuckets at_base;       // of that page
   int64_t first = -1;        // the applied position of the first page
   std::set<RowName> steady;  // rows of the caller's at every position, or sent since
   bool exact = false;        // nothing came about that may make the server send rows again
@@ -215,16 +216,17 @@ class DeltaProperty {
     EXPECT_TRUE(named) << op << " was sent to a client that has it";
   }
 
-  // Was the row out of a bucket and came back, or in one that it has left again since the client's
-  // last complete page, or did it leave one amid pages?
+  // Was the row out of a bucket and came back, or in one that was the caller's at neither end of
+  // the way from the client's last complete page to its next, or did it leave one amid pages?
   bool MovedOften(const Client& client, const RowName& name) const {
     for (const projectors::CallerBucket& bucket : world_.BucketsOf(client.caller)) {
       const auto it = world_.org().records.find({bucket.schema->id(), name.second});
       if (bucket.schema->name() == name.first && it != world_.org().records.end()) {
         return std::ranges::any_of(it->second.memberships, [&](const auto& membership) {
           return membership.returned ||
-                 (!membership.member && (membership.entered.value() > client.settled ||
-                                         membership.position.offset.value() > client.first));
+                 (!membership.member && membership.entered.value() > client.settled &&
+                  !client.at_base.contains(membership.bucket)) ||
+                 (!membership.member && membership.position.offset.value() > client.first);
         });
       }
     }
@@ -239,6 +241,7 @@ class DeltaProperty {
     EXPECT_LE(page.cursor.groups.size(), 1u);
     client->settled = page.position.value();
     EXPECT_EQ(client->rows, world_.RowsOf(client->caller)) << "at position " << client->settled;
+    client->at_base = client->buckets;
     client->first = -1;
     client->exact = true;
     client->steady.clear();

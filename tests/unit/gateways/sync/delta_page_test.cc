@@ -213,6 +213,16 @@ TEST_F(DeltaPageTest, ARowThatMovesBetweenTheCallersBucketsIsNotSent) {
   Page({Bucket(1), Bucket(2)});
   Move("A", 7, {kTwo});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
+  // Over several, the last of which is new to the caller.
+  Move("B", 8, {kOne});
+  Move("B", 9, {BucketKey(3)});
+  EXPECT_EQ(Page({Bucket(3)}), RemoveOf("A", "7.0"));
+  EXPECT_EQ(Page({Bucket(3)}), "");
+}
+
+TEST_F(DeltaPageTest, ARowThatWasInNoBucketOfTheCallersIsSentAgain) {
+  Put("B", 6, {kTwo});
+  Page({Bucket(1), Bucket(2)});
   Move("B", 8, {});
   Move("B", 9, {kOne});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), PutOf("B", "9.0"));
