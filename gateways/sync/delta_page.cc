@@ -240,20 +240,18 @@ class PageBuilder {
     if (!record.has_value()) {
       return false;
     }
-    return std::ranges::any_of(record->memberships,
-                               [&](const Membership& membership) {
-                                 return HasFromCurrent(source, membership, op);
-                               }) ||
+    return std::ranges::any_of(
+               record->memberships,
+               [&](const Membership& membership) { return HasFromCurrent(membership, op); }) ||
            HadAtBase(source, *record, op);
   }
 
   // Another bucket of the caller's has the row at a position that was read: on an earlier page, or
   // on this one, which reads all buckets in the order of positions. A row moves to a later position
   // whenever it is written, so what was read there is what it is now.
-  bool HasFromCurrent(const Source& source, const Membership& membership,
-                      const DeltaView& op) const {
+  bool HasFromCurrent(const Membership& membership, const DeltaView& op) const {
     const auto place = group_of_.find(membership.bucket.value());
-    if (place == group_of_.end() || place->second.bucket == source.bucket) {
+    if (place == group_of_.end()) {
       return false;
     }
     const CursorGroupState& state = place->second.group->state;
@@ -296,10 +294,11 @@ class PageBuilder {
   // caller sees in `source` now, in a bucket that was the caller's at `base`.
   bool WasThere(const Source& source, const Membership& membership, Offset offset) const {
     const auto found = group_of_.find(membership.bucket.value());
-    if (found == group_of_.end() || (membership.returned && !membership.member)) {
-      return false;  // of a row that came back, nobody knows since when it was there
+    if (found == group_of_.end()) {
+      return false;
     }
     const Place& place = found->second;
+    // A row that came back is known to have been there when it was put there last, and no earlier.
     const Offset since = membership.returned ? membership.position.offset : membership.entered;
     return place.group->state.based && since <= offset &&
            (!place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
