@@ -3,7 +3,8 @@
 Writers post change sets and send those again that got no answer; clients pull with what they have. At the
 end, the log itself (first occurrence of each set's id) is folded here in a few lines, and:
 - every acknowledged set is in it, once for its readers;
-- every client's rows at every position at which it was complete equal that fold at that position;
+- every client's rows at every position at which it was complete equal that fold at that position, by the
+  profile that was in force there: by owner, by a filter, and related in both directions;
 - a SQLite file pulled all along equals it too; the store verifies itself, and its digest is that of a
   rebuild from offset 0.
 
@@ -29,9 +30,19 @@ from sluice_process import DeltaClient, Http, Sluice  # noqa: E402
 ORG = "acme"
 TEAMS = ["north", "south"]
 USERS = ["anna", "bert"]
-SCHEMA = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, {"name": "owner", "type": "string"},
-                                              {"name": "team", "type": "string"}, {"name": "n", "type": "int64"}],
-          "ownership": {"user": "owner", "team": "team"}}
+STRING = "string"
+SCHEMAS = {
+    "item": {"primary_key": "id", "attributes": [
+        {"name": "id", "type": STRING}, {"name": "owner", "type": STRING}, {"name": "team", "type": STRING},
+        {"name": "n", "type": "int64"}, {"name": "kindid", "type": STRING, "references": "kind"}],
+        "ownership": {"user": "owner", "team": "team"}},
+    "line": {"primary_key": "id", "attributes": [{"name": "id", "type": STRING},
+                                                 {"name": "itemid", "type": STRING, "references": "item"}]},
+    "kind": {"primary_key": "id", "attributes": [{"name": "id", "type": STRING}, {"name": "n", "type": "int64"}]}}
+COLUMNS = {entity: [a["name"] for a in schema["attributes"]] for entity, schema in SCHEMAS.items()}
+FILTER = {"kind": "filter", "where": "team in @teams and n lt 500"}
+# What the profile says of items; lines and kinds follow them.
+ITEM_RULES = [[{"kind": "user"}, FILTER], [{"kind": "user"}, {"kind": "team"}], [FILTER]]
 CONNECTION_ERRORS = (ConnectionError, http.client.HTTPException, TimeoutError, OSError)
 
 
@@ -47,19 +58,29 @@ class Writer(threading.Thread):
         self.stopping = threading.Event()
         self.failure = None
 
+    def make_row(self, entity, key):
+        if entity == "line":
+            return {"id": key, "itemid": f"r{self.random.randint(0, 79)}"}
+        if entity == "kind":
+            return {"id": key, "n": self.random.randint(0, 999)}
+        return {"id": key, "owner": self.random.choice(USERS + ["carl"]), "team": self.random.choice(TEAMS + ["west"]),
+                "n": self.random.randint(0, 999), "kindid": f"k{self.random.randint(0, 9)}"}
+
     def make_set(self):
         ops = []
         for _ in range(self.random.randint(1, 4)):
-            key = f"r{self.random.randint(0, 199)}"
+            entity = self.random.choice(["item", "item", "line", "line", "kind"])
+            key = {"item": f"r{self.random.randint(0, 79)}", "line": f"l{self.random.randint(0, 199)}",
+                   "kind": f"k{self.random.randint(0, 9)}"}[entity]
             kind = self.random.random()
             if kind < 0.15:
-                ops.append({"op": "delete", "entity": "item", "key": key})
+                ops.append({"op": "delete", "entity": entity, "key": key})
             elif kind < 0.35:
-                ops.append({"op": "patch", "entity": "item", "key": key, "row": {"n": self.random.randint(0, 999)}})
+                row = self.make_row(entity, key)
+                name = self.random.choice(sorted(set(row) - {"id"}))
+                ops.append({"op": "patch", "entity": entity, "key": key, "row": {name: row[name]}})
             else:
-                ops.append({"op": "upsert", "entity": "item", "row": {
-                    "id": key, "owner": self.random.choice(USERS + ["carl"]), "team": self.random.choice(TEAMS + ["west"]),
-                    "n": self.random.randint(0, 999)}})
+                ops.append({"op": "upsert", "entity": entity, "row": self.make_row(entity, key)})
         self.made += 1
         return {"id": f"w{self.number}-{self.made}", "source": "kill-run", "ops": ops}
 
@@ -94,9 +115,9 @@ class Writer(threading.Thread):
 
 
 def apply(rows, ops):
-    """One change set, as API section 2 says."""
+    """One change set, as API section 2 says; rows by (entity, key)."""
     for op in ops:
-        key = op.get("key") or op["row"]["id"]
+        key = op["entity"], op.get("key") or op["row"]["id"]
         if op["op"] == "upsert":
             rows[key] = dict(op["row"])
         elif op["op"] == "patch" and key in rows:
@@ -105,19 +126,35 @@ def apply(rows, ops):
             rows.pop(key, None)
 
 
-def fold(sets, visit):
-    """The rows after all sets, each id once; calls visit(position, rows) after each set."""
-    rows, seen = {}, set()
-    for position, identity, ops in sets:
-        if identity not in seen:
+def fold(events, visit):
+    """The rows after all events, each set's id once; calls visit(position, rows, rules) after each event."""
+    rows, seen, rules = {}, set(), []
+    for position, identity, what in events:
+        if identity is None:
+            rules = what
+        elif identity not in seen:
             seen.add(identity)
-            apply(rows, ops)
-        visit(position, rows)
-    return rows
+            apply(rows, what)
+        visit(position, rows, rules)
+    return rows, rules
 
 
-def visible(rows, user, teams):
-    return {k: r for k, r in rows.items() if r.get("owner") == user or r.get("team") in teams}
+def visible(rows, rules, user, teams):
+    def passes(row):
+        by_rule = {"user": row.get("owner") == user, "team": row.get("team") in teams,
+                   "filter": row.get("team") in teams and int(row.get("n", 500)) < 500}
+        return any(by_rule[rule] for rule in rules)
+    items = {k: r for k, r in rows.items() if k[0] == "item" and passes(r)}
+    kinds = {r.get("kindid") for r in items.values()}
+    related = {k: r for k, r in rows.items() if (k[0] == "line" and ("item", r.get("itemid")) in items) or
+               (k[0] == "kind" and k[1] in kinds)}
+    return items | related
+
+
+def rule_kinds(profile):
+    """The kinds of the rules that a profile has for items, from the event's payload."""
+    of_items = [e for e in profile["profile"].get("entities", []) if e["entity"] == "item"]
+    return [rule["kind"].removeprefix("RULE_KIND_").lower() for e in of_items for rule in e.get("rules", [])]
 
 
 def comparable(rows):
@@ -142,17 +179,24 @@ class Run:
     def provision(self):
         admin = Http(self.sluice.urls["admin"], self.sluice.token("sluice.admin"))
         admin.json("PUT", f"/v1/orgs/{ORG}?wait=30s", {"display_name": "Acme"})
-        admin.json("PUT", f"/v1/orgs/{ORG}/entities/item?wait=30s", SCHEMA)
-        admin.json("PUT", f"/v1/orgs/{ORG}/roles/field?wait=30s", {"offline": True, "entities": {"item": {"read": True}}})
-        admin.json("PUT", f"/v1/orgs/{ORG}/profiles/field?wait=30s",
-                   {"entities": {"item": [{"kind": "user"}, {"kind": "team"}]}, "roles": ["field"]})
+        for entity, schema in SCHEMAS.items():
+            admin.json("PUT", f"/v1/orgs/{ORG}/entities/{entity}?wait=30s", schema)
+        admin.json("PUT", f"/v1/orgs/{ORG}/roles/field?wait=30s",
+                   {"offline": True, "entities": {entity: {"read": True} for entity in SCHEMAS}})
+        self.put_profile(admin)
+
+    def put_profile(self, admin):
+        admin.json("PUT", f"/v1/orgs/{ORG}/profiles/field?wait=30s", {"roles": ["field"], "entities": {
+            "item": self.random.choice(ITEM_RULES), "line": [{"kind": "related", "through": "line.itemid"}],
+            "kind": [{"kind": "related", "through": "item.kindid"}]}}, expect=(200, 202, 503))
 
     def pull_all(self, clients, fatal):
         for (user, teams), (client, token) in clients.items():
             try:
                 http_client = Http(self.sluice.urls["sync"], token, timeout=30)
-                client.pull(http_client, limit=self.random.choice([1, 7, 50, 1000]), wait="30s" if fatal else None)
-                self.history.append((user, teams, client.position, {k[1]: dict(r) for k, r in client.rows.items()}))
+                # Smaller pages would fall behind the writers for good: a load ends where nothing is left to read.
+                client.pull(http_client, limit=self.random.choice([50, 200, 1000]), wait="30s" if fatal else None)
+                self.history.append((user, teams, client.position, {k: dict(r) for k, r in client.rows.items()}))
             except CONNECTION_ERRORS:
                 if fatal:
                     raise
@@ -175,6 +219,8 @@ class Run:
             end = time.monotonic() + self.random.uniform(0.1, self.options.period)
             while time.monotonic() < end:
                 self.pull_all(clients, fatal=False)
+            if cycle % 2 == 1:
+                self.put_profile(Http(self.sluice.urls["admin"], self.sluice.token("sluice.admin"), timeout=60))
             killer = threading.Timer(self.random.uniform(0.0, 0.05), self.sluice.kill)
             killer.start()
             self.pull_all(clients, fatal=False)
@@ -210,13 +256,16 @@ class Run:
         dump_source = self.log_arguments or ["--data-dir", self.sluice.data]
         dump = self.sluice.command("log", "dump", "changes", *dump_source, "--limit", 100_000_000).stdout
         sent = {identity: ops for writer in writers for identity, ops in writer.sent.items()}
-        sets = []
+        sets, events = [], []
         for line in dump.splitlines():
             event = json.loads(line)
-            if event["type"] == "sluice.v1.ChangeSet" and event["key"] == ORG:
+            if event["key"] == ORG and event["type"] == "sluice.v1.ChangeSet":
                 identity = event["payload"]["id"]
                 sets.append((int(event["offset"]), identity, sent[identity]))
+            elif event["key"] == ORG and event["type"] == "sluice.v1.ProfileDefined":
+                events.append((int(event["offset"]), None, rule_kinds(event["payload"])))
         sets.sort(key=lambda one: one[0])
+        events = sorted(events + sets, key=lambda one: one[0])
         first = {}
         for position, identity, _ in sets:
             first.setdefault(identity, position)
@@ -226,24 +275,25 @@ class Run:
         early = [identity for identity, position in acked.items() if position < first[identity]]
         assert not early, f"{len(early)} sets were acknowledged before their place, such as {early[0]}"
         self.history.sort(key=lambda one: one[2])
-        pending = [one for one in self.history if sets and one[2] >= sets[0][0]]
+        pending = [one for one in self.history if one[2] >= events[0][0]]
 
-        def compare(position, rows):
-            following = next((p for p, _, _ in sets[self.compared + 1:self.compared + 2]), 1 << 62)
+        def compare(position, rows, rules):
+            following = next((p for p, _, _ in events[self.compared + 1:self.compared + 2]), 1 << 62)
             self.compared += 1
             while pending and pending[0][2] < following:
                 user, teams, at, found = pending.pop(0)
-                found, wanted = comparable(found), comparable(visible(rows, user, teams))
+                found, wanted = comparable(found), comparable(visible(rows, rules, user, teams))
                 wrong = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
                 assert not wrong, (f"{user} at position {at} differs from the log in {len(wrong)} rows: {wrong[0]} is "
                                    f"{found.get(wrong[0])}, should be {wanted.get(wrong[0])}")
 
-        final = fold(sets, compare)
+        final, rules = fold(events, compare)
         assert not pending, "a client was at a position that the log does not have"
         connection = sqlite3.connect(self.folder / "anna.sqlite")
-        found = {r[0]: {k: str(v) for k, v in zip(("id", "owner", "team", "n"), r) if v is not None}
-                 for r in connection.execute("SELECT id, owner, team, n FROM item")}
-        assert found == comparable(visible(final, "anna", ("north",))), "the SQLite file differs from the log"
+        found = {(entity, r[0]): {k: str(v) for k, v in zip(columns, r) if v is not None}
+                 for entity, columns in COLUMNS.items()
+                 for r in connection.execute(f"SELECT {', '.join(columns)} FROM {entity}")}
+        assert found == comparable(visible(final, rules, "anna", ("north",))), "the SQLite file differs from the log"
         self.check_store(len(final))
         print(f"{self.options.cycles} kills, {len(acked)} acknowledged sets ({len(sets) - len(first)} sent twice into the "
               f"log, applied once), {len(self.history)} complete pulls equal to the log at their positions, "
