@@ -168,7 +168,8 @@ class PageBuilder {
     if (!op.put && op.position.offset <= state.since) {
       return absl::OkStatus();  // sent before, or gone before the holder could have it
     }
-    if (op.entered > state.held && (lost || op.position.offset <= state.turned)) {
+    if ((lost && op.entered > state.left) ||
+        (!op.put && op.entered > state.held && op.position.offset <= state.turned)) {
       return absl::OkStatus();  // here only while the bucket was not the caller's
     }
     const std::string& entity = lost ? source.lost->name : source.bucket->current->schema->name();
