@@ -113,6 +113,9 @@ void PutGroup(const CursorGroup& group, std::string* out) {
   PutOffset(state.position.offset, out);
   PutVarint(state.position.index, out);
   PutOffset(state.since, out);
+  if (state.lost) {
+    PutOffset(state.left, out);
+  }
   if (held) {
     PutOffset(state.held, out);
     PutOffset(state.turned, out);
@@ -133,6 +136,9 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   state.position.offset = reader.ReadOffset();
   state.position.index = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
   state.since = reader.ReadOffset();
+  if (state.lost) {
+    state.left = reader.ReadOffset();
+  }
   if ((flags & kHeld) != 0) {
     state.held = reader.ReadOffset();
     state.turned = reader.ReadOffset();

@@ -35,10 +35,13 @@ struct CursorGroupState {
   bool lost = false;         // no longer the caller's: what the holder has of it is being removed
   bool based = false;        // was the caller's at Cursor::base, with the same columns
   bool steady = false;       // has been the caller's in every page since Cursor::base
-  // Of buckets that the caller lost, also where they came back: rows that entered later than `held`
-  // and were out again by `turned` (lost ones: ever) were never the caller's to know.
-  Offset held = kNoOffset;    // the applied position of the last page before the loss
-  Offset turned = kNoOffset;  // that of the page at which they were back; kNoOffset: never away
+  // Lost: the applied position of the last page before. Rows that entered later are not for the
+  // holder to know.
+  Offset left = kNoOffset;
+  // Lost and regained: rows that entered after `held`, the `left` of then, and were out again by
+  // `turned`, the applied position of the page at which the buckets were back, are not either.
+  Offset held = kNoOffset;
+  Offset turned = kNoOffset;
   friend bool operator==(const CursorGroupState&, const CursorGroupState&) = default;
 };
 

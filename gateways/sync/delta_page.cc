@@ -168,7 +168,8 @@ class PageBuilder {
     if (!op.put && op.position.offset <= state.since) {
       return absl::OkStatus();  // sent before, or gone before the holder could have it
     }
-    if (op.entered > state.held && (lost || op.position.offset <= state.turned)) {
+    if ((lost && op.entered > state.left) ||
+        (!op.put && op.entered > state.held && op.position.offset <= state.turned)) {
       return absl::OkStatus();  // here only while the bucket was not the caller's
     }
     const std::string& entity = lost ? source.lost->name : source.bucket->current->schema->name();
@@ -240,51 +241,69 @@ class PageBuilder {
     if (!record.has_value()) {
       return false;
     }
-    return std::ranges::any_of(record->memberships, [&](const Membership& membership) {
-      const auto place = group_of_.find(membership.bucket.value());
-      if (place == group_of_.end() || place->second.bucket == source.bucket) {
-        return false;
-      }
-      return HasFromCurrent(place->second, membership, op) ||
-             HadAtBase(source, place->second, *record, membership, op);
-    });
+    return std::ranges::any_of(
+               record->memberships,
+               [&](const Membership& membership) { return HasFromCurrent(membership, op); }) ||
+           HadAtBase(source, *record, op);
   }
 
   // Another bucket of the caller's has the row at a position that was read: on an earlier page, or
   // on this one, which reads all buckets in the order of positions. A row moves to a later position
   // whenever it is written, so what was read there is what it is now.
-  static bool HasFromCurrent(const Place& place, const Membership& membership,
-                             const DeltaView& op) {
-    const CursorGroupState& state = place.group->state;
+  bool HasFromCurrent(const Membership& membership, const DeltaView& op) const {
+    const auto place = group_of_.find(membership.bucket.value());
+    if (place == group_of_.end()) {
+      return false;
+    }
+    const CursorGroupState& state = place->second.group->state;
     return !state.lost && membership.member &&
            (membership.position <= state.position || membership.position < op.position);
   }
 
   // The holder's rows were the caller's at `base`. This one was in a bucket that was the caller's
-  // then, all the time since it entered, and has not been written since: so the holder had this
-  // content. It still has it, because a page removes no row that is in a bucket of the caller's,
-  // and on every page since `base` this one was: in `op`'s bucket, which has been the caller's on
-  // all of them (steady) and has had the row since before the first of them looked (`first`).
+  // then (based), and has not been written since: so the holder had this content. It still has it,
+  // because a page removes no row that is in a bucket of the caller's, and on every page since
+  // `base` this one was: in `op`'s bucket, which has been the caller's on all of them (steady) and
+  // has had the row since before the first of them looked (`first`).
   //
   // The holder may also come with this cursor once more and with newer rows, after pages that are
-  // not counted here. Those have not removed the row either if it was never out of both buckets,
-  // not even for one event: it left the one no earlier than it came into the other.
-  bool HadAtBase(const Source& source, const Place& place, const Record& record,
-                 const Membership& membership, const DeltaView& op) const {
+  // not counted here, before rules or claims changed. Those have not removed the row either if it
+  // was not out of all the buckets that it went through, not even for one event.
+  bool HadAtBase(const Source& source, const Record& record, const DeltaView& op) const {
     const Offset base = plan_.base;
-    const bool there = membership.member ? membership.position.offset <= base
-                                         : !membership.returned && membership.entered <= base &&
-                                               membership.position.offset > base;
-    return base != kNoOffset && place.group->state.based && there && record.last.offset <= base &&
-           op.position.offset <= plan_.first && plan_.groups[source.group].state.steady &&
-           SameColumns(source, place) &&
-           (membership.member || membership.position.offset >= op.position.offset);
+    if (base == kNoOffset || record.last.offset > base || op.position.offset > plan_.first ||
+        !plan_.groups[source.group].state.steady) {
+      return false;
+    }
+    Offset until = base;  // in one of those buckets from `base` on, and before this
+    do {
+      const Offset reached = until;
+      for (const Membership& membership : record.memberships) {
+        if (WasThere(source, membership, reached)) {
+          until =
+              std::max(until, membership.member ? Offset(INT64_MAX) : membership.position.offset);
+        }
+      }
+      if (until == reached) {
+        return false;
+      }
+    } while (until < op.position.offset);
+    return true;
   }
 
-  // Did the caller see the columns in the bucket at `place` that it sees in `source` now?
-  bool SameColumns(const Source& source, const Place& place) const {
-    return !place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
-                                           ColumnsHash(source.bucket->current->denied);
+  // Was the row in the bucket by `offset`, and then until its removal? With the columns that the
+  // caller sees in `source` now, in a bucket that was the caller's at `base`.
+  bool WasThere(const Source& source, const Membership& membership, Offset offset) const {
+    const auto found = group_of_.find(membership.bucket.value());
+    if (found == group_of_.end()) {
+      return false;
+    }
+    const Place& place = found->second;
+    // A row that came back is known to have been there when it was put there last, and no earlier.
+    const Offset since = membership.returned ? membership.position.offset : membership.entered;
+    return place.group->state.based && since <= offset &&
+           (!place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
+                                            ColumnsHash(source.bucket->current->denied));
   }
 
   const OrgSnapshot& snapshot_;

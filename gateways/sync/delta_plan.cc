@@ -31,11 +31,11 @@ bool IsComplete(const Cursor& cursor) {
 }
 
 // Groups that nothing tells apart any more become one. What differs is never made equal: a lower
-// `held` would leave rows with the holder, a higher one would name keys that it never knew.
+// `left` would leave rows with the holder, a higher one would name keys that it never knew.
 void MergeGroups(std::vector<PlanGroup>* groups) {
   const auto order = [](const PlanGroup& g) {
     const CursorGroupState& s = g.state;
-    return std::tuple(s.lost, s.position, s.since, s.held, s.turned, s.based, s.steady);
+    return std::tuple(s.lost, s.position, s.since, s.left, s.held, s.turned, s.based, s.steady);
   };
   for (PlanGroup& group : *groups) {
     CursorGroupState& state = group.state;
@@ -86,7 +86,7 @@ class Planner {
       return Expired(fmt::format("the caller has lost {} buckets at once", lost_count_));
     }
     MergeGroups(&plan_.groups);
-    if (plan_.groups.size() > kGroupsMax) {
+    if (plan_.groups.size() > kGroupsMax || flapping_) {
       return Expired("the caller's rules or claims changed too often while pages were read");
     }
     return std::move(plan_);
@@ -108,17 +108,22 @@ class Planner {
   // Sorts the buckets of one group of the cursor into what goes on, starts anew, or is lost.
   void Carry(const CursorGroup& from, Offset applied) {
     PlanGroup kept{from.state, {}};
-    // What the holder was sent up to here was sent while the buckets were the caller's.
-    const Offset held = from.state.lost ? from.state.held : cursor_.seen;
-    PlanGroup regained;
-    regained.state = {.since = Settled(from.state), .held = held, .turned = applied};
-    regained.state.steady = complete_;
+    kept.state.based = kept.state.based || complete_;
+    kept.state.steady = kept.state.steady || complete_;
+    PlanGroup anew;  // with other columns, or regained
+    anew.state = {.since = Settled(from.state),
+                  .steady = complete_,
+                  .held = from.state.lost ? from.state.left : from.state.held,
+                  .turned = from.state.lost ? applied : from.state.turned};
+    // A state tells of one time away, not of two.
+    const bool twice = from.state.lost && from.state.turned > Settled(from.state);
     PlanGroup lost;
-    lost.state = {.since = Settled(from.state), .lost = true, .held = held};
-    lost.state.based = complete_ || from.state.based;
-    if (complete_) {
-      kept.state.based = kept.state.steady = true;
-    }
+    lost.state = {.since = Settled(from.state),
+                  .lost = true,
+                  .based = kept.state.based,
+                  .left = cursor_.seen,
+                  .held = from.state.held,
+                  .turned = from.state.turned};
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
       const auto it = current_.find(bucket.key.value());
@@ -130,11 +135,12 @@ class Planner {
         Current& now = it->second;
         now.taken = true;
         const bool same = !from.state.lost && now.columns == entity.columns;
-        (same ? kept : regained).buckets.push_back({.key = bucket.key, .current = now.bucket});
+        flapping_ = flapping_ || twice;
+        (same ? kept : anew).buckets.push_back({.key = bucket.key, .current = now.bucket});
       }
     }
     Add(std::move(kept));
-    Add(std::move(regained));
+    Add(std::move(anew));
     Add(std::move(lost));
   }
 
@@ -152,6 +158,7 @@ class Planner {
   DeltaPlan plan_;
   size_t lost_count_ = 0;
   bool complete_ = false;
+  bool flapping_ = false;
 };
 
 // Builds the cursor's list of entities while its groups are written.

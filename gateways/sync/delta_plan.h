@@ -53,7 +53,7 @@ struct DeltaPlan {
 // Buckets that are new to the cursor start from the beginning; buckets that are not the caller's
 // any more become lost ones; everything else goes on. `current` must outlive the plan.
 // kFailedPrecondition "cursor_expired" when more buckets were lost than a cursor can name, or when
-// the caller's buckets changed too often amid pages.
+// the caller's buckets changed too often amid pages for a cursor to tell.
 [[nodiscard]] absl::StatusOr<DeltaPlan> MakeDeltaPlan(
     const Cursor& cursor, std::span<const projectors::CallerBucket> current, Offset applied);
 

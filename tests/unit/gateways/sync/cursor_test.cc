@@ -21,7 +21,7 @@ Cursor Sample() {
   cursor.first = Offset(1040);
   cursor.groups.push_back(
       {{.position = {Offset(1042), 7}, .since = Offset(900), .based = true}, {{0, BucketKey(1)}}});
-  cursor.groups.push_back({{.since = Offset(1043), .lost = true, .held = Offset(1001)},
+  cursor.groups.push_back({{.since = Offset(1043), .lost = true, .left = Offset(1001)},
                            {{1, BucketKey(2)}, {0, BucketKey(~0ULL)}}});
   cursor.groups.push_back({{.steady = true, .held = Offset(7), .turned = Offset(1042)}, {}});
   return cursor;
@@ -49,7 +49,7 @@ TEST(CursorTest, BytesStayAsTheyAre) {
                             .since = Offset(1000),
                             .lost = true,
                             .based = true,
-                            .held = Offset(1000)},
+                            .left = Offset(1000)},
                            {{0, BucketKey(0x6162636465666768)}}});
   std::string bytes;
   ASSERT_TRUE(
@@ -75,17 +75,16 @@ TEST(CursorTest, BytesStayAsTheyAre) {
             "01"
             "00"
             "0000000000000007"
-            "0b"
+            "03"
             "e807"
             "02"
             "e907"
             "e907"
-            "00"
             "01"
             "00"
             "6162636465666768"
-            "d10230340b40986faa67241d8c084550"
-            "17e28d50f710bf73");
+            "6d5537226958017ff479a34b2655a478"
+            "cd309b064e595106");
 }
 
 // A cursor of version 1, as the code of that version wrote it: its holder starts anew.

@@ -152,6 +152,26 @@ TEST_F(DeltaPageTest, ABucketThatIsBackNamesNobodyOfTheTimeBetween) {
             PutOf("A", "5.0") + "," + RemoveOf("B", "9.0") + "," + PutOf("D", "10.0"));
 }
 
+// Nor when it is lost again before its load has come so far, nor for ever.
+TEST_F(DeltaPageTest, ABucketThatComesAndGoesNamesNobodyOfTheTimesBetween) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Page({Bucket(1)});
+  Page({}, 1);
+  Put("C", 7, {kOne});
+  Put("C", 8, {});
+  EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
+  EXPECT_TRUE(page_.more);
+  const Cursor regained = cursor_;
+  EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "6.0"));
+  cursor_ = regained;
+  Page({}, 1);
+  std::string ops;
+  const CallerBucket buckets[] = {Bucket(1)};
+  EXPECT_EQ(ErrorCode(BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, {}, &ops).status()),
+            "cursor_expired");
+}
+
 // The rows that a caller keeps when one of its buckets takes the place of another are not sent.
 TEST_F(DeltaPageTest, ClaimsThatSwapBucketsSendTheDifference) {
   Put("A", 5, {kOne, kTwo});
@@ -213,6 +233,16 @@ TEST_F(DeltaPageTest, ARowThatMovesBetweenTheCallersBucketsIsNotSent) {
   Page({Bucket(1), Bucket(2)});
   Move("A", 7, {kTwo});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
+  // Over several, the last of which is new to the caller.
+  Move("B", 8, {kOne});
+  Move("B", 9, {BucketKey(3)});
+  EXPECT_EQ(Page({Bucket(3)}), RemoveOf("A", "7.0"));
+  EXPECT_EQ(Page({Bucket(3)}), "");
+}
+
+TEST_F(DeltaPageTest, ARowThatWasInNoBucketOfTheCallersIsSentAgain) {
+  Put("B", 6, {kTwo});
+  Page({Bucket(1), Bucket(2)});
   Move("B", 8, {});
   Move("B", 9, {kOne});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), PutOf("B", "9.0"));
