@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
 #include "schemas/row_codec.h"
@@ -191,13 +192,9 @@ class HttpPuller final : public Puller, private FrameHandler {
     return live ? absl::OkStatus() : absl::CancelledError("the pull was cancelled");
   }
 
-  // Exponential, with full jitter, so that clients cut off together do not come back together.
   void WaitBeforeRetry(int failures) {
-    const auto ceiling =
-        std::min(options_.backoff_max, options_.backoff_first * (1 << std::min(failures - 1, 16)));
-    std::uniform_int_distribution<int64_t> jitter(0, ceiling.count());
-    const auto wait = std::max(std::chrono::milliseconds(jitter(random_)),
-                               std::min(std::exchange(retry_after_, {}), options_.backoff_max));
+    const auto wait = BackoffWait(failures, options_.backoff_first, options_.backoff_max,
+                                  std::exchange(retry_after_, {}), random_);
     const absl::MutexLock lock(&cancel_mutex_);
     cancel_mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
   }

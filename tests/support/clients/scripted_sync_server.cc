@@ -17,6 +17,7 @@ struct ScriptedSyncServer::Impl {
   std::condition_variable changed;
   std::string entities;
   int entities_status = 200;
+  std::string entities_retry_after;
   size_t entities_requests = 0;
   std::vector<ScriptedAnswer> script;
   size_t next = 0;
@@ -88,6 +89,9 @@ ScriptedSyncServer::ScriptedSyncServer(std::string entities) : impl_(std::make_u
                   const std::lock_guard lock(impl.mutex);
                   ++impl.entities_requests;
                   response.status = impl.entities_status;
+                  if (!impl.entities_retry_after.empty()) {
+                    response.set_header("Retry-After", impl.entities_retry_after);
+                  }
                   response.set_content(impl.entities, "application/json");
                 });
   impl.port = impl.http.bind_to_any_port("127.0.0.1");
@@ -124,10 +128,11 @@ void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamReq
   impl_->answer_with = std::move(answer);
 }
 
-void ScriptedSyncServer::SetEntities(std::string entities, int status) {
+void ScriptedSyncServer::SetEntities(std::string entities, int status, std::string retry_after) {
   const std::lock_guard lock(impl_->mutex);
   impl_->entities = std::move(entities);
   impl_->entities_status = status;
+  impl_->entities_retry_after = std::move(retry_after);
 }
 
 std::vector<StreamRequest> ScriptedSyncServer::requests() const {

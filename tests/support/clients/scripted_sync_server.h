@@ -37,7 +37,7 @@ class ScriptedSyncServer {
   void Script(std::vector<ScriptedAnswer> answers);
   // Asks `answer` for each stream request instead, on a thread of the server's.
   void AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer);
-  void SetEntities(std::string entities, int status = 200);
+  void SetEntities(std::string entities, int status = 200, std::string retry_after = {});
   [[nodiscard]] std::vector<StreamRequest> requests() const;
   [[nodiscard]] size_t entities_requests() const;
 
