@@ -126,12 +126,15 @@ absl::Status LocalDatabase::LoadState() {
   position_ = -1;
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
-  ASSIGN_OR_RETURN(
-      Statement meta,
-      Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='position'"));
-  ASSIGN_OR_RETURN(const bool complete, meta.Step());
+  ASSIGN_OR_RETURN(Statement meta,
+                   Statement::Prepare(db_.get(),
+                                      "SELECT value, name='position' FROM _sluice_meta WHERE name "
+                                      "IN ('loading', 'position')"));
+  ASSIGN_OR_RETURN(const bool begun, meta.Step());
+  newest_ = begun ? meta.Int(0) : -1;
+  const bool complete = begun && meta.Int(1) == 1;
   if (complete) {
-    position_ = meta.Int(0);
+    position_ = newest_;
   }
   ASSIGN_OR_RETURN(Statement buckets,
                    Statement::Prepare(
@@ -158,14 +161,21 @@ std::map<std::string, int64_t> LocalDatabase::Have() const {
   return have;
 }
 
-bool LocalDatabase::IsAheadOf(int64_t position) const {
-  bool ahead = false;
-  bool even = false;
-  for (const auto& [name, bucket] : buckets_) {
-    ahead = ahead || bucket.after > position;
-    even = even || (bucket.after >= 0 && bucket.after <= position);
+absl::StatusOr<bool> LocalDatabase::Announce(int64_t position) {
+  if (position < newest_) {
+    std::vector<std::string> beyond;
+    for (const auto& [name, bucket] : buckets_) {
+      if (bucket.after > position) {
+        beyond.push_back(name);
+      } else if (bucket.after >= 0) {
+        return false;
+      }
+    }
+    // At once: a row that is sent anew in one of them must not meet itself in another.
+    RETURN_IF_ERROR(Drop(beyond));
   }
-  return ahead && even;
+  newest_ = position;
+  return true;
 }
 
 uint64_t LocalDatabase::rows_held() const {
@@ -221,6 +231,11 @@ void LocalDatabase::Rollback() {
 
 absl::Status LocalDatabase::SaveBuckets() {
   RETURN_IF_ERROR(WriteBuffered());
+  if (position_ < 0) {
+    RETURN_IF_ERROR(
+        Execute(db_.get(),
+                fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('loading', {})", newest_)));
+  }
   ASSIGN_OR_RETURN(
       Statement save,
       Statement::Prepare(db_.get(),
@@ -277,13 +292,16 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   }
   RETURN_IF_ERROR(
       Execute(db_.get(),
-              fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {})", position)));
+              fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {}); DELETE FROM "
+                          "_sluice_meta WHERE name='loading'",
+                          position)));
   sqlite3_wal_autocheckpoint(db_.get(), kWalPages);
   RETURN_IF_ERROR(Execute(db_.get(), "COMMIT"));
   for (auto& [name, bucket] : buckets_) {
     bucket.after = position;
   }
   position_ = position;
+  newest_ = position;
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
   expect_new_ = false;

@@ -51,9 +51,6 @@ class LocalDatabase {
 
   // Where each bucket's load is: what `have` of the stream request says. -1: nothing of it yet.
   [[nodiscard]] std::map<std::string, int64_t> Have() const;
-  // Whether `position` is before what some buckets hold and others don't: a replica that is behind
-  // sends the former anew, but would not mend what rows of the latter have from then.
-  bool IsAheadOf(int64_t position) const;
   // The last complete checkpoint, -1 for none.
   int64_t position() const { return position_; }
   // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces.
@@ -62,6 +59,11 @@ class LocalDatabase {
   uint64_t rows_held() const;
 
   [[nodiscard]] absl::Status Begin();
+  // The operations that follow make rows what they are at `position`. Where that is before what
+  // rows are from, a replica is behind: buckets beyond it are dropped, since it sends them anew.
+  // False where it would go on with others of which rows may be too new: then Rollback(), or before
+  // the first complete checkpoint Drop() everything, and ask anew.
+  [[nodiscard]] absl::StatusOr<bool> Announce(int64_t position);
   // The server may show other entities or columns by now.
   void ForgetSchema();
   // Forgets buckets and the rows that no other holds: they were removed, reset, or have to be
@@ -144,6 +146,7 @@ class LocalDatabase {
   SchemaSource schema_;
   bool schema_seen_ = false;  // since Open()
   int64_t position_ = -1;
+  int64_t newest_ = -1;      // position that rows may be from
   bool unfinished_ = false;  // rows of a frame that has not ended, or an error
   uint64_t ops_since_commit_ = 0;
   uint64_t bytes_since_commit_ = 0;

@@ -45,8 +45,8 @@ absl::Status LocalDatabase::WriteBuffered() {
     if (!new_rows.empty() && buffer_.op(new_rows.front()).table != first.table) {
       RETURN_IF_ERROR(MergeEach(&new_rows));
     }
-    // An application can't have added anything to the tables of a first load. Those with hundreds
-    // of columns gain nothing.
+    // Later most rows are there already, and an application's triggers would fire for rows that are
+    // then merged again. Tables with hundreds of columns gain nothing.
     if (position_ >= 0 || !expect_new_ || end - at > 1 || !first.put ||
         !first.table->second.InsertsRows()) {
       RETURN_IF_ERROR(MergeRow(std::span(order).subspan(at, end - at)));
@@ -114,21 +114,19 @@ absl::Status LocalDatabase::MergeRow(std::span<const uint32_t> ops) {
   RETURN_IF_ERROR(ReadMembers(table.id(), key));
   const bool was_held = !members_.empty();
   rows_met_ += was_held ? 1 : 0;
-  const auto is_held = [this] {
-    return std::any_of(members_.begin(), members_.end(), [](const Member& m) { return m.held; });
-  };
   const RowBuffer::Op* content = nullptr;
   for (const uint32_t index : ops) {
     const RowBuffer::Op& op = buffer_.op(index);
-    if (op.put) {
-      content = MergePut(op) ? &op : content;
-    } else {
+    if (!op.put) {
       MergeRemove(op);
-      content = is_held() ? content : nullptr;
+    } else if (MergePut(op)) {
+      content = &op;
     }
   }
   RETURN_IF_ERROR(WriteMembers(table.id(), key));
-  if (!is_held()) {
+  const bool is_held = std::any_of(members_.begin(), members_.end(),
+                                   [](const Member& member) { return member.held; });
+  if (!is_held) {
     return was_held ? table.RemoveRow(key) : absl::OkStatus();
   }
   return content == nullptr ? absl::OkStatus()

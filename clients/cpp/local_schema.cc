@@ -166,17 +166,22 @@ absl::Status LocalDatabase::FitColumns(LocalTable& table, const ClientEntity& en
       }
       continue;
     }
-    if (hidden.contains(column.name)) {
+    const bool was_hidden = hidden.contains(column.name);
+    if (was_hidden) {
       RETURN_IF_ERROR(SetHidden(table.id(), column.name, false));
     }
     if (wanted->name == column.name && SqlType(wanted->type) == column.sql_type) {
       kept.insert(column.name);
+      if (was_hidden) {
+        // It may be the same attribute, denied and allowed before the rows went.
+        RETURN_IF_ERROR(MarkStale(table.id()));
+      }
       continue;
     }
     table.ForgetStatements();
     RETURN_IF_ERROR(DropColumn(entity.name, column.name));
     // Rows that came since may have had values of the new attribute.
-    if (wanted->name == column.name && !hidden.contains(column.name)) {
+    if (wanted->name == column.name && !was_hidden) {
       RETURN_IF_ERROR(MarkStale(table.id()));
     }
   }

@@ -300,7 +300,8 @@ class HttpPuller final : public Puller, private FrameHandler {
       database_->ForgetSchema();
     }
     RETURN_IF_ERROR(database_->Drop(removed));
-    if (database_->IsAheadOf(position)) {
+    ASSIGN_OR_RETURN(const bool follows, database_->Announce(position));
+    if (!follows) {
       return StartOver();
     }
     // Known from the start, so that an empty bucket has its position too.

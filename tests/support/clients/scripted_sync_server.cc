@@ -22,6 +22,7 @@ struct ScriptedSyncServer::Impl {
   std::vector<ScriptedAnswer> script;
   size_t next = 0;
   std::function<ScriptedAnswer(const StreamRequest&)> answer_with;
+  std::function<std::string()> entities_with;
   std::vector<StreamRequest> requests;
   bool stopping = false;
 
@@ -92,7 +93,8 @@ ScriptedSyncServer::ScriptedSyncServer(std::string entities) : impl_(std::make_u
                   if (!impl.entities_retry_after.empty()) {
                     response.set_header("Retry-After", impl.entities_retry_after);
                   }
-                  response.set_content(impl.entities, "application/json");
+                  response.set_content(impl.entities_with ? impl.entities_with() : impl.entities,
+                                       "application/json");
                 });
   impl.port = impl.http.bind_to_any_port("127.0.0.1");
   impl.thread = std::thread([&impl] { impl.http.listen_after_bind(); });
@@ -123,9 +125,11 @@ void ScriptedSyncServer::Script(std::vector<ScriptedAnswer> answers) {
   impl_->requests.clear();
 }
 
-void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer) {
+void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer,
+                                    std::function<std::string()> entities) {
   const std::lock_guard lock(impl_->mutex);
   impl_->answer_with = std::move(answer);
+  impl_->entities_with = std::move(entities);
 }
 
 void ScriptedSyncServer::SetEntities(std::string entities, int status, std::string retry_after) {

@@ -270,6 +270,7 @@ TEST_F(LocalDatabaseTest, ARowThatMovesOnCountsOnce) {
   EXPECT_THAT(*database->Differing({{"b1", 2, ChecksumOf(rows)}}), IsEmpty());
   ASSERT_TRUE(database->Complete(7).ok());
   EXPECT_EQ(Query("SELECT name FROM account WHERE id='A1'"), "new");
+  EXPECT_EQ(Query("SELECT key, position FROM _sluice_member"), "A1|7.0;A2|6.0");
   MustOpen();  // the sums are kept
   EXPECT_THAT(*database->Differing({{"b1", 2, ChecksumOf(rows)}}), IsEmpty());
 }

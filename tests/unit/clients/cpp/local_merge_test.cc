@@ -96,10 +96,13 @@ TEST_F(LocalMergeTest, ARowThatMovesFromOneBucketToAnotherStays) {
     between();
     Remove("b2", "A3");
     Put("b2", "A3", "5.0", "older, but the only one");
-    ExpectSums({{"b1", {}}, {"b2", {{"A1", "7.0"}, {"A2", "7.1"}, {"A3", "5.0"}}}});
+    Put("b1", "A4", "7.0", "before");
+    Remove("b1", "A4");
+    Put("b2", "A4", "6.0", "after");
+    ExpectSums({{"b1", {}}, {"b2", {{"A1", "7.0"}, {"A2", "7.1"}, {"A3", "5.0"}, {"A4", "6.0"}}}});
     Complete(10);
     EXPECT_EQ(Query("SELECT id, name FROM account WHERE id<>'Z' ORDER BY id"),
-              "A1|after;A2|after;A3|older, but the only one");
+              "A1|after;A2|after;A3|older, but the only one;A4|after");
   });
 }
 
@@ -186,9 +189,23 @@ TEST_F(LocalMergeTest, ARowThatAnApplicationsIndexRefusesIsNoticed) {
   EXPECT_EQ(Accounts(), "A1");
 }
 
+TEST_F(LocalMergeTest, AnApplicationsTriggersFireOnceARow) {
+  MustOpen();
+  Load("b1", {"B50"}, 5);
+  Query("CREATE TABLE log(what)");
+  Query("CREATE TRIGGER mine1 AFTER INSERT ON account BEGIN INSERT INTO log VALUES('new'); END");
+  Query("CREATE TRIGGER mine2 AFTER UPDATE ON account BEGIN INSERT INTO log VALUES('old'); END");
+  std::vector<std::string> keys;
+  for (int i = 0; i < 100; ++i) {
+    keys.push_back("B" + std::to_string(i));
+  }
+  Load("b2", keys, 6);
+  EXPECT_EQ(Query("SELECT what, count(*) FROM log GROUP BY what"), "new|99;old|1");
+}
+
 TEST_F(LocalMergeTest, AWideTable) {
   std::vector<ClientEntity::Column> columns = {{"id", "string"}};
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 1100; ++i) {
     columns.push_back({"c" + std::to_string(i), "int64"});
   }
   schema = std::vector<ClientEntity>{{"wide", "id", columns}};
@@ -197,10 +214,10 @@ TEST_F(LocalMergeTest, AWideTable) {
   ASSERT_TRUE(database->SelectBucket("b1").ok());
   for (int i = 0; i < 100; ++i) {
     ASSERT_TRUE(
-        database->Put("wide", std::to_string(i), "5.0", {Text("c399", std::to_string(i))}).ok());
+        database->Put("wide", std::to_string(i), "5.0", {Text("c1099", std::to_string(i))}).ok());
   }
   Complete(5);
-  EXPECT_EQ(Query("SELECT count(*), sum(c399) FROM wide WHERE id=c399"), "100|4950");
+  EXPECT_EQ(Query("SELECT count(*), sum(c1099) FROM wide WHERE id=c1099"), "100|4950");
 }
 
 }  // namespace

@@ -401,6 +401,14 @@ TEST_F(PullTest, AReplicaThatIsBehindAPartOfALoadStartsItOver) {
   EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|old");
   EXPECT_EQ(Haves().back(), R"({"have":[],"live":false})");
 
+  // Also where the second is another process's.
+  path = dir / "again.sqlite";
+  server.Script({broken, {.status = 401}});
+  EXPECT_FALSE(Pull().ok());
+  server.Script({behind, anew});
+  ASSERT_TRUE(Pull().ok());
+  EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|old");
+
   // After a checkpoint it is what both have to agree on.
   const Buckets later = {{"b1", {Row("A1", "6.0")}}, {"b2", {Row("A1", "3.0")}}};
   server.Script({{.body = CheckpointFrame(8, newer) + OpsFrame("b1", 5, 8, {named("8.0", "new")}),
@@ -412,6 +420,26 @@ TEST_F(PullTest, AReplicaThatIsBehindAPartOfALoadStartsItOver) {
   ASSERT_TRUE(Pull().ok());
   EXPECT_EQ(Haves().back(),
             R"({"have":[{"bucket":"b1","after":"5"},{"bucket":"b2","after":"5"}],"live":false})");
+  EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|old");
+}
+
+// Each bucket is reset just before it is sent: A1 must not be kept by the one that is still to
+// come.
+TEST_F(PullTest, AReplicaThatIsBehindACheckpointSendsAllOfItAnew) {
+  const auto named = [](const std::string& position, const std::string& name) {
+    return PutOp("account", "A1", position, fmt::format(R"({{"id":"A1","name":"{}"}})", name));
+  };
+  const Buckets newer = {{"b1", {Row("A1", "9.0")}}, {"b2", {Row("A1", "9.0")}}};
+  const Buckets older = {{"b1", {Row("A1", "3.0")}}, {"b2", {Row("A1", "3.0")}}};
+  server.Script({{.body = CheckpointFrame(9, newer) + OpsFrame("b1", 0, 9, {named("9.0", "new")}) +
+                          OpsFrame("b2", 0, 9, {named("9.0", "new")}) + CompleteFrame(9)}});
+  ASSERT_TRUE(Pull().ok());
+  server.Script({{.body = CheckpointFrame(5, older) + ResetFrame("b1") +
+                          OpsFrame("b1", 0, 5, {named("3.0", "old")}) + ResetFrame("b2") +
+                          OpsFrame("b2", 0, 5, {named("3.0", "old")}) + CompleteFrame(5)}});
+  const auto result = Pull();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->position, 5);
   EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|old");
 }
 
