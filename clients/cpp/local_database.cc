@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "schemas/status.h"
@@ -10,6 +11,10 @@ namespace sluice::client {
 namespace {
 
 constexpr int kFormat = 1;
+// Pages of the WAL that SQLite copies into the file at the end of a transaction. While a first load
+// writes many pages again and again it waits for more of them: 32 MiB.
+constexpr int kWalPages = 1000;
+constexpr int kWalPagesLoading = 8192;
 constexpr char kStateTables[] = R"sql(
 CREATE TABLE IF NOT EXISTS _sluice_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _sluice_entity(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL,
@@ -18,7 +23,18 @@ CREATE TABLE IF NOT EXISTS _sluice_bucket(id INTEGER PRIMARY KEY, bucket TEXT UN
   after INTEGER NOT NULL, count INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS _sluice_member(entity INTEGER, key TEXT, bucket INTEGER,
   position TEXT NOT NULL, PRIMARY KEY(entity, key, bucket)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _sluice_hidden(entity INTEGER, name TEXT, PRIMARY KEY(entity, name))
+  WITHOUT ROWID;
 )sql";
+
+// One INSERT of so many rows; the entity is the first parameter of all.
+std::string AddMembersSql(size_t rows) {
+  std::string sql = "INSERT OR IGNORE INTO _sluice_member VALUES";
+  for (size_t i = 0; i < rows; ++i) {
+    sql += fmt::format("{}(?1,?{},?{},?{})", i == 0 ? "" : ",", 3 * i + 2, 3 * i + 3, 3 * i + 4);
+  }
+  return sql;
+}
 
 }  // namespace
 
@@ -52,18 +68,20 @@ absl::Status LocalDatabase::Prepare(const std::string& org) {
   // A checkpoint lost to a power cut is pulled again; the file stays whole.
   RETURN_IF_ERROR(Execute(db, "PRAGMA synchronous=NORMAL"));
   RETURN_IF_ERROR(Execute(db, "PRAGMA cache_size=-65536"));
+  RETURN_IF_ERROR(Execute(db, "PRAGMA journal_size_limit=4194304"));
+  // Rows and columns that were taken from the caller are overwritten, not only unlinked.
+  RETURN_IF_ERROR(Execute(db, "PRAGMA secure_delete=ON"));
   RETURN_IF_ERROR(Execute(db, "BEGIN IMMEDIATE"));
   unfinished_ = true;  // a file that is refused stays as it was
   RETURN_IF_ERROR(Execute(db, kStateTables));
   RETURN_IF_ERROR(CheckOwner(org));
   RETURN_IF_ERROR(Execute(db, "COMMIT"));
   unfinished_ = false;
-  const std::pair<std::optional<Statement>*, const char*> statements[] = {
-      {&add_member_, "INSERT INTO _sluice_member VALUES(?,?,?,?) ON CONFLICT DO NOTHING"},
-      {&find_member_, "SELECT position FROM _sluice_member WHERE entity=? AND key=? AND bucket=?"},
-      {&move_member_, "UPDATE _sluice_member SET position=? WHERE entity=? AND key=? AND bucket=?"},
-      {&remove_member_, "DELETE FROM _sluice_member WHERE entity=? AND key=? AND bucket=?"},
-      {&other_member_, "SELECT 1 FROM _sluice_member WHERE entity=? AND key=? LIMIT 1"}};
+  const std::pair<std::optional<Statement>*, std::string> statements[] = {
+      {&add_members_, AddMembersSql(kRowsAtOnce)},
+      {&put_member_, "INSERT OR REPLACE INTO _sluice_member VALUES(?,?,?,?)"},
+      {&find_members_, "SELECT bucket, position FROM _sluice_member WHERE entity=? AND key=?"},
+      {&remove_member_, "DELETE FROM _sluice_member WHERE entity=? AND key=? AND bucket=?"}};
   for (const auto& [statement, sql] : statements) {
     ASSIGN_OR_RETURN(*statement, Statement::Prepare(db, sql));
   }
@@ -98,20 +116,25 @@ absl::Status LocalDatabase::CheckOwner(const std::string& org) {
 }
 
 absl::Status LocalDatabase::LoadState() {
-  pending_.clear();
-  pending_bytes_.clear();
+  buffer_.Clear();
+  expect_new_ = true;
   buckets_.clear();
+  stale_.clear();
   tables_.clear();
   selected_ = nullptr;
   last_put_ = nullptr;
   position_ = -1;
   ops_since_commit_ = 0;
-  ASSIGN_OR_RETURN(
-      Statement meta,
-      Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='position'"));
-  ASSIGN_OR_RETURN(const bool complete, meta.Step());
+  bytes_since_commit_ = 0;
+  ASSIGN_OR_RETURN(Statement meta,
+                   Statement::Prepare(db_.get(),
+                                      "SELECT value, name='position' FROM _sluice_meta WHERE name "
+                                      "IN ('loading', 'position')"));
+  ASSIGN_OR_RETURN(const bool begun, meta.Step());
+  newest_ = begun ? meta.Int(0) : -1;
+  const bool complete = begun && meta.Int(1) == 1;
   if (complete) {
-    position_ = meta.Int(0);
+    position_ = newest_;
   }
   ASSIGN_OR_RETURN(Statement buckets,
                    Statement::Prepare(
@@ -119,6 +142,7 @@ absl::Status LocalDatabase::LoadState() {
   while (true) {
     ASSIGN_OR_RETURN(const bool more, buckets.Step());
     if (!more) {
+      sqlite3_wal_autocheckpoint(db_.get(), complete ? kWalPages : kWalPagesLoading);
       return LoadTables();
     }
     // Only buckets that changed are written; every bucket of a complete checkpoint is at it.
@@ -137,8 +161,25 @@ std::map<std::string, int64_t> LocalDatabase::Have() const {
   return have;
 }
 
+absl::StatusOr<bool> LocalDatabase::Announce(int64_t position) {
+  if (position < newest_) {
+    std::vector<std::string> beyond;
+    for (const auto& [name, bucket] : buckets_) {
+      if (bucket.after > position) {
+        beyond.push_back(name);
+      } else if (bucket.after >= 0) {
+        return false;
+      }
+    }
+    // At once: a row that is sent anew in one of them must not meet itself in another.
+    RETURN_IF_ERROR(Drop(beyond));
+  }
+  newest_ = position;
+  return true;
+}
+
 uint64_t LocalDatabase::rows_held() const {
-  uint64_t rows = pending_.size();
+  uint64_t rows = buffer_.puts();
   for (const auto& [name, bucket] : buckets_) {
     rows += bucket.count;
   }
@@ -147,7 +188,7 @@ uint64_t LocalDatabase::rows_held() const {
 
 absl::Status LocalDatabase::Begin() {
   if (InTransaction()) {
-    return absl::OkStatus();
+    return DropHalfFrame();
   }
   if (unfinished_) {
     RETURN_IF_ERROR(LoadState());
@@ -156,9 +197,21 @@ absl::Status LocalDatabase::Begin() {
   return Execute(db_.get(), "BEGIN IMMEDIATE");
 }
 
+// A frame that the schema source broke off is given again. But of a bucket from its start the
+// server sends no removals, so that a row which left it meanwhile would stay.
+absl::Status LocalDatabase::DropHalfFrame() {
+  if (!unfinished_ || selected_ == nullptr || selected_->after >= 0) {
+    return absl::OkStatus();
+  }
+  const auto it = std::find_if(buckets_.begin(), buckets_.end(),
+                               [this](const auto& held) { return &held.second == selected_; });
+  return Drop({it->first});
+}
+
 void LocalDatabase::Rollback() {
   if (InTransaction()) {
-    if (position_ < 0 && !unfinished_ && SaveBuckets().ok() && Execute(db_.get(), "COMMIT").ok()) {
+    if (position_ < 0 && !unfinished_ && stale_.empty() && SaveBuckets().ok() &&
+        Execute(db_.get(), "COMMIT").ok()) {
       selected_ = nullptr;
       return;
     }
@@ -177,7 +230,12 @@ void LocalDatabase::Rollback() {
 }
 
 absl::Status LocalDatabase::SaveBuckets() {
-  RETURN_IF_ERROR(WritePending());
+  RETURN_IF_ERROR(WriteBuffered());
+  if (position_ < 0) {
+    RETURN_IF_ERROR(
+        Execute(db_.get(),
+                fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('loading', {})", newest_)));
+  }
   ASSIGN_OR_RETURN(
       Statement save,
       Statement::Prepare(db_.get(),
@@ -197,15 +255,19 @@ absl::Status LocalDatabase::SaveBuckets() {
 
 absl::StatusOr<std::vector<std::string>> LocalDatabase::Differing(
     const std::vector<BucketSummary>& announced) {
+  if (!schema_seen_) {
+    RETURN_IF_ERROR(RefreshSchema());
+  }
   const bool before = std::exchange(unfinished_, true);
-  RETURN_IF_ERROR(WritePending());
+  RETURN_IF_ERROR(WriteBuffered());
   unfinished_ = before;
   std::vector<std::string> differing;
   for (const BucketSummary& expected : announced) {
     const auto it = buckets_.find(expected.bucket);
     const Bucket empty;
     const Bucket& held = it == buckets_.end() ? empty : it->second;
-    if (held.count != expected.count || held.checksum != expected.checksum) {
+    if (held.count != expected.count || held.checksum != expected.checksum ||
+        stale_.contains(expected.bucket)) {
       differing.push_back(expected.bucket);
     }
   }
@@ -218,18 +280,32 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   }
   unfinished_ = true;
   RETURN_IF_ERROR(SaveBuckets());
+  if (!schema_seen_) {
+    RETURN_IF_ERROR(RefreshSchema());
+  }
+  if (!stale_.empty()) {
+    return Error(absl::StatusCode::kUnavailable, "schema_changed",
+                 "an attribute was replaced by another of its name: its rows are asked anew");
+  }
   if (position_ < 0) {
     RETURN_IF_ERROR(ShowTables());
   }
   RETURN_IF_ERROR(
       Execute(db_.get(),
-              fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {})", position)));
+              fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {}); DELETE FROM "
+                          "_sluice_meta WHERE name='loading'",
+                          position)));
+  sqlite3_wal_autocheckpoint(db_.get(), kWalPages);
   RETURN_IF_ERROR(Execute(db_.get(), "COMMIT"));
   for (auto& [name, bucket] : buckets_) {
     bucket.after = position;
   }
   position_ = position;
+  newest_ = position;
   ops_since_commit_ = 0;
+  bytes_since_commit_ = 0;
+  expect_new_ = false;
+  buffer_ = RowBuffer();  // gives its memory back
   selected_ = nullptr;
   unfinished_ = false;
   return absl::OkStatus();

@@ -6,14 +6,15 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "clients/cpp/local_table.h"
+#include "clients/cpp/row_buffer.h"
 #include "clients/cpp/sqlite.h"
 
 namespace sluice::client {
@@ -36,8 +37,9 @@ struct BucketSummary {
 // Not thread-safe; one object a file, over all processes (a lock file beside it).
 class LocalDatabase {
  public:
-  // The entities as the server shows them now. Asked before the first row after Open(), and when a
-  // row has an entity or attribute that the tables lack.
+  // The entities as the server shows them now. Asked before the first row or the end of a
+  // checkpoint after Open() and ForgetSchema(), and when a row has an entity or attribute that the
+  // tables lack.
   using SchemaSource = std::function<absl::StatusOr<std::vector<ClientEntity>>()>;
 
   // kFailedPrecondition with "database_in_use", "database_of_other_org", "database_too_new" or
@@ -51,22 +53,34 @@ class LocalDatabase {
   [[nodiscard]] std::map<std::string, int64_t> Have() const;
   // The last complete checkpoint, -1 for none.
   int64_t position() const { return position_; }
-  // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces,
-  // and one that came again may until the frame's bucket is compared or complete.
+  // Over all buckets: a row that two of them hold counts twice, as in what a checkpoint announces.
+  // One that came again may count twice in its bucket, and one that went count still, until the
+  // buckets are compared or complete.
   uint64_t rows_held() const;
 
   [[nodiscard]] absl::Status Begin();
+  // The operations that follow make rows what they are at `position`. Where that is before what
+  // rows are from, a replica is behind: buckets beyond it are dropped, since it sends them anew.
+  // False where it would go on with others of which rows may be too new: then Rollback(), or before
+  // the first complete checkpoint Drop() everything, and ask anew.
+  [[nodiscard]] absl::StatusOr<bool> Announce(int64_t position);
+  // The server may show other entities or columns by now.
+  void ForgetSchema();
   // Forgets buckets and the rows that no other holds: they were removed, reset, or have to be
   // reloaded. Unknown ones are skipped. Reads the membership of all rows once.
   [[nodiscard]] absl::Status Drop(const std::vector<std::string>& buckets);
   // Resolves the bucket of the operations that follow; made when unknown.
   [[nodiscard]] absl::Status SelectBucket(std::string_view bucket);
+  bool Holds(std::string_view bucket) const { return buckets_.contains(bucket); }
+  // Where buckets that hold the row differ in its position, the row is as at the newest, in
+  // whatever order they came.
   [[nodiscard]] absl::Status Put(std::string_view entity, std::string_view key,
                                  std::string_view position, const std::vector<RowValue>& row);
   [[nodiscard]] absl::Status Remove(std::string_view entity, std::string_view key);
   // The selected bucket is loaded up to `to`.
   [[nodiscard]] absl::Status FrameDone(int64_t to);
-  // Buckets whose count or checksum is not as announced.
+  // Buckets whose count or checksum is not as announced, and those of whose rows values were lost
+  // because an attribute was replaced by another of its name: both have to be loaded anew.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> Differing(
       const std::vector<BucketSummary>& announced);
   // Every bucket is at `position`: shows it to readers.
@@ -76,23 +90,15 @@ class LocalDatabase {
   void Rollback();
 
  private:
-  struct Bucket {
-    int64_t id = 0;
-    int64_t after = -1;
-    uint64_t count = 0;
-    uint64_t checksum = 0;
-    bool changed = false;
-  };
-
-  using NamedTable = std::pair<const std::string, LocalTable>;
-  // That a bucket holds a row: written later, many together. Key and position, one after the other,
-  // are in pending_bytes_.
-  struct PendingMember {
-    const NamedTable* table;
-    Bucket* bucket;
-    size_t at;
-    size_t key_size;
-    size_t position_size;
+  using Bucket = LocalBucket;
+  using NamedTable = RowBuffer::NamedTable;
+  // That a bucket holds the row which is being merged.
+  struct Member {
+    int64_t bucket;
+    std::string position;
+    bool held;     // now
+    bool stored;   // in the file
+    bool changed;  // the two differ
   };
 
   LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema);
@@ -100,27 +106,39 @@ class LocalDatabase {
   absl::Status CheckOwner(const std::string& org);
   absl::Status LoadState();
   absl::Status SaveBuckets();
+  absl::Status DropHalfFrame();
   bool InTransaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
   // local_schema.cc: the entities' tables.
   std::string FileTable(std::string_view entity) const;
   absl::Status LoadTables();
-  absl::Status LoadColumns(LocalTable& table);
+  absl::StatusOr<std::vector<LocalTable::Column>> FileColumns(const std::string& entity) const;
+  absl::StatusOr<std::set<std::string>> HiddenColumns(int64_t entity) const;
+  absl::Status SetHidden(int64_t entity, const std::string& column, bool hidden);
   absl::Status RefreshSchema();
   absl::Status ApplyEntity(const ClientEntity& entity, const std::set<std::string>& current);
   absl::Status CreateTable(const ClientEntity& entity);
   absl::Status FitColumns(LocalTable& table, const ClientEntity& entity);
+  absl::Status DropColumn(const std::string& entity, const std::string& column);
+  absl::Status MarkStale(int64_t entity);
   absl::Status MakeRoom(const std::string& name, const std::set<std::string>& current);
   absl::Status DropTable(const std::string& name);
   absl::Status ShowTables();
 
   // local_rows.cc: the operations.
   absl::StatusOr<NamedTable*> TableForPut(std::string_view entity);
-  absl::StatusOr<NamedTable*> WriteRow(std::string_view entity, std::string_view key,
-                                       const std::vector<RowValue>& row);
-  absl::Status WritePending();
-  absl::Status WriteMember(const PendingMember& member, std::string_view key,
-                           std::string_view position);
+  absl::Status Prepared(NamedTable& table);
+  absl::Status KeepPlace();
+
+  // local_merge.cc: what is buffered goes into the file.
+  absl::Status WriteBuffered();
+  absl::Status WriteNewRows(std::vector<uint32_t>* rows);
+  absl::Status MergeEach(std::vector<uint32_t>* rows);
+  absl::Status MergeRow(std::span<const uint32_t> ops);
+  absl::Status ReadMembers(int64_t entity, std::string_view key);
+  absl::Status WriteMembers(int64_t entity, std::string_view key);
+  bool MergePut(const RowBuffer::Op& op);
+  void MergeRemove(const RowBuffer::Op& op);
   uint64_t RowTerm(std::string_view entity, std::string_view key, std::string_view position);
 
   FileLock lock_;  // goes last
@@ -128,16 +146,21 @@ class LocalDatabase {
   SchemaSource schema_;
   bool schema_seen_ = false;  // since Open()
   int64_t position_ = -1;
+  int64_t newest_ = -1;      // position that rows may be from
   bool unfinished_ = false;  // rows of a frame that has not ended, or an error
   uint64_t ops_since_commit_ = 0;
+  uint64_t bytes_since_commit_ = 0;
   std::map<std::string, Bucket, std::less<>> buckets_;
+  std::set<std::string, std::less<>> stale_;  // buckets whose rows lack values: see Differing()
   Bucket* selected_ = nullptr;
   std::map<std::string, LocalTable, std::less<>> tables_;
   NamedTable* last_put_ = nullptr;  // the table of the last Put
-  std::vector<PendingMember> pending_;
-  std::string pending_bytes_;
+  RowBuffer buffer_;
+  bool expect_new_ = true;  // rows of a first load, mostly not in the file yet
+  size_t rows_met_ = 0;     // that were there already, of those that are being written
+  std::vector<Member> members_;
   std::string term_bytes_;
-  std::optional<Statement> add_member_, find_member_, move_member_, remove_member_, other_member_;
+  std::optional<Statement> add_members_, put_member_, find_members_, remove_member_;
 };
 
 }  // namespace sluice::client

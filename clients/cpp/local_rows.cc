@@ -1,6 +1,5 @@
 // The operations of LocalDatabase: rows, and which buckets hold them.
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <iterator>
@@ -12,11 +11,13 @@
 namespace sluice::client {
 namespace {
 
-// A first load is kept after this many operations: what a crash makes it receive again.
-constexpr uint64_t kOpsPerCommit = 10'000;
-// Memberships that wait to be written together.
-constexpr size_t kPendingMax = 50'000;
-constexpr size_t kPendingBytesMax = 8 << 20;
+// A first load is kept after a quarter more than what is here already, within these bounds: what a
+// crash makes it receive again. More often costs more than it saves, since every time most pages of
+// the indexes are written.
+constexpr uint64_t kOpsKeptMin = 10'000;
+constexpr uint64_t kOpsKeptMax = 50'000;
+// And of what is on its way into the file, in memory.
+constexpr size_t kBufferBytesMax = 16 << 20;
 
 absl::Status SchemaChanged(std::string_view what, std::string_view entity) {
   return Error(
@@ -32,15 +33,6 @@ absl::Status NoBucket() {
 }
 
 }  // namespace
-
-// The checksum's term of one row: API section 3.2.
-uint64_t LocalDatabase::RowTerm(std::string_view entity, std::string_view key,
-                                std::string_view position) {
-  term_bytes_.assign(entity).push_back('\0');
-  term_bytes_.append(key).push_back('\0');
-  term_bytes_.append(position);
-  return XXH64(term_bytes_.data(), term_bytes_.size(), 0);
-}
 
 absl::Status LocalDatabase::SelectBucket(std::string_view name) {
   if (!InTransaction()) {
@@ -78,13 +70,13 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
     return NoBucket();
   }
   const bool before = std::exchange(unfinished_, true);
-  RETURN_IF_ERROR(WritePending());
+  RETURN_IF_ERROR(WriteBuffered());
   std::unordered_map<int64_t, LocalTable*> by_id;
   for (auto& [name, table] : tables_) {
-    if (!table.prepared()) {
-      RETURN_IF_ERROR(table.PrepareFor(db_.get(), FileTable(name)));
-    }
     by_id.emplace(table.id(), &table);
+  }
+  for (NamedTable& table : tables_) {
+    RETURN_IF_ERROR(Prepared(table));
   }
   {
     ASSIGN_OR_RETURN(
@@ -112,6 +104,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
   selected_ = nullptr;
   for (const std::string& name : buckets) {
     buckets_.erase(name);
+    stale_.erase(name);
   }
   unfinished_ = before;
   return absl::OkStatus();
@@ -129,26 +122,13 @@ absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::TableForPut(std::strin
     }
     last_put_ = &*it;
   }
-  LocalTable& table = last_put_->second;
-  if (!table.prepared()) {
-    RETURN_IF_ERROR(table.PrepareFor(db_.get(), FileTable(entity)));
-  }
+  RETURN_IF_ERROR(Prepared(*last_put_));
   return last_put_;
 }
 
-absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::WriteRow(
-    std::string_view entity, std::string_view key, const std::vector<RowValue>& row) {
-  ASSIGN_OR_RETURN(NamedTable * table, TableForPut(entity));
-  if (!table->second.Bind(key, row)) {
-    RETURN_IF_ERROR(RefreshSchema());
-    ASSIGN_OR_RETURN(table, TableForPut(entity));
-    if (!table->second.Bind(key, row)) {
-      // Not skipped: an answer from a server that is behind would lose the values for good.
-      return SchemaChanged("an attribute", entity);
-    }
-  }
-  RETURN_IF_ERROR(table->second.PutRow());
-  return table;
+absl::Status LocalDatabase::Prepared(NamedTable& table) {
+  return table.second.prepared() ? absl::OkStatus()
+                                 : table.second.PrepareFor(db_.get(), FileTable(table.first));
 }
 
 absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
@@ -157,70 +137,19 @@ absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
     return NoBucket();
   }
   unfinished_ = true;
-  ASSIGN_OR_RETURN(const NamedTable* const table, WriteRow(entity, key, row));
+  const size_t before = buffer_.size();
+  ASSIGN_OR_RETURN(NamedTable * table, TableForPut(entity));
+  if (!buffer_.AddPut(table, selected_, key, position, row)) {
+    RETURN_IF_ERROR(RefreshSchema());
+    ASSIGN_OR_RETURN(table, TableForPut(entity));
+    if (!buffer_.AddPut(table, selected_, key, position, row)) {
+      // Not skipped: an answer from a server that is behind would lose the values for good.
+      return SchemaChanged("an attribute", entity);
+    }
+  }
   ++ops_since_commit_;
-  pending_.push_back({table, selected_, pending_bytes_.size(), key.size(), position.size()});
-  pending_bytes_.append(key).append(position);
-  return pending_.size() < kPendingMax && pending_bytes_.size() < kPendingBytesMax
-             ? absl::OkStatus()
-             : WritePending();
-}
-
-// In the order of the index: neighbours share its pages, so that a batch costs half of what its
-// rows cost one by one.
-absl::Status LocalDatabase::WritePending() {
-  const auto key = [this](const PendingMember& m) {
-    return std::string_view(pending_bytes_).substr(m.at, m.key_size);
-  };
-  // Of one row in one bucket the later stays the later, by where its bytes are.
-  std::sort(pending_.begin(), pending_.end(), [&](const auto& a, const auto& b) {
-    if (a.table != b.table) {
-      return a.table->second.id() < b.table->second.id();
-    }
-    if (const int order = key(a).compare(key(b)); order != 0) {
-      return order < 0;
-    }
-    return a.bucket != b.bucket ? a.bucket->id < b.bucket->id : a.at < b.at;
-  });
-  for (const PendingMember& member : pending_) {
-    RETURN_IF_ERROR(WriteMember(member, key(member),
-                                std::string_view(pending_bytes_)
-                                    .substr(member.at + member.key_size, member.position_size)));
-  }
-  pending_.clear();
-  pending_bytes_.clear();
-  return absl::OkStatus();
-}
-
-absl::Status LocalDatabase::WriteMember(const PendingMember& member, std::string_view key,
-                                        std::string_view position) {
-  const auto& [entity, table] = *member.table;
-  Bucket& bucket = *member.bucket;
-  bucket.changed = true;
-  bucket.checksum += RowTerm(entity, key, position);
-  add_member_->BindInt(1, table.id());
-  add_member_->BindText(2, key);
-  add_member_->BindInt(3, bucket.id);
-  add_member_->BindText(4, position);
-  RETURN_IF_ERROR(add_member_->Run());
-  if (sqlite3_changes(db_.get()) != 0) {
-    ++bucket.count;
-    return absl::OkStatus();
-  }
-  // The bucket holds the row already, at an earlier position.
-  find_member_->BindInt(1, table.id());
-  find_member_->BindText(2, key);
-  find_member_->BindInt(3, bucket.id);
-  ASSIGN_OR_RETURN(const bool known, find_member_->Step());
-  if (known) {
-    bucket.checksum -= RowTerm(entity, key, find_member_->Text(0));
-  }
-  find_member_->Reset();
-  move_member_->BindText(1, position);
-  move_member_->BindInt(2, table.id());
-  move_member_->BindText(3, key);
-  move_member_->BindInt(4, bucket.id);
-  return move_member_->Run();
+  bytes_since_commit_ += buffer_.size() - std::min(before, buffer_.size());
+  return buffer_.size() < kBufferBytesMax ? absl::OkStatus() : WriteBuffered();
 }
 
 absl::Status LocalDatabase::Remove(std::string_view entity, std::string_view key) {
@@ -232,34 +161,10 @@ absl::Status LocalDatabase::Remove(std::string_view entity, std::string_view key
     return absl::OkStatus();  // nothing of it was ever here
   }
   unfinished_ = true;
-  RETURN_IF_ERROR(WritePending());
-  LocalTable& table = it->second;
-  if (!table.prepared()) {
-    RETURN_IF_ERROR(table.PrepareFor(db_.get(), FileTable(entity)));
-  }
-  find_member_->BindInt(1, table.id());
-  find_member_->BindText(2, key);
-  find_member_->BindInt(3, selected_->id);
-  ASSIGN_OR_RETURN(const bool known, find_member_->Step());
-  if (known) {
-    selected_->checksum -= RowTerm(entity, key, find_member_->Text(0));
-    --selected_->count;
-    selected_->changed = true;
-  }
-  find_member_->Reset();
-  if (!known) {
-    return absl::OkStatus();
-  }
+  RETURN_IF_ERROR(Prepared(*it));
+  buffer_.AddRemove(&*it, selected_, key);
   ++ops_since_commit_;
-  remove_member_->BindInt(1, table.id());
-  remove_member_->BindText(2, key);
-  remove_member_->BindInt(3, selected_->id);
-  RETURN_IF_ERROR(remove_member_->Run());
-  other_member_->BindInt(1, table.id());
-  other_member_->BindText(2, key);
-  ASSIGN_OR_RETURN(const bool held, other_member_->Step());
-  other_member_->Reset();
-  return held ? absl::OkStatus() : table.RemoveRow(key);
+  return buffer_.size() < kBufferBytesMax ? absl::OkStatus() : WriteBuffered();
 }
 
 absl::Status LocalDatabase::FrameDone(int64_t to) {
@@ -269,10 +174,18 @@ absl::Status LocalDatabase::FrameDone(int64_t to) {
   selected_->after = to;
   selected_->changed = true;
   unfinished_ = false;
-  if (position_ >= 0 || ops_since_commit_ < kOpsPerCommit) {
+  // Rows that are to come again must not be kept without what says so.
+  return position_ < 0 && stale_.empty() ? KeepPlace() : absl::OkStatus();
+}
+
+absl::Status LocalDatabase::KeepPlace() {
+  if (bytes_since_commit_ < kBufferBytesMax &&
+      (ops_since_commit_ < kOpsKeptMin ||
+       ops_since_commit_ < std::min(rows_held() / 4, kOpsKeptMax))) {
     return absl::OkStatus();
   }
   ops_since_commit_ = 0;
+  bytes_since_commit_ = 0;
   unfinished_ = true;
   RETURN_IF_ERROR(SaveBuckets());
   RETURN_IF_ERROR(Execute(db_.get(), "COMMIT"));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -126,6 +127,7 @@ absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
 
 void LocalTable::ForgetStatements() {
   put_.reset();
+  insert_.reset();
   remove_.reset();
 }
 
@@ -165,6 +167,12 @@ absl::Status LocalTable::PrepareFor(sqlite3* db, const std::string& file_table) 
   ASSIGN_OR_RETURN(
       remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?", Quoted(file_table),
                                                   Quoted(primary_key_))));
+  // OR IGNORE: with any other way to treat a conflict SQLite would copy each page that such a
+  // statement touches, to be able to take back its first rows.
+  insert_sql_ = fmt::format("INSERT OR IGNORE INTO {}({}) VALUES", Quoted(file_table), names);
+  for (size_t row = 0; row < kRowsAtOnce; ++row) {
+    insert_sql_ += fmt::format("{}({})", row == 0 ? "" : ",", parameters);
+  }
   return absl::OkStatus();
 }
 
@@ -183,41 +191,78 @@ size_t LocalTable::ColumnOf(std::string_view name, size_t hint) const {
   return kNoColumn;
 }
 
-bool LocalTable::Bind(std::string_view key, const std::vector<RowValue>& row) {
+bool LocalTable::AppendCells(const std::vector<RowValue>& row, std::vector<Cell>* cells,
+                             std::string* bytes) const {
   size_t next = 0;
   for (const RowValue& value : row) {
     const size_t column = ColumnOf(value.name, next);
     if (column == kNoColumn) {
-      put_->Reset();
       return false;
     }
     next = column + 1;
-    const int at = static_cast<int>(next);
-    switch (value.kind) {
+    if (column == key_column_) {
+      continue;  // BindRow() takes it from the operation
+    }
+    Cell cell{static_cast<uint32_t>(column), value.kind, value.integer, 0};
+    if (value.kind == RowValue::Kind::kText) {
+      cell.value = static_cast<int64_t>(bytes->size());
+      cell.text_size = static_cast<uint32_t>(value.text.size());
+      bytes->append(value.text);
+    } else if (value.kind == RowValue::Kind::kDouble) {
+      cell.value = std::bit_cast<int64_t>(value.real);
+    }
+    cells->push_back(cell);
+  }
+  return true;
+}
+
+void LocalTable::BindRow(Statement& statement, size_t skipped, const BufferedRow& row,
+                         std::string_view bytes) const {
+  for (const Cell& cell : row.cells) {
+    const int at = static_cast<int>(skipped + cell.column + 1);
+    switch (cell.kind) {
       case RowValue::Kind::kText:
-        BindConverted(*put_, at, columns_[column].sql_type, value.text);
+        BindConverted(statement, at, columns_[cell.column].sql_type,
+                      bytes.substr(static_cast<size_t>(cell.value), cell.text_size));
         break;
       case RowValue::Kind::kInteger:
       case RowValue::Kind::kBool:
-        put_->BindInt(at, value.integer);
+        statement.BindInt(at, cell.value);
         break;
       case RowValue::Kind::kDouble:
-        put_->BindDouble(at, value.real);
+        statement.BindDouble(at, std::bit_cast<double>(cell.value));
         break;
     }
   }
   // Always as RemoveRow() will look for it.
-  BindKey(*put_, static_cast<int>(key_column_) + 1, key);
-  return true;
+  BindKey(statement, skipped + key_column_ + 1, row.key);
 }
 
-void LocalTable::BindKey(Statement& statement, int at, std::string_view key) const {
+void LocalTable::BindKey(Statement& statement, size_t at, std::string_view key) const {
   const std::string& type = columns_[key_column_].sql_type;
   if (type == "INTEGER" && (key == "true" || key == "false")) {
-    statement.BindInt(at, key == "true" ? 1 : 0);
+    statement.BindInt(static_cast<int>(at), key == "true" ? 1 : 0);
     return;
   }
-  BindConverted(statement, at, type, key);
+  BindConverted(statement, static_cast<int>(at), type, key);
+}
+
+absl::Status LocalTable::PutRow(const BufferedRow& row, std::string_view bytes) {
+  BindRow(*put_, 0, row, bytes);
+  return put_->Run();
+}
+
+absl::StatusOr<bool> LocalTable::InsertRows(std::span<const BufferedRow> rows,
+                                            std::string_view bytes) {
+  sqlite3* const db = put_->db();
+  if (!insert_.has_value()) {
+    ASSIGN_OR_RETURN(insert_, Statement::Prepare(db, insert_sql_));
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    BindRow(*insert_, i * columns_.size(), rows[i], bytes);
+  }
+  RETURN_IF_ERROR(insert_->Run());
+  return static_cast<size_t>(sqlite3_changes(db)) == rows.size();
 }
 
 absl::Status LocalTable::RemoveRow(std::string_view key) {

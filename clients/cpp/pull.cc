@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
 #include "schemas/row_codec.h"
@@ -34,6 +35,7 @@ absl::Status RefusalStatus(int http_status, std::string_view body) {
       kind = absl::StatusCode::kPermissionDenied;
       break;
     case 404:
+    case 410:
       kind = absl::StatusCode::kNotFound;
       break;
     default:
@@ -190,13 +192,9 @@ class HttpPuller final : public Puller, private FrameHandler {
     return live ? absl::OkStatus() : absl::CancelledError("the pull was cancelled");
   }
 
-  // Exponential, with full jitter, so that clients cut off together do not come back together.
   void WaitBeforeRetry(int failures) {
-    const auto ceiling =
-        std::min(options_.backoff_max, options_.backoff_first * (1 << std::min(failures - 1, 16)));
-    std::uniform_int_distribution<int64_t> jitter(0, ceiling.count());
-    const auto wait = std::max(std::chrono::milliseconds(jitter(random_)),
-                               std::min(std::exchange(retry_after_, {}), options_.backoff_max));
+    const auto wait = BackoffWait(failures, options_.backoff_first, options_.backoff_max,
+                                  std::exchange(retry_after_, {}), random_);
     const absl::MutexLock lock(&cancel_mutex_);
     cancel_mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
   }
@@ -230,6 +228,7 @@ class HttpPuller final : public Puller, private FrameHandler {
     std::string problem;
     absl::Status applied;
     frames_.Restart();
+    database_->ForgetSchema();
     request.response_handler = [&](const httplib::Response& response) {
       http_status = response.status;
       retry_after_ = RetryAfter(response);
@@ -269,6 +268,7 @@ class HttpPuller final : public Puller, private FrameHandler {
                    fmt::format("{}: {}", options_.url, httplib::to_string(result.error())));
     }
     if (result->status != 200) {
+      retry_after_ = RetryAfter(*result);
       return RefusalStatus(result->status, result->body);
     }
     return ParseEntities(result->body);
@@ -276,10 +276,11 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   // ---- frames ----
 
-  absl::Status OnCheckpoint(int64_t, std::vector<BucketSummary> buckets,
+  absl::Status OnCheckpoint(int64_t position, std::vector<BucketSummary> buckets,
                             std::vector<std::string> removed) override {
     RETURN_IF_ERROR(database_->Begin());
     in_checkpoint_ = true;
+    target_ = position;
     announced_ = std::move(buckets);
     rows_total_ = 0;
     mine_.clear();
@@ -293,12 +294,37 @@ class HttpPuller final : public Puller, private FrameHandler {
         removed.push_back(bucket);
       }
     }
+    // Other columns are other buckets; so are those of another entity under the same name.
+    if (!removed.empty() || std::any_of(announced_.begin(), announced_.end(),
+                                        [this](auto& b) { return !database_->Holds(b.bucket); })) {
+      database_->ForgetSchema();
+    }
     RETURN_IF_ERROR(database_->Drop(removed));
+    ASSIGN_OR_RETURN(const bool follows, database_->Announce(position));
+    if (!follows) {
+      return StartOver();
+    }
     // Known from the start, so that an empty bucket has its position too.
     for (const BucketSummary& bucket : announced_) {
       RETURN_IF_ERROR(database_->SelectBucket(bucket.bucket));
     }
     return absl::OkStatus();
+  }
+
+  // This server is behind the one that a part of the load came from. What both can agree on is the
+  // last complete checkpoint, or nothing.
+  absl::Status StartOver() {
+    if (database_->position() >= 0) {
+      database_->Rollback();
+    } else {
+      std::vector<std::string> all;
+      for (const auto& [bucket, after] : database_->Have()) {
+        all.push_back(bucket);
+      }
+      RETURN_IF_ERROR(database_->Drop(all));
+    }
+    reconnect_ = true;
+    return absl::AbortedError("the load starts over");
   }
 
   absl::Status OnBucket(std::string_view bucket) override {
@@ -347,6 +373,10 @@ class HttpPuller final : public Puller, private FrameHandler {
   absl::Status OnComplete(int64_t position) override {
     if (!in_checkpoint_) {
       return OutOfOrder("the end of a checkpoint that did not begin");
+    }
+    if (position != target_) {
+      return OutOfOrder(
+          fmt::format("the end of checkpoint {} as that of checkpoint {}", position, target_));
     }
     ASSIGN_OR_RETURN(const std::vector<std::string> differing, database_->Differing(announced_));
     if (!differing.empty()) {
@@ -399,6 +429,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   uint64_t rows_total_ = 0;
   std::set<std::string> reloaded_;
   bool in_checkpoint_ = false;
+  int64_t target_ = -1;      // its position
   bool completed_ = false;   // a checkpoint, on this connection
   bool progressed_ = false;  // a frame of operations, on this connection
   bool reconnect_ = false;   // ask anew at once, with what is held now

@@ -43,6 +43,7 @@ class Statement {
   [[nodiscard]] absl::StatusOr<bool> Step();
   void Reset();
 
+  sqlite3* db() const { return sqlite3_db_handle(statement_.get()); }
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
   std::string_view Text(int column) const;
 

@@ -17,10 +17,12 @@ struct ScriptedSyncServer::Impl {
   std::condition_variable changed;
   std::string entities;
   int entities_status = 200;
+  std::string entities_retry_after;
   size_t entities_requests = 0;
   std::vector<ScriptedAnswer> script;
   size_t next = 0;
   std::function<ScriptedAnswer(const StreamRequest&)> answer_with;
+  std::function<std::string()> entities_with;
   std::vector<StreamRequest> requests;
   bool stopping = false;
 
@@ -88,7 +90,11 @@ ScriptedSyncServer::ScriptedSyncServer(std::string entities) : impl_(std::make_u
                   const std::lock_guard lock(impl.mutex);
                   ++impl.entities_requests;
                   response.status = impl.entities_status;
-                  response.set_content(impl.entities, "application/json");
+                  if (!impl.entities_retry_after.empty()) {
+                    response.set_header("Retry-After", impl.entities_retry_after);
+                  }
+                  response.set_content(impl.entities_with ? impl.entities_with() : impl.entities,
+                                       "application/json");
                 });
   impl.port = impl.http.bind_to_any_port("127.0.0.1");
   impl.thread = std::thread([&impl] { impl.http.listen_after_bind(); });
@@ -119,15 +125,18 @@ void ScriptedSyncServer::Script(std::vector<ScriptedAnswer> answers) {
   impl_->requests.clear();
 }
 
-void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer) {
+void ScriptedSyncServer::AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer,
+                                    std::function<std::string()> entities) {
   const std::lock_guard lock(impl_->mutex);
   impl_->answer_with = std::move(answer);
+  impl_->entities_with = std::move(entities);
 }
 
-void ScriptedSyncServer::SetEntities(std::string entities, int status) {
+void ScriptedSyncServer::SetEntities(std::string entities, int status, std::string retry_after) {
   const std::lock_guard lock(impl_->mutex);
   impl_->entities = std::move(entities);
   impl_->entities_status = status;
+  impl_->entities_retry_after = std::move(retry_after);
 }
 
 std::vector<StreamRequest> ScriptedSyncServer::requests() const {

@@ -35,9 +35,11 @@ class ScriptedSyncServer {
 
   [[nodiscard]] std::string url() const;
   void Script(std::vector<ScriptedAnswer> answers);
-  // Asks `answer` for each stream request instead, on a thread of the server's.
-  void AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer);
-  void SetEntities(std::string entities, int status = 200);
+  // Asks `answer` for each stream request instead, on a thread of the server's, and `entities`,
+  // where given, for the entities; never both at once.
+  void AnswerWith(std::function<ScriptedAnswer(const StreamRequest&)> answer,
+                  std::function<std::string()> entities = nullptr);
+  void SetEntities(std::string entities, int status = 200, std::string retry_after = {});
   [[nodiscard]] std::vector<StreamRequest> requests() const;
   [[nodiscard]] size_t entities_requests() const;
 

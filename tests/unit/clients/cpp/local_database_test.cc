@@ -92,6 +92,67 @@ TEST_F(LocalDatabaseTest, AFirstLoadKeepsItsPlaceEverySoOften) {
   EXPECT_EQ(reader.Query("SELECT count(*) FROM _sluice_load_account"), "10000");
 }
 
+// 25 frames of 1,000 rows, half of one more, and the process is gone.
+TEST_F(LocalDatabaseTest, AFirstLoadGoesOnAfterKill9) {
+  const auto keys = [](int frame) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 1000; ++i) {
+      names.push_back("A" + std::to_string(100'000 + (frame * 1000 + i) * 7919 % 100'000));
+    }
+    return names;
+  };
+  EXPECT_EXIT(
+      {
+        MustOpen();
+        bool well = database->Begin().ok();
+        for (int frame = 1; frame <= 25; ++frame) {
+          well = well && Frame("b1", keys(frame), frame).ok();
+        }
+        well = well && database->SelectBucket("b1").ok() && Account("X", "26.0", "x").ok();
+        std::raise(well ? SIGKILL : SIGTERM);
+      },
+      ::testing::KilledBySignal(SIGKILL), "");
+  MustOpen();
+  EXPECT_EQ(database->position(), -1);
+  const auto have = database->Have();
+  ASSERT_THAT(have,
+              ElementsAre(Pair("b1", ::testing::AllOf(::testing::Ge(15), ::testing::Le(25)))));
+  EXPECT_EQ(database->rows_held(), 1000U * static_cast<uint64_t>(have.at("b1")));
+  ASSERT_TRUE(database->Begin().ok());
+  BucketRows rows;
+  for (int frame = 1; frame <= 30; ++frame) {
+    for (const std::string& key : keys(frame)) {
+      rows[{"account", key}] = std::to_string(frame) + ".0";
+    }
+    if (frame > have.at("b1")) {
+      ASSERT_TRUE(Frame("b1", keys(frame), frame).ok());
+    }
+  }
+  EXPECT_THAT(*database->Differing({{"b1", rows.size(), ChecksumOf(rows)}}), IsEmpty());
+  ASSERT_TRUE(database->Complete(30).ok());
+  EXPECT_EQ(Query("SELECT count(*) FROM account"), "30000");
+  EXPECT_EQ(Query("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(LocalDatabaseTest, KilledInALaterCheckpointTheFileIsAsBefore) {
+  MustOpen();
+  Load("b1", {"A1", "A2"}, 7);
+  database.reset();
+  EXPECT_EXIT(
+      {
+        MustOpen();
+        bool well = database->Begin().ok() && Frame("b2", {"A3"}, 9).ok() &&
+                    database->Drop({"b1"}).ok() && database->Differing({}).ok();
+        std::raise(well ? SIGKILL : SIGTERM);
+      },
+      ::testing::KilledBySignal(SIGKILL), "");
+  EXPECT_EQ(Accounts(), "A1;A2");
+  MustOpen();
+  EXPECT_THAT(database->Have(), ElementsAre(Pair("b1", 7)));
+  Load("b2", {"A3"}, 9);
+  EXPECT_EQ(Accounts(), "A1;A2;A3");
+}
+
 TEST_F(LocalDatabaseTest, AFrameThatDidNotEndIsNotKept) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
@@ -209,6 +270,7 @@ TEST_F(LocalDatabaseTest, ARowThatMovesOnCountsOnce) {
   EXPECT_THAT(*database->Differing({{"b1", 2, ChecksumOf(rows)}}), IsEmpty());
   ASSERT_TRUE(database->Complete(7).ok());
   EXPECT_EQ(Query("SELECT name FROM account WHERE id='A1'"), "new");
+  EXPECT_EQ(Query("SELECT key, position FROM _sluice_member"), "A1|7.0;A2|6.0");
   MustOpen();  // the sums are kept
   EXPECT_THAT(*database->Differing({{"b1", 2, ChecksumOf(rows)}}), IsEmpty());
 }
