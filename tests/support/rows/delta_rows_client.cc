@@ -21,7 +21,18 @@ DeltaRowsClient::DeltaRowsClient(std::string who, uint64_t seed, OrgRecord& reco
 
 void DeltaRowsClient::ChangeClaims() {
   claims_ = dice_.Below(record_.claims().size());
+  ForgetEarlier();
+}
+
+// Rules or claims have changed: with a cursor from before its rows a client need not converge now,
+// so that it starts over.
+void DeltaRowsClient::ForgetEarlier() {
   earlier_.clear();
+  if (behind_) {
+    rows_.clear();
+    cursor_.clear();
+    behind_ = false;
+  }
 }
 
 void DeltaRowsClient::Act(const OrgSnapshot& snapshot) {
@@ -29,10 +40,11 @@ void DeltaRowsClient::Act(const OrgSnapshot& snapshot) {
     ChangeClaims();
   }
   if (record_.definitions() != definitions_) {
-    earlier_.clear();
+    ForgetEarlier();
     definitions_ = record_.definitions();
   }
   if (!earlier_.empty() && dice_.Chance(12)) {
+    behind_ = true;
     cursor_ = dice_.Pick(earlier_);  // rows stay as they are
   }
   if (dice_.Chance(40)) {
@@ -90,6 +102,7 @@ void DeltaRowsClient::StartOver(const absl::Status& why, const RowsAt& at) {
   ++report_.counters.expired;
   rows_.clear();
   cursor_.clear();
+  behind_ = false;
   earlier_.clear();
 }
 
@@ -170,6 +183,7 @@ bool DeltaRowsClient::Page(const OrgSnapshot& snapshot) {
   if (fetched.page.more) {
     return true;
   }
+  behind_ = false;
   ++report_.counters.pulls;
   if (fetched.page.position.value() != at->position || at->position < settled_) {
     checks_.Fail("is told of another position than the store's", *at);

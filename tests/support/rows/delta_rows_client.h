@@ -32,6 +32,7 @@ class DeltaRowsClient {
   };
 
   void ChangeClaims();
+  void ForgetEarlier();
   // False where that was the last.
   bool Page(const projectors::OrgSnapshot& snapshot);
   // The cursor to ask with; forgets everything where the one that it has is no use any more.
@@ -49,6 +50,7 @@ class DeltaRowsClient {
   size_t claims_ = 0;
   PlainRows rows_;
   std::string cursor_;
+  bool behind_ = false;               // goes on from an earlier cursor than that of its rows
   std::vector<std::string> earlier_;  // of the same claims and definitions
   size_t definitions_ = 0;            // when those were given
   int64_t begun_ = -1;                // where it last started afresh
