@@ -36,10 +36,11 @@ double SecondsSince(steady_clock::time_point start) {
 // One organisation's store in a folder of its own, and the next offset of its log.
 class Org {
  public:
-  Org() {
+  explicit Org(projectors::FoldOptions fold = {}) {
     projectors::StoreOptions options;
     options.path = dir_ / "stores";
     options.log_id = "bench";
+    options.fold = fold;
     stores_ = StoreManager::Open(std::move(options)).value();
   }
   ~Org() { (void)stores_->Close(); }
@@ -304,6 +305,28 @@ void MaskedColumns(size_t rows) {
   }
 }
 
+// Every row is updated 100 times, each time by another owner: the store's size, when its horizon is
+// two rounds of updates long, against that after the load.
+void StoreSize(size_t rows) {
+  Org org({.dedup_window = static_cast<int64_t>(2 * rows),
+           .tombstone_horizon = static_cast<int64_t>(2 * rows)});
+  org.Define();
+  org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}));
+  const auto mebibytes = [&org] {
+    (void)org.stores().Checkpoint(PartitionId(0));
+    return static_cast<double>(org.stores().ListStores().value()[0].disk_bytes) / (1 << 20);
+  };
+  org.Apply(Accounts(org, rows, "u0", 1));
+  fmt::print("store of {} rows: {:.1f} MiB after the load", rows, mebibytes());
+  for (int round = 1; round <= 100; ++round) {
+    org.Apply(Accounts(org, rows, fmt::format("u{}", round), 1));
+    if (round == 10 || round == 50 || round == 100) {
+      fmt::print(", {:.1f} MiB after {} updates of each", mebibytes(), round);
+    }
+  }
+  fmt::print("\n");
+}
+
 }  // namespace
 }  // namespace sluice
 
@@ -323,5 +346,6 @@ int main(int argc, char** argv) {
   sluice::ProfileChange(rows);
   sluice::OwnerChange(related);
   sluice::MaskedColumns(std::min<size_t>(rows, 200'000));
+  sluice::StoreSize(std::min<size_t>(rows, 20'000));
   return 0;
 }

@@ -53,6 +53,14 @@ RowWriter& RowWriter::Varint(uint32_t id, uint64_t value) {
   return *this;
 }
 
+RowWriter& RowWriter::Fixed64(uint32_t id, uint64_t value) {
+  AppendVarint(uint64_t{id} << 3 | 1, &bytes_);
+  for (int shift = 0; shift < 64; shift += 8) {
+    bytes_.push_back(static_cast<char>(value >> shift));
+  }
+  return *this;
+}
+
 v1::EntityDefined DefineEntity(uint32_t entity_id, std::string_view name,
                                const std::vector<TestAttribute>& attributes, uint32_t owner_user,
                                uint32_t owner_team, uint32_t owner_business_unit) {
