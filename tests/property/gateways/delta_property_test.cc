@@ -225,12 +225,15 @@ class DeltaProperty {
   // Was the row out of a bucket and came back, or in one that was the caller's at neither end of
   // the way from the client's last complete page to its next, or did it leave one amid pages?
   bool MovedOften(const Client& client, const RowName& name) const {
-    for (const projectors::CallerBucket& bucket : world_.BucketsOf(client.caller)) {
+    const auto buckets = world_.BucketsOf(client.caller);
+    const HeldBuckets now = Held(buckets);
+    for (const projectors::CallerBucket& bucket : buckets) {
       const auto it = world_.org().records.find({bucket.schema->id(), name.second});
       if (bucket.schema->name() == name.first && it != world_.org().records.end()) {
         return std::ranges::any_of(it->second.memberships, [&](const auto& membership) {
           return membership.returned ||
-                 (!membership.member && membership.entered.value() > client.settled &&
+                 ((!membership.member || !now.contains(membership.bucket)) &&
+                  membership.entered.value() > client.settled &&
                   !client.at_base.contains(membership.bucket)) ||
                  (!membership.member && membership.position.offset.value() > client.first);
         });

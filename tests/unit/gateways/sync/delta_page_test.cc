@@ -160,10 +160,11 @@ TEST_F(DeltaPageTest, ABucketThatComesAndGoesNamesNobodyOfTheTimesBetween) {
   Page({}, 1);
   Put("C", 7, {kOne});
   Put("C", 8, {});
+  Put("B", 9, {});
   EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
   EXPECT_TRUE(page_.more);
   const Cursor regained = cursor_;
-  EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "6.0"));
+  EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "9.0"));
   cursor_ = regained;
   Page({}, 1);
   std::string ops;
