@@ -38,15 +38,18 @@ class OrgDb {
 
   RocksEnv& env() const { return *env_; }
   const std::string& path() const { return path_; }
-  int64_t applied() const { return applied_->load(); }
-  // Tells compactions how far the store has come.
-  void set_applied(int64_t offset) { applied_->store(offset); }
+  int64_t applied() const { return applied_.load(); }
+  void set_applied(int64_t offset) { applied_.store(offset); }
+  // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
+  // the store goes on from there, not from what it had applied.
+  void set_flushed(int64_t offset) { flushed_->store(offset); }
 
  private:
   OrgDb() = default;
   std::shared_ptr<RocksEnv> env_;
   std::string path_;
-  std::shared_ptr<std::atomic<int64_t>> applied_;
+  std::atomic<int64_t> applied_{-1};
+  std::shared_ptr<std::atomic<int64_t>> flushed_;
   rocksdb::DB* db_ = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
 };

@@ -90,17 +90,17 @@ class ChangeSetFilter final : public rocksdb::CompactionFilter {
 
 class ChangeSetFilterFactory final : public rocksdb::CompactionFilterFactory {
  public:
-  ChangeSetFilterFactory(std::shared_ptr<const std::atomic<int64_t>> applied, int64_t window)
-      : applied_(std::move(applied)), window_(window) {}
+  ChangeSetFilterFactory(std::shared_ptr<const std::atomic<int64_t>> flushed, int64_t window)
+      : flushed_(std::move(flushed)), window_(window) {}
   std::unique_ptr<rocksdb::CompactionFilter> CreateCompactionFilter(
       const rocksdb::CompactionFilter::Context&) override {
-    const int64_t applied = applied_->load();
-    return std::make_unique<ChangeSetFilter>(applied / 2 > window_ ? applied - 2 * window_ : 0);
+    const int64_t flushed = flushed_->load();
+    return std::make_unique<ChangeSetFilter>(flushed / 2 > window_ ? flushed - 2 * window_ : 0);
   }
   const char* Name() const override { return "sluice.ChangeSetFilterFactory"; }
 
  private:
-  std::shared_ptr<const std::atomic<int64_t>> applied_;
+  std::shared_ptr<const std::atomic<int64_t>> flushed_;
   int64_t window_;
 };
 
@@ -192,7 +192,7 @@ rocksdb::DBOptions RocksEnv::StoreOptions() const {
 }
 
 std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
-    std::shared_ptr<const std::atomic<int64_t>> applied) const {
+    std::shared_ptr<const std::atomic<int64_t>> flushed) const {
   rocksdb::ColumnFamilyOptions base;  // scanned, and with the tables' own index alone
   base.write_buffer_size = kMemtableBytes;
   base.arena_block_size = kArenaBlockBytes;
@@ -228,7 +228,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
 
   rocksdb::ColumnFamilyOptions change_sets = point;
   change_sets.compaction_filter_factory =
-      std::make_shared<ChangeSetFilterFactory>(std::move(applied), limits_.dedup_window);
+      std::make_shared<ChangeSetFilterFactory>(std::move(flushed), limits_.dedup_window);
 
   return {{rocksdb::kDefaultColumnFamilyName, point},
           {"records", records},

@@ -33,11 +33,12 @@ class RocksEnv {
   RocksEnv(const RocksEnv&) = delete;
   RocksEnv& operator=(const RocksEnv&) = delete;
 
-  // For an organisation's store. `applied` is where its compactions read how far it has come.
+  // For an organisation's store. `flushed` is where its compactions read how far it has come
+  // on disk.
   rocksdb::DBOptions StoreOptions() const;
-  // In the order default, records, deltas, changesets.
+  // In the order default, records, deltas, changesets, links.
   std::vector<rocksdb::ColumnFamilyDescriptor> StoreFamilies(
-      std::shared_ptr<const std::atomic<int64_t>> applied) const;
+      std::shared_ptr<const std::atomic<int64_t>> flushed) const;
   // For the node store: small, with a write-ahead log.
   rocksdb::Options NodeOptions() const;
 

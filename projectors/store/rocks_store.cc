@@ -135,6 +135,7 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   }
   ASSIGN_OR_RETURN(rejected_, latest().Rejections());
   db_->set_applied(applied_.position.value());
+  db_->set_flushed(applied_.position.value());
   if (!applied_.partial.has_value()) {
     absl::MutexLock lock(&mutex_);
     published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
@@ -237,10 +238,14 @@ absl::Status RocksStore::Flush(bool wait) {
   rocksdb::FlushOptions options;
   options.wait = wait;
   options.allow_write_stall = false;
+  const int64_t reached = db_->applied();
   const bool was_dirty = wait && dirty_.exchange(false);
   const rocksdb::Status status = db_->db().Flush(options, db_->handles());
   if (!status.ok() && was_dirty) {
     dirty_ = true;
+  }
+  if (status.ok() && wait) {
+    db_->set_flushed(reached);
   }
   return FromRocks(status, fmt::format("flushing store {}", path()));
 }
