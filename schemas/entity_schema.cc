@@ -73,6 +73,12 @@ absl::StatusOr<std::shared_ptr<const EntitySchema>> EntitySchema::FromProto(
                     fmt::format("attribute {} comes twice", schema->attributes_[index].name));
     }
   }
+  for (const v1::RemovedAttribute& removed : proto.removed()) {
+    if (removed.id() == 0 || removed.id() >= proto.next_attribute_id() ||
+        schema->Find(AttributeId(removed.id())) != nullptr) {
+      return Broken(proto, fmt::format("attribute id {} cannot have been removed", removed.id()));
+    }
+  }
   const v1::Ownership& ownership = proto.ownership();
   for (const uint32_t id : {ownership.user(), ownership.team(), ownership.business_unit()}) {
     if (id != 0 && schema->Find(AttributeId(id)) == nullptr) {

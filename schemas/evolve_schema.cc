@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <map>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "schemas/attribute_type.h"
@@ -114,6 +116,25 @@ absl::Status SetPrimaryKey(const v1::EntitySchema* current,
                                   before, wanted.primary_key()));
 }
 
+// Whoever holds rows of before knows a removed attribute's values by its name, so the name is kept.
+void SetRemoved(const v1::EntitySchema& current, v1::EntitySchema* next) {
+  std::map<uint32_t, std::string_view> removed;
+  for (const v1::RemovedAttribute& attribute : current.removed()) {
+    removed.emplace(attribute.id(), attribute.name());
+  }
+  for (const v1::Attribute& attribute : current.attributes()) {
+    removed.emplace(attribute.id(), attribute.name());
+  }
+  for (const v1::Attribute& attribute : next->attributes()) {
+    removed.erase(attribute.id());
+  }
+  for (const auto& [id, name] : removed) {
+    v1::RemovedAttribute& added = *next->add_removed();
+    added.set_id(id);
+    added.set_name(std::string(name));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<v1::EntitySchema> EvolveSchema(const v1::EntitySchema* current,
@@ -138,6 +159,9 @@ absl::StatusOr<v1::EntitySchema> EvolveSchema(const v1::EntitySchema* current,
     next.mutable_ownership()->set_user(user);
     next.mutable_ownership()->set_team(team);
     next.mutable_ownership()->set_business_unit(unit);
+  }
+  if (current != nullptr) {
+    SetRemoved(*current, &next);
   }
   return next;
 }

@@ -156,6 +156,17 @@ TEST(EvolveSchemaTest, RemovedNamesComeBackAsNewAttributes) {
   EXPECT_EQ(third.entity_id(), 1U);
   EXPECT_EQ(third.attributes(0).id(), 3U);
   EXPECT_EQ(third.attributes(1).id(), 1U);
+  const auto removed = [](const v1::EntitySchema& schema) {
+    std::string text;
+    for (const v1::RemovedAttribute& attribute : schema.removed()) {
+      text += attribute.name() + std::to_string(attribute.id()) + " ";
+    }
+    return text;
+  };
+  EXPECT_EQ(removed(first), "");
+  EXPECT_EQ(removed(second), "b2 ");
+  EXPECT_EQ(removed(third), "b2 ");
+  EXPECT_EQ(removed(ValueOrDie(Evolve(third, With(a)))), "b2 b3 ");
 }
 
 TEST(EvolveSchemaTest, TypeAndKeyStay) {
@@ -254,6 +265,9 @@ TEST(EntitySchemaTest, RefusesBrokenProtos) {
   broken([](auto& p) { p.mutable_attributes(1)->set_type(static_cast<v1::AttributeType>(10)); });
   broken([](auto& p) { p.mutable_ownership()->set_team(9); });
   broken([](auto& p) { p.set_next_attribute_id(UINT32_MAX); });
+  broken([](auto& p) { p.add_removed(); });
+  broken([](auto& p) { p.add_removed()->set_id(p.attributes(0).id()); });
+  broken([](auto& p) { p.add_removed()->set_id(p.next_attribute_id()); });
 }
 
 TEST(EntitySchemaTest, ToJson) {
