@@ -17,7 +17,7 @@ namespace sluice::gateways {
 // An entity of the buckets that a cursor names.
 struct CursorEntity {
   schemas::EntityId id;
-  uint64_t columns = 0;  // ColumnsHash of the columns that were left out
+  uint64_t columns = 0;  // CallerBucket::columns
   std::string name;      // removals name it, also when the entity is gone
   friend bool operator==(const CursorEntity&, const CursorEntity&) = default;
 };

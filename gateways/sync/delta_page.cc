@@ -1,6 +1,9 @@
 #include "gateways/sync/delta_page.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -21,6 +24,9 @@ using projectors::Membership;
 using projectors::OrgSnapshot;
 using projectors::Record;
 using projectors::RecordKey;
+using projectors::Stay;
+
+constexpr Offset kForEver{INT64_MAX};
 
 // A bucket being read.
 struct Source {
@@ -168,9 +174,9 @@ class PageBuilder {
     if (!op.put && op.position.offset <= state.since) {
       return absl::OkStatus();  // sent before, or gone before the holder could have it
     }
-    if ((lost && op.entered > state.left) ||
-        (!op.put && op.entered > state.held && op.position.offset <= state.turned)) {
-      return absl::OkStatus();  // here only while the bucket was not the caller's
+    ASSIGN_OR_RETURN(const bool known, MayBeKnown(source, state, op));
+    if (!known) {
+      return absl::OkStatus();
     }
     const std::string& entity = lost ? source.lost->name : source.bucket->current->schema->name();
     if (lost || entities_[entity].buckets > 1) {
@@ -179,11 +185,40 @@ class PageBuilder {
         return absl::OkStatus();
       }
     }
-    if (!SentHere(op)) {
-      Note(op);
-      AppendRemove(entity, op.key, op.position, out_);
+    if (SentHere(op) || (lost && !removed_.emplace(entity, op.key).second)) {
+      return absl::OkStatus();
     }
+    Note(op);
+    AppendRemove(entity, op.key, op.position, out_);
     return absl::OkStatus();
+  }
+
+  // Was the row of a removal, or of a put that stands for one, in its bucket at a time of which the
+  // holder may know?
+  absl::StatusOr<bool> MayBeKnown(const Source& source, const CursorGroupState& state,
+                                  const DeltaView& op) const {
+    const auto known = [&](Offset from, Offset until) {
+      return until > state.since && (!state.lost || from <= state.left) &&
+             (from <= state.held || until > state.turned);
+    };
+    const Offset until = op.put ? kForEver : op.position.offset;
+    if (!op.returned || (!state.lost && until > state.turned)) {
+      return known(op.entered, until);
+    }
+    ASSIGN_OR_RETURN(const std::optional<Record> record,
+                     snapshot_.GetRecord({op.entity, std::string(op.key)}));
+    const auto membership =
+        record.has_value()
+            ? std::ranges::find(record->memberships, source.bucket->key, &Membership::bucket)
+            : std::vector<Membership>::const_iterator();
+    if (!record.has_value() || membership == record->memberships.end()) {
+      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                   fmt::format("bucket {:016x} names a row at {} whose record does not name it",
+                               source.bucket->key.value(), op.position.ToString()));
+    }
+    return known(membership->entered, until) ||
+           std::ranges::any_of(membership->earlier,
+                               [&](const Stay& stay) { return known(stay.from, stay.until); });
   }
 
   // Has another bucket sent the same at this position?
@@ -230,8 +265,9 @@ class PageBuilder {
     if (loading) {
       return sending_groups_ > 1 || plan_.base != kNoOffset;
     }
-    return op.entered == op.position.offset &&
-           (lost_at_base_ || entities_[source.bucket->current->schema->name()].buckets > 1);
+    return op.returned ||
+           (op.entered == op.position.offset &&
+            (lost_at_base_ || entities_[source.bucket->current->schema->name()].buckets > 1));
   }
 
   // Has the holder this very row, and will it keep it?
@@ -268,42 +304,45 @@ class PageBuilder {
   //
   // The holder may also come with this cursor once more and with newer rows, after pages that are
   // not counted here, before rules or claims changed. Those have not removed the row either if it
-  // was not out of all the buckets that it went through, not even for one event.
+  // was not out of all the buckets that it went through, not even for one event; or if it was a
+  // definition that took it out, because then the caller's rules did change.
   bool HadAtBase(const Source& source, const Record& record, const DeltaView& op) const {
     const Offset base = plan_.base;
     if (base == kNoOffset || record.last.offset > base || op.position.offset > plan_.first ||
         !plan_.groups[source.group].state.steady) {
       return false;
     }
-    Offset until = base;  // in one of those buckets from `base` on, and before this
-    do {
-      const Offset reached = until;
-      for (const Membership& membership : record.memberships) {
-        if (WasThere(source, membership, reached)) {
-          until =
-              std::max(until, membership.member ? Offset(INT64_MAX) : membership.position.offset);
-        }
+    std::vector<Stay> stays;  // in those buckets
+    for (const Membership& membership : record.memberships) {
+      if (WasBased(source, membership.bucket)) {
+        const size_t vague = membership.vague ? 1 : 0;
+        stays.insert(stays.end(), membership.earlier.begin() + static_cast<ptrdiff_t>(vague),
+                     membership.earlier.end());
+        stays.push_back({membership.entered,
+                         membership.member ? kForEver : membership.position.offset,
+                         membership.by_definition});
       }
-      if (until == reached) {
-        return false;
+    }
+    std::ranges::sort(stays, {}, &Stay::from);
+    Offset until = kNoOffset;  // in one of the buckets from `base` on, and before this
+    for (const Stay& stay : stays) {
+      if (stay.from <= std::max(base, until) && stay.until > base) {
+        until = std::max(until, stay.by_definition ? kForEver : stay.until);
       }
-    } while (until < op.position.offset);
-    return true;
+    }
+    return until >= op.position.offset;
   }
 
-  // Was the row in the bucket by `offset`, and then until its removal? With the columns that the
-  // caller sees in `source` now, in a bucket that was the caller's at `base`.
-  bool WasThere(const Source& source, const Membership& membership, Offset offset) const {
-    const auto found = group_of_.find(membership.bucket.value());
+  // Was the bucket the caller's at `base`, with the columns that it sees in `source` now?
+  bool WasBased(const Source& source, BucketKey bucket) const {
+    const auto found = group_of_.find(bucket.value());
     if (found == group_of_.end()) {
       return false;
     }
     const Place& place = found->second;
-    // A row that came back is known to have been there when it was put there last, and no earlier.
-    const Offset since = membership.returned ? membership.position.offset : membership.entered;
-    return place.group->state.based && since <= offset &&
+    return place.group->state.based &&
            (!place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
-                                            ColumnsHash(source.bucket->current->denied));
+                                            source.bucket->current->columns);
   }
 
   const OrgSnapshot& snapshot_;
@@ -315,6 +354,8 @@ class PageBuilder {
   std::unordered_map<uint64_t, Place> group_of_;  // by bucket key
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
+  // By entity's name and key, for lost buckets: two of them may have held one row.
+  std::set<std::pair<std::string, std::string>, std::less<>> removed_;
   size_t sending_groups_ = 0;
   bool lost_at_base_ = false;  // did the caller lose a bucket whose rows the holder had at `base`?
   Position reached_;

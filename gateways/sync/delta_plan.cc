@@ -62,7 +62,7 @@ class Planner {
   Planner(const Cursor& cursor, std::span<const CallerBucket> current) : cursor_(cursor) {
     current_.reserve(current.size());
     for (const CallerBucket& bucket : current) {
-      current_.emplace(bucket.bucket.key.value(), Current{&bucket, ColumnsHash(bucket.denied)});
+      current_.emplace(bucket.bucket.key.value(), Current{&bucket, bucket.columns});
     }
   }
 
@@ -177,8 +177,7 @@ class EntityTable {
   uint32_t IndexOf(const CallerBucket& bucket) {
     const auto [it, added] = by_schema_.try_emplace(bucket.schema.get(), 0);
     if (added) {
-      it->second =
-          IndexOf({bucket.schema->id(), ColumnsHash(bucket.denied), bucket.schema->name()});
+      it->second = IndexOf({bucket.schema->id(), bucket.columns, bucket.schema->name()});
     }
     return it->second;
   }

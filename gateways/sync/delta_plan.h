@@ -39,9 +39,13 @@ struct DeltaPlan {
   Offset first = kNoOffset;
 };
 
-// The holder of a group may know rows removed after this, and none removed before.
+// The holder of a group may know rows that left their bucket after this, and none that left before.
+// Where a bucket is or was lost, a row that had left it may have come back unseen, to a position
+// that pages have not reached: what they have sent says nothing of it.
 [[nodiscard]] inline Offset Settled(const CursorGroupState& state) {
-  return std::max(state.since, WholeOffset(state.position));
+  return state.lost || state.turned != kNoOffset
+             ? state.since
+             : std::max(state.since, WholeOffset(state.position));
 }
 
 // Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is

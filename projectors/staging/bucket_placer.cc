@@ -364,6 +364,7 @@ absl::Status BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> con
   moves_.clear();
   parts_.overlay.Place(slot, targets_,
                        {.written = written ? entry.now.last : Position(),
+                        .by_definition = before_ != nullptr,
                         .horizon = horizon_,
                         .concerns = concerns,
                         .next = next},

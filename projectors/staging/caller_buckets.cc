@@ -1,3 +1,5 @@
+#include <xxhash.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -33,22 +35,16 @@ absl::StatusOr<RolesByName> RolesOf(const OrgModel& model, const CallerClaims& c
 
 // What the caller's roles grant of one entity: nullopt where none reads it, otherwise the columns
 // that every role which reads it denies.
-std::optional<std::vector<AttributeId>> DeniedColumns(const RolesByName& roles,
+std::optional<std::set<std::string_view>> DeniedNames(const RolesByName& roles,
                                                       const EntitySchema& schema) {
-  std::optional<std::set<AttributeId>> denied;
+  std::optional<std::set<std::string_view>> denied;
   for (const auto& [name, role] : roles) {
-    std::set<AttributeId> by_role;
+    std::set<std::string_view> by_role;
     bool reads = false;
     for (const v1::EntityGrant& grant : role->entities()) {
-      if (grant.entity() != schema.name() || !grant.read()) {
-        continue;
-      }
-      reads = true;
-      for (const std::string& column : grant.deny_columns()) {
-        const schemas::Attribute* attribute = schema.Find(column);
-        if (attribute != nullptr && attribute->id != schema.key().id) {
-          by_role.insert(attribute->id);
-        }
+      if (grant.entity() == schema.name() && grant.read()) {
+        reads = true;
+        by_role.insert(grant.deny_columns().begin(), grant.deny_columns().end());
       }
     }
     if (!reads) {
@@ -57,13 +53,55 @@ std::optional<std::vector<AttributeId>> DeniedColumns(const RolesByName& roles,
     if (!denied.has_value()) {
       denied = std::move(by_role);
     } else {
-      std::erase_if(*denied, [&](AttributeId id) { return !by_role.contains(id); });
+      std::erase_if(*denied, [&](std::string_view column) { return !by_role.contains(column); });
     }
   }
-  if (!denied.has_value()) {
-    return std::nullopt;
+  if (denied.has_value()) {
+    denied->erase(schema.key().name);
   }
-  return std::vector<AttributeId>(denied->begin(), denied->end());
+  return denied;
+}
+
+std::vector<AttributeId> IdsOf(const std::set<std::string_view>& denied,
+                               const EntitySchema& schema) {
+  std::vector<AttributeId> ids;
+  for (const std::string_view name : denied) {
+    if (const schemas::Attribute* attribute = schema.Find(name); attribute != nullptr) {
+      ids.push_back(attribute->id);
+    }
+  }
+  std::ranges::sort(ids);
+  return ids;
+}
+
+// CallerBucket::columns: XXH64 (seed 0) over numbers of 32 bits, big-endian and ascending. Of a
+// column denied, the id that its name was given first, with the highest bit: to the caller nothing
+// changes when the attribute is removed, or defined again. Of another, the ids that its name had
+// before the newest: a holder of rows from then has values under that name that are not its own.
+uint64_t ColumnsHash(const std::set<std::string_view>& denied, const EntitySchema& schema) {
+  std::map<std::string_view, std::set<uint32_t>> ids;
+  for (const schemas::Attribute& attribute : schema.attributes()) {
+    ids[attribute.name].insert(attribute.id.value());
+  }
+  for (const v1::RemovedAttribute& attribute : schema.proto().removed()) {
+    ids[attribute.name()].insert(attribute.id());
+  }
+  constexpr uint32_t kDenied = uint32_t{1} << 31;
+  std::set<uint32_t> numbers;
+  for (const auto& [name, of_name] : ids) {
+    if (denied.contains(name)) {
+      numbers.insert(*of_name.begin() | kDenied);
+    } else {
+      numbers.insert(of_name.begin(), std::prev(of_name.end()));
+    }
+  }
+  std::string bytes;
+  for (const uint32_t number : numbers) {
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      bytes.push_back(static_cast<char>(number >> shift));
+    }
+  }
+  return bytes.empty() ? 0 : XXH64(bytes.data(), bytes.size(), 0);
 }
 
 // Follows the rules of a caller's profiles.
@@ -74,7 +112,7 @@ class CallerBuckets {
       : rules_(rules), roles_(roles), caller_(caller), max_(buckets_max) {}
 
   // `rule`'s source, if it has one, has been added before.
-  absl::Status Add(const SyncRule& rule) {
+  absl::Status Add(std::string_view profile, const SyncRule& rule) {
     const auto [of_rule, added] = of_rule_.try_emplace(rule.number);
     const Columns* columns = added ? ColumnsOf(rule.entity) : nullptr;
     if (columns == nullptr) {
@@ -87,18 +125,16 @@ class CallerBuckets {
         names.push_back(DerivedBucket(rule, source));
       }
     } else {
-      names = BucketsOfCaller(rule, *columns->schema, caller_, max_);
+      names = BucketsOfCaller(rule, *columns->schema, caller_, CountedMax());
+    }
+    if (buckets_.size() + names.size() > max_) {
+      return TooMany(profile, rule, *columns, names.size());
     }
     for (BucketName& name : names) {
       const BucketKey key = name.key;
       of_rule->second.push_back(key);
-      buckets_.try_emplace(key, CallerBucket{std::move(name), columns->schema, columns->denied});
-    }
-    if (buckets_.size() > max_) {
-      return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
-                   fmt::format("rule {} of entity {} takes the caller to {} buckets or more, the "
-                               "limit is {}; use fewer teams or a wider rule",
-                               rule.id, columns->schema->name(), buckets_.size(), max_));
+      buckets_.try_emplace(
+          key, CallerBucket{std::move(name), columns->schema, columns->denied, columns->hash});
     }
     return absl::OkStatus();
   }
@@ -116,16 +152,31 @@ class CallerBuckets {
   struct Columns {
     std::shared_ptr<const EntitySchema> schema;
     std::vector<AttributeId> denied;
+    uint64_t hash = 0;
   };
+
+  // So far a rule's buckets are counted, for a refusal that tells how many there are.
+  size_t CountedMax() const { return std::max<size_t>(max_, 10'000); }
+
+  absl::Status TooMany(std::string_view profile, const SyncRule& rule, const Columns& columns,
+                       size_t of_rule) const {
+    const std::string_view more = of_rule > CountedMax() ? "more than " : "";
+    of_rule = std::min(of_rule, CountedMax());
+    return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
+                 fmt::format("rule {} of entity {} in profile {} makes {}{} buckets for the "
+                             "caller, {}{} with the rules before it; the limit is {}: use a wider "
+                             "rule, or fewer values in the caller's claims",
+                             rule.text, columns.schema->name(), profile, more, of_rule, more,
+                             buckets_.size() + of_rule, max_));
+  }
 
   // nullptr where none of the roles reads the entity.
   const Columns* ColumnsOf(EntityId entity) {
     const auto [found, added] = columns_.try_emplace(entity);
     if (added) {
       const std::shared_ptr<const EntitySchema>& schema = rules_.Find(entity)->schema;
-      auto denied = DeniedColumns(roles_, *schema);
-      if (denied.has_value()) {
-        found->second = Columns{schema, *std::move(denied)};
+      if (const auto denied = DeniedNames(roles_, *schema); denied.has_value()) {
+        found->second = Columns{schema, IdsOf(*denied, *schema), ColumnsHash(*denied, *schema)};
       }
     }
     return found->second.has_value() ? &*found->second : nullptr;
@@ -146,8 +197,8 @@ absl::StatusOr<std::vector<CallerEntity>> OrgModel::EntitiesOf(const CallerClaim
   ASSIGN_OR_RETURN(const RolesByName roles, RolesOf(*this, caller));
   std::vector<CallerEntity> entities;
   for (const auto& [name, schema] : entities_) {
-    if (auto denied = DeniedColumns(roles, *schema); denied.has_value()) {
-      entities.push_back({schema, *std::move(denied)});
+    if (const auto denied = DeniedNames(roles, *schema); denied.has_value()) {
+      entities.push_back({schema, IdsOf(*denied, *schema)});
     }
   }
   return entities;
@@ -164,7 +215,7 @@ absl::StatusOr<std::vector<CallerBucket>> OrgModel::BucketsOf(const CallerClaims
       continue;
     }
     for (const SyncRule* rule : rules_->OfProfile(name)) {
-      RETURN_IF_ERROR(buckets.Add(*rule));
+      RETURN_IF_ERROR(buckets.Add(name, *rule));
     }
   }
   return buckets.Take();

@@ -8,6 +8,25 @@
 #include "xxhash.h"
 
 namespace sluice::projectors {
+namespace {
+
+// A membership that ended begins anew with the event `entered`.
+void Return(Offset entered, Offset horizon, Membership* membership) {
+  membership->earlier.push_back(
+      {membership->entered, membership->position.offset, membership->by_definition});
+  ForgetStays(horizon, membership);
+  membership->member = true;
+  membership->entered = entered;
+  membership->by_definition = false;
+  std::vector<Stay>& earlier = membership->earlier;
+  if (earlier.size() > kStaysMax) {
+    earlier[1].from = earlier[0].from;
+    earlier.erase(earlier.begin());
+    membership->vague = true;
+  }
+}
+
+}  // namespace
 
 size_t FoldOverlay::KeyHash::operator()(const KeyView& key) const {
   return XXH3_64bits_withSeed(key.key.data(), key.key.size(), key.entity.value());
@@ -136,7 +155,11 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
       const Membership& was = old[i++];
       if (was.member && placement.concerns(was.rule)) {
-        scratch_.push_back({was.bucket, position(), false, was.rule, was.entered, was.returned});
+        Membership& left = scratch_.emplace_back(was);
+        left.member = false;
+        left.position = position();
+        left.by_definition = placement.by_definition;
+        ForgetStays(placement.horizon, &left);
         moves->push_back({{was.bucket, was.rule}, false});
         changed = true;
       } else if (!expired(was)) {
@@ -151,11 +174,17 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
       continue;
     }
     changed = true;
-    Membership& now = scratch_.emplace_back(
-        Membership{target.bucket, position(), true, target.rule, kNoOffset, false});
     const bool remembered = known && !expired(old[i]);
-    now.entered = remembered ? old[i].entered : now.position.offset;
-    now.returned = remembered && (old[i].returned || !old[i].member);
+    Membership& now = scratch_.emplace_back(remembered ? old[i] : Membership{target.bucket, {}});
+    now.rule = target.rule;
+    if (!remembered) {
+      now.entered = position().offset;
+    } else if (old[i].member) {
+      ForgetStays(placement.horizon, &now);
+    } else {
+      Return(position().offset, placement.horizon, &now);
+    }
+    now.position = position();
     if (!known || !old[i].member) {
       moves->push_back({target, true});
     }
@@ -210,7 +239,8 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
     put.second.put = is.member;
     put.second.entity = entry.key.entity;
     put.second.key = entry.key.key;
-    put.second.entered = is.entered;
+    put.second.entered = is.first_entered();
+    put.second.returned = !is.earlier.empty();
     if (is.member) {
       put.second.row = entry.now.row;
       buckets->Add(is.bucket, RowChecksum(entity_name, entry.key.key, is.position));

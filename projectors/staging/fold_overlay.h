@@ -71,8 +71,9 @@ class FoldOverlay {
   };
   // How memberships move in one event.
   struct Placement {
-    Position written;  // of a row that the event wrote; offset kNoOffset: of others
-    Offset horizon;    // removals at or below it count as gone
+    Position written;            // of a row that the event wrote; offset kNoOffset: of others
+    bool by_definition = false;  // the event is one
+    Offset horizon;              // removals and stays that end at or below it count as gone
     absl::FunctionRef<bool(uint32_t)> concerns;  // the rules whose buckets are decided
     absl::FunctionRef<Position()> next;          // of what moves without having been written
   };

@@ -22,6 +22,9 @@ struct CallerBucket {
   BucketName bucket;
   std::shared_ptr<const EntitySchema> schema;
   std::vector<AttributeId> denied;  // columns that no role of the caller's shows, ascending
+  // Names what the caller sees of the entity: where it changes, rows sent before do not count. 0:
+  // every column, none of which has the name of an earlier one.
+  uint64_t columns = 0;
   friend bool operator<(const CallerBucket& a, const CallerBucket& b) {
     return a.bucket.key < b.bucket.key;
   }

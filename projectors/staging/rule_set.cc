@@ -134,6 +134,7 @@ class RuleCompiler {
     switch (rule.kind()) {
       case v1::RULE_KIND_ALL:
         Add({.id = fmt::format("e{}|all", schema.id().value()),
+             .text = "all",
              .entity = schema.id(),
              .kind = rule.kind()},
             rules, out);
@@ -160,6 +161,7 @@ class RuleCompiler {
     if (schema.Find(attribute) != nullptr) {
       Add({.id = fmt::format("e{}|{}:a{}", schema.id().value(), OwnershipName(kind),
                              attribute.value()),
+           .text = std::string(OwnershipName(kind)),
            .entity = schema.id(),
            .kind = kind,
            .attribute = attribute},
@@ -175,6 +177,7 @@ class RuleCompiler {
     }
     for (const FilterAlternative& alternative : (*filter)->alternatives()) {
       Add({.id = fmt::format("e{}|filter:{}", schema.id().value(), TextHash(alternative.canonical)),
+           .text = fmt::format("filter \"{}\"", rule.where()),
            .entity = schema.id(),
            .kind = rule.kind(),
            .filter = alternative},
@@ -208,6 +211,7 @@ class RuleCompiler {
       SyncRule* added =
           Add({.id = fmt::format("e{}|related:e{}.a{}<{}", schema.id().value(),
                                  holder->second->id().value(), attribute->id.value(), from->id),
+               .text = fmt::format("related through {}", rule.through()),
                .entity = schema.id(),
                .kind = rule.kind(),
                .depth = from->depth + 1,

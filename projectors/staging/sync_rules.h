@@ -31,6 +31,7 @@ inline constexpr size_t kRulesPerProfileMax = 1'000;
 // that its rows are related to.
 struct SyncRule {
   std::string id;       // canonical text, such as "e3|user:a5"; equal rules are one rule
+  std::string text;     // as a profile has it, for people; equal rules may have different ones
   uint32_t number = 0;  // in the organisation's incarnation; never given again
   EntityId entity{};    // of the rows that it brings
   v1::RuleKind kind = v1::RULE_KIND_UNSPECIFIED;

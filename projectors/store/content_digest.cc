@@ -42,6 +42,9 @@ void ContentDigest::AddRecord(const RecordKey& key, const Record& record) {
   std::erase_if(live.memberships, [&](const Membership& m) {
     return !m.member && m.position.offset <= applied_.horizon;
   });
+  for (Membership& membership : live.memberships) {
+    ForgetStays(applied_.horizon, &membership);
+  }
   if (live.deleted && !live.version.has_value() && live.memberships.empty()) {
     if (live.support.empty()) {
       return;  // it remembers nothing that counts any more

@@ -18,7 +18,8 @@ struct DeltaView {
   EntityId entity;
   std::string_view key;
   std::string_view row;        // row bytes
-  Offset entered = kNoOffset;  // as in Membership
+  Offset entered = kNoOffset;  // as in DeltaOp
+  bool returned = false;       // as in DeltaOp
 };
 
 // The operations of one bucket in position order. Views are valid until Next(). Not thread-safe;

@@ -24,20 +24,43 @@ struct RecordKey {
   }
 };
 
+// A time that a row spent in a bucket: the event that brought it, and the one that took it away.
+struct Stay {
+  Offset from;
+  Offset until;
+  bool by_definition = false;  // as in Membership
+  friend bool operator==(const Stay&, const Stay&) = default;
+};
+// A row that comes and goes more often than this within the horizon has its oldest stays made one.
+inline constexpr size_t kStaysMax = 8;
+
 // Where a record's newest operation stands in one bucket's deltas.
 struct Membership {
   BucketKey bucket;
   Position position;
   bool member = true;  // false: the operation is the removal, kept until the tombstone horizon
   uint32_t rule = 0;   // the number of the rule that the bucket is of (SyncRule::number)
-  // The event since which the row has been in the bucket; where it came back before its removal was
-  // forgotten, the first. A reader that has not come so far has never been told of the row here.
-  Offset entered = kNoOffset;
-  // It was out of the bucket since `entered` and came back: the one thing that `entered` hides. A
-  // removal of a row that was not out tells that the row was here all the time from `entered` on.
-  bool returned = false;
+  Offset entered = kNoOffset;  // the event that brought the row into the bucket
+  // Not a member: it was a definition (a profile, a schema) that ended the membership.
+  bool by_definition = false;
+  // Times in the bucket before `entered` that the tombstone horizon has not passed, ascending, at
+  // most kStaysMax.
+  std::vector<Stay> earlier = {};
+  // The first of `earlier` stands for several, and for the times between them.
+  bool vague = false;
   friend bool operator==(const Membership&, const Membership&) = default;
+
+  // A reader that has not come so far has never been told of the row here.
+  Offset first_entered() const { return earlier.empty() ? entered : earlier.front().from; }
 };
+
+// Drops of `earlier` what ended at or before `horizon`.
+inline void ForgetStays(Offset horizon, Membership* membership) {
+  if (!membership->earlier.empty() && membership->earlier.front().until <= horizon) {
+    membership->vague = false;
+    std::erase_if(membership->earlier, [&](const Stay& stay) { return stay.until <= horizon; });
+  }
+}
 
 // How many rows give this one the bucket that `rule` derives from their bucket `source` (rules of
 // kind RELATED through an attribute of the other rows). Counted whether or not there is a row.
@@ -66,7 +89,8 @@ struct DeltaOp {
   EntityId entity;
   std::string key;
   std::string row;             // row bytes; empty for a remove
-  Offset entered = kNoOffset;  // as in Membership
+  Offset entered = kNoOffset;  // Membership::first_entered
+  bool returned = false;       // there are earlier stays than the membership's own
   friend bool operator==(const DeltaOp&, const DeltaOp&) = default;
 };
 

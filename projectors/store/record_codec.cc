@@ -17,10 +17,12 @@ constexpr uint8_t kRemoved = 1;      // the operation is a removal
 constexpr uint8_t kOwnPosition = 2;  // the position follows; otherwise it is the record's `last`
 constexpr uint8_t kHasRule = 4;      // the rule's number follows
 constexpr uint8_t kEntered = 8;      // `entered` follows; otherwise it is the position's offset
-constexpr uint8_t kReturned = 16;
+constexpr uint8_t kEarlier = 16;     // earlier stays follow
+constexpr uint8_t kByDefinition = 32;
 // First byte of a delta.
 constexpr uint8_t kPut = 1;           // otherwise a removal
 constexpr uint8_t kDeltaEntered = 2;  // as kEntered
+constexpr uint8_t kDeltaReturned = 4;
 
 absl::Status Malformed(std::string_view what, std::string_view bytes) {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt",
@@ -32,14 +34,52 @@ bool HasEntered(Offset entered, Position position) {
   return entered != kNoOffset && entered < position.offset;
 }
 
-void PutEntered(Offset entered, Position position, std::string* out) {
-  PutVarint(static_cast<uint64_t>(position.offset.value() - entered.value()), out);
+uint64_t Distance(Offset from, Offset to) {
+  return static_cast<uint64_t>(to.value() - from.value());
 }
 
 // Unsigned, so that malformed numbers wrap round instead of overflowing.
+Offset Before(Offset offset, uint64_t distance) {
+  return Offset(static_cast<int64_t>(static_cast<uint64_t>(offset.value()) - distance));
+}
+
+void PutEntered(Offset entered, Position position, std::string* out) {
+  PutVarint(Distance(entered, position.offset), out);
+}
+
 Offset ReadEntered(Position position, ByteReader& reader) {
-  return Offset(
-      static_cast<int64_t>(static_cast<uint64_t>(position.offset.value()) - reader.Varint()));
+  return Before(position.offset, reader.Varint());
+}
+
+// The newest first, each as its distance to what came after it.
+void PutStays(const Membership& membership, std::string* out) {
+  PutVarint(membership.earlier.size() << 1 | (membership.vague ? 1 : 0), out);
+  Offset after = membership.entered;
+  for (auto stay = membership.earlier.rbegin(); stay != membership.earlier.rend(); ++stay) {
+    PutVarint(Distance(stay->until, after) << 1 | (stay->by_definition ? 1 : 0), out);
+    PutVarint(Distance(stay->from, stay->until), out);
+    after = stay->from;
+  }
+}
+
+// False where there cannot be so many.
+bool ReadStays(ByteReader& reader, Membership* membership) {
+  const uint64_t head = reader.Varint();
+  const uint64_t count = head >> 1;
+  if (count == 0 || count > kStaysMax) {
+    return false;
+  }
+  membership->vague = (head & 1) != 0;
+  membership->earlier.resize(count);
+  Offset after = membership->entered;
+  for (auto stay = membership->earlier.rbegin(); stay != membership->earlier.rend(); ++stay) {
+    const uint64_t distance = reader.Varint();
+    stay->by_definition = (distance & 1) != 0;
+    stay->until = Before(after, distance >> 1);
+    stay->from = Before(stay->until, reader.Varint());
+    after = stay->from;
+  }
+  return true;
 }
 
 void PutMembership(const Membership& membership, Position last, std::string* out) {
@@ -49,7 +89,8 @@ void PutMembership(const Membership& membership, Position last, std::string* out
   out->push_back(static_cast<char>((membership.member ? 0 : kRemoved) | (own ? kOwnPosition : 0) |
                                    (membership.rule != 0 ? kHasRule : 0) |
                                    (entered ? kEntered : 0) |
-                                   (membership.returned ? kReturned : 0)));
+                                   (membership.earlier.empty() ? 0 : kEarlier) |
+                                   (membership.by_definition ? kByDefinition : 0)));
   if (own) {
     PutSigned(membership.position.offset.value() - last.offset.value(), out);
     PutVarint(membership.position.index, out);
@@ -60,9 +101,12 @@ void PutMembership(const Membership& membership, Position last, std::string* out
   if (entered) {
     PutEntered(membership.entered, membership.position, out);
   }
+  if (!membership.earlier.empty()) {
+    PutStays(membership, out);
+  }
 }
 
-// False where the tag is none of ours.
+// False where the tag is none of ours, or the stays are.
 bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
   membership->bucket = BucketKey(reader.Fixed64());
   const uint8_t tag = reader.Byte();
@@ -76,8 +120,9 @@ bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
   membership->rule = (tag & kHasRule) != 0 ? reader.Varint32() : 0;
   membership->entered = (tag & kEntered) != 0 ? ReadEntered(membership->position, reader)
                                               : membership->position.offset;
-  membership->returned = (tag & kReturned) != 0;
-  return tag <= (kRemoved | kOwnPosition | kHasRule | kEntered | kReturned);
+  membership->by_definition = (tag & kByDefinition) != 0;
+  return tag <= (kRemoved | kOwnPosition | kHasRule | kEntered | kEarlier | kByDefinition) &&
+         ((tag & kEarlier) == 0 || ReadStays(reader, membership));
 }
 
 void PutSupport(const std::vector<Support>& support, std::string* out) {
@@ -217,7 +262,8 @@ std::string EncodeDelta(const DeltaOp& op, Position position) {
   std::string out;
   out.reserve(12 + op.key.size() + op.row.size());
   const bool entered = HasEntered(op.entered, position);
-  out.push_back(static_cast<char>((op.put ? kPut : 0) | (entered ? kDeltaEntered : 0)));
+  out.push_back(static_cast<char>((op.put ? kPut : 0) | (entered ? kDeltaEntered : 0) |
+                                  (op.returned ? kDeltaReturned : 0)));
   PutVarint(op.entity.value(), &out);
   PutText(op.key, &out);
   if (entered) {
@@ -235,8 +281,10 @@ absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
   view->key = reader.Text();
   view->entered =
       (kind & kDeltaEntered) != 0 ? ReadEntered(view->position, reader) : view->position.offset;
+  view->returned = (kind & kDeltaReturned) != 0;
   view->row = reader.rest();
-  if (!reader.ok() || kind > (kPut | kDeltaEntered) || (!view->put && !view->row.empty())) {
+  if (!reader.ok() || kind > (kPut | kDeltaEntered | kDeltaReturned) ||
+      (!view->put && !view->row.empty())) {
     return Malformed("delta", bytes);
   }
   return absl::OkStatus();

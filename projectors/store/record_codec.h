@@ -15,7 +15,7 @@
 namespace sluice::projectors {
 
 // The version of these formats; a store of a newer one is refused.
-inline constexpr uint32_t kStoreFormat = 2;
+inline constexpr uint32_t kStoreFormat = 3;
 
 // Column family `records`: entity u32 | key.
 [[nodiscard]] std::string EncodeRecordKey(EntityId entity, std::string_view key);

@@ -21,7 +21,8 @@ absl::Status Differs(const std::string& what) {
 }
 
 DeltaOp Copy(const DeltaView& view) {
-  return DeltaOp{view.put, view.entity, std::string(view.key), std::string(view.row), view.entered};
+  return DeltaOp{view.put,     view.entity,  std::string(view.key), std::string(view.row),
+                 view.entered, view.returned};
 }
 
 // Checks a store against itself: see StoreManager::Verify.
@@ -168,7 +169,7 @@ class Verifier {
     }
     const auto is_delta = [&](const Membership& m) {
       return m.bucket == delta.bucket && m.position == delta.position && m.member == delta.op.put &&
-             m.entered == delta.op.entered;
+             m.first_entered() == delta.op.entered && m.earlier.empty() != delta.op.returned;
     };
     if (std::ranges::none_of(record->memberships, is_delta)) {
       return Differs(what + " is not among its record's memberships");

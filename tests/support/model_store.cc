@@ -30,7 +30,15 @@ std::string Text(const Record& record) {
                   record.deleted, record.row.size());
   for (const projectors::Membership& m : record.memberships) {
     text += fmt::format(" {}@{}{} rule {} since {}", Text(m.bucket), m.position.ToString(),
-                        m.member ? "" : "(left)", m.rule, m.entered.value());
+                        m.member          ? ""
+                        : m.by_definition ? "(left by definition)"
+                                          : "(left)",
+                        m.rule, m.entered.value());
+    for (const projectors::Stay& stay : m.earlier) {
+      text += fmt::format(" and from {} until {}{}", stay.from.value(), stay.until.value(),
+                          stay.by_definition ? " by definition" : "");
+    }
+    text += m.vague ? ", the first vague" : "";
   }
   for (const projectors::Support& s : record.support) {
     text += fmt::format(" {}x rule {} from {}", s.count, s.rule, Text(s.source));
@@ -38,8 +46,8 @@ std::string Text(const Record& record) {
   return text;
 }
 std::string Text(const DeltaOp& op) {
-  return fmt::format("{} e{}/{} {}B since {}", op.put ? "put" : "remove", op.entity.value(), op.key,
-                     op.row.size(), op.entered.value());
+  return fmt::format("{} e{}/{} {}B since {}{}", op.put ? "put" : "remove", op.entity.value(),
+                     op.key, op.row.size(), op.entered.value(), op.returned ? " returned" : "");
 }
 std::string Text(const BucketState& state) {
   return fmt::format("{} count={} checksum={:016x}", state.name, state.count, state.checksum);

@@ -50,7 +50,7 @@ void ReferenceFold::Apply(const eventlog::StoredEvent& stored) {
   } else {
     if (ApplyDefinition(event)) {
       ForgetEntities(stored.offset);
-      PlaceRows(stored.offset);
+      PlaceRows(stored.offset, true);
     } else {
       ++rejected_;
     }
@@ -297,6 +297,16 @@ ReferenceFold::Buckets ReferenceFold::AllBuckets(std::map<std::string, uint64_t>
   return all;
 }
 
+namespace {
+
+// The stays that somebody may still ask for.
+std::vector<projectors::Stay> Remembered(std::vector<projectors::Stay> stays, Offset horizon) {
+  std::erase_if(stays, [&](const projectors::Stay& stay) { return stay.until <= horizon; });
+  return stays;
+}
+
+}  // namespace
+
 // The rows of entities that are gone are rows no more.
 void ReferenceFold::ForgetEntities(Offset offset) {
   for (auto& [key, row] : rows_) {
@@ -313,7 +323,7 @@ void ReferenceFold::ForgetEntities(Offset offset) {
 }
 
 // Brings every row into the buckets that the rules give it now.
-void ReferenceFold::PlaceRows(Offset offset) {
+void ReferenceFold::PlaceRows(Offset offset, bool by_definition) {
   std::map<std::string, uint64_t> support;
   std::set<std::string> links;
   const Buckets all = AllBuckets(&support, &links);
@@ -328,7 +338,9 @@ void ReferenceFold::PlaceRows(Offset offset) {
     const Position position = written ? row.last : Position{offset, 0};
     for (auto& [bucket, place] : row.buckets) {
       if (place.member && !now.contains(bucket)) {
-        place = {position, false, place.entered};
+        place.position = position;
+        place.member = false;
+        place.by_definition = by_definition;
       }
     }
     for (const std::string& bucket : now) {
@@ -336,9 +348,17 @@ void ReferenceFold::PlaceRows(Offset offset) {
       Place& is = place->second;
       const bool expired = !added && !is.member && is.position.offset <= applied_.horizon;
       if (added || expired) {
-        is = {position, true, offset};
-      } else if (!is.member || written) {
-        is = {position, true, is.entered};
+        is = Place{BucketKey(), position, true, 0, offset};
+      } else if (!is.member) {
+        is.earlier.push_back({is.entered, is.position.offset, is.by_definition});
+        is.earlier = Remembered(is.earlier, applied_.horizon);
+        if (is.earlier.size() > 8) {
+          is.earlier[1].from = is.earlier[0].from;
+          is.earlier.erase(is.earlier.begin());
+        }
+        is = Place{BucketKey(), position, true, 0, offset, false, std::move(is.earlier)};
+      } else if (written) {
+        is.position = position;
       }
     }
   }
@@ -391,7 +411,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
   for (int i = 0; i < set.ops_size(); ++i) {
     ApplyOp(Position{offset, static_cast<uint32_t>(i)}, set.ops(i));
   }
-  PlaceRows(offset);
+  PlaceRows(offset, false);
   if (!set.id().empty()) {
     sets_[id] = offset;
   }
@@ -429,10 +449,17 @@ void ReferenceFold::ApplyOp(Position position, const v1::Operation& op) {
 namespace {
 
 // One bucket's operation on a row.
-std::string DescribePlace(const std::string& bucket_key, Position position, bool known_index,
-                          bool member, Offset entered) {
-  return fmt::format(" [{} {}@{}.{} since {}]", bucket_key, member ? "put" : "remove",
-                     position.offset.value(), known_index ? position.index : 0, entered.value());
+std::string DescribePlace(const std::string& bucket_key, const projectors::Membership& place,
+                          Position last, Offset horizon) {
+  std::string text = fmt::format(
+      " [{} {}@{}.{} since {}{}", bucket_key, place.member ? "put" : "remove",
+      place.position.offset.value(), place.member && place.position == last ? last.index : 0,
+      place.entered.value(), place.by_definition ? " ended by a definition" : "");
+  for (const projectors::Stay& stay : Remembered(place.earlier, horizon)) {
+    text += fmt::format(", {} to {}{}", stay.from.value(), stay.until.value(),
+                        stay.by_definition ? " by a definition" : "");
+  }
+  return text + "]";
 }
 
 std::string DescribeRow(uint32_t entity, const std::string& key, Position last, bool live,
@@ -455,9 +482,7 @@ std::vector<std::string> ReferenceFold::Describe() const {
     std::set<std::string> places;
     for (const auto& [name, place] : row.buckets) {
       if (place.member || place.position.offset > applied_.horizon) {
-        places.insert(DescribePlace(KeyOf(name), place.position,
-                                    place.member && place.position == row.last, place.member,
-                                    place.entered));
+        places.insert(DescribePlace(KeyOf(name), place, row.last, applied_.horizon));
       }
     }
     live += row.live ? 1 : 0;
@@ -488,8 +513,8 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
     std::set<std::string> places;
     for (const projectors::Membership& m : record.memberships) {
       if (m.member || m.position.offset > content.applied.horizon) {
-        places.insert(DescribePlace(fmt::format("{:016x}", m.bucket.value()), m.position,
-                                    m.member && m.position == record.last, m.member, m.entered));
+        places.insert(DescribePlace(fmt::format("{:016x}", m.bucket.value()), m, record.last,
+                                    content.applied.horizon));
       }
     }
     if (live || record.version.has_value() || !places.empty()) {

@@ -32,11 +32,7 @@ class ReferenceFold {
   bool closed() const { return closed_; }
 
  private:
-  struct Place {
-    Position position;
-    bool member = true;
-    Offset entered;
-  };
+  using Place = projectors::Membership;  // without bucket and rule
   struct Row {
     Position last;
     std::optional<int64_t> version;
@@ -57,7 +53,7 @@ class ReferenceFold {
   // False where the event contradicts what is defined.
   bool ApplyDefinition(const eventlog::Event& event);
   void ForgetEntities(Offset offset);
-  void PlaceRows(Offset offset);
+  void PlaceRows(Offset offset, bool by_definition);
   [[nodiscard]] Buckets AllBuckets(std::map<std::string, uint64_t>* support,
                                    std::set<std::string>* links) const;
 

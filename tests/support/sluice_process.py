@@ -116,7 +116,7 @@ class DeltaClient:
 
     def __init__(self, org):
         self.org, self.rows, self.cursor, self.position = org, {}, None, -1
-        self.pages, self.fresh_starts = 0, 0
+        self.pages, self.ops, self.fresh_starts = 0, 0, 0
 
     def pull(self, http, limit=1000, wait=None):
         """Follows the cursor until `more` is false; returns the position."""
@@ -137,6 +137,7 @@ class DeltaClient:
             if status != 200:
                 raise AssertionError(f"delta: {status} {body[:500]!r}")
             page = json.loads(body)
+            self.ops += len(page["ops"])
             for op in page["ops"]:
                 if op["op"] == "put":
                     self.rows[(op["entity"], op["key"])] = op["row"]

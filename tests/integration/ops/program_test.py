@@ -3,6 +3,7 @@
     program_test.py BINARY
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -154,6 +155,48 @@ class ProgramTest(unittest.TestCase):
                                   server.data).stdout
         self.assertIn("message Item", exported)
         self.assertEqual(server.stop(), 0)
+
+    def test_an_attribute_that_is_defined_again_starts_null(self):
+        server = self.server().start()
+        admin = self.provision(server)
+        ingest = Http(server.urls["admin"], server.token("sluice.ingest"))
+        without = {**SCHEMA, "attributes": [a for a in SCHEMA["attributes"] if a["name"] != "note"]}
+        database = self.folder / "anna.sqlite"
+        token = server.token("sluice.sync", "anna", "acme", ["field"])
+
+        def change(row):
+            ingest.json("POST", "/v1/orgs/acme/changes", {"ops": [{"op": "upsert", "entity": "item", "row": {
+                "owner": "anna", **row}}]})
+            self.settle(admin)
+
+        def notes():
+            server.command("pull", "--org", "acme", "--db", database, "--url", server.urls["sync"],
+                           env={"SLUICE_TOKEN": token})
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                return connection.execute("SELECT id, note FROM item ORDER BY id").fetchall()
+
+        change({"id": "k1", "note": "old"})
+        http, client = Http(server.urls["sync"], token), DeltaClient("acme")
+        client.pull(http)
+        self.assertEqual(notes(), [("k1", "old")])
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", without)
+        client.pull(http)
+        self.assertEqual(client.ops, 1)  # removing it sends nothing
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", SCHEMA)
+        client.pull(http)
+        self.assertEqual(client.rows, {("item", "k1"): {"id": "k1", "owner": "anna"}})
+        self.assertEqual(notes(), [("k1", None)])  # who never saw it go
+        # Once more, with another type, and rows that come between.
+        change({"id": "k1", "note": "again"})
+        self.assertEqual(notes(), [("k1", "again")])
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", without)
+        change({"id": "k2"})
+        number = {**without, "attributes": without["attributes"] + [{"name": "note", "type": "int32"}]}
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", number)
+        change({"id": "k3", "note": 7})
+        self.assertEqual(notes(), [("k1", None), ("k2", None), ("k3", 7)])
+        client.pull(http)
+        self.assertEqual([row.get("note") for _, row in sorted(client.rows.items())], [None, None, 7])
 
     def settle(self, admin, org="acme"):
         deadline = time.monotonic() + 30

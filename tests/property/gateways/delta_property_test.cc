@@ -40,6 +40,7 @@ struct Client {
   HeldBuckets at_base;       // of that page
   int64_t first = -1;        // the applied position of the first page
   std::set<RowName> steady;  // rows of the caller's at every position, or sent since
+  std::set<RowName> taken;   // of these, what a change of rules took: the caller's no more
   bool exact = false;        // nothing came about that may make the server send rows again
 
   void Forget() {
@@ -90,20 +91,28 @@ class DeltaProperty {
 
  private:
   void Step() {
-    const bool rules = world_.Step() == PlainWorld::Event::kRules;
+    const PlainWorld::Event event = world_.Step();
     for (Client& client : clients_) {
-      Observe(&client, rules);
+      Observe(&client, event);
     }
   }
 
-  // After an event, or after other claims: with `rules` where the caller's buckets may be others.
-  void Observe(Client* client, bool rules) {
+  // After an event; other claims are as other rules.
+  void Observe(Client* client, PlainWorld::Event event) {
     const HeldRows rows = world_.RowsOf(client->caller);
     for (const auto& [name, row] : rows) {
       client->nameable.insert(name);
     }
-    std::erase_if(client->steady, [&](const RowName& name) { return !rows.contains(name); });
-    client->exact = client->exact && (!rules || client->first < 0);
+    for (const RowName& name : client->steady) {
+      if (event == PlainWorld::Event::kRules && !rows.contains(name)) {
+        client->taken.insert(name);
+      }
+    }
+    std::erase_if(client->steady, [&](const RowName& name) {
+      return !rows.contains(name) &&
+             (event == PlainWorld::Event::kEntity || !client->taken.contains(name));
+    });
+    client->exact = client->exact && (event == PlainWorld::Event::kRows || client->first < 0);
   }
 
   void Disturb(Client* client) {
@@ -115,7 +124,7 @@ class DeltaProperty {
         world_.ChangeClaims(&client->caller);
       }
       client->earlier.clear();
-      Observe(client, true);
+      Observe(client, PlainWorld::Event::kRules);
       Page(client);  // claims that come and go between pages are not seen by anybody
     } else if (kind < 7 && !client->earlier.empty() &&
                Held(world_.BucketsOf(client->caller)) == client->buckets) {
@@ -183,7 +192,7 @@ class DeltaProperty {
     EXPECT_EQ(parsed.size(), count);
     for (const json& op : parsed) {
       const RowName name = {op["entity"], op["key"]};
-      EXPECT_TRUE(client->nameable.contains(name) || CameBack(op)) << op << " was never shown";
+      EXPECT_TRUE(client->nameable.contains(name) || Vague(op)) << op << " was never shown";
       if (op["op"] == "put") {
         const HeldRows::mapped_type row = {op["row"]["first"], op["row"].value("second", "")};
         const auto has = client->rows.find(name);
@@ -198,12 +207,12 @@ class DeltaProperty {
     }
   }
 
-  // Does a bucket hide when the row was in it? What may have been there while the bucket was the
-  // caller's is named.
-  bool CameBack(const json& op) const {
+  // Does a bucket hide when the row was in it, because it came and went too often? What may have
+  // been there while the bucket was the caller's is named.
+  bool Vague(const json& op) const {
     for (const auto& [key, record] : world_.org().records) {
       for (const projectors::Membership& m : record.memberships) {
-        if (key.key == op["key"] && m.returned &&
+        if (key.key == op["key"] && m.vague &&
             fmt::format("{}.{}", m.position.offset.value(), m.position.index) == op["position"]) {
           return true;
         }
@@ -222,8 +231,8 @@ class DeltaProperty {
     EXPECT_TRUE(named) << op << " was sent to a client that has it";
   }
 
-  // Was the row out of a bucket and came back, or in one that was the caller's at neither end of
-  // the way from the client's last complete page to its next, or did it leave one amid pages?
+  // Was the row in a bucket that was the caller's at neither end of the way from the client's last
+  // complete page to its next, or did it leave one amid pages, or come and go too often to tell?
   bool MovedOften(const Client& client, const RowName& name) const {
     const auto buckets = world_.BucketsOf(client.caller);
     const HeldBuckets now = Held(buckets);
@@ -231,11 +240,14 @@ class DeltaProperty {
       const auto it = world_.org().records.find({bucket.schema->id(), name.second});
       if (bucket.schema->name() == name.first && it != world_.org().records.end()) {
         return std::ranges::any_of(it->second.memberships, [&](const auto& membership) {
-          return membership.returned ||
-                 ((!membership.member || !now.contains(membership.bucket)) &&
-                  membership.entered.value() > client.settled &&
-                  !client.at_base.contains(membership.bucket)) ||
-                 (!membership.member && membership.position.offset.value() > client.first);
+          const bool based = client.at_base.contains(membership.bucket);
+          const bool away = !membership.member || !now.contains(membership.bucket);
+          return membership.vague ||
+                 (!membership.member && membership.position.offset.value() > client.first) ||
+                 (!based && away && membership.entered.value() > client.settled) ||
+                 (!based && std::ranges::any_of(membership.earlier, [&](const auto& stay) {
+                   return stay.until.value() > client.settled;
+                 }));
         });
       }
     }
@@ -254,6 +266,7 @@ class DeltaProperty {
     client->first = -1;
     client->exact = true;
     client->steady.clear();
+    client->taken.clear();
     for (const auto& [name, row] : client->rows) {
       client->steady.insert(name);
     }

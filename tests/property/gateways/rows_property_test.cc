@@ -43,8 +43,8 @@ void Print(const RowsCounters& c) {
               c.breaks, c.superseded, c.resets);
   std::printf("%zu puts (%zu related, %zu masked, %zu repeats), %zu rows in several buckets\n",
               c.puts, c.related, c.masked, c.repeats, c.shared_rows);
-  std::printf("%zu removals (%zu of rows not held, %zu came back, %zu only in a bucket)\n",
-              c.removes, c.unknown, c.came_back, c.never_had);
+  std::printf("%zu removals (%zu of rows not held, %zu only in a bucket)\n", c.removes, c.unknown,
+              c.never_had);
 }
 
 class RowsPropertyTest : public ::testing::Test {

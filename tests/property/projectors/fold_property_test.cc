@@ -52,7 +52,8 @@ void ExpectConsistent(const StoreContent& content) {
       const auto delta = content.deltas.find({m.bucket, m.position});
       ASSERT_NE(delta, content.deltas.end());
       ASSERT_EQ(delta->second.put, m.member);
-      ASSERT_EQ(delta->second.entered, m.entered);
+      ASSERT_EQ(delta->second.entered, m.first_entered());
+      ASSERT_EQ(delta->second.returned, !m.earlier.empty());
       ASSERT_EQ(delta->second.key, key.key);
       ASSERT_EQ(delta->second.row, m.member ? record.row : "");
       counts[m.bucket] += m.member ? 1 : 0;

@@ -87,7 +87,8 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   plain.model = it->second->model();
   plain.records = content.records;
   for (const auto& [at, op] : content.deltas) {
-    plain.deltas[at.first][at.second] = {op.put, {op.entity, op.key}, op.row, op.entered};
+    plain.deltas[at.first][at.second] = {
+        op.put, {op.entity, op.key}, op.row, op.entered, op.returned};
   }
   plain.checksum = [model = plain.model](const PlainOrg::RowKey& key, Position position) {
     return projectors::RowChecksum(model->FindEntity(key.entity)->name(), key.key, position);

@@ -23,6 +23,7 @@ struct PlainOrg {
     RowKey key;
     std::string row;
     Offset entered = kNoOffset;
+    bool returned = false;
   };
 
   std::map<BucketKey, std::map<Position, Op>> deltas;
@@ -33,9 +34,10 @@ struct PlainOrg {
   std::function<uint64_t(const RowKey&, Position)> checksum;
 
   // The row is now `row` and in exactly `buckets`, by the operation at `position`. With `rewrite`
-  // false only the memberships that differ are written (as a change of rules does).
+  // false only the memberships that differ are written: as a change of rules does it, if that is
+  // what the operation is (`by_definition`), or a related row that moves.
   void Put(const RowKey& key, Position position, const std::string& row,
-           const std::set<BucketKey>& buckets, bool rewrite = true) {
+           const std::set<BucketKey>& buckets, bool rewrite = true, bool by_definition = false) {
     projectors::Record& record = records[key];
     record.row = row;
     record.deleted = false;
@@ -52,6 +54,7 @@ struct PlainOrg {
     for (auto& [bucket, membership] : memberships) {
       if (membership.member && !buckets.contains(bucket)) {
         Move(bucket, &memberships, position, false, key, "");
+        memberships[bucket].by_definition = by_definition;
       }
     }
     if (rewrite) {
@@ -86,14 +89,27 @@ struct PlainOrg {
  private:
   void Move(BucketKey bucket, std::map<BucketKey, projectors::Membership>* memberships,
             Position position, bool member, const RowKey& key, const std::string& row) {
-    projectors::Membership now{bucket, position, member, 0, position.offset, false};
+    projectors::Membership now{
+        .bucket = bucket, .position = position, .member = member, .entered = position.offset};
     if (const auto it = memberships->find(bucket); it != memberships->end()) {
-      deltas[bucket].erase(it->second.position);
-      now.entered = it->second.entered;
-      now.returned = it->second.returned || !it->second.member;
+      const projectors::Membership& was = it->second;
+      deltas[bucket].erase(was.position);
+      now.earlier = was.earlier;
+      now.vague = was.vague;
+      if (was.member) {
+        now.entered = was.entered;
+      } else {
+        now.earlier.push_back({was.entered, was.position.offset, was.by_definition});
+      }
+      projectors::ForgetStays(applied.horizon, &now);
+      if (now.earlier.size() > projectors::kStaysMax) {
+        now.earlier[1].from = now.earlier[0].from;
+        now.earlier.erase(now.earlier.begin());
+        now.vague = true;
+      }
     }
     (*memberships)[bucket] = now;
-    deltas[bucket][position] = {member, key, row, now.entered};
+    deltas[bucket][position] = {member, key, row, now.first_entered(), !now.earlier.empty()};
   }
 };
 
@@ -166,7 +182,7 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
     void Show() {
       if (it_ != end_) {
         const auto& [position, op] = *it_;
-        view_ = {position, op.put, op.key.entity, op.key.key, op.row, op.entered};
+        view_ = {position, op.put, op.key.entity, op.key.key, op.row, op.entered, op.returned};
       }
     }
     Ops::const_iterator it_;

@@ -139,7 +139,7 @@ void PlainWorld::ChangeRules() {
   uint32_t index = 0;
   for (const auto& [key, row] : entity.rows) {
     org_.Put({entity.schema->id(), key}, {offset, index++}, Bytes(entity, key, row),
-             BucketsOfRow(entity, row), false);
+             BucketsOfRow(entity, row), false, true);
   }
   org_.applied.position = offset;
 }
@@ -160,7 +160,7 @@ PlainWorld::Event PlainWorld::Step() {
   const size_t kind = Below(40);
   if (kind == 0) {
     Redefine();
-    return Event::kRules;
+    return Event::kEntity;
   }
   if (kind < 4) {
     ChangeRules();
@@ -220,6 +220,7 @@ std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller
         if (const auto it = caller.hides_second.find(name);
             it != caller.hides_second.end() && it->second) {
           bucket.denied.push_back(schemas::AttributeId(3));
+          bucket.columns = 3;
         }
         buckets.push_back(std::move(bucket));
       }

@@ -24,7 +24,7 @@ class PlainWorld {
 
   // One event: a change set, rows that come into buckets and leave them without being written (as
   // related rows do), a change of rules, an entity deleted and defined anew.
-  enum class Event { kRows, kRules };
+  enum class Event { kRows, kRules, kEntity };
   Event Step();
   // Removals at or below a random position are forgotten.
   void Prune();

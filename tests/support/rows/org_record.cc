@@ -61,13 +61,6 @@ bool OrgRecord::EverInBuckets(const Used& used, const RowName& row, int64_t from
       used, [&](const auto& use) { return InBuckets(use.first, row, ModelsOf(from, use.second)); });
 }
 
-bool OrgRecord::CameBack(const Used& used, const RowName& row) const {
-  return std::ranges::any_of(used, [&](const auto& use) {
-    return InBuckets(use.first, row, ModelsOf(-1, use.second)) &&
-           InBuckets(use.first, row, ModelsOf(use.second + 1, position_));
-  });
-}
-
 bool OrgRecord::Names(int64_t offset, const RowName& row) const {
   const auto event = std::ranges::lower_bound(events_, offset, {}, &PlainEvent::offset);
   const auto entity = models_.back()->entities().find(row.first);

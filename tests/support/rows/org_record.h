@@ -39,7 +39,6 @@ struct RowsCounters {
   uint64_t repeats = 0;      // puts of what the client had
   uint64_t removes = 0;
   uint64_t unknown = 0;    // removals of rows that the client does not hold, once had by its claims
-  uint64_t came_back = 0;  // of rows that came back to a bucket which is lost
   uint64_t never_had = 0;  // of rows that its claims never had: see RowChecks::TakeRemove
 };
 
@@ -86,8 +85,6 @@ class OrgRecord {
   [[nodiscard]] bool EverHad(const Used& used, const RowName& row, int64_t from) const;
   // The same if roles had read everything: was it in a bucket that these claims name?
   [[nodiscard]] bool EverInBuckets(const Used& used, const RowName& row, int64_t from) const;
-  // Was it in such a bucket while the client had the claims, and again later?
-  [[nodiscard]] bool CameBack(const Used& used, const RowName& row) const;
   // Is the event at `offset` a change set with an operation on the row, as the model has it now?
   [[nodiscard]] bool Names(int64_t offset, const RowName& row) const;
 

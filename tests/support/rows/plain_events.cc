@@ -20,6 +20,11 @@ v1::EntityDefined Message(const PlainEntity& entity) {
     added.set_type(ProtoType(attribute.type));
     added.set_references(attribute.references);
   }
+  for (const PlainAttribute& attribute : entity.removed) {
+    v1::RemovedAttribute& added = *schema.add_removed();
+    added.set_id(attribute.id);
+    added.set_name(attribute.name);
+  }
   for (const auto& [kind, name] : entity.ownership) {
     const uint32_t id = entity.Find(name)->id;
     v1::Ownership& ownership = *schema.mutable_ownership();

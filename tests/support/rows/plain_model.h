@@ -31,6 +31,7 @@ struct PlainEntity {
   std::map<v1::RuleKind, std::string> ownership =
       {};  // USER, TEAM, BUSINESS_UNIT to attribute names
   uint32_t next_attribute_id = 1;
+  std::vector<PlainAttribute> removed = {};
   const PlainAttribute* Find(const std::string& attribute) const;  // nullptr where there is none
 };
 

@@ -167,6 +167,7 @@ RandomOrg::What RandomOrg::ChangeEntity() {
   if (attribute == nullptr) {
     AddAttribute(&entity, extra, type);
   } else if (!InUse(entity, *attribute)) {
+    entity.removed.push_back(*attribute);
     std::erase_if(entity.attributes, [&](const auto& a) { return a.name == extra; });
   }
   return entity;

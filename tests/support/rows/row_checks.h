@@ -26,13 +26,12 @@ class RowChecks {
 
   // A removal of what the client does not hold may repeat an earlier one, or tell of a row that
   // came and went; but the client's claims must have had the row while it had them, from `from` on,
-  // where it has begun. Two exceptions: a bucket that is lost because roles have changed tells of
-  // what was in it for those who may; and a lost bucket does not tell rows that came back from
-  // those that never went, where a removal from before the client's time is still remembered.
+  // where it has begun. One exception: a bucket that is lost because roles have changed tells of
+  // what was in it for those who may.
   void TakeRemove(const nlohmann::json& op, const RowsAt& at, bool held, int64_t from);
 
   // Are the client's rows exactly the caller's? Columns of attributes that are no more are no
-  // matter.
+  // matter, as long as no other attribute has their name.
   void Compare(const PlainRows& held, const RowsAt& at);
 
  private:

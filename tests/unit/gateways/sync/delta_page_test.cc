@@ -42,6 +42,7 @@ class DeltaPageTest : public ::testing::Test {
   CallerBucket Masked(uint64_t key) const {
     CallerBucket bucket = Bucket(key);
     bucket.denied = {schemas::AttributeId(2)};
+    bucket.columns = 2;
     return bucket;
   }
   void Put(const std::string& key, int64_t offset, const std::set<BucketKey>& buckets,
@@ -53,9 +54,10 @@ class DeltaPageTest : public ::testing::Test {
     org_.applied.position = Offset(offset);
   }
   // The row is as it was, but in other buckets.
-  void Move(const std::string& key, int64_t offset, const std::set<BucketKey>& buckets) {
+  void Move(const std::string& key, int64_t offset, const std::set<BucketKey>& buckets,
+            bool by_definition = false) {
     const std::string row = org_.records.at({schema_->id(), key}).row;
-    org_.Put({schema_->id(), key}, {Offset(offset), 0}, row, buckets, false);
+    org_.Put({schema_->id(), key}, {Offset(offset), 0}, row, buckets, false, by_definition);
     org_.applied.position = Offset(offset);
   }
   // The page's operations, and its cursor to cursor_.
@@ -137,6 +139,39 @@ TEST_F(DeltaPageTest, OfALostBucketOnlyKnownKeysAreNamed) {
   Put("D", 9, {});
   Put("B", 10, {});
   EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "10.0"));
+}
+
+// Nor are those that had been there before it was the caller's, and came back after; but what the
+// caller knew is named, also if it was away since.
+TEST_F(DeltaPageTest, OfALostBucketRowsThatCameBackAreNamedIfTheyWereKnown) {
+  Put("A", 1, {kOne});
+  Put("A", 2, {});
+  Put("B", 3, {kOne});
+  Page({Bucket(1)});
+  Put("C", 4, {kOne});
+  EXPECT_EQ(Page({Bucket(1)}), PutOf("C", "4.0"));
+  Put("B", 5, {});
+  Put("A", 6, {kOne});
+  Put("B", 7, {kOne});
+  EXPECT_EQ(Page({}), RemoveOf("C", "4.0") + "," + RemoveOf("B", "7.0"));
+}
+
+// And when a caller is told that a row went, it is not told again when it comes back to the bucket
+// that is lost by then.
+TEST_F(DeltaPageTest, OfALostBucketRowsThatWereRemovedAreNotNamedAgain) {
+  Put("A", 1, {kOne});
+  Page({Bucket(1)});
+  Put("A", 2, {});
+  EXPECT_EQ(Page({Bucket(1)}), RemoveOf("A", "2.0"));
+  Put("A", 3, {kOne});
+  EXPECT_EQ(Page({}), "");
+}
+
+TEST_F(DeltaPageTest, ARowOfTwoLostBucketsIsRemovedOnce) {
+  Put("A", 5, {kOne});
+  Move("A", 6, {kOne, kTwo});
+  Page({Bucket(1), Bucket(2)});
+  EXPECT_EQ(Page({}), RemoveOf("A", "5.0"));
 }
 
 TEST_F(DeltaPageTest, ABucketThatIsBackNamesNobodyOfTheTimeBetween) {
@@ -239,6 +274,39 @@ TEST_F(DeltaPageTest, ARowThatMovesBetweenTheCallersBucketsIsNotSent) {
   Move("B", 9, {BucketKey(3)});
   EXPECT_EQ(Page({Bucket(3)}), RemoveOf("A", "7.0"));
   EXPECT_EQ(Page({Bucket(3)}), "");
+}
+
+// A rule that is taken back, and given again before the caller asks, is no difference.
+TEST_F(DeltaPageTest, RulesThatComeAndGoBetweenPagesSendNothing) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne, kTwo});
+  Put("D", 7, {kOne});
+  Page({Bucket(1), Bucket(2)});
+  Move("A", 8, {}, true);
+  Move("B", 9, {kTwo}, true);
+  Move("D", 10, {}, true);
+  Put("C", 11, {});
+  Put("D", 12, {});
+  Move("A", 13, {kOne}, true);
+  Move("B", 14, {kOne, kTwo}, true);
+  Move("C", 15, {kOne}, true);
+  EXPECT_EQ(Page({Bucket(1), Bucket(2)}), RemoveOf("D", "10.0") + "," + PutOf("C", "15.0"));
+}
+
+// The same over another bucket, and not for what was written meanwhile, or left by itself.
+TEST_F(DeltaPageTest, RulesThatMakePlaceForOthersSendTheDifference) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Put("C", 7, {kOne});
+  Page({Bucket(1)});
+  Move("C", 8, {});
+  Move("A", 9, {}, true);
+  Move("B", 10, {}, true);
+  Put("B", 11, {});
+  for (const std::string key : {"A", "B", "C"}) {
+    Move(key, 12 + key[0] - 'A', {kTwo}, true);
+  }
+  EXPECT_EQ(Page({Bucket(2)}), PutOf("B", "13.0") + "," + PutOf("C", "14.0"));
 }
 
 TEST_F(DeltaPageTest, ARowThatWasInNoBucketOfTheCallersIsSentAgain) {

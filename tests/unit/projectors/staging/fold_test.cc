@@ -205,29 +205,75 @@ TEST_F(FoldTest, ARowThatChangesItsOwnerMovesFromBucketToBucket) {
   EXPECT_THAT(Deltas("e1|user:a2=U1"), ElementsAre("put A2@4.1", "remove A1@7.0"));
 }
 
-// A membership remembers when the row came first, and that it was away since.
-TEST_F(FoldTest, ARowThatCameBackIsToldFromOneThatStayed) {
+// A membership remembers when the row was in the bucket, as long as its removals are.
+TEST_F(FoldTest, AMembershipRemembersEarlierStays) {
   Define({kAll});
   const auto membership = [this] { return Find("A1")->memberships.front(); };
   const auto put = testing::Upsert(kAccount, "A1", Row("A1", "U1"));
   RunSet(4, {put});
   RunSet(5, {put});
   EXPECT_EQ(membership().entered, Offset(4));
-  EXPECT_FALSE(membership().returned);
+  EXPECT_THAT(membership().earlier, IsEmpty());
   RunSet(6, {testing::Delete(kAccount, "A1")});
-  EXPECT_FALSE(membership().returned);
-  RunSet(7, {put});
   EXPECT_EQ(membership().entered, Offset(4));
-  EXPECT_TRUE(membership().returned);
+  EXPECT_THAT(membership().earlier, IsEmpty());
+  RunSet(7, {put});
+  EXPECT_EQ(membership().entered, Offset(7));
+  EXPECT_THAT(membership().earlier, ElementsAre(Stay{Offset(4), Offset(6)}));
   RunSet(8, {put});
   RunSet(9, {testing::Delete(kAccount, "A1", 1)});
-  EXPECT_TRUE(membership().returned);
+  RunSet(10, {testing::Upsert(kAccount, "A1", Row("A1", "U1"), 2)});
+  EXPECT_EQ(membership().entered, Offset(10));
+  EXPECT_THAT(membership().earlier,
+              ElementsAre(Stay{Offset(4), Offset(6)}, Stay{Offset(7), Offset(9)}));
+  EXPECT_FALSE(membership().vague);
+  RunSet(11, {testing::Delete(kAccount, "A1", 3)});
   // The removal is forgotten, and with it all that was before.
   options_.tombstone_horizon = 1;
   RunSet(20, {testing::Upsert(kAccount, "A2", Row("A2", "U1"))});
-  RunSet(21, {testing::Upsert(kAccount, "A1", Row("A1", "U1"), 2)});
+  RunSet(21, {testing::Upsert(kAccount, "A1", Row("A1", "U1"), 4)});
   EXPECT_EQ(membership().entered, Offset(21));
-  EXPECT_FALSE(membership().returned);
+  EXPECT_THAT(membership().earlier, IsEmpty());
+}
+
+// Those that end before the horizon are forgotten one by one, and the oldest become one where
+// there are too many.
+TEST_F(FoldTest, StaysAreForgottenAndBounded) {
+  Define({kAll});
+  const auto membership = [this] { return Find("A1")->memberships.front(); };
+  const auto stay = [this](int64_t offset) {
+    RunSet(offset, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+    RunSet(offset + 1, {testing::Delete(kAccount, "A1")});
+  };
+  for (int64_t i = 0; i < 10; ++i) {
+    stay(10 + 2 * i);
+  }
+  RunSet(30, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+  ASSERT_EQ(membership().earlier.size(), kStaysMax);
+  EXPECT_TRUE(membership().vague);
+  EXPECT_EQ(membership().earlier[0], (Stay{Offset(10), Offset(15)}));
+  EXPECT_EQ(membership().earlier[1], (Stay{Offset(16), Offset(17)}));
+  options_.tombstone_horizon = 13;
+  RunSet(31, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+  EXPECT_FALSE(membership().vague);
+  EXPECT_EQ(membership().earlier[0], (Stay{Offset(18), Offset(19)}));
+  EXPECT_EQ(membership().entered, Offset(30));
+}
+
+TEST_F(FoldTest, AMembershipRemembersThatADefinitionEndedIt) {
+  Define({kAll});
+  RunSet(4, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+  Run({testing::MakeEvent(5, testing::DefineProfile("field", {{"account", {kUser}}}, {"r"}))});
+  ASSERT_EQ(Find("A1")->memberships.size(), 2u);
+  for (const Membership& m : Find("A1")->memberships) {
+    EXPECT_EQ(m.by_definition, !m.member);
+  }
+  Run({testing::MakeEvent(6, testing::DefineProfile("field", {{"account", {kAll}}}, {"r"}))});
+  for (const Membership& m : Find("A1")->memberships) {
+    EXPECT_EQ(m.by_definition, !m.member);
+    const std::vector<Stay> earlier = {{Offset(4), Offset(5), true}};
+    EXPECT_EQ(m.earlier, m.member ? earlier : std::vector<Stay>());
+  }
 }
 
 TEST_F(FoldTest, CountsAndChecksumsAreThoseOfTheLiveRows) {

@@ -46,9 +46,13 @@ TEST(RecordCodec, ReadsWhatItWroteAndRefusesWhatIsCutShort) {
 TEST(RecordCodec, KeepsWhatAMembershipRemembers) {
   Record record = Example();
   record.memberships[0].entered = Offset(1000);
-  record.memberships[0].returned = true;
-  record.memberships[1].returned = true;
+  record.memberships[0].earlier = {{Offset(900), Offset(950), true}, {Offset(960), Offset(960)}};
+  record.memberships[0].vague = true;
+  record.memberships[1].by_definition = true;
+  record.memberships[1].earlier.assign(kStaysMax, {Offset(10), Offset(10)});
   EXPECT_EQ(DecodeRecord(EncodeRecord(record)).value(), record);
+  record.memberships[1].earlier.push_back({Offset(10), Offset(10)});
+  EXPECT_TRUE(absl::IsDataLoss(DecodeRecord(EncodeRecord(record)).status()));
 }
 
 }  // namespace

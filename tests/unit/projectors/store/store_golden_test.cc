@@ -54,6 +54,17 @@ Record RelatedRecord() {
   return record;
 }
 
+// It was there twice before, and left the second time by a definition.
+Record ReturnedRecord() {
+  Record record = RelatedRecord();
+  record.support.clear();
+  record.memberships[0].earlier = {{Offset(700), Offset(800)}, {Offset(900), Offset(950), true}};
+  record.memberships[0].vague = true;
+  record.memberships.push_back(
+      {BucketKey(0x1112131415161718), {Offset(1041), 0}, false, 6, Offset(1030), true});
+  return record;
+}
+
 AppliedState Applied() {
   AppliedState applied;
   applied.position = Offset(1042);
@@ -98,7 +109,8 @@ Format OfDelta(const DeltaOp& op) {
           [=](const std::string& bytes) {
             DeltaView view;
             return decode(bytes, &view).ok() && view.put == op.put && view.entity == op.entity &&
-                   view.key == op.key && view.row == op.row && view.entered == op.entered;
+                   view.key == op.key && view.row == op.row && view.entered == op.entered &&
+                   view.returned == op.returned;
           },
           [=](const std::string& bytes) {
             DeltaView view;
@@ -146,9 +158,11 @@ std::map<std::string, Format> Formats() {
       {"delta-key", OfDeltaKey()},
       {"delta-put", OfDelta({true, EntityId(1), "A1", kRow, Offset(1042)})},
       {"delta-put-entered", OfDelta({true, EntityId(1), "A1", kRow, Offset(742)})},
+      {"delta-put-returned", OfDelta({true, EntityId(1), "A1", kRow, Offset(742), true})},
       {"delta-remove", OfDelta({false, EntityId(300), "A1", "", Offset(1042)})},
       {"delta-remove-entered", OfDelta({false, EntityId(300), "A1", "", Offset(1040)})},
       {"record-related", Of(RelatedRecord(), EncodeRecord, DecodeRecord)},
+      {"record-returned", Of(ReturnedRecord(), EncodeRecord, DecodeRecord)},
       {"link", Of(Link{EntityId(2), AttributeId(6), "A1", "C7"}, EncodeLink, DecodeLink)},
       {"bucket-key", Of(kBucket, EncodeBucketKey, DecodeBucketKey)},
       {"bucket",
@@ -158,7 +172,7 @@ std::map<std::string, Format> Formats() {
       {"applied-partial", Of(PartlyApplied(), EncodeApplied, DecodeApplied)},
       {"rejected-key", OfRejection(true)},
       {"rejected", OfRejection(false)},
-      {"identity-2", Of(StoreIdentity{"log-1", "acme", 2}, EncodeIdentity, DecodeIdentity)},
+      {"identity-3", Of(StoreIdentity{"log-1", "acme", 2}, EncodeIdentity, DecodeIdentity)},
       {"checkpoint", Of(PartitionCheckpoint{Offset(1043), Offset(1042), 0x0102030405060708},
                         EncodeCheckpoint, DecodeCheckpoint)},
       {"registration",
@@ -180,7 +194,7 @@ TEST(StoreGolden, EveryFormatIsWrittenAndReadAsEver) {
   for (const auto& entry : std::filesystem::directory_iterator(SLUICE_GOLDEN)) {
     files += entry.path().extension() == ".hex" ? 1 : 0;
   }
-  EXPECT_EQ(files, Formats().size() + 1);  // and the identity of format 1
+  EXPECT_EQ(files, Formats().size() + 2);  // and the identities of formats 1 and 2
   for (const auto& [name, format] : Formats()) {
     EXPECT_EQ(absl::BytesToHexString(format.encoded), absl::BytesToHexString(Golden(name))) << name;
     EXPECT_TRUE(format.decodes(Golden(name))) << name;
@@ -194,6 +208,8 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
                                                     {"record-live", kRow.size()},
                                                     {"record-without-version", kRow.size()},
                                                     {"record-related", kRow.size()},
+                                                    {"record-returned", kRow.size()},
+                                                    {"delta-put-returned", kRow.size()},
                                                     {"delta-put", kRow.size()},
                                                     {"delta-put-entered", kRow.size()}};
   for (const auto& [name, format] : Formats()) {
@@ -213,12 +229,14 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
 }
 
 TEST(StoreGolden, AnotherFormatsIdentityIsRefusedAsSuch) {
-  // That of format 1 can still be read, though its store is built anew.
-  const auto first = DecodeIdentity(Golden("identity"));
-  ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_EQ(*first, (StoreIdentity{"log-1", "acme", 2}));
-  std::string newer = Golden("identity-2");
-  newer[0] = 3;
+  // Those of older formats can still be read, though their stores are built anew.
+  for (const std::string older : {"identity", "identity-2"}) {
+    const auto identity = DecodeIdentity(Golden(older));
+    ASSERT_TRUE(identity.ok()) << identity.status();
+    EXPECT_EQ(*identity, (StoreIdentity{"log-1", "acme", 2}));
+  }
+  std::string newer = Golden("identity-3");
+  newer[0] = 4;
   const auto status = DecodeIdentity(newer).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   newer[0] = 0;
