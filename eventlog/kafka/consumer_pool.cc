@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"enable.auto.commit", "false"},
                 {"enable.auto.offset.store", "false"},
                 {"allow.auto.create.topics", "false"},
-                {"queued.min.messages", "100000"},
+                {"queued.min.messages", "10000000"},  // the bytes are the limit
                 {"queued.max.messages.kbytes",
                  std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
                 {"fetch.message.max.bytes", std::to_string(fetch_bytes)},

@@ -8,6 +8,7 @@
 #include <array>
 #include <utility>
 
+#include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/message.h"
 #include "schemas/status.h"
@@ -19,6 +20,9 @@ using std::chrono::milliseconds;
 
 // A wait is cut into such pieces, between which the connection's health is looked at.
 constexpr milliseconds kWaitPiece{500};
+// An empty queue is waited for so long before librdkafka is woken.
+constexpr milliseconds kStalled{2};
+constexpr milliseconds kWakeTimeout{200};
 // Messages taken from librdkafka's queue in one go.
 constexpr size_t kFetchMessages = 512;
 
@@ -100,6 +104,23 @@ absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) {
                            partition_.value()));
 }
 
+// A full queue stops librdkafka's fetching, and that it has room again is seen only when the
+// broker's thread wakes for another reason, in a second at the latest (issue 2879 of librdkafka;
+// from 2.2 on the time can be set). A request of the same handle to the same broker is one.
+void KafkaReader::WakeFetcher() {
+  int64_t low = 0;
+  int64_t high = 0;  // as the last fetch said
+  if (rd_kafka_get_watermark_offsets(lease_->handle(), rd_kafka_topic_name(lease_->topic()),
+                                     partition_.value(), &low,
+                                     &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+      high <= next_.value()) {
+    return;
+  }
+  // Whatever comes of it, reading tells.
+  (void)LookUpOffset(lease_->handle(), rd_kafka_topic_name(lease_->topic()), partition_,
+                     OffsetKind::kBegin, kWakeTimeout);
+}
+
 absl::Status KafkaReader::Fetch(milliseconds wait) {
   rd_kafka_queue_t* queue = nullptr;
   {
@@ -107,9 +128,10 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
     queue = queue_.get();  // only this thread changes it
   }
   const auto deadline = std::chrono::steady_clock::now() + wait;
+  bool woken = false;
   while (true) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
-    const milliseconds piece = std::clamp(left, milliseconds(0), kWaitPiece);
+    const milliseconds piece = std::clamp(left, milliseconds(0), woken ? kWaitPiece : kStalled);
     KafkaMessage first(rd_kafka_consume_queue(queue, static_cast<int>(piece.count())));
     if (first != nullptr) {
       fetched_.push_back(std::move(first));
@@ -117,8 +139,11 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
     }
     RETURN_IF_ERROR(CheckCancelled());
     RETURN_IF_ERROR(control_.Health());
-    if (left <= kWaitPiece) {
+    if (left <= piece) {
       return absl::OkStatus();
+    }
+    if (!std::exchange(woken, true)) {
+      WakeFetcher();
     }
   }
   // The rest that is there, without waiting: with a wait, librdkafka would wait for all of it.

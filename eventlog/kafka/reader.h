@@ -34,6 +34,8 @@ class KafkaReader final : public Reader {
   void StopConsuming();
   // Fills fetched_ with at least one message, unless `wait` or Cancel() ends it.
   absl::Status Fetch(std::chrono::milliseconds wait);
+  // Has librdkafka ask for more where it rests though there is more, up to a second.
+  void WakeFetcher();
   // What librdkafka's error in place of a message means to the caller.
   absl::Status ErrorOf(const rd_kafka_message_t& message);
   absl::Status CheckCancelled();
