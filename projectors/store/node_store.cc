@@ -106,8 +106,12 @@ absl::Status NodeStore::Init(const std::string& log_id) {
   ByteReader reader(format);
   format_ = reader.Varint32();
   if (format_ > kStoreFormat) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
-                 fmt::format("node store {} was written by a newer program", path_));
+    return Error(
+        absl::StatusCode::kFailedPrecondition, "store_format_newer",
+        fmt::format("the stores in {} have format {}, this program reads up to {}: use a "
+                    "newer program, or delete the folder; they are then built anew from "
+                    "the log",
+                    std::filesystem::path(path_).parent_path().string(), format_, kStoreFormat));
   }
   if (format_ < kStoreFormat && log_id.empty()) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_format_older",

@@ -7,8 +7,7 @@
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 
-// Events that are larger than one batch, removals that the horizon has passed, and stores of an
-// older format.
+// Events that are larger than one batch, and removals that the horizon has passed.
 namespace sluice::projectors {
 namespace {
 

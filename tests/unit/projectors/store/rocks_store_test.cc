@@ -1,0 +1,126 @@
+#include "projectors/store/rocks_store.h"
+
+#include <gtest/gtest.h>
+#include <rocksdb/db.h>
+
+#include "tests/support/store_fixture.h"
+#include "tests/support/temp_dir.h"
+
+// A store below its manager, where a test can have RocksDB compact when it likes.
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using Log = std::vector<StoredEvent>;
+
+constexpr int64_t kWindow = 60;
+
+class RocksStoreTest : public ::testing::Test {
+ protected:
+  RocksStoreTest() { Open(); }
+
+  // As it is on disk: what was not flushed is gone, as after a crash.
+  void Open() {
+    store_.reset();
+    auto opened =
+        RocksStore::Open(env_, dir_ / "store", StoreIdentity{testing::kTestLogId, "acme", 1});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    store_ = *std::move(opened);
+  }
+
+  // Applies the events of `log` up to `last` that the store does not have.
+  void ApplyUntil(const Log& log, int64_t last) {
+    for (const StoredEvent& event : log) {
+      if (event.offset <= store_->applied().position || event.offset > Offset(last)) {
+        continue;
+      }
+      const auto fold =
+          Fold(Options(), store_->applied(), store_->model(), std::span(&event, 1), *store_);
+      ASSERT_TRUE(fold.ok()) << fold.status();
+      EXPECT_TRUE(fold->rejected.empty()) << fold->rejected.front().reason;
+      duplicates_ += fold->counters.duplicates;
+      const absl::Status committed =
+          store_->Commit(fold->batch, fold->model, fold->rejected, kNoOffset);
+      ASSERT_TRUE(committed.ok()) << committed;
+    }
+  }
+
+  // Has RocksDB compact what is on disk of the source's change sets. It flushes first what the
+  // range has in memory, so nothing of `source` may be there.
+  void CompactChangeSetsOf(const std::string& source) {
+    OrgDb& db = *store_->database();
+    const std::string first = ChangeSetKey(source, "");
+    const std::string last = ChangeSetKey(source, "\xff");
+    const rocksdb::Slice begin(first);
+    const rocksdb::Slice end(last);
+    const rocksdb::Status compacted = db.db().CompactRange({}, db.change_sets(), &begin, &end);
+    ASSERT_TRUE(compacted.ok()) << compacted.ToString();
+  }
+
+  std::optional<Offset> Find(const std::string& source, const std::string& id) {
+    const std::string key = ChangeSetKey(source, id);
+    return store_->GetChangeSets({&key, 1}).value()[0];
+  }
+
+  static FoldOptions Options() { return testing::SmallStoreOptions("").fold; }
+
+  const testing::TempDir dir_;
+  const std::shared_ptr<RocksEnv> env_ =
+      std::make_shared<RocksEnv>(RocksEnv::Limits{8 << 20, 8 << 20, 10, Options().dedup_window});
+  std::unique_ptr<RocksStore> store_;
+  uint64_t duplicates_ = 0;
+};
+
+// The account `key` of `owner`, in a set of a source.
+StoredEvent Account(int64_t offset, const std::string& key, const std::string& owner,
+                    const std::string& source, const std::string& id) {
+  const std::string row = testing::RowWriter().Text(1, key).Text(2, owner).bytes();
+  return testing::MakeEvent(offset, testing::MakeSet({testing::Upsert(1, key, row)}, id, source));
+}
+
+// "s1" comes at 100 and, in its window, at 130 again; then many others, of another source.
+Log RepeatedSet() {
+  Log log = testing::OrgWithAccounts("acme", 0);
+  log.push_back(Account(100, "A1", "U1", "early", "s1"));
+  log.push_back(Account(110, "A2", "U1", "early", "s2"));
+  log.push_back(Account(130, "A1", "U2", "early", "s1"));
+  for (int64_t offset = 140; offset <= 110 + 5 * kWindow; offset += 10) {
+    const std::string number = std::to_string(offset);
+    log.push_back(Account(offset, "B" + number, "U1", "later", number));
+  }
+  return log;
+}
+
+TEST_F(RocksStoreTest, ACompactionAheadOfAFlushLosesNoChangeSetThatACrashNeedsAgain) {
+  ASSERT_EQ(Options().dedup_window, kWindow);
+  const Log log = RepeatedSet();
+  ApplyUntil(log, 110);
+  ASSERT_TRUE(store_->Flush().ok());
+  // In memory only, and far beyond two windows: here nobody needs "s1" any more.
+  ApplyUntil(log, INT64_MAX);
+  EXPECT_EQ(duplicates_, 1u);
+  CompactChangeSetsOf("early");
+  Open();
+  ASSERT_EQ(store_->applied().position, Offset(110)) << "the compaction has flushed";
+  EXPECT_EQ(Find("early", "s1"), Offset(100));
+  ApplyUntil(log, INT64_MAX);
+  EXPECT_EQ(duplicates_, 2u) << "after the crash the set at 130 was applied anew";
+  const auto record = store_->published()->GetRecord({EntityId(1), "A1"});
+  ASSERT_TRUE(record.ok() && record->has_value());
+  EXPECT_EQ((*record)->last.offset, Offset(100));
+}
+
+// The same compaction drops them once they are two windows behind what is on disk.
+TEST_F(RocksStoreTest, ACompactionDropsChangeSetsTwoWindowsBehindTheDisk) {
+  const Log log = RepeatedSet();
+  ApplyUntil(log, INT64_MAX);
+  ASSERT_TRUE(store_->Flush().ok());
+  EXPECT_EQ(Find("early", "s1"), Offset(100));
+  CompactChangeSetsOf("early");
+  EXPECT_EQ(Find("early", "s1"), std::nullopt);
+  EXPECT_EQ(Find("early", "s2"), std::nullopt);
+  EXPECT_EQ(Find("later", "400"), Offset(400));
+}
+
+}  // namespace
+}  // namespace sluice::projectors
