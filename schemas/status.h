@@ -48,11 +48,11 @@ namespace sluice {
   } while (false)
 
 // As above, with context before the message: RETURN_IF_ERROR_CTX(Open(path), fmt::format(...)).
-#define RETURN_IF_ERROR_CTX(expr, context)              \
-  do {                                                  \
-    if (absl::Status status_ = (expr); !status_.ok()) { \
-      return ::sluice::Annotate(status_, (context));    \
-    }                                                   \
+#define RETURN_IF_ERROR_CTX(expr, context)                     \
+  do {                                                         \
+    if (const absl::Status& status_ = (expr); !status_.ok()) { \
+      return ::sluice::Annotate(status_, (context));           \
+    }                                                          \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto value, Compute());

@@ -263,7 +263,8 @@ void AdminServer::Impl::Handle(HttpRequest& http, HttpResponse& response) {
   auto match = MatchRoute(http.method(), http.path(), &allow);
   RequestContext context{.http = http, .match = {}, .principal = nullptr};
   absl::StatusOr<HttpResponse> answer = HttpResponse();
-  if (match.ok()) {
+  const bool routed = match.ok();
+  if (routed) {
     context.match = *std::move(match);
     answer = Dispatch(context);
   } else {
@@ -278,7 +279,7 @@ void AdminServer::Impl::Handle(HttpRequest& http, HttpResponse& response) {
     }
     response = ProblemResponse(answer.status());
   }
-  if (!match.ok() && !allow.empty()) {
+  if (!routed && !allow.empty()) {
     response.headers.emplace_back("Allow", allow);
   }
   response.headers.emplace_back("X-Request-Id", request_id);

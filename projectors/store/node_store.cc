@@ -22,7 +22,6 @@ constexpr char kCheckpointPrefix[] = "p/";
 constexpr char kOrgPrefix[] = "o/";
 constexpr char kClosedPrefix[] = "c/";
 constexpr char kFlushedPrefix[] = "f/";
-constexpr size_t kPartitionBytes = 4;
 
 std::string CheckpointKey(PartitionId partition) {
   std::string key(kCheckpointPrefix);

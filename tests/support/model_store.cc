@@ -6,7 +6,6 @@
 namespace sluice::testing {
 namespace {
 
-using projectors::AppliedState;
 using projectors::BucketState;
 using projectors::DeltaOp;
 using projectors::FoldBatch;

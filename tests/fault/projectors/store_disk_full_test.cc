@@ -12,7 +12,6 @@ namespace sluice::projectors {
 namespace {
 
 using eventlog::StoredEvent;
-using testing::AccountEvent;
 using testing::FileSizeLimit;
 using testing::Org;
 using testing::SmallDisk;

@@ -15,8 +15,6 @@
 namespace sluice::eventlog {
 namespace {
 
-using ::testing::HasSubstr;
-
 constexpr int32_t kPartitions = 6;
 const auto* const kBroker = testing::BrokerEnvironment::Register();
 

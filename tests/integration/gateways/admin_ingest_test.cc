@@ -100,7 +100,7 @@ TEST_F(AdminIngestTest, AnswersInOrderWithTheDurablePosition) {
   ASSERT_EQ(in_log.size(), 2'000U);
   for (size_t i = 0; i < answers.size(); ++i) {
     ASSERT_EQ(answers[i]["id"], std::to_string(i));
-    EXPECT_EQ(in_log.find(std::to_string(i))->second, answers[i]["position"]);
+    EXPECT_EQ(in_log.find(std::to_string(i))->second, answers[i]["position"].get<std::string>());
   }
   const auto waited = client_.Post(std::string(kChanges) + "?wait=30s", SetLine("w", "A"), kLines);
   EXPECT_EQ(waited->status, 200);

@@ -18,7 +18,7 @@ namespace sluice::testing {
 // applied positions and the change sets that were applied. Paused, it applies nothing. Thread-safe.
 class AppliedStores final : public projectors::StoreManager {
  public:
-  explicit AppliedStores(eventlog::Log& log) : log_(log) {
+  explicit AppliedStores(eventlog::Log& log) {
     for (int32_t i = 0; i < log.PartitionCount(eventlog::Topic::kChanges); ++i) {
       readers_.push_back(*log.OpenReader(eventlog::Topic::kChanges, PartitionId(i), Offset(0)));
       threads_.emplace_back([this, reader = readers_.back().get()] { Run(*reader); });
@@ -106,7 +106,6 @@ class AppliedStores final : public projectors::StoreManager {
     }
   }
 
-  eventlog::Log& log_;
   absl::Mutex mutex_;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, Offset> applied_ ABSL_GUARDED_BY(mutex_);

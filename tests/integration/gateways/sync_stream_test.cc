@@ -107,7 +107,8 @@ TEST_F(StreamTest, InitialThenLive) {
   ASSERT_EQ(checkpoint["buckets"].size(), 2u);
   client.Take(socket, "checkpoint_complete");
   for (const json& bucket : checkpoint["buckets"]) {
-    EXPECT_EQ(std::to_string(client.rows[bucket["bucket"]].size()), bucket["count"]);
+    EXPECT_EQ(std::to_string(client.rows[bucket["bucket"]].size()),
+              bucket["count"].get<std::string>());
     EXPECT_EQ(bucket["checksum"].get<std::string>().size(), 16u);
   }
   EXPECT_EQ(client.Keys().size(), 20u);

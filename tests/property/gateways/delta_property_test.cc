@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -210,10 +209,11 @@ class DeltaProperty {
   // Does a bucket hide when the row was in it, because it came and went too often? What may have
   // been there while the bucket was the caller's is named.
   bool Vague(const json& op) const {
+    const std::string name = op["key"];
+    const std::string position = op["position"];
     for (const auto& [key, record] : world_.org().records) {
       for (const projectors::Membership& m : record.memberships) {
-        if (key.key == op["key"] && m.vague &&
-            fmt::format("{}.{}", m.position.offset.value(), m.position.index) == op["position"]) {
+        if (key.key == name && m.vague && m.position.ToString() == position) {
           return true;
         }
       }

@@ -17,7 +17,6 @@ using ::sluice::testing::PutOp;
 using ::sluice::testing::RemoveOp;
 using ::sluice::testing::ResetFrame;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 // Writes down what it is told.
 class Recorder final : public FrameHandler {

@@ -21,7 +21,6 @@ using ::sluice::testing::DatabaseTest;
 using ::sluice::testing::SqlReader;
 using ::sluice::testing::Text;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 

@@ -23,7 +23,6 @@ namespace sluice::gateways {
 namespace {
 
 using nlohmann::json;
-using ::testing::HasSubstr;
 using testing::Jwks;
 using testing::TestKey;
 

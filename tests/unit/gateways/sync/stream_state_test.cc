@@ -15,7 +15,6 @@ using nlohmann::json;
 using sluice::testing::PlainOrg;
 using sluice::testing::PlainSnapshot;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 // One entity, whose rows all go to whoever reads it: each caller has one bucket.
 class StreamStateTest : public ::testing::Test {

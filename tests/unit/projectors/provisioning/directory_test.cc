@@ -8,7 +8,6 @@
 namespace sluice::projectors {
 namespace {
 
-using testing::EntityRequest;
 using testing::OpenRequest;
 using testing::Org;
 

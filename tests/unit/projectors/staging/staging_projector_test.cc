@@ -21,7 +21,6 @@ namespace {
 
 using eventlog::Event;
 using eventlog::Topic;
-using ::testing::ElementsAre;
 using ::testing::SizeIs;
 
 constexpr auto kPatience = absl::Seconds(60);
