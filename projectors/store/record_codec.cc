@@ -476,6 +476,7 @@ absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes) {
                              format, kStoreFormat));
   }
   StoreIdentity identity;
+  identity.format = static_cast<uint32_t>(format);
   identity.log_id = reader.Text();
   identity.org = reader.Text();
   identity.incarnation = reader.Varint32();

@@ -71,8 +71,10 @@ struct StoreIdentity {
   std::string log_id;
   std::string org;
   uint32_t incarnation = 0;
+  uint32_t format = kStoreFormat;
   friend bool operator==(const StoreIdentity&, const StoreIdentity&) = default;
 };
+// With today's format, whatever `format` says.
 [[nodiscard]] std::string EncodeIdentity(const StoreIdentity& identity);
 // kFailedPrecondition, code "store_format_newer", for a newer format.
 [[nodiscard]] absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes);

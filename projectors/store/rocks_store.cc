@@ -116,6 +116,14 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
           absl::StatusCode::kFailedPrecondition, "store_of_other_log",
           fmt::format("it was made from log {}, this is log {}", found.log_id, identity.log_id));
     }
+    if (found.format < kStoreFormat) {
+      // Those that were there when this format came have been built anew.
+      return Error(
+          absl::StatusCode::kFailedPrecondition, "store_format_older",
+          fmt::format("the store has format {}, this program writes {}: delete it, so that "
+                      "it is built anew from the log",
+                      found.format, kStoreFormat));
+    }
     if (found != identity) {
       return Error(absl::StatusCode::kDataLoss, "store_corrupt",
                    fmt::format("it belongs to {}, incarnation {}", found.org, found.incarnation));

@@ -77,7 +77,7 @@ absl::Status StoreManagerImpl::Load() {
     closed_ = state.closed;
   }
   if (node_->format() < kStoreFormat) {
-    RemoveOlder(state);
+    RETURN_IF_ERROR(RemoveOlder(state));
   }
   std::vector<StoreSet::SlotPtr> missing;
   for (const auto& [name, registration] : state.orgs) {
@@ -100,17 +100,21 @@ absl::Status StoreManagerImpl::Load() {
 
 // Stores of an older format lack what today's fold remembers. The log has it all: they are built
 // anew, as if their folders had been deleted.
-void StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
+absl::Status StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
   spdlog::warn("stores_rebuilt reason=\"format {} is older than {}\" count={}", node_->format(),
                kStoreFormat, state.orgs.size());
   for (const auto& [name, registration] : state.orgs) {
     std::error_code error;
-    std::filesystem::remove_all(
-        fmt::format("{}/orgs/{}/{}", options_.path, name, registration.incarnation), error);
+    const std::string path =
+        fmt::format("{}/orgs/{}/{}", options_.path, name, registration.incarnation);
+    std::filesystem::remove_all(path, error);
     if (error) {
-      spdlog::error("store_not_removed org={} error=\"{}\"", name, error.message());
+      return Error(absl::StatusCode::kFailedPrecondition, "store_format_older",
+                   fmt::format("{} has an older format and cannot be removed, to be built anew: {}",
+                               path, error.message()));
     }
   }
+  return absl::OkStatus();
 }
 
 absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {

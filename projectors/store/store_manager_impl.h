@@ -77,7 +77,7 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status Recover(const StoreSet::SlotPtr& slot);
   // The store has less than was committed to it: its partition is read again. Returns that error.
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
-  void RemoveOlder(const NodeStore::State& state);
+  absl::Status RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
   // Flushes what is dirty; returns the bytes on disk of the open stores of all partitions.

@@ -237,6 +237,15 @@ TEST_F(StoreFormat, ANewerFormatIsRefusedAndLeftAsItIs) {
   ExpectAsBefore();
 }
 
+// As a copy from before would be.
+TEST_F(StoreFormat, AnOlderStoreAmongOursIsRefusedAlone) {
+  SetOrgFormat("acme", kStoreFormat - 1);
+  node_.Start();
+  const absl::Status status = node_->Digest(Org("acme")).status();
+  EXPECT_EQ(ErrorCode(status), "store_format_older") << status;
+  EXPECT_EQ(node_->Digest(Org("beta")).value(), digests_["beta"]);
+}
+
 TEST_F(StoreFormat, ANewerStoreAmongOursIsRefusedAlone) {
   SetOrgFormat("acme", kStoreFormat + 1);
   node_.Start();

@@ -140,7 +140,9 @@ void StreamRowsClient::Take(const std::string& frames) {
 }
 
 void StreamRowsClient::TakeFrame(const json& frame) {
-  const auto& [name, content] = *frame.items().begin();
+  const auto first = frame.begin();
+  const std::string& name = first.key();
+  const nlohmann::json& content = *first;
   if (name == "checkpoint") {
     TakeCheckpoint(content);
   } else if (name == "ops") {

@@ -230,10 +230,10 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
 
 TEST(StoreGolden, AnotherFormatsIdentityIsRefusedAsSuch) {
   // Those of older formats can still be read, though their stores are built anew.
-  for (const std::string older : {"identity", "identity-2"}) {
+  for (const auto& [older, format] : {std::pair("identity", 1u), std::pair("identity-2", 2u)}) {
     const auto identity = DecodeIdentity(Golden(older));
     ASSERT_TRUE(identity.ok()) << identity.status();
-    EXPECT_EQ(*identity, (StoreIdentity{"log-1", "acme", 2}));
+    EXPECT_EQ(*identity, (StoreIdentity{"log-1", "acme", 2, format}));
   }
   std::string newer = Golden("identity-3");
   newer[0] = 4;
