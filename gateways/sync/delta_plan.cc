@@ -110,6 +110,11 @@ class Planner {
     PlanGroup kept{from.state, {}};
     kept.state.based = kept.state.based || complete_;
     kept.state.steady = kept.state.steady || complete_;
+    // Kept, but the caller's rules have changed since the last page: it need not have had them all
+    // the time, and newer rows than that page's may not come with the cursor. As if regained.
+    PlanGroup redefined = kept;
+    redefined.state.held = cursor_.seen;
+    redefined.state.turned = applied;
     PlanGroup anew;  // with other columns, or regained
     anew.state = {.since = Settled(from.state),
                   .steady = complete_,
@@ -136,10 +141,13 @@ class Planner {
         now.taken = true;
         const bool same = !from.state.lost && now.columns == entity.columns;
         flapping_ = flapping_ || twice;
-        (same ? kept : anew).buckets.push_back({.key = bucket.key, .current = now.bucket});
+        const bool changed = now.bucket->defined > cursor_.seen && from.state.turned == kNoOffset;
+        PlanGroup& to = !same ? anew : changed ? redefined : kept;
+        to.buckets.push_back({.key = bucket.key, .current = now.bucket});
       }
     }
     Add(std::move(kept));
+    Add(std::move(redefined));
     Add(std::move(anew));
     Add(std::move(lost));
   }

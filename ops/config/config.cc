@@ -216,8 +216,8 @@ std::vector<Setting> DataSettings() {
        Bytes(FIELD(limits.body_bytes), 1'024)},
       {"limits.buckets_per_caller", "1000",
        "Buckets that one caller's rules and claims may make; more are refused with "
-       "too_many_buckets.",
-       Integer(FIELD(limits.buckets_per_caller), 1, 100'000)},
+       "too_many_buckets. A cursor names them all and has to fit a request's head.",
+       Integer(FIELD(limits.buckets_per_caller), 1, 2'000)},
   };
 }
 

@@ -133,17 +133,18 @@ class CallerBuckets {
     for (BucketName& name : names) {
       const BucketKey key = name.key;
       of_rule->second.push_back(key);
-      buckets_.try_emplace(
-          key, CallerBucket{std::move(name), columns->schema, columns->denied, columns->hash});
+      buckets_.try_emplace(key, CallerBucket{std::move(name), columns->schema, columns->denied,
+                                             columns->hash, kNoOffset});
     }
     return absl::OkStatus();
   }
 
-  std::vector<CallerBucket> Take() {
+  std::vector<CallerBucket> Take(Offset defined) {
     std::vector<CallerBucket> result;
     result.reserve(buckets_.size());
     for (auto& [key, bucket] : buckets_) {
       result.push_back(std::move(bucket));
+      result.back().defined = defined;
     }
     return result;
   }
@@ -208,17 +209,22 @@ absl::StatusOr<std::vector<CallerBucket>> OrgModel::BucketsOf(const CallerClaims
                                                               size_t buckets_max) const {
   ASSIGN_OR_RETURN(const RolesByName roles, RolesOf(*this, caller));
   CallerBuckets buckets(*rules_, roles, caller, buckets_max);
+  int64_t defined = 0;
+  for (const auto& [name, role] : roles) {
+    defined = std::max(defined, role->defined_at());
+  }
   for (const auto& [name, profile] : profiles_) {
     const bool holds = std::ranges::any_of(
         profile.roles(), [&](const std::string& role) { return roles.contains(role); });
     if (!holds) {
       continue;
     }
+    defined = std::max(defined, profile.defined_at());
     for (const SyncRule* rule : rules_->OfProfile(name)) {
       RETURN_IF_ERROR(buckets.Add(name, *rule));
     }
   }
-  return buckets.Take();
+  return buckets.Take(Offset(defined));
 }
 
 }  // namespace sluice::projectors

@@ -274,7 +274,8 @@ absl::StatusOr<Folder::Outcome> Folder::Place() {
 }
 
 absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent& event) {
-  absl::StatusOr<std::shared_ptr<const OrgModel>> applied = model_->Apply(event.event);
+  absl::StatusOr<std::shared_ptr<const OrgModel>> applied =
+      model_->Apply(event.event, event.offset);
   if (!applied.ok()) {
     Reject(event.offset, 0, ErrorCode(applied.status()), Message(applied.status()));
     return Outcome::kDone;

@@ -59,6 +59,18 @@ absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
   return absl::OkStatus();
 }
 
+// What is defined again as it was is not defined anew.
+template <typename Definition>
+void Replace(Definition defined, Offset offset,
+             std::map<std::string, Definition, std::less<>>* definitions) {
+  Definition& current = (*definitions)[defined.name()];
+  defined.set_defined_at(current.defined_at());
+  if (defined.SerializeAsString() != current.SerializeAsString() && offset != kNoOffset) {
+    defined.set_defined_at(offset.value());
+  }
+  current = std::move(defined);
+}
+
 }  // namespace
 
 std::shared_ptr<const OrgModel> OrgModel::Empty() { return Closed(0); }
@@ -132,8 +144,8 @@ bool OrgModel::IsControlEvent(std::string_view type) {
   return std::ranges::find(kControlEvents, type) != std::end(kControlEvents);
 }
 
-absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(
-    const eventlog::Event& event) const {
+absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(const eventlog::Event& event,
+                                                                Offset offset) const {
   // A control event that the sequencer repeats after a crash (same content) changes nothing.
   std::shared_ptr<OrgModel> next(new OrgModel(*this));
   if (event.type == kOrgOpened) {
@@ -151,7 +163,7 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(
     }
     next->open_ = false;
   } else {
-    RETURN_IF_ERROR(next->Define(event));
+    RETURN_IF_ERROR(next->Define(event, offset));
   }
   if (next->incarnation_ == incarnation_) {
     next->Compile(rules_->numbers(), rules_->next_number());
@@ -178,7 +190,7 @@ absl::Status OrgModel::Open(const eventlog::Event& event) {
   return absl::OkStatus();
 }
 
-absl::Status OrgModel::Define(const eventlog::Event& event) {
+absl::Status OrgModel::Define(const eventlog::Event& event, Offset offset) {
   if (event.type == kEntityDefined) {
     return DefineEntity(event);
   }
@@ -193,8 +205,7 @@ absl::Status OrgModel::Define(const eventlog::Event& event) {
     if (defined.profile().name().empty()) {
       return Malformed(event.type, "the profile has no name");
     }
-    std::string name = defined.profile().name();
-    profiles_.insert_or_assign(std::move(name), std::move(*defined.mutable_profile()));
+    Replace(std::move(*defined.mutable_profile()), offset, &profiles_);
   } else if (event.type == kProfileDeleted) {
     ASSIGN_OR_RETURN(const v1::ProfileDeleted deleted, ParsePayload<v1::ProfileDeleted>(event));
     profiles_.erase(deleted.name());
@@ -203,8 +214,7 @@ absl::Status OrgModel::Define(const eventlog::Event& event) {
     if (defined.role().name().empty()) {
       return Malformed(event.type, "the role has no name");
     }
-    std::string name = defined.role().name();
-    roles_.insert_or_assign(std::move(name), std::move(*defined.mutable_role()));
+    Replace(std::move(*defined.mutable_role()), offset, &roles_);
   } else {
     ASSIGN_OR_RETURN(const v1::RoleDeleted deleted, ParsePayload<v1::RoleDeleted>(event));
     roles_.erase(deleted.name());

@@ -25,6 +25,8 @@ struct CallerBucket {
   // Names what the caller sees of the entity: where it changes, rows sent before do not count. 0:
   // every column, none of which has the name of an earlier one.
   uint64_t columns = 0;
+  // When a profile or role of the caller's was last defined: it may not have had the bucket before.
+  Offset defined = kNoOffset;
   friend bool operator<(const CallerBucket& a, const CallerBucket& b) {
     return a.bucket.key < b.bucket.key;
   }
@@ -52,9 +54,10 @@ class OrgModel {
   // Is `type` (a ce_type) one of the control events?
   [[nodiscard]] static bool IsControlEvent(std::string_view type);
   // The model after a control event. kInvalidArgument, code "malformed_event", where the payload
-  // can't be read or contradicts the model: the caller dead-letters it and keeps the model.
+  // can't be read or contradicts the model: the caller dead-letters it and keeps the model. Where
+  // the event stands is remembered of profiles and roles, if `offset` says it.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const OrgModel>> Apply(
-      const eventlog::Event& event) const;
+      const eventlog::Event& event, Offset offset = kNoOffset) const;
 
   uint32_t incarnation() const { return incarnation_; }
   bool open() const { return open_; }
@@ -83,7 +86,7 @@ class OrgModel {
  private:
   OrgModel() = default;
   absl::Status Open(const eventlog::Event& event);
-  absl::Status Define(const eventlog::Event& event);
+  absl::Status Define(const eventlog::Event& event, Offset offset);
   absl::Status DefineEntity(const eventlog::Event& event);
   // What is derived from the rest. Rules keep the numbers that `numbers` has of them.
   void Compile(const RuleSet::Numbers& numbers, uint32_t next_number);

@@ -36,7 +36,7 @@ class DeltaPageTest : public ::testing::Test {
   }
 
   CallerBucket Bucket(uint64_t key) const {
-    return {{BucketKey(key), std::to_string(key)}, schema_, {}};
+    return {{BucketKey(key), std::to_string(key)}, schema_, {}, 0, kNoOffset};
   }
   // The same without the column `name`.
   CallerBucket Masked(uint64_t key) const {
@@ -165,6 +165,40 @@ TEST_F(DeltaPageTest, OfALostBucketRowsThatWereRemovedAreNotNamedAgain) {
   EXPECT_EQ(Page({Bucket(1)}), RemoveOf("A", "2.0"));
   Put("A", 3, {kOne});
   EXPECT_EQ(Page({}), "");
+}
+
+// A caller whose rules were taken away and given back between two pages does not hear of rows that
+// came and went meanwhile; one whose rules were not may have had them, after an earlier cursor.
+TEST_F(DeltaPageTest, RowsOfATimeWithoutRulesAreNotNamed) {
+  Put("A", 1, {kOne});
+  Page({Bucket(1)});
+  const Cursor cursor = cursor_;
+  Put("B", 2, {kOne});
+  Put("B", 3, {});
+  Put("A", 5, {});
+  CallerBucket bucket = Bucket(1);
+  bucket.defined = Offset(1);
+  EXPECT_EQ(Page({bucket}), RemoveOf("B", "3.0") + "," + RemoveOf("A", "5.0"));
+  cursor_ = cursor;
+  bucket.defined = Offset(4);
+  EXPECT_EQ(Page({bucket}), RemoveOf("A", "5.0"));
+  EXPECT_EQ(Page({bucket}), "");
+  // The same amid pages, and only until they have passed that time.
+  Put("C", 6, {kOne});
+  Put("D", 7, {kOne});
+  cursor_ = {};
+  EXPECT_EQ(Page({bucket}, 1), PutOf("C", "6.0"));
+  Put("E", 8, {kOne});
+  Put("E", 9, {});
+  Put("C", 10, {});
+  bucket.defined = Offset(11);
+  Put("F", 12, {});
+  EXPECT_EQ(Page({bucket}, 1), PutOf("D", "7.0"));
+  EXPECT_EQ(Page({bucket}, 1), RemoveOf("C", "10.0"));
+  Put("G", 13, {kOne});
+  EXPECT_EQ(Page({bucket}), PutOf("G", "13.0"));
+  Put("G", 14, {});
+  EXPECT_EQ(Page({bucket}), RemoveOf("G", "14.0"));
 }
 
 TEST_F(DeltaPageTest, ARowOfTwoLostBucketsIsRemovedOnce) {

@@ -297,6 +297,34 @@ TEST(OrgModel, ColumnsAreTheSameWhileACallersRowsAre) {
   EXPECT_EQ(columns("y"), hidden);
 }
 
+// The later of what gives the caller its rules; defining it again as it is does not count.
+TEST(OrgModel, ABucketKnowsWhenTheCallersRulesWereDefined) {
+  ModelPtr model = Organisation();
+  const auto apply = [&](const auto& control, int64_t offset) {
+    model = model->Apply(testing::MakeEvent(offset, control).event, Offset(offset)).value();
+    model = OrgModel::Parse(model->Serialize()).value();
+  };
+  const auto defined = [&] {
+    return model->BucketsOf({.user = "U", .roles = {"x"}, .teams = {}, .business_unit = {}}, 10)
+        .value()
+        .at(0)
+        .defined;
+  };
+  const auto role = testing::DefineRole("x", true, {"account"});
+  const auto profile = testing::DefineProfile("a", {{"account", {kAll}}}, {"x"});
+  apply(role, 10);
+  apply(profile, 11);
+  EXPECT_EQ(defined(), Offset(11));
+  apply(testing::DefineProfile("b", {{"account", {kAll}}}, {"other"}), 12);
+  apply(testing::DefineRole("other", true, {"account"}), 13);
+  apply(role, 14);
+  apply(profile, 15);
+  EXPECT_EQ(defined(), Offset(11));
+  apply(testing::DefineRole("x", false, {"account"}), 16);
+  apply(role, 17);
+  EXPECT_EQ(defined(), Offset(17));
+}
+
 TEST(OrgModel, TooManyBucketsNameTheRule) {
   const ModelPtr model =
       After(Organisation(), testing::DefineProfile("a", {{"account", {kTeam}}}, {"sales"}));
