@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"

@@ -7,7 +7,6 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "gateways/sync/bucket_id.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {

@@ -7,6 +7,7 @@
 
 #include "fmt/format.h"
 #include "projectors/staging/org_model.h"
+#include "projectors/store/byte_codec.h"
 #include "schemas/status.h"
 
 // What a caller may hold by an OrgModel.
@@ -97,9 +98,7 @@ uint64_t ColumnsHash(const std::set<std::string_view>& denied, const EntitySchem
   }
   std::string bytes;
   for (const uint32_t number : numbers) {
-    for (int shift = 24; shift >= 0; shift -= 8) {
-      bytes.push_back(static_cast<char>(number >> shift));
-    }
+    PutFixed32(number, &bytes);
   }
   return bytes.empty() ? 0 : XXH64(bytes.data(), bytes.size(), 0);
 }
