@@ -12,7 +12,7 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr uint8_t kFormat = 2;
+constexpr uint8_t kFormat = 3;
 constexpr size_t kAuthenticatorBytes = 16;
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kTextMax = size_t{64} << 10;
@@ -123,7 +123,8 @@ void PutGroup(const CursorGroup& group, std::string* out) {
   PutVarint(group.buckets.size(), out);
   for (const CursorBucket& bucket : group.buckets) {
     PutVarint(bucket.entity, out);
-    PutFixed64(bucket.key.value(), out);
+    PutFixed64(bucket.key.high, out);
+    PutFixed64(bucket.key.low, out);
   }
 }
 
@@ -147,7 +148,8 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
     const auto entity = static_cast<uint32_t>(reader.Varint(kEntitiesMax));
-    group->buckets.push_back({entity, BucketKey(reader.Fixed64())});
+    const uint64_t high = reader.Fixed64();
+    group->buckets.push_back({entity, BucketKey{high, reader.Fixed64()}});
     if (entity >= entities) {
       return false;
     }
@@ -191,7 +193,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
-  size_t buckets_left = kTextMax / 9;
+  size_t buckets_left = kTextMax / 17;
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
     if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {
@@ -204,7 +206,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
 }  // namespace
 
 CursorCodec::CursorCodec(std::string_view log_id, std::string_view secret)
-    : log_hash_(Hash(log_id)), key_("sluice delta cursor 2 ") {
+    : log_hash_(Hash(log_id)), key_("sluice delta cursor 3 ") {
   key_ += secret.empty() ? log_id : secret;
 }
 

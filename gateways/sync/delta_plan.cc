@@ -61,7 +61,7 @@ class Planner {
   Planner(const Cursor& cursor, std::span<const CallerBucket> current) : cursor_(cursor) {
     current_.reserve(current.size());
     for (const CallerBucket& bucket : current) {
-      current_.emplace(bucket.bucket.key.value(), Current{&bucket, bucket.columns});
+      current_.emplace(bucket.bucket.key, Current{&bucket, bucket.columns});
     }
   }
 
@@ -76,7 +76,7 @@ class Planner {
     gained.state.since = applied;
     gained.state.steady = complete_;
     for (const CallerBucket& bucket : current) {
-      if (!current_.at(bucket.bucket.key.value()).taken) {
+      if (!current_.at(bucket.bucket.key).taken) {
         gained.buckets.push_back({.key = bucket.bucket.key, .current = &bucket});
       }
     }
@@ -130,7 +130,7 @@ class Planner {
                   .turned = from.state.turned};
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
-      const auto it = current_.find(bucket.key.value());
+      const auto it = current_.find(bucket.key);
       if (it == current_.end()) {
         PlanGroup& to = from.state.lost ? kept : lost;
         to.buckets.push_back({.key = bucket.key, .lost_entity = LostEntity(entity)});
@@ -161,7 +161,7 @@ class Planner {
   }
 
   const Cursor& cursor_;
-  std::unordered_map<uint64_t, Current> current_;
+  std::unordered_map<BucketKey, Current> current_;
   DeltaPlan plan_;
   size_t lost_count_ = 0;
   bool complete_ = false;

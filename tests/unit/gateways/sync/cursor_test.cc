@@ -22,7 +22,7 @@ Cursor Sample() {
   cursor.groups.push_back(
       {{.position = {Offset(1042), 7}, .since = Offset(900), .based = true}, {{0, BucketKey(1)}}});
   cursor.groups.push_back({{.since = Offset(1043), .lost = true, .left = Offset(1001)},
-                           {{1, BucketKey(2)}, {0, BucketKey(~0ULL)}}});
+                           {{1, BucketKey(2)}, {0, BucketKey{~0ULL, ~0ULL}}}});
   cursor.groups.push_back({{.steady = true, .held = Offset(7), .turned = Offset(1042)}, {}});
   return cursor;
 }
@@ -43,19 +43,19 @@ TEST(CursorTest, BytesStayAsTheyAre) {
   cursor.base = Offset(1000);
   cursor.first = Offset(1043);
   cursor.entities = {{schemas::EntityId(3), 0, "account"}};
-  cursor.groups.push_back(
-      {{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true}, {{0, BucketKey(7)}}});
+  cursor.groups.push_back({{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true},
+                           {{0, BucketKey{0, 7}}}});
   cursor.groups.push_back({{.position = {Offset(999), 2},
                             .since = Offset(1000),
                             .lost = true,
                             .based = true,
                             .left = Offset(1000)},
-                           {{0, BucketKey(0x6162636465666768)}}});
+                           {{0, BucketKey{0x6162636465666768, 0x696a6b6c6d6e6f70}}}});
   std::string bytes;
   ASSERT_TRUE(
       absl::WebSafeBase64Unescape(CursorCodec("log-1", "").Encode("contoso", cursor), &bytes));
   EXPECT_EQ(absl::BytesToHexString(bytes),
-            "02"
+            "03"
             "3ba88cee3a8c11e0"
             "0f06ecbf7a2d96a4"
             "01"
@@ -74,7 +74,7 @@ TEST(CursorTest, BytesStayAsTheyAre) {
             "9408"
             "01"
             "00"
-            "0000000000000007"
+            "00000000000000000000000000000007"
             "03"
             "e807"
             "02"
@@ -82,9 +82,9 @@ TEST(CursorTest, BytesStayAsTheyAre) {
             "e907"
             "01"
             "00"
-            "6162636465666768"
-            "6d5537226958017ff479a34b2655a478"
-            "cd309b064e595106");
+            "6162636465666768696a6b6c6d6e6f70"
+            "0eac6878d4fab2e9516405bc92f432a5"
+            "6589a633ec455dba");
 }
 
 // A cursor of version 1, as the code of that version wrote it: its holder starts anew.
