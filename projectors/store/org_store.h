@@ -46,6 +46,9 @@ class OrgSnapshot {
   // Zero for a bucket that never had a row.
   virtual absl::StatusOr<BucketState> Bucket(BucketKey bucket) const = 0;
   virtual absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const = 0;
+  // AppliedState::history after the organisation's event at exactly `offset`; nullopt where there
+  // is none, and where it is forgotten: at or below the horizon.
+  virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const = 0;
   // Every record (tombstones too) of an entity in key order from `after` (exclusive, "" for all).
   virtual absl::Status ForEachRecord(
       EntityId entity,

@@ -28,6 +28,7 @@ struct PlainOrg {
 
   std::map<BucketKey, std::map<Position, Op>> deltas;
   std::map<RowKey, projectors::Record> records;
+  std::map<Offset, uint64_t> history;
   projectors::AppliedState applied;
   std::shared_ptr<const projectors::OrgModel> model;
   // Of a row's place in a bucket: the term in the bucket's checksum.
@@ -142,6 +143,12 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
       const projectors::RecordKey& key) const override {
     const auto it = org_.records.find(key);
     return it == org_.records.end() ? std::nullopt : std::optional(it->second);
+  }
+
+  absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override {
+    const auto it = org_.history.find(offset);
+    return it == org_.history.end() || offset <= org_.applied.horizon ? std::nullopt
+                                                                      : std::optional(it->second);
   }
 
   absl::Status ForEachRecord(
