@@ -31,7 +31,7 @@ struct Event {
   std::string traceparent;  // W3C trace context, or empty
   std::string key;          // the record key: the organisation (or node)
   std::string value;
-  Cause cause;
+  Cause cause = {};
   // ce_answers, of control events: the position in `provisioning` of the request that they answer.
   Offset answers = kNoOffset;
 
