@@ -77,32 +77,95 @@ absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted, O
                            TopicName(topic), partition.value(), end.value()));
 }
 
+absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
+                       absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
+                       std::chrono::milliseconds patience) {
+  if (from >= end) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, from));
+  while (reader->next() < end) {
+    const Offset before = reader->next();
+    ASSIGN_OR_RETURN(const auto events, reader->Read({.wait_max = patience}));
+    for (const StoredEvent& event : events) {
+      if (event.offset >= end) {
+        return absl::OkStatus();
+      }
+      RETURN_IF_ERROR(visit(event));
+    }
+    // A reader may pass over control records without an event.
+    if (reader->next() == before) {
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable",
+                   fmt::format("{}-{} ends at {}, but nothing came from offset {} on for {} ms: "
+                               "the log is slow or away; try again",
+                               TopicName(topic), partition.value(), end.value(), before.value(),
+                               patience.count()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
+constexpr std::string_view kWayOn =
+    "restore the log; or, to go on with what it holds, run `sluice log new-epoch`, after which "
+    "stores are built anew and clients start afresh";
+
+absl::Status TruncatedError(Topic topic, PartitionId partition, Offset applied, Offset end) {
+  return Error(
+      absl::StatusCode::kDataLoss, "log_truncated",
+      fmt::format("offset {} of {}-{} was applied to a store, but the log ends at {}: "
+                  "events at its end are lost, or it is another log; {}",
+                  applied.value(), TopicName(topic), partition.value(), end.value(), kWayOn));
+}
+
+}  // namespace
+
 absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
-                              uint64_t applied_hash) {
+                              uint64_t applied_hash, std::chrono::milliseconds patience) {
   if (applied == kNoOffset) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const OffsetRange range, log.Range(topic, partition));
   if (applied >= range.end) {
-    return Error(
-        absl::StatusCode::kDataLoss, "log_truncated",
-        fmt::format("a store has applied offset {} of {}-{}, but the log ends at {}: it was "
-                    "truncated or is another log; restore it or rebuild the stores",
-                    applied.value(), TopicName(topic), partition.value(), range.end.value()));
+    return TruncatedError(topic, partition, applied, range.end);
   }
   if (applied < range.begin) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, applied));
-  ASSIGN_OR_RETURN(const auto events,
-                   reader->Read({.events_max = 1, .wait_max = std::chrono::seconds(30)}));
-  if (events.empty() || events.front().offset != applied ||
-      EventHash(events.front().event) != applied_hash) {
+  const auto events = reader->Read({.events_max = 1, .wait_max = patience});
+  if (!events.ok()) {
+    const std::string code = ErrorCode(events.status());
+    // Retention or a loss came between the two questions.
+    if (code == "offset_below_begin") {
+      return absl::OkStatus();
+    }
+    return code == "offset_beyond_end" ? TruncatedError(topic, partition, applied, applied)
+                                       : events.status();
+  }
+  if (events->empty()) {
     return Error(
-        absl::StatusCode::kDataLoss, "log_diverged",
-        fmt::format("offset {} of {}-{} holds another event than the one a store applied: it "
-                    "is another log; restore the log or rebuild the stores",
-                    applied.value(), TopicName(topic), partition.value()));
+        absl::StatusCode::kUnavailable, "log_unavailable",
+        fmt::format("offset {} of {}-{} can't be compared with what a store applied: "
+                    "nothing came for {} ms; try again",
+                    applied.value(), TopicName(topic), partition.value(), patience.count()));
+  }
+  const StoredEvent& found = events->front();
+  if (found.offset != applied) {
+    return Error(absl::StatusCode::kDataLoss, "log_diverged",
+                 fmt::format("offset {} of {}-{} was applied to a store, but the log holds no "
+                             "event there and goes on at {}: it is another log, or events were "
+                             "removed from it; {}",
+                             applied.value(), TopicName(topic), partition.value(),
+                             found.offset.value(), kWayOn));
+  }
+  if (EventHash(found.event) != applied_hash) {
+    return Error(absl::StatusCode::kDataLoss, "log_diverged",
+                 fmt::format("offset {} of {}-{} holds another event than the one that was "
+                             "applied to a store: it is another log, or one that lost its end "
+                             "and went on; {}",
+                             applied.value(), TopicName(topic), partition.value(), kWayOn));
   }
   return absl::OkStatus();
 }

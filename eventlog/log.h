@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
@@ -74,7 +75,8 @@ class Log {
 
   virtual ~Log() = default;
 
-  // Names this log for ever, whoever opens it: offsets of another log mean nothing here.
+  // Names this log and its history for ever, whoever opens it: offsets of another mean nothing
+  // here. Ends in "#" and the epoch, which is random and written with the log's first event.
   virtual const std::string& id() const = 0;
 
   // At least 1; the same for all topics but `nodes`, which has one.
@@ -121,10 +123,22 @@ class Log {
 [[nodiscard]] absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted,
                                           Offset end);
 
+// Calls `visit` with the events of [from, end) in their order, and returns its first error. `end`
+// is a known end, such as Range() told: that nothing comes is never taken for the end, but is
+// kUnavailable, code "log_unavailable", once no event has come for `patience`. Other errors as
+// Reader::Read(). Blocks; thread-safe as `log` is.
+[[nodiscard]] absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from,
+                                     Offset end,
+                                     absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
+                                     std::chrono::milliseconds patience = std::chrono::seconds(30));
+
 // Checks that the log still holds what a store applied: kDataLoss, code "log_truncated", where
-// `applied` is beyond the log's end, "log_diverged" where another event is at `applied`. An
-// `applied` below the log's begin can't be compared and is accepted; kNoOffset always is.
-[[nodiscard]] absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition,
-                                            Offset applied, uint64_t applied_hash);
+// `applied` is beyond the log's end, "log_diverged" where another event is at `applied`, or none
+// and later ones are there. kUnavailable where the log cannot be asked or shows nothing for
+// `patience`: an empty read is no difference, ask again. An `applied` below the log's begin can't
+// be compared and is accepted; kNoOffset always is.
+[[nodiscard]] absl::Status VerifyContinuity(
+    Log& log, Topic topic, PartitionId partition, Offset applied, uint64_t applied_hash,
+    std::chrono::milliseconds patience = std::chrono::seconds(30));
 
 }  // namespace sluice::eventlog

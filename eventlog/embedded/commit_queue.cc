@@ -15,18 +15,22 @@ namespace {
 
 using absl::StatusCode;
 
-// How often recovery from a failed write is tried while nobody appends.
-constexpr absl::Duration kRecoveryInterval = absl::Seconds(1);
+// While nobody appends: how long until recorded ends are synced, and how often recovery from a
+// failed write is tried.
+constexpr absl::Duration kIdleInterval = absl::Seconds(1);
 // What one sync takes at most, so that a long queue shows itself to readers in pieces.
 constexpr size_t kGroupBytesMax = 16 << 20;
 
 }  // namespace
 
-CommitQueue::CommitQueue(LogStore& store, LogMetrics& metrics, const AppendLimits& limits,
-                         const Clock& clock)
-    : store_(store), metrics_(metrics), limits_(limits), clock_(clock), thread_([this] {
-        Run();
-      }) {}
+CommitQueue::CommitQueue(LogStore& store, PartitionEnds& ends, LogMetrics& metrics,
+                         const AppendLimits& limits, const Clock& clock)
+    : store_(store),
+      ends_(ends),
+      metrics_(metrics),
+      limits_(limits),
+      clock_(clock),
+      thread_([this] { Run(); }) {}
 
 CommitQueue::~CommitQueue() {
   {
@@ -109,6 +113,7 @@ void CommitQueue::Run() {
     } else if (Finished()) {
       return;
     } else {
+      ends_.Sync();
       TryRecovery();
     }
   }
@@ -118,9 +123,9 @@ CommitQueue::Group CommitQueue::Take() {
   Group group;
   const absl::MutexLock lock(&mu_);
   while (queue_.empty() && !stopping_) {
-    if (health_.ok()) {
+    if (health_.ok() && !ends_.dirty()) {
       work_.Wait(&mu_);
-    } else if (work_.WaitWithTimeout(&mu_, kRecoveryInterval)) {
+    } else if (work_.WaitWithTimeout(&mu_, kIdleInterval)) {
       return group;
     }
   }
@@ -142,10 +147,14 @@ void CommitQueue::Commit(Group& group) {
   SetHealth(written);
   if (written.ok()) {
     for (const auto& [partition, end] : ends) {
+      // Synced, and not answered yet: nothing that anybody was told of lies beyond a recorded end,
+      // and nothing that a kill may take lies before it.
+      ends_.Record(partition->topic(), partition->id(), end);
       partition->SetEnd(end);
     }
   }
   Answer(group, written);
+  ends_.SyncIfDue(clock_.SteadyNow());
 }
 
 absl::Status CommitQueue::Write(Group& group, std::map<PartitionState*, Offset>& ends) {
@@ -198,7 +207,7 @@ void CommitQueue::Answer(Group& group, const absl::Status& written) {
 }
 
 void CommitQueue::TryRecovery() {
-  if (store_.Recover().ok()) {
+  if (!Health().ok() && store_.Recover().ok()) {
     SetHealth(absl::OkStatus());
   }
 }

@@ -14,6 +14,7 @@
 #include "eventlog/base/clock.h"
 #include "eventlog/embedded/log_metrics.h"
 #include "eventlog/embedded/log_store.h"
+#include "eventlog/embedded/partition_ends.h"
 #include "eventlog/embedded/partition_state.h"
 #include "eventlog/log.h"
 
@@ -24,7 +25,8 @@ namespace sluice::eventlog {
 class CommitQueue {
  public:
   // Starts the thread. All arguments must outlive this.
-  CommitQueue(LogStore& store, LogMetrics& metrics, const AppendLimits& limits, const Clock& clock);
+  CommitQueue(LogStore& store, PartitionEnds& ends, LogMetrics& metrics, const AppendLimits& limits,
+              const Clock& clock);
   // Commits and answers what is queued first.
   ~CommitQueue();
   CommitQueue(const CommitQueue&) = delete;
@@ -54,7 +56,8 @@ class CommitQueue {
 
   absl::Status Reserve(const std::vector<Event>& batch, size_t bytes) ABSL_LOCKS_EXCLUDED(mu_);
   void Run();
-  // What is queued; empty where there is time to try a recovery, or nothing more will come.
+  // What is queued; empty where there is time to sync the ends or to try a recovery, or nothing
+  // more will come.
   Group Take() ABSL_LOCKS_EXCLUDED(mu_);
   bool Finished() const ABSL_LOCKS_EXCLUDED(mu_);
   void Commit(Group& group);
@@ -65,6 +68,7 @@ class CommitQueue {
   void SetHealth(const absl::Status& health) ABSL_LOCKS_EXCLUDED(mu_);
 
   LogStore& store_;
+  PartitionEnds& ends_;  // only the thread uses it
   LogMetrics& metrics_;
   const AppendLimits limits_;
   const Clock& clock_;

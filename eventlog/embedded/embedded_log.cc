@@ -9,6 +9,7 @@
 #include "eventlog/embedded/event_codec.h"
 #include "eventlog/embedded/log_metrics.h"
 #include "eventlog/embedded/log_store.h"
+#include "eventlog/embedded/partition_ends.h"
 #include "eventlog/embedded/partition_reader.h"
 #include "eventlog/embedded/partition_state.h"
 #include "schemas/status.h"
@@ -22,21 +23,47 @@ class EmbeddedLog::Impl {
         store_(std::move(store)),
         metrics_(options_.metrics, options_.limits) {}
 
-  // Finds each partition's range and starts the writer.
+  // Finds each partition's range, compares it with where it ended, and starts the writer.
   absl::Status Start() {
+    ASSIGN_OR_RETURN(ends_,
+                     PartitionEnds::Open(options_.path, store_->log_name(), store_->partitions()));
     for (const Topic topic : kAllTopics) {
       for (int32_t p = 0; p < CountOf(topic); ++p) {
         auto state = std::make_unique<PartitionState>(topic, PartitionId(p));
         ASSIGN_OR_RETURN(const OffsetRange range, store_->LoadRange(topic, PartitionId(p)));
         state->SetRange(range);
+        RETURN_IF_ERROR(CheckEnd(topic, PartitionId(p), range.end));
         partitions_[static_cast<size_t>(topic)].push_back(std::move(state));
       }
     }
-    queue_ = std::make_unique<CommitQueue>(*store_, metrics_, options_.limits, *options_.clock);
+    queue_ =
+        std::make_unique<CommitQueue>(*store_, *ends_, metrics_, options_.limits, *options_.clock);
     return absl::OkStatus();
   }
 
-  int32_t CountOf(Topic topic) const { return topic == Topic::kNodes ? 1 : options_.partitions; }
+  int32_t CountOf(Topic topic) const { return topic == Topic::kNodes ? 1 : store_->partitions(); }
+
+  // What was acknowledged must be there. After a kill more may be, whose record was not written.
+  absl::Status CheckEnd(Topic topic, PartitionId partition, Offset end) {
+    const Offset recorded = ends_->Recorded(topic, partition);
+    if (options_.inspect || recorded == end) {
+      return absl::OkStatus();
+    }
+    if (recorded > end) {
+      return Error(
+          absl::StatusCode::kDataLoss, "log_truncated",
+          fmt::format("{}-{} of the log {} ended at offset {} and ends at {} now: {} acknowledged "
+                      "events are lost (a file was cut short, removed or put back); restore the "
+                      "log; or, to go on with what it holds, run `sluice log new-epoch`, after "
+                      "which stores are built anew and clients start afresh",
+                      TopicName(topic), partition.value(), options_.path, recorded.value(),
+                      end.value(), recorded.value() - end.value()));
+    }
+    if (recorded != kNoOffset || end > Offset(0)) {
+      ends_->Record(topic, partition, end);
+    }
+    return absl::OkStatus();
+  }
 
   absl::StatusOr<PartitionState*> Find(Topic topic, PartitionId partition) const {
     if (partition.value() < 0 || partition.value() >= CountOf(topic)) {
@@ -70,6 +97,7 @@ class EmbeddedLog::Impl {
  private:
   const EmbeddedLogOptions options_;
   const std::unique_ptr<LogStore> store_;
+  std::unique_ptr<PartitionEnds> ends_;  // used by the queue's thread once that runs
   LogMetrics metrics_;
   // By topic, then by partition.
   std::vector<std::unique_ptr<PartitionState>> partitions_[std::size(kAllTopics)];
@@ -77,15 +105,36 @@ class EmbeddedLog::Impl {
 };
 
 absl::StatusOr<std::unique_ptr<EmbeddedLog>> EmbeddedLog::Open(EmbeddedLogOptions options) {
-  if (options.path.empty() || options.partitions < 1) {
+  if (options.path.empty() || (options.partitions < 1 && !options.inspect)) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                  fmt::format("a log needs a path and at least 1 partition, not \"{}\" and {}",
                              options.path, options.partitions));
   }
-  ASSIGN_OR_RETURN(auto store, LogStore::Open(options.path, options.partitions, *options.clock));
+  ASSIGN_OR_RETURN(auto store, LogStore::Open(options.path, options.partitions, *options.clock,
+                                              options.inspect ? LogStore::Use::kInspect
+                                                              : LogStore::Use::kServe));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(store));
   RETURN_IF_ERROR(impl->Start());
   return std::unique_ptr<EmbeddedLog>(new EmbeddedLog(std::move(impl)));
+}
+
+absl::StatusOr<EpochChange> EmbeddedLog::StartEpoch(const EmbeddedLogOptions& options) {
+  ASSIGN_OR_RETURN(const auto store, LogStore::Open(options.path, options.partitions,
+                                                    *options.clock, LogStore::Use::kInspect));
+  EpochChange change{.id_before = store->log_id(), .id = ""};
+  // The epoch first: were the process killed in between, the log would still be refused, and the
+  // command is given again.
+  RETURN_IF_ERROR(store->StartEpoch());
+  ASSIGN_OR_RETURN(const auto ends,
+                   PartitionEnds::Open(options.path, store->log_name(), store->partitions()));
+  for (const Topic topic : kAllTopics) {
+    for (int32_t p = 0; p < (topic == Topic::kNodes ? 1 : store->partitions()); ++p) {
+      ASSIGN_OR_RETURN(const OffsetRange range, store->LoadRange(topic, PartitionId(p)));
+      ends->Record(topic, PartitionId(p), range.end);
+    }
+  }
+  change.id = store->log_id();
+  return change;
 }
 
 EmbeddedLog::EmbeddedLog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/epoch.h"
 #include "eventlog/log.h"
 
 namespace prometheus {
@@ -26,6 +27,9 @@ struct EmbeddedLogOptions {
   std::shared_ptr<const Clock> clock = std::make_shared<RealClock>();
   // Where the log's metrics go (sluice_eventlog_*); none when null.
   std::shared_ptr<prometheus::Registry> metrics = nullptr;
+  // For tools that only look: nothing is made that is missing, the log tells its partition count,
+  // and one that lost its end is opened all the same.
+  bool inspect = false;
 };
 
 // The log in one folder of this machine: a RocksDB whose write-ahead log is synced before an append
@@ -41,10 +45,17 @@ class EmbeddedLog final : public Log {
  public:
   // kFailedPrecondition, code "log_locked" (another process has it open), "log_read_only",
   // "log_foreign" (the folder holds something else), "log_format" (written by another version) or
-  // "partitions_differ"; kDataLoss, code "log_corrupt", where its files are damaged; kUnavailable,
-  // code "log_open_failed" or "disk_full".
+  // "partitions_differ"; kDataLoss, code "log_corrupt", where its files are damaged, or
+  // "log_truncated", where a partition ends before what was acknowledged: restore the log, or go on
+  // with what is there by StartEpoch(); kUnavailable, code "log_open_failed" or "disk_full";
+  // kNotFound, code "no_log", when there is none to inspect.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<EmbeddedLog>> Open(
       EmbeddedLogOptions options);
+
+  // Accepts the log in `options.path` as it is: the ends that its partitions have now count, and a
+  // new epoch makes it another log to stores and clients. Whatever its partition count. Errors as
+  // Open() of a log to inspect; "log_locked" while a server has it open.
+  [[nodiscard]] static absl::StatusOr<EpochChange> StartEpoch(const EmbeddedLogOptions& options);
 
   // Writes and answers what is queued, then closes. Readers must be gone.
   ~EmbeddedLog() override;

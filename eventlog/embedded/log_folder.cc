@@ -35,7 +35,35 @@ bool IsBeginning(const std::string& name) {
          name.starts_with("LOG") || name.ends_with(".dbtmp");
 }
 
+// The history of every organisation is nobody else's. A folder that belongs to another user, who
+// let us write, stays as it is.
+void MakeOwnersAlone(const std::string& path) {
+  using std::filesystem::perms;
+  std::error_code error;
+  std::filesystem::permissions(path, perms::owner_all, error);
+  if (error) {
+    return;
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.is_regular_file(error)) {
+      std::filesystem::permissions(entry.path(), perms::owner_read | perms::owner_write, error);
+    }
+  }
+}
+
 }  // namespace
+
+absl::Status NoLogError(const std::string& path) {
+  return Error(StatusCode::kNotFound, "no_log",
+               fmt::format("there is no log in {}; give the data folder of a server, or --brokers "
+                           "for a log in Kafka",
+                           path));
+}
+
+absl::Status CheckHoldsLog(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path + "/CURRENT", error) ? absl::OkStatus() : NoLogError(path);
+}
 
 absl::Status PrepareFolder(const std::string& path) {
   std::error_code error;
@@ -48,6 +76,7 @@ absl::Status PrepareFolder(const std::string& path) {
                     made ? DiskProblem{.code = errno}.Cause() : error.message()));
   }
   if (std::filesystem::exists(path + "/CURRENT", error)) {
+    MakeOwnersAlone(path);
     return absl::OkStatus();
   }
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
@@ -59,6 +88,7 @@ absl::Status PrepareFolder(const std::string& path) {
                                path, name));
     }
   }
+  MakeOwnersAlone(path);
   return absl::OkStatus();
 }
 

@@ -9,9 +9,13 @@
 // fails, and in builds with assertions (Debian's) may end the process when it opens on a full disk.
 namespace sluice::eventlog {
 
-// Makes the folder when missing. kFailedPrecondition, code "log_read_only" where it cannot be
-// written, "log_foreign" where it holds other files and no log.
+// Makes the folder when missing, and it and its files the owner's alone. kFailedPrecondition, code
+// "log_read_only" where it cannot be written, "log_foreign" where it holds other files and no log.
 [[nodiscard]] absl::Status PrepareFolder(const std::string& path);
+
+// kNotFound, code "no_log", where the folder or a log in it does not exist. Makes nothing.
+[[nodiscard]] absl::Status CheckHoldsLog(const std::string& path);
+[[nodiscard]] absl::Status NoLogError(const std::string& path);
 
 // kUnavailable, code "disk_full", where `bytes` more would leave less than the reserve that
 // RocksDB needs to go on with its own files. One system call.

@@ -10,9 +10,12 @@
 #include <limits>
 #include <utility>
 
+#include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
 #include "eventlog/embedded/event_codec.h"
 #include "eventlog/embedded/log_folder.h"
+#include "eventlog/embedded/partition_ends.h"
+#include "eventlog/epoch.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -23,6 +26,7 @@ using absl::StatusCode;
 // Keys of the log's description; every event's key begins with a topic's code, which is not 0.
 constexpr std::string_view kFormatKey("\0format", 7);
 constexpr std::string_view kIdKey("\0id", 3);
+constexpr std::string_view kEpochKey("\0epoch", 6);
 constexpr std::string_view kPartitionsKey("\0partitions", 11);
 constexpr std::string_view kBeginKey("\0begin/", 7);  // then the partition's prefix
 constexpr std::string_view kFormat = "sluice-embedded-log-1";
@@ -115,7 +119,11 @@ LogStore::LogStore(std::string path, std::unique_ptr<rocksdb::DB> db)
 LogStore::~LogStore() = default;
 
 absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path,
-                                                         int32_t partitions, const Clock& clock) {
+                                                         int32_t partitions, const Clock& clock,
+                                                         Use use) {
+  if (use == Use::kInspect) {
+    RETURN_IF_ERROR(CheckHoldsLog(path));
+  }
   RETURN_IF_ERROR(PrepareFolder(path));
   RETURN_IF_ERROR(ProbeFolder(path));
   rocksdb::DB* raw = nullptr;
@@ -125,21 +133,34 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path
     return OpenError(path, opened);
   }
   std::unique_ptr<LogStore> store(new LogStore(path, std::move(db)));
-  RETURN_IF_ERROR(store->LoadDescription(partitions, clock));
+  RETURN_IF_ERROR(store->LoadDescription(partitions, clock, use));
   return store;
 }
 
-absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock) {
+absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock, Use use) {
   ASSIGN_OR_RETURN(const std::string format, Get(kFormatKey));
-  ASSIGN_OR_RETURN(log_id_, Get(kIdKey));
+  ASSIGN_OR_RETURN(log_name_, Get(kIdKey));
+  ASSIGN_OR_RETURN(const std::string epoch, Get(kEpochKey));
   ASSIGN_OR_RETURN(const std::string stored, Get(kPartitionsKey));
+  if (format.empty() && PartitionEnds::AnyIn(path_)) {
+    return Error(StatusCode::kDataLoss, "log_truncated",
+                 fmt::format("the log {} had events and holds nothing now: its write-ahead log is "
+                             "lost; restore it, or remove the folder to begin an empty log",
+                             path_));
+  }
   if (format.empty()) {
-    return WriteDescription(partitions, clock);
+    return use == Use::kServe ? WriteDescription(partitions, clock) : NoLogError(path_);
   }
   if (format != kFormat) {
     return Error(StatusCode::kFailedPrecondition, "log_format",
                  fmt::format("the log {} has format \"{}\", this program reads \"{}\"", path_,
                              format, kFormat));
+  }
+  if (use == Use::kInspect) {
+    ASSIGN_OR_RETURN(const int64_t count, ParseInt64(stored));
+    partitions_ = static_cast<int32_t>(count);
+    log_id_ = LogIdOf(log_name_, epoch);
+    return absl::OkStatus();
   }
   if (stored != std::to_string(partitions)) {
     return Error(StatusCode::kFailedPrecondition, "partitions_differ",
@@ -147,6 +168,17 @@ absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock) {
                              "when a log is created",
                              path_, stored, partitions));
   }
+  partitions_ = partitions;
+  log_id_ = LogIdOf(log_name_, epoch);
+  return epoch.empty() ? StartEpoch() : absl::OkStatus();
+}
+
+absl::Status LogStore::StartEpoch() {
+  const std::string epoch = NewEpoch();
+  rocksdb::WriteBatch batch;
+  batch.Put(ToSlice(kEpochKey), epoch);
+  RETURN_IF_ERROR(WriteSynced(batch));
+  log_id_ = LogIdOf(log_name_, epoch);
   return absl::OkStatus();
 }
 
@@ -160,10 +192,14 @@ absl::Status LogStore::WriteDescription(int32_t partitions, const Clock& clock) 
                    fmt::format("{} is a RocksDB, but not a log of Sluice's", path_));
     }
   }
-  log_id_ = NewUuid7(clock);
+  const std::string epoch = NewEpoch();
+  log_name_ = NewUuid7(clock);
+  log_id_ = LogIdOf(log_name_, epoch);
+  partitions_ = partitions;
   rocksdb::WriteBatch batch;
   batch.Put(ToSlice(kFormatKey), ToSlice(kFormat));
-  batch.Put(ToSlice(kIdKey), log_id_);
+  batch.Put(ToSlice(kIdKey), log_name_);
+  batch.Put(ToSlice(kEpochKey), epoch);
   batch.Put(ToSlice(kPartitionsKey), std::to_string(partitions));
   return WriteSynced(batch);
 }

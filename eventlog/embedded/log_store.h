@@ -36,13 +36,26 @@ class LogStore {
     std::string_view bytes;
   };
 
-  // Opens the store or makes a new one, named by `clock` and chance. Errors as EmbeddedLog::Open().
+  // What an opening may do. A tool that only looks takes a log as it is: any partition count, and
+  // nothing is made that is missing.
+  enum class Use { kServe, kInspect };
+
+  // Opens the store or, to serve, makes a new one, named by `clock` and chance. Errors as
+  // EmbeddedLog::Open().
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<LogStore>> Open(const std::string& path,
                                                                       int32_t partitions,
-                                                                      const Clock& clock);
+                                                                      const Clock& clock,
+                                                                      Use use = Use::kServe);
   ~LogStore();
 
+  // "<name>#<epoch>"; the name alone where a log of before epochs is inspected.
   const std::string& log_id() const { return log_id_; }
+  // Made with the log, the same in every epoch.
+  const std::string& log_name() const { return log_name_; }
+  int32_t partitions() const { return partitions_; }
+
+  // Writes a new random epoch, synced, which is part of log_id() from then on.
+  [[nodiscard]] absl::Status StartEpoch();
 
   // What the partition holds, from its stored begin and its last key.
   [[nodiscard]] absl::StatusOr<OffsetRange> LoadRange(Topic topic, PartitionId partition) const;
@@ -68,7 +81,7 @@ class LogStore {
   LogStore(std::string path, std::unique_ptr<rocksdb::DB> db);
 
   // Checks a former log's description, or writes a new one's.
-  absl::Status LoadDescription(int32_t partitions, const Clock& clock);
+  absl::Status LoadDescription(int32_t partitions, const Clock& clock, Use use);
   absl::Status WriteDescription(int32_t partitions, const Clock& clock);
   // The value of a key of the description; empty where there is none.
   absl::StatusOr<std::string> Get(std::string_view key) const ABSL_LOCKS_EXCLUDED(db_mu_);
@@ -83,7 +96,9 @@ class LogStore {
   mutable absl::Mutex db_mu_;
   std::unique_ptr<rocksdb::DB> db_ ABSL_GUARDED_BY(db_mu_);
   std::atomic<bool> must_reopen_ = false;  // a write has failed
+  std::string log_name_;
   std::string log_id_;
+  int32_t partitions_ = 0;
   // Key ranges, first to end, that failed writes may have left; by their first key.
   std::map<std::string, std::string> doubtful_;
 };

@@ -30,23 +30,30 @@ class KafkaControl {
                                                                KafkaMetrics& metrics);
   ~KafkaControl();
 
-  // "kafka:<cluster id>/<topic prefix>".
-  const std::string& log_id() const { return log_id_; }
+  // "kafka:<cluster id>/<topic prefix>": the log's id without its epoch.
+  const std::string& log_name() const { return log_name_; }
+  // For questions of this folder's own, over the connection.
+  rd_kafka_t* handle() const { return handle_.get(); }
   int32_t PartitionCount(Topic topic) const { return partition_counts_.at(topic); }
   std::string FullName(Topic topic) const;
 
   // As in Log; the partition exists.
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition);
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin);
+  // Whether the brokers answer; the last that was heard, without asking.
   absl::Status Health();
+
+  // The partitions of a topic that exists and has a leader for each; kUnavailable, code
+  // "topic_missing", where it doesn't exist.
+  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
+  // The partition's end, asked once.
+  absl::StatusOr<Offset> EndOf(Topic topic, PartitionId partition,
+                               std::chrono::milliseconds timeout);
 
  private:
   KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics);
 
   absl::Status EnsureTopics(std::chrono::milliseconds timeout);
-  // The partitions of a topic that exists and has a leader for each; kUnavailable, code
-  // "topic_missing", where it doesn't exist.
-  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
   absl::Status LearnPartitions(SteadyTime deadline);
   // A topic that is new, or whose leader has just failed, has a leader in a moment: asks again,
   // with fresh metadata, until options.operation_timeout. `request` takes how long one try may
@@ -61,7 +68,7 @@ class KafkaControl {
   const std::shared_ptr<const Clock> clock_;
   KafkaMetrics& metrics_;
   KafkaHandle handle_;
-  std::string log_id_;
+  std::string log_name_;
   std::map<Topic, int32_t> partition_counts_;  // set by Connect()
   std::atomic<bool> stopping_ = false;
   absl::Mutex mutex_;

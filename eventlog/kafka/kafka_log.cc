@@ -9,6 +9,7 @@
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/producer.h"
 #include "eventlog/kafka/reader.h"
+#include "eventlog/kafka/watch.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -45,10 +46,21 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   ASSIGN_OR_RETURN(log->control_, KafkaControl::Connect(options, *log->metrics_));
   log->consumers_ = std::make_unique<ConsumerPool>(options);
   ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_));
+  log->watch_ = std::make_unique<KafkaWatch>(options, *log, *log->control_, *log->metrics_);
+  RETURN_IF_ERROR_CTX(log->watch_->Start(),
+                      fmt::format("cannot use the Kafka log at {}", options.brokers));
+  log->id_ = LogIdOf(log->control_->log_name(), log->watch_->epoch());
   return log;
 }
 
-const std::string& KafkaLog::id() const { return control_->log_id(); }
+absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options) {
+  options.inspect = true;
+  ASSIGN_OR_RETURN(const auto log, Open(options));
+  ASSIGN_OR_RETURN(const std::string epoch, log->watch_->ReplaceEpoch());
+  return EpochChange{.id_before = log->id_, .id = LogIdOf(log->control_->log_name(), epoch)};
+}
+
+const std::string& KafkaLog::id() const { return id_; }
 
 int32_t KafkaLog::PartitionCount(Topic topic) const { return control_->PartitionCount(topic); }
 
@@ -65,6 +77,11 @@ absl::Status KafkaLog::CheckPartition(Topic topic, PartitionId partition) const 
 void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                            AppendCallback done) {
   if (absl::Status status = CheckPartition(topic, partition); !status.ok()) {
+    done(std::move(status));
+    return;
+  }
+  if (absl::Status status = watch_->MayAppend(topic); !status.ok()) {
+    metrics_->AppendFailed(ErrorCode(status));
     done(std::move(status));
     return;
   }
@@ -93,6 +110,9 @@ absl::Status KafkaLog::TruncateBefore(Topic topic, PartitionId partition, Offset
   return control_->TruncateBefore(topic, partition, begin);
 }
 
-absl::Status KafkaLog::Health() { return control_->Health(); }
+absl::Status KafkaLog::Health() {
+  RETURN_IF_ERROR(control_->Health());
+  return watch_->Health();
+}
 
 }  // namespace sluice::eventlog

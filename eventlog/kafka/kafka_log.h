@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "eventlog/epoch.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/log.h"
 
@@ -15,6 +16,7 @@ class ConsumerPool;
 class KafkaControl;
 class KafkaMetrics;
 class KafkaProducer;
+class KafkaWatch;
 
 // The log in Kafka, through librdkafka: one topic `<prefix><name>` for each Topic, events as
 // CloudEvents in binary mode (docs/event-format.md). Appends are idempotent within one process's
@@ -32,15 +34,23 @@ class KafkaLog final : public Log {
   // Connects, and creates the topics that are missing. The partition count has to be known before
   // anything can be appended or read, so this waits for the brokers, at most for
   // options.connect_timeout: then kUnavailable, and the caller (not ready meanwhile) calls again.
-  // kInvalidArgument for wrong options; kFailedPrecondition, code "partition_count_mismatch", for
-  // topics that can't be used together; kPermissionDenied.
+  // kInvalidArgument for wrong options; kFailedPrecondition for topics that would lose or hide
+  // events: code "partition_count_mismatch" where they can't be used together,
+  // "topic_partitions_changed" where partitions were added, "topic_compacted", "topic_retention",
+  // "log_begins_late"; the message has the command that mends it. kPermissionDenied. kNotFound,
+  // code "no_log", where there is none to inspect.
   static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(const KafkaLogOptions& options);
+
+  // Declares a new epoch, which makes the log another one to stores and clients; processes that use
+  // it stop appending and have to be started again. Errors as Open() of a log to inspect; kAborted
+  // where another epoch was declared at the same time.
+  static absl::StatusOr<EpochChange> StartEpoch(KafkaLogOptions options);
 
   // Answers every append: waits up to options.close_timeout, then fails the rest.
   ~KafkaLog() override;
 
-  // "kafka:<cluster id>/<topic prefix>". A topic that is deleted and made again keeps it:
-  // VerifyContinuity() notices.
+  // "kafka:<cluster id>/<topic prefix>#<epoch>". Topics that are deleted and made again are another
+  // epoch's.
   const std::string& id() const override;
   int32_t PartitionCount(Topic topic) const override;
   void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
@@ -51,6 +61,8 @@ class KafkaLog final : public Log {
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
   // kFailedPrecondition for `nodes`, which Kafka compacts instead.
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
+  // Memory only: whether the brokers answered last, then the codes of Open() that were found since,
+  // and "log_epoch_changed" and "log_truncated". Appends that would be lost get the same.
   absl::Status Health() override;
 
  private:
@@ -63,6 +75,8 @@ class KafkaLog final : public Log {
   std::unique_ptr<KafkaControl> control_;
   std::unique_ptr<ConsumerPool> consumers_;
   std::unique_ptr<KafkaProducer> producer_;
+  std::unique_ptr<KafkaWatch> watch_;
+  std::string id_;
 };
 
 }  // namespace sluice::eventlog

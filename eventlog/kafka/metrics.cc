@@ -61,6 +61,15 @@ KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry,
 
 KafkaMetrics::~KafkaMetrics() = default;
 
+void KafkaMetrics::SetTopicFault(Topic topic, const std::string& code, bool present) {
+  prometheus::BuildGauge()
+      .Name("sluice_eventlog_topic_fault")
+      .Help("1 while a topic does not fit the log: its partitions, settings, begin or history.")
+      .Register(*registry_)
+      .Add({{"log", "kafka"}, {"topic", std::string(TopicName(topic))}, {"code", code}})
+      .Set(present ? 1 : 0);
+}
+
 void KafkaMetrics::AppendFailed(const std::string& code) {
   prometheus::BuildCounter()
       .Name("sluice_eventlog_append_failures_total")

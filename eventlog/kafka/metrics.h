@@ -25,6 +25,9 @@ class KafkaMetrics {
   // Counts an append that got an error, by its stable code.
   void AppendFailed(const std::string& code);
 
+  // Whether the topic has the fault of the code.
+  void SetTopicFault(Topic topic, const std::string& code, bool present);
+
  private:
   std::shared_ptr<prometheus::Registry> registry_;  // outlives the members below
 

@@ -35,6 +35,8 @@ struct KafkaLogOptions {
   std::chrono::milliseconds close_timeout{5'000};
   // How often the connection is checked for Health().
   std::chrono::milliseconds health_interval{2'000};
+  // How often the topics' partitions, settings and begins are looked at.
+  std::chrono::milliseconds topic_check_interval{60'000};
   // What is read ahead for each open reader that is behind. librdkafka looks at a full queue again
   // only after up to a second, so a small one limits how fast a reader catches up.
   size_t reader_queue_bytes_max = 32 << 20;
@@ -43,6 +45,8 @@ struct KafkaLogOptions {
   // librdkafka's own properties, such as security.protocol. What guarantees the contract of Log
   // (idempotence, acks, ...) is refused here.
   std::map<std::string, std::string> properties;
+  // For tools that only look: no topic and no epoch is made, and topics that do not fit are opened.
+  bool inspect = false;
   std::shared_ptr<prometheus::Registry> metrics;  // null: none
   std::shared_ptr<const Clock> clock;             // null: the machine's
 };

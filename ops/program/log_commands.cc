@@ -1,16 +1,17 @@
-// `log stat` and `log dump`: what is in the log, without a server.
+// `log stat` and `log dump`: what is in the log, without a server; `log new-epoch`.
 #include <fmt/format.h>
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-#include <google/protobuf/util/json_util.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "eventlog/base/text_values.h"
 #include "ops/program/command.h"
+#include "ops/program/event_json.h"
 #include "ops/program/open_log.h"
-#include "schemas/sluice/v1/events.pb.h"
+#include "schemas/datetime.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
@@ -25,16 +26,24 @@ struct Arguments {
   int32_t partition = -1;
   int64_t from = -1;
   int64_t limit = 100;
+  std::string since;
+  bool raw = false;
+  EventFilter filter;
 };
 
-absl::StatusOr<std::unique_ptr<eventlog::Log>> Open(Arguments& arguments) {
+absl::Status Complete(Arguments& arguments) {
   if (!arguments.config_file.empty()) {
     RETURN_IF_ERROR(LoadYaml(arguments.config_file, arguments.config));
   }
   if (!arguments.config.log.brokers.empty()) {
     arguments.config.log.kind = "kafka";
   }
-  return OpenLog(arguments.config, nullptr);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<eventlog::Log>> Open(Arguments& arguments) {
+  RETURN_IF_ERROR(Complete(arguments));
+  return OpenLogToInspect(arguments.config);
 }
 
 absl::Status Stat(const Invocation& invocation, Arguments& arguments) {
@@ -63,74 +72,107 @@ absl::Status Stat(const Invocation& invocation, Arguments& arguments) {
   return absl::OkStatus();
 }
 
-// The payload as JSON, by its type's name; null where it is none of ours.
-nlohmann::json Payload(const eventlog::Event& event) {
-  (void)v1::ChangeSet::descriptor();  // links the messages in
-  const auto* descriptor =
-      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(event.type);
-  if (descriptor == nullptr) {
-    return nullptr;
+// "2h" ago, or a time as it is written in RFC 3339.
+absl::StatusOr<SystemTime> ParseSince(const std::string& text) {
+  if (const auto ago = ParseDuration(text); ago.ok()) {
+    return RealClock().Now() - *ago;
   }
-  const std::unique_ptr<google::protobuf::Message> message(
-      google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
-  std::string json;
-  if (!message->ParseFromString(event.value) ||
-      !google::protobuf::util::MessageToJsonString(*message, &json).ok()) {
-    return nullptr;
+  const auto micros = schemas::ParseDatetime(text);
+  if (!micros.ok()) {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 fmt::format("--since \"{}\" is neither a duration such as 2h nor a time such as "
+                             "2026-01-31T09:00:00Z",
+                             text));
   }
-  return nlohmann::json::parse(json, nullptr, false);
+  return SystemTime(std::chrono::microseconds(*micros));
 }
 
+// Ends a reading that has printed enough.
+absl::Status Enough() { return absl::CancelledError("enough"); }
+
 absl::Status DumpPartition(eventlog::Log& log, Topic topic, PartitionId partition,
-                           const Arguments& arguments) {
+                           const Arguments& arguments, EventJson& json) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
   const Offset from(std::max(arguments.from, range.begin.value()));
-  if (from >= range.end) {
+  // What rows mean is told by the definitions before them.
+  const Offset learn_from = topic == Topic::kChanges && !arguments.raw ? range.begin : from;
+  int64_t left = arguments.limit;
+  Offset stopped = kNoOffset;
+  const absl::Status read = eventlog::ReadUntil(
+      log, topic, partition, learn_from, range.end, [&](const eventlog::StoredEvent& stored) {
+        if (!arguments.raw) {
+          json.Learn(stored.event);
+        }
+        const auto line = stored.offset < from ? std::nullopt : json.Line(topic, partition, stored);
+        if (!line.has_value()) {
+          return absl::OkStatus();
+        }
+        if (left == 0) {
+          stopped = stored.offset;
+          return Enough();
+        }
+        --left;
+        fmt::print("{}\n", line->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        return absl::OkStatus();
+      });
+  if (stopped != kNoOffset) {
+    fmt::print(stderr,
+               "sluice: {}-{} has more: stopped after {} events; go on with --partition {} --from "
+               "{}, or give a greater --limit\n",
+               eventlog::TopicName(topic), partition.value(), arguments.limit, partition.value(),
+               stopped.value());
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, from));
-  int64_t left = arguments.limit;
-  while (left > 0 && reader->next() < range.end) {
-    ASSIGN_OR_RETURN(const auto events,
-                     reader->Read({.events_max = static_cast<size_t>(std::min<int64_t>(left, 1000)),
-                                   .wait_max = std::chrono::seconds(10)}));
-    if (events.empty()) {
-      break;
-    }
-    for (const auto& [offset, event] : events) {
-      const nlohmann::json line = {{"topic", eventlog::TopicName(topic)},
-                                   {"partition", partition.value()},
-                                   {"offset", std::to_string(offset.value())},
-                                   {"key", event.key},
-                                   {"id", event.id},
-                                   {"type", event.type},
-                                   {"subject", event.subject},
-                                   {"source", event.source},
-                                   {"bytes", event.value.size()},
-                                   {"payload", Payload(event)}};
-      fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-      --left;
+  RETURN_IF_ERROR_CTX(read, fmt::format("{}-{} was not read to its end", eventlog::TopicName(topic),
+                                        partition.value()));
+  return absl::OkStatus();
+}
+
+absl::Status Dump(Arguments& arguments) {
+  const auto* topic = std::find_if(
+      std::begin(eventlog::kAllTopics), std::end(eventlog::kAllTopics),
+      [&](const Topic candidate) { return eventlog::TopicName(candidate) == arguments.topic; });
+  if (topic == std::end(eventlog::kAllTopics)) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "wrong_usage",
+        fmt::format("there is no topic \"{}\": `sluice log stat` lists them", arguments.topic));
+  }
+  if (!arguments.since.empty()) {
+    ASSIGN_OR_RETURN(arguments.filter.since, ParseSince(arguments.since));
+  }
+  ASSIGN_OR_RETURN(const auto log, Open(arguments));
+  if (arguments.partition >= log->PartitionCount(*topic)) {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 fmt::format("{} has no partition {}: it has {}, from 0", arguments.topic,
+                             arguments.partition, log->PartitionCount(*topic)));
+  }
+  if (arguments.partition < 0 && !arguments.filter.org.empty()) {
+    arguments.partition = log->PartitionFor(*topic, arguments.filter.org).value();
+  }
+  for (int32_t p = 0; p < log->PartitionCount(*topic); ++p) {
+    if (arguments.partition < 0 || arguments.partition == p) {
+      EventJson json(arguments.filter);
+      RETURN_IF_ERROR(DumpPartition(*log, *topic, PartitionId(p), arguments, json));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status Dump(Arguments& arguments) {
-  for (const Topic topic : eventlog::kAllTopics) {
-    if (eventlog::TopicName(topic) != arguments.topic) {
-      continue;
-    }
-    ASSIGN_OR_RETURN(const auto log, Open(arguments));
-    for (int32_t p = 0; p < log->PartitionCount(topic); ++p) {
-      if (arguments.partition < 0 || arguments.partition == p) {
-        RETURN_IF_ERROR(DumpPartition(*log, topic, PartitionId(p), arguments));
-      }
-    }
+absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
+  RETURN_IF_ERROR(Complete(arguments));
+  ASSIGN_OR_RETURN(const eventlog::EpochChange change, StartLogEpoch(arguments.config));
+  if (invocation.json) {
+    fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before}, {"log", change.id}}.dump());
     return absl::OkStatus();
   }
-  return Error(
-      absl::StatusCode::kInvalidArgument, "wrong_usage",
-      fmt::format("there is no topic \"{}\": `sluice log stat` lists them", arguments.topic));
+  fmt::print(
+      "the log {} is {} from now on\n"
+      "What it holds counts, and nothing else: each server builds its stores anew when it\n"
+      "starts next (one that runs stops taking writes, is not ready with the code\n"
+      "log_epoch_changed, and has to be started again), and each client is sent its rows\n"
+      "anew once.\n",
+      change.id_before, change.id);
+  return absl::OkStatus();
 }
 
 void AddLogOptions(CLI::App& command, Arguments& arguments) {
@@ -139,6 +181,9 @@ void AddLogOptions(CLI::App& command, Arguments& arguments) {
                   "Folder of an embedded log (its server must be stopped)")
       ->envname("SLUICE_DATA_DIR")
       ->capture_default_str();
+  command.add_option("--log", arguments.config.log.kind, "embedded or kafka; --brokers is kafka")
+      ->check(CLI::IsMember({"embedded", "kafka"}))
+      ->capture_default_str();
   command.add_option("--brokers", arguments.config.log.brokers,
                      "Kafka's brokers instead, host:port");
   command.add_option("--topic-prefix", arguments.config.log.topic_prefix, "Of Kafka's topics")
@@ -146,11 +191,36 @@ void AddLogOptions(CLI::App& command, Arguments& arguments) {
   command.add_option("--config", arguments.config_file, "The server's YAML file");
 }
 
+void AddDump(CLI::App& group, Invocation& invocation, const std::shared_ptr<Arguments>& arguments) {
+  CLI::App* dump = group.add_subcommand("dump", "Print events, one JSON object a line");
+  AddLogOptions(*dump, *arguments);
+  dump->add_option("TOPIC", arguments->topic, "Such as changes or provisioning")
+      ->capture_default_str();
+  dump->add_option("--partition", arguments->partition, "Only this one");
+  dump->add_option("--from", arguments->from, "First offset");
+  dump->add_option("--limit", arguments->limit, "Events a partition")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  dump->add_option("--org", arguments->filter.org, "Only this organisation's");
+  dump->add_option("--entity", arguments->filter.entity, "Only what changes this entity, by name");
+  dump->add_option("--key", arguments->filter.key, "Only what changes the row with this key");
+  dump->add_option("--since", arguments->since,
+                   "Only from this time on: 2026-01-31T09:00:00Z, or 2h for two hours ago");
+  dump->add_flag("--raw", arguments->raw,
+                 "Rows as they are stored, in base64: quicker with --from, because the definitions "
+                 "before it are not read");
+  dump->footer(
+      "Examples:\n  sluice log dump changes --from 1000 --limit 5\n"
+      "  sluice log dump changes --org acme --entity account --key A1 --since 2h");
+  dump->callback(
+      [&invocation, arguments] { invocation.run = [arguments] { return Dump(*arguments); }; });
+}
+
 }  // namespace
 
 void AddLogCommands(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* group = app.add_subcommand("log", "The log: stat, dump");
+  CLI::App* group = app.add_subcommand("log", "The log: stat, dump, new-epoch");
   group->require_subcommand(1);
   CLI::App* stat = group->add_subcommand("stat", "Begin and end of every partition");
   AddLogOptions(*stat, *arguments);
@@ -158,16 +228,19 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
   stat->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] { return Stat(invocation, *arguments); };
   });
-  CLI::App* dump = group->add_subcommand("dump", "Print events, one JSON object a line");
-  AddLogOptions(*dump, *arguments);
-  dump->add_option("TOPIC", arguments->topic, "Such as changes or provisioning")
-      ->capture_default_str();
-  dump->add_option("--partition", arguments->partition, "Only this one");
-  dump->add_option("--from", arguments->from, "First offset");
-  dump->add_option("--limit", arguments->limit, "Events a partition")->capture_default_str();
-  dump->footer("Example:\n  sluice log dump changes --from 1000 --limit 5");
-  dump->callback(
-      [&invocation, arguments] { invocation.run = [arguments] { return Dump(*arguments); }; });
+  AddDump(*group, invocation, arguments);
+  CLI::App* epoch = group->add_subcommand(
+      "new-epoch", "Go on with what the log holds, after events were lost or a backup came back");
+  AddLogOptions(*epoch, *arguments);
+  epoch->footer(
+      "Stores are then built anew from the log and clients are sent their rows anew. The server "
+      "of\n"
+      "an embedded log must be stopped; those that use a log in Kafka have to be started again.\n"
+      "Example:\n  sluice log new-epoch --data-dir /var/lib/sluice\n"
+      "  sluice log new-epoch --log kafka --brokers 127.0.0.1:9092");
+  epoch->callback([&invocation, arguments] {
+    invocation.run = [&invocation, arguments] { return StartEpoch(invocation, *arguments); };
+  });
 }
 
 }  // namespace sluice::ops

@@ -29,6 +29,14 @@ eventlog::KafkaLogOptions KafkaOptions(const Config& config) {
   return options;
 }
 
+eventlog::EmbeddedLogOptions EmbeddedOptions(const Config& config) {
+  eventlog::EmbeddedLogOptions options;
+  options.path = config.data_dir + "/log";
+  options.partitions = static_cast<int32_t>(config.log.partitions);
+  options.limits = Limits(config);
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLog(
@@ -38,12 +46,25 @@ absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLog(
     options.metrics = std::move(registry);
     return eventlog::KafkaLog::Open(options);
   }
-  eventlog::EmbeddedLogOptions options;
-  options.path = config.data_dir + "/log";
-  options.partitions = static_cast<int32_t>(config.log.partitions);
-  options.limits = Limits(config);
+  eventlog::EmbeddedLogOptions options = EmbeddedOptions(config);
   options.metrics = std::move(registry);
   return eventlog::EmbeddedLog::Open(std::move(options));
+}
+
+absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLogToInspect(const Config& config) {
+  if (config.log.kind == "kafka") {
+    eventlog::KafkaLogOptions options = KafkaOptions(config);
+    options.inspect = true;
+    return eventlog::KafkaLog::Open(options);
+  }
+  eventlog::EmbeddedLogOptions options = EmbeddedOptions(config);
+  options.inspect = true;
+  return eventlog::EmbeddedLog::Open(std::move(options));
+}
+
+absl::StatusOr<eventlog::EpochChange> StartLogEpoch(const Config& config) {
+  return config.log.kind == "kafka" ? eventlog::KafkaLog::StartEpoch(KafkaOptions(config))
+                                    : eventlog::EmbeddedLog::StartEpoch(EmbeddedOptions(config));
 }
 
 absl::StatusOr<std::unique_ptr<eventlog::PartitionGroup>> MakeGroup(const Config& config,

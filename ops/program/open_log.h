@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "eventlog/epoch.h"
 #include "eventlog/log.h"
 #include "eventlog/partition_group.h"
 #include "ops/config/config.h"
@@ -17,6 +18,13 @@ namespace sluice::ops {
 // broker answers: try again).
 [[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLog(
     const Config& config, std::shared_ptr<prometheus::Registry> registry);
+
+// The same log for a tool that only looks: nothing is made that is missing, any partition count is
+// taken, and a log that a server would refuse is opened. kNotFound, code "no_log".
+[[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLogToInspect(const Config& config);
+
+// Declares a new epoch of the log (EmbeddedLog::StartEpoch(), KafkaLog::StartEpoch()).
+[[nodiscard]] absl::StatusOr<eventlog::EpochChange> StartLogEpoch(const Config& config);
 
 // Which partitions this process folds as a member of `set`: all of an embedded log's, a share of
 // Kafka's. `member` is the process's lasting name in the group.

@@ -201,7 +201,8 @@ Directory::~Directory() = default;
 
 absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
     const eventlog::StoredEvent& event) {
-  if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
+  if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name() ||
+      event.event.type == v1::LogStarted::descriptor()->full_name()) {
     return std::nullopt;
   }
   v1::ProvisioningOutcome outcome;

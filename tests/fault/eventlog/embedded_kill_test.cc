@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
@@ -17,6 +18,7 @@
 
 #include "eventlog/base/uuid.h"
 #include "eventlog/embedded/embedded_log.h"
+#include "schemas/status.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/temp_dir.h"
 
@@ -197,6 +199,31 @@ TEST(EmbeddedKill, AcknowledgedEventsSurviveKill9) {
   }
   EXPECT_GT(acknowledged.size(), 1000U) << "too little was appended to prove anything";
   fmt::print("{} acknowledged events, {} kills\n", acknowledged.size(), kCycles);
+}
+
+// What is recorded of the ends survives the kill with the events: no kill is taken for a loss,
+// which the test above holds with each opening, and no loss is hidden by a kill.
+TEST(EmbeddedKill, ALossAfterAKillIsNoticed) {
+  namespace fs = std::filesystem;
+  for (int cycle = 0; cycle < 3; ++cycle) {
+    const testing::TempDir dir;
+    const std::string path = dir / "log";
+    Acknowledged acknowledged;
+    Collect(RunAndKill(path, cycle, 20'000), acknowledged);
+    ASSERT_FALSE(acknowledged.empty());
+    fs::path largest;
+    for (const auto& entry : fs::directory_iterator(path)) {
+      if (entry.path().extension() == ".log" &&
+          (largest.empty() || entry.file_size() > fs::file_size(largest))) {
+        largest = entry.path();
+      }
+    }
+    ASSERT_FALSE(largest.empty());
+    fs::resize_file(largest, fs::file_size(largest) / 2);
+    const auto opened = EmbeddedLog::Open(Options(path));
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(ErrorCode(opened.status()), "log_truncated") << opened.status();
+  }
 }
 
 }  // namespace

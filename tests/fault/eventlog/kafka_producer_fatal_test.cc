@@ -48,6 +48,7 @@ class KafkaProducerFatalTest : public ::testing::Test {
 };
 
 TEST_F(KafkaProducerFatalTest, AFatalErrorFailsWhatIsInFlightAndTheNextProducerGoesOn) {
+  ASSERT_TRUE(KafkaLog::Open(options_).ok());  // the log has its first event
   // Fatal for an idempotent producer: it gets no id.
   rd_kafka_mock_push_request_errors(cluster_, kInitProducerIdKey, 1,
                                     RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);

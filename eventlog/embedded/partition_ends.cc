@@ -1,0 +1,154 @@
+#include "eventlog/embedded/partition_ends.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "eventlog/embedded/event_codec.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+std::string FileIn(const std::string& folder) { return folder + "/ends"; }
+
+// A record lies in one sector of any disk, so that it is written wholly or not at all.
+constexpr size_t kRecordBytes = 32;
+constexpr size_t kChecksumAt = 24;
+constexpr std::chrono::seconds kSyncInterval{1};
+
+using RecordBytes = std::array<unsigned char, kRecordBytes>;
+
+void PutBigEndian(uint64_t value, size_t bytes, size_t at, RecordBytes& record) {
+  for (size_t i = 0; i < bytes; ++i) {
+    record.at(at + i) = static_cast<unsigned char>(value >> (8 * (bytes - 1 - i)));
+  }
+}
+
+uint64_t GetBigEndian(size_t at, const RecordBytes& record) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    value = value << 8 | record.at(at + i);
+  }
+  return value;
+}
+
+RecordBytes EncodeRecord(Topic topic, PartitionId partition, Offset end, uint64_t log_hash) {
+  RecordBytes record{};
+  record[0] = TopicCode(topic);
+  PutBigEndian(static_cast<uint32_t>(partition.value()), 4, 4, record);
+  PutBigEndian(static_cast<uint64_t>(end.value()), 8, 8, record);
+  PutBigEndian(log_hash, 8, 16, record);
+  PutBigEndian(XXH64(record.data(), kChecksumAt, 0), 8, kChecksumAt, record);
+  return record;
+}
+
+absl::Status FileError(const std::string& path, std::string_view code, std::string_view what) {
+  return Error(absl::StatusCode::kUnavailable, code,
+               fmt::format("the log's file {} cannot be {}: {}", path, what,
+                           std::generic_category().message(errno)));
+}
+
+}  // namespace
+
+PartitionEnds::PartitionEnds(std::string path, int file, uint64_t log_hash, int32_t partitions)
+    : path_(std::move(path)), file_(file), log_hash_(log_hash), partitions_(partitions) {}
+
+bool PartitionEnds::AnyIn(const std::string& folder) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(FileIn(folder), error);
+  return !error && size > 0;
+}
+
+PartitionEnds::~PartitionEnds() {
+  Sync();
+  ::close(file_);
+}
+
+absl::StatusOr<std::unique_ptr<PartitionEnds>> PartitionEnds::Open(const std::string& folder,
+                                                                   std::string_view log_name,
+                                                                   int32_t partitions) {
+  const std::string path = FileIn(folder);
+  const int file = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  if (file < 0) {
+    return FileError(path, "log_write_failed", "opened");
+  }
+  const uint64_t log_hash = XXH64(log_name.data(), log_name.size(), 0);
+  std::unique_ptr<PartitionEnds> ends(new PartitionEnds(path, file, log_hash, partitions));
+  RETURN_IF_ERROR(ends->Load());
+  return ends;
+}
+
+absl::Status PartitionEnds::Load() {
+  for (const Topic topic : kAllTopics) {
+    for (int32_t p = 0; p < (topic == Topic::kNodes ? 1 : partitions_); ++p) {
+      const PartitionId partition(p);
+      recorded_.push_back(kNoOffset);
+      RecordBytes found{};
+      const ssize_t got = ::pread(file_, found.data(), found.size(),
+                                  static_cast<off_t>(SlotOf(topic, partition) * kRecordBytes));
+      if (got < 0) {
+        return FileError(path_, "log_read_failed", "read");
+      }
+      const Offset end(static_cast<int64_t>(GetBigEndian(8, found)));
+      if (got == static_cast<ssize_t>(kRecordBytes) &&
+          found == EncodeRecord(topic, partition, end, log_hash_)) {
+        recorded_.back() = end;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+size_t PartitionEnds::SlotOf(Topic topic, PartitionId partition) const {
+  size_t slot = 0;
+  for (const Topic before : kAllTopics) {
+    if (before == topic) {
+      break;
+    }
+    slot += before == Topic::kNodes ? 1 : static_cast<size_t>(partitions_);
+  }
+  return slot + static_cast<size_t>(partition.value());
+}
+
+Offset PartitionEnds::Recorded(Topic topic, PartitionId partition) const {
+  return recorded_.at(SlotOf(topic, partition));
+}
+
+void PartitionEnds::Record(Topic topic, PartitionId partition, Offset end) {
+  const auto record = EncodeRecord(topic, partition, end, log_hash_);
+  const ssize_t put = ::pwrite(file_, record.data(), record.size(),
+                               static_cast<off_t>(SlotOf(topic, partition) * kRecordBytes));
+  dirty_ = true;
+  const bool failed = put != static_cast<ssize_t>(record.size());
+  if (failed && !failed_) {
+    spdlog::warn("log_ends_not_written file={} cause=\"{}\"", path_,
+                 std::generic_category().message(errno));
+  }
+  failed_ = failed;
+}
+
+void PartitionEnds::Sync() {
+  if (dirty_) {
+    // An error was told where the log itself failed to sync, or will be.
+    (void)::fdatasync(file_);
+    dirty_ = false;
+  }
+}
+
+void PartitionEnds::SyncIfDue(SteadyTime now) {
+  if (dirty_ && now - synced_at_ >= kSyncInterval) {
+    Sync();
+    synced_at_ = now;
+  }
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,49 @@
+#include "eventlog/epoch.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+#include "eventlog/base/uuid.h"
+#include "schemas/sluice/v1/events.pb.h"
+
+namespace sluice::eventlog {
+
+std::string NewEpoch() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+std::string LogIdOf(std::string_view name, std::string_view epoch) {
+  return epoch.empty() ? std::string(name) : fmt::format("{}#{}", name, epoch);
+}
+
+Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_view replaces,
+                     int32_t partitions) {
+  v1::LogStarted started;
+  started.set_epoch(std::string(epoch));
+  started.set_replaces(std::string(replaces));
+  started.set_partitions(partitions);
+  Event event;
+  event.id = NewUuid7(clock);
+  event.source = "sluice/log";
+  event.type = v1::LogStarted::descriptor()->full_name();
+  event.time = clock.Now();
+  event.value = started.SerializeAsString();
+  return event;
+}
+
+void EpochFold::Apply(const StoredEvent& stored) {
+  v1::LogStarted started;
+  if (stored.event.type != v1::LogStarted::descriptor()->full_name() ||
+      !started.ParseFromString(stored.event.value) || started.epoch().empty() ||
+      started.replaces() != epoch_) {
+    return;
+  }
+  epoch_ = started.epoch();
+  if (partitions_ == 0) {
+    partitions_ = started.partitions();
+  }
+}
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "eventlog/base/clock.h"
+#include "eventlog/base/ids.h"
+#include "eventlog/event.h"
+
+// One log, one history: the epoch is a random text in the log's id. Positions of another epoch mean
+// nothing, so that stores are built anew and cursors answered with a fresh start.
+namespace sluice::eventlog {
+
+// 16 hex digits of chance.
+[[nodiscard]] std::string NewEpoch();
+
+// "<name>#<epoch>", the log's id; `name` alone while there is no epoch.
+[[nodiscard]] std::string LogIdOf(std::string_view name, std::string_view epoch);
+
+// What a declaration of a new epoch did: the log's id before and after it.
+struct EpochChange {
+  std::string id_before;
+  std::string id;
+};
+
+// An event `sluice.v1.LogStarted` for partition 0 of `provisioning`. It has no key.
+[[nodiscard]] Event MakeLogStarted(const Clock& clock, std::string_view epoch,
+                                   std::string_view replaces, int32_t partitions);
+
+// Which epoch is in force, from the events of partition 0 of `provisioning` in their order: one
+// counts where it replaces the epoch in force, or is the first. Not thread-safe.
+class EpochFold {
+ public:
+  // Ignores events of other types.
+  void Apply(const StoredEvent& stored);
+
+  // Empty where there was none yet.
+  const std::string& epoch() const { return epoch_; }
+  // The partitions that the log was started with; 0 where nothing tells.
+  int32_t partitions() const { return partitions_; }
+
+ private:
+  std::string epoch_;
+  int32_t partitions_ = 0;
+};
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,313 @@
+#include "eventlog/kafka/watch.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "eventlog/kafka/admin.h"
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr Topic kEpochTopic = Topic::kProvisioning;
+constexpr PartitionId kEpochPartition{0};
+// One look; the next comes soon, and the destructor waits for it.
+constexpr milliseconds kLookTimeout{2'000};
+// A leader that was just elected may tell an end that lags; one that does so twice has lost events.
+constexpr int kShortEndsMax = 2;
+
+TopicFault BeginsLate(Topic topic, const std::string& name, PartitionId partition, Offset begin) {
+  const bool forgets = topic == Topic::kProvisioning;
+  return {topic, forgets ? FaultEffect::kNotReady : FaultEffect::kReport,
+          Error(absl::StatusCode::kFailedPrecondition, "log_begins_late",
+                fmt::format("{}-{} begins at offset {}: events before it were removed, {}", name,
+                            partition.value(), begin.value(),
+                            forgets ? "and the organisations that they tell of would be "
+                                      "unknown; restore the topic, and set its retention.ms and "
+                                      "retention.bytes to -1"
+                                    : "so that stores cannot be built anew; keep the stores, and "
+                                      "set the topic's retention.ms and retention.bytes to -1"))};
+}
+
+TopicFault PartitionsChanged(Topic topic, const std::string& name, int32_t count, int32_t before) {
+  return {topic, FaultEffect::kNoAppend,
+          Error(absl::StatusCode::kFailedPrecondition, "topic_partitions_changed",
+                fmt::format("topic {} has {} partitions, the log was started with {}: events of an "
+                            "organisation would go to another partition than its history; Kafka "
+                            "cannot take partitions away, so copy the topics to ones of {} "
+                            "partitions under another log.topic_prefix",
+                            name, count, before, before))};
+}
+
+}  // namespace
+
+KafkaWatch::KafkaWatch(const KafkaLogOptions& options, Log& log, KafkaControl& control,
+                       KafkaMetrics& metrics)
+    : options_(options),
+      clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
+      log_(log),
+      control_(control),
+      metrics_(metrics) {}
+
+KafkaWatch::~KafkaWatch() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wake_.Signal();
+  }
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+absl::Status KafkaWatch::Start() {
+  ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
+  read_to_ = range.begin;
+  RETURN_IF_ERROR(ReadEpoch(range.end, options_.connect_timeout));
+  epoch_ = fold_.epoch();
+  if (options_.inspect) {
+    return absl::OkStatus();
+  }
+  // Before anything is written: what does not fit must not be made worse.
+  ASSIGN_OR_RETURN(std::vector<TopicFault> faults, CheckTopics());
+  for (const TopicFault& fault : faults) {
+    if (fault.effect != FaultEffect::kReport) {
+      return fault.status;
+    }
+  }
+  if (epoch_.empty()) {
+    RETURN_IF_ERROR(AppendEpoch(NewEpoch()));
+    epoch_ = fold_.epoch();
+  }
+  SetFaults(std::move(faults));
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+absl::Status KafkaWatch::ReadEpoch(Offset end, milliseconds patience) {
+  RETURN_IF_ERROR_CTX(ReadUntil(
+                          log_, kEpochTopic, kEpochPartition, read_to_, end,
+                          [this](const StoredEvent& event) {
+                            fold_.Apply(event);
+                            read_to_ = Offset(event.offset.value() + 1);
+                            return absl::OkStatus();
+                          },
+                          patience),
+                      "cannot read the log's epoch");
+  read_to_ = std::max(read_to_, end);
+  return absl::OkStatus();
+}
+
+absl::Status KafkaWatch::AppendEpoch(const std::string& epoch) {
+  const Event started =
+      MakeLogStarted(*clock_, epoch, fold_.epoch(), control_.PartitionCount(Topic::kChanges));
+  ASSIGN_OR_RETURN(const std::vector<Offset> offsets,
+                   log_.Append(kEpochTopic, kEpochPartition, {started}));
+  // Another process may have been first: the fold decides, here and there alike.
+  return ReadEpoch(Offset(offsets.front().value() + 1), options_.connect_timeout);
+}
+
+absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch() {
+  const std::string epoch = NewEpoch();
+  RETURN_IF_ERROR(AppendEpoch(epoch));
+  epoch_ = fold_.epoch();
+  if (epoch_ != epoch) {
+    return Error(absl::StatusCode::kAborted, "log_epoch_changed",
+                 fmt::format("another epoch, {}, was declared at the same time and counts; "
+                             "declare another one only if that is wanted",
+                             epoch_));
+  }
+  return epoch;
+}
+
+absl::Status KafkaWatch::CheckEpoch() {
+  ASSIGN_OR_RETURN(const Offset end, control_.EndOf(kEpochTopic, kEpochPartition, kLookTimeout));
+  if (end < read_to_) {
+    if (++short_ends_ >= kShortEndsMax) {
+      SetHistory(Error(absl::StatusCode::kDataLoss, "log_truncated",
+                       fmt::format("{}-{} was read to offset {} and ends at {} now: its end is "
+                                   "lost, or the topic was made anew; restore the log, or go on "
+                                   "with what it holds: `sluice log new-epoch`, then start again",
+                                   control_.FullName(kEpochTopic), kEpochPartition.value(),
+                                   read_to_.value(), end.value())));
+    }
+    return absl::OkStatus();
+  }
+  short_ends_ = 0;
+  RETURN_IF_ERROR(ReadEpoch(end, kLookTimeout));
+  if (fold_.epoch() != epoch_) {
+    SetHistory(Error(absl::StatusCode::kFailedPrecondition, "log_epoch_changed",
+                     fmt::format("the log's epoch is {} now, this process opened {}: start it "
+                                 "again; its stores are then built anew",
+                                 fold_.epoch(), epoch_)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TopicFault>> KafkaWatch::CheckTopics() {
+  std::vector<TopicFault> faults;
+  for (const Topic topic : kAllTopics) {
+    RETURN_IF_ERROR(CheckPartitions(topic, faults));
+  }
+  RETURN_IF_ERROR(CheckSettings(faults));
+  RETURN_IF_ERROR(CheckBegins(faults));
+  return faults;
+}
+
+absl::Status KafkaWatch::CheckPartitions(Topic topic, std::vector<TopicFault>& faults) {
+  ASSIGN_OR_RETURN(const int32_t count, control_.LookUpPartitions(topic, kLookTimeout));
+  // A log of before the count was kept has the one with which it was opened.
+  const int32_t opened = control_.PartitionCount(topic);
+  const bool told = topic != Topic::kNodes && fold_.partitions() > 0;
+  const int32_t expected = told ? fold_.partitions() : opened;
+  if (count != expected) {
+    faults.push_back(PartitionsChanged(topic, control_.FullName(topic), count, expected));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KafkaWatch::CheckSettings(std::vector<TopicFault>& faults) {
+  std::vector<std::string> names;
+  for (const Topic topic : kAllTopics) {
+    names.push_back(control_.FullName(topic));
+  }
+  const auto described = DescribeTopics(control_.handle(), names, kLookTimeout);
+  if (absl::IsPermissionDenied(described.status()) || absl::IsUnimplemented(described.status())) {
+    if (!std::exchange(settings_told_, true)) {
+      spdlog::warn(
+          "kafka_settings_not_checked reason=\"{}\" wanted=\"the right to describe the "
+          "topics' configuration\"",
+          Message(described.status()));
+    }
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(described.status());
+  for (const Topic topic : kAllTopics) {
+    const auto found = described->find(control_.FullName(topic));
+    if (found != described->end()) {
+      for (TopicFault& fault :
+           FaultsOfSettings(topic, found->first, options_.brokers, found->second)) {
+        faults.push_back(std::move(fault));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KafkaWatch::CheckBegins(std::vector<TopicFault>& faults) {
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+    for (int32_t p = 0; p < control_.PartitionCount(topic); ++p) {
+      const std::string name = control_.FullName(topic);
+      ASSIGN_OR_RETURN(const Offset begin, LookUpOffset(control_.handle(), name, PartitionId(p),
+                                                        OffsetKind::kBegin, kLookTimeout));
+      if (begin > Offset(0)) {
+        faults.push_back(BeginsLate(topic, name, PartitionId(p), begin));
+        break;  // one partition is reason enough
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+void KafkaWatch::SetFaults(std::vector<TopicFault> faults) {
+  const auto has = [](const std::vector<TopicFault>& all, const TopicFault& one) {
+    return std::any_of(all.begin(), all.end(), [&one](const TopicFault& other) {
+      return other.topic == one.topic && ErrorCode(other.status) == ErrorCode(one.status);
+    });
+  };
+  const absl::MutexLock lock(&mutex_);
+  for (const TopicFault& fault : faults) {
+    if (!has(faults_, fault)) {
+      const std::string code = ErrorCode(fault.status);
+      spdlog::error("kafka_topic_fault code={} topic={} reason=\"{}\"", code,
+                    control_.FullName(fault.topic), Message(fault.status));
+      metrics_.SetTopicFault(fault.topic, code, true);
+    }
+  }
+  for (const TopicFault& fault : faults_) {
+    if (!has(faults, fault)) {
+      const std::string code = ErrorCode(fault.status);
+      spdlog::info("kafka_topic_mended code={} topic={}", code, control_.FullName(fault.topic));
+      metrics_.SetTopicFault(fault.topic, code, false);
+    }
+  }
+  faults_ = std::move(faults);
+  bad_ = !faults_.empty() || !history_.ok();
+}
+
+void KafkaWatch::SetHistory(absl::Status history) {
+  const absl::MutexLock lock(&mutex_);
+  if (history_.ok()) {
+    spdlog::error("kafka_log_changed code={} reason=\"{}\"", ErrorCode(history), Message(history));
+    metrics_.SetTopicFault(kEpochTopic, ErrorCode(history), true);
+    history_ = std::move(history);
+  }
+  bad_ = true;
+}
+
+absl::Status KafkaWatch::Health() const {
+  const absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(history_);
+  const TopicFault* worst = nullptr;
+  for (const TopicFault& fault : faults_) {
+    if (fault.effect != FaultEffect::kReport &&
+        (worst == nullptr || fault.effect > worst->effect)) {
+      worst = &fault;
+    }
+  }
+  return worst == nullptr ? absl::OkStatus() : worst->status;
+}
+
+absl::Status KafkaWatch::MayAppend(Topic topic) const {
+  if (!bad_.load(std::memory_order_relaxed)) {
+    return absl::OkStatus();
+  }
+  const absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(history_);
+  for (const TopicFault& fault : faults_) {
+    if (fault.effect == FaultEffect::kNoAppend ||
+        (fault.effect == FaultEffect::kNoAppendToTopic && fault.topic == topic)) {
+      return fault.status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void KafkaWatch::Run() {
+  SteadyTime checked = clock_->SteadyNow();
+  while (true) {
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (!stopping_) {
+        wake_.WaitWithTimeout(&mutex_, absl::FromChrono(options_.health_interval));
+      }
+      if (stopping_) {
+        return;
+      }
+    }
+    if (!control_.Health().ok()) {
+      continue;  // nobody answers; reading and appending say so themselves
+    }
+    if (const absl::Status looked = CheckEpoch(); !looked.ok()) {
+      spdlog::debug("kafka_epoch_not_checked reason=\"{}\"", Message(looked));
+    }
+    if (clock_->SteadyNow() - checked < options_.topic_check_interval) {
+      continue;
+    }
+    auto faults = CheckTopics();
+    if (faults.ok()) {
+      checked = clock_->SteadyNow();
+      SetFaults(*std::move(faults));
+    } else {
+      spdlog::warn("kafka_topics_not_checked reason=\"{}\"", Message(faults.status()));
+    }
+  }
+}
+
+}  // namespace sluice::eventlog

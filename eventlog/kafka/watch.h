@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "eventlog/epoch.h"
+#include "eventlog/kafka/control.h"
+#include "eventlog/kafka/metrics.h"
+#include "eventlog/kafka/options.h"
+#include "eventlog/kafka/topic_check.h"
+#include "eventlog/log.h"
+
+namespace sluice::eventlog {
+
+// Whether the log in Kafka is still the one that was opened: its epoch, its partitions, and the
+// settings of its topics. Looked at before anything is appended, then by a thread. What is found is
+// kept in memory, so that a health probe and an append never wait for the cluster. Thread-safe.
+class KafkaWatch {
+ public:
+  // All arguments must outlive it. `log` reads and appends for it.
+  KafkaWatch(const KafkaLogOptions& options, Log& log, KafkaControl& control,
+             KafkaMetrics& metrics);
+  ~KafkaWatch();
+  KafkaWatch(const KafkaWatch&) = delete;
+  KafkaWatch& operator=(const KafkaWatch&) = delete;
+
+  // Learns the epoch, which a log without one is given, refuses topics that do not fit, and starts
+  // the thread. kFailedPrecondition, codes "topic_compacted", "topic_retention",
+  // "topic_partitions_changed", "log_begins_late". To inspect, it only reads the epoch.
+  absl::Status Start() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Set by Start(); empty where a log without one is inspected.
+  const std::string& epoch() const { return epoch_; }
+
+  // Declares an epoch that replaces the one in force; returns it. For a log that is inspected.
+  absl::StatusOr<std::string> ReplaceEpoch();
+
+  // kFailedPrecondition or kDataLoss where the log does not fit any more: the codes of Start(), and
+  // "log_epoch_changed", "log_truncated". Memory only.
+  absl::Status Health() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same where an event would go to a place in which it is lost.
+  absl::Status MayAppend(Topic topic) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  // Reads on to the known end of the epoch's partition.
+  absl::Status ReadEpoch(Offset end, std::chrono::milliseconds patience);
+  // Appends a LogStarted and reads on until it is seen.
+  absl::Status AppendEpoch(const std::string& epoch);
+  absl::Status CheckEpoch() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Everything that is wrong with the topics now.
+  absl::StatusOr<std::vector<TopicFault>> CheckTopics();
+  absl::Status CheckPartitions(Topic topic, std::vector<TopicFault>& faults);
+  absl::Status CheckBegins(std::vector<TopicFault>& faults);
+  absl::Status CheckSettings(std::vector<TopicFault>& faults);
+  void SetFaults(std::vector<TopicFault> faults) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetHistory(absl::Status history) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Run() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const KafkaLogOptions options_;
+  const std::shared_ptr<const Clock> clock_;
+  Log& log_;
+  KafkaControl& control_;
+  KafkaMetrics& metrics_;
+  EpochFold fold_;                 // used by Start(), then by the thread alone
+  Offset read_to_{0};              // likewise
+  std::string epoch_;              // that this process opened
+  int short_ends_ = 0;             // in a row, an end before what was read
+  bool settings_told_ = false;     // that they can't be looked at
+  std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append
+  mutable absl::Mutex mutex_;
+  absl::CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<TopicFault> faults_ ABSL_GUARDED_BY(mutex_);
+  absl::Status history_ ABSL_GUARDED_BY(mutex_);  // once an error, for ever
+  std::thread thread_;
+};
+
+}  // namespace sluice::eventlog

@@ -1,0 +1,272 @@
+#include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "eventlog/kafka/conf.h"
+#include "eventlog/kafka/kafka_log.h"
+#include "schemas/status.h"
+#include "tests/integration/eventlog/kafka_test_util.h"
+#include "tests/support/broker/broker_environment.h"
+
+// One log, one history, over a real broker: topics that are made anew, a declared epoch, and
+// topics whose partitions, settings or begins do not fit any more.
+namespace sluice::eventlog {
+namespace {
+
+const auto* const kBroker = testing::BrokerEnvironment::Register();
+constexpr PartitionId kP0{0};
+constexpr int kAdminMillis = 30'000;
+
+KafkaLogOptions WatchedOptions() {
+  KafkaLogOptions options = TestOptions(kBroker->brokers(), 2);
+  options.health_interval = std::chrono::milliseconds(50);
+  options.topic_check_interval = std::chrono::milliseconds(50);
+  return options;
+}
+
+std::string FullName(const KafkaLogOptions& options, Topic topic) {
+  return options.topic_prefix + std::string(TopicName(topic));
+}
+
+// What an operator does to topics, through librdkafka's admin interface: Kafka's own tools take
+// seconds each.
+class Operator {
+ public:
+  explicit Operator(const KafkaLogOptions& options) : options_(options) {
+    auto conf = MakeConf(options, {});
+    EXPECT_TRUE(conf.ok()) << conf.status();
+    auto handle = MakeHandle(RD_KAFKA_PRODUCER, std::move(*conf));
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    handle_ = std::move(*handle);
+    queue_.reset(rd_kafka_queue_new(handle_.get()));
+  }
+
+  // Replaces all settings of the topic.
+  void Configure(Topic topic, const std::map<std::string, std::string>& settings) {
+    rd_kafka_ConfigResource_t* resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, FullName(options_, topic).c_str());
+    for (const auto& [name, value] : settings) {
+      rd_kafka_ConfigResource_set_config(resource, name.c_str(), value.c_str());
+    }
+    rd_kafka_AlterConfigs(handle_.get(), &resource, 1, nullptr, queue_.get());
+    Await([](rd_kafka_event_t* event) {
+      size_t count = 0;
+      const auto** resources =
+          rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event), &count);
+      return count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    });
+    rd_kafka_ConfigResource_destroy(resource);
+  }
+
+  void AddPartitions(Topic topic, size_t count) {
+    std::array<char, 256> reason{};
+    rd_kafka_NewPartitions_t* added = rd_kafka_NewPartitions_new(
+        FullName(options_, topic).c_str(), count, reason.data(), reason.size());
+    ASSERT_NE(added, nullptr) << reason.data();
+    rd_kafka_CreatePartitions(handle_.get(), &added, 1, nullptr, queue_.get());
+    Await([](rd_kafka_event_t* event) {
+      size_t results = 0;
+      const auto** topics = rd_kafka_CreatePartitions_result_topics(
+          rd_kafka_event_CreatePartitions_result(event), &results);
+      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    });
+    rd_kafka_NewPartitions_destroy(added);
+  }
+
+  void DeleteTopic(Topic topic) {
+    rd_kafka_DeleteTopic_t* deleted = rd_kafka_DeleteTopic_new(FullName(options_, topic).c_str());
+    rd_kafka_DeleteTopics(handle_.get(), &deleted, 1, nullptr, queue_.get());
+    Await([](rd_kafka_event_t* event) {
+      size_t results = 0;
+      const auto** topics =
+          rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &results);
+      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    });
+    rd_kafka_DeleteTopic_destroy(deleted);
+  }
+
+ private:
+  template <typename ErrorOf>
+  void Await(ErrorOf error_of) {
+    rd_kafka_event_t* event = rd_kafka_queue_poll(queue_.get(), kAdminMillis);
+    ASSERT_NE(event, nullptr) << "the broker does not answer";
+    ASSERT_EQ(rd_kafka_event_error(event), RD_KAFKA_RESP_ERR_NO_ERROR)
+        << rd_kafka_event_error_string(event);
+    EXPECT_EQ(error_of(event), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_event_destroy(event);
+  }
+
+  const KafkaLogOptions options_;
+  KafkaHandle handle_;
+  KafkaQueue queue_;
+};
+
+// Until Health() has the code ("" for ok); what it has at last.
+std::string AwaitHealth(Log& log, const std::string& code) {
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  const auto now = [&log] {
+    const absl::Status health = log.Health();
+    return health.ok() ? std::string() : ErrorCode(health);
+  };
+  while (now() != code && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return now();
+}
+
+std::string CodeOfAppend(Log& log, Topic topic) {
+  const auto appended = log.Append(topic, kP0, {MakeKafkaEvent("acme", "x")});
+  return appended.ok() ? "" : ErrorCode(appended.status());
+}
+
+std::string CodeOfOpening(const KafkaLogOptions& options) {
+  const auto opened = KafkaLog::Open(options);
+  return opened.ok() ? "" : ErrorCode(opened.status());
+}
+
+TEST(KafkaWatch, ProcessesThatStartOnFreshTopicsAgreeOnTheEpochAndKeepIt) {
+  const KafkaLogOptions options = WatchedOptions();
+  std::array<std::string, 4> ids;
+  std::vector<std::thread> processes;
+  for (std::string& id : ids) {
+    processes.emplace_back([&id, &options] {
+      const auto log = KafkaLog::Open(options);
+      EXPECT_TRUE(log.ok()) << log.status();
+      id = log.ok() ? (*log)->id() : "";
+    });
+  }
+  for (std::thread& process : processes) {
+    process.join();
+  }
+  for (const std::string& id : ids) {
+    EXPECT_EQ(id, ids[0]);
+  }
+  EXPECT_EQ(ids[0].size() - ids[0].find('#'), 17U) << ids[0];
+  const auto again = KafkaLog::Open(options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->id(), ids[0]);
+}
+
+TEST(KafkaWatch, TopicsThatAreMadeAnewAreAnotherLog) {
+  const KafkaLogOptions options = WatchedOptions();
+  std::string before;
+  {
+    const auto log = KafkaLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    before = (*log)->id();
+    ASSERT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+  }
+  Operator admin(options);
+  for (const Topic topic : kAllTopics) {
+    admin.DeleteTopic(topic);
+  }
+  // A topic that was just deleted may still be shown for a moment.
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  std::string after = before;
+  while (after == before && std::chrono::steady_clock::now() < deadline) {
+    const auto log = KafkaLog::Open(options);
+    after = log.ok() ? (*log)->id() : before;
+  }
+  EXPECT_NE(after, before);
+  EXPECT_EQ(after.substr(0, after.find('#')), before.substr(0, before.find('#')));
+}
+
+TEST(KafkaWatch, ADeclaredEpochStopsTheProcessesOfTheFormerOne) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto running = KafkaLog::Open(options);
+  ASSERT_TRUE(running.ok()) << running.status();
+  ASSERT_EQ(CodeOfAppend(**running, Topic::kChanges), "");
+  const auto change = KafkaLog::StartEpoch(options);
+  ASSERT_TRUE(change.ok()) << change.status();
+  EXPECT_EQ(change->id_before, (*running)->id());
+  EXPECT_NE(change->id, change->id_before);
+  EXPECT_EQ(AwaitHealth(**running, "log_epoch_changed"), "log_epoch_changed");
+  EXPECT_EQ(CodeOfAppend(**running, Topic::kChanges), "log_epoch_changed");
+  const auto next = KafkaLog::Open(options);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ((*next)->id(), change->id);
+  EXPECT_EQ(CodeOfAppend(**next, Topic::kChanges), "");
+}
+
+TEST(KafkaWatch, SettingsThatLoseEventsAreReportedAndRefusedUntilTheyAreMended) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  const std::map<std::string, std::string> good = {
+      {"cleanup.policy", "delete"}, {"retention.ms", "-1"}, {"retention.bytes", "-1"}};
+  Operator admin(options);
+  admin.Configure(Topic::kProvisioning, {{"retention.ms", "3600000"}, {"retention.bytes", "-1"}});
+  EXPECT_EQ(AwaitHealth(**log, "topic_retention"), "topic_retention");
+  EXPECT_EQ(CodeOfOpening(options), "topic_retention");
+  EXPECT_EQ(CodeOfAppend(**log, Topic::kChanges), "") << "nothing is lost yet";
+  admin.Configure(Topic::kProvisioning, good);
+  EXPECT_EQ(AwaitHealth(**log, ""), "");
+
+  admin.Configure(Topic::kChanges, {{"cleanup.policy", "compact"}});
+  EXPECT_EQ(AwaitHealth(**log, "topic_compacted"), "topic_compacted");
+  EXPECT_EQ(CodeOfAppend(**log, Topic::kChanges), "topic_compacted");
+  EXPECT_EQ(CodeOfAppend(**log, Topic::kDeadletter), "");
+  EXPECT_EQ(CodeOfOpening(options), "topic_compacted");
+  admin.Configure(Topic::kChanges, good);
+  EXPECT_EQ(AwaitHealth(**log, ""), "");
+  EXPECT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+  EXPECT_EQ(CodeOfOpening(options), "");
+}
+
+TEST(KafkaWatch, AddedPartitionsStopAppendsAndRefuseTheLog) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  Operator admin(options);
+  for (const Topic topic : kAllTopics) {
+    if (topic != Topic::kNodes) {
+      admin.AddPartitions(topic, 3);
+    }
+  }
+  EXPECT_EQ(AwaitHealth(**log, "topic_partitions_changed"), "topic_partitions_changed");
+  EXPECT_EQ(CodeOfAppend(**log, Topic::kProvisioning), "topic_partitions_changed");
+  // All topics agree, so only the log's first event tells.
+  EXPECT_EQ(CodeOfOpening(options), "topic_partitions_changed");
+}
+
+TEST(KafkaWatch, OrganisationsAreNotForgottenWithTheBeginningOfProvisioning) {
+  const KafkaLogOptions options = WatchedOptions();
+  {
+    const auto log = KafkaLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    for (const Topic topic : {Topic::kChanges, Topic::kProvisioning}) {
+      ASSERT_EQ(CodeOfAppend(**log, topic), "");
+    }
+    ASSERT_TRUE((*log)->TruncateBefore(Topic::kChanges, kP0, Offset(1)).ok());
+    EXPECT_EQ(CodeOfOpening(options), "") << "stores may hold what is gone: they decide";
+    ASSERT_TRUE((*log)->TruncateBefore(Topic::kProvisioning, kP0, Offset(1)).ok());
+    EXPECT_EQ(AwaitHealth(**log, "log_begins_late"), "log_begins_late");
+  }
+  EXPECT_EQ(CodeOfOpening(options), "log_begins_late");
+}
+
+TEST(KafkaWatch, ToolsThatLookMakeNothing) {
+  KafkaLogOptions options = WatchedOptions();
+  options.inspect = true;
+  EXPECT_EQ(CodeOfOpening(options), "no_log");
+  EXPECT_EQ(ErrorCode(KafkaLog::StartEpoch(options).status()), "no_log");
+  options.inspect = false;
+  ASSERT_EQ(CodeOfOpening(options), "");
+  options.inspect = true;
+  const auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  const auto range = (*log)->Range(Topic::kProvisioning, kP0);
+  ASSERT_TRUE(range.ok()) << range.status();
+  EXPECT_EQ(range->end, Offset(1)) << "the log's first event, and no other";
+}
+
+}  // namespace
+}  // namespace sluice::eventlog

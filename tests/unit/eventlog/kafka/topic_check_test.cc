@@ -1,0 +1,64 @@
+#include "eventlog/kafka/topic_check.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+std::vector<std::string> CodesOf(Topic topic, const TopicSettings& settings) {
+  std::vector<std::string> codes;
+  for (const TopicFault& fault : FaultsOfSettings(topic, "sluice.x", "b:9092", settings)) {
+    EXPECT_EQ(fault.topic, topic);
+    codes.push_back(ErrorCode(fault.status));
+  }
+  return codes;
+}
+
+using Codes = std::vector<std::string>;
+
+TEST(TopicCheck, ForEverMeansNeitherCompactionNorRetention) {
+  const TopicSettings good = {
+      {"cleanup.policy", "delete"}, {"retention.ms", "-1"}, {"retention.bytes", "-1"}};
+  const TopicSettings days = {
+      {"cleanup.policy", "delete"}, {"retention.ms", "604800000"}, {"retention.bytes", "-1"}};
+  const TopicSettings small = {
+      {"cleanup.policy", "delete"}, {"retention.ms", "-1"}, {"retention.bytes", "1000"}};
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges, Topic::kMutations,
+                            Topic::kCheckpoints, Topic::kDeadletter}) {
+    EXPECT_EQ(CodesOf(topic, good), Codes());
+    EXPECT_EQ(CodesOf(topic, days), Codes{"topic_retention"});
+    EXPECT_EQ(CodesOf(topic, small), Codes{"topic_retention"});
+    EXPECT_EQ(CodesOf(topic, {{"cleanup.policy", "compact"}, {"retention.ms", "1"}}),
+              Codes{"topic_compacted"});
+    EXPECT_EQ(CodesOf(topic, {{"cleanup.policy", "compact,delete"}, {"retention.ms", "1"}}),
+              (Codes{"topic_compacted", "topic_retention"}));
+  }
+}
+
+TEST(TopicCheck, WorkExpiresAndNodesAreCompacted) {
+  EXPECT_EQ(CodesOf(Topic::kWork, {{"cleanup.policy", "delete"}, {"retention.ms", "1000"}}),
+            Codes());
+  EXPECT_EQ(CodesOf(Topic::kWork, {{"cleanup.policy", "compact"}}), Codes{"topic_compacted"});
+  EXPECT_EQ(CodesOf(Topic::kNodes, {{"cleanup.policy", "compact"}, {"retention.ms", "1000"}}),
+            Codes());
+}
+
+TEST(TopicCheck, SaysWhichSettingAndHowToMendIt) {
+  const auto faults =
+      FaultsOfSettings(Topic::kChanges, "sluice.changes", "b:9092",
+                       {{"cleanup.policy", "delete"}, {"retention.ms", "604800000"}});
+  ASSERT_EQ(faults.size(), 1U);
+  EXPECT_EQ(faults[0].status.code(), absl::StatusCode::kFailedPrecondition);
+  for (const char* part : {"sluice.changes", "retention.ms=604800000", "--bootstrap-server b:9092",
+                           "--entity-name sluice.changes", "--add-config retention.ms=-1"}) {
+    EXPECT_NE(Message(faults[0].status).find(part), std::string_view::npos) << part;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::eventlog
