@@ -8,9 +8,20 @@
 
 namespace sluice::eventlog {
 
+// Who made an event happen: the caller of a request, or, where no caller is behind it, the source
+// that was read and its run. It is kept with the event because history cannot be asked later.
+struct Cause {
+  std::string subject;     // ce_causesubject: the token's `sub`, or the source's name
+  std::string issuer;      // ce_causeissuer: the token's `iss`; empty for a source
+  std::string request_id;  // ce_causerequest: the request's id, or the source's run
+
+  friend bool operator==(const Cause&, const Cause&) = default;
+};
+
 // One event: CloudEvents 1.0 in Kafka's binary content mode. The attributes are message headers
-// (ce_specversion, ce_id, ce_source, ce_type, ce_subject, ce_time, content-type, traceparent), the
-// value is the protobuf payload. Both logs store the same headers and bytes (docs/event-format.md).
+// (ce_specversion, ce_id, ce_source, ce_type, ce_subject, ce_time, content-type, traceparent,
+// ce_cause*, ce_answers), the value is the protobuf payload. Both logs store the same headers and
+// bytes (docs/event-format.md).
 struct Event {
   std::string id;       // ce_id: UUIDv7
   std::string source;   // ce_source: what wrote it, such as "sluice/admin"
@@ -20,11 +31,15 @@ struct Event {
   std::string traceparent;  // W3C trace context, or empty
   std::string key;          // the record key: the organisation (or node)
   std::string value;
+  Cause cause;
+  // ce_answers, of control events: the position in `provisioning` of the request that they answer.
+  Offset answers = kNoOffset;
 
   // Bytes that the event counts for in every limit: its strings and a fixed overhead.
   [[nodiscard]] size_t ByteSize() const {
     return 64 + id.size() + source.size() + type.size() + subject.size() + traceparent.size() +
-           key.size() + value.size();
+           key.size() + value.size() + cause.subject.size() + cause.issuer.size() +
+           cause.request_id.size();
   }
   friend bool operator==(const Event&, const Event&) = default;
 };
@@ -35,9 +50,12 @@ struct StoredEvent {
   Event event;
 };
 
-// XXH64 (seed 0) over id, type, key and value, each preceded by its length as 32 bits
-// little-endian: what a store keeps of the last event it applied, so that another log at the same
-// offset is noticed.
+// The first 8 bytes, big-endian, of SHA-256 over every attribute of the event: what a store keeps
+// of the events that it applied, so that another log at the same offset is noticed. A
+// cryptographic hash, because callers choose parts of events. In this order: id, source, type,
+// subject, traceparent, key, the cause's subject, issuer and request id, each preceded by its
+// length as 32 bits little-endian; time (microseconds since 1970) and answers as 64 bits
+// little-endian; value with its length. Thread-safe.
 [[nodiscard]] uint64_t EventHash(const Event& event);
 
 }  // namespace sluice::eventlog

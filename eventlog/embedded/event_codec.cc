@@ -8,7 +8,8 @@
 namespace sluice::eventlog {
 namespace {
 
-constexpr char kEventFormat = 1;
+constexpr char kEventFormat = 2;
+constexpr char kEventFormat1 = 1;  // without cause and answers
 constexpr size_t kPrefixSize = 5;
 constexpr size_t kKeySize = kPrefixSize + 8;
 
@@ -111,16 +112,19 @@ void EncodeEvent(const Event& event, std::string& out) {
   out.push_back(kEventFormat);
   PutVarint(ZigZag(event.time.time_since_epoch().count()), out);
   for (const std::string* text :
-       {&event.id, &event.source, &event.type, &event.subject, &event.traceparent, &event.key}) {
+       {&event.id, &event.source, &event.type, &event.subject, &event.traceparent, &event.key,
+        &event.cause.subject, &event.cause.issuer, &event.cause.request_id}) {
     PutString(*text, out);
   }
+  PutVarint(static_cast<uint64_t>(event.answers.value()) + 1, out);
   out.append(event.value);
 }
 
 absl::StatusOr<Event> DecodeEvent(std::string_view bytes) {
   Event event;
   uint64_t time = 0;
-  bool ok = !bytes.empty() && bytes.front() == kEventFormat;
+  const char format = bytes.empty() ? '\0' : bytes.front();
+  bool ok = format == kEventFormat || format == kEventFormat1;
   if (ok) {
     bytes.remove_prefix(1);
     ok = GetVarint(bytes, time);
@@ -128,6 +132,14 @@ absl::StatusOr<Event> DecodeEvent(std::string_view bytes) {
   for (std::string* text :
        {&event.id, &event.source, &event.type, &event.subject, &event.traceparent, &event.key}) {
     ok = ok && GetString(bytes, *text);
+  }
+  if (format == kEventFormat) {
+    for (std::string* text : {&event.cause.subject, &event.cause.issuer, &event.cause.request_id}) {
+      ok = ok && GetString(bytes, *text);
+    }
+    uint64_t after_answers = 0;
+    ok = ok && GetVarint(bytes, after_answers);
+    event.answers = Offset(static_cast<int64_t>(after_answers - 1));
   }
   if (!ok) {
     return Error(absl::StatusCode::kDataLoss, "log_corrupt",

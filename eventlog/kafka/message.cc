@@ -19,6 +19,14 @@ void AddHeader(rd_kafka_headers_t* headers, std::string_view name, std::string_v
   }
 }
 
+// The position in a header's text; kNoOffset where it is none.
+Offset OffsetOf(std::string_view text) {
+  int64_t offset = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), offset);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && offset >= 0 ? Offset(offset) : kNoOffset;
+}
+
 // Takes exactly `digits` digits and, unless it is 0, the separator `after` from the front of
 // `text`.
 bool TakeNumber(std::string_view& text, size_t digits, char after, int* number) {
@@ -113,7 +121,7 @@ bool ParseTime(std::string_view text, SystemTime* time) {
 }
 
 rd_kafka_headers_t* MakeHeaders(const Event& event) {
-  rd_kafka_headers_t* headers = rd_kafka_headers_new(8);
+  rd_kafka_headers_t* headers = rd_kafka_headers_new(12);
   AddHeader(headers, "ce_specversion", "1.0");
   AddHeader(headers, "ce_id", event.id);
   AddHeader(headers, "ce_source", event.source);
@@ -122,6 +130,12 @@ rd_kafka_headers_t* MakeHeaders(const Event& event) {
   AddHeader(headers, "ce_time", FormatTime(event.time));
   AddHeader(headers, "content-type", kContentType);
   AddHeader(headers, "traceparent", event.traceparent);
+  AddHeader(headers, "ce_causesubject", event.cause.subject);
+  AddHeader(headers, "ce_causeissuer", event.cause.issuer);
+  AddHeader(headers, "ce_causerequest", event.cause.request_id);
+  if (event.answers != kNoOffset) {
+    AddHeader(headers, "ce_answers", std::to_string(event.answers.value()));
+  }
   return headers;
 }
 
@@ -153,6 +167,14 @@ Event EventOf(const rd_kafka_message_t& message) {
       (void)ParseTime(value, &event.time);
     } else if (name == "traceparent") {
       event.traceparent = value;
+    } else if (name == "ce_causesubject") {
+      event.cause.subject = value;
+    } else if (name == "ce_causeissuer") {
+      event.cause.issuer = value;
+    } else if (name == "ce_causerequest") {
+      event.cause.request_id = value;
+    } else if (name == "ce_answers") {
+      event.answers = OffsetOf(value);
     }
   }
   return event;

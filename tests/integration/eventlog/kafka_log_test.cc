@@ -47,6 +47,7 @@ TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {
   event.subject = "acme/account";
   event.time = SystemTime(std::chrono::microseconds(1'769'850'300'000'250));
   event.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  event.cause = {"alice", "https://login.example.com", "01890a5d-ac8f-7d06-a2f3-5c3b7e1f9d44"};
   const PartitionId partition = (*log)->PartitionFor(Topic::kChanges, event.key);
   ASSERT_TRUE((*log)->Append(Topic::kChanges, partition, {event}).ok());
   const std::string consume =
@@ -56,7 +57,9 @@ TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {
             "acme|ce_specversion=1.0,ce_id=01890a5d-ac96-774b-bcce-b302099a8057,"
             "ce_source=sluice/admin,ce_type=sluice.v1.ChangeSet,ce_subject=acme/account,"
             "ce_time=2026-01-31T09:05:00.000250Z,content-type=application/protobuf,"
-            "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+            "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01,"
+            "ce_causesubject=alice,ce_causeissuer=https://login.example.com,"
+            "ce_causerequest=01890a5d-ac8f-7d06-a2f3-5c3b7e1f9d44");
   EXPECT_EQ(MustRun(consume + "'%s'"), event.value);
 }
 

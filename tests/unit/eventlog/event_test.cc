@@ -1,8 +1,9 @@
 #include "eventlog/event.h"
 
 #include <gtest/gtest.h>
-#include <xxhash.h>
 
+#include <chrono>
+#include <cstdint>
 #include <set>
 #include <string>
 
@@ -18,34 +19,47 @@ Event Sample() {
   return event;
 }
 
-TEST(EventHash, IsXxh64OverPartsWithTheirLengths) {
-  const std::string bytes(
-      "\x02\0\0\0id"
-      "\x01\0\0\0t"
-      "\x04\0\0\0"
-      "acme"
-      "\x02\0\0\0v\x01",
-      25);
-  EXPECT_EQ(EventHash(Sample()), XXH64(bytes.data(), bytes.size(), 0));
+// The worked example of eventlog/docs/embedded-log-format.md.
+TEST(EventHash, IsTheDocumentedSha256) {
+  Event event;
+  event.id = "01890a5d-ac96-774b-bcce-b302099a8057";
+  event.source = "sluice/admin";
+  event.type = "sluice.v1.ChangeSet";
+  event.subject = "acme/account";
+  event.time = SystemTime(std::chrono::microseconds(1'700'000'000'000'000));
+  event.key = "acme";
+  event.value = "\x0a\x03xyz";
+  event.cause = {"alice", "https://login.example.com", "req-7"};
+  EXPECT_EQ(EventHash(event), 0xd71f39a6cc38d78eU);
+  EXPECT_EQ(EventHash(Sample()), 0x42c6d4fc44fd8493U);
 }
 
-TEST(EventHash, NoticesEachPartAndWhereItEnds) {
+TEST(EventHash, NoticesEachAttributeAndWhereItEnds) {
   std::set<uint64_t> hashes = {EventHash(Sample())};
-  for (std::string Event::*part : {&Event::id, &Event::type, &Event::key, &Event::value}) {
+  const auto is_new = [&hashes](const Event& event) {
+    return hashes.insert(EventHash(event)).second;
+  };
+  for (std::string Event::*part : {&Event::id, &Event::source, &Event::type, &Event::subject,
+                                   &Event::traceparent, &Event::key, &Event::value}) {
     Event event = Sample();
     (event.*part) += "x";
-    EXPECT_TRUE(hashes.insert(EventHash(event)).second);
+    EXPECT_TRUE(is_new(event));
+  }
+  for (std::string Cause::*part : {&Cause::subject, &Cause::issuer, &Cause::request_id}) {
+    Event event = Sample();
+    (event.cause.*part) += "x";
+    EXPECT_TRUE(is_new(event));
   }
   Event shifted = Sample();
   shifted.id = "idt";
   shifted.type = "";
-  EXPECT_TRUE(hashes.insert(EventHash(shifted)).second);
-}
-
-TEST(EventHash, LeavesOutWhatATransportMayChange) {
-  Event event = Sample();
-  event.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-  EXPECT_EQ(EventHash(event), EventHash(Sample()));
+  EXPECT_TRUE(is_new(shifted));
+  Event later = Sample();
+  later.time = SystemTime(std::chrono::microseconds(1));
+  EXPECT_TRUE(is_new(later));
+  Event answer = Sample();
+  answer.answers = Offset(0);
+  EXPECT_TRUE(is_new(answer));
 }
 
 TEST(Event, ByteSizeCountsEveryString) {
@@ -55,7 +69,10 @@ TEST(Event, ByteSizeCountsEveryString) {
                                    &Event::traceparent, &Event::key, &Event::value}) {
     (event.*part) += "12345";
   }
-  EXPECT_EQ(event.ByteSize(), before + 35);
+  for (std::string Cause::*part : {&Cause::subject, &Cause::issuer, &Cause::request_id}) {
+    (event.cause.*part) += "12345";
+  }
+  EXPECT_EQ(event.ByteSize(), before + 50);
 }
 
 }  // namespace

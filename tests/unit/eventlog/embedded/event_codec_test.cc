@@ -12,8 +12,8 @@ namespace {
 
 using std::string_literals::operator""s;
 
-// The worked example of eventlog/docs/embedded-log-format.md.
-Event DocumentedEvent() {
+// What a log of before events named their cause holds; read for ever.
+Event Format1Event() {
   Event event;
   event.id = "01890a5d-ac96-774b-bcce-b302099a8057";
   event.source = "sluice/admin";
@@ -25,7 +25,33 @@ Event DocumentedEvent() {
   return event;
 }
 
+// The worked example of eventlog/docs/embedded-log-format.md.
+Event DocumentedEvent() {
+  Event event = Format1Event();
+  event.cause = {"alice", "https://login.example.com", "req-7"};
+  return event;
+}
+
 std::string DocumentedBytes() {
+  return "\x02\x80\x80\xf2\x81\x83\x89\x85\x06"
+         "\x24"
+         "01890a5d-ac96-774b-bcce-b302099a8057"
+         "\x0csluice/admin"
+         "\x13sluice.v1.ChangeSet"
+         "\x0c"
+         "acme/account"
+         "\x00"
+         "\x04"
+         "acme"
+         "\x05"
+         "alice"
+         "\x19https://login.example.com"
+         "\x05req-7"
+         "\x00"
+         "\x0a\x03xyz"s;
+}
+
+std::string Format1Bytes() {
   return "\x01\x80\x80\xf2\x81\x83\x89\x85\x06"
          "\x24"
          "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -53,6 +79,25 @@ TEST(EventCodec, ReadsTheDocumentedBytes) {
   EXPECT_EQ(*event, DocumentedEvent());
 }
 
+TEST(EventCodec, ReadsEventsOfFormat1) {
+  const auto event = DecodeEvent(Format1Bytes());
+  ASSERT_TRUE(event.ok()) << event.status();
+  EXPECT_EQ(*event, Format1Event());
+  EXPECT_EQ(event->answers, kNoOffset);
+}
+
+TEST(EventCodec, KeepsThePositionThatAControlEventAnswers) {
+  for (const int64_t answers : {int64_t{0}, int64_t{1042}, std::numeric_limits<int64_t>::max()}) {
+    Event event = DocumentedEvent();
+    event.answers = Offset(answers);
+    std::string bytes;
+    EncodeEvent(event, bytes);
+    const auto back = DecodeEvent(bytes);
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(*back, event);
+  }
+}
+
 TEST(EventCodec, KeepsTimesBefore1970AndFarAway) {
   for (const int64_t us : {int64_t{-1}, int64_t{0}, std::numeric_limits<int64_t>::min(),
                            std::numeric_limits<int64_t>::max()}) {
@@ -74,7 +119,8 @@ TEST(EventCodec, RefusesWhatIsCutShortOrOfAnotherFormat) {
     ASSERT_FALSE(event.ok()) << size;
     EXPECT_EQ(ErrorCode(event.status()), "log_corrupt");
   }
-  EXPECT_FALSE(DecodeEvent("\x02" + bytes.substr(1)).ok());
+  EXPECT_FALSE(DecodeEvent("\x03" + bytes.substr(1)).ok());
+  EXPECT_FALSE(DecodeEvent("\0"s + bytes.substr(1)).ok());
   EXPECT_FALSE(DecodeEvent("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s).ok());
   EXPECT_FALSE(DecodeEvent("\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f"s).ok());
 }

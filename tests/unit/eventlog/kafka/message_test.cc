@@ -1,6 +1,7 @@
 #include "eventlog/kafka/message.h"
 
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
 
 #include <chrono>
 #include <string>
@@ -48,6 +49,30 @@ TEST(KafkaMessageTest, WhatIsNoTimeIsRefused) {
     EXPECT_FALSE(ParseTime(text, &time)) << text;
     EXPECT_EQ(time, SystemTime{}) << text;
   }
+}
+
+std::string HeaderOf(const rd_kafka_headers_t* headers, const char* name) {
+  const void* value = nullptr;
+  size_t size = 0;
+  if (rd_kafka_header_get_last(headers, name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return "(none)";
+  }
+  return {static_cast<const char*>(value), size};
+}
+
+TEST(KafkaMessageTest, CauseAndAnswersHaveHeadersOnlyWhereTheyAreKnown) {
+  Event event;
+  event.cause = {"alice", "", "req-7"};
+  rd_kafka_headers_t* headers = MakeHeaders(event);
+  EXPECT_EQ(HeaderOf(headers, "ce_causesubject"), "alice");
+  EXPECT_EQ(HeaderOf(headers, "ce_causeissuer"), "(none)");
+  EXPECT_EQ(HeaderOf(headers, "ce_causerequest"), "req-7");
+  EXPECT_EQ(HeaderOf(headers, "ce_answers"), "(none)");
+  rd_kafka_headers_destroy(headers);
+  event.answers = Offset(0);
+  headers = MakeHeaders(event);
+  EXPECT_EQ(HeaderOf(headers, "ce_answers"), "0");
+  rd_kafka_headers_destroy(headers);
 }
 
 }  // namespace
