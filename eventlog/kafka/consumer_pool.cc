@@ -66,6 +66,8 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                {{"check.crcs", "true"},
                 {"isolation.level", "read_committed"},
                 {"auto.offset.reset", "error"},
+                // Tells where an end is that no event comes before (KafkaReader::Read).
+                {"enable.partition.eof", "true"},
                 {"enable.auto.commit", "false"},
                 {"enable.auto.offset.store", "false"},
                 {"allow.auto.create.topics", "false"},

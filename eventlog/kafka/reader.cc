@@ -155,13 +155,22 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
   return absl::OkStatus();
 }
 
+bool KafkaReader::PassTo(Offset end) {
+  const bool moved = end > next_;
+  next_ = std::max(next_, end);
+  return moved;
+}
+
 absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& limits) {
   RETURN_IF_ERROR(StartConsuming());
   std::vector<StoredEvent> events;
   size_t bytes = 0;
+  const SteadyTime deadline = SteadyTime::clock::now() + limits.wait_max;
   while (events.empty() || (bytes < limits.bytes_max && events.size() < limits.events_max)) {
     if (fetched_.empty()) {
-      absl::Status fetched = Fetch(events.empty() ? limits.wait_max : milliseconds(0));
+      const auto left = std::chrono::ceil<milliseconds>(deadline - SteadyTime::clock::now());
+      absl::Status fetched =
+          Fetch(events.empty() ? std::max(left, milliseconds(0)) : milliseconds(0));
       if (!fetched.ok() && events.empty()) {
         return fetched;
       }
@@ -170,6 +179,14 @@ absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& lim
       }
     }
     const rd_kafka_message_t& message = *fetched_.front();
+    if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+      const bool moved = PassTo(Offset(message.offset));
+      fetched_.pop_front();
+      if (moved && events.empty()) {
+        break;
+      }
+      continue;
+    }
     if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       if (!events.empty()) {
         break;  // the next Read() returns it

@@ -16,7 +16,10 @@
 namespace sluice::eventlog {
 
 // Reads one partition through a consumer of the pool, over a queue of its own. Consuming starts
-// with the first Read(), and anew at next() after an error. Thread-safety as Reader.
+// with the first Read(), and anew at next() after an error. Offsets that hold no event (control
+// records of transactions, aborted events) are passed over when the end behind them is reached:
+// next() then is that end, and Read() returns at once, empty, so that "next() >= end" says exactly
+// whether everything below a known end has been read. Thread-safety as Reader.
 class KafkaReader final : public Reader {
  public:
   // `control` and `metrics` must outlive the reader.
@@ -36,6 +39,8 @@ class KafkaReader final : public Reader {
   absl::Status Fetch(std::chrono::milliseconds wait);
   // Has librdkafka ask for more where it rests though there is more, up to a second.
   void WakeFetcher();
+  // The end at `end` has been reached: true where next() moves over offsets without events.
+  bool PassTo(Offset end);
   // What librdkafka's error in place of a message means to the caller.
   absl::Status ErrorOf(const rd_kafka_message_t& message);
   absl::Status CheckCancelled();

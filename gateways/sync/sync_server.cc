@@ -256,6 +256,8 @@ absl::StatusOr<uint16_t> SyncServer::Start() {
   return impl_->acceptor->local_endpoint().port();
 }
 
+void SyncServer::ServingChanged() {}
+
 void SyncServer::Stop() {
   if (!impl_->started) {
     return;

@@ -6,15 +6,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
+#include "eventlog/static_partition_group.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/sync/sync_server.h"
@@ -22,6 +26,7 @@
 #include "ops/program/open_log.h"
 #include "ops/program/waiting_listener.h"
 #include "projectors/provisioning/provisioning.h"
+#include "projectors/staging/history_check.h"
 #include "projectors/staging/node_announcer.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
@@ -50,6 +55,18 @@ std::string Url(const std::string& listen, int port) {
   return fmt::format("http://{}:{}", listen.substr(0, listen.rfind(':')), port);
 }
 
+// Where other machines find what listens on `listen`: by this one's name where it listens on all
+// addresses.
+std::string AnnouncedUrl(const std::string& listen, int port) {
+  const std::string host = listen.substr(0, listen.rfind(':'));
+  std::array<char, 256> name{};
+  if ((host.empty() || host == "0.0.0.0" || host == "[::]" || host == "::") &&
+      ::gethostname(name.data(), name.size() - 1) == 0) {
+    return fmt::format("http://{}:{}", name.data(), port);
+  }
+  return Url(listen, port);
+}
+
 }  // namespace
 
 struct Process::Impl {
@@ -73,6 +90,9 @@ struct Process::Impl {
   std::unique_ptr<gateways::SyncServer> sync;
   int admin_port = 0;
   int sync_port = 0;
+  absl::Mutex serving_mutex;
+  // Who is told when this process may answer for others than before; nullptr: nobody.
+  gateways::SyncServer* told ABSL_GUARDED_BY(serving_mutex) = nullptr;
 
   ~Impl() { Stop(); }
 
@@ -82,6 +102,15 @@ struct Process::Impl {
   absl::Status StartProjectors();
   absl::Status StartAdmin();
   absl::Status StartSync();
+  PartitionId PartitionOf(const OrgId& org) const {
+    return log->PartitionFor(eventlog::Topic::kChanges, org.value());
+  }
+  absl::Status MayServe(const OrgId& org) const;
+  // nullopt where this process serves it, or nobody is known to.
+  std::optional<Offset> RemoteApplied(const OrgId& org) const;
+  // The stores' last word of an organisation, its closing included, wherever it is folded.
+  Offset StoreApplied(const OrgId& org) const;
+  void TellOfServing() ABSL_LOCKS_EXCLUDED(serving_mutex);
   std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
   void AwaitReady(const std::function<bool()>& stopping);
   void Stop();
@@ -139,21 +168,65 @@ absl::Status Process::Impl::StartStores() {
   options.fold.dedup_window = config.staging.dedup_window;
   options.fold.tombstone_horizon = config.sync.tombstone_horizon;
   options.fold.tombstone_age = config.sync.tombstone_age;
+  options.check_history = [this](PartitionId partition, Offset applied, uint64_t event_hash) {
+    return projectors::CheckHistory(*log, partition, applied, event_hash);
+  };
+  options.sets_apart = true;  // the staging projector folds them
   options.registry = registry;
   ASSIGN_OR_RETURN(stores, projectors::StoreManager::Open(std::move(options)));
   return absl::OkStatus();
 }
 
+absl::Status Process::Impl::MayServe(const OrgId& org) const {
+  return staging != nullptr ? staging->MayServe(org)
+                            : Error(absl::StatusCode::kUnavailable, "not_served_here",
+                                    "this node keeps no stores");
+}
+
+std::optional<Offset> Process::Impl::RemoteApplied(const OrgId& org) const {
+  const PartitionId partition = PartitionOf(org);
+  return nodes == nullptr || (staging != nullptr && staging->Serves(partition))
+             ? std::nullopt
+             : nodes->Applied(partition, org);
+}
+
+Offset Process::Impl::StoreApplied(const OrgId& org) const {
+  const PartitionId partition = PartitionOf(org);
+  if (!staging->Serves(partition)) {
+    return RemoteApplied(org).value_or(kNoOffset);
+  }
+  // A closed organisation has no store that tells; then its partition does, unless it is apart. In
+  // this order: who is given back in between has been applied as far as the partition was.
+  const Offset applied = stores->Applied(partition);
+  return stores->ApartStateOf(partition, org).has_value()
+             ? stores->AppliedOf(org)
+             : std::max(stores->AppliedOf(org), applied);
+}
+
+void Process::Impl::TellOfServing() {
+  const absl::MutexLock lock(&serving_mutex);
+  if (told != nullptr) {
+    told->ServingChanged();
+  }
+}
+
 absl::Status Process::Impl::StartProjectors() {
-  // A process that only serves clients is a replica of its own, so that it holds every partition
-  // whatever the projectors' set shares out.
-  const std::string set = HasRole(config, "projectors") ? config.staging.replica_set
-                                                        : config.staging.replica_set + ".sync";
+  if (config.log.kind == "kafka") {
+    nodes = std::make_unique<projectors::NodeDirectory>(*log, clock, node_id);
+    nodes->Start();
+  }
   if (stores != nullptr) {
-    ASSIGN_OR_RETURN(staging_group, MakeGroup(config, *log, set, node_id));
+    if (HasRole(config, "projectors")) {
+      ASSIGN_OR_RETURN(staging_group, MakeGroup(config, *log, config.staging.replica_set, node_id));
+    } else {
+      // One that only serves clients is a copy of its own, of every partition, whatever others do.
+      staging_group = std::make_unique<eventlog::StaticPartitionGroup>(
+          log->PartitionCount(eventlog::Topic::kChanges));
+    }
     projectors::StagingOptions options;
     options.batch_bytes_max = static_cast<size_t>(config.staging.batch_bytes);
     options.checkpoint_interval = config.staging.checkpoint_interval;
+    options.serving_changed = [this] { TellOfServing(); };
     options.registry = registry;
     staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores, clock,
                                                              options);
@@ -162,12 +235,7 @@ absl::Status Process::Impl::StartProjectors() {
   if (HasRole(config, "projectors")) {
     ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
-        *log, *provisioning_group, clock,
-        [this](const OrgId& org) {
-          // A closed organisation has no store that tells; then its partition does.
-          return std::max(stores->AppliedOf(org), stores->Applied(log->PartitionFor(
-                                                      eventlog::Topic::kChanges, org.value())));
-        },
+        *log, *provisioning_group, clock, [this](const OrgId& org) { return StoreApplied(org); },
         registry);
     RETURN_IF_ERROR(provisioning->Start());
   }
@@ -199,13 +267,13 @@ absl::Status Process::Impl::StartAdmin() {
   options.ops_per_set_max = static_cast<size_t>(config.limits.ops_per_set);
   gateways::AdminServerDeps deps{*log,         *directory, *authenticator, clock,
                                  stores.get(), nullptr,    HealthChecks(), registry};
-  if (stores == nullptr) {
-    nodes = std::make_unique<projectors::NodeDirectory>(*log, clock);
-    nodes->Start();
-    deps.remote_applied = [this](const OrgId& org) {
-      return nodes->Applied(log->PartitionFor(eventlog::Topic::kChanges, org.value()));
-    };
-  }
+  deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
+  deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
+  deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
+    const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
+    return urls.has_value() && !urls->admin_url.empty() ? std::make_optional(urls->admin_url)
+                                                        : std::nullopt;
+  };
   admin = std::make_unique<gateways::AdminServer>(options, std::move(deps));
   ASSIGN_OR_RETURN(admin_port, admin->Start());
   return absl::OkStatus();
@@ -234,9 +302,21 @@ absl::Status Process::Impl::StartSync() {
     }
     return reasons;
   };
+  options.may_serve = [this](const OrgId& org) { return MayServe(org); };
+  options.served_at = [this](const OrgId& org) -> std::optional<std::string> {
+    const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
+    return urls.has_value() && !urls->sync_url.empty() ? std::make_optional(urls->sync_url)
+                                                       : std::nullopt;
+  };
+  options.log_end = [this](const OrgId& org) -> absl::StatusOr<Offset> {
+    ASSIGN_OR_RETURN(const auto range, log->Range(eventlog::Topic::kChanges, PartitionOf(org)));
+    return range.end;
+  };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
   ASSIGN_OR_RETURN(sync_port, sync->Start());
+  const absl::MutexLock lock(&serving_mutex);
+  told = sync.get();
   return absl::OkStatus();
 }
 
@@ -260,12 +340,12 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   if (HasRole(config, "sync")) {
     RETURN_IF_ERROR(StartSync());
   }
-  if (config.log.kind == "kafka" && HasRole(config, "projectors")) {
+  if (config.log.kind == "kafka" && stores != nullptr) {
     announcer = std::make_unique<projectors::NodeAnnouncer>(
-        *log, *stores, [this](PartitionId p) { return staging->Serves(p); }, clock,
+        *log, *stores, [this](PartitionId p) { return staging->MayServe(p).ok(); }, clock,
         AnnouncerFor(node_id, config.roles));
-    announcer->Start(Url(config.admin.listen, admin_port),
-                     sync == nullptr ? "" : Url(config.sync.listen, sync_port));
+    announcer->Start(AnnouncedUrl(config.admin.listen, admin_port),
+                     sync == nullptr ? "" : AnnouncedUrl(config.sync.listen, sync_port));
   }
   AwaitReady(stopping);
   if (!config.ready_file.empty()) {
@@ -281,6 +361,10 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
 
 // Requests first, then what answers them, then what keeps it.
 void Process::Impl::Stop() {
+  {
+    const absl::MutexLock lock(&serving_mutex);
+    told = nullptr;
+  }
   if (sync != nullptr) {
     sync->Stop();
   }

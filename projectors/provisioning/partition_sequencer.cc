@@ -81,6 +81,9 @@ void PartitionSequencer::Run() {
   std::chrono::milliseconds backoff = kBackoffMin;
   while (true) {
     absl::Status status = reader_ == nullptr ? Open() : Read();
+    if (status.ok() && caught_up_ && HasWork()) {
+      status = AskForEnd();
+    }
     if (status.ok() && caught_up_) {
       status = Sequence();
     }
@@ -116,9 +119,20 @@ void PartitionSequencer::Run() {
 absl::Status PartitionSequencer::Open() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
   ASSIGN_OR_RETURN(auto reader, log_.OpenReader(Topic::kProvisioning, partition_, range.begin));
+  end_ = range.end;
   absl::MutexLock lock(&mutex_);
   owned_reader_ = std::move(reader);
   reader_ = owned_reader_.get();
+  if (stopping_) {
+    reader_->Cancel();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::AskForEnd() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
+  end_ = range.end;
+  caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
   return absl::OkStatus();
 }
 
@@ -132,14 +146,9 @@ absl::Status PartitionSequencer::Read() {
                    Message(status));
     }
   }
-  // A request that was read may have its outcome further on: nothing is decided before the end.
-  caught_up_ = batch.empty();
-  if (!caught_up_) {
-    ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
-                     log_.Range(Topic::kProvisioning, partition_));
-    caught_up_ = reader_->next() >= range.end;
-  }
-  caught_up_ = caught_up_ && reader_->next() > written_;
+  // A request that was read may have its outcome further on: nothing is decided before the end,
+  // and that nothing came for a while says nothing about the end.
+  caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
   if (metrics_.pending != nullptr) {
     const auto pending = static_cast<double>(ledger_.pending());
     metrics_.pending->Increment(pending - pending_shown_);
@@ -166,13 +175,16 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
     decided.control->id = ControlEventId(pending.request.request_id());
     decided.control->time = clock_.Now();
     decided.control->traceparent = pending.traceparent;
+    decided.control->cause = pending.cause;
+    decided.control->answers = pending.offset;
   }
   decided.pending = std::move(pending);
   return decided;
 }
 
 eventlog::Event PartitionSequencer::OutcomeEvent(const OrgId& org,
-                                                 const v1::ProvisioningOutcome& outcome) const {
+                                                 const v1::ProvisioningOutcome& outcome,
+                                                 eventlog::Cause cause) const {
   eventlog::Event event;
   event.id = NewUuid7(clock_);
   event.source = "sluice/provisioning";
@@ -181,6 +193,7 @@ eventlog::Event PartitionSequencer::OutcomeEvent(const OrgId& org,
   event.time = clock_.Now();
   event.key = org.value();
   event.value = outcome.SerializeAsString();
+  event.cause = std::move(cause);
   return event;
 }
 
@@ -241,7 +254,7 @@ absl::Status PartitionSequencer::Sequence() {
   std::vector<eventlog::Event> outcomes;
   outcomes.reserve(decided.size());
   for (const Decided& one : decided) {
-    outcomes.push_back(OutcomeEvent(one.pending.org, one.outcome));
+    outcomes.push_back(OutcomeEvent(one.pending.org, one.outcome, one.pending.cause));
   }
   return AppendOutcomes(std::move(outcomes));
 }
@@ -258,7 +271,8 @@ absl::Status PartitionSequencer::AnnounceDeletedStores() {
     outcome.set_request_offset(-1);
     outcome.set_changes_offset(kNoOffset.value());
     outcome.mutable_store_deleted()->set_incarnation(entry->incarnation);
-    outcomes.push_back(OutcomeEvent(org, outcome));
+    // No caller's doing: the sequencer's own, of what the stores have come to.
+    outcomes.push_back(OutcomeEvent(org, outcome, eventlog::Cause{"sluice/provisioning", "", ""}));
     if (outcomes.size() == kBatchMax) {
       break;
     }

@@ -33,7 +33,10 @@ struct SequencerMetrics {
 // Sequences one partition: reads `provisioning` from its beginning, then, for each request without
 // an outcome, appends the control event to `changes` and then the outcome. What it decides on comes
 // from the outcomes that it has read back and from nothing else, so at any moment another sequencer
-// may take over. Errors of the log are retried with back-off for ever.
+// may take over: it decides only when it has read up to an end that it asked the log for just then.
+// One that was paused between its decision and its append still appends; the control event then
+// names a request that has been answered, and the fold passes over it (OrgModel::Answered).
+// Errors of the log are retried with back-off for ever.
 // Start, Stop and the destructor are called by one thread, Health by any.
 class PartitionSequencer {
  public:
@@ -59,13 +62,18 @@ class PartitionSequencer {
   absl::Status Open();
   // Reads and folds what is there; sets caught_up_.
   absl::Status Read();
+  // Is there anything to decide or to announce?
+  bool HasWork() const { return ledger_.pending() > 0 || !ledger_.closing().empty(); }
+  // Asks the log where it ends; caught_up_ then says whether everything before has been read.
+  absl::Status AskForEnd();
   // Decides the next requests and appends what they lead to.
   absl::Status Sequence();
   absl::Status AppendControls(std::vector<Decided>& decided);
   absl::Status AppendOutcomes(std::vector<eventlog::Event> outcomes);
   absl::Status AnnounceDeletedStores();
   Decided DecideOne(RequestLedger::Pending pending) const;
-  eventlog::Event OutcomeEvent(const OrgId& org, const v1::ProvisioningOutcome& outcome) const;
+  eventlog::Event OutcomeEvent(const OrgId& org, const v1::ProvisioningOutcome& outcome,
+                               eventlog::Cause cause) const;
   bool Pause(std::chrono::milliseconds delay) ABSL_LOCKS_EXCLUDED(mutex_);
 
   eventlog::Log& log_;
@@ -78,7 +86,8 @@ class PartitionSequencer {
   RequestLedger ledger_;
   eventlog::Reader* reader_ = nullptr;  // owned_reader_'s
   Offset written_ = kNoOffset;          // last outcome appended: decide only once it is read back
-  bool caught_up_ = false;
+  Offset end_ = kNoOffset;              // of the log, when it was last asked
+  bool caught_up_ = false;              // everything below end_ has been read, and written_
   double pending_shown_ = 0;
 
   mutable absl::Mutex mutex_;

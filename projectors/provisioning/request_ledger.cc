@@ -37,6 +37,7 @@ absl::Status RequestLedger::ApplyRequest(const eventlog::StoredEvent& event) {
   pending.org = *std::move(org);
   pending.offset = event.offset;
   pending.traceparent = event.event.traceparent;
+  pending.cause = event.event.cause;
   pending_.emplace(event.offset, std::move(pending));
   return absl::OkStatus();
 }

@@ -29,6 +29,7 @@ class RequestLedger {
     OrgId org;
     Offset offset;  // in `provisioning`
     std::string traceparent;
+    eventlog::Cause cause;
     v1::ProvisioningRequest request;
   };
 

@@ -28,6 +28,7 @@ eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEven
   event.time = now;
   event.traceparent = original.event.traceparent;
   event.key = original.event.key;
+  event.cause = original.event.cause;
   event.value = letter.SerializeAsString();
   return event;
 }

@@ -389,6 +389,10 @@ void Folder::Complete(const eventlog::StoredEvent& event) {
 absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& event) {
   const std::string& type = event.event.type;
   if (OrgModel::IsControlEvent(type)) {
+    if (model_->Answered(event.event)) {
+      ++result_.counters.answered_controls;
+      return Outcome::kDone;
+    }
     // Closing what is closed is what a sequencer repeats after a crash.
     return type == kOrgClosed && !model_->open() ? Outcome::kDone : ApplyControl(event);
   }

@@ -40,6 +40,7 @@ struct FoldCounters {
   uint64_t duplicates = 0;      // change sets seen before, by id
   uint64_t stale_versions = 0;  // operations not newer than the row
   uint64_t patches_of_nothing = 0;
+  uint64_t answered_controls = 0;  // control events of requests that have been answered
 };
 
 struct FoldResult {

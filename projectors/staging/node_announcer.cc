@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 #include <thread>
 #include <utility>
@@ -20,6 +21,7 @@ using eventlog::Topic;
 
 constexpr PartitionId kOnlyPartition{0};
 constexpr auto kFresh = std::chrono::seconds(30);
+constexpr int kApartMax = 1'000;
 
 int64_t MicrosNow(const Clock& clock) { return clock.Now().time_since_epoch().count(); }
 
@@ -55,6 +57,11 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make(bool leaving) {
       auto* const served = announcement.add_partitions();
       served->set_partition(p);
       served->set_applied(stores.Applied(PartitionId(p)).value());
+      for (const ApartOrg& apart : stores.ApartOf(PartitionId(p))) {
+        if (served->apart_size() < kApartMax) {
+          served->add_apart(apart.org.value());
+        }
+      }
     }
   }
   return announcement;
@@ -71,6 +78,7 @@ void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   event.time = clock.Now();
   event.key = options.node_id;
   event.value = stamped.SerializeAsString();
+  event.cause.subject = event.source;
   if (const auto done = log.Append(Topic::kNodes, kOnlyPartition, {std::move(event)}); !done.ok()) {
     spdlog::warn("announcement_failed reason=\"{}\"", Message(done.status()));
   }
@@ -130,6 +138,7 @@ void NodeAnnouncer::Stop() {
 struct NodeDirectory::Impl {
   eventlog::Log& log;
   const Clock& clock;
+  const std::string self;
   std::thread thread;
   mutable absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
@@ -186,8 +195,13 @@ void NodeDirectory::Impl::Run() {
   }
 }
 
-NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock)
-    : impl_(new Impl{.log = log, .clock = clock, .thread = {}, .mutex = {}, .nodes = {}}) {}
+NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self)
+    : impl_(new Impl{.log = log,
+                     .clock = clock,
+                     .self = std::move(self),
+                     .thread = {},
+                     .mutex = {},
+                     .nodes = {}}) {}
 
 NodeDirectory::~NodeDirectory() { Stop(); }
 
@@ -209,7 +223,29 @@ void NodeDirectory::Stop() {
   impl_->thread.join();
 }
 
-std::optional<Offset> NodeDirectory::Applied(PartitionId partition) const {
+std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
+  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
+  const v1::NodeAnnouncement* best = nullptr;
+  const absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [id, node] : impl_->nodes) {
+    const bool serves = std::ranges::any_of(node.partitions(), [&](const auto& served) {
+      return served.partition() == partition.value();
+    });
+    if (id == impl_->self || node.announced_at_us() < oldest || !serves) {
+      continue;
+    }
+    const auto rank = [](const v1::NodeAnnouncement& n) {
+      return std::make_pair(!n.sync_url().empty(), n.announced_at_us());
+    };
+    if (best == nullptr || rank(node) > rank(*best)) {
+      best = &node;
+    }
+  }
+  return best == nullptr ? std::nullopt
+                         : std::make_optional(NodeUrls{best->admin_url(), best->sync_url()});
+}
+
+std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId& org) const {
   const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
   std::optional<Offset> applied;
   const absl::MutexLock lock(&impl_->mutex);
@@ -218,7 +254,8 @@ std::optional<Offset> NodeDirectory::Applied(PartitionId partition) const {
       continue;
     }
     for (const auto& served : node.partitions()) {
-      if (served.partition() == partition.value()) {
+      if (served.partition() == partition.value() &&
+          std::ranges::find(served.apart(), org.value()) == served.apart().end()) {
         applied = std::max(applied.value_or(kNoOffset), Offset(served.applied()));
       }
     }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,9 @@ struct AnnouncerOptions {
   std::chrono::milliseconds interval_max{5'000};  // while nothing happens
 };
 
-// Tells the other processes, on the topic `nodes`, which partitions this one folds and how far it
-// is. Announcements are hints for whoever has no store of its own: nothing is decided by them
-// alone.
+// Tells the other processes, on the topic `nodes`, for which partitions this one answers and how
+// far it is. Announcements are hints for whoever does not hold an organisation itself: nothing is
+// decided by them alone.
 class NodeAnnouncer {
  public:
   using Serves = std::function<bool(PartitionId)>;
@@ -40,17 +41,29 @@ class NodeAnnouncer {
   std::unique_ptr<Impl> impl_;
 };
 
+// Where a node answers; either may be empty.
+struct NodeUrls {
+  std::string admin_url;
+  std::string sync_url;
+};
+
 // The newest announcement of every node. Thread-safe.
 class NodeDirectory {
  public:
-  NodeDirectory(eventlog::Log& log, const Clock& clock);
+  // `self`: this process's node, which is left out of ServedAt().
+  NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self);
   ~NodeDirectory();
   void Start();
   void Stop();
 
   // How far the projectors that announced themselves in the last 30 s have applied `partition` of
   // `changes`: the furthest of them; nullopt where none serves it.
-  [[nodiscard]] std::optional<Offset> Applied(PartitionId partition) const;
+  // Nodes where `org` is apart do not count: they are behind with it.
+  [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
+
+  // Another node that announced in the last 30 s that it answers for `partition`: one with a sync
+  // listener, where there is one; of several the one that announced itself last.
+  [[nodiscard]] std::optional<NodeUrls> ServedAt(PartitionId partition) const;
 
  private:
   struct Impl;

@@ -92,6 +92,7 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
   model->incarnation_ = state.incarnation();
   model->open_ = state.open();
   model->display_name_ = state.display_name();
+  model->answered_ = state.has_answered() ? Offset(state.answered()) : kNoOffset;
   for (const v1::EntitySchema& entity : state.entities()) {
     absl::StatusOr<std::shared_ptr<const EntitySchema>> schema = EntitySchema::FromProto(entity);
     if (!schema.ok()) {
@@ -122,6 +123,9 @@ std::string OrgModel::Serialize() const {
   state.set_incarnation(incarnation_);
   state.set_open(open_);
   state.set_display_name(display_name_);
+  if (answered_ != kNoOffset) {
+    state.set_answered(answered_.value());
+  }
   for (const auto& [name, schema] : entities_) {
     *state.add_entities() = schema->proto();
   }
@@ -148,6 +152,9 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(const eventlog::
                                                                 Offset offset) const {
   // A control event that the sequencer repeats after a crash (same content) changes nothing.
   std::shared_ptr<OrgModel> next(new OrgModel(*this));
+  if (IsControlEvent(event.type) && Answered(event)) {
+    return next;
+  }
   if (event.type == kOrgOpened) {
     RETURN_IF_ERROR(next->Open(event));
   } else if (!IsControlEvent(event.type)) {
@@ -165,6 +172,7 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(const eventlog::
   } else {
     RETURN_IF_ERROR(next->Define(event, offset));
   }
+  next->answered_ = std::max(answered_, event.answers);  // also that of an earlier incarnation
   if (next->incarnation_ == incarnation_) {
     next->Compile(rules_->numbers(), rules_->next_number());
   } else {

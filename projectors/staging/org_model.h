@@ -55,9 +55,18 @@ class OrgModel {
   [[nodiscard]] static bool IsControlEvent(std::string_view type);
   // The model after a control event. kInvalidArgument, code "malformed_event", where the payload
   // can't be read or contradicts the model: the caller dead-letters it and keeps the model. Where
-  // the event stands is remembered of profiles and roles, if `offset` says it.
+  // the event stands is remembered of profiles and roles, if `offset` says it. One that answers a
+  // request which has been answered changes nothing.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const OrgModel>> Apply(
       const eventlog::Event& event, Offset offset = kNoOffset) const;
+
+  // Does the event answer a request (Event::answers) of which, or of a later one, a control event
+  // has been applied already? A sequencer that repeats itself after a crash wrote it, or one that
+  // was paused while another took over: whatever it says, newer definitions stand. Being a rule of
+  // the fold, it holds on every replica alike.
+  [[nodiscard]] bool Answered(const eventlog::Event& event) const {
+    return event.answers != kNoOffset && event.answers <= answered_;
+  }
 
   uint32_t incarnation() const { return incarnation_; }
   bool open() const { return open_; }
@@ -93,6 +102,7 @@ class OrgModel {
 
   uint32_t incarnation_ = 0;
   bool open_ = false;
+  Offset answered_ = kNoOffset;  // the highest Event::answers of those applied
   std::string display_name_;
   std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>> entities_;
   std::map<std::string, v1::Profile, std::less<>> profiles_;

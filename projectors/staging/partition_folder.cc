@@ -6,29 +6,34 @@
 #include "absl/time/time.h"
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
-#include "projectors/staging/dead_letter.h"
+#include "projectors/staging/history_check.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
 
 namespace sluice::projectors {
 namespace {
 
-constexpr std::chrono::milliseconds kWaitMax{1000};
-constexpr std::chrono::seconds kLagInterval{1};
-constexpr size_t kLettersPerAppend = 100;
-constexpr size_t kLetterBytesPerAppend = 1 << 20;
-// An end that no event comes before (Kafka's control records) is reached when nothing comes.
-constexpr int kEmptyReadsAtEnd = 3;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kWaitMax{1000};
+constexpr milliseconds kLookInterval{500};
+// A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
+// event comes next waits for the batch under way.
+constexpr milliseconds kBatchTime{40};
+constexpr size_t kBatchEventsMin = 64;
+// Ends that are remembered until they are reached: more than are asked for within kNearEnd.
+constexpr size_t kEndsMax = 32;
 
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
-// store is no such error: it is built anew as soon as its folder has been deleted.
+// store is no such error.
 bool IsFatal(const absl::Status& status) {
   return (status.code() == absl::StatusCode::kDataLoss && ErrorCode(status) != "store_corrupt") ||
          status.code() == absl::StatusCode::kOutOfRange;
 }
 
-absl::Status Cancelled() {
-  return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+absl::Status CatchingUp(PartitionId partition) {
+  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+               fmt::format("partition {} is behind the end of the log", partition.value()));
 }
 
 }  // namespace
@@ -36,9 +41,13 @@ absl::Status Cancelled() {
 PartitionFolder::PartitionFolder(PartitionId partition, Context context)
     : partition_(partition),
       context_(context),
+      letters_(context.log, context.clock, partition, context.metrics),
+      batch_events_(context.options.batch_events_max),
       jitter_(std::random_device()()),
       health_(Error(absl::StatusCode::kUnavailable, "staging_catching_up",
-                    fmt::format("partition {} has not been read yet", partition.value()))) {}
+                    fmt::format("partition {} has not been read yet", partition.value()))),
+      side_(partition, context.log, context.stores, context.clock, context.options,
+            context.metrics) {}
 
 PartitionFolder::~PartitionFolder() { Stop(); }
 
@@ -47,6 +56,7 @@ void PartitionFolder::Start() {
 }
 
 void PartitionFolder::RequestStop() {
+  side_.RequestStop();
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
   if (reader_ != nullptr) {
@@ -66,14 +76,60 @@ absl::Status PartitionFolder::Health() const {
   return health_;
 }
 
+absl::Status PartitionFolder::MayServe() const {
+  absl::MutexLock lock(&mutex_);
+  if (!failed_.ok()) {
+    return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
+                 fmt::format("partition {} has stopped", partition_.value()));
+  }
+  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > kNearEnd) {
+    return CatchingUp(partition_);
+  }
+  return absl::OkStatus();
+}
+
 bool PartitionFolder::stopping() const {
   absl::MutexLock lock(&mutex_);
   return stopping_;
 }
 
-void PartitionFolder::SetHealth(absl::Status status) {
+// Messages name organisations and folders: those are for the log.
+void PartitionFolder::SetHealth(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
-  health_ = std::move(status);
+  health_ = status.ok()
+                ? status
+                : Error(status.code(), ErrorCode(status),
+                        fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
+}
+
+void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
+  absl::MutexLock lock(&mutex_);
+  if (end < before) {
+    verify_due_ = true;  // the log ends before what had been read of it
+    return;
+  }
+  const Offset next(next_);
+  if (next != kNoOffset && end <= next) {
+    near_end_ = std::max(near_end_, asked);
+    ends_.clear();
+    return;
+  }
+  ends_.emplace_back(end, asked);
+  if (ends_.size() > kEndsMax) {
+    ends_.pop_front();
+  }
+}
+
+void PartitionFolder::NoteProgress(Offset next) {
+  absl::MutexLock lock(&mutex_);
+  next_ = next.value();
+  while (!ends_.empty() && ends_.front().first <= next) {
+    near_end_ = std::max(near_end_, ends_.front().second);
+    ends_.pop_front();
+  }
+  if (next >= end_at_start_) {
+    caught_up_ = true;
+  }
 }
 
 void PartitionFolder::Run() {
@@ -84,16 +140,21 @@ void PartitionFolder::Run() {
   while (!stopping()) {
     status = Step();
     if (status.ok()) {
-      backoff_ = std::chrono::milliseconds(0);
+      backoff_ = milliseconds(0);
       continue;
     }
     if (stopping()) {
       break;
     }
-    SetHealth(Annotate(status, fmt::format("partition {}", partition_.value())));
+    SetHealth(status);
     if (IsFatal(status)) {
       spdlog::error("staging_partition_failed partition={} code={} error=\"{}\"",
                     partition_.value(), ErrorCode(status), Message(status));
+      {
+        absl::MutexLock lock(&mutex_);
+        failed_ = status;
+      }
+      side_.Stop();
       return;
     }
     context_.metrics.Retried();
@@ -101,8 +162,10 @@ void PartitionFolder::Run() {
                  ErrorCode(status), Message(status));
     BackOff();
   }
+  side_.Stop();
   // Rejected events that are not in the dead letters yet are told of again from the old checkpoint.
-  if (dirty_ && letters_.empty()) {
+  // Without the log nothing says that the checkpoint would be right.
+  if (dirty_ && letters_.empty() && context_.log.Health().ok()) {
     status = Checkpoint();
     if (!status.ok()) {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
@@ -114,54 +177,78 @@ void PartitionFolder::Run() {
 
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
+  side_.StartIfNeeded();
   if (events_.empty() && letters_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }
   if (!events_.empty()) {
     RETURN_IF_ERROR(ApplyBatch());
   }
-  RETURN_IF_ERROR(WriteDeadLetters());
+  RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
   RETURN_IF_ERROR(CheckpointIfDue());
+  if (context_.clock.SteadyNow() >= next_look_) {
+    context_.stores.LookForDamage(partition_);
+    next_look_ = context_.clock.SteadyNow() + kLookInterval;
+  }
   const Offset next = [this] {
     absl::MutexLock lock(&mutex_);
     return reader_->next();
   }();
-  MeasureLag(next);
-  if (next >= end_at_start_ || empty_reads_ >= kEmptyReadsAtEnd) {
+  NoteProgress(next);
+  if (next >= end_at_start_) {
     end_at_start_ = kNoOffset;  // from now on the partition counts as caught up
     SetHealth(absl::OkStatus());
   } else {
-    SetHealth(Error(absl::StatusCode::kUnavailable, "staging_catching_up",
-                    fmt::format("partition {} is at offset {} of {}", partition_.value(),
-                                next.value(), end_at_start_.value())));
+    SetHealth(Error(absl::StatusCode::kUnavailable, "staging_catching_up", ""));
   }
   return absl::OkStatus();
 }
 
+absl::Status PartitionFolder::VerifyHistory() {
+  const AppliedState state = context_.stores.LastApplied(partition_);
+  return CheckHistory(context_.log, partition_, state.position, state.event_hash);
+}
+
 absl::Status PartitionFolder::OpenReader() {
+  bool open = false;
+  bool verify = false;
   {
     absl::MutexLock lock(&mutex_);
-    if (reader_ != nullptr) {
-      return absl::OkStatus();
-    }
+    open = reader_ != nullptr;
+    verify = verify_due_;
+  }
+  if (open && verify) {
+    // After an error of the log, or where it ends too early, it may be another one's turn.
+    RETURN_IF_ERROR(VerifyHistory());
+    absl::MutexLock lock(&mutex_);
+    verify_due_ = false;
+  }
+  if (open) {
+    return absl::OkStatus();
   }
   const AppliedState state = context_.stores.CheckpointState(partition_);
-  RETURN_IF_ERROR(eventlog::VerifyContinuity(context_.log, eventlog::Topic::kChanges, partition_,
-                                             state.position, state.event_hash));
+  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state.position, state.event_hash));
+  const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
   const Offset from = context_.stores.CheckpointOf(partition_);
   ASSIGN_OR_RETURN(std::unique_ptr<eventlog::Reader> reader,
                    context_.log.OpenReader(eventlog::Topic::kChanges, partition_, from));
   end_at_start_ = range.end;
-  absl::MutexLock lock(&mutex_);
-  if (stopping_) {
-    return Cancelled();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) {
+      return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+    }
+    reader_ = std::move(reader);
+    verify_due_ = false;
+    caught_up_ = false;
+    ends_.assign({{range.end, asked}});
+    if (from >= end_at_start_) {
+      health_ = absl::OkStatus();  // nothing to catch up with, and the first read may wait
+    }
   }
-  reader_ = std::move(reader);
-  if (from >= end_at_start_) {
-    health_ = absl::OkStatus();  // nothing to catch up with, and the first read may wait
-  }
+  NoteProgress(from);
   return absl::OkStatus();
 }
 
@@ -171,15 +258,40 @@ absl::Status PartitionFolder::ReadBatch() {
     absl::MutexLock lock(&mutex_);
     reader = reader_.get();
   }
-  const auto until_checkpoint = std::chrono::duration_cast<std::chrono::milliseconds>(
-      next_checkpoint_ - context_.clock.SteadyNow());
+  const auto until_checkpoint =
+      std::chrono::duration_cast<milliseconds>(next_checkpoint_ - context_.clock.SteadyNow());
   const eventlog::ReadLimits limits{
       .bytes_max = context_.options.batch_bytes_max,
-      .events_max = context_.options.batch_events_max,
-      .wait_max = std::clamp(until_checkpoint, std::chrono::milliseconds(1), kWaitMax)};
-  ASSIGN_OR_RETURN(events_, reader->Read(limits));
-  empty_reads_ = events_.empty() ? empty_reads_ + 1 : 0;
-  return absl::OkStatus();
+      .events_max = batch_events_,
+      .wait_max = std::clamp(until_checkpoint, milliseconds(1), kWaitMax)};
+  absl::StatusOr<std::vector<eventlog::StoredEvent>> read = reader->Read(limits);
+  if (read.ok()) {
+    events_ = *std::move(read);
+    return absl::OkStatus();
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    verify_due_ = true;
+  }
+  if (absl::IsOutOfRange(read.status())) {
+    // Not there any more, or another log: which of the two, the event that was applied last tells.
+    RETURN_IF_ERROR(VerifyHistory());
+    if (ErrorCode(read.status()) == "offset_beyond_end") {
+      // Only offsets without events are missing: reading goes on behind what was applied.
+      absl::MutexLock lock(&mutex_);
+      reader_.reset();
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read.status()));
+    }
+  }
+  return read.status();
+}
+
+void PartitionFolder::AdaptBatch(SteadyTime::duration took) {
+  if (took > kBatchTime) {
+    batch_events_ = std::max(kBatchEventsMin, batch_events_ / 2);
+  } else if (took < kBatchTime / 2) {
+    batch_events_ = std::min(context_.options.batch_events_max, batch_events_ * 2);
+  }
 }
 
 absl::Status PartitionFolder::ApplyBatch() {
@@ -196,74 +308,13 @@ absl::Status PartitionFolder::ApplyBatch() {
     return applied.status();
   }
   dirty_ = true;
-  for (const Rejected& rejected : applied->rejected) {
-    const auto original = std::lower_bound(
-        events_.begin(), events_.end(), rejected.offset,
-        [](const eventlog::StoredEvent& event, Offset offset) { return event.offset < offset; });
-    if (original == events_.end() || original->offset != rejected.offset) {
-      continue;
-    }
-    spdlog::warn("staging_rejected partition={} offset={} op={} code={} org={}", partition_.value(),
-                 rejected.offset.value(), rejected.op_index, rejected.code,
-                 original->event.subject);
-    letters_.push_back(MakeDeadLetter(partition_, *original, rejected, context_.clock.Now()));
-  }
-  context_.metrics.BatchApplied(applied->counters, applied->rejected.size(),
-                                context_.clock.SteadyNow() - start);
+  letters_.Add(events_, applied->rejected);
+  const SteadyTime::duration took = context_.clock.SteadyNow() - start;
+  context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);
+  AdaptBatch(took);
   events_.clear();
+  side_.StartIfNeeded();
   return absl::OkStatus();
-}
-
-// Appends in small batches; what is durable is taken from letters_, so that a failure repeats only
-// the rest.
-absl::Status PartitionFolder::WriteDeadLetters() {
-  while (!letters_.empty()) {
-    const PartitionId target =
-        context_.log.PartitionFor(eventlog::Topic::kDeadletter, letters_.front().key);
-    size_t count = 0;
-    size_t bytes = 0;
-    while (count < letters_.size() && count < kLettersPerAppend &&
-           (count == 0 || bytes + letters_[count].ByteSize() <= kLetterBytesPerAppend) &&
-           context_.log.PartitionFor(eventlog::Topic::kDeadletter, letters_[count].key) == target) {
-      bytes += letters_[count++].ByteSize();
-    }
-    const auto end = letters_.begin() + static_cast<std::ptrdiff_t>(count);
-    const absl::Status status = AppendDeadLetters(target, {letters_.begin(), end});
-    if (ErrorCode(status) == "too_large") {
-      const auto largest = std::max_element(
-          letters_.begin(), end,
-          [](const auto& a, const auto& b) { return a.ByteSize() < b.ByteSize(); });
-      *largest = WithoutOriginal(*largest);
-    }
-    RETURN_IF_ERROR(status);
-    context_.metrics.DeadLettered(count);
-    letters_.erase(letters_.begin(), end);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status PartitionFolder::AppendDeadLetters(PartitionId partition,
-                                                std::vector<eventlog::Event> letters) {
-  // Shared with the callback, which may come after a stop has ended the wait.
-  struct Answer {
-    absl::Mutex mutex;
-    bool done ABSL_GUARDED_BY(mutex) = false;
-    absl::Status status ABSL_GUARDED_BY(mutex);
-  };
-  const auto answer = std::make_shared<Answer>();
-  context_.log.AppendAsync(eventlog::Topic::kDeadletter, partition, std::move(letters),
-                           [answer](const absl::StatusOr<std::vector<Offset>>& offsets) {
-                             absl::MutexLock lock(&answer->mutex);
-                             answer->done = true;
-                             answer->status = offsets.status();
-                           });
-  absl::MutexLock lock(&answer->mutex);
-  while (!answer->mutex.AwaitWithTimeout(absl::Condition(&answer->done), absl::Milliseconds(100))) {
-    if (stopping()) {
-      return Cancelled();
-    }
-  }
-  return answer->status;
 }
 
 absl::Status PartitionFolder::CheckpointIfDue() {
@@ -277,24 +328,14 @@ absl::Status PartitionFolder::CheckpointIfDue() {
   return Checkpoint();
 }
 
+// A checkpoint says that the stores go on from this log: not before it has been seen to be so.
 absl::Status PartitionFolder::Checkpoint() {
+  RETURN_IF_ERROR(VerifyHistory());
   ASSIGN_OR_RETURN(const Offset next, context_.stores.Checkpoint(partition_));
   context_.group.CommitHint(partition_, next);
   dirty_ = false;
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
   return absl::OkStatus();
-}
-
-void PartitionFolder::MeasureLag(Offset next) {
-  const SteadyTime now = context_.clock.SteadyNow();
-  if (now < next_lag_) {
-    return;
-  }
-  next_lag_ = now + kLagInterval;
-  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
-  if (range.ok()) {
-    context_.metrics.Lag(partition_, std::max<int64_t>(0, range->end.value() - next.value()));
-  }
 }
 
 void PartitionFolder::BackOff() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <random>
 #include <thread>
@@ -11,12 +13,15 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
+#include "projectors/staging/letter_box.h"
+#include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
 #include "projectors/staging/staging_projector.h"
 
 namespace sluice::projectors {
 
-// Folds one partition of `changes` on a thread of its own, from Start() to Stop(). Thread-safe.
+// Folds one partition of `changes` on a thread of its own, from Start() to Stop(), and on a second
+// one those who are apart. Thread-safe.
 class PartitionFolder {
  public:
   // All must outlive the folder.
@@ -38,8 +43,17 @@ class PartitionFolder {
   // RequestStop(), then waits until the last checkpoint is written.
   void Stop();
 
-  // Ok once caught up with the end that the log had at the start, and not failing.
+  // Ok once caught up with the end that the log had at the start, and not failing. Names the
+  // partition and a code, nothing else.
   [[nodiscard]] absl::Status Health() const;
+  // As StagingProjector::MayServe() of the partition.
+  [[nodiscard]] absl::Status MayServe() const;
+
+  // The log said that it ended at `end` when it was asked at `asked`, and next() was `before`
+  // before.
+  void NoteEnd(Offset end, SteadyTime asked, Offset before);
+  // One past what has been folded; kNoOffset before the start.
+  Offset next() const { return Offset(next_); }
 
  private:
   void Run();
@@ -48,36 +62,45 @@ class PartitionFolder {
   absl::Status OpenReader();
   absl::Status ReadBatch();
   absl::Status ApplyBatch();
-  absl::Status WriteDeadLetters();
-  absl::Status AppendDeadLetters(PartitionId partition, std::vector<eventlog::Event> letters);
   absl::Status CheckpointIfDue();
   absl::Status Checkpoint();
-  void MeasureLag(Offset next);
+  // Is the last event that was applied still in the log?
+  absl::Status VerifyHistory();
+  void AdaptBatch(SteadyTime::duration took);
+  void NoteProgress(Offset next);
 
   bool stopping() const;
-  void SetHealth(absl::Status status);
+  void SetHealth(const absl::Status& status);
   // Waits before a step is tried again: exponential, with jitter; ends at Stop().
   void BackOff();
 
   const PartitionId partition_;
   const Context context_;
+  std::atomic<int64_t> next_{kNoOffset.value()};
 
   // Only the thread's own:
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
-  std::vector<eventlog::Event> letters_;       // applied, to be dead-lettered
+  LetterBox letters_;                          // of what is applied
   bool dirty_ = false;                         // something was applied since the last checkpoint
+  size_t batch_events_;                        // what a batch holds now
   SteadyTime next_checkpoint_;
-  SteadyTime next_lag_;
+  SteadyTime next_look_;  // for damage that readers have found
   Offset end_at_start_;
-  int empty_reads_ = 0;
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool verify_due_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<eventlog::Reader> reader_ ABSL_GUARDED_BY(mutex_);  // made by the thread alone
   absl::Status health_ ABSL_GUARDED_BY(mutex_);
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);     // for good
+  bool caught_up_ ABSL_GUARDED_BY(mutex_) = false;  // with the end at the start
+  // When the log was asked for ends that have not been reached; ascending.
+  std::deque<std::pair<Offset, SteadyTime>> ends_ ABSL_GUARDED_BY(mutex_);
+  SteadyTime near_end_ ABSL_GUARDED_BY(mutex_);  // everything that was there then is folded
 
+  SideFolder side_;
   std::thread thread_;
 };
 

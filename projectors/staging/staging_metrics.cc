@@ -5,6 +5,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <set>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,9 @@ prometheus::Counter& MakeCounter(prometheus::Registry& registry, const std::stri
                                  const std::string& help) {
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
 }
+
+const prometheus::Histogram::BucketBoundaries kSeconds = {
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
 
 prometheus::Labels LabelsOf(PartitionId partition) {
   return {{"partition", std::to_string(partition.value())}};
@@ -36,6 +40,10 @@ struct StagingMetrics::Impl {
                           "Operations skipped because their version is not newer.")),
         patches(MakeCounter(*registry, "sluice_staging_patches_of_nothing_total",
                             "Patches skipped because there is no row.")),
+        answered(MakeCounter(*registry, "sluice_staging_answered_controls_total",
+                             "Control events skipped because their request, or a later one, "
+                             "had been answered: repeated after a crash, or written by a "
+                             "sequencer that was paused.")),
         dead_letters(MakeCounter(*registry, "sluice_staging_dead_letters_total",
                                  "Events written to the dead letters.")),
         retries(MakeCounter(*registry, "sluice_staging_retries_total",
@@ -44,13 +52,24 @@ struct StagingMetrics::Impl {
                 .Name("sluice_staging_lag_events")
                 .Help("Events in the log that are not folded yet, by partition.")
                 .Register(*registry)),
+        apart(prometheus::BuildGauge()
+                  .Name("sluice_staging_apart")
+                  .Help("Organisations that are folded apart, by reason.")
+                  .Register(*registry)),
+        apart_bytes(prometheus::BuildGauge()
+                        .Name("sluice_staging_apart_bytes")
+                        .Help("Events held for organisations that are apart, by partition.")
+                        .Register(*registry)),
+        steps(prometheus::BuildHistogram()
+                  .Name("sluice_staging_apart_step_seconds")
+                  .Help("Time of one step of an organisation that is apart.")
+                  .Register(*registry)
+                  .Add({}, kSeconds)),
         batches(prometheus::BuildHistogram()
                     .Name("sluice_staging_apply_batch_seconds")
                     .Help("Time to fold one batch of events into the stores.")
                     .Register(*registry)
-                    .Add({}, prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005,
-                                                                     0.01, 0.025, 0.05, 0.1, 0.25,
-                                                                     0.5, 1, 2.5, 10})) {}
+                    .Add({}, kSeconds)) {}
 
   std::shared_ptr<prometheus::Registry> registry;
   prometheus::Counter& events;
@@ -59,25 +78,57 @@ struct StagingMetrics::Impl {
   prometheus::Counter& duplicates;
   prometheus::Counter& stale;
   prometheus::Counter& patches;
+  prometheus::Counter& answered;
   prometheus::Counter& dead_letters;
   prometheus::Counter& retries;
   prometheus::Family<prometheus::Gauge>& lag;
+  prometheus::Family<prometheus::Gauge>& apart;
+  prometheus::Family<prometheus::Gauge>& apart_bytes;
+  prometheus::Histogram& steps;
   prometheus::Histogram& batches;
+  // Reasons that were ever shown: those that are gone are shown as 0. Of one thread.
+  std::set<std::string> reasons;
 };
 
 StagingMetrics::StagingMetrics(std::shared_ptr<prometheus::Registry> registry)
     : impl_(std::make_unique<Impl>(std::move(registry))) {}
 StagingMetrics::~StagingMetrics() = default;
 
-void StagingMetrics::BatchApplied(const FoldCounters& counters, size_t rejected,
-                                  std::chrono::steady_clock::duration took) {
+void StagingMetrics::Count(const FoldCounters& counters, size_t rejected) {
   impl_->events.Increment(static_cast<double>(counters.events));
   impl_->ops.Increment(static_cast<double>(counters.ops));
   impl_->rejected.Increment(static_cast<double>(rejected));
   impl_->duplicates.Increment(static_cast<double>(counters.duplicates));
   impl_->stale.Increment(static_cast<double>(counters.stale_versions));
   impl_->patches.Increment(static_cast<double>(counters.patches_of_nothing));
+  impl_->answered.Increment(static_cast<double>(counters.answered_controls));
+}
+
+void StagingMetrics::BatchApplied(const FoldCounters& counters, size_t rejected,
+                                  std::chrono::steady_clock::duration took) {
+  Count(counters, rejected);
   impl_->batches.Observe(std::chrono::duration<double>(took).count());
+}
+
+void StagingMetrics::StepApart(const FoldCounters& counters, size_t rejected,
+                               std::chrono::steady_clock::duration took) {
+  Count(counters, rejected);
+  impl_->steps.Observe(std::chrono::duration<double>(took).count());
+}
+
+void StagingMetrics::ApartBytes(PartitionId partition, size_t bytes) {
+  impl_->apart_bytes.Add(LabelsOf(partition)).Set(static_cast<double>(bytes));
+}
+
+void StagingMetrics::Apart(const std::map<std::string, size_t>& by_reason) {
+  for (const auto& [reason, count] : by_reason) {
+    impl_->reasons.insert(reason);
+  }
+  for (const std::string& reason : impl_->reasons) {
+    const auto found = by_reason.find(reason);
+    impl_->apart.Add({{"reason", reason}})
+        .Set(found == by_reason.end() ? 0 : static_cast<double>(found->second));
+  }
 }
 
 void StagingMetrics::DeadLettered(size_t events) {

@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "eventlog/base/ids.h"
 #include "projectors/staging/fold.h"
@@ -24,12 +26,21 @@ class StagingMetrics {
                     std::chrono::steady_clock::duration took);
   void DeadLettered(size_t events);
   void Retried();
+  // A step of an organisation that is apart.
+  void StepApart(const FoldCounters& counters, size_t rejected,
+                 std::chrono::steady_clock::duration took);
+  // What is held of the partition for organisations that are apart.
+  void ApartBytes(PartitionId partition, size_t bytes);
+  // How many organisations are apart, by reason.
+  void Apart(const std::map<std::string, size_t>& by_reason);
   // Events of the partition's log that are not folded yet.
   void Lag(PartitionId partition, int64_t events);
   // The partition is another process's now.
   void Revoked(PartitionId partition);
 
  private:
+  void Count(const FoldCounters& counters, size_t rejected);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,17 +1,27 @@
 #include "projectors/staging/staging_projector.h"
 
+#include <algorithm>
 #include <map>
+#include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "eventlog/partition_group.h"
+#include "fmt/format.h"
 #include "projectors/staging/partition_folder.h"
 #include "projectors/staging/staging_metrics.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
+namespace {
+
+constexpr std::chrono::seconds kProbeInterval{1};
+
+}  // namespace
 
 struct StagingProjector::Impl {
   Impl(eventlog::Log& log_in, eventlog::PartitionGroup& group_in, StoreManager& stores_in,
@@ -23,15 +33,15 @@ struct StagingProjector::Impl {
         options(std::move(options_in)),
         metrics(options.registry) {}
 
-  using Folders = std::map<PartitionId, std::unique_ptr<PartitionFolder>>;
+  using Folders = std::map<PartitionId, std::shared_ptr<PartitionFolder>>;
 
   void Assign(const std::vector<PartitionId>& partitions) {
     absl::MutexLock lock(&mutex);
     assigned = true;
     for (const PartitionId partition : partitions) {
-      std::unique_ptr<PartitionFolder>& folder = folders[partition];
+      std::shared_ptr<PartitionFolder>& folder = folders[partition];
       if (folder == nullptr) {
-        folder = std::make_unique<PartitionFolder>(
+        folder = std::make_shared<PartitionFolder>(
             partition, PartitionFolder::Context{log, group, stores, clock, options, metrics});
         folder->Start();
       }
@@ -49,6 +59,7 @@ struct StagingProjector::Impl {
         }
       }
     }
+    ServingChanged();  // answers end before another process begins
     for (const auto& [partition, folder] : leaving) {
       folder->RequestStop();
     }
@@ -66,6 +77,23 @@ struct StagingProjector::Impl {
     }
     return partitions;
   }
+  std::shared_ptr<PartitionFolder> Find(PartitionId partition) const {
+    absl::MutexLock lock(&mutex);
+    const auto found = folders.find(partition);
+    return found == folders.end() ? nullptr : found->second;
+  }
+
+  void ServingChanged() const {
+    if (options.serving_changed) {
+      options.serving_changed();
+    }
+  }
+  // Once a second, until the end: asks for the ends of the partitions, by which their folders know
+  // how near they are, and tells of changes in who may be served.
+  void Probe();
+  void ProbeEnd(PartitionId partition, PartitionFolder& folder);
+  // What MayServe() depends on.
+  std::string ServingState();
 
   eventlog::Log& log;
   eventlog::PartitionGroup& group;
@@ -74,10 +102,66 @@ struct StagingProjector::Impl {
   const StagingOptions options;
   StagingMetrics metrics;
 
+  std::thread prober;
+
   mutable absl::Mutex mutex;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
   bool assigned ABSL_GUARDED_BY(mutex) = false;  // the group has answered once
   Folders folders ABSL_GUARDED_BY(mutex);
 };
+
+void StagingProjector::Impl::ProbeEnd(PartitionId partition, PartitionFolder& folder) {
+  const SteadyTime asked = clock.SteadyNow();
+  const Offset before = folder.next();
+  const auto range = log.Range(eventlog::Topic::kChanges, partition);
+  if (!range.ok()) {
+    return;  // its own reader tells what is wrong
+  }
+  folder.NoteEnd(range->end, asked, before);
+  absl::MutexLock lock(&mutex);
+  if (folders.contains(partition)) {
+    const int64_t next = std::max<int64_t>(folder.next().value(), 0);
+    metrics.Lag(partition, std::max<int64_t>(0, range->end.value() - next));
+  }
+}
+
+std::string StagingProjector::Impl::ServingState() {
+  std::string state;
+  std::map<std::string, size_t> apart;
+  for (const PartitionId partition : Assigned()) {
+    const auto folder = Find(partition);
+    state += fmt::format("{}:{}", partition.value(),
+                         folder == nullptr ? "" : ErrorCode(folder->MayServe()));
+    for (const ApartOrg& org : stores.ApartOf(partition)) {
+      ++apart[org.reason];
+      if (org.hidden) {
+        state += " " + org.org.value();
+      }
+    }
+    state += "\n";
+  }
+  metrics.Apart(apart);
+  return state;
+}
+
+void StagingProjector::Impl::Probe() {
+  std::string state;
+  while (true) {
+    for (const PartitionId partition : Assigned()) {
+      if (const auto folder = Find(partition); folder != nullptr) {
+        ProbeEnd(partition, *folder);
+      }
+    }
+    if (std::string now = ServingState(); now != state) {
+      state = std::move(now);
+      ServingChanged();
+    }
+    absl::MutexLock lock(&mutex);
+    if (mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::FromChrono(kProbeInterval))) {
+      return;
+    }
+  }
+}
 
 StagingProjector::StagingProjector(eventlog::Log& log, eventlog::PartitionGroup& group,
                                    StoreManager& stores, const Clock& clock, StagingOptions options)
@@ -87,12 +171,20 @@ StagingProjector::~StagingProjector() { Stop(); }
 
 absl::Status StagingProjector::Start() {
   Impl* const impl = impl_.get();
+  impl->prober = std::thread([impl] { impl->Probe(); });
   return impl->group.Start(
       {.on_assigned = [impl](const std::vector<PartitionId>& p) { impl->Assign(p); },
        .on_revoked = [impl](const std::vector<PartitionId>& p) { impl->Revoke(p); }});
 }
 
 void StagingProjector::Stop() {
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+  }
+  if (impl_->prober.joinable()) {
+    impl_->prober.join();
+  }
   impl_->group.Stop();
   impl_->Revoke(impl_->Assigned());
 }
@@ -105,6 +197,14 @@ absl::Status StagingProjector::Health() const {
   }
   for (const auto& [partition, folder] : impl_->folders) {
     RETURN_IF_ERROR(folder->Health());
+    RETURN_IF_ERROR(folder->MayServe());
+    for (const ApartOrg& apart : impl_->stores.ApartOf(partition)) {
+      if (apart.hidden) {
+        return Error(absl::StatusCode::kUnavailable, apart.reason,
+                     fmt::format("partition {}: {}; an organisation is folded apart",
+                                 partition.value(), apart.reason));
+      }
+    }
   }
   return absl::OkStatus();
 }
@@ -112,6 +212,26 @@ absl::Status StagingProjector::Health() const {
 bool StagingProjector::Serves(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   return impl_->folders.contains(partition);
+}
+
+absl::Status StagingProjector::MayServe(PartitionId partition) const {
+  const auto folder = impl_->Find(partition);
+  if (folder == nullptr) {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here",
+                 fmt::format("partition {} is not served by this node", partition.value()));
+  }
+  return folder->MayServe();
+}
+
+absl::Status StagingProjector::MayServe(const OrgId& org) const {
+  const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
+  RETURN_IF_ERROR(MayServe(partition));
+  const auto apart = impl_->stores.ApartStateOf(partition, org);
+  if (apart.has_value() && apart->hidden) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 "the organisation's store is being built anew: try again later");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace sluice::projectors

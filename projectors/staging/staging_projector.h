@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,10 @@ class PartitionGroup;
 
 namespace sluice::projectors {
 
+// A partition is near its end while, at some moment of the last so long, everything had been folded
+// that was in the log then. The log is asked for its end once a second.
+inline constexpr std::chrono::seconds kNearEnd{15};
+
 struct StagingOptions {
   size_t batch_bytes_max = 4 << 20;
   size_t batch_events_max = 10'000;
@@ -22,14 +27,19 @@ struct StagingOptions {
   // First and longest wait before what failed is tried again.
   std::chrono::milliseconds retry_min{100};
   std::chrono::milliseconds retry_max{10'000};
+  // Called, on a thread of the projector's, when MayServe() may have come to say something else of
+  // some organisation: it must only enqueue. May be empty.
+  std::function<void()> serving_changed;
   std::shared_ptr<prometheus::Registry> registry;
 };
 
 // The driver of the staging fold: for each partition that its group assigns, a thread reads
 // `changes` from the store's checkpoint, applies, writes checkpoints, and dead-letters what can't
 // be applied (before the position moves past it). Errors of the log or the disk are retried with
-// back-off and shown by Health(); a log that does not continue what the stores applied stops that
-// partition for good.
+// back-off and shown by Health(); a log that does not continue what the stores applied (compared at
+// the start, after every error of the log and before every checkpoint) stops that partition for
+// good. An organisation with a large event, or whose store is in trouble, is folded apart, by a
+// second thread of its partition (docs/fold.md, "Apart"). Thread-safe, but for Start() and Stop().
 class StagingProjector {
  public:
   // All must outlive the projector.
@@ -42,10 +52,18 @@ class StagingProjector {
   void Stop();
 
   // Ok once every assigned partition has caught up with the end it saw at start and no partition is
-  // failing; otherwise why not, for /readyz.
+  // failing; otherwise why not, for /readyz: codes and partitions, no organisation, no folder.
   [[nodiscard]] absl::Status Health() const;
   // Does this process fold `partition`?
   [[nodiscard]] bool Serves(PartitionId partition) const;
+
+  // May this process answer for the partition? Cheap. kUnavailable otherwise: code
+  // "not_served_here" where it does not fold it (from when it is told to give it up);
+  // "not_caught_up" until it has read what the log had when the partition came, and while it is not
+  // near its end (kNearEnd); "log_truncated" or "log_diverged" where it has stopped for that.
+  [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
+  // Likewise for an organisation; "not_caught_up" also while its store is built anew.
+  [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
 
  private:
   struct Impl;

@@ -22,6 +22,7 @@ constexpr char kCheckpointPrefix[] = "p/";
 constexpr char kOrgPrefix[] = "o/";
 constexpr char kClosedPrefix[] = "c/";
 constexpr char kFlushedPrefix[] = "f/";
+constexpr char kApartPrefix[] = "a/";
 
 std::string CheckpointKey(PartitionId partition) {
   std::string key(kCheckpointPrefix);
@@ -33,6 +34,32 @@ std::string RejectionKey(PartitionId partition, const Rejected& rejected) {
   std::string key(kRejectedPrefix);
   PutFixed32(static_cast<uint32_t>(partition.value()), &key);
   return key + EncodeRejectedKey(rejected.offset, rejected.op_index).substr(kRejectedPrefix.size());
+}
+
+std::string ApartPrefix(PartitionId partition) {
+  std::string key(kApartPrefix);
+  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
+  return key;
+}
+
+std::string EncodeApart(const ApartOrg& apart) {
+  std::string out;
+  PutSigned(apart.next.value(), &out);
+  PutVarint(apart.hidden ? 1 : 0, &out);
+  return out + apart.reason;
+}
+
+// `name`: what follows kApartPrefix in the key.
+absl::Status LoadApart(std::string_view name, std::string_view value, NodeStore::State* state) {
+  ByteReader key(name);
+  const PartitionId partition(static_cast<int32_t>(key.Fixed32()));
+  ASSIGN_OR_RETURN(OrgId org, OrgId::Parse(key.rest()));
+  ByteReader reader(value);
+  const Offset next(reader.Signed());
+  const bool hidden = reader.Varint32() != 0;
+  state->apart[partition].push_back({std::move(org), next, std::string(reader.rest()), hidden, 0});
+  return next.value() >= 0 ? absl::OkStatus()
+                           : absl::DataLossError("malformed entry of who is apart");
 }
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
@@ -135,6 +162,8 @@ absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::
     ASSIGN_OR_RETURN(state->closed[std::string(name)], DecodeClosedMark(value));
   } else if (key.starts_with(kFlushedPrefix)) {
     ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
+  } else if (key.starts_with(kApartPrefix)) {
+    RETURN_IF_ERROR(LoadApart(name, value, state));
   } else if (key.starts_with(kRejectedPrefix)) {
     ByteReader reader(name);
     const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
@@ -162,16 +191,26 @@ absl::StatusOr<NodeStore::State> NodeStore::Load() const {
 }
 
 absl::Status NodeStore::PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
-                                      const std::map<std::string, Offset>& flushed,
-                                      std::span<const Rejected> handled) {
+                                      const CheckpointParts& parts) {
   rocksdb::WriteBatch batch;
   (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
-  for (const auto& [org, offset] : flushed) {
+  for (const auto& [org, offset] : parts.flushed) {
     (void)batch.Put(kFlushedPrefix + org, EncodeFlushed(offset));
   }
-  for (const Rejected& rejected : handled) {
+  for (const Rejected& rejected : parts.handled) {
     (void)batch.Delete(RejectionKey(partition, rejected));
   }
+  const std::string prefix = ApartPrefix(partition);
+  (void)batch.DeleteRange(prefix, ApartPrefix(PartitionId(partition.value() + 1)));
+  for (const ApartOrg& apart : parts.apart) {
+    (void)batch.Put(prefix + apart.org.value(), EncodeApart(apart));
+  }
+  return Write(&batch);
+}
+
+absl::Status NodeStore::PutApart(PartitionId partition, const ApartOrg& apart) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Put(ApartPrefix(partition) + apart.org.value(), EncodeApart(apart));
   return Write(&batch);
 }
 

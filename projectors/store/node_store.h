@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "projectors/store/record_codec.h"
 #include "projectors/store/rocks_env.h"
+#include "projectors/store/store_manager.h"
 
 namespace rocksdb {
 class DB;
@@ -30,6 +31,7 @@ class NodeStore {
     std::map<std::string, ClosedMark> closed;
     std::map<std::string, Offset> flushed;  // what each store had on disk at a checkpoint
     std::map<PartitionId, std::vector<Rejected>> rejected;  // of closed ones; ascending
+    std::map<PartitionId, std::vector<ApartOrg>> apart;
   };
 
   // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
@@ -54,12 +56,19 @@ class NodeStore {
   // All that is stored.
   [[nodiscard]] absl::StatusOr<State> Load() const;
 
-  // Also remembers what stores have on disk, so that one that goes back behind the checkpoint is
-  // noticed, and forgets `handled` rejections.
+  // What goes with a checkpoint of a partition.
+  struct CheckpointParts {
+    // What stores have on disk, so that one that goes back behind the checkpoint is noticed.
+    std::map<std::string, Offset> flushed;
+    std::vector<Rejected> handled;  // rejections to forget
+    // All who are apart, in place of those of the last checkpoint: the checkpoint is not theirs.
+    std::vector<ApartOrg> apart;
+  };
   [[nodiscard]] absl::Status PutCheckpoint(PartitionId partition,
                                            const PartitionCheckpoint& checkpoint,
-                                           const std::map<std::string, Offset>& flushed,
-                                           std::span<const Rejected> handled);
+                                           const CheckpointParts& parts);
+  // The organisation's store is going to be built anew from `apart.next` on.
+  [[nodiscard]] absl::Status PutApart(PartitionId partition, const ApartOrg& apart);
   [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration);
   // Forgets the organisation's store and remembers until where its events are history, and those
   // of its rejections that no checkpoint has passed.

@@ -58,6 +58,7 @@ void AddCounters(const FoldCounters& from, FoldCounters* to) {
   to->duplicates += from.duplicates;
   to->stale_versions += from.stale_versions;
   to->patches_of_nothing += from.patches_of_nothing;
+  to->answered_controls += from.answered_controls;
 }
 
 void AddFold(const FoldResult& fold, ApplyResult* result) {
@@ -70,6 +71,21 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
   for (const eventlog::StoredEvent& event : events) {
     result->rejected.push_back({event.offset, 0, std::string(code), std::string(reason)});
   }
+}
+
+// An event of so many bytes is folded apart without being tried: parsing it alone takes its time.
+constexpr size_t kTurnEventBytes = 512 << 10;
+
+absl::Status LargeEvent() {
+  return Error(absl::StatusCode::kUnavailable, "large_event", "it has an event of many rows");
+}
+
+// Is it the trouble of the one organisation? What may be that of the disk or of the log is not.
+bool IsItsOwn(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code != "log_truncated" && code != "log_diverged" && !absl::IsUnavailable(status) &&
+         !absl::IsResourceExhausted(status) && !absl::IsDeadlineExceeded(status) &&
+         !absl::IsCancelled(status);
 }
 
 absl::Status CheckProgress(const FoldResult& fold) {
@@ -102,6 +118,8 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
       return RewoundError(partition);
     }
   }
+  // Before anybody is looked for among those who are apart: see ApartSet::Advance().
+  apart_.WorkOn(partition, Offset(events.back().offset.value() + 1));
   const auto start = steady_clock::now();
   size_t bytes = 0;
   for (const eventlog::StoredEvent& event : events) {
@@ -136,10 +154,11 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
 absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
                                            absl::FunctionRef<bool()> stopping,
                                            ApplyResult* result) {
+  const Turn turn{turn_, LastCheckpoint(partition).next, result};
   const std::string& first = events.front().event.key;
   const auto of_first = [&](const eventlog::StoredEvent& e) { return e.event.key == first; };
   if (std::all_of(events.begin(), events.end(), of_first)) {
-    return ApplyOrg(partition, first, events, stopping, result);
+    return ApplyOrg(partition, first, events, stopping, turn);
   }
   std::unordered_map<std::string_view, size_t> index;
   std::vector<std::vector<eventlog::StoredEvent>> groups;
@@ -152,8 +171,7 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
   }
   absl::Status damaged;
   for (const std::vector<eventlog::StoredEvent>& group : groups) {
-    const absl::Status status =
-        ApplyOrg(partition, group.front().event.key, group, stopping, result);
+    const absl::Status status = ApplyOrg(partition, group.front().event.key, group, stopping, turn);
     // What is wrong with one store (damaged, another log's) does not stop other organisations.
     if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsFailedPrecondition(status)) {
       return status;
@@ -164,28 +182,34 @@ absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
 }
 
 absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view name, Events events,
-                                        absl::FunctionRef<bool()> stopping, ApplyResult* result) {
+                                        absl::FunctionRef<bool()> stopping, const Turn& turn) {
   const auto org = OrgId::Parse(name);
   if (!org.ok()) {
-    RejectAll(events, "malformed_event", Message(org.status()), result);
+    RejectAll(events, "malformed_event", Message(org.status()), turn.result);
+    return absl::OkStatus();
+  }
+  if (options_.sets_apart && apart_.Find(partition, name).has_value()) {
     return absl::OkStatus();
   }
   while (!events.empty()) {
-    const StoreSet::SlotPtr slot = stores_.Find(*org);
-    if (slot != nullptr && slot->registration.partition != partition) {
-      RejectAll(events, "wrong_partition",
-                fmt::format("the organisation's history is in partition {}, not {}",
-                            slot->registration.partition.value(), partition.value()),
-                result);
+    const Offset next = events.front().offset;
+    if (options_.sets_apart && events.front().event.ByteSize() > kTurnEventBytes) {
+      SetApart(partition, *org, next, LargeEvent());
       return absl::OkStatus();
     }
-    const absl::StatusOr<size_t> taken = slot != nullptr
-                                             ? ApplyToStore(slot, events, result)
-                                             : ApplyWithoutStore(partition, *org, events, result);
+    const absl::StatusOr<size_t> taken = ApplyOne(partition, *org, events, turn);
     if (!taken.ok()) {
-      return slot != nullptr ? stores_.Explain(slot, taken.status()) : taken.status();
+      if (!options_.sets_apart || !IsItsOwn(taken.status())) {
+        return taken.status();
+      }
+      SetApart(partition, *org, next, taken.status());
+      return absl::OkStatus();
     }
     events = events.subspan(*taken);
+    if (*taken == 0 && options_.sets_apart) {
+      SetApart(partition, *org, next, LargeEvent());
+      return absl::OkStatus();
+    }
     if (*taken == 0 && stopping()) {
       return Error(absl::StatusCode::kCancelled, "cancelled",
                    fmt::format("stopped amid the event at {} of organisation {}; it goes on there",
@@ -195,13 +219,33 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
   return absl::OkStatus();
 }
 
+absl::StatusOr<size_t> StoreManagerImpl::ApplyOne(PartitionId partition, const OrgId& org,
+                                                  Events events, const Turn& turn) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (slot == nullptr) {
+    return ApplyWithoutStore(partition, org, events, turn);
+  }
+  if (slot->registration.partition != partition) {
+    RejectAll(events, "wrong_partition",
+              fmt::format("the organisation's history is in partition {}, not {}",
+                          slot->registration.partition.value(), partition.value()),
+              turn.result);
+    return events.size();
+  }
+  absl::StatusOr<size_t> taken = ApplyToStore(slot, events, turn);
+  return taken.ok() ? taken : stores_.Explain(slot, taken.status());
+}
+
 absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
-                                                      ApplyResult* result) {
+                                                      const Turn& turn) {
   const PartitionId partition = slot->registration.partition;
   auto acquired = stores_.Acquire(slot, /*reader=*/false);
   if (!acquired.ok() && ErrorCode(acquired.status()) == "store_missing") {
-    RETURN_IF_ERROR(RewindMissing({slot}));
-    return RewoundError(partition);
+    return Missing(slot);
+  }
+  if (ErrorCode(acquired.status()) == "store_io_error") {
+    // Of this folder alone, as far as is known: the others' are opened with files of their own.
+    return Error(absl::StatusCode::kInternal, "store_io_error", Message(acquired.status()));
   }
   RETURN_IF_ERROR(acquired.status());
   std::shared_ptr<RocksStore> store = *std::move(acquired);
@@ -211,18 +255,18 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   if (applied.position.value() < slot->committed) {
     return GoneBack(*slot, applied.position);
   }
-  const Offset acknowledged = LastCheckpoint(partition).next;
+  const Offset acknowledged = turn.acknowledged;
   // A store that was made just before a crash has nothing yet: what comes before its organisation
   // was opened is an earlier incarnation's.
   const size_t skipped = CountUntil(events, std::max(applied.position, ClosedUntil(slot->org)));
   // What a crash may have kept from reaching the dead letters.
-  store->RejectionsOf(events.first(skipped), acknowledged, &result->rejected);
-  RejectionsOfClosed(partition, events.first(skipped), result);
+  store->RejectionsOf(events.first(skipped), acknowledged, &turn.result->rejected);
+  RejectionsOfClosed(partition, events.first(skipped), turn.result);
   if (skipped == events.size()) {
     return skipped;
   }
   ASSIGN_OR_RETURN(const FoldResult fold,
-                   Fold(options_.fold, applied, std::move(model), events.subspan(skipped), *store));
+                   Fold(turn.fold, applied, std::move(model), events.subspan(skipped), *store));
   RETURN_IF_ERROR(CheckProgress(fold));
   if (fold.closed) {
     std::vector<Rejected> rejected = store->RejectionsFrom(acknowledged);
@@ -244,7 +288,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     }
     RETURN_IF_ERROR(committed);
   }
-  AddFold(fold, result);
+  AddFold(fold, turn.result);
   if (fold.partial) {
     metrics_.CountPart();
   } else {
@@ -277,11 +321,35 @@ absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot) {
                            slot->org.value()));
 }
 
+// Its folder has gone, and with it what the checkpoint counts on.
+absl::Status StoreManagerImpl::Missing(const StoreSet::SlotPtr& slot) {
+  const PartitionId partition = slot->registration.partition;
+  if (!options_.sets_apart) {
+    RETURN_IF_ERROR(RewindMissing({slot}));
+    return RewoundError(partition);
+  }
+  const absl::Status missing = Error(
+      absl::StatusCode::kNotFound, "store_missing",
+      fmt::format("the store of organisation {} has gone: {}", slot->org.value(), slot->path));
+  SetApart(partition, slot->org, slot->registration.opened, missing);
+  return missing;
+}
+
 absl::Status StoreManagerImpl::GoneBack(StoreSet::Slot& slot, Offset applied) {
   const PartitionId partition = slot.registration.partition;
   spdlog::warn("store_rewound org={} committed={} on_disk={}", slot.org.value(),
                slot.committed.load(), applied.value());
   slot.committed = applied.value();
+  if (options_.sets_apart) {
+    const absl::Status rewound =
+        Error(absl::StatusCode::kAborted, "store_rewound",
+              fmt::format("the store of organisation {} has gone back to offset {}, which is what "
+                          "was on disk",
+                          slot.org.value(), applied.value()));
+    SetApart(partition, slot.org, std::max(Offset(applied.value() + 1), slot.registration.opened),
+             rewound);
+    return rewound;
+  }
   {
     absl::MutexLock lock(&mutex_);
     Partition& state = partitions_[partition];
@@ -308,16 +376,16 @@ void StoreManagerImpl::RejectionsOfClosed(PartitionId partition, Events events,
 }
 
 absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition, const OrgId& org,
-                                                           Events events, ApplyResult* result) {
+                                                           Events events, const Turn& turn) {
   const size_t skipped = CountUntil(events, ClosedUntil(org));
   if (skipped > 0) {  // history of an incarnation that is closed
-    RejectionsOfClosed(partition, events.first(skipped), result);
+    RejectionsOfClosed(partition, events.first(skipped), turn.result);
     return skipped;
   }
   // Folded onto nothing: only an organisation that this opens gets a store.
   EmptyView nothing;
   ASSIGN_OR_RETURN(const FoldResult fold,
-                   Fold(options_.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
+                   Fold(turn.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
   RETURN_IF_ERROR(CheckProgress(fold));
   if (fold.closed) {
     const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
@@ -328,7 +396,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
         [](const eventlog::StoredEvent& e) { return e.event.type == "sluice.v1.OrgOpened"; });
     RETURN_IF_ERROR(MakeStore(partition, org, opened->offset, fold));
   }
-  AddFold(fold, result);
+  AddFold(fold, turn.result);
   subscriptions_.Notify(org, fold.batch.applied.position);
   return fold.consumed;
 }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -22,7 +23,8 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
     return absl::OkStatus();  // closed meanwhile, so flushed
   }
   const auto start = steady_clock::now();
-  const Offset applied = store->applied().position;
+  // Not RocksStore::applied(), which the thread that folds it apart may be writing.
+  const Offset applied(store->database()->applied());
   absl::Status status = store->Flush();
   if (!status.ok() && !absl::IsDataLoss(status)) {
     metrics_.CountError();
@@ -43,9 +45,12 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
 
 absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition) {
   std::vector<StoreSet::SlotPtr> dirty;
+  std::vector<std::pair<StoreSet::SlotPtr, int64_t>> committed;  // before the flush
   uint64_t disk_bytes = 0;
-  const std::vector<StoreSet::SlotPtr> slots = stores_.All();
-  for (const StoreSet::SlotPtr& slot : slots) {
+  for (const StoreSet::SlotPtr& slot : stores_.All()) {
+    if (slot->registration.partition == partition) {
+      committed.emplace_back(slot, slot->committed);
+    }
     if (!slot->open) {
       continue;
     }
@@ -61,36 +66,52 @@ absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition)
     }
   }
   for (const StoreSet::SlotPtr& slot : dirty) {
-    RETURN_IF_ERROR(FlushStore(slot));
+    const absl::Status flushed = FlushStore(slot);
+    if (flushed.ok() || !options_.sets_apart || !absl::IsDataLoss(flushed)) {
+      RETURN_IF_ERROR(flushed);
+    } else if (!IsApart(partition, slot->org)) {
+      SetApart(partition, slot->org, slot->registration.opened, flushed);
+    }
   }
-  for (const StoreSet::SlotPtr& slot : slots) {
-    if (slot->registration.partition == partition && slot->durable < slot->committed) {
-      return GoneBack(*slot, Offset(slot->durable));  // it was opened anew, or closed as damaged
+  for (const auto& [slot, before] : committed) {
+    // Where it was opened anew, or closed as damaged. Of one that is apart, its own thread sees it.
+    if (slot->durable < before && !IsApart(partition, slot->org)) {
+      const absl::Status rewound = GoneBack(*slot, Offset(slot->durable));
+      if (!options_.sets_apart) {
+        return rewound;
+      }
     }
   }
   return disk_bytes;
 }
 
 absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
-                                             const PartitionCheckpoint& checkpoint) {
-  std::map<std::string, Offset> flushed;
+                                             const PartitionCheckpoint& checkpoint,
+                                             std::vector<ApartOrg> apart) {
+  NodeStore::CheckpointParts parts;
+  std::map<std::string, Offset>& flushed = parts.flushed;
   std::vector<StoreSet::SlotPtr> noted;
+  // Who is apart may still have rejections to tell of from its own position on.
+  Offset handled = checkpoint.next;
+  for (const ApartOrg& org : apart) {
+    handled = std::min(handled, org.next);
+  }
+  parts.apart = std::move(apart);
   for (StoreSet::SlotPtr& slot : stores_.All()) {
     if (slot->registration.partition == partition && slot->durable > slot->noted) {
       flushed.emplace(slot->org.value(), Offset(slot->durable));
       noted.push_back(std::move(slot));
     }
   }
-  std::vector<Rejected> handled;
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [offset, rejected] : partitions_[partition].rejected_of_closed) {
-      if (offset < checkpoint.next) {
-        handled.push_back(rejected);
+      if (offset < handled) {
+        parts.handled.push_back(rejected);
       }
     }
   }
-  RETURN_IF_ERROR(node_->PutCheckpoint(partition, checkpoint, flushed, handled));
+  RETURN_IF_ERROR(node_->PutCheckpoint(partition, checkpoint, parts));
   for (const StoreSet::SlotPtr& slot : noted) {
     slot->noted = flushed.at(slot->org.value()).value();
   }
@@ -98,7 +119,7 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
   Partition& state = partitions_[partition];
   state.checkpoint = checkpoint;
   state.rejected_of_closed.erase(state.rejected_of_closed.begin(),
-                                 state.rejected_of_closed.lower_bound(checkpoint.next));
+                                 state.rejected_of_closed.lower_bound(handled));
   return absl::OkStatus();
 }
 
@@ -113,8 +134,10 @@ absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
     }
     checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash};
   }
+  absl::MutexLock rebuild_lock(&rebuild_mutex_);
+  const std::vector<ApartSet::Entry> apart = apart_.Of(partition);
   ASSIGN_OR_RETURN(const uint64_t disk_bytes, FlushPartition(partition));
-  RETURN_IF_ERROR(PutCheckpoint(partition, checkpoint));
+  RETURN_IF_ERROR(PutCheckpoint(partition, checkpoint, ApartAfterFlush(partition, apart)));
   stores_.Reap();
   metrics_.SetDiskBytes(static_cast<double>(disk_bytes));
   metrics_.ObserveCheckpoint(steady_clock::now() - start);

@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -49,15 +50,38 @@ absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions op
   return manager;
 }
 
+namespace {
+
+// What the main thread does of one event before the rest of it is done apart: about 20 ms of work.
+constexpr size_t kTurnRows = 2'000;
+constexpr size_t kTurnBytes = size_t{4} << 20;
+
+FoldOptions TurnOf(const StoreOptions& options) {
+  FoldOptions turn = options.fold;
+  if (options.sets_apart) {
+    turn.step_rows = std::min(turn.step_rows, kTurnRows);
+    turn.step_bytes = std::min(turn.step_bytes, kTurnBytes);
+  }
+  return turn;
+}
+
+}  // namespace
+
 StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEnv> env,
                                    std::unique_ptr<NodeStore> node)
     : options_(std::move(options)),
+      turn_(TurnOf(options_)),
       env_(std::move(env)),
       metrics_(options_.registry),
       node_(std::move(node)),
       stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()) {
   metrics_.SetLimits(env_->open_stores_max(), env_->block_cache_bytes(),
                      env_->write_buffer_bytes());
+  if (options_.check_history) {
+    stores_.SetHistoryCheck([this](const StoreSet::Slot& slot, const AppliedState& applied) {
+      return CheckHistory(slot, applied);
+    });
+  }
 }
 
 StoreManagerImpl::~StoreManagerImpl() = default;
@@ -68,6 +92,12 @@ absl::Status StoreManagerImpl::Load() {
     absl::MutexLock lock(&mutex_);
     for (const auto& [partition, checkpoint] : state.checkpoints) {
       partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, false, {}};
+      apart_.WorkOn(partition, checkpoint.next);
+    }
+    for (const auto& [partition, orgs] : state.apart) {
+      for (const ApartOrg& org : orgs) {
+        apart_.Set(partition, {.state = org});
+      }
     }
     for (const auto& [partition, rejected] : state.rejected) {
       for (const Rejected& r : rejected) {
@@ -80,6 +110,7 @@ absl::Status StoreManagerImpl::Load() {
     RETURN_IF_ERROR(RemoveOlder(state));
   }
   std::vector<StoreSet::SlotPtr> missing;
+  std::set<PartitionId> with_stores;
   for (const auto& [name, registration] : state.orgs) {
     ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(name));
     const auto flushed = state.flushed.find(name);
@@ -88,7 +119,19 @@ absl::Status StoreManagerImpl::Load() {
     ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
     if (folder == FolderState::kMissing) {
       missing.push_back(stores_.Find(org));
+    } else {
+      with_stores.insert(registration.partition);
     }
+  }
+  if (options_.sets_apart) {
+    // A few are built anew beside their neighbours; a partition that has none left is read again.
+    std::erase_if(missing, [&](const StoreSet::SlotPtr& slot) {
+      const bool alone = with_stores.contains(slot->registration.partition);
+      if (alone) {
+        (void)Missing(slot);
+      }
+      return alone;
+    });
   }
   if (!missing.empty()) {
     RETURN_IF_ERROR(RewindMissing(missing));
@@ -161,7 +204,9 @@ void StoreManagerImpl::RemoveLeftovers(const NodeStore::State& state) {
       const auto parsed = std::from_chars(incarnation.data(), end, number);
       const bool in_use =
           registered != state.orgs.end() && registered->second.incarnation == number;
-      if (parsed.ec == std::errc() && parsed.ptr == end && number <= mark.incarnation && !in_use) {
+      const std::string_view rest(parsed.ptr, static_cast<size_t>(end - parsed.ptr));
+      if (parsed.ec == std::errc() && (rest.empty() || rest.starts_with(".damaged-")) &&
+          number <= mark.incarnation && !in_use) {
         leftovers.push_back(entry.path());
       }
     }
@@ -184,7 +229,16 @@ Offset StoreManagerImpl::CheckpointOf(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   Partition& state = partitions_[partition];
   state.rewound = false;
+  apart_.WorkOn(partition, state.checkpoint.next);
   return state.checkpoint.next;
+}
+
+AppliedState StoreManagerImpl::LastApplied(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  AppliedState state;
+  state.position = partitions_[partition].applied;
+  state.event_hash = partitions_[partition].event_hash;
+  return state;
 }
 
 AppliedState StoreManagerImpl::CheckpointState(PartitionId partition) {
@@ -213,14 +267,24 @@ std::shared_ptr<const OrgModel> StoreManagerImpl::ModelWithoutStore(const OrgId&
   return found == closed_.end() ? OrgModel::Empty() : OrgModel::Closed(found->second.incarnation);
 }
 
-absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published(const OrgId& org) {
-  const StoreSet::SlotPtr slot = stores_.Find(org);
-  if (slot == nullptr) {
-    return OrgNotFound(org);
-  }
+absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::PublishedOf(
+    const StoreSet::SlotPtr& slot) {
+  const OrgId& org = slot->org;
   auto store = stores_.Acquire(slot, /*reader=*/true);
   if (!store.ok()) {
-    return ErrorCode(store.status()) == "store_missing" ? OrgNotFound(org) : store.status();
+    const std::string code = ErrorCode(store.status());
+    if (code == "log_truncated" || code == "log_diverged") {
+      return Error(absl::StatusCode::kUnavailable, code, Message(store.status()));
+    }
+    if (options_.sets_apart && (absl::IsDataLoss(store.status()) || code == "store_missing" ||
+                                absl::IsFailedPrecondition(store.status()))) {
+      slot->damage_seen = true;
+      damage_seen_ = true;
+      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                   fmt::format("the store of organisation {} has to be built anew: try again later",
+                               org.value()));
+    }
+    return code == "store_missing" ? OrgNotFound(org) : store.status();
   }
   auto published = (*store)->published();
   if (published == nullptr) {
@@ -229,6 +293,16 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
         fmt::format("a large change of organisation {} is being applied: try again", org.value()));
   }
   return published;
+}
+
+absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published(const OrgId& org) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (Hidden(org, slot)) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 fmt::format("the store of organisation {} is being built anew: try again later",
+                             org.value()));
+  }
+  return slot == nullptr ? OrgNotFound(org) : PublishedOf(slot);
 }
 
 absl::StatusOr<std::shared_ptr<const OrgSnapshot>> StoreManagerImpl::Snapshot(const OrgId& org) {
@@ -268,7 +342,7 @@ Offset StoreManagerImpl::AppliedOf(const OrgId& org) {
 absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores() {
   std::vector<OrgStat> stats;
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
-    const auto snapshot = Published(slot->org);
+    const auto snapshot = PublishedOf(slot);
     if (absl::IsNotFound(snapshot.status())) {
       continue;  // closed meanwhile
     }

@@ -32,7 +32,26 @@ struct StoreOptions {
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
   std::chrono::milliseconds checkpoint_interval{30'000};
   FoldOptions fold;
+  // Called when a store is opened for the first time that has applied an event which the
+  // partition's checkpoint does not cover: is it in the log still? What it returns is the error of
+  // opening; with kDataLoss, code "log_truncated" or "log_diverged", Apply() ends. May block.
+  // Empty: not asked.
+  std::function<absl::Status(PartitionId, Offset applied, uint64_t event_hash)> check_history;
+  // Apply() may set organisations apart: whoever says so has a second thread for each partition
+  // that folds them (ApplyApart). Otherwise large events are folded at once, and an organisation's
+  // trouble is Apply()'s error.
+  bool sets_apart = false;
   std::shared_ptr<prometheus::Registry> registry;
+};
+
+// An organisation that its partition's main thread passes over (docs/fold.md, "Apart").
+struct ApartOrg {
+  OrgId org;
+  Offset next;          // its events from here on are to be folded apart
+  std::string reason;   // "large_event", or the code of what is wrong with its store
+  bool hidden = false;  // readers are told "not_caught_up" until it is given back
+  // Another one where `next` has been set anew: what was read for the old one is not to be folded.
+  uint64_t generation = 0;
 };
 
 struct ApplyResult {
@@ -60,6 +79,8 @@ class StoreManager {
   // The last event of the partition that was applied before the checkpoint, for VerifyContinuity:
   // position and event hash only; kNoOffset where it is not known (a store is being built anew).
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
+  // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
+  virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
 
   // Folds events of one partition (any organisations, in log order) into their stores. Events that
   // a store has applied are skipped. On error nothing after the last whole organisation batch is
@@ -67,13 +88,20 @@ class StoreManager {
   // checkpoint. Rejections are ascending by offset, and of these events only; they are kept with
   // the store until the checkpoint passes them, so that reading on after a crash gives them again:
   // dead-letter them before calling Checkpoint(), and expect some twice.
-  // Errors: kResourceExhausted "disk_full" and kUnavailable may pass: call again. kDataLoss
-  // "store_corrupt" names the folder to delete; the other organisations' events are applied.
-  // kAborted "store_rewound": a store has gone back to what was on disk (its folder was deleted, or
-  // an error of the disk could not be ended): call CheckpointOf() and read again from there; Apply
-  // refuses everything until then.
-  // An event that changes more than one batch holds (docs/fold.md, "Large events") is applied in
-  // parts; when `stopping` says so between two, the answer is kCancelled, and nothing is lost.
+  //
+  // What goes wrong            | with options.sets_apart          | without
+  // ---------------------------+----------------------------------+---------------------------------
+  // an event of many rows      | the rest of it is folded apart   | it is folded in parts;
+  // kCancelled
+  //                            |                                  | when `stopping` says so
+  // a store is damaged or      | its organisation is set apart,   | kDataLoss, kFailedPrecondition:
+  // another's, or the fold     | the answer is OK                 | the others' events are applied
+  // fails (kInternal)          |                                  |
+  // a store's folder has gone, | as above                         | kAborted "store_rewound": call
+  // or it went back to what    |                                  | CheckpointOf(), read from
+  // there; was on disk                |                                  | Apply refuses until then
+  // the log is another         | kDataLoss "log_truncated", "log_diverged"
+  // the disk is full or fails  | kResourceExhausted "disk_full", kUnavailable: call again
   virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                             std::span<const eventlog::StoredEvent> events,
                                             absl::FunctionRef<bool()> stopping) = 0;
@@ -86,14 +114,41 @@ class StoreManager {
   // offset (the next to read), which may then be committed as lag hint.
   virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
 
+  // Sets apart whose stores were found damaged by readers. To be called now and then by the thread
+  // that calls Apply().
+  virtual void LookForDamage(PartitionId /*partition*/) {}
+
   // Applied offset of the partition: the last event handed to Apply whole, kNoOffset for none.
   virtual Offset Applied(PartitionId partition) = 0;
+
+  // ---- for the partition's second thread, which folds who is apart ----
+
+  virtual std::vector<ApartOrg> ApartOf(PartitionId /*partition*/) { return {}; }
+  virtual std::optional<ApartOrg> ApartStateOf(PartitionId /*partition*/, const OrgId& /*org*/) {
+    return std::nullopt;
+  }
+  // Takes the first of `events`, which are all of the organisation's from its `next` on, in order,
+  // and adds to `result`. `apart` is as ApartOf() gave it. Returns how many are done: at least one,
+  // or 0 where the first is done in part. kAborted, code "apart_changed", where `next` has been set
+  // anew; any other error is the organisation's own, to be retried with back-off.
+  virtual absl::StatusOr<size_t> ApplyApart(PartitionId /*partition*/, const ApartOrg& /*apart*/,
+                                            std::span<const eventlog::StoredEvent> events,
+                                            ApplyResult* /*result*/) {
+    return events.size();
+  }
+  // Says that everything of the organisation below `next` is applied, and its rejections
+  // dead-lettered. True where it is given back to the main thread. Does nothing where the
+  // organisation's own `next` has been set anew.
+  virtual bool AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/, Offset /*next*/) {
+    return false;
+  }
 
   // ---- for readers ----
 
   // kNotFound, code "org_not_found", where no open organisation of that name has been applied here.
   // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use;
-  // kUnavailable, code "not_caught_up", for a store that was opened amid a large event.
+  // kUnavailable, code "not_caught_up", for a store that was opened amid a large event or is being
+  // built anew; code "log_truncated" or "log_diverged" where it has events that the log has not.
   virtual absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) = 0;
 
   // The offset at which (source, id) was applied within the window, nullopt otherwise.

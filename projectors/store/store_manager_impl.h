@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -8,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "projectors/store/apart_set.h"
 #include "projectors/store/node_store.h"
 #include "projectors/store/store_manager.h"
 #include "projectors/store/store_metrics.h"
@@ -28,11 +30,19 @@ class StoreManagerImpl final : public StoreManager {
 
   Offset CheckpointOf(PartitionId partition) override;
   AppliedState CheckpointState(PartitionId partition) override;
+  AppliedState LastApplied(PartitionId partition) override;
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
+  void LookForDamage(PartitionId partition) override;
   Offset Applied(PartitionId partition) override;
+  std::vector<ApartOrg> ApartOf(PartitionId partition) override;
+  std::optional<ApartOrg> ApartStateOf(PartitionId partition, const OrgId& org) override;
+  absl::StatusOr<size_t> ApplyApart(PartitionId partition, const ApartOrg& apart,
+                                    std::span<const eventlog::StoredEvent> events,
+                                    ApplyResult* result) override;
+  bool AdvanceApart(PartitionId partition, const ApartOrg& apart, Offset next) override;
 
   absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) override;
   absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org, std::string_view source,
@@ -57,15 +67,39 @@ class StoreManagerImpl final : public StoreManager {
     std::multimap<Offset, Rejected> rejected_of_closed;
   };
 
+  // What one organisation's events are folded with.
+  struct Turn {
+    const FoldOptions& fold;
+    Offset acknowledged;  // rejections of events below it are in the dead letters
+    ApplyResult* result;
+  };
   absl::Status ApplyGroups(PartitionId partition, Events events, absl::FunctionRef<bool()> stopping,
                            ApplyResult* result);
   absl::Status ApplyOrg(PartitionId partition, std::string_view org, Events events,
-                        absl::FunctionRef<bool()> stopping, ApplyResult* result);
+                        absl::FunctionRef<bool()> stopping, const Turn& turn);
   // Each takes a prefix of `events` and returns its length; 0 where a part of the first is done.
+  absl::StatusOr<size_t> ApplyOne(PartitionId partition, const OrgId& org, Events events,
+                                  const Turn& turn);
   absl::StatusOr<size_t> ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
-                                      ApplyResult* result);
+                                      const Turn& turn);
   absl::StatusOr<size_t> ApplyWithoutStore(PartitionId partition, const OrgId& org, Events events,
-                                           ApplyResult* result);
+                                           const Turn& turn);
+
+  // Who is apart (store_apart.cc). `next`: the first event that its store lacks.
+  void SetApart(PartitionId partition, const OrgId& org, Offset next, const absl::Status& why);
+  void PutApart(PartitionId partition, ApartSet::Entry entry);
+  // Moves what is left of the store away and has the node store remember from where it is made
+  // anew.
+  absl::Status BeginRebuild(PartitionId partition, const ApartSet::Entry& entry);
+  // Is `org` apart, and not to be shown? `slot`: its store, or nullptr.
+  bool Hidden(const OrgId& org, const StoreSet::SlotPtr& slot);
+  absl::Status CheckHistory(const StoreSet::Slot& slot, const AppliedState& applied);
+  // What of those who are apart a checkpoint may remember: `before` was the state before the flush.
+  std::vector<ApartOrg> ApartAfterFlush(PartitionId partition,
+                                        const std::vector<ApartSet::Entry>& before);
+  bool IsApart(PartitionId partition, const OrgId& org) const {
+    return options_.sets_apart && apart_.Find(partition, org.value()).has_value();
+  }
   absl::Status CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store, const FoldResult& fold,
                         Offset acknowledged);
   // `rejected`: those of the organisation that no checkpoint has passed.
@@ -77,25 +111,32 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status Recover(const StoreSet::SlotPtr& slot);
   // The store has less than was committed to it: its partition is read again. Returns that error.
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
+  absl::Status Missing(const StoreSet::SlotPtr& slot);
   absl::Status RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
   // Flushes what is dirty; returns the bytes on disk of the open stores of all partitions.
   absl::StatusOr<uint64_t> FlushPartition(PartitionId partition);
   absl::Status FlushStore(const StoreSet::SlotPtr& slot);
-  absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint);
+  absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
+                             std::vector<ApartOrg> apart);
   void RemoveLeftovers(const NodeStore::State& state);
   Offset ClosedUntil(const OrgId& org);
   std::shared_ptr<const OrgModel> ModelWithoutStore(const OrgId& org);
   PartitionCheckpoint LastCheckpoint(PartitionId partition);
   absl::StatusOr<std::shared_ptr<const RocksSnapshot>> Published(const OrgId& org);
+  absl::StatusOr<std::shared_ptr<const RocksSnapshot>> PublishedOf(const StoreSet::SlotPtr& slot);
 
   const StoreOptions options_;
+  const FoldOptions turn_;  // of Apply(): a step is small where the rest can be done apart
   const std::shared_ptr<RocksEnv> env_;
   StoreMetrics metrics_;
   std::unique_ptr<NodeStore> node_;
   StoreSet stores_;
   Subscriptions subscriptions_;
+  ApartSet apart_;
+  std::atomic<bool> damage_seen_{false};  // of some slot
+  absl::Mutex rebuild_mutex_;  // a checkpoint never forgets a rebuild that begins; taken first
   absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);

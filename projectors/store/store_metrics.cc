@@ -65,6 +65,10 @@ struct StoreMetrics::Impl {
                                "Removals erased, past the tombstone horizon");
   Counter& parts = MakeCounter(r, "sluice_store_event_parts_total",
                                "Batches that ended within an event larger than one");
+  prometheus::Family<Counter>& apart = prometheus::BuildCounter()
+                                           .Name("sluice_store_set_apart_total")
+                                           .Help("Organisations that were set apart, by reason")
+                                           .Register(r);
 };
 
 StoreMetrics::StoreMetrics(std::shared_ptr<Registry> registry)
@@ -110,5 +114,8 @@ void StoreMetrics::CountSwept(size_t removals) {
   impl_->swept.Increment(static_cast<double>(removals));
 }
 void StoreMetrics::CountPart() { impl_->parts.Increment(); }
+void StoreMetrics::CountApart(const std::string& reason) {
+  impl_->apart.Add({{"reason", reason}}).Increment();
+}
 
 }  // namespace sluice::projectors

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "projectors/staging/fold.h"
 
@@ -37,6 +38,7 @@ class StoreMetrics {
   void CountEviction();
   void CountSwept(size_t removals);  // erased because the horizon has passed them
   void CountPart();                  // a batch that ended within a large event
+  void CountApart(const std::string& reason);
 
  private:
   struct Impl;

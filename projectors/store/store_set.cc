@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <system_error>
@@ -15,8 +16,33 @@
 namespace sluice::projectors {
 namespace {
 
+constexpr std::string_view kDamagedSuffix = ".damaged-";
+
+// Folders that MoveAside() has made of `path`, each with its number.
+std::vector<std::pair<int, std::filesystem::path>> DamagedFoldersOf(const std::string& path) {
+  const std::string prefix =
+      std::filesystem::path(path).filename().string() + std::string(kDamagedSuffix);
+  std::vector<std::pair<int, std::filesystem::path>> folders;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(path).parent_path(), error)) {
+    const std::string name = entry.path().filename().string();
+    int number = 0;
+    if (name.starts_with(prefix) &&
+        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number).ec ==
+            std::errc()) {
+      folders.emplace_back(number, entry.path());
+    }
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
 void RemoveFolder(const std::string& path) {
   std::error_code error;
+  for (const auto& [number, damaged] : DamagedFoldersOf(path)) {
+    std::filesystem::remove_all(damaged, error);
+  }
   std::filesystem::remove_all(path, error);
   if (error) {
     spdlog::warn("store_not_removed path={} error=\"{}\"", path, error.message());
@@ -124,6 +150,11 @@ absl::Status StoreSet::Open(Slot& slot) {
               fmt::format("it ends at offset {}, but had {} on disk", applied, slot.noted.load())),
         slot.org, slot.path);
   }
+  if (check_ && !slot.checked) {
+    RETURN_IF_ERROR_CTX(check_(slot, (*opened)->applied()),
+                        fmt::format("organisation {}", slot.org.value()));
+  }
+  slot.checked = true;
   slot.durable = applied;
   slot.store = *std::move(opened);
   slot.open = true;
@@ -175,6 +206,48 @@ absl::Status StoreSet::Reopen(const SlotPtr& slot) {
     Close(*slot);
   }
   return Open(*slot);
+}
+
+bool StoreSet::HasLost(Slot& slot) {
+  absl::MutexLock lock(&slot.mutex);
+  const int64_t held =
+      slot.store != nullptr ? slot.store->database()->applied() : slot.durable.load();
+  return held < slot.committed;
+}
+
+absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
+  absl::MutexLock lock(&slot->mutex);
+  if (slot->store != nullptr) {
+    if (slot->store.use_count() != 1 || !slot->store->idle()) {
+      return Error(absl::StatusCode::kUnavailable, "store_busy",
+                   fmt::format("the store of organisation {} is to be built anew, but is being "
+                               "read: try again later",
+                               slot->org.value()));
+    }
+    Close(*slot);
+  }
+  const auto earlier = DamagedFoldersOf(slot->path);
+  const int number = earlier.empty() ? 1 : earlier.back().first + 1;
+  const std::string aside = fmt::format("{}{}{}", slot->path, kDamagedSuffix, number);
+  std::error_code error;
+  std::filesystem::rename(slot->path, aside, error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return Error(absl::StatusCode::kUnavailable, "store_io_error",
+                 fmt::format("the folder {} cannot be renamed: {}", slot->path, error.message()));
+  }
+  if (!error) {
+    spdlog::warn("store_moved_aside org={} to={}", slot->org.value(), aside);
+    for (const auto& [old, path] : earlier) {
+      std::filesystem::remove_all(path, error);
+    }
+  }
+  slot->retired = true;
+  absl::MutexLock set_lock(&mutex_);
+  const auto found = slots_.find(slot->org.value());
+  if (found != slots_.end() && found->second == slot) {
+    slots_.erase(found);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status StoreSet::Explain(const SlotPtr& slot, const absl::Status& error) {

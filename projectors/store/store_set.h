@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,17 +29,25 @@ class StoreSet {
     const OrgRegistration registration;
     const std::string path;
     std::atomic<uint64_t> last_used{0};
-    std::atomic<bool> open{false};  // tells whether there is a store, without the lock
+    std::atomic<bool> damage_seen{false};  // by a reader; the projector is to look after it
+    std::atomic<bool> open{false};         // tells whether there is a store, without the lock
     // Positions (Offset): last committed in this process; known to be on disk; said to be on disk
     // by the node store. A store that has less than it should is noticed by these.
     std::atomic<int64_t> committed{kNoOffset.value()};
     std::atomic<int64_t> durable{kNoOffset.value()};
     std::atomic<int64_t> noted{kNoOffset.value()};
     absl::Mutex mutex;
+    bool checked ABSL_GUARDED_BY(mutex) = false;  // its history has been compared with the log's
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
     bool retired ABSL_GUARDED_BY(mutex) = false;
   };
   using SlotPtr = std::shared_ptr<Slot>;
+  // Says whether what the store has applied may be gone on from; called when it is opened for the
+  // first time. May block.
+  using HistoryCheck = std::function<absl::Status(const Slot&, const AppliedState&)>;
+
+  // Before the first store is opened.
+  void SetHistoryCheck(HistoryCheck check) { check_ = std::move(check); }
 
   StoreSet(std::shared_ptr<RocksEnv> env, StoreMetrics& metrics, std::string orgs_path,
            std::string log_id);
@@ -68,6 +77,13 @@ class StoreSet {
   // use.
   [[nodiscard]] absl::Status Reopen(const SlotPtr& slot);
 
+  // Forgets a store and renames its folder to <path>.damaged-<n>, in place of an earlier one of
+  // that kind. kUnavailable, code "store_busy", while it is being read; "store_io_error".
+  [[nodiscard]] absl::Status MoveAside(const SlotPtr& slot);
+
+  // Has a store that was opened anew less than was committed to it?
+  [[nodiscard]] static bool HasLost(Slot& slot);
+
   // What to tell of an error of the store: names organisation and folder. Closes a damaged store,
   // so that it is noticed when its folder is deleted.
   [[nodiscard]] absl::Status Explain(const SlotPtr& slot, const absl::Status& error);
@@ -94,6 +110,7 @@ class StoreSet {
   StoreMetrics& metrics_;
   const std::string orgs_path_;
   const std::string log_id_;
+  HistoryCheck check_;
   std::atomic<uint64_t> tick_{0};
   std::atomic<int64_t> open_count_{0};
   mutable absl::Mutex mutex_;  // taken after a slot's, never before

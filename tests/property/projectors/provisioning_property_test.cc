@@ -18,7 +18,8 @@ namespace {
 using eventlog::Topic;
 using namespace std::chrono_literals;
 
-// Passes everything on, but fails every n-th append as if the process had died before or after it.
+// Passes everything on, but fails every n-th append as if the process had died before or after it,
+// or had been paused: then the append comes after a later one.
 class FlakyLog final : public eventlog::Log {
  public:
   FlakyLog(eventlog::Log& log, uint32_t seed) : log_(log), random_(seed) {}
@@ -27,9 +28,16 @@ class FlakyLog final : public eventlog::Log {
   void AppendAsync(Topic topic, PartitionId partition, std::vector<eventlog::Event> batch,
                    AppendCallback done) override {
     uint32_t chance = 0;
+    std::vector<eventlog::Event> late;
     {
       absl::MutexLock lock(&mutex_);
       chance = random_() % 8;
+      if (topic == Topic::kChanges && chance == 2) {
+        late_[partition] = batch;
+        chance = 0;
+      } else if (topic == Topic::kChanges && chance > 2) {
+        late.swap(late_[partition]);
+      }
     }
     if (chance == 0) {
       done(absl::UnavailableError("lost on the way there"));
@@ -43,6 +51,9 @@ class FlakyLog final : public eventlog::Log {
       return;
     }
     log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
+    if (!late.empty()) {
+      log_.AppendAsync(topic, partition, std::move(late), [](const auto&) {});
+    }
   }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
@@ -60,6 +71,7 @@ class FlakyLog final : public eventlog::Log {
   eventlog::Log& log_;
   absl::Mutex mutex_;
   std::mt19937 random_;
+  std::map<PartitionId, std::vector<eventlog::Event>> late_ ABSL_GUARDED_BY(mutex_);
 };
 
 std::vector<eventlog::StoredEvent> ReadAll(eventlog::Log& log, Topic topic) {

@@ -438,6 +438,23 @@ TEST_F(FoldTest, ClosingEndsTheSpan) {
   EXPECT_THAT(last_.rejected, IsEmpty());
 }
 
+// As a sequencer writes that was paused: the organisation is not closed by what is long decided.
+TEST_F(FoldTest, AControlEventOfARequestThatHasBeenAnsweredIsCountedAndSkipped) {
+  Define({kAll});
+  StoredEvent role = testing::MakeEvent(4, testing::DefineRole("sales", true, {"account"}));
+  role.event.answers = Offset(20);
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  StoredEvent late = testing::MakeEvent(5, closed);
+  late.event.answers = Offset(18);
+  Run({role, late});
+  EXPECT_FALSE(last_.closed);
+  EXPECT_EQ(last_.counters.answered_controls, 1u);
+  EXPECT_THAT(last_.rejected, IsEmpty());
+  EXPECT_EQ(last_.batch.applied.position, Offset(5));
+  EXPECT_TRUE(last_.model->open());
+}
+
 TEST_F(FoldTest, EventsAtOrBelowTheAppliedPositionAreSkipped) {
   Define({kAll});
   const StoredEvent event =

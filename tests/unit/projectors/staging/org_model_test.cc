@@ -340,5 +340,39 @@ TEST(OrgModel, TooManyBucketsNameTheRule) {
   EXPECT_TRUE(model->BucketsOf(caller, 20'000).ok());
 }
 
+// What a sequencer wrote that was paused while another one took over.
+TEST(OrgModelFencing, ADefinitionThatAnswersAnOlderRequestIsPassedOver) {
+  const auto after = [](const ModelPtr& model, const google::protobuf::Message& control,
+                        Offset answers) {
+    eventlog::Event event = testing::MakeEvent(1, control).event;
+    event.answers = answers;
+    const auto next = model->Apply(event);
+    EXPECT_TRUE(next.ok()) << next.status();
+    return next.value_or(model);
+  };
+  const v1::RoleDefined old_role = testing::DefineRole("r", true, {"account"});
+  const v1::RoleDefined new_role = testing::DefineRole("r", false, {});
+  ModelPtr model = after(OrgModel::Empty(), testing::OpenOrg(1), Offset(10));
+  model = after(model, Account(), Offset(11));
+  model = after(model, old_role, Offset(12));
+  model = after(model, new_role, Offset(14));
+  const std::string bytes = model->Serialize();
+  EXPECT_EQ(after(model, old_role, Offset(12))->Serialize(), bytes);
+  EXPECT_EQ(after(model, new_role, Offset(14))->Serialize(), bytes) << "repeated after a crash";
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  EXPECT_TRUE(after(model, closed, Offset(13))->open());
+  // It is part of what is stored.
+  const ModelPtr parsed = OrgModel::Parse(bytes).value();
+  EXPECT_EQ(after(parsed, old_role, Offset(13))->Serialize(), bytes);
+  EXPECT_NE(after(parsed, old_role, Offset(15))->Serialize(), bytes);
+  // And of the next incarnation too.
+  const ModelPtr reopened =
+      after(after(parsed, closed, Offset(20)), testing::OpenOrg(2), Offset(21));
+  EXPECT_EQ(after(reopened, old_role, Offset(19))->roles().size(), 0U);
+  // Events of before requests were named count as ever.
+  EXPECT_NE(after(model, old_role, kNoOffset)->Serialize(), bytes);
+}
+
 }  // namespace
 }  // namespace sluice::projectors

@@ -2,32 +2,23 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/registry.h>
 
 #include <atomic>
-#include <thread>
+#include <filesystem>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
-#include "eventlog/embedded/embedded_log.h"
-#include "eventlog/static_partition_group.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/staging/history_check.h"
 #include "schemas/status.h"
-#include "tests/support/change_events.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/stalling_log.h"
+#include "tests/unit/projectors/staging/staging_testing.h"
 
 namespace sluice::projectors {
 namespace {
 
-using eventlog::Event;
-using eventlog::Topic;
 using ::testing::SizeIs;
 
-constexpr auto kPatience = absl::Seconds(60);
-constexpr int32_t kPartitions = 2;
-
 // A log whose dead letters fail a number of times before they are taken.
-class FlakyLog final : public eventlog::Log {
+class FlakyLog : public eventlog::Log {
  public:
   FlakyLog(eventlog::Log& log, int failures) : log_(log), failures_(failures) {}
   const std::string& id() const override { return log_.id(); }
@@ -57,111 +48,24 @@ class FlakyLog final : public eventlog::Log {
   std::atomic<int> failures_;
 };
 
-class StagingProjectorTest : public ::testing::Test {
- protected:
-  void SetUp() override { OpenLog("log"); }
-
-  void OpenLog(const std::string& folder) {
-    log_.reset();
-    auto log = eventlog::EmbeddedLog::Open({.path = dir_ / folder,
-                                            .partitions = kPartitions,
-                                            .limits = {},
-                                            .clock = std::make_shared<RealClock>(),
-                                            .metrics = nullptr});
-    ASSERT_TRUE(log.ok()) << log.status();
-    log_ = *std::move(log);
+// Asks another log from SwitchTo() on; readers that are open stay where they are.
+class SwitchedLog final : public FlakyLog {
+ public:
+  explicit SwitchedLog(eventlog::Log& log) : FlakyLog(log, 0), now_(&log) {}
+  void SwitchTo(eventlog::Log& log) { now_ = &log; }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    return now_.load()->OpenReader(topic, partition, from);
+  }
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    return now_.load()->Range(topic, partition);
   }
 
-  // What one process has; Stop() and a second Start() are a restart.
-  void Start(eventlog::Log* log = nullptr) {
-    StoreOptions store_options;
-    store_options.path = dir_ / "stores";
-    store_options.log_id = "the log";
-    auto stores = StoreManager::Open(std::move(store_options));
-    ASSERT_TRUE(stores.ok()) << stores.status();
-    stores_ = *std::move(stores);
-    group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
-    StagingOptions options;
-    options.retry_min = std::chrono::milliseconds(1);
-    options.retry_max = std::chrono::milliseconds(5);
-    projector_ = std::make_unique<StagingProjector>(log != nullptr ? *log : *log_, *group_,
-                                                    *stores_, clock_, std::move(options));
-    const absl::Status started = projector_->Start();
-    ASSERT_TRUE(started.ok()) << started;
-  }
-  void Stop() {
-    projector_->Stop();
-    projector_.reset();
-    group_.reset();
-    EXPECT_TRUE(stores_->Close().ok());
-    stores_.reset();
-  }
-
-  Offset Append(const google::protobuf::Message& payload) {
-    const Event event = testing::MakeEvent(next_id_++, payload, org_.value()).event;
-    const auto offsets = log_->Append(Topic::kChanges, PartitionOf(), {event});
-    EXPECT_TRUE(offsets.ok()) << offsets.status();
-    return offsets.ok() ? offsets->front() : kNoOffset;
-  }
-  void AppendDefinitions() {
-    Append(testing::OpenOrg(1));
-    Append(testing::DefineEntity(1, "account", {{1, "id"}, {2, "owner"}}, 2));
-    Append(testing::DefineProfile("p", {{"account", {v1::RULE_KIND_ALL}}}, {}));
-  }
-  static v1::ChangeSet Set(const std::string& key) {
-    return testing::MakeSet({testing::Upsert(1, key, testing::RowWriter().Text(1, key).bytes())});
-  }
-  PartitionId PartitionOf() const { return log_->PartitionFor(Topic::kChanges, org_.value()); }
-
-  void AwaitApplied(Offset offset) {
-    absl::Mutex mutex;
-    Offset applied = kNoOffset;
-    const uint64_t subscription = stores_->Subscribe(org_, [&](Offset now) {
-      absl::MutexLock lock(&mutex);
-      applied = now;
-    });
-    {
-      absl::MutexLock lock(&mutex);
-      const auto there = [&] { return applied >= offset; };
-      applied = std::max(applied, stores_->AppliedOf(org_));
-      EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&there), kPatience));
-    }
-    stores_->Unsubscribe(subscription);
-  }
-  // The state comes a moment after what can be waited for.
-  absl::Status AwaitHealth(absl::StatusCode code) {
-    const absl::Time end = absl::Now() + kPatience;
-    while (projector_->Health().code() != code && absl::Now() < end) {
-      std::this_thread::yield();
-    }
-    return projector_->Health();
-  }
-  std::vector<Event> DeadLetters(size_t expected) {
-    std::vector<Event> letters;
-    const auto reader = log_->OpenReader(
-        Topic::kDeadletter, log_->PartitionFor(Topic::kDeadletter, org_.value()), Offset(0));
-    while (letters.size() < expected) {
-      const auto events = (*reader)->Read({.wait_max = std::chrono::seconds(60)});
-      EXPECT_TRUE(events.ok() && !events->empty());
-      if (!events.ok() || events->empty()) {
-        break;
-      }
-      for (const eventlog::StoredEvent& stored : *events) {
-        letters.push_back(stored.event);
-      }
-    }
-    return letters;
-  }
-
-  const testing::TempDir dir_;
-  const RealClock clock_;
-  const OrgId org_ = OrgId::Parse("acme").value();
-  int64_t next_id_ = 0;
-  std::unique_ptr<eventlog::EmbeddedLog> log_;
-  std::unique_ptr<StoreManager> stores_;
-  std::unique_ptr<eventlog::StaticPartitionGroup> group_;
-  std::unique_ptr<StagingProjector> projector_;
+ private:
+  std::atomic<eventlog::Log*> now_;
 };
+
+using StagingProjectorTest = StagingFixture;
 
 TEST_F(StagingProjectorTest, FoldsWhatTheLogHoldsAndWhatComes) {
   AppendDefinitions();
@@ -240,6 +144,126 @@ TEST_F(StagingProjectorTest, ALogThatDoesNotGoOnFromTheStoresStopsThePartition) 
   Start();
   const absl::Status diverged = AwaitHealth(absl::StatusCode::kDataLoss);
   EXPECT_EQ(ErrorCode(diverged), "log_diverged");
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, AStallIsNotTheEnd) {
+  AppendDefinitions();
+  testing::StallingLog stalling(*log_, Topic::kChanges, Append(Set("A1")));
+  Start(&stalling);
+  stalling.AwaitEmptyReads(10);
+  EXPECT_EQ(ErrorCode(projector_->MayServe(org_)), "not_caught_up");
+  EXPECT_FALSE(projector_->Health().ok());
+  stalling.Release();
+  EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok());
+  EXPECT_TRUE(projector_->MayServe(org_).ok());
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, APartitionThatIsGivenUpIsNotServed) {
+  AppendDefinitions();
+  int changes = 0;
+  absl::Mutex mutex;
+  options_.serving_changed = [&] {
+    absl::MutexLock lock(&mutex);
+    ++changes;
+  };
+  Start();
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  projector_->Stop();
+  EXPECT_EQ(ErrorCode(projector_->MayServe(org_)), "not_served_here");
+  EXPECT_EQ(ErrorCode(projector_->MayServe(PartitionId(kPartitions))), "not_served_here");
+  {
+    absl::MutexLock lock(&mutex);
+    EXPECT_GE(changes, 1);
+  }
+  Stop();
+}
+
+// A log that is asked for its ends and its health in vain, as where the broker does not answer.
+class EndlessLog final : public FlakyLog {
+ public:
+  using FlakyLog::FlakyLog;
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    if (silent_) {
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable", "nobody answers");
+    }
+    return FlakyLog::Range(topic, partition);
+  }
+  absl::Status Health() override {
+    return silent_ ? absl::UnavailableError("nobody answers") : FlakyLog::Health();
+  }
+  std::atomic<bool> silent_ = false;
+};
+
+TEST_F(StagingProjectorTest, WhoDoesNotKnowTheEndServesForAWhileOnly) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  EndlessLog log(*log_, 0);
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  log.silent_ = true;
+  clock.Advance(kNearEnd + std::chrono::seconds(1));
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "not_caught_up"; }));
+  log.silent_ = false;
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  Stop();
+}
+
+// The store is flushed beyond the checkpoint, and the log loses its tail: the checkpoint alone
+// does not tell.
+TEST_F(StagingProjectorTest, AStoreAheadOfATruncatedLogStopsThePartition) {
+  const OrgId other = OrgOfSamePartition();
+  store_options_.open_stores_max = 1;
+  store_options_.sets_apart = true;
+  store_options_.check_history = [this](PartitionId partition, Offset applied, uint64_t hash) {
+    return CheckHistory(*log_, partition, applied, hash);
+  };
+  AppendDefinitions();
+  AppendDefinitions(other);
+  Start();
+  AwaitApplied(Append(Set("A1")));
+  Stop();
+  log_.reset();
+  std::filesystem::copy(dir_ / "log", dir_ / "backup", std::filesystem::copy_options::recursive);
+  OpenLog("log");
+  EndlessLog log(*log_, 0);
+  Start(&log);
+  for (int i = 0; i < 5; ++i) {
+    AwaitApplied(Append(Set("OLD" + std::to_string(i))));
+  }
+  AwaitApplied(other, Append(other, Set("B1")));  // so the first one's store is flushed and closed
+  AwaitApplied(other, Append(other, Set("B2")));
+  log.silent_ = true;  // or the end of the process would make a checkpoint
+  Crash();
+  OpenLog("backup");
+  Start();
+  Append(Set("NEW"));
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_truncated"; }));
+  EXPECT_EQ(projector_->Health().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ErrorCode(stores_->Snapshot(org_).status()), "log_truncated");
+  EXPECT_EQ(ErrorCode(CheckHistoryOfAll(*log_, *stores_)), "log_truncated");
+  Stop();
+}
+
+// While it runs: another log takes this one's place, and holds more than was read.
+TEST_F(StagingProjectorTest, AnotherHistoryIsNoticedBeforeACheckpoint) {
+  AppendDefinitions();
+  options_.checkpoint_interval = std::chrono::milliseconds(100);
+  SwitchedLog log(*log_);
+  Start(&log);
+  AwaitApplied(Append(Set("A1")));
+  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
+  ASSERT_TRUE(another.ok());
+  for (int i = 0; i < 20; ++i) {
+    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
+    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
+  }
+  log.SwitchTo(**another);
+  Append(Set("A2"));  // to the first log, whose reader is still open: it makes a checkpoint due
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
+  projector_->Stop();
   Stop();
 }
 

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "eventlog/log.h"
+#include "projectors/store/store_manager.h"
+
+namespace sluice::projectors {
+
+// Does the log still hold, at the position that a store of `partition` has applied, the event that
+// it applied there? kDataLoss, code "log_truncated" or "log_diverged", with what to do;
+// kUnavailable where the log cannot tell now. Fits StoreOptions::check_history.
+[[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
+                                        uint64_t event_hash);
+
+// CheckHistory() of every store on disk; the first that does not fit, by its organisation's name.
+[[nodiscard]] absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores);
+
+// Is it one of the two errors that say that the log is another?
+[[nodiscard]] bool IsOtherHistory(const absl::Status& status);
+
+}  // namespace sluice::projectors

@@ -1,0 +1,58 @@
+#include "projectors/store/apart_set.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::projectors {
+
+void ApartSet::WorkOn(PartitionId partition, Offset end) {
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].working_end = end;
+}
+
+void ApartSet::Set(PartitionId partition, Entry entry) {
+  absl::MutexLock lock(&mutex_);
+  auto& orgs = partitions_[partition].orgs;
+  entry.state.generation = ++generation_;
+  std::string name = entry.state.org.value();
+  orgs.insert_or_assign(std::move(name), std::move(entry));
+}
+
+bool ApartSet::Advance(PartitionId partition, const ApartOrg& apart, Offset next) {
+  absl::MutexLock lock(&mutex_);
+  Partition& state = partitions_[partition];
+  const auto found = state.orgs.find(apart.org.value());
+  if (found == state.orgs.end() || found->second.state.generation != apart.generation) {
+    return false;
+  }
+  Offset& reached = found->second.state.next;
+  reached = std::max(reached, next);
+  if (reached < state.working_end || found->second.rebuild_due) {
+    return false;
+  }
+  state.orgs.erase(found);
+  return true;
+}
+
+std::optional<ApartSet::Entry> ApartSet::Find(PartitionId partition, std::string_view org) const {
+  absl::MutexLock lock(&mutex_);
+  const auto state = partitions_.find(partition);
+  if (state == partitions_.end()) {
+    return std::nullopt;
+  }
+  const auto found = state->second.orgs.find(org);
+  return found == state->second.orgs.end() ? std::nullopt : std::make_optional(found->second);
+}
+
+std::vector<ApartSet::Entry> ApartSet::Of(PartitionId partition) const {
+  std::vector<Entry> entries;
+  absl::MutexLock lock(&mutex_);
+  if (const auto state = partitions_.find(partition); state != partitions_.end()) {
+    for (const auto& [org, entry] : state->second.orgs) {
+      entries.push_back(entry);
+    }
+  }
+  return entries;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "projectors/store/store_manager.h"
+
+namespace sluice::projectors {
+
+// Who is set apart in each partition, and the one rule by which an organisation comes back
+// (docs/fold.md, "Apart"). Thread-safe.
+class ApartSet {
+ public:
+  struct Entry {
+    ApartOrg state;
+    // The store is to be moved away and built anew, from state.next on, before it is folded to.
+    bool rebuild_due = false;
+    bool rebuilt = false;  // in this time apart
+  };
+
+  // The partition's main thread is going to work on events below `end`: it calls this before it
+  // looks who is apart.
+  void WorkOn(PartitionId partition, Offset end);
+  // Whoever is apart stays so, or is now, with this state and a new generation.
+  void Set(PartitionId partition, Entry entry);
+  // Everything of the organisation below `next` has been applied. Gives it back, and says so, where
+  // that reaches the end which the main thread works towards: the main thread either has looked
+  // before, and passed over events that are applied, or looks later, and finds them applied.
+  // Nothing happens where the organisation has another generation now.
+  bool Advance(PartitionId partition, const ApartOrg& apart, Offset next);
+
+  std::optional<Entry> Find(PartitionId partition, std::string_view org) const;
+  std::vector<Entry> Of(PartitionId partition) const;  // ascending by organisation
+
+ private:
+  struct Partition {
+    Offset working_end{0};
+    std::map<std::string, Entry, std::less<>> orgs;
+  };
+  mutable absl::Mutex mutex_;
+  std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
+  uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sluice::projectors

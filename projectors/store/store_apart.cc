@@ -1,0 +1,212 @@
+// Who is apart: the part of StoreManagerImpl by which one organisation's trouble, or work, is its
+// own.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "projectors/store/store_folder.h"
+#include "projectors/store/store_manager_impl.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+constexpr std::string_view kLargeEvent = "large_event";
+constexpr std::string_view kRewound = "store_rewound";
+
+// Is what is on disk of no use any more? Otherwise the same store is tried again first.
+bool NeedsRebuild(const absl::Status& why) {
+  return absl::IsDataLoss(why) || absl::IsFailedPrecondition(why) || absl::IsNotFound(why);
+}
+
+}  // namespace
+
+void StoreManagerImpl::PutApart(PartitionId partition, ApartSet::Entry entry) {
+  spdlog::warn("store_apart org={} partition={} reason={} next={} rebuild={}",
+               entry.state.org.value(), partition.value(), entry.state.reason,
+               entry.state.next.value(), entry.rebuild_due);
+  metrics_.CountApart(entry.state.reason);
+  apart_.Set(partition, std::move(entry));
+}
+
+void StoreManagerImpl::SetApart(PartitionId partition, const OrgId& org, Offset next,
+                                const absl::Status& why) {
+  const std::string code = ErrorCode(why);
+  const auto before = apart_.Find(partition, org.value());
+  if (code == kRewound && before.has_value() && before->rebuild_due) {
+    return;
+  }
+  if (code != kLargeEvent) {
+    metrics_.CountError();
+    spdlog::error("store_failed org={} code={} error=\"{}\"", org.value(), code, Message(why));
+  }
+  ApartSet::Entry entry{.state = {org, next, code.empty() ? "internal" : code}};
+  entry.rebuilt = before.has_value() && before->rebuilt;
+  // What is behind, or was hidden, is shown again only when it has caught up.
+  entry.state.hidden = code != kLargeEvent || (before.has_value() && before->state.hidden);
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  // A second failure of the same kind is taken for damage too, once.
+  const bool again = before.has_value() && code != kLargeEvent && code != kRewound &&
+                     code != "store_io_error" && before->state.reason == code && !before->rebuilt;
+  if (slot != nullptr && (NeedsRebuild(why) || again)) {
+    entry.rebuild_due = true;
+    entry.state.next = slot->registration.opened;
+  }
+  PutApart(partition, std::move(entry));
+}
+
+void StoreManagerImpl::LookForDamage(PartitionId partition) {
+  if (!damage_seen_) {
+    return;
+  }
+  bool elsewhere = false;
+  for (const StoreSet::SlotPtr& slot : stores_.All()) {
+    if (!slot->damage_seen) {
+      continue;
+    }
+    if (slot->registration.partition != partition) {
+      elsewhere = true;
+      continue;
+    }
+    slot->damage_seen = false;
+    if (!IsApart(partition, slot->org)) {
+      SetApart(partition, slot->org, slot->registration.opened,
+               Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                     fmt::format("the store of organisation {} cannot be opened for a reader",
+                                 slot->org.value())));
+    }
+  }
+  damage_seen_ = elsewhere;
+}
+
+bool StoreManagerImpl::Hidden(const OrgId& org, const StoreSet::SlotPtr& slot) {
+  if (!options_.sets_apart) {
+    return false;
+  }
+  if (slot != nullptr) {
+    const auto entry = apart_.Find(slot->registration.partition, org.value());
+    return entry.has_value() && entry->state.hidden;
+  }
+  // While it has no store, nothing but the entry tells its partition.
+  std::vector<PartitionId> partitions;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [partition, state] : partitions_) {
+      partitions.push_back(partition);
+    }
+  }
+  return std::ranges::any_of(partitions, [&](PartitionId partition) {
+    const auto entry = apart_.Find(partition, org.value());
+    return entry.has_value() && entry->state.hidden;
+  });
+}
+
+std::vector<ApartOrg> StoreManagerImpl::ApartOf(PartitionId partition) {
+  std::vector<ApartOrg> apart;
+  for (ApartSet::Entry& entry : apart_.Of(partition)) {
+    apart.push_back(std::move(entry.state));
+  }
+  return apart;
+}
+
+std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, const OrgId& org) {
+  auto entry = apart_.Find(partition, org.value());
+  return entry.has_value() ? std::make_optional(std::move(entry->state)) : std::nullopt;
+}
+
+absl::Status StoreManagerImpl::BeginRebuild(PartitionId partition, const ApartSet::Entry& entry) {
+  absl::MutexLock lock(&rebuild_mutex_);
+  // First the note of where it has to begin: a crash after the folder was moved, or after a new one
+  // holds a part, must not leave a store that goes on from the partition's checkpoint.
+  RETURN_IF_ERROR(node_->PutApart(partition, entry.state));
+  if (const StoreSet::SlotPtr slot = stores_.Find(entry.state.org); slot != nullptr) {
+    RETURN_IF_ERROR(stores_.MoveAside(slot));
+  }
+  ApartSet::Entry rebuilt = entry;
+  rebuilt.rebuild_due = false;
+  rebuilt.rebuilt = true;
+  apart_.Set(partition, std::move(rebuilt));
+  spdlog::info("store_rebuild_started org={} from={}", entry.state.org.value(),
+               entry.state.next.value());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const ApartOrg& apart,
+                                                    Events events, ApplyResult* result) {
+  const OrgId& org = apart.org;
+  const auto entry = apart_.Find(partition, org.value());
+  if (!entry.has_value() || entry->state.generation != apart.generation) {
+    return Error(absl::StatusCode::kAborted, "apart_changed",
+                 fmt::format("the position of organisation {} has been set anew", org.value()));
+  }
+  RETURN_IF_ERROR(CheckSpace(options_.path, events.front().event.ByteSize()));
+  if (entry->rebuild_due) {
+    RETURN_IF_ERROR(BeginRebuild(partition, *entry));
+    return Error(absl::StatusCode::kAborted, "apart_changed",
+                 fmt::format("the store of organisation {} is built anew", org.value()));
+  }
+  const Turn turn{options_.fold, entry->state.next, result};
+  const absl::StatusOr<size_t> taken = ApplyOne(partition, org, events, turn);
+  if (taken.ok()) {
+    stores_.Reap();
+    return taken;
+  }
+  metrics_.CountError();
+  const std::string code = ErrorCode(taken.status());
+  if (code != kRewound && code != "store_missing" && !absl::IsUnavailable(taken.status()) &&
+      !absl::IsResourceExhausted(taken.status())) {
+    // The two have been noted where they were found.
+    SetApart(partition, org, events.front().offset, taken.status());
+  }
+  return taken.status();
+}
+
+bool StoreManagerImpl::AdvanceApart(PartitionId partition, const ApartOrg& apart, Offset next) {
+  const OrgId& org = apart.org;
+  if (const StoreSet::SlotPtr slot = stores_.Find(org);
+      slot != nullptr && StoreSet::HasLost(*slot)) {
+    // An error of the disk made a checkpoint open it anew; nothing of its events may be passed
+    // over.
+    (void)GoneBack(*slot, Offset(slot->durable));
+    return false;
+  }
+  const bool given_back = apart_.Advance(partition, apart, next);
+  if (given_back) {
+    spdlog::info("store_given_back org={} partition={} next={}", org.value(), partition.value(),
+                 next.value());
+  }
+  return given_back;
+}
+
+absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
+                                            const AppliedState& applied) {
+  const PartitionId partition = slot.registration.partition;
+  if (applied.position == kNoOffset || applied.position < LastCheckpoint(partition).next) {
+    return absl::OkStatus();
+  }
+  return options_.check_history(partition, applied.position, applied.event_hash);
+}
+
+std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(
+    PartitionId partition, const std::vector<ApartSet::Entry>& before) {
+  std::vector<ApartOrg> apart;
+  for (ApartSet::Entry& entry : apart_.Of(partition)) {
+    const auto known = std::ranges::find_if(
+        before, [&](const ApartSet::Entry& e) { return e.state.org == entry.state.org; });
+    if (known != before.end()) {
+      // What was applied since the flush began need not be on disk.
+      entry.state.next = std::min(entry.state.next, known->state.next);
+    }
+    const StoreSet::SlotPtr slot = stores_.Find(entry.state.org);
+    if (slot != nullptr && !entry.rebuild_due && slot->durable < slot->committed) {
+      entry.state.next = std::min(entry.state.next,
+                                  std::max(Offset(slot->durable + 1), slot->registration.opened));
+    }
+    apart.push_back(std::move(entry.state));
+  }
+  return apart;
+}
+
+}  // namespace sluice::projectors

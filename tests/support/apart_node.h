@@ -1,0 +1,123 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "projectors/store/store_manager.h"
+#include "schemas/status.h"
+#include "tests/support/store_fixture.h"
+
+namespace sluice::testing {
+
+// A StoreManager that sets organisations apart, over one folder and one partition of a log that the
+// test holds. What the staging projector does with two threads is done in steps of the test's.
+class ApartNode {
+ public:
+  using Log = std::vector<eventlog::StoredEvent>;
+  static constexpr PartitionId kPartition{3};
+
+  explicit ApartNode(projectors::StoreOptions options) : options_(std::move(options)) {
+    options_.sets_apart = true;
+    Start();
+  }
+
+  void Start() {
+    manager_.reset();
+    auto opened = projectors::StoreManager::Open(options_);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    manager_ = *std::move(opened);
+    next_ = manager_->CheckpointOf(kPartition);
+  }
+  void Stop() { manager_.reset(); }
+
+  // The main thread takes the next `count` events. False at the end.
+  bool Main(const Log& log, size_t count) {
+    const auto first = From(log, next_);
+    count = std::min(count, static_cast<size_t>(log.end() - first));
+    if (count == 0) {
+      return false;
+    }
+    const auto applied = manager_->Apply(kPartition, {&*first, count});
+    EXPECT_TRUE(applied.ok()) << applied.status();
+    if (applied.ok()) {
+      next_ = Offset((first + static_cast<std::ptrdiff_t>(count) - 1)->offset.value() + 1);
+    }
+    return true;
+  }
+
+  // One step of everybody who is apart, on at most `count` events. False where nobody is.
+  bool Side(const Log& log, size_t count) {
+    const auto apart = manager_->ApartOf(kPartition);
+    for (const projectors::ApartOrg& one : apart) {
+      Log events;
+      Offset through = next_;
+      for (auto event = From(log, one.next); event != log.end() && event->offset < next_; ++event) {
+        if (events.size() == count) {
+          through = event->offset;
+          break;
+        }
+        if (event->event.key == one.org.value()) {
+          events.push_back(*event);
+        }
+      }
+      projectors::ApplyResult result;
+      if (!events.empty()) {
+        const auto taken = manager_->ApplyApart(kPartition, one, events, &result);
+        last_error = taken.status();
+        if (!taken.ok() || *taken < events.size()) {
+          through = taken.value_or(0) == 0 ? one.next : Offset(events[*taken].offset);
+        }
+      }
+      if (through > one.next || events.empty()) {
+        manager_->AdvanceApart(kPartition, one, through);
+      }
+    }
+    return !apart.empty();
+  }
+
+  // To the end of the log, with everybody given back.
+  void CatchUp(const Log& log) {
+    while (Main(log, 16)) {
+    }
+    int rounds = 0;
+    while (Side(log, 16)) {
+      ASSERT_LT(++rounds, 100'000) << last_error;
+    }
+  }
+  void Checkpoint() {
+    const auto next = manager_->Checkpoint(kPartition);
+    ASSERT_TRUE(next.ok()) << next.status();
+  }
+
+  void ExpectFoldOf(const std::string& org, const Log& log) {
+    const auto contents = FoldPlainly(options_.fold, log);
+    const auto digest = manager_->Digest(Org(org));
+    ASSERT_TRUE(digest.ok()) << org << ": " << digest.status();
+    EXPECT_EQ(*digest, DigestOf(contents.at(org), options_.fold.dedup_window)) << org;
+    const absl::Status verified = manager_->Verify(Org(org));
+    EXPECT_TRUE(verified.ok()) << org << ": " << verified;
+  }
+  std::string FolderOf(const std::string& org, int incarnation = 1) const {
+    return options_.path + "/orgs/" + org + "/" + std::to_string(incarnation);
+  }
+  projectors::StoreManager* operator->() { return manager_.get(); }
+  Offset next() const { return next_; }
+
+  absl::Status last_error;
+
+ private:
+  static Log::const_iterator From(const Log& log, Offset offset) {
+    return std::lower_bound(log.begin(), log.end(), offset,
+                            [](const eventlog::StoredEvent& e, Offset o) { return e.offset < o; });
+  }
+  projectors::StoreOptions options_;
+  std::unique_ptr<projectors::StoreManager> manager_;
+  Offset next_;
+};
+
+}  // namespace sluice::testing

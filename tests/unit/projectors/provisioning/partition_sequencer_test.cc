@@ -1,0 +1,117 @@
+// The sequencer's driver and the directory's follower over an embedded log.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "eventlog/base/clock.h"
+#include "eventlog/embedded/embedded_log.h"
+#include "eventlog/static_partition_group.h"
+#include "projectors/provisioning/provisioning.h"
+#include "tests/support/log_reading.h"
+#include "tests/support/stalling_log.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/projectors/provisioning/provisioning_testing.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+using namespace std::chrono_literals;
+
+constexpr PartitionId kPartition{0};
+
+class PartitionSequencerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    log_ = *eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 1});
+    ASSERT_TRUE(follower().Start().ok());
+  }
+  DirectoryFollower& follower() {
+    if (follower_ == nullptr) {
+      follower_ = std::make_unique<DirectoryFollower>(*log_, clock_, nullptr);
+    }
+    return *follower_;
+  }
+  std::unique_ptr<ProvisioningProjector> Sequencer(eventlog::Log& log) {
+    group_ = std::make_unique<eventlog::StaticPartitionGroup>(1);
+    auto projector = std::make_unique<ProvisioningProjector>(
+        log, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr);
+    EXPECT_TRUE(projector->Start().ok());
+    return projector;
+  }
+  Directory::Outcome Decide(v1::ProvisioningRequest request, eventlog::Cause cause = {}) {
+    const auto outcome =
+        follower().Request(testing::Org("acme"), std::move(request), 60s, std::move(cause));
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    return outcome.value_or(Directory::Outcome{});
+  }
+  static v1::ProvisioningRequest Role(const std::string& denied) {
+    return testing::RoleRequest("r", R"({"offline":true,"entities":{"account":{"read":true,)"
+                                     R"("deny_columns":[)" +
+                                         denied + "]}}}");
+  }
+  Offset EndOfChanges() { return log_->Range(Topic::kChanges, kPartition)->end; }
+
+  const sluice::testing::TempDir dir_;
+  const RealClock clock_;
+  std::unique_ptr<eventlog::EmbeddedLog> log_;
+  std::unique_ptr<DirectoryFollower> follower_;
+  std::unique_ptr<eventlog::StaticPartitionGroup> group_;
+};
+
+TEST_F(PartitionSequencerTest, AStallIsNotTheEnd) {
+  {
+    const auto sequencer = Sequencer(*log_);
+    Decide(testing::OpenRequest("Acme"));
+    Decide(testing::EntityRequest("account"));
+    Decide(Role(""));
+    Decide(Role("\"owner\""));
+    sequencer->Stop();
+  }
+  ASSERT_EQ(EndOfChanges(), Offset(4));
+  // The request for the first role has been read, its outcome has not: it looks undecided.
+  sluice::testing::StallingLog stalling(*log_, Topic::kProvisioning, Offset(5));
+  const auto sequencer = Sequencer(stalling);
+  stalling.AwaitEmptyReads(20);
+  EXPECT_EQ(EndOfChanges(), Offset(4)) << "an old definition was decided again";
+  EXPECT_FALSE(sequencer->Health().ok());
+  DirectoryFollower late(stalling, clock_, nullptr);
+  ASSERT_TRUE(late.Start().ok());
+  stalling.AwaitEmptyReads(60);
+  EXPECT_FALSE(late.Health().ok());
+  stalling.Release();
+  EXPECT_TRUE(Decide(Role("")).status.ok());
+  EXPECT_EQ(EndOfChanges(), Offset(5));
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  while (!late.Health().ok() && absl::Now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(late.Health().ok()) << late.Health();
+  late.Stop();
+  sequencer->Stop();
+}
+
+TEST_F(PartitionSequencerTest, ControlEventsNameTheirRequestAndWhoMadeIt) {
+  const auto sequencer = Sequencer(*log_);
+  const eventlog::Cause cause{"ann", "https://issuer", "r-1"};
+  Decide(testing::OpenRequest("Acme"), cause);
+  Decide(testing::EntityRequest("account"), {"bob", "https://issuer", "r-2"});
+  sequencer->Stop();
+  const auto requests =
+      sluice::testing::ReadWholePartition(*log_, Topic::kProvisioning, kPartition);
+  const auto controls = sluice::testing::ReadWholePartition(*log_, Topic::kChanges, kPartition);
+  ASSERT_EQ(requests.size(), 4U);
+  ASSERT_EQ(controls.size(), 2U);
+  for (const auto* event : {&requests[0].event, &requests[1].event, &controls[0].event}) {
+    EXPECT_EQ(event->cause, cause) << event->type;
+  }
+  EXPECT_EQ(controls[0].event.answers, requests[0].offset);
+  EXPECT_EQ(controls[1].event.answers, requests[2].offset);
+  EXPECT_EQ(controls[1].event.cause.subject, "bob");
+}
+
+}  // namespace
+}  // namespace sluice::projectors

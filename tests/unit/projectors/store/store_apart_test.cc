@@ -1,0 +1,223 @@
+// One organisation's work, or trouble, is its own: who is set apart, and how it comes back.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "projectors/store/apart_set.h"
+#include "tests/support/apart_node.h"
+#include "tests/support/temp_dir.h"
+
+namespace sluice::projectors {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AccountEvent;
+using testing::ApartNode;
+using ::testing::IsEmpty;
+using testing::Org;
+using testing::OrgWithAccounts;
+using ::testing::SizeIs;
+using Log = ApartNode::Log;
+
+constexpr PartitionId kPartition = ApartNode::kPartition;
+
+class StoreApartTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const std::string org : {"acme", "beta"}) {
+      for (auto& event : OrgWithAccounts(org, Next())) {
+        offset_ = event.offset.value();
+        log_.push_back(std::move(event));
+      }
+    }
+    Add(60);
+  }
+  int64_t Next() { return ++offset_; }
+  void Add(int count) {
+    for (int i = 0; i < count; ++i) {
+      const int64_t offset = Next();
+      log_.push_back(AccountEvent(i % 2 == 0 ? "acme" : "beta", offset,
+                                  "A" + std::to_string(offset % 90), "U" + std::to_string(i % 3)));
+    }
+  }
+  // An event that looks at every account of acme's.
+  void AddLarge() {
+    log_.push_back(
+        testing::MakeEvent(Next(),
+                           testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER}}},
+                                                  {"n" + std::to_string(offset_)}),
+                           "acme"));
+    log_.push_back(testing::MakeEvent(
+        Next(), testing::DefineProfile("field", {{"account", {v1::RULE_KIND_ALL}}}, {"sales"}),
+        "acme"));
+  }
+  StoreOptions Options() {
+    StoreOptions options = testing::SmallStoreOptions(dir_ / "node");
+    options.fold.step_rows = 5;
+    return options;
+  }
+  void ExpectBoth() {
+    node_.ExpectFoldOf("acme", log_);
+    node_.ExpectFoldOf("beta", log_);
+    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+  }
+  // acme is built anew beside beta, which goes on.
+  void ExpectRebuildOfAcme() {
+    Add(20);
+    while (node_.Main(log_, 7)) {
+    }
+    node_.ExpectFoldOf("beta", log_);
+    const auto apart = node_->ApartOf(kPartition);
+    ASSERT_THAT(apart, SizeIs(1));
+    EXPECT_TRUE(apart[0].hidden);
+    EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
+    node_.Checkpoint();
+    for (int i = 0; i < 3; ++i) {
+      node_.Side(log_, 4);
+      EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
+    }
+    node_.Start();  // a crash amid it
+    EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
+    node_.CatchUp(log_);
+    ExpectBoth();
+    node_.Checkpoint();
+    node_.Start();
+    Add(10);
+    node_.CatchUp(log_);
+    ExpectBoth();
+  }
+
+  const testing::TempDir dir_;
+  int64_t offset_ = -1;
+  Log log_;
+  ApartNode node_{Options()};
+};
+
+TEST_F(StoreApartTest, ALargeEventIsDoneApartAndNeighboursGoOn) {
+  node_.CatchUp(log_);
+  const Offset before = node_->AppliedOf(Org("acme"));
+  AddLarge();
+  Add(20);
+  while (node_.Main(log_, 50)) {
+  }
+  node_.ExpectFoldOf("beta", log_);
+  const auto apart = node_->ApartOf(kPartition);
+  ASSERT_THAT(apart, SizeIs(1));
+  EXPECT_EQ(apart[0].reason, "large_event");
+  EXPECT_FALSE(apart[0].hidden);
+  // Readers keep the state before.
+  EXPECT_LE(node_->AppliedOf(Org("acme")), apart[0].next);
+  EXPECT_GE(node_->AppliedOf(Org("acme")), before);
+  EXPECT_TRUE(node_->Snapshot(Org("acme")).ok());
+  node_.Checkpoint();
+  node_.Side(log_, 4);
+  node_.Start();  // a crash: the checkpoint is beyond acme's position, and remembers it
+  EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  node_.CatchUp(log_);
+  ExpectBoth();
+}
+
+TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
+  ApartSet set;
+  const ApartOrg org{Org("acme"), Offset(10), "large_event"};
+  set.WorkOn(kPartition, Offset(20));
+  set.Set(kPartition, {.state = org});
+  ApartOrg known = set.Of(kPartition).at(0).state;
+  EXPECT_FALSE(set.Advance(kPartition, known, Offset(19)));
+  set.WorkOn(kPartition, Offset(40));
+  EXPECT_FALSE(set.Advance(kPartition, known, Offset(39)));
+  EXPECT_EQ(set.Find(kPartition, "acme")->state.next, Offset(39));
+  // Its position is set anew: what was read for the old one does not move it.
+  set.Set(kPartition, {.state = org});
+  EXPECT_FALSE(set.Advance(kPartition, known, Offset(40)));
+  EXPECT_EQ(set.Find(kPartition, "acme")->state.next, Offset(10));
+  known = set.Of(kPartition).at(0).state;
+  EXPECT_TRUE(set.Advance(kPartition, known, Offset(40)));
+  EXPECT_FALSE(set.Find(kPartition, "acme").has_value());
+}
+
+TEST_F(StoreApartTest, ADamagedStoreIsMovedAsideAndBuiltAnew) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::remove(node_.FolderOf("acme") + "/CURRENT");
+  node_.Start();
+  ExpectRebuildOfAcme();
+  EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-1"));
+}
+
+TEST_F(StoreApartTest, OneDamagedFolderIsKept) {
+  for (int round = 1; round <= 3; ++round) {
+    node_.CatchUp(log_);
+    node_.Checkpoint();
+    node_.Stop();
+    fs::remove(node_.FolderOf("acme") + "/CURRENT");
+    node_.Start();
+    Add(10);
+    node_.CatchUp(log_);
+    EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-" + std::to_string(round)));
+    EXPECT_FALSE(fs::exists(node_.FolderOf("acme") + ".damaged-" + std::to_string(round - 1)));
+  }
+  // It goes with its organisation.
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  log_.push_back(testing::MakeEvent(Next(), closed, "acme"));
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  EXPECT_FALSE(fs::exists(fs::path(node_.FolderOf("acme")).parent_path()));
+}
+
+TEST_F(StoreApartTest, AReaderThatFindsDamageHasItMended) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::remove(node_.FolderOf("acme") + "/CURRENT");
+  node_.Start();
+  EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
+  EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+  node_->LookForDamage(kPartition);
+  EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  node_.CatchUp(log_);
+  ExpectBoth();
+}
+
+TEST_F(StoreApartTest, AFolderThatHasGoneIsBuiltAnewBesideItsNeighbours) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  const Offset next = node_.next();
+  node_.Stop();
+  fs::remove_all(node_.FolderOf("acme"));
+  node_.Start();
+  EXPECT_EQ(node_.next(), next) << "the partition is not sent back";
+  ExpectRebuildOfAcme();
+}
+
+TEST_F(StoreApartTest, AnOlderCopyOfAStoreIsBuiltAnew) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::copy(node_.FolderOf("acme"), dir_ / "copy");
+  node_.Start();
+  Add(20);
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::remove_all(node_.FolderOf("acme"));
+  fs::copy(dir_ / "copy", node_.FolderOf("acme"));
+  node_.Start();
+  ExpectRebuildOfAcme();
+}
+
+TEST_F(StoreApartTest, AnotherOrganisationsFolderIsNotTaken) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::remove_all(node_.FolderOf("acme"));
+  fs::copy(node_.FolderOf("beta"), node_.FolderOf("acme"));
+  node_.Start();
+  ExpectRebuildOfAcme();
+}
+
+}  // namespace
+}  // namespace sluice::projectors
