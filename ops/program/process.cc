@@ -17,7 +17,9 @@
 #include "eventlog/base/uuid.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/http_types.h"
 #include "gateways/sync/sync_server.h"
+#include "ops/program/descriptor_shares.h"
 #include "ops/program/files.h"
 #include "ops/program/open_log.h"
 #include "ops/program/waiting_listener.h"
@@ -118,7 +120,7 @@ absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
       ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.admin.listen));
       ASSIGN_OR_RETURN(listener, WaitingListener::Start(address.host, address.port));
     }
-    listener->SetReason(fmt::format("the log can't be reached: {}", Message(opened.status())));
+    listener->SetReason(fmt::format("log: {}", gateways::PublicReason(opened.status())));
     for (auto waited = std::chrono::milliseconds(0); waited < kConnectRetry;
          waited += std::chrono::milliseconds(50)) {
       if (stopping()) {
@@ -194,11 +196,18 @@ absl::Status Process::Impl::StartAdmin() {
   options.listen = config.admin.listen;
   options.administration = HasRole(config, "admin");
   options.connections_max = static_cast<size_t>(config.admin.connections);
+  options.descriptors_max = ShareDescriptors(DescriptorLimit(), HasRole(config, "sync")).admin;
   options.body_bytes_max = static_cast<size_t>(config.limits.body_bytes);
   options.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
   options.ops_per_set_max = static_cast<size_t>(config.limits.ops_per_set);
-  gateways::AdminServerDeps deps{*log,         *directory, *authenticator, clock,
-                                 stores.get(), nullptr,    HealthChecks(), registry};
+  gateways::AdminServerDeps deps{.log = *log,
+                                 .directory = *directory,
+                                 .authenticator = *authenticator,
+                                 .clock = clock,
+                                 .stores = stores.get(),
+                                 .remote_applied = {},
+                                 .health = HealthChecks(),
+                                 .registry = registry};
   if (stores == nullptr) {
     nodes = std::make_unique<projectors::NodeDirectory>(*log, clock);
     nodes->Start();
@@ -220,6 +229,7 @@ absl::Status Process::Impl::StartSync() {
   options.threads = static_cast<size_t>(config.sync.threads);
   options.sessions_max = static_cast<size_t>(config.sync.sessions);
   options.connections_max = options.sessions_max + options.sessions_max / 4;
+  options.descriptors_max = ShareDescriptors(DescriptorLimit(), /*has_sync=*/true).sync;
   options.heartbeat = config.sync.heartbeat;
   if (!config.sync.cursor_secret_file.empty()) {
     ASSIGN_OR_RETURN(options.cursor_secret, ReadSecret(config.sync.cursor_secret_file));
@@ -229,7 +239,7 @@ absl::Status Process::Impl::StartSync() {
     std::vector<std::string> reasons;
     for (const auto& [name, check] : checks) {
       if (const absl::Status status = check(); !status.ok()) {
-        reasons.push_back(fmt::format("{}: {}", name, Message(status)));
+        reasons.push_back(fmt::format("{}: {}", name, gateways::PublicReason(status)));
       }
     }
     return reasons;

@@ -220,7 +220,8 @@ absl::Status DirectoryFollower::Health() const {
 
 absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
                                                               v1::ProvisioningRequest request,
-                                                              std::chrono::milliseconds timeout) {
+                                                              std::chrono::milliseconds timeout,
+                                                              eventlog::Cause cause) {
   const SteadyTime deadline = impl_->clock.SteadyNow() + timeout;
   if (request.request_id().empty()) {
     request.set_request_id(NewUuid7(impl_->clock));
@@ -234,6 +235,7 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
   event.time = impl_->clock.Now();
   event.key = org.value();
   event.value = request.SerializeAsString();
+  event.cause = std::move(cause);
   {
     absl::MutexLock lock(&impl_->mutex);
     impl_->waiting.emplace(id, std::nullopt);

@@ -31,12 +31,13 @@ class DirectoryFollower {
   void Stop();
   const Directory& directory() const;
 
-  // Appends a request and waits for its outcome: up to `timeout`, then kUnavailable, code
-  // "provisioning_unavailable" (the request stands and may still be carried out: repeating is
-  // safe).
+  // Appends a request, with who made it, and waits for its outcome: up to `timeout`, then
+  // kUnavailable, code "provisioning_unavailable" (the request stands and may still be carried out:
+  // repeating is safe).
   [[nodiscard]] absl::StatusOr<Directory::Outcome> Request(const OrgId& org,
                                                            v1::ProvisioningRequest request,
-                                                           std::chrono::milliseconds timeout);
+                                                           std::chrono::milliseconds timeout,
+                                                           eventlog::Cause cause = {});
   // Ok once every partition has been read to the end it had at start.
   [[nodiscard]] absl::Status Health() const;
 
