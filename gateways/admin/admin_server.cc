@@ -9,16 +9,22 @@
 
 #include <algorithm>
 #include <atomic>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <utility>
 
 #include "eventlog/base/text_values.h"
-#include "eventlog/base/uuid.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/definition_routes.h"
-#include "gateways/admin/http_server.h"
+#include "gateways/admin/ingest_exchange.h"
 #include "gateways/admin/ingest_routes.h"
 #include "gateways/admin/openapi.h"
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
+#include "gateways/http/authenticate.h"
+#include "gateways/http/blocking_pool.h"
+#include "gateways/http/content_coding.h"
+#include "gateways/http/http_listener.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -28,15 +34,9 @@ namespace {
 
 using Kind = DefinitionRoutes::Kind;
 
-// The caller's id for the request if it is a plain one, otherwise a new one.
-std::string RequestIdOf(const HttpRequest& http, const Clock& clock) {
-  std::string id = http.Header("X-Request-Id");
-  const bool plain =
-      !id.empty() && id.size() <= 128 && std::ranges::all_of(id, [](unsigned char c) {
-        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-      });
-  return plain ? id : NewUuid7(clock);
-}
+constexpr size_t kGzipBytesMin = 1024;             // smaller answers gain nothing
+constexpr std::chrono::milliseconds kLookMin{1};   // how often a wait looks, at first
+constexpr std::chrono::milliseconds kLookMax{50};  // and later
 
 // A path as a log line may hold it.
 std::string Loggable(std::string_view path) {
@@ -46,18 +46,49 @@ std::string Loggable(std::string_view path) {
   return text;
 }
 
-HttpResponse ProblemResponse(const absl::Status& status) {
-  HttpResponse response;
-  response.status = HttpStatusOf(status);
-  response.content_type = kProblemContentType;
-  response.body = ProblemJson(status);
-  if (const auto seconds = RetryAfterSeconds(status); seconds.has_value()) {
-    response.headers.emplace_back("Retry-After", std::to_string(*seconds));
+// The largest body of a route; 0 where it takes none.
+size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
+  switch (route) {
+    case AdminRoute::kPutOrg:
+      return kOrgBodyBytesMax;
+    case AdminRoute::kPutEntity:
+    case AdminRoute::kPutProfile:
+    case AdminRoute::kPutRole:
+      return options.definition_bytes_max;
+    case AdminRoute::kIngest:
+      return kJsonBodyBytesMax;
+    default:
+      return 0;
   }
-  if (const auto challenge = WwwAuthenticate(status); challenge.has_value()) {
-    response.headers.emplace_back("WWW-Authenticate", *challenge);
+}
+
+// What the caller may do with this token on this route. A token of one organisation is good for
+// that one alone, whatever its scopes; it sees no metrics, which are of all.
+absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
+  const bool metrics = match.info->route == AdminRoute::kMetrics;
+  if (!metrics || !principal.Has(Scope::kMetrics)) {
+    RETURN_IF_ERROR(RequireScope(principal, *match.info->scope));
   }
-  return response;
+  if (match.info->pattern.find("{org}") != std::string_view::npos) {
+    return RequireOrgIfBound(principal, match.org);
+  }
+  if (metrics && !principal.org.empty()) {
+    return Error(absl::StatusCode::kPermissionDenied, "forbidden",
+                 "metrics are of all organisations, and the token is for one");
+  }
+  return absl::OkStatus();
+}
+
+void Compress(const HttpHead& head, HttpResponse& response) {
+  if (response.body.size() < kGzipBytesMin || head.head_only() ||
+      head.Header("Accept-Encoding").find("gzip") == std::string_view::npos) {
+    return;
+  }
+  std::string smaller = Gzip(response.body);
+  if (!smaller.empty() && smaller.size() < response.body.size()) {
+    response.body = std::move(smaller);
+    response.headers.emplace_back("Content-Encoding", "gzip");
+  }
 }
 
 IngestOptions ToIngestOptions(const AdminServerOptions& options) {
@@ -78,13 +109,22 @@ IngestOptions ToIngestOptions(const AdminServerOptions& options) {
 struct AdminServer::Impl {
   Impl(AdminServerOptions the_options, AdminServerDeps the_deps);
 
-  void Handle(HttpRequest& http, HttpResponse& response);
-  absl::StatusOr<HttpResponse> Dispatch(RequestContext& context);
-  absl::StatusOr<HttpResponse> Call(RequestContext& context);
+  absl::StatusOr<int> Start();
+  net::awaitable<bool> Serve(HttpConnection& connection, HttpHead& head);
+  net::awaitable<absl::Status> Admit(HttpConnection& connection, RequestContext& context);
+  net::awaitable<bool> Respond(HttpConnection& connection, RequestContext& context,
+                               HttpResponse response, SteadyTime begun);
+  net::awaitable<absl::StatusOr<Answer>> Handle(HttpConnection& connection,
+                                                RequestContext& context);
+  net::awaitable<bool> ServeLines(HttpConnection& connection, RequestContext& context,
+                                  SteadyTime begun);
+  net::awaitable<HttpResponse> Await(Answer answer);
+  absl::StatusOr<Answer> Call(RequestContext& context);
   HttpResponse Ready() const;
   HttpResponse Metrics() const;
-  void Account(const HttpRequest& http, const RouteInfo* route, const Principal* principal,
-               const HttpResponse& response, std::string_view request_id, SteadyTime begun);
+  HttpResponse Problem(const absl::Status& status, std::string_view request_id) const;
+  void Account(const RequestContext& context, const HttpResponse& response, size_t bytes,
+               SteadyTime begun);
 
   const AdminServerOptions options;
   AdminServerDeps deps;
@@ -96,32 +136,47 @@ struct AdminServer::Impl {
   std::atomic<bool> caught_up{false};  // the directory, once
   prometheus::Family<prometheus::Counter>* requests = nullptr;
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
-  std::unique_ptr<HttpServer> server;
+  prometheus::Gauge* connections = nullptr;
+  prometheus::Family<prometheus::Counter>* refused = nullptr;
+  // Ingest has threads of its own: a log that is slow keeps no administrator waiting.
+  std::unique_ptr<BlockingPool> pool;
+  std::unique_ptr<BlockingPool> ingest_pool;
+  std::unique_ptr<HttpListener>
+      listener;  // last: its end destroys coroutines, which use the others
 };
 
 AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps)
     : options(std::move(the_options)),
       deps(std::move(the_deps)),
-      applied(deps.stores, deps.remote_applied, deps.clock),
+      applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
                      deps.clock, deps.registry),
       orgs(
           deps.directory, deps.stores, applied,
-          [this](const OrgId& org) { return ingest_service.LastChange(org); },
+          [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
           options.provisioning_timeout),
-      definitions(deps.directory, applied, options.definition_bytes_max,
-                  options.provisioning_timeout),
-      ingest(ingest_service, applied) {
-  if (deps.registry != nullptr) {
-    requests = &prometheus::BuildCounter()
-                    .Name("sluice_admin_requests_total")
-                    .Help("Requests answered by the admin listener")
-                    .Register(*deps.registry);
-    durations = &prometheus::BuildHistogram()
-                     .Name("sluice_admin_request_seconds")
-                     .Help("Time from a request's headers to its answer")
-                     .Register(*deps.registry);
+      definitions(deps.directory, applied, options.provisioning_timeout),
+      ingest(ingest_service, applied, options.body_bytes_max) {
+  if (deps.registry == nullptr) {
+    return;
   }
+  requests = &prometheus::BuildCounter()
+                  .Name("sluice_admin_requests_total")
+                  .Help("Requests answered by the admin listener")
+                  .Register(*deps.registry);
+  durations = &prometheus::BuildHistogram()
+                   .Name("sluice_admin_request_seconds")
+                   .Help("Time from a request's headers to its answer")
+                   .Register(*deps.registry);
+  connections = &prometheus::BuildGauge()
+                     .Name("sluice_admin_connections")
+                     .Help("Open connections of the admin listener")
+                     .Register(*deps.registry)
+                     .Add({});
+  refused = &prometheus::BuildCounter()
+                 .Name("sluice_admin_connections_refused_total")
+                 .Help("Connections turned away, or closed while silent to make room, by reason")
+                 .Register(*deps.registry);
 }
 
 HttpResponse AdminServer::Impl::Ready() const {
@@ -135,7 +190,7 @@ HttpResponse AdminServer::Impl::Ready() const {
     reasons.append(reasons.empty() ? "{\"name\":" : ",{\"name\":");
     schemas::AppendJsonString(name, &reasons);
     reasons.append(",\"reason\":");
-    schemas::AppendJsonString(Message(status), &reasons);
+    schemas::AppendJsonString(PublicReason(status), &reasons);
     reasons.push_back('}');
     first = first.ok() ? status : first;
   }
@@ -158,7 +213,7 @@ HttpResponse AdminServer::Impl::Metrics() const {
   return response;
 }
 
-absl::StatusOr<HttpResponse> AdminServer::Impl::Call(RequestContext& context) {
+absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
   switch (context.match.info->route) {
     case AdminRoute::kListOrgs:
       return orgs.List(context);
@@ -193,7 +248,7 @@ absl::StatusOr<HttpResponse> AdminServer::Impl::Call(RequestContext& context) {
     case AdminRoute::kDeleteRole:
       return definitions.Delete(Kind::kRole, context);
     case AdminRoute::kIngest:
-      return ingest.Post(context);
+      return ingest.PostJson(context);
     case AdminRoute::kHealthz:
       return HttpResponse{.body = "{\"status\":\"ok\"}"};
     case AdminRoute::kReadyz:
@@ -206,30 +261,153 @@ absl::StatusOr<HttpResponse> AdminServer::Impl::Call(RequestContext& context) {
   return absl::InternalError("a route without a handler");
 }
 
-absl::StatusOr<HttpResponse> AdminServer::Impl::Dispatch(RequestContext& context) {
-  if (const auto scope = context.match.info->scope; scope.has_value()) {
-    ASSIGN_OR_RETURN(context.principal,
-                     deps.authenticator.Authenticate(context.http.Header("Authorization")));
-    RETURN_IF_ERROR(RequireScope(*context.principal, *scope));
+// Who asks, and whether it may; nothing but the head has been read.
+net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection,
+                                                      RequestContext& context) {
+  absl::StatusOr<std::shared_ptr<const Principal>> principal =
+      co_await Authenticate(deps.authenticator, context.http);
+  if (!principal.ok()) {
+    co_return principal.status();
   }
-  if (!caught_up.load(std::memory_order_relaxed) &&
-      context.match.info->pattern.starts_with("/v1/")) {
+  connection.SetKnown();
+  context.principal = *std::move(principal);
+  if (absl::Status allowed = Authorize(*context.principal, context.match); !allowed.ok()) {
+    co_return allowed;
+  }
+  if (!context.match.info->pattern.starts_with("/v1/")) {
+    co_return absl::OkStatus();
+  }
+  if (!caught_up.load(std::memory_order_relaxed)) {
     // Until then an organisation that is not in the directory may exist all the same.
     if (const absl::Status health = deps.directory.Health(); !health.ok()) {
-      return Error(absl::StatusCode::kUnavailable, "not_ready", Message(health));
+      co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                      "this server has yet to read the organisations from the log: try again");
     }
     caught_up = true;
   }
-  if (!options.administration && context.match.info->pattern.starts_with("/v1/")) {
-    return Error(absl::StatusCode::kNotFound, "not_served_here",
-                 "this process does not have the role admin: ask one that has");
+  if (!options.administration) {
+    co_return Error(absl::StatusCode::kNotFound, "no_administration",
+                    "this process does not have the role admin: ask one that has");
   }
-  return Call(context);
+  co_return absl::OkStatus();
 }
 
-void AdminServer::Impl::Account(const HttpRequest& http, const RouteInfo* route,
-                                const Principal* principal, const HttpResponse& response,
-                                std::string_view request_id, SteadyTime begun) {
+// Runs what blocks on the pool, and waits for what the answer waits for.
+net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection& connection,
+                                                                 RequestContext& context) {
+  HttpBody body;  // keeps the body's place in the budget
+  const size_t bytes_max = BodyBytesMax(context.match.info->route, options);
+  if (bytes_max > 0 && context.http.has_body()) {
+    absl::StatusOr<HttpBody> read = co_await connection.ReadWholeBody(context.http, bytes_max);
+    if (!read.ok()) {
+      co_return read.status();
+    }
+    body = *std::move(read);
+    context.body = std::move(body.text);
+  }
+  BlockingPool& threads = context.match.info->route == AdminRoute::kIngest ? *ingest_pool : *pool;
+  absl::StatusOr<Answer> answer =
+      co_await threads.Run([this, &context]() -> absl::StatusOr<Answer> {
+        absl::StatusOr<Answer> made = Call(context);
+        if (made.ok() && !made->wait.has_value()) {
+          Compress(context.http, made->response);
+        }
+        return made;
+      });
+  if (!answer.ok() && ErrorCode(answer.status()) == "org_not_found" &&
+      !deps.directory.Health().ok()) {
+    // What is not known may be there: the log can't be read to its end at the moment.
+    co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                    "the organisation is not known here, and the log can't be read to its end: try "
+                    "again");
+  }
+  co_return answer;
+}
+
+net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
+  if (!answer.wait.has_value()) {
+    co_return std::move(answer.response);
+  }
+  const AnswerWait& wait = *answer.wait;
+  const auto deadline = std::chrono::steady_clock::now() + wait.timeout;
+  net::steady_timer timer(co_await net::this_coro::executor);
+  std::chrono::milliseconds look = kLookMin;
+  bool reached = false;
+  while (true) {
+    // Asking may open a store.
+    const absl::StatusOr<bool> asked = co_await pool->Run(
+        [&wait]() -> absl::StatusOr<bool> { return wait.reached(); }, /*admitted=*/true);
+    reached = asked.ok() && *asked;
+    const auto now = std::chrono::steady_clock::now();
+    if (reached || listener->stopping() || now >= deadline) {
+      break;
+    }
+    timer.expires_at(std::min(now + look, deadline));
+    look = std::min(look * 2, kLookMax);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
+  }
+  wait.finish(reached, answer.response);
+  co_return std::move(answer.response);
+}
+
+net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, RequestContext& context,
+                                                HttpResponse response, SteadyTime begun) {
+  const bool usable = co_await connection.Respond(context.http, response);
+  Account(context, response, response.body.size(), begun);
+  co_return usable;
+}
+
+// NDJSON is not held: its answers may go out before it has ended.
+net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
+                                                   RequestContext& context, SteadyTime begun) {
+  absl::StatusOr<std::unique_ptr<IngestLines>> lines =
+      co_await ingest_pool->Run([this, &context] { return ingest.BeginLines(context); });
+  if (!lines.ok()) {
+    HttpResponse refusal = Problem(lines.status(), context.http.request_id);
+    co_return co_await Respond(connection, context, std::move(refusal), begun);
+  }
+  const bool waits = context.http.Query("wait").has_value();
+  IngestExchange exchange(connection, context.http, **lines, *ingest_pool,
+                          listener->request_bytes(), listener->answer_bytes(),
+                          {.may_stream = !waits && context.http.http11});
+  const absl::Status read = co_await exchange.Run();
+  if (exchange.cut()) {
+    connection.CloseAfterAnswer();
+  }
+  if (exchange.started()) {
+    const bool usable = co_await exchange.Complete(read);
+    Account(context, HttpResponse(), 0, begun);
+    co_return usable;
+  }
+  if (absl::IsCancelled(read)) {
+    co_return false;
+  }
+  if (!read.ok()) {
+    HttpResponse refusal = Problem(read, context.http.request_id);
+    co_return co_await Respond(connection, context, std::move(refusal), begun);
+  }
+  Answer answer(HttpResponse{.content_type = "application/x-ndjson", .body = exchange.TakeBody()});
+  absl::StatusOr<std::optional<AnswerWait>> wait = ingest.Wait(context, (*lines)->last());
+  if (wait.ok()) {
+    answer.wait = *std::move(wait);
+  }
+  HttpResponse response = co_await Await(std::move(answer));
+  co_return co_await Respond(connection, context, std::move(response), begun);
+}
+
+HttpResponse AdminServer::Impl::Problem(const absl::Status& status,
+                                        std::string_view request_id) const {
+  if (HttpStatusOf(status) >= 500) {
+    spdlog::warn("admin_request_failed request_id={} code={} error=\"{}\"", request_id,
+                 ErrorCode(status), Message(status));
+  }
+  return ProblemResponse(status);
+}
+
+void AdminServer::Impl::Account(const RequestContext& context, const HttpResponse& response,
+                                size_t bytes, SteadyTime begun) {
+  const RouteInfo* route = context.match.info;
   const auto took = std::chrono::duration<double>(deps.clock.SteadyNow() - begun).count();
   const std::string operation(route == nullptr ? "none" : route->operation);
   if (requests != nullptr) {
@@ -251,39 +429,108 @@ void AdminServer::Impl::Account(const HttpRequest& http, const RouteInfo* route,
   spdlog::log(level,
               "admin_request method={} path={} operation={} status={} ms={:.1f} bytes={} "
               "subject={} request_id={}",
-              http.method(), Loggable(http.path()), operation, response.status, took * 1000,
-              response.body.size(), principal == nullptr ? "-" : Loggable(principal->subject),
-              request_id);
+              Loggable(context.http.method), Loggable(context.http.path), operation,
+              response.status, took * 1000, bytes,
+              context.principal == nullptr ? "-" : Loggable(context.principal->subject),
+              context.http.request_id);
 }
 
-void AdminServer::Impl::Handle(HttpRequest& http, HttpResponse& response) {
+net::awaitable<bool> AdminServer::Impl::Serve(HttpConnection& connection, HttpHead& head) {
   const SteadyTime begun = deps.clock.SteadyNow();
-  const std::string request_id = RequestIdOf(http, deps.clock);
+  RequestContext context{.http = head};
   std::string allow;
-  auto match = MatchRoute(http.method(), http.path(), &allow);
-  RequestContext context{.http = http, .match = {}, .principal = nullptr};
-  absl::StatusOr<HttpResponse> answer = HttpResponse();
-  const bool routed = match.ok();
-  if (routed) {
-    context.match = *std::move(match);
-    answer = Dispatch(context);
-  } else {
-    answer = match.status();
-  }
-  if (answer.ok()) {
-    response = *std::move(answer);
-  } else {
-    if (HttpStatusOf(answer.status()) >= 500) {
-      spdlog::warn("admin_request_failed request_id={} code={} error=\"{}\"", request_id,
-                   ErrorCode(answer.status()), Message(answer.status()));
+  absl::StatusOr<RouteMatch> match = MatchRoute(head.method, head.path, &allow);
+  if (!match.ok()) {
+    HttpResponse refusal = Problem(match.status(), head.request_id);
+    if (!allow.empty()) {
+      refusal.headers.emplace_back("Allow", allow);
     }
-    response = ProblemResponse(answer.status());
+    co_return co_await Respond(connection, context, std::move(refusal), begun);
   }
-  if (!routed && !allow.empty()) {
-    response.headers.emplace_back("Allow", allow);
+  context.match = *std::move(match);
+  if (!context.match.info->scope.has_value()) {
+    // Health and documents: memory only, here and now, whatever the pools are busy with.
+    absl::StatusOr<Answer> open = Call(context);
+    HttpResponse response =
+        open.ok() ? std::move(open->response) : Problem(open.status(), head.request_id);
+    co_return co_await Respond(connection, context, std::move(response), begun);
   }
-  response.headers.emplace_back("X-Request-Id", request_id);
-  Account(http, context.match.info, context.principal.get(), response, request_id, begun);
+  absl::Status admitted = co_await Admit(connection, context);
+  const bool ingesting = context.match.info->route == AdminRoute::kIngest;
+  absl::StatusOr<IngestRoutes::Format> format = IngestRoutes::Format::kJson;
+  if (admitted.ok() && ingesting) {
+    format = IngestRoutes::FormatOf(head);
+    admitted = format.status();
+  }
+  if (!admitted.ok()) {
+    HttpResponse refusal = Problem(admitted, head.request_id);
+    co_return co_await Respond(connection, context, std::move(refusal), begun);
+  }
+  if (ingesting && *format == IngestRoutes::Format::kLines) {
+    co_return co_await ServeLines(connection, context, begun);
+  }
+  absl::StatusOr<Answer> answer = co_await Handle(connection, context);
+  if (absl::IsCancelled(answer.status())) {
+    co_return false;  // the client has gone
+  }
+  HttpResponse response;
+  if (answer.ok()) {
+    response = co_await Await(*std::move(answer));
+  } else {
+    response = Problem(answer.status(), head.request_id);
+  }
+  co_return co_await Respond(connection, context, std::move(response), begun);
+}
+
+absl::StatusOr<int> AdminServer::Impl::Start() {
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
+  if (!address.host.starts_with("127.") && address.host != "::1" && address.host != "localhost") {
+    spdlog::warn("admin_listens_beyond_this_machine host={} note=\"plain HTTP: put TLS before it\"",
+                 address.host);
+  }
+  ASSIGN_OR_RETURN(
+      pool, BlockingPool::Start("admin", options.threads, options.requests_max, deps.registry));
+  ASSIGN_OR_RETURN(ingest_pool, BlockingPool::Start("ingest", options.ingest_threads,
+                                                    options.requests_max, deps.registry));
+  HttpListenerOptions http;
+  http.name = "admin";
+  http.host = address.host;
+  http.port = address.port;
+  http.threads = options.io_threads;
+  http.connections_max = options.connections_max;
+  http.descriptors_max = options.descriptors_max;
+  http.request_bytes_max = options.request_bytes_max;
+  http.silent_min = options.silent_min;
+  http.stop_grace = options.stop_grace;
+  http.limits.idle_timeout = options.idle_timeout;
+  http.limits.head_timeout = options.head_timeout;
+  http.on_connections = [this](int by) {
+    if (connections != nullptr) {
+      connections->Increment(by);
+    }
+  };
+  http.on_refused = [this](std::string_view why) {
+    if (refused != nullptr) {
+      refused->Add({{"reason", std::string(why)}}).Increment();
+    }
+  };
+  http.registry = deps.registry;
+  if (deps.registry != nullptr) {
+    const size_t most = options.descriptors_max == 0
+                            ? options.connections_max
+                            : std::min(options.connections_max, options.descriptors_max);
+    prometheus::BuildGauge()
+        .Name("sluice_admin_connections_limit")
+        .Help("Connections that the admin listener keeps at once")
+        .Register(*deps.registry)
+        .Add({})
+        .Set(static_cast<double>(most));
+  }
+  listener = std::make_unique<HttpListener>(
+      std::move(http), [this](HttpConnection& connection, HttpHead& head, size_t) {
+        return Serve(connection, head);
+      });
+  return listener->Start();
 }
 
 AdminServer::AdminServer(AdminServerOptions options, AdminServerDeps deps)
@@ -291,29 +538,16 @@ AdminServer::AdminServer(AdminServerOptions options, AdminServerDeps deps)
 
 AdminServer::~AdminServer() { Stop(); }
 
-absl::StatusOr<int> AdminServer::Start() {
-  HttpServerOptions http;
-  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(impl_->options.listen));
-  http.host = address.host;
-  http.port = address.port;
-  http.connections_max = impl_->options.connections_max;
-  http.body_bytes_max = impl_->options.body_bytes_max;
-  http.idle_timeout = impl_->options.idle_timeout;
-  http.stop_grace = impl_->options.stop_grace;
-  http.registry = impl_->deps.registry;
-  if (!http.host.starts_with("127.") && http.host != "::1" && http.host != "localhost") {
-    spdlog::warn("admin_listens_beyond_this_machine host={} note=\"plain HTTP: put TLS before it\"",
-                 http.host);
-  }
-  impl_->server = std::make_unique<HttpServer>(
-      std::move(http),
-      [this](HttpRequest& request, HttpResponse& response) { impl_->Handle(request, response); });
-  return impl_->server->Start();
-}
+absl::StatusOr<int> AdminServer::Start() { return impl_->Start(); }
 
 void AdminServer::Stop() {
-  if (impl_->server != nullptr) {
-    impl_->server->Stop();
+  if (impl_->listener != nullptr) {
+    impl_->listener->Stop();
+  }
+  for (const auto* pool : {&impl_->pool, &impl_->ingest_pool}) {
+    if (*pool != nullptr) {
+      (*pool)->Stop();
+    }
   }
 }
 

@@ -20,8 +20,14 @@ namespace sluice::gateways {
 
 struct AdminServerOptions {
   std::string listen = "127.0.0.1:8470";  // host:port, [v6]:port; port 0 takes a free one
-  bool administration = true;    // false: only health, metrics and openapi.json; the rest is 404
-  size_t connections_max = 512;  // a thread each; more get 503 and are closed
+  bool administration = true;      // false: only health, metrics and openapi.json; the rest is 404
+  size_t connections_max = 4'096;  // past it the longest silent makes room, or 503
+  size_t descriptors_max = 0;      // connections take no more descriptors than this; 0: no limit
+  size_t io_threads = 2;           // that read and write
+  size_t threads = 16;             // that administration blocks
+  size_t ingest_threads = 64;      // that ingest blocks
+  size_t requests_max = 1'024;     // running and waiting for a thread, of each kind; then 503
+  size_t request_bytes_max = size_t{256} << 20;   // bodies held at once, of all requests
   size_t body_bytes_max = size_t{1} << 30;        // of an ingest body
   size_t definition_bytes_max = size_t{1} << 20;  // of an entity, a profile or a role
   size_t line_bytes_max = size_t{1} << 20;        // of a change set
@@ -33,7 +39,9 @@ struct AdminServerOptions {
   size_t remembered_sets_max = 262'144;           // sets in flight or not applied yet, by id
   std::chrono::milliseconds provisioning_timeout{15'000};
   std::chrono::milliseconds append_timeout{30'000};  // until a set is durable
-  std::chrono::milliseconds idle_timeout{60'000};
+  std::chrono::milliseconds idle_timeout{60'000};    // until a connection's next request begins
+  std::chrono::milliseconds head_timeout{10'000};    // from a head's first byte to its last
+  std::chrono::milliseconds silent_min{1'000};       // a connection silent for less makes no room
   std::chrono::milliseconds stop_grace{10'000};
 };
 
@@ -46,7 +54,11 @@ struct AdminServerDeps {
   projectors::StoreManager* stores = nullptr;  // none in a process without stores
   // How far the node that serves an organisation has applied it; for processes without its store.
   std::function<std::optional<Offset>(const OrgId&)> remote_applied;
-  // What /readyz asks, by name; each fast and thread-safe.
+  // Whether this process may speak for an organisation's rows (codes not_served_here,
+  // not_caught_up, ...), and the admin URL of a node that may. Both may be empty.
+  std::function<absl::Status(const OrgId&)> may_serve{};
+  std::function<std::optional<std::string>(const OrgId&)> served_at{};
+  // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   std::shared_ptr<prometheus::Registry> registry;
   // May this process answer from its store of an organisation (StagingProjector::MayServe)?
@@ -62,7 +74,7 @@ class AdminServer {
   ~AdminServer();
 
   // Binds and serves; returns the port. kInvalidArgument for an address that is none, kUnavailable,
-  // code "address_in_use", where it can't listen.
+  // code "address_in_use", where it can't listen, kResourceExhausted where a thread can't be made.
   [[nodiscard]] absl::StatusOr<int> Start();
   // Takes no more requests and finishes those under way.
   void Stop();

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <optional>
+#include <utility>
 
-#include "eventlog/base/clock.h"
+#include "absl/status/status.h"
 #include "eventlog/base/ids.h"
-#include "gateways/admin/http_server.h"
 #include "projectors/store/store_manager.h"
 
 namespace sluice::gateways {
@@ -15,20 +14,25 @@ namespace sluice::gateways {
 class AppliedWait {
  public:
   using RemoteApplied = std::function<std::optional<Offset>(const OrgId&)>;
-  // `stores` and `remote` may be null.
-  AppliedWait(projectors::StoreManager* stores, RemoteApplied remote, const Clock& clock)
-      : stores_(stores), remote_(std::move(remote)), clock_(clock) {}
+  using MayServe = std::function<absl::Status(const OrgId&)>;
+  // Each may be null.
+  AppliedWait(projectors::StoreManager* stores, RemoteApplied remote, MayServe may_serve)
+      : stores_(stores), remote_(std::move(remote)), may_serve_(std::move(may_serve)) {}
 
-  // kNoOffset where nothing is known.
+  // Does this process hold the organisation's store, and fold its partition? What a store holds
+  // that went to another node is frozen, and nothing is said of it.
+  [[nodiscard]] bool Here(const OrgId& org) const;
+  // kNoOffset where nothing is known. May open a store.
   [[nodiscard]] Offset Applied(const OrgId& org) const;
-  // Waits until `org` is applied up to `offset`; false when the time is up or the server stops.
-  [[nodiscard]] bool Wait(const OrgId& org, Offset offset, std::chrono::milliseconds timeout,
-                          const HttpRequest& request) const;
+  // Asks whether `org` is applied up to `offset`; for AnswerWait.
+  [[nodiscard]] std::function<bool()> Reached(const OrgId& org, Offset offset) const {
+    return [this, org, offset] { return Applied(org) >= offset; };
+  }
 
  private:
   projectors::StoreManager* const stores_;
   const RemoteApplied remote_;
-  const Clock& clock_;
+  const MayServe may_serve_;
 };
 
 }  // namespace sluice::gateways

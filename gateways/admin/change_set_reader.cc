@@ -320,6 +320,7 @@ absl::Status ChangeSetReader::Impl::ReadMembers(const OrgModel& model, ondemand:
       }
     }
   }
+  out.named = true;
   return ops_status;
 }
 

@@ -21,6 +21,9 @@ struct ChangeSetLimits {
 struct ReadChangeSet {
   absl::Status status;
   std::string id;  // empty where the text gives none
+  // `id` and the set's source are all that the text has of them, also where `status` is an error of
+  // its operations: a set that was taken before can be recognised whatever the schema says today.
+  bool named = false;
   v1::ChangeSet set;
 };
 

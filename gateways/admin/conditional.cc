@@ -6,8 +6,8 @@
 
 namespace sluice::gateways {
 
-void SetPreconditions(const HttpRequest& http, v1::ProvisioningRequest& request) {
-  request.set_if_match(http.Header("If-Match"));
+void SetPreconditions(const HttpHead& http, v1::ProvisioningRequest& request) {
+  request.set_if_match(std::string(http.Header("If-Match")));
   request.set_if_none_match(http.Header("If-None-Match") == "*");
 }
 
@@ -22,13 +22,13 @@ void AddEtag(const std::string& etag, HttpResponse& response) {
   }
 }
 
-bool NotModified(const HttpRequest& http, const std::string& etag) {
-  const std::string held = http.Header("If-None-Match");
+bool NotModified(const HttpHead& http, const std::string& etag) {
+  const std::string_view held = http.Header("If-None-Match");
   return !etag.empty() && (held == "*" || held.find(etag) != std::string::npos);
 }
 
-absl::StatusOr<std::optional<std::chrono::milliseconds>> WaitOf(const HttpRequest& request) {
-  const auto text = request.Query("wait");
+absl::StatusOr<std::optional<std::chrono::milliseconds>> WaitOf(const HttpHead& http) {
+  const auto text = http.Query("wait");
   if (!text.has_value()) {
     return std::nullopt;
   }

@@ -3,13 +3,13 @@
 #include <string>
 #include <string_view>
 
-#include "gateways/admin/http_server.h"
+#include "gateways/http/http_types.h"
 #include "projectors/provisioning/directory.h"
 
 namespace sluice::gateways {
 
 // If-Match and If-None-Match: * of a PUT or DELETE, for the sequencer to decide on.
-void SetPreconditions(const HttpRequest& http, v1::ProvisioningRequest& request);
+void SetPreconditions(const HttpHead& http, v1::ProvisioningRequest& request);
 
 // The ETag of "org", "entity/account", ...; empty where there is none.
 [[nodiscard]] std::string EtagOf(const projectors::OrgEntry& entry, const std::string& target);
@@ -17,6 +17,6 @@ void SetPreconditions(const HttpRequest& http, v1::ProvisioningRequest& request)
 void AddEtag(const std::string& etag, HttpResponse& response);
 
 // Does If-None-Match of a GET name `etag`? Then 304 is the answer.
-[[nodiscard]] bool NotModified(const HttpRequest& http, const std::string& etag);
+[[nodiscard]] bool NotModified(const HttpHead& http, const std::string& etag);
 
 }  // namespace sluice::gateways

@@ -110,35 +110,39 @@ absl::StatusOr<v1::ProvisioningRequest> ParsePut(Kind kind, const std::string& n
 
 }  // namespace
 
-absl::StatusOr<HttpResponse> DefinitionRoutes::Carry(const OrgId& org, const std::string& target,
-                                                     v1::ProvisioningRequest request,
-                                                     RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Carry(const OrgId& org, const std::string& target,
+                                               v1::ProvisioningRequest request,
+                                               RequestContext& context) const {
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   SetPreconditions(context.http, request);
-  ASSIGN_OR_RETURN(const auto outcome,
-                   directory_.Request(org, std::move(request), provisioning_timeout_));
+  ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
+                                                          provisioning_timeout_, context.Cause()));
   RETURN_IF_ERROR(outcome.status);
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   // Where nothing had to change, what is there is in effect at the newest control event.
   const Offset position =
       outcome.changes_offset == kNoOffset ? entry->last_control : outcome.changes_offset;
   HttpResponse response;
-  if (wait.has_value() && !applied_.Wait(org, position, *wait, context.http)) {
-    response.status = 202;
-  }
   response.body = fmt::format("{{\"position\":\"{}\"}}", position.value());
   AddEtag(outcome.etag.empty() ? EtagOf(*entry, target) : outcome.etag, response);
-  return response;
+  Answer answer(std::move(response));
+  if (wait.has_value()) {
+    answer.wait = AnswerWait{
+        .reached = applied_.Reached(org, position),
+        .timeout = *wait,
+        .finish = [](bool reached, HttpResponse& done) { done.status = reached ? 200 : 202; }};
+  }
+  return answer;
 }
 
-absl::StatusOr<HttpResponse> DefinitionRoutes::Put(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Put(Kind kind, RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
-  ASSIGN_OR_RETURN(const std::string body, context.http.ReadWholeBody(definition_bytes_max_));
-  ASSIGN_OR_RETURN(v1::ProvisioningRequest request, ParsePut(kind, context.match.name, body));
+  ASSIGN_OR_RETURN(v1::ProvisioningRequest request,
+                   ParsePut(kind, context.match.name, context.body));
   return Carry(org, Target(kind, context.match.name), std::move(request), context);
 }
 
-absl::StatusOr<HttpResponse> DefinitionRoutes::Delete(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Delete(Kind kind, RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   v1::ProvisioningRequest request;
   if (kind == Kind::kEntity) {
@@ -151,7 +155,7 @@ absl::StatusOr<HttpResponse> DefinitionRoutes::Delete(Kind kind, RequestContext&
   return Carry(org, Target(kind, context.match.name), std::move(request), context);
 }
 
-absl::StatusOr<HttpResponse> DefinitionRoutes::Get(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Get(Kind kind, RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   auto json = ToJson(*entry->model, kind, context.match.name);
@@ -176,7 +180,7 @@ absl::StatusOr<HttpResponse> DefinitionRoutes::Get(Kind kind, RequestContext& co
   return response;
 }
 
-absl::StatusOr<HttpResponse> DefinitionRoutes::List(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::List(Kind kind, RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   // Each as GET answers it, with its name and ETag first.

@@ -15,26 +15,21 @@ class DefinitionRoutes {
   enum class Kind { kEntity, kProfile, kRole };
 
   DefinitionRoutes(projectors::DirectoryFollower& directory, const AppliedWait& applied,
-                   size_t definition_bytes_max, std::chrono::milliseconds provisioning_timeout)
-      : directory_(directory),
-        applied_(applied),
-        definition_bytes_max_(definition_bytes_max),
-        provisioning_timeout_(provisioning_timeout) {}
+                   std::chrono::milliseconds provisioning_timeout)
+      : directory_(directory), applied_(applied), provisioning_timeout_(provisioning_timeout) {}
 
-  [[nodiscard]] absl::StatusOr<HttpResponse> Put(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> Get(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> List(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> Delete(Kind kind, RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Put(Kind kind, RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Get(Kind kind, RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> List(Kind kind, RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Delete(Kind kind, RequestContext& context) const;
 
  private:
   // Has `request` decided and answers {"position"}.
-  absl::StatusOr<HttpResponse> Carry(const OrgId& org, const std::string& target,
-                                     v1::ProvisioningRequest request,
-                                     RequestContext& context) const;
+  absl::StatusOr<Answer> Carry(const OrgId& org, const std::string& target,
+                               v1::ProvisioningRequest request, RequestContext& context) const;
 
   projectors::DirectoryFollower& directory_;
   const AppliedWait& applied_;
-  const size_t definition_bytes_max_;
   const std::chrono::milliseconds provisioning_timeout_;
 };
 

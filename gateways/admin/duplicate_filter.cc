@@ -90,6 +90,18 @@ void DuplicateFilter::Trim() {
   }
 }
 
+std::shared_ptr<SetTicket> DuplicateFilter::Find(const OrgId& org, uint32_t incarnation,
+                                                 std::string_view source, std::string_view id) {
+  const std::string key = KeyOf(org, incarnation, source, id);
+  absl::MutexLock lock(&mutex_);
+  const auto known = sets_.find(key);
+  if (known == sets_.end()) {
+    return nullptr;
+  }
+  const auto result = known->second->Peek();
+  return !result.has_value() || result->ok() ? known->second : nullptr;
+}
+
 DuplicateFilter::Claim DuplicateFilter::Enter(const OrgId& org, uint32_t incarnation,
                                               std::string_view source, std::string_view id) {
   std::string key = KeyOf(org, incarnation, source, id);

@@ -50,6 +50,9 @@ class DuplicateFilter {
     std::shared_ptr<SetTicket> ticket;
     bool first = true;  // the caller has to append the set and resolve the ticket
   };
+  // The ticket of a set that is known here and in flight or durable; nullptr where none is.
+  [[nodiscard]] std::shared_ptr<SetTicket> Find(const OrgId& org, uint32_t incarnation,
+                                                std::string_view source, std::string_view id);
   // A set whose append failed is claimed anew by the next one who sends it. Each incarnation of an
   // organisation has its own sets: what the last one held is gone.
   [[nodiscard]] Claim Enter(const OrgId& org, uint32_t incarnation, std::string_view source,

@@ -8,20 +8,90 @@
 #include <utility>
 
 #include "gateways/admin/json_check.h"
-#include "gateways/admin/json_split.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {
 
-// application/json is held whole, to be answered 400 where it is no JSON; NDJSON is not.
-constexpr size_t kJsonBodyBytesMax = 16 << 20;
 constexpr size_t kTraceparentBytes = 55;  // of version 00
 
-enum class Format { kLines, kJson };
+absl::Status LineTooLong(size_t line_bytes_max) {
+  return Error(absl::StatusCode::kInvalidArgument, "too_large",
+               fmt::format("a line has at most {} bytes; split the change set", line_bytes_max));
+}
 
-absl::StatusOr<Format> FormatOf(const HttpRequest& http) {
-  std::string type = http.Header("Content-Type");
+absl::Status AnswerTooLong(size_t answer_bytes_max) {
+  return Error(absl::StatusCode::kInvalidArgument, "too_large",
+               fmt::format("the answer has reached {} bytes; send this set and what follows in "
+                           "another request",
+                           answer_bytes_max));
+}
+
+std::string TraceparentOf(const HttpHead& http) {
+  const std::string_view value = http.Header("traceparent");
+  const bool plausible =
+      value.size() == kTraceparentBytes &&
+      std::ranges::all_of(value, [](unsigned char c) { return c == '-' || std::isxdigit(c) != 0; });
+  return plausible ? std::string(value) : std::string();
+}
+
+}  // namespace
+
+IngestLines::IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
+                         eventlog::Cause cause, std::unique_ptr<ContentDecoder> decoder,
+                         uint64_t body_bytes_max)
+    : options_(service.options()),
+      session_(service, org, std::move(traceparent), std::move(cause)),
+      decoder_(std::move(decoder)),
+      body_bytes_max_(body_bytes_max),
+      splitter_(options_.set_limits.line_bytes_max) {
+  session_.set_separator("\n");
+}
+
+void IngestLines::Take(std::string_view line, bool too_long) {
+  if (cut_) {
+    return;
+  }
+  cut_ = session_.full();
+  if (cut_) {
+    session_.Refuse(AnswerTooLong(options_.answer_bytes_max));
+  } else if (too_long) {
+    session_.Refuse(LineTooLong(options_.set_limits.line_bytes_max));
+  } else {
+    session_.Add(line);
+  }
+}
+
+absl::Status IngestLines::Feed(std::string_view piece) {
+  (void)session_.Refresh();  // an error of it is the answer of each set that follows
+  const absl::Status decoded = decoder_->Feed(piece, [this](std::string_view text) {
+    bytes_ += text.size();
+    if (bytes_ <= body_bytes_max_) {
+      splitter_.Feed(text, [this](std::string_view line, bool too_long) { Take(line, too_long); });
+    }
+    return bytes_ <= body_bytes_max_ && !cut_;
+  });
+  session_.Pause();
+  RETURN_IF_ERROR(decoded);
+  if (bytes_ > body_bytes_max_) {
+    return Error(absl::StatusCode::kInvalidArgument, "too_large",
+                 fmt::format("the body has more than {} bytes", body_bytes_max_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IngestLines::Finish(bool whole) {
+  const absl::Status ended = whole && !cut_ && bytes_ > 0 ? decoder_->Finish() : absl::OkStatus();
+  if (whole && ended.ok()) {
+    // A body that was cut off may have been so in the middle of its last line.
+    splitter_.Finish([this](std::string_view line, bool too_long) { Take(line, too_long); });
+  }
+  session_.Finish();
+  return ended;
+}
+
+absl::StatusOr<IngestRoutes::Format> IngestRoutes::FormatOf(const HttpHead& http) {
+  std::string type(http.Header("Content-Type"));
   type = type.substr(0, type.find(';'));
   while (!type.empty() && type.back() == ' ') {
     type.pop_back();
@@ -39,80 +109,36 @@ absl::StatusOr<Format> FormatOf(const HttpRequest& http) {
                            type.substr(0, 128)));
 }
 
-absl::Status LineTooLong(size_t line_bytes_max) {
-  return Error(absl::StatusCode::kInvalidArgument, "too_large",
-               fmt::format("a line has at most {} bytes; split the change set", line_bytes_max));
-}
-
-absl::Status AnswerTooLong(size_t answer_bytes_max) {
-  return Error(absl::StatusCode::kInvalidArgument, "too_large",
-               fmt::format("the answer has reached {} bytes; send this set and what follows in "
-                           "another request",
-                           answer_bytes_max));
-}
-
-std::string TraceparentOf(const HttpRequest& http) {
-  std::string value = http.Header("traceparent");
-  const bool plausible =
-      value.size() == kTraceparentBytes &&
-      std::ranges::all_of(value, [](unsigned char c) { return c == '-' || std::isxdigit(c) != 0; });
-  return plausible ? value : std::string();
-}
-
-}  // namespace
-
-absl::StatusOr<HttpResponse> IngestRoutes::PostLines(IngestSession& session,
-                                                     HttpRequest& http) const {
-  const IngestOptions& options = service_.options();
-  session.set_separator("\n");
-  HttpResponse response;
-  response.content_type = "application/x-ndjson";
-  LineSplitter splitter(options.set_limits.line_bytes_max);
-  bool cut = false;  // what came was more than can be answered
-  const auto take = [&](std::string_view line, bool too_long) {
-    if (cut) {
-      return;
-    }
-    cut = session.full();
-    if (cut) {
-      session.Refuse(AnswerTooLong(options.answer_bytes_max));
-    } else if (too_long) {
-      session.Refuse(LineTooLong(options.set_limits.line_bytes_max));
-    } else {
-      session.Add(line);
-    }
-  };
-  const absl::Status read = http.ReadBody([&](std::string_view piece) {
-    (void)session.Refresh();  // an error of it is the answer of each set that follows
-    splitter.Feed(piece, take);
-    session.Pause();
-    response.body.append(session.TakeAnswers());
-    return !cut;
-  });
-  if (read.ok()) {
-    splitter.Finish(
-        take);  // a body that was cut off may have been so in the middle of its last line
+absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
+    const RequestContext& context) const {
+  ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  RETURN_IF_ERROR(WaitOf(context.http).status());
+  if (context.http.Header("Content-Encoding").empty() &&
+      context.http.content_length.value_or(0) > body_bytes_max_) {
+    return Error(absl::StatusCode::kInvalidArgument, "too_large",
+                 fmt::format("the body has {} bytes, at most {} are taken",
+                             *context.http.content_length, body_bytes_max_));
   }
-  session.Finish();
-  RETURN_IF_ERROR(read);
-  response.body.append(session.TakeAnswers());
-  if (!response.body.empty()) {
-    response.body.push_back('\n');
-  }
-  return response;
+  ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding")));
+  auto lines = std::make_unique<IngestLines>(service_, org, TraceparentOf(context.http),
+                                             context.Cause(), std::move(decoder), body_bytes_max_);
+  RETURN_IF_ERROR(lines->Begin());
+  return lines;
 }
 
-absl::StatusOr<HttpResponse> IngestRoutes::PostJson(IngestSession& session,
-                                                    HttpRequest& http) const {
-  ASSIGN_OR_RETURN(const std::string body, http.ReadWholeBody(kJsonBodyBytesMax));
-  ASSIGN_OR_RETURN(const JsonShape shape, CheckJson(body));
+absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
+  ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  RETURN_IF_ERROR(WaitOf(context.http).status());
+  IngestSession session(service_, org, TraceparentOf(context.http), context.Cause());
+  RETURN_IF_ERROR(session.Refresh());
+  ASSIGN_OR_RETURN(const JsonShape shape, CheckJson(context.body));
   session.set_separator(",");
   HttpResponse response;
   if (shape == JsonShape::kObject) {
-    session.Add(body);
+    session.Add(context.body);
   } else {
     response.body = "[";
-    ForEachArrayElement(body, [&](std::string_view element) {
+    ForEachArrayElement(context.body, [&](std::string_view element) {
       if (session.full()) {
         session.Refuse(AnswerTooLong(service_.options().answer_bytes_max));
       } else {
@@ -125,22 +151,23 @@ absl::StatusOr<HttpResponse> IngestRoutes::PostJson(IngestSession& session,
   if (shape == JsonShape::kArray) {
     response.body.push_back(']');
   }
-  return response;
+  Answer answer(std::move(response));
+  ASSIGN_OR_RETURN(answer.wait, Wait(context, session.last()));
+  return answer;
 }
 
-absl::StatusOr<HttpResponse> IngestRoutes::Post(RequestContext& context) const {
+absl::StatusOr<std::optional<AnswerWait>> IngestRoutes::Wait(const RequestContext& context,
+                                                             Offset last) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
-  ASSIGN_OR_RETURN(const Format format, FormatOf(context.http));
-  IngestSession session(service_, org, TraceparentOf(context.http));
-  RETURN_IF_ERROR(session.Refresh());
-  auto response =
-      format == Format::kLines ? PostLines(session, context.http) : PostJson(session, context.http);
-  if (response.ok() && wait.has_value() && session.last() != kNoOffset &&
-      !applied_.Wait(org, session.last(), *wait, context.http)) {
-    response->status = 202;
+  if (!wait.has_value() || last == kNoOffset) {
+    return std::nullopt;
   }
-  return response;
+  return AnswerWait{.reached = applied_.Reached(org, last),
+                    .timeout = *wait,
+                    .finish = [](bool reached, HttpResponse& response) {
+                      response.status = reached ? 200 : 202;
+                    }};
 }
 
 }  // namespace sluice::gateways

@@ -1,27 +1,88 @@
 #pragma once
 
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
 #include "absl/status/statusor.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/ingest_service.h"
 #include "gateways/admin/ingest_session.h"
+#include "gateways/admin/json_split.h"
 #include "gateways/admin/request_context.h"
+#include "gateways/http/content_coding.h"
 
 namespace sluice::gateways {
+
+// application/json is held whole, to be answered 400 where it is no JSON; NDJSON is not.
+inline constexpr size_t kJsonBodyBytesMax = 16 << 20;
+
+// A body of NDJSON on its way: takes its pieces in order. Each call may block, on whatever thread,
+// one at a time.
+class IngestLines {
+ public:
+  IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
+              eventlog::Cause cause, std::unique_ptr<ContentDecoder> decoder,
+              uint64_t body_bytes_max);
+
+  // kNotFound "org_not_found", kFailedPrecondition "org_not_ready".
+  [[nodiscard]] absl::Status Begin() { return session_.Refresh(); }
+  // A piece as it is on the wire. "too_large" past the body's limit, "invalid_argument" where its
+  // encoding is damaged; what came before is taken all the same.
+  [[nodiscard]] absl::Status Feed(std::string_view piece);
+  // The sender is silent: answers what is done by now.
+  void Settle() { session_.Settle(); }
+  // Nothing more comes; `whole`: the body came to its end. Waits until every set is durable or has
+  // failed.
+  [[nodiscard]] absl::Status Finish(bool whole);
+
+  // Answers since the last call, JSON objects each after an end of line but the first.
+  std::string TakeAnswers() { return session_.TakeAnswers(); }
+  // Bytes of answers that were taken and are not sent yet: too many, and nothing more is taken.
+  void set_unsent(size_t bytes) { session_.set_unsent(bytes); }
+  // Nothing more is taken.
+  bool cut() const { return cut_; }
+  bool waiting() const { return session_.waiting(); }
+  Offset last() const { return session_.last(); }
+
+ private:
+  void Take(std::string_view line, bool too_long);
+
+  const IngestOptions& options_;
+  IngestSession session_;
+  const std::unique_ptr<ContentDecoder> decoder_;
+  const uint64_t body_bytes_max_;
+  LineSplitter splitter_;
+  uint64_t bytes_ = 0;
+  bool cut_ = false;
+};
 
 // POST /v1/orgs/{org}/changes (API section 2). Thread-safe.
 class IngestRoutes {
  public:
-  IngestRoutes(IngestService& service, const AppliedWait& applied)
-      : service_(service), applied_(applied) {}
+  enum class Format { kLines, kJson };
 
-  [[nodiscard]] absl::StatusOr<HttpResponse> Post(RequestContext& context) const;
+  IngestRoutes(IngestService& service, const AppliedWait& applied, uint64_t body_bytes_max)
+      : service_(service), applied_(applied), body_bytes_max_(body_bytes_max) {}
+
+  // By Content-Type. Code "unsupported_media_type".
+  [[nodiscard]] static absl::StatusOr<Format> FormatOf(const HttpHead& http);
+
+  // application/json, with its whole body.
+  [[nodiscard]] absl::StatusOr<Answer> PostJson(RequestContext& context) const;
+  // NDJSON. Looks at nothing but the head.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<IngestLines>> BeginLines(
+      const RequestContext& context) const;
+  // What `?wait` asks for once everything is durable; nullopt where it asks for nothing.
+  [[nodiscard]] absl::StatusOr<std::optional<AnswerWait>> Wait(const RequestContext& context,
+                                                               Offset last) const;
 
  private:
-  absl::StatusOr<HttpResponse> PostLines(IngestSession& session, HttpRequest& http) const;
-  absl::StatusOr<HttpResponse> PostJson(IngestSession& session, HttpRequest& http) const;
-
   IngestService& service_;
   const AppliedWait& applied_;
+  const uint64_t body_bytes_max_;
 };
 
 }  // namespace sluice::gateways

@@ -31,11 +31,13 @@ absl::StatusOr<Offset> ResultOf(const absl::StatusOr<std::vector<Offset>>& offse
 
 }  // namespace
 
-IngestSession::IngestSession(IngestService& service, OrgId org, std::string traceparent)
+IngestSession::IngestSession(IngestService& service, OrgId org, std::string traceparent,
+                             eventlog::Cause cause)
     : service_(service),
       org_(std::move(org)),
       partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
       traceparent_(std::move(traceparent)),
+      cause_(std::move(cause)),
       reader_(service.options().set_limits),
       own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
                                                 service.options().in_flight_events_max)) {}
@@ -60,7 +62,9 @@ absl::Status IngestSession::Refresh() {
   return ready_;
 }
 
-bool IngestSession::full() const { return answer_bytes_ >= service_.options().answer_bytes_max; }
+bool IngestSession::full() const {
+  return unsent_ + answers_.size() >= service_.options().answer_bytes_max;
+}
 
 void IngestSession::Refuse(const absl::Status& status) {
   waiting_.push_back({.id = "", .error = status, .ticket = nullptr});
@@ -72,10 +76,13 @@ void IngestSession::Add(std::string_view json) {
     return;
   }
   ReadChangeSet read = reader_.Read(*entry_->model, json);
-  if (!read.status.ok()) {
-    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
-  } else {
+  if (read.status.ok()) {
     AddRead(std::move(read));
+  } else if (auto ticket = Recognise(read); ticket != nullptr) {
+    service_.CountDuplicate();
+    waiting_.push_back({std::move(read.id), absl::OkStatus(), std::move(ticket)});
+  } else {
+    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
   }
   // Answers leave the queue as they are done, so that it holds little more than what is in flight.
   Drain(absl::InfinitePast());
@@ -94,6 +101,21 @@ bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) {
   }
   ticket.Resolve(**found);
   return true;
+}
+
+std::shared_ptr<SetTicket> IngestSession::Recognise(const ReadChangeSet& read) {
+  if (!read.named || read.id.empty()) {
+    return nullptr;
+  }
+  auto known = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
+  if (known != nullptr) {
+    return known;
+  }
+  v1::ChangeSet name;
+  name.set_source(read.set.source());
+  name.set_id(read.id);
+  auto ticket = std::make_shared<SetTicket>();
+  return FoundInStore(name, *ticket) ? ticket : nullptr;
 }
 
 void IngestSession::AddRead(ReadChangeSet read) {
@@ -115,6 +137,11 @@ void IngestSession::AddRead(ReadChangeSet read) {
 }
 
 void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket) {
+  if (gathered_incarnation_ != entry_->incarnation) {
+    AppendGathered();  // what was checked against another incarnation is answered for itself
+    gathered_incarnation_ = entry_->incarnation;
+  }
+  set.set_incarnation(entry_->incarnation);
   eventlog::Event event;
   event.id = NewUuid7(service_.clock());
   event.source = "sluice/admin";
@@ -122,6 +149,7 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
   event.subject = org_.value();
   event.time = service_.clock().Now();
   event.traceparent = traceparent_;
+  event.cause = cause_;
   event.key = org_.value();
   event.value = set.SerializeAsString();
   const size_t bytes = event.ByteSize();
@@ -134,8 +162,32 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
   }
 }
 
+absl::Status IngestSession::CheckGathered() const {
+  const auto entry = service_.directory().Find(org_);
+  if (entry != nullptr && entry->state == projectors::OrgState::kReady &&
+      entry->incarnation == gathered_incarnation_) {
+    return absl::OkStatus();
+  }
+  return Error(
+      absl::StatusCode::kFailedPrecondition, "org_not_ready",
+      fmt::format("organisation '{}' was closed or made anew while the set was on its way; "
+                  "it was not taken",
+                  org_.value()));
+}
+
+// The organisation may have been closed, and even made anew, since the sets were checked: a slow
+// sender holds a request open for as long as it likes. What was checked against definitions that
+// are gone is not appended; the fold refuses what slips through between this look and the log.
 void IngestSession::AppendGathered() {
   if (events_.empty()) {
+    return;
+  }
+  if (const absl::Status status = CheckGathered(); !status.ok()) {
+    gathered_bytes_ = 0;
+    events_.clear();
+    for (const auto& ticket : std::exchange(tickets_, {})) {
+      ticket->Resolve(status);
+    }
     return;
   }
   const size_t bytes = std::exchange(gathered_bytes_, 0);
@@ -173,6 +225,11 @@ void IngestSession::Pause() {
   }
 }
 
+void IngestSession::Settle() {
+  AppendGathered();
+  Drain(absl::InfinitePast());
+}
+
 void IngestSession::Finish() {
   AppendGathered();
   Drain(absl::Now() + absl::FromChrono(service_.options().append_timeout));
@@ -199,8 +256,7 @@ void IngestSession::Drain(absl::Time deadline) {
 }
 
 void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& result) {
-  const size_t before = answers_.size();
-  if (answer_bytes_ > 0) {
+  if (answers_written_++ > 0) {
     answers_.append(separator_);
   }
   answers_.push_back('{');
@@ -218,7 +274,6 @@ void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& re
     answers_.append(ProblemJson(result.status()));
     answers_.push_back('}');
   }
-  answer_bytes_ += answers_.size() - before;
 }
 
 }  // namespace sluice::gateways

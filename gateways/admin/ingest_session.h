@@ -17,7 +17,7 @@ namespace sluice::gateways {
 // and writes the answers in the same order. Not thread-safe.
 class IngestSession {
  public:
-  IngestSession(IngestService& service, OrgId org, std::string traceparent);
+  IngestSession(IngestService& service, OrgId org, std::string traceparent, eventlog::Cause cause);
   ~IngestSession();
 
   // Looks at the organisation's definitions anew. kNotFound, code "org_not_found", or
@@ -39,6 +39,13 @@ class IngestSession {
   void set_separator(std::string_view separator) { separator_ = separator; }
   // The answers have become too many: the request must end. The set that was last is answered.
   bool full() const;
+  // Bytes of answers that were taken and are not sent; they count for full().
+  void set_unsent(size_t bytes) { unsent_ = bytes; }
+  // Writes the answers of the sets that are done by now, and appends what is gathered: for a sender
+  // that is silent.
+  void Settle();
+  // Sets without an answer.
+  bool waiting() const { return !waiting_.empty(); }
   // The newest position among the answers, kNoOffset for none.
   Offset last() const { return last_; }
 
@@ -50,6 +57,11 @@ class IngestSession {
   };
 
   void AddRead(ReadChangeSet read);
+  // Was this set, which can't be taken as it stands, taken before? Then its answer is the first
+  // one's.
+  std::shared_ptr<SetTicket> Recognise(const ReadChangeSet& read);
+  // The gathered sets' answer where they must not be appended.
+  absl::Status CheckGathered() const;
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket);
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
   void AppendGathered();
@@ -61,6 +73,7 @@ class IngestSession {
   const OrgId org_;
   const PartitionId partition_;
   const std::string traceparent_;
+  const eventlog::Cause cause_;
   ChangeSetReader reader_;
   std::shared_ptr<const projectors::OrgEntry> entry_;
   absl::Status ready_;
@@ -68,11 +81,13 @@ class IngestSession {
   std::vector<eventlog::Event> events_;
   std::vector<std::shared_ptr<SetTicket>> tickets_;  // of events_
   size_t gathered_bytes_ = 0;
+  uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
   std::shared_ptr<InFlight> own_in_flight_;
 
   std::deque<Answer> waiting_;
   std::string answers_;
-  size_t answer_bytes_ = 0;
+  size_t answers_written_ = 0;
+  size_t unsent_ = 0;
   std::string separator_;
   Offset last_ = kNoOffset;
 };

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "absl/strings/escaping.h"
 #include "eventlog/base/text_values.h"
@@ -18,7 +17,6 @@ using Json = nlohmann::ordered_json;
 using projectors::OrgEntry;
 using projectors::OrgState;
 
-constexpr size_t kBodyBytesMax = 16 << 10;
 constexpr size_t kDisplayNameBytesMax = 512;
 constexpr int64_t kPageSizeDefault = 100;
 constexpr int64_t kPageSizeMax = 1'000;
@@ -70,37 +68,46 @@ HttpResponse OrgAnswer(int status, const OrgId& org, std::string_view state, Off
 
 std::string_view OrgRoutes::StateOf(const OrgEntry& entry, Offset applied) const {
   // Without a store here and without news of a remote one, what the directory says has to do.
-  const bool being_made =
-      entry.state == OrgState::kReady && stores_ != nullptr && applied < entry.opened;
+  const bool known = applied_.Here(entry.org) || applied != kNoOffset;
+  const bool being_made = entry.state == OrgState::kReady && known && applied < entry.opened;
   return projectors::OrgStateName(being_made ? OrgState::kProvisioning : entry.state);
 }
 
-absl::StatusOr<HttpResponse> OrgRoutes::Put(RequestContext& context) const {
+absl::StatusOr<Answer> OrgRoutes::Put(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
-  ASSIGN_OR_RETURN(const std::string body, context.http.ReadWholeBody(kBodyBytesMax));
   v1::ProvisioningRequest request;
-  ASSIGN_OR_RETURN(*request.mutable_open_org()->mutable_display_name(), ParseDisplayName(body));
+  ASSIGN_OR_RETURN(*request.mutable_open_org()->mutable_display_name(),
+                   ParseDisplayName(context.body));
   SetPreconditions(context.http, request);
-  ASSIGN_OR_RETURN(const auto outcome,
-                   directory_.Request(org, std::move(request), provisioning_timeout_));
+  ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
+                                                          provisioning_timeout_, context.Cause()));
   RETURN_IF_ERROR(outcome.status);
   const auto entry = directory_.directory().Find(org);
   if (entry == nullptr) {
     return absl::InternalError("an accepted organisation is not in the directory");
   }
   const Offset position = std::max(outcome.changes_offset, entry->last_control);
-  const bool applied = wait.has_value() && applied_.Wait(org, position, *wait, context.http);
-  const bool done = wait.has_value() ? applied : outcome.existed;
-  HttpResponse response =
-      OrgAnswer(done ? 200 : 202, org,
-                done ? StateOf(*entry, applied ? position : applied_.Applied(org)) : "provisioning",
-                position);
-  AddEtag(outcome.etag.empty() ? EtagOf(*entry, "org") : outcome.etag, response);
-  return response;
+  const std::string etag = outcome.etag.empty() ? EtagOf(*entry, "org") : outcome.etag;
+  const auto answered = [this, org, entry, position, etag](bool done, Offset applied) {
+    HttpResponse response = OrgAnswer(done ? 200 : 202, org,
+                                      done ? StateOf(*entry, applied) : "provisioning", position);
+    AddEtag(etag, response);
+    return response;
+  };
+  if (!wait.has_value()) {
+    return answered(outcome.existed, applied_.Applied(org));
+  }
+  Answer answer(answered(false, kNoOffset));
+  answer.wait = AnswerWait{.reached = applied_.Reached(org, position),
+                           .timeout = *wait,
+                           .finish = [answered, position](bool reached, HttpResponse& response) {
+                             response = answered(reached, position);
+                           }};
+  return answer;
 }
 
-absl::StatusOr<HttpResponse> OrgRoutes::Get(RequestContext& context) const {
+absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   const auto entry = directory_.directory().Find(org);
   if (entry == nullptr) {
@@ -108,7 +115,7 @@ absl::StatusOr<HttpResponse> OrgRoutes::Get(RequestContext& context) const {
   }
   const Offset applied = applied_.Applied(org);
   uint64_t records = 0;
-  if (stores_ != nullptr && entry->state == OrgState::kReady) {
+  if (applied_.Here(org) && entry->state == OrgState::kReady) {
     if (const auto snapshot = stores_->Snapshot(org); snapshot.ok()) {
       records = (*snapshot)->applied().records;
     }
@@ -125,12 +132,17 @@ absl::StatusOr<HttpResponse> OrgRoutes::Get(RequestContext& context) const {
   json["profiles"] = entry->model->profiles().size();
   json["roles"] = entry->model->roles().size();
   json["records"] = records;
+  if (!applied_.Here(org) && served_at_) {
+    if (const auto url = served_at_(org); url.has_value()) {
+      json["served_at"] = *url;
+    }
+  }
   HttpResponse response{.body = Dump(json)};
   AddEtag(EtagOf(*entry, "org"), response);
   return response;
 }
 
-absl::StatusOr<HttpResponse> OrgRoutes::List(RequestContext& context) const {
+absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   int64_t page_size = kPageSizeDefault;
   if (const auto text = context.http.Query("page_size"); text.has_value()) {
     ASSIGN_OR_RETURN(page_size, ParseInt64(*text));
@@ -148,6 +160,15 @@ absl::StatusOr<HttpResponse> OrgRoutes::List(RequestContext& context) const {
     }
   }
   auto entries = directory_.directory().List(after, static_cast<size_t>(page_size) + 1);
+  if (context.principal != nullptr && !context.principal->org.empty()) {
+    // A token of one organisation sees that one alone.
+    entries.clear();
+    const absl::StatusOr<OrgId> own = OrgId::Parse(context.principal->org);
+    if (auto entry = own.ok() ? directory_.directory().Find(*own) : nullptr;
+        entry != nullptr && own->value() > after) {
+      entries.push_back(std::move(entry));
+    }
+  }
   const bool more = entries.size() > static_cast<size_t>(page_size);
   if (more) {
     entries.pop_back();
@@ -172,39 +193,38 @@ absl::StatusOr<HttpResponse> OrgRoutes::List(RequestContext& context) const {
   return HttpResponse{.body = Dump(json)};
 }
 
-bool OrgRoutes::WaitClosed(const OrgId& org, uint32_t incarnation,
-                           std::chrono::milliseconds timeout, const HttpRequest& request) const {
-  constexpr std::chrono::milliseconds kLook{10};
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (true) {
-    const auto entry = directory_.directory().Find(org);
-    if (entry == nullptr || entry->incarnation != incarnation ||
-        entry->state == OrgState::kClosed) {
-      return true;
-    }
-    if (request.stopping() || std::chrono::steady_clock::now() >= deadline) {
-      return false;
-    }
-    std::this_thread::sleep_for(kLook);
-  }
+bool OrgRoutes::IsClosed(const OrgId& org, uint32_t incarnation) const {
+  const auto entry = directory_.directory().Find(org);
+  return entry == nullptr || entry->incarnation != incarnation || entry->state == OrgState::kClosed;
 }
 
-absl::StatusOr<HttpResponse> OrgRoutes::Delete(RequestContext& context) const {
+absl::StatusOr<Answer> OrgRoutes::Delete(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   v1::ProvisioningRequest request;
   request.mutable_close_org();
   SetPreconditions(context.http, request);
-  ASSIGN_OR_RETURN(const auto outcome,
-                   directory_.Request(org, std::move(request), provisioning_timeout_));
+  ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
+                                                          provisioning_timeout_, context.Cause()));
   RETURN_IF_ERROR(outcome.status);
   const auto entry = directory_.directory().Find(org);
   if (entry == nullptr) {
     return absl::InternalError("a closing organisation is not in the directory");
   }
   const Offset position = std::max(outcome.changes_offset, entry->last_control);
-  const bool closed = wait.has_value() && WaitClosed(org, entry->incarnation, *wait, context.http);
-  return OrgAnswer(closed ? 200 : 202, org, closed ? "closed" : "closing", position);
+  Answer answer(OrgAnswer(202, org, "closing", position));
+  if (wait.has_value()) {
+    answer.wait = AnswerWait{
+        .reached = [this, org,
+                    incarnation = entry->incarnation] { return IsClosed(org, incarnation); },
+        .timeout = *wait,
+        .finish =
+            [org, position](bool closed, HttpResponse& response) {
+              response =
+                  OrgAnswer(closed ? 200 : 202, org, closed ? "closed" : "closing", position);
+            }};
+  }
+  return answer;
 }
 
 }  // namespace sluice::gateways

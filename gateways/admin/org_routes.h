@@ -10,34 +10,39 @@
 
 namespace sluice::gateways {
 
+inline constexpr size_t kOrgBodyBytesMax = 16 << 10;
+
 // Organisations: PUT, GET, list, DELETE (API section 1). Thread-safe.
 class OrgRoutes {
  public:
   // What is known of an organisation's newest change that this process appended, or kNoOffset.
   using LastChange = std::function<Offset(const OrgId&)>;
+  // The admin URL of a node that serves an organisation which is not served here.
+  using ServedAt = std::function<std::optional<std::string>(const OrgId&)>;
   OrgRoutes(projectors::DirectoryFollower& directory, projectors::StoreManager* stores,
-            const AppliedWait& applied, LastChange last_change,
+            const AppliedWait& applied, LastChange last_change, ServedAt served_at,
             std::chrono::milliseconds provisioning_timeout)
       : directory_(directory),
         stores_(stores),
         applied_(applied),
         last_change_(std::move(last_change)),
+        served_at_(std::move(served_at)),
         provisioning_timeout_(provisioning_timeout) {}
 
-  [[nodiscard]] absl::StatusOr<HttpResponse> Put(RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> Get(RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> List(RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<HttpResponse> Delete(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Put(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Get(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> List(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Delete(RequestContext& context) const;
 
  private:
-  bool WaitClosed(const OrgId& org, uint32_t incarnation, std::chrono::milliseconds timeout,
-                  const HttpRequest& request) const;
+  bool IsClosed(const OrgId& org, uint32_t incarnation) const;
   std::string_view StateOf(const projectors::OrgEntry& entry, Offset applied) const;
 
   projectors::DirectoryFollower& directory_;
   projectors::StoreManager* const stores_;
   const AppliedWait& applied_;
   const LastChange last_change_;
+  const ServedAt served_at_;
   const std::chrono::milliseconds provisioning_timeout_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "gateways/http/http_types.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -52,11 +53,15 @@ bool Matches(std::string_view pattern, std::string_view path, RouteMatch& match)
     if (!wanted.has_value() || !given.has_value()) {
       return false;
     }
-    if (*wanted == "{org}" && !given->empty()) {
-      match.org = *given;
-    } else if (*wanted == "{name}" && !given->empty()) {
-      match.name = *given;
-    } else if (*wanted != *given) {
+    const auto decoded = PercentDecode(*given);
+    if (!decoded.has_value()) {
+      return false;
+    }
+    if (*wanted == "{org}" && !decoded->empty()) {
+      match.org = *decoded;
+    } else if (*wanted == "{name}" && !decoded->empty()) {
+      match.name = *decoded;
+    } else if (*wanted != *decoded) {
       return false;
     }
   }

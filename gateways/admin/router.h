@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "gateways/admin/http_server.h"
 #include "gateways/auth/authenticator.h"
 
 namespace sluice::gateways {
@@ -51,13 +50,14 @@ struct RouteInfo {
 
 struct RouteMatch {
   const RouteInfo* info = nullptr;
-  std::string org;   // the path's {org}, unchecked
-  std::string name;  // the path's {name}, unchecked
+  std::string org;   // the path's {org}, decoded, unchecked
+  std::string name;  // the path's {name}, decoded, unchecked
 };
 
-// kNotFound, code "not_found", for a path that is nobody's; kInvalidArgument, code
-// "method_not_allowed", where only the method is wrong: `allow` then lists the right ones. HEAD is
-// taken where GET is.
+// `path` is as sent: it is cut at '/' before its parts are decoded, so that no other spelling of a
+// slash makes another path. kNotFound, code "not_found", for a path that is nobody's;
+// kInvalidArgument, code "method_not_allowed", where only the method is wrong: `allow` then lists
+// the right ones. HEAD is taken where GET is.
 [[nodiscard]] absl::StatusOr<RouteMatch> MatchRoute(std::string_view method, std::string_view path,
                                                     std::string* allow);
 

@@ -43,6 +43,8 @@ class JwtAuthenticator final : public Authenticator {
     return Check(authorization_header, /*may_block=*/false);
   }
 
+  void FetchKeys() override { source_->FetchSoon(); }
+
   absl::Status Ready() const override {
     return source_->Current()->keys.size() > 0 ? absl::OkStatus() : NoKeys();
   }

@@ -22,7 +22,7 @@ class Registry;
 namespace sluice::gateways {
 
 // What a token may be used for; the claim `scope` names them "sluice.admin", "sluice.ingest", ...
-enum class Scope : uint32_t { kAdmin = 1, kIngest = 2, kAudit = 4, kSync = 8 };
+enum class Scope : uint32_t { kAdmin = 1, kIngest = 2, kAudit = 4, kSync = 8, kMetrics = 16 };
 
 // "sluice.admin", ...
 std::string_view ScopeName(Scope scope);
@@ -48,6 +48,10 @@ struct Principal {
 // OK when the token is for `org`, else kPermissionDenied "forbidden". A token without org fits
 // none.
 [[nodiscard]] absl::Status RequireOrg(const Principal& principal, std::string_view org);
+
+// As RequireOrg for a token that has `org`; one without is good for every organisation (admin,
+// ingest and audit scopes).
+[[nodiscard]] absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org);
 
 // Options of Authenticator::Create. Limits may change between starts.
 struct AuthOptions {
@@ -89,6 +93,10 @@ class Authenticator {
   // first, call Authenticate on a thread that may block. For event loops.
   [[nodiscard]] virtual std::optional<absl::StatusOr<std::shared_ptr<const Principal>>>
   TryAuthenticate(std::string_view authorization_header) = 0;
+
+  // After TryAuthenticate() could not tell: has the keys fetched, without waiting for it; nothing
+  // while that is under way, or was a moment ago.
+  virtual void FetchKeys() {}
 
   // OK once there is a key to check with; for /readyz.
   [[nodiscard]] virtual absl::Status Ready() const = 0;

@@ -36,6 +36,10 @@ class KeySource {
   // `may_block`, a source that would have to wait for the network does nothing and returns false.
   virtual bool RefreshForUnknownKey(bool may_block) = 0;
 
+  // Has a source that would wait for the network load again, on a thread of its own, as far as its
+  // limit of rate allows. Returns at once.
+  virtual void FetchSoon() {}
+
  protected:
   KeySource(std::shared_ptr<AuthMetrics> metrics, std::string name);
 

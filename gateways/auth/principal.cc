@@ -15,6 +15,8 @@ std::string_view ScopeName(Scope scope) {
       return "sluice.audit";
     case Scope::kSync:
       return "sluice.sync";
+    case Scope::kMetrics:
+      return "sluice.metrics";
   }
   return "";
 }
@@ -33,6 +35,10 @@ absl::Status RequireOrg(const Principal& principal, std::string_view org) {
   }
   return Error(absl::StatusCode::kPermissionDenied, "forbidden",
                fmt::format("the token is not for the organisation {}", org));
+}
+
+absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org) {
+  return principal.org.empty() ? absl::OkStatus() : RequireOrg(principal, org);
 }
 
 }  // namespace sluice::gateways

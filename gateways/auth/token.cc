@@ -102,7 +102,8 @@ absl::StatusOr<std::vector<std::string>> ListClaim(const json& claims, const cha
 }
 
 uint32_t ScopeBit(std::string_view name) {
-  for (const Scope scope : {Scope::kAdmin, Scope::kIngest, Scope::kAudit, Scope::kSync}) {
+  for (const Scope scope :
+       {Scope::kAdmin, Scope::kIngest, Scope::kAudit, Scope::kSync, Scope::kMetrics}) {
     if (ScopeName(scope) == name) {
       return static_cast<uint32_t>(scope);
     }

@@ -59,6 +59,11 @@ class UrlKeySource final : public KeySource {
     return true;
   }
 
+  void FetchSoon() override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
+    absl::MutexLock lock(&fetch_mutex_);
+    wanted_ = wanted_ || (!fetching_ && clock_->SteadyNow() >= fetch_allowed_);
+  }
+
  private:
   // Fetches when somebody asks, and when the keys have become old.
   void Run() ABSL_LOCKS_EXCLUDED(fetch_mutex_) {

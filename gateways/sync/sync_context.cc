@@ -2,24 +2,9 @@
 
 #include <optional>
 
-#include "gateways/problem.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
-
-HttpResponse ProblemResponse(const absl::Status& status) {
-  HttpResponse response;
-  response.status = HttpStatusOf(status);
-  response.content_type = kProblemContentType;
-  response.body = ProblemJson(status);
-  if (const std::optional<int> seconds = RetryAfterSeconds(status); seconds.has_value()) {
-    response.headers.emplace_back("Retry-After", std::to_string(*seconds));
-  }
-  if (std::optional<std::string> challenge = WwwAuthenticate(status); challenge.has_value()) {
-    response.headers.emplace_back("WWW-Authenticate", *std::move(challenge));
-  }
-  return response;
-}
 
 SessionSlot::~SessionSlot() {
   if (taken_) {

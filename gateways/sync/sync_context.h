@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/http_types.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
@@ -25,6 +26,7 @@ namespace sluice::gateways {
 
 namespace net = boost::asio;
 
+// A request to the sync listener: what its handlers look at of the head, and the body.
 struct HttpRequest {
   std::string method;
   Target target;
@@ -36,16 +38,6 @@ struct HttpRequest {
   bool keep_alive = true;
   bool http11 = true;
 };
-
-struct HttpResponse {
-  int status = 200;
-  std::string content_type = "application/json";
-  std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;
-};
-
-// `status` as RFC 9457 answer.
-[[nodiscard]] HttpResponse ProblemResponse(const absl::Status& status);
 
 struct SyncContext {
   SyncContext(SyncOptions sync_options, projectors::StoreManager& store_manager,

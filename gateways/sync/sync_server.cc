@@ -2,16 +2,17 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/detached.hpp>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
+#include <memory>
 #include <optional>
-#include <set>
+#include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "gateways/http/authenticate.h"
+#include "gateways/http/http_listener.h"
+#include "gateways/problem.h"
 #include "gateways/sync/change_hub.h"
 #include "gateways/sync/connection.h"
 #include "gateways/sync/delta_handler.h"
@@ -24,16 +25,7 @@
 namespace sluice::gateways {
 namespace {
 
-using net::ip::tcp;
-
-// An I/O thread with the connections that live on it.
-struct Worker {
-  explicit Worker(projectors::StoreManager& stores) : hub(io, stores) {}
-  std::thread thread;
-  std::set<Connection*> connections;
-  ChangeHub hub;
-  net::io_context io{1};  // last: its end destroys coroutines, which use the hub
-};
+constexpr size_t kRequestBytesMax = size_t{64} << 20;  // of all bodies held at once
 
 size_t ThreadsOr(size_t wanted) {
   return wanted != 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
@@ -85,104 +77,124 @@ std::optional<HttpResponse> CheckRoute(const HttpRequest& request) {
   return response;
 }
 
+bool NeedsToken(Target::Route route) {
+  return route != Target::Route::kHealth && route != Target::Route::kReady &&
+         route != Target::Route::kOpenApi && route != Target::Route::kUnknown;
+}
+
 }  // namespace
 
 struct SyncServer::Impl {
   Impl(const SyncOptions& options, projectors::StoreManager& stores, Authenticator& authenticator,
        const Clock& clock)
-      : context(options, stores, authenticator, clock, ThreadsOr(options.store_threads)) {
-    for (size_t i = ThreadsOr(context.options.threads); i > 0; --i) {
-      workers.push_back(std::make_unique<Worker>(stores));
+      : context(options, stores, authenticator, clock, ThreadsOr(options.store_threads)),
+        listener(ListenerOptions(),
+                 [this](HttpConnection& connection, HttpHead& head, size_t worker) {
+                   return Serve(connection, head, *hubs[worker]);
+                 }) {
+    for (size_t i = 0; i < listener.threads(); ++i) {
+      auto hub = std::make_shared<ChangeHub>(listener.io(i), stores);
+      hubs.push_back(hub.get());
+      listener.Keep(i, std::move(hub));
     }
   }
 
-  net::awaitable<void> Accept();
-  net::awaitable<void> Serve(Worker& worker, std::unique_ptr<Connection> connection);
-  net::awaitable<HttpResponse> Answer(Worker& worker, const HttpRequest& request);
+  HttpListenerOptions ListenerOptions();
+  net::awaitable<bool> Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub);
+  net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
+                                                       HttpBody& body, HttpRequest& request);
+  net::awaitable<HttpResponse> Answer(ChangeHub& hub, const HttpRequest& request);
   void Log(const HttpRequest& request, int status, SteadyTime start);
-  bool Idle();
 
   SyncContext context;
-  std::vector<std::unique_ptr<Worker>> workers;
-  std::unique_ptr<tcp::acceptor> acceptor;
-  absl::Mutex mutex;  // so that Stop() can wait for connections to end
+  std::vector<ChangeHub*> hubs;  // one an I/O thread, kept by the listener
+  HttpListener listener;         // last: its end destroys coroutines, which use the others
   bool started = false;
 };
 
-net::awaitable<void> SyncServer::Impl::Accept() {
-  for (size_t next = 0; !context.stopping.load(); next = (next + 1) % workers.size()) {
-    Worker& worker = *workers[next];
-    tcp::socket socket(worker.io);
-    boost::system::error_code error;
-    co_await acceptor->async_accept(socket, net::redirect_error(net::use_awaitable, error));
-    if (context.stopping.load()) {
-      co_return;
-    }
-    if (error) {
-      // Out of descriptors, most likely: those who wait in the backlog are taken a little later.
-      context.metrics.Refused("accept");
-      net::steady_timer pause(workers[0]->io, std::chrono::milliseconds(50));
-      co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
-      continue;
-    }
-    if (context.connections.load() >= context.options.connections_max) {
-      context.metrics.Refused("connections");
-      continue;  // the socket closes
-    }
-    socket.set_option(tcp::no_delay(true), error);
-    {
-      absl::MutexLock lock(&mutex);
-      context.connections.fetch_add(1);
-    }
-    context.metrics.Connections(1);
-    auto connection = std::make_unique<Connection>(context, std::move(socket));
-    net::co_spawn(worker.io, Serve(worker, std::move(connection)), net::detached);
-  }
+HttpListenerOptions SyncServer::Impl::ListenerOptions() {
+  const SyncOptions& from = context.options;
+  HttpListenerOptions to;
+  to.name = "sync";
+  to.host = from.host;
+  to.port = from.port;
+  to.threads = ThreadsOr(from.threads);
+  to.connections_max = from.connections_max;
+  to.descriptors_max = from.descriptors_max;
+  to.request_bytes_max = kRequestBytesMax;
+  to.stop_grace = from.stop_grace;
+  to.limits.head_bytes_max = from.header_bytes_max;
+  to.limits.idle_timeout = from.idle_timeout;
+  to.limits.head_timeout = from.head_timeout;
+  to.limits.body_timeout = from.body_timeout;
+  to.limits.write_timeout = from.write_timeout;
+  to.on_connections = [this](int by) { context.metrics.Connections(by); };
+  to.on_refused = [this](std::string_view why) { context.metrics.Refused(why); };
+  to.on_sent = [this](size_t bytes) { context.metrics.Sent(bytes); };
+  to.on_no_request = [this](const absl::Status& status) {
+    HttpRequest none;
+    none.request_id = "-";
+    Log(none, HttpStatusOf(status), context.clock.SteadyNow());
+  };
+  to.registry = from.registry;
+  return to;
 }
 
-net::awaitable<void> SyncServer::Impl::Serve(Worker& worker,
-                                             std::unique_ptr<Connection> connection) {
-  worker.connections.insert(connection.get());
-  bool usable = !context.stopping.load();
-  while (usable) {
-    absl::StatusOr<HttpRequest> request = co_await connection->Read();
-    if (!request.ok() && request.status().code() == absl::StatusCode::kCancelled) {
-      break;
-    }
-    const SteadyTime start = context.clock.SteadyNow();
-    HttpRequest failed;
-    failed.keep_alive = false;
-    failed.request_id = "-";
-    const HttpRequest& asked = request.ok() ? *request : failed;
-    std::optional<HttpResponse> response;
-    if (!request.ok()) {
-      response = ProblemResponse(request.status());
-    } else if (std::optional<HttpResponse> refused = CheckRoute(asked); refused.has_value()) {
-      response = std::move(refused);
-    } else if (asked.target.route == Target::Route::kStream) {
-      StreamEnd end = co_await HandleStream(context, worker.hub, *connection, asked);
-      response = std::move(end.refused);
-      usable = end.connection_usable;
-    } else {
-      response = co_await Answer(worker, asked);
-    }
-    if (response.has_value()) {
-      usable = co_await connection->Respond(asked, *response);
-    }
-    Log(asked, response.has_value() ? response->status : 200, start);
-    if (usable && (!asked.keep_alive || context.stopping.load())) {
-      usable = false;
-      co_await connection->Linger();
-    }
+// Nothing of a body is read before its sender is known to be allowed what it asks for.
+net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConnection& http,
+                                                                       const HttpHead& head,
+                                                                       HttpBody& body,
+                                                                       HttpRequest& request) {
+  const absl::StatusOr<std::shared_ptr<const Principal>> principal =
+      co_await Authenticate(context.authenticator, head);
+  absl::Status allowed = principal.status();
+  if (allowed.ok()) {
+    http.SetKnown();
+    allowed = RequireScope(**principal, Scope::kSync);
   }
-  worker.connections.erase(connection.get());
-  connection.reset();
-  context.metrics.Connections(-1);
-  absl::MutexLock lock(&mutex);
-  context.connections.fetch_sub(1);
+  if (allowed.ok()) {
+    allowed = RequireOrg(**principal, request.target.org);
+  }
+  if (!allowed.ok()) {
+    co_return ProblemResponse(allowed);
+  }
+  if (head.has_body()) {
+    absl::StatusOr<HttpBody> read =
+        co_await http.ReadWholeBody(head, context.options.body_bytes_max);
+    if (!read.ok()) {
+      co_return ProblemResponse(read.status());
+    }
+    body = *std::move(read);
+    request.body = std::move(body.text);
+  }
+  co_return std::nullopt;
 }
 
-net::awaitable<HttpResponse> SyncServer::Impl::Answer(Worker& worker, const HttpRequest& request) {
+net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub) {
+  const SteadyTime start = context.clock.SteadyNow();
+  HttpRequest asked = ToSyncRequest(head);
+  Connection connection(http, head);
+  HttpBody body;  // keeps the body's place in the budget
+  std::optional<HttpResponse> response = CheckRoute(asked);
+  if (!response.has_value() && NeedsToken(asked.target.route)) {
+    response = co_await ReadBody(http, head, body, asked);
+  }
+  bool usable = true;
+  if (!response.has_value() && asked.target.route == Target::Route::kStream) {
+    StreamEnd end = co_await HandleStream(context, hub, connection, asked);
+    response = std::move(end.refused);
+    usable = end.connection_usable;
+  } else if (!response.has_value()) {
+    response = co_await Answer(hub, asked);
+  }
+  if (response.has_value()) {
+    usable = co_await connection.Respond(asked, *response);
+  }
+  Log(asked, response.has_value() ? response->status : 200, start);
+  co_return usable;
+}
+
+net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const HttpRequest& request) {
   switch (request.target.route) {
     case Target::Route::kHealth:
       co_return HttpResponse{.status = 200, .body = R"({"status":"ok"})", .headers = {}};
@@ -193,7 +205,7 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(Worker& worker, const Http
     case Target::Route::kEntities:
       co_return co_await HandleEntities(context, request);
     default:
-      co_return co_await HandleDelta(context, worker.hub, request);
+      co_return co_await HandleDelta(context, hub, request);
   }
 }
 
@@ -211,82 +223,44 @@ void SyncServer::Impl::Log(const HttpRequest& request, int status, SteadyTime st
   }
 }
 
-bool SyncServer::Impl::Idle() { return context.connections.load() == 0; }
-
 SyncServer::SyncServer(SyncOptions options, projectors::StoreManager& stores,
-                       Authenticator& authenticator, const Clock& clock)
-    : impl_(std::make_unique<Impl>(options, stores, authenticator, clock)) {}
+                       Authenticator& authenticator, const Clock& clock) {
+  try {
+    impl_ = std::make_unique<Impl>(options, stores, authenticator, clock);
+  } catch (const std::system_error&) {
+    // Start() says it: the threads that read stores could not be made.
+  }
+}
 
 SyncServer::~SyncServer() { Stop(); }
 
-size_t SyncServer::sessions() const { return impl_->context.sessions.load(); }
+size_t SyncServer::sessions() const {
+  return impl_ == nullptr ? 0 : impl_->context.sessions.load();
+}
 
 absl::StatusOr<uint16_t> SyncServer::Start() {
-  const SyncOptions& options = impl_->context.options;
-  const std::string where = options.host + ":" + std::to_string(options.port);
-  boost::system::error_code error;
-  const auto address = net::ip::make_address(options.host, error);
-  if (error) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "cannot listen on " + where + ": give an IP address");
+  if (impl_ == nullptr) {
+    return Error(absl::StatusCode::kResourceExhausted, "no_threads",
+                 "the sync listener's threads can't be made; raise the limit of processes (ulimit "
+                 "-u)");
   }
-  net::io_context& io = impl_->workers.front()->io;
-  impl_->acceptor = std::make_unique<tcp::acceptor>(io);
-  const tcp::endpoint endpoint(address, options.port);
-  impl_->acceptor->open(endpoint.protocol(), error);
-  if (!error) {
-    impl_->acceptor->set_option(tcp::acceptor::reuse_address(true), error);
-    impl_->acceptor->bind(endpoint, error);
-  }
-  if (!error) {
-    impl_->acceptor->listen(4096, error);
-  }
-  if (error) {
-    return Error(absl::StatusCode::kUnavailable, "address_unavailable",
-                 "cannot listen on " + where + ": " + error.message());
-  }
+  ASSIGN_OR_RETURN(const uint16_t port, impl_->listener.Start());
   impl_->started = true;
-  net::co_spawn(io, impl_->Accept(), net::detached);
-  for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-    worker->thread = std::thread([&io_context = worker->io] {
-      const auto keep_running = net::make_work_guard(io_context);
-      io_context.run();
-    });
-  }
-  return impl_->acceptor->local_endpoint().port();
+  return port;
 }
 
 void SyncServer::ServingChanged() {}
 
 void SyncServer::Stop() {
-  if (!impl_->started) {
+  if (impl_ == nullptr || !impl_->started) {
     return;
   }
   impl_->started = false;
   impl_->context.stopping.store(true);
-  net::post(impl_->workers.front()->io, [impl = impl_.get()] {
-    boost::system::error_code ignored;
-    impl->acceptor->close(ignored);
-  });
-  for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-    net::post(worker->io, [&w = *worker] {
-      w.hub.Stop();
-      for (Connection* connection : w.connections) {
-        if (connection->idle()) {
-          connection->Close();
-        }
-      }
-    });
+  for (size_t i = 0; i < impl_->hubs.size(); ++i) {
+    net::post(impl_->listener.io(i), [hub = impl_->hubs[i]] { hub->Stop(); });
   }
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    impl_->mutex.AwaitWithTimeout(absl::Condition(impl_.get(), &Impl::Idle),
-                                  absl::FromChrono(impl_->context.options.stop_grace));
-  }
-  for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-    worker->io.stop();
-    worker->thread.join();
-  }
+  impl_->listener.Stop();
   impl_->context.pool.join();
 }
 

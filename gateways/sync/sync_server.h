@@ -34,13 +34,15 @@ struct SyncOptions {
 
   size_t header_bytes_max = size_t{64} << 10;
   size_t body_bytes_max = size_t{1} << 20;
-  size_t connections_max = 25'000;  // past it new ones are closed at once
+  size_t connections_max = 25'000;  // past it the longest silent makes room, or 503
+  size_t descriptors_max = 0;       // connections take no more descriptors than this; 0: no limit
   size_t sessions_max = 20'000;     // streams and waiting deltas; past it 503 too_many_sessions
   size_t buckets_per_caller = 1'000;
   size_t page_bytes_max = size_t{4} << 20;  // of a delta page; one row more may start below it
 
-  std::chrono::milliseconds idle_timeout{75'000};   // for the next request's head to be complete
-  std::chrono::milliseconds body_timeout{30'000};   // for a body to arrive whole
+  std::chrono::milliseconds idle_timeout{75'000};   // for the next request to begin
+  std::chrono::milliseconds head_timeout{10'000};   // from a head's first byte to its last
+  std::chrono::milliseconds body_timeout{30'000};   // silence in the middle of a body
   std::chrono::milliseconds write_timeout{60'000};  // for 64 KiB to be taken by the client
   std::chrono::milliseconds heartbeat{20'000};
   std::chrono::milliseconds snapshot_age_max{60'000};  // then a load goes on from a newer one
@@ -66,7 +68,8 @@ struct SyncOptions {
 };
 
 // The sync listener (API section 3). I/O threads never block: whatever reads a store runs on
-// threads of its own, a bounded piece at a time, at most one for each connection.
+// threads of its own, a bounded piece at a time, at most one for each connection. A caller's body
+// is read once its token is known to be good for the organisation.
 class SyncServer {
  public:
   // All must outlive the server.
@@ -76,7 +79,8 @@ class SyncServer {
   SyncServer(const SyncServer&) = delete;
   SyncServer& operator=(const SyncServer&) = delete;
 
-  // Listens and serves; returns the port. kUnavailable where the address cannot be had.
+  // Listens and serves; returns the port. kUnavailable where the address cannot be had,
+  // kResourceExhausted where a thread can't be made.
   [[nodiscard]] absl::StatusOr<uint16_t> Start();
 
   // Accepts nothing more, ends streams at a frame's end, answers what waits, and closes what is

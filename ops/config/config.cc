@@ -124,8 +124,9 @@ std::vector<Setting> CoreSettings() {
       {"admin.listen", "127.0.0.1:8470",
        "Address and port of administration, ingest, audit and metrics; port 0 takes a free one.",
        Listen(FIELD(admin.listen))},
-      {"admin.connections", "512",
-       "Connections served at a time (a thread each while open); more wait in the listen queue.",
+      {"admin.connections", "4096",
+       "Connections kept at a time, as far as half of the process's descriptors allow; past it the "
+       "one that is silent for longest makes room, else 503.",
        Integer(FIELD(admin.connections), 1, 100'000)},
       {"sync.listen", "127.0.0.1:8471",
        "Address and port of the clients' endpoint; port 0 takes a free one.",

@@ -21,7 +21,9 @@
 #include "eventlog/static_partition_group.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/http_types.h"
 #include "gateways/sync/sync_server.h"
+#include "ops/program/descriptor_shares.h"
 #include "ops/program/files.h"
 #include "ops/program/open_log.h"
 #include "ops/program/waiting_listener.h"
@@ -147,7 +149,7 @@ absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
       ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.admin.listen));
       ASSIGN_OR_RETURN(listener, WaitingListener::Start(address.host, address.port));
     }
-    listener->SetReason(fmt::format("the log can't be reached: {}", Message(opened.status())));
+    listener->SetReason(fmt::format("log: {}", gateways::PublicReason(opened.status())));
     for (auto waited = std::chrono::milliseconds(0); waited < kConnectRetry;
          waited += std::chrono::milliseconds(50)) {
       if (stopping()) {
@@ -262,11 +264,18 @@ absl::Status Process::Impl::StartAdmin() {
   options.listen = config.admin.listen;
   options.administration = HasRole(config, "admin");
   options.connections_max = static_cast<size_t>(config.admin.connections);
+  options.descriptors_max = ShareDescriptors(DescriptorLimit(), HasRole(config, "sync")).admin;
   options.body_bytes_max = static_cast<size_t>(config.limits.body_bytes);
   options.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
   options.ops_per_set_max = static_cast<size_t>(config.limits.ops_per_set);
-  gateways::AdminServerDeps deps{*log,         *directory, *authenticator, clock,
-                                 stores.get(), nullptr,    HealthChecks(), registry};
+  gateways::AdminServerDeps deps{.log = *log,
+                                 .directory = *directory,
+                                 .authenticator = *authenticator,
+                                 .clock = clock,
+                                 .stores = stores.get(),
+                                 .remote_applied = {},
+                                 .health = HealthChecks(),
+                                 .registry = registry};
   deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
   deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
@@ -288,6 +297,7 @@ absl::Status Process::Impl::StartSync() {
   options.threads = static_cast<size_t>(config.sync.threads);
   options.sessions_max = static_cast<size_t>(config.sync.sessions);
   options.connections_max = options.sessions_max + options.sessions_max / 4;
+  options.descriptors_max = ShareDescriptors(DescriptorLimit(), /*has_sync=*/true).sync;
   options.heartbeat = config.sync.heartbeat;
   if (!config.sync.cursor_secret_file.empty()) {
     ASSIGN_OR_RETURN(options.cursor_secret, ReadSecret(config.sync.cursor_secret_file));
@@ -297,7 +307,7 @@ absl::Status Process::Impl::StartSync() {
     std::vector<std::string> reasons;
     for (const auto& [name, check] : checks) {
       if (const absl::Status status = check(); !status.ok()) {
-        reasons.push_back(fmt::format("{}: {}", name, Message(status)));
+        reasons.push_back(fmt::format("{}: {}", name, gateways::PublicReason(status)));
       }
     }
     return reasons;

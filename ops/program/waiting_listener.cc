@@ -1,67 +1,70 @@
 #include "ops/program/waiting_listener.h"
 
-#include <fmt/format.h>
-#include <httplib.h>
-
-#include <thread>
-
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "gateways/problem.h"
+#include "gateways/http/http_listener.h"
+#include "gateways/http/http_types.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
 
+using gateways::HttpConnection;
+using gateways::HttpHead;
+using gateways::HttpListener;
+using gateways::HttpListenerOptions;
+using gateways::HttpResponse;
+
+namespace {
+
+constexpr size_t kConnectionsMax = 256;
+
+}  // namespace
+
 struct WaitingListener::Impl {
-  httplib::Server server;
-  std::thread thread;
+  boost::asio::awaitable<bool> Answer(HttpConnection& connection, const HttpHead& head);
+
   absl::Mutex mutex;
   std::string reason ABSL_GUARDED_BY(mutex);
+  std::unique_ptr<HttpListener> listener;  // last: its coroutines use the others
 };
+
+// One rule for every method and path.
+boost::asio::awaitable<bool> WaitingListener::Impl::Answer(HttpConnection& connection,
+                                                           const HttpHead& head) {
+  HttpResponse response;
+  if (head.path == "/healthz") {
+    response.body = "{\"status\":\"ok\"}";
+  } else {
+    std::string why;
+    {
+      const absl::MutexLock lock(&mutex);
+      why = reason;
+    }
+    response = gateways::ProblemResponse(
+        Error(absl::StatusCode::kUnavailable, "not_ready", "not ready: " + why));
+  }
+  co_return co_await connection.Respond(head, response);
+}
 
 WaitingListener::WaitingListener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-WaitingListener::~WaitingListener() {
-  impl_->server.stop();
-  impl_->thread.join();
-}
+WaitingListener::~WaitingListener() { impl_->listener->Stop(); }
 
 absl::StatusOr<std::unique_ptr<WaitingListener>> WaitingListener::Start(const std::string& host,
                                                                         uint16_t port) {
   auto impl = std::make_unique<Impl>();
-  Impl* const raw = impl.get();
-  // Answers before routing: one rule for every method and path.
-  raw->server.set_pre_routing_handler(
-      [raw](const httplib::Request& request, httplib::Response& response) {
-        if (request.path == "/healthz") {
-          response.set_content("{\"status\":\"alive\"}", "application/json");
-          return httplib::Server::HandlerResponse::Handled;
-        }
-        std::string reason;
-        {
-          const absl::MutexLock lock(&raw->mutex);
-          reason = raw->reason;
-        }
-        const absl::Status status = Error(absl::StatusCode::kUnavailable, "not_ready", reason);
-        response.status = 503;
-        response.set_header("Retry-After", "1");
-        response.set_content(gateways::ProblemJson(status), "application/problem+json");
-        return httplib::Server::HandlerResponse::Handled;
+  HttpListenerOptions options;
+  options.name = "waiting";
+  options.host = host;
+  options.port = port;
+  options.connections_max = kConnectionsMax;
+  options.stop_grace =
+      std::chrono::milliseconds(1'000);  // the admin listener follows on its address
+  impl->listener = std::make_unique<HttpListener>(
+      std::move(options), [raw = impl.get()](HttpConnection& connection, HttpHead& head, size_t) {
+        return raw->Answer(connection, head);
       });
-  // As the admin listener does, so that it can follow on this address at once.
-  raw->server.set_socket_options([](socket_t fd) {
-    const int on = 1;
-    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  });
-  const bool bound = port == 0 ? raw->server.bind_to_any_port(host.c_str()) > 0
-                               : raw->server.bind_to_port(host.c_str(), port);
-  if (!bound) {
-    return Error(absl::StatusCode::kUnavailable, "address_in_use",
-                 fmt::format("can't listen on {}:{}: is it in use?", host, port));
-  }
-  raw->thread = std::thread([raw] { raw->server.listen_after_bind(); });
-  while (!raw->server.is_running()) {
-    std::this_thread::yield();
-  }
+  RETURN_IF_ERROR(impl->listener->Start().status());
   return std::unique_ptr<WaitingListener>(new WaitingListener(std::move(impl)));
 }
 

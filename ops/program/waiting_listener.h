@@ -9,7 +9,8 @@
 namespace sluice::ops {
 
 // What answers on the admin address while the log can't be reached yet: /healthz says that the
-// process lives, everything else is 503 with the reason. Thread-safe.
+// process lives, everything else is 503 with the reason (a code: callers are not known here). A
+// silent connection costs no thread. Thread-safe.
 class WaitingListener {
  public:
   // kUnavailable, code "address_in_use", where it can't listen.

@@ -185,11 +185,13 @@ TEST_F(AdminTest, WaitEndsWithoutTheApply) {
 
 TEST_F(AdminTest, ReadinessTellsItsReasonsAndMetricsCount) {
   EXPECT_EQ(client_.Get("/readyz")->status, 200);
-  admin_.set_health(absl::UnavailableError("the broker is down"));
+  admin_.set_health(Error(absl::StatusCode::kUnavailable, "log_truncated",
+                          "partition 3 of acme's changes, at /var/lib/sluice"));
   const auto ready = client_.Get("/readyz");
   EXPECT_EQ(ready->status, 503);
   EXPECT_FALSE(ready->get_header_value("Retry-After").empty());
-  EXPECT_EQ(json::parse(ready->body)["reasons"][0]["reason"], "the broker is down");
+  EXPECT_EQ(json::parse(ready->body)["reasons"][0]["reason"], "log_truncated, partition 3")
+      << "anybody may ask: no words, no paths";
   const std::string metrics = client_.Get("/metrics")->body;
   for (const char* name :
        {"sluice_admin_requests_total", "sluice_admin_connections_limit",

@@ -5,6 +5,7 @@
 #include <prometheus/registry.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -21,7 +22,8 @@
 
 namespace sluice::testing {
 
-// Tokens are "Bearer <scope> <scope>": what tokens are is tested with the authenticator.
+// Tokens are "Bearer <scope> <scope> [org=<org>]": what tokens are is tested with the
+// authenticator.
 class ScopeAuthenticator final : public gateways::Authenticator {
  public:
   absl::StatusOr<std::shared_ptr<const gateways::Principal>> Authenticate(
@@ -31,8 +33,13 @@ class ScopeAuthenticator final : public gateways::Authenticator {
     }
     auto principal = std::make_shared<gateways::Principal>();
     principal->subject = "tester";
-    for (const gateways::Scope scope : {gateways::Scope::kAdmin, gateways::Scope::kIngest,
-                                        gateways::Scope::kAudit, gateways::Scope::kSync}) {
+    principal->issuer = "tests";
+    if (const size_t org = header.find("org="); org != std::string_view::npos) {
+      principal->org = header.substr(org + 4);
+    }
+    for (const gateways::Scope scope :
+         {gateways::Scope::kAdmin, gateways::Scope::kIngest, gateways::Scope::kAudit,
+          gateways::Scope::kSync, gateways::Scope::kMetrics}) {
       if (header.find(gateways::ScopeName(scope)) != std::string_view::npos) {
         principal->scopes |= static_cast<uint32_t>(scope);
       }
@@ -64,7 +71,10 @@ inline void AwaitDirectory(const projectors::DirectoryFollower& directory) {
 // An admin server with everything behind it, on the embedded log.
 class AdminFixture {
  public:
-  explicit AdminFixture(gateways::AdminServerOptions options = {})
+  // `change` may alter what the server works with.
+  explicit AdminFixture(gateways::AdminServerOptions options = {},
+                        const std::function<void(gateways::AdminServerDeps&)>& change = {},
+                        gateways::Authenticator* authenticator = nullptr)
       : log_(*eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 2})),
         registry_(std::make_shared<prometheus::Registry>()),
         group_(2),
@@ -74,16 +84,19 @@ class AdminFixture {
             *log_, group_, clock_, [this](const OrgId& org) { return stores_.AppliedOf(org); },
             registry_) {
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<gateways::AdminServer>(
-        std::move(options),
-        gateways::AdminServerDeps{.log = *log_,
-                                  .directory = directory_,
-                                  .authenticator = authenticator_,
-                                  .clock = clock_,
-                                  .stores = &stores_,
-                                  .remote_applied = {},
-                                  .health = {{"custom", [this] { return health_; }}},
-                                  .registry = registry_});
+    gateways::AdminServerDeps deps{
+        .log = *log_,
+        .directory = directory_,
+        .authenticator = authenticator != nullptr ? *authenticator : authenticator_,
+        .clock = clock_,
+        .stores = &stores_,
+        .remote_applied = {},
+        .health = {{"custom", [this] { return health_; }}},
+        .registry = registry_};
+    if (change) {
+      change(deps);
+    }
+    server_ = std::make_unique<gateways::AdminServer>(std::move(options), deps);
     if (!directory_.Start().ok() || !projector_.Start().ok()) {
       std::abort();
     }
@@ -112,6 +125,8 @@ class AdminFixture {
 
   int port() const { return port_; }
   eventlog::Log& log() { return *log_; }
+  projectors::DirectoryFollower& directory() { return directory_; }
+  const Clock& clock() const { return clock_; }
   AppliedStores& stores() { return stores_; }
   gateways::AdminServer& server() { return *server_; }
   void set_health(absl::Status health) { health_ = std::move(health); }

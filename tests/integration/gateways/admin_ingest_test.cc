@@ -316,8 +316,8 @@ TEST_F(AdminBareTest, NothingIsSaidOfOrganisationsUntilTheDirectoryHasBeenRead) 
   const auto server = Server("127.0.0.1:0");
   httplib::Client client("127.0.0.1", *server->Start());
   client.set_default_headers({{"Authorization", "Bearer sluice.admin"}});
-  EXPECT_EQ(CodeOf(client.Get("/v1/orgs/contoso")), "not_ready");
-  EXPECT_EQ(CodeOf(client.Get("/v1/orgs/nobody")), "not_ready");
+  EXPECT_EQ(CodeOf(client.Get("/v1/orgs/contoso")), "not_caught_up");
+  EXPECT_EQ(CodeOf(client.Get("/v1/orgs/nobody")), "not_caught_up");
   ASSERT_TRUE(directory_.Start().ok());
   AwaitDirectory(directory_);
   EXPECT_EQ(client.Get("/v1/orgs/contoso")->status, 200);

@@ -628,6 +628,11 @@ class ApiTest(unittest.TestCase):
         self.provision(item=schema(a="string"))
         self.assertEqual(self.rows(int(self.post(first)[0]["position"])), {"1": {"id": "1", "a": "first"}})
         self.org = mine
+        # Accepted once is accepted, also when the schema no longer has what the set names.
+        self.define("item", schema())
+        self.assertEqual(int(self.post(first)[0]["position"]), position)
+        self.assertEqual(self.post(twice)[0]["position"], answers[0]["position"])
+        self.assertEqual(self.post({**first, "id": "another"})[0]["error"]["code"], "unknown_attribute")
         # A refused set is not remembered.
         self.assertIn("error", self.post({"id": "mend", "source": "s", "ops": [upsert("nope", id="1")]})[0])
         mended = self.post({"id": "mend", "source": "s", "ops": [upsert("item", id="m")]})[0]
@@ -717,6 +722,61 @@ class ApiTest(unittest.TestCase):
         self.assertIn(b"HTTP/1.1 200", answer)
         self.assertNotIn("half", self.rows(self.write(upsert("item", id="next"))))
         self.assertIn("49", self.rows())
+
+    def test_request_smuggling(self):
+        """What another reader on the way could read differently is 400 and the end, on both listeners."""
+        self.provision(item=schema(a="string"))
+        hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        tokens = {"admin": (f"{self.base()}/changes", self.all_token),
+                  "sync": (f"{self.base()}/stream", self.server.token("sluice.sync", "anna", self.org, ["reader"]))}
+        for url, (path, token) in tokens.items():
+            head = (f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+                    "Content-Type: application/x-ndjson\r\n").encode()
+            size = len(hidden)
+            for framing in (f"Content-Length : {size}\r\n", f"Content-Length: {size}\r\nContent-Length: 0\r\n",
+                            f"Content-Length: {size}\r\nContent-Length: {size}\r\n",
+                            f"Content-Length: {size}\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding : chunked\r\n",
+                            "Transfer-Encoding: gzip, chunked\r\n", f"X: a\r\n Content-Length: {size}\r\n",
+                            f"X: a\nContent-Length: {size}\r\n", f"X: a\r\n\tb\r\n", "X: a\rb\r\n"):
+                answer = self.raw(head + framing.encode() + b"\r\n" + hidden, url, half_close=True)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), (url, framing, answer))
+                self.assertEqual(answer.count(b"HTTP/1.1 "), 1, (url, framing, answer))
+            for body in (b"zz\r\nhello\r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n", b"-1\r\nhello\r\n0\r\n\r\n",
+                         b"5\r\nhelloX0\r\n\r\n", b"fffffffffffffffff\r\nhello\r\n0\r\n\r\n"):
+                answer = self.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + body + hidden, url, half_close=True)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), (url, body, answer))
+                self.assertEqual(answer.count(b"HTTP/1.1 "), 1, (url, body, answer))
+
+    def test_nothing_is_read_from_strangers(self):
+        """The body that is announced never comes: who waited for it would not answer."""
+        self.provision()
+        for url, path in (("admin", f"{self.base()}/changes"), ("admin", f"{self.base()}/entities/x"), ("sync", f"{self.base()}/stream")):
+            method = "PUT" if "entities" in path else "POST"
+            for token, status in (("nobody", b"401"), (self.server.token("sluice.audit"), b"403")):
+                answer = self.raw(f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+                                  "Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n".encode(), url)
+                self.assertEqual(answer.split(b" ")[1], status, (path, answer))
+
+    def test_silent_connections(self):
+        """More silent connections than threads could be made for: health and requests are answered."""
+        parts = urllib.parse.urlsplit(self.server.urls["admin"])
+        silent = [socket.create_connection((parts.hostname, parts.port), timeout=20) for _ in range(700)]
+        try:
+            for path in ("/healthz", "/readyz", "/v1/orgs"):
+                self.assertEqual(Http(self.server.urls["admin"], self.all_token).request("GET", path)[0], 200, path)
+        finally:
+            for connection in silent:
+                connection.close()
+
+    def test_tokens_of_one_organisation(self):
+        self.provision(item=schema(a="string"))
+        bound = Http(self.server.urls["admin"], self.server.token("sluice.admin sluice.ingest", org=self.org))
+        self.assertEqual(bound.request("GET", self.base())[0], 200)
+        self.assertEqual([o["org"] for o in bound.json("GET", "/v1/orgs")["orgs"]], [self.org])
+        for method, path in (("GET", "/v1/orgs/another"), ("PUT", "/v1/orgs/another"), ("DELETE", "/v1/orgs/another"),
+                             ("PUT", "/v1/orgs/another/entities/x"), ("POST", "/v1/orgs/another/changes"), ("GET", "/metrics")):
+            self.fails(method, path, 403, "forbidden", {} if method in ("PUT", "POST") else None, http_=bound)
+        self.fails("GET", f"/v1/orgs/{self.org}%2Fentities", 400, http_=self.http)
 
     # ---- 0: tokens ----
 

@@ -14,8 +14,8 @@ THIRD_PARTY = {
     # header prefix: folders and files that may include it (tests may include all)
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
-    "boost/": ["gateways/sync/"],
-    "httplib.h": ["gateways/admin/", "gateways/auth/", "clients/cpp/", "ops/program/"],
+    "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
+    "httplib.h": ["gateways/auth/", "clients/cpp/", "ops/program/"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
 }
 # Modules that include nothing of the tree but themselves and these folders.

@@ -215,6 +215,21 @@ TEST_F(JwksUrlTest, TryAuthenticateDoesNotWaitForTheNetwork) {
   ASSERT_TRUE(authenticator_->TryAuthenticate(Header(second_)).has_value());
 }
 
+TEST_F(JwksUrlTest, KeysAreFetchedForThoseWhoDoNotWait) {
+  KeyServer server;
+  server.Answer(200, Jwks({first_.Jwk()}));
+  Start(server.url());
+  server.Answer(200, Jwks({second_.Jwk()}));
+  authenticator_->FetchKeys();
+  EXPECT_EQ(server.requests(), 1) << "fetched a moment ago";
+  clock_->Advance(std::chrono::seconds(5));
+  EXPECT_EQ(authenticator_->TryAuthenticate(Header(second_)), std::nullopt);
+  authenticator_->FetchKeys();
+  EXPECT_TRUE(server.WaitForRequests(2));
+  EXPECT_EQ(Check(second_), "ok");
+  EXPECT_EQ(server.requests(), 2) << "one fetch, however many ask";
+}
+
 TEST_F(JwksUrlTest, FailedFetchesKeepTheOldKeysAndBackOff) {
   KeyServer server;
   server.Answer(200, Jwks({first_.Jwk()}));

@@ -1,0 +1,209 @@
+#include "gateways/admin/ingest_exchange.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "gateways/problem.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{50};
+// Answers wait this long for company, or for the body's end, with which the status is known.
+constexpr std::chrono::milliseconds kAnswerAge{250};
+constexpr size_t kAnswerBytes = size_t{64} << 10;
+constexpr size_t kPieceHold = size_t{128} << 10;  // a piece, and what of it is on its way
+constexpr std::chrono::seconds kPieceWait{10};
+
+absl::Status TooBusy() {
+  return Error(absl::StatusCode::kUnavailable, "too_busy",
+               "this server holds as many bytes of requests as it may: try again later");
+}
+
+}  // namespace
+
+IngestExchange::IngestExchange(HttpConnection& connection, const HttpHead& head, IngestLines& lines,
+                               BlockingPool& pool, ByteBudget& requests, ByteBudget& answers,
+                               IngestExchangeOptions options)
+    : connection_(connection),
+      head_(head),
+      lines_(lines),
+      pool_(pool),
+      options_(options),
+      piece_hold_(requests),
+      answer_hold_(answers),
+      tick_(connection.executor()),
+      idle_(connection.executor()) {}
+
+template <typename Work>
+net::awaitable<absl::Status> IngestExchange::OnPool(Work work) {
+  boost::system::error_code ignored;
+  while (working_) {
+    idle_.expires_after(std::chrono::seconds(1));
+    co_await idle_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+  }
+  working_ = true;
+  absl::Status status = co_await pool_.Run(std::move(work), /*admitted=*/true);
+  working_ = false;
+  idle_.cancel();
+  Collect();
+  co_return status;
+}
+
+void IngestExchange::Collect() {
+  std::string answers = lines_.TakeAnswers();
+  if (!answers.empty() && pending_.empty()) {
+    pending_since_ = std::chrono::steady_clock::now();
+  }
+  pending_ += answers;
+  // Without room in the budget nothing more is taken, as at the limit of one answer.
+  const bool room = answer_hold_.TryHold(pending_.size());
+  lines_.set_unsent(room ? pending_.size() : SIZE_MAX / 2);
+  if (ticking_ && Due()) {
+    tick_.cancel();
+  }
+}
+
+bool IngestExchange::Due() const {
+  return !pending_.empty() && (started_ || pending_.size() >= kAnswerBytes ||
+                               std::chrono::steady_clock::now() - pending_since_ >= kAnswerAge);
+}
+
+net::awaitable<void> IngestExchange::Flush() {
+  std::string out = std::exchange(pending_, std::string());
+  if (!started_) {
+    started_ = true;
+    HttpResponse response;
+    response.content_type = "application/x-ndjson";
+    const bool sent = co_await connection_.StartStream(head_, response);
+    failed_ = failed_ || !sent;
+  }
+  if (!failed_) {
+    // Whoever still sends may read later: only the body's end sets a time.
+    const bool sent = co_await connection_.SendChunk(out, /*timed=*/false);
+    failed_ = failed_ || !sent;
+  }
+  answer_hold_.Set(pending_.size());
+}
+
+net::awaitable<void> IngestExchange::Tick() {
+  boost::system::error_code ignored;
+  while (!done_ && !failed_) {
+    tick_.expires_after(kTick);
+    co_await tick_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    if (!done_ && !working_ && lines_.waiting()) {
+      const absl::Status settled = co_await OnPool([this] {
+        lines_.Settle();
+        return absl::OkStatus();
+      });
+      (void)settled;  // an error of a set is its answer
+    }
+    if (!done_ && Due()) {
+      co_await Flush();
+    }
+  }
+  ticking_ = false;
+  idle_.cancel();
+}
+
+// A client that takes nothing of its answer any more, now that it has sent all, is cut.
+net::awaitable<void> IngestExchange::AwaitTicker() {
+  boost::system::error_code ignored;
+  tick_.cancel();
+  while (ticking_) {
+    const size_t before = connection_.sent();
+    idle_.expires_after(options_.write_timeout);
+    co_await idle_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    if (ticking_ && connection_.sent() == before &&
+        idle_.expiry() <= net::steady_timer::clock_type::now()) {
+      connection_.Close();
+    }
+  }
+}
+
+// Waits for room in the budget: the sender is held by TCP meanwhile.
+net::awaitable<absl::Status> IngestExchange::HoldPiece() {
+  const auto deadline = std::chrono::steady_clock::now() + kPieceWait;
+  net::steady_timer pause(connection_.executor());
+  boost::system::error_code ignored;
+  while (!piece_hold_.TryHold(kPieceHold)) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      co_return TooBusy();
+    }
+    pause.expires_after(kTick);
+    co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
+  }
+  co_return absl::OkStatus();
+}
+
+net::awaitable<absl::Status> IngestExchange::ReadAll() {
+  absl::Status held = co_await HoldPiece();
+  if (!held.ok()) {
+    co_return held;
+  }
+  while (!failed_ && !lines_.cut()) {
+    const absl::StatusOr<std::string_view> piece = co_await connection_.ReadBody();
+    if (!piece.ok()) {
+      co_return piece.status();
+    }
+    if (piece->empty()) {
+      co_return absl::OkStatus();
+    }
+    absl::Status taken = co_await OnPool([this, text = *piece] { return lines_.Feed(text); });
+    if (!taken.ok()) {
+      co_return taken;
+    }
+  }
+  if (lines_.cut()) {
+    co_return absl::OkStatus();
+  }
+  co_return absl::CancelledError("the client has gone");
+}
+
+net::awaitable<absl::Status> IngestExchange::Run() {
+  if (options_.may_stream) {
+    ticking_ = true;
+    net::co_spawn(connection_.executor(), Tick(), net::detached);
+  }
+  absl::Status read = co_await ReadAll();
+  const bool whole = read.ok();
+  absl::Status finished = co_await OnPool([this, whole] { return lines_.Finish(whole); });
+  done_ = true;
+  co_await AwaitTicker();
+  piece_hold_.Set(0);
+  co_return read.ok() ? finished : read;
+}
+
+std::string IngestExchange::TakeBody() {
+  std::string body = std::exchange(pending_, std::string());
+  if (!body.empty()) {
+    body.push_back('\n');
+  }
+  answer_hold_.Set(0);
+  return body;
+}
+
+net::awaitable<bool> IngestExchange::Complete(const absl::Status& error) {
+  if (failed_ || absl::IsCancelled(error)) {
+    co_return false;
+  }
+  std::string rest = std::exchange(pending_, std::string());
+  if (!error.ok()) {
+    rest += "\n{\"error\":" + ProblemJson(error) + "}";
+  }
+  rest.push_back('\n');
+  bool sent = co_await connection_.SendChunk(rest);
+  if (sent) {
+    sent = co_await connection_.EndStream();
+  }
+  answer_hold_.Set(0);
+  co_return sent;
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,73 @@
+#include "gateways/http/blocking_pool.h"
+
+#include <fmt/format.h>
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+#include <spdlog/spdlog.h>
+
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+
+absl::StatusOr<std::unique_ptr<BlockingPool>> BlockingPool::Start(
+    const std::string& name, size_t threads, size_t work_max,
+    const std::shared_ptr<prometheus::Registry>& registry) {
+  std::unique_ptr<BlockingPool> pool;
+  try {
+    pool.reset(new BlockingPool(threads, work_max));
+  } catch (const std::system_error& error) {
+    return Error(absl::StatusCode::kResourceExhausted, "no_threads",
+                 fmt::format("the pool {} can't have its {} threads ({}); raise the limit of "
+                             "processes (ulimit -u)",
+                             name, threads, error.what()));
+  }
+  if (registry != nullptr) {
+    pool->registry_ = registry;
+    pool->gauge_ = &prometheus::BuildGauge()
+                        .Name("sluice_http_work")
+                        .Help("Requests that run on a pool's threads or wait for one")
+                        .Register(*registry)
+                        .Add({{"pool", name}});
+    prometheus::BuildGauge()
+        .Name("sluice_http_work_limit")
+        .Help("The most that sluice_http_work may be; past it 503")
+        .Register(*registry)
+        .Add({{"pool", name}})
+        .Set(static_cast<double>(work_max));
+  }
+  return pool;
+}
+
+BlockingPool::~BlockingPool() { Stop(); }
+
+void BlockingPool::Stop() { pool_.join(); }
+
+bool BlockingPool::Enter(bool admitted) {
+  if (work_.fetch_add(1) >= work_max_ && !admitted) {
+    work_.fetch_sub(1);
+    return false;
+  }
+  if (gauge_ != nullptr) {
+    gauge_->Increment();
+  }
+  return true;
+}
+
+void BlockingPool::Leave() {
+  work_.fetch_sub(1);
+  if (gauge_ != nullptr) {
+    gauge_->Decrement();
+  }
+}
+
+absl::Status BlockingPool::Full() {
+  return Error(absl::StatusCode::kUnavailable, "too_busy",
+               "this server has as many requests under way as it may: try again later");
+}
+
+absl::Status BlockingPool::Failed(const std::exception& error) {
+  spdlog::error("http_handler_failed error=\"{}\"", error.what());
+  return absl::InternalError("a handler failed");
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace prometheus {
+class Gauge;
+class Registry;
+}  // namespace prometheus
+
+namespace sluice::gateways {
+
+// How many bytes all requests (or answers) of a listener may hold at once. Thread-safe.
+class ByteBudget {
+ public:
+  // Shown as the gauges `name` and `name`_limit with the label `listener`; `registry` may be null.
+  ByteBudget(size_t bytes_max, const std::string& name, const std::string& help,
+             const std::string& listener, const std::shared_ptr<prometheus::Registry>& registry);
+
+  [[nodiscard]] bool TryAcquire(size_t bytes);
+  void Release(size_t bytes);
+  [[nodiscard]] size_t held() const { return held_.load(std::memory_order_relaxed); }
+  [[nodiscard]] size_t bytes_max() const { return bytes_max_; }
+
+ private:
+  const size_t bytes_max_;
+  std::atomic<size_t> held_{0};
+  std::shared_ptr<prometheus::Registry> registry_;  // keeps the gauge
+  prometheus::Gauge* gauge_ = nullptr;
+};
+
+// A part of a budget, given back at the end. Used by one thread at a time.
+class ByteHold {
+ public:
+  ByteHold() = default;
+  explicit ByteHold(ByteBudget& budget) : budget_(&budget) {}
+  ByteHold(ByteHold&& other) noexcept
+      : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  ByteHold& operator=(ByteHold&& other) noexcept {
+    std::swap(budget_, other.budget_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~ByteHold() { Set(0); }
+
+  // Holds `bytes` in all, more or less than before. False, and nothing changed, where more is not
+  // to be had.
+  [[nodiscard]] bool TryHold(size_t bytes) {
+    if (bytes > bytes_ && !budget_->TryAcquire(bytes - bytes_)) {
+      return false;
+    }
+    if (bytes < bytes_) {
+      budget_->Release(bytes_ - bytes);
+    }
+    bytes_ = bytes;
+    return true;
+  }
+  // Less than before.
+  void Set(size_t bytes) {
+    if (budget_ != nullptr && bytes < bytes_) {
+      budget_->Release(bytes_ - bytes);
+      bytes_ = bytes;
+    }
+  }
+
+ private:
+  ByteBudget* budget_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace sluice::gateways {
+
+// Undoes a body's Content-Encoding, piece by piece; memory does not grow with the body. Used by
+// one thread at a time.
+class ContentDecoder {
+ public:
+  // False ends the decoding: what follows is not wanted.
+  using Sink = absl::FunctionRef<bool(std::string_view)>;
+
+  // For "", identity, gzip, x-gzip, deflate and br. Code "unsupported_media_type" for all others.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<ContentDecoder>> For(
+      std::string_view encoding);
+
+  virtual ~ContentDecoder() = default;
+  // kInvalidArgument, code "invalid_argument", where the bytes are damaged.
+  [[nodiscard]] virtual absl::Status Feed(std::string_view bytes, Sink sink) = 0;
+  // The body has ended. kInvalidArgument where its encoding has not.
+  [[nodiscard]] virtual absl::Status Finish() = 0;
+};
+
+// `text` as gzip, at the speed that suits an answer.
+[[nodiscard]] std::string Gzip(std::string_view text);
+
+}  // namespace sluice::gateways

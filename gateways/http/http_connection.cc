@@ -1,0 +1,362 @@
+#include "gateways/http/http_connection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/status.hpp>
+#include <iterator>
+#include <optional>
+#include <vector>
+
+#include "gateways/http/content_coding.h"
+#include "gateways/http/head_parser.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+constexpr size_t kPieceBytes = size_t{64} << 10;
+constexpr size_t kSilentBytes = 1024;  // of a buffer that waits for a request
+constexpr size_t kDroppedBytesMax = size_t{64} << 10;
+constexpr size_t kBudgetStep = size_t{64} << 10;  // bodies ask the budget in such steps
+// A client that is known may have sent a large body before it reads its answer.
+constexpr size_t kLingerBytesKnown = size_t{64} << 20;
+constexpr size_t kLingerBytes = size_t{256} << 10;
+constexpr std::chrono::milliseconds kLingerKnown{3'000};
+constexpr std::chrono::milliseconds kLinger{1'000};
+
+absl::Status BodyError(const boost::system::error_code& error) {
+  const bool ours = error.category() == make_error_code(http::error::bad_method).category();
+  if (!ours && error != net::error::eof) {
+    return absl::CancelledError(error.message());  // a time-out closes the socket: nobody to answer
+  }
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+               "the body ended before its announced length, or its chunks are damaged");
+}
+
+absl::Status TooLarge(size_t bytes_max) {
+  return Error(absl::StatusCode::kInvalidArgument, "too_large",
+               fmt::format("the body has more than {} bytes", bytes_max));
+}
+
+absl::Status TooBusy() {
+  return Error(absl::StatusCode::kUnavailable, "too_busy",
+               "this server holds as many bytes of requests or answers as it may: try again later");
+}
+
+}  // namespace
+
+struct HttpConnection::Impl {
+  explicit Impl(net::ip::tcp::socket socket) : stream(std::move(socket)) {}
+  beast::tcp_stream stream;
+  beast::flat_buffer buffer;
+  // Of the request under way: our own check of the head comes first, Beast cuts the body.
+  std::optional<http::request_parser<http::buffer_body>> parser;
+  std::vector<char> piece;
+  bool continue_wanted = false;
+};
+
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket)
+    : shared_(shared), impl_(std::make_unique<Impl>(std::move(socket))) {}
+
+HttpConnection::~HttpConnection() = default;
+
+net::any_io_executor HttpConnection::executor() { return impl_->stream.get_executor(); }
+
+void HttpConnection::Close() {
+  boost::system::error_code ignored;
+  impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_both, ignored);
+  impl_->stream.socket().close(ignored);
+}
+
+net::awaitable<void> HttpConnection::Linger() {
+  idle_ = true;
+  const size_t bytes_max = known_ ? kLingerBytesKnown : kLingerBytes;
+  const auto end = std::chrono::steady_clock::now() + (known_ ? kLingerKnown : kLinger);
+  boost::system::error_code error;
+  impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
+  std::array<char, 4096> rest;
+  for (size_t read = 0; !error && read < bytes_max;) {
+    impl_->stream.expires_at(end);
+    read += co_await impl_->stream.async_read_some(net::buffer(rest),
+                                                   net::redirect_error(net::use_awaitable, error));
+  }
+}
+
+net::awaitable<absl::Status> HttpConnection::ReadMore(size_t wanted) {
+  boost::system::error_code error;
+  const size_t read = co_await impl_->stream.async_read_some(
+      impl_->buffer.prepare(wanted), net::redirect_error(net::use_awaitable, error));
+  impl_->buffer.commit(read);
+  if (error) {
+    co_return absl::CancelledError(error.message());
+  }
+  co_return absl::OkStatus();
+}
+
+net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
+  beast::flat_buffer& buffer = impl_->buffer;
+  impl_->parser.reset();
+  impl_->piece = std::vector<char>();
+  known_ = false;
+  last_ = false;
+  reusable_ = false;
+  if (buffer.size() == 0) {
+    buffer = beast::flat_buffer();  // gives its memory back
+  }
+  const size_t bytes_max = shared_.limits.head_bytes_max;
+  std::optional<std::chrono::steady_clock::time_point> deadline;  // once a byte has come
+  size_t looked_at = 0;
+  idle_ = true;
+  while (true) {
+    const std::string_view text(static_cast<const char*>(buffer.data().data()), buffer.size());
+    if (text.starts_with("\r\n")) {  // RFC 9112, section 2.2: an empty line before a request
+      buffer.consume(2);
+      looked_at = 0;
+      continue;
+    }
+    const absl::StatusOr<size_t> end = FindHeadEnd(text, looked_at);
+    if (!end.ok()) {
+      idle_ = false;
+      co_return end.status();
+    }
+    if (*end > bytes_max || (*end == 0 && text.size() >= bytes_max)) {
+      idle_ = false;
+      co_return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                      fmt::format("the head has more than {} bytes", bytes_max));
+    }
+    if (*end > 0) {
+      break;
+    }
+    looked_at = text.size();
+    if (!deadline.has_value() && !text.empty()) {
+      deadline = std::chrono::steady_clock::now() + shared_.limits.head_timeout;
+    }
+    impl_->stream.expires_at(
+        deadline.value_or(std::chrono::steady_clock::now() + shared_.limits.idle_timeout));
+    const size_t room = std::max(kSilentBytes, std::min(text.size(), bytes_max - text.size()));
+    absl::Status read = co_await ReadMore(room);
+    if (!read.ok()) {
+      co_return read;
+    }
+  }
+  idle_ = false;
+  co_return TakeHead();
+}
+
+absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
+  beast::flat_buffer& buffer = impl_->buffer;
+  const std::string_view text(static_cast<const char*>(buffer.data().data()), buffer.size());
+  ASSIGN_OR_RETURN(const size_t size, FindHeadEnd(text, 0));
+  ASSIGN_OR_RETURN(HttpHead head, ParseHead(text.substr(0, size)));
+  if (head.has_body()) {
+    auto& parser = impl_->parser.emplace();
+    parser.header_limit(static_cast<std::uint32_t>(shared_.limits.head_bytes_max));
+    parser.body_limit(boost::none);
+    boost::system::error_code error;
+    parser.put(net::buffer(text.data(), size), error);
+    if (error || !parser.is_header_done()) {
+      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                   fmt::format("this is no HTTP request: {}", error.message()));
+    }
+  }
+  impl_->continue_wanted = head.expects_continue && head.has_body();
+  buffer.consume(size);
+  return head;
+}
+
+net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
+  if (!impl_->parser.has_value() || impl_->parser->is_done()) {
+    co_return std::string_view();
+  }
+  if (impl_->continue_wanted) {
+    impl_->continue_wanted = false;
+    const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "", "", true);
+    if (!sent) {
+      co_return absl::CancelledError("closed");
+    }
+  }
+  impl_->piece.resize(kPieceBytes);
+  impl_->buffer.max_size(shared_.limits.head_bytes_max + kPieceBytes);
+  auto& body = impl_->parser->get().body();
+  size_t got = 0;
+  while (got == 0 && !impl_->parser->is_done()) {
+    body.data = impl_->piece.data();
+    body.size = impl_->piece.size();
+    body.more = true;
+    boost::system::error_code error;
+    impl_->stream.expires_after(shared_.limits.body_timeout);
+    co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
+                                   net::redirect_error(net::use_awaitable, error));
+    if (error && error != http::error::need_buffer) {
+      co_return BodyError(error);
+    }
+    got = impl_->piece.size() - body.size;
+  }
+  co_return std::string_view(impl_->piece.data(), got);
+}
+
+net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const HttpHead& head,
+                                                                       size_t bytes_max) {
+  HttpBody body{.text = {}, .hold = ByteHold(shared_.request_bytes)};
+  absl::StatusOr<std::unique_ptr<ContentDecoder>> decoder =
+      ContentDecoder::For(head.Header("Content-Encoding"));
+  if (!decoder.ok()) {
+    co_return decoder.status();
+  }
+  if (head.Header("Content-Encoding").empty() && head.content_length.value_or(0) > bytes_max) {
+    co_return TooLarge(bytes_max);
+  }
+  while (true) {
+    // Room for what may come in this step before it is read.
+    if (!body.hold.TryHold(body.text.size() + kBudgetStep)) {
+      co_return TooBusy();
+    }
+    absl::StatusOr<std::string_view> piece = co_await ReadBody();
+    if (!piece.ok()) {
+      co_return piece.status();
+    }
+    if (piece->empty()) {
+      break;
+    }
+    bool room = true;
+    absl::Status decoded = (*decoder)->Feed(*piece, [&](std::string_view part) {
+      body.text.append(part.substr(0, bytes_max + 1 - body.text.size()));
+      room = body.hold.TryHold(body.text.size() + kBudgetStep);
+      return room && body.text.size() <= bytes_max;
+    });
+    if (!decoded.ok() || !room || body.text.size() > bytes_max) {
+      co_return !decoded.ok() ? decoded : room ? TooLarge(bytes_max) : TooBusy();
+    }
+  }
+  if (absl::Status ended = head.has_body() ? (*decoder)->Finish() : absl::OkStatus(); !ended.ok()) {
+    co_return ended;
+  }
+  body.hold.Set(body.text.size());
+  co_return body;
+}
+
+net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {
+  if (!known_ || impl_->continue_wanted || head.chunked ||
+      head.content_length.value_or(0) > kDroppedBytesMax) {
+    co_return;
+  }
+  while (impl_->parser.has_value() && !impl_->parser->is_done()) {
+    const absl::StatusOr<std::string_view> piece = co_await ReadBody();
+    if (!piece.ok()) {
+      co_return;
+    }
+  }
+}
+
+net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_view body,
+                                           std::string_view tail, bool timed) {
+  const std::array<net::const_buffer, 3> buffers = {net::buffer(head.data(), head.size()),
+                                                    net::buffer(body.data(), body.size()),
+                                                    net::buffer(tail.data(), tail.size())};
+  if (timed) {
+    impl_->stream.expires_after(shared_.limits.write_timeout);
+  } else {
+    impl_->stream.expires_never();
+  }
+  boost::system::error_code error;
+  const size_t sent = co_await net::async_write(impl_->stream, buffers,
+                                                net::redirect_error(net::use_awaitable, error));
+  sent_ += sent;
+  if (shared_.on_sent) {
+    shared_.on_sent(sent);
+  }
+  co_return !error;
+}
+
+// Everything of an answer's head but the length or the transfer coding.
+std::string HttpConnection::HeadText(const HttpHead& head, const HttpResponse& response) const {
+  const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", response.status,
+                                 std::string_view(reason.data(), reason.size()));
+  if (response.status != 204 && response.status != 304) {
+    fmt::format_to(std::back_inserter(text), "Content-Type: {}\r\n", response.content_type);
+  }
+  fmt::format_to(std::back_inserter(text),
+                 "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: "
+                 "{}\r\nConnection: {}\r\n",
+                 head.request_id, reusable_ ? "keep-alive" : "close");
+  for (const auto& [name, value] : response.headers) {
+    fmt::format_to(std::back_inserter(text), "{}: {}\r\n", name, value);
+  }
+  return text;
+}
+
+net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpResponse& response) {
+  if (impl_->parser.has_value() && !impl_->parser->is_done()) {
+    co_await DropSmallBody(head);
+  }
+  const bool unread = impl_->parser.has_value() && !impl_->parser->is_done();
+  reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
+  ByteHold hold(shared_.answer_bytes);
+  std::optional<HttpResponse> instead;
+  if (response.body.size() > kPieceBytes && !hold.TryHold(response.body.size())) {
+    instead = ProblemResponse(TooBusy());
+  }
+  const HttpResponse& answer = instead.has_value() ? *instead : response;
+  std::string text = HeadText(head, answer);
+  const bool bare = answer.status == 204 || answer.status == 304;
+  if (bare) {
+    text += "\r\n";
+  } else {
+    fmt::format_to(std::back_inserter(text), "Content-Length: {}\r\n\r\n", answer.body.size());
+  }
+  std::string_view body = answer.body;
+  if (head.head_only() || bare) {
+    body = {};
+  }
+  // The first piece goes with the head, so that most answers are one write.
+  bool sent = co_await Write(text, body.substr(0, kPieceBytes), "", true);
+  for (size_t at = kPieceBytes; sent && at < body.size(); at += kPieceBytes) {
+    sent = co_await Write("", body.substr(at, kPieceBytes), "", true);
+  }
+  co_return sent;
+}
+
+net::awaitable<bool> HttpConnection::StartStream(const HttpHead& head,
+                                                 const HttpResponse& response) {
+  chunked_ = head.http11;
+  reusable_ = head.keep_alive && !last_ && chunked_ && !shared_.stopping.load();
+  std::string text = HeadText(head, response);
+  text += chunked_ ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
+  co_return co_await Write(text, "", "", true);
+}
+
+net::awaitable<bool> HttpConnection::SendChunk(std::string_view data, bool timed) {
+  for (; !data.empty(); data.remove_prefix(std::min(kPieceBytes, data.size()))) {
+    const std::string_view piece = data.substr(0, kPieceBytes);
+    std::string size;
+    if (chunked_) {
+      size = fmt::format("{:x}\r\n", piece.size());
+    }
+    const bool sent = co_await Write(size, piece, chunked_ ? "\r\n" : "", timed);
+    if (!sent) {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+net::awaitable<bool> HttpConnection::EndStream() {
+  reusable_ = reusable_ && (!impl_->parser.has_value() || impl_->parser->is_done());
+  co_return co_await Write(chunked_ ? "0\r\n\r\n" : "", "", "", true);
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <atomic>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "gateways/http/byte_budget.h"
+#include "gateways/http/http_types.h"
+
+namespace sluice::gateways {
+
+namespace net = boost::asio;
+
+struct HttpLimits {
+  size_t head_bytes_max = size_t{32} << 10;
+  std::chrono::milliseconds idle_timeout{60'000};   // until a request's first byte
+  std::chrono::milliseconds head_timeout{10'000};   // from it to the head's last
+  std::chrono::milliseconds body_timeout{30'000};   // silence in the middle of a body
+  std::chrono::milliseconds write_timeout{30'000};  // for 64 KiB to be taken by the client
+};
+
+// What the connections of one listener share.
+struct HttpShared {
+  HttpLimits limits;
+  ByteBudget& request_bytes;
+  ByteBudget& answer_bytes;
+  std::function<void(size_t)> on_sent;  // bytes given to a socket; may be empty
+  std::atomic<bool> stopping{false};
+};
+
+// A body as a whole, decompressed, with its place in the budget.
+struct HttpBody {
+  std::string text;
+  ByteHold hold;
+};
+
+// One client's connection, on one I/O thread. While it is silent it holds a socket and about 2 KiB.
+// Nothing but the head is read until a handler asks for the body.
+class HttpConnection {
+ public:
+  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket);
+  ~HttpConnection();
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
+
+  // The next request's head. kCancelled when there is none: the client has gone, or stays silent.
+  // Otherwise an error is one to answer with before the connection is closed.
+  [[nodiscard]] net::awaitable<absl::StatusOr<HttpHead>> ReadHead();
+
+  // The caller is known by now: a small body that nobody wanted may be read and dropped, so that
+  // the connection stays.
+  void SetKnown() { known_ = true; }
+  // The body's next piece as it is on the wire, valid until the next call; empty at its end.
+  // kCancelled when the client has gone or is silent; "invalid_argument" for a body that ended
+  // early or has damaged chunks.
+  [[nodiscard]] net::awaitable<absl::StatusOr<std::string_view>> ReadBody();
+  // All of it, decompressed. "too_large" past `bytes_max`, kUnavailable "too_busy" where the
+  // budget has no room.
+  [[nodiscard]] net::awaitable<absl::StatusOr<HttpBody>> ReadWholeBody(const HttpHead& head,
+                                                                       size_t bytes_max);
+
+  // A whole answer. False where the connection is of no use any more.
+  [[nodiscard]] net::awaitable<bool> Respond(const HttpHead& head, const HttpResponse& response);
+
+  // An answer of unknown length: head (status, type and headers of `response`), chunks, end. May
+  // run while the body is still read.
+  [[nodiscard]] net::awaitable<bool> StartStream(const HttpHead& head,
+                                                 const HttpResponse& response);
+  // Returns when the client has taken it; in pieces, each with the write time-out if `timed`.
+  [[nodiscard]] net::awaitable<bool> SendChunk(std::string_view data, bool timed = true);
+  [[nodiscard]] net::awaitable<bool> EndStream();
+
+  // May another request follow the answer that was sent?
+  [[nodiscard]] bool reusable() const { return reusable_; }
+  // The answer that follows is the last one.
+  void CloseAfterAnswer() { last_ = true; }
+  // Nothing is being answered: Stop() may close it.
+  [[nodiscard]] bool idle() const { return idle_; }
+  // Bytes that the client has taken so far.
+  [[nodiscard]] size_t sent() const { return sent_; }
+  [[nodiscard]] net::any_io_executor executor();
+  void Close();
+  // After an answer that ends the connection: lets the client read it before the socket closes.
+  [[nodiscard]] net::awaitable<void> Linger();
+
+ private:
+  struct Impl;
+  [[nodiscard]] net::awaitable<bool> Write(std::string_view head, std::string_view body,
+                                           std::string_view tail, bool timed);
+  [[nodiscard]] net::awaitable<absl::Status> ReadMore(size_t wanted);
+  [[nodiscard]] net::awaitable<void> DropSmallBody(const HttpHead& head);
+  // Takes the complete head off the buffer and prepares the reading of the body behind it.
+  absl::StatusOr<HttpHead> TakeHead();
+  std::string HeadText(const HttpHead& head, const HttpResponse& response) const;
+
+  HttpShared& shared_;
+  std::unique_ptr<Impl> impl_;
+  bool idle_ = true;
+  bool chunked_ = true;
+  bool known_ = false;
+  bool last_ = false;
+  bool reusable_ = true;
+  size_t sent_ = 0;
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,99 @@
+#include "gateways/http/http_types.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "gateways/problem.h"
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+bool SameName(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
+           return std::tolower(static_cast<unsigned char>(x)) ==
+                  std::tolower(static_cast<unsigned char>(y));
+         });
+}
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') {
+    return c - '0';
+  }
+  const char lower = static_cast<char>(c | 0x20);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+}  // namespace
+
+std::string_view HttpHead::Header(std::string_view name) const {
+  const auto found = std::ranges::find_if(
+      headers, [&](const auto& header) { return SameName(header.first, name); });
+  return found == headers.end() ? std::string_view() : std::string_view(found->second);
+}
+
+std::optional<std::string> HttpHead::Query(std::string_view name) const {
+  std::string_view rest = query;
+  while (!rest.empty()) {
+    const std::string_view parameter = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(parameter.size() + 1, rest.size()));
+    const size_t equals = parameter.find('=');
+    if (parameter.substr(0, equals) == name) {
+      std::string value(equals == std::string_view::npos ? std::string_view()
+                                                         : parameter.substr(equals + 1));
+      std::ranges::replace(value, '+', ' ');
+      return PercentDecode(value).value_or(value);
+    }
+  }
+  return std::nullopt;
+}
+
+HttpResponse ProblemResponse(const absl::Status& status) {
+  HttpResponse response;
+  response.status = HttpStatusOf(status);
+  response.content_type = kProblemContentType;
+  response.body = ProblemJson(status);
+  if (const std::optional<int> seconds = RetryAfterSeconds(status); seconds.has_value()) {
+    response.headers.emplace_back("Retry-After", std::to_string(*seconds));
+  }
+  if (std::optional<std::string> challenge = WwwAuthenticate(status); challenge.has_value()) {
+    response.headers.emplace_back("WWW-Authenticate", *std::move(challenge));
+  }
+  return response;
+}
+
+std::optional<std::string> PercentDecode(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out.push_back(text[i]);
+      continue;
+    }
+    if (i + 2 >= text.size() || HexDigit(text[i + 1]) < 0 || HexDigit(text[i + 2]) < 0) {
+      return std::nullopt;
+    }
+    out.push_back(static_cast<char>(HexDigit(text[i + 1]) * 16 + HexDigit(text[i + 2])));
+    i += 2;
+  }
+  return out;
+}
+
+std::string PublicReason(const absl::Status& status) {
+  constexpr std::string_view kWord = "partition ";
+  constexpr size_t kDigitsMax = 9;
+  std::string reason = ErrorCode(status);
+  const std::string_view message = Message(status);
+  for (size_t at = message.find(kWord); at != std::string_view::npos;
+       at = message.find(kWord, at + 1)) {
+    const size_t begin = at + kWord.size();
+    const size_t end = std::min(message.find_first_not_of("0123456789", begin), message.size());
+    const std::string_view digits = message.substr(begin, end - begin);
+    if (!digits.empty() && digits.size() <= kDigitsMax) {
+      reason.append(", partition ").append(digits);
+    }
+  }
+  return reason;
+}
+
+}  // namespace sluice::gateways

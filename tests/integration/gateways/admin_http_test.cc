@@ -1,0 +1,401 @@
+// The HTTP layer of the admin listener from raw sockets: what is refused, who is read, who waits.
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "gateways/admin/ingest_session.h"
+#include "tests/integration/gateways/admin_fixture.h"
+#include "tests/integration/gateways/raw_socket.h"
+#include "tests/unit/gateways/auth/test_keys.h"
+
+namespace sluice::testing {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr char kChanges[] = "/v1/orgs/contoso/changes";
+constexpr char kLines[] = "application/x-ndjson";
+
+std::string Post(const std::string& headers, const std::string& token = "sluice.ingest") {
+  return std::string("POST ") + kChanges + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
+         token + "\r\nContent-Type: application/x-ndjson\r\n" + headers + "\r\n";
+}
+
+class AdminHttpTest : public ::testing::Test {
+ protected:
+  std::string Ask(const std::string& bytes) {
+    RawSocket socket(admin_.port());
+    socket.Send(bytes);
+    socket.SendNoMore();
+    return socket.ReadAll();
+  }
+
+  AdminFixture admin_;
+  httplib::Client client_ = admin_.Client();
+};
+
+TEST_F(AdminHttpTest, WhatAProxyCouldReadDifferentlyIsRefusedAndNothingBehindItIsAnswered) {
+  admin_.MakeOrg("contoso");
+  const std::string hidden = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+  const std::string length = std::to_string(hidden.size());
+  for (const std::string headers :
+       {"Content-Length : " + length + "\r\n",
+        "Content-Length: " + length + "\r\nContent-Length: 0\r\n",
+        "Content-Length: 0\r\nContent-Length: 0\r\n",
+        "Content-Length: " + length + "\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding : chunked\r\n", "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n", std::string("X: a\r\n Content-Length: 5\r\n"),
+        std::string("X: a\nContent-Length: 5\r\n"), std::string("Content-Length: 5\n")}) {
+    const std::string answer = Ask(Post(headers) + hidden);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << headers;
+    EXPECT_THAT(answer, HasSubstr("Connection: close")) << headers;
+    EXPECT_THAT(answer.substr(1), Not(HasSubstr("HTTP/1.1 "))) << headers;
+  }
+  for (const std::string body :
+       {"zz\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloX0\r\n\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n", "\r\n\r\n",
+        "5;\x01=\r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n"}) {
+    const std::string answer = Ask(Post("Transfer-Encoding: chunked\r\n") + body + hidden);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << body;
+    EXPECT_THAT(answer.substr(1), Not(HasSubstr("HTTP/1.1 "))) << body;
+  }
+}
+
+TEST_F(AdminHttpTest, NothingOfABodyIsReadFromACallerWhoIsNotKnown) {
+  for (const char* token : {"nobody", "sluice.admin"}) {
+    RawSocket socket(admin_.port());
+    // The body is announced and never comes: whoever waited for it would not answer.
+    socket.Send(Post("Content-Length: 1000000000\r\nExpect: 100-continue\r\n", token));
+    const std::string answer = socket.ReadAll();
+    EXPECT_THAT(answer,
+                StartsWith(token == std::string("nobody") ? "HTTP/1.1 401 " : "HTTP/1.1 403 "));
+    EXPECT_THAT(answer, Not(HasSubstr("100 Continue")));
+  }
+}
+
+TEST_F(AdminHttpTest, AHeadIsBounded) {
+  RawSocket socket(admin_.port());
+  socket.Send("GET /healthz HTTP/1.1\r\n");
+  std::string sent;
+  while (sent.size() < (1 << 20) && socket.Send("X: " + std::string(500, 'x') + "\r\n")) {
+    sent.append(500, 'x');
+  }
+  EXPECT_THAT(socket.ReadAll(), StartsWith("HTTP/1.1 400 "));
+}
+
+TEST_F(AdminHttpTest, EveryAnswerHasARequestIdAndIsNotStored) {
+  for (const std::string request :
+       {std::string("GET /healthz HTTP/1.1\r\n\r\n"), std::string("GET /v1/orgs HTTP/1.1\r\n\r\n"),
+        std::string("nonsense\r\n\r\n"), std::string("GET /nowhere HTTP/1.1\r\n\r\n")}) {
+    const std::string answer = Ask(request);
+    EXPECT_THAT(answer, HasSubstr("X-Request-Id: ")) << request;
+    EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store")) << request;
+  }
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: mine-1\r\n\r\n"),
+              HasSubstr("X-Request-Id: mine-1\r\n"));
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: " + std::string(200, 'x') + "\r\n\r\n"),
+              Not(HasSubstr("xxxx")));
+}
+
+TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
+  admin_.MakeOrg("contoso");
+  EXPECT_EQ(client_.Get("/v1/orgs/contoso/entities")->status, 200);
+  EXPECT_EQ(client_.Get("/v1/%6frgs/cont%6Fso")->status, 200);
+  for (const std::string path :
+       {"GET /v1/orgs/contoso%2Fentities", "GET /v1/orgs%2fcontoso",
+        "GET /v1/orgs/contoso%2fentities%2Faccount", "DELETE /v1/orgs/x%2F..%2Fcontoso"}) {
+    const std::string answer =
+        Ask(path + " HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
+    EXPECT_THAT(answer, ::testing::AnyOf(StartsWith("HTTP/1.1 400 "), StartsWith("HTTP/1.1 404 ")))
+        << path;
+  }
+}
+
+TEST_F(AdminHttpTest, ATokenOfOneOrganisationIsGoodForThatOneOnEveryRoute) {
+  admin_.MakeOrg("contoso");
+  admin_.MakeOrg("fabrikam");
+  auto own = admin_.Client("sluice.admin sluice.ingest org=contoso");
+  EXPECT_EQ(own.Get("/v1/orgs/contoso")->status, 200);
+  EXPECT_EQ(own.Post(kChanges, SetLine("1", "A"), kLines)->status, 200);
+  for (const char* path : {"/v1/orgs/fabrikam", "/v1/orgs/nobody", "/v1/orgs/fabrikam/entities",
+                           "/v1/orgs/fabrikam/entities/account", "/v1/orgs/fabrikam/roles/r"}) {
+    EXPECT_EQ(own.Get(path)->status, 403) << path;
+    EXPECT_EQ(CodeOf(own.Get(path)), "forbidden") << path;
+  }
+  EXPECT_EQ(own.Put("/v1/orgs/fabrikam")->status, 403);
+  EXPECT_EQ(own.Delete("/v1/orgs/fabrikam")->status, 403);
+  EXPECT_EQ(own.Post("/v1/orgs/fabrikam/changes", SetLine("1", "A"), kLines)->status, 403);
+  EXPECT_EQ(own.Get("/metrics")->status, 403);
+  const auto list = json::parse(own.Get("/v1/orgs")->body);
+  ASSERT_EQ(list["orgs"].size(), 1U);
+  EXPECT_EQ(list["orgs"][0]["org"], "contoso");
+  EXPECT_EQ(list["next_page_token"], "");
+  EXPECT_EQ(admin_.Client("sluice.metrics").Get("/metrics")->status, 200);
+  EXPECT_EQ(admin_.Client("sluice.ingest").Get("/metrics")->status, 403);
+}
+
+TEST_F(AdminHttpTest, AnswersGoOutWhileTheBodyIsStillSent) {
+  admin_.MakeOrg("contoso");
+  RawSocket socket(admin_.port());
+  socket.Send(Post("Transfer-Encoding: chunked\r\n"));
+  socket.Send(Chunk(SetLine("first", "A") + "\n"));
+  EXPECT_THAT(socket.ReadUntil(R"("id":"first","position")"),
+              HasSubstr(R"("id":"first","position")"));
+  socket.Send(Chunk(SetLine("second", "B") + "\nrubbish\n"));
+  EXPECT_THAT(socket.ReadUntil("invalid_json"), HasSubstr(R"("id":"second","position")"));
+  socket.Send("0\r\n\r\n");
+  const std::string answer = socket.ReadUntil("\r\n0\r\n\r\n");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
+  // The connection is still good.
+  socket.Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(socket.ReadAll(), HasSubstr(R"({"status":"ok"})"));
+}
+
+TEST_F(AdminHttpTest, ABodyThatBreaksOffAfterAnswersEndsWithAnError) {
+  admin_.MakeOrg("contoso");
+  RawSocket socket(admin_.port());
+  socket.Send(Post("Transfer-Encoding: chunked\r\n") + Chunk(SetLine("first", "A") + "\n"));
+  socket.ReadUntil(R"("position")");
+  socket.Send("zz\r\n");
+  const std::string answer = socket.ReadAll();
+  EXPECT_THAT(answer, HasSubstr(R"({"error":{"type":)"));
+  EXPECT_THAT(answer, HasSubstr("\r\n0\r\n\r\n"));
+}
+
+TEST_F(AdminHttpTest, EventsNameWhoMadeThem) {
+  admin_.MakeOrg("contoso");
+  const auto sent = client_.Post(kChanges, {{"X-Request-Id", "req-7"}}, SetLine("1", "A"), kLines);
+  ASSERT_EQ(sent->status, 200);
+  const Offset position(std::stoll(json::parse(sent->body)["position"].get<std::string>()));
+  const auto partition = admin_.log().PartitionFor(eventlog::Topic::kChanges, "contoso");
+  auto reader = *admin_.log().OpenReader(eventlog::Topic::kChanges, partition, position);
+  const auto batch = *reader->Read({});
+  const eventlog::Cause cause{.subject = "tester", .issuer = "tests", .request_id = "req-7"};
+  ASSERT_EQ(batch.at(0).offset, position);
+  EXPECT_EQ(batch[0].event.cause, cause);
+  v1::ChangeSet set;
+  ASSERT_TRUE(set.ParseFromString(batch[0].event.value));
+  EXPECT_EQ(set.incarnation(), 1U);
+
+  ASSERT_EQ(
+      client_.Put("/v1/orgs/contoso/roles/r", {{"X-Request-Id", "req-7"}}, "{}", kLines)->status,
+      200);
+  auto requests = *admin_.log().OpenReader(
+      eventlog::Topic::kProvisioning,
+      admin_.log().PartitionFor(eventlog::Topic::kProvisioning, "contoso"), Offset(0));
+  bool found = false;
+  while (!found) {
+    const auto events = *requests->Read({});
+    ASSERT_FALSE(events.empty());
+    for (const auto& stored : events) {
+      found = found ||
+              (stored.event.type == "sluice.v1.ProvisioningRequest" && stored.event.cause == cause);
+    }
+  }
+}
+
+TEST_F(AdminHttpTest, ASetSentAgainIsAnsweredAsTheFirstTimeWhateverTheSchemaSays) {
+  admin_.MakeOrg("contoso");
+  const std::string set = SetLine("same", "A");
+  const auto first = client_.Post(std::string(kChanges) + "?wait=30s", set, kLines);
+  ASSERT_EQ(first->status, 200);
+  admin_.stores().SetPaused(true);
+  // One that is durable and not applied, and one that the store knows.
+  const auto fresh = client_.Post(kChanges, SetLine("fresh", "A"), kLines);
+  constexpr char kWithoutName[] =
+      R"({"primary_key":"accountid","attributes":[{"name":"accountid","type":"string"},)"
+      R"({"name":"employees","type":"int32"},{"name":"ownerid","type":"string"}],)"
+      R"("ownership":{"user":"ownerid"}})";
+  ASSERT_EQ(
+      client_.Put("/v1/orgs/contoso/entities/account", kWithoutName, "application/json")->status,
+      200);
+  EXPECT_EQ(client_.Post(kChanges, SetLine("fresh", "A"), kLines)->body, fresh->body);
+  EXPECT_EQ(client_.Post(kChanges, set, kLines)->body, first->body);
+  admin_.stores().SetPaused(false);
+  const auto other = client_.Post(kChanges, SetLine("other", "A"), kLines);
+  EXPECT_EQ(json::parse(other->body)["error"]["code"], "unknown_attribute");
+  // A set that was refused was never taken: it is no repetition.
+  EXPECT_EQ(client_.Post(kChanges, SetLine("other", "A"), kLines)->body, other->body);
+}
+
+TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
+  ASSERT_TRUE(session.Refresh().ok());
+  session.Add(SetLine("held", "A"));  // gathered, on its way
+  ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
+  admin_.MakeOrg("contoso");
+  session.Finish();
+  EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
+  EXPECT_EQ(session.last(), kNoOffset);
+}
+
+TEST(AdminServedElsewhereTest, TheDirectoryAndTheOtherNodesPositionAreShown) {
+  std::atomic<int64_t> remote{-1};
+  AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
+    deps.may_serve = [](const OrgId&) {
+      return Error(absl::StatusCode::kUnavailable, "not_served_here", "another node serves it");
+    };
+    deps.served_at = [](const OrgId&) { return std::make_optional<std::string>("http://other:1"); };
+    deps.remote_applied = [&](const OrgId&) {
+      return remote < 0 ? std::nullopt : std::make_optional(Offset(remote));
+    };
+  });
+  auto client = admin.Client();
+  // The local store is frozen: its position says nothing.
+  EXPECT_EQ(client.Put("/v1/orgs/contoso?wait=100ms")->status, 202);
+  remote = 1'000'000;
+  EXPECT_EQ(client.Put("/v1/orgs/contoso?wait=30s")->status, 200);
+  const auto org = json::parse(client.Get("/v1/orgs/contoso")->body);
+  EXPECT_EQ(org["applied"], "1000000");
+  EXPECT_EQ(org["state"], "ready");
+  EXPECT_EQ(org["records"], 0);
+  EXPECT_EQ(org["served_at"], "http://other:1");
+}
+
+TEST(AdminSilenceTest, SilentConnectionsMakeRoomOldestFirst) {
+  AdminFixture admin({.connections_max = 8, .silent_min = std::chrono::milliseconds(0)});
+  std::vector<RawSocket> silent;
+  for (int i = 0; i < 8; ++i) {
+    silent.emplace_back(admin.port());
+  }
+  for (int i = 0; i < 5; ++i) {
+    auto client = admin.Client();
+    const auto answer = client.Get("/readyz");
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->status, 200);
+  }
+  EXPECT_TRUE(silent[0].Closed());
+  silent[7].Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(silent[7].ReadAll(), HasSubstr("200 OK"));
+}
+
+TEST(AdminSilenceTest, AHeadHasADeadline) {
+  AdminFixture admin({.idle_timeout = std::chrono::milliseconds(200),
+                      .head_timeout = std::chrono::milliseconds(200)});
+  RawSocket silent(admin.port());
+  RawSocket half(admin.port());
+  half.Send("GET /healthz HTTP/1.1\r\nHost:");
+  EXPECT_TRUE(silent.Closed());
+  EXPECT_TRUE(half.Closed());
+}
+
+TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
+  AdminFixture admin({.threads = 1, .ingest_threads = 1});
+  admin.MakeOrg("contoso");
+  admin.stores().SetPaused(true);
+  std::vector<RawSocket> waiting;
+  for (int i = 0; i < 20; ++i) {
+    waiting.emplace_back(admin.port());
+    waiting.back().Send(
+        "PUT /v1/orgs/contoso?wait=60s HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+        "Content-Length: 2\r\n\r\n{}");
+    waiting.emplace_back(admin.port());  // and one that sends no more of its sets
+    waiting.back().Send(Post("Content-Length: 100000\r\n") + SetLine(std::to_string(i), "A") +
+                        "\n");
+  }
+  auto client = admin.Client();
+  EXPECT_EQ(client.Get("/v1/orgs/contoso/entities/account")->status, 200);
+  EXPECT_EQ(client.Post(kChanges, SetLine("mine", "A"), kLines)->status, 200);
+  admin.stores().SetPaused(false);
+}
+
+TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
+  AdminFixture admin({.request_bytes_max = 300 << 10});
+  admin.MakeOrg("contoso");
+  const std::string head =
+      "PUT /v1/orgs/contoso/entities/x HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+      "Content-Length: 1000000\r\n\r\n";
+  std::string answer;
+  std::vector<RawSocket> held;
+  for (int i = 0; i < 3 && answer.empty(); ++i) {
+    held.emplace_back(admin.port());
+    held.back().Send(head);
+    if (!held.back().Send(std::string(400 << 10, ' '))) {
+      break;
+    }
+    answer = i == 2 ? held.back().ReadUntil("\r\n\r\n") : "";
+  }
+  EXPECT_THAT(held.front().ReadUntil("\r\n\r\n"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(held.front().ReadUntil("too_busy"), HasSubstr("Retry-After"));
+  held.clear();
+  EXPECT_THAT(admin.Client().Get("/metrics")->body, HasSubstr("sluice_http_request_bytes_limit"));
+}
+
+// Accepts connections and never answers.
+class SilentServer {
+ public:
+  SilentServer() : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(fd_, 16), 0);
+    EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~SilentServer() { ::close(fd_); }
+  int port() const { return port_; }
+
+ private:
+  int fd_;
+  int port_ = 0;
+};
+
+// Real keys for what is known; a source of keys that hangs.
+class HangingKeys final : public gateways::Authenticator {
+ public:
+  explicit HangingKeys(std::unique_ptr<gateways::Authenticator> url) : url_(std::move(url)) {}
+  absl::StatusOr<std::shared_ptr<const gateways::Principal>> Authenticate(
+      std::string_view header) override {
+    return url_->Authenticate(header);
+  }
+  std::optional<absl::StatusOr<std::shared_ptr<const gateways::Principal>>> TryAuthenticate(
+      std::string_view header) override {
+    if (header.starts_with("Bearer sluice.")) {
+      return known_.TryAuthenticate(header);
+    }
+    return url_->TryAuthenticate(header);
+  }
+  void FetchKeys() override { url_->FetchKeys(); }
+  absl::Status Ready() const override { return absl::OkStatus(); }
+
+ private:
+  ScopeAuthenticator known_;
+  const std::unique_ptr<gateways::Authenticator> url_;
+};
+
+TEST(AdminKeysTest, AnUnknownKeyWhileTheProviderHangsDelaysNobodyElse) {
+  SilentServer provider;
+  gateways::AuthOptions auth;
+  auth.jwks = "http://127.0.0.1:" + std::to_string(provider.port()) + "/jwks";
+  auth.fetch_timeout = std::chrono::milliseconds(2'000);
+  auth.refresh_interval = std::chrono::milliseconds(10);
+  HangingKeys keys(*gateways::Authenticator::Create(auth));
+  AdminFixture admin({.threads = 1, .ingest_threads = 1}, {}, &keys);
+  const std::string token =
+      TestKey::Ed25519("new").Token("EdDSA", {{"sub", "u"}, {"exp", 4102444800}});
+  std::vector<RawSocket> unknown;
+  for (int i = 0; i < 50; ++i) {
+    unknown.emplace_back(admin.port());
+    unknown.back().Send("GET /v1/orgs HTTP/1.1\r\nAuthorization: Bearer " + token +
+                        "\r\nConnection: close\r\n\r\n");
+  }
+  auto client = admin.Client();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(client.Get("/v1/orgs")->status, 200);
+  }
+  EXPECT_FALSE(unknown.front().Readable()) << "its key is still being asked for";
+  for (RawSocket& socket : unknown) {
+    EXPECT_THAT(socket.ReadAll(), StartsWith("HTTP/1.1 503 "));
+  }
+}
+
+}  // namespace
+}  // namespace sluice::testing
