@@ -35,9 +35,9 @@ bool AppliedWait::Wait(const OrgId& org, Offset offset, std::chrono::millisecond
   const auto signal = std::make_shared<Signal>();
   uint64_t subscription = 0;
   if (stores_ != nullptr) {
-    subscription = stores_->Subscribe(org, [signal](Offset applied) {
+    subscription = stores_->Subscribe(org, [signal](const projectors::AppliedChange& change) {
       absl::MutexLock lock(&signal->mutex);
-      signal->applied = std::max(signal->applied, applied);
+      signal->applied = std::max(signal->applied, change.applied);
     });
   }
   bool done = Applied(org) >= offset;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"
@@ -82,7 +83,7 @@ class PageBuilder {
       sending_groups_ += group.state.lost ? 0 : 1;
       lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.based);
       for (const PlanBucket& bucket : group.buckets) {
-        group_of_.emplace(bucket.key.value(), Place{&group, &bucket});
+        group_of_.emplace(bucket.key, Place{&group, &bucket});
         if (bucket.current != nullptr) {
           EntityInfo& entity = entities_[bucket.current->schema->name()];
           entity.id = bucket.current->schema->id();
@@ -212,8 +213,8 @@ class PageBuilder {
             : std::vector<Membership>::const_iterator();
     if (!record.has_value() || membership == record->memberships.end()) {
       return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                   fmt::format("bucket {:016x} names a row at {} whose record does not name it",
-                               source.bucket->key.value(), op.position.ToString()));
+                   fmt::format("bucket {} names a row at {} whose record does not name it",
+                               source.bucket->key.ToHex(), op.position.ToString()));
     }
     return known(membership->entered, until) ||
            std::ranges::any_of(membership->earlier,
@@ -251,7 +252,7 @@ class PageBuilder {
   }
 
   bool IsCurrent(BucketKey bucket) const {
-    const auto it = group_of_.find(bucket.value());
+    const auto it = group_of_.find(bucket);
     return it != group_of_.end() && !it->second.group->state.lost;
   }
 
@@ -286,7 +287,7 @@ class PageBuilder {
   // on this one, which reads all buckets in the order of positions. A row moves to a later position
   // whenever it is written, so what was read there is what it is now.
   bool HasFromCurrent(const Membership& membership, const DeltaView& op) const {
-    const auto place = group_of_.find(membership.bucket.value());
+    const auto place = group_of_.find(membership.bucket);
     if (place == group_of_.end()) {
       return false;
     }
@@ -334,7 +335,7 @@ class PageBuilder {
 
   // Was the bucket the caller's at `base`, with the columns that it sees in `source` now?
   bool WasBased(const Source& source, BucketKey bucket) const {
-    const auto found = group_of_.find(bucket.value());
+    const auto found = group_of_.find(bucket);
     if (found == group_of_.end()) {
       return false;
     }
@@ -350,7 +351,7 @@ class PageBuilder {
   std::string* const out_;
   const size_t start_;
   std::vector<Source> heap_;
-  std::unordered_map<uint64_t, Place> group_of_;  // by bucket key
+  absl::flat_hash_map<BucketKey, Place> group_of_;  // by bucket key
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   // By entity's name and key, for lost buckets: two of them may have held one row.
@@ -377,7 +378,8 @@ absl::StatusOr<DeltaPage> BuildDeltaPage(const OrgSnapshot& snapshot, uint32_t i
   page.more = builder.more();
   page.ops = builder.ops();
   page.position = page.more ? builder.reached().offset : applied;
-  page.cursor = CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation, applied);
+  page.cursor = CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation,
+                            snapshot.applied());
   return page;
 }
 

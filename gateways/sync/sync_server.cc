@@ -1,5 +1,6 @@
 #include "gateways/sync/sync_server.h"
 
+#include <absl/strings/str_split.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/detached.hpp>
@@ -19,6 +20,7 @@
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/row_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -57,31 +59,35 @@ HttpResponse Ready(const SyncContext& context) {
   return ProblemResponse(Error(absl::StatusCode::kUnavailable, "not_ready", text));
 }
 
-// The method that a route takes; empty for a route that is none.
-std::string_view MethodOf(Target::Route route) {
+// The methods that a route takes, as `Allow` has them; empty for a route that is none.
+std::string_view MethodsOf(Target::Route route) {
   switch (route) {
     case Target::Route::kUnknown:
       return "";
     case Target::Route::kStream:
       return "POST";
+    case Target::Route::kDelta:
+      return "GET, HEAD, POST";
     default:
-      return "GET";
+      return "GET, HEAD";
   }
 }
 
 std::optional<HttpResponse> CheckRoute(const HttpRequest& request) {
-  const std::string_view method = MethodOf(request.target.route);
-  if (method.empty()) {
+  const std::string_view methods = MethodsOf(request.target.route);
+  if (methods.empty()) {
     return ProblemResponse(Error(absl::StatusCode::kNotFound, "not_found",
                                  "there is nothing at this path, see /openapi.json"));
   }
-  if (request.method == method || (request.head && method == "GET")) {
-    return std::nullopt;
+  for (const absl::string_view method : absl::StrSplit(methods, ", ")) {
+    if (method == request.method) {
+      return std::nullopt;
+    }
   }
   HttpResponse response =
       ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
-                            "use " + std::string(method) + " here"));
-  response.headers.emplace_back("Allow", method == "GET" ? "GET, HEAD" : std::string(method));
+                            "use one of " + std::string(methods) + " here"));
+  response.headers.emplace_back("Allow", methods);
   return response;
 }
 
@@ -99,7 +105,7 @@ struct SyncServer::Impl {
   net::awaitable<void> Accept();
   net::awaitable<void> Serve(Worker& worker, std::unique_ptr<Connection> connection);
   net::awaitable<HttpResponse> Answer(Worker& worker, const HttpRequest& request);
-  void Log(const HttpRequest& request, int status, SteadyTime start);
+  void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
   bool Idle();
 
   SyncContext context;
@@ -155,6 +161,7 @@ net::awaitable<void> SyncServer::Impl::Serve(Worker& worker,
     failed.request_id = "-";
     const HttpRequest& asked = request.ok() ? *request : failed;
     std::optional<HttpResponse> response;
+    AccessNote note;
     if (!request.ok()) {
       response = ProblemResponse(request.status());
     } else if (std::optional<HttpResponse> refused = CheckRoute(asked); refused.has_value()) {
@@ -163,13 +170,17 @@ net::awaitable<void> SyncServer::Impl::Serve(Worker& worker,
       StreamEnd end = co_await HandleStream(context, worker.hub, *connection, asked);
       response = std::move(end.refused);
       usable = end.connection_usable;
+      note = std::move(end.note);
     } else {
       response = co_await Answer(worker, asked);
     }
+    const int status = response.has_value() ? response->status : 200;
     if (response.has_value()) {
       usable = co_await connection->Respond(asked, *response);
+      note = std::move(response->note);
+      response.reset();  // and with it its share of what answers may hold
     }
-    Log(asked, response.has_value() ? response->status : 200, start);
+    Log(asked, status, note, start);
     if (usable && (!asked.keep_alive || context.stopping.load())) {
       usable = false;
       co_await connection->Linger();
@@ -198,17 +209,23 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(Worker& worker, const Http
 }
 
 // The path has no secret; the query holds a cursor and is left out.
-void SyncServer::Impl::Log(const HttpRequest& request, int status, SteadyTime start) {
-  const std::string_view route = RouteName(request.target.route);
+void SyncServer::Impl::Log(const HttpRequest& request, int status, const AccessNote& note,
+                           SteadyTime start) {
+  const Target::Route asked = request.target.route;
+  const std::string_view route = RouteName(asked);
   context.metrics.Request(route, status);
-  if (context.options.access_log) {
-    const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
-    const bool known = request.target.route == Target::Route::kDelta ||
-                       request.target.route == Target::Route::kStream;
-    const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
-    spdlog::info("sync_request route={} org={} status={} ms={:.1f} request_id={}", route,
-                 known && org.ok() ? org->value() : "-", status, took.count(), request.request_id);
+  if (!context.options.access_log) {
+    return;
   }
+  const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
+  const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
+  std::string subject;  // people choose it: in quotes, and no line of its own
+  schemas::AppendJsonString(note.subject, &subject);
+  const bool probe = asked == Target::Route::kHealth || asked == Target::Route::kReady;
+  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info,
+              "sync_request route={} org={} subject={} status={} code={} ms={:.1f} request_id={}",
+              route, org.ok() ? org->value() : "-", subject, status,
+              note.code.empty() ? "-" : note.code, took.count(), request.request_id);
 }
 
 bool SyncServer::Impl::Idle() { return context.connections.load() == 0; }
@@ -256,6 +273,12 @@ absl::StatusOr<uint16_t> SyncServer::Start() {
   return impl_->acceptor->local_endpoint().port();
 }
 
+void SyncServer::ServingChanged() {
+  for (const std::unique_ptr<Worker>& worker : impl_->workers) {
+    net::post(worker->io, [&hub = worker->hub] { hub.WakeAll(); });
+  }
+}
+
 void SyncServer::Stop() {
   if (!impl_->started) {
     return;
@@ -286,6 +309,7 @@ void SyncServer::Stop() {
     worker->thread.join();
   }
   impl_->context.pool.join();
+  impl_->context.end_pool.join();
 }
 
 }  // namespace sluice::gateways

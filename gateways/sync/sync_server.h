@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/base/ids.h"
 
 namespace prometheus {
 class Registry;
@@ -47,7 +49,20 @@ struct SyncOptions {
   std::chrono::milliseconds catch_up_wait{3'000};      // for a stream's client that is ahead of us
   std::chrono::milliseconds token_warning{30'000};     // before a stream's token expires
   std::chrono::milliseconds stop_grace{10'000};        // for requests under way in Stop()
+  size_t answer_bytes_max = size_t{256} << 20;  // built or being sent; see AnswerBudget
+  std::chrono::milliseconds answer_wait{5'000};  // for a share of it; then 503
   bool access_log = true;
+
+  // Whether this process may answer for an organisation now (StagingProjector::MayServe): OK, or
+  // kUnavailable "not_served_here", "not_caught_up", "log_truncated" or "log_diverged". Cheap and
+  // thread-safe; empty: always. ServingChanged() makes what waits ask again.
+  std::function<absl::Status(const OrgId&)> may_serve;
+  // The base URL of the sync listener of a node that serves it; nullopt where none is known.
+  std::function<std::optional<std::string>(const OrgId&)> served_at;
+  // The end of the organisation's partition in the log, asked for afresh; may block. Empty: not
+  // known, and a client that is ahead of this process is taken to have another log's position once
+  // it has waited.
+  std::function<absl::StatusOr<Offset>(const OrgId&)> log_end;
 
   // Reasons why this process cannot serve yet, for /readyz; empty function: always ready.
   std::function<std::vector<std::string>()> not_ready;
@@ -71,6 +86,9 @@ class SyncServer {
   // Accepts nothing more, ends streams at a frame's end, answers what waits, and closes what is
   // left after `stop_grace`. Safe to call twice.
   void Stop();
+
+  // Makes every live stream and waiting delta look at `may_serve` again. Thread-safe.
+  void ServingChanged();
 
   // Streams and waiting deltas at this moment.
   [[nodiscard]] size_t sessions() const;

@@ -40,6 +40,7 @@ class OrgSnapshot {
   virtual ~OrgSnapshot() = default;
   virtual const AppliedState& applied() const = 0;
   virtual const std::shared_ptr<const OrgModel>& model() const = 0;
+  virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset) const { return std::nullopt; }
   // Operations after `after` (kNoOffset: from the start); removals at or below the horizon are left
   // out.
   virtual std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const = 0;

@@ -100,6 +100,7 @@ struct BucketState {
   std::string name;  // rule id and parameter values; two names with one key are an error
   uint64_t count = 0;
   uint64_t checksum = 0;
+  Offset changed = kNoOffset;  // the event that last changed its operations
   friend bool operator==(const BucketState&, const BucketState&) = default;
 };
 
@@ -125,6 +126,7 @@ struct TimeMark {
 struct AppliedState {
   Offset position = kNoOffset;          // last event applied whole
   uint64_t event_hash = 0;              // eventlog::EventHash of that event
+  uint64_t history = 0;
   uint64_t records = 0;                 // live rows
   Offset horizon = kNoOffset;           // removals at or below it may be gone
   std::vector<TimeMark> marks;          // ascending, a few over the tombstones' age

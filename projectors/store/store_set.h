@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "projectors/store/change_collector.h"
 #include "projectors/store/rocks_env.h"
 #include "projectors/store/rocks_store.h"
 #include "projectors/store/store_metrics.h"
@@ -34,6 +35,7 @@ class StoreSet {
     std::atomic<int64_t> committed{kNoOffset.value()};
     std::atomic<int64_t> durable{kNoOffset.value()};
     std::atomic<int64_t> noted{kNoOffset.value()};
+    ChangeCollector changes;  // by the partition's thread only
     absl::Mutex mutex;
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
     bool retired ABSL_GUARDED_BY(mutex) = false;

@@ -31,7 +31,9 @@ TEST(ProblemTest, NamedCodesDecideTheStatus) {
       {"unknown_attribute", 400},   {"type_mismatch", 400},     {"missing_key", 400},
       {"invalid_key", 400},         {"invalid_json", 400},      {"invalid_filter", 400},
       {"circular_rules", 400},      {"rules_too_deep", 400},    {"invalid_argument", 400},
-      {"resource_exhausted", 429},  {"method_not_allowed", 405}};
+      {"resource_exhausted", 429},  {"method_not_allowed", 405},
+      {"not_served_here", 503},     {"answers_queue_full", 503}, {"log_truncated", 503},
+      {"log_diverged", 503}};
   for (const auto& [code, http_status] : want) {
     const absl::Status status = WithCode(code);
     EXPECT_EQ(HttpStatusOf(status), http_status) << code;
@@ -40,6 +42,18 @@ TEST(ProblemTest, NamedCodesDecideTheStatus) {
     EXPECT_EQ(Problem(status)["type"], "urn:sluice:problem:" + code);
     EXPECT_NE(Problem(status)["title"], "Internal error") << code;
   }
+}
+
+// A client deletes its rows for it: it is said only where that is known.
+TEST(ProblemTest, WipeIsSaidOnlyOfWhatIsLostForGood) {
+  EXPECT_EQ(Problem(WithCode("offline_not_allowed"))["wipe"], true);
+  const absl::Status gone = WithCode("org_not_found", absl::StatusCode::kNotFound);
+  EXPECT_FALSE(Problem(gone).contains("wipe"));
+  EXPECT_EQ(Problem(WithWipe(gone))["wipe"], true);
+  EXPECT_EQ(Problem(WithWipe(gone))["code"], "org_not_found");
+  EXPECT_EQ(Problem(Annotate(WithWipe(gone), "here"))["wipe"], true);
+  EXPECT_FALSE(Problem(WithWipe(absl::InternalError("x"))).contains("wipe"));
+  EXPECT_FALSE(Problem(WithCode("forbidden")).contains("wipe"));
 }
 
 TEST(ProblemTest, UnknownCodesFollowTheirKind) {

@@ -111,7 +111,7 @@ TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
   Put("B", 21, false);
   Put("C", 22, false);
   Put("D", 23);
-  StreamState state = State({{id, "11"}});
+  StreamState state = State({{id, Offset(11)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 23", "remove B", "put D", "checkpoint_complete"));
   // Live, the same.
@@ -131,7 +131,7 @@ TEST_F(StreamStateTest, RowsOfAnEventThatWasCutMayBeKnown) {
   Put("B", 11);
   Put("B", 12, false);
   Put("C", 13);
-  StreamState state = State({{id, "10"}});
+  StreamState state = State({{id, Offset(10)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 13", "remove B", "put C", "checkpoint_complete"));
 }
@@ -165,10 +165,10 @@ TEST_F(StreamStateTest, BelowTheHorizonABucketIsSentAnew) {
   Put("A", 12, false);
   org_.Prune(Offset(12));
   Put("C", 13);
-  StreamState state = State({{id, "11"}});
+  StreamState state = State({{id, Offset(11)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 13", "reset", "put B", "put C", "checkpoint_complete"));
-  StreamState at_the_horizon = State({{id, "12"}});
+  StreamState at_the_horizon = State({{id, Offset(12)}});
   EXPECT_THAT(Sent(&at_the_horizon), ElementsAre("checkpoint 13", "put C", "checkpoint_complete"));
 }
 
@@ -208,7 +208,7 @@ TEST_F(StreamStateTest, ALoadBehindTheHorizonIsReset) {
 
 TEST_F(StreamStateTest, OtherColumnsAreAnotherBucket) {
   Put("A", 10);
-  StreamState state = State({{"elsewhere", "7"}});
+  StreamState state = State({{"elsewhere", Offset(7)}});
   Sent(&state);
   EXPECT_THAT(checkpoint_["removed"], ElementsAre("elsewhere"));
   EXPECT_EQ(last_["ops"][0]["row"]["name"], "nA");
@@ -222,7 +222,7 @@ TEST_F(StreamStateTest, OtherColumnsAreAnotherBucket) {
   EXPECT_FALSE(last_["ops"][0]["row"].contains("name"));
   EXPECT_FALSE(Begin(&state));
   // A client that comes with the old id.
-  StreamState again = State({{id, "10"}});
+  StreamState again = State({{id, Offset(10)}});
   EXPECT_THAT(Sent(&again), ElementsAre("checkpoint 11", "put A", "checkpoint_complete"));
   EXPECT_THAT(checkpoint_["removed"], ElementsAre(id));
 }
