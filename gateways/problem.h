@@ -24,8 +24,8 @@ int HttpStatusOf(const absl::Status& status);
 // `http_status`: where the answer is sent with another than HttpStatusOf(), such as a redirection.
 std::string ProblemJson(const absl::Status& status, std::optional<int> http_status = std::nullopt);
 
-// `status`, marked: the device's rows of this organisation are to be deleted. Only for what is so at a
-// position that this process has read, never for what it does not know (yet).
+// `status`, marked: the device's rows of this organisation are to be deleted. Only for what is so
+// at a position that this process has read, never for what it does not know (yet).
 [[nodiscard]] absl::Status WithWipe(absl::Status status);
 
 // The code that ProblemJson shows: "internal" for every 500.

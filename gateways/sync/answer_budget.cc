@@ -40,9 +40,7 @@ void AnswerBudget::Share::Keep(size_t bytes) {
 }
 
 // One answer goes out whatever its size.
-bool AnswerBudget::Fits(size_t bytes) const {
-  return bytes_ == 0 || bytes_ + bytes <= bytes_max_;
-}
+bool AnswerBudget::Fits(size_t bytes) const { return bytes_ == 0 || bytes_ + bytes <= bytes_max_; }
 
 bool AnswerBudget::FitsOrg(const OrgShare& org, size_t bytes) const {
   return org.bytes == 0 || org.bytes + bytes <= bytes_max_ / kOrgPart;

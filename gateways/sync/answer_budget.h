@@ -20,12 +20,11 @@
 namespace sluice::gateways {
 
 // The bytes of answers that are built or being sent, of all connections together. Who would go past
-// the limit waits; organisations take turns, and one has a quarter of it at most, so that its clients
-// that do not read hold up nobody else's. Thread-safe.
+// the limit waits; organisations take turns, and one has a quarter of it at most, so that its
+// clients that do not read hold up nobody else's. Thread-safe.
 class AnswerBudget {
  public:
-  AnswerBudget(size_t bytes_max, SyncMetrics& metrics)
-      : bytes_max_(bytes_max), metrics_(metrics) {}
+  AnswerBudget(size_t bytes_max, SyncMetrics& metrics) : bytes_max_(bytes_max), metrics_(metrics) {}
   AnswerBudget(const AnswerBudget&) = delete;
   AnswerBudget& operator=(const AnswerBudget&) = delete;
 

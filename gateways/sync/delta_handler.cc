@@ -28,8 +28,8 @@ struct DeltaCall {
   OrgId org;
   projectors::CallerClaims caller;
   DeltaRequest request;
-  Cursor cursor;  // without groups and incarnation 0: a fresh start
-  bool ahead = false;       // the store has not come to the cursor's position
+  Cursor cursor;             // without groups and incarnation 0: a fresh start
+  bool ahead = false;        // the store has not come to the cursor's position
   bool ahead_known = false;  // ... and the log has
 };
 
@@ -168,8 +168,8 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
   return call;
 }
 
-HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request,
-                          const OrgId& org, const absl::Status& status) {
+HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request, const OrgId& org,
+                          const absl::Status& status) {
   HttpResponse response = Refusal(context, request, org, status);
   if (response.status == 410) {
     response.headers.emplace_back("Location", FreshStart(request.target));

@@ -378,8 +378,8 @@ absl::StatusOr<DeltaPage> BuildDeltaPage(const OrgSnapshot& snapshot, uint32_t i
   page.more = builder.more();
   page.ops = builder.ops();
   page.position = page.more ? builder.reached().offset : applied;
-  page.cursor = CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation,
-                            snapshot.applied());
+  page.cursor =
+      CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation, snapshot.applied());
   return page;
 }
 

@@ -212,9 +212,10 @@ absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
   }
   ASSIGN_OR_RETURN(const std::optional<uint64_t> then, snapshot.HistoryAt(cursor.seen));
   if (!then.has_value() && cursor.seen <= applied.horizon) {
-    return Expired(fmt::format("the cursor is at position {}, what tells histories apart is kept from "
-                               "{} on",
-                               cursor.seen.value(), applied.horizon.value() + 1));
+    return Expired(
+        fmt::format("the cursor is at position {}, what tells histories apart is kept from "
+                    "{} on",
+                    cursor.seen.value(), applied.horizon.value() + 1));
   }
   if (then != cursor.history || cursor.incarnation > incarnation) {
     return OtherHistory();

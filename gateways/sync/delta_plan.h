@@ -51,8 +51,8 @@ struct DeltaPlan {
 // Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is
 // older (or of a log that has lost its end: the caller finds out), kFailedPrecondition
 // "cursor_other_log" where its history is another than the cursor's, "org_reprovisioned" where the
-// organisation is another one by now, "cursor_expired" where removals that its holder needs, or what
-// tells the histories apart, may be gone.
+// organisation is another one by now, "cursor_expired" where removals that its holder needs, or
+// what tells the histories apart, may be gone.
 [[nodiscard]] absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
                                        const projectors::OrgSnapshot& snapshot);
 

@@ -1,14 +1,13 @@
 #include "gateways/sync/identity_hash.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
+
+#include "schemas/sha256.h"
 
 namespace sluice::gateways {
 
 IdentityHash HashIdentity(std::string_view text) {
-  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  const Sha256Digest digest = Sha256(text);
   IdentityHash hash;
   std::copy_n(digest.begin(), hash.size(), hash.begin());
   return hash;

@@ -103,8 +103,8 @@ class StreamSession {
 
   // Before a piece is built. Waits as long as a client may take for one.
   net::awaitable<absl::Status> TakeShare() {
-    absl::StatusOr<AnswerBudget::Share> share = co_await context_.budget.Take(
-        org_, kShareBytes, Now() + context_.options.write_timeout);
+    absl::StatusOr<AnswerBudget::Share> share =
+        co_await context_.budget.Take(org_, kShareBytes, Now() + context_.options.write_timeout);
     if (share.ok()) {
       share_ = *std::move(share);
     }
@@ -194,8 +194,8 @@ class StreamSession {
       }
     }
     if (status.ok() && state_.sending()) {
-      status = co_await OnStoreThread(context_,
-                                      [this] { return state_.Fill(kFillBytes, &buffer_); });
+      status =
+          co_await OnStoreThread(context_, [this] { return state_.Fill(kFillBytes, &buffer_); });
     }
     if (!status.ok()) {
       End(status);

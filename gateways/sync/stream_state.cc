@@ -147,8 +147,8 @@ absl::Status StreamState::PlaceTouched(const Touched& touched) {
   return absl::OkStatus();
 }
 
-// Where the bucket goes on in the new snapshot, and whether there is anything. It is the position of
-// its last change that tells, because count and checksum can be made to be equal.
+// Where the bucket goes on in the new snapshot, and whether there is anything. It is the position
+// of its last change that tells, because count and checksum can be made to be equal.
 absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   const projectors::AppliedState& applied = snapshot_->applied();
   ASSIGN_OR_RETURN(const projectors::BucketState state,
@@ -163,9 +163,8 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   bool reset = !bucket->placed && !PlaceFirst(id, bucket);
   const Offset whole = WholeOffset(bucket->progress);
   // A bucket without a state has no rows, and its last change is not after the horizon.
-  const bool unchanged = state.changed == kNoOffset
-                             ? whole == kNoOffset || whole >= applied.horizon
-                             : state.changed <= whole;
+  const bool unchanged = state.changed == kNoOffset ? whole == kNoOffset || whole >= applied.horizon
+                                                    : state.changed <= whole;
   bucket->placed = true;
   if (unchanged && !pending && !reset) {
     bucket->progress = EndOf(applied.position);

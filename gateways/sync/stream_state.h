@@ -49,8 +49,8 @@ class StreamState {
   // What the client said of the history of its rows; nullopt where it said nothing, or nothing that
   // this version knows: then all that it has is void.
   const std::optional<HistoryMark>& client_history() const { return client_history_; }
-  // Before the first Begin(): the client's rows are of a history that is not this log's, so all that
-  // it has is void.
+  // Before the first Begin(): the client's rows are of a history that is not this log's, so all
+  // that it has is void.
   void ResetAll() { reset_all_ = true; }
   bool resets_all() const { return reset_all_; }
   bool begun() const { return model_ != nullptr; }
@@ -59,9 +59,9 @@ class StreamState {
   // nothing of the caller's has changed since the last checkpoint. Looks at the buckets that
   // `touched` names, and at those that are still to be sent; at all of them at first, and where the
   // organisation's definitions are others. Errors as OrgModel::BucketsOf, after which only a new
-  // state can go on; so after kUnavailable "log_diverged", for a snapshot of another history than the
-  // last. kUnavailable "not_caught_up" for one that is older than the last: a later call may bring a
-  // newer one, and must name what this one did.
+  // state can go on; so after kUnavailable "log_diverged", for a snapshot of another history than
+  // the last. kUnavailable "not_caught_up" for one that is older than the last: a later call may
+  // bring a newer one, and must name what this one did.
   [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
                                            const Touched& touched, std::string* out);
   [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
@@ -117,7 +117,7 @@ class StreamState {
   std::optional<HistoryMark> client_history_;
   bool reset_all_ = false;
 
-  Buckets buckets_;                                           // by id
+  Buckets buckets_;                                            // by id
   std::vector<std::pair<BucketKey, Buckets::iterator>> keys_;  // ascending
   std::set<std::string_view> pending_;  // ids of buckets to be scanned in this checkpoint
   std::shared_ptr<const projectors::OrgModel> model_;

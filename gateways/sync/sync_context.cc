@@ -147,9 +147,9 @@ HttpResponse Refusal(const SyncContext& context, const HttpRequest& request, con
     response.status = 307;
     response.body = ProblemJson(status, response.status);
     response.headers.clear();  // it need not wait
-    response.headers.emplace_back("Location", std::string(WithoutSlash(*base)) + request.target.path +
-                                                  (request.target.query.empty() ? "" : "?") +
-                                                  request.target.query);
+    response.headers.emplace_back(
+        "Location", std::string(WithoutSlash(*base)) + request.target.path +
+                        (request.target.query.empty() ? "" : "?") + request.target.query);
   }
   return response;
 }

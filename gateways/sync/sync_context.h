@@ -163,8 +163,8 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 [[nodiscard]] net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org,
                                                Offset position, bool guess);
 
-// The answer to a request for `org` that fails: with "not_served_here" and a node that serves it 307
-// to the same path there.
+// The answer to a request for `org` that fails: with "not_served_here" and a node that serves it
+// 307 to the same path there.
 [[nodiscard]] HttpResponse Refusal(const SyncContext& context, const HttpRequest& request,
                                    const OrgId& org, const absl::Status& status);
 

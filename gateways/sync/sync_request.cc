@@ -181,8 +181,9 @@ absl::Status ReadHaves(simdjson::dom::element element, StreamRequest* request) {
     ASSIGN_OR_RETURN(StreamRequest::Have have, ReadHave(request->have.size(), one));
     request->have.push_back(std::move(have));
     if (!buckets.insert(request->have.back().bucket).second) {
-      return Invalid(fmt::format("have[{}].bucket: it is named by an element before, give each once",
-                                 request->have.size() - 1));
+      return Invalid(
+          fmt::format("have[{}].bucket: it is named by an element before, give each once",
+                      request->have.size() - 1));
     }
   }
   return absl::OkStatus();
@@ -340,13 +341,12 @@ std::string FreshStart(const Target& target) {
 absl::StatusOr<StreamRequest> ParseStreamRequest(std::string_view body) {
   StreamRequest request;
   simdjson::dom::parser parser;
-  RETURN_IF_ERROR(ForEachMember(
+  const absl::Status read = ForEachMember(
       body, parser,
       [&](std::string_view name, simdjson::dom::element value) -> absl::StatusOr<bool> {
         if (name == "live") {
-          return value.get(request.live) == simdjson::SUCCESS
-                     ? absl::StatusOr<bool>(true)
-                     : Invalid("live: give true or false");
+          return value.get(request.live) == simdjson::SUCCESS ? absl::StatusOr<bool>(true)
+                                                              : Invalid("live: give true or false");
         }
         if (name == "have") {
           RETURN_IF_ERROR(request.have.empty() ? ReadHaves(value, &request)
@@ -358,7 +358,8 @@ absl::StatusOr<StreamRequest> ParseStreamRequest(std::string_view body) {
           return true;
         }
         return false;
-      }));
+      });
+  RETURN_IF_ERROR(read);
   return request;
 }
 

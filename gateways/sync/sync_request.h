@@ -56,8 +56,8 @@ inline constexpr size_t kHaveMax = 10'000;
 
 // An empty body asks for everything once. kInvalidArgument "invalid_json" for what is no JSON,
 // "invalid_argument" for a known member of another type, given twice, or with a value that is not
-// allowed; the message names the element of `have` by its index and says what is. Members with other
-// names are ignored.
+// allowed; the message names the element of `have` by its index and says what is. Members with
+// other names are ignored.
 [[nodiscard]] absl::StatusOr<StreamRequest> ParseStreamRequest(std::string_view body);
 
 }  // namespace sluice::gateways

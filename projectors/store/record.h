@@ -124,8 +124,8 @@ struct TimeMark {
 
 // How far a store has come. Written with every batch.
 struct AppliedState {
-  Offset position = kNoOffset;          // last event applied whole
-  uint64_t event_hash = 0;              // eventlog::EventHash of that event
+  Offset position = kNoOffset;  // last event applied whole
+  uint64_t event_hash = 0;      // eventlog::EventHash of that event
   uint64_t history = 0;
   uint64_t records = 0;                 // live rows
   Offset horizon = kNoOffset;           // removals at or below it may be gone

@@ -43,8 +43,7 @@ class Subscriptions {
  private:
   absl::Mutex mutex_;
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<std::pair<std::string, uint64_t>, AppliedCallback> callbacks_
-      ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, uint64_t>, AppliedCallback> callbacks_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::string> orgs_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -18,10 +18,10 @@
 #include "tests/support/gateways/fold_stores.h"
 
 // Live sessions that look only at what the news name, against sessions that load everything: random
-// changes, definitions and horizons, news that come late, and snapshots that are ahead of them. After
-// every checkpoint a session's client has exactly what a new one would be given by that snapshot, and
-// once all news have come nobody still waits for something. The seed is printed; SLUICE_SEED replays
-// it, SLUICE_STEPS multiplies their number.
+// changes, definitions and horizons, news that come late, and snapshots that are ahead of them.
+// After every checkpoint a session's client has exactly what a new one would be given by that
+// snapshot, and once all news have come nobody still waits for something. The seed is printed;
+// SLUICE_SEED replays it, SLUICE_STEPS multiplies their number.
 namespace sluice::gateways {
 namespace {
 
@@ -141,8 +141,8 @@ class Session {
     ASSERT_TRUE(state.Begin({&snapshot, [](auto*) {}}, &frames).ok());
     ASSERT_TRUE(state.Fill(SIZE_MAX, &frames).ok());
     fresh.Apply(frames);
-    EXPECT_EQ(copy_.rows, fresh.rows) << "session " << number_ << " at "
-                                      << snapshot.applied().position.value();
+    EXPECT_EQ(copy_.rows, fresh.rows)
+        << "session " << number_ << " at " << snapshot.applied().position.value();
   }
   void ExpectSettled() {
     const auto snapshot = stores_.Snapshot(*OrgId::Parse(kOrg)).value();
@@ -167,8 +167,8 @@ class World {
   explicit World(uint64_t seed) : random_(seed), hub_(io_, stores_) {
     using namespace sluice::testing;
     stores_.Add(kOrg, OpenOrg(1));
-    stores_.Add(kOrg, DefineEntity(1, "account", {{1, "id"}, {2, "n"}, {3, "owner"}, {4, "team"}},
-                                   3, 4));
+    stores_.Add(kOrg,
+                DefineEntity(1, "account", {{1, "id"}, {2, "n"}, {3, "owner"}, {4, "team"}}, 3, 4));
     stores_.Add(kOrg, DefineRole("field", true, {"account"}));
     stores_.Add(kOrg, DefineRole("other", true, {"account"}));
     DefineRules();
@@ -234,8 +234,7 @@ class World {
 
   void DefineRules() {
     std::vector<v1::RuleKind> kinds;
-    for (const v1::RuleKind kind :
-         {v1::RULE_KIND_USER, v1::RULE_KIND_TEAM, v1::RULE_KIND_ALL}) {
+    for (const v1::RuleKind kind : {v1::RULE_KIND_USER, v1::RULE_KIND_TEAM, v1::RULE_KIND_ALL}) {
       if (Below(kind == v1::RULE_KIND_ALL ? 6 : 2) == 0) {
         kinds.push_back(kind);
       }

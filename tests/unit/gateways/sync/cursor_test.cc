@@ -20,8 +20,8 @@ Cursor Sample() {
                      {schemas::EntityId(4), 0x1122334455667788, "contact"}};
   cursor.base = Offset(1000);
   cursor.first = Offset(1040);
-  cursor.groups.push_back(
-      {{.position = {Offset(1042), 7}, .since = Offset(900), .based = true}, {{0, BucketKey{0, 1}}}});
+  cursor.groups.push_back({{.position = {Offset(1042), 7}, .since = Offset(900), .based = true},
+                           {{0, BucketKey{0, 1}}}});
   cursor.groups.push_back({{.since = Offset(1043), .lost = true, .left = Offset(1001)},
                            {{1, BucketKey{2, 0}}, {0, BucketKey{~0ULL, ~0ULL}}}});
   cursor.groups.push_back({{.steady = true, .held = Offset(7), .turned = Offset(1042)}, {}});
@@ -45,8 +45,8 @@ TEST(CursorTest, BytesStayAsTheyAre) {
   cursor.base = Offset(1000);
   cursor.first = Offset(1043);
   cursor.entities = {{schemas::EntityId(3), 0, "account"}};
-  cursor.groups.push_back(
-      {{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true}, {{0, BucketKey{0x6162636465666768, 7}}}});
+  cursor.groups.push_back({{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true},
+                           {{0, BucketKey{0x6162636465666768, 7}}}});
   cursor.groups.push_back({{.position = {Offset(999), 2},
                             .since = Offset(1000),
                             .lost = true,
@@ -97,10 +97,10 @@ TEST(CursorTest, AnOlderFormatHasExpired) {
       "6f756e740204e80702940801000000000000000007"
       "03e80702e907e9070100"
       "61626364656667686d5527226958017ff479a34b2655a478cd309b064e595106");
-  EXPECT_EQ(ErrorCode(CursorCodec("log-1", "")
-                          .Decode("contoso", absl::WebSafeBase64Escape(second))
-                          .status()),
-            "cursor_expired");
+  EXPECT_EQ(
+      ErrorCode(
+          CursorCodec("log-1", "").Decode("contoso", absl::WebSafeBase64Escape(second)).status()),
+      "cursor_expired");
   const std::string bytes = absl::HexStringToBytes(
       "013ba88cee3a8c11e00f06ecbf7a2d96a401940801030000000000000000076163636f756e7401009408ffffffff"
       "0f94080100"

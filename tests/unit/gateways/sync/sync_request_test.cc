@@ -63,13 +63,14 @@ TEST(StreamRequestTest, WhatIsNoBucketOrNoPosition) {
     EXPECT_THAT(std::string(Message(status)), HasSubstr("have[1]")) << element;
     EXPECT_THAT(std::string(Message(status)), Not(HasSubstr("evil")));
   }
-  for (const char* body : {R"({"have":{}})", R"({"live":1})", R"({"history":7})", R"({"history":""})",
-                           R"({"history":"a b"})", R"({"live":true,"live":true})",
-                           R"({"have":[],"have":[]})", "[]"}) {
+  for (const char* body :
+       {R"({"have":{}})", R"({"live":1})", R"({"history":7})", R"({"history":""})",
+        R"({"history":"a b"})", R"({"live":true,"live":true})", R"({"have":[],"have":[]})", "[]"}) {
     EXPECT_EQ(ErrorCode(ParseStreamRequest(body).status()), "invalid_argument") << body;
   }
-  EXPECT_EQ(ErrorCode(ParseStreamRequest(R"({"history":")" + std::string(65, '1') + "\"}").status()),
-            "invalid_argument");
+  EXPECT_EQ(
+      ErrorCode(ParseStreamRequest(R"({"history":")" + std::string(65, '1') + "\"}").status()),
+      "invalid_argument");
   EXPECT_EQ(ErrorCode(ParseStreamRequest("{").status()), "invalid_json");
 }
 
@@ -93,9 +94,9 @@ TEST(DeltaBodyTest, TheSameAsAQuery) {
   EXPECT_EQ(request->min_position, Offset(99));
   EXPECT_TRUE(ParseDeltaBody("").ok());
   EXPECT_TRUE(ParseDeltaBody(R"({"cursor":null,"wait":null})").ok());
-  for (const char* body : {R"({"limit":0})", R"({"limit":"x"})", R"({"limit":[1]})",
-                           R"({"cursor":{}})", R"({"wait":5})", R"({"min_position":-1})",
-                           R"({"limit":1,"limit":2})"}) {
+  for (const char* body :
+       {R"({"limit":0})", R"({"limit":"x"})", R"({"limit":[1]})", R"({"cursor":{}})",
+        R"({"wait":5})", R"({"min_position":-1})", R"({"limit":1,"limit":2})"}) {
     EXPECT_EQ(ErrorCode(ParseDeltaBody(body).status()), "invalid_argument") << body;
   }
   EXPECT_EQ(ErrorCode(ParseDeltaBody("nothing").status()), "invalid_json");
