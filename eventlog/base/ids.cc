@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "schemas/sha256.h"
 #include "schemas/status.h"
 
 namespace sluice {
@@ -22,6 +23,13 @@ absl::StatusOr<OrgId> OrgId::Parse(std::string_view text) {
   }
   return OrgId(text);
 }
+
+BucketKey BucketKey::OfName(std::string_view name) {
+  const Sha256Digest digest = Sha256(name);
+  return {DigestWord(digest, 0), DigestWord(digest, 8)};
+}
+
+std::string BucketKey::ToHex() const { return fmt::format("{:016x}{:016x}", high, low); }
 
 std::string Position::ToString() const { return fmt::format("{}.{}", offset.value(), index); }
 

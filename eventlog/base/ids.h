@@ -2,8 +2,10 @@
 
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "schemas/named_type.h"
@@ -14,11 +16,26 @@ namespace sluice {
 using PartitionId = NamedType<int32_t, struct PartitionIdTag>;
 // A position in one partition, from 0. Offsets grow but may have gaps (Kafka's control records).
 using Offset = NamedType<int64_t, struct OffsetTag>;
-// 64-bit hash of a bucket's name (DESIGN section 4).
-using BucketKey = NamedType<uint64_t, struct BucketKeyTag>;
 
 // "Nothing yet": the applied position of an empty store.
 inline constexpr Offset kNoOffset{-1};
+
+// What a bucket is found by: the first 128 bits of SHA-256 of its full name (DESIGN section 4), as
+// two big-endian numbers. Names hold values that users choose, so no two may be found that share a
+// key.
+struct BucketKey {
+  uint64_t high = 0;
+  uint64_t low = 0;
+
+  [[nodiscard]] static BucketKey OfName(std::string_view name);
+  // 32 hex digits.
+  [[nodiscard]] std::string ToHex() const;
+  friend auto operator<=>(const BucketKey&, const BucketKey&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const BucketKey& k) {
+    return H::combine(std::move(h), k.high, k.low);
+  }
+};
 
 // An organisation's name: a DNS label, [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?.
 class OrgId {
@@ -49,3 +66,9 @@ struct Position {
 };
 
 }  // namespace sluice
+
+template <>
+struct std::hash<sluice::BucketKey> {
+  // Any part of a cryptographic hash is one.
+  std::size_t operator()(const sluice::BucketKey& k) const { return k.low ^ k.high; }
+};

@@ -79,8 +79,9 @@ std::optional<HttpResponse> CheckRoute(const HttpRequest& request) {
     return ProblemResponse(Error(absl::StatusCode::kNotFound, "not_found",
                                  "there is nothing at this path, see /openapi.json"));
   }
-  for (const absl::string_view method : absl::StrSplit(methods, ", ")) {
-    if (method == request.method) {
+  for (const absl::string_view method :
+       absl::StrSplit(absl::string_view(methods.data(), methods.size()), ", ")) {
+    if (std::string_view(method.data(), method.size()) == request.method) {
       return std::nullopt;
     }
   }

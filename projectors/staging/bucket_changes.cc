@@ -9,34 +9,21 @@
 #include "schemas/status.h"
 
 namespace sluice::projectors {
-namespace {
-
-absl::Status Collision(std::string_view name, std::string_view other, BucketKey key) {
-  return Error(
-      absl::StatusCode::kInternal, "bucket_collision",
-      fmt::format("buckets {} and {} have the same key {:016x}", name, other, key.value()));
-}
-
-}  // namespace
-
-absl::Status BucketChanges::Name(const BucketName& bucket) {
-  Change& change = changes_[bucket.key.value()];
-  if (change.name.empty()) {
-    change.name = bucket.name;
-  } else if (change.name != bucket.name) {
-    return Collision(bucket.name, change.name, bucket.key);
+void BucketChanges::Name(const BucketName& bucket) {
+  std::string& name = changes_[bucket.key].name;
+  if (name.empty()) {
+    name = bucket.name;
   }
-  return absl::OkStatus();
 }
 
 void BucketChanges::Add(BucketKey bucket, uint64_t row_checksum) {
-  Change& change = changes_[bucket.value()];
+  Change& change = changes_[bucket];
   ++change.count;
   change.checksum += row_checksum;
 }
 
 void BucketChanges::Subtract(BucketKey bucket, uint64_t row_checksum) {
-  Change& change = changes_[bucket.value()];
+  Change& change = changes_[bucket];
   --change.count;
   change.checksum -= row_checksum;
 }
@@ -45,7 +32,7 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
   std::vector<BucketKey> keys;
   keys.reserve(changes_.size());
   for (const auto& [key, change] : changes_) {
-    keys.emplace_back(key);
+    keys.push_back(key);
   }
   std::sort(keys.begin(), keys.end());
   if (keys.empty()) {
@@ -54,21 +41,18 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
   ASSIGN_OR_RETURN(std::vector<std::optional<BucketState>> stored, view.GetBuckets(keys));
   batch->buckets.reserve(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {
-    Change& change = changes_[keys[i].value()];
+    Change& change = changes_[keys[i]];
     BucketState state;
     if (stored[i].has_value()) {
       state = *std::move(stored[i]);
-      if (!change.name.empty() && change.name != state.name) {
-        return Collision(change.name, state.name, keys[i]);
-      }
     } else {
       state.name = std::move(change.name);
     }
     if ((state.name.empty() && change.count != 0) ||
         static_cast<int64_t>(state.count) + change.count < 0) {
       return Error(absl::StatusCode::kInternal, "bucket_state_lost",
-                   fmt::format("bucket {:016x} {}: {} rows are counted and {} leave it",
-                               keys[i].value(), state.name, state.count, -change.count));
+                   fmt::format("bucket {} {}: {} rows are counted and {} leave it", keys[i].ToHex(),
+                               state.name, state.count, -change.count));
     }
     if (change.count == 0 && change.checksum == 0) {
       continue;  // a row stays in it as it is

@@ -15,9 +15,8 @@ namespace sluice::projectors {
 // Not thread-safe.
 class BucketChanges {
  public:
-  // A row has come into the bucket. kInternal, code "bucket_collision", where a bucket of another
-  // name has that key.
-  [[nodiscard]] absl::Status Name(const BucketName& bucket);
+  // A row has come into the bucket.
+  void Name(const BucketName& bucket);
 
   void Add(BucketKey bucket, uint64_t row_checksum);
   void Subtract(BucketKey bucket, uint64_t row_checksum);
@@ -32,7 +31,7 @@ class BucketChanges {
     int64_t count = 0;
     uint64_t checksum = 0;
   };
-  absl::flat_hash_map<uint64_t, Change> changes_;
+  absl::flat_hash_map<BucketKey, Change> changes_;
 };
 
 }  // namespace sluice::projectors

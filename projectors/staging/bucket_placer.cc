@@ -384,7 +384,7 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
       ASSIGN_OR_RETURN(std::optional<BucketName> bucket,
                        BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
       if (bucket.has_value()) {
-        RETURN_IF_ERROR(AddTarget(*rule, *bucket));
+        AddTarget(*rule, *bucket);
       }
     } else if (rule->down) {
       const std::string parent =
@@ -396,13 +396,13 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
       RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
       for (const Membership& m : parts_.overlay.entry(of).now.memberships) {
         if (m.member && m.rule == rule->source) {
-          RETURN_IF_ERROR(AddTarget(*rule, DerivedBucket(*rule, m.bucket)));
+          AddTarget(*rule, DerivedBucket(*rule, m.bucket));
         }
       }
     } else {
       for (const sluice::projectors::Support& s : parts_.overlay.entry(slot).now.support) {
         if (s.rule == rule->number) {
-          RETURN_IF_ERROR(AddTarget(*rule, DerivedBucket(*rule, s.source)));
+          AddTarget(*rule, DerivedBucket(*rule, s.source));
         }
       }
     }
@@ -410,9 +410,9 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
   return absl::OkStatus();
 }
 
-absl::Status BucketPlacer::AddTarget(const SyncRule& rule, const BucketName& bucket) {
+void BucketPlacer::AddTarget(const SyncRule& rule, const BucketName& bucket) {
   targets_.push_back({bucket.key, rule.number});
-  return parts_.buckets.Name(bucket);
+  parts_.buckets.Name(bucket);
 }
 
 // The row has come into a bucket, or left it: so do the rows that are related to it.

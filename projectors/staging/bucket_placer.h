@@ -93,7 +93,7 @@ class BucketPlacer {
   absl::Status PrefetchRelated(const std::vector<Slot>& slots);
   absl::Status Place(Slot slot);
   absl::Status FindTargets(Slot slot);
-  absl::Status AddTarget(const SyncRule& rule, const BucketName& bucket);
+  void AddTarget(const SyncRule& rule, const BucketName& bucket);
   absl::Status Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
   absl::Status PassOn(Slot slot, const FoldOverlay::Move& move);
   absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source,

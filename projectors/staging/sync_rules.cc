@@ -6,7 +6,6 @@
 #include "fmt/format.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
-#include "xxhash.h"
 
 // The buckets that rules make: those of a row, and those of a caller.
 namespace sluice::projectors {
@@ -168,7 +167,7 @@ Claim OwnershipClaim(v1::RuleKind kind) {
 }  // namespace
 
 BucketName MakeBucketName(std::string name) {
-  const BucketKey key(XXH64(name.data(), name.size(), 0));
+  const BucketKey key = BucketKey::OfName(name);
   return {key, std::move(name)};
 }
 
@@ -208,7 +207,7 @@ std::string ReferencedKey(const EntitySchema& schema, AttributeId id, std::strin
 }
 
 BucketName DerivedBucket(const SyncRule& rule, BucketKey source) {
-  return MakeBucketName(fmt::format("{}={:016x}", rule.id, source.value()));
+  return MakeBucketName(fmt::format("{}={:016x}{:016x}", rule.id, source.high, source.low));
 }
 
 std::vector<BucketName> BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema,

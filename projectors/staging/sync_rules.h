@@ -48,7 +48,7 @@ struct SyncRule {
 };
 
 struct BucketName {
-  BucketKey key;     // XXH64 (seed 0) of `name`
+  BucketKey key;     // BucketKey::OfName(name)
   std::string name;  // rule id, for parameters "=" and the values: "e3|user:a5=U1"
   friend auto operator<=>(const BucketName&, const BucketName&) = default;
 };

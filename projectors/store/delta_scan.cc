@@ -16,7 +16,8 @@ namespace {
 // What one scan may bring into the block cache. A reader that goes on is loading a bucket whole,
 // which would push out what everybody reads often.
 constexpr size_t kCachedBytesMax = 16 << 20;
-constexpr size_t kDeltaKeyBytes = 20;
+constexpr size_t kBucketBytes = 16;
+constexpr size_t kDeltaKeyBytes = kBucketBytes + 12;
 
 class DeltaScan final : public DeltaIterator {
  public:
@@ -24,7 +25,7 @@ class DeltaScan final : public DeltaIterator {
             Offset horizon)
       : db_(db), horizon_(horizon), upper_(EncodeDeltaKey(bucket, {})), upper_slice_(upper_) {
     // Greater than every key of the bucket (offsets are not negative), below the next bucket's.
-    upper_.replace(8, std::string::npos, kDeltaKeyBytes - 8, '\xff');
+    upper_.replace(kBucketBytes, std::string::npos, kDeltaKeyBytes - kBucketBytes, '\xff');
     upper_slice_ = rocksdb::Slice(upper_);
     options_.snapshot = snapshot;
     options_.iterate_upper_bound = &upper_slice_;
@@ -32,7 +33,7 @@ class DeltaScan final : public DeltaIterator {
     options_.adaptive_readahead = true;
     std::string from = EncodeDeltaKey(bucket, after);
     if (after.offset < Offset(0)) {
-      from.replace(8, std::string::npos, kDeltaKeyBytes - 8, '\0');
+      from.replace(kBucketBytes, std::string::npos, kDeltaKeyBytes - kBucketBytes, '\0');
     } else {
       from.push_back('\0');  // the key after
     }

@@ -97,7 +97,7 @@ struct DeltaOp {
 // The live rows of a bucket: how many, and the sum modulo 2^64 of XXH64(seed 0) over
 // `entity name 0x00 key 0x00 position text` of each (API section 3.2).
 struct BucketState {
-  std::string name;  // rule id and parameter values; two names with one key are an error
+  std::string name;  // rule id and parameter values; its hash is the key
   uint64_t count = 0;
   uint64_t checksum = 0;
   Offset changed = kNoOffset;  // the event that last changed its operations

@@ -29,6 +29,18 @@ absl::Status Malformed(std::string_view what, std::string_view bytes) {
                fmt::format("{} of {} bytes is malformed", what, bytes.size()));
 }
 
+void PutBucket(BucketKey bucket, std::string* out) {
+  PutFixed64(bucket.high, out);
+  PutFixed64(bucket.low, out);
+}
+
+BucketKey ReadBucket(ByteReader& reader) {
+  BucketKey bucket;
+  bucket.high = reader.Fixed64();
+  bucket.low = reader.Fixed64();
+  return bucket;
+}
+
 // `entered` is written as its distance to the position; kNoOffset stands for the position itself.
 bool HasEntered(Offset entered, Position position) {
   return entered != kNoOffset && entered < position.offset;
@@ -83,7 +95,7 @@ bool ReadStays(ByteReader& reader, Membership* membership) {
 }
 
 void PutMembership(const Membership& membership, Position last, std::string* out) {
-  PutFixed64(membership.bucket.value(), out);
+  PutBucket(membership.bucket, out);
   const bool own = membership.position != last;
   const bool entered = HasEntered(membership.entered, membership.position);
   out->push_back(static_cast<char>((membership.member ? 0 : kRemoved) | (own ? kOwnPosition : 0) |
@@ -108,7 +120,7 @@ void PutMembership(const Membership& membership, Position last, std::string* out
 
 // False where the tag is none of ours, or the stays are.
 bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
-  membership->bucket = BucketKey(reader.Fixed64());
+  membership->bucket = ReadBucket(reader);
   const uint8_t tag = reader.Byte();
   membership->member = (tag & kRemoved) == 0;
   membership->position = last;
@@ -129,7 +141,7 @@ void PutSupport(const std::vector<Support>& support, std::string* out) {
   PutVarint(support.size(), out);
   for (const Support& s : support) {
     PutVarint(s.rule, out);
-    PutFixed64(s.source.value(), out);
+    PutBucket(s.source, out);
     PutVarint(s.count, out);
   }
 }
@@ -137,13 +149,13 @@ void PutSupport(const std::vector<Support>& support, std::string* out) {
 // False where there cannot be so many.
 bool ReadSupport(ByteReader& reader, std::vector<Support>* support) {
   const uint64_t count = reader.Varint();
-  if (count > reader.rest().size() / 10) {
+  if (count > reader.rest().size() / 18) {
     return false;
   }
   support->resize(count);
   for (Support& s : *support) {
     s.rule = reader.Varint32();
-    s.source = BucketKey(reader.Fixed64());
+    s.source = ReadBucket(reader);
     s.count = reader.Varint();
   }
   return true;
@@ -186,7 +198,7 @@ absl::StatusOr<RecordKey> DecodeRecordKey(std::string_view bytes) {
 
 std::string EncodeRecord(const Record& record) {
   std::string out;
-  out.reserve(24 + record.memberships.size() * 10 + record.row.size());
+  out.reserve(24 + record.memberships.size() * 18 + record.row.size());
   out.push_back(static_cast<char>((record.deleted ? kDeleted : 0) |
                                   (record.version.has_value() ? kHasVersion : 0) |
                                   (record.support.empty() ? 0 : kHasSupport)));
@@ -218,7 +230,7 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
   }
   const uint64_t count = reader.Varint();
   if (!reader.ok() || flags > (kDeleted | kHasVersion | kHasSupport) ||
-      count > reader.rest().size() / 9) {
+      count > reader.rest().size() / 17) {
     return Malformed("record", bytes);
   }
   record.memberships.resize(count);
@@ -239,8 +251,8 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
 
 std::string EncodeDeltaKey(BucketKey bucket, Position position) {
   std::string out;
-  out.reserve(20);
-  PutFixed64(bucket.value(), &out);
+  out.reserve(28);
+  PutBucket(bucket, &out);
   PutFixed64(static_cast<uint64_t>(position.offset.value()), &out);
   PutFixed32(position.index, &out);
   return out;
@@ -249,7 +261,7 @@ std::string EncodeDeltaKey(BucketKey bucket, Position position) {
 absl::StatusOr<DeltaKey> DecodeDeltaKey(std::string_view bytes) {
   ByteReader reader(bytes);
   DeltaKey key;
-  key.bucket = BucketKey(reader.Fixed64());
+  key.bucket = ReadBucket(reader);
   key.position.offset = Offset(static_cast<int64_t>(reader.Fixed64()));
   key.position.index = reader.Fixed32();
   if (!reader.done()) {
@@ -338,14 +350,14 @@ std::string EncodeWork(uint32_t round, std::string_view item) {
 
 std::string EncodeBucketKey(BucketKey bucket) {
   std::string out(kBucketPrefix);
-  PutFixed64(bucket.value(), &out);
+  PutBucket(bucket, &out);
   return out;
 }
 
 absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes) {
   ByteReader reader(bytes);
   const bool prefixed = reader.Take(kBucketPrefix.size()) == kBucketPrefix;
-  const BucketKey key(reader.Fixed64());
+  const BucketKey key = ReadBucket(reader);
   if (!reader.done() || !prefixed) {
     return Malformed("bucket key", bytes);
   }

@@ -15,7 +15,7 @@
 namespace sluice::projectors {
 
 // The version of these formats; a store of a newer one is refused.
-inline constexpr uint32_t kStoreFormat = 3;
+inline constexpr uint32_t kStoreFormat = 4;
 
 // Column family `records`: entity u32 | key.
 [[nodiscard]] std::string EncodeRecordKey(EntityId entity, std::string_view key);
@@ -23,7 +23,7 @@ inline constexpr uint32_t kStoreFormat = 3;
 [[nodiscard]] std::string EncodeRecord(const Record& record);
 [[nodiscard]] absl::StatusOr<Record> DecodeRecord(std::string_view bytes);
 
-// Column family `deltas`: bucket u64 | offset u64 | index u32.
+// Column family `deltas`: bucket 16 bytes | offset u64 | index u32.
 [[nodiscard]] std::string EncodeDeltaKey(BucketKey bucket, Position position);
 struct DeltaKey {
   BucketKey bucket;
@@ -54,7 +54,7 @@ inline constexpr std::string_view kWorkPrefix = "w";
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kIdentityKey = "identity";
 inline constexpr std::string_view kModelKey = "model";
-inline constexpr std::string_view kBucketPrefix = "b/";    // bucket u64
+inline constexpr std::string_view kBucketPrefix = "b/";    // bucket 16 bytes
 inline constexpr std::string_view kRejectedPrefix = "r/";  // offset u64 | op index u32
 [[nodiscard]] std::string EncodeBucketKey(BucketKey bucket);
 [[nodiscard]] absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes);

@@ -221,7 +221,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
   scan_table.filter_policy = bloom;
   scan_table.whole_key_filtering = false;
   rocksdb::ColumnFamilyOptions deltas = base;
-  deltas.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(8));
+  deltas.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(16));
   deltas.table_factory.reset(rocksdb::NewBlockBasedTableFactory(scan_table));
   deltas.table_properties_collector_factories.push_back(
       std::make_shared<TombstoneCollectorFactory>());

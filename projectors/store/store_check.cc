@@ -64,8 +64,8 @@ class Verifier {
           live += record.deleted ? 0 : 1;
           for (const Membership& membership : record.memberships) {
             if (record.deleted && membership.member) {
-              return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {:016x}",
-                                         key.entity.value(), key.key, membership.bucket.value()));
+              return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {}",
+                                         key.entity.value(), key.key, membership.bucket.ToHex()));
             }
             memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
           }
@@ -94,8 +94,8 @@ class Verifier {
   // has of support itself.
   void AddRelations(const RecordKey& key, const Record& record) {
     for (const Support& support : record.support) {
-      relations_ -= support.count * Term("support", support.rule, support.source.value(), key.key,
-                                         std::to_string(key.entity.value()));
+      relations_ -= support.count * Term("support", support.rule, key.entity.value(), key.key,
+                                         support.source.ToHex());
     }
     const RuleSet::Entity* rules = snapshot_.model()->rules().Find(key.entity);
     if (record.deleted || rules == nullptr) {
@@ -110,8 +110,8 @@ class Verifier {
           feed->down ? "" : ReferencedKey(*rules->schema, feed->attribute, record.row);
       for (const Membership& m : record.memberships) {
         if (!target.empty() && m.member && m.rule == feed->source) {
-          relations_ += Term("support", feed->number, m.bucket.value(), target,
-                             std::to_string(feed->entity.value()));
+          relations_ +=
+              Term("support", feed->number, feed->entity.value(), target, m.bucket.ToHex());
         }
       }
     }
@@ -160,10 +160,9 @@ class Verifier {
   }
 
   absl::Status CheckDelta(const Pending& delta, const std::optional<Record>& record) {
-    const std::string what =
-        fmt::format("bucket {:016x} at {}: {} of entity {} \"{}\"", delta.bucket.value(),
-                    delta.position.ToString(), delta.op.put ? "put" : "remove",
-                    delta.op.entity.value(), delta.op.key);
+    const std::string what = fmt::format(
+        "bucket {} at {}: {} of entity {} \"{}\"", delta.bucket.ToHex(), delta.position.ToString(),
+        delta.op.put ? "put" : "remove", delta.op.entity.value(), delta.op.key);
     if (!record.has_value()) {
       return Differs(what + " has no record");
     }
@@ -192,19 +191,23 @@ class Verifier {
 
   absl::Status CheckBuckets() {
     RETURN_IF_ERROR(reader_.ForEachBucket([&](BucketKey bucket, const BucketState& state) {
+      if (BucketKey::OfName(state.name) != bucket) {
+        return Differs(fmt::format("bucket {} is named {}, which is another bucket's name",
+                                   bucket.ToHex(), state.name));
+      }
       const auto node = sums_.extract(bucket);
       const Sum sum = node.empty() ? Sum{} : node.mapped();
       if (sum.count != state.count || sum.checksum != state.checksum) {
         return Differs(
-            fmt::format("bucket {:016x} holds {} rows with checksum {:016x}, but its "
+            fmt::format("bucket {} holds {} rows with checksum {:016x}, but its "
                         "state says {} and {:016x}",
-                        bucket.value(), sum.count, sum.checksum, state.count, state.checksum));
+                        bucket.ToHex(), sum.count, sum.checksum, state.count, state.checksum));
       }
       return absl::OkStatus();
     }));
     return sums_.empty() ? absl::OkStatus()
-                         : Differs(fmt::format("bucket {:016x} has rows but no state",
-                                               sums_.begin()->first.value()));
+                         : Differs(fmt::format("bucket {} has rows but no state",
+                                               sums_.begin()->first.ToHex()));
   }
 
   const RocksSnapshot& snapshot_;

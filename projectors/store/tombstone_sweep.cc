@@ -37,7 +37,7 @@ absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
     if (applied_.horizon <= swept_ || puts_since_sweep_ < std::max<size_t>(kPutsMin, deltas / 2)) {
       return size_t{0};
     }
-    sweep_from_ = EncodeDeltaKey(BucketKey(0), Position{Offset(0), 0});
+    sweep_from_ = EncodeDeltaKey(BucketKey{}, Position{Offset(0), 0});
     swept_ = applied_.horizon;
     puts_since_sweep_ = 0;
   }

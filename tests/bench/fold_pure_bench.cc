@@ -36,7 +36,7 @@ class HashView final : public projectors::FoldView {
       std::span<const BucketKey> keys) override {
     std::vector<std::optional<BucketState>> found(keys.size());
     for (size_t i = 0; i < keys.size(); ++i) {
-      const auto bucket = buckets.find(keys[i].value());
+      const auto bucket = buckets.find(keys[i]);
       if (bucket != buckets.end()) {
         found[i] = bucket->second;
       }
@@ -58,7 +58,7 @@ class HashView final : public projectors::FoldView {
   }
 
   std::unordered_map<std::string, Record> records;
-  std::unordered_map<uint64_t, BucketState> buckets;
+  std::unordered_map<BucketKey, BucketState> buckets;
 };
 
 constexpr size_t kEvents = 10'000;
@@ -103,7 +103,7 @@ void FoldUpserts(benchmark::State& state) {
       view.records.emplace(key.key, *std::move(record));
     }
     for (auto& [key, bucket] : result->batch.buckets) {
-      view.buckets.emplace(key.value(), *std::move(bucket));
+      view.buckets.emplace(key, *std::move(bucket));
     }
     applied = result->batch.applied;
   }

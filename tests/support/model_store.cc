@@ -16,7 +16,7 @@ using projectors::RecordKey;
 std::string Text(const RecordKey& key) {
   return fmt::format("e{}/{}", key.entity.value(), key.key);
 }
-std::string Text(const BucketKey& key) { return fmt::format("{:016x}", key.value()); }
+std::string Text(const BucketKey& key) { return key.ToHex(); }
 std::string Text(const std::string& key) { return key; }
 std::string Text(const std::pair<BucketKey, Position>& key) {
   return Text(key.first) + "@" + key.second.ToString();

@@ -1,5 +1,7 @@
 #include "tests/support/reference_fold.h"
 
+#include <openssl/sha.h>
+
 #include <algorithm>
 
 #include "fmt/format.h"
@@ -14,7 +16,13 @@ namespace {
 using schemas::EntitySchema;
 
 std::string KeyOf(const std::string& name) {
-  return fmt::format("{:016x}", XXH64(name.data(), name.size(), 0));
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest);
+  std::string hex;
+  for (int i = 0; i < 16; ++i) {
+    hex += fmt::format("{:02x}", digest[i]);
+  }
+  return hex;
 }
 
 std::optional<std::string> TextOf(const EntitySchema& schema, uint32_t attribute,
@@ -513,8 +521,7 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
     std::set<std::string> places;
     for (const projectors::Membership& m : record.memberships) {
       if (m.member || m.position.offset > content.applied.horizon) {
-        places.insert(DescribePlace(fmt::format("{:016x}", m.bucket.value()), m, record.last,
-                                    content.applied.horizon));
+        places.insert(DescribePlace(m.bucket.ToHex(), m, record.last, content.applied.horizon));
       }
     }
     if (live || record.version.has_value() || !places.empty()) {
@@ -524,9 +531,9 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
     }
     for (const projectors::Support& s : record.support) {
       const projectors::SyncRule* rule = model.rules().FindRule(s.rule);
-      lines.push_back(fmt::format("support of e{} {}: {}={:016x} {}x", key.entity.value(), key.key,
+      lines.push_back(fmt::format("support of e{} {}: {}={} {}x", key.entity.value(), key.key,
                                   rule == nullptr ? "a rule that is gone" : rule->id,
-                                  s.source.value(), s.count));
+                                  s.source.ToHex(), s.count));
     }
   }
   for (const projectors::Link& link : content.links) {

@@ -232,7 +232,7 @@ TEST_F(DeltaTest, WhatIsNoRequest) {
   garbage.Send("\x01\x02 nonsense\r\n\r\n");
   EXPECT_EQ(garbage.Read().status, 400);
   HttpSocket wide(port_);
-  wide.Request("GET", "/healthz", "X: " + std::string(40'000, 'x') + "\r\n");
+  wide.Request("GET", "/healthz", "X: " + std::string(70'000, 'x') + "\r\n");
   EXPECT_EQ(wide.Read().status, 413);
   HttpSocket large(port_);
   large.Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), std::string(2'000, ' '));

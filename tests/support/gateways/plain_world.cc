@@ -52,7 +52,7 @@ void PlainWorld::Define(const std::string& name) {
 }
 
 BucketKey PlainWorld::KeyOf(const Entity& entity, int tag) const {
-  return BucketKey(entity.schema->id().value() * 100 + static_cast<uint64_t>(tag));
+  return {entity.schema->id().value() * 100 + static_cast<uint64_t>(tag), 0};
 }
 
 std::set<BucketKey> PlainWorld::BucketsOfRow(const Entity& entity, const Row& row) const {
@@ -216,7 +216,7 @@ std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller
     for (const int tag : entity.rules) {
       const BucketKey key = KeyOf(entity, tag);
       if (caller.allowed.contains(key)) {
-        projectors::CallerBucket bucket{{key, std::to_string(key.value())}, entity.schema, {}};
+        projectors::CallerBucket bucket{{key, key.ToHex()}, entity.schema, {}};
         if (const auto it = caller.hides_second.find(name);
             it != caller.hides_second.end() && it->second) {
           bucket.denied.push_back(schemas::AttributeId(3));

@@ -15,8 +15,13 @@ Record Example() {
   Record record;
   record.last = {Offset(1042), 0};
   record.version = 17;
-  record.memberships = {{BucketKey(0x0102030405060708), {Offset(1042), 0}, true, 0, Offset(1042)},
-                        {BucketKey(0x1112131415161718), {Offset(1040), 3}, false, 0, Offset(1040)}};
+  record.memberships = {
+      {BucketKey{0x0102030405060708, 0x090a0b0c0d0e0f10}, {Offset(1042), 0}, true, 0, Offset(1042)},
+      {BucketKey{0x1112131415161718, 0x191a1b1c1d1e1f20},
+       {Offset(1040), 3},
+       false,
+       0,
+       Offset(1040)}};
   record.row =
       "\x0a\x02"
       "A1";
@@ -27,10 +32,13 @@ Record Example() {
 TEST(RecordCodec, WritesTheBytesOfThePage) {
   EXPECT_EQ(Hex(EncodeRecordKey(EntityId(1), "A1")), "000000014131");
   EXPECT_EQ(Hex(EncodeRecord(Example())),
-            "02a4100022020102030405060708001112131415161718"
-            "0303030a024131");
-  EXPECT_EQ(Hex(EncodeDeltaKey(BucketKey(0x0102030405060708), {Offset(1042), 0})),
-            "0102030405060708000000000000041200000000");
+            "02a410002202"
+            "0102030405060708090a0b0c0d0e0f1000"
+            "1112131415161718191a1b1c1d1e1f20030303"
+            "0a024131");
+  EXPECT_EQ(
+      Hex(EncodeDeltaKey(BucketKey{0x0102030405060708, 0x090a0b0c0d0e0f10}, {Offset(1042), 0})),
+      "0102030405060708090a0b0c0d0e0f10000000000000041200000000");
   EXPECT_EQ(Hex(EncodeDelta({true, EntityId(1), "A1", Example().row}, {Offset(1042), 0})),
             "01010241310a024131");
 }
