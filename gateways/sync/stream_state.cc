@@ -163,8 +163,9 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   bool reset = !bucket->placed && !PlaceFirst(id, bucket);
   const Offset whole = WholeOffset(bucket->progress);
   // A bucket without a state has no rows, and its last change is not after the horizon.
-  const bool unchanged = state.changed == kNoOffset ? whole == kNoOffset || whole >= applied.horizon
-                                                    : state.changed <= whole;
+  const bool empty = state.changed == kNoOffset && state.count == 0;
+  const bool unchanged = empty ? whole == kNoOffset || whole >= applied.horizon
+                               : state.changed != kNoOffset && state.changed <= whole;
   bucket->placed = true;
   if (unchanged && !pending && !reset) {
     bucket->progress = EndOf(applied.position);
