@@ -162,10 +162,10 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   bucket->known = std::max(bucket->known, bucket->progress.offset);
   bool reset = !bucket->placed && !PlaceFirst(id, bucket);
   const Offset whole = WholeOffset(bucket->progress);
-  // A bucket without a state has no rows, and its last change is not after the horizon.
-  const bool empty = state.changed == kNoOffset && state.count == 0;
-  const bool unchanged = empty ? whole == kNoOffset || whole >= applied.horizon
-                               : state.changed != kNoOffset && state.changed <= whole;
+  // What the horizon has passed is not told apart: a bucket without rows is forgotten by then.
+  const bool nothing = whole == kNoOffset && state.count == 0 && state.changed == kNoOffset;
+  const bool unchanged =
+      nothing || (whole != kNoOffset && std::max(state.changed, applied.horizon) <= whole);
   bucket->placed = true;
   if (unchanged && !pending && !reset) {
     bucket->progress = EndOf(applied.position);

@@ -142,7 +142,8 @@ std::vector<Setting> CoreSettings() {
        "from the log's id, which keeps mistakes out but not somebody who knows that id.",
        Text(FIELD(sync.cursor_secret_file))},
       {"sync.tombstone_horizon", "10000000",
-       "Log positions for which a removal is remembered. A client away for longer starts afresh. "
+       "Events of the organisation for which a removal is remembered. A client away for longer "
+       "starts afresh. "
        "May "
        "grow on live data only for removals still to come; the same on every replica.",
        Integer(FIELD(sync.tombstone_horizon), 1)},
@@ -192,7 +193,8 @@ std::vector<Setting> DataSettings() {
        "in the data folder.",
        Text(FIELD(staging.node_id))},
       {"staging.dedup_window", "1000000",
-       "Log positions within which a change set sent again is recognised by its id; the same on "
+       "Events of the organisation within which a change set sent again is recognised by its id; "
+       "the same on "
        "every "
        "replica, fixed for the life of a store.",
        Integer(FIELD(staging.dedup_window), 1)},

@@ -16,16 +16,21 @@ void BucketChanges::Name(const BucketName& bucket) {
   }
 }
 
-void BucketChanges::Add(BucketKey bucket, uint64_t row_checksum) {
+void BucketChanges::Written(BucketKey bucket, Offset at, bool put, uint64_t row_checksum) {
   Change& change = changes_[bucket];
-  ++change.count;
-  change.checksum += row_checksum;
+  change.changed = std::max(change.changed, at);
+  if (put) {
+    ++change.count;
+    change.checksum += row_checksum;
+  }
 }
 
-void BucketChanges::Subtract(BucketKey bucket, uint64_t row_checksum) {
+void BucketChanges::Erased(BucketKey bucket, bool put, uint64_t row_checksum) {
   Change& change = changes_[bucket];
-  --change.count;
-  change.checksum -= row_checksum;
+  if (put) {
+    --change.count;
+    change.checksum -= row_checksum;
+  }
 }
 
 absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
@@ -48,21 +53,22 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     } else {
       state.name = std::move(change.name);
     }
-    if ((state.name.empty() && change.count != 0) ||
+    if ((state.name.empty() && (change.count != 0 || change.changed != kNoOffset)) ||
         static_cast<int64_t>(state.count) + change.count < 0) {
       return Error(absl::StatusCode::kInternal, "bucket_state_lost",
                    fmt::format("bucket {} {}: {} rows are counted and {} leave it", keys[i].ToHex(),
                                state.name, state.count, -change.count));
     }
-    if (change.count == 0 && change.checksum == 0) {
-      continue;  // a row stays in it as it is
-    }
+    const bool same = change.count == 0 && change.checksum == 0 && change.changed <= state.changed;
     state.count += static_cast<uint64_t>(change.count);
     state.checksum += change.checksum;
-    if (state.count > 0) {
+    state.changed = std::max(state.changed, change.changed);
+    if (state.count == 0 && state.changed <= batch->applied.horizon) {
+      if (stored[i].has_value()) {
+        batch->buckets.emplace_back(keys[i], std::nullopt);
+      }
+    } else if (!same) {
       batch->buckets.emplace_back(keys[i], std::move(state));
-    } else if (stored[i].has_value()) {
-      batch->buckets.emplace_back(keys[i], std::nullopt);
     }
   }
   return absl::OkStatus();

@@ -18,11 +18,13 @@ class BucketChanges {
   // A row has come into the bucket.
   void Name(const BucketName& bucket);
 
-  void Add(BucketKey bucket, uint64_t row_checksum);
-  void Subtract(BucketKey bucket, uint64_t row_checksum);
+  // An operation, a put with the checksum's term or a removal, is written to the bucket at `at`.
+  void Written(BucketKey bucket, Offset at, bool put, uint64_t row_checksum);
+  // One that the store has is erased from it.
+  void Erased(BucketKey bucket, bool put, uint64_t row_checksum);
 
-  // Writes the new state of every bucket touched to `batch`, ascending by key; an empty bucket has
-  // none.
+  // Writes the new state of every bucket changed to `batch`, ascending by key; a bucket without
+  // rows that the batch's horizon has passed has none.
   [[nodiscard]] absl::Status Emit(FoldView& view, FoldBatch* batch);
 
  private:
@@ -30,6 +32,7 @@ class BucketChanges {
     std::string name;  // empty: rows only left it, so the stored state has the name
     int64_t count = 0;
     uint64_t checksum = 0;
+    Offset changed = kNoOffset;
   };
   absl::flat_hash_map<BucketKey, Change> changes_;
 };

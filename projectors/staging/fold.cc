@@ -15,6 +15,7 @@
 #include "projectors/staging/link_index.h"
 #include "projectors/staging/operation_check.h"
 #include "schemas/row_codec.h"
+#include "schemas/sha256.h"
 #include "schemas/status.h"
 #include "xxhash.h"
 
@@ -24,8 +25,11 @@ namespace {
 constexpr std::string_view kChangeSet = "sluice.v1.ChangeSet";
 constexpr std::string_view kOrgClosed = "sluice.v1.OrgClosed";
 
-// Marks of time over the tombstones' age: that many, and the removals outlive it by one's distance.
-constexpr int kTimeMarks = 16;
+// Marks over the tombstones' horizon, and over their age: removals outlive either by the distance
+// of two marks at most.
+constexpr int64_t kMarks = 16;
+// The clock takes that many events at least over the tombstones' age.
+constexpr int64_t kClockSteps = 64;
 
 // Would the fold treat every row alike under both?
 bool SameRules(const OrgModel& a, const OrgModel& b) {
@@ -61,7 +65,7 @@ class Folder {
   };
   struct Seen {
     std::string key;
-    std::optional<Offset> offset;
+    std::optional<AppliedSet> applied;
     bool written = false;
   };
   enum class Outcome { kDone, kPartial, kNotNow };
@@ -75,7 +79,9 @@ class Folder {
   absl::Status ApplyOp(Position position, const v1::Operation& op, Slot slot);
   absl::StatusOr<Outcome> ApplyControl(const eventlog::StoredEvent& event);
   absl::StatusOr<Outcome> Place();
-  void AdvanceHorizon(const eventlog::StoredEvent& event);
+  void Count(const eventlog::StoredEvent& event);
+  void AdvanceClock(const eventlog::StoredEvent& event);
+  void Complete(const eventlog::StoredEvent& event);
   absl::StatusOr<FoldResult> Emit(Outcome outcome);
   bool Full() const;
 
@@ -182,10 +188,10 @@ absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
   for (Seen& seen : seen_) {
     keys.push_back(std::move(seen.key));
   }
-  ASSIGN_OR_RETURN(const std::vector<std::optional<Offset>> offsets, view_.GetChangeSets(keys));
+  ASSIGN_OR_RETURN(const std::vector<std::optional<AppliedSet>> applied, view_.GetChangeSets(keys));
   for (size_t i = 0; i < keys.size(); ++i) {
     seen_[i].key = std::move(keys[i]);
-    seen_[i].offset = offsets[i];
+    seen_[i].applied = applied[i];
   }
   return absl::OkStatus();
 }
@@ -227,9 +233,19 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
     Reject(offset, 0, "malformed_event", "the payload is not a sluice.v1.ChangeSet");
     return false;
   }
+  const uint32_t incarnation = parsed.set->incarnation();
+  if (incarnation != 0 && incarnation != model_->incarnation()) {
+    Reject(
+        offset, 0, "other_incarnation",
+        fmt::format("the set was checked against incarnation {} of the organisation, which is in "
+                    "incarnation {} here: send it again",
+                    incarnation, model_->incarnation()));
+    return false;
+  }
+  const uint64_t ordinal = result_.batch.applied.events;
   Seen* seen = parsed.seen.has_value() ? &seen_[*parsed.seen] : nullptr;
-  if (seen != nullptr && seen->offset.has_value() &&
-      offset.value() - seen->offset->value() <= options_.dedup_window) {
+  if (seen != nullptr && seen->applied.has_value() &&
+      ordinal - seen->applied->ordinal <= static_cast<uint64_t>(options_.dedup_window)) {
     ++result_.counters.duplicates;
     return false;
   }
@@ -246,7 +262,7 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
                             op_slots_[parsed.first_slot + static_cast<size_t>(i)]));
   }
   if (seen != nullptr) {
-    seen->offset = offset;
+    seen->applied = AppliedSet{offset, ordinal};
     seen->written = true;
   }
   return true;
@@ -277,6 +293,9 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent
   absl::StatusOr<std::shared_ptr<const OrgModel>> applied =
       model_->Apply(event.event, event.offset);
   if (!applied.ok()) {
+    if (model_->open()) {
+      Count(event);
+    }
     Reject(event.offset, 0, ErrorCode(applied.status()), Message(applied.status()));
     return Outcome::kDone;
   }
@@ -290,6 +309,7 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent
   if ((overlay_.touched() || !links_.empty()) && !SameRules(*model_, **applied)) {
     return Outcome::kNotNow;
   }
+  Count(event);
   model_before_ = std::exchange(model_, *std::move(applied));
   model_changed_ = true;
   UseModel();
@@ -300,27 +320,69 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent
   return Place();
 }
 
-// By position and, where one is set, by age: `event` is the newest that there is.
-void Folder::AdvanceHorizon(const eventlog::StoredEvent& event) {
-  AppliedState& applied = result_.batch.applied;
-  applied.horizon =
-      std::max(applied.horizon, Offset(event.offset.value() - options_.tombstone_horizon));
-  const int64_t age = options_.tombstone_age.count();
-  if (age <= 0) {
+// One event more of the organisation's, so that older removals are forgotten: by number and, where
+// one is set, by age. Called before the event is applied, and only for one that will be: not again
+// where an earlier batch has begun it, nor where it has to wait for another batch.
+void Folder::Count(const eventlog::StoredEvent& event) {
+  if (Resumed(event.offset) != nullptr) {
     return;
   }
-  const int64_t now =
-      std::chrono::duration_cast<std::chrono::microseconds>(event.event.time.time_since_epoch())
-          .count();
-  std::vector<TimeMark>& marks = applied.marks;
-  const auto young =
-      std::ranges::find_if(marks, [&](const TimeMark& mark) { return mark.time_us > now - age; });
+  AppliedState& applied = result_.batch.applied;
+  ++applied.events;
+  AdvanceClock(event);
+  const int64_t age = options_.tombstone_age.count();
+  const auto horizon = static_cast<uint64_t>(options_.tombstone_horizon);
+  std::vector<Mark>& marks = applied.marks;
+  const auto apart = [](int64_t whole) { return std::max<int64_t>(1, whole / kMarks); };
+  if (marks.empty() ||
+      applied.events - marks.back().ordinal >=
+          static_cast<uint64_t>(apart(options_.tombstone_horizon)) ||
+      (age > 0 && applied.clock_us - marks.back().time_us >= apart(age))) {
+    marks.push_back({event.offset, applied.events, applied.clock_us});
+  }
+  const auto young = std::ranges::find_if(marks, [&](const Mark& mark) {
+    return applied.events - mark.ordinal < horizon &&
+           (age <= 0 || applied.clock_us - mark.time_us < age);
+  });
   if (young != marks.begin()) {
     applied.horizon = std::max(applied.horizon, std::prev(young)->offset);
     marks.erase(marks.begin(), young);
   }
-  if (marks.empty() || now >= marks.back().time_us + age / kTimeMarks) {
-    marks.push_back({event.offset, now});
+}
+
+// The clock goes by what events say of their time, but never back, and never far by one: an event
+// with a time far ahead must not end the life of every removal.
+void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
+  AppliedState& applied = result_.batch.applied;
+  const int64_t age = options_.tombstone_age.count();
+  if (age <= 0) {
+    return;
+  }
+  const int64_t time =
+      std::chrono::duration_cast<std::chrono::microseconds>(event.event.time.time_since_epoch())
+          .count();
+  if (applied.clock_us == 0) {
+    applied.clock_us = time;
+    for (Mark& mark : applied.marks) {
+      mark.time_us = time;  // of events without a known time: as if they were now
+    }
+    return;
+  }
+  const int64_t step = std::max<int64_t>(1, age / kClockSteps);
+  if (time > applied.clock_us) {
+    applied.clock_us += std::min(step, time - applied.clock_us);
+  }
+}
+
+// The event has been applied whole.
+void Folder::Complete(const eventlog::StoredEvent& event) {
+  FoldBatch& batch = result_.batch;
+  batch.applied.position = event.offset;
+  batch.applied.event_hash = eventlog::EventHash(event.event);
+  if (model_->open()) {
+    batch.applied.history =
+        ChainHistory(batch.applied.history, batch.applied.event_hash, event.offset);
+    batch.history.emplace_back(event.offset, batch.applied.history);
   }
 }
 
@@ -329,6 +391,9 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
   if (OrgModel::IsControlEvent(type)) {
     // Closing what is closed is what a sequencer repeats after a crash.
     return type == kOrgClosed && !model_->open() ? Outcome::kDone : ApplyControl(event);
+  }
+  if (model_->open()) {
+    Count(event);
   }
   if (type != kChangeSet) {
     Reject(event.offset, 0, "unknown_event_type",
@@ -352,7 +417,7 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   links_.Emit(&batch);
   for (Seen& seen : seen_) {
     if (seen.written) {
-      batch.change_sets.emplace_back(std::move(seen.key), *seen.offset);
+      batch.change_sets.emplace_back(std::move(seen.key), *seen.applied);
     }
   }
   if (result_.partial) {
@@ -394,7 +459,6 @@ absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> ev
     if (result_.closed || (last != nullptr && Full())) {
       break;
     }
-    AdvanceHorizon(event);
     ASSIGN_OR_RETURN(outcome, ApplyEvent(event));
     if (outcome == Outcome::kPartial && last != nullptr) {
       // Too large to share a batch: what comes before it is folded alone.
@@ -405,11 +469,8 @@ absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> ev
     }
     ++result_.counters.events;
     ++result_.consumed;
+    Complete(event);
     last = &event;
-  }
-  if (last != nullptr) {
-    result_.batch.applied.position = last->offset;
-    result_.batch.applied.event_hash = eventlog::EventHash(last->event);
   }
   return Emit(outcome);
 }
@@ -428,6 +489,15 @@ std::string ChangeSetKey(std::string_view source, std::string_view id) {
   key.append(source).push_back('\0');
   key.append(id);
   return key;
+}
+
+uint64_t ChainHistory(uint64_t before, uint64_t event_hash, Offset offset) {
+  char bytes[24];
+  const uint64_t numbers[] = {before, event_hash, static_cast<uint64_t>(offset.value())};
+  for (size_t i = 0; i < sizeof(bytes); ++i) {
+    bytes[i] = static_cast<char>(numbers[i / 8] >> (56 - i % 8 * 8));
+  }
+  return DigestWord(Sha256({bytes, sizeof(bytes)}), 0);
 }
 
 uint64_t RowChecksum(std::string_view entity, std::string_view key, Position position) {

@@ -16,9 +16,10 @@ namespace sluice::projectors {
 
 // Part of what makes two folds of one log equal, so the same on every replica of an organisation.
 struct FoldOptions {
-  int64_t dedup_window = 1'000'000;        // offsets within which a change set's id is remembered
-  int64_t tombstone_horizon = 10'000'000;  // positions for which removals are kept
-  // How long removals are kept, by the times of events; 0: as long as the positions say.
+  // Both in events of the organisation, so that a busy neighbour in the partition shortens neither.
+  int64_t dedup_window = 1'000'000;        // within which a change set's id is remembered
+  int64_t tombstone_horizon = 10'000'000;  // for which removals are kept
+  // How long removals are kept, by the organisation's clock; 0: as long as the horizon says.
   std::chrono::microseconds tombstone_age{0};
   // How much one batch takes on before a large event is cut; no part of the result.
   size_t step_rows = 20'000;
@@ -67,6 +68,11 @@ struct FoldResult {
 
 // The key under which a change set is remembered.
 [[nodiscard]] std::string ChangeSetKey(std::string_view source, std::string_view id);
+
+// AppliedState::history after an event at `offset` of which the organisation's history before was
+// `before`: the first eight bytes of SHA-256 over the three numbers, 8 bytes big-endian each. Two
+// logs that agree in it agree in the organisation's whole history up to there.
+[[nodiscard]] uint64_t ChainHistory(uint64_t before, uint64_t event_hash, Offset offset);
 
 // The checksum's term of one live row in a bucket.
 [[nodiscard]] uint64_t RowChecksum(std::string_view entity, std::string_view key,

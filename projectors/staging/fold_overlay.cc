@@ -229,9 +229,8 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
                              BucketChanges* buckets, FoldBatch* batch) {
   const auto left = [&](const Membership& was) {
     batch->delta_erases.emplace_back(was.bucket, was.position);
-    if (was.member) {
-      buckets->Subtract(was.bucket, RowChecksum(entity_name, entry.key.key, was.position));
-    }
+    buckets->Erased(was.bucket, was.member,
+                    was.member ? RowChecksum(entity_name, entry.key.key, was.position) : 0);
   };
   const auto entered = [&](const Membership& is) {
     auto& put = batch->delta_puts.emplace_back();
@@ -241,10 +240,12 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
     put.second.key = entry.key.key;
     put.second.entered = is.first_entered();
     put.second.returned = !is.earlier.empty();
+    uint64_t checksum = 0;
     if (is.member) {
       put.second.row = entry.now.row;
-      buckets->Add(is.bucket, RowChecksum(entity_name, entry.key.key, is.position));
+      checksum = RowChecksum(entity_name, entry.key.key, is.position);
     }
+    buckets->Written(is.bucket, is.position.offset, is.member, checksum);
   };
   const std::vector<Membership>& before = entry.before;
   const std::vector<Membership>& now = entry.now.memberships;

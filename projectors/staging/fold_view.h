@@ -41,9 +41,9 @@ class FoldView {
   virtual absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) = 0;
 
-  // Offsets at which change sets (key: source, 0x00, id) were first applied, nullopt for unknown
-  // ones. May know of sets older than the deduplication window; the fold decides.
-  virtual absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  // When change sets (key: source, 0x00, id) were applied, nullopt for unknown ones. May know of
+  // sets older than the deduplication window; the fold decides.
+  virtual absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) = 0;
 
   virtual absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
@@ -71,8 +71,10 @@ struct FoldBatch {
   // Each names a delta of an earlier batch, written once and erased once (so SingleDelete fits).
   std::vector<std::pair<BucketKey, Position>> delta_erases;
   std::vector<std::pair<std::pair<BucketKey, Position>, DeltaOp>> delta_puts;
-  std::vector<std::pair<BucketKey, std::optional<BucketState>>> buckets;  // nullopt: empty
-  std::vector<std::pair<std::string, Offset>> change_sets;
+  std::vector<std::pair<BucketKey, std::optional<BucketState>>> buckets;  // nullopt: forgotten
+  std::vector<std::pair<std::string, AppliedSet>> change_sets;
+  // AppliedState::history after each event, by its offset, ascending.
+  std::vector<std::pair<Offset, uint64_t>> history;
   std::vector<std::pair<EntityId, AttributeId>> unlinked;  // all links of these are erased
   std::vector<std::pair<Link, bool>> links;                // true: put, false: erased
   std::vector<std::pair<WorkItem, bool>> work;             // as links

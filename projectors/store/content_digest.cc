@@ -61,14 +61,17 @@ void ContentDigest::AddDelta(BucketKey bucket, Position position, const DeltaOp&
 }
 
 void ContentDigest::AddBucket(BucketKey bucket, const BucketState& state) {
-  if (state.count != 0 || state.checksum != 0) {
-    Add('b', EncodeBucketKey(bucket), EncodeBucket(state));
+  const bool passed = state.changed <= applied_.horizon;
+  if (state.count != 0 || state.checksum != 0 || !passed) {
+    BucketState known = state;
+    known.changed = passed ? kNoOffset : state.changed;
+    Add('b', EncodeBucketKey(bucket), EncodeBucket(known));
   }
 }
 
-void ContentDigest::AddChangeSet(std::string_view key, Offset offset) {
-  if (applied_.position.value() - offset.value() <= dedup_window_) {
-    Add('c', key, EncodeChangeSet(offset));
+void ContentDigest::AddChangeSet(std::string_view key, const AppliedSet& set) {
+  if (applied_.events - set.ordinal <= static_cast<uint64_t>(dedup_window_)) {
+    Add('c', key, EncodeChangeSet(set));
   }
 }
 

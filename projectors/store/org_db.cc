@@ -22,10 +22,10 @@ absl::StatusOr<std::shared_ptr<OrgDb>> OrgDb::Open(std::shared_ptr<RocksEnv> env
   std::shared_ptr<OrgDb> opened(new OrgDb());
   opened->env_ = std::move(env);
   opened->path_ = std::move(path);
-  opened->flushed_ = std::make_shared<std::atomic<int64_t>>(-1);
-  const rocksdb::Status status = rocksdb::DB::Open(opened->env_->StoreOptions(), opened->path_,
-                                                   opened->env_->StoreFamilies(opened->flushed_),
-                                                   &opened->handles_, &opened->db_);
+  opened->flushed_events_ = std::make_shared<std::atomic<uint64_t>>(0);
+  const rocksdb::Status status = rocksdb::DB::Open(
+      opened->env_->StoreOptions(), opened->path_,
+      opened->env_->StoreFamilies(opened->flushed_events_), &opened->handles_, &opened->db_);
   RETURN_IF_ERROR(FromRocks(status, what));
   return opened;
 }

@@ -40,16 +40,20 @@ class OrgDb {
   const std::string& path() const { return path_; }
   int64_t applied() const { return applied_.load(); }
   void set_applied(int64_t offset) { applied_.store(offset); }
+  // AppliedState::events of what was applied.
+  uint64_t events() const { return events_.load(); }
+  void set_events(uint64_t events) { events_.store(events); }
   // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
   // the store goes on from there, not from what it had applied.
-  void set_flushed(int64_t offset) { flushed_->store(offset); }
+  void set_flushed_events(uint64_t events) { flushed_events_->store(events); }
 
  private:
   OrgDb() = default;
   std::shared_ptr<RocksEnv> env_;
   std::string path_;
   std::atomic<int64_t> applied_{-1};
-  std::shared_ptr<std::atomic<int64_t>> flushed_;
+  std::atomic<uint64_t> events_{0};
+  std::shared_ptr<std::atomic<uint64_t>> flushed_events_;
   rocksdb::DB* db_ = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
 };

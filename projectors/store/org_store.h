@@ -40,13 +40,15 @@ class OrgSnapshot {
   virtual ~OrgSnapshot() = default;
   virtual const AppliedState& applied() const = 0;
   virtual const std::shared_ptr<const OrgModel>& model() const = 0;
-  virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset) const { return std::nullopt; }
   // Operations after `after` (kNoOffset: from the start); removals at or below the horizon are left
   // out.
   virtual std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const = 0;
   // Zero for a bucket that never had a row.
   virtual absl::StatusOr<BucketState> Bucket(BucketKey bucket) const = 0;
   virtual absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const = 0;
+  // AppliedState::history after the organisation's event at exactly `offset`; nullopt where there
+  // is none, and where it is forgotten: at or below the horizon.
+  virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const = 0;
   // Every record (tombstones too) of an entity in key order from `after` (exclusive, "" for all).
   virtual absl::Status ForEachRecord(
       EntityId entity,

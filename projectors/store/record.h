@@ -94,13 +94,15 @@ struct DeltaOp {
   friend bool operator==(const DeltaOp&, const DeltaOp&) = default;
 };
 
-// The live rows of a bucket: how many, and the sum modulo 2^64 of XXH64(seed 0) over
+// What a bucket holds: how many live rows, and the sum modulo 2^64 of XXH64(seed 0) over
 // `entity name 0x00 key 0x00 position text` of each (API section 3.2).
 struct BucketState {
   std::string name;  // rule id and parameter values; its hash is the key
   uint64_t count = 0;
   uint64_t checksum = 0;
-  Offset changed = kNoOffset;  // the event that last changed its operations
+  // The event that last changed the bucket's operations. Kept for a bucket without rows, too, until
+  // the tombstone horizon has passed it; one that it has passed means nothing any more.
+  Offset changed = kNoOffset;
   friend bool operator==(const BucketState&, const BucketState&) = default;
 };
 
@@ -115,21 +117,33 @@ struct PartialEvent {
   friend bool operator==(const PartialEvent&, const PartialEvent&) = default;
 };
 
-// When an event happened, as its ce_time says: what an age in time is measured by.
-struct TimeMark {
+// An event by which ages are measured: where it is, how many events the organisation had with it,
+// and what the organisation's clock said.
+struct Mark {
   Offset offset;
-  int64_t time_us = 0;  // since 1970
-  friend bool operator==(const TimeMark&, const TimeMark&) = default;
+  uint64_t ordinal = 0;
+  int64_t time_us = 0;  // since 1970; 0 where removals have no age
+  friend bool operator==(const Mark&, const Mark&) = default;
+};
+
+// When a change set was applied.
+struct AppliedSet {
+  Offset offset;
+  uint64_t ordinal = 0;  // AppliedState::events with it
+  friend bool operator==(const AppliedSet&, const AppliedSet&) = default;
 };
 
 // How far a store has come. Written with every batch.
 struct AppliedState {
   Offset position = kNoOffset;  // last event applied whole
   uint64_t event_hash = 0;      // eventlog::EventHash of that event
-  uint64_t history = 0;
-  uint64_t records = 0;                 // live rows
-  Offset horizon = kNoOffset;           // removals at or below it may be gone
-  std::vector<TimeMark> marks;          // ascending, a few over the tombstones' age
+  uint64_t records = 0;         // live rows
+  Offset horizon = kNoOffset;   // removals at or below it may be gone
+  // The organisation's events so far, from its OrgOpened on; amid a large event, with that.
+  uint64_t events = 0;
+  uint64_t history = 0;     // ChainHistory of those applied whole, 0 for none
+  int64_t clock_us = 0;     // the organisation's clock (docs/fold.md, "What is forgotten")
+  std::vector<Mark> marks;  // ascending, a few over the tombstones' horizon and age
   std::optional<PartialEvent> partial;  // of the event after `position`
   friend bool operator==(const AppliedState&, const AppliedState&) = default;
 };

@@ -302,10 +302,21 @@ absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
   return absl::OkStatus();
 }
 
-std::string EncodeChangeSet(Offset offset) { return EncodeOffset(offset); }
+std::string EncodeChangeSet(const AppliedSet& set) {
+  std::string out = EncodeOffset(set.offset);
+  PutVarint(set.ordinal, &out);
+  return out;
+}
 
-absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes) {
-  return DecodeOffset("change set", bytes);
+absl::StatusOr<AppliedSet> DecodeChangeSet(std::string_view bytes) {
+  ByteReader reader(bytes);
+  AppliedSet set;
+  set.offset = Offset(reader.Signed());
+  set.ordinal = reader.Varint();
+  if (!reader.done()) {
+    return Malformed("change set", bytes);
+  }
+  return set;
 }
 
 std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute) {
@@ -369,6 +380,7 @@ std::string EncodeBucket(const BucketState& state) {
   PutText(state.name, &out);
   PutVarint(state.count, &out);
   PutFixed64(state.checksum, &out);
+  PutSigned(state.changed.value(), &out);
   return out;
 }
 
@@ -378,6 +390,7 @@ absl::StatusOr<BucketState> DecodeBucket(std::string_view bytes) {
   state.name = reader.Text();
   state.count = reader.Varint();
   state.checksum = reader.Fixed64();
+  state.changed = Offset(reader.Signed());
   if (!reader.done()) {
     return Malformed("bucket state", bytes);
   }
@@ -390,12 +403,13 @@ std::string EncodeApplied(const AppliedState& applied) {
   PutFixed64(applied.event_hash, &out);
   PutVarint(applied.records, &out);
   PutSigned(applied.horizon.value(), &out);
-  if (applied.marks.empty() && !applied.partial.has_value()) {
-    return out;
-  }
+  PutVarint(applied.events, &out);
+  PutFixed64(applied.history, &out);
+  PutSigned(applied.clock_us, &out);
   PutVarint(applied.marks.size(), &out);
-  for (const TimeMark& mark : applied.marks) {
+  for (const Mark& mark : applied.marks) {
     PutSigned(mark.offset.value(), &out);
+    PutVarint(mark.ordinal, &out);
     PutSigned(mark.time_us, &out);
   }
   if (applied.partial.has_value()) {
@@ -415,16 +429,18 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
   applied.event_hash = reader.Fixed64();
   applied.records = reader.Varint();
   applied.horizon = Offset(reader.Signed());
-  if (reader.ok() && !reader.rest().empty()) {
-    const uint64_t marks = reader.Varint();
-    if (marks > reader.rest().size() / 2 || (marks == 0 && reader.rest().empty())) {
-      return Malformed("applied state", bytes);
-    }
-    applied.marks.resize(marks);
-    for (TimeMark& mark : applied.marks) {
-      mark.offset = Offset(reader.Signed());
-      mark.time_us = reader.Signed();
-    }
+  applied.events = reader.Varint();
+  applied.history = reader.Fixed64();
+  applied.clock_us = reader.Signed();
+  const uint64_t marks = reader.Varint();
+  if (marks > reader.rest().size() / 3) {
+    return Malformed("applied state", bytes);
+  }
+  applied.marks.resize(marks);
+  for (Mark& mark : applied.marks) {
+    mark.offset = Offset(reader.Signed());
+    mark.ordinal = reader.Varint();
+    mark.time_us = reader.Signed();
   }
   if (reader.ok() && !reader.rest().empty()) {
     PartialEvent& partial = applied.partial.emplace();
@@ -438,6 +454,40 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
     return Malformed("applied state", bytes);
   }
   return applied;
+}
+
+std::string EncodeHistoryKey(Offset last) {
+  std::string out(kHistoryPrefix);
+  PutFixed64(static_cast<uint64_t>(last.value()), &out);
+  return out;
+}
+
+std::string EncodeHistory(const HistoryEntries& entries) {
+  std::string out;
+  out.reserve(entries.size() * 10);
+  for (const auto& [offset, history] : entries) {
+    PutVarint(Distance(offset, entries.back().first), &out);
+    PutFixed64(history, &out);
+  }
+  return out;
+}
+
+absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key, std::string_view value) {
+  ByteReader key_reader(key);
+  const bool prefixed = key_reader.Take(kHistoryPrefix.size()) == kHistoryPrefix;
+  const Offset last(static_cast<int64_t>(key_reader.Fixed64()));
+  ByteReader reader(value);
+  HistoryEntries entries;
+  entries.reserve(value.size() / 9);
+  while (reader.ok() && !reader.rest().empty()) {
+    const uint64_t distance = reader.Varint();
+    entries.emplace_back(Before(last, distance), reader.Fixed64());
+  }
+  if (!prefixed || !key_reader.done() || !reader.ok() || entries.empty() ||
+      entries.back().first != last) {
+    return Malformed("history", value);
+  }
+  return entries;
 }
 
 std::string EncodeRejectedKey(Offset offset, uint32_t op_index) {

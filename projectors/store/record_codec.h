@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "projectors/staging/fold.h"
@@ -34,9 +36,9 @@ struct DeltaKey {
 // Fills all of `view` but the position, which must be there; the views point into `bytes`.
 [[nodiscard]] absl::Status DecodeDelta(std::string_view bytes, DeltaView* view);
 
-// Column family `changesets`: source 0x00 id -> offset.
-[[nodiscard]] std::string EncodeChangeSet(Offset offset);
-[[nodiscard]] absl::StatusOr<Offset> DecodeChangeSet(std::string_view bytes);
+// Column family `changesets`: source 0x00 id -> offset, ordinal.
+[[nodiscard]] std::string EncodeChangeSet(const AppliedSet& set);
+[[nodiscard]] absl::StatusOr<AppliedSet> DecodeChangeSet(std::string_view bytes);
 
 // Column family `links`: 'l' entity u32 | attribute u32 | value text | child key, without a value;
 // and while a large event is applied 'w' round u8 | item.
@@ -55,6 +57,7 @@ inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kIdentityKey = "identity";
 inline constexpr std::string_view kModelKey = "model";
 inline constexpr std::string_view kBucketPrefix = "b/";    // bucket 16 bytes
+inline constexpr std::string_view kHistoryPrefix = "h/";   // offset u64 of a commit's last event
 inline constexpr std::string_view kRejectedPrefix = "r/";  // offset u64 | op index u32
 [[nodiscard]] std::string EncodeBucketKey(BucketKey bucket);
 [[nodiscard]] absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes);
@@ -62,6 +65,12 @@ inline constexpr std::string_view kRejectedPrefix = "r/";  // offset u64 | op in
 [[nodiscard]] absl::StatusOr<BucketState> DecodeBucket(std::string_view bytes);
 [[nodiscard]] std::string EncodeApplied(const AppliedState& applied);
 [[nodiscard]] absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes);
+// The history after each event of one commit, ascending, not empty.
+using HistoryEntries = std::vector<std::pair<Offset, uint64_t>>;
+[[nodiscard]] std::string EncodeHistoryKey(Offset last);
+[[nodiscard]] std::string EncodeHistory(const HistoryEntries& entries);
+[[nodiscard]] absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key,
+                                                           std::string_view value);
 [[nodiscard]] std::string EncodeRejectedKey(Offset offset, uint32_t op_index);
 [[nodiscard]] std::string EncodeRejected(const Rejected& rejected);
 [[nodiscard]] absl::StatusOr<Rejected> DecodeRejected(std::string_view key, std::string_view value);

@@ -76,32 +76,33 @@ class TombstoneCollectorFactory final : public rocksdb::TablePropertiesCollector
 // does not see snapshots: a reader that computes a digest must not lose entries under its feet.
 class ChangeSetFilter final : public rocksdb::CompactionFilter {
  public:
-  explicit ChangeSetFilter(int64_t floor) : floor_(floor) {}
+  explicit ChangeSetFilter(uint64_t floor) : floor_(floor) {}
   bool Filter(int, const rocksdb::Slice&, const rocksdb::Slice& value, std::string*,
               bool*) const override {
-    const auto offset = DecodeChangeSet({value.data(), value.size()});
-    return offset.ok() && offset->value() < floor_;
+    const auto set = DecodeChangeSet({value.data(), value.size()});
+    return set.ok() && set->ordinal < floor_;
   }
   const char* Name() const override { return "sluice.ChangeSetFilter"; }
 
  private:
-  int64_t floor_;
+  uint64_t floor_;
 };
 
 class ChangeSetFilterFactory final : public rocksdb::CompactionFilterFactory {
  public:
-  ChangeSetFilterFactory(std::shared_ptr<const std::atomic<int64_t>> flushed, int64_t window)
-      : flushed_(std::move(flushed)), window_(window) {}
+  ChangeSetFilterFactory(std::shared_ptr<const std::atomic<uint64_t>> flushed_events,
+                         int64_t window)
+      : flushed_events_(std::move(flushed_events)), window_(static_cast<uint64_t>(window)) {}
   std::unique_ptr<rocksdb::CompactionFilter> CreateCompactionFilter(
       const rocksdb::CompactionFilter::Context&) override {
-    const int64_t flushed = flushed_->load();
+    const uint64_t flushed = flushed_events_->load();
     return std::make_unique<ChangeSetFilter>(flushed / 2 > window_ ? flushed - 2 * window_ : 0);
   }
   const char* Name() const override { return "sluice.ChangeSetFilterFactory"; }
 
  private:
-  std::shared_ptr<const std::atomic<int64_t>> flushed_;
-  int64_t window_;
+  std::shared_ptr<const std::atomic<uint64_t>> flushed_events_;
+  uint64_t window_;
 };
 
 // How many files the process may have open.
@@ -192,7 +193,7 @@ rocksdb::DBOptions RocksEnv::StoreOptions() const {
 }
 
 std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
-    std::shared_ptr<const std::atomic<int64_t>> flushed) const {
+    std::shared_ptr<const std::atomic<uint64_t>> flushed_events) const {
   rocksdb::ColumnFamilyOptions base;  // scanned, and with the tables' own index alone
   base.write_buffer_size = kMemtableBytes;
   base.arena_block_size = kArenaBlockBytes;
@@ -228,7 +229,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
 
   rocksdb::ColumnFamilyOptions change_sets = point;
   change_sets.compaction_filter_factory =
-      std::make_shared<ChangeSetFilterFactory>(std::move(flushed), limits_.dedup_window);
+      std::make_shared<ChangeSetFilterFactory>(std::move(flushed_events), limits_.dedup_window);
 
   return {{rocksdb::kDefaultColumnFamilyName, point},
           {"records", records},

@@ -26,19 +26,19 @@ class RocksEnv {
     size_t block_cache_bytes = 256 << 20;
     size_t write_buffer_bytes = 256 << 20;
     size_t open_stores_max = 1'000;
-    int64_t dedup_window = 1'000'000;  // change sets older than two windows are compacted away
+    int64_t dedup_window = 1'000'000;  // change sets two windows back are compacted away
   };
   explicit RocksEnv(const Limits& limits);
   ~RocksEnv();
   RocksEnv(const RocksEnv&) = delete;
   RocksEnv& operator=(const RocksEnv&) = delete;
 
-  // For an organisation's store. `flushed` is where its compactions read how far it has come
-  // on disk.
+  // For an organisation's store. `flushed_events` is where its compactions read how far it has
+  // come on disk: AppliedState::events there.
   rocksdb::DBOptions StoreOptions() const;
   // In the order default, records, deltas, changesets, links.
   std::vector<rocksdb::ColumnFamilyDescriptor> StoreFamilies(
-      std::shared_ptr<const std::atomic<int64_t>> flushed) const;
+      std::shared_ptr<const std::atomic<uint64_t>> flushed_events) const;
   // For the node store: small, with a write-ahead log.
   rocksdb::Options NodeOptions() const;
 

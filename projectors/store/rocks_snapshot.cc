@@ -83,10 +83,10 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
                           DecodeRecord);
 }
 
-absl::StatusOr<std::vector<std::optional<Offset>>> RocksReader::GetChangeSets(
+absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSets(
     std::span<const std::string> keys) const {
-  return MultiGet<Offset>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
-                          DecodeChangeSet);
+  return MultiGet<AppliedSet>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
+                              DecodeChangeSet);
 }
 
 absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
@@ -221,10 +221,10 @@ absl::Status RocksReader::ForEachBucket(
 }
 
 absl::Status RocksReader::ForEachChangeSet(
-    absl::FunctionRef<absl::Status(std::string_view, Offset)> visit) const {
+    absl::FunctionRef<absl::Status(std::string_view, const AppliedSet&)> visit) const {
   return ForEach(Family::kChangeSets, "", "", [&](std::string_view key, std::string_view value) {
-    ASSIGN_OR_RETURN(const Offset offset, DecodeChangeSet(value));
-    return visit(key, offset);
+    ASSIGN_OR_RETURN(const AppliedSet set, DecodeChangeSet(value));
+    return visit(key, set);
   });
 }
 
@@ -239,6 +239,27 @@ absl::StatusOr<std::vector<Rejected>> RocksReader::Rejections() const {
         return absl::OkStatus();
       }));
   return rejections;
+}
+
+absl::StatusOr<std::optional<uint64_t>> RocksReader::GetHistory(Offset offset) const {
+  std::optional<uint64_t> found;
+  if (offset < Offset(0)) {
+    return found;
+  }
+  // Commits are found by their last event.
+  RETURN_IF_ERROR(ForEach(
+      Family::kDefault, EncodeHistoryKey(offset), PrefixEnd(std::string(kHistoryPrefix)),
+      [&](std::string_view key, std::string_view value) {
+        ASSIGN_OR_RETURN(const HistoryEntries entries, DecodeHistory(key, value));
+        for (const auto& [at, history] : entries) {
+          if (at == offset) {
+            found = history;
+          }
+        }
+        return absl::OkStatus();
+      },
+      1));
+  return found;
 }
 
 RocksSnapshot::RocksSnapshot(std::shared_ptr<OrgDb> db, AppliedState applied,
@@ -267,6 +288,13 @@ absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
   ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
   return std::move(records[0]);
+}
+
+absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) const {
+  if (offset <= applied_.horizon) {
+    return std::optional<uint64_t>();
+  }
+  return reader().GetHistory(offset);
 }
 
 absl::Status RocksSnapshot::ForEachRecord(

@@ -31,7 +31,7 @@ class RocksReader {
   absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) const;
-  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) const;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) const;
@@ -45,7 +45,7 @@ class RocksReader {
   absl::Status ForEachBucket(
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(
-      absl::FunctionRef<absl::Status(std::string_view key, Offset)> visit) const;
+      absl::FunctionRef<absl::Status(std::string_view key, const AppliedSet&)> visit) const;
   absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;
   // As FoldView has them.
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
@@ -57,6 +57,8 @@ class RocksReader {
   absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
                                                     size_t max) const;
   absl::StatusOr<std::vector<Rejected>> Rejections() const;
+  // The history after the event at exactly `offset`, where the store has it.
+  absl::StatusOr<std::optional<uint64_t>> GetHistory(Offset offset) const;
 
  private:
   enum class Family { kDefault, kRecords, kDeltas, kChangeSets, kLinks };
@@ -87,6 +89,7 @@ class RocksSnapshot final : public OrgSnapshot {
   std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const override;
   absl::StatusOr<BucketState> Bucket(BucketKey bucket) const override;
   absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const override;
+  absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override;
   absl::Status ForEachRecord(
       EntityId entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const override;

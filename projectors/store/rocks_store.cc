@@ -39,8 +39,8 @@ class BatchWriter {
     }
   }
   void AddChangeSets(const FoldBatch& batch) {
-    for (const auto& [key, offset] : batch.change_sets) {
-      Note(batch_.Put(db_.change_sets(), key, EncodeChangeSet(offset)));
+    for (const auto& [key, set] : batch.change_sets) {
+      Note(batch_.Put(db_.change_sets(), key, EncodeChangeSet(set)));
     }
   }
   void AddLinks(const FoldBatch& batch) {
@@ -60,6 +60,9 @@ class BatchWriter {
       Note(state.has_value()
                ? batch_.Put(db_.defaults(), EncodeBucketKey(key), EncodeBucket(*state))
                : batch_.Delete(db_.defaults(), EncodeBucketKey(key)));
+    }
+    if (!batch.history.empty()) {
+      Put(EncodeHistoryKey(batch.history.back().first), EncodeHistory(batch.history));
     }
     if (batch.model.has_value()) {
       Put(kModelKey, *batch.model);
@@ -143,7 +146,8 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   }
   ASSIGN_OR_RETURN(rejected_, latest().Rejections());
   db_->set_applied(applied_.position.value());
-  db_->set_flushed(applied_.position.value());
+  db_->set_events(applied_.events);
+  db_->set_flushed_events(applied_.events);
   if (!applied_.partial.has_value()) {
     absl::MutexLock lock(&mutex_);
     published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
@@ -156,7 +160,7 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
   return latest().GetRecords(keys);
 }
 
-absl::StatusOr<std::vector<std::optional<Offset>>> RocksStore::GetChangeSets(
+absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksStore::GetChangeSets(
     std::span<const std::string> keys) {
   return latest().GetChangeSets(keys);
 }
@@ -209,6 +213,7 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
   rejected_.erase(rejected_.begin(), kept);
   rejected_.insert(rejected_.end(), rejected.begin(), rejected.end());
   db_->set_applied(batch.applied.position.value());
+  db_->set_events(batch.applied.events);
   applied_ = batch.applied;
   model_ = std::move(model);
   if (applied_.partial.has_value()) {
@@ -246,14 +251,14 @@ absl::Status RocksStore::Flush(bool wait) {
   rocksdb::FlushOptions options;
   options.wait = wait;
   options.allow_write_stall = false;
-  const int64_t reached = db_->applied();
+  const uint64_t reached = db_->events();
   const bool was_dirty = wait && dirty_.exchange(false);
   const rocksdb::Status status = db_->db().Flush(options, db_->handles());
   if (!status.ok() && was_dirty) {
     dirty_ = true;
   }
   if (status.ok() && wait) {
-    db_->set_flushed(reached);
+    db_->set_flushed_events(reached);
   }
   return FromRocks(status, fmt::format("flushing store {}", path()));
 }

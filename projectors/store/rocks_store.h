@@ -31,7 +31,7 @@ class RocksStore final : public FoldView {
 
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) override;
-  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
@@ -56,9 +56,9 @@ class RocksStore final : public FoldView {
   [[nodiscard]] absl::Status Commit(const FoldBatch& batch, std::shared_ptr<const OrgModel> model,
                                     std::span<const Rejected> rejected, Offset acknowledged);
   // After a commit of `puts` operations: looks a little further for removals that the horizon has
-  // passed, and erases them with what remembers them. How far is in proportion to `puts`, so that a
-  // store's size follows its live rows. Not seen by readers, for whom such removals are gone.
-  // Returns how many it has erased.
+  // passed, and erases them with what remembers them, and the history up to there. How far is in
+  // proportion to `puts`, so that a store's size follows its live rows. Not seen by readers, for
+  // whom such removals are gone. Returns how many it has erased.
   [[nodiscard]] absl::StatusOr<size_t> Sweep(size_t puts);
   // Appends the kept rejections of `events`, which are all applied, from offset `from` on.
   void RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
@@ -93,6 +93,7 @@ class RocksStore final : public FoldView {
     Position position;
   };
   absl::Status EraseRemovals(std::span<const OldRemoval> removals);
+  absl::Status TrimHistory();
   explicit RocksStore(std::shared_ptr<OrgDb> db) : db_(std::move(db)) {}
   absl::Status Load(const StoreIdentity& identity);
   RocksReader latest() const { return {*db_, nullptr}; }
@@ -105,6 +106,8 @@ class RocksStore final : public FoldView {
   std::string sweep_from_;          // in `deltas`; empty: no sweep is under way
   Offset swept_ = kNoOffset;        // the horizon of the last sweep
   size_t puts_since_sweep_ = 0;
+  Offset trimmed_ = kNoOffset;   // the history up to here has been erased
+  uint64_t events_at_trim_ = 0;  // AppliedState::events of then
   std::atomic<bool> dirty_{false};
   mutable absl::Mutex mutex_;
   std::shared_ptr<const RocksSnapshot> published_ ABSL_GUARDED_BY(mutex_);

@@ -23,9 +23,9 @@ class EmptyView final : public FoldView {
       std::span<const RecordKey> keys) override {
     return std::vector<std::optional<Record>>(keys.size());
   }
-  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override {
-    return std::vector<std::optional<Offset>>(keys.size());
+    return std::vector<std::optional<AppliedSet>>(keys.size());
   }
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override {

@@ -241,8 +241,8 @@ absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot, int64_
     digest.AddBucket(bucket, state);
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(reader.ForEachChangeSet([&](std::string_view key, Offset offset) {
-    digest.AddChangeSet(key, offset);
+  RETURN_IF_ERROR(reader.ForEachChangeSet([&](std::string_view key, const AppliedSet& set) {
+    digest.AddChangeSet(key, set);
     return absl::OkStatus();
   }));
   return digest.Hex();

@@ -246,11 +246,11 @@ absl::StatusOr<std::optional<Offset>> StoreManagerImpl::FindChangeSet(const OrgI
   const std::string key = ChangeSetKey(source, id);
   ASSIGN_OR_RETURN(const auto found, snapshot->reader().GetChangeSets({&key, 1}));
   // In the window of the next event there can be, which is the one that the caller would append.
-  if (!found[0].has_value() ||
-      snapshot->applied().position.value() - found[0]->value() >= options_.fold.dedup_window) {
+  if (!found[0].has_value() || snapshot->applied().events - found[0]->ordinal >=
+                                   static_cast<uint64_t>(options_.fold.dedup_window)) {
     return std::nullopt;
   }
-  return found[0];
+  return found[0]->offset;
 }
 
 uint64_t StoreManagerImpl::Subscribe(const OrgId& org, AppliedCallback callback) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "projectors/store/rocks_store.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr size_t kPutsMin = 1'000;  // between two sweeps, however small the store is
 constexpr size_t kLookedAtMin = 1'000;
 constexpr size_t kLookedAtPerPut = 4;
+constexpr uint64_t kEventsPerTrim = 4'096;
 
 bool RemembersNothing(const Record& record) {
   return record.deleted && !record.version.has_value() && record.memberships.empty() &&
@@ -30,6 +32,7 @@ absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
   if (applied_.partial.has_value() || applied_.horizon < Offset(0)) {
     return size_t{0};
   }
+  RETURN_IF_ERROR(TrimHistory());
   if (sweep_from_.empty()) {
     uint64_t deltas = 0;
     (void)db_->db().GetIntProperty(db_->deltas(), "rocksdb.estimate-num-keys", &deltas);
@@ -62,15 +65,34 @@ absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
   return old.size();
 }
 
+// A range at once, but seldom: each leaves a range tombstone that reads have to pass.
+absl::Status RocksStore::TrimHistory() {
+  if (applied_.horizon <= trimmed_ || applied_.events < events_at_trim_ + kEventsPerTrim) {
+    return absl::OkStatus();
+  }
+  rocksdb::WriteOptions options;
+  options.disableWAL = true;  // whatever is lost is trimmed again
+  dirty_ = true;
+  RETURN_IF_ERROR(
+      FromRocks(db_->db().DeleteRange(options, db_->defaults(), EncodeHistoryKey(Offset(0)),
+                                      EncodeHistoryKey(Offset(applied_.horizon.value() + 1))),
+                fmt::format("trimming the history of store {}", path())));
+  trimmed_ = applied_.horizon;
+  events_at_trim_ = applied_.events;
+  return absl::OkStatus();
+}
+
 // Erases the operations, and from their records what says that they are there.
 absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
   if (removals.empty()) {
     return absl::OkStatus();
   }
   std::map<RecordKey, std::vector<std::pair<BucketKey, Position>>> by_record;
+  std::set<BucketKey> touched;
   rocksdb::WriteBatch batch;
   for (const OldRemoval& removal : removals) {
     by_record[removal.key].emplace_back(removal.bucket, removal.position);
+    touched.insert(removal.bucket);
     RETURN_IF_ERROR(FromRocks(
         batch.SingleDelete(db_->deltas(), EncodeDeltaKey(removal.bucket, removal.position)),
         "erasing a removal"));
@@ -95,6 +117,15 @@ absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
                                   ? batch.Delete(db_->records(), key)
                                   : batch.Put(db_->records(), key, EncodeRecord(*records[i])),
                               "erasing a removal"));
+  }
+  // The last operation of a bucket without rows is a removal: with it goes the bucket's state.
+  const std::vector<BucketKey> buckets(touched.begin(), touched.end());
+  ASSIGN_OR_RETURN(const auto states, GetBuckets(buckets));
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    if (states[i].has_value() && states[i]->count == 0 && states[i]->changed <= swept_) {
+      RETURN_IF_ERROR(FromRocks(batch.Delete(db_->defaults(), EncodeBucketKey(buckets[i])),
+                                "erasing a bucket"));
+    }
   }
   rocksdb::WriteOptions options;
   options.disableWAL = true;  // whatever is lost is swept again

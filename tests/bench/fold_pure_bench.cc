@@ -28,9 +28,9 @@ class HashView final : public projectors::FoldView {
     }
     return found;
   }
-  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override {
-    return std::vector<std::optional<Offset>>(keys.size());
+    return std::vector<std::optional<projectors::AppliedSet>>(keys.size());
   }
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override {

@@ -49,9 +49,14 @@ std::string Text(const DeltaOp& op) {
                      op.key, op.row.size(), op.entered.value(), op.returned ? " returned" : "");
 }
 std::string Text(const BucketState& state) {
-  return fmt::format("{} count={} checksum={:016x}", state.name, state.count, state.checksum);
+  return fmt::format("{} count={} checksum={:016x} changed={}", state.name, state.count,
+                     state.checksum, state.changed.value());
+}
+std::string Text(const projectors::AppliedSet& set) {
+  return fmt::format("{} ({}th)", set.offset.value(), set.ordinal);
 }
 std::string Text(const Offset& offset) { return std::to_string(offset.value()); }
+std::string Text(uint64_t history) { return fmt::format("{:016x}", history); }
 
 template <typename Map>
 void Compare(std::string_view what, const Map& a, const Map& b, std::string* out) {
@@ -82,6 +87,7 @@ std::string Differences(const StoreContent& a, const StoreContent& b) {
   Compare("delta", a.deltas, b.deltas, &out);
   Compare("bucket", a.buckets, b.buckets, &out);
   Compare("change set", a.change_sets, b.change_sets, &out);
+  Compare("history", a.history, b.history, &out);
   if (a.links != b.links) {
     out += fmt::format("{} links | {}\n", a.links.size(), b.links.size());
   }
@@ -92,10 +98,13 @@ std::string Differences(const StoreContent& a, const StoreContent& b) {
     out += "the models differ\n";
   }
   if (!(a.applied == b.applied)) {
-    out += fmt::format("applied {} hash {:x} records {} horizon {} | {} {:x} {} {}\n",
-                       a.applied.position.value(), a.applied.event_hash, a.applied.records,
-                       a.applied.horizon.value(), b.applied.position.value(), b.applied.event_hash,
-                       b.applied.records, b.applied.horizon.value());
+    out += fmt::format(
+        "applied {} hash {:x} records {} horizon {} events {} history {:x} | {} {:x} "
+        "{} {} {} {:x}\n",
+        a.applied.position.value(), a.applied.event_hash, a.applied.records,
+        a.applied.horizon.value(), a.applied.events, a.applied.history, b.applied.position.value(),
+        b.applied.event_hash, b.applied.records, b.applied.horizon.value(), b.applied.events,
+        b.applied.history);
   }
   return out;
 }
@@ -155,14 +164,30 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
       return Broken("erased an item of work that is not there");
     }
   }
-  for (const auto& [key, offset] : batch.change_sets) {
-    content_.change_sets.insert_or_assign(key, offset);
+  for (const auto& [key, set] : batch.change_sets) {
+    content_.change_sets.insert_or_assign(key, set);
   }
+  content_.history.insert(batch.history.begin(), batch.history.end());
   if (batch.model.has_value()) {
     content_.model = *batch.model;
   }
   content_.applied = batch.applied;
+  Forget();
   return absl::OkStatus();
+}
+
+// What the horizon has passed means nothing any more, and a store may forget it when it likes: this
+// one does at once.
+void ModelStore::Forget() {
+  const Offset horizon = content_.applied.horizon;
+  std::erase_if(content_.history, [&](const auto& entry) { return entry.first <= horizon; });
+  for (auto it = content_.buckets.begin(); it != content_.buckets.end();) {
+    if (it->second.changed <= horizon) {
+      it->second.changed = kNoOffset;
+    }
+    it = it->second.count == 0 && it->second.changed == kNoOffset ? content_.buckets.erase(it)
+                                                                  : std::next(it);
+  }
 }
 
 absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
@@ -194,14 +219,13 @@ absl::StatusOr<std::vector<std::optional<Record>>> ModelStore::GetRecords(
   return found;
 }
 
-absl::StatusOr<std::vector<std::optional<Offset>>> ModelStore::GetChangeSets(
+absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> ModelStore::GetChangeSets(
     std::span<const std::string> keys) {
   ++reads_;
-  std::vector<std::optional<Offset>> found;
+  std::vector<std::optional<projectors::AppliedSet>> found;
   for (const std::string& key : keys) {
     const auto set = content_.change_sets.find(key);
-    found.push_back(set == content_.change_sets.end() ? std::nullopt
-                                                      : std::optional<Offset>(set->second));
+    found.push_back(set == content_.change_sets.end() ? std::nullopt : std::optional(set->second));
   }
   return found;
 }

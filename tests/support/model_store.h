@@ -17,7 +17,8 @@ struct StoreContent {
   std::map<projectors::RecordKey, projectors::Record> records;
   std::map<std::pair<BucketKey, Position>, projectors::DeltaOp> deltas;
   std::map<BucketKey, projectors::BucketState> buckets;
-  std::map<std::string, Offset> change_sets;
+  std::map<std::string, projectors::AppliedSet> change_sets;
+  std::map<Offset, uint64_t> history;
   std::set<projectors::Link> links;
   std::set<projectors::WorkItem> work;
   std::string model;  // serialised
@@ -47,7 +48,7 @@ class ModelStore final : public projectors::FoldView {
 
   absl::StatusOr<std::vector<std::optional<projectors::Record>>> GetRecords(
       std::span<const projectors::RecordKey> keys) override;
-  absl::StatusOr<std::vector<std::optional<Offset>>> GetChangeSets(
+  absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
@@ -61,6 +62,7 @@ class ModelStore final : public projectors::FoldView {
                                                     size_t max) override;
 
  private:
+  void Forget();
   absl::Status Commit(const projectors::FoldBatch& batch);
   absl::Status CheckMemberships(const projectors::FoldBatch& batch) const;
 

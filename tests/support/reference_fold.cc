@@ -38,10 +38,11 @@ std::optional<std::string> TextOf(const EntitySchema& schema, uint32_t attribute
 
 void ReferenceFold::Apply(const eventlog::StoredEvent& stored) {
   const eventlog::Event& event = stored.event;
-  const Offset horizon(stored.offset.value() - options_.tombstone_horizon);
-  applied_.horizon = std::max(applied_.horizon, horizon);
   v1::ChangeSet set;
   v1::OrgOpened opened;
+  if (open_ || event.type == "sluice.v1.OrgOpened") {
+    Count(stored);
+  }
   if (event.type == "sluice.v1.ChangeSet") {
     if (!open_ || !set.ParseFromString(event.value)) {
       ++rejected_;
@@ -65,6 +66,23 @@ void ReferenceFold::Apply(const eventlog::StoredEvent& stored) {
   }
   applied_.position = stored.offset;
   applied_.event_hash = eventlog::EventHash(event);
+}
+
+void ReferenceFold::Count(const eventlog::StoredEvent& event) {
+  events_.push_back(event.offset);
+  const auto age = static_cast<size_t>(options_.tombstone_horizon);
+  if (events_.size() > age) {
+    applied_.horizon = std::max(applied_.horizon, events_[events_.size() - 1 - age]);
+  }
+  std::string bytes;
+  for (const uint64_t number : {applied_.history, eventlog::EventHash(event.event),
+                                static_cast<uint64_t>(event.offset.value())}) {
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      bytes.push_back(static_cast<char>(number >> shift));
+    }
+  }
+  applied_.history = std::stoull(KeyOf(bytes).substr(0, 16), nullptr, 16);
+  history_[event.offset] = applied_.history;
 }
 
 bool ReferenceFold::ApplyDefinition(const eventlog::Event& event) {
@@ -406,7 +424,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
   const std::string id = set.source() + '\0' + set.id();
   const auto seen = sets_.find(id);
   if (!set.id().empty() && seen != sets_.end() &&
-      offset.value() - seen->second.value() <= options_.dedup_window) {
+      static_cast<int64_t>(events_.size() - seen->second.ordinal) <= options_.dedup_window) {
     ++duplicates_;
     return;
   }
@@ -421,7 +439,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
   }
   PlaceRows(offset, false);
   if (!set.id().empty()) {
-    sets_[id] = offset;
+    sets_[id] = {offset, events_.size()};
   }
 }
 
@@ -470,6 +488,24 @@ std::string DescribePlace(const std::string& bucket_key, const projectors::Membe
   return text + "]";
 }
 
+// When a bucket changed last, of one that has rows or whose change is still remembered.
+void DescribeBucket(const std::string& bucket_key, uint64_t rows, Offset changed, Offset horizon,
+                    std::vector<std::string>* lines) {
+  if (rows > 0 || changed > horizon) {
+    lines->push_back(fmt::format("bucket {} {} rows changed {}", bucket_key, rows,
+                                 changed > horizon ? changed.value() : -1));
+  }
+}
+
+template <typename History>
+void DescribeHistory(const History& history, Offset horizon, std::vector<std::string>* lines) {
+  for (const auto& [offset, value] : history) {
+    if (offset > horizon) {
+      lines->push_back(fmt::format("history {} {:x}", offset.value(), value));
+    }
+  }
+}
+
 std::string DescribeRow(uint32_t entity, const std::string& key, Position last, bool live,
                         std::optional<int64_t> version, const std::string& bytes) {
   return fmt::format("row e{} {} last {}.{} {} version {} bytes {}", entity, key,
@@ -486,9 +522,13 @@ std::vector<std::string> ReferenceFold::Describe() const {
   std::set<std::string> links;
   (void)AllBuckets(&support, &links);
   uint64_t live = 0;
+  std::map<std::string, std::pair<uint64_t, Offset>> buckets;  // rows and last change
   for (const auto& [key, row] : rows_) {
     std::set<std::string> places;
     for (const auto& [name, place] : row.buckets) {
+      auto& [rows, changed] = buckets.try_emplace(KeyOf(name), 0, kNoOffset).first->second;
+      rows += place.member ? 1 : 0;
+      changed = std::max(changed, place.position.offset);
       if (place.member || place.position.offset > applied_.horizon) {
         places.insert(DescribePlace(KeyOf(name), place, row.last, applied_.horizon));
       }
@@ -500,15 +540,20 @@ std::vector<std::string> ReferenceFold::Describe() const {
           fmt::format("{}", fmt::join(places, "")));
     }
   }
+  for (const auto& [key, bucket] : buckets) {
+    DescribeBucket(key, bucket.first, bucket.second, applied_.horizon, &lines);
+  }
+  DescribeHistory(history_, applied_.horizon, &lines);
   for (const auto& [what, count] : support) {
     lines.push_back(fmt::format("{} {}x", what, count));
   }
   lines.insert(lines.end(), links.begin(), links.end());
-  for (const auto& [id, offset] : sets_) {
-    lines.push_back(fmt::format("set {} {}", id, offset.value()));
+  for (const auto& [id, set] : sets_) {
+    lines.push_back(fmt::format("set {} {} {}th", id, set.offset.value(), set.ordinal));
   }
-  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {}", applied_.position.value(),
-                              applied_.event_hash, live, applied_.horizon.value()));
+  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {} events {}",
+                              applied_.position.value(), applied_.event_hash, live,
+                              applied_.horizon.value(), events_.size()));
   std::sort(lines.begin(), lines.end());
   return lines;
 }
@@ -540,12 +585,17 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
     lines.push_back(fmt::format("link e{}.a{} {} {}", link.entity.value(), link.attribute.value(),
                                 link.value, link.child));
   }
-  for (const auto& [id, offset] : content.change_sets) {
-    lines.push_back(fmt::format("set {} {}", id, offset.value()));
+  for (const auto& [key, bucket] : content.buckets) {
+    DescribeBucket(key.ToHex(), bucket.count, bucket.changed, content.applied.horizon, &lines);
   }
-  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {}",
+  DescribeHistory(content.history, content.applied.horizon, &lines);
+  for (const auto& [id, set] : content.change_sets) {
+    lines.push_back(fmt::format("set {} {} {}th", id, set.offset.value(), set.ordinal));
+  }
+  lines.push_back(fmt::format("applied {} {:x} rows {} horizon {} events {}",
                               content.applied.position.value(), content.applied.event_hash,
-                              content.applied.records, content.applied.horizon.value()));
+                              content.applied.records, content.applied.horizon.value(),
+                              content.applied.events));
   std::sort(lines.begin(), lines.end());
   return lines;
 }

@@ -15,7 +15,8 @@ namespace sluice::testing {
 // What a staging store must hold after a history, computed the slow and obvious way: one event at a
 // time, the buckets of every row evaluated anew after each, nothing remembered but rows. Shares the
 // value types, the row codec and the filter language with the fold, none of its code. Takes only
-// histories of one incarnation, without circles among rules.
+// histories of one incarnation, without circles among rules, and horizons below 32 events, which
+// are exact.
 class ReferenceFold {
  public:
   explicit ReferenceFold(projectors::FoldOptions options) : options_(options) {}
@@ -47,6 +48,7 @@ class ReferenceFold {
   // One profile's rules, by brute force.
   class ProfileRules;
 
+  void Count(const eventlog::StoredEvent& event);
   void ApplySet(Offset offset, const v1::ChangeSet& set);
   void ApplyOp(Position position, const v1::Operation& op);
   [[nodiscard]] bool Applicable(const v1::Operation& op) const;
@@ -64,7 +66,9 @@ class ReferenceFold {
   std::map<uint32_t, std::string> names_;  // also of deleted entities
   std::map<std::string, v1::Profile> profiles_;
   std::map<Key, Row> rows_;
-  std::map<std::string, Offset> sets_;
+  std::map<std::string, projectors::AppliedSet> sets_;
+  std::vector<Offset> events_;  // of the incarnation
+  std::map<Offset, uint64_t> history_;
   projectors::AppliedState applied_;
   uint64_t rejected_ = 0;
   uint64_t duplicates_ = 0;

@@ -35,8 +35,8 @@ std::string DigestOf(const StoreContent& content, int64_t dedup_window) {
   for (const auto& [bucket, state] : content.buckets) {
     digest.AddBucket(bucket, state);
   }
-  for (const auto& [key, offset] : content.change_sets) {
-    digest.AddChangeSet(key, offset);
+  for (const auto& [key, set] : content.change_sets) {
+    digest.AddChangeSet(key, set);
   }
   return digest.Hex();
 }

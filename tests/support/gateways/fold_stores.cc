@@ -114,10 +114,13 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   plain.applied = content.applied;
   plain.model = it->second->model();
   plain.records = content.records;
+  plain.history = content.history;
+  for (const auto& [key, bucket] : content.buckets) {
+    plain.changed[key] = bucket.changed;
+  }
   for (const auto& [at, op] : content.deltas) {
     plain.deltas[at.first][at.second] = {
         op.put, {op.entity, op.key}, op.row, op.entered, op.returned};
-    plain.changed[at.first] = std::max(plain.changed[at.first], at.second.offset);
   }
   plain.checksum = [model = plain.model](const PlainOrg::RowKey& key, Position position) {
     return projectors::RowChecksum(model->FindEntity(key.entity)->name(), key.key, position);

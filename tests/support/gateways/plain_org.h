@@ -132,7 +132,8 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
       return 0;
     }
     const auto it = org_.history.find(offset);
-    return it == org_.history.end() ? std::nullopt : std::optional(it->second);
+    return it == org_.history.end() || offset <= org_.applied.horizon ? std::nullopt
+                                                                      : std::optional(it->second);
   }
 
   std::unique_ptr<projectors::DeltaIterator> Scan(BucketKey bucket, Position after) const override {

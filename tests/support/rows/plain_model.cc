@@ -10,8 +10,9 @@ const PlainAttribute* PlainEntity::Find(const std::string& attribute) const {
 }
 
 PlainModel::Outcome PlainModel::Apply(const PlainEvent& event) {
+  ++events_;
   if (const auto* set = std::get_if<PlainSet>(&event.what)) {
-    return ApplySet(event.offset, *set);
+    return ApplySet(*set);
   }
   if (const auto* entity = std::get_if<PlainEntity>(&event.what)) {
     entities_[entity->name].schema = *entity;
@@ -35,10 +36,10 @@ PlainModel::Outcome PlainModel::Apply(const PlainEvent& event) {
   return Outcome::kApplied;
 }
 
-PlainModel::Outcome PlainModel::ApplySet(int64_t offset, const PlainSet& set) {
+PlainModel::Outcome PlainModel::ApplySet(const PlainSet& set) {
   const std::pair<std::string, std::string> id = {set.source, set.id};
   const auto seen = sets_.find(id);
-  if (!set.id.empty() && seen != sets_.end() && offset - seen->second <= window_) {
+  if (!set.id.empty() && seen != sets_.end() && events_ - seen->second <= window_) {
     return Outcome::kDuplicate;
   }
   std::vector<Entity*> entities;
@@ -54,7 +55,7 @@ PlainModel::Outcome PlainModel::ApplySet(int64_t offset, const PlainSet& set) {
     ApplyOp(*entities[i], set.ops[i]);
   }
   if (!set.id.empty()) {
-    sets_[id] = offset;
+    sets_[id] = events_;
   }
   return Outcome::kApplied;
 }

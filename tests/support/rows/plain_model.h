@@ -124,7 +124,7 @@ class PlainModel {
   const std::map<std::string, PlainRole>& roles() const { return roles_; }
 
  private:
-  Outcome ApplySet(int64_t offset, const PlainSet& set);
+  Outcome ApplySet(const PlainSet& set);
   void ApplyOp(Entity& entity, const PlainOp& op);
   [[nodiscard]] std::vector<const PlainRole*> RolesOf(const CallerClaims& claims) const;
 
@@ -132,7 +132,8 @@ class PlainModel {
   std::map<std::string, Entity> entities_;
   std::map<std::string, PlainProfile> profiles_;
   std::map<std::string, PlainRole> roles_;
-  std::map<std::pair<std::string, std::string>, int64_t> sets_;  // source and id to offset
+  int64_t events_ = 0;
+  std::map<std::pair<std::string, std::string>, int64_t> sets_;  // source and id to events_
 };
 
 }  // namespace sluice::testing

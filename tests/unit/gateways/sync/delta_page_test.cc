@@ -415,6 +415,7 @@ TEST_F(DeltaPageTest, CursorsThatCannotBeUsed) {
   EXPECT_EQ(check(), "cursor_other_log");  // ... to another organisation
   later.applied.horizon = Offset(5);
   EXPECT_EQ(check(), "cursor_expired");  // nothing tells any more
+  later.applied.horizon = Offset(4);
   later.history = {{Offset(5), 11}};
   EXPECT_TRUE(CheckCursor(cursor_, 1, PlainSnapshot(later)).ok());
   later.applied.horizon = Offset(6);

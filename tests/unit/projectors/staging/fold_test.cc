@@ -239,6 +239,7 @@ TEST_F(FoldTest, AMembershipRemembersEarlierStays) {
 // Those that end before the horizon are forgotten one by one, and the oldest become one where
 // there are too many.
 TEST_F(FoldTest, StaysAreForgottenAndBounded) {
+  options_.tombstone_horizon = 31;
   Define({kAll});
   const auto membership = [this] { return Find("A1")->memberships.front(); };
   const auto stay = [this](int64_t offset) {
@@ -329,22 +330,25 @@ TEST_F(FoldTest, ASpanIsReadInAFewCalls) {
   EXPECT_EQ(store_.reads() - before, 3u);  // records, change sets, buckets
 }
 
+// The window counts the organisation's events, whatever lies between them in the partition.
 TEST_F(FoldTest, ASetWithAKnownIdIsAppliedOnceWithinTheWindow) {
-  options_.dedup_window = 10;
+  options_.dedup_window = 2;
   Define({kAll});
   RunSet(4, {testing::Upsert(kAccount, "A1", Row("A1", "U1", "first"))}, "s1");
-  RunSet(14, {testing::Upsert(kAccount, "A1", Row("A1", "U1", "again"))}, "s1");
+  RunSet(500, {});
+  RunSet(1000, {testing::Upsert(kAccount, "A1", Row("A1", "U1", "again"))}, "s1");
   EXPECT_EQ(last_.counters.duplicates, 1u);
   EXPECT_EQ(Find("A1")->row, Row("A1", "U1", "first"));
-  RunSet(15, {testing::Upsert(kAccount, "A1", Row("A1", "U1", "late"))}, "s1");
+  RunSet(1001, {testing::Upsert(kAccount, "A1", Row("A1", "U1", "late"))}, "s1");
   EXPECT_EQ(Find("A1")->row, Row("A1", "U1", "late"));
-  EXPECT_EQ(store_.content().change_sets.at(ChangeSetKey("test", "s1")), Offset(15));
+  EXPECT_EQ(store_.content().change_sets.at(ChangeSetKey("test", "s1")),
+            (AppliedSet{Offset(1001), 7}));
   // Another source's id is another id; no id is never known.
-  Run({testing::MakeEvent(16, testing::MakeSet({testing::Delete(kAccount, "A1")}, "s1", "erp")),
-       testing::MakeEvent(17, testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))})),
-       testing::MakeEvent(18, testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))}))});
+  const auto put = testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))});
+  Run({testing::MakeEvent(1002, testing::MakeSet({testing::Delete(kAccount, "A1")}, "s1", "erp")),
+       testing::MakeEvent(1003, put), testing::MakeEvent(1004, put)});
   EXPECT_EQ(last_.counters.duplicates, 0u);
-  EXPECT_EQ(Find("A1")->last.offset, Offset(18));
+  EXPECT_EQ(Find("A1")->last.offset, Offset(1004));
 }
 
 TEST_F(FoldTest, ARejectedSetChangesNothingAndMayBeSentAgain) {
@@ -514,12 +518,115 @@ TEST_F(FoldTest, ADeletedEntityTakesItsRowsAlong) {
 TEST_F(FoldTest, TheHorizonFollowsTheAppliedPosition) {
   options_.tombstone_horizon = 3;
   Define({kAll});
-  EXPECT_EQ(store_.content().applied.horizon, Offset(0));
-  RunSet(10, {});
-  EXPECT_EQ(store_.content().applied.horizon, Offset(7));
+  EXPECT_EQ(store_.content().applied.horizon, kNoOffset);
+  RunSet(1000, {});
+  EXPECT_EQ(store_.content().applied.horizon, Offset(1));  // three events ago, not three positions
   options_.tombstone_horizon = 1000;
-  RunSet(11, {});
-  EXPECT_EQ(store_.content().applied.horizon, Offset(7));  // never back
+  RunSet(1001, {});
+  EXPECT_EQ(store_.content().applied.horizon, Offset(1));  // never back
+}
+
+// The horizon is one of a few marks, and late by a sixteenth at most.
+TEST_F(FoldTest, AFarHorizonIsLateByLittle) {
+  options_.tombstone_horizon = 320;
+  Define({kAll});
+  for (int64_t i = 0; i < 1'000; ++i) {
+    RunSet(4 + 7 * i, {});
+    const AppliedState& applied = store_.content().applied;
+    EXPECT_LE(applied.marks.size(), 18u);
+    const int64_t exact = 4 + 7 * (i - 320);
+    if (i >= 340) {
+      EXPECT_LE(applied.horizon, Offset(exact));
+      EXPECT_GT(applied.horizon, Offset(exact - 7 * 20));
+    }
+  }
+}
+
+TEST_F(FoldTest, EventsWithATimeFarAheadExpireNothing) {
+  const auto at = [](int64_t minutes) {
+    return SystemTime(std::chrono::hours(500'000) + std::chrono::minutes(minutes));
+  };
+  const auto run = [&](int64_t offset, int64_t minute, const v1::ChangeSet& set) {
+    StoredEvent event = testing::MakeEvent(offset, set);
+    event.event.time = at(minute);
+    Run({event});
+  };
+  options_.tombstone_age = std::chrono::minutes(64);
+  std::vector<StoredEvent> definitions = {
+      testing::MakeEvent(1, testing::OpenOrg(1)),
+      testing::MakeEvent(2, testing::DefineEntity(kAccount, "account", {{1, "id"}})),
+      testing::MakeEvent(3, testing::DefineProfile("field", {{"account", {kAll}}}, {"sales"}))};
+  for (StoredEvent& event : definitions) {
+    event.event.time = at(0);
+  }
+  Run(definitions);
+  run(4, 0, testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))}));
+  run(5, 1, testing::MakeSet({testing::Delete(kAccount, "A1")}));
+  for (int64_t i = 0; i < 20; ++i) {
+    run(6 + i, 10'000'000, testing::MakeSet({}));
+    EXPECT_EQ(store_.content().applied.horizon, kNoOffset);
+  }
+  EXPECT_EQ(store_.content().applied.clock_us,
+            std::chrono::microseconds(at(21).time_since_epoch()).count());
+  run(26, 2, testing::MakeSet({}));  // never back
+  EXPECT_EQ(store_.content().applied.clock_us,
+            std::chrono::microseconds(at(21).time_since_epoch()).count());
+  // The clock goes on with the times that are true; 68 minutes later the removal is forgotten.
+  for (int64_t minute = 22; minute < 90; ++minute) {
+    run(10 + 5 * minute, minute, testing::MakeSet({}));
+  }
+  EXPECT_GE(store_.content().applied.horizon, Offset(5));
+}
+
+TEST_F(FoldTest, ASetOfAnotherIncarnationIsRejectedWhole) {
+  Define({kAll});
+  v1::ChangeSet set = testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))}, "s1");
+  set.set_incarnation(2);
+  Run({testing::MakeEvent(4, set)});
+  EXPECT_THAT(RejectedCodes(), ElementsAre("other_incarnation"));
+  EXPECT_EQ(Find("A1"), nullptr);
+  set.set_incarnation(1);
+  Run({testing::MakeEvent(5, set)});
+  EXPECT_THAT(RejectedCodes(), IsEmpty());
+  EXPECT_NE(Find("A1"), nullptr);
+  EXPECT_EQ(last_.counters.duplicates, 0u);
+}
+
+TEST_F(FoldTest, ABucketSaysWhenItChangedAlsoWithoutRows) {
+  options_.tombstone_horizon = 3;
+  Define({kUser});
+  RunSet(4, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+  RunSet(5, {testing::Upsert(kAccount, "A2", Row("A2", "U2"))});
+  EXPECT_EQ(Bucket("e1|user:a2=U1").changed, Offset(4));
+  RunSet(6, {testing::Upsert(kAccount, "A1", Row("A1", "U2"))});
+  EXPECT_EQ(Bucket("e1|user:a2=U1"), (BucketState{"e1|user:a2=U1", 0, 0, Offset(6)}));
+  EXPECT_EQ(Bucket("e1|user:a2=U2").changed, Offset(6));
+  RunSet(7, {});
+  RunSet(8, {});
+  EXPECT_EQ(Bucket("e1|user:a2=U1").changed, Offset(6));
+  RunSet(9, {});
+  EXPECT_EQ(Bucket("e1|user:a2=U1"), BucketState());
+}
+
+TEST_F(FoldTest, TheHistoryIsAChainOverTheOrganisationsEvents) {
+  // Before it is open there is no organisation.
+  Run({testing::MakeEvent(0, testing::MakeSet({}))});
+  EXPECT_EQ(store_.content().applied.events, 0u);
+  EXPECT_EQ(store_.content().applied.history, 0u);
+  Define({kAll});
+  uint64_t history = 0;
+  const StoredEvent opened = testing::MakeEvent(1, testing::OpenOrg(1));
+  history = ChainHistory(history, eventlog::EventHash(opened.event), Offset(1));
+  EXPECT_EQ(store_.content().history.at(Offset(1)), history);
+  EXPECT_EQ(store_.content().history.size(), 3u);
+  EXPECT_EQ(store_.content().applied.history, store_.content().history.at(Offset(3)));
+  // What is rejected is history, too.
+  const StoredEvent bad = testing::MakeEvent(9, testing::MakeSet({testing::Delete(77, "A1")}));
+  history = store_.content().applied.history;
+  Run({bad});
+  EXPECT_EQ(store_.content().applied.history,
+            ChainHistory(history, eventlog::EventHash(bad.event), Offset(9)));
+  EXPECT_EQ(store_.content().applied.events, 4u);
 }
 
 // The second was computed in half a second to have the bucket name's XXH64 in common with the

@@ -126,16 +126,18 @@ TEST_F(LargeEventTest, RemovalsPastTheHorizonAreErased) {
 
 TEST_F(LargeEventTest, AgeMovesTheHorizonToo) {
   StoreOptions options = Options();
-  options.fold.tombstone_age = std::chrono::hours(16);
+  options.fold.tombstone_age = std::chrono::hours(64);
   StoreNode node(options);
   Log log = testing::OrgWithAccounts("acme", 0);
-  for (int hour = 0; hour < 40; ++hour) {
+  for (int hour = 4; hour < 104; ++hour) {
     log.push_back(AccountEvent("acme", 10 + hour, "A" + std::to_string(hour), "U1"));
-    log.back().event.time = SystemTime(std::chrono::hours(1'000 + hour));
+  }
+  for (size_t hour = 0; hour < log.size(); ++hour) {
+    log[hour].event.time = SystemTime(std::chrono::hours(1'000 + hour));
   }
   node.CatchUp(log);
-  // At hour 39 what happened up to hour 23 is older than 16 hours.
-  EXPECT_EQ(node->Snapshot(Org("acme")).value()->applied().horizon, Offset(10 + 23));
+  // At hour 103 what happened up to hour 39 is older than 64 hours; marks are 4 hours apart.
+  EXPECT_EQ(node->Snapshot(Org("acme")).value()->applied().horizon, Offset(10 + 36));
   node.ExpectFoldOf("acme", log);
 }
 

@@ -59,7 +59,8 @@ class RocksStoreTest : public ::testing::Test {
 
   std::optional<Offset> Find(const std::string& source, const std::string& id) {
     const std::string key = ChangeSetKey(source, id);
-    return store_->GetChangeSets({&key, 1}).value()[0];
+    const auto found = store_->GetChangeSets({&key, 1}).value()[0];
+    return found.has_value() ? std::optional(found->offset) : std::nullopt;
   }
 
   static FoldOptions Options() { return testing::SmallStoreOptions("").fold; }
@@ -84,7 +85,7 @@ Log RepeatedSet() {
   log.push_back(Account(100, "A1", "U1", "early", "s1"));
   log.push_back(Account(110, "A2", "U1", "early", "s2"));
   log.push_back(Account(130, "A1", "U2", "early", "s1"));
-  for (int64_t offset = 140; offset <= 110 + 5 * kWindow; offset += 10) {
+  for (int64_t offset = 140; offset <= 110 + 5 * kWindow; ++offset) {
     const std::string number = std::to_string(offset);
     log.push_back(Account(offset, "B" + number, "U1", "later", number));
   }

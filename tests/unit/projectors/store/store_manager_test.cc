@@ -59,6 +59,12 @@ class StoreManagerTest : public ::testing::Test {
   StoredEvent Bad(int64_t offset) {
     return testing::MakeEvent(offset, testing::MakeSet({testing::Upsert(9, "X", "")}), "acme");
   }
+  // Events that change no row, at every position up to `last`.
+  void FillUntil(int64_t last) {
+    for (int64_t offset = log_.back().offset.value() + 1; offset <= last; ++offset) {
+      log_.push_back(testing::MakeEvent(offset, testing::MakeSet({}), "acme"));
+    }
+  }
   std::shared_ptr<const OrgSnapshot> Snapshot() { return node_->Snapshot(Org("acme")).value(); }
 
   const testing::TempDir dir_;
@@ -147,6 +153,7 @@ TEST_F(StoreManagerTest, AChangeSetIsFoundWithinTheWindowOnly) {
   EXPECT_EQ(find("s1"), Offset(10));
   EXPECT_EQ(find("s2"), std::nullopt);
   EXPECT_EQ(node_->FindChangeSet(Org("acme"), "other", "s1").value(), std::nullopt);
+  FillUntil(68);
   log_.push_back(AccountEvent("acme", 69, "A2", "U1", "s2"));
   node_.CatchUp(log_);
   EXPECT_EQ(find("s1"), Offset(10)) << "the event at 70 would be a duplicate";
@@ -177,15 +184,48 @@ TEST_F(StoreManagerTest, AScanGoesOnAfterAPositionAndLeavesOldRemovalsOut) {
   EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}), std::vector<std::string>{"remove A1@12.0"});
   EXPECT_TRUE(ScanAll(*Snapshot(), {Offset(12), 0}).empty());
   EXPECT_TRUE(ScanAll(*Snapshot(), {Offset(INT64_MAX), 0}).empty());
-  log_.push_back(AccountEvent("acme", 511, "A4", "U2"));
+  // The removal is the seventh event, and forgotten when 500 have come since, or 31 more.
+  FillUntil(505);
+  log_.push_back(AccountEvent("acme", 506, "A4", "U2"));
   node_.CatchUp(log_);
   EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}),
-            (std::vector<std::string>{"remove A1@12.0", "put A4@511.0"}));
-  log_.push_back(AccountEvent("acme", 512, "A5", "U2"));
+            (std::vector<std::string>{"remove A1@12.0", "put A4@506.0"}));
+  FillUntil(550);
   node_.CatchUp(log_);
-  EXPECT_EQ(Snapshot()->applied().horizon, Offset(12));
-  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}),
-            (std::vector<std::string>{"put A4@511.0", "put A5@512.0"}));
+  EXPECT_GE(Snapshot()->applied().horizon, Offset(12));
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}), std::vector<std::string>{"put A4@506.0"});
+}
+
+TEST_F(StoreManagerTest, TheHistoryIsKnownAtEveryEventUpToTheHorizon) {
+  for (int64_t offset = 10; offset < 400; offset += 3) {
+    log_.push_back(AccountEvent("acme", offset, "A1", "U1"));
+  }
+  const auto check = [&](Offset horizon) {
+    uint64_t history = 0;
+    size_t next = 0;
+    for (int64_t offset = 0; offset < log_.back().offset.value() + 3; ++offset) {
+      std::optional<uint64_t> expected;
+      if (next < log_.size() && log_[next].offset == Offset(offset)) {
+        history = ChainHistory(history, eventlog::EventHash(log_[next++].event), Offset(offset));
+        expected = Offset(offset) > horizon ? std::optional(history) : std::nullopt;
+      }
+      EXPECT_EQ(Snapshot()->HistoryAt(Offset(offset)).value(), expected) << offset;
+    }
+    EXPECT_EQ(Snapshot()->applied().history, history);
+  };
+  for (size_t done = 0, size = 1; done < log_.size(); done += size, size = size * 2 % 31) {
+    node_.CatchUp({log_.begin(),
+                   log_.begin() + static_cast<std::ptrdiff_t>(std::min(log_.size(), done + size))});
+  }
+  node_.CatchUp(log_);
+  check(kNoOffset);
+  node_.Restart();
+  check(kNoOffset);
+  EXPECT_EQ(Snapshot()->HistoryAt(kNoOffset).value(), std::nullopt);
+  FillUntil(log_.back().offset.value() + 5'000);
+  node_.CatchUp(log_);
+  ASSERT_GT(Snapshot()->applied().horizon, Offset(4'000));
+  check(Snapshot()->applied().horizon);
 }
 
 TEST_F(StoreManagerTest, RejectionsAreToldAgainUntilACheckpointPassesThem) {
