@@ -1,5 +1,7 @@
 #include "gateways/problem.h"
 
+#include <absl/strings/cord.h>
+
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,7 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kDetailBytesMax = 2048;
+constexpr char kWipePayload[] = "sluice.dev/wipe";
 constexpr int kRetryAfterDefault = 5;
 
 struct CodeRow {
@@ -24,6 +27,7 @@ struct CodeRow {
 constexpr auto kCodes = std::to_array<CodeRow>({
     {"aborted", 409, "Changed by somebody else meanwhile"},
     {"already_exists", 409, "Exists already"},
+    {"answers_queue_full", 503, "Too many answers are being sent", 1},
     {"append_queue_full", 503, "Too many writes are waiting", 1},
     {"attribute_in_use", 409, "Attribute is in use"},
     {"cancelled", 503, "The server is stopping"},
@@ -41,12 +45,15 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"invalid_filter", 400, "Invalid filter"},
     {"invalid_json", 400, "Not valid JSON"},
     {"invalid_key", 400, "Invalid key"},
+    {"log_diverged", 503, "The log holds another history"},
+    {"log_truncated", 503, "The log has lost its end"},
     {"method_not_allowed", 405, "Method not allowed"},
     {"missing_key", 400, "Key is missing"},
     {"not_acceptable", 406, "No acceptable representation"},
     {"not_caught_up", 503, "Not caught up yet", 1},
     {"not_found", 404, "Not found"},
     {"not_ready", 503, "Not ready to serve"},
+    {"not_served_here", 503, "Served by another node", 1},
     {"offline_not_allowed", 403, "No role allows offline use"},
     {"org_not_found", 404, "No such organisation"},
     {"org_not_ready", 409, "Organisation is not ready"},
@@ -90,6 +97,11 @@ const CodeRow* FindKind(absl::StatusCode kind) {
   return FindCode(ErrorCode(absl::Status(kind, "")));
 }
 
+// Whoever gets this has no right to what its device holds any more.
+bool IsWipe(const absl::Status& status) {
+  return ErrorCode(status) == "offline_not_allowed" || status.GetPayload(kWipePayload).has_value();
+}
+
 std::string_view TitleOf(int http_status) {
   return http_status == 501 ? "Not available here" : "Internal error";
 }
@@ -118,6 +130,13 @@ std::string DetailOf(const absl::Status& status) {
 
 }  // namespace
 
+absl::Status WithWipe(absl::Status status) {
+  if (!status.ok()) {
+    status.SetPayload(kWipePayload, absl::Cord());
+  }
+  return status;
+}
+
 int HttpStatusOf(const absl::Status& status) {
   if (status.ok()) {
     return 200;
@@ -144,7 +163,7 @@ std::string ProblemCode(const absl::Status& status) {
   return http_status == 501 && code == "internal" ? "unsupported" : code;
 }
 
-std::string ProblemJson(const absl::Status& status) {
+std::string ProblemJson(const absl::Status& status, std::optional<int> sent_as) {
   const int http_status = HttpStatusOf(status);
   const std::string code = ProblemCode(status);
   const CodeRow* row = FindCode(code);
@@ -154,11 +173,14 @@ std::string ProblemJson(const absl::Status& status) {
   nlohmann::ordered_json problem;
   problem["type"] = "urn:sluice:problem:" + code;
   problem["title"] = std::string(row != nullptr ? row->title : TitleOf(http_status));
-  problem["status"] = http_status;
+  problem["status"] = sent_as.value_or(http_status);
   problem["detail"] = DetailOf(status);
   problem["code"] = code;
   if (const auto column = ErrorColumn(status); column.has_value() && http_status != 500) {
     problem["column"] = *column;
+  }
+  if (http_status != 500 && IsWipe(status)) {
+    problem["wipe"] = true;
   }
   // Bytes that are not UTF-8 (also a character cut in two) become U+FFFD.
   return problem.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

@@ -53,6 +53,7 @@ HttpResponse ProblemResponse(const absl::Status& status) {
   response.status = HttpStatusOf(status);
   response.content_type = kProblemContentType;
   response.body = ProblemJson(status);
+  response.note.code = ProblemCode(status);
   if (const std::optional<int> seconds = RetryAfterSeconds(status); seconds.has_value()) {
     response.headers.emplace_back("Retry-After", std::to_string(*seconds));
   }

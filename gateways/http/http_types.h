@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,11 +35,19 @@ struct HttpHead {
   [[nodiscard]] std::optional<std::string> Query(std::string_view name) const;
 };
 
+// What the access log says of a request beside its path.
+struct AccessNote {
+  std::string subject{};  // empty where nobody was recognised
+  std::string code{};     // of the problem; empty for none
+};
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body{};
   std::vector<std::pair<std::string, std::string>> headers{};
+  AccessNote note{};
+  std::shared_ptr<void> held{};  // let go when the answer has been sent
 };
 
 // `status` as RFC 9457 answer.

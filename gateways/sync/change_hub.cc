@@ -1,69 +1,129 @@
 #include "gateways/sync/change_hub.h"
 
-#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <memory>
 
 namespace sluice::gateways {
 
 void ChangeHub::Stop() {
   stopped_ = true;
+  WakeAll();
+}
+
+void ChangeHub::WakeAll() {
   for (auto& [org, entry] : entries_) {
-    for (boost::asio::steady_timer* timer : entry.waiting) {
-      timer->cancel();
+    for (Watch* watch : entry.watches) {
+      watch->woken_ = true;
+      watch->Wake();
     }
   }
 }
 
-void ChangeHub::Changed(const OrgId& org) {
+void ChangeHub::Deliver(const OrgId& org) {
   const auto it = entries_.find(org);
   if (it == entries_.end()) {
     return;  // nobody waits any more
   }
-  ++it->second.generation;
-  for (boost::asio::steady_timer* timer : it->second.waiting) {
-    timer->cancel();
+  Entry& entry = it->second;
+  const ChangeFeed::News news = entry.feed->Take();
+  entry.applied = news.applied;
+  for (Watch* watch : news.any ? entry.watches : entry.to_all) {
+    watch->any_ = true;
+    watch->Wake();
+  }
+  for (const auto& keys : news.buckets) {
+    for (const BucketKey& key : *keys) {
+      for (auto at = entry.by_bucket.lower_bound({key, nullptr});
+           at != entry.by_bucket.end() && at->first == key; ++at) {
+        at->second->keys_.insert(key);
+        at->second->Wake();
+      }
+    }
   }
 }
 
-ChangeHub::Watch::Watch(ChangeHub& hub, const OrgId& org) : hub_(hub), org_(org), timer_(hub.io_) {
-  Entry& entry = hub_.entries_[org_];
-  if (entry.watches++ == 0) {
-    // While a message is on its way, further batches need none.
-    auto posted = std::make_shared<std::atomic<bool>>(false);
-    entry.subscription = hub_.stores_.Subscribe(org_, [&hub, org, posted](Offset) {
-      if (!posted->exchange(true)) {
-        boost::asio::post(hub.io_, [&hub, org, posted] {
-          posted->store(false);
-          hub.Changed(org);
+ChangeHub::Watch::Watch(ChangeHub& hub, const OrgId& org)
+    : hub_(hub), entry_(&hub.entries_[org]), timer_(hub.io_) {
+  if (entry_->watches.empty()) {
+    entry_->org = org;
+    entry_->feed = std::make_shared<ChangeFeed>();
+    entry_->subscription = hub_.stores_.Subscribe(
+        org, [&hub, org, feed = entry_->feed](const projectors::AppliedChange& change) {
+          // While a message is on its way, further batches need none.
+          if (feed->Add(change)) {
+            boost::asio::post(hub.io_, [&hub, org] { hub.Deliver(org); });
+          }
         });
-      }
-    });
   }
+  entry_->watches.insert(this);
+  entry_->to_all.insert(this);
 }
 
 ChangeHub::Watch::~Watch() {
-  const auto it = hub_.entries_.find(org_);
-  if (--it->second.watches == 0) {
-    hub_.stores_.Unsubscribe(it->second.subscription);
-    hub_.entries_.erase(it);
+  Forget();
+  entry_->to_all.erase(this);
+  entry_->watches.erase(this);
+  if (entry_->watches.empty()) {
+    hub_.stores_.Unsubscribe(entry_->subscription);
+    hub_.entries_.erase(OrgId(entry_->org));
   }
 }
 
-uint64_t ChangeHub::Watch::generation() const { return hub_.entries_.at(org_).generation; }
+Offset ChangeHub::Watch::applied() const { return entry_->applied; }
 
-boost::asio::awaitable<void> ChangeHub::Watch::Wait(uint64_t seen, SteadyTime until) {
-  Entry& entry = hub_.entries_.at(org_);
-  if (entry.generation != seen || hub_.stopped_) {
-    co_return;
+std::optional<std::vector<BucketKey>> ChangeHub::Watch::Between(Offset after, Offset until) const {
+  return entry_->feed->Between(after, until);
+}
+
+void ChangeHub::Watch::Forget() {
+  for (const BucketKey& key : listens_to_) {
+    entry_->by_bucket.erase({key, this});
   }
-  timer_.expires_at(until);
-  entry.waiting.insert(&timer_);
-  boost::system::error_code ignored;
-  co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
-  entry.waiting.erase(&timer_);
+  listens_to_.clear();
+}
+
+void ChangeHub::Watch::Listen(const std::vector<BucketKey>& keys) {
+  Forget();
+  listens_to_ = keys;
+  for (const BucketKey& key : listens_to_) {
+    entry_->by_bucket.insert({key, this});
+  }
+  entry_->to_all.erase(this);
+  listening_ = true;
+}
+
+ChangeHub::Watch::News ChangeHub::Watch::Take() {
+  News news{.any = any_, .keys = {keys_.begin(), keys_.end()}, .until = entry_->applied};
+  if (any_ || !listening_) {
+    // The waiter's buckets may be others from here on: what changes until it names them counts as
+    // a change of any. Were it still by the old ones, a change of a new bucket after the snapshot
+    // that shows it, and before Listen(), would be missed.
+    news.any = true;
+    Forget();
+    entry_->to_all.insert(this);
+    listening_ = false;
+  }
+  any_ = false;
+  keys_.clear();
+  return news;
+}
+
+void ChangeHub::Watch::Wake() {
+  if (waiting_) {
+    timer_.cancel();
+  }
+}
+
+boost::asio::awaitable<void> ChangeHub::Watch::Wait(SteadyTime until) {
+  if (!changed() && !woken_ && !hub_.stopped_) {
+    timer_.expires_at(until);
+    waiting_ = true;
+    boost::system::error_code ignored;
+    co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    waiting_ = false;
+  }
+  woken_ = false;
 }
 
 }  // namespace sluice::gateways

@@ -15,6 +15,8 @@ namespace {
 constexpr uint8_t kFormat = 3;
 constexpr size_t kAuthenticatorBytes = 16;
 constexpr size_t kChecksumBytes = 8;
+constexpr size_t kHashBytes = sizeof(IdentityHash);
+constexpr size_t kBucketBytesMin = 17;
 constexpr size_t kTextMax = size_t{64} << 10;
 constexpr size_t kEntitiesMax = 4'096;
 constexpr size_t kGroupsMax = 64;
@@ -30,12 +32,18 @@ absl::Status Invalid(std::string_view why) {
                    "): pass one that this server gave, unchanged, or start without");
 }
 
-uint64_t Hash(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
+// Finds damage; the authenticator finds malice.
+uint64_t Checksum(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
 
 void PutFixed64(uint64_t value, std::string* out) {
   for (int shift = 56; shift >= 0; shift -= 8) {
     out->push_back(static_cast<char>(value >> shift));
   }
+}
+
+void PutKey(BucketKey key, std::string* out) {
+  PutFixed64(key.high, out);
+  PutFixed64(key.low, out);
 }
 
 void PutVarint(uint64_t value, std::string* out) {
@@ -66,6 +74,10 @@ class ByteReader {
     }
     rest_.remove_prefix(8);
     return value;
+  }
+  BucketKey Key() {
+    const uint64_t high = Fixed64();
+    return {high, Fixed64()};
   }
   uint64_t Varint(uint64_t max) {
     uint64_t value = 0;
@@ -123,8 +135,7 @@ void PutGroup(const CursorGroup& group, std::string* out) {
   PutVarint(group.buckets.size(), out);
   for (const CursorBucket& bucket : group.buckets) {
     PutVarint(bucket.entity, out);
-    PutFixed64(bucket.key.high, out);
-    PutFixed64(bucket.key.low, out);
+    PutKey(bucket.key, out);
   }
 }
 
@@ -148,8 +159,7 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
     const auto entity = static_cast<uint32_t>(reader.Varint(kEntitiesMax));
-    const uint64_t high = reader.Fixed64();
-    group->buckets.push_back({entity, BucketKey{high, reader.Fixed64()}});
+    group->buckets.push_back({entity, reader.Key()});
     if (entity >= entities) {
       return false;
     }
@@ -161,6 +171,7 @@ std::string Body(const Cursor& cursor) {
   std::string bytes;
   PutVarint(cursor.incarnation, &bytes);
   PutOffset(cursor.seen, &bytes);
+  PutFixed64(cursor.history, &bytes);
   PutOffset(cursor.base, &bytes);
   PutOffset(cursor.first, &bytes);
   PutVarint(cursor.entities.size(), &bytes);
@@ -181,6 +192,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
   ByteReader reader(bytes);
   cursor->incarnation = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
   cursor->seen = reader.ReadOffset();
+  cursor->history = reader.Fixed64();
   cursor->base = reader.ReadOffset();
   cursor->first = reader.ReadOffset();
   const size_t entities = reader.Varint(kEntitiesMax);
@@ -193,7 +205,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
-  size_t buckets_left = kTextMax / 17;
+  size_t buckets_left = kTextMax / kBucketBytesMin;
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
     if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {
@@ -206,7 +218,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
 }  // namespace
 
 CursorCodec::CursorCodec(std::string_view log_id, std::string_view secret)
-    : log_hash_(Hash(log_id)), key_("sluice delta cursor 3 ") {
+    : log_hash_(HashIdentity(log_id)), key_("sluice delta cursor 3 ") {
   key_ += secret.empty() ? log_id : secret;
 }
 
@@ -220,11 +232,11 @@ std::string CursorCodec::Authenticator(std::string_view bytes) const {
 
 std::string CursorCodec::Encode(std::string_view org, const Cursor& cursor) const {
   std::string bytes(1, static_cast<char>(kFormat));
-  PutFixed64(log_hash_, &bytes);
-  PutFixed64(Hash(org), &bytes);
+  bytes += BytesOf(log_hash_);
+  bytes += BytesOf(HashIdentity(org));
   bytes += Body(cursor);
   bytes += Authenticator(bytes);
-  PutFixed64(Hash(bytes), &bytes);
+  PutFixed64(Checksum(bytes), &bytes);
   return absl::WebSafeBase64Escape(absl::string_view(bytes.data(), bytes.size()));
 }
 
@@ -236,11 +248,11 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
       absl::WebSafeBase64Escape(bytes) != text) {
     return Invalid("it is not base64url");
   }
-  if (bytes.size() < 1 + 8 + 8 + kAuthenticatorBytes + kChecksumBytes) {
+  if (bytes.size() < 1 + kAuthenticatorBytes + kChecksumBytes) {
     return Invalid("it is cut short");
   }
   const std::string_view checked(bytes.data(), bytes.size() - kChecksumBytes);
-  if (ByteReader(std::string_view(bytes).substr(checked.size())).Fixed64() != Hash(checked)) {
+  if (ByteReader(std::string_view(bytes).substr(checked.size())).Fixed64() != Checksum(checked)) {
     return Invalid("its checksum differs");
   }
   ByteReader header(checked);
@@ -248,18 +260,25 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
   if (format == 0 || format > kFormat) {
     return Invalid("its format is unknown");
   }
-  const uint64_t log_hash = header.Fixed64();
-  if (header.Fixed64() != Hash(org)) {
-    return Error(absl::StatusCode::kPermissionDenied, "cursor_other_org",
-                 "the cursor belongs to another organisation");
-  }
-  if (log_hash != log_hash_) {
-    return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
-                 "the cursor is of another log than this server reads: start without a cursor");
-  }
   if (format < kFormat) {
     return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
                  "the cursor is of an older format: start without a cursor");
+  }
+  const std::string_view log_hash = header.Bytes(kHashBytes);
+  const std::string_view org_hash = header.Bytes(kHashBytes);
+  if (!header.ok()) {
+    return Invalid("it is cut short");
+  }
+  if (org_hash != BytesOf(HashIdentity(org))) {
+    return Error(absl::StatusCode::kPermissionDenied, "cursor_other_org",
+                 "the cursor belongs to another organisation");
+  }
+  if (log_hash != BytesOf(log_hash_)) {
+    return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
+                 "the cursor is of another log than this server reads: start without a cursor");
+  }
+  if (checked.size() < 1 + 2 * kHashBytes + kAuthenticatorBytes) {
+    return Invalid("it is cut short");
   }
   const std::string_view signed_bytes = checked.substr(0, checked.size() - kAuthenticatorBytes);
   const std::string expected = Authenticator(signed_bytes);
@@ -268,7 +287,7 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Invalid("its authenticator differs");
   }
   Cursor cursor;
-  if (!ReadBody(signed_bytes.substr(1 + 8 + 8), &cursor)) {
+  if (!ReadBody(signed_bytes.substr(1 + 2 * kHashBytes), &cursor)) {
     return Invalid("its content is malformed");
   }
   return cursor;

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
+#include "gateways/sync/identity_hash.h"
 #include "schemas/entity_schema.h"
 
 // The cursor of `GET …/delta`: what its holder has been sent, so that any replica can go on. It
@@ -55,6 +56,7 @@ struct CursorGroup {
 struct Cursor {
   uint32_t incarnation = 0;
   Offset seen = kNoOffset;  // the applied position of the newest page
+  uint64_t history = 0;     // AppliedState::history there
   // Amid pages: the position at which the holder's rows were last the caller's, and the applied
   // position of the first page since. kNoOffset in a first load, and where no page is missing.
   Offset base = kNoOffset;
@@ -71,7 +73,8 @@ struct Cursor {
              : Offset(position.offset.value() - 1);
 }
 
-// How many buckets a cursor may name: its text must fit a request line.
+// How many buckets a cursor may name. Its text then has 46,000 characters; more than some 1,400 do
+// not fit the head of a request, and come as the body of a POST.
 inline constexpr size_t kCursorBucketsMax = 2'000;
 
 // Writes and reads cursors of one log. Thread-safe.
@@ -92,7 +95,7 @@ class CursorCodec {
  private:
   std::string Authenticator(std::string_view bytes) const;
 
-  uint64_t log_hash_;
+  IdentityHash log_hash_;
   std::string key_;
 };
 

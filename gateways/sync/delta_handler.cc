@@ -10,6 +10,13 @@
 #include "gateways/sync/delta_plan.h"
 #include "schemas/status.h"
 
+#define RETURN_IF_ERROR_CO(expr)                        \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      co_return status_;                                \
+    }                                                   \
+  } while (false)
+
 namespace sluice::gateways {
 namespace {
 
@@ -21,12 +28,16 @@ struct DeltaCall {
   OrgId org;
   projectors::CallerClaims caller;
   DeltaRequest request;
-  Cursor cursor;  // without groups and incarnation 0: a fresh start
+  Cursor cursor;             // without groups and incarnation 0: a fresh start
+  bool ahead = false;        // the store has not come to the cursor's position
+  bool ahead_known = false;  // ... and the log has
 };
 
 struct BuiltPage {
   DeltaPage page;
   std::string body;
+  std::vector<BucketKey> buckets;  // the caller's
+  AnswerBudget::Share share;
 };
 
 absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& snapshot) {
@@ -40,7 +51,7 @@ absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& sn
 }
 
 // On a thread that may block.
-absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
+absl::StatusOr<BuiltPage> Build(SyncContext& context, DeltaCall& call) {
   const SteadyTime start = context.clock.SteadyNow();
   const auto found = SnapshotOf(context, call.org);
   if (call.request.min_position.has_value() && ErrorCode(found.status()) == "org_not_found") {
@@ -56,13 +67,17 @@ absl::StatusOr<BuiltPage> Build(SyncContext& context, const DeltaCall& call) {
   ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
                    snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));
   if (call.cursor.incarnation != 0) {
-    RETURN_IF_ERROR(CheckCursor(call.cursor, incarnation, snapshot->applied()));
+    call.ahead = call.cursor.seen > snapshot->applied().position;
+    RETURN_IF_ERROR(CheckCursor(call.cursor, incarnation, *snapshot));
   }
   RETURN_IF_ERROR(CheckMinPosition(call.request, *snapshot));
   DeltaLimits limits;
   limits.ops_max = call.request.limit;
   limits.bytes_max = context.options.page_bytes_max;
   BuiltPage built;
+  for (const CallerBucket& bucket : buckets) {
+    built.buckets.push_back(bucket.bucket.key);
+  }
   // Large pages would otherwise be copied again and again while they grow.
   built.body.reserve(std::min(call.request.limit * 256, context.options.page_bytes_max) / 4);
   built.body = R"({"ops":[)";
@@ -84,6 +99,30 @@ bool MayGetBetter(const absl::StatusOr<BuiltPage>& built, const DeltaRequest& re
   return built->page.ops == 0 && !built->page.more && !request.min_position.has_value();
 }
 
+// A page, if this process may (still) give it away.
+net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaCall& call) {
+  RETURN_IF_ERROR_CO(MayServe(context, call.org));
+  absl::StatusOr<AnswerBudget::Share> share =
+      co_await context.budget.Take(call.org, context.options.page_bytes_max,
+                                   context.clock.SteadyNow() + context.options.answer_wait);
+  RETURN_IF_ERROR_CO(share.status());
+  call.ahead = false;
+  absl::StatusOr<BuiltPage> built =
+      co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
+  if (call.ahead && !call.ahead_known && ErrorCode(built.status()) == "not_caught_up") {
+    const bool beyond = co_await IsBeyondLog(context, call.org, call.cursor.seen, false);
+    if (beyond) {
+      co_return OtherHistory();
+    }
+    call.ahead_known = context.log_ends.known();
+  }
+  RETURN_IF_ERROR_CO(built.status());
+  RETURN_IF_ERROR_CO(MayServe(context, call.org));
+  share->Keep(built->body.size());
+  built->share = *std::move(share);
+  co_return built;
+}
+
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, ChangeHub& hub,
                                                       DeltaCall& call) {
   const SteadyTime deadline = context.clock.SteadyNow() + call.request.wait;
@@ -93,9 +132,10 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
     watch.emplace(hub, call.org);
   }
   while (true) {
-    const uint64_t seen = watch.has_value() ? watch->generation() : 0;
-    absl::StatusOr<BuiltPage> built =
-        co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
+    if (watch.has_value()) {
+      (void)watch->Take();  // a page looks at all of the caller's buckets
+    }
+    absl::StatusOr<BuiltPage> built = co_await BuildOnce(context, call);
     if (!watch.has_value() || !MayGetBetter(built, call.request) || context.stopping.load() ||
         context.clock.SteadyNow() >= deadline) {
       co_return built;
@@ -105,9 +145,12 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
     }
     if (built.ok()) {
       call.cursor = std::move(built->page.cursor);  // the next look is only at what is new
+      if (!watch->listening()) {
+        watch->Listen(built->buckets);
+      }
     }
     built = absl::UnknownError("");  // holds no memory while it waits
-    co_await watch->Wait(seen, deadline);
+    co_await watch->Wait(deadline);
   }
 }
 
@@ -115,7 +158,9 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
                                     const Principal& principal) {
   DeltaCall call;
   ASSIGN_OR_RETURN(call.org, OrgId::Parse(request.target.org));
-  ASSIGN_OR_RETURN(call.request, ParseDeltaRequest(request.target.query));
+  ASSIGN_OR_RETURN(call.request, request.method == "POST"
+                                     ? ParseDeltaBody(request.body)
+                                     : ParseDeltaRequest(request.target.query));
   if (!call.request.cursor.empty()) {
     ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
   }
@@ -123,8 +168,9 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
   return call;
 }
 
-HttpResponse DeltaProblem(const HttpRequest& request, const absl::Status& status) {
-  HttpResponse response = ProblemResponse(status);
+HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request, const OrgId& org,
+                          const absl::Status& status) {
+  HttpResponse response = Refusal(context, request, org, status);
   if (response.status == 410) {
     response.headers.emplace_back("Location", FreshStart(request.target));
   }
@@ -140,16 +186,20 @@ net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
     co_return ProblemResponse(principal.status());
   }
   absl::StatusOr<DeltaCall> call = ParseCall(context, request, **principal);
-  if (!call.ok()) {
-    co_return DeltaProblem(request, call.status());
-  }
-  absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, *call);
-  if (!built.ok()) {
-    co_return DeltaProblem(request, built.status());
-  }
-  context.metrics.Ops(built->page.ops);
   HttpResponse response;
-  response.body = std::move(built->body);
+  if (!call.ok()) {
+    response = DeltaProblem(context, request, OrgId(), call.status());
+  } else {
+    absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, *call);
+    if (built.ok()) {
+      context.metrics.Ops(built->page.ops);
+      response.body = std::move(built->body);
+      response.held = std::make_shared<AnswerBudget::Share>(std::move(built->share));
+    } else {
+      response = DeltaProblem(context, request, call->org, built.status());
+    }
+  }
+  response.note.subject = (*principal)->subject;
   co_return response;
 }
 

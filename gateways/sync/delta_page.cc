@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"
@@ -350,7 +351,7 @@ class PageBuilder {
   std::string* const out_;
   const size_t start_;
   std::vector<Source> heap_;
-  std::unordered_map<BucketKey, Place> group_of_;  // by bucket key
+  absl::flat_hash_map<BucketKey, Place> group_of_;  // by bucket key
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   // By entity's name and key, for lost buckets: two of them may have held one row.
@@ -377,7 +378,8 @@ absl::StatusOr<DeltaPage> BuildDeltaPage(const OrgSnapshot& snapshot, uint32_t i
   page.more = builder.more();
   page.ops = builder.ops();
   page.position = page.more ? builder.reached().offset : applied;
-  page.cursor = CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation, applied);
+  page.cursor =
+      CursorAfter(builder.plan(), builder.reached(), !page.more, incarnation, snapshot.applied());
   return page;
 }
 

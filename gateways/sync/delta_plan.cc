@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
-#include <unordered_map>
 
+#include "absl/container/flat_hash_map.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -161,7 +161,7 @@ class Planner {
   }
 
   const Cursor& cursor_;
-  std::unordered_map<BucketKey, Current> current_;
+  absl::flat_hash_map<BucketKey, Current> current_;
   DeltaPlan plan_;
   size_t lost_count_ = 0;
   bool complete_ = false;
@@ -192,22 +192,33 @@ class EntityTable {
  private:
   std::vector<CursorEntity>* entities_;
   std::map<std::pair<schemas::EntityId, uint64_t>, uint32_t> index_;
-  std::unordered_map<const schemas::EntitySchema*, uint32_t> by_schema_;
+  absl::flat_hash_map<const schemas::EntitySchema*, uint32_t> by_schema_;
 };
 
 }  // namespace
 
 absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
-                         const projectors::AppliedState& applied) {
+                         const projectors::OrgSnapshot& snapshot) {
+  const projectors::AppliedState& applied = snapshot.applied();
   if (cursor.incarnation < incarnation) {
     return Error(absl::StatusCode::kFailedPrecondition, "org_reprovisioned",
                  "the organisation was provisioned anew after the cursor was given: start without "
                  "a cursor");
   }
-  if (cursor.incarnation > incarnation || cursor.seen > applied.position) {
+  if (cursor.seen > applied.position) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  fmt::format("the cursor is at position {}, this server is at {}: try again",
                              cursor.seen.value(), applied.position.value()));
+  }
+  ASSIGN_OR_RETURN(const std::optional<uint64_t> then, snapshot.HistoryAt(cursor.seen));
+  if (!then.has_value() && cursor.seen <= applied.horizon) {
+    return Expired(
+        fmt::format("the cursor is at position {}, what tells histories apart is kept from "
+                    "{} on",
+                    cursor.seen.value(), applied.horizon.value() + 1));
+  }
+  if (then != cursor.history || cursor.incarnation > incarnation) {
+    return OtherHistory();
   }
   for (const CursorGroup& group : cursor.groups) {
     const Offset settled = Settled(group.state);
@@ -219,13 +230,19 @@ absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
   return absl::OkStatus();
 }
 
+absl::Status OtherHistory() {
+  return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
+               "the log was restored to an earlier state, or lost its end, after the cursor was "
+               "given: start without a cursor");
+}
+
 absl::StatusOr<DeltaPlan> MakeDeltaPlan(const Cursor& cursor, std::span<const CallerBucket> current,
                                         Offset applied) {
   return Planner(cursor, current).Make(current, applied);
 }
 
 Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint32_t incarnation,
-                   Offset applied) {
+                   const projectors::AppliedState& applied) {
   std::vector<PlanGroup> groups;
   for (const PlanGroup& group : plan.groups) {
     if (complete && group.state.lost) {
@@ -235,14 +252,15 @@ Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint3
     CursorGroupState& state = groups.back().state;
     state.position = std::max(state.position, reached);
     if (complete) {
-      state = {.position = {applied, UINT32_MAX}, .since = applied};
+      state = {.position = {applied.position, UINT32_MAX}, .since = applied.position};
     }
   }
   MergeGroups(&groups);
 
   Cursor cursor;
   cursor.incarnation = incarnation;
-  cursor.seen = applied;
+  cursor.seen = applied.position;
+  cursor.history = applied.history;
   if (!complete) {
     cursor.base = plan.base;
     cursor.first = plan.first;

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
 #include "projectors/staging/org_model.h"
-#include "projectors/store/record.h"
+#include "projectors/store/org_store.h"
 
 // Which buckets a page of `delta` reads, and from where: the difference between what a cursor's
 // holder was sent and what the caller may hold now. Pure.
@@ -49,10 +49,15 @@ struct DeltaPlan {
 }
 
 // Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is
-// older, kFailedPrecondition "org_reprovisioned" where the organisation is another one by now,
-// "cursor_expired" where removals that its holder needs may be gone.
+// older (or of a log that has lost its end: the caller finds out), kFailedPrecondition
+// "cursor_other_log" where its history is another than the cursor's, "org_reprovisioned" where the
+// organisation is another one by now, "cursor_expired" where removals that its holder needs, or
+// what tells the histories apart, may be gone.
 [[nodiscard]] absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
-                                       const projectors::AppliedState& applied);
+                                       const projectors::OrgSnapshot& snapshot);
+
+// "cursor_other_log", for a cursor of a history that this log does not have (any more).
+[[nodiscard]] absl::Status OtherHistory();
 
 // Buckets that are new to the cursor start from the beginning; buckets that are not the caller's
 // any more become lost ones; everything else goes on. `current` must outlive the plan.
@@ -63,6 +68,6 @@ struct DeltaPlan {
 
 // The cursor after everything up to `reached` was sent; with `complete`, everything there is.
 [[nodiscard]] Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete,
-                                 uint32_t incarnation, Offset applied);
+                                 uint32_t incarnation, const projectors::AppliedState& applied);
 
 }  // namespace sluice::gateways

@@ -21,10 +21,13 @@ void FrameWriter::Quoted(std::string_view name, Offset offset) {
                  std::max<int64_t>(offset.value(), 0));
 }
 
-void FrameWriter::Checkpoint(Offset position, std::span<const BucketSummary> buckets,
-                             std::span<const std::string> removed) {
+void FrameWriter::Checkpoint(const CheckpointFrame& checkpoint) {
+  const auto& [position, buckets, removed, history, entities] = checkpoint;
   Begin("checkpoint");
   Quoted("position", position);
+  if (!history.empty()) {
+    fmt::format_to(std::back_inserter(*out_), R"(,"history":"{}")", history);
+  }
   *out_ += ",\"buckets\":[";
   for (size_t i = 0; i < buckets.size(); ++i) {
     fmt::format_to(std::back_inserter(*out_),
@@ -36,6 +39,10 @@ void FrameWriter::Checkpoint(Offset position, std::span<const BucketSummary> buc
     fmt::format_to(std::back_inserter(*out_), "{}\"{}\"", i == 0 ? "" : ",", removed[i]);
   }
   out_->push_back(']');
+  if (!entities.empty()) {
+    *out_ += ",\"entities\":";
+    *out_ += entities;
+  }
   End();
 }
 

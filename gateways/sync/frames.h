@@ -28,8 +28,14 @@ class FrameWriter {
   // `out` must outlive the writer.
   FrameWriter(FrameFormat format, std::string* out) : format_(format), out_(out) {}
 
-  void Checkpoint(Offset position, std::span<const BucketSummary> buckets,
-                  std::span<const std::string> removed);
+  struct CheckpointFrame {
+    Offset position;
+    std::span<const BucketSummary> buckets;
+    std::span<const std::string> removed;
+    std::string_view history;   // left out where empty
+    std::string_view entities;  // JSON array; left out where empty
+  };
+  void Checkpoint(const CheckpointFrame& checkpoint);
   // `ops` is the text of the operations, separated by commas.
   void Ops(std::string_view bucket, Offset from, Offset to, std::string_view ops);
   void Reset(std::string_view bucket);

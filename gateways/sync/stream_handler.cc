@@ -8,6 +8,7 @@
 
 #include "gateways/sync/accept.h"
 #include "gateways/sync/stream_state.h"
+#include "gateways/sync/touched_buckets.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -17,6 +18,8 @@ using projectors::OrgSnapshot;
 using std::chrono::milliseconds;
 
 constexpr size_t kFillBytes = size_t{256} << 10;
+// A piece, and the frame that is being built for it.
+constexpr size_t kShareBytes = 2 * kFillBytes;
 
 std::string_view ContentType(FrameFormat format) {
   return format == FrameFormat::kSse ? "text/event-stream" : "application/x-ndjson";
@@ -40,18 +43,27 @@ class StreamSession {
   // The first checkpoint: errors here can still be answered properly.
   net::awaitable<absl::Status> Open() {
     const SteadyTime deadline = Now() + context_.options.catch_up_wait;
+    bool asked = false;
     while (true) {
-      seen_ = watch_.generation();
-      const bool last = Now() >= deadline;
-      absl::StatusOr<bool> began =
-          co_await OnStoreThread(context_, [this, last] { return Begin(!last); });
-      if (began.ok()) {
-        co_return absl::OkStatus();
+      const bool last = Now() >= deadline || context_.stopping.load();
+      touched_.TakeNews();
+      ahead_ = kNoOffset;
+      const absl::Status began = (co_await Look()).status();
+      if (ahead_ != kNoOffset && !asked) {
+        // Who is ahead of a server that still reads the log needs no full load, only patience; who
+        // is ahead of the log has a position from elsewhere, or from a time that is lost.
+        asked = context_.log_ends.known();
+        const bool beyond =
+            co_await IsBeyondLog(context_, org_, ahead_, last && !CatchingUp(context_));
+        if (beyond) {
+          state_.ResetAll();
+          continue;
+        }
       }
-      if (!NotCaughtUp(began.status()) || context_.stopping.load() || last) {
-        co_return began.status();
+      if (!NotCaughtUp(began) || last) {
+        co_return began;
       }
-      co_await watch_.Wait(seen_, deadline);
+      co_await watch_.Wait(deadline);
     }
   }
 
@@ -63,20 +75,22 @@ class StreamSession {
       if (!alive) {
         co_return false;
       }
-      if (ended_ || !live_ || context_.stopping.load()) {
+      if (!ended_.ok() || !live_ || context_.stopping.load()) {
         co_return true;
       }
       alive = co_await WaitForChange();
       if (!alive) {
         co_return false;
       }
-      if (ended_) {
+      if (!ended_.ok()) {
         co_return true;
       }
     }
   }
 
   uint64_t ops_sent() const { return state_.ops_sent(); }
+  // Why the server ended it; OK where it is at its own end.
+  const absl::Status& ended() const { return ended_; }
 
  private:
   static bool NotCaughtUp(const absl::Status& status) {
@@ -87,18 +101,64 @@ class StreamSession {
     return std::chrono::duration_cast<milliseconds>(expires_ - context_.clock.Now());
   }
 
-  // On a thread that may block: the next checkpoint from the newest snapshot.
-  absl::StatusOr<bool> Begin(bool wait_for_client) {
-    ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, SnapshotOf(context_, org_));
-    // Who is ahead of a server that still reads the log needs no full load, only patience; who is
-    // ahead of one that has read it all has a position from elsewhere.
-    if (state_.ClientPosition() > snapshot->applied().position &&
-        (wait_for_client || CatchingUp(context_))) {
-      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                   "the client is ahead of this server");
+  // Before a piece is built. Waits as long as a client may take for one.
+  net::awaitable<absl::Status> TakeShare() {
+    absl::StatusOr<AnswerBudget::Share> share =
+        co_await context_.budget.Take(org_, kShareBytes, Now() + context_.options.write_timeout);
+    if (share.ok()) {
+      share_ = *std::move(share);
     }
+    co_return share.status();
+  }
+
+  // The next checkpoint from the newest snapshot; false where there is nothing to send.
+  net::awaitable<absl::StatusOr<bool>> Look() {
+    absl::StatusOr<bool> began = co_await TakeShare();
+    if (began.status().ok()) {
+      began = co_await OnStoreThread(context_, [this] { return Begin(); });
+    }
+    Began(began);
+    co_return began;
+  }
+
+  void Began(const absl::StatusOr<bool>& began) {
+    if (began.ok()) {
+      touched_.Looked(state_);
+    }
+    if (!began.ok() || !*began) {
+      share_ = {};
+    }
+  }
+
+  // On a thread that may block.
+  absl::StatusOr<bool> Begin() {
+    ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, SnapshotOf(context_, org_));
+    const Offset applied = snapshot->applied().position;
+    RETURN_IF_ERROR(CheckClient(*snapshot));
     snapshot_taken_ = Now();
-    return state_.Begin(std::move(snapshot), &buffer_);
+    return state_.Begin(std::move(snapshot), touched_.At(applied), &buffer_);
+  }
+
+  // Whether the client's rows are of the snapshot's history, before the first checkpoint.
+  absl::Status CheckClient(const OrgSnapshot& snapshot) {
+    if (state_.begun() || state_.resets_all()) {
+      return absl::OkStatus();
+    }
+    const std::optional<HistoryMark>& history = state_.client_history();
+    const Offset position =
+        std::max(state_.client_position(), history.has_value() ? history->position : kNoOffset);
+    if (position > snapshot.applied().position) {
+      ahead_ = position;
+      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                   "the client is ahead of this server: try again");
+    }
+    if (history.has_value()) {
+      ASSIGN_OR_RETURN(const std::optional<uint64_t> here, snapshot.HistoryAt(history->position));
+      if (here != history->hash) {
+        state_.ResetAll();  // also where it is so long ago that nothing tells any more
+      }
+    }
+    return absl::OkStatus();
   }
 
   // What the buffer holds and the rest of the checkpoint. A load that takes long goes on from newer
@@ -106,24 +166,13 @@ class StreamSession {
   net::awaitable<bool> SendCheckpoint() {
     while (!buffer_.empty() || state_.sending()) {
       if (state_.sending()) {
-        const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
-        seen_ = old ? watch_.generation() : seen_;
-        absl::Status status = co_await OnStoreThread(context_, [this, old]() -> absl::Status {
-          absl::Status begun = old ? Begin(false).status() : absl::OkStatus();
-          if (old && (begun.ok() || !NotCaughtUp(begun))) {
-            return begun;
-          }
-          return state_.Fill(kFillBytes, &buffer_);  // goes on from the one that it has
-        });
-        if (!status.ok()) {
-          End(status);
-        }
+        co_await Fill();
       }
       bool alive = co_await Flush();
-      if (alive && !ended_) {
+      if (alive && ended_.ok()) {
         alive = co_await CheckToken();
       }
-      if (!alive || ended_ || context_.stopping.load()) {
+      if (!alive || !ended_.ok() || context_.stopping.load()) {
         co_return alive;
       }
     }
@@ -131,12 +180,42 @@ class StreamSession {
     co_return true;
   }
 
+  net::awaitable<void> Fill() {
+    const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
+    absl::Status status = buffer_.empty() ? co_await TakeShare() : absl::OkStatus();
+    if (old && status.ok()) {
+      touched_.TakeNews();
+      absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
+      if (!NotCaughtUp(began.status())) {  // or it goes on from the one that it has
+        if (began.ok()) {
+          Began(true);
+        }
+        status = began.status();
+      }
+    }
+    if (status.ok() && state_.sending()) {
+      status =
+          co_await OnStoreThread(context_, [this] { return state_.Fill(kFillBytes, &buffer_); });
+    }
+    if (!status.ok()) {
+      End(status);
+    }
+    share_.Keep(buffer_.size());
+  }
+
+  // Gives away what was read, if this process still may: it may have been paused since.
   net::awaitable<bool> Flush() {
     if (buffer_.empty()) {
       co_return true;
     }
-    const bool alive = co_await connection_.SendChunk(buffer_);
+    bool alive = true;
+    if (absl::Status may = MayServe(context_, org_); may.ok()) {
+      alive = co_await connection_.SendChunk(buffer_);
+    } else {
+      End(may);
+    }
     buffer_.clear();
+    share_ = {};
     heartbeat_due_ = Now() + context_.options.heartbeat;
     co_return alive;
   }
@@ -145,7 +224,7 @@ class StreamSession {
   net::awaitable<bool> CheckToken() {
     const milliseconds left = TokenLeft();
     if (left.count() <= 0) {
-      ended_ = true;
+      End(Error(absl::StatusCode::kUnauthenticated, "token_expired", "the token has expired"));
     } else if (!warned_ && left <= context_.options.token_warning) {
       warned_ = true;
       FrameWriter(state_.format(), &buffer_).TokenExpires((left.count() + 999) / 1000);
@@ -158,39 +237,48 @@ class StreamSession {
   net::awaitable<bool> WaitForChange() {
     while (true) {
       bool alive = co_await CheckToken();
-      if (!alive || ended_ || context_.stopping.load()) {
-        co_return alive;
+      if (alive && ended_.ok() && Now() >= heartbeat_due_) {
+        alive = co_await SendHeartbeat();
       }
-      if (Now() >= heartbeat_due_) {
-        FrameWriter(state_.format(), &buffer_).Heartbeat(state_.position());
-        alive = co_await Flush();
-        if (!alive) {
-          co_return false;
-        }
+      if (!alive || !ended_.ok() || context_.stopping.load()) {
+        co_return alive;
       }
       const milliseconds left = std::min<milliseconds>(TokenLeft(), std::chrono::hours(24));
       const SteadyTime token_due = Now() + (warned_ ? left : left - context_.options.token_warning);
-      co_await watch_.Wait(seen_, std::min(heartbeat_due_, token_due));
-      if (watch_.generation() != seen_ && !context_.stopping.load()) {
-        seen_ = watch_.generation();
-        absl::StatusOr<bool> began =
-            co_await OnStoreThread(context_, [this] { return Begin(false); });
-        if (NotCaughtUp(began.status())) {
-          continue;  // the store was opened anew amid a large event: its end wakes us
-        }
-        if (!began.ok()) {
-          End(began.status());
-        }
-        if (!began.ok() || *began) {
-          co_return true;
-        }
+      co_await watch_.Wait(std::min(heartbeat_due_, token_due));
+      if (absl::Status may = MayServe(context_, org_); !may.ok()) {
+        End(may);
+        co_return true;
+      }
+      if (!watch_.changed() || context_.stopping.load()) {
+        continue;
+      }
+      touched_.TakeNews();
+      context_.metrics.Woken();
+      const absl::StatusOr<bool> began = co_await Look();
+      if (NotCaughtUp(began.status())) {
+        continue;  // the store was opened anew amid a large event: its end wakes us
+      }
+      if (!began.ok()) {
+        End(began.status());
+      }
+      if (!began.ok() || *began) {
+        co_return true;
       }
     }
   }
 
+  net::awaitable<bool> SendHeartbeat() {
+    if (touched_.none()) {
+      state_.SetQuiet(watch_.applied());  // what others changed passes at no cost
+    }
+    FrameWriter(state_.format(), &buffer_).Heartbeat(state_.position());
+    co_return co_await Flush();
+  }
+
   // The caller finds out why by asking again: it is answered with the status and its code.
   void End(const absl::Status& why) {
-    ended_ = true;
+    ended_ = why;
     spdlog::info("sync_stream_ended org={} code={}", org_.value(), ErrorCode(why));
   }
 
@@ -201,12 +289,14 @@ class StreamSession {
   const SystemTime expires_;
   ChangeHub::Watch watch_;
   StreamState state_;
-  uint64_t seen_ = 0;
+  TouchedBuckets touched_{watch_};
+  Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
+  AnswerBudget::Share share_;  // for what the buffer holds
   SteadyTime snapshot_taken_;
   SteadyTime heartbeat_due_;
   bool warned_ = false;
-  bool ended_ = false;
+  absl::Status ended_;
 };
 
 absl::StatusOr<StreamRequest> Parse(const HttpRequest& request, std::optional<FrameFormat> format) {
@@ -230,20 +320,26 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
   SessionSlot slot(context);
   absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take();
-  if (!ready.ok()) {
-    co_return StreamEnd{ProblemResponse(ready)};
+  std::optional<StreamSession> session;
+  if (ready.ok()) {
+    session.emplace(context, hub, connection, *org, **principal, *std::move(wanted), *format);
+    ready = co_await session->Open();
   }
-  StreamSession session(context, hub, connection, *org, **principal, *std::move(wanted), *format);
-  ready = co_await session.Open();
-  if (!ready.ok()) {
-    co_return StreamEnd{ProblemResponse(ready)};
+  if (ready.ok()) {
+    ready = MayServe(context, *org);  // what was read goes out only if it still may
   }
   StreamEnd end;
+  if (!ready.ok()) {
+    end.refused = org.ok() ? Refusal(context, request, *org, ready) : ProblemResponse(ready);
+    end.refused->note.subject = (*principal)->subject;
+    co_return end;
+  }
   end.connection_usable = co_await connection.StartStream(request, ContentType(*format));
   if (end.connection_usable) {
-    end.connection_usable = co_await session.Run();
+    end.connection_usable = co_await session->Run();
   }
-  context.metrics.Ops(session.ops_sent());
+  context.metrics.Ops(session->ops_sent());
+  end.note = {(*principal)->subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
   if (end.connection_usable) {
     end.connection_usable = co_await connection.EndStream();
   }

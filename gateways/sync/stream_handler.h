@@ -13,6 +13,7 @@ namespace sluice::gateways {
 struct StreamEnd {
   std::optional<HttpResponse> refused;  // nothing was sent: answer with this
   bool connection_usable = true;        // another request may follow
+  AccessNote note{};                    // of a stream that began: why the server ended it
 };
 
 // `POST …/stream`.

@@ -4,9 +4,9 @@
 #include <optional>
 #include <utility>
 
-#include "eventlog/base/text_values.h"
 #include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
+#include "gateways/sync/entity_json.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"
 
@@ -18,71 +18,105 @@ using projectors::DeltaView;
 using projectors::OrgModel;
 using projectors::OrgSnapshot;
 
-std::optional<Offset> ParsePosition(const std::string& text) {
-  const absl::StatusOr<int64_t> number = ParseInt64(text);
-  if (!number.ok() || *number < 0) {
-    return std::nullopt;
-  }
-  return Offset(*number);
-}
+Position EndOf(Offset offset) { return {offset, UINT32_MAX}; }
 
 }  // namespace
 
 StreamState::StreamState(StreamOptions options, projectors::CallerClaims caller,
                          StreamRequest request, FrameFormat format)
-    : options_(std::move(options)), caller_(std::move(caller)), format_(format) {
+    : options_(std::move(options)),
+      caller_(std::move(caller)),
+      format_(format),
+      client_history_(HistoryMark::Parse(request.history)),
+      reset_all_(!request.history.empty() && !client_history_.has_value()) {
   for (StreamRequest::Have& have : request.have) {
-    if (const std::optional<Offset> after = ParsePosition(have.after); after.has_value()) {
-      client_position_ = std::max(client_position_, *after);
-    }
-    have_[std::move(have.bucket)] = std::move(have.after);
+    client_position_ = std::max(client_position_, have.after);
+    have_.emplace(std::move(have.bucket), have.after);
   }
 }
 
 absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snapshot,
-                                        std::string* out) {
+                                        const Touched& touched, std::string* out) {
+  RETURN_IF_ERROR(CheckHistory(*snapshot));
   const bool first = model_ == nullptr;
   const bool superseded = sending();
   iterator_.reset();
   snapshot_ = std::move(snapshot);
+  const projectors::AppliedState& applied = snapshot_->applied();
   removed_.clear();
   resets_.clear();
   if (model_ != snapshot_->model()) {
     RETURN_IF_ERROR(Recompute(*snapshot_->model()));
     model_ = snapshot_->model();
-  }
-  bool pending = false;
-  for (auto& [id, bucket] : buckets_) {
-    RETURN_IF_ERROR(Place(id, &bucket));
-    pending = pending || bucket.pending;
+    RETURN_IF_ERROR(PlaceTouched({}));
+  } else {
+    RETURN_IF_ERROR(PlaceTouched(touched));
   }
   have_.clear();
-  if (!first && !superseded && !pending && removed_.empty()) {
-    position_ = snapshot_->applied().position;
+  reset_all_ = false;
+  looked_ = {applied.position, applied.history};
+  quiet_ = std::max(quiet_, touched.quiet);
+  if (!first && !superseded && pending_.empty() && removed_.empty()) {
+    position_ = applied.position;
     snapshot_.reset();
     return false;
   }
-  WriteCheckpoint(out);
-  next_ = buckets_.begin();
+  RETURN_IF_ERROR(WriteCheckpoint(out));
   return true;
+}
+
+// What was sent must be a part of what the snapshot shows.
+absl::Status StreamState::CheckHistory(const OrgSnapshot& snapshot) const {
+  const projectors::AppliedState& applied = snapshot.applied();
+  if (looked_.position == kNoOffset) {
+    return absl::OkStatus();
+  }
+  if (applied.position < looked_.position) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 "the store has gone back behind what was sent");
+  }
+  ASSIGN_OR_RETURN(const std::optional<uint64_t> then, snapshot.HistoryAt(looked_.position));
+  const bool forgotten = !then.has_value() && looked_.position <= applied.horizon;
+  if (!forgotten && then != looked_.hash) {
+    return Error(absl::StatusCode::kUnavailable, "log_diverged",
+                 "the log holds another history than what was sent");
+  }
+  return absl::OkStatus();
+}
+
+void StreamState::SetQuiet(Offset position) {
+  quiet_ = std::max(quiet_, position);
+  position_ = std::max(position_, position);
+}
+
+std::vector<BucketKey> StreamState::Keys() const {
+  std::vector<BucketKey> keys;
+  keys.reserve(keys_.size());
+  for (const auto& [key, bucket] : keys_) {
+    keys.push_back(key);
+  }
+  return keys;
 }
 
 // The caller's buckets may be others: those that stay keep their place.
 absl::Status StreamState::Recompute(const OrgModel& model) {
   ASSIGN_OR_RETURN(std::vector<CallerBucket> current,
                    model.BucketsOf(caller_, options_.buckets_max));
-  std::map<std::string, Bucket> old = std::exchange(buckets_, {});
+  ASSIGN_OR_RETURN(const auto entities, model.EntitiesOf(caller_));
+  columns_ = HashIdentity(EntitiesJson(entities));
+  Buckets old = std::exchange(buckets_, {});
+  keys_.clear();
   for (CallerBucket& bucket : current) {
     std::string id = BucketIdText(options_.log_id, model.incarnation(), bucket);
-    Bucket& to = buckets_[id];
-    if (const auto it = old.find(id); it != old.end()) {
-      to = std::move(it->second);
-      old.erase(it);
-    }
-    to.bucket = std::move(bucket);
+    auto node = old.extract(id);
+    const auto at = node.empty() ? buckets_.try_emplace(std::move(id)).first
+                                 : buckets_.insert(std::move(node)).position;
+    at->second.bucket = std::move(bucket);
+    keys_.emplace_back(at->second.bucket.bucket.key, at);
   }
   for (const auto& [id, bucket] : old) {
     removed_.push_back(id);
+    pending_.erase(id);
   }
   for (const auto& [id, after] : have_) {
     if (!buckets_.contains(id)) {
@@ -92,39 +126,52 @@ absl::Status StreamState::Recompute(const OrgModel& model) {
   return absl::OkStatus();
 }
 
-// Where the bucket goes on in the new snapshot, and whether there is anything.
+absl::Status StreamState::PlaceTouched(const Touched& touched) {
+  if (touched.any) {
+    for (auto& [id, bucket] : buckets_) {
+      RETURN_IF_ERROR(Place(id, &bucket));
+    }
+    return absl::OkStatus();
+  }
+  std::set<std::string_view> ids(pending_.begin(), pending_.end());
+  for (const BucketKey& key : touched.keys) {
+    const auto at = std::ranges::lower_bound(keys_, key, {}, &decltype(keys_)::value_type::first);
+    if (at != keys_.end() && at->first == key) {
+      ids.insert(at->second->first);
+    }
+  }
+  for (const std::string_view id : ids) {
+    const auto at = buckets_.find(id);
+    RETURN_IF_ERROR(Place(at->first, &at->second));
+  }
+  return absl::OkStatus();
+}
+
+// Where the bucket goes on in the new snapshot, and whether there is anything. It is the position
+// of its last change that tells, because count and checksum can be made to be equal.
 absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   const projectors::AppliedState& applied = snapshot_->applied();
   ASSIGN_OR_RETURN(const projectors::BucketState state,
                    snapshot_->Bucket(bucket->bucket.bucket.key));
-  const bool unchanged = bucket->placed && !bucket->pending && state.count == bucket->count &&
-                         state.checksum == bucket->checksum;
+  const bool pending = pending_.contains(id);
+  if (bucket->placed && !pending) {
+    bucket->progress = std::max(bucket->progress, EndOf(quiet_));
+  }
   bucket->count = state.count;
   bucket->checksum = state.checksum;
   bucket->known = std::max(bucket->known, bucket->progress.offset);
-  if (unchanged) {
-    bucket->progress = {applied.position, UINT32_MAX};
+  bool reset = !bucket->placed && !PlaceFirst(id, bucket);
+  const Offset whole = WholeOffset(bucket->progress);
+  // What the horizon has passed is not told apart: a bucket without rows is forgotten by then.
+  const bool nothing = whole == kNoOffset && state.count == 0 && state.changed == kNoOffset;
+  const bool unchanged =
+      nothing || (whole != kNoOffset && std::max(state.changed, applied.horizon) <= whole);
+  bucket->placed = true;
+  if (unchanged && !pending && !reset) {
+    bucket->progress = EndOf(applied.position);
     return absl::OkStatus();
   }
-  bool reset = false;
-  if (!bucket->placed) {
-    bucket->since = applied.position;
-    if (const auto it = have_.find(id); it != have_.end()) {
-      const std::optional<Offset> after = ParsePosition(it->second);
-      reset = !after.has_value() || *after > applied.position;
-      if (!reset) {
-        *bucket = {.bucket = std::move(bucket->bucket),
-                   .progress = {*after, UINT32_MAX},
-                   .whole = *after,
-                   .since = kNoOffset,
-                   // A frame that ended inside the event after `after` was counted as its start.
-                   .known = Offset(after->value() + 1),
-                   .count = bucket->count,
-                   .checksum = bucket->checksum};
-      }
-    }
-  }
-  reset = reset || std::max(bucket->since, WholeOffset(bucket->progress)) < applied.horizon;
+  reset = reset || std::max(bucket->since, whole) < applied.horizon;
   if (reset) {
     bucket->progress = {};
     bucket->whole = kNoOffset;
@@ -132,31 +179,60 @@ absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
     bucket->known = kNoOffset;
     resets_.push_back(id);
   }
-  bucket->placed = true;
-  bucket->pending = true;
+  pending_.insert(id);
   return absl::OkStatus();
 }
 
-void StreamState::WriteCheckpoint(std::string* out) {
+bool StreamState::PlaceFirst(const std::string& id, Bucket* bucket) const {
+  const Offset applied = snapshot_->applied().position;
+  bucket->since = applied;
+  const auto it = have_.find(id);
+  if (it == have_.end()) {
+    return true;
+  }
+  const Offset after = it->second;
+  // What the client began to load after the history that it names may be another log's.
+  const bool unknown = client_history_.has_value() && after > client_history_->position;
+  if (reset_all_ || unknown || after > applied) {
+    return false;
+  }
+  bucket->progress = EndOf(after);
+  bucket->whole = after;
+  bucket->since = kNoOffset;
+  // A frame that ended inside the event after `after` was counted as its start.
+  bucket->known = Offset(after.value() + 1);
+  return true;
+}
+
+absl::Status StreamState::WriteCheckpoint(std::string* out) {
   std::vector<BucketSummary> summaries;
   summaries.reserve(buckets_.size());
   for (const auto& [id, bucket] : buckets_) {
     summaries.push_back({id, bucket.count, bucket.checksum});
   }
+  std::string entities;
+  if (columns_ != columns_sent_) {
+    ASSIGN_OR_RETURN(const auto current, model_->EntitiesOf(caller_));
+    entities = EntitiesJson(current);
+  }
+  const std::string history = looked_.Text();
   FrameWriter frames(format_, out);
-  frames.Checkpoint(snapshot_->applied().position, summaries, removed_);
+  frames.Checkpoint({.position = looked_.position,
+                     .buckets = summaries,
+                     .removed = removed_,
+                     .history = history,
+                     .entities = entities});
   for (const std::string& id : resets_) {
     frames.Reset(id);
   }
+  return absl::OkStatus();
 }
 
 absl::Status StreamState::Fill(size_t bytes, std::string* out) {
   while (sending() && out->size() < bytes) {
-    while (next_ != buckets_.end() && !next_->second.pending) {
-      ++next_;
-    }
-    if (next_ != buckets_.end()) {
-      RETURN_IF_ERROR(FillBucket(next_->first, &next_->second, out));
+    if (!pending_.empty()) {
+      const auto next = buckets_.find(*pending_.begin());
+      RETURN_IF_ERROR(FillBucket(next->first, &next->second, out));
       continue;
     }
     position_ = snapshot_->applied().position;
@@ -164,6 +240,7 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
     for (auto& [id, bucket] : buckets_) {
       bucket.whole = position_;
     }
+    columns_sent_ = columns_;
     snapshot_.reset();
     ops_json_ = {};  // a session that waits holds no buffer
   }
@@ -198,8 +275,8 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, std:
   RETURN_IF_ERROR(iterator_->status());
   Offset to = snapshot_->applied().position;
   if (!iterator_->Valid()) {
-    bucket->progress = {to, UINT32_MAX};
-    bucket->pending = false;
+    bucket->progress = EndOf(to);
+    pending_.erase(id);
     iterator_.reset();
   } else {
     // An event cut in two is not counted as sent: who resumes there gets it from its beginning.

@@ -1,14 +1,20 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "gateways/sync/frames.h"
+#include "gateways/sync/history_mark.h"
+#include "gateways/sync/identity_hash.h"
 #include "gateways/sync/sync_request.h"
 #include "projectors/staging/org_model.h"
 #include "projectors/store/org_store.h"
@@ -23,6 +29,14 @@ struct StreamOptions {
   size_t frame_ops = 5'000;
 };
 
+// Which of the organisation's buckets may have changed between two snapshots.
+struct Touched {
+  bool any = true;  // all of them, and those of the caller may be others
+  std::vector<BucketKey> keys;
+  // Of a bucket that neither this nor an earlier one names, no operation at or before it is unsent.
+  Offset quiet = kNoOffset;
+};
+
 // Begin() with a snapshot, Fill() until it is sent, then Begin() with the next one, also before the
 // end of the one before. Pure: no I/O but the snapshot's. Not thread-safe.
 class StreamState {
@@ -30,14 +44,35 @@ class StreamState {
   StreamState(StreamOptions options, projectors::CallerClaims caller, StreamRequest request,
               FrameFormat format);
 
-  // The highest position that the client has, kNoOffset for none: an older snapshot than that would
-  // make it start over.
-  Offset ClientPosition() const { return client_position_; }
+  // The highest position that the client has, kNoOffset for none.
+  Offset client_position() const { return client_position_; }
+  // What the client said of the history of its rows; nullopt where it said nothing, or nothing that
+  // this version knows: then all that it has is void.
+  const std::optional<HistoryMark>& client_history() const { return client_history_; }
+  // Before the first Begin(): the client's rows are of a history that is not this log's, so all
+  // that it has is void.
+  void ResetAll() { reset_all_ = true; }
+  bool resets_all() const { return reset_all_; }
+  bool begun() const { return model_ != nullptr; }
 
   // Appends the checkpoint of a newer snapshot and the resets. False, and nothing appended, where
-  // nothing of the caller's has changed since the last checkpoint. Errors as OrgModel::BucketsOf.
+  // nothing of the caller's has changed since the last checkpoint. Looks at the buckets that
+  // `touched` names, and at those that are still to be sent; at all of them at first, and where the
+  // organisation's definitions are others. Errors as OrgModel::BucketsOf, after which only a new
+  // state can go on; so after kUnavailable "log_diverged", for a snapshot of another history than
+  // the last. kUnavailable "not_caught_up" for one that is older than the last: a later call may
+  // bring a newer one, and must name what this one did.
   [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
-                                           std::string* out);
+                                           const Touched& touched, std::string* out);
+  [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
+                                           std::string* out) {
+    return Begin(std::move(snapshot), {}, out);
+  }
+  // Nothing of the caller's has changed up to `position`.
+  void SetQuiet(Offset position);
+
+  // The buckets that the last Begin() found, ascending.
+  [[nodiscard]] std::vector<BucketKey> Keys() const;
 
   // Is there more to send of the snapshot?
   bool sending() const { return snapshot_ != nullptr; }
@@ -58,31 +93,43 @@ class StreamState {
     Offset whole = kNoOffset;  // what the client counts as its position here: the last `to`
     Offset since = kNoOffset;  // the client knows no row that was removed at or before this
     Offset known = kNoOffset;  // nor one that entered after this, but for this snapshot's puts
-    uint64_t count = 0;
+    uint64_t count = 0;        // of the snapshot in which it changed last
     uint64_t checksum = 0;
-    bool placed = false;   // progress was decided
-    bool pending = false;  // to be scanned in this checkpoint
+    bool placed = false;  // progress was decided
   };
 
+  using Buckets = std::map<std::string, Bucket, std::less<>>;
+
   absl::Status Recompute(const projectors::OrgModel& model);
+  absl::Status PlaceTouched(const Touched& touched);
   absl::Status Place(const std::string& id, Bucket* bucket);
-  void WriteCheckpoint(std::string* out);
+  // Where a bucket that is new to the session starts; false where the client's rows of it are void.
+  bool PlaceFirst(const std::string& id, Bucket* bucket) const;
+  absl::Status CheckHistory(const projectors::OrgSnapshot& snapshot) const;
+  absl::Status WriteCheckpoint(std::string* out);
   absl::Status FillBucket(const std::string& id, Bucket* bucket, std::string* out);
 
   const StreamOptions options_;
   const projectors::CallerClaims caller_;
   const FrameFormat format_;
-  std::map<std::string, std::string> have_;  // what the client came with and no checkpoint named
+  std::map<std::string, Offset> have_;  // what the client came with and no checkpoint named
   Offset client_position_ = kNoOffset;
+  std::optional<HistoryMark> client_history_;
+  bool reset_all_ = false;
 
-  std::map<std::string, Bucket> buckets_;  // by id
+  Buckets buckets_;                                            // by id
+  std::vector<std::pair<BucketKey, Buckets::iterator>> keys_;  // ascending
+  std::set<std::string_view> pending_;  // ids of buckets to be scanned in this checkpoint
   std::shared_ptr<const projectors::OrgModel> model_;
+  IdentityHash columns_{};       // of the caller's entities, as of model_
+  IdentityHash columns_sent_{};  // as of the last complete checkpoint
+  HistoryMark looked_;           // at the last snapshot
+  Offset quiet_ = kNoOffset;
   std::vector<std::string> removed_;
   std::vector<std::string> resets_;
 
   std::shared_ptr<const projectors::OrgSnapshot> snapshot_;
-  std::map<std::string, Bucket>::iterator next_;
-  std::unique_ptr<projectors::DeltaIterator> iterator_;  // over next_, within snapshot_
+  std::unique_ptr<projectors::DeltaIterator> iterator_;  // over the first of pending_
   std::string ops_json_;
   Offset position_ = kNoOffset;
   uint64_t ops_sent_ = 0;

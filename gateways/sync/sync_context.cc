@@ -5,6 +5,13 @@
 #include "schemas/status.h"
 
 namespace sluice::gateways {
+namespace {
+
+std::string_view WithoutSlash(std::string_view base) {
+  return base.ends_with('/') ? base.substr(0, base.size() - 1) : base;
+}
+
+}  // namespace
 
 SessionSlot::~SessionSlot() {
   if (taken_) {
@@ -56,17 +63,79 @@ bool CatchingUp(const SyncContext& context) {
   return context.options.not_ready && !context.options.not_ready().empty();
 }
 
+absl::Status MayServe(const SyncContext& context, const OrgId& org) {
+  return context.options.may_serve ? context.options.may_serve(org) : absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncContext& context,
                                                                           const OrgId& org) {
+  RETURN_IF_ERROR(MayServe(context, org));
   auto snapshot = context.stores.Snapshot(org);
   if (!absl::IsNotFound(snapshot.status())) {
     return snapshot;
   }
-  if (CatchingUp(context)) {
+  if (!context.options.may_serve && CatchingUp(context)) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  "this server has yet to read the log to its end: try again");
   }
-  return context.stores.Snapshot(org);  // it may have come between the two looks
+  // Something was applied, and there is no store: it was closed.
+  const bool was_here = context.stores.AppliedOf(org) != kNoOffset;
+  snapshot = context.stores.Snapshot(org);  // it may have come between the two looks
+  if (!absl::IsNotFound(snapshot.status())) {
+    return snapshot;
+  }
+  RETURN_IF_ERROR(MayServe(context, org));  // a store that is set apart or built anew is away, too
+  return was_here ? WithWipe(Error(absl::StatusCode::kNotFound, "org_not_found",
+                                   "the organisation was deleted"))
+                  : snapshot.status();
+}
+
+absl::StatusOr<Offset> LogEnds::Ask(const OrgId& org, SteadyTime since, const Clock& clock) {
+  constexpr size_t kLogEndsMax = 1'000;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = answers_.find(org);
+    if (found != answers_.end() && found->second.asked >= since) {
+      return found->second.end;
+    }
+  }
+  const SteadyTime asked = clock.SteadyNow();
+  absl::StatusOr<Offset> end = ask_(org);
+  absl::MutexLock lock(&mutex_);
+  if (answers_.size() >= kLogEndsMax) {
+    answers_.clear();  // they are good for those only who wait right now
+  }
+  answers_.insert_or_assign(org, Answer{asked, end});
+  return end;
+}
+
+net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org, Offset position,
+                                 bool guess) {
+  if (!context.log_ends.known()) {
+    co_return guess;
+  }
+  const SteadyTime since = context.clock.SteadyNow();
+  const absl::StatusOr<Offset> end = co_await OnThread(context.end_pool, [&context, &org, since] {
+    return context.log_ends.Ask(org, since, context.clock);
+  });
+  co_return end.ok() && position >= *end;
+}
+
+HttpResponse Refusal(const SyncContext& context, const HttpRequest& request, const OrgId& org,
+                     const absl::Status& status) {
+  HttpResponse response = ProblemResponse(status);
+  if (ErrorCode(status) != "not_served_here" || !context.options.served_at) {
+    return response;
+  }
+  if (const std::optional<std::string> base = context.options.served_at(org); base.has_value()) {
+    response.status = 307;
+    response.body = ProblemJson(status, response.status);
+    response.headers.clear();  // it need not wait
+    response.headers.emplace_back(
+        "Location", std::string(WithoutSlash(*base)) + request.target.path +
+                        (request.target.query.empty() ? "" : "?") + request.target.query);
+  }
+  return response;
 }
 
 projectors::CallerClaims ClaimsOf(const Principal& principal) {

@@ -5,6 +5,8 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,8 +15,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "gateways/sync/answer_budget.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
@@ -39,6 +43,26 @@ struct HttpRequest {
   bool http11 = true;
 };
 
+// Ends of partitions in the log, asked for on one thread of their own: a log that does not answer
+// holds up nobody who does not need it. Thread-safe.
+class LogEnds {
+ public:
+  explicit LogEnds(std::function<absl::StatusOr<Offset>(const OrgId&)> ask)
+      : ask_(std::move(ask)) {}
+  // The end as of an answer that was asked for after `since`; who comes meanwhile shares it.
+  [[nodiscard]] absl::StatusOr<Offset> Ask(const OrgId& org, SteadyTime since, const Clock& clock);
+  bool known() const { return ask_ != nullptr; }
+
+ private:
+  struct Answer {
+    SteadyTime asked;
+    absl::StatusOr<Offset> end;
+  };
+  const std::function<absl::StatusOr<Offset>(const OrgId&)> ask_;
+  absl::Mutex mutex_;
+  std::map<OrgId, Answer> answers_ ABSL_GUARDED_BY(mutex_);  // at most kLogEndsMax
+};
+
 struct SyncContext {
   SyncContext(SyncOptions sync_options, projectors::StoreManager& store_manager,
               Authenticator& sync_authenticator, const Clock& system_clock, size_t store_threads)
@@ -47,7 +71,10 @@ struct SyncContext {
         authenticator(sync_authenticator),
         clock(system_clock),
         codec(options.log_id, options.cursor_secret),
-        metrics(options.registry, options.sessions_max, options.connections_max),
+        metrics(options.registry, options.sessions_max, options.connections_max,
+                options.answer_bytes_max),
+        budget(options.answer_bytes_max, metrics),
+        log_ends(options.log_end),
         pool(store_threads) {}
 
   const SyncOptions options;
@@ -56,7 +83,10 @@ struct SyncContext {
   const Clock& clock;
   const CursorCodec codec;
   SyncMetrics metrics;
-  net::thread_pool pool;  // reads stores
+  AnswerBudget budget;
+  LogEnds log_ends;
+  net::thread_pool pool;         // reads stores
+  net::thread_pool end_pool{1};  // asks the log
   std::atomic<bool> stopping{false};
   std::atomic<size_t> sessions{0};
   std::atomic<size_t> connections{0};
@@ -80,13 +110,18 @@ class SessionSlot {
 // Runs `work` on a thread that may block and resumes the caller where it was. `work` does not
 // throw.
 template <typename Work>
-net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, Work work) {
+net::awaitable<std::invoke_result_t<Work>> OnThread(net::thread_pool& pool, Work work) {
   co_return co_await net::co_spawn(
-      context.pool,
+      pool,
       [](Work run) -> net::awaitable<std::invoke_result_t<Work>> {
         co_return run();
       }(std::move(work)),
       net::use_awaitable);
+}
+
+template <typename Work>
+net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, Work work) {
+  co_return co_await OnThread(context.pool, std::move(work));
 }
 
 // Who asks, when the token is good for syncing `request.target.org`.
@@ -96,10 +131,26 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 // Has this process still to read the log to the end that it had at start?
 [[nodiscard]] bool CatchingUp(const SyncContext& context);
 
-// The store's snapshot, on a thread that may block. An organisation that is not here (yet) is
-// kUnavailable "not_caught_up" until this process has read the log, and "org_not_found" then.
+// Whether this process may answer for `org` now; asked before a store is read, and again before
+// what was read goes out, because the process may have been paused in between.
+[[nodiscard]] absl::Status MayServe(const SyncContext& context, const OrgId& org);
+
+// The store's snapshot, on a thread that may block; MayServe's errors. An organisation that is not
+// here is kNotFound "org_not_found", of one that was deleted with WithWipe(), only where this
+// process knows that: else kUnavailable "not_caught_up".
 [[nodiscard]] absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(
     SyncContext& context, const OrgId& org);
+
+// Does a client that has been at `position`, which no store here has reached, come from another
+// history of the log: one that had more than this one has now? False also where the log does not
+// say; `guess` where nobody can be asked.
+[[nodiscard]] net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org,
+                                               Offset position, bool guess);
+
+// The answer to a request for `org` that fails: with "not_served_here" and a node that serves it
+// 307 to the same path there.
+[[nodiscard]] HttpResponse Refusal(const SyncContext& context, const HttpRequest& request,
+                                   const OrgId& org, const absl::Status& status);
 
 [[nodiscard]] projectors::CallerClaims ClaimsOf(const Principal& principal);
 

@@ -19,7 +19,7 @@ Gauge& AddGauge(Registry& registry, const std::string& name, const std::string& 
 }  // namespace
 
 SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max,
-                         size_t connections_max)
+                         size_t connections_max, size_t answer_bytes_max)
     : registry_(registry != nullptr ? std::move(registry) : std::make_shared<Registry>()) {
   Registry& to = *registry_;
   requests_ = &BuildCounter()
@@ -28,7 +28,7 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                    .Register(to);
   refused_ = &BuildCounter()
                   .Name("sluice_sync_refused_total")
-                  .Help("Connections and sessions refused, by the limit that was reached")
+                  .Help("Connections, sessions and answers refused, by the limit that was reached")
                   .Register(to);
   bytes_sent_ = &BuildCounter()
                      .Name("sluice_sync_sent_bytes_total")
@@ -46,6 +46,15 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
   connections_ = &AddGauge(to, "sluice_sync_connections", "Open connections");
   AddGauge(to, "sluice_sync_connections_limit", "Most open connections")
       .Set(static_cast<double>(connections_max));
+  answer_bytes_ = &AddGauge(to, "sluice_sync_answer_bytes",
+                            "Bytes set aside for answers that are built or being sent");
+  AddGauge(to, "sluice_sync_answer_bytes_limit", "Most bytes of answers at once")
+      .Set(static_cast<double>(answer_bytes_max));
+  woken_ = &BuildCounter()
+                .Name("sluice_sync_woken_total")
+                .Help("Looks of live streams at what a change may have done to their buckets")
+                .Register(to)
+                .Add({});
   page_seconds_ = &BuildHistogram()
                        .Name("sluice_sync_page_seconds")
                        .Help("Time to build one page of delta")

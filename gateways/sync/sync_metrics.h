@@ -15,7 +15,7 @@ class SyncMetrics {
  public:
   // A null registry gets one of our own, which nobody reads.
   SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t sessions_max,
-              size_t connections_max);
+              size_t connections_max, size_t answer_bytes_max);
 
   void Request(std::string_view route, int status);
   void Page(double seconds) { page_seconds_->Observe(seconds); }
@@ -23,6 +23,8 @@ class SyncMetrics {
   void Ops(size_t ops) { ops_sent_->Increment(static_cast<double>(ops)); }
   void Sessions(double by) { sessions_->Increment(by); }
   void Connections(double by) { connections_->Increment(by); }
+  void AnswerBytes(size_t bytes) { answer_bytes_->Set(static_cast<double>(bytes)); }
+  void Woken() { woken_->Increment(); }
   void Refused(std::string_view limit);
 
  private:
@@ -33,6 +35,8 @@ class SyncMetrics {
   prometheus::Counter* ops_sent_;
   prometheus::Gauge* sessions_;
   prometheus::Gauge* connections_;
+  prometheus::Gauge* answer_bytes_;
+  prometheus::Counter* woken_;
   prometheus::Histogram* page_seconds_;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "eventlog/base/text_values.h"
 #include "schemas/status.h"
@@ -112,20 +113,134 @@ Target::Route RouteOf(std::string_view last) {
   return last == "stream" ? Target::Route::kStream : Target::Route::kUnknown;
 }
 
-// A position may be given as number or as text.
-absl::Status ReadHave(simdjson::dom::element element, StreamRequest::Have* have) {
+bool IsWord(std::string_view text, std::string_view others) {
+  constexpr size_t kWordMax = 64;
+  return !text.empty() && text.size() <= kWordMax && std::ranges::all_of(text, [&](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           others.find(c) != std::string_view::npos;
+  });
+}
+
+// A position may be given as number or as text. nullopt for what is none.
+std::optional<Offset> ReadPosition(simdjson::dom::element element) {
   std::string_view text;
-  if (element["bucket"].get(text) != simdjson::SUCCESS) {
-    return Invalid("have: each element is an object with the text `bucket`");
+  int64_t number = -1;
+  if (element.get(text) == simdjson::SUCCESS) {
+    const absl::StatusOr<int64_t> parsed = ParseInt64(text);
+    number = parsed.ok() && AllDigits(text) ? *parsed : -1;
+  } else if (element.get(number) != simdjson::SUCCESS) {
+    return std::nullopt;
   }
-  have->bucket = text;
-  int64_t number = 0;
-  if (element["after"].get(text) == simdjson::SUCCESS) {
-    have->after = text;
-  } else if (element["after"].get(number) == simdjson::SUCCESS) {
-    have->after = std::to_string(number);
+  return number < 0 ? std::nullopt : std::optional(Offset(number));
+}
+
+// Nothing of what was given is in the messages: it was not checked.
+absl::StatusOr<StreamRequest::Have> ReadHave(size_t index, simdjson::dom::element element) {
+  const auto invalid = [&](std::string_view what) {
+    return Invalid(fmt::format("have[{}]{}", index, what));
+  };
+  simdjson::dom::object object;
+  if (element.get(object) != simdjson::SUCCESS) {
+    return invalid(": give an object with `bucket` and `after`");
+  }
+  StreamRequest::Have have{"", kNoOffset};
+  for (const auto& [name, value] : object) {
+    if (name == "bucket") {
+      std::string_view text;
+      if (!have.bucket.empty() || value.get(text) != simdjson::SUCCESS || !IsWord(text, "_-")) {
+        return invalid(".bucket: give one text of 1 to 64 of A-Z, a-z, 0-9, '_' and '-'");
+      }
+      have.bucket = text;
+    } else if (name == "after") {
+      const std::optional<Offset> after = ReadPosition(value);
+      if (have.after != kNoOffset || !after.has_value()) {
+        return invalid(
+            ".after: give one position, as text or number: decimal digits, at most "
+            "9223372036854775807");
+      }
+      have.after = *after;
+    }
+  }
+  if (have.bucket.empty() || have.after == kNoOffset) {
+    return invalid(": give both `bucket` and `after`");
+  }
+  return have;
+}
+
+absl::Status ReadHaves(simdjson::dom::element element, StreamRequest* request) {
+  simdjson::dom::array array;
+  if (element.get(array) != simdjson::SUCCESS) {
+    return Invalid("have: give an array");
+  }
+  if (array.size() > kHaveMax) {
+    return Invalid(fmt::format("have: give at most {} elements", kHaveMax));
+  }
+  std::set<std::string_view> buckets;
+  request->have.reserve(array.size());  // views of its texts stay valid
+  for (const simdjson::dom::element one : array) {
+    ASSIGN_OR_RETURN(StreamRequest::Have have, ReadHave(request->have.size(), one));
+    request->have.push_back(std::move(have));
+    if (!buckets.insert(request->have.back().bucket).second) {
+      return Invalid(
+          fmt::format("have[{}].bucket: it is named by an element before, give each once",
+                      request->have.size() - 1));
+    }
   }
   return absl::OkStatus();
+}
+
+absl::Status ReadHistory(simdjson::dom::element element, StreamRequest* request) {
+  std::string_view text;
+  if (element.get(text) != simdjson::SUCCESS || !IsWord(text, "._-")) {
+    return Invalid("history: give what came with the last complete checkpoint, unchanged");
+  }
+  request->history = text;
+  return absl::OkStatus();
+}
+
+// The members of a body that is an object; none of an empty one. `parser` owns what `visit` sees.
+template <typename Visit>
+absl::Status ForEachMember(std::string_view body, simdjson::dom::parser& parser, Visit visit) {
+  if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    return absl::OkStatus();
+  }
+  simdjson::dom::element root;
+  if (const auto error = parser.parse(body.data(), body.size()).get(root);
+      error != simdjson::SUCCESS) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
+                 fmt::format("the body is not JSON: {}", simdjson::error_message(error)));
+  }
+  simdjson::dom::object object;
+  if (root.get(object) != simdjson::SUCCESS) {
+    return Invalid("the body is not an object");
+  }
+  std::set<std::string_view> seen;
+  for (const auto& [name, value] : object) {
+    ASSIGN_OR_RETURN(const bool known, visit(name, value));
+    if (known && !seen.insert(name).second) {
+      return Invalid(fmt::format("{} is given twice", name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// One parameter of delta; false for one that is none of ours.
+absl::StatusOr<bool> SetParameter(std::string_view name, std::string_view value,
+                                  DeltaRequest* request) {
+  if (name == "cursor") {
+    request->cursor = value;
+  } else if (name == "limit") {
+    ASSIGN_OR_RETURN(const int64_t limit, ParseNumber(name, value, 1, kDeltaLimitMax));
+    request->limit = static_cast<size_t>(limit);
+  } else if (name == "wait") {
+    ASSIGN_OR_RETURN(request->wait, ParseWait(value));
+  } else if (name == "min_position") {
+    ASSIGN_OR_RETURN(const int64_t position, ParseNumber(name, value, 0, INT64_MAX));
+    request->min_position = Offset(position);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -180,18 +295,33 @@ absl::StatusOr<DeltaRequest> ParseDeltaRequest(std::string_view query) {
   DeltaRequest request;
   ASSIGN_OR_RETURN(const auto parameters, Parameters(query));
   for (const auto& [name, value] : parameters) {
-    if (name == "cursor") {
-      request.cursor = value;
-    } else if (name == "limit") {
-      ASSIGN_OR_RETURN(const int64_t limit, ParseNumber(name, value, 1, kDeltaLimitMax));
-      request.limit = static_cast<size_t>(limit);
-    } else if (name == "wait") {
-      ASSIGN_OR_RETURN(request.wait, ParseWait(value));
-    } else if (name == "min_position") {
-      ASSIGN_OR_RETURN(const int64_t position, ParseNumber(name, value, 0, INT64_MAX));
-      request.min_position = Offset(position);
-    }
+    RETURN_IF_ERROR(SetParameter(name, value, &request).status());
   }
+  return request;
+}
+
+absl::StatusOr<DeltaRequest> ParseDeltaBody(std::string_view body) {
+  DeltaRequest request;
+  simdjson::dom::parser parser;
+  RETURN_IF_ERROR(ForEachMember(
+      body, parser,
+      [&](std::string_view name, simdjson::dom::element value) -> absl::StatusOr<bool> {
+        std::string_view text;
+        int64_t number = 0;
+        if (value.is_null()) {
+          return false;  // as if it were not there
+        }
+        if (value.get(text) == simdjson::SUCCESS) {
+          return SetParameter(name, text, &request);
+        }
+        if (value.get(number) == simdjson::SUCCESS) {
+          return SetParameter(name, std::to_string(number), &request);
+        }
+        // What is neither is no value of ours.
+        return SetParameter(name, "", &request).value_or(true)
+                   ? absl::StatusOr<bool>(Invalid(fmt::format("{}: give a text or a number", name)))
+                   : false;
+      }));
   return request;
 }
 
@@ -210,35 +340,26 @@ std::string FreshStart(const Target& target) {
 
 absl::StatusOr<StreamRequest> ParseStreamRequest(std::string_view body) {
   StreamRequest request;
-  if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
-    return request;
-  }
   simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  if (const auto error = parser.parse(body.data(), body.size()).get(root);
-      error != simdjson::SUCCESS) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
-                 fmt::format("the body is not JSON: {}", simdjson::error_message(error)));
-  }
-  simdjson::dom::object object;
-  if (root.get(object) != simdjson::SUCCESS) {
-    return Invalid("the body is not an object");
-  }
-  for (const auto& [name, value] : object) {
-    if (name == "live" && value.get(request.live) != simdjson::SUCCESS) {
-      return Invalid("live: give true or false");
-    }
-    if (name != "have") {
-      continue;
-    }
-    simdjson::dom::array have;
-    if (value.get(have) != simdjson::SUCCESS) {
-      return Invalid("have: give an array");
-    }
-    for (const simdjson::dom::element element : have) {
-      RETURN_IF_ERROR(ReadHave(element, &request.have.emplace_back()));
-    }
-  }
+  const absl::Status read = ForEachMember(
+      body, parser,
+      [&](std::string_view name, simdjson::dom::element value) -> absl::StatusOr<bool> {
+        if (name == "live") {
+          return value.get(request.live) == simdjson::SUCCESS ? absl::StatusOr<bool>(true)
+                                                              : Invalid("live: give true or false");
+        }
+        if (name == "have") {
+          RETURN_IF_ERROR(request.have.empty() ? ReadHaves(value, &request)
+                                               : Invalid("have is given twice"));
+          return true;
+        }
+        if (name == "history") {
+          RETURN_IF_ERROR(ReadHistory(value, &request));
+          return true;
+        }
+        return false;
+      });
+  RETURN_IF_ERROR(read);
   return request;
 }
 

@@ -1,5 +1,6 @@
 #include "gateways/sync/sync_server.h"
 
+#include <absl/strings/str_split.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
@@ -20,6 +21,7 @@
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/row_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -49,31 +51,36 @@ HttpResponse Ready(const SyncContext& context) {
   return ProblemResponse(Error(absl::StatusCode::kUnavailable, "not_ready", text));
 }
 
-// The method that a route takes; empty for a route that is none.
-std::string_view MethodOf(Target::Route route) {
+// The methods that a route takes, as `Allow` has them; empty for a route that is none.
+std::string_view MethodsOf(Target::Route route) {
   switch (route) {
     case Target::Route::kUnknown:
       return "";
     case Target::Route::kStream:
       return "POST";
+    case Target::Route::kDelta:
+      return "GET, HEAD, POST";
     default:
-      return "GET";
+      return "GET, HEAD";
   }
 }
 
 std::optional<HttpResponse> CheckRoute(const HttpRequest& request) {
-  const std::string_view method = MethodOf(request.target.route);
-  if (method.empty()) {
+  const std::string_view methods = MethodsOf(request.target.route);
+  if (methods.empty()) {
     return ProblemResponse(Error(absl::StatusCode::kNotFound, "not_found",
                                  "there is nothing at this path, see /openapi.json"));
   }
-  if (request.method == method || (request.head && method == "GET")) {
-    return std::nullopt;
+  for (const absl::string_view method :
+       absl::StrSplit(absl::string_view(methods.data(), methods.size()), ", ")) {
+    if (std::string_view(method.data(), method.size()) == request.method) {
+      return std::nullopt;
+    }
   }
   HttpResponse response =
       ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
-                            "use " + std::string(method) + " here"));
-  response.headers.emplace_back("Allow", method == "GET" ? "GET, HEAD" : std::string(method));
+                            "use one of " + std::string(methods) + " here"));
+  response.headers.emplace_back("Allow", methods);
   return response;
 }
 
@@ -104,7 +111,7 @@ struct SyncServer::Impl {
   net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
                                                        HttpBody& body, HttpRequest& request);
   net::awaitable<HttpResponse> Answer(ChangeHub& hub, const HttpRequest& request);
-  void Log(const HttpRequest& request, int status, SteadyTime start);
+  void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
 
   SyncContext context;
   std::vector<ChangeHub*> hubs;  // one an I/O thread, kept by the listener
@@ -134,7 +141,8 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   to.on_no_request = [this](const absl::Status& status) {
     HttpRequest none;
     none.request_id = "-";
-    Log(none, HttpStatusOf(status), context.clock.SteadyNow());
+    Log(none, HttpStatusOf(status), {.subject = {}, .code = ProblemCode(status)},
+        context.clock.SteadyNow());
   };
   to.registry = from.registry;
   return to;
@@ -179,18 +187,23 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   if (!response.has_value() && NeedsToken(asked.target.route)) {
     response = co_await ReadBody(http, head, body, asked);
   }
+  AccessNote note;
   bool usable = true;
   if (!response.has_value() && asked.target.route == Target::Route::kStream) {
     StreamEnd end = co_await HandleStream(context, hub, connection, asked);
     response = std::move(end.refused);
     usable = end.connection_usable;
+    note = std::move(end.note);
   } else if (!response.has_value()) {
     response = co_await Answer(hub, asked);
   }
+  const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
     usable = co_await connection.Respond(asked, *response);
+    note = std::move(response->note);
+    response.reset();  // and with it its share of what answers may hold
   }
-  Log(asked, response.has_value() ? response->status : 200, start);
+  Log(asked, status, note, start);
   co_return usable;
 }
 
@@ -210,17 +223,23 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const Http
 }
 
 // The path has no secret; the query holds a cursor and is left out.
-void SyncServer::Impl::Log(const HttpRequest& request, int status, SteadyTime start) {
-  const std::string_view route = RouteName(request.target.route);
+void SyncServer::Impl::Log(const HttpRequest& request, int status, const AccessNote& note,
+                           SteadyTime start) {
+  const Target::Route asked = request.target.route;
+  const std::string_view route = RouteName(asked);
   context.metrics.Request(route, status);
-  if (context.options.access_log) {
-    const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
-    const bool known = request.target.route == Target::Route::kDelta ||
-                       request.target.route == Target::Route::kStream;
-    const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
-    spdlog::info("sync_request route={} org={} status={} ms={:.1f} request_id={}", route,
-                 known && org.ok() ? org->value() : "-", status, took.count(), request.request_id);
+  if (!context.options.access_log) {
+    return;
   }
+  const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
+  const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
+  std::string subject;  // people choose it: in quotes, and no line of its own
+  schemas::AppendJsonString(note.subject, &subject);
+  const bool probe = asked == Target::Route::kHealth || asked == Target::Route::kReady;
+  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info,
+              "sync_request route={} org={} subject={} status={} code={} ms={:.1f} request_id={}",
+              route, org.ok() ? org->value() : "-", subject, status,
+              note.code.empty() ? "-" : note.code, took.count(), request.request_id);
 }
 
 SyncServer::SyncServer(SyncOptions options, projectors::StoreManager& stores,
@@ -249,7 +268,14 @@ absl::StatusOr<uint16_t> SyncServer::Start() {
   return port;
 }
 
-void SyncServer::ServingChanged() {}
+void SyncServer::ServingChanged() {
+  if (impl_ == nullptr || !impl_->started) {
+    return;
+  }
+  for (size_t i = 0; i < impl_->hubs.size(); ++i) {
+    net::post(impl_->listener.io(i), [hub = impl_->hubs[i]] { hub->WakeAll(); });
+  }
+}
 
 void SyncServer::Stop() {
   if (impl_ == nullptr || !impl_->started) {
@@ -262,6 +288,7 @@ void SyncServer::Stop() {
   }
   impl_->listener.Stop();
   impl_->context.pool.join();
+  impl_->context.end_pool.join();
 }
 
 }  // namespace sluice::gateways

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/base/ids.h"
 
 namespace prometheus {
 class Registry;
@@ -49,6 +51,8 @@ struct SyncOptions {
   std::chrono::milliseconds catch_up_wait{3'000};      // for a stream's client that is ahead of us
   std::chrono::milliseconds token_warning{30'000};     // before a stream's token expires
   std::chrono::milliseconds stop_grace{10'000};        // for requests under way in Stop()
+  size_t answer_bytes_max = size_t{256} << 20;         // built or being sent; see AnswerBudget
+  std::chrono::milliseconds answer_wait{5'000};        // for a share of it; then 503
   bool access_log = true;
 
   // Whether this process may answer for an organisation now (StagingProjector::MayServe): OK, or

@@ -275,9 +275,15 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     const ClosedMark mark{slot->registration.incarnation, fold.batch.applied.position};
     RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, rejected));
     stores_.Retire(slot);
+    subscriptions_.Notify(slot->org, {.applied = mark.offset, .definitions = true, .closed = true});
   } else {
     absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
     if (committed.ok()) {
+      // At once: readers see it, whatever becomes of the sweep.
+      slot->changes.Add(applied, fold.batch);
+      if (!fold.partial) {
+        subscriptions_.Notify(slot->org, slot->changes.Take(fold.batch.applied.position));
+      }
       const auto swept = store->Sweep(fold.batch.delta_puts.size());
       committed = swept.status();
       metrics_.CountSwept(swept.value_or(0));
@@ -291,8 +297,6 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   AddFold(fold, turn.result);
   if (fold.partial) {
     metrics_.CountPart();
-  } else {
-    subscriptions_.Notify(slot->org, fold.batch.applied.position);
   }
   return skipped + fold.consumed;
 }
@@ -340,6 +344,7 @@ absl::Status StoreManagerImpl::GoneBack(StoreSet::Slot& slot, Offset applied) {
   spdlog::warn("store_rewound org={} committed={} on_disk={}", slot.org.value(),
                slot.committed.load(), applied.value());
   slot.committed = applied.value();
+  slot.changes.Forget();
   if (options_.sets_apart) {
     const absl::Status rewound =
         Error(absl::StatusCode::kAborted, "store_rewound",
@@ -397,7 +402,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
     RETURN_IF_ERROR(MakeStore(partition, org, opened->offset, fold));
   }
   AddFold(fold, turn.result);
-  subscriptions_.Notify(org, fold.batch.applied.position);
+  // All of it is new to readers.
+  subscriptions_.Notify(
+      org, {.applied = fold.batch.applied.position, .definitions = true, .closed = fold.closed});
   return fold.consumed;
 }
 

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "projectors/staging/fold.h"
+#include "projectors/store/applied_change.h"
 #include "projectors/store/org_store.h"
 
 namespace prometheus {
@@ -156,10 +157,11 @@ class StoreManager {
                                                               std::string_view source,
                                                               std::string_view id) = 0;
 
-  using AppliedCallback = std::function<void(Offset applied)>;
-  // Calls `callback` after each batch applied to `org` (also when it is closed, with its last
-  // offset) until Unsubscribe returns. The callback must only enqueue: it runs on the projector's
-  // thread.
+  using AppliedCallback = projectors::AppliedCallback;
+  // Calls `callback` after each batch applied to `org` that readers see (also when it is closed,
+  // with its last offset) until Unsubscribe returns. Whatever differs between two snapshots is
+  // named by the calls that come between the first and right after the second. The callback must
+  // only enqueue: it runs on the projector's thread.
   virtual uint64_t Subscribe(const OrgId& org, AppliedCallback callback) = 0;
   virtual void Unsubscribe(uint64_t subscription) = 0;
 

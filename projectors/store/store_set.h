@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "projectors/store/change_collector.h"
 #include "projectors/store/rocks_env.h"
 #include "projectors/store/rocks_store.h"
 #include "projectors/store/store_metrics.h"
@@ -36,6 +37,7 @@ class StoreSet {
     std::atomic<int64_t> committed{kNoOffset.value()};
     std::atomic<int64_t> durable{kNoOffset.value()};
     std::atomic<int64_t> noted{kNoOffset.value()};
+    ChangeCollector changes;  // by the partition's thread only
     absl::Mutex mutex;
     bool checked ABSL_GUARDED_BY(mutex) = false;  // its history has been compared with the log's
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);

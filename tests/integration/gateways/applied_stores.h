@@ -99,7 +99,7 @@ class AppliedStores final : public projectors::StoreManager {
         applied_[event.event.key] = event.offset;
         for (const auto& [id, callback] : callbacks_) {
           if (callback.first == event.event.key) {
-            callback.second(event.offset);
+            callback.second({.applied = event.offset});
           }
         }
       }

@@ -140,7 +140,7 @@ class DeltaProperty {
     Cursor cursor;
     if (!client->cursor.empty()) {
       cursor = codec_.Decode("contoso", client->cursor).value();
-      if (const absl::Status usable = CheckCursor(cursor, 1, snapshot->applied()); !usable.ok()) {
+      if (const absl::Status usable = CheckCursor(cursor, 1, *snapshot); !usable.ok()) {
         EXPECT_EQ(ErrorCode(usable), "cursor_expired");
         ++restarts_;
         client->Forget();

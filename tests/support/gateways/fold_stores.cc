@@ -1,5 +1,6 @@
 #include "tests/support/gateways/fold_stores.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -21,12 +22,47 @@ Offset FoldStores::Add(const std::string& org, const google::protobuf::Message& 
     std::cerr << result.status() << "\n";
     std::abort();  // the test's own event is wrong
   }
+  std::vector<BucketKey> changed;
+  for (const auto& [key, state] : result->batch.buckets) {
+    changed.push_back(key);
+  }
+  std::ranges::sort(changed);
+  Notify(org, {.applied = offset,
+               .buckets = std::make_shared<const std::vector<BucketKey>>(std::move(changed)),
+               .definitions = result->batch.model.has_value()});
+  return offset;
+}
+
+void FoldStores::HoldNews(bool hold) {
+  absl::MutexLock lock(&mutex_);
+  hold_ = hold;
+}
+
+bool FoldStores::TellNext() {
+  absl::MutexLock lock(&mutex_);
+  if (held_.empty()) {
+    return false;
+  }
+  const auto [org, change] = held_.front();
+  held_.pop_front();
+  Tell(org, change);
+  return true;
+}
+
+void FoldStores::Notify(const std::string& org, const projectors::AppliedChange& change) {
+  if (hold_ || !held_.empty()) {
+    held_.emplace_back(org, change);
+  } else {
+    Tell(org, change);
+  }
+}
+
+void FoldStores::Tell(const std::string& org, const projectors::AppliedChange& change) {
   for (const auto& [id, callback] : callbacks_) {
     if (callback.first == org) {
-      callback.second(offset);
+      callback.second(change);
     }
   }
-  return offset;
 }
 
 void FoldStores::SetHorizon(const std::string& org, Offset horizon) {
@@ -37,13 +73,10 @@ void FoldStores::SetHorizon(const std::string& org, Offset horizon) {
 
 void FoldStores::Remove(const std::string& org) {
   absl::MutexLock lock(&mutex_);
+  closed_[org] = orgs_.at(org)->content().applied.position;
   orgs_.erase(org);
   snapshots_.erase(org);
-  for (const auto& [id, callback] : callbacks_) {
-    if (callback.first == org) {
-      callback.second(kNoOffset);
-    }
-  }
+  Notify(org, {.applied = closed_[org], .definitions = true, .closed = true});
 }
 
 void FoldStores::SetAmidLargeEvent(const std::string& org, bool amid) {
@@ -53,12 +86,7 @@ void FoldStores::SetAmidLargeEvent(const std::string& org, bool amid) {
     return;
   }
   amid_.erase(org);
-  const Offset applied = orgs_.at(org)->content().applied.position;
-  for (const auto& [id, callback] : callbacks_) {
-    if (callback.first == org) {
-      callback.second(applied);
-    }
-  }
+  Notify(org, {.applied = orgs_.at(org)->content().applied.position});
 }
 
 size_t FoldStores::subscriptions() {
@@ -86,6 +114,10 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   plain.applied = content.applied;
   plain.model = it->second->model();
   plain.records = content.records;
+  plain.history = content.history;
+  for (const auto& [key, bucket] : content.buckets) {
+    plain.changed[key] = bucket.changed;
+  }
   for (const auto& [at, op] : content.deltas) {
     plain.deltas[at.first][at.second] = {
         op.put, {op.entity, op.key}, op.row, op.entered, op.returned};
@@ -111,7 +143,11 @@ void FoldStores::Unsubscribe(uint64_t subscription) {
 Offset FoldStores::AppliedOf(const OrgId& org) {
   absl::MutexLock lock(&mutex_);
   const auto it = orgs_.find(org.value());
-  return it == orgs_.end() ? kNoOffset : it->second->content().applied.position;
+  if (it != orgs_.end()) {
+    return it->second->content().applied.position;
+  }
+  const auto closed = closed_.find(org.value());
+  return closed == closed_.end() ? kNoOffset : closed->second;
 }
 
 }  // namespace sluice::testing

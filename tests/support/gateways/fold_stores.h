@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -26,6 +27,11 @@ class FoldStores final : public projectors::StoreManager {
   void Remove(const std::string& org);
   // As a store that was opened amid a large event: it shows nothing until that is applied.
   void SetAmidLargeEvent(const std::string& org, bool amid);
+  // What was applied is told of only by TellNext(), one event at a time: as when a reader looks
+  // between a commit and its news.
+  void HoldNews(bool hold);
+  // False where there is nothing to tell.
+  bool TellNext();
   [[nodiscard]] size_t subscriptions();
 
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(
@@ -53,8 +59,16 @@ class FoldStores final : public projectors::StoreManager {
   absl::Status Close() override { return absl::OkStatus(); }
 
  private:
+  void Notify(const std::string& org, const projectors::AppliedChange& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Tell(const std::string& org, const projectors::AppliedChange& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<ModelStore>> orgs_ ABSL_GUARDED_BY(mutex_);
+  bool hold_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::pair<std::string, projectors::AppliedChange>> held_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Offset> closed_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> amid_ ABSL_GUARDED_BY(mutex_);
   // Made at the first question after a change.
   std::map<std::string, std::shared_ptr<const PlainSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -28,8 +29,9 @@ struct PlainOrg {
 
   std::map<BucketKey, std::map<Position, Op>> deltas;
   std::map<RowKey, projectors::Record> records;
-  std::map<Offset, uint64_t> history;
+  std::map<BucketKey, Offset> changed;  // as BucketState::changed
   projectors::AppliedState applied;
+  std::map<Offset, uint64_t> history;  // as OrgSnapshot::HistoryAt; empty: every position has 0
   std::shared_ptr<const projectors::OrgModel> model;
   // Of a row's place in a bucket: the term in the bucket's checksum.
   std::function<uint64_t(const RowKey&, Position)> checksum;
@@ -79,6 +81,9 @@ struct PlainOrg {
       std::erase_if(ops, [&](const auto& entry) {
         return !entry.second.put && entry.first.offset <= horizon;
       });
+      if (ops.empty() && changed[bucket] <= horizon) {
+        changed.erase(bucket);
+      }
     }
     for (auto& [key, record] : records) {
       std::erase_if(record.memberships, [&](const projectors::Membership& membership) {
@@ -110,6 +115,7 @@ struct PlainOrg {
       }
     }
     (*memberships)[bucket] = now;
+    changed[bucket] = position.offset;
     deltas[bucket][position] = {member, key, row, now.first_entered(), !now.earlier.empty()};
   }
 };
@@ -121,6 +127,15 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
   const projectors::AppliedState& applied() const override { return org_.applied; }
   const std::shared_ptr<const projectors::OrgModel>& model() const override { return org_.model; }
 
+  absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override {
+    if (org_.history.empty()) {
+      return 0;
+    }
+    const auto it = org_.history.find(offset);
+    return it == org_.history.end() || offset <= org_.applied.horizon ? std::nullopt
+                                                                      : std::optional(it->second);
+  }
+
   std::unique_ptr<projectors::DeltaIterator> Scan(BucketKey bucket, Position after) const override {
     const auto it = org_.deltas.find(bucket);
     return std::make_unique<Iterator>(it == org_.deltas.end() ? kNoOps : it->second, after);
@@ -128,6 +143,9 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
 
   absl::StatusOr<projectors::BucketState> Bucket(BucketKey bucket) const override {
     projectors::BucketState state;
+    if (const auto it = org_.changed.find(bucket); it != org_.changed.end()) {
+      state.changed = it->second;
+    }
     if (const auto it = org_.deltas.find(bucket); it != org_.deltas.end()) {
       for (const auto& [position, op] : it->second) {
         if (op.put) {
@@ -143,12 +161,6 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
       const projectors::RecordKey& key) const override {
     const auto it = org_.records.find(key);
     return it == org_.records.end() ? std::nullopt : std::optional(it->second);
-  }
-
-  absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override {
-    const auto it = org_.history.find(offset);
-    return it == org_.history.end() || offset <= org_.applied.horizon ? std::nullopt
-                                                                      : std::optional(it->second);
   }
 
   absl::Status ForEachRecord(

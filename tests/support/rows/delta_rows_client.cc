@@ -68,7 +68,7 @@ void DeltaRowsClient::AskBehind(const OrgSnapshot& snapshot) {
   if (cursor_.empty() || !cursor.ok() || cursor->seen <= snapshot.applied().position) {
     return;
   }
-  const absl::Status status = gateways::CheckCursor(*cursor, 1, snapshot.applied());
+  const absl::Status status = gateways::CheckCursor(*cursor, 1, snapshot);
   if (ErrorCode(status) != "not_caught_up") {
     report_.Fail("a server that is behind takes a cursor: " + status.ToString());
   }
@@ -84,7 +84,7 @@ Cursor DeltaRowsClient::UsableCursor(const OrgSnapshot& snapshot, const RowsAt& 
     return {};
   }
   const absl::Status usable =
-      gateways::CheckCursor(*cursor, snapshot.model()->incarnation(), snapshot.applied());
+      gateways::CheckCursor(*cursor, snapshot.model()->incarnation(), snapshot);
   if (usable.ok()) {
     return *cursor;
   }

@@ -21,17 +21,18 @@ absl::Status WithCode(std::string_view code,
 
 TEST(ProblemTest, NamedCodesDecideTheStatus) {
   const std::vector<std::pair<std::string, int>> want = {
-      {"org_not_found", 404},       {"org_not_ready", 409},     {"attribute_in_use", 409},
-      {"incompatible_schema", 409}, {"too_large", 413},         {"precondition_failed", 412},
-      {"not_caught_up", 503},       {"cursor_expired", 410},    {"org_reprovisioned", 410},
-      {"cursor_other_log", 410},    {"cursor_invalid", 400},    {"cursor_other_org", 403},
-      {"offline_not_allowed", 403}, {"too_many_buckets", 403},  {"append_queue_full", 503},
-      {"unavailable", 503},         {"token_missing", 401},     {"token_invalid", 401},
-      {"token_expired", 401},       {"forbidden", 403},         {"unknown_entity", 400},
-      {"unknown_attribute", 400},   {"type_mismatch", 400},     {"missing_key", 400},
-      {"invalid_key", 400},         {"invalid_json", 400},      {"invalid_filter", 400},
-      {"circular_rules", 400},      {"rules_too_deep", 400},    {"invalid_argument", 400},
-      {"resource_exhausted", 429},  {"method_not_allowed", 405}};
+      {"org_not_found", 404},       {"org_not_ready", 409},      {"attribute_in_use", 409},
+      {"incompatible_schema", 409}, {"too_large", 413},          {"precondition_failed", 412},
+      {"not_caught_up", 503},       {"cursor_expired", 410},     {"org_reprovisioned", 410},
+      {"cursor_other_log", 410},    {"cursor_invalid", 400},     {"cursor_other_org", 403},
+      {"offline_not_allowed", 403}, {"too_many_buckets", 403},   {"append_queue_full", 503},
+      {"unavailable", 503},         {"token_missing", 401},      {"token_invalid", 401},
+      {"token_expired", 401},       {"forbidden", 403},          {"unknown_entity", 400},
+      {"unknown_attribute", 400},   {"type_mismatch", 400},      {"missing_key", 400},
+      {"invalid_key", 400},         {"invalid_json", 400},       {"invalid_filter", 400},
+      {"circular_rules", 400},      {"rules_too_deep", 400},     {"invalid_argument", 400},
+      {"resource_exhausted", 429},  {"method_not_allowed", 405}, {"not_served_here", 503},
+      {"answers_queue_full", 503},  {"log_truncated", 503},      {"log_diverged", 503}};
   for (const auto& [code, http_status] : want) {
     const absl::Status status = WithCode(code);
     EXPECT_EQ(HttpStatusOf(status), http_status) << code;
@@ -40,6 +41,18 @@ TEST(ProblemTest, NamedCodesDecideTheStatus) {
     EXPECT_EQ(Problem(status)["type"], "urn:sluice:problem:" + code);
     EXPECT_NE(Problem(status)["title"], "Internal error") << code;
   }
+}
+
+// A client deletes its rows for it: it is said only where that is known.
+TEST(ProblemTest, WipeIsSaidOnlyOfWhatIsLostForGood) {
+  EXPECT_EQ(Problem(WithCode("offline_not_allowed"))["wipe"], true);
+  const absl::Status gone = WithCode("org_not_found", absl::StatusCode::kNotFound);
+  EXPECT_FALSE(Problem(gone).contains("wipe"));
+  EXPECT_EQ(Problem(WithWipe(gone))["wipe"], true);
+  EXPECT_EQ(Problem(WithWipe(gone))["code"], "org_not_found");
+  EXPECT_EQ(Problem(Annotate(WithWipe(gone), "here"))["wipe"], true);
+  EXPECT_FALSE(Problem(WithWipe(absl::InternalError("x"))).contains("wipe"));
+  EXPECT_FALSE(Problem(WithCode("forbidden")).contains("wipe"));
 }
 
 TEST(ProblemTest, UnknownCodesFollowTheirKind) {

@@ -15,8 +15,8 @@ using projectors::CallerBucket;
 using sluice::testing::PlainOrg;
 using sluice::testing::PlainSnapshot;
 
-const BucketKey kOne(1);
-const BucketKey kTwo(2);
+constexpr BucketKey kOne{1, 0};
+constexpr BucketKey kTwo{2, 0};
 
 class DeltaPageTest : public ::testing::Test {
  protected:
@@ -36,7 +36,7 @@ class DeltaPageTest : public ::testing::Test {
   }
 
   CallerBucket Bucket(uint64_t key) const {
-    return {{BucketKey(key), std::to_string(key)}, schema_, {}, 0, kNoOffset};
+    return {{BucketKey{key, 0}, std::to_string(key)}, schema_, {}, 0, kNoOffset};
   }
   // The same without the column `name`.
   CallerBucket Masked(uint64_t key) const {
@@ -87,22 +87,22 @@ class DeltaPageTest : public ::testing::Test {
 };
 
 TEST_F(DeltaPageTest, ARowInTwoBucketsIsSentOnce) {
-  Put("A", 5, {BucketKey(1), BucketKey(2)});
+  Put("A", 5, {kOne, kTwo});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), PutOf("A", "5.0"));
   EXPECT_FALSE(page_.more);
   EXPECT_EQ(page_.position, Offset(5));
 }
 
 TEST_F(DeltaPageTest, AFreshStartHasNoOldRemovals) {
-  Put("A", 5, {BucketKey(1)});
+  Put("A", 5, {kOne});
   Put("A", 6, {});
   EXPECT_EQ(Page({Bucket(1)}), "");
 }
 
 // But one that came while the first load was under way is needed.
 TEST_F(DeltaPageTest, RemovalsDuringALoadAreSent) {
-  Put("A", 5, {BucketKey(1)});
-  Put("B", 6, {BucketKey(1)});
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
   EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
   EXPECT_TRUE(page_.more);
   Put("A", 7, {});
@@ -110,20 +110,20 @@ TEST_F(DeltaPageTest, RemovalsDuringALoadAreSent) {
 }
 
 TEST_F(DeltaPageTest, AHeldRowIsNotSentAgainForAnotherRule) {
-  Put("A", 5, {BucketKey(1)});
+  Put("A", 5, {kOne});
   Page({Bucket(1)});
   // A new rule holds it too, and then only that one.
-  Move("A", 9, {BucketKey(1), BucketKey(2)});
+  Move("A", 9, {kOne, kTwo});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
-  Move("A", 12, {BucketKey(2)});
+  Move("A", 12, {kTwo});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
   Move("A", 13, {});
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), RemoveOf("A", "13.0"));
 }
 
 TEST_F(DeltaPageTest, ALostBucketTakesOnlyItsOwnRows) {
-  Put("A", 5, {BucketKey(1)});
-  Put("B", 6, {BucketKey(1), BucketKey(2)});
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne, kTwo});
   Page({Bucket(1), Bucket(2)});
   EXPECT_EQ(Page({Bucket(2)}), RemoveOf("A", "5.0"));
   EXPECT_EQ(Page({Bucket(2)}), "");
@@ -305,7 +305,7 @@ TEST_F(DeltaPageTest, ARowThatMovesBetweenTheCallersBucketsIsNotSent) {
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), "");
   // Over several, the last of which is new to the caller.
   Move("B", 8, {kOne});
-  Move("B", 9, {BucketKey(3)});
+  Move("B", 9, {BucketKey{3, 0}});
   EXPECT_EQ(Page({Bucket(3)}), RemoveOf("A", "7.0"));
   EXPECT_EQ(Page({Bucket(3)}), "");
 }
@@ -393,18 +393,33 @@ TEST_F(DeltaPageTest, OtherColumnsAreSentAnewOnce) {
 }
 
 TEST_F(DeltaPageTest, CursorsThatCannotBeUsed) {
-  Put("A", 5, {BucketKey(1)});
+  org_.history = {{Offset(5), 11}};
+  org_.applied.history = 11;
+  Put("A", 5, {kOne});
   Page({Bucket(1)});
-  projectors::AppliedState applied = org_.applied;
-  EXPECT_TRUE(CheckCursor(cursor_, 1, applied).ok());
-  EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 2, applied)), "org_reprovisioned");
-  applied.position = Offset(4);
-  EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 1, applied)), "not_caught_up");
-  applied.position = Offset(20);
-  applied.horizon = Offset(5);
-  EXPECT_TRUE(CheckCursor(cursor_, 1, applied).ok());
-  applied.horizon = Offset(6);
-  EXPECT_EQ(ErrorCode(CheckCursor(cursor_, 1, applied)), "cursor_expired");
+  PlainOrg later = org_;
+  const auto check = [&](uint32_t incarnation = 1) {
+    return ErrorCode(CheckCursor(cursor_, incarnation, PlainSnapshot(later)));
+  };
+  EXPECT_EQ(cursor_.history, 11u);
+  EXPECT_TRUE(CheckCursor(cursor_, 1, PlainSnapshot(later)).ok());
+  EXPECT_EQ(check(2), "org_reprovisioned");
+  EXPECT_EQ(check(0), "cursor_other_log");  // of an incarnation that is lost
+  later.applied.position = Offset(4);
+  EXPECT_EQ(check(), "not_caught_up");
+  EXPECT_EQ(check(0), "not_caught_up");
+  later.applied.position = Offset(20);
+  later.history = {{Offset(5), 12}, {Offset(20), 13}};
+  EXPECT_EQ(check(), "cursor_other_log");  // the position was given a second time
+  later.history = {{Offset(20), 13}};
+  EXPECT_EQ(check(), "cursor_other_log");  // ... to another organisation
+  later.applied.horizon = Offset(5);
+  EXPECT_EQ(check(), "cursor_expired");  // nothing tells any more
+  later.applied.horizon = Offset(4);
+  later.history = {{Offset(5), 11}};
+  EXPECT_TRUE(CheckCursor(cursor_, 1, PlainSnapshot(later)).ok());
+  later.applied.horizon = Offset(6);
+  EXPECT_EQ(check(), "cursor_expired");
 }
 
 }  // namespace

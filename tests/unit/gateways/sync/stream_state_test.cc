@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "schemas/status.h"
 #include "tests/support/change_events.h"
 #include "tests/support/gateways/plain_org.h"
 
@@ -111,7 +112,7 @@ TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
   Put("B", 21, false);
   Put("C", 22, false);
   Put("D", 23);
-  StreamState state = State({{id, "11"}});
+  StreamState state = State({{id, Offset(11)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 23", "remove B", "put D", "checkpoint_complete"));
   // Live, the same.
@@ -121,7 +122,130 @@ TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
   EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 32", "remove D", "checkpoint_complete"));
   Put("F", 33);
   Put("F", 34, false);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 34", "checkpoint_complete"));
   EXPECT_FALSE(Begin(&state));
+}
+
+// Values can be chosen so that a bucket has the count and the checksum that it had before.
+TEST_F(StreamStateTest, ABucketIsUnchangedByThePositionOfItsLastChangeOnly) {
+  org_.checksum = [](const PlainOrg::RowKey&, Position) { return 7; };
+  Put("A", 10);
+  StreamState state = State({});
+  Sent(&state);
+  Put("A", 11, false);
+  Put("B", 12);
+  EXPECT_THAT(Sent(&state),
+              ElementsAre("checkpoint 12", "remove A", "put B", "checkpoint_complete"));
+  // Nor is it read where it has not changed since the client's position.
+  StreamState again = State({{Id(), Offset(12)}});
+  EXPECT_THAT(Sent(&again), ElementsAre("checkpoint 12", "checkpoint_complete"));
+}
+
+// What was not named was not changed: the session does not look.
+TEST_F(StreamStateTest, OnlyTouchedBucketsAreLookedAt) {
+  Put("A", 10);
+  StreamState state = State({});
+  Sent(&state);
+  const BucketKey bucket = Bucket();
+  const auto begin = [&](std::vector<BucketKey> keys, int64_t quiet) {
+    return state
+        .Begin(std::make_shared<PlainSnapshot>(org_),
+               {.any = false, .keys = std::move(keys), .quiet = Offset(quiet)}, &out_)
+        .value();
+  };
+  org_.applied.position = Offset(20);
+  EXPECT_FALSE(begin({}, 20));
+  EXPECT_FALSE(begin({BucketKey{1, 1}}, 20));
+  EXPECT_EQ(state.position(), Offset(20));
+  // The horizon passes the position of the bucket's last look, but it was quiet until 20.
+  Put("B", 21);
+  org_.Prune(Offset(15));
+  EXPECT_TRUE(begin({bucket, BucketKey{~0ULL, 0}}, 21));
+  Fill(&state, 1'000'000);
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint 21", "put B", "checkpoint_complete"));
+  // News that came late name what was sent already.
+  EXPECT_FALSE(begin({bucket}, 21));
+  // Other definitions: all are looked at, whatever is named.
+  Put("C", 22);
+  Define(sluice::testing::DefineRole("more", true, {"account"}));
+  EXPECT_TRUE(begin({}, 23));
+  Fill(&state, 1'000'000);
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint 23", "put C", "checkpoint_complete"));
+}
+
+TEST_F(StreamStateTest, AStoreThatHasGoneBackOrIsAnotherIsNotSent) {
+  Put("A", 10);
+  org_.history = {{Offset(10), 1}};
+  org_.applied.history = 1;
+  StreamState state = State({});
+  Sent(&state);
+  EXPECT_EQ(checkpoint_["history"], "1.10.0000000000000001");
+  const PlainOrg before = org_;
+  const auto code = [&] {
+    return ErrorCode(state.Begin(std::make_shared<PlainSnapshot>(org_), &out_).status());
+  };
+  org_.applied.position = Offset(9);
+  EXPECT_EQ(code(), "not_caught_up");
+  org_ = before;
+  Put("B", 11);
+  org_.history[Offset(11)] = 2;
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 11", "put B", "checkpoint_complete"));
+  Put("C", 12);
+  org_.history = {{Offset(10), 1}, {Offset(11), 3}, {Offset(12), 4}};
+  EXPECT_EQ(code(), "log_diverged");
+  org_.history = {{Offset(12), 4}};
+  EXPECT_EQ(code(), "log_diverged");
+  org_.applied.horizon = Offset(11);  // nothing tells: the positions that it sent are below it
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 12", "put C", "checkpoint_complete"));
+}
+
+// A client of another history loads everything; so does what it began to load after the one it
+// names.
+TEST_F(StreamStateTest, RowsOfAnotherHistoryAreVoid) {
+  Put("A", 10);
+  const std::string id = Id();
+  Put("B", 11);
+  StreamState other = State({{id, Offset(10)}});
+  other.ResetAll();
+  EXPECT_THAT(Sent(&other),
+              ElementsAre("checkpoint 11", "reset", "put A", "put B", "checkpoint_complete"));
+  const auto with = [&](const std::string& history) {
+    StreamRequest request;
+    request.have = {{id, Offset(10)}};
+    request.history = history;
+    return StreamState({.log_id = "log"},
+                       {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
+                       std::move(request), FrameFormat::kNdjson);
+  };
+  StreamState same = with("1.10.0000000000000000");
+  EXPECT_THAT(Sent(&same), ElementsAre("checkpoint 11", "put B", "checkpoint_complete"));
+  StreamState begun = with("1.9.0000000000000000");
+  EXPECT_THAT(Sent(&begun),
+              ElementsAre("checkpoint 11", "reset", "put A", "put B", "checkpoint_complete"));
+  EXPECT_TRUE(with("9.from-a-later-version").resets_all());
+}
+
+// The columns come with the checkpoint that they belong to, and only where they are others.
+TEST_F(StreamStateTest, ColumnsTravelWithTheCheckpoint) {
+  Put("A", 10);
+  StreamState state = State({}, 1);
+  Begin(&state);
+  Frames();
+  EXPECT_EQ(checkpoint_["entities"],
+            json::parse(R"([{"entity":"account","primary_key":"id","attributes":[
+                {"name":"id","type":"string"},{"name":"name","type":"string"}]}])"));
+  // Replaced before it was complete: again.
+  Put("B", 11);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 11", "put A", "put B", "checkpoint_complete"));
+  EXPECT_TRUE(checkpoint_.contains("entities"));
+  Put("C", 12);
+  Sent(&state);
+  EXPECT_FALSE(checkpoint_.contains("entities"));
+  v1::RoleDefined masked = sluice::testing::DefineRole("field", true, {"account"});
+  masked.mutable_role()->mutable_entities(0)->add_deny_columns("name");
+  Define(masked);
+  Sent(&state);
+  EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
 }
 
 // A frame that ends inside an event gives the event before as `to`; its rows are with the client.
@@ -131,7 +255,7 @@ TEST_F(StreamStateTest, RowsOfAnEventThatWasCutMayBeKnown) {
   Put("B", 11);
   Put("B", 12, false);
   Put("C", 13);
-  StreamState state = State({{id, "10"}});
+  StreamState state = State({{id, Offset(10)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 13", "remove B", "put C", "checkpoint_complete"));
 }
@@ -165,10 +289,10 @@ TEST_F(StreamStateTest, BelowTheHorizonABucketIsSentAnew) {
   Put("A", 12, false);
   org_.Prune(Offset(12));
   Put("C", 13);
-  StreamState state = State({{id, "11"}});
+  StreamState state = State({{id, Offset(11)}});
   EXPECT_THAT(Sent(&state),
               ElementsAre("checkpoint 13", "reset", "put B", "put C", "checkpoint_complete"));
-  StreamState at_the_horizon = State({{id, "12"}});
+  StreamState at_the_horizon = State({{id, Offset(12)}});
   EXPECT_THAT(Sent(&at_the_horizon), ElementsAre("checkpoint 13", "put C", "checkpoint_complete"));
 }
 
@@ -208,7 +332,7 @@ TEST_F(StreamStateTest, ALoadBehindTheHorizonIsReset) {
 
 TEST_F(StreamStateTest, OtherColumnsAreAnotherBucket) {
   Put("A", 10);
-  StreamState state = State({{"elsewhere", "7"}});
+  StreamState state = State({{"elsewhere", Offset(7)}});
   Sent(&state);
   EXPECT_THAT(checkpoint_["removed"], ElementsAre("elsewhere"));
   EXPECT_EQ(last_["ops"][0]["row"]["name"], "nA");
@@ -222,7 +346,7 @@ TEST_F(StreamStateTest, OtherColumnsAreAnotherBucket) {
   EXPECT_FALSE(last_["ops"][0]["row"].contains("name"));
   EXPECT_FALSE(Begin(&state));
   // A client that comes with the old id.
-  StreamState again = State({{id, "10"}});
+  StreamState again = State({{id, Offset(10)}});
   EXPECT_THAT(Sent(&again), ElementsAre("checkpoint 11", "put A", "checkpoint_complete"));
   EXPECT_THAT(checkpoint_["removed"], ElementsAre(id));
 }
