@@ -148,7 +148,7 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
   Totals totals;
   const auto start = std::chrono::steady_clock::now();
   {
-    Progress progress("ingest", size);
+    Progress progress(*invocation.screen, "ingest", size);
     bool more = true;
     while (more) {
       std::string body;
