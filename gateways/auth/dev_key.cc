@@ -65,7 +65,7 @@ absl::StatusOr<std::string> LoadOrCreateDevKey(const std::string& data_dir) {
   const std::string jwks_path = (std::filesystem::path(data_dir) / kDevJwksFile).string();
   if (const absl::StatusOr<std::string> old = ReadSmallFile(jwks_path, kJwksBytesMax);
       !old.ok() || *old != *jwks + "\n") {
-    RETURN_IF_ERROR(WriteFileAtomically(jwks_path, *jwks + "\n", 0644, IfExists::kReplace));
+    RETURN_IF_ERROR(WriteFileAtomically(jwks_path, *jwks + "\n", 0600, IfExists::kReplace));
   }
   return jwk;
 }

@@ -109,7 +109,9 @@ absl::Status SetRoles(Config& config, std::string_view value) {
 std::vector<Setting> CoreSettings() {
   return {
       {"data_dir", "sluice-data",
-       "Folder of everything this process keeps: log, stores, development key. Made when missing.",
+       "Folder of everything this process keeps: log, stores, the node's name, development key. "
+       "Made "
+       "when missing, for its owner alone.",
        Text(FIELD(data_dir))},
       {"roles", "all",
        "What this process does: all, or a comma-separated choice of admin, projectors, sync. "
@@ -119,7 +121,8 @@ std::vector<Setting> CoreSettings() {
       {"log_level", "info", "trace, debug, info, warn or error; on standard error.",
        OneOf(FIELD(log_level), {"trace", "debug", "info", "warn", "error"})},
       {"ready_file", "",
-       "Written once every listener serves: JSON with admin, sync and pid. Empty: none.",
+       "Written once every listener serves: JSON with admin, sync and pid. Removed at stop, and at "
+       "start where a killed process left one. Empty: none.",
        Text(FIELD(ready_file))},
       {"admin.listen", "127.0.0.1:8470",
        "Address and port of administration, ingest, audit and metrics; port 0 takes a free one.",
@@ -133,7 +136,10 @@ std::vector<Setting> CoreSettings() {
        Listen(FIELD(sync.listen))},
       {"sync.threads", "0", "Threads of the clients' endpoint; 0 takes one a processor.",
        Integer(FIELD(sync.threads), 0, 1'024)},
-      {"sync.sessions", "20000", "Connections of clients at a time; more are answered 503.",
+      {"sync.sessions", "20000",
+       "Live streams and waiting requests of clients at a time; more are answered 503 "
+       "too_many_sessions. Of connections a quarter more are taken; further ones are closed at "
+       "once.",
        Integer(FIELD(sync.sessions), 1, 10'000'000)},
       {"sync.heartbeat", "20s", "Silence on a live stream after which a heartbeat is sent.",
        Duration(FIELD(sync.heartbeat))},
@@ -204,7 +210,10 @@ std::vector<Setting> DataSettings() {
        Duration(FIELD(staging.checkpoint_interval))},
       {"staging.batch_bytes", "4MiB", "Events folded in one batch.",
        Bytes(FIELD(staging.batch_bytes), 1 << 12, 1 << 30)},
-      {"staging.open_stores", "1000", "Stores open at a time; past it idle ones are closed.",
+      {"staging.open_stores", "1000",
+       "Stores open at a time, fewer where descriptors do not suffice (the log says so); past it "
+       "idle "
+       "ones are closed, and past twice as many readers are answered 503 stores_busy.",
        Integer(FIELD(staging.open_stores), 1, 1'000'000)},
       {"staging.block_cache_bytes", "256MiB", "Cache shared by all stores.",
        Bytes(FIELD(staging.block_cache_bytes), 1 << 20)},
@@ -215,7 +224,10 @@ std::vector<Setting> DataSettings() {
        Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},
       {"limits.ops_per_set", "10000", "Operations in one change set.",
        Integer(FIELD(limits.ops_per_set), 1, 1'000'000)},
-      {"limits.body_bytes", "1GiB", "Longest ingest body; it is streamed, never held whole.",
+      {"limits.body_bytes", "1GiB",
+       "Longest ingest body of lines, after decompression; it is streamed, never held whole. One "
+       "in "
+       "application/json is held, and has at most 16 MiB.",
        Bytes(FIELD(limits.body_bytes), 1'024)},
       {"limits.buckets_per_caller", "1000",
        "Buckets that one caller's rules and claims may make; more are refused with "

@@ -24,7 +24,6 @@ struct Config {
 
   struct {
     std::string listen;
-    int64_t threads;
     int64_t connections;
   } admin;
 

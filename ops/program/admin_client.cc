@@ -4,7 +4,9 @@
 #include <httplib.h>
 #include <CLI/CLI.hpp>
 
-#include <cstdlib>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -41,9 +43,13 @@ absl::Status ProblemToStatus(int http_status, const std::string& body) {
   const auto problem = nlohmann::json::parse(body, nullptr, false);
   std::string code;
   std::string detail;
+  const auto text = [&problem](const char* member) {
+    const auto it = problem.find(member);
+    return it != problem.end() && it->is_string() ? it->get<std::string>() : std::string();
+  };
   if (problem.is_object()) {
-    code = problem.value("code", "");
-    detail = problem.value("detail", "");
+    code = text("code");
+    detail = text("detail");
   }
   return Error(KindOfHttpStatus(http_status), code.empty() ? "http_error" : code,
                fmt::format("{} ({})", detail.empty() ? "the server refused the request" : detail,
@@ -118,6 +124,9 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
 }
 
 std::string PathSegment(std::string_view text) {
+  if (text == "." || text == "..") {
+    return text.size() == 1 ? "%2E" : "%2E%2E";  // what is on the way would take it out of the path
+  }
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -143,15 +152,30 @@ void AddConnectionOptions(CLI::App& command, Connection& connection) {
       ->capture_default_str();
 }
 
+absl::Status WrongUsage(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, "wrong_usage", message);
+}
+
 absl::StatusOr<std::string> ReadInput(const std::string& path) {
   if (path == "-") {
     return std::string(std::istreambuf_iterator<char>(std::cin), {});
   }
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 fmt::format("{} is a folder, and should be a file", path));
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    return Error(absl::StatusCode::kNotFound, "not_found", fmt::format("{} can't be read", path));
+    return Error(absl::StatusCode::kNotFound, "not_found",
+                 fmt::format("{} can't be read: {}", path, std::strerror(errno)));
   }
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (file.bad()) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable",
+                 fmt::format("{} can't be read to its end: {}", path, std::strerror(errno)));
+  }
+  return text;
 }
 
 }  // namespace sluice::ops

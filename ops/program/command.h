@@ -1,11 +1,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "ops/program/screen.h"
 
 namespace CLI {
 class App;
@@ -18,6 +20,8 @@ namespace sluice::ops {
 struct Invocation {
   bool json = false;  // --output json
   std::function<absl::Status()> run;
+  // Standard error: messages, progress and the program's log.
+  std::shared_ptr<Screen> screen = std::make_shared<Screen>();
 };
 
 // How a command reaches a running server.
@@ -41,7 +45,13 @@ void AddStoreCommands(CLI::App& app, Invocation& invocation);
 void AddLogCommands(CLI::App& app, Invocation& invocation);
 void AddVersionCommand(CLI::App& app, Invocation& invocation);
 
-// The whole of a file, or of standard input for "-".
+// "sluice 1.2.3", or the same as JSON: `sluice version` and `sluice --version`.
+[[nodiscard]] absl::Status PrintVersion(const Invocation& invocation);
+
+// An error of the command line: the program ends with 2.
+[[nodiscard]] absl::Status WrongUsage(std::string_view message);
+
+// The whole of a file, or of standard input for "-". Errors where it is a folder or can't be read.
 [[nodiscard]] absl::StatusOr<std::string> ReadInput(const std::string& path);
 
 }  // namespace sluice::ops

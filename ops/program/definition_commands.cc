@@ -2,13 +2,16 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
+#include "ops/program/printable.h"
 #include "schemas/status.h"
+#include "schemas/text_codec.h"
 
 namespace sluice::ops {
 namespace {
@@ -25,52 +28,70 @@ struct Arguments {
   std::string wait = "10s";
 };
 
+std::string Text(const json& value) {
+  return Printable(value.is_string() ? value.get<std::string>() : value.dump());
+}
+
 void PrintFields(const json& object) {
+  constexpr size_t kNameColumns = 14;
   for (const auto& [key, value] : object.items()) {
-    fmt::print("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    fmt::print("{} {}\n", PadRight(Printable(key), kNameColumns), Text(value));
   }
 }
 
-// One row an organisation or definition; the columns are what most people look for.
+// One row an organisation or definition; the columns are what most people look for. The last one is
+// as wide as each row's text: a display name may be long.
 void PrintTable(const json& rows, std::initializer_list<const char*> columns) {
-  const auto text = [](const json& row, const char* column) {
-    const auto it = row.find(column);
-    return it == row.end() ? std::string() : it->is_string() ? it->get<std::string>() : it->dump();
-  };
-  std::vector<size_t> widths;
-  for (const char* column : columns) {
-    size_t width = std::string_view(column).size();
-    for (const json& row : rows) {
-      width = std::max(width, text(row, column).size());
-    }
-    widths.push_back(width);
-  }
-  size_t i = 0;
-  for (const char* column : columns) {
-    fmt::print("{:<{}}  ", column, widths[i++]);
-  }
-  fmt::print("\n");
+  std::vector<std::vector<std::string>> lines = {{columns.begin(), columns.end()}};
   for (const json& row : rows) {
-    i = 0;
+    std::vector<std::string>& line = lines.emplace_back();
     for (const char* column : columns) {
-      fmt::print("{:<{}}  ", text(row, column), widths[i++]);
+      const auto it = row.find(column);
+      line.push_back(it == row.end() ? std::string() : Text(*it));
     }
-    fmt::print("\n");
   }
+  std::vector<size_t> widths(columns.size());
+  for (const auto& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) {
+      widths[i] = std::max(widths[i], DisplayWidth(line[i]));
+    }
+  }
+  for (const auto& line : lines) {
+    std::string text;
+    for (size_t i = 0; i + 1 < line.size(); ++i) {
+      text += PadRight(line[i], widths[i]) + "  ";
+    }
+    fmt::print("{}\n", text + line.back());
+  }
+}
+
+// The one array of a list, nullptr for a definition: that has other members beside its arrays.
+const json* ListIn(const json& document) {
+  const json* list = nullptr;
+  for (const auto& [name, value] : document.items()) {
+    if (name == "next_page_token") {
+      continue;
+    }
+    if (list != nullptr || !value.is_array()) {
+      return nullptr;
+    }
+    list = &value;
+  }
+  return list;
 }
 
 absl::Status Print(const Invocation& invocation, const std::string& body) {
   if (invocation.json) {
-    fmt::print("{}\n", body);
+    fmt::print("{}\n", PrintableJson(body));
     return absl::OkStatus();
   }
   const json document = json::parse(body, nullptr, false);
   if (!document.is_object()) {
-    fmt::print("{}\n", body);
+    fmt::print("{}\n", PrintableLines(body));
     return absl::OkStatus();
   }
-  if (document.size() <= 2 && document.begin()->is_array()) {
-    PrintTable(*document.begin(),
+  if (const json* rows = ListIn(document)) {
+    PrintTable(*rows,
                document.contains("orgs")
                    ? std::initializer_list<const char*>{"org", "state", "applied", "display_name"}
                    : std::initializer_list<const char*>{"name"});
@@ -83,8 +104,7 @@ absl::Status Print(const Invocation& invocation, const std::string& body) {
 absl::Status SendAndPrint(const Invocation& invocation, const Arguments& arguments,
                           AdminClient::Request request) {
   if (const auto wait = ParseDuration(arguments.wait); !arguments.wait.empty() && !wait.ok()) {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 fmt::format("--wait: {}", Message(wait.status())));
+    return WrongUsage(fmt::format("--wait: {}", Message(wait.status())));
   }
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
   if (!arguments.if_match.empty()) {
@@ -116,6 +136,14 @@ absl::Status ListOrgs(const Invocation& invocation, const Arguments& arguments) 
   return Print(invocation, json{{"orgs", all}}.dump());
 }
 
+// An empty name would be another path: that of the list, or of the organisation itself.
+CLI::Option* AddName(CLI::App& command, const char* name, std::string& value,
+                     const std::string& help = "") {
+  return command.add_option(name, value, help)->required()->check([](const std::string& text) {
+    return text.empty() ? std::string("it must not be empty") : std::string();
+  });
+}
+
 std::string OrgPath(const Arguments& arguments) { return "/v1/orgs/" + PathSegment(arguments.org); }
 
 CLI::App* AddCommand(CLI::App& group, const std::string& name, const std::string& help,
@@ -137,11 +165,14 @@ void AddOrgChanges(CLI::App& group, Invocation& invocation,
                    const std::shared_ptr<Arguments>& arguments) {
   CLI::App* create = AddCommand(group, "create", "Provision an organisation, or rename it",
                                 *arguments, "sluice org create acme --display-name \"Acme Ltd\"");
-  create->add_option("ORG", arguments->org, "Name: a DNS label")->required();
+  AddName(*create, "ORG", arguments->org, "Name: a DNS label");
   create->add_option("--display-name", arguments->display_name, "What people call it");
   AddWait(create, *arguments);
   create->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] {
+    invocation.run = [&invocation, arguments]() -> absl::Status {
+      if (!schemas::IsValidUtf8(arguments->display_name)) {
+        return WrongUsage("--display-name is not UTF-8");
+      }
       json body = json::object();
       if (!arguments->display_name.empty()) {
         body["display_name"] = arguments->display_name;
@@ -153,7 +184,7 @@ void AddOrgChanges(CLI::App& group, Invocation& invocation,
   CLI::App* remove =
       AddCommand(group, "delete", "Close an organisation: its store goes, its history stays",
                  *arguments, "sluice org delete acme");
-  remove->add_option("ORG", arguments->org)->required();
+  AddName(*remove, "ORG", arguments->org);
   AddWait(remove, *arguments);
   remove->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] {
@@ -173,9 +204,9 @@ void AddDefinitionGroup(CLI::App& app, Invocation& invocation, const std::string
           const std::function<AdminClient::Request(const Arguments&, std::string)>& request) {
         auto arguments = std::make_shared<Arguments>();
         CLI::App* command = AddCommand(*group, name, what, *arguments, example);
-        command->add_option("ORG", arguments->org)->required();
+        AddName(*command, "ORG", arguments->org);
         if (named) {
-          command->add_option("NAME", arguments->name)->required();
+          AddName(*command, "NAME", arguments->name);
         }
         if (name == "put") {
           command->add_option("FILE", arguments->file, "JSON definition; - for standard input")
@@ -223,7 +254,7 @@ void AddOrgCommands(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<Arguments>();
   AddOrgChanges(*group, invocation, arguments);
   CLI::App* get = AddCommand(*group, "get", "Show one", *arguments, "sluice org get acme");
-  get->add_option("ORG", arguments->org)->required();
+  AddName(*get, "ORG", arguments->org);
   get->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] {
       return SendAndPrint(invocation, *arguments, {.path = OrgPath(*arguments)});

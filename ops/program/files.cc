@@ -1,8 +1,12 @@
 #include "ops/program/files.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -15,12 +19,109 @@
 
 namespace sluice::ops {
 
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr fs::perms kOthers = fs::perms::group_all | fs::perms::others_all;
+
+// What this program makes in a data folder; whatever else is there belongs to somebody else.
+constexpr std::string_view kOwnNames[] = {"log", "stores", "node-id", "dev-key.jwk",
+                                          "dev-jwks.json"};
+
+bool IsOwn(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return std::find(std::begin(kOwnNames), std::end(kOwnNames), name) != std::end(kOwnNames);
+}
+
+void Narrow(const fs::path& path) {
+  std::error_code error;
+  const fs::perms mode = fs::status(path, error).permissions();
+  if (error || (mode & kOthers) == fs::perms::none) {
+    return;
+  }
+  fs::permissions(path, kOthers, fs::perm_options::remove, error);
+  const fs::perms after = fs::status(path).permissions();
+  const bool narrowed = !error && (after & kOthers) == fs::perms::none;
+  spdlog::warn("{} path={} mode={:o} hint=\"{}\"",
+               narrowed ? "permissions_narrowed" : "permissions_too_wide", path.string(),
+               static_cast<unsigned>(mode & fs::perms::all),
+               narrowed ? "others on this machine could open it"
+                        : "others on this machine can open it: give it to the server's user, mode "
+                          "0700 for folders and 0600 for files");
+}
+
+// Folders below the log and the stores need no look: nobody passes the one above.
+absl::Status NarrowDataDir(const std::string& path) {
+  std::error_code error;
+  bool only_own = true;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (IsOwn(it->path())) {
+      Narrow(it->path());
+    } else {
+      only_own = false;
+    }
+  }
+  if (error) {
+    return Error(absl::StatusCode::kFailedPrecondition, "data_dir_unusable",
+                 fmt::format("the data folder {} can't be listed: {}", path, error.message()));
+  }
+  if (only_own) {
+    Narrow(path);
+  }
+  return absl::OkStatus();
+}
+
+// Closes a descriptor when it goes out of scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::Status Unwritable(std::string_view what, const std::string& path) {
+  return Error(absl::StatusCode::kUnavailable, "file_unwritable",
+               fmt::format("{} {}: {}", path, what, std::strerror(errno)));
+}
+
+absl::Status WriteAndSync(const std::string& path, std::string_view text) {
+  // A left-over of a process with the same id may have another's mode.
+  ::unlink(path.c_str());
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (file.get() < 0) {
+    return Unwritable("can't be made", path);
+  }
+  while (!text.empty()) {
+    const ssize_t written = ::write(file.get(), text.data(), text.size());
+    if (written < 0 && errno != EINTR) {
+      return Unwritable("can't be written", path);
+    }
+    text.remove_prefix(static_cast<size_t>(std::max<ssize_t>(written, 0)));
+  }
+  return ::fsync(file.get()) == 0 ? absl::OkStatus() : Unwritable("can't be synced", path);
+}
+
+}  // namespace
+
+void KeepFilesPrivate() { ::umask(077); }
+
 absl::Status MakeDataDir(const std::string& path) {
   std::error_code error;
-  if (std::filesystem::create_directories(path, error)) {
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
+  if (fs::create_directories(path, error)) {
+    fs::permissions(path, fs::perms::owner_all, error);
   }
-  if (!std::filesystem::is_directory(path, error)) {
+  if (!fs::is_directory(path, error)) {
     return Error(absl::StatusCode::kFailedPrecondition, "data_dir_unusable",
                  fmt::format("the data folder {} can't be made: {}; name another with --data-dir",
                              path, error ? error.message() : "it is no folder"));
@@ -33,23 +134,25 @@ absl::Status MakeDataDir(const std::string& path) {
             "--data-dir",
             path, std::strerror(errno)));
   }
-  return absl::OkStatus();
+  return NarrowDataDir(path);
 }
 
+// The file's bytes are on the disk before its name is, and the name before this returns.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
   const std::string beside = fmt::format("{}.{}.new", path, ::getpid());
-  {
-    std::ofstream file(beside, std::ios::binary | std::ios::trunc);
-    file.write(text.data(), static_cast<std::streamsize>(text.size()));
-    file.close();
-    if (!file) {
-      return Error(absl::StatusCode::kUnavailable, "file_unwritable",
-                   fmt::format("{} can't be written", beside));
-    }
+  absl::Status status = WriteAndSync(beside, text);
+  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) {
+    status = Unwritable("can't be put in place", path);
   }
-  if (std::rename(beside.c_str(), path.c_str()) != 0) {
-    return Error(absl::StatusCode::kUnavailable, "file_unwritable",
-                 fmt::format("{} can't be put in place: {}", path, std::strerror(errno)));
+  if (!status.ok()) {
+    ::unlink(beside.c_str());
+    return status;
+  }
+  const std::string folder = fs::path(path).parent_path().string();
+  const Descriptor fd(
+      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0 || ::fsync(fd.get()) != 0) {
+    return Unwritable("is written, but its folder can't be synced", path);
   }
   return absl::OkStatus();
 }

@@ -9,10 +9,17 @@
 
 namespace sluice::ops {
 
-// Makes the data folder (mode 0700) where it is missing, and checks that it can be written to.
+// Makes the data folder (mode 0700) where it is missing, and checks that it can be written to. In
+// one that is there, what others may open is narrowed to its owner and a warning logged: the log,
+// the stores and the other files that this program makes, and the folder itself where it holds
+// nothing else. What can't be narrowed (another owner, a file system without modes) is warned of.
 [[nodiscard]] absl::Status MakeDataDir(const std::string& path);
 
-// Writes beside `path` and renames, so that a reader never sees half of it.
+// Files and folders that are made from here on are their owner's alone (umask 077).
+void KeepFilesPrivate();
+
+// Writes beside `path` (mode 0600), syncs and renames, so that a reader never sees half of it and a
+// power cut leaves the old text or the new one. kUnavailable, code `file_unwritable`.
 [[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
 
 // The text of a file, without white space at its end; kFailedPrecondition where that is nothing.

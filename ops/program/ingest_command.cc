@@ -2,190 +2,147 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
-#include "eventlog/base/uuid.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
+#include "ops/program/ingester.h"
 #include "ops/program/progress.h"
-#include "schemas/row_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
 namespace {
 
-using nlohmann::json;
-
-// A request holds this much: enough that many sets share one sync, little enough to show progress.
-constexpr size_t kRequestBytes = 2 << 20;
-constexpr size_t kRowsPerSet = 100;
+namespace fs = std::filesystem;
 
 struct Arguments {
   Connection connection;
-  std::string org;
+  IngestOptions options{.org = {}, .entity = {}, .source = "sluice-ingest"};
   std::string file;
-  std::string entity;
-  std::string source = "sluice-ingest";
+  std::string rejects;
 };
 
-struct Totals {
-  uint64_t sets = 0;
-  uint64_t refused = 0;
-  uint64_t bytes = 0;
-  std::string position;
+// The lines that are read: of a file, or of standard input.
+struct Input {
+  std::ifstream file;
+  std::istream* in = &std::cin;
+  std::string name = "standard input";
+  uint64_t size = 0;  // 0: not known
 };
 
-// Reads lines and gathers them into change sets: as they are, or kRowsPerSet rows a set.
-class SetReader {
- public:
-  SetReader(std::istream& in, const Arguments& arguments)
-      : in_(in),
-        entity_(arguments.entity),
-        source_(arguments.source),
-        run_(NewUuid7(RealClock())) {}
+absl::Status OpenInput(const Arguments& arguments, Input* input) {
+  if (arguments.file == "-") {
+    return absl::OkStatus();
+  }
+  std::error_code error;
+  if (fs::is_directory(arguments.file, error)) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 fmt::format("{} is a folder: name a file in it, or send several through a pipe "
+                             "(cat {}/*.ndjson | sluice ingest - ...)",
+                             arguments.file, arguments.file));
+  }
+  input->file.open(arguments.file, std::ios::binary);
+  if (!input->file) {
+    return Error(absl::StatusCode::kNotFound, "not_found",
+                 fmt::format("{} can't be read: {}", arguments.file, std::strerror(errno)));
+  }
+  input->in = &input->file;
+  input->name = arguments.file;
+  if (fs::is_regular_file(arguments.file, error)) {
+    input->size = fs::file_size(arguments.file, error);
+  }
+  return absl::OkStatus();
+}
 
-  // Appends lines up to kRequestBytes to `body`; false at the end of the input.
-  bool Fill(std::string* body) {
-    while (body->size() < kRequestBytes) {
-      if (!(entity_.empty() ? NextLine(body) : NextRows(body))) {
-        return false;
-      }
-    }
-    return true;
+absl::Status OpenRejects(const Arguments& arguments, std::ofstream* rejects) {
+  if (arguments.rejects.empty()) {
+    return absl::OkStatus();
   }
-  uint64_t bytes_read() const { return bytes_read_; }
+  std::error_code error;
+  if (fs::equivalent(arguments.file, arguments.rejects, error)) {
+    return WrongUsage(
+        fmt::format("--rejects {} is the file that is read: name another", arguments.rejects));
+  }
+  rejects->open(arguments.rejects, std::ios::binary | std::ios::trunc);
+  if (!*rejects) {
+    return Error(
+        absl::StatusCode::kFailedPrecondition, "file_unwritable",
+        fmt::format("--rejects {} can't be written: {}", arguments.rejects, std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
 
- private:
-  bool GetLine(std::string* line) {
-    while (std::getline(in_, *line)) {
-      bytes_read_ += line->size() + 1;
-      if (line->find_first_not_of(" \t\r") != std::string::npos) {
-        return true;
-      }
+void PrintTotals(const Invocation& invocation, const Arguments& arguments,
+                 const IngestTotals& totals, double seconds) {
+  if (invocation.json) {
+    nlohmann::json result = {{"sets", totals.sets},
+                             {"refused", totals.refused},
+                             {"bytes", totals.bytes},
+                             {"position", totals.position},
+                             {"seconds", seconds}};
+    if (!arguments.options.entity.empty()) {
+      result["rows"] = totals.rows;
     }
-    return false;
+    fmt::print("{}\n", result.dump());
+    return;
   }
-  bool NextLine(std::string* body) {
-    std::string line;
-    if (!GetLine(&line)) {
-      return false;
-    }
-    *body += line + "\n";
-    return true;
-  }
-  bool NextRows(std::string* body) {
-    std::string line;
-    size_t rows = 0;
-    while (rows < kRowsPerSet && GetLine(&line)) {
-      if (rows++ == 0) {
-        // An id of our own makes it harmless to send the set again.
-        *body += fmt::format(R"({{"id":"{}-{}","source":)", run_, sets_++);
-        schemas::AppendJsonString(source_, body);
-        *body += R"(,"ops":[)";
-      } else {
-        *body += ',';
-      }
-      *body += R"({"op":"upsert","entity":)";
-      schemas::AppendJsonString(entity_, body);
-      *body += R"(,"row":)" + line + "}";
-    }
-    if (rows > 0) {
-      *body += "]}\n";
-    }
-    return rows == kRowsPerSet;
-  }
-
-  std::istream& in_;
-  std::string entity_;
-  std::string source_;
-  std::string run_;
-  uint64_t sets_ = 0;
-  uint64_t bytes_read_ = 0;
-};
-
-void ReadAnswers(const std::string& body, Totals* totals) {
-  constexpr uint64_t kShown = 10;
-  size_t begin = 0;
-  while (begin < body.size()) {
-    const size_t end = std::min(body.find('\n', begin), body.size());
-    const json answer = json::parse(body.begin() + static_cast<ptrdiff_t>(begin),
-                                    body.begin() + static_cast<ptrdiff_t>(end), nullptr, false);
-    begin = end + 1;
-    if (!answer.is_object()) {
-      continue;
-    }
-    ++totals->sets;
-    if (const auto error = answer.find("error"); error != answer.end()) {
-      if (++totals->refused <= kShown) {
-        fmt::print(stderr, "refused: set {} ({}): {}\n", totals->sets, answer.value("id", "no id"),
-                   error->value("detail", error->dump()));
-      }
-    } else {
-      totals->position = answer.value("position", totals->position);
-    }
-  }
+  const std::string durable = arguments.options.entity.empty()
+                                  ? fmt::format("{} change sets", totals.sets - totals.refused)
+                                  : fmt::format("{} rows", totals.rows);
+  fmt::print("{} durable, {} refused, {} sent in {:.2f} s; last position {}\n", durable,
+             totals.refused, FormatBytes(totals.bytes), seconds,
+             totals.position.empty() ? "none" : totals.position);
 }
 
 absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
-  std::ifstream file;
-  uint64_t size = 0;
-  if (arguments.file != "-") {
-    file.open(arguments.file, std::ios::binary | std::ios::ate);
-    if (!file) {
-      return Error(absl::StatusCode::kNotFound, "not_found",
-                   fmt::format("{} can't be read", arguments.file));
-    }
-    size = static_cast<uint64_t>(file.tellg());
-    file.seekg(0);
-  }
+  Input input;
+  RETURN_IF_ERROR(OpenInput(arguments, &input));
+  std::ofstream rejects;
+  RETURN_IF_ERROR(OpenRejects(arguments, &rejects));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
-  SetReader reader(arguments.file == "-" ? std::cin : file, arguments);
-  Totals totals;
-  const auto start = std::chrono::steady_clock::now();
-  {
-    Progress progress("ingest", size);
-    bool more = true;
-    while (more) {
-      std::string body;
-      more = reader.Fill(&body);
-      if (body.empty()) {
-        break;
-      }
-      auto response = client->Send({.method = "POST",
-                                    .path = "/v1/orgs/" + PathSegment(arguments.org) + "/changes",
-                                    .body = body,
-                                    .content_type = "application/x-ndjson"});
-      RETURN_IF_ERROR_CTX(response.status(),
-                          fmt::format("after {} answered sets, last position {}", totals.sets,
-                                      totals.position.empty() ? "none" : totals.position));
-      totals.bytes += body.size();
-      ReadAnswers(response->body, &totals);
-      progress.Update(reader.bytes_read(), fmt::format("{} sets", totals.sets));
+  const auto refused = [&](const InputLine& line, std::string_view reason) {
+    invocation.screen->Say(fmt::format("{}:{}: refused: {}", input.name, line.number, reason));
+    if (rejects.is_open() && !line.too_long && !(rejects << line.text << '\n')) {
+      return Error(absl::StatusCode::kUnavailable, "file_unwritable",
+                   fmt::format("--rejects {} can't be written: {}", arguments.rejects,
+                               std::strerror(errno)));
     }
+    return absl::OkStatus();
+  };
+  const bool are_rows = !arguments.options.entity.empty();
+  const auto start = std::chrono::steady_clock::now();
+  Progress progress(*invocation.screen, "ingest", input.size);
+  Ingester ingester(
+      *client, arguments.options, refused, [&](uint64_t bytes_read, const IngestTotals& totals) {
+        progress.Update(bytes_read, are_rows ? fmt::format("{} rows", totals.rows)
+                                             : fmt::format("{} change sets", totals.sets));
+      });
+  const absl::Status status = ingester.Run(*input.in);
+  invocation.screen->Draw("");
+  if (rejects.is_open() && !rejects.flush()) {
+    return Error(
+        absl::StatusCode::kUnavailable, "file_unwritable",
+        fmt::format("--rejects {} can't be written: {}", arguments.rejects, std::strerror(errno)));
   }
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (invocation.json) {
-    fmt::print("{}\n", json{{"sets", totals.sets},
-                            {"refused", totals.refused},
-                            {"bytes", totals.bytes},
-                            {"position", totals.position},
-                            {"seconds", seconds}}
-                           .dump());
-  } else {
-    fmt::print("{} change sets durable, {} refused, {} in {:.2f} s; last position {}\n",
-               totals.sets - totals.refused, totals.refused, FormatBytes(totals.bytes), seconds,
-               totals.position.empty() ? "none" : totals.position);
-  }
+  RETURN_IF_ERROR_CTX(status, input.name);
+  const IngestTotals& totals = ingester.totals();
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  PrintTotals(invocation, arguments, totals, elapsed.count());
   if (totals.refused > 0) {
-    return Error(absl::StatusCode::kInvalidArgument, "sets_refused",
-                 fmt::format("{} of {} change sets were refused; the others are durable",
-                             totals.refused, totals.sets));
+    return Error(absl::StatusCode::kInvalidArgument, "lines_refused",
+                 fmt::format("{} {} were refused; the others are durable{}", totals.refused,
+                             are_rows ? "rows" : "change sets",
+                             arguments.rejects.empty()
+                                 ? std::string("; --rejects FILE keeps such lines")
+                                 : fmt::format("; they are in {}", arguments.rejects)));
   }
   return absl::OkStatus();
 }
@@ -197,15 +154,20 @@ void AddIngestCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("ingest", "Send change sets, or plain rows, from a file");
   command->add_option("FILE", arguments->file, "NDJSON: a change set a line; - for standard input")
       ->required();
-  command->add_option("--org", arguments->org, "Organisation")->required();
-  command->add_option("--entity", arguments->entity,
-                      "The lines are rows of this entity: they are upserted, 100 a change set");
-  command->add_option("--source", arguments->source, "With --entity: the change sets' source")
+  command->add_option("--org", arguments->options.org, "Organisation")->required();
+  command->add_option(
+      "--entity", arguments->options.entity,
+      "The lines are rows of this entity: they are upserted, up to 100 a change set");
+  command
+      ->add_option("--source", arguments->options.source, "With --entity: the change sets' source")
       ->capture_default_str();
+  command->add_option("--rejects", arguments->rejects,
+                      "File for the lines that are refused, to be mended and sent again");
   AddConnectionOptions(*command, arguments->connection);
   command->footer(
       "Examples:\n  sluice ingest changes.ndjson --org acme\n"
-      "  sluice ingest accounts.ndjson --org acme --entity account");
+      "  sluice ingest accounts.ndjson --org acme --entity account --rejects refused.ndjson\n"
+      "Each refusal is told on standard error with file and line; the exit code is then 1.");
   command->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] { return Ingest(invocation, *arguments); };
   });

@@ -109,7 +109,7 @@ absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
   }
   absl::StatusOr<client::PullResult> result;
   {
-    Progress progress("pull", 1'000'000);
+    Progress progress(*invocation.screen, "pull", 1'000'000);
     puller->OnProgress([&progress](const client::PullProgress& now) {
       const double share = now.rows_total == 0 ? 1
                                                : static_cast<double>(now.rows_done) /

@@ -7,6 +7,7 @@
 
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
+#include "ops/program/printable.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
@@ -24,7 +25,7 @@ absl::Status Export(const Arguments& arguments) {
                    client->Send({.path = "/v1/orgs/" + PathSegment(arguments.org) + "/entities/" +
                                          PathSegment(arguments.entity),
                                  .headers = {{"Accept", "text/x-protobuf"}}}));
-  fmt::print("{}", response.body);
+  fmt::print("{}", PrintableLines(response.body));
   return absl::OkStatus();
 }
 
@@ -44,19 +45,20 @@ void AddSchemaCommand(CLI::App& app, Invocation& invocation) {
       [&invocation, arguments] { invocation.run = [arguments] { return Export(*arguments); }; });
 }
 
+absl::Status PrintVersion(const Invocation& invocation) {
+  if (invocation.json) {
+    fmt::print("{}\n", nlohmann::json{{"version", SLUICE_VERSION}}.dump());
+  } else {
+    fmt::print("sluice {}\n", SLUICE_VERSION);
+  }
+  return absl::OkStatus();
+}
+
 void AddVersionCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("version", "Print the version");
   command->footer("Example:\n  sluice version --output json");
-  command->callback([&invocation] {
-    invocation.run = [&invocation] {
-      if (invocation.json) {
-        fmt::print("{}\n", nlohmann::json{{"version", SLUICE_VERSION}}.dump());
-      } else {
-        fmt::print("sluice {}\n", SLUICE_VERSION);
-      }
-      return absl::OkStatus();
-    };
-  });
+  command->callback(
+      [&invocation] { invocation.run = [&invocation] { return PrintVersion(invocation); }; });
 }
 
 }  // namespace sluice::ops

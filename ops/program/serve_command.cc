@@ -11,6 +11,8 @@
 #include "ops/config/config.h"
 #include "ops/program/command.h"
 #include "ops/program/process.h"
+#include "ops/program/ready_file.h"
+#include "ops/program/resource_limits.h"
 #include "ops/program/signals.h"
 #include "schemas/status.h"
 
@@ -34,33 +36,29 @@ constexpr Flag kFlags[] = {{"--data-dir", "data_dir"},           {"--log", "log.
                            {"--auth-jwks", "auth.jwks"},         {"--auth-issuer", "auth.issuer"},
                            {"--auth-audience", "auth.audience"}, {"--ready-file", "ready_file"}};
 
-absl::Status WrongUsage(const absl::Status& status) {
-  return Error(absl::StatusCode::kInvalidArgument, "wrong_usage", Message(status));
-}
-
 absl::StatusOr<Config> MakeConfig(const Arguments& arguments) {
   Config config = DefaultConfig();
   if (!arguments.config_file.empty()) {
     if (const auto status = LoadYaml(arguments.config_file, config); !status.ok()) {
-      return WrongUsage(status);
+      return WrongUsage(Message(status));
     }
   }
-  auto settings = arguments.flags;
+  std::vector<std::pair<std::string, std::string>> settings;
   for (const std::string& setting : arguments.settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos) {
-      return WrongUsage(
-          absl::InvalidArgumentError(fmt::format("--set \"{}\": write KEY=VALUE", setting)));
+      return WrongUsage(fmt::format("--set \"{}\": write KEY=VALUE", setting));
     }
-    settings.insert(settings.begin(), {setting.substr(0, equals), setting.substr(equals + 1)});
+    settings.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
   }
+  settings.insert(settings.end(), arguments.flags.begin(), arguments.flags.end());
   for (const auto& [key, value] : settings) {
     if (const auto status = SetKey(config, key, value); !status.ok()) {
-      return WrongUsage(status);
+      return WrongUsage(Message(status));
     }
   }
   if (const auto status = Validate(config); !status.ok()) {
-    return WrongUsage(status);
+    return WrongUsage(Message(status));
   }
   return config;
 }
@@ -73,13 +71,25 @@ void StartLogging(const Config& config) {
   logger->flush_on(spdlog::level::info);
 }
 
+void RaiseLimits() {
+  const auto limit = RaiseDescriptorLimit();
+  if (!limit.ok()) {
+    spdlog::warn("descriptors_not_raised reason=\"{}\"", Message(limit.status()));
+    return;
+  }
+  spdlog::info("descriptors limit={} was={}", limit->now, limit->before);
+}
+
 absl::Status Serve(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
   StartLogging(config);
-  SignalWaiter signals;
   std::mutex mutex;
   std::condition_variable changed;
   bool stopping = false;
+  SignalWaiter signals(SignalWaiter::HangUp::kIgnored);
+  const ReadyFile ready_file(config.ready_file);
+  RETURN_IF_ERROR(ready_file.RemoveStale());
+  RaiseLimits();
   signals.OnSignal([&] {
     const std::lock_guard lock(mutex);
     stopping = true;
@@ -91,7 +101,6 @@ absl::Status Serve(const Arguments& arguments) {
   };
   auto process = Process::Start(config, is_stopping);
   if (!process.ok()) {
-    signals.Stop();
     return absl::IsCancelled(process.status()) ? absl::OkStatus() : process.status();
   }
   spdlog::info("serving admin={} sync={} data_dir={} log={}", (*process)->admin_url(),
@@ -102,8 +111,8 @@ absl::Status Serve(const Arguments& arguments) {
     changed.wait(lock, [&] { return stopping; });
   }
   spdlog::info("stopping reason=signal");
+  ready_file.RemoveOwn();
   process->reset();
-  signals.Stop();
   spdlog::info("stopped");
   return absl::OkStatus();
 }

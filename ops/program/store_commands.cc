@@ -8,6 +8,7 @@
 #include "eventlog/base/text_values.h"
 #include "ops/config/config.h"
 #include "ops/program/command.h"
+#include "ops/program/printable.h"
 #include "ops/program/progress.h"
 #include "projectors/store/store_manager.h"
 #include "schemas/status.h"
@@ -48,7 +49,7 @@ absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
                     {"disk_bytes", stat.disk_bytes}});
   }
   if (invocation.json) {
-    fmt::print("{}\n", nlohmann::json{{"stores", rows}}.dump());
+    fmt::print("{}\n", PrintableJson(nlohmann::json{{"stores", rows}}.dump()));
   }
   return stores->Close();
 }
@@ -59,7 +60,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
   nlohmann::json rows = nlohmann::json::array();
   absl::Status first_error;
   {
-    Progress progress("verify", stats.size());
+    Progress progress(*invocation.screen, "verify", stats.size());
     uint64_t done = 0;
     for (const auto& stat : stats) {
       if (!arguments.org.empty() && arguments.org != stat.org.value()) {
@@ -80,7 +81,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
     }
   }
   if (invocation.json) {
-    fmt::print("{}\n", nlohmann::json{{"stores", rows}}.dump());
+    fmt::print("{}\n", PrintableJson(nlohmann::json{{"stores", rows}}.dump()));
   } else {
     for (const auto& row : rows) {
       fmt::print("{:<24} {:<6} position {:>10}  {:>10} records  digest {}\n",

@@ -3,7 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
+#include <sstream>
+#include <string_view>
 
 #include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
@@ -14,6 +18,9 @@
 namespace sluice::ops {
 namespace {
 
+constexpr std::string_view kScopes[] = {"sluice.admin", "sluice.ingest", "sluice.audit",
+                                        "sluice.metrics", "sluice.sync"};
+
 struct Arguments {
   std::string data_dir = "sluice-data";
   std::string key;
@@ -22,15 +29,33 @@ struct Arguments {
   gateways::TokenSpec spec;
 };
 
+// A word that is misspelt would make a token that every route refuses.
+absl::Status CheckScope(const std::string& scope) {
+  std::istringstream words(scope);
+  std::string word;
+  size_t count = 0;
+  for (; words >> word; ++count) {
+    if (std::find(std::begin(kScopes), std::end(kScopes), word) == std::end(kScopes)) {
+      return WrongUsage(
+          fmt::format("--scope: there is no \"{}\"; use some of {}, with blanks "
+                      "between them",
+                      word, fmt::join(kScopes, ", ")));
+    }
+  }
+  return count > 0 ? absl::OkStatus()
+                   : WrongUsage(
+                         fmt::format("--scope is empty: use some of {}", fmt::join(kScopes, ", ")));
+}
+
 absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments) {
+  RETURN_IF_ERROR(CheckScope(arguments.spec.scope));
   gateways::TokenSpec spec = arguments.spec;
   if (!arguments.business_unit.empty()) {
     spec.business_unit = arguments.business_unit;
   }
   const auto lifetime = ParseDuration(arguments.lifetime);
   if (!lifetime.ok()) {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 fmt::format("--expires: {}", Message(lifetime.status())));
+    return WrongUsage(fmt::format("--expires: {}", Message(lifetime.status())));
   }
   spec.lifetime = std::chrono::duration_cast<std::chrono::seconds>(*lifetime);
   ASSIGN_OR_RETURN(const std::string token, arguments.key.empty()
@@ -45,12 +70,13 @@ absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments
 void AddTokenCommand(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<Arguments>();
   auto& spec = arguments->spec;
+  spec.subject = "sluice-cli";
   spec.scope = "sluice.sync";
   CLI::App* command = app.add_subcommand("token", "Sign a bearer token with the development key");
-  command->add_option("--sub", spec.subject, "User id")->required();
+  command->add_option("--sub", spec.subject, "User id")->capture_default_str();
   command
       ->add_option("--scope", spec.scope,
-                   "Of sluice.admin, sluice.ingest, sluice.audit, sluice.sync")
+                   fmt::format("Some of {}, with blanks between", fmt::join(kScopes, ", ")))
       ->capture_default_str();
   command->add_option("--org", spec.org, "Organisation");
   command->add_option("--role", spec.roles, "Role; may be repeated");

@@ -6,6 +6,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "eventlog/log.h"
+#include "gateways/sync/sync_server.h"
+#include "projectors/staging/fold.h"
 #include "schemas/status.h"
 #include "tests/support/temp_dir.h"
 
@@ -78,6 +81,44 @@ TEST_F(ConfigTest, SettingsThatDoNotFitTogetherAreRefused) {
   config_ = DefaultConfig();
   config_.roles = {"admin"};
   EXPECT_THAT(MessageOf(Validate(config_)), HasSubstr("only over Kafka"));
+}
+
+// What a module takes where nobody tells it is what the page promises.
+TEST_F(ConfigTest, DefaultsAreThoseOfTheModules) {
+  const eventlog::AppendLimits append;
+  EXPECT_EQ(static_cast<size_t>(config_.log.event_bytes), append.event_bytes_max);
+  EXPECT_EQ(static_cast<size_t>(config_.log.queue_bytes), append.queue_bytes_max);
+  const projectors::FoldOptions fold;
+  EXPECT_EQ(config_.staging.dedup_window, fold.dedup_window);
+  EXPECT_EQ(config_.sync.tombstone_horizon, fold.tombstone_horizon);
+  const gateways::SyncOptions sync;
+  EXPECT_EQ(static_cast<size_t>(config_.sync.sessions), sync.sessions_max);
+  EXPECT_EQ(sync.connections_max, sync.sessions_max + sync.sessions_max / 4);
+  EXPECT_EQ(static_cast<size_t>(config_.limits.buckets_per_caller), sync.buckets_per_caller);
+  EXPECT_EQ(config_.sync.heartbeat, sync.heartbeat);
+}
+
+// A line of the page can be copied into --set: its key is known and its default is what is there
+// without it.
+TEST_F(ConfigTest, EveryLineOfThePageCanBeSet) {
+  std::ifstream file(std::string(SLUICE_SOURCE_DIR) + "/ops/docs/configuration.md");
+  size_t lines = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("| `")) {
+      continue;
+    }
+    const size_t key_end = line.find('`', 3);
+    const size_t value = key_end + 4;  // behind "` | "
+    const std::string text = line[value] == '`'
+                                 ? line.substr(value + 1, line.find('`', value + 1) - value - 1)
+                                 : std::string();
+    const std::string key = line.substr(3, key_end - 3);
+    EXPECT_TRUE(SetKey(config_, key, text).ok()) << line;
+    EXPECT_EQ(AllSettings()[lines].key, key);
+    EXPECT_EQ(AllSettings()[lines].default_value, text);
+    ++lines;
+  }
+  EXPECT_EQ(lines, AllSettings().size());
 }
 
 TEST_F(ConfigTest, TheReferencePageIsTheTable) {

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+// Text from data, made fit for a terminal: whoever names an organisation must not be able to move
+// the cursor, set colours or turn the reading direction of the person who lists it. All functions
+// are pure and thread-safe.
+namespace sluice::ops {
+
+// `text` on one line. Control characters (C0, DEL and C1), bidirectional controls and the two
+// Unicode line separators become \u and four hex digits, bytes that are no UTF-8 \x and two.
+[[nodiscard]] std::string Printable(std::string_view text);
+
+// The same for a text of several lines: line ends and tabs stay.
+[[nodiscard]] std::string PrintableLines(std::string_view text);
+
+// A JSON text with the same meaning and none of those characters: JSON's own escapes stand for
+// them. Line ends and tabs stay, which JSON has only between values.
+[[nodiscard]] std::string PrintableJson(std::string_view json);
+
+// Columns that `text` takes on a terminal: 2 for a wide East Asian character or an emoji, 0 for a
+// mark that combines with the one before. `text` is what Printable() returned.
+[[nodiscard]] size_t DisplayWidth(std::string_view text);
+
+// `text` with spaces after it, up to `width` columns.
+[[nodiscard]] std::string PadRight(std::string_view text, size_t width);
+
+}  // namespace sluice::ops
