@@ -250,7 +250,7 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   EXPECT_THAT(*database->Differing({{"b9", 1, 5}}), ElementsAre("b9"));
   // As clients/docs/local-database.md shows it.
   ASSERT_TRUE(database->Complete(1043).ok());
-  EXPECT_EQ(Query("SELECT * FROM _sluice_meta"), "format|1;org|acme;position|1043");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_meta"), "format|2;org|acme;position|1043");
   EXPECT_EQ(Query("SELECT * FROM _sluice_entity"), "1|account|id;2|contact|id");
   EXPECT_EQ(Query("SELECT * FROM _sluice_bucket"), "1|b1|1043|3|3415186389994361893");
   EXPECT_EQ(Query("SELECT * FROM _sluice_member"), "1|A1|1|1042.0;1|A2|1|1043.7;2|A1|1|12.0");
@@ -296,7 +296,7 @@ TEST_F(LocalDatabaseTest, AFileOfANewerFormatIsRefused) {
   MustOpen();
   Load("b1", {"A1"}, 7);
   database.reset();
-  Query("UPDATE _sluice_meta SET value=2 WHERE name='format'");
+  Query("UPDATE _sluice_meta SET value=3 WHERE name='format'");
   EXPECT_EQ(ErrorCode(Open()), "database_too_new");
 }
 
