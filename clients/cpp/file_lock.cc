@@ -19,9 +19,9 @@ namespace {
 constexpr int kLinksMax = 40;  // as Linux itself follows
 
 absl::Status Unwritable(const std::string& path, std::string_view why) {
-  return Error(absl::StatusCode::kFailedPrecondition, "database_unwritable",
-               fmt::format("{} can't be used: {}; give a path that this user can write to", path,
-                           why));
+  return Error(
+      absl::StatusCode::kFailedPrecondition, "database_unwritable",
+      fmt::format("{} can't be used: {}; give a path that this user can write to", path, why));
 }
 
 // What the path leads to, also where the last link's target is still to be made.

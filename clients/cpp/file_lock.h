@@ -7,10 +7,10 @@
 
 namespace sluice::client {
 
-// Holds FILE.lock as long as it lives, where FILE is what the path leads to: one writer a file, over
-// all processes and whatever symbolic links and folders they come by. A file with a second name (a
-// hard link) is refused: SQLite keeps its write-ahead log beside the name that it was opened by, so
-// that two names would be two logs of one file, which destroys it. Not thread-safe.
+// Holds FILE.lock as long as it lives, where FILE is what the path leads to: one writer a file,
+// over all processes and whatever symbolic links and folders they come by. A file with a second
+// name (a hard link) is refused: SQLite keeps its write-ahead log beside the name that it was
+// opened by, so that two names would be two logs of one file, which destroys it. Not thread-safe.
 //
 // The lock is not on the file itself: to close a descriptor of it would end the locks that SQLite
 // has on it in this process (SQLite's "How To Corrupt", section 2.2).

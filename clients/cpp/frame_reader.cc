@@ -105,11 +105,10 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
 }
 
 bool IsBucketId(std::string_view id) {
-  return !id.empty() && id.size() <= kBucketIdMax &&
-         std::all_of(id.begin(), id.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '_' || c == '-';
-         });
+  return !id.empty() && id.size() <= kBucketIdMax && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
 }
 
 // Of a checkpoint frame and of GET …/entities; either's names for the members are taken.
@@ -233,7 +232,8 @@ absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view li
   }
   const std::string_view position = TextOf(op, "position");
   dom::object object;
-  if (position.empty() || position.size() > kPositionMax || op["row"].get(object) != simdjson::SUCCESS) {
+  if (position.empty() || position.size() > kPositionMax ||
+      op["row"].get(object) != simdjson::SUCCESS) {
     return Malformed("a put without position or row", line);
   }
   RETURN_IF_ERROR(ReadRow(object, &row));

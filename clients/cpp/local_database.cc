@@ -51,9 +51,8 @@ absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::Open(const std::st
                                                                    SchemaSource schema) {
   ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path));
   sqlite3* raw = nullptr;
-  const int rc =
-      sqlite3_open_v2(lock.path().c_str(), &raw,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int rc = sqlite3_open_v2(lock.path().c_str(), &raw,
+                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   SqliteHandle handle(raw);
   if (rc != SQLITE_OK) {
     return SqliteError(raw, rc, fmt::format("opening {}", path));
@@ -301,11 +300,11 @@ absl::Status LocalDatabase::SaveBuckets() {
 }
 
 absl::Status LocalDatabase::SaveHistory(const std::string& history) {
-  ASSIGN_OR_RETURN(Statement save,
-                   Statement::Prepare(
-                       db_.get(), history.empty()
-                                      ? "DELETE FROM _sluice_meta WHERE name=?"
-                                      : "INSERT OR REPLACE INTO _sluice_meta VALUES(?, ?)"));
+  ASSIGN_OR_RETURN(
+      Statement save,
+      Statement::Prepare(db_.get(), history.empty()
+                                        ? "DELETE FROM _sluice_meta WHERE name=?"
+                                        : "INSERT OR REPLACE INTO _sluice_meta VALUES(?, ?)"));
   save.BindText(1, "history");
   if (!history.empty()) {
     save.BindText(2, history);

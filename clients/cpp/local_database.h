@@ -42,9 +42,9 @@ struct RowCounts {
 // its own and kept every so often, so that it can go on after a crash, and shown at its end by
 // renaming them.
 //
-// After an error of Drop, SetEntities, Reset, SelectBucket, Put, Remove, FrameDone or Complete call Rollback(); only
-// after one of the schema source (kUnavailable) may the frame be given again instead.
-// Not thread-safe; one object a file, over all processes (FileLock).
+// After an error of Drop, SetEntities, Reset, SelectBucket, Put, Remove, FrameDone or Complete call
+// Rollback(); only after one of the schema source (kUnavailable) may the frame be given again
+// instead. Not thread-safe; one object a file, over all processes (FileLock).
 class LocalDatabase {
  public:
   // The entities as the server shows them now; for servers that do not send them with their
@@ -196,14 +196,14 @@ class LocalDatabase {
   bool schema_seen_ = false;    // since Connected()
   bool columns_given_ = false;  // by SetEntities(), since Connected()
   int64_t position_ = -1;
-  int64_t newest_ = -1;      // position that rows may be from
-  bool unfinished_ = false;  // rows of a frame that has not ended, or an error
+  int64_t newest_ = -1;            // position that rows may be from
+  bool unfinished_ = false;        // rows of a frame that has not ended, or an error
   std::string history_;            // see history()
   std::string announced_history_;  // of the checkpoint that is being loaded
   std::string base_history_;       // history_ as the connection began
   bool resets_seen_ = false;       // on this connection
   std::set<int64_t> from_before_;  // buckets that hold something from before this connection
-  RowCounts pending_;  // of the transaction, or the first load
+  RowCounts pending_;              // of the transaction, or the first load
   RowCounts counts_;
   std::optional<uint64_t> rows_shown_;
   uint64_t ops_since_commit_ = 0;

@@ -146,9 +146,10 @@ absl::Status LocalDatabase::RemoveRow(LocalTable& table, std::string_view key) {
 }
 
 // True where the row is to be as the operation has it: no other bucket holds it as it was later, or
-// at the same position, which is the same row. Positions of before a reset may be another history's,
-// in which they mean other rows: what a reset bucket brings is what the row is now, whatever is held
-// of it by buckets that are still to be reset. In one history both are the same row.
+// at the same position, which is the same row. Positions of before a reset may be another
+// history's, in which they mean other rows: what a reset bucket brings is what the row is now,
+// whatever is held of it by buckets that are still to be reset. In one history both are the same
+// row.
 bool LocalDatabase::MergePut(const RowBuffer::Op& op) {
   const std::string_view key = buffer_.key(op);
   const std::string_view position = buffer_.position(op);

@@ -1,5 +1,5 @@
-// What tables and columns are called in the file: as their entities and attributes, but where SQLite
-// can't have it.
+// What tables and columns are called in the file: as their entities and attributes, but where
+// SQLite can't have it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,9 +14,8 @@ absl::Status LocalDatabase::SetName(const std::string& entity, const std::string
   const bool same = file_name == (attribute.empty() ? entity : attribute);
   ASSIGN_OR_RETURN(Statement set,
                    Statement::Prepare(
-                       db_.get(), same
-                                      ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
-                                      : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
+                       db_.get(), same ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
+                                       : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
   set.BindText(1, entity);
   set.BindText(2, attribute);
   if (!same) {
@@ -28,11 +27,11 @@ absl::Status LocalDatabase::SetName(const std::string& entity, const std::string
 // A table keeps its name as long as it is there, since applications' queries have it.
 std::string LocalDatabase::TableNameFor(const std::string& entity,
                                         const std::set<std::string>& current) const {
-  const bool taken =
-      IsTakenTableName(entity) || std::any_of(tables_.begin(), tables_.end(), [&](const auto& held) {
-        return held.first != entity && current.contains(held.first) &&
-               FoldedName(held.second.file_name()) == FoldedName(entity);
-      });
+  const bool taken = IsTakenTableName(entity) ||
+                     std::any_of(tables_.begin(), tables_.end(), [&](const auto& held) {
+                       return held.first != entity && current.contains(held.first) &&
+                              FoldedName(held.second.file_name()) == FoldedName(entity);
+                     });
   return taken ? EscapedName(entity) : entity;
 }
 

@@ -202,8 +202,8 @@ absl::Status LocalDatabase::CreateTable(const ClientEntity& entity,
     RETURN_IF_ERROR(SetName(entity.name, column.name, name));
   }
   RETURN_IF_ERROR(SetName(entity.name, "", file_name));
-  RETURN_IF_ERROR(Execute(
-      db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(table)), definition)));
+  RETURN_IF_ERROR(
+      Execute(db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(table)), definition)));
   ASSIGN_OR_RETURN(
       Statement insert,
       Statement::Prepare(db_.get(), "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
@@ -251,8 +251,7 @@ absl::Status LocalDatabase::FitColumns(LocalTable& table, const ClientEntity& en
 // so that an application's queries still work, but its values go: the same name later is a new
 // attribute.
 absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
-    LocalTable& table, const ClientEntity& entity,
-    const std::vector<LocalTable::Column>& present) {
+    LocalTable& table, const ClientEntity& entity, const std::vector<LocalTable::Column>& present) {
   ASSIGN_OR_RETURN(const std::set<std::string> hidden, HiddenColumns(table.id()));
   std::map<std::string, std::string> kept;
   bool lost = false;  // values that rows may have had
@@ -262,9 +261,9 @@ absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
                                      [&](const auto& c) { return c.name == column.name; });
     if (wanted == entity.columns.end()) {
       if (!was_hidden) {
-        RETURN_IF_ERROR(Execute(db_.get(), fmt::format("UPDATE {0} SET {1}=NULL WHERE {1} NOTNULL",
-                                                       Quoted(FileTable(table)),
-                                                       Quoted(column.file_name))));
+        RETURN_IF_ERROR(
+            Execute(db_.get(), fmt::format("UPDATE {0} SET {1}=NULL WHERE {1} NOTNULL",
+                                           Quoted(FileTable(table)), Quoted(column.file_name))));
         RETURN_IF_ERROR(SetHidden(table.id(), column.file_name, true));
       }
       continue;
@@ -333,12 +332,12 @@ absl::Status LocalDatabase::DropTable(const std::string& name) {
                              "it has to be asked anew",
                              it->second.file_name()));
   }
-  // Another history may have given the entity's number to another one: the resets are still to come.
+  // Another history may have given the entity's number to another one: the resets are still to
+  // come.
   RETURN_IF_ERROR(Drop(holders));
   stale_.insert(holders.begin(), holders.end());
   it->second.ForgetStatements();
-  RETURN_IF_ERROR(
-      Execute(db_.get(), fmt::format("DROP TABLE {}", Quoted(FileTable(it->second)))));
+  RETURN_IF_ERROR(Execute(db_.get(), fmt::format("DROP TABLE {}", Quoted(FileTable(it->second)))));
   RETURN_IF_ERROR(Execute(db_.get(), fmt::format("DELETE FROM _sluice_entity WHERE id={0}; "
                                                  "DELETE FROM _sluice_hidden WHERE entity={0}",
                                                  it->second.id())));

@@ -160,14 +160,12 @@ absl::Status LocalTable::PrepareFor(sqlite3* db, const std::string& file_table) 
   }
   // Not OR REPLACE: a row that changes keeps its rowid, and an application's triggers see an
   // update.
-  ASSIGN_OR_RETURN(put_,
-                   Statement::Prepare(
-                       db, fmt::format("INSERT INTO {}({}) VALUES({}) ON CONFLICT({}){}",
-                                       Quoted(file_table), names, parameters, key,
-                                       updates.empty() ? " DO NOTHING" : updates)));
   ASSIGN_OR_RETURN(
-      remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?", Quoted(file_table),
-                                                  key)));
+      put_, Statement::Prepare(db, fmt::format("INSERT INTO {}({}) VALUES({}) ON CONFLICT({}){}",
+                                               Quoted(file_table), names, parameters, key,
+                                               updates.empty() ? " DO NOTHING" : updates)));
+  ASSIGN_OR_RETURN(remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?",
+                                                               Quoted(file_table), key)));
   // OR IGNORE: with any other way to treat a conflict SQLite would copy each page that such a
   // statement touches, to be able to take back its first rows.
   insert_sql_ = fmt::format("INSERT OR IGNORE INTO {}({}) VALUES", Quoted(file_table), names);

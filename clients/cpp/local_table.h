@@ -56,8 +56,8 @@ struct BufferedRow {
 // SQLite has no exact type for them.
 [[nodiscard]] std::string_view SqlType(std::string_view type);
 
-// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as API section
-// 0 and 1 have it.
+// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as API
+// section 0 and 1 have it.
 [[nodiscard]] absl::Status CheckNames(const std::vector<ClientEntity>& entities);
 
 // `name` as SQLite compares it: "Order" and "order" are one name.

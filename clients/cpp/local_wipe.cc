@@ -28,8 +28,7 @@ absl::StatusOr<std::vector<std::string>> TablesToDrop(sqlite3* db) {
 absl::Status EmptyLog(sqlite3* db) {
   int left = 0;
   int copied = 0;
-  const int rc =
-      sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_TRUNCATE, &left, &copied);
+  const int rc = sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_TRUNCATE, &left, &copied);
   return rc == SQLITE_OK ? absl::OkStatus()
                          : SqliteError(db, rc, "overwriting what readers of the file still see");
 }
@@ -70,7 +69,8 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
   }
   RETURN_IF_ERROR(Execute(db, "COMMIT"));
   position_ = -1;
-  // secure_delete has overwritten the pages in the log; the file has the old ones until it is copied.
+  // secure_delete has overwritten the pages in the log; the file has the old ones until it is
+  // copied.
   RETURN_IF_ERROR(EmptyLog(db));
   RETURN_IF_ERROR(Execute(db, "VACUUM"));
   return EmptyLog(db);

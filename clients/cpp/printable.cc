@@ -31,7 +31,9 @@ CodePoint Decode(std::string_view text) {
     }
     value = value << 6 | (byte(i) & 0x3f);
   }
-  const bool valid = value >= (size == 4 ? 0x10000U : size == 3 ? 0x800U : 0x80U) &&
+  const bool valid = value >= (size == 4   ? 0x10000U
+                               : size == 3 ? 0x800U
+                                           : 0x80U) &&
                      value <= 0x10ffff && (value < 0xd800 || value > 0xdfff);
   return {valid ? value : head, valid ? size : 0};
 }

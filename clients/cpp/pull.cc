@@ -148,8 +148,8 @@ class HttpPuller final : public Puller, private FrameHandler {
   absl::Status Connect(bool live) {
     frames_.Restart();
     database_->Connected();
-    const absl::Status status = server_->Stream(
-        RequestBody(live), [this](std::string_view bytes) -> absl::Status {
+    const absl::Status status =
+        server_->Stream(RequestBody(live), [this](std::string_view bytes) -> absl::Status {
           total_.bytes_received += bytes.size();
           return frames_.Feed(bytes);
         });

@@ -37,8 +37,9 @@ struct PullOptions {
 struct PullResult {
   int64_t position = -1;  // of the last complete checkpoint
   uint64_t checkpoints = 0;
-  // Of the entities' tables, whatever number of buckets holds a row: those that complete checkpoints
-  // inserted or changed, and those that they took away. `rows` is what the tables have now.
+  // Of the entities' tables, whatever number of buckets holds a row: those that complete
+  // checkpoints inserted or changed, and those that they took away. `rows` is what the tables have
+  // now.
   uint64_t rows = 0;
   uint64_t rows_put = 0;
   uint64_t rows_removed = 0;
@@ -56,8 +57,8 @@ struct PullProgress {
   uint64_t bytes_received = 0;
 };
 
-// Whether the refusal is for good and the server says that what the file holds of the organisation is
-// no longer the caller's: the role gone, the organisation deleted. Wipe() is the application's
+// Whether the refusal is for good and the server says that what the file holds of the organisation
+// is no longer the caller's: the role gone, the organisation deleted. Wipe() is the application's
 // choice; nothing is deleted without it.
 [[nodiscard]] bool WipeDemanded(const absl::Status& status);
 
@@ -73,8 +74,8 @@ class Puller {
   // Brings the database to the server's newest checkpoint. A load that breaks goes on where it was,
   // in this call or, after a crash, in the next. Readers of the file see complete checkpoints only.
   // Errors keep what the last complete checkpoint brought. kPermissionDenied and kUnauthenticated
-  // are the server's refusals with its code (see WipeDemanded()); "checksum_mismatch" (kDataLoss) where a bucket still
-  // differs after it was loaded anew.
+  // are the server's refusals with its code (see WipeDemanded()); "checksum_mismatch" (kDataLoss)
+  // where a bucket still differs after it was loaded anew.
   [[nodiscard]] virtual absl::StatusOr<PullResult> Pull() = 0;
 
   // Pulls, then follows the live stream; calls `on_checkpoint` after each complete checkpoint, with

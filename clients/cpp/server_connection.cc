@@ -169,14 +169,16 @@ absl::StatusOr<std::shared_ptr<httplib::Client>> ServerConnection::ClientFor(
 }
 
 absl::Status ServerConnection::Stream(const std::string& body, const Receiver& receive) {
-  return Send(
-      {kStream, "POST", fmt::format("/v1/orgs/{}/stream", options_.org), body, "application/x-ndjson", 0},
-      receive);
+  return Send({kStream, "POST", fmt::format("/v1/orgs/{}/stream", options_.org), body,
+               "application/x-ndjson", 0},
+              receive);
 }
 
 absl::StatusOr<std::string> ServerConnection::Entities() {
   std::string body;
-  RETURN_IF_ERROR(Send({kEntities, "GET", fmt::format("/v1/orgs/{}/entities", options_.org),
+  RETURN_IF_ERROR(Send({kEntities,
+                        "GET",
+                        fmt::format("/v1/orgs/{}/entities", options_.org),
                         {},
                         "application/json",
                         kEntitiesBytesMax},
@@ -208,8 +210,9 @@ absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
     if (answer.http_status == 200) {
       return answer.transport.ok() ? answer.transport : Annotate(answer.transport, base);
     }
-    const absl::Status status =
-        answer.http_status == 0 ? Annotate(answer.transport, base) : ToRefusal(answer.http_status, answer.problem);
+    const absl::Status status = answer.http_status == 0
+                                    ? Annotate(answer.transport, base)
+                                    : ToRefusal(answer.http_status, answer.problem);
     if (absl::IsUnavailable(status)) {
       base_ = options_.url;  // which knows where the organisation is now
     }
@@ -218,9 +221,8 @@ absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   return absl::CancelledError("the pull was cancelled");
 }
 
-ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http,
-                                                  const std::string& base, const Ask& ask,
-                                                  const std::string& token,
+ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const std::string& base,
+                                                  const Ask& ask, const std::string& token,
                                                   const Receiver& receive) {
   Answer answer;
   httplib::Request request;
@@ -261,8 +263,8 @@ ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http,
   };
   const httplib::Result result = http.send(request);
   if (!result) {
-    answer.transport = Error(absl::StatusCode::kUnavailable, "unavailable",
-                             httplib::to_string(result.error()));
+    answer.transport =
+        Error(absl::StatusCode::kUnavailable, "unavailable", httplib::to_string(result.error()));
   }
   return answer;
 }

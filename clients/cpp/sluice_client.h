@@ -57,15 +57,15 @@ typedef struct sluice_client sluice_client;
 typedef size_t (*sluice_token_fn)(void* context, char* buffer, size_t size);
 
 typedef struct sluice_client_options {
-  size_t struct_size;       /* set by sluice_client_options_init() */
-  const char* url;          /* of the sync listener, such as https://acme.example.org; where it names
-                               another node of the service (307), the token goes there too */
-  const char* org;          /* organisation */
-  const char* db_path;      /* SQLite file; made when missing */
-  const char* ca_file;      /* PEM of the authorities for https; NULL: the system's */
-  sluice_token_fn token;    /* required */
-  void* token_context;      /* first argument of `token` */
-  int32_t attempts_max;     /* connections that fail in a row before a pull gives up; 8 */
+  size_t struct_size;    /* set by sluice_client_options_init() */
+  const char* url;       /* of the sync listener, such as https://acme.example.org; where it names
+                            another node of the service (307), the token goes there too */
+  const char* org;       /* organisation */
+  const char* db_path;   /* SQLite file; made when missing */
+  const char* ca_file;   /* PEM of the authorities for https; NULL: the system's */
+  sluice_token_fn token; /* required */
+  void* token_context;   /* first argument of `token` */
+  int32_t attempts_max;  /* connections that fail in a row before a pull gives up; 8 */
   int64_t backoff_first_ms; /* wait before the second attempt at most, then doubled; 200 */
   int64_t backoff_max_ms;   /* 30000 */
   int64_t silence_max_ms;   /* no byte for this long ends a connection; 60000 */
@@ -139,12 +139,12 @@ SLUICE_CLIENT_API const char* sluice_client_error_code(const sluice_client* clie
 SLUICE_CLIENT_API const char* sluice_client_error_message(const sluice_client* client);
 
 /*
- * After SLUICE_REVOKED, or whenever the application wants to: deletes the organisation's rows and all
- * of the client's own state, overwrites what was there, and closes the file. Tables that the
+ * After SLUICE_REVOKED, or whenever the application wants to: deletes the organisation's rows and
+ * all of the client's own state, overwrites what was there, and closes the file. Tables that the
  * application made stay. SLUICE_OK also when it was done before; every other call is SLUICE_INVALID
- * then, but for sluice_client_close(). SLUICE_FILE, code "database_in_use", where a reader of the file
- * still sees the rows: whoever looks from now on does not, and another call, when that reader has
- * ended its transaction, overwrites the rest. Waits up to 10 s for readers.
+ * then, but for sluice_client_close(). SLUICE_FILE, code "database_in_use", where a reader of the
+ * file still sees the rows: whoever looks from now on does not, and another call, when that reader
+ * has ended its transaction, overwrites the rest. Waits up to 10 s for readers.
  */
 SLUICE_CLIENT_API sluice_code sluice_client_wipe(sluice_client* client);
 

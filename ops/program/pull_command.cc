@@ -106,11 +106,11 @@ absl::Status Refused(const Arguments& arguments, client::Puller& puller,
         "--wipe-when-refused does that",
         arguments.db);
   } else if (const absl::Status wiped = puller.Wipe(); wiped.ok()) {
-    after = fmt::format("; what {} held of organisation {} was deleted", arguments.db,
-                        arguments.org);
+    after =
+        fmt::format("; what {} held of organisation {} was deleted", arguments.db, arguments.org);
   } else {
-    after = fmt::format("; not everything in {} could be deleted: {}", arguments.db,
-                        Message(wiped));
+    after =
+        fmt::format("; not everything in {} could be deleted: {}", arguments.db, Message(wiped));
   }
   return Error(status.code(), ErrorCode(status), std::string(Message(status)) + after);
 }
@@ -134,9 +134,8 @@ absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
   };
   uint64_t reloaded = 0;
   if (arguments.follow) {
-    const absl::Status status = puller->Follow([&](const client::PullResult& result) {
-      Print(invocation, result, elapsed(), &reloaded);
-    });
+    const absl::Status status = puller->Follow(
+        [&](const client::PullResult& result) { Print(invocation, result, elapsed(), &reloaded); });
     signals.Stop();
     return Refused(arguments, *puller, status);
   }
@@ -181,9 +180,10 @@ void AddPullCommand(CLI::App& app, Invocation& invocation) {
   command->add_option("--team", arguments->teams, "With --sub: a team; may be repeated");
   command->add_option("--business-unit", arguments->business_unit,
                       "With --sub: the user's business unit");
-  command->add_flag("--wipe-when-refused", arguments->wipe_when_refused,
-                    "Delete the organisation's rows from the file when the server says that they are "
-                    "no longer the caller's");
+  command->add_flag(
+      "--wipe-when-refused", arguments->wipe_when_refused,
+      "Delete the organisation's rows from the file when the server says that they are "
+      "no longer the caller's");
   command->add_option("--data-dir", arguments->data_dir, "With --sub: where the development key is")
       ->envname("SLUICE_DATA_DIR")
       ->capture_default_str();

@@ -35,8 +35,7 @@ TEST(BackoffTest, TheServersWishIsSpreadToo) {
   std::mt19937_64 random(1);
   std::set<milliseconds> waits;
   for (int i = 0; i < 100; ++i) {
-    waits.insert(
-        BackoffWait(3, milliseconds(100), milliseconds(5000), milliseconds(2000), random));
+    waits.insert(BackoffWait(3, milliseconds(100), milliseconds(5000), milliseconds(2000), random));
   }
   EXPECT_GT(waits.size(), 50U);
 }

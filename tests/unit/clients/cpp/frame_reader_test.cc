@@ -162,7 +162,8 @@ TEST(FrameReaderTest, WhatIsTooLongIsRefused) {
   }
   Recorder recorder;
   FrameReader reader(recorder);
-  EXPECT_TRUE(reader.Feed(op(std::string(4096, 'k'), "{\"" + std::string(128, 'a') + "\":1}")).ok());
+  EXPECT_TRUE(
+      reader.Feed(op(std::string(4096, 'k'), "{\"" + std::string(128, 'a') + "\":1}")).ok());
 }
 
 // A server's bytes must not reach a terminal as they are.

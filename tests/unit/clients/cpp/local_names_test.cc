@@ -44,15 +44,13 @@ class LocalNamesTest : public DatabaseTest {
     const absl::Status complete = database->Complete(at);
     ASSERT_TRUE(complete.ok()) << complete;
   }
-  std::string Names() {
-    return Query("SELECT * FROM _sluice_names ORDER BY entity, attribute");
-  }
+  std::string Names() { return Query("SELECT * FROM _sluice_names ORDER BY entity, attribute"); }
 };
 
 TEST_F(LocalNamesTest, NamesThatSqliteOrTheClientTakes) {
-  schema = std::vector<ClientEntity>{Entity("sqlite_x"), Entity("SQLITE_schema"),
-                                     Entity("_sluice_meta"), Entity("_sluice_load_account"),
-                                     Entity("account")};
+  schema =
+      std::vector<ClientEntity>{Entity("sqlite_x"), Entity("SQLITE_schema"), Entity("_sluice_meta"),
+                                Entity("_sluice_load_account"), Entity("account")};
   MustOpen();
   LoadAll(5);
   EXPECT_EQ(Query("SELECT id FROM x$sqlite_x"), "sqlite_x");

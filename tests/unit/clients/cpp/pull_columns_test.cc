@@ -65,9 +65,9 @@ class PullColumnsTest : public PullTest {
 
 TEST_F(PullColumnsTest, TheServersListIsNotAskedForWhereColumnsTravel) {
   server.SetEntities("{}", 500);
-  server.Script({{.body = CheckpointFrame(7, three_rows, {},
-                                          Columns({"id:string", "name:string"})) +
-                          first + second + third + CompleteFrame(7)}});
+  server.Script(
+      {{.body = CheckpointFrame(7, three_rows, {}, Columns({"id:string", "name:string"})) + first +
+                second + third + CompleteFrame(7)}});
   ASSERT_TRUE(Pull().ok());
   EXPECT_EQ(Accounts(), "A1;A2;A3");
   EXPECT_EQ(server.entities_requests(), 0U);
@@ -79,14 +79,14 @@ TEST_F(PullColumnsTest, TwoQuickChangesOfRolesReloadNothing) {
   const std::string denied = Columns({"id:string"});
   const BucketRows rows = {Row("A1", "5.0")};
   server.SetEntities("{}", 500);
-  const std::string body =
-      CheckpointFrame(7, {{"b1", rows}}, {}, shown) +
-      OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")}) + CompleteFrame(7) +
-      CheckpointFrame(8, {{"b2", rows}}, {"b1"}, denied) +
-      OpsFrame("b2", 0, 8, {Account("A1", "5.0", "")}) + CompleteFrame(8) +
-      CheckpointFrame(9, {{"b1", rows}}, {"b2"}, shown) +
-      OpsFrame("b1", 0, 9, {Account("A1", "5.0", R"(,"name":"n")")}) + CompleteFrame(9) +
-      CheckpointFrame(10, {{"b1", rows}}) + CompleteFrame(10);
+  const std::string body = CheckpointFrame(7, {{"b1", rows}}, {}, shown) +
+                           OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")}) +
+                           CompleteFrame(7) + CheckpointFrame(8, {{"b2", rows}}, {"b1"}, denied) +
+                           OpsFrame("b2", 0, 8, {Account("A1", "5.0", "")}) + CompleteFrame(8) +
+                           CheckpointFrame(9, {{"b1", rows}}, {"b2"}, shown) +
+                           OpsFrame("b1", 0, 9, {Account("A1", "5.0", R"(,"name":"n")")}) +
+                           CompleteFrame(9) + CheckpointFrame(10, {{"b1", rows}}) +
+                           CompleteFrame(10);
   EXPECT_THAT(Follow(body, 4, "SELECT id, name FROM account"),
               ElementsAre("A1|n", "A1|-", "A1|n", "A1|n"));
   EXPECT_EQ(reloaded, 0U);
@@ -104,8 +104,7 @@ TEST_F(PullColumnsTest, ARemovedAttributesValuesGoWithItsCheckpoint) {
       CompleteFrame(8) +
       // Defined anew: another bucket, since the client may have values of the old one.
       CheckpointFrame(9, {{"b2", rows}}, {"b1"}, Columns({"id:string", "name:int64"})) +
-      OpsFrame("b2", 0, 9,
-               {Account("A1", "5.0", ""), Account("A2", "6.0", R"(,"name":"7")")}) +
+      OpsFrame("b2", 0, 9, {Account("A1", "5.0", ""), Account("A2", "6.0", R"(,"name":"7")")}) +
       CompleteFrame(9);
   EXPECT_THAT(Follow(body, 3, "SELECT id, name, typeof(name) FROM account ORDER BY id"),
               ElementsAre("A1|n|text;A2|n|text", "A1|-|null;A2|-|null", "A1|-|null;A2|7|integer"));
@@ -134,7 +133,8 @@ TEST_F(PullColumnsTest, AnEntityDefinedAnewReloadsNothing) {
       OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")}) + CompleteFrame(7) +
       CheckpointFrame(8, {{"b1", {Row("A1", "5.0")}}}, {}, Columns({"id:string"})) +
       CompleteFrame(8) + CheckpointFrame(9, {}, {"b1"}, R"("entities":[])") + CompleteFrame(9) +
-      CheckpointFrame(10, {{"b7", {Row("A9", "10.0")}}}, {}, Columns({"id:string", "name:string"})) +
+      CheckpointFrame(10, {{"b7", {Row("A9", "10.0")}}}, {},
+                      Columns({"id:string", "name:string"})) +
       OpsFrame("b7", 0, 10, {Account("A9", "10.0", R"(,"name":"m")")}) + CompleteFrame(10) +
       CheckpointFrame(11, {{"b8", {{{"account", "5"}, "11.0"}}}}, {"b7"},
                       Columns({"no:int64", "name:string"}, "no")) +
@@ -161,11 +161,11 @@ TEST_F(PullColumnsTest, AColumnsChangeIsSeenWithItsRowsOrNotAtAll) {
 
 TEST_F(PullColumnsTest, ARowThatItsCheckpointHasNoColumnForIsAskedAnew) {
   server.SetEntities(kEntities);  // has it, but it is not asked
-  const std::string narrow = CheckpointFrame(7, {{"b1", {Row("A1", "5.0")}}}, {},
-                                             Columns({"id:string"}));
-  server.Script({{.body = narrow + OpsFrame("b1", 0, 7, {Put("A1", "5.0")}) + CompleteFrame(7)},
-                 {.body = narrow + OpsFrame("b1", 0, 7, {Account("A1", "5.0", "")}) +
-                          CompleteFrame(7)}});
+  const std::string narrow =
+      CheckpointFrame(7, {{"b1", {Row("A1", "5.0")}}}, {}, Columns({"id:string"}));
+  server.Script(
+      {{.body = narrow + OpsFrame("b1", 0, 7, {Put("A1", "5.0")}) + CompleteFrame(7)},
+       {.body = narrow + OpsFrame("b1", 0, 7, {Account("A1", "5.0", "")}) + CompleteFrame(7)}});
   const auto result = Pull();
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->reconnects, 1U);
@@ -209,9 +209,8 @@ TEST_F(PullColumnsTest, AResetOfEverythingIsOneTransaction) {
     const std::string b1 = OpsFrame("b1", 0, 12, {named("8.0", "new")});
     const std::string b2 = OpsFrame("b2", 0, 12, {named("9.0", "new")});
     const std::string head = CheckpointFrame(12, after, {}, History("new") + columns);
-    const std::string resets =
-        interleaved ? ResetFrame("b1") + b1 + ResetFrame("b2") + b2
-                    : ResetFrame("b1") + ResetFrame("b2") + b1 + b2;
+    const std::string resets = interleaved ? ResetFrame("b1") + b1 + ResetFrame("b2") + b2
+                                           : ResetFrame("b1") + ResetFrame("b2") + b1 + b2;
     server.Script({{.body = head, .end = ScriptedAnswer::End::kCut},
                    {.body = head + ResetFrame("b1"), .end = ScriptedAnswer::End::kCut},
                    {.body = head + ResetFrame("b1") + b1, .end = ScriptedAnswer::End::kCut},
@@ -238,15 +237,14 @@ TEST_F(PullColumnsTest, APartOfACheckpointIsOfItsHistory) {
   ASSERT_TRUE(Pull().ok());
   Buckets more = {{"b1", three_rows.at("b1")}, {"b3", {Row("B1", "8.0"), Row("B2", "9.0")}}};
   const std::string head = CheckpointFrame(9, more, {}, History("h9"));
-  server.Script({{.body = head + OpsFrame("b3", 0, 8, {Put("B1", "8.0")}),
-                  .end = ScriptedAnswer::End::kCut},
-                 {.body = head + OpsFrame("b3", 8, 9, {Put("B2", "9.0")}) + CompleteFrame(9)}});
+  server.Script(
+      {{.body = head + OpsFrame("b3", 0, 8, {Put("B1", "8.0")}), .end = ScriptedAnswer::End::kCut},
+       {.body = head + OpsFrame("b3", 8, 9, {Put("B2", "9.0")}) + CompleteFrame(9)}});
   ASSERT_TRUE(Pull().ok());
-  EXPECT_THAT(
-      Haves(),
-      ElementsAre(R"({"have":[{"bucket":"b1","after":"7"}],"live":false,"history":"h7"})",
-                  R"({"have":[{"bucket":"b1","after":"7"},{"bucket":"b3","after":"8"}],)"
-                  R"("live":false,"history":"h9"})"));
+  EXPECT_THAT(Haves(),
+              ElementsAre(R"({"have":[{"bucket":"b1","after":"7"}],"live":false,"history":"h7"})",
+                          R"({"have":[{"bucket":"b1","after":"7"},{"bucket":"b3","after":"8"}],)"
+                          R"("live":false,"history":"h9"})"));
   EXPECT_EQ(Accounts(), "A1;A2;B1;B2");
 }
 
@@ -275,12 +273,11 @@ TEST_F(PullColumnsTest, AnEntityThatIsAnotherInAnotherHistory) {
                                           History("a") + "," + Columns({"id:string"})) +
                           OpsFrame("b1", 0, 7, {Account("A1", "5.0", "")}) + CompleteFrame(7)}});
   ASSERT_TRUE(Pull().ok());
-  server.Script(
-      {{.body = CheckpointFrame(9, {{"b1", {{{"account", "5"}, "8.0"}}}}, {},
-                                History("b") + "," + Columns({"no:int64"}, "no")) +
-                ResetFrame("b1") +
-                OpsFrame("b1", 0, 9, {PutOp("account", "5", "8.0", R"({"no":"5"})")}) +
-                CompleteFrame(9)}});
+  server.Script({{.body = CheckpointFrame(9, {{"b1", {{{"account", "5"}, "8.0"}}}}, {},
+                                          History("b") + "," + Columns({"no:int64"}, "no")) +
+                          ResetFrame("b1") +
+                          OpsFrame("b1", 0, 9, {PutOp("account", "5", "8.0", R"({"no":"5"})")}) +
+                          CompleteFrame(9)}});
   const auto result = Pull();
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->buckets_reloaded, 0U);
@@ -299,19 +296,18 @@ TEST_F(PullColumnsTest, RowsAreCountedOnceWhateverHoldsThem) {
   // A1 leaves one of its buckets, A2 changes, A3 comes to both.
   const Buckets later = {{"b1", {Row("A2", "8.0"), Row("A3", "9.0")}},
                          {"b2", {Row("A1", "5.0"), Row("A3", "9.0")}}};
-  server.Script(
-      {{.body = CheckpointFrame(9, later) +
-                OpsFrame("b1", 7, 9,
-                         {sluice::testing::RemoveOp("account", "A1", "8.1"), Put("A2", "8.0"),
-                          Put("A3", "9.0")}) +
-                OpsFrame("b2", 7, 9, {Put("A3", "9.0")}) + CompleteFrame(9)}});
+  server.Script({{.body = CheckpointFrame(9, later) +
+                          OpsFrame("b1", 7, 9,
+                                   {sluice::testing::RemoveOp("account", "A1", "8.1"),
+                                    Put("A2", "8.0"), Put("A3", "9.0")}) +
+                          OpsFrame("b2", 7, 9, {Put("A3", "9.0")}) + CompleteFrame(9)}});
   result = Pull();
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->rows_put, 2U);
   EXPECT_EQ(result->rows_removed, 0U);
   EXPECT_EQ(result->rows, 3U);
-  server.Script({{.body = CheckpointFrame(10, {{"b1", later.at("b1")}}, {"b2"}) +
-                          CompleteFrame(10)}});
+  server.Script(
+      {{.body = CheckpointFrame(10, {{"b1", later.at("b1")}}, {"b2"}) + CompleteFrame(10)}});
   result = Pull();
   EXPECT_EQ(result->rows_removed, 1U);
   EXPECT_EQ(result->rows, 2U);

@@ -15,7 +15,8 @@ using ::testing::ElementsAre;
 class RowBufferTest : public ::testing::Test {
  protected:
   RowBufferTest() {
-    accounts.second.SetColumns({{"id", "id", "TEXT"}, {"name", "name", "TEXT"}, {"n", "n", "INTEGER"}});
+    accounts.second.SetColumns(
+        {{"id", "id", "TEXT"}, {"name", "name", "TEXT"}, {"n", "n", "INTEGER"}});
     orders.second.SetColumns({{"no", "no", "INTEGER"}});
   }
   std::vector<std::string> Keys() {

@@ -57,8 +57,7 @@ TEST_F(NodesTest, WhereANodeNoLongerServesTheFirstIsAskedAgain) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(server.requests().size(), 2U);
   EXPECT_EQ(other.requests().size(), 2U);
-  EXPECT_EQ(last.requests()[0].body,
-            R"({"have":[{"bucket":"b1","after":"5"}],"live":false})");
+  EXPECT_EQ(last.requests()[0].body, R"({"have":[{"bucket":"b1","after":"5"}],"live":false})");
   EXPECT_EQ(Accounts(), "A1;A2;A3");
 }
 
