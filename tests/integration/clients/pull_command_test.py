@@ -187,7 +187,7 @@ class PullCommandTest(unittest.TestCase):
             self.assertIn("\\x1b", rest)
 
     def test_business_unit(self):
-        server = Sluice(BINARY, self.folder / "server")  # makes the development key
+        server = Sluice(BINARY, self.folder / "server").start()  # makes the development key
         server.kill()
         who = ["--sub", "anna", "--role", "field", "--business-unit", "north", "--data-dir", server.data]
         self.server.answers = [(200, {}, load(1043, ["A1"]))]
