@@ -806,7 +806,7 @@ class ApiTest(unittest.TestCase):
                                     ("sluice.admin", "POST", f"{self.base()}/changes"), ("sluice.audit", "PUT", self.base()),
                                     ("sluice.ingest", "PUT", f"{self.base()}/entities/x"), ("", "GET", "/v1/orgs")):
             self.fails(method, path, 403, None, {"display_name": "x"} if method != "GET" else None,
-                       http_=Http(self.server.urls["admin"], self.server.token(scope or "none")))
+                       http_=Http(self.server.urls["admin"], self.server.token(scope)))
         self.fails("GET", f"{self.base()}/delta", 403, None, http_=Http(self.server.urls["sync"], self.all_token))
         self.fails("GET", f"{self.base()}/delta", 403, None,
                    http_=Http(self.server.urls["sync"], self.server.token("sluice.sync", "anna", "other-org", ["reader"])))
