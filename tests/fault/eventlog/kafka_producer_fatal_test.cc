@@ -33,6 +33,7 @@ class KafkaProducerFatalTest : public ::testing::Test {
     cluster_ = rd_kafka_mock_cluster_new(host_.get(), 1);
     options_ = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_));
     options_.metrics = metrics_;
+    options_.check_settings = false;  // the mock cluster does not know them
     for (const Topic topic : kAllTopics) {
       const std::string name = options_.topic_prefix + std::string(TopicName(topic));
       rd_kafka_mock_topic_create(cluster_, name.c_str(), topic == Topic::kNodes ? 1 : 2, 1);
