@@ -37,6 +37,8 @@ struct KafkaLogOptions {
   std::chrono::milliseconds health_interval{2'000};
   // How often the topics' partitions, settings and begins are looked at.
   std::chrono::milliseconds topic_check_interval{60'000};
+  // Whether the topics' settings are asked for; false for a cluster that never answers that.
+  bool check_settings = true;
   // What is read ahead for each open reader that is behind. librdkafka looks at a full queue again
   // only after up to a second, so a small one limits how fast a reader catches up.
   size_t reader_queue_bytes_max = 32 << 20;

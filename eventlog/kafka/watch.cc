@@ -19,6 +19,7 @@ constexpr Topic kEpochTopic = Topic::kProvisioning;
 constexpr PartitionId kEpochPartition{0};
 // One look; the next comes soon, and the destructor waits for it.
 constexpr milliseconds kLookTimeout{2'000};
+constexpr milliseconds kRetryInterval{100};
 // A leader that was just elected may tell an end that lags; one that does so twice has lost events.
 constexpr int kShortEndsMax = 2;
 
@@ -75,7 +76,7 @@ absl::Status KafkaWatch::Start() {
     return absl::OkStatus();
   }
   // Before anything is written: what does not fit must not be made worse.
-  ASSIGN_OR_RETURN(std::vector<TopicFault> faults, CheckTopics());
+  ASSIGN_OR_RETURN(std::vector<TopicFault> faults, AwaitTopics());
   for (const TopicFault& fault : faults) {
     if (fault.effect != FaultEffect::kReport) {
       return fault.status;
@@ -88,6 +89,18 @@ absl::Status KafkaWatch::Start() {
   SetFaults(std::move(faults));
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {
+  // Topics that are new take a moment until every broker knows them and their leaders.
+  const SteadyTime deadline = clock_->SteadyNow() + options_.connect_timeout;
+  while (true) {
+    auto faults = CheckTopics();
+    if (!absl::IsUnavailable(faults.status()) || clock_->SteadyNow() >= deadline) {
+      return faults;
+    }
+    std::this_thread::sleep_for(kRetryInterval);
+  }
 }
 
 absl::Status KafkaWatch::ReadEpoch(Offset end, milliseconds patience) {
@@ -173,6 +186,9 @@ absl::Status KafkaWatch::CheckPartitions(Topic topic, std::vector<TopicFault>& f
 }
 
 absl::Status KafkaWatch::CheckSettings(std::vector<TopicFault>& faults) {
+  if (!options_.check_settings) {
+    return absl::OkStatus();
+  }
   std::vector<std::string> names;
   for (const Topic topic : kAllTopics) {
     names.push_back(control_.FullName(topic));

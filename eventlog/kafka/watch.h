@@ -57,6 +57,8 @@ class KafkaWatch {
   absl::Status CheckEpoch() ABSL_LOCKS_EXCLUDED(mutex_);
   // Everything that is wrong with the topics now.
   absl::StatusOr<std::vector<TopicFault>> CheckTopics();
+  // The same, asked until the cluster answers or options.connect_timeout has passed.
+  absl::StatusOr<std::vector<TopicFault>> AwaitTopics();
   absl::Status CheckPartitions(Topic topic, std::vector<TopicFault>& faults);
   absl::Status CheckBegins(std::vector<TopicFault>& faults);
   absl::Status CheckSettings(std::vector<TopicFault>& faults);

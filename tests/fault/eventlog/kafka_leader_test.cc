@@ -36,6 +36,7 @@ class KafkaLeaderTest : public ::testing::Test {
     cluster_ = rd_kafka_mock_cluster_new(host_.get(), 2);
     KafkaLogOptions options = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_), 1);
     options.operation_timeout = std::chrono::seconds(4);
+    options.check_settings = false;  // the mock cluster does not know them
     changes_ = options.topic_prefix + std::string(TopicName(Topic::kChanges));
     for (const Topic topic : kAllTopics) {
       const std::string name = options.topic_prefix + std::string(TopicName(topic));

@@ -253,9 +253,11 @@ TEST_P(LogConformance, AppendsStartedByOneThreadKeepTheOrderOfTheirCalls) {
 }
 
 TEST_P(LogConformance, TopicsAndPartitionsAreIndependent) {
+  std::map<std::string, Offset> ends;  // a log may begin with an event of its own
   for (const Topic topic : kAllTopics) {
     for (int32_t p = 0; p < log().PartitionCount(topic); ++p) {
       const std::string name = std::string(TopicName(topic)) + "/" + std::to_string(p);
+      ends[name] = MustRange(PartitionId(p), topic).end;
       MustAppend(PartitionId(p), MakeEvents(name + "#", p + 1), topic);
     }
   }
@@ -264,9 +266,9 @@ TEST_P(LogConformance, TopicsAndPartitionsAreIndependent) {
     for (int32_t p = 0; p < log().PartitionCount(topic); ++p) {
       const std::string name = std::string(TopicName(topic)) + "/" + std::to_string(p);
       const size_t count = static_cast<size_t>(p) + 1;
-      EXPECT_EQ(Values(MustRead(PartitionId(p), Offset(0), count, topic)),
+      EXPECT_EQ(Values(MustRead(PartitionId(p), ends.at(name), count, topic)),
                 Values(MakeEvents(name + "#", p + 1)));
-      EXPECT_EQ(MustRange(PartitionId(p), topic).end, Offset(p + 1));
+      EXPECT_EQ(MustRange(PartitionId(p), topic).end, Offset(ends.at(name).value() + p + 1));
     }
   }
 }

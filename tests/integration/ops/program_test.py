@@ -62,7 +62,7 @@ class ProgramTest(unittest.TestCase):
 
     def test_help_everywhere_has_an_example(self):
         for words in (["serve"], ["org", "create"], ["entity", "put"], ["profile", "list"], ["role", "get"], ["ingest"],
-                      ["token"], ["pull"], ["store", "verify"], ["store", "stat"], ["log", "stat"], ["log", "dump"],
+                      ["token"], ["pull"], ["store", "verify"], ["store", "stat"], ["log", "stat"], ["log", "dump"], ["log", "new-epoch"],
                       ["schema", "export"], ["version"]):
             done = subprocess.run([BINARY, *words, "--help"], capture_output=True, text=True, check=True)
             self.assertIn("Example", done.stdout, words)
@@ -115,6 +115,52 @@ class ProgramTest(unittest.TestCase):
         (server.data / "log" / "CURRENT").write_text("")
         self.fails(["serve", "--data-dir", server.data, "--admin-listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0"], 1,
                    "log")
+
+    # ---- the log's tools ----
+
+    def log(self, *arguments):
+        return subprocess.run([BINARY, "log", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+    def test_tools_that_look_at_a_log_make_nothing(self):
+        for command in (["log", "stat"], ["log", "dump"], ["log", "new-epoch"]):
+            self.fails([*command, "--data-dir", self.folder / "nosuch"], 1, "there is no log")
+        self.assertFalse((self.folder / "nosuch").exists())
+
+    def test_the_log_is_shown_with_decoded_rows_whatever_its_partitions(self):
+        server = self.server(arguments=["--set", "log.partitions=3"]).start()
+        self.provision(server)
+        ingest = Http(server.urls["admin"], server.token("sluice.ingest"))
+        for number, note in enumerate(("first", "second", "third")):
+            ingest.json("POST", "/v1/orgs/acme/changes?wait=30s",
+                        {"id": str(number), "source": "crm", "ops": [
+                            {"op": "upsert", "entity": "item", "key": "k1", "row": {"id": "k1", "note": note}},
+                            {"op": "upsert", "entity": "item", "key": "k2", "row": {"id": "k2", "note": note}}]})
+        self.assertEqual(server.stop(), 0)
+        wanted = ["dump", "changes", "--data-dir", server.data, "--org", "acme", "--entity", "item", "--key", "k2"]
+        all_of_them = self.log(*wanted, "--since", "1h")
+        self.assertEqual((all_of_them.returncode, all_of_them.stderr), (0, ""))
+        events = [json.loads(line) for line in all_of_them.stdout.splitlines()]
+        self.assertEqual([[op["row"] for op in event["payload"]["ops"]] for event in events],
+                         [[{"id": "k2", "note": note}] for note in ("first", "second", "third")])
+        self.assertRegex(events[0]["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+        cut = self.log(*wanted, "--limit", 2)
+        self.assertEqual(len(cut.stdout.splitlines()), 2)
+        self.assertIn("has more: stopped after 2 events", cut.stderr)
+        self.assertEqual(self.log(*wanted, "--from", events[2]["offset"]).stdout, all_of_them.stdout.splitlines()[2] + "\n")
+        self.assertEqual(self.log(*wanted, "--since", "2099-01-01T00:00:00Z").stdout, "")
+        self.fails(["log", "dump", "--data-dir", server.data, "--since", "yesterday"], 2, "yesterday")
+
+    def test_a_new_epoch_is_declared_while_no_server_has_the_log(self):
+        server = self.server().start()
+        self.fails(["log", "new-epoch", "--data-dir", server.data], 1, "another process")
+        self.assertEqual(server.stop(), 0)
+        before = self.log("stat", "--data-dir", server.data).stdout.splitlines()[0]
+        done = self.log("new-epoch", "--data-dir", server.data)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        after = self.log("stat", "--data-dir", server.data).stdout.splitlines()[0]
+        self.assertNotEqual(after, before)
+        self.assertEqual(after.split("#")[0], before.split("#")[0])
+        self.assertIn(after.removeprefix("log "), done.stdout)
 
     # ---- the main job, from a client's side ----
 
