@@ -137,13 +137,11 @@ absl::Status LocalDatabase::LoadState() {
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
   pending_ = {};
-  from_before_.clear();
   ASSIGN_OR_RETURN(
       Statement history,
       Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
   ASSIGN_OR_RETURN(const bool has_history, history.Step());
   history_ = has_history ? std::string(history.Text(0)) : std::string();
-  base_history_ = history_;
   ASSIGN_OR_RETURN(Statement meta,
                    Statement::Prepare(db_.get(),
                                       "SELECT value, name='position' FROM _sluice_meta WHERE name "
@@ -161,6 +159,7 @@ absl::Status LocalDatabase::LoadState() {
     ASSIGN_OR_RETURN(const bool more, buckets.Step());
     if (!more) {
       sqlite3_wal_autocheckpoint(db_.get(), complete ? kWalPages : kWalPagesLoading);
+      StartFromHere();
       return LoadTables();
     }
     // Only buckets that changed are written; every bucket of a complete checkpoint is at it.
