@@ -116,9 +116,9 @@ class StagingProjectorTest : public ::testing::Test {
   void AwaitApplied(Offset offset) {
     absl::Mutex mutex;
     Offset applied = kNoOffset;
-    const uint64_t subscription = stores_->Subscribe(org_, [&](Offset now) {
+    const uint64_t subscription = stores_->Subscribe(org_, [&](const AppliedChange& change) {
       absl::MutexLock lock(&mutex);
-      applied = now;
+      applied = change.applied;
     });
     {
       absl::MutexLock lock(&mutex);
