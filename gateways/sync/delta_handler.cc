@@ -110,6 +110,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
   absl::StatusOr<BuiltPage> built =
       co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
   if (call.ahead && !call.ahead_known && ErrorCode(built.status()) == "not_caught_up") {
+    share->Keep(0);  // the log may take its time
     const bool beyond = co_await IsBeyondLog(context, call.org, call.cursor.seen, false);
     if (beyond) {
       co_return OtherHistory();

@@ -113,10 +113,11 @@ class StreamSession {
 
   // The next checkpoint from the newest snapshot; false where there is nothing to send.
   net::awaitable<absl::StatusOr<bool>> Look() {
-    absl::StatusOr<bool> began = co_await TakeShare();
-    if (began.status().ok()) {
-      began = co_await OnStoreThread(context_, [this] { return Begin(); });
+    const absl::Status share = co_await TakeShare();
+    if (!share.ok()) {
+      co_return share;
     }
+    absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
     Began(began);
     co_return began;
   }

@@ -1,8 +1,12 @@
 // What the sync listener adds to sending bytes: `delta` and `stream` initial loads of rows that are
 // in memory, against nginx serving a file of the same bytes. Prints one line each.
 //   sync_bench [ROWS]
+// And what a commit costs live streams: CPU of the whole process a change, for one that concerns
+// none of them and for one that concerns one.
+//   sync_bench live [STREAMS [BUCKETS]]
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,8 +16,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "tests/integration/gateways/sync_fixture.h"
 #include "tests/support/temp_dir.h"
@@ -142,11 +149,81 @@ void Print(std::string_view what, const Measured& measured, int rows, const Meas
              rows / measured.seconds, rate / 1e6, 100 * rate / most);
 }
 
+double CpuSeconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+void ReadUntilComplete(HttpSocket& socket) {
+  while (!socket.ReadLine().starts_with("{\"checkpoint_complete")) {
+  }
+}
+
+// Streams of so many teams each, one of which nobody else is in.
+int MeasureLive(int streams, int buckets) {
+  sluice::testing::FoldStores stores;
+  const auto put = [&](const std::string& key, const std::string& team) {
+    sluice::testing::RowWriter row;
+    row.Text(1, key).Text(2, "n").Text(4, team);
+    stores.Add("contoso", sluice::testing::MakeSet({sluice::testing::Upsert(1, key, row.bytes())}));
+  };
+  stores.Add("contoso", sluice::testing::OpenOrg(1));
+  stores.Add("contoso",
+             sluice::testing::DefineEntity(
+                 1, "account", {{1, "id"}, {2, "name"}, {3, "owner"}, {4, "team"}}, 3, 4));
+  stores.Add("contoso", sluice::testing::DefineRole("field", true, {"account"}));
+  stores.Add("contoso",
+             sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_TEAM}}}, {"field"}));
+  JsonAuthenticator authenticator;
+  const sluice::RealClock clock;
+  SyncOptions options;
+  options.port = 0;
+  options.log_id = "bench";
+  options.access_log = false;
+  options.heartbeat = std::chrono::hours(1);
+  SyncServer server(options, stores, authenticator, clock);
+  const int port = server.Start().value();
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (int i = 0; i < streams; ++i) {
+    nlohmann::json claims = {{"sub", "ann"}, {"teams", {"own-" + std::to_string(i)}}};
+    for (int team = 1; team < buckets; ++team) {
+      claims["teams"].push_back("t" + std::to_string(team));
+    }
+    sockets.push_back(std::make_unique<HttpSocket>(port));
+    sockets.back()->Request("POST", "/v1/orgs/contoso/stream",
+                            "Authorization: Bearer " + claims.dump() + "\r\n", R"({"live":true})");
+    (void)sockets.back()->Read(false);
+    ReadUntilComplete(*sockets.back());
+  }
+  constexpr int kChanges = 20;
+  const auto measure = [&](std::string_view what, auto change) {
+    const double before = CpuSeconds();
+    for (int i = 0; i < kChanges; ++i) {
+      change(i);
+      // The last stream is woken in turn: what came before is done.
+      put("last", "own-" + std::to_string(streams - 1));
+      ReadUntilComplete(*sockets.back());
+    }
+    fmt::print("{:<34} {:>8.3f} ms CPU a change\n", what, 1e3 * (CpuSeconds() - before) / kChanges);
+  };
+  const std::string shape = fmt::format("{} streams of {} buckets, ", streams, buckets);
+  measure(shape + "1 concerned", [](int) {});
+  measure(shape + "1 and nobody", [&](int) { put("other", "elsewhere"); });
+  return 0;
+}
+
 }  // namespace
 }  // namespace sluice::gateways
 
 int main(int argc, char** argv) {
   using namespace sluice::gateways;
+  if (argc > 1 && std::string_view(argv[1]) == "live") {
+    return MeasureLive(argc > 2 ? std::atoi(argv[2]) : 300, argc > 3 ? std::atoi(argv[3]) : 900);
+  }
   const int rows = (argc > 1 ? std::atoi(argv[1]) : 100'000) / kSet * kSet;
   sluice::testing::FoldStores stores;
   Fill(stores, rows);

@@ -83,7 +83,7 @@ TEST_F(DeltaTest, Refusals) {
   socket.Request("DELETE", path, Token(kAnn));
   const HttpReply method = socket.Read();
   EXPECT_EQ(method.status, 405);
-  EXPECT_EQ(method.headers.at("allow"), "GET, HEAD");
+  EXPECT_EQ(method.headers.at("allow"), "GET, HEAD, POST");
   socket.Request("GET", "/nothing", Token(kAnn));
   EXPECT_EQ(socket.Read().status, 404);
   socket.Request("HEAD", path, Token(kAnn) + "X-Request-Id: r-1\r\n");

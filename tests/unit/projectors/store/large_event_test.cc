@@ -2,6 +2,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "tests/support/store_node.h"
@@ -68,6 +69,42 @@ TEST_F(LargeEventTest, ReadersSeeTheStateBeforeUntilItIsWhole) {
   EXPECT_EQ(node->Snapshot(Org("acme")).value()->Bucket(MakeBucketName("e1|all").key)->count, 0u);
   node.ExpectFoldOf("acme", log);
   EXPECT_GE(Metric("sluice_store_event_parts_total"), 9);
+}
+
+// The parts add up; what an earlier process wrote of them is not known.
+TEST_F(LargeEventTest, ItsChangesAreToldWhenItIsWhole) {
+  StoreNode node(Options());
+  Log log = AccountsAndProfile(100);
+  node.CatchUp({log.begin(), log.end() - 1});
+  std::vector<AppliedChange> changes;
+  const auto note = [&](const AppliedChange& change) { changes.push_back(change); };
+  node->Subscribe(Org("acme"), note);
+  int parts = 0;
+  EXPECT_TRUE(absl::IsCancelled(
+      node->Apply(StoreNode::kPartition, {&log.back(), 1}, [&] { return ++parts == 3; }).status()));
+  EXPECT_TRUE(changes.empty());
+  ASSERT_TRUE(node->Apply(StoreNode::kPartition, {&log.back(), 1}).ok());
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].applied, Offset(1001));
+  EXPECT_TRUE(changes[0].definitions);
+  ASSERT_NE(changes[0].buckets, nullptr);
+  EXPECT_TRUE(std::ranges::binary_search(*changes[0].buckets, MakeBucketName("e1|all").key));
+
+  log.push_back(testing::MakeEvent(
+      1002,
+      testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER, v1::RULE_KIND_ALL}}},
+                             {"sales"}),
+      "acme"));
+  parts = 0;
+  EXPECT_TRUE(absl::IsCancelled(
+      node->Apply(StoreNode::kPartition, {&log.back(), 1}, [&] { return ++parts == 3; }).status()));
+  node.Restart();
+  changes.clear();
+  node->Subscribe(Org("acme"), note);
+  node.CatchUp(log);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].applied, Offset(1002));
+  EXPECT_EQ(changes[0].buckets, nullptr);
 }
 
 TEST_F(LargeEventTest, ItGoesOnWhereItWasOnDisk) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -119,7 +120,7 @@ TEST_F(StoreManagerTest, SubscribersHearOfTheirOrganisationUntilTheyLeave) {
   std::vector<int64_t> again;
   std::vector<int64_t> beta;
   const auto note = [](std::vector<int64_t>* to) {
-    return [to](Offset applied) { to->push_back(applied.value()); };
+    return [to](const AppliedChange& change) { to->push_back(change.applied.value()); };
   };
   const uint64_t first = node_->Subscribe(Org("acme"), note(&acme));
   const uint64_t second = node_->Subscribe(Org("acme"), note(&again));
@@ -141,6 +142,45 @@ TEST_F(StoreManagerTest, SubscribersHearOfTheirOrganisationUntilTheyLeave) {
   EXPECT_TRUE(beta.empty());
   node_->Unsubscribe(first);
   node_->Unsubscribe(other);
+}
+
+TEST_F(StoreManagerTest, ChangesNameTheBucketsWhoseOperationsChanged) {
+  std::vector<AppliedChange> changes;
+  const uint64_t subscription = node_->Subscribe(
+      Org("acme"), [&](const AppliedChange& change) { changes.push_back(change); });
+  const auto next = [&](StoredEvent event) {
+    changes.clear();
+    EXPECT_TRUE(node_->Apply(StoreNode::kPartition, {&event, 1}).ok());
+    EXPECT_EQ(changes.size(), 1u);
+    log_.push_back(std::move(event));
+    return changes.empty() ? AppliedChange() : changes.back();
+  };
+  node_.CatchUp(log_);
+  ASSERT_FALSE(changes.empty());
+  EXPECT_EQ(changes.front().buckets, nullptr) << "a store that is new";
+  EXPECT_TRUE(changes.front().definitions);
+  const auto before = node_->Snapshot(Org("acme")).value();
+  const AppliedChange put = next(AccountEvent("acme", 10, "A1", "U1"));
+  ASSERT_NE(put.buckets, nullptr);
+  EXPECT_FALSE(put.definitions);
+  EXPECT_FALSE(put.buckets->empty());
+  EXPECT_TRUE(std::ranges::is_sorted(*put.buckets));
+  for (const BucketKey& key : *put.buckets) {
+    EXPECT_EQ(node_->Snapshot(Org("acme")).value()->Bucket(key)->changed, Offset(10));
+  }
+  const AppliedChange removed = next(Delete(11, "A1"));
+  ASSERT_NE(removed.buckets, nullptr);
+  EXPECT_EQ(*removed.buckets, *put.buckets);
+  const AppliedChange nothing = next(Delete(12, "A1"));
+  ASSERT_NE(nothing.buckets, nullptr);
+  EXPECT_TRUE(nothing.buckets->empty());
+  const AppliedChange defined =
+      next(testing::MakeEvent(13, testing::DefineRole("more", true, {"account"}), "acme"));
+  EXPECT_TRUE(defined.definitions);
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  EXPECT_TRUE(next(testing::MakeEvent(14, closed, "acme")).closed);
+  node_->Unsubscribe(subscription);
 }
 
 TEST_F(StoreManagerTest, AChangeSetIsFoundWithinTheWindowOnly) {

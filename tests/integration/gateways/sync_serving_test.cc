@@ -1,0 +1,260 @@
+#include <absl/synchronization/mutex.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/integration/gateways/sync_fixture.h"
+
+// Who may answer, and for which history.
+namespace sluice::gateways {
+namespace {
+
+using nlohmann::json;
+using sluice::testing::HttpReply;
+using sluice::testing::HttpSocket;
+
+class ServingTest : public SyncTest {
+ protected:
+  ServingTest() {
+    options_.catch_up_wait = std::chrono::milliseconds(50);
+    options_.heartbeat = std::chrono::milliseconds(20);
+  }
+
+  void ServeWith(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    serving_ = std::move(status);
+  }
+  void StartServing() {
+    options_.may_serve = [this](const OrgId&) {
+      absl::MutexLock lock(&mutex_);
+      ++asked_;
+      return serving_after_ >= 0 && asked_ > serving_after_ ? NotHere() : serving_;
+    };
+    Start();
+  }
+  static absl::Status NotHere() {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here", "partition 3 is elsewhere");
+  }
+  HttpReply Stream(const json& body, const json& claims = kAnn) {
+    HttpSocket socket(port_);
+    socket.Request("POST", "/v1/orgs/contoso/stream?x=1", Token(claims), body.dump());
+    return socket.Read();
+  }
+  static json FrameOf(const std::string& body, const std::string& name) {
+    std::istringstream lines(body);
+    for (std::string line; std::getline(lines, line);) {
+      if (const json frame = json::parse(line); frame.contains(name)) {
+        return frame[name];
+      }
+    }
+    return nullptr;
+  }
+
+  absl::Mutex mutex_;
+  absl::Status serving_;
+  int asked_ = 0;
+  int serving_after_ = -1;  // asked more often than this, it is not served here; -1: always is
+};
+
+TEST_F(ServingTest, WhoDoesNotServeSaysWhoDoes) {
+  Put("A1", "n", "ann");
+  std::atomic<bool> known = true;
+  options_.served_at = [&](const OrgId&) {
+    return known ? std::optional<std::string>("http://node-2:8471/") : std::nullopt;
+  };
+  StartServing();
+  ServeWith(NotHere());
+  const HttpReply delta = Get("/v1/orgs/contoso/delta?limit=5&wait=1s");
+  EXPECT_EQ(delta.status, 307);
+  EXPECT_EQ(delta.headers.at("location"),
+            "http://node-2:8471/v1/orgs/contoso/delta?limit=5&wait=1s");
+  EXPECT_EQ(Code(delta), "not_served_here");
+  EXPECT_EQ(json::parse(delta.body)["status"], 307);
+  const HttpReply stream = Stream(json::object());
+  EXPECT_EQ(stream.status, 307);
+  EXPECT_EQ(stream.headers.at("location"), "http://node-2:8471/v1/orgs/contoso/stream?x=1");
+  EXPECT_EQ(Get("/v1/orgs/contoso/entities").status, 307);
+  // Nobody is told where an organisation is that is not theirs.
+  EXPECT_EQ(Get("/v1/orgs/contoso/delta", {{"sub", "a"}, {"org", "x"}}).status, 403);
+  known = false;
+  const HttpReply nowhere = Get("/v1/orgs/contoso/delta");
+  EXPECT_EQ(nowhere.status, 503);
+  EXPECT_EQ(Code(nowhere), "not_served_here");
+  EXPECT_TRUE(nowhere.headers.contains("retry-after"));
+  for (const char* code : {"not_caught_up", "log_truncated", "log_diverged"}) {
+    ServeWith(Error(absl::StatusCode::kUnavailable, code, "x"));
+    for (const HttpReply& reply : {Get("/v1/orgs/contoso/delta"), Stream(json::object()),
+                                   Get("/v1/orgs/contoso/entities")}) {
+      EXPECT_EQ(reply.status, 503) << code;
+      EXPECT_EQ(Code(reply), code);
+    }
+  }
+}
+
+// Paused between reading and sending, or while it looked for an organisation that is not here:
+// asked once more, the answer is another.
+TEST_F(ServingTest, WhatWasReadGoesOutOnlyIfItStillMay) {
+  Put("A1", "n", "ann");
+  StartServing();
+  const auto ask = [this](const std::string& org, const std::string& route, int after) {
+    {
+      absl::MutexLock lock(&mutex_);
+      asked_ = 0;
+      serving_after_ = after;
+    }
+    HttpSocket socket(port_);
+    socket.Request(route == "stream" ? "POST" : "GET", "/v1/orgs/" + org + "/" + route,
+                   Token({{"sub", "ann"}, {"org", org}}), route == "stream" ? "{}" : "");
+    return socket.Read();
+  };
+  for (const char* org : {"contoso", "nobody"}) {
+    for (const char* route : {"delta", "stream", "entities"}) {
+      for (const int after : {0, 1}) {
+        const HttpReply reply = ask(org, route, after);
+        EXPECT_EQ(reply.status, 503) << org << " " << route << " " << after << reply.body;
+      }
+    }
+    EXPECT_EQ(ask(org, "delta", 2).status, 503) << org;
+  }
+  // A stream that has begun can only end.
+  EXPECT_EQ(ask("contoso", "stream", 2).body, "");
+  EXPECT_EQ(ask("contoso", "stream", 9).status, 200);
+}
+
+TEST_F(ServingTest, StreamsAndWaitingRequestsEnd) {
+  Put("A1", "n", "ann");
+  options_.heartbeat = std::chrono::hours(1);
+  StartServing();
+  const std::string cursor = Delta("")["cursor"];
+  HttpSocket stream(port_);
+  stream.Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), R"({"live":true})");
+  stream.Read(false);
+  std::string last;
+  while (!last.starts_with("{\"checkpoint_complete")) {
+    last = stream.ReadLine();
+  }
+  HttpSocket waiting(port_);
+  waiting.Request("GET", "/v1/orgs/contoso/delta?wait=60s&cursor=" + cursor, Token(kAnn));
+  while (server_->sessions() < 2) {
+    std::this_thread::yield();
+  }
+  server_->ServingChanged();  // for others: nothing happens
+  ServeWith(NotHere());
+  server_->ServingChanged();
+  EXPECT_EQ(stream.ReadLine(), "");
+  EXPECT_EQ(Code(waiting.Read()), "not_served_here");
+  while (server_->sessions() > 0) {
+    std::this_thread::yield();
+  }
+}
+
+TEST_F(ServingTest, OnlyWhatIsLostForGoodIsWiped) {
+  StartServing();
+  const auto wipe = [](const HttpReply& reply) {
+    return json::parse(reply.body).value("wipe", false);
+  };
+  EXPECT_TRUE(wipe(Get("/v1/orgs/contoso/delta", {{"sub", "a"}, {"roles", {"office"}}})));
+  const HttpReply never = Get("/v1/orgs/nobody/delta", {{"sub", "a"}, {"org", "nobody"}});
+  EXPECT_EQ(never.status, 404);
+  EXPECT_FALSE(wipe(never));
+  stores_.Remove("contoso");
+  for (const HttpReply& reply : {Get("/v1/orgs/contoso/delta"), Stream(json::object())}) {
+    EXPECT_EQ(reply.status, 404);
+    EXPECT_EQ(Code(reply), "org_not_found");
+    EXPECT_TRUE(wipe(reply));
+  }
+  ServeWith(Error(absl::StatusCode::kUnavailable, "not_caught_up", "x"));
+  const HttpReply behind = Get("/v1/orgs/contoso/delta");
+  EXPECT_EQ(behind.status, 503);
+  EXPECT_FALSE(wipe(behind));
+}
+
+// The log was restored to an earlier state: positions are given a second time.
+TEST_F(ServingTest, AnotherHistoryIsToldApart) {
+  std::atomic<int64_t> end = 1'000;
+  options_.log_end = [&](const OrgId&) { return absl::StatusOr<Offset>(Offset(end.load())); };
+  Put("A1", "n", "ann");
+  Put("LOST", "n", "ann");
+  Start();
+  const json page = Delta("");
+  const std::string cursor = page["cursor"];
+  const json checkpoint = FrameOf(Stream(json::object()).body, "checkpoint");
+  const std::string bucket = checkpoint["buckets"][0]["bucket"];
+  json body = {{"have", {{{"bucket", bucket}, {"after", checkpoint["position"]}}}},
+               {"history", checkpoint["history"]}};
+  EXPECT_EQ(FrameOf(Stream(body).body, "reset"), nullptr);
+  EXPECT_EQ(FrameOf(Stream(body).body, "ops"), nullptr);
+
+  stores_.Remove("contoso");
+  Define("contoso");
+  // Not there yet, and the log has more than the cursor knows: a replica that is behind.
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "not_caught_up");
+  EXPECT_EQ(Code(Stream(body)), "not_caught_up");
+  // The log has no more than that.
+  end = stores_.AppliedOf(*OrgId::Parse("contoso")).value() + 1;
+  const HttpReply lost = Get("/v1/orgs/contoso/delta?limit=7&cursor=" + cursor);
+  EXPECT_EQ(lost.status, 410);
+  EXPECT_EQ(Code(lost), "cursor_other_log");
+  EXPECT_EQ(lost.headers.at("location"), "/v1/orgs/contoso/delta?limit=7");
+  EXPECT_EQ(FrameOf(Stream(body).body, "reset")["bucket"], bucket);
+  // Without `history` the position alone tells as much.
+  json plain = body;
+  plain.erase("history");
+  EXPECT_EQ(FrameOf(Stream(plain).body, "reset")["bucket"], bucket);
+
+  // It has come to the position again.
+  for (int i = 0; i < 4; ++i) {
+    Put("NEW" + std::to_string(i), "n", "ann");
+  }
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "cursor_other_log");
+  const std::string frames = Stream(body).body;
+  EXPECT_EQ(FrameOf(frames, "reset")["bucket"], bucket);
+  EXPECT_NE(frames.find("NEW0"), std::string::npos);
+}
+
+TEST_F(ServingTest, ALogThatDoesNotAnswerCountsAsNews) {
+  options_.log_end = [](const OrgId&) -> absl::StatusOr<Offset> {
+    return absl::UnavailableError("broker");
+  };
+  Start();
+  EXPECT_EQ(Code(Stream({{"have", {{{"bucket", "b"}, {"after", "999999"}}}}})), "not_caught_up");
+}
+
+TEST_F(ServingTest, ACursorMayComeAsABody) {
+  Put("A1", "n", "ann");
+  Put("A2", "n", "ann");
+  Start();
+  const json first = Delta("limit=1");
+  HttpSocket socket(port_);
+  socket.Request("POST", "/v1/orgs/contoso/delta", Token(kAnn),
+                 json({{"cursor", first["cursor"]}, {"limit", 5}}).dump());
+  const json second = json::parse(socket.Read().body);
+  EXPECT_EQ(second["ops"].size(), 1u);
+  EXPECT_EQ(second["ops"][0]["key"], "A2");
+  socket.Request("POST", "/v1/orgs/contoso/delta", Token(kAnn), R"({"limit":0})");
+  EXPECT_EQ(socket.Read().status, 400);
+}
+
+// However little answers may hold, everybody is answered in turn.
+TEST_F(ServingTest, AnswersTakeTurns) {
+  options_.answer_bytes_max = 1;
+  for (int i = 0; i < 20; ++i) {
+    Put("A" + std::to_string(i), std::string(1'000, 'x'), "ann");
+  }
+  Start();
+  std::vector<std::thread> clients;
+  std::atomic<int> complete = 0;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&, i] {
+      const HttpReply reply = i % 2 == 0 ? Stream(json::object()) : Get("/v1/orgs/contoso/delta");
+      complete += reply.status == 200 && reply.body.find("A19") != std::string::npos;
+    });
+  }
+  for (std::thread& client : clients) {
+    client.join();
+  }
+  EXPECT_EQ(complete, 8);
+}
+
+}  // namespace
+}  // namespace sluice::gateways
