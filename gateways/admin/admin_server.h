@@ -61,10 +61,6 @@ struct AdminServerDeps {
   // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   std::shared_ptr<prometheus::Registry> registry;
-  // May this process answer from its store of an organisation (StagingProjector::MayServe)?
-  std::function<absl::Status(const OrgId&)> may_serve = nullptr;
-  // The admin URL of a node that serves it.
-  std::function<std::optional<std::string>(const OrgId&)> served_at = nullptr;
 };
 
 // API sections 1, 2 and 5 over HTTP. Start and Stop by one thread.

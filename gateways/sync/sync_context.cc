@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "gateways/problem.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {

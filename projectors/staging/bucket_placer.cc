@@ -103,6 +103,9 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
     }
   }
   // What the row gives moves to where it points now; how its own buckets change comes later.
+  if (before.up == after.up) {
+    return absl::OkStatus();
+  }
   const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
   for (size_t i = 0; i < rules->feeds.size(); ++i) {
     if (before.up[i] == after.up[i]) {
@@ -247,7 +250,9 @@ absl::Status BucketPlacer::PlaceRows(std::span<const std::string> items) {
     ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(bytes));
     slots.push_back(parts_.overlay.SlotOfCopy(item.entity, item.key));
   }
-  return PlaceAll(slots);
+  // Items are there for rows that were written and for rows whose support has changed. What an
+  // earlier batch of the event did to a row is not known here, nor what a definition means for it.
+  return PlaceAll(slots, !resumed_ && before_ == nullptr);
 }
 
 // Every row of an entity: its rules have changed, or what its rows give others.
@@ -335,29 +340,63 @@ absl::Status BucketPlacer::PrefetchRelated(const std::vector<Slot>& slots) {
   return parts_.overlay.Load(parts_.view);
 }
 
-absl::Status BucketPlacer::PlaceAll(const std::vector<Slot>& slots) {
+absl::Status BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_support) {
   RETURN_IF_ERROR(PrefetchRelated(slots));
   for (const Slot slot : slots) {
-    RETURN_IF_ERROR(Place(slot));
+    RETURN_IF_ERROR(Place(slot, by_support));
   }
   return absl::OkStatus();
 }
 
-absl::Status BucketPlacer::Place(Slot slot) {
-  targets_.clear();
-  if (parts_.overlay.entry(slot).live()) {
-    RETURN_IF_ERROR(FindTargets(slot));
+absl::Status BucketPlacer::Place(Slot slot, bool by_support) {
+  if (by_support && parts_.overlay.entry(slot).now.last.offset != offset_) {
+    PlaceStirred(slot);
+  } else {
+    targets_.clear();
+    if (parts_.overlay.entry(slot).live()) {
+      RETURN_IF_ERROR(FindTargets(slot));
+    }
+    std::sort(targets_.begin(), targets_.end());
+    targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
+    (void)parts_.overlay.TakeStirred(slot, [this](uint32_t rule) { return Concerns(rule); });
+    Move(slot, [this](uint32_t rule) { return Concerns(rule); });
   }
-  std::sort(targets_.begin(), targets_.end());
-  targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
-  RETURN_IF_ERROR(Move(slot, [this](uint32_t rule) { return Concerns(rule); }));
   for (const FoldOverlay::Move& move : std::exchange(moves_, {})) {
     RETURN_IF_ERROR(PassOn(slot, move));
   }
   return absl::OkStatus();
 }
 
-absl::Status BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
+// Of a row that many rows point at, each of them changes one bucket: what the others give it stays
+// as it is and is not looked at.
+void BucketPlacer::PlaceStirred(Slot slot) {
+  const auto concerns = [this](uint32_t rule) { return Concerns(rule); };
+  decisions_.clear();
+  for (const auto& [number, source] : parts_.overlay.TakeStirred(slot, concerns)) {
+    const BucketName bucket = DerivedBucket(*rules_->FindRule(number), source);
+    const bool member =
+        parts_.overlay.entry(slot).live() && parts_.overlay.SupportOf(slot, number, source) > 0;
+    if (member) {
+      parts_.buckets.Name(bucket);
+    }
+    decisions_.push_back({{bucket.key, number}, member});
+  }
+  std::sort(decisions_.begin(), decisions_.end());
+  moves_.clear();
+  parts_.overlay.PlaceSome(slot, decisions_,
+                           {.written = Position(),
+                            .by_definition = false,
+                            .horizon = horizon_,
+                            .concerns = concerns,
+                            .next =
+                                [this] {
+                                  return Position{offset_, next_index_++};
+                                }},
+                           &moves_);
+  bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
+}
+
+void BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const bool written = entry.exists && entry.now.last.offset == offset_;
   const auto next = [this] { return Position{offset_, next_index_++}; };
@@ -370,7 +409,6 @@ absl::Status BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> con
                         .next = next},
                        &moves_);
   bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
-  return absl::OkStatus();
 }
 
 absl::Status BucketPlacer::FindTargets(Slot slot) {
@@ -507,7 +545,8 @@ absl::Status BucketPlacer::Forget(Slot slot) {
   }
   parts_.overlay.Strip(slot);
   targets_.clear();
-  return Move(slot, [](uint32_t) { return true; });
+  Move(slot, [](uint32_t) { return true; });
+  return absl::OkStatus();
 }
 
 }  // namespace sluice::projectors

@@ -89,12 +89,14 @@ class BucketPlacer {
   absl::StatusOr<bool> RunEntity(const Item& item);
   absl::StatusOr<bool> RunChildren(const Item& item);
   absl::Status PlaceRows(std::span<const std::string> items);
-  absl::Status PlaceAll(const std::vector<Slot>& slots);
+  // `by_support`: of a row that the event has not written, nothing but support can have changed.
+  absl::Status PlaceAll(const std::vector<Slot>& slots, bool by_support = false);
   absl::Status PrefetchRelated(const std::vector<Slot>& slots);
-  absl::Status Place(Slot slot);
+  absl::Status Place(Slot slot, bool by_support);
+  void PlaceStirred(Slot slot);
   absl::Status FindTargets(Slot slot);
   void AddTarget(const SyncRule& rule, const BucketName& bucket);
-  absl::Status Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
+  void Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
   absl::Status PassOn(Slot slot, const FoldOverlay::Move& move);
   absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source,
                        int delta);
@@ -122,6 +124,7 @@ class BucketPlacer {
   size_t rows_at_begin_ = 0;
 
   std::vector<FoldOverlay::Target> targets_;
+  std::vector<FoldOverlay::Decision> decisions_;
   std::vector<FoldOverlay::Move> moves_;
 };
 

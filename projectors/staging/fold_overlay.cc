@@ -26,6 +26,34 @@ void Return(Offset entered, Offset horizon, Membership* membership) {
   }
 }
 
+bool Expired(const Membership& membership, Offset horizon) {
+  return !membership.member && membership.position.offset <= horizon;
+}
+
+// The row leaves the bucket at `position`.
+void Leave(Position position, bool by_definition, Offset horizon, Membership* membership) {
+  membership->member = false;
+  membership->position = position;
+  membership->by_definition = by_definition;
+  ForgetStays(horizon, membership);
+}
+
+// The row comes into the bucket, or is written in it anew.
+void Enter(Position position, uint32_t rule, Offset horizon, Membership* membership) {
+  if (membership->entered == kNoOffset || Expired(*membership, horizon)) {
+    *membership = Membership{membership->bucket, {}};
+    membership->entered = position.offset;
+  } else if (membership->member) {
+    ForgetStays(horizon, membership);
+  } else {
+    Return(position.offset, horizon, membership);
+  }
+  membership->rule = rule;
+  membership->position = position;
+}
+
+auto SupportOrder(const Support& support) { return std::pair(support.rule, support.source); }
+
 }  // namespace
 
 size_t FoldOverlay::KeyHash::operator()(const KeyView& key) const {
@@ -143,9 +171,6 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     }
     return *moved;
   };
-  const auto expired = [&](const Membership& m) {
-    return !m.member && m.position.offset <= placement.horizon;
-  };
   const std::vector<Membership>& old = entries_[slot].now.memberships;
   bool changed = false;
   scratch_.clear();
@@ -155,14 +180,10 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
       const Membership& was = old[i++];
       if (was.member && placement.concerns(was.rule)) {
-        Membership& left = scratch_.emplace_back(was);
-        left.member = false;
-        left.position = position();
-        left.by_definition = placement.by_definition;
-        ForgetStays(placement.horizon, &left);
+        Leave(position(), placement.by_definition, placement.horizon, &scratch_.emplace_back(was));
         moves->push_back({{was.bucket, was.rule}, false});
         changed = true;
-      } else if (!expired(was)) {
+      } else if (!Expired(was, placement.horizon)) {
         scratch_.push_back(was);
       }
       continue;
@@ -174,17 +195,8 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
       continue;
     }
     changed = true;
-    const bool remembered = known && !expired(old[i]);
-    Membership& now = scratch_.emplace_back(remembered ? old[i] : Membership{target.bucket, {}});
-    now.rule = target.rule;
-    if (!remembered) {
-      now.entered = position().offset;
-    } else if (old[i].member) {
-      ForgetStays(placement.horizon, &now);
-    } else {
-      Return(position().offset, placement.horizon, &now);
-    }
-    now.position = position();
+    Enter(position(), target.rule, placement.horizon,
+          &scratch_.emplace_back(known ? old[i] : Membership{target.bucket, {}}));
     if (!known || !old[i].member) {
       moves->push_back({target, true});
     }
@@ -195,6 +207,52 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
   }
 }
 
+void FoldOverlay::PlaceSome(Slot slot, std::span<const Decision> decisions,
+                            const Placement& placement, std::vector<Move>* moves) {
+  std::optional<Position> moved;  // one position for all buckets of one row
+  for (const Decision& decision : decisions) {
+    const BucketKey bucket = decision.target.bucket;
+    std::vector<Membership>& now = entries_[slot].now.memberships;
+    auto at = std::ranges::lower_bound(now, bucket, {}, &Membership::bucket);
+    const bool known = at != now.end() && at->bucket == bucket;
+    if ((known && at->member) == decision.member) {
+      continue;
+    }
+    Touch(slot);
+    if (!moved.has_value()) {
+      moved = placement.next();
+    }
+    if (!known) {
+      at = now.insert(at, Membership{bucket, {}});
+    }
+    if (decision.member) {
+      Enter(*moved, decision.target.rule, placement.horizon, &*at);
+    } else {
+      Leave(*moved, placement.by_definition, placement.horizon, &*at);
+    }
+    moves->push_back({decision.target, decision.member});
+  }
+}
+
+std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
+    Slot slot, absl::FunctionRef<bool(uint32_t)> take) {
+  std::vector<std::pair<uint32_t, BucketKey>> taken;
+  std::erase_if(entries_[slot].stirred, [&](const auto& support) {
+    const bool of_these = take(support.first);
+    if (of_these) {
+      taken.push_back(support);
+    }
+    return of_these;
+  });
+  return taken;
+}
+
+uint64_t FoldOverlay::SupportOf(Slot slot, uint32_t rule, BucketKey source) const {
+  const std::vector<Support>& support = entries_[slot].now.support;
+  const auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
+  return at == support.end() || SupportOrder(*at) != std::pair(rule, source) ? 0 : at->count;
+}
+
 bool FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta) {
   Entry& entry = Touch(slot);
   if (!entry.exists) {
@@ -203,17 +261,18 @@ bool FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int del
     entry.now.deleted = true;
   }
   std::vector<Support>& support = entry.now.support;
-  const auto order = [](const Support& s) { return std::pair(s.rule, s.source); };
-  auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, order);
-  if (at == support.end() || order(*at) != std::pair(rule, source)) {
+  auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
+  if (at == support.end() || SupportOrder(*at) != std::pair(rule, source)) {
     if (delta < 0) {
       return false;
     }
     at = support.insert(at, Support{rule, source, 0});
+    entry.stirred.emplace_back(rule, source);
   }
   at->count += static_cast<uint64_t>(static_cast<int64_t>(delta));
   if (at->count == 0) {
     support.erase(at);
+    entry.stirred.emplace_back(rule, source);
   }
   return true;
 }

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -30,6 +31,8 @@ class FoldOverlay {
     bool existed = false;            // in the store
     bool was_live = false;           // a row in the store
     std::vector<Membership> before;  // in the store, of a touched record
+    // Support that began or ended since the row was placed: rule and source.
+    std::vector<std::pair<uint32_t, BucketKey>> stirred;
     bool live() const { return exists && !now.deleted; }
   };
 
@@ -81,6 +84,20 @@ class FoldOverlay {
   // keeps a removal, what it comes into, or is written in anew, gets a put. Appends to `moves`.
   void Place(Slot slot, std::span<const Target> targets, const Placement& placement,
              std::vector<Move>* moves);
+
+  // A bucket that the row is to be in, or not to be in.
+  struct Decision {
+    Target target;
+    bool member = false;
+    friend auto operator<=>(const Decision&, const Decision&) = default;
+  };
+  // As Place(), of a row that the event has not written, for these buckets (ascending) alone.
+  void PlaceSome(Slot slot, std::span<const Decision> decisions, const Placement& placement,
+                 std::vector<Move>* moves);
+  // Takes Entry::stirred of the rules for which `take` holds.
+  std::vector<std::pair<uint32_t, BucketKey>> TakeStirred(Slot slot,
+                                                          absl::FunctionRef<bool(uint32_t)> take);
+  uint64_t SupportOf(Slot slot, uint32_t rule, BucketKey source) const;
 
   // One row more (or less) gives this record the bucket derived from `source` by `rule`. False
   // where none gives it that could stop.

@@ -1,6 +1,7 @@
 #include "projectors/staging/sync_rules.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "fmt/format.h"
@@ -106,10 +107,14 @@ class FilterChoices {
       } else {
         const schemas::Attribute* attribute = schema.Find(term.attribute);
         possible_ = possible_ && attribute != nullptr;
-        terms_.push_back(term.attribute);
-        values_.push_back(attribute == nullptr ? std::vector<std::string>()
-                                               : ValuesOfType(term.claim, *attribute, caller));
+        AddTerm(term.attribute, attribute == nullptr
+                                    ? std::vector<std::string>()
+                                    : ValuesOfType(term.claim, *attribute, caller));
       }
+    }
+    // Where one claim is absent, combinations of the others would be walked for nothing.
+    for (size_t i = 0; i < terms_.size(); ++i) {
+      possible_ = possible_ && !values_[first_[i]].empty();
     }
   }
 
@@ -121,6 +126,20 @@ class FilterChoices {
   }
 
  private:
+  void AddTerm(AttributeId attribute, std::vector<std::string> values) {
+    const auto earlier = std::ranges::find(terms_, attribute);
+    const auto first = static_cast<size_t>(earlier - terms_.begin());
+    if (earlier != terms_.end()) {
+      std::vector<std::string> common;
+      std::ranges::set_intersection(values_[first], values, std::back_inserter(common));
+      values_[first] = std::move(common);
+      values.clear();
+    }
+    terms_.push_back(attribute);
+    first_.push_back(first);
+    values_.push_back(std::move(values));
+  }
+
   void Choose(size_t term) {
     if (names_.size() > max_) {
       return;
@@ -136,13 +155,13 @@ class FilterChoices {
       names_.push_back(MakeBucketName(std::move(name)));
       return;
     }
-    const auto earlier =
-        std::find(terms_.begin(), terms_.begin() + static_cast<std::ptrdiff_t>(term), terms_[term]);
+    if (first_[term] != term) {
+      chosen_.push_back(chosen_[first_[term]]);
+      Choose(term + 1);
+      chosen_.pop_back();
+      return;
+    }
     for (const std::string& value : values_[term]) {
-      const auto same = static_cast<size_t>(earlier - terms_.begin());
-      if (same < term && chosen_[same] != value) {
-        continue;
-      }
       chosen_.push_back(value);
       Choose(term + 1);
       chosen_.pop_back();
@@ -153,7 +172,8 @@ class FilterChoices {
   const size_t max_;
   bool possible_ = true;
   std::vector<AttributeId> terms_;
-  std::vector<std::vector<std::string>> values_;
+  std::vector<size_t> first_;                     // of each term, the first one of its attribute
+  std::vector<std::vector<std::string>> values_;  // common to all terms of the attribute, at first_
   std::vector<std::string_view> chosen_;
   std::vector<BucketName> names_;
 };

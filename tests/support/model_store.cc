@@ -180,6 +180,26 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
 // one does at once.
 void ModelStore::Forget() {
   const Offset horizon = content_.applied.horizon;
+  if (content_.applied.partial.has_value()) {
+    return;
+  }
+  for (auto it = content_.records.begin(); it != content_.records.end();) {
+    Record& record = it->second;
+    std::erase_if(record.memberships, [&](const projectors::Membership& m) {
+      const bool old = !m.member && m.position.offset <= horizon;
+      if (old) {
+        content_.deltas.erase({m.bucket, m.position});
+      }
+      return old;
+    });
+    const bool remembers =
+        !record.deleted || record.version.has_value() || !record.memberships.empty();
+    if (!remembers) {
+      record.last = Position();
+    }
+    const bool nothing = !remembers && record.support.empty();
+    it = nothing ? content_.records.erase(it) : std::next(it);
+  }
   std::erase_if(content_.history, [&](const auto& entry) { return entry.first <= horizon; });
   for (auto it = content_.buckets.begin(); it != content_.buckets.end();) {
     if (it->second.changed <= horizon) {

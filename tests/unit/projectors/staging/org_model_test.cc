@@ -374,5 +374,48 @@ TEST(OrgModelFencing, ADefinitionThatAnswersAnOlderRequestIsPassedOver) {
   EXPECT_NE(after(model, old_role, kNoOffset)->Serialize(), bytes);
 }
 
+// The rule's terms, each an attribute and the claim that it is compared with.
+std::vector<BucketName> FilterBuckets(const std::vector<std::pair<uint32_t, Claim>>& terms,
+                                      const CallerClaims& caller) {
+  const v1::EntityDefined entity =
+      testing::DefineEntity(1, "account", {{1, "id"}, {2, "a"}, {3, "b"}, {4, "c"}, {5, "d"}});
+  SyncRule rule;
+  rule.id = "e1|filter:x";
+  rule.kind = v1::RULE_KIND_FILTER;
+  for (const auto& [attribute, claim] : terms) {
+    rule.filter.terms.push_back({claim, AttributeId(attribute), ""});
+  }
+  return BucketsOfCaller(rule, *EntitySchema::FromProto(entity.schema()).value(), caller, 10'000);
+}
+
+// Eight thousand million combinations of the others would be walked before it.
+TEST(SyncRules, AnAbsentClaimEndsAFilterAtOnce) {
+  CallerClaims caller;
+  for (int i = 0; i < 2'000; ++i) {
+    caller.teams.push_back("t" + std::to_string(i));
+  }
+  EXPECT_TRUE(
+      FilterBuckets(
+          {{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {5, Claim::kBusinessUnit}},
+          caller)
+          .empty());
+  caller.user = "ann";
+  EXPECT_TRUE(
+      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {2, Claim::kUser}},
+                    caller)
+          .empty());
+}
+
+TEST(SyncRules, TermsOfOneAttributeTakeOneValueTogether) {
+  CallerClaims caller;
+  caller.user = "ann";
+  caller.teams = {"ann", "red"};
+  const auto names =
+      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {2, Claim::kUser}}, caller);
+  ASSERT_EQ(names.size(), 2u);
+  EXPECT_EQ(names[0].name, "e1|filter:x=3:ann3:ann3:ann");
+  EXPECT_EQ(names[1].name, "e1|filter:x=3:ann3:red3:ann");
+}
+
 }  // namespace
 }  // namespace sluice::projectors
