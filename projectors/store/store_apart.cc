@@ -117,7 +117,7 @@ std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, co
 }
 
 absl::Status StoreManagerImpl::BeginRebuild(PartitionId partition, const ApartSet::Entry& entry) {
-  absl::MutexLock lock(&rebuild_mutex_);
+  absl::MutexLock lock(&RebuildMutex(partition));
   // First the note of where it has to begin: a crash after the folder was moved, or after a new one
   // holds a part, must not leave a store that goes on from the partition's checkpoint.
   RETURN_IF_ERROR(node_->PutApart(partition, entry.state));

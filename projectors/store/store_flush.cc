@@ -134,7 +134,7 @@ absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
     }
     checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash};
   }
-  absl::MutexLock rebuild_lock(&rebuild_mutex_);
+  absl::MutexLock rebuild_lock(&RebuildMutex(partition));
   const std::vector<ApartSet::Entry> apart = apart_.Of(partition);
   ASSIGN_OR_RETURN(const uint64_t disk_bytes, FlushPartition(partition));
   RETURN_IF_ERROR(PutCheckpoint(partition, checkpoint, ApartAfterFlush(partition, apart)));

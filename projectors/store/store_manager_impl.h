@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -94,6 +95,9 @@ class StoreManagerImpl final : public StoreManager {
   // Is `org` apart, and not to be shown? `slot`: its store, or nullptr.
   bool Hidden(const OrgId& org, const StoreSet::SlotPtr& slot);
   absl::Status CheckHistory(const StoreSet::Slot& slot, const AppliedState& applied);
+  absl::Mutex& RebuildMutex(PartitionId partition) {
+    return rebuild_mutexes_[static_cast<size_t>(partition.value()) % rebuild_mutexes_.size()];
+  }
   // What of those who are apart a checkpoint may remember: `before` was the state before the flush.
   std::vector<ApartOrg> ApartAfterFlush(PartitionId partition,
                                         const std::vector<ApartSet::Entry>& before);
@@ -136,7 +140,9 @@ class StoreManagerImpl final : public StoreManager {
   Subscriptions subscriptions_;
   ApartSet apart_;
   std::atomic<bool> damage_seen_{false};  // of some slot
-  absl::Mutex rebuild_mutex_;  // a checkpoint never forgets a rebuild that begins; taken first
+  // A checkpoint never forgets a rebuild that begins meanwhile. By partition, which several share
+  // when there are many; taken before any other.
+  std::array<absl::Mutex, 64> rebuild_mutexes_;
   absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);

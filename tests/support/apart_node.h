@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,7 +16,8 @@
 namespace sluice::testing {
 
 // A StoreManager that sets organisations apart, over one folder and one partition of a log that the
-// test holds. What the staging projector does with two threads is done in steps of the test's.
+// test holds. What the staging projector does with two threads is done in steps of the test's; one
+// thread may call Side() while another one does the rest.
 class ApartNode {
  public:
   using Log = std::vector<eventlog::StoredEvent>;
@@ -31,13 +33,13 @@ class ApartNode {
     auto opened = projectors::StoreManager::Open(options_);
     ASSERT_TRUE(opened.ok()) << opened.status();
     manager_ = *std::move(opened);
-    next_ = manager_->CheckpointOf(kPartition);
+    next_ = manager_->CheckpointOf(kPartition).value();
   }
   void Stop() { manager_.reset(); }
 
   // The main thread takes the next `count` events. False at the end.
   bool Main(const Log& log, size_t count) {
-    const auto first = From(log, next_);
+    const auto first = From(log, next());
     count = std::min(count, static_cast<size_t>(log.end() - first));
     if (count == 0) {
       return false;
@@ -45,7 +47,7 @@ class ApartNode {
     const auto applied = manager_->Apply(kPartition, {&*first, count});
     EXPECT_TRUE(applied.ok()) << applied.status();
     if (applied.ok()) {
-      next_ = Offset((first + static_cast<std::ptrdiff_t>(count) - 1)->offset.value() + 1);
+      next_ = (first + static_cast<std::ptrdiff_t>(count) - 1)->offset.value() + 1;
     }
     return true;
   }
@@ -55,8 +57,9 @@ class ApartNode {
     const auto apart = manager_->ApartOf(kPartition);
     for (const projectors::ApartOrg& one : apart) {
       Log events;
-      Offset through = next_;
-      for (auto event = From(log, one.next); event != log.end() && event->offset < next_; ++event) {
+      const Offset end = next();
+      Offset through = end;
+      for (auto event = From(log, one.next); event != log.end() && event->offset < end; ++event) {
         if (events.size() == count) {
           through = event->offset;
           break;
@@ -106,7 +109,7 @@ class ApartNode {
     return options_.path + "/orgs/" + org + "/" + std::to_string(incarnation);
   }
   projectors::StoreManager* operator->() { return manager_.get(); }
-  Offset next() const { return next_; }
+  Offset next() const { return Offset(next_); }
 
   absl::Status last_error;
 
@@ -117,7 +120,7 @@ class ApartNode {
   }
   projectors::StoreOptions options_;
   std::unique_ptr<projectors::StoreManager> manager_;
-  Offset next_;
+  std::atomic<int64_t> next_{0};  // of the main thread
 };
 
 }  // namespace sluice::testing

@@ -9,6 +9,7 @@
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/sluice/v1/store.pb.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
@@ -140,6 +141,14 @@ std::map<std::string, std::shared_ptr<const OrgModel>> FoldChanges(eventlog::Log
   return models;
 }
 
+// Without which requests have been answered: the directory knows that by itself.
+std::string Definitions(const OrgModel& model) {
+  v1::OrgModelState state;
+  EXPECT_TRUE(state.ParseFromString(model.Serialize()));
+  state.clear_answered();
+  return state.SerializeAsString();
+}
+
 class ProvisioningProperty : public ::testing::TestWithParam<uint32_t> {};
 
 TEST_P(ProvisioningProperty, OneDirectoryHoweverSequencersComeAndGo) {
@@ -193,7 +202,7 @@ TEST_P(ProvisioningProperty, OneDirectoryHoweverSequencersComeAndGo) {
   const auto models = FoldChanges(*log);
   for (const auto& entry : replayed.List("", 10)) {
     ASSERT_EQ(entry->state, OrgState::kReady);
-    EXPECT_EQ(models.at(entry->org.value())->Serialize(), entry->model->Serialize())
+    EXPECT_EQ(Definitions(*models.at(entry->org.value())), Definitions(*entry->model))
         << "seed " << GetParam();
   }
 }

@@ -2,9 +2,15 @@
 // crashes, checkpoints, and stores that are lost or damaged at any moment: in the end every store
 // is the fold of its organisation's events.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <random>
+#include <string_view>
+#include <thread>
 
 #include "tests/support/apart_node.h"
 #include "tests/support/temp_dir.h"
@@ -73,7 +79,97 @@ TEST_P(StoreApartProperty, EveryStoreIsTheFoldOfItsEvents) {
   EXPECT_FALSE(::testing::Test::HasFailure()) << "seed " << GetParam();
 }
 
+const std::vector<std::string> kOrgs = {"acme", "beta", "ceta"};
+
+StoreOptions KilledOptions(const std::string& path) {
+  StoreOptions options = testing::SmallStoreOptions(path);
+  options.fold.step_rows = 6;
+  return options;
+}
+
+ApartNode::Log KilledLog(const std::string& seed) {
+  return testing::MixedHistory(std::stoull(seed), kOrgs).Next(1200);
+}
+
+// The child's main thread applies and makes checkpoints while its side thread folds who is apart;
+// it writes a byte after each step of the main thread.
+[[noreturn]] void RunUntilKilled(const std::string& path, const std::string& seed, int steps_fd) {
+  const ApartNode::Log log = KilledLog(seed);
+  ApartNode node(KilledOptions(path));
+  std::thread side([&] {
+    while (true) {
+      if (!node.Side(log, 20)) {
+        std::this_thread::yield();
+      }
+    }
+  });
+  for (size_t step = 1;; ++step) {
+    node.Main(log, 7);
+    if (step % 6 == 0) {
+      node.Checkpoint();
+    }
+    if (::testing::Test::HasFailure() || write(steps_fd, "x", 1) != 1) {
+      _exit(5);
+    }
+  }
+}
+
+TEST(StoreApart, EqualsThePlainFoldAfterKillsAndDamage) {
+  const uint64_t seed = testing::TestSeed();
+  std::mt19937_64 random(seed);
+  const testing::TempDir dir;
+  const StoreOptions options = KilledOptions(dir / "node");
+  const std::string log_seed = std::to_string(random());
+  for (int i = 0; i < 10; ++i) {
+    int pipe_fds[2];
+    ASSERT_EQ(pipe(pipe_fds), 0);
+    (void)fflush(stdout);  // or the child prints it too
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      // A program of its own: RocksDB's threads do not live on in a fork.
+      execl("/proc/self/exe", "store_apart_property_test", "--run-until-killed",
+            options.path.c_str(), log_seed.c_str(), std::to_string(pipe_fds[1]).c_str(), nullptr);
+      _exit(6);
+    }
+    close(pipe_fds[1]);
+    const size_t steps = 1 + random() % 60;
+    size_t reported = 0;
+    for (char step = 0; reported < steps && read(pipe_fds[0], &step, 1) == 1;) {
+      ++reported;
+    }
+    kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    close(pipe_fds[0]);
+    ASSERT_EQ(reported, steps) << "the child ended with status " << status << ", seed " << seed;
+    const fs::path folder = options.path + "/orgs/" + kOrgs[random() % kOrgs.size()] + "/1";
+    if (random() % 3 == 0) {
+      std::error_code ignored;
+      random() % 2 == 0 ? fs::remove_all(folder, ignored) : fs::remove(folder / "CURRENT", ignored);
+    }
+  }
+  const ApartNode::Log log = KilledLog(log_seed);
+  ApartNode node(options);
+  node.CatchUp(log);
+  for (const auto& [org, content] : testing::FoldPlainly(options.fold, log)) {
+    if (OrgModel::Parse(content.model).value()->open()) {
+      node.ExpectFoldOf(org, log);
+    }
+  }
+  EXPECT_FALSE(::testing::Test::HasFailure()) << "seed " << seed;
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, StoreApartProperty, ::testing::Range(1U, 13U));
 
 }  // namespace
 }  // namespace sluice::projectors
+
+// `--run-until-killed <path> <seed> <fd>`: the child of EqualsThePlainFoldAfterKillsAndDamage.
+int main(int argc, char** argv) {
+  if (argc == 5 && std::string_view(argv[1]) == "--run-until-killed") {
+    sluice::projectors::RunUntilKilled(argv[2], argv[3], std::stoi(argv[4]));
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

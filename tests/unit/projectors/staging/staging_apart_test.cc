@@ -1,6 +1,7 @@
 // The two threads of a partition, over an embedded log: who is apart comes back by itself.
 #include <filesystem>
 
+#include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
 
@@ -38,14 +39,7 @@ class StagingApartTest : public StagingFixture {
     AwaitApplied(last_);
     AwaitApplied(other_, last_other_);
     AwaitNobodyApart();
-    std::vector<eventlog::StoredEvent> log;
-    const auto reader = *log_->OpenReader(Topic::kChanges, PartitionOf(), Offset(0));
-    const Offset end = log_->Range(Topic::kChanges, PartitionOf())->end;
-    while (reader->next() < end) {
-      for (auto& event : *reader->Read({})) {
-        log.push_back(std::move(event));
-      }
-    }
+    const auto log = testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf());
     const auto contents = testing::FoldPlainly(store_options_.fold, log);
     for (const OrgId& org : {org_, other_}) {
       EXPECT_EQ(stores_->Digest(org).value_or("none"),
