@@ -286,7 +286,7 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
     caught_up = true;
   }
   if (!options.administration) {
-    co_return Error(absl::StatusCode::kNotFound, "no_administration",
+    co_return Error(absl::StatusCode::kNotFound, "not_served_here",
                     "this process does not have the role admin: ask one that has");
   }
   co_return absl::OkStatus();

@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <exception>
 #include <utility>
 
 #include "gateways/problem.h"
@@ -171,7 +172,12 @@ net::awaitable<absl::Status> IngestExchange::Run() {
     ticking_ = true;
     net::co_spawn(connection_.executor(), Tick(), net::detached);
   }
-  absl::Status read = co_await ReadAll();
+  absl::Status read;
+  try {
+    read = co_await ReadAll();
+  } catch (const std::exception&) {
+    read = absl::InternalError("reading a body failed");  // the ticker needs this object still
+  }
   const bool whole = read.ok();
   absl::Status finished = co_await OnPool([this, whole] { return lines_.Finish(whole); });
   done_ = true;

@@ -52,7 +52,7 @@ class BlockingPool {
     co_return result;
   }
 
-  // Waits for what runs; what waits is dropped. No Run() after it.
+  // Waits for what runs or waits for a thread. No Run() after it.
   void Stop();
 
  private:

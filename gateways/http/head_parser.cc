@@ -22,7 +22,7 @@ constexpr auto kSingle =
 
 absl::Status Invalid(std::string_view what) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("this is no HTTP/1.1 request that can be understood: {}", what));
+               fmt::format("the request can't be understood: {}", what));
 }
 
 bool IsTokenChar(unsigned char c) {

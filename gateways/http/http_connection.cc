@@ -66,6 +66,7 @@ struct HttpConnection::Impl {
   std::optional<http::request_parser<http::buffer_body>> parser;
   std::vector<char> piece;
   bool continue_wanted = false;
+  bool body_failed = false;  // nothing more of it can be read
 };
 
 HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket)
@@ -118,6 +119,9 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
   }
   const size_t bytes_max = shared_.limits.head_bytes_max;
   std::optional<std::chrono::steady_clock::time_point> deadline;  // once a byte has come
+  if (buffer.size() > 0) {
+    deadline = std::chrono::steady_clock::now() + shared_.limits.head_timeout;
+  }
   size_t looked_at = 0;
   idle_ = true;
   while (true) {
@@ -141,15 +145,16 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
       break;
     }
     looked_at = text.size();
-    if (!deadline.has_value() && !text.empty()) {
-      deadline = std::chrono::steady_clock::now() + shared_.limits.head_timeout;
-    }
     impl_->stream.expires_at(
         deadline.value_or(std::chrono::steady_clock::now() + shared_.limits.idle_timeout));
     const size_t room = std::max(kSilentBytes, std::min(text.size(), bytes_max - text.size()));
     absl::Status read = co_await ReadMore(room);
     if (!read.ok()) {
       co_return read;
+    }
+    // From the first byte on, whatever it is: empty lines keep nobody here.
+    if (!deadline.has_value()) {
+      deadline = std::chrono::steady_clock::now() + shared_.limits.head_timeout;
     }
   }
   idle_ = false;
@@ -169,10 +174,11 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
     parser.put(net::buffer(text.data(), size), error);
     if (error || !parser.is_header_done()) {
       return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("this is no HTTP request: {}", error.message()));
+                   fmt::format("the request can't be understood: {}", error.message()));
     }
   }
   impl_->continue_wanted = head.expects_continue && head.has_body();
+  impl_->body_failed = false;
   buffer.consume(size);
   return head;
 }
@@ -201,6 +207,7 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
     co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
                                    net::redirect_error(net::use_awaitable, error));
     if (error && error != http::error::need_buffer) {
+      impl_->body_failed = true;
       co_return BodyError(error);
     }
     got = impl_->piece.size() - body.size;
@@ -249,7 +256,7 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
 }
 
 net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {
-  if (!known_ || impl_->continue_wanted || head.chunked ||
+  if (!known_ || impl_->continue_wanted || impl_->body_failed || head.chunked ||
       head.content_length.value_or(0) > kDroppedBytesMax) {
     co_return;
   }

@@ -219,8 +219,10 @@ net::awaitable<bool> HttpListener::Impl::RefuseHead(HttpConnection& connection,
 
 net::awaitable<void> HttpListener::Impl::ServeRequests(HttpConnection& connection, size_t index,
                                                        uint64_t id) {
-  bool usable = !shared.stopping.load();
-  while (usable) {
+  bool usable = true;
+  // Looked at before each wait: Stop() closes those that it finds silent, and this one may have
+  // been busy at that moment with an answer that promised more.
+  while (usable && !shared.stopping.load()) {
     absl::StatusOr<HttpHead> head = co_await connection.ReadHead();
     if (!table.Busy(id) || absl::IsCancelled(head.status())) {
       co_return;

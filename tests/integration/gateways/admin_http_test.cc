@@ -41,23 +41,23 @@ TEST_F(AdminHttpTest, WhatAProxyCouldReadDifferentlyIsRefusedAndNothingBehindItI
   admin_.MakeOrg("contoso");
   const std::string hidden = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
   const std::string length = std::to_string(hidden.size());
-  for (const std::string headers :
-       {"Content-Length : " + length + "\r\n",
-        "Content-Length: " + length + "\r\nContent-Length: 0\r\n",
-        "Content-Length: 0\r\nContent-Length: 0\r\n",
-        "Content-Length: " + length + "\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding : chunked\r\n", "Transfer-Encoding: chunked, identity\r\n",
-        "Transfer-Encoding: xchunked\r\n", std::string("X: a\r\n Content-Length: 5\r\n"),
-        std::string("X: a\nContent-Length: 5\r\n"), std::string("Content-Length: 5\n")}) {
+  for (const std::string& headers : std::vector<std::string>{
+           "Content-Length : " + length + "\r\n",
+           "Content-Length: " + length + "\r\nContent-Length: 0\r\n",
+           "Content-Length: 0\r\nContent-Length: 0\r\n",
+           "Content-Length: " + length + "\r\nTransfer-Encoding: chunked\r\n",
+           "Transfer-Encoding : chunked\r\n", "Transfer-Encoding: chunked, identity\r\n",
+           "Transfer-Encoding: xchunked\r\n", std::string("X: a\r\n Content-Length: 5\r\n"),
+           std::string("X: a\nContent-Length: 5\r\n"), std::string("Content-Length: 5\n")}) {
     const std::string answer = Ask(Post(headers) + hidden);
     EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << headers;
     EXPECT_THAT(answer, HasSubstr("Connection: close")) << headers;
     EXPECT_THAT(answer.substr(1), Not(HasSubstr("HTTP/1.1 "))) << headers;
   }
-  for (const std::string body :
-       {"zz\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n",
-        "5\r\nhelloX0\r\n\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n", "\r\n\r\n",
-        "5;\x01=\r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n"}) {
+  for (const std::string& body : std::vector<std::string>{
+           "zz\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n",
+           "5\r\nhelloX0\r\n\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n", "\r\n\r\n",
+           "5;\x01=\r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n"}) {
     const std::string answer = Ask(Post("Transfer-Encoding: chunked\r\n") + body + hidden);
     EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << body;
     EXPECT_THAT(answer.substr(1), Not(HasSubstr("HTTP/1.1 "))) << body;
@@ -87,9 +87,10 @@ TEST_F(AdminHttpTest, AHeadIsBounded) {
 }
 
 TEST_F(AdminHttpTest, EveryAnswerHasARequestIdAndIsNotStored) {
-  for (const std::string request :
-       {std::string("GET /healthz HTTP/1.1\r\n\r\n"), std::string("GET /v1/orgs HTTP/1.1\r\n\r\n"),
-        std::string("nonsense\r\n\r\n"), std::string("GET /nowhere HTTP/1.1\r\n\r\n")}) {
+  for (const std::string& request : std::vector<std::string>{
+           std::string("GET /healthz HTTP/1.1\r\n\r\n"),
+           std::string("GET /v1/orgs HTTP/1.1\r\n\r\n"), std::string("nonsense\r\n\r\n"),
+           std::string("GET /nowhere HTTP/1.1\r\n\r\n")}) {
     const std::string answer = Ask(request);
     EXPECT_THAT(answer, HasSubstr("X-Request-Id: ")) << request;
     EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store")) << request;
@@ -104,9 +105,9 @@ TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
   admin_.MakeOrg("contoso");
   EXPECT_EQ(client_.Get("/v1/orgs/contoso/entities")->status, 200);
   EXPECT_EQ(client_.Get("/v1/%6frgs/cont%6Fso")->status, 200);
-  for (const std::string path :
-       {"GET /v1/orgs/contoso%2Fentities", "GET /v1/orgs%2fcontoso",
-        "GET /v1/orgs/contoso%2fentities%2Faccount", "DELETE /v1/orgs/x%2F..%2Fcontoso"}) {
+  for (const std::string& path : std::vector<std::string>{
+           "GET /v1/orgs/contoso%2Fentities", "GET /v1/orgs%2fcontoso",
+           "GET /v1/orgs/contoso%2fentities%2Faccount", "DELETE /v1/orgs/x%2F..%2Fcontoso"}) {
     const std::string answer =
         Ask(path + " HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
     EXPECT_THAT(answer, ::testing::AnyOf(StartsWith("HTTP/1.1 400 "), StartsWith("HTTP/1.1 404 ")))

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -35,28 +38,29 @@ TEST(HeadParserTest, KeepAliveFollowsVersionAndConnection) {
 }
 
 TEST(HeadParserTest, RefusesWhatCanBeReadInTwoWays) {
-  for (const std::string lines : {"Content-Length : 5\r\n",
-                                  "Content-Length\t: 5\r\n",
-                                  " Content-Length: 5\r\n",
-                                  "X: a\r\n b\r\n",
-                                  "X: a\r\n\tb\r\n",
-                                  "Content-Length: 5\r\nContent-Length: 5\r\n",
-                                  "Content-Length: 5\r\ncontent-length: 6\r\n",
-                                  "Content-Length: 5, 5\r\n",
-                                  "Content-Length: +5\r\n",
-                                  "Content-Length: 0x5\r\n",
-                                  "Content-Length:\r\n",
-                                  "Content-Length: 99999999999999999999\r\n",
-                                  "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-                                  "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                                  "Transfer-Encoding: gzip, chunked\r\n",
-                                  "Transfer-Encoding: identity\r\n",
-                                  "Transfer-Encoding:\r\n",
-                                  "Authorization: a\r\nAuthorization: b\r\n",
-                                  "Host: a\r\nHost: b\r\n",
-                                  "X\r\n",
-                                  ": x\r\n",
-                                  "X Y: z\r\n"}) {
+  for (const std::string& lines :
+       std::vector<std::string>{"Content-Length : 5\r\n",
+                                "Content-Length\t: 5\r\n",
+                                " Content-Length: 5\r\n",
+                                "X: a\r\n b\r\n",
+                                "X: a\r\n\tb\r\n",
+                                "Content-Length: 5\r\nContent-Length: 5\r\n",
+                                "Content-Length: 5\r\ncontent-length: 6\r\n",
+                                "Content-Length: 5, 5\r\n",
+                                "Content-Length: +5\r\n",
+                                "Content-Length: 0x5\r\n",
+                                "Content-Length:\r\n",
+                                "Content-Length: 99999999999999999999\r\n",
+                                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                                "Transfer-Encoding: gzip, chunked\r\n",
+                                "Transfer-Encoding: identity\r\n",
+                                "Transfer-Encoding:\r\n",
+                                "Authorization: a\r\nAuthorization: b\r\n",
+                                "Host: a\r\nHost: b\r\n",
+                                "X\r\n",
+                                ": x\r\n",
+                                "X Y: z\r\n"}) {
     EXPECT_EQ(ErrorCode(ParseHead(Head(lines)).status()), "invalid_argument") << lines;
   }
   EXPECT_FALSE(ParseHead(Head(std::string("X: a\0b\r\n", 8))).ok());
@@ -64,10 +68,10 @@ TEST(HeadParserTest, RefusesWhatCanBeReadInTwoWays) {
 }
 
 TEST(HeadParserTest, RefusesOtherRequestLines) {
-  for (const std::string line :
-       {"nonsense", "GET /", "GET  HTTP/1.1", "GET / HTTP/9.9", "GET / http/1.1", "G(T / HTTP/1.1",
-        "GET x HTTP/1.1", "GET http://x/ HTTP/1.1", "GET /a b HTTP/1.1", "GET /\x01 HTTP/1.1", "",
-        " / HTTP/1.1"}) {
+  for (const std::string& line : std::vector<std::string>{
+           "nonsense", "GET /", "GET  HTTP/1.1", "GET / HTTP/9.9", "GET / http/1.1",
+           "G(T / HTTP/1.1", "GET x HTTP/1.1", "GET http://x/ HTTP/1.1", "GET /a b HTTP/1.1",
+           "GET /\x01 HTTP/1.1", "", " / HTTP/1.1"}) {
     EXPECT_FALSE(ParseHead(line + "\r\n\r\n").ok()) << line;
   }
   EXPECT_FALSE(ParseHead("GET /" + std::string(kPathBytesMax, 'x') + " HTTP/1.1\r\n\r\n").ok());
