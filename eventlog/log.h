@@ -106,6 +106,9 @@ class Log {
   virtual absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
                                                              Offset from) = 0;
 
+  // Asks the log. `end` is a known end: every event that was acknowledged before the call lies
+  // below it, and a reader that has come to it has read them all. kUnavailable where it can't be
+  // asked.
   virtual absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) = 0;
 
   // Retention: removes what lies before `begin`; at most up to the end. Earlier begins are ignored.

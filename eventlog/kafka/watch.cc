@@ -317,8 +317,8 @@ void KafkaWatch::Run() {
       continue;
     }
     auto faults = CheckTopics();
+    checked = clock_->SteadyNow();
     if (faults.ok()) {
-      checked = clock_->SteadyNow();
       SetFaults(*std::move(faults));
     } else {
       spdlog::warn("kafka_topics_not_checked reason=\"{}\"", Message(faults.status()));

@@ -62,8 +62,8 @@ class ProgramTest(unittest.TestCase):
 
     def test_help_everywhere_has_an_example(self):
         for words in (["serve"], ["org", "create"], ["entity", "put"], ["profile", "list"], ["role", "get"], ["ingest"],
-                      ["token"], ["pull"], ["store", "verify"], ["store", "stat"], ["log", "stat"], ["log", "dump"], ["log", "new-epoch"],
-                      ["schema", "export"], ["version"]):
+                      ["token"], ["pull"], ["store", "verify"], ["store", "stat"], ["log", "stat"], ["log", "dump"],
+                      ["log", "new-epoch"], ["schema", "export"], ["version"]):
             done = subprocess.run([BINARY, *words, "--help"], capture_output=True, text=True, check=True)
             self.assertIn("Example", done.stdout, words)
 

@@ -42,6 +42,15 @@ TEST(DirectoryTest, MalformedEventsChangeNothing) {
   EXPECT_EQ(sequencer.directory().Find(Org("other")), nullptr);
 }
 
+TEST(DirectoryTest, TheLogsOwnEventIsNeitherAnOutcomeNorMalformed) {
+  testing::Sequencer sequencer;
+  eventlog::StoredEvent event;
+  event.event.type = v1::LogStarted::descriptor()->full_name();
+  const auto applied = sequencer.directory().Apply(event);
+  ASSERT_TRUE(applied.ok()) << applied.status();
+  EXPECT_FALSE(applied->has_value());
+}
+
 TEST(DirectoryTest, ARefusalTravelsWhole) {
   testing::Sequencer sequencer;
   v1::ProvisioningOutcome outcome;
