@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "clients/cpp/printable.h"
 #include "schemas/status.h"
 
 namespace sluice::client {
@@ -13,12 +15,21 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-// Longer than any frame that a server sends; a stream without line ends must not fill the memory.
+// What is longer than any server sends must not fill the memory, nor the file.
 constexpr size_t kLineMax = 64 << 20;
+constexpr size_t kBucketsMax = 100'000;
+constexpr size_t kBucketIdMax = 64;
+constexpr size_t kHistoryMax = 64;
+constexpr size_t kEntitiesMax = 10'000;
+constexpr size_t kColumnsMax = 2000;  // of a SQLite table
+constexpr size_t kNameMax = 128;
+constexpr size_t kKeyMax = 4096;
+constexpr size_t kPositionMax = 64;
+constexpr size_t kRowTextMax = 32 << 20;
 
 absl::Status Malformed(std::string_view what, std::string_view line) {
   return Error(absl::StatusCode::kDataLoss, "malformed_frame",
-               fmt::format("the server sent {}: {}", what, line.substr(0, 120)));
+               fmt::format("the server sent {}: {}", what, Printable(line, 120)));
 }
 
 std::string_view TextOf(const dom::element& object, std::string_view name) {
@@ -54,13 +65,21 @@ std::optional<uint64_t> HexOf(const dom::element& object, std::string_view name)
 
 absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
   row->clear();
+  size_t text = 0;
   for (const auto [name, element] : object) {
     RowValue value;
     value.name = name;
+    if (name.size() > kNameMax || row->size() == kColumnsMax) {
+      return Malformed("a row with a name that is too long, or too many of them", name);
+    }
     switch (element.type()) {
       case dom::element_type::STRING:
         value.kind = RowValue::Kind::kText;
         value.text = element.get_string().value_unsafe();
+        text += value.text.size();
+        if (text > kRowTextMax) {
+          return Malformed("a row of more than 32 MiB", name);
+        }
         break;
       case dom::element_type::INT64:
         value.kind = RowValue::Kind::kInteger;
@@ -85,6 +104,45 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
   return absl::OkStatus();
 }
 
+bool IsBucketId(std::string_view id) {
+  return !id.empty() && id.size() <= kBucketIdMax && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
+}
+
+// Of a checkpoint frame and of GET …/entities; either's names for the members are taken.
+absl::StatusOr<std::vector<ClientEntity>> ReadEntities(const dom::array& list,
+                                                       std::string_view json) {
+  std::vector<ClientEntity> result;
+  for (const dom::element element : list) {
+    ClientEntity entity;
+    entity.name = TextOf(element, "entity");
+    entity.primary_key = TextOf(element, "primary_key");
+    if (entity.primary_key.empty()) {
+      entity.primary_key = TextOf(element, "key");
+    }
+    dom::array attributes;
+    if (entity.name.empty() || (element["attributes"].get(attributes) != simdjson::SUCCESS &&
+                                element["columns"].get(attributes) != simdjson::SUCCESS)) {
+      return Malformed("an entity without name or attributes", json);
+    }
+    for (const dom::element attribute : attributes) {
+      ClientEntity::Column column{std::string(TextOf(attribute, "name")),
+                                  std::string(TextOf(attribute, "type"))};
+      if (column.name.empty() || column.type.empty()) {
+        return Malformed("an attribute without name or type", json);
+      }
+      entity.columns.push_back(std::move(column));
+    }
+    result.push_back(std::move(entity));
+    if (result.size() > kEntitiesMax || result.back().columns.size() > kColumnsMax) {
+      return Malformed("more entities or attributes than a file can have", json);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 struct FrameReader::Parser {
@@ -92,15 +150,16 @@ struct FrameReader::Parser {
   std::vector<RowValue> row;
 
   absl::Status Line(std::string_view line, FrameHandler& handler);
-  absl::Status Checkpoint(const dom::element& frame, std::string_view line, FrameHandler& handler);
+  static absl::Status Buckets(const dom::element& frame, std::string_view line,
+                              Checkpoint* checkpoint);
+  static absl::Status OfCheckpoint(const dom::element& frame, std::string_view line,
+                                   FrameHandler& handler);
   absl::Status Op(const dom::element& op, std::string_view line, FrameHandler& handler);
   absl::Status Ops(const dom::element& frame, std::string_view line, FrameHandler& handler);
 };
 
-absl::Status FrameReader::Parser::Checkpoint(const dom::element& frame, std::string_view line,
-                                             FrameHandler& handler) {
-  std::vector<BucketSummary> buckets;
-  std::vector<std::string> removed;
+absl::Status FrameReader::Parser::Buckets(const dom::element& frame, std::string_view line,
+                                          Checkpoint* checkpoint) {
   dom::array list;
   if (frame["buckets"].get(list) != simdjson::SUCCESS) {
     return Malformed("a checkpoint without buckets", line);
@@ -110,12 +169,12 @@ absl::Status FrameReader::Parser::Checkpoint(const dom::element& frame, std::str
     summary.bucket = TextOf(bucket, "bucket");
     const std::optional<int64_t> count = NumberOf(bucket, "count");
     const std::optional<uint64_t> checksum = HexOf(bucket, "checksum");
-    if (summary.bucket.empty() || !count.has_value() || !checksum.has_value()) {
+    if (!IsBucketId(summary.bucket) || !count.has_value() || !checksum.has_value()) {
       return Malformed("a bucket without name, count or checksum", line);
     }
     summary.count = static_cast<uint64_t>(*count);
     summary.checksum = *checksum;
-    buckets.push_back(std::move(summary));
+    checkpoint->buckets.push_back(std::move(summary));
   }
   if (frame["removed"].get(list) == simdjson::SUCCESS) {
     for (const dom::element bucket : list) {
@@ -123,14 +182,38 @@ absl::Status FrameReader::Parser::Checkpoint(const dom::element& frame, std::str
       if (bucket.get(name) != simdjson::SUCCESS) {
         return Malformed("a removed bucket that is no text", line);
       }
-      removed.emplace_back(name);
+      checkpoint->removed.emplace_back(name);
     }
   }
+  return checkpoint->buckets.size() <= kBucketsMax && checkpoint->removed.size() <= kBucketsMax
+             ? absl::OkStatus()
+             : Malformed("more than 100,000 buckets", line);
+}
+
+absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame, std::string_view line,
+                                               FrameHandler& handler) {
+  Checkpoint checkpoint;
+  RETURN_IF_ERROR(Buckets(frame, line, &checkpoint));
   const std::optional<int64_t> position = NumberOf(frame, "position");
   if (!position.has_value()) {
     return Malformed("a checkpoint without a position", line);
   }
-  return handler.OnCheckpoint(*position, std::move(buckets), std::move(removed));
+  checkpoint.position = *position;
+  if (dom::element entities; frame["entities"].get(entities) == simdjson::SUCCESS) {
+    dom::array list;
+    if (entities.get(list) != simdjson::SUCCESS) {
+      return Malformed("a checkpoint whose entities are no list", line);
+    }
+    ASSIGN_OR_RETURN(checkpoint.entities, ReadEntities(list, line));
+  }
+  if (dom::element history; frame["history"].get(history) == simdjson::SUCCESS) {
+    std::string_view text;
+    if (history.get(text) != simdjson::SUCCESS || text.size() > kHistoryMax) {
+      return Malformed("a checkpoint whose history is no text of up to 64 characters", line);
+    }
+    checkpoint.history = text;
+  }
+  return handler.OnCheckpoint(std::move(checkpoint));
 }
 
 absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view line,
@@ -138,8 +221,8 @@ absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view li
   const std::string_view kind = TextOf(op, "op");
   const std::string_view entity = TextOf(op, "entity");
   const std::string_view key = TextOf(op, "key");
-  if (entity.empty() || key.empty()) {
-    return Malformed("an operation without entity or key", line);
+  if (entity.empty() || key.empty() || entity.size() > kNameMax || key.size() > kKeyMax) {
+    return Malformed("an operation without entity or key, or with one that is too long", line);
   }
   if (kind == "remove") {
     return handler.OnRemove(entity, key);
@@ -149,7 +232,8 @@ absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view li
   }
   const std::string_view position = TextOf(op, "position");
   dom::object object;
-  if (position.empty() || op["row"].get(object) != simdjson::SUCCESS) {
+  if (position.empty() || position.size() > kPositionMax ||
+      op["row"].get(object) != simdjson::SUCCESS) {
     return Malformed("a put without position or row", line);
   }
   RETURN_IF_ERROR(ReadRow(object, &row));
@@ -161,7 +245,7 @@ absl::Status FrameReader::Parser::Ops(const dom::element& frame, std::string_vie
   dom::array ops;
   const std::string_view bucket = TextOf(frame, "bucket");
   const std::optional<int64_t> to = NumberOf(frame, "to");
-  if (frame["ops"].get(ops) != simdjson::SUCCESS || bucket.empty() || !to.has_value()) {
+  if (frame["ops"].get(ops) != simdjson::SUCCESS || !IsBucketId(bucket) || !to.has_value()) {
     return Malformed("an ops frame without bucket, end or operations", line);
   }
   RETURN_IF_ERROR(handler.OnBucket(bucket));
@@ -181,7 +265,7 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
       return Ops(frame, line, handler);
     }
     if (name == "checkpoint") {
-      return Checkpoint(frame, line, handler);
+      return OfCheckpoint(frame, line, handler);
     }
     if (name == "checkpoint_complete") {
       const std::optional<int64_t> position = NumberOf(frame, "position");
@@ -190,7 +274,7 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
     }
     if (name == "reset") {
       const std::string_view bucket = TextOf(frame, "bucket");
-      return bucket.empty() ? Malformed("a reset of no bucket", line) : handler.OnReset(bucket);
+      return IsBucketId(bucket) ? handler.OnReset(bucket) : Malformed("a reset of no bucket", line);
     }
   }
   return absl::OkStatus();
@@ -232,26 +316,7 @@ absl::StatusOr<std::vector<ClientEntity>> ParseEntities(std::string_view json) {
   if (parser.parse(json.data(), json.size())["entities"].get(entities) != simdjson::SUCCESS) {
     return Malformed("a list of entities that can't be read", json);
   }
-  std::vector<ClientEntity> result;
-  for (const dom::element element : entities) {
-    ClientEntity entity;
-    entity.name = TextOf(element, "entity");
-    entity.primary_key = TextOf(element, "primary_key");
-    dom::array attributes;
-    if (entity.name.empty() || element["attributes"].get(attributes) != simdjson::SUCCESS) {
-      return Malformed("an entity without name or attributes", json);
-    }
-    for (const dom::element attribute : attributes) {
-      ClientEntity::Column column{std::string(TextOf(attribute, "name")),
-                                  std::string(TextOf(attribute, "type"))};
-      if (column.name.empty() || column.type.empty()) {
-        return Malformed("an attribute without name or type", json);
-      }
-      entity.columns.push_back(std::move(column));
-    }
-    result.push_back(std::move(entity));
-  }
-  return result;
+  return ReadEntities(entities, json);
 }
 
 Problem ParseProblem(std::string_view json) {
@@ -261,6 +326,8 @@ Problem ParseProblem(std::string_view json) {
   if (parser.parse(json.data(), json.size()).get(document) == simdjson::SUCCESS) {
     problem.code = TextOf(document, "code");
     problem.detail = TextOf(document, "detail");
+    bool wipe = false;
+    problem.wipe = document["wipe"].get(wipe) == simdjson::SUCCESS && wipe;
   }
   return problem;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,12 +13,21 @@
 
 namespace sluice::client {
 
+// A `checkpoint` frame.
+struct Checkpoint {
+  int64_t position = -1;
+  std::vector<BucketSummary> buckets;  // all of the caller's
+  std::vector<std::string> removed;
+  // The columns that belong to its rows; nullopt: as before, or a server of before they were sent.
+  std::optional<std::vector<ClientEntity>> entities;
+  std::string history;  // opaque; empty where the server sends none
+};
+
 // What a stream's frames do. Each is called as its frame is read; views live until it returns.
 class FrameHandler {
  public:
   virtual ~FrameHandler() = default;
-  virtual absl::Status OnCheckpoint(int64_t position, std::vector<BucketSummary> buckets,
-                                    std::vector<std::string> removed) = 0;
+  virtual absl::Status OnCheckpoint(Checkpoint checkpoint) = 0;
   virtual absl::Status OnBucket(std::string_view bucket) = 0;  // the operations that follow are its
   virtual absl::Status OnPut(std::string_view entity, std::string_view key,
                              std::string_view position, const std::vector<RowValue>& row) = 0;
@@ -28,7 +38,8 @@ class FrameHandler {
 };
 
 // Cuts a stream of NDJSON into frames (API section 3.2) and hands them on. Frames of unknown names
-// are skipped, so that newer servers can say more. Not thread-safe.
+// are skipped, so that newer servers can say more. What a frame may have is bounded, see
+// clients/cpp/README.md; more is "malformed_frame". Not thread-safe.
 class FrameReader {
  public:
   explicit FrameReader(FrameHandler& handler);
@@ -55,6 +66,7 @@ class FrameReader {
 struct Problem {
   std::string code;
   std::string detail;
+  bool wipe = false;  // what the device holds of the organisation is no longer the caller's
 };
 [[nodiscard]] Problem ParseProblem(std::string_view json);
 

@@ -10,7 +10,8 @@
 namespace sluice::client {
 namespace {
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
+constexpr int kFormatWithoutNames = 1;  // is taken over
 // Pages of the WAL that SQLite copies into the file at the end of a transaction. While a first load
 // writes many pages again and again it waits for more of them: 32 MiB.
 constexpr int kWalPages = 1000;
@@ -25,6 +26,8 @@ CREATE TABLE IF NOT EXISTS _sluice_member(entity INTEGER, key TEXT, bucket INTEG
   position TEXT NOT NULL, PRIMARY KEY(entity, key, bucket)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _sluice_hidden(entity INTEGER, name TEXT, PRIMARY KEY(entity, name))
   WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _sluice_names(entity TEXT, attribute TEXT, name TEXT NOT NULL,
+  PRIMARY KEY(entity, attribute)) WITHOUT ROWID;
 )sql";
 
 // One INSERT of so many rows; the entity is the first parameter of all.
@@ -48,9 +51,8 @@ absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::Open(const std::st
                                                                    SchemaSource schema) {
   ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path));
   sqlite3* raw = nullptr;
-  const int rc =
-      sqlite3_open_v2(path.c_str(), &raw,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int rc = sqlite3_open_v2(lock.path().c_str(), &raw,
+                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   SqliteHandle handle(raw);
   if (rc != SQLITE_OK) {
     return SqliteError(raw, rc, fmt::format("opening {}", path));
@@ -95,12 +97,14 @@ absl::Status LocalDatabase::CheckOwner(const std::string& org) {
   claim.BindText(1, org);
   claim.BindInt(2, kFormat);
   RETURN_IF_ERROR(claim.Run());
+  const bool claimed = sqlite3_changes(db_.get()) > 0;
   ASSIGN_OR_RETURN(Statement owner,
                    Statement::Prepare(db_.get(),
                                       "SELECT value FROM _sluice_meta WHERE name IN "
                                       "('format', 'org') ORDER BY name"));
   ASSIGN_OR_RETURN(const bool has_format, owner.Step());
-  if (!has_format || owner.Int(0) != kFormat) {
+  const int64_t format = has_format ? owner.Int(0) : 0;
+  if (format != kFormat && format != kFormatWithoutNames) {
     return Error(absl::StatusCode::kFailedPrecondition, "database_too_new",
                  fmt::format("the file has format {}, this client reads {}: use a newer client, or "
                              "another file",
@@ -112,7 +116,13 @@ absl::Status LocalDatabase::CheckOwner(const std::string& org) {
                  fmt::format("the file holds organisation \"{}\", not \"{}\": use another file",
                              owner.Text(0), org));
   }
-  return absl::OkStatus();
+  owner.Reset();
+  if (format == kFormatWithoutNames) {
+    RETURN_IF_ERROR(Execute(
+        db_.get(), fmt::format("UPDATE _sluice_meta SET value={} WHERE name='format'", kFormat)));
+  }
+  // Once: whom its owner lets read it later is the owner's choice.
+  return claimed || format == kFormatWithoutNames ? lock_.KeepToOwner() : absl::OkStatus();
 }
 
 absl::Status LocalDatabase::LoadState() {
@@ -126,6 +136,12 @@ absl::Status LocalDatabase::LoadState() {
   position_ = -1;
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
+  pending_ = {};
+  ASSIGN_OR_RETURN(
+      Statement history,
+      Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
+  ASSIGN_OR_RETURN(const bool has_history, history.Step());
+  history_ = has_history ? std::string(history.Text(0)) : std::string();
   ASSIGN_OR_RETURN(Statement meta,
                    Statement::Prepare(db_.get(),
                                       "SELECT value, name='position' FROM _sluice_meta WHERE name "
@@ -143,6 +159,7 @@ absl::Status LocalDatabase::LoadState() {
     ASSIGN_OR_RETURN(const bool more, buckets.Step());
     if (!more) {
       sqlite3_wal_autocheckpoint(db_.get(), complete ? kWalPages : kWalPagesLoading);
+      StartFromHere();
       return LoadTables();
     }
     // Only buckets that changed are written; every bucket of a complete checkpoint is at it.
@@ -161,7 +178,29 @@ std::map<std::string, int64_t> LocalDatabase::Have() const {
   return have;
 }
 
-absl::StatusOr<bool> LocalDatabase::Announce(int64_t position) {
+void LocalDatabase::Connected() {
+  schema_seen_ = false;
+  columns_given_ = false;
+  last_put_ = nullptr;
+  StartFromHere();
+}
+
+void LocalDatabase::StartFromHere() {
+  resets_seen_ = false;
+  base_history_ = history_;
+  from_before_.clear();
+  for (const auto& [name, bucket] : buckets_) {
+    if (bucket.after >= 0) {
+      from_before_.insert(bucket.id);
+    }
+  }
+}
+
+// That the announced checkpoint goes on from what is here is certain only where the server sent
+// operations of it without a reset before: one that knows the rows to be of another history resets
+// every bucket first. Until then history() stays what it was, so that a connection that breaks in
+// between is asked for the resets again.
+absl::StatusOr<bool> LocalDatabase::Announce(int64_t position, const std::string& history) {
   if (position < newest_) {
     std::vector<std::string> beyond;
     for (const auto& [name, bucket] : buckets_) {
@@ -175,6 +214,10 @@ absl::StatusOr<bool> LocalDatabase::Announce(int64_t position) {
     RETURN_IF_ERROR(Drop(beyond));
   }
   newest_ = position;
+  announced_history_ = history;
+  if (from_before_.empty()) {
+    history_ = announced_history_;
+  }
   return true;
 }
 
@@ -225,6 +268,7 @@ void LocalDatabase::Rollback() {
   // can't be read now, Begin() tries again.
   if (unfinished_) {
     schema_seen_ = false;
+    columns_given_ = false;
     unfinished_ = !LoadState().ok();
   }
 }
@@ -235,6 +279,7 @@ absl::Status LocalDatabase::SaveBuckets() {
     RETURN_IF_ERROR(
         Execute(db_.get(),
                 fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('loading', {})", newest_)));
+    RETURN_IF_ERROR(SaveHistory(history_));
   }
   ASSIGN_OR_RETURN(
       Statement save,
@@ -250,6 +295,33 @@ absl::Status LocalDatabase::SaveBuckets() {
     save.BindInt(4, bucket.id);
     RETURN_IF_ERROR(save.Run());
   }
+  return absl::OkStatus();
+}
+
+absl::Status LocalDatabase::SaveHistory(const std::string& history) {
+  ASSIGN_OR_RETURN(
+      Statement save,
+      Statement::Prepare(db_.get(), history.empty()
+                                        ? "DELETE FROM _sluice_meta WHERE name=?"
+                                        : "INSERT OR REPLACE INTO _sluice_meta VALUES(?, ?)"));
+  save.BindText(1, "history");
+  if (!history.empty()) {
+    save.BindText(2, history);
+  }
+  return save.Run();
+}
+
+// Counted once, by the first checkpoint of this object; then its changes are added up.
+absl::Status LocalDatabase::CountRows() {
+  uint64_t rows = 0;
+  for (const auto& [name, table] : tables_) {
+    ASSIGN_OR_RETURN(Statement count,
+                     Statement::Prepare(db_.get(), fmt::format("SELECT count(*) FROM {}",
+                                                               Quoted(table.file_name()))));
+    RETURN_IF_ERROR(count.Step().status());
+    rows += static_cast<uint64_t>(count.Int(0));
+  }
+  rows_shown_ = rows;
   return absl::OkStatus();
 }
 
@@ -290,6 +362,12 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   if (position_ < 0) {
     RETURN_IF_ERROR(ShowTables());
   }
+  RETURN_IF_ERROR(SaveHistory(announced_history_));
+  if (!rows_shown_.has_value()) {
+    RETURN_IF_ERROR(CountRows());
+  } else {
+    *rows_shown_ += pending_.inserted - pending_.removed;
+  }
   RETURN_IF_ERROR(
       Execute(db_.get(),
               fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {}); DELETE FROM "
@@ -302,6 +380,12 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   }
   position_ = position;
   newest_ = position;
+  history_ = announced_history_;
+  counts_.inserted += pending_.inserted;
+  counts_.changed += pending_.changed;
+  counts_.removed += pending_.removed;
+  pending_ = {};
+  StartFromHere();
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
   expect_new_ = false;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -9,10 +10,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "clients/cpp/file_lock.h"
 #include "clients/cpp/local_table.h"
 #include "clients/cpp/row_buffer.h"
 #include "clients/cpp/sqlite.h"
@@ -26,20 +29,27 @@ struct BucketSummary {
   uint64_t checksum = 0;
 };
 
+// Rows of the entities' tables that complete checkpoints inserted, changed and took away.
+struct RowCounts {
+  uint64_t inserted = 0;
+  uint64_t changed = 0;
+  uint64_t removed = 0;
+};
+
 // The SQLite file: a table an entity, and Sluice's own state in tables that begin with _sluice_
 // (clients/docs/local-database.md). Everything between Begin() and Complete() is one transaction,
 // so readers see complete checkpoints only; but for the first load, which is gathered in tables of
 // its own and kept every so often, so that it can go on after a crash, and shown at its end by
 // renaming them.
 //
-// After an error of Drop, SelectBucket, Put, Remove, FrameDone or Complete call Rollback(); only
-// after one of the schema source (kUnavailable) may the frame be given again instead.
-// Not thread-safe; one object a file, over all processes (a lock file beside it).
+// After an error of Drop, SetEntities, Reset, SelectBucket, Put, Remove, FrameDone or Complete call
+// Rollback(); only after one of the schema source (kUnavailable) may the frame be given again
+// instead. Not thread-safe; one object a file, over all processes (FileLock).
 class LocalDatabase {
  public:
-  // The entities as the server shows them now. Asked before the first row or the end of a
-  // checkpoint after Open() and ForgetSchema(), and when a row has an entity or attribute that the
-  // tables lack.
+  // The entities as the server shows them now; for servers that do not send them with their
+  // checkpoints (SetEntities()). Asked before the first row or the end of a checkpoint after
+  // Connected() and ForgetSchema(), and when a row has an entity or attribute that the tables lack.
   using SchemaSource = std::function<absl::StatusOr<std::vector<ClientEntity>>()>;
 
   // kFailedPrecondition with "database_in_use", "database_of_other_org", "database_too_new" or
@@ -58,17 +68,36 @@ class LocalDatabase {
   // buckets are compared or complete.
   uint64_t rows_held() const;
 
+  // The name of the history that the rows here come from, as the server gave it with the newest
+  // checkpoint of which it is certain that it goes on from what was here; empty for none. See
+  // clients/docs/local-database.md.
+  const std::string& history() const { return history_; }
+  // Since it was last asked; of checkpoints that are complete.
+  RowCounts TakeRowCounts() { return std::exchange(counts_, {}); }
+  // That the entities' tables have at the last complete checkpoint of this object; 0 before.
+  uint64_t rows_shown() const { return rows_shown_.value_or(0); }
+
+  // A new connection: what was here before is what its server was told of.
+  void Connected();
   [[nodiscard]] absl::Status Begin();
   // The operations that follow make rows what they are at `position`. Where that is before what
   // rows are from, a replica is behind: buckets beyond it are dropped, since it sends them anew.
   // False where it would go on with others of which rows may be too new: then Rollback(), or before
   // the first complete checkpoint Drop() everything, and ask anew.
-  [[nodiscard]] absl::StatusOr<bool> Announce(int64_t position);
-  // The server may show other entities or columns by now.
+  [[nodiscard]] absl::StatusOr<bool> Announce(int64_t position, const std::string& history = {});
+  // The entities and columns that the rows of this checkpoint have, and those of the ones that
+  // follow on this connection until they are given again. After Drop() of what the checkpoint no
+  // longer has. Buckets that still hold rows of an entity that is another now are dropped, and have
+  // to be reset or loaded anew, see Differing().
+  [[nodiscard]] absl::Status SetEntities(const std::vector<ClientEntity>& entities);
+  // The server may show other entities or columns by now: nothing where it gives them itself.
   void ForgetSchema();
   // Forgets buckets and the rows that no other holds: they were removed, reset, or have to be
   // reloaded. Unknown ones are skipped. Reads the membership of all rows once.
   [[nodiscard]] absl::Status Drop(const std::vector<std::string>& buckets);
+  // Drops the bucket, which is sent from its start; it is the selected one then. Its rows come as
+  // they are now, so they take the place of what buckets from before the connection hold of them.
+  [[nodiscard]] absl::Status Reset(std::string_view bucket);
   // Resolves the bucket of the operations that follow; made when unknown.
   [[nodiscard]] absl::Status SelectBucket(std::string_view bucket);
   bool Holds(std::string_view bucket) const { return buckets_.contains(bucket); }
@@ -88,6 +117,11 @@ class LocalDatabase {
   // Gives up what was begun, back to the last complete checkpoint. A first load keeps what it has,
   // if that ends with a whole frame, and else goes back to what was kept last.
   void Rollback();
+  // Deletes and overwrites everything of the organisation and of the client itself; the file is of
+  // no use to this object then. "database_in_use" where a reader keeps the old pages alive for so
+  // long; they are overwritten when it is called again.
+  [[nodiscard]] absl::Status Wipe(
+      std::chrono::milliseconds readers_wait = std::chrono::seconds(10));
 
  private:
   using Bucket = LocalBucket;
@@ -106,24 +140,38 @@ class LocalDatabase {
   absl::Status CheckOwner(const std::string& org);
   absl::Status LoadState();
   absl::Status SaveBuckets();
+  void StartFromHere();
+  absl::Status SaveHistory(const std::string& history);
+  absl::Status CountRows();
   absl::Status DropHalfFrame();
   bool InTransaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
   // local_schema.cc: the entities' tables.
-  std::string FileTable(std::string_view entity) const;
+  std::string FileTable(const LocalTable& table) const;
   absl::Status LoadTables();
-  absl::StatusOr<std::vector<LocalTable::Column>> FileColumns(const std::string& entity) const;
+  absl::StatusOr<std::vector<LocalTable::Column>> FileColumns(const std::string& entity,
+                                                              const LocalTable& table) const;
   absl::StatusOr<std::set<std::string>> HiddenColumns(int64_t entity) const;
   absl::Status SetHidden(int64_t entity, const std::string& column, bool hidden);
   absl::Status RefreshSchema();
+  absl::Status ApplySchema(const std::vector<ClientEntity>& entities);
   absl::Status ApplyEntity(const ClientEntity& entity, const std::set<std::string>& current);
-  absl::Status CreateTable(const ClientEntity& entity);
+  absl::Status CreateTable(const ClientEntity& entity, const std::set<std::string>& current);
   absl::Status FitColumns(LocalTable& table, const ClientEntity& entity);
-  absl::Status DropColumn(const std::string& entity, const std::string& column);
-  absl::Status MarkStale(int64_t entity);
-  absl::Status MakeRoom(const std::string& name, const std::set<std::string>& current);
+  absl::StatusOr<std::map<std::string, std::string>> KeepColumns(
+      LocalTable& table, const ClientEntity& entity,
+      const std::vector<LocalTable::Column>& present);
+  absl::Status DropColumn(const std::string& entity, const LocalTable& table,
+                          const std::string& column);
+  absl::StatusOr<std::vector<std::string>> HoldersOf(int64_t entity) const;
   absl::Status DropTable(const std::string& name);
   absl::Status ShowTables();
+
+  // local_names.cc: what tables and columns are called in the file.
+  absl::Status SetName(const std::string& entity, const std::string& attribute,
+                       const std::string& file_name);
+  std::string TableNameFor(const std::string& entity, const std::set<std::string>& current) const;
+  absl::Status MakeRoom(const std::string& file_name, const std::set<std::string>& current);
 
   // local_rows.cc: the operations.
   absl::StatusOr<NamedTable*> TableForPut(std::string_view entity);
@@ -135,6 +183,7 @@ class LocalDatabase {
   absl::Status WriteNewRows(std::vector<uint32_t>* rows);
   absl::Status MergeEach(std::vector<uint32_t>* rows);
   absl::Status MergeRow(std::span<const uint32_t> ops);
+  absl::Status RemoveRow(LocalTable& table, std::string_view key);
   absl::Status ReadMembers(int64_t entity, std::string_view key);
   absl::Status WriteMembers(int64_t entity, std::string_view key);
   bool MergePut(const RowBuffer::Op& op);
@@ -144,10 +193,19 @@ class LocalDatabase {
   FileLock lock_;  // goes last
   SqliteHandle db_;
   SchemaSource schema_;
-  bool schema_seen_ = false;  // since Open()
+  bool schema_seen_ = false;    // since Connected()
+  bool columns_given_ = false;  // by SetEntities(), since Connected()
   int64_t position_ = -1;
-  int64_t newest_ = -1;      // position that rows may be from
-  bool unfinished_ = false;  // rows of a frame that has not ended, or an error
+  int64_t newest_ = -1;            // position that rows may be from
+  bool unfinished_ = false;        // rows of a frame that has not ended, or an error
+  std::string history_;            // see history()
+  std::string announced_history_;  // of the checkpoint that is being loaded
+  std::string base_history_;       // history_ as the connection began
+  bool resets_seen_ = false;       // on this connection
+  std::set<int64_t> from_before_;  // buckets that hold something from before this connection
+  RowCounts pending_;              // of the transaction, or the first load
+  RowCounts counts_;
+  std::optional<uint64_t> rows_shown_;
   uint64_t ops_since_commit_ = 0;
   uint64_t bytes_since_commit_ = 0;
   std::map<std::string, Bucket, std::less<>> buckets_;

@@ -87,6 +87,7 @@ absl::Status LocalDatabase::WriteNewRows(std::vector<uint32_t>* rows) {
     add_members_->BindInt(++at, op.bucket->id);
     add_members_->BindText(++at, buffer_.position(op));
   }
+  pending_.inserted += rows->size();
   RETURN_IF_ERROR(add_members_->Run());
   if (static_cast<size_t>(sqlite3_changes(db_.get())) != rows->size()) {
     return Error(
@@ -127,24 +128,40 @@ absl::Status LocalDatabase::MergeRow(std::span<const uint32_t> ops) {
   const bool is_held = std::any_of(members_.begin(), members_.end(),
                                    [](const Member& member) { return member.held; });
   if (!is_held) {
-    return was_held ? table.RemoveRow(key) : absl::OkStatus();
+    return was_held ? RemoveRow(table, key) : absl::OkStatus();
   }
-  return content == nullptr ? absl::OkStatus()
-                            : table.PutRow({key, buffer_.cells(*content)}, buffer_.bytes());
+  if (content == nullptr) {
+    return absl::OkStatus();
+  }
+  // Of a first load nothing was shown before.
+  pending_.inserted += was_held ? 0 : 1;
+  pending_.changed += was_held && position_ >= 0 ? 1 : 0;
+  return table.PutRow({key, buffer_.cells(*content)}, buffer_.bytes());
+}
+
+absl::Status LocalDatabase::RemoveRow(LocalTable& table, std::string_view key) {
+  ASSIGN_OR_RETURN(const bool there, table.RemoveRow(key));
+  pending_.removed += there ? 1 : 0;
+  return absl::OkStatus();
 }
 
 // True where the row is to be as the operation has it: no other bucket holds it as it was later, or
-// at the same position, which is the same row.
+// at the same position, which is the same row. Positions of before a reset may be another
+// history's, in which they mean other rows: what a reset bucket brings is what the row is now,
+// whatever is held of it by buckets that are still to be reset. In one history both are the same
+// row.
 bool LocalDatabase::MergePut(const RowBuffer::Op& op) {
   const std::string_view key = buffer_.key(op);
   const std::string_view position = buffer_.position(op);
   Bucket& bucket = *op.bucket;
   Member* own = nullptr;
   bool newest = true;
+  const bool anew = resets_seen_ && !from_before_.contains(bucket.id);
   for (Member& member : members_) {
     if (member.bucket == bucket.id) {
       own = &member;
-    } else if (member.held && PositionOrder(member.position) >= PositionOrder(position)) {
+    } else if (member.held && !(anew && from_before_.contains(member.bucket)) &&
+               PositionOrder(member.position) >= PositionOrder(position)) {
       newest = false;
     }
   }

@@ -94,7 +94,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
         break;
       }
       if (const auto it = by_id.find(unheld.Int(0)); it != by_id.end()) {
-        RETURN_IF_ERROR(it->second->RemoveRow(unheld.Text(1)));
+        RETURN_IF_ERROR(RemoveRow(*it->second, unheld.Text(1)));
       }
     }
   }
@@ -104,17 +104,30 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
       Execute(db_.get(), fmt::format("DELETE FROM _sluice_bucket WHERE id IN ({})", ids)));
   selected_ = nullptr;
   for (const std::string& name : buckets) {
-    buckets_.erase(name);
+    if (const auto it = buckets_.find(name); it != buckets_.end()) {
+      from_before_.erase(it->second.id);
+      buckets_.erase(it);
+    }
     stale_.erase(name);
   }
   unfinished_ = before;
   return absl::OkStatus();
 }
 
+absl::Status LocalDatabase::Reset(std::string_view bucket) {
+  RETURN_IF_ERROR(Drop({std::string(bucket)}));
+  resets_seen_ = true;
+  history_ = from_before_.empty() ? announced_history_ : base_history_;
+  return SelectBucket(bucket);
+}
+
 absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::TableForPut(std::string_view entity) {
   if (last_put_ == nullptr || last_put_->first != entity) {
     auto it = schema_seen_ ? tables_.find(entity) : tables_.end();
     if (it == tables_.end()) {
+      if (columns_given_) {
+        return SchemaChanged("a name", entity);
+      }
       RETURN_IF_ERROR(RefreshSchema());
       it = tables_.find(entity);
     }
@@ -129,7 +142,7 @@ absl::StatusOr<LocalDatabase::NamedTable*> LocalDatabase::TableForPut(std::strin
 
 absl::Status LocalDatabase::Prepared(NamedTable& table) {
   return table.second.prepared() ? absl::OkStatus()
-                                 : table.second.PrepareFor(db_.get(), FileTable(table.first));
+                                 : table.second.PrepareFor(db_.get(), FileTable(table.second));
 }
 
 absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
@@ -141,6 +154,9 @@ absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
   const size_t before = buffer_.size();
   ASSIGN_OR_RETURN(NamedTable * table, TableForPut(entity));
   if (!buffer_.AddPut(table, selected_, key, position, row)) {
+    if (columns_given_) {
+      return SchemaChanged("an attribute", entity);
+    }
     RETURN_IF_ERROR(RefreshSchema());
     ASSIGN_OR_RETURN(table, TableForPut(entity));
     if (!buffer_.AddPut(table, selected_, key, position, row)) {
@@ -175,6 +191,9 @@ absl::Status LocalDatabase::FrameDone(int64_t to) {
   selected_->after = to;
   selected_->changed = true;
   unfinished_ = false;
+  if (!resets_seen_ || from_before_.empty() || from_before_.contains(selected_->id)) {
+    history_ = announced_history_;
+  }
   // Rows that are to come again must not be kept without what says so.
   return position_ < 0 && stale_.empty() ? KeepPlace() : absl::OkStatus();
 }

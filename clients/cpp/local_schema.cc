@@ -2,15 +2,45 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "clients/cpp/local_database.h"
 #include "schemas/status.h"
 
 namespace sluice::client {
+namespace {
+
+// What the entity's columns are called, by attribute: as in `kept`, else as the attribute, else
+// escaped. The key first, then in the order of their names, so that every file has it alike.
+std::map<std::string, std::string> ColumnNames(const ClientEntity& entity,
+                                               const std::map<std::string, std::string>& kept) {
+  std::map<std::string, std::string> names = kept;
+  std::set<std::string> taken;
+  for (const auto& [attribute, name] : kept) {
+    taken.insert(FoldedName(name));
+  }
+  std::set<std::string_view> others;
+  const auto choose = [&](const std::string& attribute) {
+    if (!names.contains(attribute)) {
+      const bool free = taken.insert(FoldedName(attribute)).second;
+      names.emplace(attribute, free ? attribute : EscapedName(attribute));
+    }
+  };
+  choose(entity.primary_key);
+  for (const ClientEntity::Column& column : entity.columns) {
+    others.insert(column.name);
+  }
+  for (const std::string_view attribute : others) {
+    choose(std::string(attribute));
+  }
+  return names;
+}
+
+}  // namespace
 
 // Before the first complete checkpoint nobody may see the rows.
-std::string LocalDatabase::FileTable(std::string_view entity) const {
-  return position_ < 0 ? fmt::format("_sluice_load_{}", entity) : std::string(entity);
+std::string LocalDatabase::FileTable(const LocalTable& table) const {
+  return position_ < 0 ? fmt::format("_sluice_load_{}", table.file_name()) : table.file_name();
 }
 
 absl::Status LocalDatabase::LoadTables() {
@@ -18,36 +48,47 @@ absl::Status LocalDatabase::LoadTables() {
   last_put_ = nullptr;
   ASSIGN_OR_RETURN(
       Statement entities,
-      Statement::Prepare(db_.get(), "SELECT id, name, primary_key FROM _sluice_entity"));
+      Statement::Prepare(db_.get(),
+                         "SELECT e.id, e.name, e.primary_key, coalesce(n.name, e.name) FROM "
+                         "_sluice_entity e LEFT JOIN _sluice_names n ON n.entity=e.name AND "
+                         "n.attribute=''"));
   while (true) {
     ASSIGN_OR_RETURN(const bool more, entities.Step());
     if (!more) {
       break;
     }
-    tables_.emplace(entities.Text(1), LocalTable(entities.Int(0), std::string(entities.Text(2))));
+    tables_.emplace(entities.Text(1), LocalTable(entities.Int(0), std::string(entities.Text(2)),
+                                                 std::string(entities.Text(3))));
   }
   for (auto& [name, table] : tables_) {
-    ASSIGN_OR_RETURN(std::vector<LocalTable::Column> columns, FileColumns(name));
+    ASSIGN_OR_RETURN(std::vector<LocalTable::Column> columns, FileColumns(name, table));
     ASSIGN_OR_RETURN(const std::set<std::string> hidden, HiddenColumns(table.id()));
-    std::erase_if(columns, [&hidden](const auto& column) { return hidden.contains(column.name); });
+    std::erase_if(columns,
+                  [&hidden](const auto& column) { return hidden.contains(column.file_name); });
     table.SetColumns(std::move(columns));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<LocalTable::Column>> LocalDatabase::FileColumns(
-    const std::string& entity) const {
-  ASSIGN_OR_RETURN(Statement info,
-                   Statement::Prepare(db_.get(), "SELECT name, type FROM pragma_table_info(?)"));
-  const std::string file_table = FileTable(entity);
+    const std::string& entity, const LocalTable& table) const {
+  ASSIGN_OR_RETURN(
+      Statement info,
+      Statement::Prepare(db_.get(),
+                         "SELECT coalesce(n.attribute, t.name), t.name, t.type FROM "
+                         "pragma_table_info(?1) t LEFT JOIN _sluice_names n ON n.entity=?2 AND "
+                         "n.name=t.name AND n.attribute<>'' ORDER BY t.cid"));
+  const std::string file_table = FileTable(table);
   info.BindText(1, file_table);
+  info.BindText(2, entity);
   std::vector<LocalTable::Column> columns;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, info.Step());
     if (!more) {
       return columns;
     }
-    columns.push_back({std::string(info.Text(0)), std::string(info.Text(1))});
+    columns.push_back(
+        {std::string(info.Text(0)), std::string(info.Text(1)), std::string(info.Text(2))});
   }
 }
 
@@ -78,21 +119,42 @@ absl::Status LocalDatabase::SetHidden(int64_t entity, const std::string& column,
 }
 
 void LocalDatabase::ForgetSchema() {
-  schema_seen_ = false;
-  last_put_ = nullptr;
+  if (!columns_given_) {
+    schema_seen_ = false;
+    last_put_ = nullptr;
+  }
+}
+
+absl::Status LocalDatabase::SetEntities(const std::vector<ClientEntity>& entities) {
+  if (!InTransaction()) {
+    return Error(absl::StatusCode::kInternal, "internal", "columns outside of a checkpoint");
+  }
+  const bool before = std::exchange(unfinished_, true);
+  columns_given_ = true;
+  RETURN_IF_ERROR(ApplySchema(entities));
+  unfinished_ = before;
+  return absl::OkStatus();
 }
 
 absl::Status LocalDatabase::RefreshSchema() {
   ASSIGN_OR_RETURN(const std::vector<ClientEntity> entities, schema_());
+  return ApplySchema(entities);
+}
+
+absl::Status LocalDatabase::ApplySchema(const std::vector<ClientEntity>& entities) {
   RETURN_IF_ERROR(CheckNames(entities));
   RETURN_IF_ERROR(WriteBuffered());  // it knows the columns as they are
   last_put_ = nullptr;
+  // By name, so that of two that come together and differ in case the same one keeps its name in
+  // every file.
+  std::map<std::string_view, const ClientEntity*> by_name;
   std::set<std::string> current;
   for (const ClientEntity& entity : entities) {
+    by_name.emplace(entity.name, &entity);
     current.insert(entity.name);
   }
-  for (const ClientEntity& entity : entities) {
-    RETURN_IF_ERROR(ApplyEntity(entity, current));
+  for (const auto& [name, entity] : by_name) {
+    RETURN_IF_ERROR(ApplyEntity(*entity, current));
   }
   schema_seen_ = true;
   return absl::OkStatus();
@@ -102,8 +164,7 @@ absl::Status LocalDatabase::ApplyEntity(const ClientEntity& entity,
                                         const std::set<std::string>& current) {
   const auto it = tables_.find(entity.name);
   if (it == tables_.end()) {
-    RETURN_IF_ERROR(MakeRoom(entity.name, current));
-    return CreateTable(entity);
+    return CreateTable(entity, current);
   }
   LocalTable& table = it->second;
   const auto key_type = [&](const auto& columns, auto type) {
@@ -121,86 +182,118 @@ absl::Status LocalDatabase::ApplyEntity(const ClientEntity& entity,
   }
   // Deleted and made anew under the same name, with another key.
   RETURN_IF_ERROR(DropTable(entity.name));
-  return CreateTable(entity);
+  return CreateTable(entity, current);
 }
 
-absl::Status LocalDatabase::CreateTable(const ClientEntity& entity) {
+absl::Status LocalDatabase::CreateTable(const ClientEntity& entity,
+                                        const std::set<std::string>& current) {
+  const std::string file_name = TableNameFor(entity.name, current);
+  RETURN_IF_ERROR(MakeRoom(file_name, current));
+  const std::map<std::string, std::string> names = ColumnNames(entity, {});
+  LocalTable table(0, entity.primary_key, file_name);
   std::string definition;
   std::vector<LocalTable::Column> columns;
   for (const ClientEntity::Column& column : entity.columns) {
-    definition += fmt::format("{}{} {}{}", definition.empty() ? "" : ", ", Quoted(column.name),
-                              SqlType(column.type),
-                              column.name == entity.primary_key ? " PRIMARY KEY NOT NULL" : "");
-    columns.push_back({column.name, std::string(SqlType(column.type))});
+    const std::string& name = names.at(column.name);
+    definition +=
+        fmt::format("{}{} {}{}", definition.empty() ? "" : ", ", Quoted(name), SqlType(column.type),
+                    column.name == entity.primary_key ? " PRIMARY KEY NOT NULL" : "");
+    columns.push_back({column.name, name, std::string(SqlType(column.type))});
+    RETURN_IF_ERROR(SetName(entity.name, column.name, name));
   }
-  RETURN_IF_ERROR(Execute(
-      db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(entity.name)), definition)));
+  RETURN_IF_ERROR(SetName(entity.name, "", file_name));
+  RETURN_IF_ERROR(
+      Execute(db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(table)), definition)));
   ASSIGN_OR_RETURN(
       Statement insert,
       Statement::Prepare(db_.get(), "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
   insert.BindText(1, entity.name);
   insert.BindText(2, entity.primary_key);
   RETURN_IF_ERROR(insert.Run());
-  LocalTable table(sqlite3_last_insert_rowid(db_.get()), entity.primary_key);
+  table = LocalTable(sqlite3_last_insert_rowid(db_.get()), entity.primary_key, file_name);
   table.SetColumns(std::move(columns));
   tables_.insert_or_assign(entity.name, std::move(table));
   return absl::OkStatus();
 }
 
-// Makes the table's columns those of the schema. A hidden attribute's column stays, so that an
-// application's queries still work, but its values go: the same name later is a new attribute.
+// Makes the table's columns those of the schema.
 absl::Status LocalDatabase::FitColumns(LocalTable& table, const ClientEntity& entity) {
-  const std::string name = Quoted(FileTable(entity.name));
-  ASSIGN_OR_RETURN(const std::vector<LocalTable::Column> present, FileColumns(entity.name));
+  const std::string file_table = Quoted(FileTable(table));
+  ASSIGN_OR_RETURN(const std::vector<LocalTable::Column> present, FileColumns(entity.name, table));
+  // By attribute.
+  ASSIGN_OR_RETURN(const auto kept, KeepColumns(table, entity, present));
+  const std::map<std::string, std::string> names = ColumnNames(entity, kept);
   ASSIGN_OR_RETURN(const std::set<std::string> hidden, HiddenColumns(table.id()));
-  std::set<std::string> kept;
-  for (const LocalTable::Column& column : present) {
-    const auto wanted = std::find_if(entity.columns.begin(), entity.columns.end(), [&](auto& c) {
-      return FoldedName(c.name) == FoldedName(column.name);
-    });
-    if (wanted == entity.columns.end()) {
-      if (!hidden.contains(column.name)) {
-        RETURN_IF_ERROR(Execute(db_.get(), fmt::format("UPDATE {0} SET {1}=NULL WHERE {1} NOTNULL",
-                                                       name, Quoted(column.name))));
-        RETURN_IF_ERROR(SetHidden(table.id(), column.name, true));
-      }
-      continue;
-    }
-    const bool was_hidden = hidden.contains(column.name);
-    if (was_hidden) {
-      RETURN_IF_ERROR(SetHidden(table.id(), column.name, false));
-    }
-    if (wanted->name == column.name && SqlType(wanted->type) == column.sql_type) {
-      kept.insert(column.name);
-      if (was_hidden) {
-        // It may be the same attribute, denied and allowed before the rows went.
-        RETURN_IF_ERROR(MarkStale(table.id()));
-      }
-      continue;
-    }
-    table.ForgetStatements();
-    RETURN_IF_ERROR(DropColumn(entity.name, column.name));
-    // Rows that came since may have had values of the new attribute.
-    if (wanted->name == column.name && !was_hidden) {
-      RETURN_IF_ERROR(MarkStale(table.id()));
-    }
-  }
   std::vector<LocalTable::Column> columns;
   for (const ClientEntity::Column& column : entity.columns) {
-    columns.push_back({column.name, std::string(SqlType(column.type))});
-    if (!kept.contains(column.name)) {
-      RETURN_IF_ERROR(Execute(db_.get(), fmt::format("ALTER TABLE {} ADD COLUMN {} {}", name,
-                                                     Quoted(column.name), SqlType(column.type))));
+    const std::string& name = names.at(column.name);
+    columns.push_back({column.name, name, std::string(SqlType(column.type))});
+    if (kept.contains(column.name)) {
+      continue;
     }
+    for (const LocalTable::Column& other : present) {
+      if (hidden.contains(other.file_name) && FoldedName(other.file_name) == FoldedName(name)) {
+        RETURN_IF_ERROR(SetHidden(table.id(), other.file_name, false));
+        RETURN_IF_ERROR(SetName(entity.name, other.name, other.name));
+        table.ForgetStatements();
+        RETURN_IF_ERROR(DropColumn(entity.name, table, other.file_name));
+      }
+    }
+    RETURN_IF_ERROR(SetName(entity.name, column.name, name));
+    RETURN_IF_ERROR(Execute(db_.get(), fmt::format("ALTER TABLE {} ADD COLUMN {} {}", file_table,
+                                                   Quoted(name), SqlType(column.type))));
   }
   table.SetColumns(std::move(columns));
   return absl::OkStatus();
 }
 
-absl::Status LocalDatabase::DropColumn(const std::string& entity, const std::string& column) {
+// The columns that stay for their attributes, by attribute. A hidden attribute's column stays too,
+// so that an application's queries still work, but its values go: the same name later is a new
+// attribute.
+absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
+    LocalTable& table, const ClientEntity& entity, const std::vector<LocalTable::Column>& present) {
+  ASSIGN_OR_RETURN(const std::set<std::string> hidden, HiddenColumns(table.id()));
+  std::map<std::string, std::string> kept;
+  bool lost = false;  // values that rows may have had
+  for (const LocalTable::Column& column : present) {
+    const bool was_hidden = hidden.contains(column.file_name);
+    const auto wanted = std::find_if(entity.columns.begin(), entity.columns.end(),
+                                     [&](const auto& c) { return c.name == column.name; });
+    if (wanted == entity.columns.end()) {
+      if (!was_hidden) {
+        RETURN_IF_ERROR(
+            Execute(db_.get(), fmt::format("UPDATE {0} SET {1}=NULL WHERE {1} NOTNULL",
+                                           Quoted(FileTable(table)), Quoted(column.file_name))));
+        RETURN_IF_ERROR(SetHidden(table.id(), column.file_name, true));
+      }
+      continue;
+    }
+    if (was_hidden) {
+      RETURN_IF_ERROR(SetHidden(table.id(), column.file_name, false));
+    }
+    if (SqlType(wanted->type) == column.sql_type) {
+      kept.emplace(column.name, column.file_name);
+      // It may be the same attribute, denied and allowed before the rows went.
+      lost = lost || was_hidden;
+      continue;
+    }
+    table.ForgetStatements();
+    RETURN_IF_ERROR(DropColumn(entity.name, table, column.file_name));
+    // Rows that came since may have had values of the new attribute.
+    lost = lost || !was_hidden;
+  }
+  if (lost) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> holders, HoldersOf(table.id()));
+    stale_.insert(holders.begin(), holders.end());
+  }
+  return kept;
+}
+
+absl::Status LocalDatabase::DropColumn(const std::string& entity, const LocalTable& table,
+                                       const std::string& column) {
   const absl::Status dropped = Execute(
       db_.get(),
-      fmt::format("ALTER TABLE {} DROP COLUMN {}", Quoted(FileTable(entity)), Quoted(column)));
+      fmt::format("ALTER TABLE {} DROP COLUMN {}", Quoted(FileTable(table)), Quoted(column)));
   if (!absl::IsInternal(dropped)) {
     return dropped;
   }
@@ -211,67 +304,47 @@ absl::Status LocalDatabase::DropColumn(const std::string& entity, const std::str
                            column, entity, std::string(dropped.message())));
 }
 
-absl::Status LocalDatabase::MarkStale(int64_t entity) {
+// The buckets that hold rows of the entity.
+absl::StatusOr<std::vector<std::string>> LocalDatabase::HoldersOf(int64_t entity) const {
   ASSIGN_OR_RETURN(
       Statement holders,
       Statement::Prepare(db_.get(),
                          "SELECT bucket FROM _sluice_bucket WHERE id IN (SELECT DISTINCT bucket "
                          "FROM _sluice_member WHERE entity=?)"));
   holders.BindInt(1, entity);
+  std::vector<std::string> names;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, holders.Step());
     if (!more) {
-      return absl::OkStatus();
+      return names;
     }
-    stale_.emplace(holders.Text(0));
+    names.emplace_back(holders.Text(0));
   }
-}
-
-// A new table must not meet another of its name: what is left, empty, of a deleted entity goes;
-// what an application made stays, and is an error.
-absl::Status LocalDatabase::MakeRoom(const std::string& name,
-                                     const std::set<std::string>& current) {
-  for (auto it = tables_.begin(); it != tables_.end();) {
-    const std::string held = (it++)->first;
-    if (!current.contains(held) && FoldedName(held) == FoldedName(name)) {
-      RETURN_IF_ERROR(DropTable(held));
-    }
-  }
-  ASSIGN_OR_RETURN(Statement find,
-                   Statement::Prepare(db_.get(),
-                                      "SELECT type FROM sqlite_schema WHERE name=? COLLATE NOCASE "
-                                      "AND type IN ('table','view','index')"));
-  find.BindText(1, name);
-  ASSIGN_OR_RETURN(const bool taken, find.Step());
-  if (!taken) {
-    return absl::OkStatus();
-  }
-  return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable",
-               fmt::format("the file has a {} called \"{}\" already, which is no table of Sluice: "
-                           "rename it, or pull into another file",
-                           find.Text(0), name));
 }
 
 absl::Status LocalDatabase::DropTable(const std::string& name) {
   const auto it = tables_.find(name);
-  it->second.ForgetStatements();
-  const std::string table = Quoted(FileTable(name));
-  {
-    ASSIGN_OR_RETURN(Statement any,
-                     Statement::Prepare(db_.get(), fmt::format("SELECT 1 FROM {} LIMIT 1", table)));
-    ASSIGN_OR_RETURN(const bool has_rows, any.Step());
-    if (has_rows) {
-      // The checkpoint that takes them is still to come.
-      return Error(absl::StatusCode::kUnavailable, "schema_changed",
-                   fmt::format("table {} holds rows of an entity that the server has replaced: "
-                               "it has to be asked anew",
-                               table));
-    }
+  ASSIGN_OR_RETURN(const std::vector<std::string> holders, HoldersOf(it->second.id()));
+  if (!holders.empty() && !columns_given_) {
+    // The checkpoint that takes them is still to come.
+    return Error(absl::StatusCode::kUnavailable, "schema_changed",
+                 fmt::format("table {} holds rows of an entity that the server has replaced: "
+                             "it has to be asked anew",
+                             it->second.file_name()));
   }
-  RETURN_IF_ERROR(Execute(db_.get(), fmt::format("DROP TABLE {}", table)));
+  // Another history may have given the entity's number to another one: the resets are still to
+  // come.
+  RETURN_IF_ERROR(Drop(holders));
+  stale_.insert(holders.begin(), holders.end());
+  it->second.ForgetStatements();
+  RETURN_IF_ERROR(Execute(db_.get(), fmt::format("DROP TABLE {}", Quoted(FileTable(it->second)))));
   RETURN_IF_ERROR(Execute(db_.get(), fmt::format("DELETE FROM _sluice_entity WHERE id={0}; "
                                                  "DELETE FROM _sluice_hidden WHERE entity={0}",
                                                  it->second.id())));
+  ASSIGN_OR_RETURN(Statement names,
+                   Statement::Prepare(db_.get(), "DELETE FROM _sluice_names WHERE entity=?"));
+  names.BindText(1, name);
+  RETURN_IF_ERROR(names.Run());
   tables_.erase(it);
   return absl::OkStatus();
 }
@@ -280,8 +353,9 @@ absl::Status LocalDatabase::DropTable(const std::string& name) {
 absl::Status LocalDatabase::ShowTables() {
   for (auto& [name, table] : tables_) {
     table.ForgetStatements();
-    RETURN_IF_ERROR(Execute(db_.get(), fmt::format("ALTER TABLE {} RENAME TO {}",
-                                                   Quoted(FileTable(name)), Quoted(name))));
+    RETURN_IF_ERROR(
+        Execute(db_.get(), fmt::format("ALTER TABLE {} RENAME TO {}", Quoted(FileTable(table)),
+                                       Quoted(table.file_name()))));
   }
   return absl::OkStatus();
 }

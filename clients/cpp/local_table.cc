@@ -1,15 +1,10 @@
 #include "clients/cpp/local_table.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <set>
 #include <utility>
 
@@ -38,24 +33,21 @@ bool ValidName(std::string_view name) {
 }
 
 absl::Status CheckColumns(const ClientEntity& entity) {
-  std::set<std::string> folded;
-  bool has_key = false;
+  std::set<std::string_view> names;
   for (const ClientEntity::Column& column : entity.columns) {
     if (!ValidName(column.name)) {
       return NotRepresentable(
           fmt::format("\"{}\" of entity {} is no attribute's name", column.name, entity.name));
     }
-    if (!folded.insert(FoldedName(column.name)).second) {
-      return NotRepresentable(fmt::format(
-          "entity {} has two attributes that differ only in upper and lower case from \"{}\": "
-          "SQLite takes them for one; deny one of them to the role",
-          entity.name, column.name));
+    if (!names.insert(column.name).second) {
+      return NotRepresentable(
+          fmt::format("entity {} has two attributes \"{}\"", entity.name, column.name));
     }
-    has_key = has_key || column.name == entity.primary_key;
   }
-  return has_key ? absl::OkStatus()
-                 : NotRepresentable(fmt::format("entity {} has no attribute \"{}\", its key",
-                                                entity.name, entity.primary_key));
+  return names.contains(entity.primary_key)
+             ? absl::OkStatus()
+             : NotRepresentable(fmt::format("entity {} has no attribute \"{}\", its key",
+                                            entity.name, entity.primary_key));
 }
 
 // Numbers that JSON can't hold, and bytes, come as text.
@@ -105,20 +97,28 @@ std::string FoldedName(std::string_view name) {
   return folded;
 }
 
-absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
-  std::set<std::string> folded;
-  for (const ClientEntity& entity : entities) {
-    const std::string name = FoldedName(entity.name);
-    if (!ValidName(entity.name) || name.starts_with("sqlite_") || name.starts_with("_sluice_")) {
-      return NotRepresentable(fmt::format(
-          "entity \"{}\" can't be a table: names that begin with sqlite_ or _sluice_ are taken",
-          entity.name));
+bool IsTakenTableName(std::string_view name) {
+  const std::string folded = FoldedName(name);
+  return folded.starts_with("sqlite_") || folded.starts_with("_sluice_");
+}
+
+std::string EscapedName(std::string_view name) {
+  std::string escaped = "x$";
+  for (const char c : name) {
+    if (c >= 'A' && c <= 'Z') {
+      escaped += '$';
     }
-    if (!folded.insert(name).second) {
-      return NotRepresentable(fmt::format(
-          "two entities differ only in upper and lower case from \"{}\": SQLite takes them for one "
-          "table; let the caller's roles read one of them only",
-          entity.name));
+    escaped += c;
+  }
+  return escaped;
+}
+
+absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
+  std::set<std::string_view> names;
+  for (const ClientEntity& entity : entities) {
+    if (!ValidName(entity.name) || !names.insert(entity.name).second) {
+      return NotRepresentable(
+          fmt::format("\"{}\" is no entity's name, or that of two", entity.name));
     }
     RETURN_IF_ERROR(CheckColumns(entity));
   }
@@ -145,11 +145,12 @@ absl::Status LocalTable::PrepareFor(sqlite3* db, const std::string& file_table) 
                  fmt::format("table {} lacks its key {}: remove the file and pull again",
                              file_table, primary_key_));
   }
+  const std::string key = Quoted(columns_[key_column_].file_name);
   std::string names;
   std::string parameters;
   std::string updates;
   for (const Column& column : columns_) {
-    const std::string name = Quoted(column.name);
+    const std::string name = Quoted(column.file_name);
     names += (names.empty() ? "" : ",") + name;
     parameters += parameters.empty() ? "?" : ",?";
     if (column.name != primary_key_) {
@@ -159,14 +160,12 @@ absl::Status LocalTable::PrepareFor(sqlite3* db, const std::string& file_table) 
   }
   // Not OR REPLACE: a row that changes keeps its rowid, and an application's triggers see an
   // update.
-  ASSIGN_OR_RETURN(put_,
-                   Statement::Prepare(
-                       db, fmt::format("INSERT INTO {}({}) VALUES({}) ON CONFLICT({}){}",
-                                       Quoted(file_table), names, parameters, Quoted(primary_key_),
-                                       updates.empty() ? " DO NOTHING" : updates)));
   ASSIGN_OR_RETURN(
-      remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?", Quoted(file_table),
-                                                  Quoted(primary_key_))));
+      put_, Statement::Prepare(db, fmt::format("INSERT INTO {}({}) VALUES({}) ON CONFLICT({}){}",
+                                               Quoted(file_table), names, parameters, key,
+                                               updates.empty() ? " DO NOTHING" : updates)));
+  ASSIGN_OR_RETURN(remove_, Statement::Prepare(db, fmt::format("DELETE FROM {} WHERE {}=?",
+                                                               Quoted(file_table), key)));
   // OR IGNORE: with any other way to treat a conflict SQLite would copy each page that such a
   // statement touches, to be able to take back its first rows.
   insert_sql_ = fmt::format("INSERT OR IGNORE INTO {}({}) VALUES", Quoted(file_table), names);
@@ -265,30 +264,10 @@ absl::StatusOr<bool> LocalTable::InsertRows(std::span<const BufferedRow> rows,
   return static_cast<size_t>(sqlite3_changes(db)) == rows.size();
 }
 
-absl::Status LocalTable::RemoveRow(std::string_view key) {
+absl::StatusOr<bool> LocalTable::RemoveRow(std::string_view key) {
   BindKey(*remove_, 1, key);
-  return remove_->Run();
-}
-
-absl::StatusOr<FileLock> FileLock::Take(const std::string& path) {
-  const std::string lock_path = path + ".lock";
-  const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    return Error(absl::StatusCode::kFailedPrecondition, "database_unwritable",
-                 fmt::format("{} can't be made: {}", lock_path, std::strerror(errno)));
-  }
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    ::close(fd);
-    return Error(absl::StatusCode::kFailedPrecondition, "database_in_use",
-                 fmt::format("another process is pulling into {}: end it first", path));
-  }
-  return FileLock(fd);
-}
-
-FileLock::~FileLock() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
+  RETURN_IF_ERROR(remove_->Run());
+  return sqlite3_changes(remove_->db()) > 0;
 }
 
 }  // namespace sluice::client

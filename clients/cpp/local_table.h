@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "clients/cpp/sqlite.h"
 
-// What LocalDatabase is made of: one entity's table, and the lock of a file.
+// What LocalDatabase is made of: one entity's table.
 namespace sluice::client {
 
 // An entity as the server shows it to the caller.
@@ -56,25 +56,36 @@ struct BufferedRow {
 // SQLite has no exact type for them.
 [[nodiscard]] std::string_view SqlType(std::string_view type);
 
-// kFailedPrecondition, code "name_not_representable", where the names can't be tables and columns
-// side by side: SQLite takes "Order" and "order" for one name, and keeps names that begin with
-// sqlite_ for itself as Sluice does those that begin with _sluice_.
+// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as API
+// section 0 and 1 have it.
 [[nodiscard]] absl::Status CheckNames(const std::vector<ClientEntity>& entities);
 
-// `name` as SQLite compares it.
+// `name` as SQLite compares it: "Order" and "order" are one name.
 [[nodiscard]] std::string FoldedName(std::string_view name);
+
+// Names that begin with sqlite_ are SQLite's, those with _sluice_ the client's.
+[[nodiscard]] bool IsTakenTableName(std::string_view name);
+
+// What stands in the file for an entity or attribute whose name can't: x$ and the name, with a $
+// before each capital letter. No two names share one, also as SQLite compares them, and no name of
+// API section 0 is one.
+[[nodiscard]] std::string EscapedName(std::string_view name);
 
 // The table of one entity and its statements. Not thread-safe.
 class LocalTable {
  public:
   struct Column {
-    std::string name;
+    std::string name;       // the attribute's
+    std::string file_name;  // the column's: the same where SQLite can have it
     std::string sql_type;
   };
 
-  LocalTable(int64_t id, std::string primary_key) : id_(id), primary_key_(std::move(primary_key)) {}
+  LocalTable(int64_t id, std::string primary_key, std::string file_name)
+      : id_(id), primary_key_(std::move(primary_key)), file_name_(std::move(file_name)) {}
 
   int64_t id() const { return id_; }
+  // Of the table, once the first load is complete.
+  const std::string& file_name() const { return file_name_; }
   const std::string& primary_key() const { return primary_key_; }
   const std::vector<Column>& columns() const { return columns_; }
   // The columns that rows fill. Forgets the statements.
@@ -98,7 +109,8 @@ class LocalTable {
   // tables to which an application may have added constraints: it would not hear of them.
   [[nodiscard]] absl::StatusOr<bool> InsertRows(std::span<const BufferedRow> rows,
                                                 std::string_view bytes);
-  [[nodiscard]] absl::Status RemoveRow(std::string_view key);
+  // True where there was one.
+  [[nodiscard]] absl::StatusOr<bool> RemoveRow(std::string_view key);
 
  private:
   static constexpr size_t kColumnsAtOnce = 256;  // SQLite takes 32,766 parameters
@@ -111,26 +123,13 @@ class LocalTable {
 
   int64_t id_;
   std::string primary_key_;
+  std::string file_name_;
   size_t key_column_ = 0;
   std::vector<Column> columns_;
   std::string insert_sql_;
   std::optional<Statement> put_;
   std::optional<Statement> insert_;
   std::optional<Statement> remove_;
-};
-
-// Holds PATH.lock as long as it lives: one writer a file, over all processes.
-class FileLock {
- public:
-  // kFailedPrecondition: "database_in_use", or "database_unwritable".
-  [[nodiscard]] static absl::StatusOr<FileLock> Take(const std::string& path);
-  FileLock(FileLock&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock();
-
- private:
-  explicit FileLock(int fd) : fd_(fd) {}
-  int fd_;
 };
 
 }  // namespace sluice::client

@@ -1,175 +1,108 @@
 #include "clients/cpp/pull.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
 
 #include <algorithm>
-#include <charconv>
-#include <random>
 #include <set>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
-#include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
+#include "clients/cpp/printable.h"
+#include "clients/cpp/server_connection.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::client {
 namespace {
 
-constexpr size_t kProblemMax = 64 << 10;
-constexpr std::chrono::seconds kConnectMax(10);
-
-// The server's refusal as a status: the client can't mend it by trying again, but for 429 and 503.
-absl::Status RefusalStatus(int http_status, std::string_view body) {
-  absl::StatusCode kind = absl::StatusCode::kInvalidArgument;
-  switch (http_status) {
-    case 401:
-      kind = absl::StatusCode::kUnauthenticated;
-      break;
-    case 403:
-      kind = absl::StatusCode::kPermissionDenied;
-      break;
-    case 404:
-    case 410:
-      kind = absl::StatusCode::kNotFound;
-      break;
-    default:
-      kind = http_status == 429 || http_status >= 500 ? absl::StatusCode::kUnavailable : kind;
-  }
-  const Problem problem = ParseProblem(body);
-  return Error(
-      kind, problem.code.empty() ? "http_error" : problem.code,
-      fmt::format("{} (HTTP {})", problem.detail.empty() ? "the server refused" : problem.detail,
-                  http_status));
-}
-
-// How long the server asks to wait; 0 where it does not say so in seconds.
-std::chrono::milliseconds RetryAfter(const httplib::Response& response) {
-  const std::string text = response.get_header_value("Retry-After");
-  int64_t seconds = 0;
-  std::from_chars(text.data(), text.data() + text.size(), seconds);
-  return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 86'400));
-}
-
 absl::Status OutOfOrder(std::string_view what) {
   return Error(absl::StatusCode::kDataLoss, "malformed_frame",
                fmt::format("the server sent {}", what));
 }
 
-// An address and nothing after it; the HTTP library takes what it can't read for a host's name.
-absl::Status CheckUrl(const std::string& url) {
-  const bool plain = url.starts_with("http://");
-  const bool tls = url.starts_with("https://");
-  const std::string_view host = std::string_view(url).substr(plain ? 7 : tls ? 8 : url.size());
-  if (host.empty() || host.find_first_of("/?#@ \r\n") != std::string_view::npos) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", url));
+// Texts of the server's, of the file's and of SQLite are in it.
+absl::Status ForTerminals(const absl::Status& status) {
+  if (status.ok()) {
+    return status;
   }
-  return absl::OkStatus();
-}
-
-absl::Status CheckOrg(std::string_view org) {
-  const bool valid =
-      !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
-      org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
-  return valid ? absl::OkStatus()
-               : Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                       fmt::format("\"{}\" is not the name of an organisation", org));
+  absl::Status printable(status.code(), Printable(Message(status)));
+  status.ForEachPayload([&printable](absl::string_view name, const absl::Cord& value) {
+    printable.SetPayload(name, value);
+  });
+  return printable;
 }
 
 class HttpPuller final : public Puller, private FrameHandler {
  public:
-  explicit HttpPuller(PullOptions options)
-      : options_(std::move(options)),
-        http_(options_.url),
-        schema_http_(options_.url),
-        frames_(*this) {}
+  HttpPuller(std::unique_ptr<ServerConnection> server, int attempts_max)
+      : server_(std::move(server)), attempts_max_(attempts_max), frames_(*this) {}
 
-  absl::Status Init() {
-    if (!http_.is_valid() || !schema_http_.is_valid()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("\"{}\" can't be used as the URL of a server", options_.url));
-    }
-    for (httplib::Client* http : {&http_, &schema_http_}) {
-      http->set_tcp_nodelay(true);
-      http->set_connection_timeout(kConnectMax);
-      http->set_read_timeout(options_.silence_max);
-      if (!options_.ca_file.empty()) {
-        http->set_ca_cert_path(options_.ca_file.c_str());
-      }
-      // Called when a connection begins, under the lock that stop() takes: a Cancel() from before
-      // is seen here, one from after ends the connection.
-      http->set_socket_options([this, http](socket_t) {
-        if (Cancelled()) {
-          http->set_connection_timeout(std::chrono::milliseconds(1));
-          http->set_read_timeout(std::chrono::milliseconds(1));
-        }
-      });
-    }
-    ASSIGN_OR_RETURN(database_, LocalDatabase::Open(options_.db_path, options_.org,
-                                                    [this] { return FetchSchema(); }));
+  absl::Status OpenFile(const std::string& path, const std::string& org) {
+    ASSIGN_OR_RETURN(database_, LocalDatabase::Open(path, org, [this] { return FetchSchema(); }));
     return absl::OkStatus();
   }
 
   absl::StatusOr<PullResult> Pull() override {
-    Restart();
+    RETURN_IF_ERROR(Restart());
     const absl::Status status = Run(/*live=*/false);
     database_->Rollback();
-    RETURN_IF_ERROR(status);
+    RETURN_IF_ERROR(ForTerminals(status));
     return total_;
   }
 
   absl::Status Follow(std::function<void(const PullResult&)> on_checkpoint) override {
-    Restart();
+    RETURN_IF_ERROR(Restart());
     on_checkpoint_ = std::move(on_checkpoint);
     const absl::Status status = Run(/*live=*/true);
     database_->Rollback();
     on_checkpoint_ = nullptr;
-    return status;
+    return ForTerminals(status);
   }
 
-  void Cancel() override {
-    {
-      const absl::MutexLock lock(&cancel_mutex_);
-      cancelled_ = true;
+  absl::Status Wipe() override {
+    if (database_ != nullptr) {
+      RETURN_IF_ERROR(ForTerminals(database_->Wipe()));
+      database_.reset();
     }
-    http_.stop();
-    schema_http_.stop();
+    return absl::OkStatus();
   }
+
+  void Cancel() override { server_->Cancel(); }
 
   void OnProgress(std::function<void(const PullProgress&)> callback) override {
     on_progress_ = std::move(callback);
   }
 
  private:
-  void Restart() {
+  absl::Status Restart() {
+    if (database_ == nullptr) {
+      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                   "the file was wiped: open it anew");
+    }
     total_ = PullResult{};
     total_.position = database_->position();
     reloaded_.clear();
     reconnect_ = false;
+    return absl::OkStatus();
   }
 
-  bool Cancelled() {
-    const absl::MutexLock lock(&cancel_mutex_);
-    return cancelled_;
+  absl::StatusOr<std::vector<ClientEntity>> FetchSchema() {
+    ASSIGN_OR_RETURN(const std::string body, server_->Entities());
+    return ParseEntities(body);
   }
 
   // Connects until a checkpoint is complete (or, live, for ever).
   absl::Status Run(bool live) {
     int failures = 0;
-    while (!Cancelled()) {
+    while (!server_->cancelled()) {
       completed_ = false;
       progressed_ = false;
       absl::Status status = Connect(live);
       if (status.ok() && completed_ && !live && !reconnect_) {
         return absl::OkStatus();
       }
-      if (Cancelled()) {
+      if (server_->cancelled()) {
         break;
       }
       const bool retryable = status.ok() || absl::IsUnavailable(status) || reconnect_;
@@ -180,23 +113,16 @@ class HttpPuller final : public Puller, private FrameHandler {
         continue;
       }
       failures = progressed_ || completed_ ? 1 : failures + 1;
-      if (!live && failures >= options_.attempts_max) {
+      if (!live && failures >= attempts_max_) {
         return status.ok() ? Error(absl::StatusCode::kUnavailable, "stream_ended",
                                    "the server ended the stream before the checkpoint was "
                                    "complete, again and again")
                            : Annotate(status, fmt::format("given up after {} attempts", failures));
       }
       ++total_.reconnects;
-      WaitBeforeRetry(failures);
+      server_->Wait(failures);
     }
     return live ? absl::OkStatus() : absl::CancelledError("the pull was cancelled");
-  }
-
-  void WaitBeforeRetry(int failures) {
-    const auto wait = BackoffWait(failures, options_.backoff_first, options_.backoff_max,
-                                  std::exchange(retry_after_, {}), random_);
-    const absl::MutexLock lock(&cancel_mutex_);
-    cancel_mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
   }
 
   std::string RequestBody(bool live) const {
@@ -211,77 +137,36 @@ class HttpPuller final : public Puller, private FrameHandler {
       body += fmt::format(R"(,"after":"{}"}})", after);
       first = false;
     }
-    return body + fmt::format(R"(],"live":{}}})", live);
+    body += fmt::format(R"(],"live":{})", live);
+    if (!database_->history().empty()) {
+      body += R"(,"history":)";
+      schemas::AppendJsonString(database_->history(), &body);
+    }
+    return body + "}";
   }
 
   absl::Status Connect(bool live) {
-    ASSIGN_OR_RETURN(const std::string token, options_.token());
-    httplib::Request request;
-    request.method = "POST";
-    request.path = "/v1/orgs/" + options_.org + "/stream";
-    request.body = RequestBody(live);
-    request.set_header("Authorization", "Bearer " + token);
-    request.set_header("Content-Type", "application/json");
-    request.set_header("Accept", "application/x-ndjson");
-    request.set_header("Accept-Encoding", "identity");
-    int http_status = 0;
-    std::string problem;
-    absl::Status applied;
     frames_.Restart();
-    database_->ForgetSchema();
-    request.response_handler = [&](const httplib::Response& response) {
-      http_status = response.status;
-      retry_after_ = RetryAfter(response);
-      return !Cancelled();
-    };
-    request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
-      if (http_status != 200) {
-        problem.append(data, std::min(size, kProblemMax - std::min(problem.size(), kProblemMax)));
-        return true;
-      }
-      total_.bytes_received += size;
-      applied = frames_.Feed({data, size});
-      return applied.ok() && !Cancelled();
-    };
-    const httplib::Result result = http_.send(request);
+    database_->Connected();
+    const absl::Status status =
+        server_->Stream(RequestBody(live), [this](std::string_view bytes) -> absl::Status {
+          total_.bytes_received += bytes.size();
+          return frames_.Feed(bytes);
+        });
     in_checkpoint_ = false;  // the next connection announces its own
-    if (reconnect_) {
+    if (reconnect_ || (completed_ && !live && absl::IsUnavailable(status))) {
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(applied);
-    if (http_status != 0 && http_status != 200) {
-      return RefusalStatus(http_status, problem);
-    }
-    if (!result && !(completed_ && !live)) {
-      return Error(absl::StatusCode::kUnavailable, "unavailable",
-                   fmt::format("{}: {}", options_.url, httplib::to_string(result.error())));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::vector<ClientEntity>> FetchSchema() {
-    ASSIGN_OR_RETURN(const std::string token, options_.token());
-    const httplib::Result result = schema_http_.Get(
-        ("/v1/orgs/" + options_.org + "/entities").c_str(), {{"Authorization", "Bearer " + token}});
-    if (!result) {
-      return Error(absl::StatusCode::kUnavailable, "unavailable",
-                   fmt::format("{}: {}", options_.url, httplib::to_string(result.error())));
-    }
-    if (result->status != 200) {
-      retry_after_ = RetryAfter(*result);
-      return RefusalStatus(result->status, result->body);
-    }
-    return ParseEntities(result->body);
+    return status;
   }
 
   // ---- frames ----
 
-  absl::Status OnCheckpoint(int64_t position, std::vector<BucketSummary> buckets,
-                            std::vector<std::string> removed) override {
+  absl::Status OnCheckpoint(Checkpoint checkpoint) override {
     RETURN_IF_ERROR(database_->Begin());
     in_checkpoint_ = true;
-    target_ = position;
-    announced_ = std::move(buckets);
+    target_ = checkpoint.position;
+    announced_ = std::move(checkpoint.buckets);
     rows_total_ = 0;
     mine_.clear();
     for (const BucketSummary& bucket : announced_) {
@@ -289,20 +174,27 @@ class HttpPuller final : public Puller, private FrameHandler {
       rows_total_ += bucket.count;
     }
     // What is not the caller's any more goes, listed or not: `buckets` are all of the caller's.
+    std::vector<std::string> removed = std::move(checkpoint.removed);
     for (const auto& [bucket, after] : database_->Have()) {
       if (!mine_.contains(bucket)) {
         removed.push_back(bucket);
       }
     }
-    // Other columns are other buckets; so are those of another entity under the same name.
-    if (!removed.empty() || std::any_of(announced_.begin(), announced_.end(),
-                                        [this](auto& b) { return !database_->Holds(b.bucket); })) {
-      database_->ForgetSchema();
-    }
+    const bool other_buckets =
+        !removed.empty() || std::any_of(announced_.begin(), announced_.end(),
+                                        [this](auto& b) { return !database_->Holds(b.bucket); });
     RETURN_IF_ERROR(database_->Drop(removed));
-    ASSIGN_OR_RETURN(const bool follows, database_->Announce(position));
+    ASSIGN_OR_RETURN(const bool follows,
+                     database_->Announce(checkpoint.position, checkpoint.history));
     if (!follows) {
       return StartOver();
+    }
+    if (checkpoint.entities.has_value()) {
+      // After what went and before what comes, so that no value meets a column that is not its own.
+      RETURN_IF_ERROR(database_->SetEntities(*checkpoint.entities));
+    } else if (other_buckets) {
+      // Other columns are other buckets; so are those of another entity under the same name.
+      database_->ForgetSchema();
     }
     // Known from the start, so that an empty bucket has its position too.
     for (const BucketSummary& bucket : announced_) {
@@ -345,12 +237,10 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   absl::Status OnPut(std::string_view entity, std::string_view key, std::string_view position,
                      const std::vector<RowValue>& row) override {
-    ++total_.rows_put;
     return database_->Put(entity, key, position, row);
   }
 
   absl::Status OnRemove(std::string_view entity, std::string_view key) override {
-    ++total_.rows_removed;
     return database_->Remove(entity, key);
   }
 
@@ -366,8 +256,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   absl::Status OnReset(std::string_view bucket) override {
     RETURN_IF_ERROR(CheckAnnounced(bucket));
     ++total_.buckets_reset;
-    RETURN_IF_ERROR(database_->Drop({std::string(bucket)}));
-    return database_->SelectBucket(bucket);
+    return database_->Reset(bucket);
   }
 
   absl::Status OnComplete(int64_t position) override {
@@ -389,6 +278,10 @@ class HttpPuller final : public Puller, private FrameHandler {
     ++total_.checkpoints;
     total_.position = position;
     total_.buckets = announced_.size();
+    const RowCounts rows = database_->TakeRowCounts();
+    total_.rows_put += rows.inserted + rows.changed;
+    total_.rows_removed += rows.removed;
+    total_.rows = database_->rows_shown();
     if (on_checkpoint_) {
       on_checkpoint_(total_);
     }
@@ -414,14 +307,12 @@ class HttpPuller final : public Puller, private FrameHandler {
     return absl::AbortedError("buckets have to be loaded anew");
   }
 
-  PullOptions options_;
-  httplib::Client http_;
-  httplib::Client schema_http_;
+  std::unique_ptr<ServerConnection> server_;
+  const int attempts_max_;
   FrameReader frames_;
   std::unique_ptr<LocalDatabase> database_;
   std::function<void(const PullResult&)> on_checkpoint_;
   std::function<void(const PullProgress&)> on_progress_;
-  std::mt19937_64 random_{std::random_device()()};
 
   PullResult total_;
   std::vector<BucketSummary> announced_;
@@ -433,23 +324,15 @@ class HttpPuller final : public Puller, private FrameHandler {
   bool completed_ = false;   // a checkpoint, on this connection
   bool progressed_ = false;  // a frame of operations, on this connection
   bool reconnect_ = false;   // ask anew at once, with what is held now
-
-  std::chrono::milliseconds retry_after_{0};  // as the last refusal said
-
-  absl::Mutex cancel_mutex_;
-  bool cancelled_ ABSL_GUARDED_BY(cancel_mutex_) = false;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Puller>> Puller::Open(PullOptions options) {
-  while (options.url.ends_with('/')) {
-    options.url.pop_back();
-  }
-  RETURN_IF_ERROR(CheckUrl(options.url));
-  RETURN_IF_ERROR(CheckOrg(options.org));
-  auto puller = std::make_unique<HttpPuller>(std::move(options));
-  RETURN_IF_ERROR(puller->Init());
+  absl::StatusOr<std::unique_ptr<ServerConnection>> server = ServerConnection::Open(options);
+  RETURN_IF_ERROR(ForTerminals(server.status()));
+  auto puller = std::make_unique<HttpPuller>(*std::move(server), options.attempts_max);
+  RETURN_IF_ERROR(ForTerminals(puller->OpenFile(options.db_path, options.org)));
   return puller;
 }
 

@@ -59,7 +59,7 @@ sluice_code Keep(sluice_client* client, const absl::Status& status) {
     client->error_code = sluice::ErrorCode(status);
     client->error_message = sluice::Message(status);
   }
-  return CodeOf(status.code());
+  return sluice::client::WipeDemanded(status) ? SLUICE_REVOKED : CodeOf(status.code());
 }
 
 // Exceptions (of the HTTP library, or no memory) end here.
@@ -213,6 +213,12 @@ sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_
         on_checkpoint(context, &result);
       }
     });
+  });
+}
+
+sluice_code sluice_client_wipe(sluice_client* client) {
+  return Guarded(client, [&]() -> absl::Status {
+    return client->puller == nullptr ? NotOpen() : client->puller->Wipe();
   });
 }
 

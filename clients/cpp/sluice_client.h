@@ -41,7 +41,9 @@ typedef enum sluice_code {
   SLUICE_FILE = 5,        /* the SQLite file: in use, of another organisation, not writable */
   SLUICE_DISK_FULL = 6,   /* nothing is lost; make room and pull again */
   SLUICE_DATA_LOSS = 7,   /* the file or what the server sent is damaged; nothing of it is shown */
-  SLUICE_INTERNAL = 8     /* a defect */
+  SLUICE_INTERNAL = 8,    /* a defect */
+  SLUICE_REVOKED = 9      /* refused for good: the server says that what the file holds of the
+                             organisation is no longer the caller's; sluice_client_wipe() */
 } sluice_code;
 
 typedef struct sluice_client sluice_client;
@@ -55,25 +57,27 @@ typedef struct sluice_client sluice_client;
 typedef size_t (*sluice_token_fn)(void* context, char* buffer, size_t size);
 
 typedef struct sluice_client_options {
-  size_t struct_size;       /* set by sluice_client_options_init() */
-  const char* url;          /* of the sync listener, such as https://acme.example.org */
-  const char* org;          /* organisation */
-  const char* db_path;      /* SQLite file; made when missing */
-  const char* ca_file;      /* PEM of the authorities for https; NULL: the system's */
-  sluice_token_fn token;    /* required */
-  void* token_context;      /* first argument of `token` */
-  int32_t attempts_max;     /* connections that fail in a row before a pull gives up; 8 */
+  size_t struct_size;    /* set by sluice_client_options_init() */
+  const char* url;       /* of the sync listener, such as https://acme.example.org; where it names
+                            another node of the service (307), the token goes there too */
+  const char* org;       /* organisation */
+  const char* db_path;   /* SQLite file; made when missing */
+  const char* ca_file;   /* PEM of the authorities for https; NULL: the system's */
+  sluice_token_fn token; /* required */
+  void* token_context;   /* first argument of `token` */
+  int32_t attempts_max;  /* connections that fail in a row before a pull gives up; 8 */
   int64_t backoff_first_ms; /* wait before the second attempt at most, then doubled; 200 */
   int64_t backoff_max_ms;   /* 30000 */
   int64_t silence_max_ms;   /* no byte for this long ends a connection; 60000 */
 } sluice_client_options;
 
-/* What a pull, or a follow so far, brought. Later versions only append. */
+/* What a pull, or a follow so far, brought. Stays as it is as long as the library's SOVERSION. */
 typedef struct sluice_pull_result {
   int64_t position;          /* of the last complete checkpoint; -1: none yet */
   uint64_t checkpoints;      /* completed */
-  uint64_t rows_put;         /* rows received, new or changed */
-  uint64_t rows_removed;     /* removals received */
+  uint64_t rows_put;         /* rows of the tables that came or changed, each counted once a
+                                checkpoint, whatever number of buckets holds it */
+  uint64_t rows_removed;     /* rows of the tables that went */
   uint64_t bytes_received;   /* of the streams' bodies */
   uint64_t buckets;          /* sets of rows that make up what the caller may hold */
   uint64_t buckets_reset;    /* sent anew because the server said so */
@@ -133,6 +137,16 @@ SLUICE_CLIENT_API void sluice_client_cancel(sluice_client* client);
 SLUICE_CLIENT_API const char* sluice_client_error_code(const sluice_client* client);
 /* What went wrong and what to do, in English, for a log or a developer; "" after success. */
 SLUICE_CLIENT_API const char* sluice_client_error_message(const sluice_client* client);
+
+/*
+ * After SLUICE_REVOKED, or whenever the application wants to: deletes the organisation's rows and
+ * all of the client's own state, overwrites what was there, and closes the file. Tables that the
+ * application made stay. SLUICE_OK also when it was done before; every other call is SLUICE_INVALID
+ * then, but for sluice_client_close(). SLUICE_FILE, code "database_in_use", where a reader of the
+ * file still sees the rows: whoever looks from now on does not, and another call, when that reader
+ * has ended its transaction, overwrites the rest. Waits up to 10 s for readers.
+ */
+SLUICE_CLIENT_API sluice_code sluice_client_wipe(sluice_client* client);
 
 /* Ends the client; no call may run. NULL is allowed. */
 SLUICE_CLIENT_API void sluice_client_close(sluice_client* client);

@@ -151,10 +151,7 @@ Cost RawInserts(const std::vector<Row>& rows) {
 class Applier final : public client::FrameHandler {
  public:
   explicit Applier(client::LocalDatabase& database) : database_(database) {}
-  absl::Status OnCheckpoint(int64_t, std::vector<client::BucketSummary>,
-                            std::vector<std::string>) override {
-    return absl::OkStatus();
-  }
+  absl::Status OnCheckpoint(client::Checkpoint) override { return absl::OkStatus(); }
   absl::Status OnBucket(std::string_view bucket) override { return database_.SelectBucket(bucket); }
   absl::Status OnPut(std::string_view entity, std::string_view key, std::string_view position,
                      const std::vector<client::RowValue>& row) override {

@@ -55,6 +55,9 @@ struct ScriptedSyncServer::Impl {
     if (!answer.retry_after.empty()) {
       response.set_header("Retry-After", answer.retry_after);
     }
+    if (!answer.location.empty()) {
+      response.set_header("Location", answer.location);
+    }
     if (answer.status != 200) {
       response.set_content(answer.body, "application/problem+json");
       return;

@@ -17,6 +17,7 @@ struct ScriptedAnswer {
     kHold,   // stays open until the client goes, or the server stops
   } end = End::kClean;
   std::string retry_after = {};
+  std::string location = {};
 };
 
 struct StreamRequest {

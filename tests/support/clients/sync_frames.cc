@@ -28,7 +28,7 @@ std::string RemoveOp(std::string_view entity, std::string_view key, std::string_
 }
 
 std::string CheckpointFrame(int64_t position, const Buckets& buckets,
-                            const std::vector<std::string>& removed) {
+                            const std::vector<std::string>& removed, std::string_view more) {
   std::vector<std::string> list;
   for (const auto& [name, rows] : buckets) {
     list.push_back(fmt::format(R"({{"bucket":"{}","count":"{}","checksum":"{:016x}"}})", name,
@@ -38,9 +38,10 @@ std::string CheckpointFrame(int64_t position, const Buckets& buckets,
   for (const std::string& name : removed) {
     gone.push_back('"' + name + '"');
   }
-  return fmt::format(R"({{"checkpoint":{{"position":"{}","buckets":[{}],"removed":[{}]}}}})"
+  return fmt::format(R"({{"checkpoint":{{"position":"{}","buckets":[{}],"removed":[{}]{}{}}}}})"
                      "\n",
-                     position, fmt::join(list, ","), fmt::join(gone, ","));
+                     position, fmt::join(list, ","), fmt::join(gone, ","), more.empty() ? "" : ",",
+                     more);
 }
 
 std::string OpsFrame(std::string_view bucket, int64_t from, int64_t to,

@@ -23,8 +23,10 @@ using Buckets = std::map<std::string, BucketRows>;
 [[nodiscard]] std::string RemoveOp(std::string_view entity, std::string_view key,
                                    std::string_view position);
 
+// `more`: further members, such as R"("history":"h1")".
 [[nodiscard]] std::string CheckpointFrame(int64_t position, const Buckets& buckets,
-                                          const std::vector<std::string>& removed = {});
+                                          const std::vector<std::string>& removed = {},
+                                          std::string_view more = {});
 [[nodiscard]] std::string OpsFrame(std::string_view bucket, int64_t from, int64_t to,
                                    const std::vector<std::string>& ops);
 [[nodiscard]] std::string ResetFrame(std::string_view bucket);

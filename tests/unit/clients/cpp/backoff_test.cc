@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <vector>
 
 namespace sluice::client {
@@ -28,14 +29,27 @@ TEST(BackoffTest, WaitsGrowAreSpreadAndHaveAnEnd) {
   EXPECT_GT(longest, 4500);
 }
 
+// All that were told the same time would come back in the same millisecond.
+TEST(BackoffTest, TheServersWishIsSpreadToo) {
+  using std::chrono::milliseconds;
+  std::mt19937_64 random(1);
+  std::set<milliseconds> waits;
+  for (int i = 0; i < 100; ++i) {
+    waits.insert(BackoffWait(3, milliseconds(100), milliseconds(5000), milliseconds(2000), random));
+  }
+  EXPECT_GT(waits.size(), 50U);
+}
+
 TEST(BackoffTest, TheServersWishIsTheLeast) {
   using std::chrono::milliseconds;
   std::mt19937_64 random(1);
   for (int i = 0; i < 100; ++i) {
     EXPECT_GE(BackoffWait(1, milliseconds(100), milliseconds(5000), milliseconds(900), random),
               milliseconds(900));
-    EXPECT_EQ(BackoffWait(9, milliseconds(100), milliseconds(5000), milliseconds(86'400), random),
+    EXPECT_GE(BackoffWait(1, milliseconds(100), milliseconds(5000), milliseconds(86'400), random),
               milliseconds(5000));
+    EXPECT_LE(BackoffWait(1, milliseconds(100), milliseconds(5000), milliseconds(86'400), random),
+              milliseconds(5100));
   }
 }
 

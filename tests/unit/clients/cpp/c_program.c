@@ -89,6 +89,31 @@ c_program_seen c_program_follow(const char* url, const char* org, const char* db
   return finish(&self, code);
 }
 
+c_program_seen c_program_wipe(const char* url, const char* org, const char* db_path) {
+  program self = {0};
+  const sluice_client_options options = options_for(&self, url, org, db_path);
+  sluice_code code = sluice_client_open(&options, &self.client);
+  sluice_client* const client = self.client;
+  c_program_seen seen;
+  self.seen.wiped = SLUICE_INTERNAL;
+  if (code == SLUICE_OK) {
+    code = sluice_client_pull(client, NULL);
+  }
+  if (code == SLUICE_REVOKED) {
+    snprintf(self.seen.error_code, sizeof(self.seen.error_code), "%s",
+             sluice_client_error_code(client));
+    self.seen.wiped = sluice_client_wipe(client);
+    if (self.seen.wiped == SLUICE_OK) {
+      self.seen.wiped = sluice_client_wipe(client); /* a second time is no error */
+    }
+    self.seen.after_wipe = sluice_client_pull(client, NULL);
+  }
+  seen = self.seen;
+  seen.code = code;
+  sluice_client_close(client);
+  return seen;
+}
+
 #define EXPECT(condition) \
   if (!(condition)) {     \
     return __LINE__;      \
@@ -105,6 +130,7 @@ int c_program_misuse(const char* url, const char* db_path) {
   EXPECT(client != NULL && strcmp(sluice_client_error_code(client), "invalid_argument") == 0);
   EXPECT(sluice_client_pull(client, NULL) == SLUICE_INVALID);
   EXPECT(sluice_client_follow(client, NULL, NULL) == SLUICE_INVALID);
+  EXPECT(sluice_client_wipe(client) == SLUICE_INVALID);
   sluice_client_cancel(client);
   sluice_client_on_progress(client, NULL, NULL);
   sluice_client_close(client);
@@ -135,6 +161,7 @@ int c_program_misuse(const char* url, const char* db_path) {
   sluice_client_close(NULL);
   sluice_client_cancel(NULL);
   EXPECT(sluice_client_pull(NULL, NULL) == SLUICE_INVALID);
+  EXPECT(sluice_client_wipe(NULL) == SLUICE_INVALID);
   EXPECT(strcmp(sluice_client_error_message(NULL), "") == 0);
   EXPECT(strchr(sluice_client_version(), '.') != NULL);
   return 0;

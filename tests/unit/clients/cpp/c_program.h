@@ -19,6 +19,8 @@ typedef struct c_program_seen {
   uint64_t rows_total;
   int checkpoints;
   int64_t last_position;
+  sluice_code wiped;
+  sluice_code after_wipe; /* of a pull */
 } c_program_seen;
 
 /* Opens, pulls and closes. */
@@ -26,6 +28,8 @@ c_program_seen c_program_pull(const char* url, const char* org, const char* db_p
 /* Opens, follows until `cancel_at` is complete, and closes. */
 c_program_seen c_program_follow(const char* url, const char* org, const char* db_path,
                                 int64_t cancel_at);
+/* Pulls, wipes where that is demanded, and closes. The code and error are those of the pull. */
+c_program_seen c_program_wipe(const char* url, const char* org, const char* db_path);
 /* Wrong uses; 0 where each was answered as the header says, else the line of the first that wasn't.
  */
 int c_program_misuse(const char* url, const char* db_path);

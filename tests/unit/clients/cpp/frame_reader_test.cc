@@ -21,14 +21,25 @@ using ::testing::ElementsAre;
 // Writes down what it is told.
 class Recorder final : public FrameHandler {
  public:
-  absl::Status OnCheckpoint(int64_t position, std::vector<BucketSummary> buckets,
-                            std::vector<std::string> removed) override {
-    std::string text = fmt::format("checkpoint {}", position);
-    for (const BucketSummary& bucket : buckets) {
+  absl::Status OnCheckpoint(Checkpoint checkpoint) override {
+    std::string text = fmt::format("checkpoint {}", checkpoint.position);
+    for (const BucketSummary& bucket : checkpoint.buckets) {
       text += fmt::format(" {}:{}:{:x}", bucket.bucket, bucket.count, bucket.checksum);
     }
-    for (const std::string& bucket : removed) {
+    for (const std::string& bucket : checkpoint.removed) {
       text += " -" + bucket;
+    }
+    if (checkpoint.entities.has_value()) {
+      text += " entities";
+      for (const ClientEntity& entity : *checkpoint.entities) {
+        text += fmt::format(" {}({})", entity.name, entity.primary_key);
+        for (const ClientEntity::Column& column : entity.columns) {
+          text += fmt::format(" {}:{}", column.name, column.type);
+        }
+      }
+    }
+    if (!checkpoint.history.empty()) {
+      text += " history " + checkpoint.history;
     }
     return Note(text);
   }
@@ -104,6 +115,64 @@ TEST(FrameReaderTest, EachFrameIsHandedOn) {
                           "reset b1", "bucket b1",
                           "put account/A1@8.0 id='A1' name='Zürich \"x\"' n=-5 d=~1.5 b=true",
                           "remove account/A2", "to 9", "complete 9"));
+}
+
+TEST(FrameReaderTest, ACheckpointsColumnsAndHistoryAreHandedOn) {
+  Recorder recorder;
+  FrameReader reader(recorder);
+  ASSERT_TRUE(
+      reader
+          .Feed(R"({"checkpoint":{"position":"9","buckets":[],"history":"1.x/y=","entities":[)"
+                R"({"entity":"a","key":"id","columns":[{"name":"id","type":"string"}]},)"
+                R"({"entity":"b","primary_key":"no","attributes":[{"name":"no","type":"int64",)"
+                R"("references":"a"}]}]}})"
+                "\n"
+                R"({"checkpoint":{"position":"9","buckets":[],"entities":[]}})"
+                "\n")
+          .ok());
+  EXPECT_THAT(recorder.calls,
+              ElementsAre("checkpoint 9 entities a(id) id:string b(no) no:int64 history 1.x/y=",
+                          "checkpoint 9 entities"));
+}
+
+// Each just over what clients/cpp/README.md says.
+TEST(FrameReaderTest, WhatIsTooLongIsRefused) {
+  const auto op = [](const std::string& key, const std::string& row) {
+    return OpsFrame("b", 0, 1, {PutOp("e", key, "1.0", row)});
+  };
+  const auto entities = [](const std::string& list) {
+    return R"({"checkpoint":{"position":"9","buckets":[],"entities":[)" + list + "]}}\n";
+  };
+  std::string many = R"({"entity":"a","key":"k","columns":[)";
+  for (int i = 0; i < 2001; ++i) {
+    many += fmt::format(R"({}{{"name":"c{}","type":"string"}})", i == 0 ? "" : ",", i);
+  }
+  for (const std::string& frame :
+       {op(std::string(4097, 'k'), "{}"), op("k", "{\"" + std::string(129, 'a') + "\":1}"),
+        op("k", "{\"a\":\"" + std::string((32 << 20) + 1, 'x') + "\"}"),
+        ResetFrame(std::string(65, 'b')), ResetFrame("b.1"), CheckpointFrame(9, {{"a b", {}}}),
+        R"({"checkpoint":{"position":"9","buckets":[],"history":")" + std::string(65, 'h') +
+            "\"}}\n",
+        std::string(R"({"checkpoint":{"position":"9","buckets":[],"history":7}})") + "\n",
+        std::string(R"({"checkpoint":{"position":"9","buckets":[],"entities":{}}})") + "\n",
+        entities("7"), entities(many + "]}")}) {
+    Recorder recorder;
+    FrameReader reader(recorder);
+    EXPECT_EQ(ErrorCode(reader.Feed(frame)), "malformed_frame") << frame.substr(0, 100);
+  }
+  Recorder recorder;
+  FrameReader reader(recorder);
+  EXPECT_TRUE(
+      reader.Feed(op(std::string(4096, 'k'), "{\"" + std::string(128, 'a') + "\":1}")).ok());
+}
+
+// A server's bytes must not reach a terminal as they are.
+TEST(FrameReaderTest, WhatIsQuotedInAnErrorIsPrintable) {
+  Recorder recorder;
+  FrameReader reader(recorder);
+  const absl::Status status = reader.Feed("\x1b[2J\a{\xff\n");
+  EXPECT_EQ(std::string(Message(status)),
+            "the server sent a line that is no JSON object: \\x1b[2J\\x07{\\xff");
 }
 
 TEST(FrameReaderTest, FramesMayBeCutAnywhere) {
@@ -248,6 +317,10 @@ TEST(ParseProblemTest, CodeAndDetailOfAProblem) {
       ParseProblem(R"({ "status" : 403, "code" : "too_many_buckets", "detail":"rule \"x\"" })");
   EXPECT_EQ(problem.code, "too_many_buckets");
   EXPECT_EQ(problem.detail, "rule \"x\"");
+  EXPECT_FALSE(problem.wipe);
+  EXPECT_TRUE(ParseProblem(R"({"code":"c","wipe":true})").wipe);
+  EXPECT_FALSE(ParseProblem(R"({"code":"c","wipe":"true"})").wipe);
+  EXPECT_FALSE(ParseProblem(R"({"code":"c","wipe":false})").wipe);
   EXPECT_EQ(ParseProblem("<html>").code, "");
 }
 

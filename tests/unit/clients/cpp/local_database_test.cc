@@ -237,6 +237,7 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   MustOpen();
   schema->push_back({"contact", "id", {{"id", "string"}}});
   ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(*database->Announce(1043, "1.1043.5b0c1a9e44d0f7c2"));
   ASSERT_TRUE(database->SelectBucket("b1").ok());
   ASSERT_TRUE(Account("A1", "1042.0", "x").ok());
   ASSERT_TRUE(Account("A2", "1043.7", "y").ok());
@@ -250,8 +251,10 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   EXPECT_THAT(*database->Differing({{"b9", 1, 5}}), ElementsAre("b9"));
   // As clients/docs/local-database.md shows it.
   ASSERT_TRUE(database->Complete(1043).ok());
-  EXPECT_EQ(Query("SELECT * FROM _sluice_meta"), "format|1;org|acme;position|1043");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_meta"),
+            "format|2;history|1.1043.5b0c1a9e44d0f7c2;org|acme;position|1043");
   EXPECT_EQ(Query("SELECT * FROM _sluice_entity"), "1|account|id;2|contact|id");
+  EXPECT_EQ(Query("SELECT * FROM _sluice_names"), "");
   EXPECT_EQ(Query("SELECT * FROM _sluice_bucket"), "1|b1|1043|3|3415186389994361893");
   EXPECT_EQ(Query("SELECT * FROM _sluice_member"), "1|A1|1|1042.0;1|A2|1|1043.7;2|A1|1|12.0");
 }
@@ -296,7 +299,7 @@ TEST_F(LocalDatabaseTest, AFileOfANewerFormatIsRefused) {
   MustOpen();
   Load("b1", {"A1"}, 7);
   database.reset();
-  Query("UPDATE _sluice_meta SET value=2 WHERE name='format'");
+  Query("UPDATE _sluice_meta SET value=3 WHERE name='format'");
   EXPECT_EQ(ErrorCode(Open()), "database_too_new");
 }
 

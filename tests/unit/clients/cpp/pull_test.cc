@@ -56,7 +56,8 @@ TEST_F(PullTest, TheNextPullAsksForTheDifference) {
                 OpsFrame("b1", 7, 9, {RemoveOp("account", "A1", "8.0")}) + CompleteFrame(9)}});
   const auto result = Pull();
   ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->rows_removed, 1U);
+  EXPECT_EQ(result->rows_removed, 2U);  // A1, and A3 with its bucket
+  EXPECT_EQ(result->rows, 1U);
   EXPECT_EQ(Accounts(), "A2");
   EXPECT_THAT(
       Haves(),

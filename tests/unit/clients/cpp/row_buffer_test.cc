@@ -15,8 +15,9 @@ using ::testing::ElementsAre;
 class RowBufferTest : public ::testing::Test {
  protected:
   RowBufferTest() {
-    accounts.second.SetColumns({{"id", "TEXT"}, {"name", "TEXT"}, {"n", "INTEGER"}});
-    orders.second.SetColumns({{"no", "INTEGER"}});
+    accounts.second.SetColumns(
+        {{"id", "id", "TEXT"}, {"name", "name", "TEXT"}, {"n", "n", "INTEGER"}});
+    orders.second.SetColumns({{"no", "no", "INTEGER"}});
   }
   std::vector<std::string> Keys() {
     std::vector<std::string> keys;
@@ -28,8 +29,8 @@ class RowBufferTest : public ::testing::Test {
     return keys;
   }
 
-  RowBuffer::NamedTable accounts{"account", LocalTable(1, "id")};
-  RowBuffer::NamedTable orders{"order", LocalTable(2, "no")};
+  RowBuffer::NamedTable accounts{"account", LocalTable(1, "id", "t")};
+  RowBuffer::NamedTable orders{"order", LocalTable(2, "no", "t")};
   LocalBucket bucket;
   RowBuffer buffer;
 };

@@ -78,6 +78,22 @@ TEST_F(SluiceClientTest, EachFailureHasItsCode) {
   EXPECT_EQ(pull("a/b").code, SLUICE_INVALID);
 }
 
+TEST_F(SluiceClientTest, ACProgramWipesWhatIsNoLongerItsOwn) {
+  const auto pull = [this] { return c_program_wipe(server.url().c_str(), "acme", path.c_str()); };
+  server.Script({{.body = load}});
+  EXPECT_EQ(pull().code, SLUICE_OK);
+  server.Script({{.status = 403, .body = R"({"code":"offline_not_allowed"})"}});
+  EXPECT_EQ(pull().code, SLUICE_REFUSED);
+  EXPECT_EQ(testing::SqlReader(path).Query("SELECT id FROM account"), "A1");
+  server.Script({{.status = 404, .body = R"({"code":"org_not_found","wipe":true})"}});
+  const c_program_seen seen = pull();
+  EXPECT_EQ(seen.code, SLUICE_REVOKED);
+  EXPECT_STREQ(seen.error_code, "org_not_found");
+  EXPECT_EQ(seen.wiped, SLUICE_OK);
+  EXPECT_EQ(seen.after_wipe, SLUICE_INVALID);
+  EXPECT_EQ(testing::SqlReader(path).Query("SELECT count(*) FROM sqlite_schema"), "0");
+}
+
 TEST_F(SluiceClientTest, WrongUsesAreAnswered) {
   EXPECT_EQ(c_program_misuse(server.url().c_str(), path.c_str()), 0);
 }

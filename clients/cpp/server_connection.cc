@@ -1,0 +1,300 @@
+#include "clients/cpp/server_connection.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "clients/cpp/backoff.h"
+#include "clients/cpp/frame_reader.h"
+#include "clients/cpp/printable.h"
+#include "schemas/status.h"
+
+namespace sluice::client {
+namespace {
+
+constexpr std::chrono::seconds kConnectMax(10);
+constexpr char kWipePayload[] = "sluice.client/wipe";
+
+// How long the server asks to wait; 0 where it does not say so in seconds.
+std::chrono::milliseconds RetryAfter(const httplib::Response& response) {
+  const std::string text = response.get_header_value("Retry-After");
+  int64_t seconds = 0;
+  std::from_chars(text.data(), text.data() + text.size(), seconds);
+  return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 86'400));
+}
+
+// An address and nothing after it; the HTTP library takes what it can't read for a host's name.
+bool IsServerUrl(std::string_view url) {
+  const bool plain = url.starts_with("http://");
+  const bool tls = url.starts_with("https://");
+  const std::string_view host = url.substr(plain ? 7 : tls ? 8 : url.size());
+  return !host.empty() && host.find_first_of("/?#@\\ \t\r\n") == std::string_view::npos &&
+         Printable(host) == host;
+}
+
+absl::Status CheckOrg(std::string_view org) {
+  const bool valid =
+      !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
+      org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
+  return valid ? absl::OkStatus()
+               : Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                       fmt::format("\"{}\" is not the name of an organisation", org));
+}
+
+}  // namespace
+
+bool WipeDemanded(const absl::Status& status) {
+  return status.GetPayload(kWipePayload).has_value();
+}
+
+absl::Status ToRefusal(int http_status, std::string_view body) {
+  absl::StatusCode kind = absl::StatusCode::kInvalidArgument;
+  switch (http_status) {
+    case 401:
+      kind = absl::StatusCode::kUnauthenticated;
+      break;
+    case 403:
+      kind = absl::StatusCode::kPermissionDenied;
+      break;
+    case 404:
+    case 410:
+      kind = absl::StatusCode::kNotFound;
+      break;
+    default:
+      kind = http_status == 429 || http_status >= 500 || http_status / 100 == 3
+                 ? absl::StatusCode::kUnavailable
+                 : kind;
+  }
+  const Problem problem = ParseProblem(body);
+  absl::Status refusal =
+      Error(kind, problem.code.empty() ? "http_error" : Printable(problem.code, 64),
+            fmt::format("{} (HTTP {})",
+                        problem.detail.empty() ? "the server refused" : Printable(problem.detail),
+                        http_status));
+  if (problem.wipe && (http_status == 403 || http_status == 404 || http_status == 410)) {
+    refusal.SetPayload(kWipePayload, absl::Cord("1"));
+  }
+  return refusal;
+}
+
+absl::StatusOr<std::string> RedirectTarget(std::string_view base, std::string_view path,
+                                           std::string_view location) {
+  const auto refused = [&](std::string_view why) {
+    return Error(absl::StatusCode::kUnavailable, "redirect_refused",
+                 fmt::format("{} points to \"{}\", {}: the token is not sent there", base,
+                             Printable(location, 200), why));
+  };
+  if (!location.ends_with(path)) {
+    return refused("which is not the same path at another server");
+  }
+  const std::string_view target = location.substr(0, location.size() - path.size());
+  if (target.empty()) {
+    return std::string(base);
+  }
+  if (!IsServerUrl(target)) {
+    return refused("which is no http or https URL of a server");
+  }
+  if (base.starts_with("https://") && !target.starts_with("https://")) {
+    return refused("from https to http");
+  }
+  return std::string(target);
+}
+
+// What one request to one node came to.
+struct ServerConnection::Answer {
+  int http_status = 0;  // 0: none came
+  std::string problem;
+  std::string location;
+  absl::Status received;   // the receiver's
+  absl::Status transport;  // how the connection ended
+};
+
+ServerConnection::ServerConnection(const PullOptions& options)
+    : options_(options), base_(options.url) {}
+ServerConnection::~ServerConnection() = default;
+
+absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Open(
+    const PullOptions& options) {
+  PullOptions checked = options;
+  while (checked.url.ends_with('/')) {
+    checked.url.pop_back();
+  }
+  if (!IsServerUrl(checked.url)) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "invalid_argument",
+        fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", options.url));
+  }
+  RETURN_IF_ERROR(CheckOrg(options.org));
+  std::unique_ptr<ServerConnection> connection(new ServerConnection(checked));
+  const absl::Status usable = connection->ClientFor(kStream, checked.url).status();
+  if (!usable.ok()) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", Message(usable));
+  }
+  return connection;
+}
+
+absl::StatusOr<std::shared_ptr<httplib::Client>> ServerConnection::ClientFor(
+    ChannelName name, const std::string& base) {
+  const absl::MutexLock lock(&mutex_);
+  Channel& channel = channels_[name];
+  if (channel.http != nullptr && channel.base == base) {
+    return channel.http;
+  }
+  auto http = std::make_shared<httplib::Client>(base);
+  if (!http->is_valid()) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable",
+                 fmt::format("\"{}\" can't be used as the URL of a server", base));
+  }
+  http->set_tcp_nodelay(true);
+  http->set_connection_timeout(kConnectMax);
+  http->set_read_timeout(options_.silence_max);
+  if (!options_.ca_file.empty()) {
+    http->set_ca_cert_path(options_.ca_file.c_str());
+  }
+  // Called when a connection begins, under the lock that stop() takes: a Cancel() from before is
+  // seen here, one from after ends the connection.
+  http->set_socket_options([this, client = http.get()](socket_t) {
+    if (cancelled()) {
+      client->set_connection_timeout(std::chrono::milliseconds(1));
+      client->set_read_timeout(std::chrono::milliseconds(1));
+    }
+  });
+  channel.base = base;
+  channel.http = http;
+  return http;
+}
+
+absl::Status ServerConnection::Stream(const std::string& body, const Receiver& receive) {
+  return Send({kStream, "POST", fmt::format("/v1/orgs/{}/stream", options_.org), body,
+               "application/x-ndjson", 0},
+              receive);
+}
+
+absl::StatusOr<std::string> ServerConnection::Entities() {
+  std::string body;
+  RETURN_IF_ERROR(Send({kEntities,
+                        "GET",
+                        fmt::format("/v1/orgs/{}/entities", options_.org),
+                        {},
+                        "application/json",
+                        kEntitiesBytesMax},
+                       [&body](std::string_view bytes) {
+                         body.append(bytes);
+                         return absl::OkStatus();
+                       }));
+  return body;
+}
+
+absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
+  ASSIGN_OR_RETURN(const std::string token, options_.token());
+  std::string base = base_;
+  for (int hops = 0; !cancelled(); ++hops) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<httplib::Client> http, ClientFor(ask.channel, base));
+    const Answer answer = SendTo(*http, base, ask, token, receive);
+    if (answer.http_status == 307 || answer.http_status == 308) {
+      base_ = options_.url;  // unless the other answers
+      if (hops == kRedirectsMax) {
+        return Error(absl::StatusCode::kUnavailable, "too_many_redirects",
+                     fmt::format("{} and {} others point to each other; the organisation may be "
+                                 "moving between them",
+                                 options_.url, kRedirectsMax));
+      }
+      ASSIGN_OR_RETURN(base, RedirectTarget(base, ask.path, answer.location));
+      continue;
+    }
+    RETURN_IF_ERROR(answer.received);
+    if (answer.http_status == 200) {
+      return answer.transport.ok() ? answer.transport : Annotate(answer.transport, base);
+    }
+    const absl::Status status = answer.http_status == 0
+                                    ? Annotate(answer.transport, base)
+                                    : ToRefusal(answer.http_status, answer.problem);
+    if (absl::IsUnavailable(status)) {
+      base_ = options_.url;  // which knows where the organisation is now
+    }
+    return status;
+  }
+  return absl::CancelledError("the pull was cancelled");
+}
+
+ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const std::string& base,
+                                                  const Ask& ask, const std::string& token,
+                                                  const Receiver& receive) {
+  Answer answer;
+  httplib::Request request;
+  request.method = ask.method;
+  request.path = ask.path;
+  request.body = ask.body;
+  request.set_header("Authorization", "Bearer " + token);
+  request.set_header("Accept", ask.accept);
+  request.set_header("Accept-Encoding", "identity");
+  if (!ask.body.empty()) {
+    request.set_header("Content-Type", "application/json");
+  }
+  request.response_handler = [&](const httplib::Response& response) {
+    answer.http_status = response.status;
+    answer.location = response.get_header_value("Location");
+    retry_after_ = RetryAfter(response);
+    if (response.status == 200) {
+      base_ = base;  // at once: the receiver may ask for the entities there
+    }
+    return !cancelled();
+  };
+  size_t received = 0;
+  request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
+    received += size;
+    if (answer.http_status != 200) {
+      // The rest of a body without end is nobody's.
+      answer.problem.append(data, std::min(size, kProblemBytesMax - answer.problem.size()));
+      return answer.problem.size() < kProblemBytesMax;
+    }
+    if (ask.bytes_max != 0 && received > ask.bytes_max) {
+      answer.received =
+          Error(absl::StatusCode::kDataLoss, "malformed_frame",
+                fmt::format("the answer to {} is longer than {} bytes", ask.path, ask.bytes_max));
+      return false;
+    }
+    answer.received = receive({data, size});
+    return answer.received.ok() && !cancelled();
+  };
+  const httplib::Result result = http.send(request);
+  if (!result) {
+    answer.transport =
+        Error(absl::StatusCode::kUnavailable, "unavailable", httplib::to_string(result.error()));
+  }
+  return answer;
+}
+
+void ServerConnection::Wait(int failures) {
+  const auto wait = BackoffWait(failures, options_.backoff_first, options_.backoff_max,
+                                std::exchange(retry_after_, {}), random_);
+  const absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
+}
+
+void ServerConnection::Cancel() {
+  std::shared_ptr<httplib::Client> running[kChannels];
+  {
+    const absl::MutexLock lock(&mutex_);
+    cancelled_ = true;
+    for (size_t i = 0; i < kChannels; ++i) {
+      running[i] = channels_[i].http;
+    }
+  }
+  for (const auto& http : running) {
+    if (http != nullptr) {
+      http->stop();
+    }
+  }
+}
+
+bool ServerConnection::cancelled() const {
+  const absl::MutexLock lock(&mutex_);
+  return cancelled_;
+}
+
+}  // namespace sluice::client
