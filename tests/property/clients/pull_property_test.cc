@@ -4,13 +4,16 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "clients/cpp/pull.h"
 #include "tests/support/clients/scripted_sync_server.h"
@@ -33,8 +36,16 @@ struct Content {
   int extra = -1;  // which attribute of the name it has a value of
 };
 
+// What a round's servers are like.
+struct Kind {
+  bool calm = false;      // one replica, and the schema stays
+  bool older = false;     // sometimes sends neither columns nor history, as servers once did
+  bool restores = false;  // its log is now and then restored to an earlier state
+};
+
 // What a server knows at one position.
 struct State {
+  int history = 0;
   int64_t position = 1;
   Buckets buckets;  // by "account0", whatever the client's name for it
   std::map<std::string, bool> taken;
@@ -42,16 +53,21 @@ struct State {
   std::map<RowId, Content> rows;
   int extra = -1;  // the attribute that is shown now, if any
   int extras = 0;
-  bool denied = false;    // account.secret
-  int order_made = 0;     // how often the entity was made anew
-  uint64_t replaced = 0;  // attributes
+  bool denied = false;        // account.secret
+  bool renames = true;        // an attribute defined anew is another bucket
+  int order_made = 0;         // how often the entity was made anew
+  bool order_numbers = true;  // its key's type, so in another history perhaps another one
+  uint64_t replaced = 0;      // attributes
 
   // Other columns and another entity are another bucket to a client.
   std::string ClientName(const std::string& bucket) const {
-    return bucket.starts_with("account") ? bucket + (denied ? "-denied" : "")
-                                         : fmt::format("{}-{}", bucket, order_made);
+    if (!bucket.starts_with("account")) {
+      return fmt::format("{}-{}", bucket, order_made);
+    }
+    return fmt::format("{}{}{}", bucket, denied ? "-denied" : "",
+                       renames && extras > 1 ? fmt::format("-{}", extras - 1) : "");
   }
-  bool OrderNumbers() const { return order_made % 2 == 0; }
+  std::string HistoryText() const { return fmt::format("h{}.{}", history, position); }
 
   Buckets Mine() const {
     Buckets mine;
@@ -72,10 +88,10 @@ struct State {
       account += fmt::format(R"(,{{"name":"extra","type":"{}"}})", kExtraTypes[extra]);
     }
     return fmt::format(
-        R"({{"entities":[{{"entity":"account","primary_key":"id","attributes":[{}]}},)"
+        R"("entities":[{{"entity":"account","primary_key":"id","attributes":[{}]}},)"
         R"({{"entity":"order","primary_key":"no","attributes":[{{"name":"no","type":"{}"}},)"
-        R"({{"name":"version","type":"string"}}]}}]}})",
-        account, OrderNumbers() ? "int64" : "string");
+        R"({{"name":"version","type":"string"}}]}}])",
+        account, order_numbers ? "int64" : "string");
   }
 
   std::string Row(const RowId& id) const {
@@ -101,7 +117,7 @@ struct State {
         const Content& content = rows.at(id);
         if (id.first == "order") {
           visible.insert(fmt::format("order/{} {} {}", id.second, content.version,
-                                     OrderNumbers() ? "integer" : "text"));
+                                     order_numbers ? "integer" : "text"));
           continue;
         }
         const bool has_extra = extra >= 0 && content.extra == extra;
@@ -118,8 +134,11 @@ struct State {
 // A plain server. It makes a defect now and then: a frame lacks an operation.
 class ModelServer {
  public:
-  // A calm one keeps its schema and has one replica.
-  ModelServer(uint64_t seed, bool calm) : random_(seed), calm_(calm) {}
+  ModelServer(uint64_t seed, const Kind& kind) : random_(seed), kind_(kind) {
+    now_.renames = !kind.older;
+  }
+  // Its nodes, which point to each other.
+  void SetNodes(std::vector<std::string> urls) { urls_ = std::move(urls); }
 
   size_t Below(size_t bound) {
     return std::uniform_int_distribution<size_t>(0, bound - 1)(random_);
@@ -136,13 +155,20 @@ class ModelServer {
     const RowId row = {entity, std::to_string(Below(25))};
     const std::string bucket = fmt::format("{}{}", entity, Below(4));
     const std::string at = fmt::format("{}.{}", now_.position, Below(12));
+    if (kind_.restores && Below(40) == 0) {
+      return Restore();
+    }
     switch (Below(16)) {
       case 0:
         now_.taken[bucket] = !now_.taken[bucket];
         return;
       case 1:
-        if (!calm_) {
+        if (!kind_.calm) {
           ChangeSchema();
+          if (Below(4) == 0) {  // and quickly back
+            ++now_.position;
+            now_.denied = !now_.denied;
+          }
         }
         return;
       case 2:  // deleted
@@ -164,7 +190,8 @@ class ModelServer {
         }
         break;
     }
-    now_.rows[row] = {now_.position, Below(3) == 0 ? -1 : now_.extra};
+    now_.rows[row] = {now_.history * int64_t{1'000'000} + now_.position,
+                      Below(3) == 0 ? -1 : now_.extra};
     Enter(bucket, row, at);
     for (auto& [name, rows] : now_.buckets) {
       if (const auto it = rows.find(row); it != rows.end()) {
@@ -173,42 +200,51 @@ class ModelServer {
     }
   }
 
-  const std::set<std::string>& complete() const { return complete_; }
-  std::string Entities() const { return entities_; }
+  // What the checkpoints that were sent whole since the last call show, the newest last.
+  std::vector<std::set<std::string>> TakeCompleted() { return std::exchange(completed_, {}); }
+  std::string Entities() const { return "{" + entities_ + "}"; }
+  uint64_t restored() const { return static_cast<uint64_t>(now_.history); }
+  uint64_t redirects() const { return redirects_; }
   uint64_t defects() const { return defects_; }
   uint64_t replaced() const { return now_.replaced; }
   uint64_t behind() const { return behind_; }
 
-  // What one request is answered with; breaks off, lies once, or goes on as chance has it.
-  ScriptedAnswer Answer(const StreamRequest& request) {
+  // What one request to node `node` is answered with; breaks off, lies once, points to another
+  // node, or goes on as chance has it.
+  ScriptedAnswer Answer(size_t node, const StreamRequest& request) {
+    if (Below(12) == 0) {
+      return {.status = 503, .body = R"({"code":"not_caught_up"})", .retry_after = "1"};
+    }
+    if (Below(8) == 0) {
+      ++redirects_;
+      return {.status = 307, .location = urls_[1 - node] + "/v1/orgs/acme/stream"};
+    }
     std::map<std::string, int64_t> progress;
     const nlohmann::json body = nlohmann::json::parse(request.body);
     for (const auto& have : body["have"]) {
       progress[have["bucket"]] = std::stoll(have["after"].get<std::string>());
     }
-    if (Below(12) == 0) {
-      return {.status = 503};
-    }
+    const std::string history = body.value("history", "");
+    EXPECT_TRUE(kind_.older || progress.empty() || !history.empty()) << request.body;
+    resets_all_ = !history.empty() && !Knows(history);
+    sends_columns_ = !kind_.older || Below(2) == 0;
+    sent_entities_.clear();
+    ends_.clear();
     ScriptedAnswer answer;
-    if (!calm_ && !older_.empty() && Below(12) == 0) {  // a replica that is behind
+    if (!kind_.calm && !older_.empty() && Below(12) == 0) {  // a replica that is behind
       ++behind_;
-      const State& older = older_[Below(older_.size())];
-      WriteCheckpoint(older, &progress, &answer.body, true);
-      entities_ = older.Entities();
+      WriteCheckpoint(older_[Below(older_.size())], &progress, &answer.body, true);
     } else {
-      const size_t checkpoints = 1 + Below(2);
-      for (size_t i = 0; i < checkpoints; ++i) {
-        WriteCheckpoint(now_, &progress, &answer.body, i + 1 == checkpoints);
-        if (i + 1 < checkpoints) {
-          Mutate();
-          Mutate();
-        }
-      }
-      entities_ = now_.Entities();
+      WriteCheckpoints(&progress, &answer.body);
     }
     if (Below(3) == 0) {
       answer.body.resize(Below(answer.body.size() + 1));
       answer.end = ScriptedAnswer::End::kCut;
+    }
+    for (const auto& [end, visible] : ends_) {
+      if (end <= answer.body.size()) {
+        completed_.push_back(visible);
+      }
     }
     return answer;
   }
@@ -221,6 +257,43 @@ class ModelServer {
   void Leave(const std::string& bucket, const RowId& row) {
     if (now_.buckets[bucket].erase(row) > 0) {
       now_.gone[bucket][row] = now_.position;
+    }
+  }
+
+  // The log loses what came after an earlier state, and goes on as another history.
+  void Restore() {
+    now_ = older_[Below(older_.size())];
+    std::erase_if(older_, [this](const State& state) { return state.position > now_.position; });
+    for (auto& [history, until] : known_) {
+      until = std::min(until, now_.position);
+    }
+    known_.emplace(now_.history, now_.position);
+    now_.history = ++histories_;
+  }
+
+  // Whether the log of today has that history at that position.
+  bool Knows(const std::string& text) const {
+    int history = 0;
+    long long position = 0;
+    EXPECT_EQ(std::sscanf(text.c_str(), "h%d.%lld", &history, &position), 2) << text;
+    const auto it = known_.find(history);
+    return history == now_.history || (it != known_.end() && position <= it->second);
+  }
+
+  // One or several, of which the last is whole; a live stream brings as many one after the other.
+  void WriteCheckpoints(std::map<std::string, int64_t>* progress, std::string* out) {
+    const size_t checkpoints = 1 + Below(3);
+    for (size_t i = 1; i <= checkpoints; ++i) {
+      const int history = now_.history;
+      WriteCheckpoint(now_, progress, out, i == checkpoints || (!kind_.older && Below(2) == 0));
+      if (i == checkpoints) {
+        return;
+      }
+      Mutate();
+      Mutate();
+      if (now_.history != history) {
+        return;  // the process that answers has ended
+      }
     }
   }
 
@@ -239,6 +312,7 @@ class ModelServer {
         return;
       default:  // deleted and made anew, its key of another type
         ++now_.order_made;
+        now_.order_numbers = Below(2) == 0;
         std::erase_if(now_.rows, [](const auto& row) { return row.first.first == "order"; });
         for (int i = 0; i < 4; ++i) {
           now_.buckets.erase(fmt::format("order{}", i));
@@ -259,16 +333,26 @@ class ModelServer {
         removed.push_back(name);
       }
     }
-    *out += CheckpointFrame(state.position, named, removed);
+    *out += CheckpointFrame(state.position, named, removed, MoreOf(state));
     std::erase_if(*progress, [&](const auto& held) { return !named.contains(held.first); });
+    const bool resets_all = std::exchange(resets_all_, false);
+    const bool resets_first = Below(2) == 0;
+    if (resets_all && resets_first) {
+      for (const auto& [name, after] : *progress) {
+        *out += ResetFrame(name);
+      }
+      progress->clear();
+    }
+    const std::map<std::string, int64_t> before = *progress;
     for (const auto& [name, rows] : state.Mine()) {
       const std::string client_name = state.ClientName(name);
       const auto held = progress->find(client_name);
-      if (held != progress->end() && (Below(8) == 0 || held->second > state.position)) {
+      if (held != progress->end() && ((resets_all && before.contains(client_name)) ||
+                                      Below(8) == 0 || held->second > state.position)) {
         *out += ResetFrame(client_name);
         progress->erase(held);
       }
-      const bool whole = last || Below(2) == 0;
+      const bool whole = last || resets_all || Below(2) == 0;
       WriteOps(state, name, progress, whole, out);
       if (!whole) {
         break;  // the newer checkpoint goes on here
@@ -276,8 +360,22 @@ class ModelServer {
     }
     if (last) {
       *out += CompleteFrame(state.position);
-      complete_ = state.Visible();
+      ends_.emplace_back(out->size(), state.Visible());
     }
+    entities_ = state.Entities();
+  }
+
+  // Columns with the first checkpoint and where they changed, and the history.
+  std::string MoreOf(const State& state) {
+    if (!sends_columns_) {
+      return {};
+    }
+    std::string more = fmt::format(R"("history":"{}")", state.HistoryText());
+    if (const std::string entities = state.Entities(); entities != sent_entities_) {
+      more += "," + entities;
+      sent_entities_ = entities;
+    }
+    return more;
   }
 
   void WriteOps(const State& state, const std::string& name,
@@ -321,11 +419,20 @@ class ModelServer {
   }
 
   std::mt19937_64 random_;
-  const bool calm_;
+  const Kind kind_;
+  std::vector<std::string> urls_;
   State now_;
   std::deque<State> older_;
-  std::set<std::string> complete_;  // what the last whole answer shows
-  std::string entities_;            // of the state that was answered last
+  std::map<int, int64_t> known_;  // histories before, and up to where the log still has them
+  int histories_ = 0;
+  std::vector<std::set<std::string>> completed_;
+  std::string entities_;  // of the state that was answered last
+  // Of the answer that is being written.
+  bool resets_all_ = false;
+  bool sends_columns_ = true;
+  std::string sent_entities_;
+  std::vector<std::pair<size_t, std::set<std::string>>> ends_;
+  uint64_t redirects_ = 0;
   uint64_t defects_ = 0;
   uint64_t behind_ = 0;
 };
@@ -363,50 +470,70 @@ struct Totals {
   uint64_t defects = 0;
   uint64_t replaced = 0;
   uint64_t behind = 0;
+  uint64_t restored = 0;
+  uint64_t redirects = 0;
 };
 
-void Round(uint64_t seed, bool calm, Totals* totals) {
+client::PullOptions OptionsFor(const std::string& url, const std::string& path) {
+  client::PullOptions options;
+  options.url = url;
+  options.org = "acme";
+  options.db_path = path;
+  options.token = [] { return absl::StatusOr<std::string>("t"); };
+  options.attempts_max = 3;
+  options.backoff_first = std::chrono::milliseconds(1);
+  options.backoff_max = std::chrono::milliseconds(2);
+  return options;
+}
+
+void Round(uint64_t seed, const Kind& kind, Totals* totals) {
   TempDir dir;
   const std::string path = dir / "local.sqlite";
-  ModelServer model(seed, calm);
-  ScriptedSyncServer server("");
-  server.AnswerWith([&model](const StreamRequest& request) { return model.Answer(request); },
-                    [&model] { return model.Entities(); });
+  ModelServer model(seed, kind);
+  ScriptedSyncServer nodes[2] = {ScriptedSyncServer(""), ScriptedSyncServer("")};
+  for (size_t node = 0; node < 2; ++node) {
+    nodes[node].AnswerWith(
+        [&model, node](const StreamRequest& request) { return model.Answer(node, request); },
+        [&model] { return model.Entities(); });
+  }
+  model.SetNodes({nodes[0].url(), nodes[1].url()});
   std::set<std::string> shown = {"nothing"};
   uint64_t reloaded = 0;
   for (int step = 0; step < 25; ++step) {
     for (size_t changes = model.Below(20); changes > 0; --changes) {
       model.Mutate();
     }
-    client::PullOptions options;
-    options.url = server.url();
-    options.org = "acme";
-    options.db_path = path;
-    options.token = [] { return absl::StatusOr<std::string>("t"); };
-    options.attempts_max = 3;
-    options.backoff_first = std::chrono::milliseconds(1);
-    options.backoff_max = std::chrono::milliseconds(2);
-    auto puller = client::Puller::Open(std::move(options));
+    auto puller = client::Puller::Open(OptionsFor(nodes[step % 2].url(), path));
     ASSERT_TRUE(puller.ok()) << puller.status();
     const auto result = (*puller)->Pull();
+    const std::vector<std::set<std::string>> completed = model.TakeCompleted();
+    const std::set<std::string> held = Held(path);
     if (result.ok()) {
       ++totals->pulled;
       reloaded += result->buckets_reloaded;
-      shown = model.complete();
+      ASSERT_FALSE(completed.empty());
+      shown = completed.back();
+      EXPECT_EQ(result->rows, shown.size());
     } else {
       ++totals->failed;
       ASSERT_TRUE(absl::IsUnavailable(result.status()) || absl::IsDataLoss(result.status()))
           << result.status();
+      // One may be complete before the next fails.
+      if (std::ranges::find(completed, held) != completed.end()) {
+        shown = held;
+      }
     }
-    ASSERT_EQ(Held(path), shown) << "step " << step << ", last pull: " << result.status();
+    ASSERT_EQ(held, shown) << "step " << step << ", last pull: " << result.status();
   }
-  if (calm) {
+  if (!kind.older) {
     EXPECT_LE(reloaded, model.defects());  // nothing is loaded anew for a fault of the client's
   }
   totals->reloaded += reloaded;
   totals->defects += model.defects();
   totals->replaced += model.replaced();
   totals->behind += model.behind();
+  totals->restored += model.restored();
+  totals->redirects += model.redirects();
 }
 
 TEST(PullPropertyTest, TheFileIsTheCallersRowsAtACheckpoint) {
@@ -415,20 +542,26 @@ TEST(PullPropertyTest, TheFileIsTheCallersRowsAtACheckpoint) {
       given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()() % 1'000'000'000;
   std::printf("SLUICE_SEED=%llu\n", static_cast<unsigned long long>(seed));
   Totals totals;
-  for (uint64_t round = 0; round < 12; ++round) {
+  const Kind kinds[] = {{.calm = true}, {.older = true}, {.restores = true}, {}};
+  for (uint64_t round = 0; round < 16; ++round) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " round " << round);
-    Round(seed + round, round % 3 == 0, &totals);
+    Round(seed + round, kinds[round % std::size(kinds)], &totals);
     ASSERT_FALSE(HasFatalFailure());
   }
   // The test would prove little if these never happened.
-  std::printf("%d pulls, %d failed, %llu buckets loaded anew, %llu replicas behind\n",
-              totals.pulled, totals.failed, static_cast<unsigned long long>(totals.reloaded),
-              static_cast<unsigned long long>(totals.behind));
+  std::printf(
+      "%d pulls, %d failed, %llu buckets loaded anew, %llu replicas behind, %llu logs "
+      "restored\n",
+      totals.pulled, totals.failed, static_cast<unsigned long long>(totals.reloaded),
+      static_cast<unsigned long long>(totals.behind),
+      static_cast<unsigned long long>(totals.restored));
   EXPECT_GT(totals.pulled, 100);
   EXPECT_GT(totals.failed, 0);
   EXPECT_GT(totals.reloaded, 0U);
   EXPECT_GT(totals.behind, 0U);
   EXPECT_GT(totals.replaced, 0U);
+  EXPECT_GT(totals.restored, 0U);
+  EXPECT_GT(totals.redirects, 0U);
 }
 
 }  // namespace
