@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "clients/cpp/pull.h"
 #include "eventlog/base/text_values.h"
@@ -30,7 +31,9 @@ struct Arguments {
   std::string sub;
   std::vector<std::string> roles;
   std::vector<std::string> teams;
+  std::string business_unit;
   bool follow = false;
+  bool wipe_when_refused = false;
 };
 
 // Given, read anew from a file for each connection, or signed with the development key.
@@ -48,8 +51,7 @@ absl::StatusOr<std::string> Token(const Arguments& arguments) {
   if (arguments.sub.empty()) {
     return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
                  "say who pulls: --token (or SLUICE_TOKEN), --token-file, or --sub with --role to "
-                 "sign a token with "
-                 "the development key");
+                 "sign a token with the development key");
   }
   gateways::TokenSpec spec;
   spec.subject = arguments.sub;
@@ -57,12 +59,18 @@ absl::StatusOr<std::string> Token(const Arguments& arguments) {
   spec.org = arguments.org;
   spec.roles = arguments.roles;
   spec.teams = arguments.teams;
+  if (!arguments.business_unit.empty()) {
+    spec.business_unit = arguments.business_unit;
+  }
   return SignWithDevelopmentKey(arguments.data_dir, spec);
 }
 
-void Print(const Invocation& invocation, const client::PullResult& result, double seconds) {
+// `reloaded`: how many of the reloaded buckets were told before.
+void Print(const Invocation& invocation, const client::PullResult& result, double seconds,
+           uint64_t* reloaded) {
   if (invocation.json) {
     fmt::print("{}\n", nlohmann::json{{"position", std::to_string(result.position)},
+                                      {"rows", result.rows},
                                       {"rows_put", result.rows_put},
                                       {"rows_removed", result.rows_removed},
                                       {"bytes_received", result.bytes_received},
@@ -74,14 +82,37 @@ void Print(const Invocation& invocation, const client::PullResult& result, doubl
                                       {"seconds", seconds}}
                            .dump());
   } else {
-    fmt::print("position {}: {} rows put, {} removed, {} received in {:.2f} s\n", result.position,
-               result.rows_put, result.rows_removed, FormatBytes(result.bytes_received), seconds);
+    fmt::print("position {}: {} rows; {} put, {} removed, {} received in {:.2f} s\n",
+               result.position, result.rows, result.rows_put, result.rows_removed,
+               FormatBytes(result.bytes_received), seconds);
   }
   std::fflush(stdout);
-  if (result.buckets_reloaded > 0) {
+  if (result.buckets_reloaded > *reloaded) {
     fmt::print(stderr, "sluice: {} buckets differed in count or checksum and were loaded anew\n",
-               result.buckets_reloaded);
+               result.buckets_reloaded - std::exchange(*reloaded, result.buckets_reloaded));
   }
+}
+
+// What a refusal that is for good means for the file.
+absl::Status Refused(const Arguments& arguments, client::Puller& puller,
+                     const absl::Status& status) {
+  if (!client::WipeDemanded(status)) {
+    return status;
+  }
+  std::string after;
+  if (!arguments.wipe_when_refused) {
+    after = fmt::format(
+        "; {} still holds rows that are no longer this caller's and nothing of it was deleted: "
+        "--wipe-when-refused does that",
+        arguments.db);
+  } else if (const absl::Status wiped = puller.Wipe(); wiped.ok()) {
+    after =
+        fmt::format("; what {} held of organisation {} was deleted", arguments.db, arguments.org);
+  } else {
+    after =
+        fmt::format("; not everything in {} could be deleted: {}", arguments.db, Message(wiped));
+  }
+  return Error(status.code(), ErrorCode(status), std::string(Message(status)) + after);
 }
 
 absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
@@ -101,11 +132,12 @@ absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
   const auto elapsed = [start] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
+  uint64_t reloaded = 0;
   if (arguments.follow) {
     const absl::Status status = puller->Follow(
-        [&](const client::PullResult& result) { Print(invocation, result, elapsed()); });
+        [&](const client::PullResult& result) { Print(invocation, result, elapsed(), &reloaded); });
     signals.Stop();
-    return status;
+    return Refused(arguments, *puller, status);
   }
   absl::StatusOr<client::PullResult> result;
   {
@@ -115,14 +147,15 @@ absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
                                                : static_cast<double>(now.rows_done) /
                                                      static_cast<double>(now.rows_total);
       progress.Update(static_cast<uint64_t>(share * 1'000'000),
-                      fmt::format("{} of {} rows, {}", now.rows_done, now.rows_total,
-                                  FormatBytes(now.bytes_received)));
+                      fmt::format("{} rows, {}", now.rows_done, FormatBytes(now.bytes_received)));
     });
     result = puller->Pull();
   }
   signals.Stop();
-  RETURN_IF_ERROR(result.status());
-  Print(invocation, *result, elapsed());
+  if (!result.ok()) {
+    return Refused(arguments, *puller, result.status());
+  }
+  Print(invocation, *result, elapsed(), &reloaded);
   return absl::OkStatus();
 }
 
@@ -145,6 +178,12 @@ void AddPullCommand(CLI::App& app, Invocation& invocation) {
                       "Without a token: the user to sign one for, with the development key");
   command->add_option("--role", arguments->roles, "With --sub: a role; may be repeated");
   command->add_option("--team", arguments->teams, "With --sub: a team; may be repeated");
+  command->add_option("--business-unit", arguments->business_unit,
+                      "With --sub: the user's business unit");
+  command->add_flag(
+      "--wipe-when-refused", arguments->wipe_when_refused,
+      "Delete the organisation's rows from the file when the server says that they are "
+      "no longer the caller's");
   command->add_option("--data-dir", arguments->data_dir, "With --sub: where the development key is")
       ->envname("SLUICE_DATA_DIR")
       ->capture_default_str();
