@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/base/ids.h"
 
 namespace prometheus {
 class Registry;
