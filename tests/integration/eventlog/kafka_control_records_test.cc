@@ -73,18 +73,22 @@ TEST(KafkaControlRecords, AnEndThatNoEventComesBeforeIsReached) {
   Transactions transactions(kBroker->brokers());
   const std::string topic = options.topic_prefix + "changes";
   size_t expected = 0;
+  int64_t transactions_done = 0;
   for (const bool commit : {true, true, false, true, false}) {
     transactions.Write(topic, commit);
     expected += commit ? 1 : 0;
-    const auto range = (*log)->Range(Topic::kChanges, kPartition);
-    ASSERT_TRUE(range.ok());
-    ReadToEnd(*reader, range->end);
+    // A transaction is two offsets, of which the end counts when the marker is there.
+    const Offset end(2 * ++transactions_done);
+    const SteadyTime deadline = SteadyTime::clock::now() + kKafkaPatience;
+    while ((*log)->Range(Topic::kChanges, kPartition)->end < end) {
+      ASSERT_LT(SteadyTime::clock::now(), deadline);
+    }
+    ReadToEnd(*reader, end);
     // The same from the beginning, and from behind the last event.
     const auto again = *(*log)->OpenReader(Topic::kChanges, kPartition, Offset(0));
-    EXPECT_EQ(ReadToEnd(*again, range->end), expected);
-    const auto behind =
-        *(*log)->OpenReader(Topic::kChanges, kPartition, Offset(range->end.value() - 1));
-    EXPECT_EQ(ReadToEnd(*behind, range->end), 0U);
+    EXPECT_EQ(ReadToEnd(*again, end), expected);
+    const auto behind = *(*log)->OpenReader(Topic::kChanges, kPartition, Offset(end.value() - 1));
+    EXPECT_EQ(ReadToEnd(*behind, end), 0U);
   }
   const Event event = MakeKafkaEvent("acme", "value");
   ASSERT_TRUE((*log)->Append(Topic::kChanges, kPartition, {event}).ok());

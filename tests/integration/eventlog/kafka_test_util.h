@@ -35,7 +35,9 @@ inline Event MakeKafkaEvent(const std::string& key, const std::string& value) {
           .time = clock.Now(),
           .traceparent = "",
           .key = key,
-          .value = value};
+          .value = value,
+          .cause = {},
+          .answers = kNoOffset};
 }
 
 // Reads on until `count` events are there; fewer where they don't come in time.
