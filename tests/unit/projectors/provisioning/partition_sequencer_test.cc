@@ -78,10 +78,12 @@ TEST_F(PartitionSequencerTest, AStallIsNotTheEnd) {
   stalling.AwaitEmptyReads(20);
   EXPECT_EQ(EndOfChanges(), Offset(4)) << "an old definition was decided again";
   EXPECT_FALSE(sequencer->Health().ok());
-  DirectoryFollower late(stalling, clock_, nullptr);
+  sluice::testing::StallingLog of_follower(*log_, Topic::kProvisioning, Offset(5));
+  DirectoryFollower late(of_follower, clock_, nullptr);
   ASSERT_TRUE(late.Start().ok());
-  stalling.AwaitEmptyReads(60);
+  of_follower.AwaitEmptyReads(20);
   EXPECT_FALSE(late.Health().ok());
+  of_follower.Release();
   stalling.Release();
   EXPECT_TRUE(Decide(Role("")).status.ok());
   EXPECT_EQ(EndOfChanges(), Offset(5));
