@@ -3,7 +3,6 @@
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "gateways/http/thread_pool.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
@@ -56,7 +56,7 @@ struct SyncContext {
   const Clock& clock;
   const CursorCodec codec;
   SyncMetrics metrics;
-  net::thread_pool pool;  // reads stores
+  ThreadPool pool;  // reads stores
   std::atomic<bool> stopping{false};
   std::atomic<size_t> sessions{0};
   std::atomic<size_t> connections{0};
