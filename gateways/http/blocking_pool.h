@@ -3,7 +3,6 @@
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstddef>
 #include <exception>
@@ -15,6 +14,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "gateways/http/thread_pool.h"
 
 namespace prometheus {
 class Gauge;
@@ -79,7 +79,7 @@ class BlockingPool {
   std::atomic<size_t> work_{0};
   std::shared_ptr<prometheus::Registry> registry_;
   prometheus::Gauge* gauge_ = nullptr;
-  boost::asio::thread_pool pool_;
+  ThreadPool pool_;
 };
 
 }  // namespace sluice::gateways

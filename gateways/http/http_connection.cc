@@ -138,7 +138,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
     }
     if (*end > bytes_max || (*end == 0 && text.size() >= bytes_max)) {
       idle_ = false;
-      co_return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+      co_return Error(absl::StatusCode::kInvalidArgument, shared_.limits.large_head_code,
                       fmt::format("the head has more than {} bytes", bytes_max));
     }
     if (*end > 0) {

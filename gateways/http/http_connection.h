@@ -21,10 +21,11 @@ namespace net = boost::asio;
 
 struct HttpLimits {
   size_t head_bytes_max = size_t{32} << 10;
-  std::chrono::milliseconds idle_timeout{60'000};   // until a request's first byte
-  std::chrono::milliseconds head_timeout{10'000};   // from it to the head's last
-  std::chrono::milliseconds body_timeout{30'000};   // silence in the middle of a body
-  std::chrono::milliseconds write_timeout{30'000};  // for 64 KiB to be taken by the client
+  std::string_view large_head_code = "invalid_argument";  // of the answer to a head past it
+  std::chrono::milliseconds idle_timeout{60'000};         // until a request's first byte
+  std::chrono::milliseconds head_timeout{10'000};         // from it to the head's last
+  std::chrono::milliseconds body_timeout{30'000};         // silence in the middle of a body
+  std::chrono::milliseconds write_timeout{30'000};        // for 64 KiB to be taken by the client
 };
 
 // What the connections of one listener share.

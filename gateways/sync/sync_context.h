@@ -3,7 +3,6 @@
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
 #include <map>
@@ -18,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "gateways/http/thread_pool.h"
 #include "gateways/sync/answer_budget.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
@@ -85,8 +85,8 @@ struct SyncContext {
   SyncMetrics metrics;
   AnswerBudget budget;
   LogEnds log_ends;
-  net::thread_pool pool;         // reads stores
-  net::thread_pool end_pool{1};  // asks the log
+  ThreadPool pool;         // reads stores
+  ThreadPool end_pool{1};  // asks the log
   std::atomic<bool> stopping{false};
   std::atomic<size_t> sessions{0};
   std::atomic<size_t> connections{0};

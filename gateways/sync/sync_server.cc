@@ -3,6 +3,7 @@
 #include <absl/strings/str_split.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <memory>
 #include <optional>
@@ -132,7 +133,8 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   to.stop_grace = from.stop_grace;
   to.limits.head_bytes_max = from.header_bytes_max;
   to.limits.idle_timeout = from.idle_timeout;
-  to.limits.head_timeout = from.head_timeout;
+  to.limits.large_head_code = "too_large";
+  to.limits.head_timeout = std::min(from.head_timeout, from.idle_timeout);
   to.limits.body_timeout = from.body_timeout;
   to.limits.write_timeout = from.write_timeout;
   to.on_connections = [this](int by) { context.metrics.Connections(by); };

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -414,7 +415,13 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Config& config,
                                                         const std::function<bool()>& stopping) {
   auto impl = std::make_unique<Impl>();
   impl->config = config;
-  RETURN_IF_ERROR(impl->Start(stopping));
+  try {
+    RETURN_IF_ERROR(impl->Start(stopping));
+  } catch (const std::system_error& error) {
+    // A thread could not be made: every pool makes its own at the start.
+    return absl::ResourceExhaustedError(fmt::format(
+        "the process can't have its threads ({}); raise its limit (ulimit -u)", error.what()));
+  }
   return std::unique_ptr<Process>(new Process(std::move(impl)));
 }
 

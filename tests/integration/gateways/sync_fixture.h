@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -37,12 +38,16 @@ class JsonAuthenticator final : public Authenticator {
   }
   std::optional<absl::StatusOr<std::shared_ptr<const Principal>>> TryAuthenticate(
       std::string_view header) override {
-    if (header.find("slow") != std::string_view::npos) {
+    if (header.find("slow") != std::string_view::npos && !fetched_) {
       return std::nullopt;  // as when a key has to be fetched
     }
     return Authenticate(header);
   }
+  void FetchKeys() override { fetched_ = true; }
   absl::Status Ready() const override { return absl::OkStatus(); }
+
+ private:
+  std::atomic<bool> fetched_{false};
 };
 
 // The server over the real fold, with one organisation `contoso` whose entity `account` is given to
