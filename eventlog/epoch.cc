@@ -18,6 +18,15 @@ std::string LogIdOf(std::string_view name, std::string_view epoch) {
   return epoch.empty() ? std::string(name) : fmt::format("{}#{}", name, epoch);
 }
 
+std::vector<std::string> FormerIdsOf(std::string_view name,
+                                     const std::vector<std::string>& former) {
+  std::vector<std::string> ids = {std::string(name)};
+  for (const std::string& epoch : former) {
+    ids.push_back(LogIdOf(name, epoch));
+  }
+  return ids;
+}
+
 Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_view replaces,
                      int32_t partitions) {
   v1::LogStarted started;
@@ -39,6 +48,9 @@ void EpochFold::Apply(const StoredEvent& stored) {
       !started.ParseFromString(stored.event.value) || started.epoch().empty() ||
       started.replaces() != epoch_) {
     return;
+  }
+  if (!epoch_.empty()) {
+    former_.push_back(epoch_);
   }
   epoch_ = started.epoch();
   if (partitions_ == 0) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "eventlog/base/clock.h"
 #include "eventlog/base/ids.h"
@@ -17,6 +18,10 @@ namespace sluice::eventlog {
 
 // "<name>#<epoch>", the log's id; `name` alone while there is no epoch.
 [[nodiscard]] std::string LogIdOf(std::string_view name, std::string_view epoch);
+
+// Log::FormerIds() of a log that had these epochs.
+[[nodiscard]] std::vector<std::string> FormerIdsOf(std::string_view name,
+                                                   const std::vector<std::string>& former);
 
 // What a declaration of a new epoch did: the log's id before and after it.
 struct EpochChange {
@@ -37,11 +42,14 @@ class EpochFold {
 
   // Empty where there was none yet.
   const std::string& epoch() const { return epoch_; }
+  // Those that were replaced, oldest first.
+  const std::vector<std::string>& former() const { return former_; }
   // The partitions that the log was started with; 0 where nothing tells.
   int32_t partitions() const { return partitions_; }
 
  private:
   std::string epoch_;
+  std::vector<std::string> former_;
   int32_t partitions_ = 0;
 };
 

@@ -79,6 +79,11 @@ class Log {
   // here. Ends in "#" and the epoch, which is random and written with the log's first event.
   virtual const std::string& id() const = 0;
 
+  // The ids that the log had before: without an epoch, and with those that a new one was declared
+  // in place of (`sluice log new-epoch`). What was made of the log under one of these is to be made
+  // anew; under an id that is neither, it is another log's.
+  virtual std::vector<std::string> FormerIds() const { return {}; }
+
   // At least 1; the same for all topics but `nodes`, which has one.
   virtual int32_t PartitionCount(Topic topic) const = 0;
 

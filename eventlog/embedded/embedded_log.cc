@@ -143,6 +143,8 @@ EmbeddedLog::~EmbeddedLog() = default;
 
 const std::string& EmbeddedLog::id() const { return impl_->store().log_id(); }
 
+std::vector<std::string> EmbeddedLog::FormerIds() const { return impl_->store().former_ids(); }
+
 int32_t EmbeddedLog::PartitionCount(Topic topic) const { return impl_->CountOf(topic); }
 
 void EmbeddedLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,

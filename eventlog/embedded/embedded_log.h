@@ -61,6 +61,7 @@ class EmbeddedLog final : public Log {
   ~EmbeddedLog() override;
 
   const std::string& id() const override;
+  std::vector<std::string> FormerIds() const override;
   int32_t PartitionCount(Topic topic) const override;
   void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                    AppendCallback done) override;

@@ -15,6 +15,7 @@
 #include "eventlog/embedded/event_codec.h"
 #include "eventlog/embedded/log_folder.h"
 #include "eventlog/embedded/partition_ends.h"
+#include "absl/strings/str_split.h"
 #include "eventlog/epoch.h"
 #include "schemas/status.h"
 
@@ -140,7 +141,13 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path
 absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock, Use use) {
   ASSIGN_OR_RETURN(const std::string format, Get(kFormatKey));
   ASSIGN_OR_RETURN(log_name_, Get(kIdKey));
-  ASSIGN_OR_RETURN(const std::string epoch, Get(kEpochKey));
+  ASSIGN_OR_RETURN(const std::string epochs, Get(kEpochKey));
+  former_epochs_ = absl::StrSplit(epochs, '\n', absl::SkipEmpty());
+  std::string epoch;
+  if (!former_epochs_.empty()) {  // the last one is in force
+    epoch = std::move(former_epochs_.back());
+    former_epochs_.pop_back();
+  }
   ASSIGN_OR_RETURN(const std::string stored, Get(kPartitionsKey));
   if (format.empty() && PartitionEnds::AnyIn(path_)) {
     return Error(StatusCode::kDataLoss, "log_truncated",
@@ -175,9 +182,11 @@ absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock, U
 
 absl::Status LogStore::StartEpoch() {
   const std::string epoch = NewEpoch();
+  ASSIGN_OR_RETURN(const std::string before, Get(kEpochKey));
   rocksdb::WriteBatch batch;
-  batch.Put(ToSlice(kEpochKey), epoch);
+  batch.Put(ToSlice(kEpochKey), before.empty() ? epoch : before + '\n' + epoch);
   RETURN_IF_ERROR(WriteSynced(batch));
+  former_epochs_ = absl::StrSplit(before, '\n', absl::SkipEmpty());
   log_id_ = LogIdOf(log_name_, epoch);
   return absl::OkStatus();
 }

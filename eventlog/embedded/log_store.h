@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/epoch.h"
 #include "eventlog/log.h"
 
 namespace rocksdb {
@@ -50,6 +51,8 @@ class LogStore {
 
   // "<name>#<epoch>"; the name alone where a log of before epochs is inspected.
   const std::string& log_id() const { return log_id_; }
+  // As Log::FormerIds().
+  std::vector<std::string> former_ids() const { return FormerIdsOf(log_name_, former_epochs_); }
   // Made with the log, the same in every epoch.
   const std::string& log_name() const { return log_name_; }
   int32_t partitions() const { return partitions_; }
@@ -98,6 +101,7 @@ class LogStore {
   std::atomic<bool> must_reopen_ = false;  // a write has failed
   std::string log_name_;
   std::string log_id_;
+  std::vector<std::string> former_epochs_;  // oldest first
   int32_t partitions_ = 0;
   // Key ranges, first to end, that failed writes may have left; by their first key.
   std::map<std::string, std::string> doubtful_;

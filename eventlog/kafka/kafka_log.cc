@@ -62,6 +62,10 @@ absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options) {
 
 const std::string& KafkaLog::id() const { return id_; }
 
+std::vector<std::string> KafkaLog::FormerIds() const {
+  return FormerIdsOf(control_->log_name(), watch_->former_epochs());
+}
+
 int32_t KafkaLog::PartitionCount(Topic topic) const { return control_->PartitionCount(topic); }
 
 absl::Status KafkaLog::CheckPartition(Topic topic, PartitionId partition) const {

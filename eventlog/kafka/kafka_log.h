@@ -52,6 +52,7 @@ class KafkaLog final : public Log {
   // "kafka:<cluster id>/<topic prefix>#<epoch>". Topics that are deleted and made again are another
   // epoch's.
   const std::string& id() const override;
+  std::vector<std::string> FormerIds() const override;
   int32_t PartitionCount(Topic topic) const override;
   void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                    AppendCallback done) override;

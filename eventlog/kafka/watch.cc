@@ -86,6 +86,7 @@ absl::Status KafkaWatch::Start() {
     RETURN_IF_ERROR(AppendEpoch(NewEpoch()));
     epoch_ = fold_.epoch();
   }
+  former_ = fold_.former();
   SetFaults(std::move(faults));
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();

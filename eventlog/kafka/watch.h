@@ -39,6 +39,8 @@ class KafkaWatch {
 
   // Set by Start(); empty where a log without one is inspected.
   const std::string& epoch() const { return epoch_; }
+  // Those that `epoch()` came in place of, oldest first, as of Start().
+  const std::vector<std::string>& former_epochs() const { return former_; }
 
   // Declares an epoch that replaces the one in force; returns it. For a log that is inspected.
   absl::StatusOr<std::string> ReplaceEpoch();
@@ -73,7 +75,8 @@ class KafkaWatch {
   KafkaMetrics& metrics_;
   EpochFold fold_;                 // used by Start(), then by the thread alone
   Offset read_to_{0};              // likewise
-  std::string epoch_;              // that this process opened
+  std::string epoch_;
+  std::vector<std::string> former_;              // that this process opened
   int short_ends_ = 0;             // in a row, an end before what was read
   bool settings_told_ = false;     // that they can't be looked at
   std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append

@@ -40,6 +40,7 @@ namespace {
 
 constexpr auto kConnectRetry = std::chrono::milliseconds(500);
 constexpr auto kReadyWait = std::chrono::seconds(30);
+constexpr auto kNearEndAlone = std::chrono::seconds(60);
 
 bool HasRole(const Config& config, std::string_view role) {
   return std::any_of(config.roles.begin(), config.roles.end(),
@@ -165,6 +166,7 @@ absl::Status Process::Impl::StartStores() {
   projectors::StoreOptions options;
   options.path = config.data_dir + "/stores";
   options.log_id = log->id();
+  options.former_log_ids = log->FormerIds();
   options.block_cache_bytes = static_cast<size_t>(config.staging.block_cache_bytes);
   options.write_buffer_bytes = static_cast<size_t>(config.staging.write_buffer_bytes);
   options.open_stores_max = static_cast<size_t>(config.staging.open_stores);
@@ -229,6 +231,10 @@ absl::Status Process::Impl::StartProjectors() {
     projectors::StagingOptions options;
     options.batch_bytes_max = static_cast<size_t>(config.staging.batch_bytes);
     options.checkpoint_interval = config.staging.checkpoint_interval;
+    // No other process folds an embedded log: nothing newer can have been served elsewhere.
+    if (config.log.kind == "embedded") {
+      options.near_end = kNearEndAlone;
+    }
     options.serving_changed = [this] { TellOfServing(); };
     options.registry = registry;
     staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores, clock,

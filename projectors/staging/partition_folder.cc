@@ -21,7 +21,7 @@ constexpr milliseconds kLookInterval{500};
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
 constexpr size_t kBatchEventsMin = 64;
-// Ends that are remembered until they are reached: more than are asked for within kNearEnd.
+// Ends that are remembered until they are reached: more than are asked for within StagingOptions::near_end.
 constexpr size_t kEndsMax = 32;
 
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
@@ -82,7 +82,7 @@ absl::Status PartitionFolder::MayServe() const {
     return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
                  fmt::format("partition {} has stopped", partition_.value()));
   }
-  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > kNearEnd) {
+  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > context_.options.near_end) {
     return CatchingUp(partition_);
   }
   return absl::OkStatus();

@@ -15,11 +15,12 @@ class PartitionGroup;
 
 namespace sluice::projectors {
 
-// A partition is near its end while, at some moment of the last so long, everything had been folded
-// that was in the log then. The log is asked for its end once a second.
-inline constexpr std::chrono::seconds kNearEnd{15};
-
 struct StagingOptions {
+  // A partition is near its end while, at some moment of the last so long, everything had been
+  // folded that was in the log then; the log is asked for its end once a second. It is well below
+  // the group's session time-out (10 s): a process that was paused stops answering before another
+  // can have taken its partitions over and served what is newer.
+  std::chrono::milliseconds near_end{6'000};
   size_t batch_bytes_max = 4 << 20;
   size_t batch_events_max = 10'000;
   // How much is read again after a crash, against flushes of the stores.
@@ -60,7 +61,8 @@ class StagingProjector {
   // May this process answer for the partition? Cheap. kUnavailable otherwise: code
   // "not_served_here" where it does not fold it (from when it is told to give it up);
   // "not_caught_up" until it has read what the log had when the partition came, and while it is not
-  // near its end (kNearEnd); "log_truncated" or "log_diverged" where it has stopped for that.
+  // near its end (StagingOptions::near_end); "log_truncated" or "log_diverged" where it has stopped
+  // for that.
   [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
   // Likewise for an organisation; "not_caught_up" also while its store is built anew.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;

@@ -80,7 +80,8 @@ NodeStore::~NodeStore() = default;
 
 absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<RocksEnv> env,
                                                            const std::string& path,
-                                                           const std::string& log_id) {
+                                                           const std::string& log_id,
+                                                           std::span<const std::string> former) {
   ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
   if (folder == FolderState::kDamaged) {
     return Corrupt(path, "there is data but no file CURRENT");
@@ -101,11 +102,11 @@ absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<Rocks
     return Corrupt(path, status.ToString());
   }
   RETURN_IF_ERROR(opened);
-  RETURN_IF_ERROR(store->Init(log_id));
+  RETURN_IF_ERROR(store->Init(log_id, former));
   return store;
 }
 
-absl::Status NodeStore::Init(const std::string& log_id) {
+absl::Status NodeStore::Init(const std::string& log_id, std::span<const std::string> former) {
   const std::string what = fmt::format("reading node store {}", path_);
   std::string found;
   const rocksdb::Status status = db_->Get({}, ToSlice(kLogIdKey), &found);
@@ -121,6 +122,12 @@ absl::Status NodeStore::Init(const std::string& log_id) {
   }
   RETURN_IF_ERROR(FromRocks(status, what));
   log_id_ = found;
+  if (!log_id.empty() && std::ranges::find(former, found) != former.end()) {
+    log_id_ = log_id;
+    former_log_id_ = found;
+    format_ = kStoreFormat;  // whatever it was: nothing of it is read
+    return absl::OkStatus();
+  }
   if (!log_id.empty() && found != log_id) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
                  fmt::format("the stores in {} were made from log {}, but this is log {}: use the "
@@ -244,6 +251,22 @@ absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
     (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
   }
   return Write(&batch);
+}
+
+absl::Status NodeStore::BeginAnew() {
+  rocksdb::WriteBatch batch;
+  const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator({}));
+  for (any->SeekToFirst(); any->Valid(); any->Next()) {
+    (void)batch.Delete(any->key());
+  }
+  RETURN_IF_ERROR(FromRocks(any->status(), fmt::format("reading node store {}", path_)));
+  std::string format;
+  PutVarint(kStoreFormat, &format);
+  (void)batch.Put(ToSlice(kFormatKey), format);
+  (void)batch.Put(ToSlice(kLogIdKey), log_id_);
+  RETURN_IF_ERROR(Write(&batch));
+  former_log_id_.reset();
+  return absl::OkStatus();
 }
 
 absl::Status NodeStore::UpgradeFormat() {

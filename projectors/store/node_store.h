@@ -39,8 +39,10 @@ class NodeStore {
   // naming both ids; "store_in_use"; "store_read_only"; "store_format_newer"; and, where the
   // stores can only be looked at, "store_format_older". kDataLoss, code "store_corrupt".
   // kResourceExhausted, code "disk_full", here and for each change.
+  // Stores of one of `former_log_ids` are taken over by BeginAnew().
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<NodeStore>> Open(
-      std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id);
+      std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id,
+      std::span<const std::string> former_log_ids = {});
   ~NodeStore();
   NodeStore(const NodeStore&) = delete;
   NodeStore& operator=(const NodeStore&) = delete;
@@ -52,6 +54,11 @@ class NodeStore {
   uint32_t format() const { return format_; }
   // The stores of an older format have been removed.
   [[nodiscard]] absl::Status UpgradeFormat();
+
+  // The stores are of an earlier epoch of the log; its id.
+  const std::optional<std::string>& former_log_id() const { return former_log_id_; }
+  // All stores have been removed: forgets everything, in one step, and belongs to log_id().
+  [[nodiscard]] absl::Status BeginAnew();
 
   // All that is stored.
   [[nodiscard]] absl::StatusOr<State> Load() const;
@@ -80,12 +87,13 @@ class NodeStore {
 
  private:
   NodeStore(std::shared_ptr<RocksEnv> env, std::string path);
-  absl::Status Init(const std::string& log_id);
+  absl::Status Init(const std::string& log_id, std::span<const std::string> former_log_ids);
   absl::Status Write(rocksdb::WriteBatch* batch);
 
   const std::shared_ptr<RocksEnv> env_;
   const std::string path_;
   std::string log_id_;
+  std::optional<std::string> former_log_id_;
   uint32_t format_ = 0;
   std::unique_ptr<rocksdb::DB> db_;
 };

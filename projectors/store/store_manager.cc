@@ -44,7 +44,8 @@ absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions op
   const auto env = std::make_shared<RocksEnv>(
       RocksEnv::Limits{options.block_cache_bytes, options.write_buffer_bytes,
                        options.open_stores_max, options.fold.dedup_window});
-  ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id));
+  ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id,
+                                              options.former_log_ids));
   auto manager = std::make_unique<StoreManagerImpl>(std::move(options), env, std::move(node));
   RETURN_IF_ERROR(manager->Load());
   return manager;
@@ -86,7 +87,28 @@ StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEn
 
 StoreManagerImpl::~StoreManagerImpl() = default;
 
+// An epoch of the log is over: its stores are folds of a history that is no more. The log has what
+// is left of it, and all is built anew. The folders go first: as long as the node store names the
+// former log, a crash in between leads here again.
+absl::Status StoreManagerImpl::RemoveFormer() {
+  const std::string folder = options_.path + "/orgs";
+  spdlog::warn("stores_rebuilt reason=\"the log {} is {} now\"", *node_->former_log_id(),
+               node_->log_id());
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  if (error) {
+    return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
+                 fmt::format("{} holds stores of an earlier epoch of the log and cannot be removed, "
+                             "to be built anew: {}",
+                             folder, error.message()));
+  }
+  return node_->BeginAnew();
+}
+
 absl::Status StoreManagerImpl::Load() {
+  if (node_->former_log_id().has_value()) {
+    RETURN_IF_ERROR(RemoveFormer());
+  }
   ASSIGN_OR_RETURN(NodeStore::State state, node_->Load());
   {
     absl::MutexLock lock(&mutex_);

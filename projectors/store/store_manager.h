@@ -28,6 +28,9 @@ struct StoreOptions {
   // Stores of another log are refused, code "store_of_other_log". Empty: there must be stores, of
   // whatever log (for looking at them).
   std::string log_id;
+  // Ids that this log had before (Log::FormerIds()): stores of one of these are deleted and built
+  // anew, because positions of another epoch mean nothing.
+  std::vector<std::string> former_log_ids;
   size_t block_cache_bytes = 256 << 20;   // shared by all stores
   size_t write_buffer_bytes = 256 << 20;  // shared by all stores: near it the largest is flushed
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first

@@ -116,6 +116,7 @@ class StoreManagerImpl final : public StoreManager {
   // The store has less than was committed to it: its partition is read again. Returns that error.
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
   absl::Status Missing(const StoreSet::SlotPtr& slot);
+  absl::Status RemoveFormer();
   absl::Status RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);

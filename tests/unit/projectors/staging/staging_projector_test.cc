@@ -204,7 +204,7 @@ TEST_F(StagingProjectorTest, WhoDoesNotKnowTheEndServesForAWhileOnly) {
   Start(&log);
   EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
   log.silent_ = true;
-  clock.Advance(kNearEnd + std::chrono::seconds(1));
+  clock.Advance(StagingOptions().near_end + std::chrono::seconds(1));
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "not_caught_up"; }));
   log.silent_ = false;
   EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
