@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
@@ -35,14 +36,16 @@ def get(url, path, token="x"):
 
 
 def answered(url, path):
-    """The status, asked again while the connection is turned away: those before it are a second young at first."""
-    for _ in range(200):
+    """The status, asked again while the connection is turned away: those before it make room when they are a second old."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         try:
             status = get(url, path)
             if status != 503:
                 return status
         except OSError:
             pass
+        time.sleep(0.05)  # polls for what gets older
     return None
 
 
