@@ -110,7 +110,7 @@ class SessionSlot {
 // Runs `work` on a thread that may block and resumes the caller where it was. `work` does not
 // throw.
 template <typename Work>
-net::awaitable<std::invoke_result_t<Work>> OnThread(net::thread_pool& pool, Work work) {
+net::awaitable<std::invoke_result_t<Work>> OnThread(ThreadPool& pool, Work work) {
   co_return co_await net::co_spawn(
       pool,
       [](Work run) -> net::awaitable<std::invoke_result_t<Work>> {

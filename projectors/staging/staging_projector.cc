@@ -198,13 +198,6 @@ absl::Status StagingProjector::Health() const {
   for (const auto& [partition, folder] : impl_->folders) {
     RETURN_IF_ERROR(folder->Health());
     RETURN_IF_ERROR(folder->MayServe());
-    for (const ApartOrg& apart : impl_->stores.ApartOf(partition)) {
-      if (apart.hidden) {
-        return Error(absl::StatusCode::kUnavailable, apart.reason,
-                     fmt::format("partition {}: {}; an organisation is folded apart",
-                                 partition.value(), apart.reason));
-      }
-    }
   }
   return absl::OkStatus();
 }
