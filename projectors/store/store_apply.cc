@@ -76,6 +76,10 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
 // An event of so many bytes is folded apart without being tried: parsing it alone takes its time.
 constexpr size_t kTurnEventBytes = 512 << 10;
 
+// What one organisation may take of the main thread's time in a batch. When depends on the machine,
+// what comes of it does not.
+constexpr std::chrono::milliseconds kTurnTime{50};
+
 absl::Status LargeEvent() {
   return Error(absl::StatusCode::kUnavailable, "large_event", "it has an event of many rows");
 }
@@ -191,8 +195,14 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
   if (options_.sets_apart && apart_.Find(partition, name).has_value()) {
     return absl::OkStatus();
   }
+  const auto began = steady_clock::now();
   while (!events.empty()) {
     const Offset next = events.front().offset;
+    if (options_.sets_apart && steady_clock::now() - began > kTurnTime) {
+      // Each of many events may fit a turn: together they must not hold the partition.
+      SetApart(partition, *org, next, LargeEvent());
+      return absl::OkStatus();
+    }
     if (options_.sets_apart && events.front().event.ByteSize() > kTurnEventBytes) {
       SetApart(partition, *org, next, LargeEvent());
       return absl::OkStatus();
