@@ -28,8 +28,8 @@ RowsHistory::RowsHistory(uint64_t seed, RowsReport& report)
 projectors::StoreOptions RowsHistory::Options() {
   projectors::StoreOptions options = SmallStoreOptions(folder_ / "stores");
   options.fold.step_rows = dice_.Chance(70) ? dice_.Between(3, 8) : dice_.Between(9, 50);
-  options.fold.dedup_window = static_cast<int64_t>(dice_.Between(20, 60));
-  options.fold.tombstone_horizon = dice_.Chance(25) ? 30 : kNeverExpires;
+  options.fold.dedup_window = static_cast<int64_t>(dice_.Between(8, 30));
+  options.fold.tombstone_horizon = dice_.Chance(25) ? 12 : kNeverExpires;
   return options;
 }
 
