@@ -58,7 +58,8 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   looked_ = {applied.position, applied.history};
   quiet_ = std::max(quiet_, touched.quiet);
   // The client counts with what a checkpoint has named, so a new bucket is named also while empty.
-  if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty()) {
+  if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty() &&
+      columns_ == columns_sent_) {
     position_ = applied.position;
     snapshot_.reset();
     return false;

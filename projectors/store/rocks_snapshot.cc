@@ -281,25 +281,29 @@ std::unique_ptr<DeltaIterator> RocksSnapshot::Scan(BucketKey bucket, Position af
 }
 
 absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
-  ASSIGN_OR_RETURN(auto states, reader().GetBuckets({&bucket, 1}));
-  return states[0].value_or(BucketState{});
+  const auto states = reader().GetBuckets({&bucket, 1});
+  RETURN_IF_ERROR(db_->Note(states.status()));
+  return (*states)[0].value_or(BucketState{});
 }
 
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
-  ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
-  return std::move(records[0]);
+  auto records = reader().GetRecords({&key, 1});
+  RETURN_IF_ERROR(db_->Note(records.status()));
+  return std::move((*records)[0]);
 }
 
 absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) const {
   if (offset <= applied_.horizon) {
     return std::optional<uint64_t>();
   }
-  return reader().GetHistory(offset);
+  auto history = reader().GetHistory(offset);
+  RETURN_IF_ERROR(db_->Note(history.status()));
+  return history;
 }
 
 absl::Status RocksSnapshot::ForEachRecord(
     EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
-  return reader().ForEachRecord(entity, visit);
+  return db_->Note(reader().ForEachRecord(entity, visit));
 }
 
 }  // namespace sluice::projectors

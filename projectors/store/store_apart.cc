@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::string_view kLargeEvent = "large_event";
 constexpr std::string_view kRewound = "store_rewound";
+// What one look at stores that are ahead may take.
+constexpr std::chrono::milliseconds kLookTime{20};
 
 // Is what is on disk of no use any more? Otherwise the same store is tried again first.
 bool NeedsRebuild(const absl::Status& why) {
@@ -58,6 +60,15 @@ void StoreManagerImpl::SetApart(PartitionId partition, const OrgId& org, Offset 
 }
 
 void StoreManagerImpl::LookForDamage(PartitionId partition) {
+  if (env_->damage_seen().exchange(false)) {
+    damage_seen_ = true;  // inside a store that is open
+    for (const StoreSet::SlotPtr& slot : stores_.All()) {
+      absl::MutexLock lock(&slot->mutex);
+      if (slot->store != nullptr && slot->store->database()->damaged()) {
+        slot->damage_seen = true;
+      }
+    }
+  }
   if (!damage_seen_) {
     return;
   }
@@ -190,6 +201,7 @@ absl::Status StoreManagerImpl::LookForTrouble(PartitionId partition) {
 // Opening a store compares it. What cannot be said now, because the log does not answer or too many
 // stores are open, is asked again at the next look; a reader that comes first asks too.
 absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
+  const auto until = std::chrono::steady_clock::now() + kLookTime;
   std::vector<StoreSet::SlotPtr> ahead;
   {
     absl::MutexLock lock(&mutex_);
@@ -200,11 +212,16 @@ absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
       continue;
     }
     const absl::Status opened = stores_.Acquire(slot, /*reader=*/true).status();
-    if (absl::IsUnavailable(opened) || absl::IsResourceExhausted(opened)) {
-      return absl::OkStatus();
+    {
+      absl::MutexLock lock(&mutex_);
+      std::erase(ahead_, slot);
+      if (absl::IsUnavailable(opened) || absl::IsResourceExhausted(opened)) {
+        ahead_.push_back(slot);  // after the others
+      }
     }
-    absl::MutexLock lock(&mutex_);
-    std::erase(ahead_, slot);
+    if (std::chrono::steady_clock::now() >= until) {
+      break;  // the neighbours' events wait
+    }
   }
   return absl::OkStatus();
 }

@@ -85,6 +85,13 @@ absl::Status LargeEvent() {
 }
 
 // Is it the trouble of the one organisation? What may be that of the disk or of the log is not.
+// Errors of one store's files that may pass.
+bool IsTroubleOfStore(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code == "store_io_error" || code == "store_reopened" || code == "store_busy" ||
+         code == "store_fatal";
+}
+
 bool IsItsOwn(const absl::Status& status) {
   const std::string code = ErrorCode(status);
   return code != "log_truncated" && code != "log_diverged" && !absl::IsUnavailable(status) &&
@@ -243,7 +250,14 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyOne(PartitionId partition, const O
     return events.size();
   }
   absl::StatusOr<size_t> taken = ApplyToStore(slot, events, turn);
-  return taken.ok() ? taken : stores_.Explain(slot, taken.status());
+  if (taken.ok()) {
+    return taken;
+  }
+  absl::Status why = stores_.Explain(slot, taken.status());
+  // Of this store alone, as far as is known: the others' files can be read and written.
+  return options_.sets_apart && IsTroubleOfStore(why)
+             ? Error(absl::StatusCode::kInternal, ErrorCode(why), Message(why))
+             : why;
 }
 
 absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
@@ -252,10 +266,6 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   auto acquired = stores_.Acquire(slot, /*reader=*/false);
   if (!acquired.ok() && ErrorCode(acquired.status()) == "store_missing") {
     return Missing(slot);
-  }
-  if (ErrorCode(acquired.status()) == "store_io_error") {
-    // Of this folder alone, as far as is known: the others' are opened with files of their own.
-    return Error(absl::StatusCode::kInternal, "store_io_error", Message(acquired.status()));
   }
   RETURN_IF_ERROR(acquired.status());
   std::shared_ptr<RocksStore> store = *std::move(acquired);

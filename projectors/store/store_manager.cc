@@ -157,8 +157,15 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
     const auto flushed = state.flushed.find(name);
     stores_.Add(org, registration, flushed == state.flushed.end() ? kNoOffset : flushed->second);
     const std::string path = stores_.PathOf(org, registration.incarnation);
-    ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
-    if (folder == FolderState::kMissing) {
+    const auto folder = InspectFolder(path);
+    if (!folder.ok() && options_.sets_apart) {
+      // One organisation's folder that cannot be looked into keeps no other from being served.
+      SetApart(registration.partition, org, registration.opened,
+               Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(folder.status())));
+      continue;
+    }
+    RETURN_IF_ERROR(folder.status());
+    if (*folder == FolderState::kMissing) {
       missing.push_back(stores_.Find(org));
     } else {
       with_stores.insert(registration.partition);
@@ -329,7 +336,19 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
                    fmt::format("the store of organisation {} has to be built anew: try again later",
                                org.value()));
     }
-    return code == "store_missing" ? OrgNotFound(org) : store.status();
+    if (code == "store_missing") {
+      return OrgNotFound(org);
+    }
+    if (code == "stores_busy") {
+      return store.status();
+    }
+    // What it is has the folder's name in it, which is for the log.
+    spdlog::warn("store_not_opened org={} error=\"{}\"", org.value(), Message(store.status()));
+    metrics_.CountError();
+    return Error(store.status().code(), code,
+                 fmt::format("the store of organisation {} cannot be used at the moment: try again "
+                             "later",
+                             org.value()));
   }
   auto published = (*store)->published();
   if (published == nullptr) {
