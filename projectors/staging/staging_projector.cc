@@ -223,6 +223,15 @@ absl::Status StagingProjector::MayServe(PartitionId partition) const {
   return folder->MayServe();
 }
 
+Offset StagingProjector::FoldedUntil(const OrgId& org) const {
+  const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
+  const auto folder = impl_->Find(partition);
+  // In this order: who is given back in between has been folded as far as the partition was.
+  const Offset next = folder == nullptr ? kNoOffset : folder->next();
+  const auto apart = impl_->stores.ApartStateOf(partition, org);
+  return apart.has_value() ? std::min(next, apart->next) : next;
+}
+
 absl::Status StagingProjector::MayServe(const OrgId& org) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
   RETURN_IF_ERROR(MayServe(partition));

@@ -412,7 +412,8 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
   ASSIGN_OR_RETURN(const FoldResult fold,
                    Fold(turn.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
   RETURN_IF_ERROR(CheckProgress(fold));
-  if (fold.closed) {
+  // What never was open has not been closed.
+  if (fold.closed && fold.model->incarnation() > 0) {
     const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
     RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.rejected));
   } else if (fold.model->open()) {
