@@ -286,7 +286,10 @@ absl::Status KafkaWatch::MayAppend(Topic topic) const {
     return absl::OkStatus();
   }
   const absl::MutexLock lock(&mutex_);
-  RETURN_IF_ERROR(history_);
+  if (!history_.ok()) {
+    // Nothing is wrong with what is to be appended: another process takes it.
+    return Error(absl::StatusCode::kUnavailable, ErrorCode(history_), Message(history_));
+  }
   for (const TopicFault& fault : faults_) {
     if (fault.effect == FaultEffect::kNoAppend ||
         (fault.effect == FaultEffect::kNoAppendToTopic && fault.topic == topic)) {
