@@ -101,6 +101,9 @@ IngestOptions ToIngestOptions(const AdminServerOptions& options) {
   ingest.in_flight_events_max = options.in_flight_events_max;
   ingest.remembered_sets_max = options.remembered_sets_max;
   ingest.append_timeout = options.append_timeout;
+  ingest.store_patience = options.store_patience;
+  ingest.relay.concurrent_max = options.relays_max;
+  ingest.relay.timeout = options.relay_timeout;
   return ingest;
 }
 
@@ -150,7 +153,8 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
       deps(std::move(the_deps)),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
-                     deps.clock, deps.registry),
+                     deps.clock, deps.registry,
+                     {.may_serve = deps.may_serve, .served_at = deps.served_at}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
