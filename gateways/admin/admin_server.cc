@@ -273,7 +273,9 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   if (!principal.ok()) {
     co_return principal.status();
   }
-  connection.SetKnown();
+  if (absl::Status known = connection.SetKnown(); !known.ok()) {
+    co_return known;
+  }
   context.principal = *std::move(principal);
   if (absl::Status allowed = Authorize(*context.principal, context.match); !allowed.ok()) {
     co_return allowed;
@@ -465,6 +467,9 @@ net::awaitable<bool> AdminServer::Impl::Serve(HttpConnection& connection, HttpHe
   if (admitted.ok() && ingesting) {
     format = IngestRoutes::FormatOf(head);
     admitted = format.status();
+  }
+  if (absl::IsCancelled(admitted)) {
+    co_return false;  // closed meanwhile, to make room
   }
   if (!admitted.ok()) {
     HttpResponse refusal = Problem(admitted, head.request_id);

@@ -70,6 +70,11 @@ bool ConnectionTable::Busy(uint64_t id) {
   return true;
 }
 
+bool ConnectionTable::Contains(uint64_t id) const {
+  absl::MutexLock lock(&mutex_);
+  return connections_.contains(id);
+}
+
 void ConnectionTable::Leave(uint64_t id) {
   absl::MutexLock lock(&mutex_);
   Forget(id);

@@ -13,14 +13,15 @@
 
 namespace sluice::gateways {
 
-// Which connections a listener has, and which of them only wait: at the limit the one that has
-// been silent for longest makes room. Thread-safe.
+// Which connections a listener has, and which of them serve a caller who is known: at the limit the
+// one that has served nobody known for longest makes room, whatever it is busy with. A stranger who
+// asks for much and reads nothing holds no place that others need. Thread-safe.
 class ConnectionTable {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
   // A connection may be closed for another's sake once it has been silent for `silent_min`: a
-  // client that has just connected, or been answered, gets the time to send.
+  // client that has just connected, or been known and answered, gets the time to send.
   ConnectionTable(size_t connections_max, std::chrono::milliseconds silent_min)
       : connections_max_(connections_max), silent_min_(silent_min) {}
 
@@ -34,10 +35,13 @@ class ConnectionTable {
   // of descriptors.
   [[nodiscard]] std::optional<uint64_t> CloseOldestSilent();
 
-  // `id` waits for its next request. Those that never made one are closed before others.
+  // The request of a caller who was known has been answered. Connections on which nobody was known
+  // are closed before others; for them this is nothing, or answers would keep them in their places.
   void Silent(uint64_t id, Time now);
-  // `id` has made a request. False where it has to be closed: another took its place.
+  // Whose request `id` serves is known. False where it has to be closed: another took its place.
   [[nodiscard]] bool Busy(uint64_t id);
+  // Not closed for another's sake.
+  [[nodiscard]] bool Contains(uint64_t id) const;
   // Nothing where the table has forgotten it.
   void Leave(uint64_t id);
 
@@ -47,7 +51,7 @@ class ConnectionTable {
  private:
   struct State {
     bool silent = true;
-    bool served = false;  // made a request before
+    bool served = false;  // a caller was known before
     Time since;
   };
   using Key = std::tuple<bool, Time, uint64_t>;  // served, since, id

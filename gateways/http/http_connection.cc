@@ -69,8 +69,11 @@ struct HttpConnection::Impl {
   bool body_failed = false;  // nothing more of it can be read
 };
 
-HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket)
-    : shared_(shared), impl_(std::make_unique<Impl>(std::move(socket))) {}
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket,
+                               std::function<bool()> on_known)
+    : shared_(shared),
+      on_known_(std::move(on_known)),
+      impl_(std::make_unique<Impl>(std::move(socket))) {}
 
 HttpConnection::~HttpConnection() = default;
 
@@ -80,6 +83,14 @@ void HttpConnection::Close() {
   boost::system::error_code ignored;
   impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_both, ignored);
   impl_->stream.socket().close(ignored);
+}
+
+absl::Status HttpConnection::SetKnown() {
+  if (!on_known_()) {
+    return absl::CancelledError("the connection was closed to make room");
+  }
+  known_ = true;
+  return absl::OkStatus();
 }
 
 net::awaitable<void> HttpConnection::Linger() {
@@ -189,6 +200,7 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   }
   if (impl_->continue_wanted) {
     impl_->continue_wanted = false;
+    answer_begun_ = std::chrono::steady_clock::now();
     const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "", "", true);
     if (!sent) {
       co_return absl::CancelledError("closed");
@@ -268,13 +280,19 @@ net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {
   }
 }
 
+// Piece by piece a stranger could take an answer for as long as it likes.
+std::chrono::steady_clock::time_point HttpConnection::WriteDeadline() const {
+  const auto piece = std::chrono::steady_clock::now() + shared_.limits.write_timeout;
+  return known_ ? piece : std::min(piece, answer_begun_ + shared_.limits.stranger_timeout);
+}
+
 net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_view body,
                                            std::string_view tail, bool timed) {
   const std::array<net::const_buffer, 3> buffers = {net::buffer(head.data(), head.size()),
                                                     net::buffer(body.data(), body.size()),
                                                     net::buffer(tail.data(), tail.size())};
   if (timed) {
-    impl_->stream.expires_after(shared_.limits.write_timeout);
+    impl_->stream.expires_at(WriteDeadline());
   } else {
     impl_->stream.expires_never();
   }
@@ -312,6 +330,7 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
   }
   const bool unread = impl_->parser.has_value() && !impl_->parser->is_done();
   reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
+  answer_begun_ = std::chrono::steady_clock::now();
   ByteHold hold(shared_.answer_bytes);
   std::optional<HttpResponse> instead;
   if (response.body.size() > kPieceBytes && !hold.TryHold(response.body.size())) {
@@ -339,6 +358,7 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
 
 net::awaitable<bool> HttpConnection::StartStream(const HttpHead& head,
                                                  const HttpResponse& response) {
+  answer_begun_ = std::chrono::steady_clock::now();
   chunked_ = head.http11;
   reusable_ = head.keep_alive && !last_ && chunked_ && !shared_.stopping.load();
   std::string text = HeadText(head, response);

@@ -26,6 +26,7 @@ struct HttpLimits {
   std::chrono::milliseconds head_timeout{10'000};         // from it to the head's last
   std::chrono::milliseconds body_timeout{30'000};         // silence in the middle of a body
   std::chrono::milliseconds write_timeout{30'000};        // for 64 KiB to be taken by the client
+  std::chrono::milliseconds stranger_timeout{5'000};      // for a whole answer to nobody known
 };
 
 // What the connections of one listener share.
@@ -47,7 +48,8 @@ struct HttpBody {
 // Nothing but the head is read until a handler asks for the body.
 class HttpConnection {
  public:
-  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket);
+  // `on_known` is asked by SetKnown(): false where another has the connection's place.
+  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, std::function<bool()> on_known);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -56,9 +58,10 @@ class HttpConnection {
   // Otherwise an error is one to answer with before the connection is closed.
   [[nodiscard]] net::awaitable<absl::StatusOr<HttpHead>> ReadHead();
 
-  // The caller is known by now: a small body that nobody wanted may be read and dropped, so that
-  // the connection stays.
-  void SetKnown() { known_ = true; }
+  // The caller is known by now: its connection keeps its place, its answers get their time, and a
+  // small body that nobody wanted may be read and dropped, so that the connection stays. kCancelled
+  // where it is too late: the connection has been closed for another's sake.
+  [[nodiscard]] absl::Status SetKnown();
   // The body's next piece as it is on the wire, valid until the next call; empty at its end.
   // kCancelled when the client has gone or is silent; "invalid_argument" for a body that ended
   // early or has damaged chunks.
@@ -102,8 +105,13 @@ class HttpConnection {
   absl::StatusOr<HttpHead> TakeHead();
   std::string HeadText(const HttpHead& head, const HttpResponse& response) const;
 
+  // When the client has to have taken what is written now.
+  [[nodiscard]] std::chrono::steady_clock::time_point WriteDeadline() const;
+
   HttpShared& shared_;
+  const std::function<bool()> on_known_;
   std::unique_ptr<Impl> impl_;
+  std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
   bool idle_ = true;
   bool chunked_ = true;
   bool known_ = false;

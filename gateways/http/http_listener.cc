@@ -175,7 +175,8 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
   if (options.on_connections) {
     options.on_connections(1);
   }
-  auto connection = std::make_unique<HttpConnection>(shared, std::move(socket));
+  auto connection = std::make_unique<HttpConnection>(shared, std::move(socket),
+                                                     [this, id] { return table.Busy(id); });
   net::co_spawn(workers[worker]->io, Serve(*workers[worker], worker, id, std::move(connection)),
                 net::detached);
 }
@@ -224,7 +225,7 @@ net::awaitable<void> HttpListener::Impl::ServeRequests(HttpConnection& connectio
   // been busy at that moment with an answer that promised more.
   while (usable && !shared.stopping.load()) {
     absl::StatusOr<HttpHead> head = co_await connection.ReadHead();
-    if (!table.Busy(id) || absl::IsCancelled(head.status())) {
+    if (!table.Contains(id) || absl::IsCancelled(head.status())) {
       co_return;
     }
     if (!head.ok()) {

@@ -159,7 +159,9 @@ net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConne
       co_await Authenticate(context.authenticator, head);
   absl::Status allowed = principal.status();
   if (allowed.ok()) {
-    http.SetKnown();
+    allowed = http.SetKnown();
+  }
+  if (allowed.ok()) {
     allowed = RequireScope(**principal, Scope::kSync);
   }
   if (allowed.ok()) {

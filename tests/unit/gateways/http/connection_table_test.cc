@@ -24,7 +24,7 @@ TEST(ConnectionTableTest, TheOldestSilentOneMakesRoom) {
   EXPECT_EQ(table.size(), 3U);
 }
 
-TEST(ConnectionTableTest, ThoseThatMadeARequestStayLonger) {
+TEST(ConnectionTableTest, ThoseWithAKnownCallerStayLonger) {
   ConnectionTable table(2, milliseconds(0));
   (void)table.Enter(1, kStart);
   EXPECT_TRUE(table.Busy(1));
@@ -35,6 +35,16 @@ TEST(ConnectionTableTest, ThoseThatMadeARequestStayLonger) {
   EXPECT_TRUE(table.Enter(4, kStart + seconds(7)).admitted);
   EXPECT_TRUE(table.Busy(4));
   EXPECT_EQ(table.Enter(5, kStart + seconds(8)).closed, 1U);
+}
+
+TEST(ConnectionTableTest, AnAnswerToAStrangerKeepsNoPlace) {
+  ConnectionTable table(2, milliseconds(1'000));
+  (void)table.Enter(1, kStart);
+  (void)table.Enter(2, kStart + milliseconds(1));
+  table.Silent(1, kStart + seconds(5));  // it has been answered, and nobody was known
+  EXPECT_EQ(table.Enter(3, kStart + seconds(5)).closed, 1U);
+  EXPECT_FALSE(table.Contains(1));
+  EXPECT_TRUE(table.Contains(2));
 }
 
 TEST(ConnectionTableTest, WhenAllAreBusyNobodyMakesRoom) {

@@ -1,0 +1,106 @@
+// What one caller, known or not, can take of a listener from the others.
+#include "gateways/http/http_listener.h"
+
+#include <gmock/gmock.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/integration/gateways/raw_socket.h"
+
+namespace sluice::gateways {
+namespace {
+
+using sluice::testing::RawSocket;
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr size_t kLargeBytes = size_t{16} << 20;  // more than two sockets' buffers take
+
+// /healthz and /large are for everybody; everything else is for who names itself in
+// `Authorization`, and is answered when its body has come.
+class HttpListenerTest : public ::testing::Test {
+ protected:
+  HttpListenerTest() {
+    options_.name = "test";
+    options_.silent_min = milliseconds(0);
+    options_.stop_grace = milliseconds(100);
+  }
+
+  void Start() {
+    listener_ = std::make_unique<HttpListener>(
+        options_,
+        [](HttpConnection& connection, HttpHead& head, size_t) { return Serve(connection, head); });
+    const absl::StatusOr<uint16_t> port = listener_->Start();
+    ASSERT_TRUE(port.ok()) << port.status();
+    port_ = *port;
+  }
+
+  static net::awaitable<bool> Serve(HttpConnection& connection, HttpHead& head) {
+    HttpResponse response;
+    if (head.path == "/large") {
+      response.body = std::string(kLargeBytes, 'x');
+    } else if (head.path != "/healthz") {
+      absl::Status known = connection.SetKnown();
+      if (known.ok()) {
+        known = (co_await connection.ReadWholeBody(head, size_t{1} << 30)).status();
+      }
+      if (absl::IsCancelled(known)) {
+        co_return false;
+      }
+      if (!known.ok()) {
+        response = ProblemResponse(known);
+      }
+    }
+    co_return co_await connection.Respond(head, response);
+  }
+
+  static std::string Request(const std::string& path, const std::string& owner,
+                             const std::string& headers = "") {
+    return "POST " + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + owner + "\r\n" + headers +
+           "\r\n";
+  }
+
+  std::string Ask(const std::string& path, const std::string& owner = "") {
+    RawSocket socket(port_);
+    socket.Send(Request(path, owner, "Connection: close\r\n"));
+    return socket.ReadAll();
+  }
+
+  HttpListenerOptions options_;
+  std::unique_ptr<HttpListener> listener_;
+  int port_ = 0;
+};
+
+TEST_F(HttpListenerTest, StrangersWhoDoNotReadMakeRoom) {
+  options_.connections_max = 8;
+  Start();
+  std::vector<RawSocket> strangers;
+  for (int i = 0; i < 8; ++i) {
+    strangers.emplace_back(port_);
+    strangers.back().Send(Request("/large", ""));
+    EXPECT_THAT(strangers.back().ReadUntil("\r\n"), StartsWith("HTTP/1.1 200 "));
+  }
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_THAT(Ask("/", "one"), StartsWith("HTTP/1.1 200 "));
+  }
+}
+
+TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
+  options_.limits.stranger_timeout = milliseconds(200);
+  Start();
+  RawSocket stranger(port_);
+  stranger.Send(Request("/large", ""));
+  stranger.ReadUntil("\r\n\r\n");
+  // Nothing is read until the server has given up: then what is left of the answer is short.
+  while (listener_->connections() > 0) {
+    std::this_thread::yield();
+  }
+  EXPECT_LT(stranger.ReadAll().size(), kLargeBytes);
+}
+
+}  // namespace
+}  // namespace sluice::gateways
