@@ -53,6 +53,9 @@ struct Principal {
 // ingest and audit scopes).
 [[nodiscard]] absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org);
 
+// kUnavailable "keys_unavailable": nobody can tell whether the token's key is a new one.
+[[nodiscard]] absl::Status KeysUnavailable();
+
 // Options of Authenticator::Create. Limits may change between starts.
 struct AuthOptions {
   std::string jwks{};          // file path or http(s) URL of a JWK set; empty: the development key
@@ -84,7 +87,8 @@ class Authenticator {
 
   // The caller behind an `Authorization` header's value ("Bearer <token>"). Errors are
   // kUnauthenticated with the code "token_missing", "token_invalid" or "token_expired", or
-  // kUnavailable while no key could be loaded; no message repeats any of the token.
+  // kUnavailable: while no key could be loaded, and "keys_unavailable" for an unknown key when the
+  // newest load failed. No message repeats any of the token.
   // May block for `fetch_timeout` when the token names an unknown key and keys come from a URL.
   [[nodiscard]] virtual absl::StatusOr<std::shared_ptr<const Principal>> Authenticate(
       std::string_view authorization_header) = 0;

@@ -41,14 +41,14 @@ class UrlKeySource final : public KeySource {
     thread_ = std::thread([this] { Run(); });
   }
 
-  bool RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
+  Refresh RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
     absl::MutexLock lock(&fetch_mutex_);
     const bool under_way = wanted_ || fetching_;
     if (!under_way && clock_->SteadyNow() < fetch_allowed_) {
-      return true;
+      return Loaded();
     }
     if (!may_block) {
-      return false;
+      return Refresh::kWouldBlock;
     }
     wanted_ = wanted_ || !fetching_;
     const uint64_t before = fetches_;
@@ -56,7 +56,7 @@ class UrlKeySource final : public KeySource {
       return fetches_ != before || stopping_;
     };
     fetch_mutex_.AwaitWithTimeout(absl::Condition(&fetched), absl::FromChrono(wait_max_));
-    return true;
+    return fetches_ != before ? Loaded() : Refresh::kStale;
   }
 
   void FetchSoon() override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {

@@ -26,9 +26,7 @@ net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authenticate(
       co_return *std::move(checked);
     }
     if (std::chrono::steady_clock::now() >= deadline) {
-      co_return Error(absl::StatusCode::kUnavailable, "keys_unavailable",
-                      "the key that the token names is not known, and the identity provider does "
-                      "not answer: try again later");
+      co_return KeysUnavailable();
     }
     authenticator.FetchKeys();
     timer.expires_after(kLook);
