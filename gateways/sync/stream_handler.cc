@@ -196,7 +196,11 @@ class StreamSession {
 
   net::awaitable<void> Fill() {
     const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
-    absl::Status status = buffer_.empty() ? co_await TakeShare() : absl::OkStatus();
+    // No conditional expression: GCC 12 destroys what one with co_await in it returns too early.
+    absl::Status status;
+    if (buffer_.empty()) {
+      status = co_await TakeShare();
+    }
     if (old && status.ok()) {
       touched_.TakeNews();
       absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
