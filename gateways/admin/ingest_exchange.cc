@@ -59,6 +59,7 @@ net::awaitable<absl::Status> IngestExchange::OnPool(Work work) {
 
 void IngestExchange::Collect() {
   std::string answers = lines_.TakeAnswers();
+  answered_ = answered_ || !answers.empty();
   if (!answers.empty() && pending_.empty()) {
     pending_since_ = std::chrono::steady_clock::now();
   }
@@ -149,6 +150,10 @@ net::awaitable<absl::Status> IngestExchange::ReadAll() {
     co_return held;
   }
   while (!failed_ && !lines_.cut()) {
+    // Sets are of use, blanks are not: whoever sends a set now and then keeps the connection.
+    if (std::exchange(answered_, false) || lines_.waiting()) {
+      connection_.RenewBody();
+    }
     const absl::StatusOr<std::string_view> piece = co_await connection_.ReadBody();
     if (!piece.ok()) {
       co_return piece.status();

@@ -67,10 +67,11 @@ struct HttpConnection::Impl {
   std::vector<char> piece;
   bool continue_wanted = false;
   bool body_failed = false;  // nothing more of it can be read
+  // How far the body is behind the rate that it has to keep, in the time that it was waited for.
+  std::chrono::milliseconds body_behind{0};
 };
 
-HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket,
-                               std::function<bool()> on_known)
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known)
     : shared_(shared),
       on_known_(std::move(on_known)),
       impl_(std::make_unique<Impl>(std::move(socket))) {}
@@ -85,9 +86,10 @@ void HttpConnection::Close() {
   impl_->stream.socket().close(ignored);
 }
 
-absl::Status HttpConnection::SetKnown() {
-  if (!on_known_()) {
-    return absl::CancelledError("the connection was closed to make room");
+absl::Status HttpConnection::SetKnown(std::string owner) {
+  if (absl::Status placed = on_known_(owner); !placed.ok()) {
+    last_ = true;
+    return placed;
   }
   known_ = true;
   return absl::OkStatus();
@@ -190,9 +192,12 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
   }
   impl_->continue_wanted = head.expects_continue && head.has_body();
   impl_->body_failed = false;
+  impl_->body_behind = std::chrono::milliseconds(0);
   buffer.consume(size);
   return head;
 }
+
+void HttpConnection::RenewBody() { impl_->body_behind = std::chrono::milliseconds(0); }
 
 net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   if (!impl_->parser.has_value() || impl_->parser->is_done()) {
@@ -209,13 +214,17 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   impl_->piece.resize(kPieceBytes);
   impl_->buffer.max_size(shared_.limits.head_bytes_max + kPieceBytes);
   auto& body = impl_->parser->get().body();
+  // A byte now and then would otherwise hold a connection, and bytes of the budget, for ever. What
+  // came fast before pays for no slowness later.
+  const auto begun = std::chrono::steady_clock::now();
+  const auto deadline = begun + shared_.limits.body_timeout - impl_->body_behind;
   size_t got = 0;
   while (got == 0 && !impl_->parser->is_done()) {
     body.data = impl_->piece.data();
     body.size = impl_->piece.size();
     body.more = true;
     boost::system::error_code error;
-    impl_->stream.expires_after(shared_.limits.body_timeout);
+    impl_->stream.expires_at(deadline);
     co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
                                    net::redirect_error(net::use_awaitable, error));
     if (error && error != http::error::need_buffer) {
@@ -224,6 +233,10 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
     }
     got = impl_->piece.size() - body.size;
   }
+  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begun);
+  const std::chrono::milliseconds paid(got * 1'000 / shared_.limits.body_rate_min);
+  impl_->body_behind = std::max(std::chrono::milliseconds(0), impl_->body_behind + waited - paid);
   co_return std::string_view(impl_->piece.data(), got);
 }
 
