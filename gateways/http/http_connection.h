@@ -75,6 +75,11 @@ class HttpConnection {
   [[nodiscard]] net::awaitable<absl::StatusOr<HttpBody>> ReadWholeBody(const HttpHead& head,
                                                                        size_t bytes_max);
 
+  // Whose share the request takes: what SetKnown() was given; empty before.
+  [[nodiscard]] const std::string& owner() const { return owner_; }
+  // At most so many bytes does ReadBody() give next.
+  [[nodiscard]] size_t NextBodyBytesMax() const;
+  void LimitNextBody(size_t bytes);
   // Of a body whose sender gets answers meanwhile: what it sent was of use, and the rate that it
   // has to keep counts from now.
   void RenewBody();
@@ -119,6 +124,7 @@ class HttpConnection {
   HttpShared& shared_;
   const OnKnown on_known_;
   std::unique_ptr<Impl> impl_;
+  std::string owner_;
   std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
   bool idle_ = true;
   bool chunked_ = true;

@@ -131,6 +131,28 @@ TEST_F(HttpListenerTest, ABodyComesAtARateOrNotAtAll) {
   EXPECT_TRUE(slow.Closed());
 }
 
+TEST_F(HttpListenerTest, BodiesTakeOfTheBudgetWhatTheyMayHave) {
+  options_.request_bytes_max = size_t{256} << 10;
+  Start();
+  std::vector<RawSocket> held;
+  const auto hold = [&](const std::string& owner, const std::string& length) {
+    held.emplace_back(port_);
+    held.back().Send(Request("/", owner, length + "\r\nExpect: 100-continue\r\n"));
+    return held.back().ReadUntil("\r\n");
+  };
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THAT(hold("one", "Content-Length: 100"), StartsWith("HTTP/1.1 100 ")) << i;
+  }
+  held.clear();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_THAT(hold("two", "Transfer-Encoding: chunked"), StartsWith("HTTP/1.1 100 ")) << i;
+  }
+  // A quarter is one owner's, and another has room.
+  EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
+  EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(hold("four", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
+}
+
 TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
   options_.limits.stranger_timeout = milliseconds(200);
   Start();
