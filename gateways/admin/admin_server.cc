@@ -25,6 +25,7 @@
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -273,7 +274,7 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   if (!principal.ok()) {
     co_return principal.status();
   }
-  if (absl::Status known = connection.SetKnown(); !known.ok()) {
+  if (absl::Status known = connection.SetKnown(OwnerOf(**principal)); !known.ok()) {
     co_return known;
   }
   context.principal = *std::move(principal);
@@ -513,6 +514,12 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
   http.stop_grace = options.stop_grace;
   http.limits.idle_timeout = options.idle_timeout;
   http.limits.head_timeout = options.head_timeout;
+  http.is_open = [](const HttpHead& head) {
+    std::string allow;
+    const absl::StatusOr<RouteMatch> match = MatchRoute(head.method, head.path, &allow);
+    return match.ok() && (match->info->route == AdminRoute::kHealthz ||
+                          match->info->route == AdminRoute::kReadyz);
+  };
   http.on_connections = [this](int by) {
     if (connections != nullptr) {
       connections->Increment(by);

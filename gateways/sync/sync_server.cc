@@ -14,6 +14,7 @@
 
 #include "gateways/http/authenticate.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "gateways/sync/change_hub.h"
 #include "gateways/sync/connection.h"
@@ -137,6 +138,10 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   to.limits.head_timeout = std::min(from.head_timeout, from.idle_timeout);
   to.limits.body_timeout = from.body_timeout;
   to.limits.write_timeout = from.write_timeout;
+  to.is_open = [](const HttpHead& head) {
+    const Target::Route route = ParseTarget(head.path).route;
+    return route == Target::Route::kHealth || route == Target::Route::kReady;
+  };
   to.on_connections = [this](int by) { context.metrics.Connections(by); };
   to.on_refused = [this](std::string_view why) { context.metrics.Refused(why); };
   to.on_sent = [this](size_t bytes) { context.metrics.Sent(bytes); };
@@ -159,7 +164,7 @@ net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConne
       co_await Authenticate(context.authenticator, head);
   absl::Status allowed = principal.status();
   if (allowed.ok()) {
-    allowed = http.SetKnown();
+    allowed = http.SetKnown(OwnerOf(**principal));
   }
   if (allowed.ok()) {
     allowed = RequireScope(**principal, Scope::kSync);

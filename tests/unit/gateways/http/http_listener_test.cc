@@ -28,6 +28,7 @@ class HttpListenerTest : public ::testing::Test {
     options_.name = "test";
     options_.silent_min = milliseconds(0);
     options_.stop_grace = milliseconds(100);
+    options_.is_open = [](const HttpHead& head) { return head.path == "/healthz"; };
   }
 
   void Start() {
@@ -44,7 +45,7 @@ class HttpListenerTest : public ::testing::Test {
     if (head.path == "/large") {
       response.body = std::string(kLargeBytes, 'x');
     } else if (head.path != "/healthz") {
-      absl::Status known = connection.SetKnown();
+      absl::Status known = connection.SetKnown(std::string(head.Header("Authorization")));
       if (known.ok()) {
         known = (co_await connection.ReadWholeBody(head, size_t{1} << 30)).status();
       }
@@ -87,6 +88,69 @@ TEST_F(HttpListenerTest, StrangersWhoDoNotReadMakeRoom) {
   for (int i = 0; i < 8; ++i) {
     EXPECT_THAT(Ask("/", "one"), StartsWith("HTTP/1.1 200 "));
   }
+}
+
+TEST_F(HttpListenerTest, OneOwnerLeavesPlacesAndHealthAnswersWhoeverHoldsThem) {
+  options_.connections_max = 8;
+  options_.silent_min = std::chrono::hours(1);
+  Start();
+  std::vector<RawSocket> held;
+  const auto hold = [&](const std::string& owner) {
+    held.emplace_back(port_);
+    held.back().Send(Request("/", owner, "Content-Length: 10\r\nExpect: 100-continue\r\n"));
+    return held.back().ReadUntil("\r\n");
+  };
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_THAT(hold("one"), StartsWith("HTTP/1.1 100 "));
+  }
+  EXPECT_THAT(Ask("/", "one"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(Ask("/", "two"), StartsWith("HTTP/1.1 200 "));
+  for (int i = 0; i < 4; ++i) {
+    // Those before may take a moment to leave.
+    while (!hold("two").starts_with("HTTP/1.1 100 ")) {
+      held.pop_back();
+    }
+  }
+  EXPECT_THAT(Ask("/", "three"), HasSubstr("too_busy"));
+  std::vector<RawSocket> silent;
+  for (int i = 0; i < 200; ++i) {
+    silent.emplace_back(port_);
+  }
+  EXPECT_THAT(Ask("/healthz"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(HttpListenerTest, ABodyComesAtARateOrNotAtAll) {
+  options_.limits.body_timeout = milliseconds(300);
+  Start();
+  RawSocket slow(port_);
+  slow.Send(Request("/", "one", "Content-Length: 1000000\r\n"));
+  // Never silent for long, and never at an end: only the server ends this.
+  while (slow.Send(" ") && !slow.Readable()) {
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  EXPECT_TRUE(slow.Closed());
+}
+
+TEST_F(HttpListenerTest, BodiesTakeOfTheBudgetWhatTheyMayHave) {
+  options_.request_bytes_max = size_t{256} << 10;
+  Start();
+  std::vector<RawSocket> held;
+  const auto hold = [&](const std::string& owner, const std::string& length) {
+    held.emplace_back(port_);
+    held.back().Send(Request("/", owner, length + "\r\nExpect: 100-continue\r\n"));
+    return held.back().ReadUntil("\r\n");
+  };
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THAT(hold("one", "Content-Length: 100"), StartsWith("HTTP/1.1 100 ")) << i;
+  }
+  held.clear();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_THAT(hold("two", "Transfer-Encoding: chunked"), StartsWith("HTTP/1.1 100 ")) << i;
+  }
+  // A quarter is one owner's, and another has room.
+  EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
+  EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(hold("four", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
 }
 
 TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
