@@ -56,6 +56,8 @@ class JwtAuthenticator final : public Authenticator {
 
   void FetchKeys() override { source_->FetchSoon(); }
 
+  uint64_t KeyFetches() const override { return source_->Fetches(); }
+
   absl::Status Ready() const override {
     return source_->Current()->keys.size() > 0 ? absl::OkStatus() : NoKeys();
   }
@@ -182,6 +184,14 @@ absl::StatusOr<std::unique_ptr<KeySource>> NewKeySource(const AuthOptions& optio
 }
 
 }  // namespace
+
+bool Authenticator::BeginKeyWait(size_t waiting_max) {
+  if (key_waits_.fetch_add(1) < waiting_max) {
+    return true;
+  }
+  key_waits_.fetch_sub(1);
+  return false;
+}
 
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(AuthOptions options) {
   if (options.clock == nullptr) {

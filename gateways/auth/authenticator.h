@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -102,8 +103,20 @@ class Authenticator {
   // while that is under way, or was a moment ago.
   virtual void FetchKeys() {}
 
+  // How often a fetch of the keys has ended, well or not: while this stays, TryAuthenticate() would
+  // find what it found before. Cheap; 0 where keys are never waited for.
+  [[nodiscard]] virtual uint64_t KeyFetches() const { return 0; }
+
+  // A place among the requests that wait for keys, on all listeners together: false where
+  // `waiting_max` wait already. EndKeyWait() gives it back.
+  [[nodiscard]] bool BeginKeyWait(size_t waiting_max);
+  void EndKeyWait() { key_waits_.fetch_sub(1); }
+
   // OK once there is a key to check with; for /readyz.
   [[nodiscard]] virtual absl::Status Ready() const = 0;
+
+ private:
+  std::atomic<size_t> key_waits_{0};
 };
 
 }  // namespace sluice::gateways

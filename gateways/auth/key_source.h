@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -45,6 +46,9 @@ class KeySource {
   // Has a source that would wait for the network load again, on a thread of its own, as far as its
   // limit of rate allows. Returns at once.
   virtual void FetchSoon() {}
+
+  // How often such a load has ended, well or not; 0 for a source that is never waited for.
+  virtual uint64_t Fetches() const { return 0; }
 
  protected:
   KeySource(std::shared_ptr<AuthMetrics> metrics, std::string name);

@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -64,6 +65,8 @@ class UrlKeySource final : public KeySource {
     wanted_ = wanted_ || (!fetching_ && clock_->SteadyNow() >= fetch_allowed_);
   }
 
+  uint64_t Fetches() const override { return fetches_seen_.load(); }
+
  private:
   // Fetches when somebody asks, and when the keys have become old.
   void Run() ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
@@ -93,6 +96,7 @@ class UrlKeySource final : public KeySource {
     fetch_allowed_ = clock_->SteadyNow() + backoff_;
     fetching_ = false;
     ++fetches_;
+    fetches_seen_ = fetches_;  // last, so that who sees it finds what the fetch has brought
   }
 
   const std::shared_ptr<const Clock> clock_;
@@ -105,6 +109,7 @@ class UrlKeySource final : public KeySource {
   bool fetching_ ABSL_GUARDED_BY(fetch_mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(fetch_mutex_) = false;
   uint64_t fetches_ ABSL_GUARDED_BY(fetch_mutex_) = 0;  // ended ones, failed ones too
+  std::atomic<uint64_t> fetches_seen_{0};               // the same, for those who only look
   std::chrono::milliseconds backoff_ ABSL_GUARDED_BY(fetch_mutex_){0};
   std::chrono::milliseconds pause_ ABSL_GUARDED_BY(fetch_mutex_){0};
   SteadyTime fetch_allowed_ ABSL_GUARDED_BY(fetch_mutex_);

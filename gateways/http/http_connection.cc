@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gateways/http/content_coding.h"
+#include "gateways/http/gone_watch.h"
 #include "gateways/http/head_parser.h"
 #include "schemas/status.h"
 
@@ -66,6 +67,7 @@ struct HttpConnection::Impl {
   std::optional<http::request_parser<http::buffer_body>> parser;
   std::vector<char> piece;
   bool continue_wanted = false;
+  std::shared_ptr<GoneWatch> gone;
   bool body_failed = false;  // nothing more of it can be read
   // How far the body is behind the rate that it has to keep, in the time that it was waited for.
   std::chrono::milliseconds body_behind{0};
@@ -77,7 +79,20 @@ HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, 
       on_known_(std::move(on_known)),
       impl_(std::make_unique<Impl>(std::move(socket))) {}
 
-HttpConnection::~HttpConnection() = default;
+HttpConnection::~HttpConnection() {
+  if (impl_->gone != nullptr) {
+    impl_->gone->Detach();
+  }
+}
+
+void HttpConnection::OnGone(std::function<void()> gone) {
+  if (impl_->gone == nullptr && gone) {
+    impl_->gone = std::make_shared<GoneWatch>(impl_->stream.socket());
+  }
+  if (impl_->gone != nullptr) {
+    impl_->gone->Set(std::move(gone));
+  }
+}
 
 net::any_io_executor HttpConnection::executor() { return impl_->stream.get_executor(); }
 

@@ -101,6 +101,10 @@ class HttpConnection {
   void CloseAfterAnswer() { last_ = true; }
   // Nothing is being answered: Stop() may close it.
   [[nodiscard]] bool idle() const { return idle_; }
+  // `gone` is called once, on the I/O thread, when the client has closed its side or the connection
+  // has broken, also with a further request unread. In place of the one before; empty: of no
+  // interest any more.
+  void OnGone(std::function<void()> gone);
   // Bytes that the client has taken so far.
   [[nodiscard]] size_t sent() const { return sent_; }
   [[nodiscard]] net::any_io_executor executor();

@@ -112,7 +112,8 @@ struct SyncServer::Impl {
   net::awaitable<bool> Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub);
   net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
                                                        HttpBody& body, HttpRequest& request);
-  net::awaitable<HttpResponse> Answer(ChangeHub& hub, const HttpRequest& request);
+  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http,
+                                      const HttpRequest& request);
   void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
 
   SyncContext context;
@@ -204,7 +205,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
     usable = end.connection_usable;
     note = std::move(end.note);
   } else if (!response.has_value()) {
-    response = co_await Answer(hub, asked);
+    response = co_await Answer(hub, http, asked);
   }
   const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
@@ -216,7 +217,8 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   co_return usable;
 }
 
-net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const HttpRequest& request) {
+net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnection& http,
+                                                      const HttpRequest& request) {
   switch (request.target.route) {
     case Target::Route::kHealth:
       co_return HttpResponse{.status = 200, .body = R"({"status":"ok"})", .headers = {}};
@@ -227,7 +229,7 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const Http
     case Target::Route::kEntities:
       co_return co_await HandleEntities(context, request);
     default:
-      co_return co_await HandleDelta(context, hub, request);
+      co_return co_await HandleDelta(context, hub, http, request);
   }
 }
 
@@ -263,7 +265,7 @@ SyncServer::SyncServer(SyncOptions options, projectors::StoreManager& stores,
 SyncServer::~SyncServer() { Stop(); }
 
 size_t SyncServer::sessions() const {
-  return impl_ == nullptr ? 0 : impl_->context.sessions.load();
+  return impl_ == nullptr ? 0 : impl_->context.sessions.taken();
 }
 
 absl::StatusOr<uint16_t> SyncServer::Start() {

@@ -231,8 +231,10 @@ TEST_F(JwksUrlTest, KeysAreFetchedForThoseWhoDoNotWait) {
   clock_->Advance(std::chrono::seconds(5));
   EXPECT_EQ(authenticator_->TryAuthenticate(Header(second_)), std::nullopt);
   authenticator_->FetchKeys();
+  EXPECT_EQ(authenticator_->KeyFetches(), 1U);
   EXPECT_TRUE(server.WaitForRequests(2));
   EXPECT_EQ(Check(second_), "ok");
+  EXPECT_EQ(authenticator_->KeyFetches(), 2U);
   EXPECT_EQ(server.requests(), 2) << "one fetch, however many ask";
 }
 
