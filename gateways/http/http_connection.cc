@@ -238,6 +238,9 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   }
   impl_->piece.resize(std::max<size_t>(impl_->piece_bytes, 1));
   impl_->buffer.max_size(shared_.limits.head_bytes_max + kPieceBytes);
+  // The parser reads as much as the buffer has room for: what the head left of it is next to
+  // nothing.
+  impl_->buffer.reserve(impl_->piece.size());
   auto& body = impl_->parser->get().body();
   // A byte now and then would otherwise hold a connection, and bytes of the budget, for ever. What
   // came fast before pays for no slowness later.
