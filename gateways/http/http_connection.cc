@@ -215,6 +215,9 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
                            ? std::min<uint64_t>(kPieceBytes, *head.content_length)
                            : kFirstPieceBytes;
   buffer.consume(size);
+  if (!head.has_body()) {
+    EndReading();
+  }
   return head;
 }
 
@@ -312,7 +315,16 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
     co_return ended;
   }
   body.hold.Set(body.text.size());
+  EndReading();
   co_return body;
+}
+
+void HttpConnection::EndReading() {
+  impl_->piece = std::vector<char>();
+  impl_->parser.reset();
+  if (impl_->buffer.size() == 0) {
+    impl_->buffer = beast::flat_buffer();
+  }
 }
 
 net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {
