@@ -17,7 +17,7 @@ namespace sluice::gateways {
 // Which connections a listener has, and which of them serve a caller who is known: at the limit the
 // one that has served nobody known for longest makes room, whatever it is busy with. A stranger who
 // asks for much and reads nothing holds no place that others need. No owner of busy connections
-// has more than half of the places. Past the limit there is a small reserve for requests that are
+// has more than four fifths of the places. Past the limit there is a small reserve for requests that are
 // answered from memory, whatever else goes on. Thread-safe.
 class ConnectionTable {
  public:
@@ -59,7 +59,7 @@ class ConnectionTable {
   [[nodiscard]] size_t size() const;
   [[nodiscard]] size_t connections_max() const { return connections_max_; }
   // Of one owner's busy connections.
-  [[nodiscard]] size_t share_max() const { return (connections_max_ + 1) / 2; }
+  [[nodiscard]] size_t share_max() const { return connections_max_ - connections_max_ / 5; }
 
  private:
   struct State {

@@ -336,7 +336,7 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     if (code == "store_missing") {
       return OrgNotFound(org);
     }
-    if (code == "stores_busy") {
+    if (code == "stores_busy" || !options_.sets_apart) {
       return store.status();
     }
     // What it is has the folder's name in it, which is for the log.

@@ -294,7 +294,6 @@ def cut_segment(binary, folder, script):
         assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
         place.sluice.kill()
         place.sluice.start(wait_s=90)
-        print("   ", place.ready(), place.delta(late)[:2])
         await_true("it notices after a restart too", lambda: place.ready()[0] == 503 and "log_" in place.ready()[1], 60)
         place.sluice.stop()
         source = ["--log", "kafka", "--brokers", broker.address, "--topic-prefix", "cut."]

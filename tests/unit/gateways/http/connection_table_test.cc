@@ -74,7 +74,7 @@ TEST(ConnectionTableTest, TheReserveIsForTheLatest) {
   EXPECT_EQ(table.size(), 3U);
 }
 
-TEST(ConnectionTableTest, NoOwnerHasMoreThanHalf) {
+TEST(ConnectionTableTest, OneOwnerLeavesAFifth) {
   ConnectionTable table(4, milliseconds(0), 2);
   for (uint64_t id = 1; id <= 4; ++id) {
     (void)table.Enter(id, kStart);
