@@ -59,7 +59,7 @@ class ConnectionTable {
   [[nodiscard]] size_t size() const;
   [[nodiscard]] size_t connections_max() const { return connections_max_; }
   // Of one owner's busy connections.
-  [[nodiscard]] size_t share_max() const { return connections_max_ - connections_max_ / 5; }
+  [[nodiscard]] size_t share_max() const { return connections_max_ - (connections_max_ + 4) / 5; }
 
  private:
   struct State {
