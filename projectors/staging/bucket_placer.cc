@@ -106,6 +106,7 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
   if (before.up == after.up) {
     return absl::OkStatus();
   }
+  RETURN_IF_ERROR(parts_.overlay.Complete(slot, parts_.view));
   const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
   for (size_t i = 0; i < rules->feeds.size(); ++i) {
     if (before.up[i] == after.up[i]) {
@@ -265,6 +266,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
     slots.reserve(records.size());
     for (auto& [key, record] : records) {
       slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
+      RETURN_IF_ERROR(parts_.overlay.Complete(slots.back(), parts_.view));
       row_ = key.key;
     }
     if (round_ == 0) {
@@ -350,8 +352,9 @@ absl::Status BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_supp
 
 absl::Status BucketPlacer::Place(Slot slot, bool by_support) {
   if (by_support && parts_.overlay.entry(slot).now.last.offset != offset_) {
-    PlaceStirred(slot);
+    RETURN_IF_ERROR(PlaceStirred(slot));
   } else {
+    RETURN_IF_ERROR(parts_.overlay.Complete(slot, parts_.view));
     targets_.clear();
     if (parts_.overlay.entry(slot).live()) {
       RETURN_IF_ERROR(FindTargets(slot));
@@ -369,13 +372,14 @@ absl::Status BucketPlacer::Place(Slot slot, bool by_support) {
 
 // Of a row that many rows point at, each of them changes one bucket: what the others give it stays
 // as it is and is not looked at.
-void BucketPlacer::PlaceStirred(Slot slot) {
+absl::Status BucketPlacer::PlaceStirred(Slot slot) {
   const auto concerns = [this](uint32_t rule) { return Concerns(rule); };
   decisions_.clear();
   for (const auto& [number, source] : parts_.overlay.TakeStirred(slot, concerns)) {
     const BucketName bucket = DerivedBucket(*rules_->FindRule(number), source);
-    const bool member =
-        parts_.overlay.entry(slot).live() && parts_.overlay.SupportOf(slot, number, source) > 0;
+    ASSIGN_OR_RETURN(const uint64_t support,
+                     parts_.overlay.SupportOf(slot, number, source, parts_.view));
+    const bool member = parts_.overlay.entry(slot).live() && support > 0;
     if (member) {
       parts_.buckets.Name(bucket);
     }
@@ -383,17 +387,16 @@ void BucketPlacer::PlaceStirred(Slot slot) {
   }
   std::sort(decisions_.begin(), decisions_.end());
   moves_.clear();
-  parts_.overlay.PlaceSome(slot, decisions_,
-                           {.written = Position(),
-                            .by_definition = false,
-                            .horizon = horizon_,
-                            .concerns = concerns,
-                            .next =
-                                [this] {
-                                  return Position{offset_, next_index_++};
-                                }},
-                           &moves_);
+  const auto next = [this] { return Position{offset_, next_index_++}; };
+  RETURN_IF_ERROR(parts_.overlay.PlaceSome(slot, decisions_,
+                                           {.written = Position(),
+                                            .by_definition = false,
+                                            .horizon = horizon_,
+                                            .concerns = concerns,
+                                            .next = next},
+                                           parts_.view, &moves_));
   bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
+  return absl::OkStatus();
 }
 
 void BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
@@ -432,6 +435,7 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
       }
       const Slot of = parts_.overlay.SlotOfCopy(rule->source_entity, parent);
       RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+      RETURN_IF_ERROR(parts_.overlay.Complete(of, parts_.view));
       for (const Membership& m : parts_.overlay.entry(of).now.memberships) {
         if (m.member && m.rule == rule->source) {
           AddTarget(*rule, DerivedBucket(*rule, m.bucket));
@@ -486,7 +490,9 @@ absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& targ
   }
   const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-  if (!parts_.overlay.AddSupport(slot, rule.number, source, delta)) {
+  ASSIGN_OR_RETURN(const bool counted,
+                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
+  if (!counted) {
     return Error(absl::StatusCode::kDataLoss, "store_corrupt",
                  fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
                              rule.entity.value(), target, rule.id));

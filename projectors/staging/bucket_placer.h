@@ -93,7 +93,7 @@ class BucketPlacer {
   absl::Status PlaceAll(const std::vector<Slot>& slots, bool by_support = false);
   absl::Status PrefetchRelated(const std::vector<Slot>& slots);
   absl::Status Place(Slot slot, bool by_support);
-  void PlaceStirred(Slot slot);
+  absl::Status PlaceStirred(Slot slot);
   absl::Status FindTargets(Slot slot);
   void AddTarget(const SyncRule& rule, const BucketName& bucket);
   void Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);

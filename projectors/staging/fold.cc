@@ -415,8 +415,9 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
 absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
   result_.partial = outcome == Outcome::kPartial;
-  overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; }, &buckets_,
-                &batch);
+  RETURN_IF_ERROR(
+      overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; },
+                    &buckets_, view_, options_.inline_max, &batch));
   RETURN_IF_ERROR(buckets_.Emit(view_, &batch));
   links_.Emit(&batch);
   for (Seen& seen : seen_) {

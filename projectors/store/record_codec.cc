@@ -12,6 +12,7 @@ namespace {
 constexpr uint8_t kDeleted = 1;
 constexpr uint8_t kHasVersion = 2;
 constexpr uint8_t kHasSupport = 4;
+constexpr uint8_t kApart = 8;  // counts stand for memberships and support
 // Tags of a membership.
 constexpr uint8_t kRemoved = 1;      // the operation is a removal
 constexpr uint8_t kOwnPosition = 2;  // the position follows; otherwise it is the record's `last`
@@ -199,13 +200,19 @@ absl::StatusOr<RecordKey> DecodeRecordKey(std::string_view bytes) {
 std::string EncodeRecord(const Record& record) {
   std::string out;
   out.reserve(24 + record.memberships.size() * 18 + record.row.size());
-  out.push_back(static_cast<char>((record.deleted ? kDeleted : 0) |
-                                  (record.version.has_value() ? kHasVersion : 0) |
-                                  (record.support.empty() ? 0 : kHasSupport)));
+  out.push_back(static_cast<char>(
+      (record.deleted ? kDeleted : 0) | (record.version.has_value() ? kHasVersion : 0) |
+      (record.support.empty() ? 0 : kHasSupport) | (record.apart ? kApart : 0)));
   PutSigned(record.last.offset.value(), &out);
   PutVarint(record.last.index, &out);
   if (record.version.has_value()) {
     PutSigned(*record.version, &out);
+  }
+  if (record.apart) {
+    PutVarint(record.memberships_apart, &out);
+    PutVarint(record.support_apart, &out);
+    out.append(record.row);
+    return out;
   }
   PutVarint(record.memberships.size(), &out);
   for (const Membership& membership : record.memberships) {
@@ -228,6 +235,16 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
   if ((flags & kHasVersion) != 0) {
     record.version = reader.Signed();
   }
+  record.apart = (flags & kApart) != 0;
+  if (record.apart) {
+    record.memberships_apart = reader.Varint();
+    record.support_apart = reader.Varint();
+    record.row = reader.rest();
+    if (!reader.ok() || flags > (kDeleted | kHasVersion | kApart) || (flags & kHasSupport) != 0) {
+      return Malformed("record", bytes);
+    }
+    return record;
+  }
   const uint64_t count = reader.Varint();
   if (!reader.ok() || flags > (kDeleted | kHasVersion | kHasSupport) ||
       count > reader.rest().size() / 17) {
@@ -247,6 +264,70 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
   }
   record.row = reader.rest();
   return record;
+}
+
+namespace {
+
+std::string ApartPrefix(char kind, const RecordKey& key) {
+  std::string out(1, kind);
+  out.reserve(30 + key.key.size());
+  PutFixed32(key.entity.value(), &out);
+  PutText(key.key, &out);
+  return out;
+}
+
+}  // namespace
+
+std::string EncodeMembershipPrefix(const RecordKey& key) { return ApartPrefix('m', key); }
+
+std::string EncodeMembershipKey(const RecordKey& key, BucketKey bucket) {
+  std::string out = EncodeMembershipPrefix(key);
+  PutBucket(bucket, &out);
+  return out;
+}
+
+std::string EncodeMembership(const Membership& membership) {
+  std::string out;
+  PutMembership(membership, Position(), &out);
+  return out;
+}
+
+absl::StatusOr<Membership> DecodeMembership(std::string_view bytes) {
+  ByteReader reader(bytes);
+  Membership membership;
+  if (!ReadMembership(Position(), reader, &membership) || !reader.done()) {
+    return Malformed("membership", bytes);
+  }
+  return membership;
+}
+
+std::string EncodeSupportPrefix(const RecordKey& key) { return ApartPrefix('s', key); }
+
+std::string EncodeSupportKey(const RecordKey& key, uint32_t rule, BucketKey source) {
+  std::string out = EncodeSupportPrefix(key);
+  PutFixed32(rule, &out);
+  PutBucket(source, &out);
+  return out;
+}
+
+std::string EncodeSupport(const Support& support) {
+  std::string out;
+  PutVarint(support.rule, &out);
+  PutBucket(support.source, &out);
+  PutVarint(support.count, &out);
+  return out;
+}
+
+absl::StatusOr<Support> DecodeSupport(std::string_view bytes) {
+  ByteReader reader(bytes);
+  Support support;
+  support.rule = reader.Varint32();
+  support.source = ReadBucket(reader);
+  support.count = reader.Varint();
+  if (!reader.done()) {
+    return Malformed("support", bytes);
+  }
+  return support;
 }
 
 std::string EncodeDeltaKey(BucketKey bucket, Position position) {

@@ -83,6 +83,58 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
                           DecodeRecord);
 }
 
+absl::StatusOr<std::optional<Membership>> RocksReader::GetMembership(const RecordKey& key,
+                                                                     BucketKey bucket) const {
+  const std::string encoded = EncodeMembershipKey(key, bucket);
+  ASSIGN_OR_RETURN(auto found,
+                   MultiGet<Membership>(db_.db(), Options(), db_.places(), {&encoded, 1},
+                                        What("memberships"), DecodeMembership));
+  return std::move(found[0]);
+}
+
+absl::StatusOr<uint64_t> RocksReader::GetSupport(const RecordKey& key, uint32_t rule,
+                                                 BucketKey source) const {
+  const std::string encoded = EncodeSupportKey(key, rule, source);
+  ASSIGN_OR_RETURN(const auto found,
+                   MultiGet<Support>(db_.db(), Options(), db_.places(), {&encoded, 1},
+                                     What("support"), DecodeSupport));
+  return found[0].has_value() ? found[0]->count : 0;
+}
+
+absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
+  if (!record->apart) {
+    return absl::OkStatus();
+  }
+  const uint64_t memberships = record->memberships_apart;
+  const uint64_t support = record->support_apart;
+  record->memberships.reserve(memberships);
+  record->support.reserve(support);
+  std::string prefix = EncodeMembershipPrefix(key);
+  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
+                          [&](std::string_view, std::string_view value) {
+                            ASSIGN_OR_RETURN(Membership m, DecodeMembership(value));
+                            record->memberships.push_back(std::move(m));
+                            return absl::OkStatus();
+                          }));
+  prefix = EncodeSupportPrefix(key);
+  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
+                          [&](std::string_view, std::string_view value) {
+                            ASSIGN_OR_RETURN(const Support s, DecodeSupport(value));
+                            record->support.push_back(s);
+                            return absl::OkStatus();
+                          }));
+  if (record->memberships.size() != memberships || record->support.size() != support) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 fmt::format("record {} \"{}\" has {} memberships and {} support, but names {} "
+                             "and {}",
+                             key.entity.value(), key.key, record->memberships.size(),
+                             record->support.size(), memberships, support));
+  }
+  record->apart = false;
+  record->memberships_apart = record->support_apart = 0;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSets(
     std::span<const std::string> keys) const {
   return MultiGet<AppliedSet>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
@@ -109,7 +161,7 @@ absl::Status RocksReader::ForEach(
     options.iterate_upper_bound = &bound;
   }
   // Whole ranges are read once: they would only push out what is read often. Links are looked up.
-  options.fill_cache = family == Family::kLinks;
+  options.fill_cache = family == Family::kLinks || family == Family::kPlaces;
   options.total_order_seek = true;
   options.adaptive_readahead = true;
   const std::unique_ptr<rocksdb::Iterator> it(
@@ -189,7 +241,8 @@ absl::Status RocksReader::ForEachRecord(
   const std::string until = entity.has_value() ? PrefixEnd(from) : "";
   return ForEach(Family::kRecords, from, until, [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
-    ASSIGN_OR_RETURN(const Record record, DecodeRecord(value));
+    ASSIGN_OR_RETURN(Record record, DecodeRecord(value));
+    RETURN_IF_ERROR(Complete(record_key, &record));
     return visit(record_key, record);
   });
 }
@@ -287,7 +340,25 @@ absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
 
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
   ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
+  if (records[0].has_value()) {
+    RETURN_IF_ERROR(reader().Complete(key, &*records[0]));
+  }
   return std::move(records[0]);
+}
+
+absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecordIn(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
+  std::optional<Record>& record = records[0];
+  if (record.has_value() && record->apart) {
+    for (const BucketKey bucket : buckets) {
+      ASSIGN_OR_RETURN(auto membership, reader().GetMembership(key, bucket));
+      if (membership.has_value()) {
+        record->memberships.push_back(*std::move(membership));
+      }
+    }
+  }
+  return std::move(record);
 }
 
 absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) const {

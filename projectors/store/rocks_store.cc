@@ -29,6 +29,18 @@ class BatchWriter {
                               : batch_.Delete(db_.records(), encoded_key));
     }
   }
+  void AddApart(const FoldBatch& batch) {
+    for (const ApartMembership& m : batch.memberships) {
+      const std::string key = EncodeMembershipKey(m.key, m.bucket);
+      Note(m.membership.has_value() ? batch_.Put(db_.places(), key, EncodeMembership(*m.membership))
+                                    : batch_.Delete(db_.places(), key));
+    }
+    for (const ApartSupport& s : batch.support) {
+      const std::string key = EncodeSupportKey(s.key, s.support.rule, s.support.source);
+      Note(s.support.count > 0 ? batch_.Put(db_.places(), key, EncodeSupport(s.support))
+                               : batch_.Delete(db_.places(), key));
+    }
+  }
   void AddDeltas(const FoldBatch& batch) {
     for (const auto& [bucket, position] : batch.delta_erases) {
       Note(batch_.SingleDelete(db_.deltas(), EncodeDeltaKey(bucket, position)));
@@ -160,6 +172,20 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
   return latest().GetRecords(keys);
 }
 
+absl::StatusOr<std::optional<Membership>> RocksStore::GetMembership(const RecordKey& key,
+                                                                    BucketKey bucket) {
+  return latest().GetMembership(key, bucket);
+}
+
+absl::StatusOr<uint64_t> RocksStore::GetSupport(const RecordKey& key, uint32_t rule,
+                                                BucketKey source) {
+  return latest().GetSupport(key, rule, source);
+}
+
+absl::Status RocksStore::Complete(const RecordKey& key, Record* record) {
+  return latest().Complete(key, record);
+}
+
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksStore::GetChangeSets(
     std::span<const std::string> keys) {
   return latest().GetChangeSets(keys);
@@ -191,6 +217,7 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
                                 std::span<const Rejected> rejected, Offset acknowledged) {
   BatchWriter writer(*db_);
   writer.AddRecords(batch);
+  writer.AddApart(batch);
   writer.AddDeltas(batch);
   writer.AddChangeSets(batch);
   writer.AddLinks(batch);

@@ -151,8 +151,14 @@ class Verifier {
     for (const Pending& delta : *pending) {
       keys.push_back({delta.op.entity, delta.op.key});
     }
-    ASSIGN_OR_RETURN(const auto records, reader_.GetRecords(keys));
+    ASSIGN_OR_RETURN(auto records, reader_.GetRecords(keys));
     for (size_t i = 0; i < records.size(); ++i) {
+      if (records[i].has_value() && records[i]->apart) {
+        ASSIGN_OR_RETURN(auto membership, reader_.GetMembership(keys[i], (*pending)[i].bucket));
+        if (membership.has_value()) {
+          records[i]->memberships.push_back(*std::move(membership));
+        }
+      }
       RETURN_IF_ERROR(CheckDelta((*pending)[i], records[i]));
     }
     pending->clear();

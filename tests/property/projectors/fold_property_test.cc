@@ -20,6 +20,7 @@ constexpr FoldOptions kOptions{.dedup_window = 50, .tombstone_horizon = 31};
 FoldOptions CutAt(size_t rows) {
   FoldOptions options = kOptions;
   options.step_rows = rows;
+  options.inline_max = rows % 4;
   return options;
 }
 
