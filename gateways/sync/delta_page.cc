@@ -207,8 +207,9 @@ class PageBuilder {
     if (!op.returned || (!state.lost && until > state.turned)) {
       return known(op.entered, until);
     }
-    ASSIGN_OR_RETURN(const std::optional<Record> record,
-                     snapshot_.GetRecordIn({op.entity, std::string(op.key)}, buckets_));
+    ASSIGN_OR_RETURN(
+        const std::optional<Record> record,
+        snapshot_.GetRecordIn({op.entity, std::string(op.key)}, {&source.bucket->key, 1}));
     const auto membership =
         record.has_value()
             ? std::ranges::find(record->memberships, source.bucket->key, &Membership::bucket)
@@ -354,7 +355,7 @@ class PageBuilder {
   const size_t start_;
   std::vector<Source> heap_;
   absl::flat_hash_map<BucketKey, Place> group_of_;  // by bucket key
-  std::vector<BucketKey> buckets_;                    // its keys, ascending
+  std::vector<BucketKey> buckets_;                  // its keys, ascending
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   // By entity's name and key, for lost buckets: two of them may have held one row.

@@ -25,17 +25,6 @@ inline constexpr uint32_t kStoreFormat = 4;
 [[nodiscard]] std::string EncodeRecord(const Record& record);
 [[nodiscard]] absl::StatusOr<Record> DecodeRecord(std::string_view bytes);
 
-// Column family `places`, of records that have these apart: 'm' entity u32 | key text | bucket 16
-// bytes -> membership; 's' entity u32 | key text | rule u32 | source 16 bytes -> count.
-[[nodiscard]] std::string EncodeMembershipPrefix(const RecordKey& key);
-[[nodiscard]] std::string EncodeMembershipKey(const RecordKey& key, BucketKey bucket);
-[[nodiscard]] std::string EncodeMembership(const Membership& membership);
-[[nodiscard]] absl::StatusOr<Membership> DecodeMembership(std::string_view bytes);
-[[nodiscard]] std::string EncodeSupportPrefix(const RecordKey& key);
-[[nodiscard]] std::string EncodeSupportKey(const RecordKey& key, uint32_t rule, BucketKey source);
-[[nodiscard]] std::string EncodeSupport(const Support& support);
-[[nodiscard]] absl::StatusOr<Support> DecodeSupport(std::string_view bytes);
-
 // Column family `deltas`: bucket 16 bytes | offset u64 | index u32.
 [[nodiscard]] std::string EncodeDeltaKey(BucketKey bucket, Position position);
 struct DeltaKey {

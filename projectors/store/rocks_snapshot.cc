@@ -8,6 +8,7 @@
 
 #include "projectors/store/byte_codec.h"
 #include "projectors/store/delta_scan.h"
+#include "projectors/store/place_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -49,6 +50,12 @@ absl::StatusOr<std::vector<std::optional<T>>> MultiGet(rocksdb::DB& db,
   return found;
 }
 
+absl::Status Misplaced(const RecordKey& key) {
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+               fmt::format("a row of `places` of record {} \"{}\" has another's key",
+                           key.entity.value(), key.key));
+}
+
 }  // namespace
 
 rocksdb::ReadOptions RocksReader::Options() const {
@@ -85,11 +92,34 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
 
 absl::StatusOr<std::optional<Membership>> RocksReader::GetMembership(const RecordKey& key,
                                                                      BucketKey bucket) const {
-  const std::string encoded = EncodeMembershipKey(key, bucket);
-  ASSIGN_OR_RETURN(auto found,
-                   MultiGet<Membership>(db_.db(), Options(), db_.places(), {&encoded, 1},
-                                        What("memberships"), DecodeMembership));
-  return std::move(found[0]);
+  ASSIGN_OR_RETURN(auto found, GetMemberships(key, {&bucket, 1}));
+  return found.empty() ? std::nullopt : std::optional(std::move(found[0]));
+}
+
+absl::StatusOr<std::vector<Membership>> RocksReader::GetMemberships(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  std::vector<std::string> encoded;
+  encoded.reserve(buckets.size());
+  for (const BucketKey bucket : buckets) {
+    encoded.push_back(EncodeMembershipKey(key, bucket));
+  }
+  ASSIGN_OR_RETURN(auto found, MultiGet<Membership>(db_.db(), Options(), db_.places(), encoded,
+                                                    What("memberships"), DecodeMembership));
+  std::vector<Membership> memberships;
+  for (std::optional<Membership>& membership : found) {
+    if (membership.has_value()) {
+      memberships.push_back(*std::move(membership));
+    }
+  }
+  return memberships;
+}
+
+absl::Status RocksReader::ForEachPlace(
+    absl::FunctionRef<absl::Status(const RecordKey&)> visit) const {
+  return ForEach(Family::kPlaces, "", "", [&](std::string_view key, std::string_view) {
+    ASSIGN_OR_RETURN(const RecordKey record_key, DecodePlaceKey(key));
+    return visit(record_key);
+  });
 }
 
 absl::StatusOr<uint64_t> RocksReader::GetSupport(const RecordKey& key, uint32_t rule,
@@ -111,15 +141,21 @@ absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
   record->support.reserve(support);
   std::string prefix = EncodeMembershipPrefix(key);
   RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
-                          [&](std::string_view, std::string_view value) {
+                          [&](std::string_view at, std::string_view value) {
                             ASSIGN_OR_RETURN(Membership m, DecodeMembership(value));
+                            if (at != EncodeMembershipKey(key, m.bucket)) {
+                              return Misplaced(key);
+                            }
                             record->memberships.push_back(std::move(m));
                             return absl::OkStatus();
                           }));
   prefix = EncodeSupportPrefix(key);
   RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
-                          [&](std::string_view, std::string_view value) {
+                          [&](std::string_view at, std::string_view value) {
                             ASSIGN_OR_RETURN(const Support s, DecodeSupport(value));
+                            if (at != EncodeSupportKey(key, s.rule, s.source)) {
+                              return Misplaced(key);
+                            }
                             record->support.push_back(s);
                             return absl::OkStatus();
                           }));
@@ -350,14 +386,14 @@ absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecordIn(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
   ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
   std::optional<Record>& record = records[0];
-  if (record.has_value() && record->apart) {
-    for (const BucketKey bucket : buckets) {
-      ASSIGN_OR_RETURN(auto membership, reader().GetMembership(key, bucket));
-      if (membership.has_value()) {
-        record->memberships.push_back(*std::move(membership));
-      }
-    }
+  if (!record.has_value() || !record->apart) {
+    return std::move(record);
   }
+  if (buckets.size() >= record->memberships_apart) {
+    RETURN_IF_ERROR(reader().Complete(key, &*record));
+    return std::move(record);
+  }
+  ASSIGN_OR_RETURN(record->memberships, reader().GetMemberships(key, buckets));
   return std::move(record);
 }
 

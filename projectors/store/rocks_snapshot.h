@@ -34,6 +34,9 @@ class RocksReader {
   // As FoldView has them.
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
                                                           BucketKey bucket) const;
+  // Those of `buckets` that there are.
+  absl::StatusOr<std::vector<Membership>> GetMemberships(const RecordKey& key,
+                                                         std::span<const BucketKey> buckets) const;
   absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule, BucketKey source) const;
   absl::Status Complete(const RecordKey& key, Record* record) const;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
@@ -51,6 +54,8 @@ class RocksReader {
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(
       absl::FunctionRef<absl::Status(std::string_view key, const AppliedSet&)> visit) const;
+  // The record of each row of `places`.
+  absl::Status ForEachPlace(absl::FunctionRef<absl::Status(const RecordKey&)> visit) const;
   absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;
   // As FoldView has them.
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,

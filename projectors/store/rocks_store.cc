@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "projectors/store/byte_codec.h"
+#include "projectors/store/place_codec.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "projectors/store/place_codec.h"
 #include "projectors/store/rocks_store.h"
 #include "schemas/status.h"
 
