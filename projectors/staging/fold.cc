@@ -47,7 +47,8 @@ class Folder {
         view_(view),
         model_(std::move(model)),
         links_(view),
-        placer_({view, overlay_, links_, buckets_}, {options.step_rows, options.step_bytes}) {
+        placer_({view, overlay_, links_, buckets_},
+                {options.step_rows, options.step_bytes, options.inline_max}) {
     result_.batch.applied = applied;
     UseModel();
   }
@@ -440,7 +441,10 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
 }
 
 // Room for another event beside those that the batch has taken?
-bool Folder::Full() const { return overlay_.size() - rows_at_start_ >= options_.step_rows; }
+bool Folder::Full() const {
+  return overlay_.size() - rows_at_start_ >= options_.step_rows ||
+         placer_.bytes() >= options_.step_bytes;
+}
 
 absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> events) {
   const AppliedState start = result_.batch.applied;

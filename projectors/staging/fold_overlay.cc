@@ -52,7 +52,23 @@ void Enter(Position position, uint32_t rule, Offset horizon, Membership* members
   membership->position = position;
 }
 
-auto SupportOrder(const Support& support) { return std::pair(support.rule, support.source); }
+// One position for all buckets of one row: where the event wrote it, or, of one that it has not
+// written, the one that an earlier batch of the event has given it, or the next.
+Position PositionOf(const FoldOverlay::Placement& placement,
+                    const std::vector<Membership>& memberships) {
+  if (placement.written.offset != kNoOffset) {
+    return placement.written;
+  }
+  if (placement.resumed != kNoOffset) {
+    const auto moved = std::ranges::find_if(memberships, [&](const Membership& m) {
+      return m.position.offset == placement.resumed && placement.concerns(m.rule);
+    });
+    if (moved != memberships.end()) {
+      return moved->position;
+    }
+  }
+  return placement.next();
+}
 
 }  // namespace
 
@@ -235,28 +251,33 @@ void FoldOverlay::Strip(Slot slot) {
   }
 }
 
-void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placement& placement,
-                        std::vector<Move>* moves) {
+FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> targets,
+                                       const Placement& placement, std::vector<Move>* moves) {
   const bool written = placement.written.offset != kNoOffset;
-  std::optional<Position> moved;  // one position for all buckets of one row
+  const std::vector<Membership>& old = entries_[slot].now.memberships;
+  std::optional<Position> moved;
   const auto position = [&] {
     if (!moved.has_value()) {
-      moved = written ? placement.written : placement.next();
+      moved = PositionOf(placement, old);
     }
     return *moved;
   };
-  const std::vector<Membership>& old = entries_[slot].now.memberships;
-  bool changed = false;
+  Placed placed;
+  // Is there room for one change more?
+  const auto change = [&] {
+    placed.complete = placed.complete && placed.changes < placement.changes_max;
+    placed.changes += placed.complete ? 1 : 0;
+    return placed.complete;
+  };
   scratch_.clear();
   size_t i = 0;
   size_t j = 0;
   while (i < old.size() || j < targets.size()) {
     if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
       const Membership& was = old[i++];
-      if (was.member && placement.concerns(was.rule)) {
+      if (was.member && placement.concerns(was.rule) && change()) {
         Leave(position(), placement.by_definition, placement.horizon, &scratch_.emplace_back(was));
         moves->push_back({{was.bucket, was.rule}, false});
-        changed = true;
       } else if (!Expired(was, placement.horizon)) {
         scratch_.push_back(was);
       }
@@ -268,7 +289,12 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
       scratch_.push_back(old[i++]);
       continue;
     }
-    changed = true;
+    if (!change()) {
+      if (known) {
+        scratch_.push_back(old[i++]);
+      }
+      continue;
+    }
     Enter(position(), target.rule, placement.horizon,
           &scratch_.emplace_back(known ? old[i] : Membership{target.bucket, {}}));
     if (!known || !old[i].member) {
@@ -276,14 +302,18 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     }
     i += known ? 1 : 0;
   }
-  if (changed) {
+  if (placed.changes > 0) {
     Touch(slot).now.memberships.swap(scratch_);
   }
+  return placed;
 }
 
-absl::Status FoldOverlay::PlaceSome(Slot slot, std::span<const Decision> decisions,
-                                    const Placement& placement, FoldView& view,
-                                    std::vector<Move>* moves) {
+absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
+                                                           std::span<const Decision> decisions,
+                                                           const Placement& placement,
+                                                           FoldView& view,
+                                                           std::vector<Move>* moves) {
+  Placed placed;
   std::optional<Position> moved;  // one position for all buckets of one row
   const auto move = [&](const Decision& decision, Membership* membership) {
     Touch(slot);
@@ -296,9 +326,14 @@ absl::Status FoldOverlay::PlaceSome(Slot slot, std::span<const Decision> decisio
       Leave(*moved, placement.by_definition, placement.horizon, membership);
     }
     moves->push_back({decision.target, decision.member});
+    ++placed.changes;
   };
   for (const Decision& decision : decisions) {
     const BucketKey bucket = decision.target.bucket;
+    if (placed.changes == placement.changes_max) {
+      placed.complete = false;  // or maybe nothing is left to be done: then it is found to be so
+      break;
+    }
     if (entries_[slot].partly()) {
       ASSIGN_OR_RETURN(Apart::OneMembership* const one, TouchMembership(slot, bucket, view));
       const bool known = one->now.has_value();
@@ -323,7 +358,7 @@ absl::Status FoldOverlay::PlaceSome(Slot slot, std::span<const Decision> decisio
     }
     move(decision, &*at);
   }
-  return absl::OkStatus();
+  return placed;
 }
 
 std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
@@ -397,175 +432,6 @@ void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep)
   if (std::ranges::any_of(entries_[slot].now.support, gone)) {
     std::erase_if(Touch(slot).now.support, gone);
   }
-}
-
-void FoldOverlay::EmitErased(const Membership& was, const Entry& entry,
-                             std::string_view entity_name, BucketChanges* buckets,
-                             FoldBatch* batch) {
-  batch->delta_erases.emplace_back(was.bucket, was.position);
-  buckets->Erased(was.bucket, was.member,
-                  was.member ? RowChecksum(entity_name, entry.key.key, was.position) : 0);
-}
-
-void FoldOverlay::EmitWritten(const Membership& is, const Entry& entry,
-                              std::string_view entity_name, BucketChanges* buckets,
-                              FoldBatch* batch) {
-  auto& put = batch->delta_puts.emplace_back();
-  put.first = {is.bucket, is.position};
-  put.second.put = is.member;
-  put.second.entity = entry.key.entity;
-  put.second.key = entry.key.key;
-  put.second.entered = is.first_entered();
-  put.second.returned = !is.earlier.empty();
-  uint64_t checksum = 0;
-  if (is.member) {
-    put.second.row = entry.now.row;
-    checksum = RowChecksum(entity_name, entry.key.key, is.position);
-  }
-  buckets->Written(is.bucket, is.position.offset, is.member, checksum);
-}
-
-void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
-                             BucketChanges* buckets, FoldBatch* batch) {
-  const std::vector<Membership>& before = entry.before;
-  const std::vector<Membership>& now = entry.now.memberships;
-  size_t i = 0;
-  size_t j = 0;
-  while (i < before.size() || j < now.size()) {
-    if (j == now.size() || (i < before.size() && before[i].bucket < now[j].bucket)) {
-      EmitErased(before[i++], entry, entity_name, buckets, batch);
-    } else if (i == before.size() || now[j].bucket < before[i].bucket) {
-      EmitWritten(now[j++], entry, entity_name, buckets, batch);
-    } else {
-      if (before[i].position != now[j].position) {
-        EmitErased(before[i], entry, entity_name, buckets, batch);
-        EmitWritten(now[j], entry, entity_name, buckets, batch);
-      }
-      ++i;
-      ++j;
-    }
-  }
-}
-
-// Of a record that was looked at in part: the memberships and support that the batch touched.
-void FoldOverlay::EmitPartly(Entry& entry, std::string_view entity_name, BucketChanges* buckets,
-                             FoldBatch* batch) {
-  for (auto& [bucket, one] : entry.apart->touched) {
-    if (one.stored == one.now) {
-      continue;
-    }
-    if (!one.stored.has_value() || one.stored->position != one.now->position) {
-      if (one.stored.has_value()) {
-        EmitErased(*one.stored, entry, entity_name, buckets, batch);
-      }
-      EmitWritten(*one.now, entry, entity_name, buckets, batch);
-    }
-    batch->memberships.push_back({entry.key, bucket, std::move(one.now)});
-  }
-  for (const auto& [key, one] : entry.apart->touched_support) {
-    if (one.stored != one.now) {
-      batch->support.push_back({entry.key, {key.first, key.second, one.now}});
-    }
-  }
-}
-
-// Of a record that is here whole and has been, or is to be, apart: what differs from the store's.
-void FoldOverlay::EmitApart(Entry& entry, FoldBatch* batch) {
-  const std::vector<Membership> none;
-  const bool was = entry.apart != nullptr;
-  const std::vector<Membership>& before = was ? entry.before : none;
-  const std::vector<Support> no_support;
-  const std::vector<Support>& support_before = was ? entry.apart->support : no_support;
-  const bool is = entry.now.apart;
-  const std::vector<Membership>& now = is ? entry.now.memberships : none;
-  const std::vector<Support>& support_now = is ? entry.now.support : no_support;
-  size_t i = 0;
-  for (const Membership& m : now) {
-    for (; i < before.size() && before[i].bucket < m.bucket; ++i) {
-      batch->memberships.push_back({entry.key, before[i].bucket, std::nullopt});
-    }
-    const bool known = i < before.size() && before[i].bucket == m.bucket;
-    if (!known || before[i] != m) {
-      batch->memberships.push_back({entry.key, m.bucket, m});
-    }
-    i += known ? 1 : 0;
-  }
-  for (; i < before.size(); ++i) {
-    batch->memberships.push_back({entry.key, before[i].bucket, std::nullopt});
-  }
-  i = 0;
-  const auto erase = [&](const Support& s) {
-    batch->support.push_back({entry.key, {s.rule, s.source, 0}});
-  };
-  for (const Support& s : support_now) {
-    for (; i < support_before.size() && SupportOrder(support_before[i]) < SupportOrder(s); ++i) {
-      erase(support_before[i]);
-    }
-    const bool known =
-        i < support_before.size() && SupportOrder(support_before[i]) == SupportOrder(s);
-    if (!known || support_before[i] != s) {
-      batch->support.push_back({entry.key, s});
-    }
-    i += known ? 1 : 0;
-  }
-  for (; i < support_before.size(); ++i) {
-    erase(support_before[i]);
-  }
-  if (is) {
-    entry.now.memberships_apart = entry.now.memberships.size();
-    entry.now.support_apart = entry.now.support.size();
-    entry.now.memberships.clear();
-    entry.now.support.clear();
-  }
-}
-
-absl::Status FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name,
-                               BucketChanges* buckets, FoldView& view, size_t inline_max,
-                               FoldBatch* batch) {
-  size_t memberships = 0;
-  for (const Entry& entry : entries_) {
-    memberships += entry.now.memberships.size();
-  }
-  batch->records.reserve(entries_.size());
-  batch->delta_puts.reserve(memberships);
-  batch->delta_erases.reserve(memberships);
-  for (Slot slot = 0; slot < entries_.size(); ++slot) {
-    Entry& entry = entries_[slot];
-    if (entry.touched && entry.partly() &&
-        entry.now.memberships_apart + entry.now.support_apart <= inline_max / 2) {
-      RETURN_IF_ERROR(Complete(slot, view));
-    }
-    const bool partly = entry.partly();
-    if (!partly && entry.exists && entry.now.deleted && !entry.now.version.has_value() &&
-        entry.now.memberships.empty()) {
-      // What remembers nothing is no record, or one of support alone, wherever the batch began.
-      entry.exists = !entry.now.support.empty();
-      entry.now.last = Position();
-    }
-    if (!entry.touched || (!entry.exists && !entry.existed)) {
-      continue;
-    }
-    const std::string_view name = entity_name(entry.key.entity);
-    if (partly) {
-      EmitPartly(entry, name, buckets, batch);
-    } else {
-      EmitDeltas(entry, name, buckets, batch);
-      const size_t size = entry.now.memberships.size() + entry.now.support.size();
-      entry.now.apart =
-          entry.exists && (size > inline_max || (entry.apart != nullptr && size > inline_max / 2));
-      if (entry.apart != nullptr || entry.now.apart) {
-        EmitApart(entry, batch);
-      }
-    }
-    batch->applied.records += entry.live() ? 1 : 0;
-    batch->applied.records -= entry.was_live ? 1 : 0;
-    if (entry.exists) {
-      batch->records.emplace_back(std::move(entry.key), std::move(entry.now));
-    } else {
-      batch->records.emplace_back(std::move(entry.key), std::nullopt);
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace sluice::projectors

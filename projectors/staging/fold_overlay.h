@@ -103,13 +103,21 @@ class FoldOverlay {
     Position written;            // of a row that the event wrote; offset kNoOffset: of others
     bool by_definition = false;  // the event is one
     Offset horizon;              // removals and stays that end at or below it count as gone
+    // Of an event that an earlier batch has begun, its offset: what that has moved of the row has
+    // the position that the rest is to get. kNoOffset: of others.
+    Offset resumed;
+    size_t changes_max = 0;                      // the batch has no room for more
     absl::FunctionRef<bool(uint32_t)> concerns;  // the rules whose buckets are decided
     absl::FunctionRef<Position()> next;          // of what moves without having been written
   };
+  struct Placed {
+    size_t changes = 0;    // memberships that were moved or written
+    bool complete = true;  // false: there are more than `changes_max`; the same call does the rest
+  };
   // Brings the memberships of the concerned rules to `targets` (ascending): what the record leaves
   // keeps a removal, what it comes into, or is written in anew, gets a put. Appends to `moves`.
-  void Place(Slot slot, std::span<const Target> targets, const Placement& placement,
-             std::vector<Move>* moves);
+  [[nodiscard]] Placed Place(Slot slot, std::span<const Target> targets, const Placement& placement,
+                             std::vector<Move>* moves);
 
   // A bucket that the row is to be in, or not to be in.
   struct Decision {
@@ -118,9 +126,9 @@ class FoldOverlay {
     friend auto operator<=>(const Decision&, const Decision&) = default;
   };
   // As Place(), of a row that the event has not written, for these buckets (ascending) alone.
-  [[nodiscard]] absl::Status PlaceSome(Slot slot, std::span<const Decision> decisions,
-                                       const Placement& placement, FoldView& view,
-                                       std::vector<Move>* moves);
+  [[nodiscard]] absl::StatusOr<Placed> PlaceSome(Slot slot, std::span<const Decision> decisions,
+                                                 const Placement& placement, FoldView& view,
+                                                 std::vector<Move>* moves);
   // Takes Entry::stirred of the rules for which `take` holds.
   std::vector<std::pair<uint32_t, BucketKey>> TakeStirred(Slot slot,
                                                           absl::FunctionRef<bool(uint32_t)> take);
@@ -152,6 +160,9 @@ class FoldOverlay {
     size_t operator()(const KeyView& key) const;
   };
 
+  static std::pair<uint32_t, BucketKey> SupportOrder(const Support& support) {
+    return {support.rule, support.source};
+  }
   Entry& Touch(Slot slot);
   static void SetStored(Entry& entry, std::optional<Record> record);
   // The operations that a membership was, and is.

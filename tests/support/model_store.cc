@@ -326,6 +326,7 @@ absl::StatusOr<uint64_t> ModelStore::GetSupport(const RecordKey& key, uint32_t r
 }
 
 absl::Status ModelStore::Complete(const RecordKey& key, Record* record) {
+  ++whole_reads_;
   record->memberships = content_.records.at(key).memberships;
   record->support = content_.records.at(key).support;
   record->apart = false;

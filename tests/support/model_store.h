@@ -45,6 +45,8 @@ class ModelStore final : public projectors::FoldView {
   const std::shared_ptr<const projectors::OrgModel>& model() const { return model_; }
   // How many records have memberships and support apart.
   size_t apart() const { return apart_.size(); }
+  // How often the fold has read all that a record has apart.
+  size_t whole_reads() const { return whole_reads_; }
   // How often the fold has asked, to check that it asks for a span at once.
   size_t reads() const { return reads_; }
 
@@ -78,6 +80,7 @@ class ModelStore final : public projectors::FoldView {
   std::set<projectors::RecordKey> apart_;  // those that the fold keeps apart
   std::shared_ptr<const projectors::OrgModel> model_;
   size_t reads_ = 0;
+  size_t whole_reads_ = 0;
 };
 
 }  // namespace sluice::testing

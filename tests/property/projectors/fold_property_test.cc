@@ -21,6 +21,7 @@ FoldOptions CutAt(size_t rows) {
   FoldOptions options = kOptions;
   options.step_rows = rows;
   options.inline_max = rows % 4;
+  options.step_bytes = rows % 2 == 0 ? options.step_bytes : 100 * rows;
   return options;
 }
 
