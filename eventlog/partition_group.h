@@ -17,7 +17,8 @@ class PartitionGroup {
   // Called one at a time, on a thread of the group's or inside Start() and Stop(). They may block:
   // the group waits. They must not call Start() or Stop().
   struct Callbacks {
-    // Partitions that this process is to fold from now on, besides those it has.
+    // Partitions that this process is to fold from now on, besides those it has; none where the
+    // group has answered and others have them all.
     absl::AnyInvocable<void(const std::vector<PartitionId>&)> on_assigned;
     // Partitions that it must have stopped folding when the callback returns: another member may
     // begin then. Where the group was lost (the network, a long pause) another may have begun

@@ -168,11 +168,9 @@ void KafkaPartitionGroup::Assign(rd_kafka_topic_partition_list_t* partitions) {
   LogFailure("assign", rd_kafka_incremental_assign(handle_.get(), partitions));
   rd_kafka_pause_partitions(handle_.get(), partitions);
   const auto assigned = PartitionsOf(*partitions);
-  if (!assigned.empty()) {
-    spdlog::info("kafka_group_assigned group={} partitions={}", options_.replica_set,
-                 assigned.size());
-    callbacks_.on_assigned(assigned);
-  }
+  spdlog::info("kafka_group_assigned group={} partitions={}", options_.replica_set,
+               assigned.size());
+  callbacks_.on_assigned(assigned);  // also of none: the group has answered
 }
 
 void KafkaPartitionGroup::Revoke(rd_kafka_topic_partition_list_t* partitions) {

@@ -73,13 +73,13 @@ class KafkaWatch {
   Log& log_;
   KafkaControl& control_;
   KafkaMetrics& metrics_;
-  EpochFold fold_;                 // used by Start(), then by the thread alone
-  Offset read_to_{0};              // likewise
+  EpochFold fold_;     // used by Start(), then by the thread alone
+  Offset read_to_{0};  // likewise
   std::string epoch_;
-  std::vector<std::string> former_;              // that this process opened
-  int short_ends_ = 0;             // in a row, an end before what was read
-  bool settings_told_ = false;     // that they can't be looked at
-  std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append
+  std::vector<std::string> former_;  // that this process opened
+  int short_ends_ = 0;               // in a row, an end before what was read
+  bool settings_told_ = false;       // that they can't be looked at
+  std::atomic<bool> bad_ = false;    // some fault or history_: the only look of an append
   mutable absl::Mutex mutex_;
   absl::CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

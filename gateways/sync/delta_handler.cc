@@ -31,6 +31,7 @@ struct DeltaCall {
   Cursor cursor;             // without groups and incarnation 0: a fresh start
   bool ahead = false;        // the store has not come to the cursor's position
   bool ahead_known = false;  // ... and the log has
+  bool at_end = false;       // what the log had has been folded since it was asked
 };
 
 struct BuiltPage {
@@ -64,13 +65,15 @@ absl::StatusOr<BuiltPage> Build(SyncContext& context, DeltaCall& call) {
   RETURN_IF_ERROR(found.status());
   const std::shared_ptr<const OrgSnapshot>& snapshot = *found;
   const uint32_t incarnation = snapshot->model()->incarnation();
-  ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
-                   snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));
+  // Before rights are looked at: those of a store that is behind what the client knows of count for
+  // nothing.
   if (call.cursor.incarnation != 0) {
     call.ahead = call.cursor.seen > snapshot->applied().position;
     RETURN_IF_ERROR(CheckCursor(call.cursor, incarnation, *snapshot));
   }
   RETURN_IF_ERROR(CheckMinPosition(call.request, *snapshot));
+  ASSIGN_OR_RETURN(const std::vector<CallerBucket> buckets,
+                   snapshot->model()->BucketsOf(call.caller, context.options.buckets_per_caller));
   DeltaLimits limits;
   limits.ops_max = call.request.limit;
   limits.bytes_max = context.options.page_bytes_max;
@@ -107,8 +110,18 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
                                    context.clock.SteadyNow() + context.options.answer_wait);
   RETURN_IF_ERROR_CO(share.status());
   call.ahead = false;
+  const Offset folded = FoldedUntil(context, call.org);
   absl::StatusOr<BuiltPage> built =
       co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
+  if (call.ahead && call.cursor.seen < folded) {
+    co_return OtherHistory();  // the log has been read through there, and has no such event
+  }
+  if (IsLastWord(built.status()) && !call.at_end) {
+    share->Keep(0);  // the log may take its time
+    call.at_end = true;
+    RETURN_IF_ERROR_CO(co_await ReachEnd(context, call.org));
+    co_return co_await BuildOnce(context, call);
+  }
   if (call.ahead && !call.ahead_known && ErrorCode(built.status()) == "not_caught_up") {
     share->Keep(0);  // the log may take its time
     const bool beyond = co_await IsBeyondLog(context, call.org, call.cursor.seen, false);

@@ -29,6 +29,14 @@ net::awaitable<HttpResponse> HandleEntities(SyncContext& context, const HttpRequ
   const projectors::CallerClaims caller = ClaimsOf(**principal);
   absl::StatusOr<std::string> body =
       co_await OnStoreThread(context, [&] { return Build(context, *org, caller); });
+  if (IsLastWord(body.status())) {
+    const absl::Status reached = co_await ReachEnd(context, *org);
+    if (!reached.ok()) {
+      body = reached;
+    } else {
+      body = co_await OnStoreThread(context, [&] { return Build(context, *org, caller); });
+    }
+  }
   HttpResponse response;
   if (const absl::Status may = body.ok() ? MayServe(context, *org) : body.status(); may.ok()) {
     response.body = *std::move(body);

@@ -44,11 +44,24 @@ class StreamSession {
   net::awaitable<absl::Status> Open() {
     const SteadyTime deadline = Now() + context_.options.catch_up_wait;
     bool asked = false;
+    bool at_end = false;
     while (true) {
       const bool last = Now() >= deadline || context_.stopping.load();
       touched_.TakeNews();
       ahead_ = kNoOffset;
+      const Offset folded = FoldedUntil(context_, org_);
       const absl::Status began = (co_await Look()).status();
+      if (ahead_ != kNoOffset && ahead_ < folded) {
+        state_.ResetAll();  // the log has been read through there, and has no such event
+        continue;
+      }
+      if (IsLastWord(began) && !at_end) {
+        at_end = true;
+        if (absl::Status reached = co_await ReachEnd(context_, org_); !reached.ok()) {
+          co_return reached;
+        }
+        continue;
+      }
       if (ahead_ != kNoOffset && !asked) {
         // Who is ahead of a server that still reads the log needs no full load, only patience; who
         // is ahead of the log has a position from elsewhere, or from a time that is lost.

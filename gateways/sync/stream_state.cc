@@ -45,6 +45,7 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   const projectors::AppliedState& applied = snapshot_->applied();
   removed_.clear();
   resets_.clear();
+  gained_ = false;
   if (model_ != snapshot_->model()) {
     RETURN_IF_ERROR(Recompute(*snapshot_->model()));
     model_ = snapshot_->model();
@@ -56,7 +57,9 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   reset_all_ = false;
   looked_ = {applied.position, applied.history};
   quiet_ = std::max(quiet_, touched.quiet);
-  if (!first && !superseded && pending_.empty() && removed_.empty()) {
+  // The client counts with what a checkpoint has named, so a new bucket is named also while empty.
+  if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty() &&
+      columns_ == columns_sent_) {
     position_ = applied.position;
     snapshot_.reset();
     return false;
@@ -109,6 +112,7 @@ absl::Status StreamState::Recompute(const OrgModel& model) {
   for (CallerBucket& bucket : current) {
     std::string id = BucketIdText(options_.log_id, model.incarnation(), bucket);
     auto node = old.extract(id);
+    gained_ = gained_ || node.empty();
     const auto at = node.empty() ? buckets_.try_emplace(std::move(id)).first
                                  : buckets_.insert(std::move(node)).position;
     at->second.bucket = std::move(bucket);

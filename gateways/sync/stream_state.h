@@ -125,6 +125,7 @@ class StreamState {
   IdentityHash columns_sent_{};  // as of the last complete checkpoint
   HistoryMark looked_;           // at the last snapshot
   Offset quiet_ = kNoOffset;
+  bool gained_ = false;  // buckets since the last checkpoint
   std::vector<std::string> removed_;
   std::vector<std::string> resets_;
 

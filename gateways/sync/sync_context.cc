@@ -1,5 +1,8 @@
 #include "gateways/sync/sync_context.h"
 
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <optional>
 
 #include "gateways/problem.h"
@@ -86,6 +89,13 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncCo
     return snapshot;
   }
   RETURN_IF_ERROR(MayServe(context, org));  // a store that is set apart or built anew is away, too
+  if (context.options.exists) {
+    ASSIGN_OR_RETURN(const bool exists, context.options.exists(org));
+    if (exists) {
+      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                   "the organisation has not come to this server yet: try again");
+    }
+  }
   return was_here ? WithWipe(Error(absl::StatusCode::kNotFound, "org_not_found",
                                    "the organisation was deleted"))
                   : snapshot.status();
@@ -108,6 +118,41 @@ absl::StatusOr<Offset> LogEnds::Ask(const OrgId& org, SteadyTime since, const Cl
   }
   answers_.insert_or_assign(org, Answer{asked, end});
   return end;
+}
+
+bool IsLastWord(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code == "org_not_found" || code == "offline_not_allowed" || code == "org_reprovisioned" ||
+         code == "too_many_buckets";
+}
+
+Offset FoldedUntil(const SyncContext& context, const OrgId& org) {
+  return context.options.folded_until ? context.options.folded_until(org) : kNoOffset;
+}
+
+net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org) {
+  constexpr std::chrono::milliseconds kLook{10};
+  if (!context.log_ends.known() || !context.options.folded_until) {
+    co_return absl::OkStatus();
+  }
+  const SteadyTime since = context.clock.SteadyNow();
+  const absl::StatusOr<Offset> end = co_await OnThread(context.end_pool, [&context, &org, since] {
+    return context.log_ends.Ask(org, since, context.clock);
+  });
+  net::steady_timer pause(co_await net::this_coro::executor);
+  while (end.ok() && FoldedUntil(context, org) < *end && MayServe(context, org).ok() &&
+         !context.stopping.load() &&
+         context.clock.SteadyNow() - since < context.options.catch_up_wait) {
+    pause.expires_after(kLook);
+    boost::system::error_code ignored;
+    co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
+  }
+  absl::Status may_serve = MayServe(context, org);
+  if (may_serve.ok() && (!end.ok() || FoldedUntil(context, org) < *end)) {
+    may_serve = Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                      "this server has yet to fold what the log has: try again");
+  }
+  co_return may_serve;
 }
 
 net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org, Offset position,

@@ -141,6 +141,17 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 [[nodiscard]] absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(
     SyncContext& context, const OrgId& org);
 
+// Is that a last word, after which a client forgets or gives up? It may be given only of what the
+// log says now, not of what a store has come to: see ReachEnd().
+[[nodiscard]] bool IsLastWord(const absl::Status& status);
+
+// Waits until everything is folded here that the log had when this was called; no longer than a
+// client may have to be waited for (SyncOptions::catch_up_wait), then kUnavailable "not_caught_up".
+[[nodiscard]] net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org);
+
+// As SyncOptions::folded_until; kNoOffset where it is not known.
+[[nodiscard]] Offset FoldedUntil(const SyncContext& context, const OrgId& org);
+
 // Does a client that has been at `position`, which no store here has reached, come from another
 // history of the log: one that had more than this one has now? False also where the log does not
 // say; `guess` where nobody can be asked.

@@ -65,6 +65,12 @@ struct SyncOptions {
   // known, and a client that is ahead of this process is taken to have another log's position once
   // it has waited.
   std::function<absl::StatusOr<Offset>(const OrgId&)> log_end;
+  // The offset below which this process has folded whatever the log has of the organisation. Cheap
+  // and thread-safe. Empty: not known, and what the store says counts as the last word.
+  std::function<Offset(const OrgId&)> folded_until;
+  // Does `provisioning` say that there is such an organisation: made, and not deleted since?
+  // kUnavailable where that is not known yet. Empty: the stores alone say.
+  std::function<absl::StatusOr<bool>(const OrgId&)> exists;
 
   // Reasons why this process cannot serve yet, for /readyz; empty function: always ready.
   std::function<std::vector<std::string>()> not_ready;

@@ -325,6 +325,16 @@ absl::Status Process::Impl::StartSync() {
     return urls.has_value() && !urls->sync_url.empty() ? std::make_optional(urls->sync_url)
                                                        : std::nullopt;
   };
+  options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
+  options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
+    if (const absl::Status known = directory->Health(); !known.ok()) {
+      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                   "this server has yet to read which organisations there are: try again");
+    }
+    const auto entry = directory->directory().Find(org);
+    return entry != nullptr && (entry->state == projectors::OrgState::kProvisioning ||
+                                entry->state == projectors::OrgState::kReady);
+  };
   options.log_end = [this](const OrgId& org) -> absl::StatusOr<Offset> {
     ASSIGN_OR_RETURN(const auto range, log->Range(eventlog::Topic::kChanges, PartitionOf(org)));
     return range.end;

@@ -1,5 +1,3 @@
-#include <xxhash.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -8,6 +6,7 @@
 #include "fmt/format.h"
 #include "projectors/staging/org_model.h"
 #include "projectors/store/byte_codec.h"
+#include "schemas/sha256.h"
 #include "schemas/status.h"
 
 // What a caller may hold by an OrgModel.
@@ -75,7 +74,7 @@ std::vector<AttributeId> IdsOf(const std::set<std::string_view>& denied,
   return ids;
 }
 
-// CallerBucket::columns: XXH64 (seed 0) over numbers of 32 bits, big-endian and ascending. Of a
+// CallerBucket::columns: the first 8 bytes of SHA-256 over numbers of 32 bits, big-endian and ascending. Of a
 // column denied, the id that its name was given first, with the highest bit: to the caller nothing
 // changes when the attribute is removed, or defined again. Of another, the ids that its name had
 // before the newest: a holder of rows from then has values under that name that are not its own.
@@ -100,7 +99,7 @@ uint64_t ColumnsHash(const std::set<std::string_view>& denied, const EntitySchem
   for (const uint32_t number : numbers) {
     PutFixed32(number, &bytes);
   }
-  return bytes.empty() ? 0 : XXH64(bytes.data(), bytes.size(), 0);
+  return bytes.empty() ? 0 : DigestWord(Sha256(bytes), 0);
 }
 
 // Follows the rules of a caller's profiles.

@@ -351,8 +351,9 @@ void Folder::Count(const eventlog::StoredEvent& event) {
   }
 }
 
-// The clock goes by what events say of their time, but never back, and never far by one: an event
-// with a time far ahead must not end the life of every removal.
+// The clock goes by the differences of what events say of their time, never back, and never far by
+// one: events with a time far ahead must not end the life of every removal. What a quiet time was
+// longer is lost to the clock, not made up for by the events after it.
 void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
   AppliedState& applied = result_.batch.applied;
   const int64_t age = options_.tombstone_age.count();
@@ -363,16 +364,19 @@ void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
       std::chrono::duration_cast<std::chrono::microseconds>(event.event.time.time_since_epoch())
           .count();
   if (applied.clock_us == 0) {
-    applied.clock_us = time;
+    applied.clock_us = applied.time_us = time;
     for (Mark& mark : applied.marks) {
       mark.time_us = time;  // of events without a known time: as if they were now
     }
     return;
   }
   const int64_t step = std::max<int64_t>(1, age / kClockSteps);
-  if (time > applied.clock_us) {
-    applied.clock_us += std::min(step, time - applied.clock_us);
+  // Times may be anything that somebody wrote: no difference of two that overflows.
+  if (time > applied.time_us) {
+    const auto ahead = static_cast<uint64_t>(time) - static_cast<uint64_t>(applied.time_us);
+    applied.clock_us += static_cast<int64_t>(std::min(ahead, static_cast<uint64_t>(step)));
   }
+  applied.time_us = time;
 }
 
 // The event has been applied whole.

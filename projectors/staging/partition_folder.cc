@@ -20,8 +20,11 @@ constexpr milliseconds kLookInterval{500};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
+// Before it is known how long a batch takes.
+constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
-// Ends that are remembered until they are reached: more than are asked for within StagingOptions::near_end.
+// Ends that are remembered until they are reached: more than are asked for within
+// StagingOptions::near_end.
 constexpr size_t kEndsMax = 32;
 
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
@@ -42,7 +45,7 @@ PartitionFolder::PartitionFolder(PartitionId partition, Context context)
     : partition_(partition),
       context_(context),
       letters_(context.log, context.clock, partition, context.metrics),
-      batch_events_(context.options.batch_events_max),
+      batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
       jitter_(std::random_device()()),
       health_(Error(absl::StatusCode::kUnavailable, "staging_catching_up",
                     fmt::format("partition {} has not been read yet", partition.value()))),
@@ -112,6 +115,7 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   if (next != kNoOffset && end <= next) {
     near_end_ = std::max(near_end_, asked);
     ends_.clear();
+    TellNear();
     return;
   }
   ends_.emplace_back(end, asked);
@@ -130,6 +134,12 @@ void PartitionFolder::NoteProgress(Offset next) {
   if (next >= end_at_start_) {
     caught_up_ = true;
   }
+  TellNear();
+}
+
+// An organisation that is set apart later was as near to the end as its partition.
+void PartitionFolder::TellNear() {
+  context_.stores.NoteNear(partition_, caught_up_ ? std::make_optional(near_end_) : std::nullopt);
 }
 
 void PartitionFolder::Run() {
@@ -187,7 +197,7 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
   RETURN_IF_ERROR(CheckpointIfDue());
   if (context_.clock.SteadyNow() >= next_look_) {
-    context_.stores.LookForDamage(partition_);
+    RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
     next_look_ = context_.clock.SteadyNow() + kLookInterval;
   }
   const Offset next = [this] {

@@ -68,6 +68,7 @@ class PartitionFolder {
   absl::Status VerifyHistory();
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
+  void TellNear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool stopping() const;
   void SetHealth(const absl::Status& status);

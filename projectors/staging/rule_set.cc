@@ -1,4 +1,3 @@
-#include <xxhash.h>
 
 #include <algorithm>
 #include <set>
@@ -6,6 +5,7 @@
 
 #include "fmt/format.h"
 #include "projectors/staging/sync_rules.h"
+#include "schemas/sha256.h"
 
 // From the profiles' definitions to the rules that the fold evaluates.
 namespace sluice::projectors {
@@ -23,10 +23,11 @@ AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership
                                                   : ownership.business_unit());
 }
 
-// Filters can be long, and names of buckets begin with the rule's id.
+// Filters can be long, and names of buckets begin with the rule's id. Two filters of one id would
+// be one rule, so that whoever writes values into a filter must not be able to make it another's.
 std::string TextHash(std::string_view text) {
-  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  const Sha256Digest digest = Sha256(text);
+  return fmt::format("{:016x}{:016x}", DigestWord(digest, 0), DigestWord(digest, 8));
 }
 
 }  // namespace

@@ -93,6 +93,7 @@ struct StagingProjector::Impl {
   void Probe();
   void ProbeEnd(PartitionId partition, PartitionFolder& folder);
   // What MayServe() depends on.
+  bool MayServeApart(const ApartOrg& apart) const;
   std::string ServingState();
 
   eventlog::Log& log;
@@ -125,6 +126,12 @@ void StagingProjector::Impl::ProbeEnd(PartitionId partition, PartitionFolder& fo
   }
 }
 
+// Rights that were taken away must not be shown for long by who still folds what came before.
+bool StagingProjector::Impl::MayServeApart(const ApartOrg& apart) const {
+  return !apart.hidden && apart.near.has_value() &&
+         clock.SteadyNow() - *apart.near <= options.near_end;
+}
+
 std::string StagingProjector::Impl::ServingState() {
   std::string state;
   std::map<std::string, size_t> apart;
@@ -134,7 +141,7 @@ std::string StagingProjector::Impl::ServingState() {
                          folder == nullptr ? "" : ErrorCode(folder->MayServe()));
     for (const ApartOrg& org : stores.ApartOf(partition)) {
       ++apart[org.reason];
-      if (org.hidden) {
+      if (!MayServeApart(org)) {
         state += " " + org.org.value();
       }
     }
@@ -216,13 +223,23 @@ absl::Status StagingProjector::MayServe(PartitionId partition) const {
   return folder->MayServe();
 }
 
+Offset StagingProjector::FoldedUntil(const OrgId& org) const {
+  const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
+  const auto folder = impl_->Find(partition);
+  // In this order: who is given back in between has been folded as far as the partition was.
+  const Offset next = folder == nullptr ? kNoOffset : folder->next();
+  const auto apart = impl_->stores.ApartStateOf(partition, org);
+  return apart.has_value() ? std::min(next, apart->next) : next;
+}
+
 absl::Status StagingProjector::MayServe(const OrgId& org) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
   RETURN_IF_ERROR(MayServe(partition));
   const auto apart = impl_->stores.ApartStateOf(partition, org);
-  if (apart.has_value() && apart->hidden) {
+  if (apart.has_value() && !impl_->MayServeApart(*apart)) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 "the organisation's store is being built anew: try again later");
+                 "the organisation's store is behind the log, or is being built anew: try again "
+                 "later");
   }
   return absl::OkStatus();
 }

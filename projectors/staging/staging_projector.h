@@ -64,7 +64,10 @@ class StagingProjector {
   // near its end (StagingOptions::near_end); "log_truncated" or "log_diverged" where it has stopped
   // for that.
   [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
-  // Likewise for an organisation; "not_caught_up" also while its store is built anew.
+  // The offset below which everything of the organisation is folded here; kNoOffset where the
+  // partition is not.
+  [[nodiscard]] Offset FoldedUntil(const OrgId& org) const;
+  // As MayServe(partition) for an organisation; "not_caught_up" also while its store is built anew.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
 
  private:

@@ -10,10 +10,17 @@ void ApartSet::WorkOn(PartitionId partition, Offset end) {
   partitions_[partition].working_end = end;
 }
 
+void ApartSet::NoteNear(PartitionId partition, std::optional<SteadyTime> near) {
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].near = near;
+}
+
 void ApartSet::Set(PartitionId partition, Entry entry) {
   absl::MutexLock lock(&mutex_);
-  auto& orgs = partitions_[partition].orgs;
+  auto& [working_end, near, orgs] = partitions_[partition];
   entry.state.generation = ++generation_;
+  const auto before = orgs.find(entry.state.org.value());
+  entry.state.near = before == orgs.end() ? near : before->second.state.near;
   std::string name = entry.state.org.value();
   orgs.insert_or_assign(std::move(name), std::move(entry));
 }

@@ -27,7 +27,10 @@ class ApartSet {
   // The partition's main thread is going to work on events below `end`: it calls this before it
   // looks who is apart.
   void WorkOn(PartitionId partition, Offset end);
-  // Whoever is apart stays so, or is now, with this state and a new generation.
+  // As StoreManager::NoteNear().
+  void NoteNear(PartitionId partition, std::optional<SteadyTime> near);
+  // Whoever is apart stays so, or is now, with this state and a new generation. It is as near to
+  // the log's end as it was, or as its partition is.
   void Set(PartitionId partition, Entry entry);
   // Everything of the organisation below `next` has been applied. Gives it back, and says so, where
   // that reaches the end which the main thread works towards: the main thread either has looked
@@ -41,6 +44,7 @@ class ApartSet {
  private:
   struct Partition {
     Offset working_end{0};
+    std::optional<SteadyTime> near;
     std::map<std::string, Entry, std::less<>> orgs;
   };
   mutable absl::Mutex mutex_;

@@ -71,13 +71,13 @@ class DeltaScan final : public DeltaIterator {
       const rocksdb::Slice value = it_->value();
       auto decoded = DecodeDeltaKey({key.data(), key.size()});
       if (!decoded.ok()) {
-        status_ = Annotate(decoded.status(), What());
+        status_ = db_.Note(Annotate(decoded.status(), What()));
         return;
       }
       view_.position = decoded->position;
       const absl::Status valid = DecodeDelta({value.data(), value.size()}, &view_);
       if (!valid.ok()) {
-        status_ = Annotate(valid, What());
+        status_ = db_.Note(Annotate(valid, What()));
         return;
       }
       if (view_.put || view_.position.offset > horizon_) {
@@ -86,7 +86,7 @@ class DeltaScan final : public DeltaIterator {
       }
     }
     if (!it_->status().ok()) {
-      status_ = FromRocks(it_->status(), What());
+      status_ = db_.Note(FromRocks(it_->status(), What()));
     }
   }
 

@@ -44,6 +44,16 @@ class OrgDb {
   // AppliedState::events of what was applied.
   uint64_t events() const { return events_.load(); }
   void set_events(uint64_t events) { events_.store(events); }
+  // What a reader met says that the data are damaged: the store is to be built anew. Returns
+  // `status`.
+  absl::Status Note(absl::Status status) const {
+    if (absl::IsDataLoss(status)) {
+      damaged_ = true;
+      env_->damage_seen() = true;
+    }
+    return status;
+  }
+  bool damaged() const { return damaged_; }
   // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
   // the store goes on from there, not from what it had applied.
   void set_flushed_events(uint64_t events) { flushed_events_->store(events); }
@@ -52,6 +62,7 @@ class OrgDb {
   OrgDb() = default;
   std::shared_ptr<RocksEnv> env_;
   std::string path_;
+  mutable std::atomic<bool> damaged_{false};
   std::atomic<int64_t> applied_{-1};
   std::atomic<uint64_t> events_{0};
   std::shared_ptr<std::atomic<uint64_t>> flushed_events_;

@@ -148,6 +148,7 @@ struct AppliedState {
   uint64_t events = 0;
   uint64_t history = 0;     // ChainHistory of those applied whole, 0 for none
   int64_t clock_us = 0;     // the organisation's clock (docs/fold.md, "What is forgotten")
+  int64_t time_us = 0;      // what the last event said of its time, where there is a clock
   std::vector<Mark> marks;  // ascending, a few over the tombstones' horizon and age
   std::optional<PartialEvent> partial;  // of the event after `position`
   friend bool operator==(const AppliedState&, const AppliedState&) = default;

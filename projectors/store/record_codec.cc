@@ -280,6 +280,7 @@ std::string EncodeApplied(const AppliedState& applied) {
   PutVarint(applied.events, &out);
   PutFixed64(applied.history, &out);
   PutSigned(applied.clock_us, &out);
+  PutSigned(applied.time_us, &out);
   PutVarint(applied.marks.size(), &out);
   for (const Mark& mark : applied.marks) {
     PutSigned(mark.offset.value(), &out);
@@ -306,6 +307,7 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
   applied.events = reader.Varint();
   applied.history = reader.Fixed64();
   applied.clock_us = reader.Signed();
+  applied.time_us = reader.Signed();
   const uint64_t marks = reader.Varint();
   if (marks > reader.rest().size() / 3) {
     return Malformed("applied state", bytes);

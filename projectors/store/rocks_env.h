@@ -51,6 +51,8 @@ class RocksEnv {
   size_t block_cache_bytes() const { return limits_.block_cache_bytes; }
   // Snapshots that are alive, one of each open store's own included.
   std::atomic<int64_t>& snapshots() { return snapshots_; }
+  // A reader met damage in some open store (OrgDb::damaged()).
+  std::atomic<bool>& damage_seen() { return damage_seen_; }
 
  private:
   struct Shared;
@@ -59,6 +61,7 @@ class RocksEnv {
   int max_open_files_ = 0;  // of one store
   std::unique_ptr<Shared> shared_;
   std::atomic<int64_t> snapshots_{0};
+  std::atomic<bool> damage_seen_{false};
 };
 
 // A RocksDB error as ours, with `what` (such as "reading records of store /data/orgs/a/1") before

@@ -171,6 +171,28 @@ absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::optional<Record>> RocksReader::GetRecord(const RecordKey& key) const {
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  if (records[0].has_value()) {
+    RETURN_IF_ERROR(Complete(key, &*records[0]));
+  }
+  return std::move(records[0]);
+}
+
+absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  std::optional<Record>& record = records[0];
+  if (record.has_value() && record->apart) {
+    if (buckets.size() >= record->memberships_apart) {
+      RETURN_IF_ERROR(Complete(key, &*record));
+    } else {
+      ASSIGN_OR_RETURN(record->memberships, GetMemberships(key, buckets));
+    }
+  }
+  return std::move(record);
+}
+
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSets(
     std::span<const std::string> keys) const {
   return MultiGet<AppliedSet>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
@@ -370,43 +392,36 @@ std::unique_ptr<DeltaIterator> RocksSnapshot::Scan(BucketKey bucket, Position af
 }
 
 absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
-  ASSIGN_OR_RETURN(auto states, reader().GetBuckets({&bucket, 1}));
-  return states[0].value_or(BucketState{});
+  const auto states = reader().GetBuckets({&bucket, 1});
+  RETURN_IF_ERROR(db_->Note(states.status()));
+  return (*states)[0].value_or(BucketState{});
 }
 
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
-  ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
-  if (records[0].has_value()) {
-    RETURN_IF_ERROR(reader().Complete(key, &*records[0]));
-  }
-  return std::move(records[0]);
+  auto record = reader().GetRecord(key);
+  RETURN_IF_ERROR(db_->Note(record.status()));
+  return record;
 }
 
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecordIn(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
-  ASSIGN_OR_RETURN(auto records, reader().GetRecords({&key, 1}));
-  std::optional<Record>& record = records[0];
-  if (!record.has_value() || !record->apart) {
-    return std::move(record);
-  }
-  if (buckets.size() >= record->memberships_apart) {
-    RETURN_IF_ERROR(reader().Complete(key, &*record));
-    return std::move(record);
-  }
-  ASSIGN_OR_RETURN(record->memberships, reader().GetMemberships(key, buckets));
-  return std::move(record);
+  auto record = reader().GetRecordIn(key, buckets);
+  RETURN_IF_ERROR(db_->Note(record.status()));
+  return record;
 }
 
 absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) const {
   if (offset <= applied_.horizon) {
     return std::optional<uint64_t>();
   }
-  return reader().GetHistory(offset);
+  auto history = reader().GetHistory(offset);
+  RETURN_IF_ERROR(db_->Note(history.status()));
+  return history;
 }
 
 absl::Status RocksSnapshot::ForEachRecord(
     EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
-  return reader().ForEachRecord(entity, visit);
+  return db_->Note(reader().ForEachRecord(entity, visit));
 }
 
 }  // namespace sluice::projectors

@@ -31,6 +31,10 @@ class RocksReader {
   absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) const;
+  // As OrgSnapshot has them.
+  absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const;
+  absl::StatusOr<std::optional<Record>> GetRecordIn(const RecordKey& key,
+                                                    std::span<const BucketKey> buckets) const;
   // As FoldView has them.
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
                                                           BucketKey bucket) const;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::string_view kLargeEvent = "large_event";
 constexpr std::string_view kRewound = "store_rewound";
+// What one look at stores that are ahead may take.
+constexpr std::chrono::milliseconds kLookTime{20};
 
 // Is what is on disk of no use any more? Otherwise the same store is tried again first.
 bool NeedsRebuild(const absl::Status& why) {
@@ -58,6 +60,15 @@ void StoreManagerImpl::SetApart(PartitionId partition, const OrgId& org, Offset 
 }
 
 void StoreManagerImpl::LookForDamage(PartitionId partition) {
+  if (env_->damage_seen().exchange(false)) {
+    damage_seen_ = true;  // inside a store that is open
+    for (const StoreSet::SlotPtr& slot : stores_.All()) {
+      absl::MutexLock lock(&slot->mutex);
+      if (slot->store != nullptr && slot->store->database()->damaged()) {
+        slot->damage_seen = true;
+      }
+    }
+  }
   if (!damage_seen_) {
     return;
   }
@@ -180,13 +191,55 @@ bool StoreManagerImpl::AdvanceApart(PartitionId partition, const ApartOrg& apart
   return given_back;
 }
 
+absl::Status StoreManagerImpl::LookForTrouble(PartitionId partition) {
+  LookForDamage(partition);
+  RETURN_IF_ERROR(LookAhead(partition));
+  absl::MutexLock lock(&mutex_);
+  return partitions_[partition].other_history;
+}
+
+// Opening a store compares it. What cannot be said now, because the log does not answer or too many
+// stores are open, is asked again at the next look; a reader that comes first asks too.
+absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
+  const auto until = std::chrono::steady_clock::now() + kLookTime;
+  std::vector<StoreSet::SlotPtr> ahead;
+  {
+    absl::MutexLock lock(&mutex_);
+    ahead = ahead_;
+  }
+  for (const StoreSet::SlotPtr& slot : ahead) {
+    if (slot->registration.partition != partition) {
+      continue;
+    }
+    const absl::Status opened = stores_.Acquire(slot, /*reader=*/true).status();
+    {
+      absl::MutexLock lock(&mutex_);
+      std::erase(ahead_, slot);
+      if (absl::IsUnavailable(opened) || absl::IsResourceExhausted(opened)) {
+        ahead_.push_back(slot);  // after the others
+      }
+    }
+    if (std::chrono::steady_clock::now() >= until) {
+      break;  // the neighbours' events wait
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
                                             const AppliedState& applied) {
   const PartitionId partition = slot.registration.partition;
-  if (applied.position == kNoOffset || applied.position < LastCheckpoint(partition).next) {
+  // A checkpoint vouches for the stores that it flushed, as far as they had come, and for no other:
+  // one that was closed may hold what came after it, and the log have lost that since.
+  if (applied.position == kNoOffset || applied.position.value() <= slot.noted) {
     return absl::OkStatus();
   }
-  return options_.check_history(partition, applied.position, applied.event_hash);
+  const absl::Status same = options_.check_history(partition, applied.position, applied.event_hash);
+  if (absl::IsDataLoss(same)) {
+    absl::MutexLock lock(&mutex_);
+    partitions_[partition].other_history = same;
+  }
+  return same;
 }
 
 std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(
@@ -206,6 +259,16 @@ std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(
     }
     apart.push_back(std::move(entry.state));
   }
+  // Given back while the flush was under way: what is on disk may end before what it had by then,
+  // even amid an event, and the checkpoint says that everything below it is there.
+  for (const ApartSet::Entry& entry : before) {
+    const bool still =
+        std::ranges::any_of(apart, [&](const ApartOrg& org) { return org.org == entry.state.org; });
+    if (!still && stores_.Find(entry.state.org) != nullptr) {
+      apart.push_back(entry.state);
+    }
+  }
+  std::ranges::sort(apart, {}, [](const ApartOrg& org) { return org.org.value(); });
   return apart;
 }
 

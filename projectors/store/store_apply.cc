@@ -81,11 +81,22 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
 // An event of so many bytes is folded apart without being tried: parsing it alone takes its time.
 constexpr size_t kTurnEventBytes = 512 << 10;
 
+// What one organisation may take of the main thread's time in a batch. When depends on the machine,
+// what comes of it does not.
+constexpr std::chrono::milliseconds kTurnTime{50};
+
 absl::Status LargeEvent() {
   return Error(absl::StatusCode::kUnavailable, "large_event", "it has an event of many rows");
 }
 
 // Is it the trouble of the one organisation? What may be that of the disk or of the log is not.
+// Errors of one store's files that may pass.
+bool IsTroubleOfStore(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code == "store_io_error" || code == "store_reopened" || code == "store_busy" ||
+         code == "store_fatal";
+}
+
 bool IsItsOwn(const absl::Status& status) {
   const std::string code = ErrorCode(status);
   return code != "log_truncated" && code != "log_diverged" && !absl::IsUnavailable(status) &&
@@ -196,8 +207,14 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
   if (options_.sets_apart && apart_.Find(partition, name).has_value()) {
     return absl::OkStatus();
   }
+  const auto began = steady_clock::now();
   while (!events.empty()) {
     const Offset next = events.front().offset;
+    if (options_.sets_apart && steady_clock::now() - began > kTurnTime) {
+      // Each of many events may fit a turn: together they must not hold the partition.
+      SetApart(partition, *org, next, LargeEvent());
+      return absl::OkStatus();
+    }
     if (options_.sets_apart && events.front().event.ByteSize() > kTurnEventBytes) {
       SetApart(partition, *org, next, LargeEvent());
       return absl::OkStatus();
@@ -238,7 +255,14 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyOne(PartitionId partition, const O
     return events.size();
   }
   absl::StatusOr<size_t> taken = ApplyToStore(slot, events, turn);
-  return taken.ok() ? taken : stores_.Explain(slot, taken.status());
+  if (taken.ok()) {
+    return taken;
+  }
+  absl::Status why = stores_.Explain(slot, taken.status());
+  // Of this store alone, as far as is known: the others' files can be read and written.
+  return options_.sets_apart && IsTroubleOfStore(why)
+             ? Error(absl::StatusCode::kInternal, ErrorCode(why), Message(why))
+             : why;
 }
 
 absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& slot, Events events,
@@ -247,10 +271,6 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   auto acquired = stores_.Acquire(slot, /*reader=*/false);
   if (!acquired.ok() && ErrorCode(acquired.status()) == "store_missing") {
     return Missing(slot);
-  }
-  if (ErrorCode(acquired.status()) == "store_io_error") {
-    // Of this folder alone, as far as is known: the others' are opened with files of their own.
-    return Error(absl::StatusCode::kInternal, "store_io_error", Message(acquired.status()));
   }
   RETURN_IF_ERROR(acquired.status());
   std::shared_ptr<RocksStore> store = *std::move(acquired);
@@ -397,7 +417,8 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
   ASSIGN_OR_RETURN(const FoldResult fold,
                    Fold(turn.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
   RETURN_IF_ERROR(CheckProgress(fold));
-  if (fold.closed) {
+  // What never was open has not been closed.
+  if (fold.closed && fold.model->incarnation() > 0) {
     const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
     RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.rejected));
   } else if (fold.model->open()) {

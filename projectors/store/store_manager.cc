@@ -34,9 +34,27 @@ uint64_t FolderBytes(const std::string& path) {
   return bytes;
 }
 
+// Files that were written at the same time need not say so to the microsecond.
+constexpr std::chrono::seconds kClockSlack{1};
+
+// When data of a RocksDB was last written, by its files; the info log does not count.
+std::filesystem::file_time_type NewestTable(const std::string& path) {
+  std::filesystem::file_time_type newest{};
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".sst") || name.ends_with(".log") || name.starts_with("MANIFEST-")) {
+      std::error_code ignored;  // a compaction may have removed it
+      newest = std::max(newest, entry.last_write_time(ignored));
+    }
+  }
+  return newest;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions options) {
+  const auto checkpointed = NewestTable(options.path + "/node");  // before it is opened
   if (options.path.empty()) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                  "a store manager needs a path");
@@ -47,7 +65,7 @@ absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions op
   ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id,
                                               options.former_log_ids));
   auto manager = std::make_unique<StoreManagerImpl>(std::move(options), env, std::move(node));
-  RETURN_IF_ERROR(manager->Load());
+  RETURN_IF_ERROR(manager->Load(checkpointed));
   return manager;
 }
 
@@ -97,15 +115,16 @@ absl::Status StoreManagerImpl::RemoveFormer() {
   std::error_code error;
   std::filesystem::remove_all(folder, error);
   if (error) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
-                 fmt::format("{} holds stores of an earlier epoch of the log and cannot be removed, "
-                             "to be built anew: {}",
-                             folder, error.message()));
+    return Error(
+        absl::StatusCode::kFailedPrecondition, "store_of_other_log",
+        fmt::format("{} holds stores of an earlier epoch of the log and cannot be removed, "
+                    "to be built anew: {}",
+                    folder, error.message()));
   }
   return node_->BeginAnew();
 }
 
-absl::Status StoreManagerImpl::Load() {
+absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed) {
   if (node_->former_log_id().has_value()) {
     RETURN_IF_ERROR(RemoveFormer());
   }
@@ -138,11 +157,22 @@ absl::Status StoreManagerImpl::Load() {
     const auto flushed = state.flushed.find(name);
     stores_.Add(org, registration, flushed == state.flushed.end() ? kNoOffset : flushed->second);
     const std::string path = stores_.PathOf(org, registration.incarnation);
-    ASSIGN_OR_RETURN(const FolderState folder, InspectFolder(path));
-    if (folder == FolderState::kMissing) {
+    const auto folder = InspectFolder(path);
+    if (!folder.ok() && options_.sets_apart) {
+      // One organisation's folder that cannot be looked into keeps no other from being served.
+      SetApart(registration.partition, org, registration.opened,
+               Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(folder.status())));
+      continue;
+    }
+    RETURN_IF_ERROR(folder.status());
+    if (*folder == FolderState::kMissing) {
       missing.push_back(stores_.Find(org));
     } else {
       with_stores.insert(registration.partition);
+      if (options_.check_history && NewestTable(path) + kClockSlack > checkpointed) {
+        absl::MutexLock lock(&mutex_);
+        ahead_.push_back(stores_.Find(org));
+      }
     }
   }
   if (options_.sets_apart) {
@@ -306,7 +336,19 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
                    fmt::format("the store of organisation {} has to be built anew: try again later",
                                org.value()));
     }
-    return code == "store_missing" ? OrgNotFound(org) : store.status();
+    if (code == "store_missing") {
+      return OrgNotFound(org);
+    }
+    if (code == "stores_busy") {
+      return store.status();
+    }
+    // What it is has the folder's name in it, which is for the log.
+    spdlog::warn("store_not_opened org={} error=\"{}\"", org.value(), Message(store.status()));
+    metrics_.CountError();
+    return Error(store.status().code(), code,
+                 fmt::format("the store of organisation {} cannot be used at the moment: try again "
+                             "later",
+                             org.value()));
   }
   auto published = (*store)->published();
   if (published == nullptr) {

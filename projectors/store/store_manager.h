@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
 #include "eventlog/base/ids.h"
 #include "projectors/staging/fold.h"
 #include "projectors/store/applied_change.h"
@@ -56,6 +57,8 @@ struct ApartOrg {
   bool hidden = false;  // readers are told "not_caught_up" until it is given back
   // Another one where `next` has been set anew: what was read for the old one is not to be folded.
   uint64_t generation = 0;
+  // When it was last known to hold all that the log had; never since the process started: nullopt.
+  std::optional<SteadyTime> near = std::nullopt;
 };
 
 struct ApplyResult {
@@ -118,9 +121,17 @@ class StoreManager {
   // offset (the next to read), which may then be committed as lag hint.
   virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
 
-  // Sets apart whose stores were found damaged by readers. To be called now and then by the thread
-  // that calls Apply().
-  virtual void LookForDamage(PartitionId /*partition*/) {}
+  // Sets apart whose stores were found damaged by readers, and compares with the log the stores
+  // that an earlier process flushed after its last checkpoint. To be called now and then by the
+  // thread that calls Apply(). kDataLoss, code "log_truncated" or "log_diverged", where a store of
+  // the partition is of another history; also where a reader has found that.
+  [[nodiscard]] virtual absl::Status LookForTrouble(PartitionId /*partition*/) {
+    return absl::OkStatus();
+  }
+
+  // At `near` everything in the partition's log was folded, but for who is apart; nullopt: not
+  // since the partition was opened. Who is set apart from now on was as near as that.
+  virtual void NoteNear(PartitionId /*partition*/, std::optional<SteadyTime> /*near*/) {}
 
   // Applied offset of the partition: the last event handed to Apply whole, kNoOffset for none.
   virtual Offset Applied(PartitionId partition) = 0;

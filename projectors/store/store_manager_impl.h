@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
@@ -27,7 +28,8 @@ class StoreManagerImpl final : public StoreManager {
   ~StoreManagerImpl() override;
 
   // Takes over what the node store says; sends partitions back whose stores have gone.
-  absl::Status Load();
+  // `checkpointed`: when an earlier process last wrote to the node store.
+  absl::Status Load(std::filesystem::file_time_type checkpointed = {});
 
   Offset CheckpointOf(PartitionId partition) override;
   AppliedState CheckpointState(PartitionId partition) override;
@@ -36,7 +38,10 @@ class StoreManagerImpl final : public StoreManager {
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
-  void LookForDamage(PartitionId partition) override;
+  void NoteNear(PartitionId partition, std::optional<SteadyTime> near) override {
+    apart_.NoteNear(partition, near);
+  }
+  absl::Status LookForTrouble(PartitionId partition) override;
   Offset Applied(PartitionId partition) override;
   std::vector<ApartOrg> ApartOf(PartitionId partition) override;
   std::optional<ApartOrg> ApartStateOf(PartitionId partition, const OrgId& org) override;
@@ -66,6 +71,8 @@ class StoreManagerImpl final : public StoreManager {
     bool rewound = false;  // reading must start at the checkpoint again
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
     std::multimap<Offset, Rejected> rejected_of_closed;
+    // A store of the partition was found to be of another history than the log's.
+    absl::Status other_history = {};
   };
 
   // What one organisation's events are folded with.
@@ -117,6 +124,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
   absl::Status Missing(const StoreSet::SlotPtr& slot);
   absl::Status RemoveFormer();
+  void LookForDamage(PartitionId partition);
+  absl::Status LookAhead(PartitionId partition);
   absl::Status RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
@@ -147,6 +156,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);
+  // Flushed after the last checkpoint of an earlier process: to be compared with the log.
+  std::vector<StoreSet::SlotPtr> ahead_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice::projectors

@@ -832,7 +832,7 @@ class ApiTest(unittest.TestCase):
             self.assertEqual((head_status, head_body), (status, b""), path)
             self.assertEqual(head_headers.get_content_type(), headers.get_content_type(), path)
         sync = self.sync()
-        self.fails("POST", f"{self.base()}/delta", 405, None, b"", http_=sync)
+        self.fails("PUT", f"{self.base()}/delta", 405, None, b"", http_=sync)
         self.fails("GET", "/v1/nope", 404, None, http_=sync)
 
     def test_open_documents(self):

@@ -63,7 +63,7 @@ def run(binary, folder, brokers):
             assert status == 200 and b"sluice_" in metrics
         elsewhere = Http(sync_node.urls["admin"], admin_node.token("sluice.admin"))
         status, _, answer = elsewhere.request("GET", "/v1/orgs/acme")
-        assert status == 404 and json.loads(answer)["code"] == "not_served_here", answer
+        assert status == 503 and json.loads(answer)["code"] == "not_served_here", answer
         codes = [server.stop() for server in reversed(servers)]
         assert codes == [0, 0, 0], codes
         print(f"admin, projectors and sync as three processes: {len(found)} of {len(rows)} rows pulled, all equal")

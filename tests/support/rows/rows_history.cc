@@ -32,8 +32,8 @@ projectors::StoreOptions RowsHistory::Options() {
   if (dice_.Chance(30)) {
     options.fold.step_bytes = dice_.Between(100, 1'000);
   }
-  options.fold.dedup_window = static_cast<int64_t>(dice_.Between(20, 60));
-  options.fold.tombstone_horizon = dice_.Chance(25) ? 30 : kNeverExpires;
+  options.fold.dedup_window = static_cast<int64_t>(dice_.Between(8, 30));
+  options.fold.tombstone_horizon = dice_.Chance(25) ? 12 : kNeverExpires;
   return options;
 }
 

@@ -584,15 +584,34 @@ TEST_F(FoldTest, EventsWithATimeFarAheadExpireNothing) {
     EXPECT_EQ(store_.content().applied.horizon, kNoOffset);
   }
   EXPECT_EQ(store_.content().applied.clock_us,
-            std::chrono::microseconds(at(21).time_since_epoch()).count());
+            std::chrono::microseconds(at(2).time_since_epoch()).count());
   run(26, 2, testing::MakeSet({}));  // never back
   EXPECT_EQ(store_.content().applied.clock_us,
-            std::chrono::microseconds(at(21).time_since_epoch()).count());
+            std::chrono::microseconds(at(2).time_since_epoch()).count());
   // The clock goes on with the times that are true; 68 minutes later the removal is forgotten.
   for (int64_t minute = 22; minute < 90; ++minute) {
     run(10 + 5 * minute, minute, testing::MakeSet({}));
   }
   EXPECT_GE(store_.content().applied.horizon, Offset(5));
+}
+
+// The events after a quiet time do not make up for it: a removal among them would be forgotten at
+// once.
+TEST_F(FoldTest, AQuietTimeIsNotMadeUpFor) {
+  options_.tombstone_age = std::chrono::minutes(64);
+  const auto run = [&](int64_t offset, int64_t second, const v1::ChangeSet& set) {
+    StoredEvent event = testing::MakeEvent(offset, set);
+    event.event.time = SystemTime(std::chrono::hours(24 * 365)) + std::chrono::seconds(second);
+    Run({event});
+  };
+  Define({kAll});
+  run(10, 0, testing::MakeSet({testing::Upsert(kAccount, "A1", Row("A1", ""))}));
+  constexpr int64_t kMonth = 30 * 24 * 3'600;
+  run(11, kMonth, testing::MakeSet({testing::Delete(kAccount, "A1")}));
+  for (int64_t i = 1; i <= 300; ++i) {
+    run(11 + i, kMonth + i, testing::MakeSet({}));
+  }
+  EXPECT_LT(store_.content().applied.horizon, Offset(11));
 }
 
 TEST_F(FoldTest, ASetOfAnotherIncarnationIsRejectedWhole) {

@@ -176,7 +176,7 @@ TEST_F(StoreApartTest, AReaderThatFindsDamageHasItMended) {
   node_.Start();
   EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
   EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
-  node_->LookForDamage(kPartition);
+  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
   EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
   node_.CatchUp(log_);
   ExpectBoth();

@@ -85,6 +85,7 @@ AppliedState Applied() {
   applied.events = 900;
   applied.history = 0x1112131415161718;
   applied.clock_us = 2'000'000;
+  applied.time_us = 3'000'000;
   applied.marks = {{Offset(1000), 870, 1'000'000}, {Offset(1042), 900, 2'000'000}};
   return applied;
 }

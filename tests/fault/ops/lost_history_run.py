@@ -1,0 +1,359 @@
+"""A log that lost its tail, came back from a backup, or was made anew: nobody takes another history for the one that
+was read. Real files are cut and real topics deleted; the clients are those of the API page, and `sluice pull`.
+
+    lost_history_run.py --binary build/release/bin/sluice [--broker-script tests/support/broker/kafka_broker] [NAME...]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+from sluice_process import Http, Sluice  # noqa: E402
+
+ORG = "acme"
+SCHEMA = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, {"name": "owner", "type": "string"}],
+          "ownership": {"user": "owner"}}
+
+
+class Place:
+    """One server and one caller, with everything that is asked of them."""
+
+    def __init__(self, binary, folder, arguments=()):
+        self.folder = folder
+        self.sluice = Sluice(binary, folder / "server", ["--set", "log.partitions=1", *arguments]).start()
+        self.admin_token = self.sluice.token("sluice.admin sluice.ingest")
+        self.tokens = {}
+
+    def token(self, org=ORG):
+        if org not in self.tokens:
+            self.tokens[org] = self.sluice.token("sluice.sync", "anna", org, ["r"])
+        return self.tokens[org]
+
+    def ask(self, method, path, body=None, side="admin", content_type="application/json", org=ORG):
+        token = self.admin_token if side == "admin" else self.token(org)
+        status, headers, answer = Http(self.sluice.urls[side], token).request(method, path, body, content_type=content_type)
+        try:
+            return status, headers, json.loads(answer)
+        except ValueError:
+            return status, headers, answer.decode(errors="replace")
+
+    def provision(self, org=ORG):
+        for path, body in (("", {}), ("/entities/item", SCHEMA), ("/roles/r", {"offline": True, "entities": {"item": {"read": True}}}),
+                           ("/profiles/p", {"entities": {"item": [{"kind": "user"}]}, "roles": ["r"]})):
+            status, _, answer = self.ask("PUT", f"/v1/orgs/{org}{path}?wait=30s", body)
+            assert status == 200, (path, status, answer)
+
+    def ingest(self, keys, org=ORG, wait="30s", expect=(200,)):
+        body = "".join(json.dumps({"ops": [{"op": "upsert", "entity": "item", "row": {"id": key, "owner": "anna"}}]}) + "\n"
+                       for key in keys).encode()
+        status, _, answer = self.ask("POST", f"/v1/orgs/{org}/changes?wait={wait}", body, content_type="application/x-ndjson")
+        assert status in expect, (status, answer)
+        return answer
+
+    def delta(self, cursor=None, org=ORG):
+        """(status, code or keys, cursor, headers) of all pages."""
+        keys = set()
+        while True:
+            status, headers, page = self.ask("GET", f"/v1/orgs/{org}/delta" + (f"?cursor={cursor}" if cursor else ""), side="sync", org=org)
+            if status != 200:
+                return status, page.get("code"), None, headers
+            for op in page["ops"]:
+                (keys.add if op["op"] == "put" else keys.discard)(op["key"])
+            cursor = page["cursor"]
+            if not page["more"]:
+                return status, keys, cursor, headers
+
+    def stream(self, body):
+        status, _, answer = self.ask("POST", f"/v1/orgs/{ORG}/stream", body, side="sync")
+        assert status == 200, (status, answer)
+        frames = [answer] if isinstance(answer, dict) else [json.loads(line) for line in answer.splitlines()]
+        return frames
+
+    def pull(self, check=True):
+        return self.sluice.command("pull", "--url", self.sluice.urls["sync"], "--org", ORG, "--db", self.folder / "anna.sqlite",
+                                   env={"SLUICE_TOKEN": self.token()}, check=check)
+
+    def pulled(self):
+        return {row[0] for row in sqlite3.connect(self.folder / "anna.sqlite").execute("SELECT id FROM item")}
+
+    def ready(self):
+        status, _, answer = self.ask("GET", "/readyz")
+        return status, json.dumps(answer)
+
+    def restart(self):
+        code = self.sluice.stop()
+        assert code in (0, None), f"a graceful stop ended with {code}"
+        self.sluice.start()
+
+
+def keys(prefix, count):
+    return [f"{prefix}{i}" for i in range(count)]
+
+
+def held_of(frames):
+    """What a stream client holds after one complete answer: the next request's `have`, and the history."""
+    last = [f["checkpoint"] for f in frames if "checkpoint" in f][-1]
+    return {"have": [{"bucket": b["bucket"], "after": last["position"]} for b in last["buckets"]],
+            **({"history": last["history"]} if "history" in last else {})}
+
+
+def await_true(what, condition, wait_s=60):
+    deadline = time.monotonic() + wait_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {wait_s} s: {what}"
+        time.sleep(0.05)  # polls another process
+
+
+# ---- one machine ----
+
+def restored_data_folder(binary, folder, _):
+    """Log and stores come back from one consistent backup: positions are given a second time."""
+    place = Place(binary, folder)
+    place.provision()
+    place.ingest(keys("kept", 3))
+    place.sluice.stop()
+    shutil.copytree(place.sluice.data, folder / "backup")
+    place.sluice.start()
+    place.ingest(keys("lost", 10))
+    _, rows, cursor, _ = place.delta()
+    assert rows == set(keys("kept", 3) + keys("lost", 10))
+    held = held_of(place.stream({}))
+    place.pull()
+    place.sluice.stop()
+    shutil.rmtree(place.sluice.data)
+    shutil.copytree(folder / "backup", place.sluice.data)
+    place.sluice.start()
+    status, code, _, headers = place.delta(cursor)
+    assert (status, code) == (410, "cursor_other_log") and headers["Location"], f"while the log is shorter: {status} {code}"
+    place.ingest(keys("new", 14))
+    status, code, _, headers = place.delta(cursor)
+    assert (status, code) == (410, "cursor_other_log") and headers["Location"], f"once it has grown past: {status} {code}"
+    frames = place.stream(held)
+    assert any("reset" in f for f in frames), f"the stream goes on from a history that is lost: {frames}"
+    place.pull()
+    assert place.pulled() == set(keys("kept", 3) + keys("new", 14)), place.pulled()
+
+
+def store_ahead_of_log(binary, folder, _):
+    """The log alone comes back from a backup: a store has more than it."""
+    place = Place(binary, folder, ["--set", "staging.open_stores=1", "--set", "staging.checkpoint_interval=10m"])
+    place.provision()
+    place.provision("other")
+    place.ingest(keys("kept", 5))
+    place.sluice.stop()
+    shutil.copytree(place.sluice.data / "log", folder / "log-backup")
+    place.sluice.start()
+    place.ingest(keys("lost", 10))
+    _, _, cursor, _ = place.delta()
+    place.ingest(["x"], "other")  # opens the other store: the first is flushed and closed
+    place.ingest(["y"], "other")
+    place.sluice.kill()
+    shutil.rmtree(place.sluice.data / "log")
+    shutil.copytree(folder / "log-backup", place.sluice.data / "log")
+    refused_until_new_epoch(place, cursor, set(keys("kept", 5)))
+
+
+def cut_wal(binary, folder, _):
+    """The newest write-ahead file of the log loses its end, while the stores are further behind than that."""
+    place = Place(binary, folder, ["--set", "staging.checkpoint_interval=10m"])
+    place.provision()
+    place.ingest(keys("kept", 3))
+    place.sluice.stop()
+    place.sluice.start()
+    _, _, cursor, _ = place.delta()
+    place.ingest(keys("lost", 20))
+    place.sluice.kill()
+    newest = max((place.sluice.data / "log").glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    os.truncate(newest, newest.stat().st_size // 2)
+    refused_until_new_epoch(place, cursor, None)
+
+
+def refused_until_new_epoch(place, cursor, expected):
+    """The server does not serve from what does not fit; a new epoch is the way on."""
+    try:
+        place.sluice.start(wait_s=60)
+        place.delta()  # opens the store, which is compared then
+        await_true("a partition that is refused", lambda: place.ready()[0] == 503, 30)
+        assert "log_truncated" in place.ready()[1] or "log_diverged" in place.ready()[1], place.ready()
+        status, code, _, _ = place.delta(cursor)
+        assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
+        place.ingest(["after"], wait="2s", expect=(202, 503))
+        place.sluice.stop()
+    except AssertionError as refusal:
+        if "sluice ended with" not in str(refusal):
+            raise
+        assert "sluice log new-epoch" in place.sluice.tail(), place.sluice.tail()
+    verify = place.sluice.command("store", "verify", "--data-dir", place.sluice.data, check=False)
+    assert verify.returncode != 0 or expected is None, f"`store verify` finds nothing: {verify.stdout}"
+    done = place.sluice.command("log", "new-epoch", "--data-dir", place.sluice.data)
+    print("   ", (done.stdout + done.stderr).strip().replace("\n", "\n    "))
+    place.sluice.start()
+    await_true("ready after the new epoch", lambda: place.ready()[0] == 200)
+    status, code, _, headers = place.delta(cursor)
+    assert (status, code) == (410, "cursor_other_log") and headers["Location"], f"an old cursor after the new epoch: {status} {code}"
+    place.ingest(keys("new", 3))
+    _, rows, _, _ = place.delta()
+    assert set(keys("new", 3)) <= rows, rows
+    assert expected is None or expected <= rows, f"what the log has is missing: {expected - rows}"
+    assert not any(key.startswith("lost") for key in rows) or expected is None, f"rows that the log does not have: {rows}"
+
+
+# ---- Kafka ----
+
+class Broker:
+    def __init__(self, script, folder):
+        self.script, self.folder = script, folder
+        self.address = self.run("start", "--owner", str(os.getpid())).split()[-1]
+
+    def run(self, verb, *arguments):
+        return subprocess.run([self.script, verb, "--dir", str(self.folder), *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def tool(self, name, *arguments):
+        return subprocess.run([self.script, "tool", name, "--bootstrap-server", self.address, *arguments], check=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+
+    def delete_topics(self, prefix):
+        for topic in self.tool("org.apache.kafka.tools.TopicCommand", "--list").split():
+            if topic.startswith(prefix):
+                self.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--topic", topic)
+        await_true("the topics are gone", lambda: prefix not in self.tool("org.apache.kafka.tools.TopicCommand", "--list"))
+
+    def stop(self):
+        self.run("stop")
+
+
+def kafka_place(binary, folder, broker, prefix):
+    return Place(binary, folder, ["--log", "kafka", "--brokers", broker.address, "--set", f"log.topic_prefix={prefix}",
+                                  "--set", "staging.checkpoint_interval=500ms"])
+
+
+def topics_made_anew(binary, folder, script):
+    """All topics are deleted and made again under their names, and grow past the old positions."""
+    broker = Broker(script, folder / "broker")
+    try:
+        place = kafka_place(binary, folder, broker, "anew.")
+        place.provision()
+        place.ingest(keys("lost", 10))
+        _, _, cursor, _ = place.delta()
+        place.sluice.stop()
+        broker.delete_topics("anew.")
+        try:
+            place.sluice.start(wait_s=60)
+            place.sluice.stop()
+        except AssertionError as refusal:
+            if "sluice ended with" not in str(refusal):
+                raise
+        assert "use the other log" in place.sluice.tail(), place.sluice.tail()
+        shutil.rmtree(place.sluice.data / "stores")  # what the refusal says to do
+        place.sluice.start()
+        place.provision()
+        place.ingest(keys("new", 20))
+        status, code, _, headers = place.delta(cursor)
+        assert (status, code) == (410, "cursor_other_log") and headers["Location"], f"a cursor of the old topics: {status} {code}"
+        assert place.delta()[1] == set(keys("new", 20))
+        place.sluice.stop()
+    finally:
+        broker.stop()
+
+
+def cut_segment(binary, folder, script):
+    """The broker comes back with the end of `changes` cut off, while the server runs; then the log grows past it."""
+    broker = Broker(script, folder / "broker")
+    try:
+        place = kafka_place(binary, folder, broker, "cut.")
+        place.provision()
+        place.ingest(keys("kept", 5))
+        _, _, cursor, _ = place.delta()
+        segments = list((folder / "broker").glob("**/cut.changes-0/00000000000000000000.log"))
+        assert len(segments) == 1, segments
+        place.ingest(keys("mark", 1))
+        size = segments[0].stat().st_size
+        place.ingest(keys("lost", 10))
+        await_true("all of it is applied", lambda: len(place.delta()[1]) == 16)
+        _, _, late, _ = place.delta()
+        broker.run("kill", "--node", "1")
+        os.truncate(segments[0], size)
+        for name in ("*.index", "*.timeindex", "*.snapshot"):
+            for stale in segments[0].parent.glob(name):
+                stale.unlink()
+        for checkpoint in (folder / "broker").glob("**/recovery-point-offset-checkpoint"):
+            checkpoint.unlink()
+        for checkpoint in (folder / "broker").glob("**/replication-offset-checkpoint"):
+            checkpoint.unlink()
+        broker.run("restart", "--node", "1")
+        await_true("the running server notices", lambda: "log_" in place.ready()[1] and place.ready()[0] == 503, 90)
+        status, code, _, _ = place.delta(late)
+        assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
+        place.sluice.kill()
+        place.sluice.start(wait_s=90)
+        print("   ", place.ready(), place.delta(late)[:2])
+        await_true("it notices after a restart too", lambda: place.ready()[0] == 503 and "log_" in place.ready()[1], 60)
+        place.sluice.stop()
+        source = ["--log", "kafka", "--brokers", broker.address, "--topic-prefix", "cut."]
+        done = place.sluice.command("log", "new-epoch", *source)
+        print("   ", (done.stdout + done.stderr).strip().replace("\n", "\n    "))
+        try:
+            place.sluice.start(wait_s=60)
+            place.sluice.stop()
+        except AssertionError as refusal:
+            if "sluice ended with" not in str(refusal):
+                raise
+        shutil.rmtree(place.sluice.data / "stores", ignore_errors=True)
+        place.sluice.start()
+        place.ingest(keys("new", 20))
+        for old in (cursor, late):
+            status, code, _, headers = place.delta(old)
+            assert (status, code) == (410, "cursor_other_log") and headers["Location"], f"an old cursor: {status} {code}"
+        rows = place.delta()[1]
+        assert set(keys("kept", 5) + keys("new", 20)) <= rows and not any(k.startswith("lost") for k in rows), rows
+        place.sluice.stop()
+    finally:
+        broker.stop()
+
+
+EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal]
+KAFKA = [topics_made_anew, cut_segment]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--broker-script", default="")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    cases = EMBEDDED + (KAFKA if options.broker_script else [])
+    for case in [c for c in cases if not options.names or c.__name__ in options.names]:
+        print(case.__name__, flush=True)
+        with tempfile.TemporaryDirectory(prefix="sluice-lost-") as folder:
+            started = []
+            made = Place.__init__
+
+            def remember(place, *arguments, **more):
+                started.append(place)
+                made(place, *arguments, **more)
+
+            Place.__init__ = remember
+            try:
+                case(os.path.abspath(options.binary), pathlib.Path(folder), options.broker_script)
+            except BaseException:
+                for place in started:
+                    print(place.sluice.tail(), file=sys.stderr)
+                raise
+            finally:
+                Place.__init__ = made
+                for place in started:
+                    place.sluice.kill()
+        print("  as it should be")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
