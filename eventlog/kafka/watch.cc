@@ -70,7 +70,9 @@ KafkaWatch::~KafkaWatch() {
 absl::Status KafkaWatch::Start() {
   ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
   read_to_ = range.begin;
-  RETURN_IF_ERROR(ReadEpoch(range.end, options_.connect_timeout));
+  // Under a client quota nothing may come for long, and who gives up begins at the start again.
+  constexpr milliseconds kEpochPatience{120'000};
+  RETURN_IF_ERROR(ReadEpoch(range.end, kEpochPatience));
   epoch_ = fold_.epoch();
   if (options_.inspect) {
     return absl::OkStatus();
@@ -286,7 +288,10 @@ absl::Status KafkaWatch::MayAppend(Topic topic) const {
     return absl::OkStatus();
   }
   const absl::MutexLock lock(&mutex_);
-  RETURN_IF_ERROR(history_);
+  if (!history_.ok()) {
+    // Nothing is wrong with what is to be appended: another process takes it.
+    return Error(absl::StatusCode::kUnavailable, ErrorCode(history_), Message(history_));
+  }
   for (const TopicFault& fault : faults_) {
     if (fault.effect == FaultEffect::kNoAppend ||
         (fault.effect == FaultEffect::kNoAppendToTopic && fault.topic == topic)) {

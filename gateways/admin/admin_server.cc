@@ -25,6 +25,7 @@
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -101,6 +102,9 @@ IngestOptions ToIngestOptions(const AdminServerOptions& options) {
   ingest.in_flight_events_max = options.in_flight_events_max;
   ingest.remembered_sets_max = options.remembered_sets_max;
   ingest.append_timeout = options.append_timeout;
+  ingest.store_patience = options.store_patience;
+  ingest.relay.concurrent_max = options.relays_max;
+  ingest.relay.timeout = options.relay_timeout;
   return ingest;
 }
 
@@ -150,7 +154,8 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
       deps(std::move(the_deps)),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
-                     deps.clock, deps.registry),
+                     deps.clock, deps.registry,
+                     {.may_serve = deps.may_serve, .served_at = deps.served_at}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
@@ -269,7 +274,9 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   if (!principal.ok()) {
     co_return principal.status();
   }
-  connection.SetKnown();
+  if (absl::Status known = connection.SetKnown(OwnerOf(**principal)); !known.ok()) {
+    co_return known;
+  }
   context.principal = *std::move(principal);
   if (absl::Status allowed = Authorize(*context.principal, context.match); !allowed.ok()) {
     co_return allowed;
@@ -462,6 +469,9 @@ net::awaitable<bool> AdminServer::Impl::Serve(HttpConnection& connection, HttpHe
     format = IngestRoutes::FormatOf(head);
     admitted = format.status();
   }
+  if (absl::IsCancelled(admitted)) {
+    co_return false;  // closed meanwhile, to make room
+  }
   if (!admitted.ok()) {
     HttpResponse refusal = Problem(admitted, head.request_id);
     co_return co_await Respond(connection, context, std::move(refusal), begun);
@@ -504,6 +514,12 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
   http.stop_grace = options.stop_grace;
   http.limits.idle_timeout = options.idle_timeout;
   http.limits.head_timeout = options.head_timeout;
+  http.is_open = [](const HttpHead& head) {
+    std::string allow;
+    const absl::StatusOr<RouteMatch> match = MatchRoute(head.method, head.path, &allow);
+    return match.ok() && (match->info->route == AdminRoute::kHealthz ||
+                          match->info->route == AdminRoute::kReadyz);
+  };
   http.on_connections = [this](int by) {
     if (connections != nullptr) {
       connections->Increment(by);

@@ -39,9 +39,14 @@ struct AdminServerOptions {
   size_t remembered_sets_max = 262'144;           // sets in flight or not applied yet, by id
   std::chrono::milliseconds provisioning_timeout{15'000};
   std::chrono::milliseconds append_timeout{30'000};  // until a set is durable
-  std::chrono::milliseconds idle_timeout{60'000};    // until a connection's next request begins
-  std::chrono::milliseconds head_timeout{10'000};    // from a head's first byte to its last
-  std::chrono::milliseconds silent_min{1'000};       // a connection silent for less makes no room
+  // A set that does not fit the definitions waits so long for the store to come to the log's end,
+  // with which it is known whether the set was taken before.
+  std::chrono::milliseconds store_patience{10'000};
+  size_t relays_max = 8;                            // at once, to nodes that know such a set
+  std::chrono::milliseconds relay_timeout{15'000};  // for one to be answered
+  std::chrono::milliseconds idle_timeout{60'000};   // until a connection's next request begins
+  std::chrono::milliseconds head_timeout{10'000};   // from a head's first byte to its last
+  std::chrono::milliseconds silent_min{1'000};      // a connection silent for less makes no room
   std::chrono::milliseconds stop_grace{10'000};
 };
 

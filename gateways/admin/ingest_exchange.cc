@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kTick{50};
 // Answers wait this long for company, or for the body's end, with which the status is known.
 constexpr std::chrono::milliseconds kAnswerAge{250};
 constexpr size_t kAnswerBytes = size_t{64} << 10;
-constexpr size_t kPieceHold = size_t{128} << 10;  // a piece, and what of it is on its way
+constexpr size_t kPieceHolds = 2;  // a piece, and what of it is on its way
 constexpr std::chrono::seconds kPieceWait{10};
 
 absl::Status TooBusy() {
@@ -37,8 +37,8 @@ IngestExchange::IngestExchange(HttpConnection& connection, const HttpHead& head,
       lines_(lines),
       pool_(pool),
       options_(options),
-      piece_hold_(requests),
-      answer_hold_(answers),
+      piece_hold_(requests, connection.owner()),
+      answer_hold_(answers, connection.owner()),
       tick_(connection.executor()),
       idle_(connection.executor()) {}
 
@@ -59,6 +59,7 @@ net::awaitable<absl::Status> IngestExchange::OnPool(Work work) {
 
 void IngestExchange::Collect() {
   std::string answers = lines_.TakeAnswers();
+  answered_ = answered_ || !answers.empty();
   if (!answers.empty() && pending_.empty()) {
     pending_since_ = std::chrono::steady_clock::now();
   }
@@ -130,10 +131,17 @@ net::awaitable<void> IngestExchange::AwaitTicker() {
 
 // Waits for room in the budget: the sender is held by TCP meanwhile.
 net::awaitable<absl::Status> IngestExchange::HoldPiece() {
+  const size_t wanted = kPieceHolds * connection_.NextBodyBytesMax();
+  if (piece_hold_.bytes() > 0) {
+    if (!piece_hold_.TryHold(wanted)) {
+      connection_.LimitNextBody(piece_hold_.bytes() / kPieceHolds);  // it goes on as before
+    }
+    co_return absl::OkStatus();
+  }
   const auto deadline = std::chrono::steady_clock::now() + kPieceWait;
   net::steady_timer pause(connection_.executor());
   boost::system::error_code ignored;
-  while (!piece_hold_.TryHold(kPieceHold)) {
+  while (!piece_hold_.TryHold(wanted)) {
     if (std::chrono::steady_clock::now() >= deadline) {
       co_return TooBusy();
     }
@@ -144,11 +152,15 @@ net::awaitable<absl::Status> IngestExchange::HoldPiece() {
 }
 
 net::awaitable<absl::Status> IngestExchange::ReadAll() {
-  absl::Status held = co_await HoldPiece();
-  if (!held.ok()) {
-    co_return held;
-  }
   while (!failed_ && !lines_.cut()) {
+    // Sets are of use, blanks are not: whoever sends a set now and then keeps the connection.
+    if (std::exchange(answered_, false) || lines_.waiting()) {
+      connection_.RenewBody();
+    }
+    absl::Status held = co_await HoldPiece();
+    if (!held.ok()) {
+      co_return held;
+    }
     const absl::StatusOr<std::string_view> piece = co_await connection_.ReadBody();
     if (!piece.ok()) {
       co_return piece.status();

@@ -68,7 +68,8 @@ class IngestExchange {
   ByteHold answer_hold_;
   std::string pending_;  // answers that are not sent
   std::chrono::steady_clock::time_point pending_since_;
-  bool working_ = false;  // on the pool
+  bool working_ = false;   // on the pool
+  bool answered_ = false;  // since the body was last read
   bool started_ = false;
   bool done_ = false;    // no more answers come
   bool failed_ = false;  // nobody reads them

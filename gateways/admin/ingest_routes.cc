@@ -35,13 +35,20 @@ std::string TraceparentOf(const HttpHead& http) {
   return plausible ? std::string(value) : std::string();
 }
 
+RelayCaller CallerOf(const HttpHead& http) {
+  return {.authorization = std::string(http.Header("Authorization")),
+          .traceparent = TraceparentOf(http),
+          .request_id = http.request_id,
+          .relayed = !http.Header(kRelayedHeader).empty()};
+}
+
 }  // namespace
 
 IngestLines::IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
-                         eventlog::Cause cause, std::unique_ptr<ContentDecoder> decoder,
-                         uint64_t body_bytes_max)
+                         eventlog::Cause cause, RelayCaller caller,
+                         std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max)
     : options_(service.options()),
-      session_(service, org, std::move(traceparent), std::move(cause)),
+      session_(service, org, std::move(traceparent), std::move(cause), std::move(caller)),
       decoder_(std::move(decoder)),
       body_bytes_max_(body_bytes_max),
       splitter_(options_.set_limits.line_bytes_max) {
@@ -120,8 +127,9 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
                              *context.http.content_length, body_bytes_max_));
   }
   ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding")));
-  auto lines = std::make_unique<IngestLines>(service_, org, TraceparentOf(context.http),
-                                             context.Cause(), std::move(decoder), body_bytes_max_);
+  auto lines =
+      std::make_unique<IngestLines>(service_, org, TraceparentOf(context.http), context.Cause(),
+                                    CallerOf(context.http), std::move(decoder), body_bytes_max_);
   RETURN_IF_ERROR(lines->Begin());
   return lines;
 }
@@ -129,7 +137,8 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
 absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   RETURN_IF_ERROR(WaitOf(context.http).status());
-  IngestSession session(service_, org, TraceparentOf(context.http), context.Cause());
+  IngestSession session(service_, org, TraceparentOf(context.http), context.Cause(),
+                        CallerOf(context.http));
   RETURN_IF_ERROR(session.Refresh());
   ASSIGN_OR_RETURN(const JsonShape shape, CheckJson(context.body));
   session.set_separator(",");

@@ -24,7 +24,7 @@ inline constexpr size_t kJsonBodyBytesMax = 16 << 20;
 class IngestLines {
  public:
   IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
-              eventlog::Cause cause, std::unique_ptr<ContentDecoder> decoder,
+              eventlog::Cause cause, RelayCaller caller, std::unique_ptr<ContentDecoder> decoder,
               uint64_t body_bytes_max);
 
   // kNotFound "org_not_found", kFailedPrecondition "org_not_ready".

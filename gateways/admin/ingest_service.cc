@@ -5,8 +5,10 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/time/time.h"
+#include "schemas/status.h"
 
 namespace sluice::gateways {
 
@@ -40,18 +42,22 @@ struct IngestService::Metrics {
   prometheus::Counter* bytes = nullptr;
   prometheus::Counter* duplicates = nullptr;
   prometheus::Family<prometheus::Counter>* rejected = nullptr;
+  prometheus::Family<prometheus::Counter>* relays = nullptr;
   prometheus::Gauge* in_flight = nullptr;
 };
 
 IngestService::IngestService(IngestOptions options, eventlog::Log& log,
                              const projectors::Directory& directory,
                              projectors::StoreManager* stores, const Clock& clock,
-                             const std::shared_ptr<prometheus::Registry>& registry)
+                             const std::shared_ptr<prometheus::Registry>& registry,
+                             IngestServing serving)
     : options_(options),
       log_(log),
       directory_(directory),
       stores_(stores),
       clock_(clock),
+      serving_(std::move(serving)),
+      relay_(options.relay),
       duplicates_(
           options.remembered_sets_max,
           stores == nullptr ? DuplicateFilter::Applied()
@@ -75,6 +81,12 @@ IngestService::IngestService(IngestOptions options, eventlog::Log& log,
                             .Name("sluice_ingest_rejected_total")
                             .Help("Change sets answered with an error, by code")
                             .Register(*registry);
+  metrics_->relays = &prometheus::BuildCounter()
+                          .Name("sluice_ingest_relays_total")
+                          .Help(
+                              "Requests to the node that serves an organisation, for sets that "
+                              "it has to answer, by result")
+                          .Register(*registry);
   metrics_->in_flight = &prometheus::BuildGauge()
                              .Name("sluice_ingest_in_flight_bytes")
                              .Help("Bytes appended and not durable yet")
@@ -109,6 +121,43 @@ void IngestService::CountRejected(const std::string& code) {
   if (metrics_->rejected != nullptr) {
     metrics_->rejected->Add({{"code", code}}).Increment();
   }
+}
+
+void IngestService::CountRelay(bool answered) {
+  if (metrics_->relays != nullptr) {
+    metrics_->relays->Add({{"result", answered ? "answered" : "failed"}}).Increment();
+  }
+}
+
+absl::Status IngestService::MayServe(const OrgId& org) const {
+  if (stores_ == nullptr) {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here", "this process keeps no stores");
+  }
+  return serving_.may_serve ? serving_.may_serve(org) : absl::OkStatus();
+}
+
+std::optional<std::string> IngestService::ServedAt(const OrgId& org) const {
+  return serving_.served_at ? serving_.served_at(org) : std::nullopt;
+}
+
+absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& org,
+                                                                 std::string_view source,
+                                                                 std::string_view id,
+                                                                 Offset opened) const {
+  if (stores_ == nullptr) {
+    return std::nullopt;
+  }
+  ASSIGN_OR_RETURN(const auto found, stores_->FindChangeSet(org, source, id));
+  if (!found.has_value() || *found <= opened) {
+    return std::nullopt;
+  }
+  // What a store applied that the log has lost since was not taken.
+  const absl::Status may_serve = MayServe(org);
+  if (const std::string code = may_serve.ok() ? "" : ErrorCode(may_serve);
+      code == "log_truncated" || code == "log_diverged") {
+    return may_serve;
+  }
+  return found;
 }
 
 Offset IngestService::LastChange(const OrgId& org) const {

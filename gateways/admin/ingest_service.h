@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,6 +16,7 @@
 #include "eventlog/log.h"
 #include "gateways/admin/change_set_reader.h"
 #include "gateways/admin/duplicate_filter.h"
+#include "gateways/admin/set_relay.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/store/store_manager.h"
 
@@ -32,6 +35,14 @@ struct IngestOptions {
   size_t batch_bytes_max = size_t{256} << 10;
   size_t remembered_sets_max = 262'144;
   std::chrono::milliseconds append_timeout{30'000};
+  std::chrono::milliseconds store_patience{10'000};  // for a store to come to the log's end
+  RelayOptions relay;
+};
+
+// Who may say what of an organisation; as AdminServerDeps. Both may be empty.
+struct IngestServing {
+  std::function<absl::Status(const OrgId&)> may_serve{};
+  std::function<std::optional<std::string>(const OrgId&)> served_at{};
 };
 
 // What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
@@ -57,17 +68,31 @@ class IngestService {
   // `stores` may be null. All references must outlive the service.
   IngestService(IngestOptions options, eventlog::Log& log, const projectors::Directory& directory,
                 projectors::StoreManager* stores, const Clock& clock,
-                const std::shared_ptr<prometheus::Registry>& registry);
+                const std::shared_ptr<prometheus::Registry>& registry, IngestServing serving = {});
   ~IngestService();
 
   // Counts, for metrics; `code` is the problem's.
   void CountAccepted(size_t ops, size_t bytes);
   void CountDuplicate();
   void CountRejected(const std::string& code);
+  void CountRelay(bool answered);
 
   // The newest change of an organisation that this process appended, kNoOffset for none.
   [[nodiscard]] Offset LastChange(const OrgId& org) const;
   void NoteChange(const OrgId& org, Offset offset);
+
+  // Whether this process has the organisation's store and may answer for it: code
+  // "not_served_here", or another for one that can't be trusted at the moment.
+  [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
+  // The admin URL of a node that may, nullopt where none is known.
+  [[nodiscard]] std::optional<std::string> ServedAt(const OrgId& org) const;
+  // The position of a set in the store, whatever that has applied; nullopt where it is not there,
+  // or up to `opened`: then the store is still that of the incarnation before. An error where the
+  // store can't tell.
+  [[nodiscard]] absl::StatusOr<std::optional<Offset>> FindInStore(const OrgId& org,
+                                                                  std::string_view source,
+                                                                  std::string_view id,
+                                                                  Offset opened) const;
 
   const IngestOptions& options() const { return options_; }
   eventlog::Log& log() const { return log_; }
@@ -75,6 +100,7 @@ class IngestService {
   projectors::StoreManager* stores() const { return stores_; }
   const Clock& clock() const { return clock_; }
   DuplicateFilter& duplicates() { return duplicates_; }
+  SetRelay& relay() { return relay_; }
   const std::shared_ptr<InFlight>& in_flight() const { return in_flight_; }
 
  private:
@@ -85,6 +111,8 @@ class IngestService {
   const projectors::Directory& directory_;
   projectors::StoreManager* const stores_;
   const Clock& clock_;
+  const IngestServing serving_;
+  SetRelay relay_;
   DuplicateFilter duplicates_;
   const std::shared_ptr<InFlight> in_flight_;
   const std::unique_ptr<Metrics> metrics_;

@@ -16,6 +16,15 @@ namespace {
 // Below it a pause appends at once: the first sets of a slow sender do not wait for company.
 constexpr size_t kBusyBytes = 64 << 10;
 
+// Answers that wait behind a set whose own waits for the store.
+constexpr size_t kWaitingMax = 20'000;
+
+// What is no change set under any definitions can't have been taken before.
+bool MayHaveFitted(const absl::Status& misfit) {
+  const std::string code = ErrorCode(misfit);
+  return code != "invalid_json" && code != "invalid_argument";
+}
+
 absl::Status NotInTime() {
   return Error(absl::StatusCode::kUnavailable, "unavailable",
                "the log did not confirm the set in time; send it again with the same id");
@@ -32,7 +41,7 @@ absl::StatusOr<Offset> ResultOf(const absl::StatusOr<std::vector<Offset>>& offse
 }  // namespace
 
 IngestSession::IngestSession(IngestService& service, OrgId org, std::string traceparent,
-                             eventlog::Cause cause)
+                             eventlog::Cause cause, RelayCaller caller)
     : service_(service),
       org_(std::move(org)),
       partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
@@ -40,7 +49,8 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       cause_(std::move(cause)),
       reader_(service.options().set_limits),
       own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
-                                                service.options().in_flight_events_max)) {}
+                                                service.options().in_flight_events_max)),
+      doubtful_(service, org_, std::move(caller)) {}
 
 IngestSession::~IngestSession() {
   // Somebody else may wait for a set that was gathered here.
@@ -78,44 +88,57 @@ void IngestSession::Add(std::string_view json) {
   ReadChangeSet read = reader_.Read(*entry_->model, json);
   if (read.status.ok()) {
     AddRead(std::move(read));
-  } else if (auto ticket = Recognise(read); ticket != nullptr) {
-    service_.CountDuplicate();
-    waiting_.push_back({std::move(read.id), absl::OkStatus(), std::move(ticket)});
   } else {
-    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
+    AddMisfit(std::move(read), json);
+  }
+  if (waiting_.size() >= kWaitingMax && !doubtful_.empty()) {
+    FinishDoubtful();
   }
   // Answers leave the queue as they are done, so that it holds little more than what is in flight.
   Drain(absl::InfinitePast());
 }
 
-bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) {
-  if (service_.stores() == nullptr) {
-    return false;
-  }
-  const auto found = service_.stores()->FindChangeSet(org_, set.source(), set.id());
+bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const {
+  const auto found = service_.FindInStore(org_, set.source(), set.id(), entry_->opened);
   if (!found.ok() || !found->has_value()) {
     return false;  // where the store can't tell, the fold still applies the set once
-  }
-  if (**found <= entry_->opened) {
-    return false;  // the store is still that of the incarnation before
   }
   ticket.Resolve(**found);
   return true;
 }
 
-std::shared_ptr<SetTicket> IngestSession::Recognise(const ReadChangeSet& read) {
-  if (!read.named || read.id.empty()) {
-    return nullptr;
+void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
+  if (!read.named || read.id.empty() || !MayHaveFitted(read.status)) {
+    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
+    return;
   }
-  auto known = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
-  if (known != nullptr) {
-    return known;
+  auto ticket = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
+  if (ticket != nullptr) {
+    service_.CountDuplicate();
+    waiting_.push_back({std::move(read.id), absl::OkStatus(), std::move(ticket)});
+    return;
   }
-  v1::ChangeSet name;
-  name.set_source(read.set.source());
-  name.set_id(read.id);
-  auto ticket = std::make_shared<SetTicket>();
-  return FoundInStore(name, *ticket) ? ticket : nullptr;
+  ticket = std::make_shared<SetTicket>();
+  waiting_.push_back({read.id, absl::OkStatus(), ticket});
+  read.set.set_id(read.id);
+  if (FoundInStore(read.set, *ticket)) {
+    service_.CountDuplicate();
+    return;
+  }
+  doubtful_.Add({.source = read.set.source(),
+                 .id = std::move(read.id),
+                 .line = std::string(json),
+                 .misfit = std::move(read.status),
+                 .ticket = std::move(ticket)},
+                entry_->opened);
+  if (doubtful_.full()) {
+    FinishDoubtful();
+  }
+}
+
+void IngestSession::FinishDoubtful() {
+  AppendGathered();  // these wait for no store
+  doubtful_.Finish();
 }
 
 void IngestSession::AddRead(ReadChangeSet read) {
@@ -220,18 +243,22 @@ void IngestSession::AppendGathered() {
 }
 
 void IngestSession::Pause() {
-  if (own_in_flight_->bytes() < kBusyBytes) {
+  // Looking at what is doubtful may take a while.
+  if (own_in_flight_->bytes() < kBusyBytes || !doubtful_.empty()) {
     AppendGathered();
   }
+  doubtful_.Look();
 }
 
 void IngestSession::Settle() {
   AppendGathered();
+  doubtful_.Look();
   Drain(absl::InfinitePast());
 }
 
 void IngestSession::Finish() {
   AppendGathered();
+  doubtful_.Finish();
   Drain(absl::Now() + absl::FromChrono(service_.options().append_timeout));
   if (last_ != kNoOffset) {
     service_.NoteChange(org_, last_);

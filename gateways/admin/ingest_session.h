@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "gateways/admin/change_set_reader.h"
+#include "gateways/admin/doubtful_sets.h"
 #include "gateways/admin/ingest_service.h"
 
 namespace sluice::gateways {
@@ -17,7 +18,9 @@ namespace sluice::gateways {
 // and writes the answers in the same order. Not thread-safe.
 class IngestSession {
  public:
-  IngestSession(IngestService& service, OrgId org, std::string traceparent, eventlog::Cause cause);
+  // `caller` is for sets that another node has to answer.
+  IngestSession(IngestService& service, OrgId org, std::string traceparent, eventlog::Cause cause,
+                RelayCaller caller = {});
   ~IngestSession();
 
   // Looks at the organisation's definitions anew. kNotFound, code "org_not_found", or
@@ -57,12 +60,13 @@ class IngestSession {
   };
 
   void AddRead(ReadChangeSet read);
-  // Was this set, which can't be taken as it stands, taken before? Then its answer is the first
+  // A set that can't be taken as it stands. Was it taken before? Then its answer is the first
   // one's.
-  std::shared_ptr<SetTicket> Recognise(const ReadChangeSet& read);
+  void AddMisfit(ReadChangeSet read, std::string_view json);
+  void FinishDoubtful();
   // The gathered sets' answer where they must not be appended.
   absl::Status CheckGathered() const;
-  bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket);
+  bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
   void AppendGathered();
   // Writes the answers of the first sets that are done; waits for each until `deadline`.
@@ -83,6 +87,7 @@ class IngestSession {
   size_t gathered_bytes_ = 0;
   uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
   std::shared_ptr<InFlight> own_in_flight_;
+  DoubtfulSets doubtful_;
 
   std::deque<Answer> waiting_;
   std::string answers_;

@@ -23,6 +23,17 @@ absl::Status NoKeys() {
                "the keys that tokens are checked with could not be loaded yet");
 }
 
+}  // namespace
+
+absl::Status KeysUnavailable() {
+  return Error(
+      absl::StatusCode::kUnavailable, "keys_unavailable",
+      "the key that the token names is not known, and newer keys can't be had at the moment: "
+      "try again later");
+}
+
+namespace {
+
 class JwtAuthenticator final : public Authenticator {
  public:
   JwtAuthenticator(const AuthOptions& options, std::shared_ptr<AuthMetrics> metrics,
@@ -44,6 +55,8 @@ class JwtAuthenticator final : public Authenticator {
   }
 
   void FetchKeys() override { source_->FetchSoon(); }
+
+  uint64_t KeyFetches() const override { return source_->Fetches(); }
 
   absl::Status Ready() const override {
     return source_->Current()->keys.size() > 0 ? absl::OkStatus() : NoKeys();
@@ -79,12 +92,18 @@ class JwtAuthenticator final : public Authenticator {
     auto keys = source_->Current();
     absl::Status verified = Verify(*parsed, token, keys->keys);
     if (!verified.ok() && MayBeNewKey(*parsed, keys->keys)) {
-      if (!source_->RefreshForUnknownKey(may_block)) {
+      const KeySource::Refresh refresh = source_->RefreshForUnknownKey(may_block);
+      if (refresh == KeySource::Refresh::kWouldBlock) {
         return std::nullopt;
       }
       if (auto newer = source_->Current(); newer->number != keys->number) {
         keys = std::move(newer);
         verified = Verify(*parsed, token, keys->keys);
+      }
+      // Who is told that its token is bad signs out; what cannot be told is not said.
+      if (refresh == KeySource::Refresh::kStale && absl::IsUnauthenticated(verified) &&
+          MayBeNewKey(*parsed, keys->keys)) {
+        return KeysUnavailable();
       }
     }
     if (!verified.ok()) {
@@ -165,6 +184,14 @@ absl::StatusOr<std::unique_ptr<KeySource>> NewKeySource(const AuthOptions& optio
 }
 
 }  // namespace
+
+bool Authenticator::BeginKeyWait(size_t waiting_max) {
+  if (key_waits_.fetch_add(1) < waiting_max) {
+    return true;
+  }
+  key_waits_.fetch_sub(1);
+  return false;
+}
 
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(AuthOptions options) {
   if (options.clock == nullptr) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +54,9 @@ struct Principal {
 // ingest and audit scopes).
 [[nodiscard]] absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org);
 
+// kUnavailable "keys_unavailable": nobody can tell whether the token's key is a new one.
+[[nodiscard]] absl::Status KeysUnavailable();
+
 // Options of Authenticator::Create. Limits may change between starts.
 struct AuthOptions {
   std::string jwks{};          // file path or http(s) URL of a JWK set; empty: the development key
@@ -84,7 +88,8 @@ class Authenticator {
 
   // The caller behind an `Authorization` header's value ("Bearer <token>"). Errors are
   // kUnauthenticated with the code "token_missing", "token_invalid" or "token_expired", or
-  // kUnavailable while no key could be loaded; no message repeats any of the token.
+  // kUnavailable: while no key could be loaded, and "keys_unavailable" for an unknown key when the
+  // newest load failed. No message repeats any of the token.
   // May block for `fetch_timeout` when the token names an unknown key and keys come from a URL.
   [[nodiscard]] virtual absl::StatusOr<std::shared_ptr<const Principal>> Authenticate(
       std::string_view authorization_header) = 0;
@@ -98,8 +103,20 @@ class Authenticator {
   // while that is under way, or was a moment ago.
   virtual void FetchKeys() {}
 
+  // How often a fetch of the keys has ended, well or not: while this stays, TryAuthenticate() would
+  // find what it found before. Cheap; 0 where keys are never waited for.
+  [[nodiscard]] virtual uint64_t KeyFetches() const { return 0; }
+
+  // A place among the requests that wait for keys, on all listeners together: false where
+  // `waiting_max` wait already. EndKeyWait() gives it back.
+  [[nodiscard]] bool BeginKeyWait(size_t waiting_max);
+  void EndKeyWait() { key_waits_.fetch_sub(1); }
+
   // OK once there is a key to check with; for /readyz.
   [[nodiscard]] virtual absl::Status Ready() const = 0;
+
+ private:
+  std::atomic<size_t> key_waits_{0};
 };
 
 }  // namespace sluice::gateways

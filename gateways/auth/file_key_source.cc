@@ -45,10 +45,10 @@ class FileKeySource final : public KeySource {
     load_mutex_.Unlock();
   }
 
-  bool RefreshForUnknownKey(bool) override ABSL_LOCKS_EXCLUDED(load_mutex_) {
+  Refresh RefreshForUnknownKey(bool) override ABSL_LOCKS_EXCLUDED(load_mutex_) {
     absl::MutexLock lock(&load_mutex_);
     LoadIfChanged(clock_->SteadyNow());
-    return true;
+    return Loaded();
   }
 
  private:

@@ -23,6 +23,7 @@ std::shared_ptr<const KeyGeneration> KeySource::Current() const {
 
 absl::Status KeySource::Install(absl::StatusOr<std::string> jwks) {
   absl::Status status = jwks.ok() ? InstallText(*jwks) : std::move(jwks).status();
+  last_failed_ = !status.ok();
   if (!status.ok()) {
     metrics_->keys_failed->Increment();
     spdlog::warn("auth.keys_failed source={} error=\"{}\"", name_, Message(status));
@@ -67,7 +68,7 @@ class FixedKeySource final : public KeySource {
       : KeySource(std::move(metrics), "development-key") {}
 
   absl::Status Load(const std::string& jwks) { return Install(jwks); }
-  bool RefreshForUnknownKey(bool) override { return true; }
+  Refresh RefreshForUnknownKey(bool) override { return Refresh::kCurrent; }
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -31,14 +33,22 @@ class KeySource {
   // Called before every check; notices changed keys when that is cheap and due.
   virtual void Poll() {}
 
+  enum class Refresh {
+    kCurrent,     // Current() is what the source has, as far as its limit of rate lets one know
+    kStale,       // the newest load failed, or has not ended: the source may have other keys
+    kWouldBlock,  // nothing was done; only without `may_block`
+  };
   // A token named a key that is not known: loads again, as far as the source's limit of rate
   // allows. Afterwards Current() may be newer, also when another thread loaded it. Without
-  // `may_block`, a source that would have to wait for the network does nothing and returns false.
-  virtual bool RefreshForUnknownKey(bool may_block) = 0;
+  // `may_block`, a source does not wait for the network.
+  virtual Refresh RefreshForUnknownKey(bool may_block) = 0;
 
   // Has a source that would wait for the network load again, on a thread of its own, as far as its
   // limit of rate allows. Returns at once.
   virtual void FetchSoon() {}
+
+  // How often such a load has ended, well or not; 0 for a source that is never waited for.
+  virtual uint64_t Fetches() const { return 0; }
 
  protected:
   KeySource(std::shared_ptr<AuthMetrics> metrics, std::string name);
@@ -46,6 +56,8 @@ class KeySource {
   // Takes over `jwks` when it is a usable set (at least one key) that differs from the current one.
   // On an error the old keys stay. Logs and counts every outcome.
   absl::Status Install(absl::StatusOr<std::string> jwks) ABSL_LOCKS_EXCLUDED(mutex_);
+  // How the last Install() ended: kCurrent or kStale.
+  Refresh Loaded() const { return last_failed_.load() ? Refresh::kStale : Refresh::kCurrent; }
 
   const std::string& name() const { return name_; }
 
@@ -54,6 +66,7 @@ class KeySource {
 
   const std::shared_ptr<AuthMetrics> metrics_;
   const std::string name_;  // path or URL, for messages
+  std::atomic<bool> last_failed_{false};
   mutable absl::Mutex mutex_;
   std::shared_ptr<const KeyGeneration> current_ ABSL_GUARDED_BY(mutex_);
   std::string text_ ABSL_GUARDED_BY(mutex_);  // what current_ was read from

@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -41,14 +42,14 @@ class UrlKeySource final : public KeySource {
     thread_ = std::thread([this] { Run(); });
   }
 
-  bool RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
+  Refresh RefreshForUnknownKey(bool may_block) override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
     absl::MutexLock lock(&fetch_mutex_);
     const bool under_way = wanted_ || fetching_;
     if (!under_way && clock_->SteadyNow() < fetch_allowed_) {
-      return true;
+      return Loaded();
     }
     if (!may_block) {
-      return false;
+      return Refresh::kWouldBlock;
     }
     wanted_ = wanted_ || !fetching_;
     const uint64_t before = fetches_;
@@ -56,13 +57,15 @@ class UrlKeySource final : public KeySource {
       return fetches_ != before || stopping_;
     };
     fetch_mutex_.AwaitWithTimeout(absl::Condition(&fetched), absl::FromChrono(wait_max_));
-    return true;
+    return fetches_ != before ? Loaded() : Refresh::kStale;
   }
 
   void FetchSoon() override ABSL_LOCKS_EXCLUDED(fetch_mutex_) {
     absl::MutexLock lock(&fetch_mutex_);
     wanted_ = wanted_ || (!fetching_ && clock_->SteadyNow() >= fetch_allowed_);
   }
+
+  uint64_t Fetches() const override { return fetches_seen_.load(); }
 
  private:
   // Fetches when somebody asks, and when the keys have become old.
@@ -93,6 +96,7 @@ class UrlKeySource final : public KeySource {
     fetch_allowed_ = clock_->SteadyNow() + backoff_;
     fetching_ = false;
     ++fetches_;
+    fetches_seen_ = fetches_;  // last, so that who sees it finds what the fetch has brought
   }
 
   const std::shared_ptr<const Clock> clock_;
@@ -105,6 +109,7 @@ class UrlKeySource final : public KeySource {
   bool fetching_ ABSL_GUARDED_BY(fetch_mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(fetch_mutex_) = false;
   uint64_t fetches_ ABSL_GUARDED_BY(fetch_mutex_) = 0;  // ended ones, failed ones too
+  std::atomic<uint64_t> fetches_seen_{0};               // the same, for those who only look
   std::chrono::milliseconds backoff_ ABSL_GUARDED_BY(fetch_mutex_){0};
   std::chrono::milliseconds pause_ ABSL_GUARDED_BY(fetch_mutex_){0};
   SteadyTime fetch_allowed_ ABSL_GUARDED_BY(fetch_mutex_);

@@ -4,6 +4,11 @@
 #include <prometheus/registry.h>
 
 namespace sluice::gateways {
+namespace {
+
+constexpr size_t kOwnerPart = 4;
+
+}  // namespace
 
 ByteBudget::ByteBudget(size_t bytes_max, const std::string& name, const std::string& help,
                        const std::string& listener,
@@ -22,23 +27,38 @@ ByteBudget::ByteBudget(size_t bytes_max, const std::string& name, const std::str
       .Set(static_cast<double>(bytes_max));
 }
 
-bool ByteBudget::TryAcquire(size_t bytes) {
-  size_t held = held_.load(std::memory_order_relaxed);
-  do {
-    if (bytes > bytes_max_ || held > bytes_max_ - bytes) {
-      return false;
-    }
-  } while (!held_.compare_exchange_weak(held, held + bytes, std::memory_order_relaxed));
+bool ByteBudget::TryAcquire(const std::string& owner, size_t own, size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  const size_t held = held_.load(std::memory_order_relaxed);
+  if (bytes > bytes_max_ || held > bytes_max_ - bytes) {
+    return false;
+  }
+  const auto found = owners_.find(owner);
+  const size_t owned = found == owners_.end() ? 0 : found->second;
+  if (owned > own && owned + bytes > bytes_max_ / kOwnerPart) {
+    return false;
+  }
+  if (bytes > 0) {
+    owners_[owner] = owned + bytes;
+  }
+  held_.store(held + bytes, std::memory_order_relaxed);
   if (gauge_ != nullptr) {
     gauge_->Set(static_cast<double>(held + bytes));
   }
   return true;
 }
 
-void ByteBudget::Release(size_t bytes) {
-  const size_t before = held_.fetch_sub(bytes, std::memory_order_relaxed);
+void ByteBudget::Release(const std::string& owner, size_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = owners_.find(owner);
+  found->second -= bytes;
+  if (found->second == 0) {
+    owners_.erase(found);
+  }
+  const size_t held = held_.load(std::memory_order_relaxed) - bytes;
+  held_.store(held, std::memory_order_relaxed);
   if (gauge_ != nullptr) {
-    gauge_->Set(static_cast<double>(before - bytes));
+    gauge_->Set(static_cast<double>(held));
   }
 }
 

@@ -4,7 +4,11 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 
 namespace prometheus {
 class Gauge;
@@ -13,22 +17,26 @@ class Registry;
 
 namespace sluice::gateways {
 
-// How many bytes all requests (or answers) of a listener may hold at once. Thread-safe.
+// How many bytes all requests (or answers) of a listener may hold at once, and one owner's of them:
+// at most a quarter, or one hold alone whatever its size. Thread-safe.
 class ByteBudget {
  public:
   // Shown as the gauges `name` and `name`_limit with the label `listener`; `registry` may be null.
   ByteBudget(size_t bytes_max, const std::string& name, const std::string& help,
              const std::string& listener, const std::shared_ptr<prometheus::Registry>& registry);
 
-  [[nodiscard]] bool TryAcquire(size_t bytes);
-  void Release(size_t bytes);
+  // `bytes` more for a hold of `owner` that has `own` already.
+  [[nodiscard]] bool TryAcquire(const std::string& owner, size_t own, size_t bytes);
+  void Release(const std::string& owner, size_t bytes);
   [[nodiscard]] size_t held() const { return held_.load(std::memory_order_relaxed); }
   [[nodiscard]] size_t bytes_max() const { return bytes_max_; }
 
  private:
   const size_t bytes_max_;
-  std::atomic<size_t> held_{0};
-  std::shared_ptr<prometheus::Registry> registry_;  // keeps the gauge
+  std::atomic<size_t> held_{0};  // changed under mutex_
+  absl::Mutex mutex_;
+  std::unordered_map<std::string, size_t> owners_ ABSL_GUARDED_BY(mutex_);  // none with 0
+  std::shared_ptr<prometheus::Registry> registry_;                          // keeps the gauge
   prometheus::Gauge* gauge_ = nullptr;
 };
 
@@ -36,11 +44,15 @@ class ByteBudget {
 class ByteHold {
  public:
   ByteHold() = default;
-  explicit ByteHold(ByteBudget& budget) : budget_(&budget) {}
+  // For `owner`; all that have none are one.
+  ByteHold(ByteBudget& budget, std::string owner) : budget_(&budget), owner_(std::move(owner)) {}
   ByteHold(ByteHold&& other) noexcept
-      : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : budget_(std::exchange(other.budget_, nullptr)),
+        owner_(std::move(other.owner_)),
+        bytes_(std::exchange(other.bytes_, 0)) {}
   ByteHold& operator=(ByteHold&& other) noexcept {
     std::swap(budget_, other.budget_);
+    std::swap(owner_, other.owner_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
@@ -49,25 +61,27 @@ class ByteHold {
   // Holds `bytes` in all, more or less than before. False, and nothing changed, where more is not
   // to be had.
   [[nodiscard]] bool TryHold(size_t bytes) {
-    if (bytes > bytes_ && !budget_->TryAcquire(bytes - bytes_)) {
+    if (bytes > bytes_ && !budget_->TryAcquire(owner_, bytes_, bytes - bytes_)) {
       return false;
     }
     if (bytes < bytes_) {
-      budget_->Release(bytes_ - bytes);
+      budget_->Release(owner_, bytes_ - bytes);
     }
     bytes_ = bytes;
     return true;
   }
+  [[nodiscard]] size_t bytes() const { return bytes_; }
   // Less than before.
   void Set(size_t bytes) {
     if (budget_ != nullptr && bytes < bytes_) {
-      budget_->Release(bytes_ - bytes);
+      budget_->Release(owner_, bytes_ - bytes);
       bytes_ = bytes;
     }
   }
 
  private:
   ByteBudget* budget_ = nullptr;
+  std::string owner_;
   size_t bytes_ = 0;
 };
 

@@ -13,34 +13,55 @@ std::optional<uint64_t> ConnectionTable::OldestSilent(Time since_max) const {
   return std::nullopt;
 }
 
+void ConnectionTable::LeaveShare(const std::string& owner) {
+  const auto share = busy_.find(owner);
+  if (--share->second == 0) {
+    busy_.erase(share);
+  }
+}
+
 void ConnectionTable::Forget(uint64_t id) {
   const auto found = connections_.find(id);
   if (found == connections_.end()) {
     return;
   }
-  silent_.erase(Key(found->second.served, found->second.since, id));
+  const State& state = found->second;
+  if (state.silent) {
+    (state.reserved ? reserved_ : silent_).erase(Key(state.served, state.since, id));
+  } else {
+    LeaveShare(state.owner);
+  }
   connections_.erase(found);
 }
 
 ConnectionTable::Admission ConnectionTable::Enter(uint64_t id, Time now) {
   absl::MutexLock lock(&mutex_);
   Admission admission;
-  if (connections_.size() >= connections_max_) {
+  if (connections_.size() - reserved_.size() >= connections_max_) {
     admission.closed = OldestSilent(now - silent_min_);
-    if (!admission.closed.has_value()) {
-      return admission;
-    }
+    admission.reserved = !admission.closed.has_value();
+  }
+  if (admission.reserved && reserved_.size() >= reserve_max_) {
+    admission.closed = std::get<2>(*reserved_.begin());
+  }
+  if (admission.closed.has_value()) {
     Forget(*admission.closed);
   }
-  connections_[id] = State{.silent = true, .served = false, .since = now};
-  silent_.insert(Key(false, now, id));
-  admission.admitted = true;
+  connections_[id] = State{.silent = true,
+                           .served = false,
+                           .reserved = admission.reserved,
+                           .since = now,
+                           .owner = std::string()};
+  (admission.reserved ? reserved_ : silent_).insert(Key(false, now, id));
   return admission;
 }
 
 std::optional<uint64_t> ConnectionTable::CloseOldestSilent() {
   absl::MutexLock lock(&mutex_);
-  const std::optional<uint64_t> oldest = OldestSilent(Time::max());
+  std::optional<uint64_t> oldest = OldestSilent(Time::max());
+  if (!oldest.has_value() && !reserved_.empty()) {
+    oldest = std::get<2>(*reserved_.begin());
+  }
   if (oldest.has_value()) {
     Forget(*oldest);
   }
@@ -53,21 +74,41 @@ void ConnectionTable::Silent(uint64_t id, Time now) {
   if (found == connections_.end() || found->second.silent) {
     return;
   }
+  LeaveShare(found->second.owner);
+  found->second.owner = std::string();
   found->second.silent = true;
   found->second.since = now;
   silent_.insert(Key(found->second.served, now, id));
 }
 
-bool ConnectionTable::Busy(uint64_t id) {
+ConnectionTable::Place ConnectionTable::Busy(uint64_t id, const std::string& owner) {
   absl::MutexLock lock(&mutex_);
   const auto found = connections_.find(id);
   if (found == connections_.end()) {
-    return false;
+    return Place::kGone;
   }
-  silent_.erase(Key(found->second.served, found->second.since, id));
-  found->second.silent = false;
-  found->second.served = true;
-  return true;
+  State& state = found->second;
+  if (!state.silent) {
+    return Place::kOwn;
+  }
+  size_t& busy = busy_[owner];
+  if (state.reserved || busy >= share_max()) {
+    if (busy == 0) {
+      busy_.erase(owner);
+    }
+    return Place::kShare;
+  }
+  ++busy;
+  silent_.erase(Key(state.served, state.since, id));
+  state.silent = false;
+  state.served = true;
+  state.owner = owner;
+  return Place::kOwn;
+}
+
+bool ConnectionTable::Contains(uint64_t id) const {
+  absl::MutexLock lock(&mutex_);
+  return connections_.contains(id);
 }
 
 void ConnectionTable::Leave(uint64_t id) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gateways/http/content_coding.h"
+#include "gateways/http/gone_watch.h"
 #include "gateways/http/head_parser.h"
 #include "schemas/status.h"
 
@@ -30,7 +31,7 @@ namespace http = boost::beast::http;
 constexpr size_t kPieceBytes = size_t{64} << 10;
 constexpr size_t kSilentBytes = 1024;  // of a buffer that waits for a request
 constexpr size_t kDroppedBytesMax = size_t{64} << 10;
-constexpr size_t kBudgetStep = size_t{64} << 10;  // bodies ask the budget in such steps
+constexpr size_t kFirstPieceBytes = size_t{4} << 10;  // of a body whose length is not known
 // A client that is known may have sent a large body before it reads its answer.
 constexpr size_t kLingerBytesKnown = size_t{64} << 20;
 constexpr size_t kLingerBytes = size_t{256} << 10;
@@ -66,13 +67,32 @@ struct HttpConnection::Impl {
   std::optional<http::request_parser<http::buffer_body>> parser;
   std::vector<char> piece;
   bool continue_wanted = false;
+  std::shared_ptr<GoneWatch> gone;
   bool body_failed = false;  // nothing more of it can be read
+  // How far the body is behind the rate that it has to keep, in the time that it was waited for.
+  std::chrono::milliseconds body_behind{0};
+  size_t piece_bytes = 0;  // of the next piece, at most
 };
 
-HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket)
-    : shared_(shared), impl_(std::make_unique<Impl>(std::move(socket))) {}
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known)
+    : shared_(shared),
+      on_known_(std::move(on_known)),
+      impl_(std::make_unique<Impl>(std::move(socket))) {}
 
-HttpConnection::~HttpConnection() = default;
+HttpConnection::~HttpConnection() {
+  if (impl_->gone != nullptr) {
+    impl_->gone->Detach();
+  }
+}
+
+void HttpConnection::OnGone(std::function<void()> gone) {
+  if (impl_->gone == nullptr && gone) {
+    impl_->gone = std::make_shared<GoneWatch>(impl_->stream.socket());
+  }
+  if (impl_->gone != nullptr) {
+    impl_->gone->Set(std::move(gone));
+  }
+}
 
 net::any_io_executor HttpConnection::executor() { return impl_->stream.get_executor(); }
 
@@ -80,6 +100,16 @@ void HttpConnection::Close() {
   boost::system::error_code ignored;
   impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_both, ignored);
   impl_->stream.socket().close(ignored);
+}
+
+absl::Status HttpConnection::SetKnown(std::string owner) {
+  if (absl::Status placed = on_known_(owner); !placed.ok()) {
+    last_ = true;
+    return placed;
+  }
+  known_ = true;
+  owner_ = std::move(owner);
+  return absl::OkStatus();
 }
 
 net::awaitable<void> HttpConnection::Linger() {
@@ -112,6 +142,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
   impl_->parser.reset();
   impl_->piece = std::vector<char>();
   known_ = false;
+  owner_ = std::string();
   last_ = false;
   reusable_ = false;
   if (buffer.size() == 0) {
@@ -179,9 +210,19 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
   }
   impl_->continue_wanted = head.expects_continue && head.has_body();
   impl_->body_failed = false;
+  impl_->body_behind = std::chrono::milliseconds(0);
+  impl_->piece_bytes = head.content_length.has_value()
+                           ? std::min<uint64_t>(kPieceBytes, *head.content_length)
+                           : kFirstPieceBytes;
   buffer.consume(size);
   return head;
 }
+
+size_t HttpConnection::NextBodyBytesMax() const { return impl_->piece_bytes; }
+void HttpConnection::LimitNextBody(size_t bytes) {
+  impl_->piece_bytes = std::min(impl_->piece_bytes, bytes);
+}
+void HttpConnection::RenewBody() { impl_->body_behind = std::chrono::milliseconds(0); }
 
 net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   if (!impl_->parser.has_value() || impl_->parser->is_done()) {
@@ -189,21 +230,26 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   }
   if (impl_->continue_wanted) {
     impl_->continue_wanted = false;
+    answer_begun_ = std::chrono::steady_clock::now();
     const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n", "", "", true);
     if (!sent) {
       co_return absl::CancelledError("closed");
     }
   }
-  impl_->piece.resize(kPieceBytes);
+  impl_->piece.resize(std::max<size_t>(impl_->piece_bytes, 1));
   impl_->buffer.max_size(shared_.limits.head_bytes_max + kPieceBytes);
   auto& body = impl_->parser->get().body();
+  // A byte now and then would otherwise hold a connection, and bytes of the budget, for ever. What
+  // came fast before pays for no slowness later.
+  const auto begun = std::chrono::steady_clock::now();
+  const auto deadline = begun + shared_.limits.body_timeout - impl_->body_behind;
   size_t got = 0;
   while (got == 0 && !impl_->parser->is_done()) {
     body.data = impl_->piece.data();
     body.size = impl_->piece.size();
     body.more = true;
     boost::system::error_code error;
-    impl_->stream.expires_after(shared_.limits.body_timeout);
+    impl_->stream.expires_at(deadline);
     co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
                                    net::redirect_error(net::use_awaitable, error));
     if (error && error != http::error::need_buffer) {
@@ -212,12 +258,23 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
     }
     got = impl_->piece.size() - body.size;
   }
+  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begun);
+  const std::chrono::milliseconds paid(got * 1'000 / shared_.limits.body_rate_min);
+  impl_->body_behind = std::max(std::chrono::milliseconds(0), impl_->body_behind + waited - paid);
+  const auto left = impl_->parser->content_length_remaining();
+  if (left.has_value()) {
+    impl_->piece_bytes = std::min<uint64_t>(kPieceBytes, *left);
+  } else if (got == impl_->piece.size()) {
+    // One that comes fast is read in large pieces; one that drips takes little of the budget.
+    impl_->piece_bytes = std::min(impl_->piece.size() * 2, kPieceBytes);
+  }
   co_return std::string_view(impl_->piece.data(), got);
 }
 
 net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const HttpHead& head,
                                                                        size_t bytes_max) {
-  HttpBody body{.text = {}, .hold = ByteHold(shared_.request_bytes)};
+  HttpBody body{.text = {}, .hold = ByteHold(shared_.request_bytes, owner_)};
   absl::StatusOr<std::unique_ptr<ContentDecoder>> decoder =
       ContentDecoder::For(head.Header("Content-Encoding"));
   if (!decoder.ok()) {
@@ -228,7 +285,7 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
   }
   while (true) {
     // Room for what may come in this step before it is read.
-    if (!body.hold.TryHold(body.text.size() + kBudgetStep)) {
+    if (!body.hold.TryHold(body.text.size() + NextBodyBytesMax())) {
       co_return TooBusy();
     }
     absl::StatusOr<std::string_view> piece = co_await ReadBody();
@@ -241,7 +298,7 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
     bool room = true;
     absl::Status decoded = (*decoder)->Feed(*piece, [&](std::string_view part) {
       body.text.append(part.substr(0, bytes_max + 1 - body.text.size()));
-      room = body.hold.TryHold(body.text.size() + kBudgetStep);
+      room = body.hold.TryHold(body.text.size() + piece->size());
       return room && body.text.size() <= bytes_max;
     });
     if (!decoded.ok() || !room || body.text.size() > bytes_max) {
@@ -268,13 +325,19 @@ net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {
   }
 }
 
+// Piece by piece a stranger could take an answer for as long as it likes.
+std::chrono::steady_clock::time_point HttpConnection::WriteDeadline() const {
+  const auto piece = std::chrono::steady_clock::now() + shared_.limits.write_timeout;
+  return known_ ? piece : std::min(piece, answer_begun_ + shared_.limits.stranger_timeout);
+}
+
 net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_view body,
                                            std::string_view tail, bool timed) {
   const std::array<net::const_buffer, 3> buffers = {net::buffer(head.data(), head.size()),
                                                     net::buffer(body.data(), body.size()),
                                                     net::buffer(tail.data(), tail.size())};
   if (timed) {
-    impl_->stream.expires_after(shared_.limits.write_timeout);
+    impl_->stream.expires_at(WriteDeadline());
   } else {
     impl_->stream.expires_never();
   }
@@ -312,7 +375,8 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
   }
   const bool unread = impl_->parser.has_value() && !impl_->parser->is_done();
   reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
-  ByteHold hold(shared_.answer_bytes);
+  answer_begun_ = std::chrono::steady_clock::now();
+  ByteHold hold(shared_.answer_bytes, owner_);
   std::optional<HttpResponse> instead;
   if (response.body.size() > kPieceBytes && !hold.TryHold(response.body.size())) {
     instead = ProblemResponse(TooBusy());
@@ -339,6 +403,7 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
 
 net::awaitable<bool> HttpConnection::StartStream(const HttpHead& head,
                                                  const HttpResponse& response) {
+  answer_begun_ = std::chrono::steady_clock::now();
   chunked_ = head.http11;
   reusable_ = head.keep_alive && !last_ && chunked_ && !shared_.stopping.load();
   std::string text = HeadText(head, response);

@@ -25,7 +25,9 @@ struct HttpLimits {
   std::chrono::milliseconds idle_timeout{60'000};         // until a request's first byte
   std::chrono::milliseconds head_timeout{10'000};         // from it to the head's last
   std::chrono::milliseconds body_timeout{30'000};         // silence in the middle of a body
-  std::chrono::milliseconds write_timeout{30'000};        // for 64 KiB to be taken by the client
+  size_t body_rate_min = size_t{4} << 10;  // bytes a second; closed when body_timeout behind
+  std::chrono::milliseconds write_timeout{30'000};    // for 64 KiB to be taken by the client
+  std::chrono::milliseconds stranger_timeout{5'000};  // for a whole answer to nobody known
 };
 
 // What the connections of one listener share.
@@ -47,7 +49,10 @@ struct HttpBody {
 // Nothing but the head is read until a handler asks for the body.
 class HttpConnection {
  public:
-  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket);
+  // Asked by SetKnown() whether the connection may be `owner`'s.
+  using OnKnown = std::function<absl::Status(const std::string& owner)>;
+
+  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -56,9 +61,11 @@ class HttpConnection {
   // Otherwise an error is one to answer with before the connection is closed.
   [[nodiscard]] net::awaitable<absl::StatusOr<HttpHead>> ReadHead();
 
-  // The caller is known by now: a small body that nobody wanted may be read and dropped, so that
-  // the connection stays.
-  void SetKnown() { known_ = true; }
+  // The caller is known by now, and takes of `owner`'s share: its connection keeps its place, its
+  // answers get their time, and a small body that nobody wanted may be read and dropped, so that
+  // the connection stays. kCancelled where it is too late: the connection has been closed for
+  // another's sake. kUnavailable "too_busy" where the owner has its share: the answer is the last.
+  [[nodiscard]] absl::Status SetKnown(std::string owner);
   // The body's next piece as it is on the wire, valid until the next call; empty at its end.
   // kCancelled when the client has gone or is silent; "invalid_argument" for a body that ended
   // early or has damaged chunks.
@@ -67,6 +74,15 @@ class HttpConnection {
   // budget has no room.
   [[nodiscard]] net::awaitable<absl::StatusOr<HttpBody>> ReadWholeBody(const HttpHead& head,
                                                                        size_t bytes_max);
+
+  // Whose share the request takes: what SetKnown() was given; empty before.
+  [[nodiscard]] const std::string& owner() const { return owner_; }
+  // At most so many bytes does ReadBody() give next.
+  [[nodiscard]] size_t NextBodyBytesMax() const;
+  void LimitNextBody(size_t bytes);
+  // Of a body whose sender gets answers meanwhile: what it sent was of use, and the rate that it
+  // has to keep counts from now.
+  void RenewBody();
 
   // A whole answer. False where the connection is of no use any more.
   [[nodiscard]] net::awaitable<bool> Respond(const HttpHead& head, const HttpResponse& response);
@@ -85,6 +101,10 @@ class HttpConnection {
   void CloseAfterAnswer() { last_ = true; }
   // Nothing is being answered: Stop() may close it.
   [[nodiscard]] bool idle() const { return idle_; }
+  // `gone` is called once, on the I/O thread, when the client has closed its side or the connection
+  // has broken, also with a further request unread. In place of the one before; empty: of no
+  // interest any more.
+  void OnGone(std::function<void()> gone);
   // Bytes that the client has taken so far.
   [[nodiscard]] size_t sent() const { return sent_; }
   [[nodiscard]] net::any_io_executor executor();
@@ -102,8 +122,14 @@ class HttpConnection {
   absl::StatusOr<HttpHead> TakeHead();
   std::string HeadText(const HttpHead& head, const HttpResponse& response) const;
 
+  // When the client has to have taken what is written now.
+  [[nodiscard]] std::chrono::steady_clock::time_point WriteDeadline() const;
+
   HttpShared& shared_;
+  const OnKnown on_known_;
   std::unique_ptr<Impl> impl_;
+  std::string owner_;
+  std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
   bool idle_ = true;
   bool chunked_ = true;
   bool known_ = false;

@@ -28,6 +28,7 @@ namespace {
 using net::ip::tcp;
 
 constexpr int kBacklog = 4096;
+constexpr size_t kOpenReserve = 64;  // connections past the limit, for open requests alone
 constexpr std::chrono::milliseconds kAcceptPause{50};
 
 // An I/O thread with the connections that live on it.
@@ -64,7 +65,7 @@ struct HttpListener::Impl {
                .request_bytes = request_bytes,
                .answer_bytes = answer_bytes,
                .on_sent = options.on_sent},
-        table(Limit(options), options.silent_min) {
+        table(Limit(options), options.silent_min, kOpenReserve) {
     for (size_t i = std::max<size_t>(options.threads, 1); i > 0; --i) {
       workers.push_back(std::make_unique<Worker>());
     }
@@ -73,12 +74,14 @@ struct HttpListener::Impl {
   absl::Status Bind();
   net::awaitable<void> Accept();
   void Admit(tcp::socket socket, size_t worker);
-  void Refuse(tcp::socket& socket);
+  absl::Status Place(uint64_t id, const std::string& owner);
   void CloseSilent(uint64_t id);
-  net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id,
+  net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id, bool reserved,
                              std::unique_ptr<HttpConnection> connection);
   net::awaitable<void> ServeRequests(HttpConnection& connection, size_t index, uint64_t id);
-  net::awaitable<bool> RefuseHead(HttpConnection& connection, const absl::Status& status);
+  net::awaitable<void> ServeOpen(HttpConnection& connection, size_t index, uint64_t id);
+  net::awaitable<bool> RefuseHead(HttpConnection& connection, const absl::Status& status,
+                                  std::string request_id);
   void Ended();
 
   const HttpListenerOptions options;
@@ -123,23 +126,22 @@ absl::Status HttpListener::Impl::Bind() {
   return absl::OkStatus();
 }
 
-// Never waits: this is the accepting thread.
-void HttpListener::Impl::Refuse(tcp::socket& socket) {
-  const absl::Status status = Error(
-      absl::StatusCode::kUnavailable, "too_busy",
-      fmt::format("{} connections are open, and no more are served", table.connections_max()));
-  const std::string body = ProblemJson(status);
-  const std::string answer = fmt::format(
-      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: "
-      "{}\r\nRetry-After: {}\r\nConnection: close\r\n\r\n{}",
-      kProblemContentType, body.size(), NewRequestId(), RetryAfterSeconds(status).value_or(1),
-      body);
-  boost::system::error_code ignored;
-  socket.non_blocking(true, ignored);
-  socket.send(net::buffer(answer), 0, ignored);
-  if (options.on_refused) {
-    options.on_refused("connections");
+absl::Status HttpListener::Impl::Place(uint64_t id, const std::string& owner) {
+  switch (table.Busy(id, owner)) {
+    case ConnectionTable::Place::kOwn:
+      return absl::OkStatus();
+    case ConnectionTable::Place::kGone:
+      return absl::CancelledError("the connection was closed to make room");
+    case ConnectionTable::Place::kShare:
+      break;
   }
+  if (options.on_refused) {
+    options.on_refused("share");
+  }
+  return Error(absl::StatusCode::kUnavailable, "too_busy",
+               fmt::format("this caller has {} connections with requests under way, and no more "
+                           "are served: try again later",
+                           table.share_max()));
 }
 
 void HttpListener::Impl::CloseSilent(uint64_t id) {
@@ -162,10 +164,6 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
   if (admission.closed.has_value()) {
     CloseSilent(*admission.closed);
   }
-  if (!admission.admitted) {
-    Refuse(socket);
-    return;
-  }
   boost::system::error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   {
@@ -175,8 +173,10 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
   if (options.on_connections) {
     options.on_connections(1);
   }
-  auto connection = std::make_unique<HttpConnection>(shared, std::move(socket));
-  net::co_spawn(workers[worker]->io, Serve(*workers[worker], worker, id, std::move(connection)),
+  auto connection = std::make_unique<HttpConnection>(
+      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); });
+  net::co_spawn(workers[worker]->io,
+                Serve(*workers[worker], worker, id, admission.reserved, std::move(connection)),
                 net::detached);
 }
 
@@ -206,10 +206,11 @@ net::awaitable<void> HttpListener::Impl::Accept() {
 }
 
 net::awaitable<bool> HttpListener::Impl::RefuseHead(HttpConnection& connection,
-                                                    const absl::Status& status) {
+                                                    const absl::Status& status,
+                                                    std::string request_id) {
   HttpHead unknown;
   unknown.keep_alive = false;
-  unknown.request_id = NewRequestId();
+  unknown.request_id = request_id.empty() ? NewRequestId() : std::move(request_id);
   if (options.on_no_request) {
     options.on_no_request(status);
   }
@@ -224,11 +225,11 @@ net::awaitable<void> HttpListener::Impl::ServeRequests(HttpConnection& connectio
   // been busy at that moment with an answer that promised more.
   while (usable && !shared.stopping.load()) {
     absl::StatusOr<HttpHead> head = co_await connection.ReadHead();
-    if (!table.Busy(id) || absl::IsCancelled(head.status())) {
+    if (!table.Contains(id) || absl::IsCancelled(head.status())) {
       co_return;
     }
     if (!head.ok()) {
-      usable = co_await RefuseHead(connection, head.status());
+      usable = co_await RefuseHead(connection, head.status(), "");
     } else {
       if (head->request_id.empty()) {
         head->request_id = NewRequestId();
@@ -243,11 +244,46 @@ net::awaitable<void> HttpListener::Impl::ServeRequests(HttpConnection& connectio
   }
 }
 
+// One request in the reserve: those who ask for health have their answer whoever holds the places.
+net::awaitable<void> HttpListener::Impl::ServeOpen(HttpConnection& connection, size_t index,
+                                                   uint64_t id) {
+  absl::StatusOr<HttpHead> head = co_await connection.ReadHead();
+  if (!table.Contains(id) || absl::IsCancelled(head.status())) {
+    co_return;
+  }
+  bool usable = false;
+  connection.CloseAfterAnswer();
+  if (!head.ok()) {
+    usable = co_await RefuseHead(connection, head.status(), "");
+  } else if (options.is_open && options.is_open(*head)) {
+    if (head->request_id.empty()) {
+      head->request_id = NewRequestId();
+    }
+    usable = co_await handler(connection, *head, index);
+  } else {
+    if (options.on_refused) {
+      options.on_refused("connections");
+    }
+    const absl::Status full = Error(
+        absl::StatusCode::kUnavailable, "too_busy",
+        fmt::format("{} connections are open, and no more are served", table.connections_max()));
+    usable = co_await RefuseHead(connection, full, head->request_id);
+  }
+  if (usable) {
+    co_await connection.Linger();
+  }
+}
+
 net::awaitable<void> HttpListener::Impl::Serve(Worker& worker, size_t index, uint64_t id,
+                                               bool reserved,
                                                std::unique_ptr<HttpConnection> connection) {
   worker.connections.emplace(id, connection.get());
   try {
-    co_await ServeRequests(*connection, index, id);
+    if (reserved) {
+      co_await ServeOpen(*connection, index, id);
+    } else {
+      co_await ServeRequests(*connection, index, id);
+    }
   } catch (const std::exception& error) {
     spdlog::error("http_connection_failed listener={} error=\"{}\"", options.name, error.what());
   }

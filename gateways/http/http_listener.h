@@ -24,7 +24,7 @@ struct HttpListenerOptions {
   std::string host = "127.0.0.1";   // IPv4 or IPv6 address, or localhost
   uint16_t port = 0;                // 0: a free one
   size_t threads = 1;               // of I/O; at least one
-  size_t connections_max = 25'000;  // past it the one that is silent for longest makes room, or 503
+  size_t connections_max = 25'000;  // past it one without a known caller makes room, or 503
   size_t descriptors_max = 0;  // connections take no more of the process's than this; 0: no limit
   std::chrono::milliseconds silent_min{1'000};   // a younger one makes no room
   size_t request_bytes_max = size_t{256} << 20;  // bodies held at once; past it 503 too_busy
@@ -33,9 +33,10 @@ struct HttpListenerOptions {
   HttpLimits limits;
 
   // Each may be empty; called on I/O threads.
-  std::function<void(int)> on_connections;                 // +1, -1
-  std::function<void(std::string_view)> on_refused;        // "accept", "connections", "silent"
-  std::function<void(size_t)> on_sent;                     // bytes
+  std::function<bool(const HttpHead&)> is_open;      // answered from memory, also past every limit
+  std::function<void(int)> on_connections;           // +1, -1
+  std::function<void(std::string_view)> on_refused;  // "accept", "connections", "silent"
+  std::function<void(size_t)> on_sent;               // bytes
   std::function<void(const absl::Status&)> on_no_request;  // what came was none, and answered
   std::shared_ptr<prometheus::Registry> registry;          // nullptr: no metrics
 };

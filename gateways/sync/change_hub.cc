@@ -109,6 +109,11 @@ ChangeHub::Watch::News ChangeHub::Watch::Take() {
   return news;
 }
 
+void ChangeHub::Watch::End() {
+  ended_ = true;
+  Wake();
+}
+
 void ChangeHub::Watch::Wake() {
   if (waiting_) {
     timer_.cancel();
@@ -116,7 +121,7 @@ void ChangeHub::Watch::Wake() {
 }
 
 boost::asio::awaitable<void> ChangeHub::Watch::Wait(SteadyTime until) {
-  if (!changed() && !woken_ && !hub_.stopped_) {
+  if (!changed() && !woken_ && !ended_ && !hub_.stopped_) {
     timer_.expires_at(until);
     waiting_ = true;
     boost::system::error_code ignored;

@@ -65,7 +65,11 @@ class ChangeHub {
     // snapshot; nullopt: any may have. From any thread.
     [[nodiscard]] std::optional<std::vector<BucketKey>> Between(Offset after, Offset until) const;
 
-    // Until there are news, `until`, WakeAll() or Stop().
+    // Nobody waits for what would come: Wait() returns at once from now on.
+    void End();
+    bool ended() const { return ended_; }
+
+    // Until there are news, `until`, WakeAll(), End() or Stop().
     [[nodiscard]] boost::asio::awaitable<void> Wait(SteadyTime until);
 
    private:
@@ -80,6 +84,7 @@ class ChangeHub {
     bool listening_ = false;
     bool waiting_ = false;
     bool woken_ = false;  // by WakeAll()
+    bool ended_ = false;
     bool any_ = false;
     absl::btree_set<BucketKey> keys_;
   };

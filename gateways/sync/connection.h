@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateways/http/http_connection.h"
+#include "gateways/sync/change_hub.h"
 #include "gateways/sync/sync_context.h"
 
 namespace sluice::gateways {
@@ -32,9 +33,26 @@ class Connection {
   [[nodiscard]] net::awaitable<bool> SendChunk(std::string_view data);
   [[nodiscard]] net::awaitable<bool> EndStream();
 
+  [[nodiscard]] HttpConnection& http() { return http_; }
+
  private:
   HttpConnection& http_;
   const HttpHead& head_;
+};
+
+// While it lives: ends the watch when the client closes its side, or its connection breaks. Both
+// must outlive it.
+class ClientWatch {
+ public:
+  ClientWatch(HttpConnection& http, ChangeHub::Watch& watch) : http_(http) {
+    http_.OnGone([&watch] { watch.End(); });
+  }
+  ClientWatch(const ClientWatch&) = delete;
+  ClientWatch& operator=(const ClientWatch&) = delete;
+  ~ClientWatch() { http_.OnGone(nullptr); }
+
+ private:
+  HttpConnection& http_;
 };
 
 // The request that `head` describes, still without its body.

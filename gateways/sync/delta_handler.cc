@@ -6,6 +6,7 @@
 #include <iterator>
 #include <optional>
 
+#include "gateways/sync/connection.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
 #include "schemas/status.h"
@@ -138,10 +139,11 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
 }
 
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, ChangeHub& hub,
-                                                      DeltaCall& call) {
+                                                      HttpConnection& http, DeltaCall& call) {
   const SteadyTime deadline = context.clock.SteadyNow() + call.request.wait;
   SessionSlot slot(context);
   std::optional<ChangeHub::Watch> watch;
+  std::optional<ClientWatch> client;
   if (call.request.wait.count() > 0) {
     watch.emplace(hub, call.org);
   }
@@ -151,10 +153,10 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
     }
     absl::StatusOr<BuiltPage> built = co_await BuildOnce(context, call);
     if (!watch.has_value() || !MayGetBetter(built, call.request) || context.stopping.load() ||
-        context.clock.SteadyNow() >= deadline) {
-      co_return built;
+        watch->ended() || context.clock.SteadyNow() >= deadline) {
+      co_return built;  // who has closed its side only may still read it
     }
-    if (absl::Status status = slot.Take(); !status.ok()) {
+    if (absl::Status status = slot.Take(call.org); !status.ok()) {
       co_return status;
     }
     if (built.ok()) {
@@ -162,6 +164,9 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
       if (!watch->listening()) {
         watch->Listen(built->buckets);
       }
+    }
+    if (!client.has_value()) {
+      client.emplace(http, *watch);
     }
     built = absl::UnknownError("");  // holds no memory while it waits
     co_await watch->Wait(deadline);
@@ -193,7 +198,7 @@ HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request
 
 }  // namespace
 
-net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
+net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, HttpConnection& http,
                                          const HttpRequest& request) {
   absl::StatusOr<std::shared_ptr<const Principal>> principal = co_await Authorize(context, request);
   if (!principal.ok()) {
@@ -204,7 +209,7 @@ net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
   if (!call.ok()) {
     response = DeltaProblem(context, request, OrgId(), call.status());
   } else {
-    absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, *call);
+    absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, http, *call);
     if (built.ok()) {
       context.metrics.Ops(built->page.ops);
       response.body = std::move(built->body);

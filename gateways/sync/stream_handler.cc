@@ -46,7 +46,7 @@ class StreamSession {
     bool asked = false;
     bool at_end = false;
     while (true) {
-      const bool last = Now() >= deadline || context_.stopping.load();
+      const bool last = Now() >= deadline || context_.stopping.load() || watch_.ended();
       touched_.TakeNews();
       ahead_ = kNoOffset;
       const Offset folded = FoldedUntil(context_, org_);
@@ -196,7 +196,11 @@ class StreamSession {
 
   net::awaitable<void> Fill() {
     const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
-    absl::Status status = buffer_.empty() ? co_await TakeShare() : absl::OkStatus();
+    // No conditional expression: GCC 12 destroys what one with co_await in it returns too early.
+    absl::Status status;
+    if (buffer_.empty()) {
+      status = co_await TakeShare();
+    }
     if (old && status.ok()) {
       touched_.TakeNews();
       absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
@@ -260,6 +264,10 @@ class StreamSession {
       const milliseconds left = std::min<milliseconds>(TokenLeft(), std::chrono::hours(24));
       const SteadyTime token_due = Now() + (warned_ ? left : left - context_.options.token_warning);
       co_await watch_.Wait(std::min(heartbeat_due_, token_due));
+      if (watch_.ended()) {
+        End(Error(absl::StatusCode::kCancelled, "client_gone", "the client has closed its side"));
+        co_return true;
+      }
       if (absl::Status may = MayServe(context_, org_); !may.ok()) {
         End(may);
         co_return true;
@@ -302,6 +310,7 @@ class StreamSession {
   const bool live_;
   const SystemTime expires_;
   ChangeHub::Watch watch_;
+  ClientWatch client_{connection_.http(), watch_};
   StreamState state_;
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
@@ -333,7 +342,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
   SessionSlot slot(context);
-  absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take();
+  absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take(*org);
   std::optional<StreamSession> session;
   if (ready.ok()) {
     session.emplace(context, hub, connection, *org, **principal, *std::move(wanted), *format);

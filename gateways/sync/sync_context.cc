@@ -17,24 +17,52 @@ std::string_view WithoutSlash(std::string_view base) {
 
 }  // namespace
 
+bool SessionPlaces::TryTake(const OrgId& org) {
+  constexpr size_t kOrgTimesFree = 4;
+  absl::MutexLock lock(&mutex_);
+  const auto found = by_org_.find(org.value());
+  const size_t has = found == by_org_.end() ? 0 : found->second;
+  if (has >= kOrgTimesFree * (places_max_ - taken_)) {
+    return false;
+  }
+  ++taken_;
+  ++by_org_[org.value()];
+  return true;
+}
+
+void SessionPlaces::GiveBack(const OrgId& org) {
+  absl::MutexLock lock(&mutex_);
+  --taken_;
+  const auto found = by_org_.find(org.value());
+  if (--found->second == 0) {
+    by_org_.erase(found);
+  }
+}
+
+size_t SessionPlaces::taken() const {
+  absl::MutexLock lock(&mutex_);
+  return taken_;
+}
+
 SessionSlot::~SessionSlot() {
-  if (taken_) {
-    context_.sessions.fetch_sub(1);
+  if (taken_.has_value()) {
+    context_.sessions.GiveBack(*taken_);
     context_.metrics.Sessions(-1);
   }
 }
 
-absl::Status SessionSlot::Take() {
-  if (taken_) {
+absl::Status SessionSlot::Take(const OrgId& org) {
+  if (taken_.has_value()) {
     return absl::OkStatus();
   }
-  if (context_.sessions.fetch_add(1) >= context_.options.sessions_max) {
-    context_.sessions.fetch_sub(1);
+  if (!context_.sessions.TryTake(org)) {
     context_.metrics.Refused("sessions");
-    return Error(absl::StatusCode::kUnavailable, "too_many_sessions",
-                 "this server has as many open sessions as it may have: try again later");
+    return Error(
+        absl::StatusCode::kUnavailable, "too_many_sessions",
+        "this server has as many open sessions as it may have, of all or of this organisation: "
+        "try again later");
   }
-  taken_ = true;
+  taken_ = org;
   context_.metrics.Sessions(1);
   return absl::OkStatus();
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -7,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,6 +66,24 @@ class LogEnds {
   std::map<OrgId, Answer> answers_ ABSL_GUARDED_BY(mutex_);  // at most kLogEndsMax
 };
 
+// Places of sessions, and who has them. However many an organisation asks for, and however many
+// organisations do, some are left for those that have few: one has less than four times as many as
+// are free. Thread-safe.
+class SessionPlaces {
+ public:
+  explicit SessionPlaces(size_t places_max) : places_max_(places_max) {}
+  // False where `org` gets none.
+  [[nodiscard]] bool TryTake(const OrgId& org);
+  void GiveBack(const OrgId& org);
+  size_t taken() const;
+
+ private:
+  const size_t places_max_;
+  mutable absl::Mutex mutex_;
+  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<std::string, size_t> by_org_ ABSL_GUARDED_BY(mutex_);  // none at 0
+};
+
 struct SyncContext {
   SyncContext(SyncOptions sync_options, projectors::StoreManager& store_manager,
               Authenticator& sync_authenticator, const Clock& system_clock, size_t store_threads)
@@ -75,6 +96,7 @@ struct SyncContext {
                 options.answer_bytes_max),
         budget(options.answer_bytes_max, metrics),
         log_ends(options.log_end),
+        sessions(options.sessions_max),
         pool(store_threads) {}
 
   const SyncOptions options;
@@ -85,10 +107,10 @@ struct SyncContext {
   SyncMetrics metrics;
   AnswerBudget budget;
   LogEnds log_ends;
+  SessionPlaces sessions;
   ThreadPool pool;         // reads stores
   ThreadPool end_pool{1};  // asks the log
   std::atomic<bool> stopping{false};
-  std::atomic<size_t> sessions{0};
   std::atomic<size_t> connections{0};
 };
 
@@ -99,12 +121,12 @@ class SessionSlot {
   SessionSlot(const SessionSlot&) = delete;
   SessionSlot& operator=(const SessionSlot&) = delete;
   ~SessionSlot();
-  // kUnavailable "too_many_sessions" where none is left. Taking it again is nothing.
-  [[nodiscard]] absl::Status Take();
+  // kUnavailable "too_many_sessions" where `org` gets none. Taking it again is nothing.
+  [[nodiscard]] absl::Status Take(const OrgId& org);
 
  private:
   SyncContext& context_;
-  bool taken_ = false;
+  std::optional<OrgId> taken_;  // whose it is
 };
 
 // Runs `work` on a thread that may block and resumes the caller where it was. `work` does not

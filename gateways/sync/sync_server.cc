@@ -14,6 +14,7 @@
 
 #include "gateways/http/authenticate.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "gateways/sync/change_hub.h"
 #include "gateways/sync/connection.h"
@@ -111,7 +112,8 @@ struct SyncServer::Impl {
   net::awaitable<bool> Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub);
   net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
                                                        HttpBody& body, HttpRequest& request);
-  net::awaitable<HttpResponse> Answer(ChangeHub& hub, const HttpRequest& request);
+  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http,
+                                      const HttpRequest& request);
   void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
 
   SyncContext context;
@@ -137,6 +139,10 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   to.limits.head_timeout = std::min(from.head_timeout, from.idle_timeout);
   to.limits.body_timeout = from.body_timeout;
   to.limits.write_timeout = from.write_timeout;
+  to.is_open = [](const HttpHead& head) {
+    const Target::Route route = ParseTarget(head.path).route;
+    return route == Target::Route::kHealth || route == Target::Route::kReady;
+  };
   to.on_connections = [this](int by) { context.metrics.Connections(by); };
   to.on_refused = [this](std::string_view why) { context.metrics.Refused(why); };
   to.on_sent = [this](size_t bytes) { context.metrics.Sent(bytes); };
@@ -159,7 +165,9 @@ net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConne
       co_await Authenticate(context.authenticator, head);
   absl::Status allowed = principal.status();
   if (allowed.ok()) {
-    http.SetKnown();
+    allowed = http.SetKnown(OwnerOf(**principal));
+  }
+  if (allowed.ok()) {
     allowed = RequireScope(**principal, Scope::kSync);
   }
   if (allowed.ok()) {
@@ -197,7 +205,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
     usable = end.connection_usable;
     note = std::move(end.note);
   } else if (!response.has_value()) {
-    response = co_await Answer(hub, asked);
+    response = co_await Answer(hub, http, asked);
   }
   const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
@@ -209,7 +217,8 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   co_return usable;
 }
 
-net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const HttpRequest& request) {
+net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnection& http,
+                                                      const HttpRequest& request) {
   switch (request.target.route) {
     case Target::Route::kHealth:
       co_return HttpResponse{.status = 200, .body = R"({"status":"ok"})", .headers = {}};
@@ -220,7 +229,7 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, const Http
     case Target::Route::kEntities:
       co_return co_await HandleEntities(context, request);
     default:
-      co_return co_await HandleDelta(context, hub, request);
+      co_return co_await HandleDelta(context, hub, http, request);
   }
 }
 
@@ -256,7 +265,7 @@ SyncServer::SyncServer(SyncOptions options, projectors::StoreManager& stores,
 SyncServer::~SyncServer() { Stop(); }
 
 size_t SyncServer::sessions() const {
-  return impl_ == nullptr ? 0 : impl_->context.sessions.load();
+  return impl_ == nullptr ? 0 : impl_->context.sessions.taken();
 }
 
 absl::StatusOr<uint16_t> SyncServer::Start() {

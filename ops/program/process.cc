@@ -441,6 +441,11 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Config& config,
   return std::unique_ptr<Process>(new Process(std::move(impl)));
 }
 
+absl::Status Process::Ended() const {
+  absl::Status health = impl_->log->Health();
+  return ErrorCode(health) == "log_epoch_changed" ? health : absl::OkStatus();
+}
+
 std::string Process::admin_url() const {
   return Url(impl_->config.admin.listen, impl_->admin_port);
 }

@@ -22,6 +22,10 @@ class Process {
   ~Process();
 
   // For the ready file and the first line of the log.
+  // Why the process is of no use any more and has to be started again: kFailedPrecondition, code
+  // "log_epoch_changed". Cheap.
+  [[nodiscard]] absl::Status Ended() const;
+
   [[nodiscard]] std::string admin_url() const;
   [[nodiscard]] std::string sync_url() const;  // empty without the role
 

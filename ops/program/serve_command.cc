@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -18,6 +19,8 @@
 
 namespace sluice::ops {
 namespace {
+
+constexpr std::chrono::seconds kLookInterval{1};
 
 struct Arguments {
   std::string config_file;
@@ -106,15 +109,20 @@ absl::Status Serve(const Arguments& arguments) {
   spdlog::info("serving admin={} sync={} data_dir={} log={}", (*process)->admin_url(),
                (*process)->sync_url().empty() ? "none" : (*process)->sync_url(), config.data_dir,
                config.log.kind);
+  // In another epoch of the log this process would hold partitions and answer from stores that
+  // count no more: it ends, and whoever keeps it running starts it in the new one.
+  absl::Status ended;
   {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return stopping; });
+    while (ended.ok() && !changed.wait_for(lock, kLookInterval, [&] { return stopping; })) {
+      ended = (*process)->Ended();
+    }
   }
-  spdlog::info("stopping reason=signal");
+  spdlog::info("stopping reason={}", ended.ok() ? "signal" : ErrorCode(ended));
   ready_file.RemoveOwn();
   process->reset();
   spdlog::info("stopped");
-  return absl::OkStatus();
+  return ended;
 }
 
 }  // namespace

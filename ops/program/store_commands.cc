@@ -2,14 +2,17 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "eventlog/base/text_values.h"
 #include "ops/config/config.h"
 #include "ops/program/command.h"
+#include "ops/program/open_log.h"
 #include "ops/program/printable.h"
 #include "ops/program/progress.h"
+#include "projectors/staging/history_check.h"
 #include "projectors/store/store_manager.h"
 #include "schemas/status.h"
 
@@ -19,7 +22,23 @@ namespace {
 struct Arguments {
   std::string data_dir = "sluice-data";
   std::string org;
+  std::string brokers;
+  std::string topic_prefix = DefaultConfig().log.topic_prefix;
 };
+
+// The log that the stores are compared with; nullptr where none is named and none is beside them.
+absl::StatusOr<std::unique_ptr<eventlog::Log>> LogOf(const Arguments& arguments) {
+  Config config = DefaultConfig();
+  config.data_dir = arguments.data_dir;
+  config.log.topic_prefix = arguments.topic_prefix;
+  if (!arguments.brokers.empty()) {
+    config.log.kind = "kafka";
+    config.log.brokers = arguments.brokers;
+  } else if (std::error_code error; !std::filesystem::exists(arguments.data_dir + "/log", error)) {
+    return nullptr;
+  }
+  return OpenLogToInspect(config);
+}
 
 absl::StatusOr<std::unique_ptr<projectors::StoreManager>> Open(const Arguments& arguments) {
   projectors::StoreOptions options;
@@ -55,6 +74,11 @@ absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
 }
 
 absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto log, LogOf(arguments));
+  if (log == nullptr) {
+    invocation.screen->Say(
+        "not compared with a log: name the one in Kafka with --brokers and --topic-prefix");
+  }
   ASSIGN_OR_RETURN(const auto stores, Open(arguments));
   ASSIGN_OR_RETURN(const auto stats, stores->ListStores());
   nlohmann::json rows = nlohmann::json::array();
@@ -66,13 +90,18 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       if (!arguments.org.empty() && arguments.org != stat.org.value()) {
         continue;
       }
-      const absl::Status status = stores->Verify(stat.org);
+      absl::Status status = stores->Verify(stat.org);
+      if (status.ok() && log != nullptr) {
+        status = projectors::CheckHistory(*log, stat.partition, stat.applied.position,
+                                          stat.applied.event_hash);
+      }
       const auto digest = stores->Digest(stat.org);
       rows.push_back({{"org", stat.org.value()},
                       {"ok", status.ok()},
                       {"applied", std::to_string(stat.applied.position.value())},
                       {"records", stat.applied.records},
                       {"digest", digest.ok() ? *digest : ""},
+                      {"code", status.ok() ? "" : ErrorCode(status)},
                       {"error", std::string(Message(status))}});
       if (!status.ok() && first_error.ok()) {
         first_error = Annotate(status, stat.org.value());
@@ -85,7 +114,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
   } else {
     for (const auto& row : rows) {
       fmt::print("{:<24} {:<6} position {:>10}  {:>10} records  digest {}\n",
-                 row["org"].get<std::string>(), row["ok"].get<bool>() ? "ok" : "DAMAGED",
+                 row["org"].get<std::string>(), row["ok"].get<bool>() ? "ok" : "WRONG",
                  row["applied"].get<std::string>(), row["records"].get<uint64_t>(),
                  row["digest"].get<std::string>());
     }
@@ -118,8 +147,16 @@ void AddStoreCommands(CLI::App& app, Invocation& invocation) {
   add("stat", "Applied position, records and size of each")->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] { return Stat(invocation, *arguments); };
   });
-  CLI::App* verify = add("verify", "Check every delta, count and checksum by computing them anew");
+  CLI::App* verify = add(
+      "verify",
+      "Check every delta, count and checksum by computing them anew, and whether the log has what "
+      "the stores applied");
   verify->add_option("--org", arguments->org, "Only this organisation");
+  verify->add_option("--brokers", arguments->brokers,
+                     "Kafka's, host:port: compare with the log there instead of the one in the "
+                     "data folder");
+  verify->add_option("--topic-prefix", arguments->topic_prefix, "Of Kafka's topics")
+      ->capture_default_str();
   verify->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments] { return Verify(invocation, *arguments); };
   });

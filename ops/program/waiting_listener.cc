@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<WaitingListener>> WaitingListener::Start(const st
   options.host = host;
   options.port = port;
   options.connections_max = kConnectionsMax;
+  options.is_open = [](const HttpHead&) { return true; };  // all of it is in memory
   options.stop_grace =
       std::chrono::milliseconds(1'000);  // the admin listener follows on its address
   impl->listener = std::make_unique<HttpListener>(

@@ -19,6 +19,26 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset appl
                            Message(status)));
 }
 
+absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
+                          std::span<const std::pair<Offset, uint64_t>> applied) {
+  if (applied.empty()) {
+    return absl::OkStatus();
+  }
+  // The newest first: it tells a log that is too short, below which all can be read.
+  RETURN_IF_ERROR(CheckHistory(log, partition, applied.back().first, applied.back().second));
+  auto next = applied.begin();
+  return eventlog::ReadUntil(log, eventlog::Topic::kChanges, partition, next->first,
+                             applied.back().first, [&](const eventlog::StoredEvent& event) {
+                               const bool missing = event.offset > next->first;
+                               if (missing || (event.offset == next->first &&
+                                               eventlog::EventHash(event.event) != next->second)) {
+                                 return CheckHistory(log, partition, next->first, next->second);
+                               }
+                               next += event.offset == next->first ? 1 : 0;
+                               return absl::OkStatus();
+                             });
+}
+
 absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores) {
   ASSIGN_OR_RETURN(const auto stats, stores.ListStores());
   for (const StoreManager::OrgStat& stat : stats) {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "eventlog/log.h"
@@ -13,6 +16,10 @@ namespace sluice::projectors {
 // kUnavailable where the log cannot tell now. Fits StoreOptions::check_history.
 [[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
                                         uint64_t event_hash);
+
+// CheckHistory() of several events of one partition, by ascending offset, in one pass over the log.
+[[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
+                                        std::span<const std::pair<Offset, uint64_t>> applied);
 
 // CheckHistory() of every store on disk; the first that does not fit, by its organisation's name.
 [[nodiscard]] absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores);

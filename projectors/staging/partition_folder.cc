@@ -20,6 +20,8 @@ constexpr milliseconds kLookInterval{500};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
+// Batches whose last events are remembered to be compared after an error of the log.
+constexpr size_t kBatchesMax = 256;
 // Before it is known how long a batch takes.
 constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
@@ -219,6 +221,12 @@ absl::Status PartitionFolder::VerifyHistory() {
   return CheckHistory(context_.log, partition_, state.position, state.event_hash);
 }
 
+absl::Status PartitionFolder::VerifyBatches() {
+  RETURN_IF_ERROR(VerifyHistory());
+  const std::vector<std::pair<Offset, uint64_t>> batches(batches_.begin(), batches_.end());
+  return CheckHistory(context_.log, partition_, batches);
+}
+
 absl::Status PartitionFolder::OpenReader() {
   bool open = false;
   bool verify = false;
@@ -229,7 +237,7 @@ absl::Status PartitionFolder::OpenReader() {
   }
   if (open && verify) {
     // After an error of the log, or where it ends too early, it may be another one's turn.
-    RETURN_IF_ERROR(VerifyHistory());
+    RETURN_IF_ERROR(VerifyBatches());
     absl::MutexLock lock(&mutex_);
     verify_due_ = false;
   }
@@ -251,6 +259,7 @@ absl::Status PartitionFolder::OpenReader() {
       return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
     }
     reader_ = std::move(reader);
+    batches_.clear();
     verify_due_ = false;
     caught_up_ = false;
     ends_.assign({{range.end, asked}});
@@ -318,6 +327,10 @@ absl::Status PartitionFolder::ApplyBatch() {
     return applied.status();
   }
   dirty_ = true;
+  batches_.emplace_back(events_.back().offset, eventlog::EventHash(events_.back().event));
+  if (batches_.size() > kBatchesMax) {
+    batches_.pop_front();
+  }
   letters_.Add(events_, applied->rejected);
   const SteadyTime::duration took = context_.clock.SteadyNow() - start;
   context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);

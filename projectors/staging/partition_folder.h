@@ -65,7 +65,11 @@ class PartitionFolder {
   absl::Status CheckpointIfDue();
   absl::Status Checkpoint();
   // Is the last event that was applied still in the log?
+  // Compares what was applied last with the log.
   absl::Status VerifyHistory();
+  // Compares what was applied of every batch since the reader was opened: after an error of the
+  // log, what came from another history may have been applied before the error was told.
+  absl::Status VerifyBatches();
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
   void TellNear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -82,8 +86,10 @@ class PartitionFolder {
   // Only the thread's own:
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
   LetterBox letters_;                          // of what is applied
-  bool dirty_ = false;                         // something was applied since the last checkpoint
-  size_t batch_events_;                        // what a batch holds now
+  // The last event of each batch, oldest first, with its hash: at most kBatchesMax.
+  std::deque<std::pair<Offset, uint64_t>> batches_;
+  bool dirty_ = false;   // something was applied since the last checkpoint
+  size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
   Offset end_at_start_;

@@ -365,6 +365,7 @@ class HangingKeys final : public gateways::Authenticator {
     return url_->TryAuthenticate(header);
   }
   void FetchKeys() override { url_->FetchKeys(); }
+  uint64_t KeyFetches() const override { return url_->KeyFetches(); }
   absl::Status Ready() const override { return absl::OkStatus(); }
 
  private:

@@ -21,7 +21,8 @@ class AppliedStores final : public projectors::StoreManager {
   explicit AppliedStores(eventlog::Log& log) {
     for (int32_t i = 0; i < log.PartitionCount(eventlog::Topic::kChanges); ++i) {
       readers_.push_back(*log.OpenReader(eventlog::Topic::kChanges, PartitionId(i), Offset(0)));
-      threads_.emplace_back([this, reader = readers_.back().get()] { Run(*reader); });
+      threads_.emplace_back(
+          [this, i, reader = readers_.back().get()] { Run(*reader, PartitionId(i)); });
     }
   }
   ~AppliedStores() override {
@@ -39,6 +40,12 @@ class AppliedStores final : public projectors::StoreManager {
     paused_ = paused;
   }
 
+  // What asking for a set returns from now on.
+  void SetUnavailable(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    unavailable_ = std::move(status);
+  }
+
   Offset AppliedOf(const OrgId& org) override {
     absl::MutexLock lock(&mutex_);
     const auto found = applied_.find(org.value());
@@ -47,6 +54,9 @@ class AppliedStores final : public projectors::StoreManager {
   absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org, std::string_view source,
                                                       std::string_view id) override {
     absl::MutexLock lock(&mutex_);
+    if (!unavailable_.ok()) {
+      return unavailable_;
+    }
     const auto found = sets_.find(Key(org.value(), source, id));
     return found == sets_.end() ? std::nullopt : std::make_optional(found->second);
   }
@@ -68,7 +78,11 @@ class AppliedStores final : public projectors::StoreManager {
     return projectors::ApplyResult{};
   }
   absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }
-  Offset Applied(PartitionId) override { return kNoOffset; }
+  Offset Applied(PartitionId partition) override {
+    absl::MutexLock lock(&mutex_);
+    const auto found = partitions_.find(partition);
+    return found == partitions_.end() ? kNoOffset : found->second;
+  }
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(const OrgId&) override {
     return absl::NotFoundError("no rows here");
   }
@@ -82,7 +96,7 @@ class AppliedStores final : public projectors::StoreManager {
     return std::string(org) + '\n' + std::string(source) + '\n' + std::string(id);
   }
 
-  void Run(eventlog::Reader& reader) {
+  void Run(eventlog::Reader& reader, PartitionId partition) {
     while (true) {
       const auto batch = reader.Read({.wait_max = std::chrono::seconds(1)});
       if (!batch.ok()) {
@@ -97,6 +111,7 @@ class AppliedStores final : public projectors::StoreManager {
           sets_.try_emplace(Key(event.event.key, set.source(), set.id()), event.offset);
         }
         applied_[event.event.key] = event.offset;
+        partitions_[partition] = event.offset;
         for (const auto& [id, callback] : callbacks_) {
           if (callback.first == event.event.key) {
             callback.second({.applied = event.offset});
@@ -108,7 +123,9 @@ class AppliedStores final : public projectors::StoreManager {
 
   absl::Mutex mutex_;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status unavailable_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> applied_ ABSL_GUARDED_BY(mutex_);
+  std::map<PartitionId, Offset> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> sets_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;

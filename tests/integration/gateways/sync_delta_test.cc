@@ -1,3 +1,5 @@
+#include <sys/socket.h>
+
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -222,6 +224,80 @@ TEST_F(DeltaTest, WaitingIsLimitedAndEndsWithTheServer) {
   server_->Stop();
   EXPECT_EQ(first.Read().status, 200);
   EXPECT_TRUE(idle.Closed());
+}
+
+// Places are given back when clients go, not when their waits would have ended; also where bytes
+// that nobody reads lie before the end.
+TEST_F(DeltaTest, WhoHasGoneGivesItsPlaceBack) {
+  Start();
+  const SteadyTime start = clock_.SteadyNow();
+  for (const bool more : {false, true}) {
+    std::vector<std::unique_ptr<HttpSocket>> sockets;
+    for (int i = 0; i < 20; ++i) {
+      sockets.push_back(std::make_unique<HttpSocket>(port_));
+      sockets.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+    }
+    while (server_->sessions() < sockets.size()) {
+      std::this_thread::yield();
+    }
+    for (const auto& socket : sockets) {
+      socket->Send(more ? "GET /healthz HTTP/1.1\r\n" : "");
+    }
+    sockets.clear();
+    while (server_->sessions() > 0) {
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_LT(clock_.SteadyNow() - start, std::chrono::seconds(30));
+}
+
+TEST_F(DeltaTest, WhoHasClosedOnlyItsSideIsAnsweredAtOnce) {
+  Start();
+  HttpSocket socket(port_);
+  const SteadyTime start = clock_.SteadyNow();
+  socket.Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  ::shutdown(socket.fd(), SHUT_WR);
+  const HttpReply reply = socket.Read();
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(json::parse(reply.body)["more"], false);
+  EXPECT_LT(clock_.SteadyNow() - start, std::chrono::seconds(30));
+}
+
+TEST_F(DeltaTest, AnotherRequestBehindAWaitingOneIsAnsweredAfterIt) {
+  Start();
+  HttpSocket socket(port_);
+  socket.Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+  socket.Request("GET", "/healthz", "");
+  while (server_->sessions() == 0) {
+    std::this_thread::yield();
+  }
+  Put("A1", "n", "ann");
+  EXPECT_EQ(json::parse(socket.Read().body)["ops"][0]["key"], "A1");
+  EXPECT_EQ(json::parse(socket.Read().body)["status"], "ok");
+  socket.Request("GET", "/v1/orgs/contoso/delta?wait=1ms", Token(kAnn));
+  EXPECT_EQ(socket.Read().status, 200);
+}
+
+TEST_F(DeltaTest, OneOrganisationLeavesPlacesToOthers) {
+  Define("fabrikam");
+  options_.sessions_max = 10;
+  Start();
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (size_t i = 0; i < 8; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    sockets.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+    while (server_->sessions() <= i) {
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?wait=60s")), "too_many_sessions");
+  const json bob = {{"sub", "bob"}, {"org", "fabrikam"}};
+  HttpSocket other(port_);
+  other.Request("POST", "/v1/orgs/fabrikam/stream", Token(bob), "{}");
+  EXPECT_EQ(other.Read(false).status, 200);
 }
 
 TEST_F(DeltaTest, WhatIsNoRequest) {

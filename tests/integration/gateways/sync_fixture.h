@@ -44,6 +44,7 @@ class JsonAuthenticator final : public Authenticator {
     return Authenticate(header);
   }
   void FetchKeys() override { fetched_ = true; }
+  uint64_t KeyFetches() const override { return fetched_ ? 1 : 0; }
   absl::Status Ready() const override { return absl::OkStatus(); }
 
  private:

@@ -234,6 +234,28 @@ TEST_F(StreamTest, HeartbeatsEventsAndTheEndOfTheToken) {
                                            "token_expires"}));
 }
 
+TEST_F(StreamTest, WhoHasGoneGivesItsPlaceBack) {
+  options_.heartbeat = std::chrono::hours(1);
+  Put("A1", "n", "ann");
+  Start();
+  for (const bool half : {false, true}) {
+    HttpSocket socket(port_);
+    Open(socket, {{"live", true}});
+    ASSERT_EQ(socket.Read(false).status, 200);
+    if (half) {
+      ::shutdown(socket.fd(), SHUT_WR);
+      while (!socket.ReadLine().empty()) {
+      }
+      EXPECT_TRUE(socket.Closed()) << "a whole body, and no more of it";
+    } else {
+      ::shutdown(socket.fd(), SHUT_RDWR);
+    }
+    while (server_->sessions() > 0) {
+      std::this_thread::yield();
+    }
+  }
+}
+
 // A client that does not read is held by TCP and then dropped; its session holds one piece.
 TEST_F(StreamTest, AClientThatNeverReadsIsDropped) {
   options_.write_timeout = std::chrono::milliseconds(300);

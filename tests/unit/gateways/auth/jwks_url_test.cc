@@ -92,10 +92,12 @@ class KeyServer {
             std::make_unique<httplib::SSLServer>(certificates.server(), certificates.server_key()),
             "https://localhost:") {}
   ~KeyServer() {
+    Answer(500, "");
     server_->stop();
     thread_.join();
   }
 
+  // Status 0 does not answer until it is another.
   void Answer(int status, std::string body) {
     absl::MutexLock lock(&mutex_);
     status_ = status;
@@ -119,6 +121,8 @@ class KeyServer {
     server_->Get("/jwks", [this](const httplib::Request&, httplib::Response& response) {
       absl::MutexLock lock(&mutex_);
       ++requests_;
+      const auto answers = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return status_ != 0; };
+      mutex_.Await(absl::Condition(&answers));
       response.status = status_;
       if (status_ == 302) {
         response.set_header("Location", "/elsewhere");
@@ -156,6 +160,7 @@ class JwksUrlTest : public ::testing::Test {
     options.jwks_ca_file = ca_file;
     options.clock = clock_;
     options.keys_age_max = keys_age_max;
+    options.fetch_timeout = fetch_timeout_;
     auto created = Authenticator::Create(options);
     ASSERT_TRUE(created.ok()) << created.status();
     authenticator_ = *std::move(created);
@@ -171,6 +176,7 @@ class JwksUrlTest : public ::testing::Test {
   }
 
   testing::TempDir dir_;
+  std::chrono::milliseconds fetch_timeout_{3'000};
   std::shared_ptr<testing::FakeClock> clock_ = std::make_shared<testing::FakeClock>();
   TestKey first_ = TestKey::Ed25519("first");
   TestKey second_ = TestKey::Ed25519("second");
@@ -225,8 +231,10 @@ TEST_F(JwksUrlTest, KeysAreFetchedForThoseWhoDoNotWait) {
   clock_->Advance(std::chrono::seconds(5));
   EXPECT_EQ(authenticator_->TryAuthenticate(Header(second_)), std::nullopt);
   authenticator_->FetchKeys();
+  EXPECT_EQ(authenticator_->KeyFetches(), 1U);
   EXPECT_TRUE(server.WaitForRequests(2));
   EXPECT_EQ(Check(second_), "ok");
+  EXPECT_EQ(authenticator_->KeyFetches(), 2U);
   EXPECT_EQ(server.requests(), 2) << "one fetch, however many ask";
 }
 
@@ -243,16 +251,40 @@ TEST_F(JwksUrlTest, FailedFetchesKeepTheOldKeysAndBackOff) {
   for (size_t i = 0; i < answers.size(); ++i) {
     server.Answer(answers[i].first, answers[i].second);
     clock_->Advance(std::chrono::minutes(2));
-    EXPECT_EQ(Check(second_), "token_invalid") << i;
+    EXPECT_EQ(Check(second_), "keys_unavailable") << i;
+    EXPECT_EQ(Check(second_), "keys_unavailable") << i << ": until the next fetch";
+    EXPECT_EQ(Check(TestKey::Ed25519("first")), "token_invalid") << i << ": no key would help";
     EXPECT_EQ(Check(first_), "ok") << i;
     EXPECT_EQ(server.requests(), static_cast<int>(i) + 2);
   }
   // Five failures: the next fetch is allowed after a minute, not after 5 s.
   server.Answer(200, Jwks({second_.Jwk()}));
   clock_->Advance(std::chrono::seconds(59));
-  EXPECT_EQ(Check(second_), "token_invalid");
+  EXPECT_EQ(Check(second_), "keys_unavailable");
   clock_->Advance(std::chrono::seconds(1));
   EXPECT_EQ(Check(second_), "ok");
+  EXPECT_EQ(Check(first_), "token_invalid") << "the provider has said so";
+}
+
+// The key may be the provider's new one: a device with a good token must not be told otherwise.
+TEST_F(JwksUrlTest, WhileTheProviderHangsNobodyIsToldThatItsTokenIsBad) {
+  fetch_timeout_ = std::chrono::milliseconds(200);
+  KeyServer server;
+  server.Answer(200, Jwks({first_.Jwk()}));
+  Start(server.url());
+  EXPECT_EQ(Check(first_), "ok");
+  server.Answer(0, "");
+  clock_->Advance(std::chrono::seconds(5));
+  EXPECT_EQ(Check(second_), "keys_unavailable");
+  const auto tried = authenticator_->TryAuthenticate(Header(second_));
+  ASSERT_TRUE(tried.has_value()) << "no fetch is allowed yet";
+  EXPECT_EQ(ErrorCode(tried->status()), "keys_unavailable");
+  EXPECT_EQ(Check(first_), "ok");
+  EXPECT_EQ(Check(TestKey::Ed25519("first")), "token_invalid");
+  server.Answer(200, Jwks({first_.Jwk(), second_.Jwk()}));
+  clock_->Advance(std::chrono::minutes(2));
+  EXPECT_EQ(Check(second_), "ok");
+  EXPECT_EQ(Check(TestKey::Ed25519("third")), "token_invalid");
 }
 
 TEST_F(JwksUrlTest, AProviderThatIsDownAtFirstIsUnavailableNotInvalid) {

@@ -72,9 +72,9 @@ TEST(ContentCodingTest, ASinkThatHasEnoughEndsABomb) {
 TEST(ByteBudgetTest, HoldsAreGivenBack) {
   ByteBudget budget(100, "x", "x", "x", nullptr);
   {
-    ByteHold first(budget);
+    ByteHold first(budget, "a");
     EXPECT_TRUE(first.TryHold(60));
-    ByteHold second(budget);
+    ByteHold second(budget, "b");
     EXPECT_FALSE(second.TryHold(41));
     EXPECT_TRUE(second.TryHold(40));
     first.Set(10);
@@ -84,7 +84,7 @@ TEST(ByteBudgetTest, HoldsAreGivenBack) {
     second = std::move(moved);
   }
   EXPECT_EQ(budget.held(), 0U);
-  EXPECT_FALSE(budget.TryAcquire(101));
+  EXPECT_FALSE(budget.TryAcquire("a", 0, 101));
 }
 
 }  // namespace

@@ -1,0 +1,171 @@
+#include "gateways/admin/doubtful_sets.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+#include <thread>
+#include <utility>
+
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr size_t kSetsMax = 1'000;
+constexpr size_t kBytesMax = size_t{256} << 10;
+constexpr std::chrono::milliseconds kCompany{50};
+constexpr std::chrono::milliseconds kLookMin{1};  // how often a wait looks, at first
+constexpr std::chrono::milliseconds kLookMax{50};
+
+absl::Status NotCaughtUp() {
+  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+               "the organisation's store has yet to come to the log's end");
+}
+
+// What may be told of it all: that the set is wrong as it stands, and why that is not the last
+// word.
+absl::Status Unknown(const absl::Status& reached, const absl::Status& misfit,
+                     const std::optional<std::string>& node) {
+  const bool elsewhere = ErrorCode(reached) == "not_served_here";
+  return Error(absl::StatusCode::kUnavailable, elsewhere ? "not_served_here" : "not_caught_up",
+               fmt::format("the set does not fit today's definitions ({}: {}), and whether it was "
+                           "taken before is not known here: send it again{}{}",
+                           ErrorCode(misfit), Message(misfit), node.has_value() ? ", to " : "",
+                           node.value_or("")));
+}
+
+}  // namespace
+
+DoubtfulSets::DoubtfulSets(IngestService& service, OrgId org, RelayCaller caller)
+    : service_(service),
+      org_(std::move(org)),
+      partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
+      caller_(std::move(caller)),
+      end_(kNoOffset) {}
+
+void DoubtfulSets::Add(Set set, Offset opened) {
+  // The line goes into NDJSON. Outside of strings an end of line is white space, and inside one it
+  // is no JSON.
+  std::ranges::replace_if(
+      set.line, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  if (sets_.empty()) {
+    since_ = SteadyClock::now();
+  }
+  bytes_ += set.line.size();
+  opened_ = std::max(opened_, opened);
+  sets_.push_back(std::move(set));
+}
+
+bool DoubtfulSets::full() const { return sets_.size() >= kSetsMax || bytes_ >= kBytesMax; }
+
+void DoubtfulSets::Look() {
+  if (!sets_.empty() && SteadyClock::now() - since_ >= kCompany) {
+    Settle(/*wait=*/false);
+  }
+}
+
+void DoubtfulSets::AskEnd() {
+  asked_ = sets_.size();
+  const auto patience = late_ ? std::chrono::milliseconds(0) : service_.options().store_patience;
+  wait_until_ = SteadyClock::now() + patience;
+  const auto range = service_.log().Range(eventlog::Topic::kChanges, partition_);
+  if (range.ok()) {
+    end_ = range->end;
+  } else {
+    end_ = NotCaughtUp();
+  }
+}
+
+absl::Status DoubtfulSets::Reached() const {
+  if (!end_.ok()) {
+    return end_.status();
+  }
+  // In this order: who is given back to the partition in between has been applied as far as it.
+  const Offset applied = service_.stores()->Applied(partition_);
+  const auto apart = service_.stores()->ApartStateOf(partition_, org_);
+  const int64_t next = apart.has_value() ? apart->next.value() : applied.value() + 1;
+  return next >= end_->value() ? absl::OkStatus() : NotCaughtUp();
+}
+
+void DoubtfulSets::Settle(bool wait) {
+  std::chrono::milliseconds look = kLookMin;
+  while (!sets_.empty()) {
+    absl::Status reached = service_.MayServe(org_);
+    if (!reached.ok()) {
+      asked_ = sets_.size();
+      Decide(reached);
+      continue;
+    }
+    if (asked_ == 0) {
+      AskEnd();
+    }
+    reached = Reached();
+    if (reached.ok() || !end_.ok() || SteadyClock::now() >= wait_until_) {
+      late_ = !reached.ok();
+      Decide(reached);
+      continue;
+    }
+    if (!wait) {
+      return;
+    }
+    std::this_thread::sleep_for(look);
+    look = std::min(look * 2, kLookMax);
+  }
+}
+
+void DoubtfulSets::Decide(const absl::Status& reached) {
+  std::vector<Set> sets(std::make_move_iterator(sets_.begin()),
+                        std::make_move_iterator(sets_.begin() + static_cast<ptrdiff_t>(asked_)));
+  sets_.erase(sets_.begin(), sets_.begin() + static_cast<ptrdiff_t>(asked_));
+  asked_ = 0;
+  std::vector<Set> unknown;
+  absl::Status why = reached;
+  for (Set& set : sets) {
+    bytes_ -= set.line.size();
+    // Only now: what the store held before it had come to the end says nothing of what it lacked.
+    const auto found = service_.FindInStore(org_, set.source, set.id, opened_);
+    if (found.ok() && found->has_value()) {
+      service_.CountDuplicate();
+      set.ticket->Resolve(**found);
+    } else if (reached.ok() && found.ok()) {
+      set.ticket->Resolve(set.misfit);
+    } else {
+      why = reached.ok() ? NotCaughtUp() : reached;
+      unknown.push_back(std::move(set));
+    }
+  }
+  if (!unknown.empty()) {
+    Pass(why, std::move(unknown));
+  }
+}
+
+void DoubtfulSets::Pass(const absl::Status& reached, std::vector<Set> sets) {
+  const std::optional<std::string> node = service_.ServedAt(org_);
+  SetRelay::Answers answers;
+  if (node.has_value() && !caller_.relayed && !relay_failed_) {
+    std::vector<SetRelay::Set> lines;
+    lines.reserve(sets.size());
+    for (Set& set : sets) {
+      lines.push_back({set.id, std::move(set.line)});
+    }
+    auto relayed = service_.relay().Post(*node, org_, caller_, lines);
+    service_.CountRelay(relayed.ok());
+    if (relayed.ok()) {
+      answers = *std::move(relayed);
+    } else {
+      relay_failed_ = true;
+      spdlog::warn("ingest_relay_failed request_id={} sets={} error=\"{}\"", caller_.request_id,
+                   sets.size(), Message(relayed.status()));
+    }
+  }
+  for (size_t i = 0; i < sets.size(); ++i) {
+    sets[i].ticket->Resolve(i < answers.size() ? std::move(answers[i])
+                                               : Unknown(reached, sets[i].misfit, node));
+  }
+}
+
+}  // namespace sluice::gateways
