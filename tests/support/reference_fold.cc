@@ -194,9 +194,13 @@ class ReferenceFold::ProfileRules {
                 Buckets* out) {
     const auto filter = projectors::Filter::Parse(where, schema).value();
     for (const projectors::FilterAlternative& alternative : filter->alternatives()) {
-      const XXH128_hash_t hash =
-          XXH3_128bits(alternative.canonical.data(), alternative.canonical.size());
-      const std::string id = prefix + fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+      std::string id = prefix;
+      unsigned char digest[SHA256_DIGEST_LENGTH];
+      SHA256(reinterpret_cast<const unsigned char*>(alternative.canonical.data()),
+             alternative.canonical.size(), digest);
+      for (size_t i = 0; i < 16; ++i) {
+        id += fmt::format("{:02x}", digest[i]);
+      }
       for (const Key& key : RowsOf(schema)) {
         std::string values;
         bool in = alternative.condition == nullptr || *alternative.condition->Matches(Bytes(key));
