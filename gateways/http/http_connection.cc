@@ -215,6 +215,9 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
                            ? std::min<uint64_t>(kPieceBytes, *head.content_length)
                            : kFirstPieceBytes;
   buffer.consume(size);
+  if (!head.has_body()) {
+    EndReading();
+  }
   return head;
 }
 
@@ -238,6 +241,9 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
   }
   impl_->piece.resize(std::max<size_t>(impl_->piece_bytes, 1));
   impl_->buffer.max_size(shared_.limits.head_bytes_max + kPieceBytes);
+  // The parser reads as much as the buffer has room for: what the head left of it is next to
+  // nothing.
+  impl_->buffer.reserve(impl_->piece.size());
   auto& body = impl_->parser->get().body();
   // A byte now and then would otherwise hold a connection, and bytes of the budget, for ever. What
   // came fast before pays for no slowness later.
@@ -309,7 +315,16 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
     co_return ended;
   }
   body.hold.Set(body.text.size());
+  EndReading();
   co_return body;
+}
+
+void HttpConnection::EndReading() {
+  impl_->piece = std::vector<char>();
+  impl_->parser.reset();
+  if (impl_->buffer.size() == 0) {
+    impl_->buffer = beast::flat_buffer();
+  }
 }
 
 net::awaitable<void> HttpConnection::DropSmallBody(const HttpHead& head) {

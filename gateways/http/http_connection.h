@@ -117,6 +117,8 @@ class HttpConnection {
   [[nodiscard]] net::awaitable<bool> Write(std::string_view head, std::string_view body,
                                            std::string_view tail, bool timed);
   [[nodiscard]] net::awaitable<absl::Status> ReadMore(size_t wanted);
+  // Lets go of what a request was read with: it may stay for hours.
+  void EndReading();
   [[nodiscard]] net::awaitable<void> DropSmallBody(const HttpHead& head);
   // Takes the complete head off the buffer and prepares the reading of the body behind it.
   absl::StatusOr<HttpHead> TakeHead();

@@ -197,6 +197,9 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   if (!response.has_value() && NeedsToken(asked.target.route)) {
     response = co_await ReadBody(http, head, body, asked);
   }
+  if (!response.has_value()) {
+    std::vector<std::pair<std::string, std::string>>().swap(head.headers);  // it may stay for hours
+  }
   AccessNote note;
   bool usable = true;
   if (!response.has_value() && asked.target.route == Target::Route::kStream) {

@@ -34,7 +34,7 @@ struct SyncOptions {
   size_t threads = 0;              // of I/O; 0: as many as the machine has
   size_t store_threads = 0;        // that read stores; 0: as many as the machine has
 
-  size_t header_bytes_max = size_t{64} << 10;
+  size_t header_bytes_max = size_t{32} << 10;
   size_t body_bytes_max = size_t{1} << 20;
   size_t connections_max = 25'000;  // past it the longest silent makes room, or 503
   size_t descriptors_max = 0;       // connections take no more descriptors than this; 0: no limit

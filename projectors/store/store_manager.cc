@@ -34,9 +34,6 @@ uint64_t FolderBytes(const std::string& path) {
   return bytes;
 }
 
-// Files that were written at the same time need not say so to the microsecond.
-constexpr std::chrono::seconds kClockSlack{1};
-
 // When data of a RocksDB was last written, by its files; the info log does not count.
 std::filesystem::file_time_type NewestTable(const std::string& path) {
   std::filesystem::file_time_type newest{};
@@ -169,7 +166,7 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
       missing.push_back(stores_.Find(org));
     } else {
       with_stores.insert(registration.partition);
-      if (options_.check_history && NewestTable(path) + kClockSlack > checkpointed) {
+      if (options_.check_history && NewestTable(path) > checkpointed) {
         absl::MutexLock lock(&mutex_);
         ahead_.push_back(stores_.Find(org));
       }

@@ -2,7 +2,12 @@
 #include "gateways/http/http_listener.h"
 
 #include <gmock/gmock.h>
+#include <malloc.h>
 
+#include <atomic>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <memory>
 #include <string>
 #include <thread>
@@ -52,6 +57,12 @@ class HttpListenerTest : public ::testing::Test {
       if (absl::IsCancelled(known)) {
         co_return false;
       }
+      if (head.path == "/live") {
+        ++live;
+        net::steady_timer never(connection.executor(), net::steady_timer::time_point::max());
+        boost::system::error_code ignored;
+        co_await never.async_wait(net::redirect_error(net::use_awaitable, ignored));
+      }
       if (!known.ok()) {
         response = ProblemResponse(known);
       }
@@ -71,6 +82,13 @@ class HttpListenerTest : public ::testing::Test {
     return socket.ReadAll();
   }
 
+  // Bytes that the process has allocated.
+  static size_t Allocated() {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  }
+
+  static inline std::atomic<int> live{0};  // requests that stay
   HttpListenerOptions options_;
   std::unique_ptr<HttpListener> listener_;
   int port_ = 0;
@@ -151,6 +169,22 @@ TEST_F(HttpListenerTest, BodiesTakeOfTheBudgetWhatTheyMayHave) {
   EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
   EXPECT_THAT(hold("three", "Content-Length: 65536"), StartsWith("HTTP/1.1 503 "));
   EXPECT_THAT(hold("four", "Content-Length: 65536"), StartsWith("HTTP/1.1 100 "));
+}
+
+TEST_F(HttpListenerTest, ARequestThatStaysKeepsNothingOfItsReading) {
+  constexpr int kLive = 200;
+  Start();
+  const size_t before = Allocated();
+  std::vector<RawSocket> clients;
+  for (int i = 0; i < kLive; ++i) {
+    clients.emplace_back(port_);
+    clients.back().Send(Request("/live", "one", "Transfer-Encoding: chunked\r\n") + "2710\r\n" +
+                        std::string(10'000, ' ') + "\r\n0\r\n\r\n");
+  }
+  while (live < kLive) {
+    std::this_thread::yield();
+  }
+  EXPECT_LT((Allocated() - before) / kLive, size_t{8} << 10);
 }
 
 TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
