@@ -84,6 +84,7 @@ class PageBuilder {
       lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.based);
       for (const PlanBucket& bucket : group.buckets) {
         group_of_.emplace(bucket.key, Place{&group, &bucket});
+        buckets_.push_back(bucket.key);
         if (bucket.current != nullptr) {
           EntityInfo& entity = entities_[bucket.current->schema->name()];
           entity.id = bucket.current->schema->id();
@@ -100,6 +101,7 @@ class PageBuilder {
         }
       }
     }
+    std::sort(buckets_.begin(), buckets_.end());
     std::make_heap(heap_.begin(), heap_.end(), Later);
     return absl::OkStatus();
   }
@@ -205,8 +207,9 @@ class PageBuilder {
     if (!op.returned || (!state.lost && until > state.turned)) {
       return known(op.entered, until);
     }
-    ASSIGN_OR_RETURN(const std::optional<Record> record,
-                     snapshot_.GetRecord({op.entity, std::string(op.key)}));
+    ASSIGN_OR_RETURN(
+        const std::optional<Record> record,
+        snapshot_.GetRecordIn({op.entity, std::string(op.key)}, {&source.bucket->key, 1}));
     const auto membership =
         record.has_value()
             ? std::ranges::find(record->memberships, source.bucket->key, &Membership::bucket)
@@ -244,7 +247,7 @@ class PageBuilder {
       return false;
     }
     ASSIGN_OR_RETURN(const std::optional<Record> record,
-                     snapshot_.GetRecord({it->second.id, std::string(key)}));
+                     snapshot_.GetRecordIn({it->second.id, std::string(key)}, buckets_));
     return record.has_value() &&
            std::ranges::any_of(record->memberships, [this](const Membership& membership) {
              return membership.member && IsCurrent(membership.bucket);
@@ -273,7 +276,7 @@ class PageBuilder {
   // Has the holder this very row, and will it keep it?
   absl::StatusOr<bool> HolderHas(const Source& source, const DeltaView& op) {
     ASSIGN_OR_RETURN(const std::optional<Record> record,
-                     snapshot_.GetRecord({op.entity, std::string(op.key)}));
+                     snapshot_.GetRecordIn({op.entity, std::string(op.key)}, buckets_));
     if (!record.has_value()) {
       return false;
     }
@@ -352,6 +355,7 @@ class PageBuilder {
   const size_t start_;
   std::vector<Source> heap_;
   absl::flat_hash_map<BucketKey, Place> group_of_;  // by bucket key
+  std::vector<BucketKey> buckets_;                  // its keys, ascending
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   // By entity's name and key, for lost buckets: two of them may have held one row.

@@ -37,7 +37,9 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
   std::vector<BucketKey> keys;
   keys.reserve(changes_.size());
   for (const auto& [key, change] : changes_) {
-    keys.push_back(key);
+    if (change.changed != kNoOffset || change.count != 0 || change.checksum != 0) {
+      keys.push_back(key);  // others were only named, in case that a row comes into them
+    }
   }
   std::sort(keys.begin(), keys.end());
   if (keys.empty()) {

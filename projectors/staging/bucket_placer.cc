@@ -13,6 +13,10 @@ namespace {
 // Rows that are read together.
 constexpr size_t kChunkMax = 512;
 
+// About what a change of one bucket takes beside the row, and a membership or support.
+constexpr size_t kChangeBytes = 128;
+constexpr size_t kPlaceBytes = 128;
+
 }  // namespace
 
 BucketPlacer::BucketPlacer(const Parts& parts, const Limits& limits)
@@ -31,14 +35,39 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   item_ = resumed_ ? resumed->item : std::string();
   row_ = resumed_ ? resumed->row : std::string();
   written_.clear();
+  bytes_before_ += bytes_;
   bytes_ = 0;
+  read_bytes_ = 0;
   rows_at_begin_ = parts_.overlay.size();
 }
 
 PartialEvent BucketPlacer::Progress() const { return {offset_, round_, item_, row_, next_index_}; }
 
 bool BucketPlacer::Full() const {
-  return parts_.overlay.size() - rows_at_begin_ >= limits_.rows_max || bytes_ >= limits_.bytes_max;
+  return parts_.overlay.size() - rows_at_begin_ >= limits_.rows_max || FullOfBytes();
+}
+
+bool BucketPlacer::FullOfBytes() const {
+  return bytes_ >= limits_.bytes_max || read_bytes_ >= limits_.bytes_max;
+}
+
+// What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too.
+size_t BucketPlacer::ChangesMax(Slot slot) const {
+  const size_t each = kChangeBytes + parts_.overlay.entry(slot).now.row.size();
+  const size_t left = limits_.bytes_max - std::min(bytes_, limits_.bytes_max);
+  return std::max({left / each, limits_.places_min, size_t{1}});
+}
+
+void BucketPlacer::CountChanges(Slot slot, size_t changes) {
+  bytes_ += changes * (kChangeBytes + parts_.overlay.entry(slot).now.row.size());
+}
+
+absl::Status BucketPlacer::ReadAll(Slot slot) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  if (entry.partly()) {
+    read_bytes_ += (entry.now.memberships_apart + entry.now.support_apart) * kPlaceBytes;
+  }
+  return parts_.overlay.Complete(slot, parts_.view);
 }
 
 size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
@@ -106,6 +135,7 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
   if (before.up == after.up) {
     return absl::OkStatus();
   }
+  RETURN_IF_ERROR(ReadAll(slot));
   const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
   for (size_t i = 0; i < rules->feeds.size(); ++i) {
     if (before.up[i] == after.up[i]) {
@@ -144,49 +174,6 @@ void BucketPlacer::Prefetch(EntityId entity, std::string_view row) {
   }
 }
 
-void BucketPlacer::RulesReplaced(const RuleSet& before) {
-  before_ = &before;
-  if (resumed_) {
-    return;
-  }
-  round_ = 0;
-  const auto look = [&](uint32_t round, EntityId entity) {
-    queue_->Add(round, {WorkQueue::Kind::kEntity, entity, AttributeId(), std::string()});
-  };
-  const uint32_t depth_max = std::max(before.depth_max(), rules_->depth_max());
-  for (const auto& [id, was] : before.entities()) {
-    const RuleSet::Entity* now = rules_->Find(id);
-    if (now == nullptr) {
-      look(0, id);
-    }
-    for (const AttributeId link : was.links) {
-      if (now == nullptr || !std::ranges::binary_search(now->links, link)) {
-        unlinked_.emplace_back(id, link);
-      }
-    }
-  }
-  const auto same = [](const SyncRule* a, const SyncRule* b) { return a->number == b->number; };
-  for (const auto& [id, now] : rules_->entities()) {
-    const RuleSet::Entity* was = before.Find(id);
-    if (was == nullptr) {
-      continue;  // no rows yet
-    }
-    if (!std::ranges::includes(was->links, now.links)) {
-      look(0, id);
-    }
-    for (uint32_t depth = 1; depth <= depth_max; ++depth) {
-      if (!std::ranges::equal(was->At(depth), now.At(depth), same)) {
-        look(depth, id);
-      }
-    }
-    for (const SyncRule* feed : now.feeds) {
-      if (!feed->down && IsNew(*feed)) {
-        look(feed->depth - 1, id);
-      }
-    }
-  }
-}
-
 absl::StatusOr<bool> BucketPlacer::Run() {
   const uint32_t last =
       std::max(rules_->depth_max(), before_ == nullptr ? 0 : before_->depth_max());
@@ -209,7 +196,10 @@ absl::StatusOr<bool> BucketPlacer::Run() {
 
 absl::StatusOr<bool> BucketPlacer::RunRound() {
   if (round_ == 1 && !written_.empty()) {
-    RETURN_IF_ERROR(PlaceAll(std::exchange(written_, {})));
+    ASSIGN_OR_RETURN(const bool complete, PlaceWritten());
+    if (!complete) {
+      return false;
+    }
   }
   while (true) {
     ASSIGN_OR_RETURN(const std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
@@ -221,7 +211,15 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
       size_t done = 1;
       if (item.kind == WorkQueue::Kind::kRow) {
         done = items.size() - i;  // rows come last
-        RETURN_IF_ERROR(PlaceRows({items.data() + i, done}));
+        ASSIGN_OR_RETURN(const size_t placed, PlaceRows({items.data() + i, done}));
+        if (placed < done) {
+          for (const size_t end = i + placed; i < end; ++i) {
+            queue_->Done(round_, items[i]);
+          }
+          item_ = items[i];
+          row_.clear();
+          return false;
+        }
       } else {
         item_ = items[i];
         ASSIGN_OR_RETURN(const bool complete, item.kind == WorkQueue::Kind::kEntity
@@ -243,7 +241,25 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
   }
 }
 
-absl::Status BucketPlacer::PlaceRows(std::span<const std::string> items) {
+// Those that the batch has no room for wait with what else the round has to do.
+absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
+  const std::vector<Slot> written = std::exchange(written_, {});
+  RETURN_IF_ERROR(PrefetchRelated(written));
+  for (size_t i = 0; i < written.size(); ++i) {
+    ASSIGN_OR_RETURN(const bool complete, Place(written[i], false));
+    if (complete) {
+      continue;
+    }
+    for (; i < written.size(); ++i) {
+      const RecordKey& key = parts_.overlay.entry(written[i]).key;
+      queue_->Add(round_, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
+    }
+    return false;
+  }
+  return true;
+}
+
+absl::StatusOr<size_t> BucketPlacer::PlaceRows(std::span<const std::string> items) {
   std::vector<Slot> slots;
   slots.reserve(items.size());
   for (const std::string& bytes : items) {
@@ -255,38 +271,6 @@ absl::Status BucketPlacer::PlaceRows(std::span<const std::string> items) {
   return PlaceAll(slots, !resumed_ && before_ == nullptr);
 }
 
-// Every row of an entity: its rules have changed, or what its rows give others.
-absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
-  const bool gone = rules_->Find(item.entity) == nullptr;
-  while (true) {
-    ASSIGN_OR_RETURN(auto records, parts_.view.ScanRecords(item.entity, row_, Chunk()));
-    const bool end = records.size() < Chunk();
-    std::vector<Slot> slots;
-    slots.reserve(records.size());
-    for (auto& [key, record] : records) {
-      slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
-      row_ = key.key;
-    }
-    if (round_ == 0) {
-      for (const Slot slot : slots) {
-        RETURN_IF_ERROR(gone ? Forget(slot) : LinkAnew(slot));
-      }
-    } else {
-      const auto keep = [&](uint32_t number) { return rules_->FindRule(number) != nullptr; };
-      for (const Slot slot : slots) {
-        parts_.overlay.DropSupport(slot, keep);
-      }
-      RETURN_IF_ERROR(PlaceAll(slots));
-      for (const Slot slot : slots) {
-        RETURN_IF_ERROR(SupportAnew(slot));
-      }
-    }
-    if (end || Full()) {
-      return end;
-    }
-  }
-}
-
 absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
   while (true) {
     ASSIGN_OR_RETURN(LinkIndex::Page page,
@@ -296,7 +280,11 @@ absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
     for (const std::string& child : page.children) {
       slots.push_back(parts_.overlay.SlotOfCopy(item.entity, child));
     }
-    RETURN_IF_ERROR(PlaceAll(slots));
+    ASSIGN_OR_RETURN(const size_t placed, PlaceAll(slots));
+    if (placed < slots.size()) {
+      row_ = placed > 0 ? page.children[placed - 1] : row_;
+      return false;
+    }
     row_ = std::move(page.last);
     if (page.end || Full()) {
       return page.end;
@@ -340,18 +328,26 @@ absl::Status BucketPlacer::PrefetchRelated(const std::vector<Slot>& slots) {
   return parts_.overlay.Load(parts_.view);
 }
 
-absl::Status BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_support) {
+absl::StatusOr<size_t> BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_support) {
   RETURN_IF_ERROR(PrefetchRelated(slots));
-  for (const Slot slot : slots) {
-    RETURN_IF_ERROR(Place(slot, by_support));
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i > 0 && FullOfBytes()) {
+      return i;
+    }
+    ASSIGN_OR_RETURN(const bool complete, Place(slots[i], by_support));
+    if (!complete) {
+      return i;
+    }
   }
-  return absl::OkStatus();
+  return slots.size();
 }
 
-absl::Status BucketPlacer::Place(Slot slot, bool by_support) {
+absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
+  bool complete = true;
   if (by_support && parts_.overlay.entry(slot).now.last.offset != offset_) {
-    PlaceStirred(slot);
+    ASSIGN_OR_RETURN(complete, PlaceStirred(slot));
   } else {
+    RETURN_IF_ERROR(ReadAll(slot));
     targets_.clear();
     if (parts_.overlay.entry(slot).live()) {
       RETURN_IF_ERROR(FindTargets(slot));
@@ -359,23 +355,24 @@ absl::Status BucketPlacer::Place(Slot slot, bool by_support) {
     std::sort(targets_.begin(), targets_.end());
     targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
     (void)parts_.overlay.TakeStirred(slot, [this](uint32_t rule) { return Concerns(rule); });
-    Move(slot, [this](uint32_t rule) { return Concerns(rule); });
+    complete = Move(slot, [this](uint32_t rule) { return Concerns(rule); });
   }
   for (const FoldOverlay::Move& move : std::exchange(moves_, {})) {
     RETURN_IF_ERROR(PassOn(slot, move));
   }
-  return absl::OkStatus();
+  return complete;
 }
 
 // Of a row that many rows point at, each of them changes one bucket: what the others give it stays
 // as it is and is not looked at.
-void BucketPlacer::PlaceStirred(Slot slot) {
+absl::StatusOr<bool> BucketPlacer::PlaceStirred(Slot slot) {
   const auto concerns = [this](uint32_t rule) { return Concerns(rule); };
   decisions_.clear();
   for (const auto& [number, source] : parts_.overlay.TakeStirred(slot, concerns)) {
     const BucketName bucket = DerivedBucket(*rules_->FindRule(number), source);
-    const bool member =
-        parts_.overlay.entry(slot).live() && parts_.overlay.SupportOf(slot, number, source) > 0;
+    ASSIGN_OR_RETURN(const uint64_t support,
+                     parts_.overlay.SupportOf(slot, number, source, parts_.view));
+    const bool member = parts_.overlay.entry(slot).live() && support > 0;
     if (member) {
       parts_.buckets.Name(bucket);
     }
@@ -383,32 +380,38 @@ void BucketPlacer::PlaceStirred(Slot slot) {
   }
   std::sort(decisions_.begin(), decisions_.end());
   moves_.clear();
-  parts_.overlay.PlaceSome(slot, decisions_,
-                           {.written = Position(),
-                            .by_definition = false,
-                            .horizon = horizon_,
-                            .concerns = concerns,
-                            .next =
-                                [this] {
-                                  return Position{offset_, next_index_++};
-                                }},
-                           &moves_);
-  bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
+  const auto next = [this] { return Position{offset_, next_index_++}; };
+  ASSIGN_OR_RETURN(const FoldOverlay::Placed placed,
+                   parts_.overlay.PlaceSome(slot, decisions_,
+                                            {.written = Position(),
+                                             .by_definition = false,
+                                             .horizon = horizon_,
+                                             .resumed = kNoOffset,
+                                             .changes_max = ChangesMax(slot),
+                                             .concerns = concerns,
+                                             .next = next},
+                                            parts_.view, &moves_));
+  CountChanges(slot, placed.changes);
+  return placed.complete;
 }
 
-void BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
+bool BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const bool written = entry.exists && entry.now.last.offset == offset_;
   const auto next = [this] { return Position{offset_, next_index_++}; };
   moves_.clear();
-  parts_.overlay.Place(slot, targets_,
-                       {.written = written ? entry.now.last : Position(),
-                        .by_definition = before_ != nullptr,
-                        .horizon = horizon_,
-                        .concerns = concerns,
-                        .next = next},
-                       &moves_);
-  bytes_ += moves_.size() * (64 + parts_.overlay.entry(slot).now.row.size());
+  const FoldOverlay::Placed placed =
+      parts_.overlay.Place(slot, targets_,
+                           {.written = written ? entry.now.last : Position(),
+                            .by_definition = before_ != nullptr,
+                            .horizon = horizon_,
+                            .resumed = resumed_ ? offset_ : kNoOffset,
+                            .changes_max = ChangesMax(slot),
+                            .concerns = concerns,
+                            .next = next},
+                           &moves_);
+  CountChanges(slot, placed.changes);
+  return placed.complete;
 }
 
 absl::Status BucketPlacer::FindTargets(Slot slot) {
@@ -432,6 +435,7 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
       }
       const Slot of = parts_.overlay.SlotOfCopy(rule->source_entity, parent);
       RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+      RETURN_IF_ERROR(ReadAll(of));
       for (const Membership& m : parts_.overlay.entry(of).now.memberships) {
         if (m.member && m.rule == rule->source) {
           AddTarget(*rule, DerivedBucket(*rule, m.bucket));
@@ -486,7 +490,9 @@ absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& targ
   }
   const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-  if (!parts_.overlay.AddSupport(slot, rule.number, source, delta)) {
+  ASSIGN_OR_RETURN(const bool counted,
+                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
+  if (!counted) {
     return Error(absl::StatusCode::kDataLoss, "store_corrupt",
                  fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
                              rule.entity.value(), target, rule.id));
@@ -494,58 +500,6 @@ absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& targ
   if (!IsNew(rule)) {
     queue_->Add(rule.depth, {WorkQueue::Kind::kRow, rule.entity, AttributeId(), target});
   }
-  return absl::OkStatus();
-}
-
-// What the row gives by rules that are new and go out from its buckets of this round.
-absl::Status BucketPlacer::SupportAnew(Slot slot) {
-  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-  if (rules == nullptr || !entry.live()) {
-    return absl::OkStatus();
-  }
-  for (const SyncRule* feed : rules->feeds) {
-    if (feed->down || feed->depth != round_ + 1 || !IsNew(*feed)) {
-      continue;
-    }
-    const std::string target =
-        ReferencedKey(*rules->schema, feed->attribute, parts_.overlay.entry(slot).now.row);
-    const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
-    for (const Membership& m : memberships) {
-      if (m.member && m.rule == feed->source) {
-        RETURN_IF_ERROR(Support(*feed, target, m.bucket, 1));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-// References by which children are looked for from now on.
-absl::Status BucketPlacer::LinkAnew(Slot slot) {
-  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-  const RuleSet::Entity* was = before_->Find(entry.key.entity);
-  for (const AttributeId attribute : rules->links) {
-    if (!entry.live() || (was != nullptr && std::ranges::binary_search(was->links, attribute))) {
-      continue;
-    }
-    std::string text = ReferencedKey(*rules->schema, attribute, entry.now.row);
-    if (!text.empty()) {
-      bytes_ += 64 + text.size() + entry.key.key.size();
-      parts_.links.Put({entry.key.entity, attribute, std::move(text), entry.key.key});
-    }
-  }
-  return absl::OkStatus();
-}
-
-// The entity is gone: its rows leave every bucket, and are rows no more.
-absl::Status BucketPlacer::Forget(Slot slot) {
-  if (parts_.overlay.entry(slot).live()) {
-    parts_.overlay.Delete(slot, Position{offset_, next_index_++}, std::nullopt);
-  }
-  parts_.overlay.Strip(slot);
-  targets_.clear();
-  Move(slot, [](uint32_t) { return true; });
   return absl::OkStatus();
 }
 

@@ -33,6 +33,7 @@ class BucketPlacer {
   struct Limits {
     size_t rows_max = 0;
     size_t bytes_max = 0;
+    size_t places_min = 1;  // a row in so many buckets or fewer is never cut
   };
   struct Parts {
     FoldView& view;
@@ -71,6 +72,8 @@ class BucketPlacer {
   [[nodiscard]] absl::StatusOr<bool> Run();
   // How far it came.
   PartialEvent Progress() const;
+  // About how much the batch's events have taken on so far.
+  size_t bytes() const { return bytes_before_ + bytes_; }
   void Spill(FoldBatch* batch) { queue_->Spill(batch); }
   void Finish(FoldBatch* batch) { queue_->Finish(batch); }
 
@@ -79,30 +82,39 @@ class BucketPlacer {
   using Item = WorkQueue::Item;
 
   bool Full() const;
+  bool FullOfBytes() const;
   size_t Chunk() const;
+  // How many buckets of the row may change in this batch.
+  size_t ChangesMax(Slot slot) const;
+  void CountChanges(Slot slot, size_t changes);
   bool IsNew(const SyncRule& rule) const;
   // Does this round decide who is in the rule's buckets?
   bool Concerns(uint32_t rule) const;
 
-  // These three answer false where the batch is full before the end.
+  // These answer false where the batch is full before the end.
   absl::StatusOr<bool> RunRound();
   absl::StatusOr<bool> RunEntity(const Item& item);
+  absl::StatusOr<bool> RunEntityRow(Slot slot, bool gone);
   absl::StatusOr<bool> RunChildren(const Item& item);
-  absl::Status PlaceRows(std::span<const std::string> items);
+  absl::StatusOr<bool> PlaceWritten();
+  absl::StatusOr<bool> Place(Slot slot, bool by_support);
+  absl::StatusOr<bool> PlaceStirred(Slot slot);
+  absl::StatusOr<bool> Forget(Slot slot);
+  // These how many they have placed: all, unless the batch is full.
+  absl::StatusOr<size_t> PlaceRows(std::span<const std::string> items);
   // `by_support`: of a row that the event has not written, nothing but support can have changed.
-  absl::Status PlaceAll(const std::vector<Slot>& slots, bool by_support = false);
+  absl::StatusOr<size_t> PlaceAll(const std::vector<Slot>& slots, bool by_support = false);
   absl::Status PrefetchRelated(const std::vector<Slot>& slots);
-  absl::Status Place(Slot slot, bool by_support);
-  void PlaceStirred(Slot slot);
+  // Reads the memberships and support of a record that has them apart.
+  absl::Status ReadAll(Slot slot);
   absl::Status FindTargets(Slot slot);
   void AddTarget(const SyncRule& rule, const BucketName& bucket);
-  void Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
+  [[nodiscard]] bool Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
   absl::Status PassOn(Slot slot, const FoldOverlay::Move& move);
   absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source,
                        int delta);
   absl::Status SupportAnew(Slot slot);
   absl::Status LinkAnew(Slot slot);
-  absl::Status Forget(Slot slot);
 
   const Parts parts_;
   const Limits limits_;
@@ -120,7 +132,9 @@ class BucketPlacer {
   bool resumed_ = false;
   std::vector<Slot> written_;
   std::vector<std::pair<EntityId, AttributeId>> unlinked_;
-  size_t bytes_ = 0;
+  size_t bytes_ = 0;         // to be written
+  size_t read_bytes_ = 0;    // memberships and support that were apart
+  size_t bytes_before_ = 0;  // of the batch's earlier events
   size_t rows_at_begin_ = 0;
 
   std::vector<FoldOverlay::Target> targets_;

@@ -47,7 +47,8 @@ class Folder {
         view_(view),
         model_(std::move(model)),
         links_(view),
-        placer_({view, overlay_, links_, buckets_}, {options.step_rows, options.step_bytes}) {
+        placer_({view, overlay_, links_, buckets_},
+                {options.step_rows, options.step_bytes, options.inline_max}) {
     result_.batch.applied = applied;
     UseModel();
   }
@@ -419,8 +420,9 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
 absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
   result_.partial = outcome == Outcome::kPartial;
-  overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; }, &buckets_,
-                &batch);
+  RETURN_IF_ERROR(
+      overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; },
+                    &buckets_, view_, options_.inline_max, &batch));
   RETURN_IF_ERROR(buckets_.Emit(view_, &batch));
   links_.Emit(&batch);
   for (Seen& seen : seen_) {
@@ -443,7 +445,10 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
 }
 
 // Room for another event beside those that the batch has taken?
-bool Folder::Full() const { return overlay_.size() - rows_at_start_ >= options_.step_rows; }
+bool Folder::Full() const {
+  return overlay_.size() - rows_at_start_ >= options_.step_rows ||
+         placer_.bytes() >= options_.step_bytes;
+}
 
 absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> events) {
   const AppliedState start = result_.batch.applied;

@@ -24,6 +24,8 @@ struct FoldOptions {
   // How much one batch takes on before a large event is cut; no part of the result.
   size_t step_rows = 20'000;
   size_t step_bytes = size_t{32} << 20;
+  // A record with more memberships and support than this has them apart; no part of the result.
+  size_t inline_max = 32;
 };
 
 // Something of an event that can't be applied. The rest of the log goes on.

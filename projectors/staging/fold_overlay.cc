@@ -52,7 +52,23 @@ void Enter(Position position, uint32_t rule, Offset horizon, Membership* members
   membership->position = position;
 }
 
-auto SupportOrder(const Support& support) { return std::pair(support.rule, support.source); }
+// One position for all buckets of one row: where the event wrote it, or, of one that it has not
+// written, the one that an earlier batch of the event has given it, or the next.
+Position PositionOf(const FoldOverlay::Placement& placement,
+                    const std::vector<Membership>& memberships) {
+  if (placement.written.offset != kNoOffset) {
+    return placement.written;
+  }
+  if (placement.resumed != kNoOffset) {
+    const auto moved = std::ranges::find_if(memberships, [&](const Membership& m) {
+      return m.position.offset == placement.resumed && placement.concerns(m.rule);
+    });
+    if (moved != memberships.end()) {
+      return moved->position;
+    }
+  }
+  return placement.next();
+}
 
 }  // namespace
 
@@ -79,6 +95,11 @@ void FoldOverlay::SetStored(Entry& entry, std::optional<Record> record) {
   if (record.has_value()) {
     entry.now = *std::move(record);
     entry.was_live = !entry.now.deleted;
+    if (entry.now.apart) {
+      entry.apart = std::make_unique<Apart>();
+      entry.apart->memberships_stored = entry.now.memberships_apart;
+      entry.apart->support_stored = entry.now.support_apart;
+    }
   }
 }
 
@@ -101,6 +122,73 @@ absl::Status FoldOverlay::Load(FoldView& view) {
   return absl::OkStatus();
 }
 
+absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
+  Entry& entry = entries_[slot];
+  if (!entry.partly()) {
+    return absl::OkStatus();
+  }
+  Record stored;
+  stored.apart = true;
+  stored.memberships_apart = entry.apart->memberships_stored;
+  stored.support_apart = entry.apart->support_stored;
+  RETURN_IF_ERROR(view.Complete(entry.key, &stored));
+  Record& now = entry.now;
+  now.apart = false;
+  now.memberships_apart = now.support_apart = 0;
+  entry.before = stored.memberships;
+  entry.apart->support = stored.support;
+  now.memberships = std::move(stored.memberships);
+  now.support = std::move(stored.support);
+  for (auto& [bucket, one] : entry.apart->touched) {
+    const auto at = std::ranges::lower_bound(now.memberships, bucket, {}, &Membership::bucket);
+    const bool there = at != now.memberships.end() && at->bucket == bucket;
+    if (there) {
+      *at = *std::move(one.now);
+    } else if (one.now.has_value()) {
+      now.memberships.insert(at, *std::move(one.now));
+    }
+  }
+  for (const auto& [key, one] : entry.apart->touched_support) {
+    const auto at = std::ranges::lower_bound(now.support, key, {}, SupportOrder);
+    const bool there = at != now.support.end() && SupportOrder(*at) == key;
+    if (there && one.now == 0) {
+      now.support.erase(at);
+    } else if (there) {
+      at->count = one.now;
+    } else if (one.now > 0) {
+      now.support.insert(at, Support{key.first, key.second, one.now});
+    }
+  }
+  entry.apart->touched.clear();
+  entry.apart->touched_support.clear();
+  entry.apart->complete = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(Slot slot,
+                                                                                BucketKey bucket,
+                                                                                FoldView& view) {
+  Entry& entry = entries_[slot];
+  const auto [at, added] = entry.apart->touched.try_emplace(bucket);
+  if (added) {
+    ASSIGN_OR_RETURN(at->second.stored, view.GetMembership(entry.key, bucket));
+    at->second.now = at->second.stored;
+  }
+  return &at->second;
+}
+
+absl::StatusOr<FoldOverlay::Apart::OneSupport*> FoldOverlay::TouchSupport(Slot slot, uint32_t rule,
+                                                                          BucketKey source,
+                                                                          FoldView& view) {
+  Entry& entry = entries_[slot];
+  const auto [at, added] = entry.apart->touched_support.try_emplace(std::pair(rule, source));
+  if (added) {
+    ASSIGN_OR_RETURN(at->second.stored, view.GetSupport(entry.key, rule, source));
+    at->second.now = at->second.stored;
+  }
+  return &at->second;
+}
+
 FoldOverlay::Slot FoldOverlay::SlotOfCopy(EntityId entity, std::string_view key) {
   const auto found = slots_.find(KeyView{entity, key});
   return found != slots_.end() ? found->second : SlotOf(entity, own_keys_.emplace_back(key));
@@ -120,7 +208,9 @@ FoldOverlay::Entry& FoldOverlay::Touch(Slot slot) {
   Entry& entry = entries_[slot];
   if (!entry.touched) {
     touched_ = entry.touched = true;
-    entry.before = entry.now.memberships;
+    if (entry.apart == nullptr) {
+      entry.before = entry.now.memberships;  // of one that is apart they were kept as it was read
+    }
   }
   return entry;
 }
@@ -161,28 +251,33 @@ void FoldOverlay::Strip(Slot slot) {
   }
 }
 
-void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placement& placement,
-                        std::vector<Move>* moves) {
+FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> targets,
+                                       const Placement& placement, std::vector<Move>* moves) {
   const bool written = placement.written.offset != kNoOffset;
-  std::optional<Position> moved;  // one position for all buckets of one row
+  const std::vector<Membership>& old = entries_[slot].now.memberships;
+  std::optional<Position> moved;
   const auto position = [&] {
     if (!moved.has_value()) {
-      moved = written ? placement.written : placement.next();
+      moved = PositionOf(placement, old);
     }
     return *moved;
   };
-  const std::vector<Membership>& old = entries_[slot].now.memberships;
-  bool changed = false;
+  Placed placed;
+  // Is there room for one change more?
+  const auto change = [&] {
+    placed.complete = placed.complete && placed.changes < placement.changes_max;
+    placed.changes += placed.complete ? 1 : 0;
+    return placed.complete;
+  };
   scratch_.clear();
   size_t i = 0;
   size_t j = 0;
   while (i < old.size() || j < targets.size()) {
     if (j == targets.size() || (i < old.size() && old[i].bucket < targets[j].bucket)) {
       const Membership& was = old[i++];
-      if (was.member && placement.concerns(was.rule)) {
+      if (was.member && placement.concerns(was.rule) && change()) {
         Leave(position(), placement.by_definition, placement.horizon, &scratch_.emplace_back(was));
         moves->push_back({{was.bucket, was.rule}, false});
-        changed = true;
       } else if (!Expired(was, placement.horizon)) {
         scratch_.push_back(was);
       }
@@ -194,7 +289,12 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
       scratch_.push_back(old[i++]);
       continue;
     }
-    changed = true;
+    if (!change()) {
+      if (known) {
+        scratch_.push_back(old[i++]);
+      }
+      continue;
+    }
     Enter(position(), target.rule, placement.horizon,
           &scratch_.emplace_back(known ? old[i] : Membership{target.bucket, {}}));
     if (!known || !old[i].member) {
@@ -202,36 +302,63 @@ void FoldOverlay::Place(Slot slot, std::span<const Target> targets, const Placem
     }
     i += known ? 1 : 0;
   }
-  if (changed) {
+  if (placed.changes > 0) {
     Touch(slot).now.memberships.swap(scratch_);
   }
+  return placed;
 }
 
-void FoldOverlay::PlaceSome(Slot slot, std::span<const Decision> decisions,
-                            const Placement& placement, std::vector<Move>* moves) {
+absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
+                                                           std::span<const Decision> decisions,
+                                                           const Placement& placement,
+                                                           FoldView& view,
+                                                           std::vector<Move>* moves) {
+  Placed placed;
   std::optional<Position> moved;  // one position for all buckets of one row
+  const auto move = [&](const Decision& decision, Membership* membership) {
+    Touch(slot);
+    if (!moved.has_value()) {
+      moved = placement.next();
+    }
+    if (decision.member) {
+      Enter(*moved, decision.target.rule, placement.horizon, membership);
+    } else {
+      Leave(*moved, placement.by_definition, placement.horizon, membership);
+    }
+    moves->push_back({decision.target, decision.member});
+    ++placed.changes;
+  };
   for (const Decision& decision : decisions) {
     const BucketKey bucket = decision.target.bucket;
+    if (placed.changes == placement.changes_max) {
+      placed.complete = false;  // or maybe nothing is left to be done: then it is found to be so
+      break;
+    }
+    if (entries_[slot].partly()) {
+      ASSIGN_OR_RETURN(Apart::OneMembership* const one, TouchMembership(slot, bucket, view));
+      const bool known = one->now.has_value();
+      if ((known && one->now->member) != decision.member) {
+        if (!known) {
+          one->now = Membership{bucket, {}};
+          entries_[slot].now.memberships_apart += 1;
+        }
+        move(decision, &*one->now);
+      }
+      continue;
+    }
     std::vector<Membership>& now = entries_[slot].now.memberships;
     auto at = std::ranges::lower_bound(now, bucket, {}, &Membership::bucket);
     const bool known = at != now.end() && at->bucket == bucket;
     if ((known && at->member) == decision.member) {
       continue;
     }
-    Touch(slot);
-    if (!moved.has_value()) {
-      moved = placement.next();
-    }
+    Touch(slot);  // before anything is changed
     if (!known) {
       at = now.insert(at, Membership{bucket, {}});
     }
-    if (decision.member) {
-      Enter(*moved, decision.target.rule, placement.horizon, &*at);
-    } else {
-      Leave(*moved, placement.by_definition, placement.horizon, &*at);
-    }
-    moves->push_back({decision.target, decision.member});
+    move(decision, &*at);
   }
+  return placed;
 }
 
 std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
@@ -247,32 +374,55 @@ std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
   return taken;
 }
 
-uint64_t FoldOverlay::SupportOf(Slot slot, uint32_t rule, BucketKey source) const {
+absl::StatusOr<uint64_t> FoldOverlay::SupportOf(Slot slot, uint32_t rule, BucketKey source,
+                                                FoldView& view) {
+  if (entries_[slot].partly()) {
+    ASSIGN_OR_RETURN(const Apart::OneSupport* const one, TouchSupport(slot, rule, source, view));
+    return one->now;
+  }
   const std::vector<Support>& support = entries_[slot].now.support;
   const auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
   return at == support.end() || SupportOrder(*at) != std::pair(rule, source) ? 0 : at->count;
 }
 
-bool FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta) {
+absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta,
+                                             FoldView& view) {
   Entry& entry = Touch(slot);
   if (!entry.exists) {
     entry.exists = true;
     entry.now = Record();
     entry.now.deleted = true;
   }
+  uint64_t* count = nullptr;
   std::vector<Support>& support = entry.now.support;
-  auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
-  if (at == support.end() || SupportOrder(*at) != std::pair(rule, source)) {
-    if (delta < 0) {
-      return false;
+  auto at = support.end();
+  if (entry.partly()) {
+    ASSIGN_OR_RETURN(Apart::OneSupport* const one, TouchSupport(slot, rule, source, view));
+    count = &one->now;
+  } else {
+    at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
+    if (at == support.end() || SupportOrder(*at) != std::pair(rule, source)) {
+      if (delta < 0) {
+        return false;
+      }
+      at = support.insert(at, Support{rule, source, 0});
     }
-    at = support.insert(at, Support{rule, source, 0});
-    entry.stirred.emplace_back(rule, source);
+    count = &at->count;
   }
-  at->count += static_cast<uint64_t>(static_cast<int64_t>(delta));
-  if (at->count == 0) {
-    support.erase(at);
+  const bool before = *count > 0;
+  if (!before && delta < 0) {
+    return false;
+  }
+  *count += static_cast<uint64_t>(static_cast<int64_t>(delta));
+  const bool after = *count > 0;
+  if (before != after) {
     entry.stirred.emplace_back(rule, source);
+    if (entry.partly()) {
+      entry.now.support_apart += after ? 1 : -1;
+    }
+  }
+  if (!after && !entry.partly()) {
+    support.erase(at);
   }
   return true;
 }
@@ -281,78 +431,6 @@ void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep)
   const auto gone = [&](const Support& s) { return !keep(s.rule); };
   if (std::ranges::any_of(entries_[slot].now.support, gone)) {
     std::erase_if(Touch(slot).now.support, gone);
-  }
-}
-
-void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
-                             BucketChanges* buckets, FoldBatch* batch) {
-  const auto left = [&](const Membership& was) {
-    batch->delta_erases.emplace_back(was.bucket, was.position);
-    buckets->Erased(was.bucket, was.member,
-                    was.member ? RowChecksum(entity_name, entry.key.key, was.position) : 0);
-  };
-  const auto entered = [&](const Membership& is) {
-    auto& put = batch->delta_puts.emplace_back();
-    put.first = {is.bucket, is.position};
-    put.second.put = is.member;
-    put.second.entity = entry.key.entity;
-    put.second.key = entry.key.key;
-    put.second.entered = is.first_entered();
-    put.second.returned = !is.earlier.empty();
-    uint64_t checksum = 0;
-    if (is.member) {
-      put.second.row = entry.now.row;
-      checksum = RowChecksum(entity_name, entry.key.key, is.position);
-    }
-    buckets->Written(is.bucket, is.position.offset, is.member, checksum);
-  };
-  const std::vector<Membership>& before = entry.before;
-  const std::vector<Membership>& now = entry.now.memberships;
-  size_t i = 0;
-  size_t j = 0;
-  while (i < before.size() || j < now.size()) {
-    if (j == now.size() || (i < before.size() && before[i].bucket < now[j].bucket)) {
-      left(before[i++]);
-    } else if (i == before.size() || now[j].bucket < before[i].bucket) {
-      entered(now[j++]);
-    } else {
-      if (before[i].position != now[j].position) {
-        left(before[i]);
-        entered(now[j]);
-      }
-      ++i;
-      ++j;
-    }
-  }
-}
-
-void FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name,
-                       BucketChanges* buckets, FoldBatch* batch) {
-  size_t memberships = 0;
-  for (const Entry& entry : entries_) {
-    memberships += entry.now.memberships.size();
-  }
-  batch->records.reserve(entries_.size());
-  batch->delta_puts.reserve(memberships);
-  batch->delta_erases.reserve(memberships);
-  for (Entry& entry : entries_) {
-    if (entry.exists && entry.now.deleted && !entry.now.version.has_value() &&
-        entry.now.memberships.empty()) {
-      // What remembers nothing is no record, or one of support alone, wherever the batch began.
-      entry.exists = !entry.now.support.empty();
-      entry.now.last = Position();
-    }
-    if (!entry.touched || (!entry.exists && !entry.existed)) {
-      continue;
-    }
-    EmitDeltas(entry, entity_name(entry.key.entity), buckets, batch);
-    batch->applied.records += entry.live() ? 1 : 0;
-    batch->applied.records -= entry.was_live ? 1 : 0;
-    if (entry.exists) {
-      batch->records.emplace_back(std::move(entry.key), std::move(entry.now));
-    } else {
-      batch->records.emplace_back(std::move(entry.key), std::nullopt);
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -23,6 +25,24 @@ namespace sluice::projectors {
 class FoldOverlay {
  public:
   using Slot = uint32_t;
+  // What the store has of memberships and support in rows of their own: of a row that many point at
+  // only what a batch changes is read, unless all of it has to be looked at.
+  struct Apart {
+    struct OneMembership {
+      std::optional<Membership> stored;
+      std::optional<Membership> now;
+    };
+    struct OneSupport {
+      uint64_t stored = 0;
+      uint64_t now = 0;
+    };
+    bool complete = false;  // then Record has them all, and `support` is what was stored
+    uint64_t memberships_stored = 0;
+    uint64_t support_stored = 0;
+    absl::btree_map<BucketKey, OneMembership> touched;
+    absl::btree_map<std::pair<uint32_t, BucketKey>, OneSupport> touched_support;
+    std::vector<Support> support;
+  };
   struct Entry {
     RecordKey key;
     Record now;
@@ -33,7 +53,9 @@ class FoldOverlay {
     std::vector<Membership> before;  // in the store, of a touched record
     // Support that began or ended since the row was placed: rule and source.
     std::vector<std::pair<uint32_t, BucketKey>> stirred;
+    std::unique_ptr<Apart> apart;  // of a record that the store has apart
     bool live() const { return exists && !now.deleted; }
+    bool partly() const { return apart != nullptr && !apart->complete; }
   };
 
   // Makes room for about `count` records.
@@ -50,6 +72,10 @@ class FoldOverlay {
   Slot Adopt(const RecordKey& key, Record record);
   // Reads the slots that were made since the last call.
   [[nodiscard]] absl::Status Load(FoldView& view);
+
+  // Reads all memberships and support of a record that has them apart. To be called before what
+  // looks at all of them.
+  [[nodiscard]] absl::Status Complete(Slot slot, FoldView& view);
 
   // Valid until the next slot is made.
   const Entry& entry(Slot slot) const { return entries_[slot]; }
@@ -77,13 +103,21 @@ class FoldOverlay {
     Position written;            // of a row that the event wrote; offset kNoOffset: of others
     bool by_definition = false;  // the event is one
     Offset horizon;              // removals and stays that end at or below it count as gone
+    // Of an event that an earlier batch has begun, its offset: what that has moved of the row has
+    // the position that the rest is to get. kNoOffset: of others.
+    Offset resumed;
+    size_t changes_max = 0;                      // the batch has no room for more
     absl::FunctionRef<bool(uint32_t)> concerns;  // the rules whose buckets are decided
     absl::FunctionRef<Position()> next;          // of what moves without having been written
   };
+  struct Placed {
+    size_t changes = 0;    // memberships that were moved or written
+    bool complete = true;  // false: there are more than `changes_max`; the same call does the rest
+  };
   // Brings the memberships of the concerned rules to `targets` (ascending): what the record leaves
   // keeps a removal, what it comes into, or is written in anew, gets a put. Appends to `moves`.
-  void Place(Slot slot, std::span<const Target> targets, const Placement& placement,
-             std::vector<Move>* moves);
+  [[nodiscard]] Placed Place(Slot slot, std::span<const Target> targets, const Placement& placement,
+                             std::vector<Move>* moves);
 
   // A bucket that the row is to be in, or not to be in.
   struct Decision {
@@ -92,24 +126,29 @@ class FoldOverlay {
     friend auto operator<=>(const Decision&, const Decision&) = default;
   };
   // As Place(), of a row that the event has not written, for these buckets (ascending) alone.
-  void PlaceSome(Slot slot, std::span<const Decision> decisions, const Placement& placement,
-                 std::vector<Move>* moves);
+  [[nodiscard]] absl::StatusOr<Placed> PlaceSome(Slot slot, std::span<const Decision> decisions,
+                                                 const Placement& placement, FoldView& view,
+                                                 std::vector<Move>* moves);
   // Takes Entry::stirred of the rules for which `take` holds.
   std::vector<std::pair<uint32_t, BucketKey>> TakeStirred(Slot slot,
                                                           absl::FunctionRef<bool(uint32_t)> take);
-  uint64_t SupportOf(Slot slot, uint32_t rule, BucketKey source) const;
+  [[nodiscard]] absl::StatusOr<uint64_t> SupportOf(Slot slot, uint32_t rule, BucketKey source,
+                                                   FoldView& view);
 
   // One row more (or less) gives this record the bucket derived from `source` by `rule`. False
   // where none gives it that could stop.
-  [[nodiscard]] bool AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta);
+  [[nodiscard]] absl::StatusOr<bool> AddSupport(Slot slot, uint32_t rule, BucketKey source,
+                                                int delta, FoldView& view);
   // Support by rules that are gone.
   void DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep);
 
   // Writes the records, the deltas and the change in the number of live rows to `batch`, and what
-  // it means for the buckets to `buckets`. `entity_name` knows every entity touched. Ends the use
-  // of the overlay.
-  void Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name, BucketChanges* buckets,
-            FoldBatch* batch);
+  // it means for the buckets to `buckets`. A record with more than `inline_max` memberships and
+  // support gets them apart, and keeps them so until they are fewer than half. `entity_name` knows
+  // every entity touched. Ends the use of the overlay.
+  [[nodiscard]] absl::Status Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name,
+                                  BucketChanges* buckets, FoldView& view, size_t inline_max,
+                                  FoldBatch* batch);
 
  private:
   struct KeyView {
@@ -121,10 +160,25 @@ class FoldOverlay {
     size_t operator()(const KeyView& key) const;
   };
 
+  static std::pair<uint32_t, BucketKey> SupportOrder(const Support& support) {
+    return {support.rule, support.source};
+  }
   Entry& Touch(Slot slot);
   static void SetStored(Entry& entry, std::optional<Record> record);
+  // The operations that a membership was, and is.
+  static void EmitErased(const Membership& was, const Entry& entry, std::string_view entity_name,
+                         BucketChanges* buckets, FoldBatch* batch);
+  static void EmitWritten(const Membership& is, const Entry& entry, std::string_view entity_name,
+                          BucketChanges* buckets, FoldBatch* batch);
   void EmitDeltas(const Entry& entry, std::string_view entity_name, BucketChanges* buckets,
                   FoldBatch* batch);
+  void EmitPartly(Entry& entry, std::string_view entity_name, BucketChanges* buckets,
+                  FoldBatch* batch);
+  static void EmitApart(Entry& entry, FoldBatch* batch);
+  absl::StatusOr<Apart::OneMembership*> TouchMembership(Slot slot, BucketKey bucket,
+                                                        FoldView& view);
+  absl::StatusOr<Apart::OneSupport*> TouchSupport(Slot slot, uint32_t rule, BucketKey source,
+                                                  FoldView& view);
 
   absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
   std::vector<Entry> entries_;

@@ -41,6 +41,14 @@ class FoldView {
   virtual absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) = 0;
 
+  // Of a record whose memberships and support are apart: one of them (nullopt, 0 where there is
+  // none), or all, which makes `record` one that has them with it.
+  virtual absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
+                                                                  BucketKey bucket) = 0;
+  virtual absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
+                                              BucketKey source) = 0;
+  virtual absl::Status Complete(const RecordKey& key, Record* record) = 0;
+
   // When change sets (key: source, 0x00, id) were applied, nullopt for unknown ones. May know of
   // sets older than the deduplication window; the fold decides.
   virtual absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
@@ -65,9 +73,22 @@ class FoldView {
                                                             size_t max) = 0;
 };
 
+// A membership, or support (count 0: none), of a record that has them apart.
+struct ApartMembership {
+  RecordKey key;
+  BucketKey bucket;
+  std::optional<Membership> membership;  // nullopt: erased
+};
+struct ApartSupport {
+  RecordKey key;
+  Support support;
+};
+
 // What the fold writes: applied atomically, in this order, together with the applied position.
 struct FoldBatch {
   std::vector<std::pair<RecordKey, std::optional<Record>>> records;  // nullopt: erased
+  std::vector<ApartMembership> memberships;
+  std::vector<ApartSupport> support;
   // Each names a delta of an earlier batch, written once and erased once (so SingleDelete fits).
   std::vector<std::pair<BucketKey, Position>> delta_erases;
   std::vector<std::pair<std::pair<BucketKey, Position>, DeltaOp>> delta_puts;

@@ -34,6 +34,7 @@ class OrgDb {
   rocksdb::ColumnFamilyHandle* deltas() const { return handles_[2]; }
   rocksdb::ColumnFamilyHandle* change_sets() const { return handles_[3]; }
   rocksdb::ColumnFamilyHandle* links() const { return handles_[4]; }
+  rocksdb::ColumnFamilyHandle* places() const { return handles_[5]; }
   const std::vector<rocksdb::ColumnFamilyHandle*>& handles() const { return handles_; }
 
   RocksEnv& env() const { return *env_; }

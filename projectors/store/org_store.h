@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -46,6 +47,10 @@ class OrgSnapshot {
   // Zero for a bucket that never had a row.
   virtual absl::StatusOr<BucketState> Bucket(BucketKey bucket) const = 0;
   virtual absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const = 0;
+  // The record with those of its memberships at least that are in `buckets`, which ascend, and
+  // maybe without support: of a row in very many buckets that is far less than the whole.
+  virtual absl::StatusOr<std::optional<Record>> GetRecordIn(
+      const RecordKey& key, std::span<const BucketKey> buckets) const = 0;
   // AppliedState::history after the organisation's event at exactly `offset`; nullopt where there
   // is none, and where it is forgotten: at or below the horizon.
   virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const = 0;

@@ -80,6 +80,11 @@ struct Record {
   std::vector<Membership> memberships;  // ascending bucket key, at most one a bucket
   std::string row;                      // row bytes; empty when deleted
   std::vector<Support> support;         // ascending (rule, source), counts above 0
+  // Of a row that many point at, memberships and support are in rows of their own: not here, but so
+  // many.
+  bool apart = false;
+  uint64_t memberships_apart = 0;
+  uint64_t support_apart = 0;
   friend bool operator==(const Record&, const Record&) = default;
 };
 

@@ -25,7 +25,7 @@
 namespace sluice::projectors {
 namespace {
 
-constexpr size_t kArenaBlockBytes = 32 << 10;  // an idle store's five memtables stay near 160 KiB
+constexpr size_t kArenaBlockBytes = 32 << 10;  // an idle store's six memtables stay near 192 KiB
 constexpr size_t kMemtableBytes = 32 << 20;    // of one family; the manager bounds the sum
 constexpr int64_t kBackgroundBytesPerSecond = 512 << 20;
 constexpr int kReservedFiles = 256;   // for everything that is not a store
@@ -235,7 +235,8 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
           {"records", records},
           {"deltas", deltas},
           {"changesets", change_sets},
-          {"links", base}};
+          {"links", base},
+          {"places", point}};
 }
 
 rocksdb::Options RocksEnv::NodeOptions() const {

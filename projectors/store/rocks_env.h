@@ -36,7 +36,7 @@ class RocksEnv {
   // For an organisation's store. `flushed_events` is where its compactions read how far it has
   // come on disk: AppliedState::events there.
   rocksdb::DBOptions StoreOptions() const;
-  // In the order default, records, deltas, changesets, links.
+  // In the order default, records, deltas, changesets, links, places.
   std::vector<rocksdb::ColumnFamilyDescriptor> StoreFamilies(
       std::shared_ptr<const std::atomic<uint64_t>> flushed_events) const;
   // For the node store: small, with a write-ahead log.

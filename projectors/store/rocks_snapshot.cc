@@ -8,6 +8,7 @@
 
 #include "projectors/store/byte_codec.h"
 #include "projectors/store/delta_scan.h"
+#include "projectors/store/place_codec.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -49,6 +50,12 @@ absl::StatusOr<std::vector<std::optional<T>>> MultiGet(rocksdb::DB& db,
   return found;
 }
 
+absl::Status Misplaced(const RecordKey& key) {
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+               fmt::format("a row of `places` of record {} \"{}\" has another's key",
+                           key.entity.value(), key.key));
+}
+
 }  // namespace
 
 rocksdb::ReadOptions RocksReader::Options() const {
@@ -83,6 +90,109 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
                           DecodeRecord);
 }
 
+absl::StatusOr<std::optional<Membership>> RocksReader::GetMembership(const RecordKey& key,
+                                                                     BucketKey bucket) const {
+  ASSIGN_OR_RETURN(auto found, GetMemberships(key, {&bucket, 1}));
+  return found.empty() ? std::nullopt : std::optional(std::move(found[0]));
+}
+
+absl::StatusOr<std::vector<Membership>> RocksReader::GetMemberships(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  std::vector<std::string> encoded;
+  encoded.reserve(buckets.size());
+  for (const BucketKey bucket : buckets) {
+    encoded.push_back(EncodeMembershipKey(key, bucket));
+  }
+  ASSIGN_OR_RETURN(auto found, MultiGet<Membership>(db_.db(), Options(), db_.places(), encoded,
+                                                    What("memberships"), DecodeMembership));
+  std::vector<Membership> memberships;
+  for (std::optional<Membership>& membership : found) {
+    if (membership.has_value()) {
+      memberships.push_back(*std::move(membership));
+    }
+  }
+  return memberships;
+}
+
+absl::Status RocksReader::ForEachPlace(
+    absl::FunctionRef<absl::Status(const RecordKey&)> visit) const {
+  return ForEach(Family::kPlaces, "", "", [&](std::string_view key, std::string_view) {
+    ASSIGN_OR_RETURN(const RecordKey record_key, DecodePlaceKey(key));
+    return visit(record_key);
+  });
+}
+
+absl::StatusOr<uint64_t> RocksReader::GetSupport(const RecordKey& key, uint32_t rule,
+                                                 BucketKey source) const {
+  const std::string encoded = EncodeSupportKey(key, rule, source);
+  ASSIGN_OR_RETURN(const auto found,
+                   MultiGet<Support>(db_.db(), Options(), db_.places(), {&encoded, 1},
+                                     What("support"), DecodeSupport));
+  return found[0].has_value() ? found[0]->count : 0;
+}
+
+absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
+  if (!record->apart) {
+    return absl::OkStatus();
+  }
+  const uint64_t memberships = record->memberships_apart;
+  const uint64_t support = record->support_apart;
+  record->memberships.reserve(memberships);
+  record->support.reserve(support);
+  std::string prefix = EncodeMembershipPrefix(key);
+  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
+                          [&](std::string_view at, std::string_view value) {
+                            ASSIGN_OR_RETURN(Membership m, DecodeMembership(value));
+                            if (at != EncodeMembershipKey(key, m.bucket)) {
+                              return Misplaced(key);
+                            }
+                            record->memberships.push_back(std::move(m));
+                            return absl::OkStatus();
+                          }));
+  prefix = EncodeSupportPrefix(key);
+  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
+                          [&](std::string_view at, std::string_view value) {
+                            ASSIGN_OR_RETURN(const Support s, DecodeSupport(value));
+                            if (at != EncodeSupportKey(key, s.rule, s.source)) {
+                              return Misplaced(key);
+                            }
+                            record->support.push_back(s);
+                            return absl::OkStatus();
+                          }));
+  if (record->memberships.size() != memberships || record->support.size() != support) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 fmt::format("record {} \"{}\" has {} memberships and {} support, but names {} "
+                             "and {}",
+                             key.entity.value(), key.key, record->memberships.size(),
+                             record->support.size(), memberships, support));
+  }
+  record->apart = false;
+  record->memberships_apart = record->support_apart = 0;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<Record>> RocksReader::GetRecord(const RecordKey& key) const {
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  if (records[0].has_value()) {
+    RETURN_IF_ERROR(Complete(key, &*records[0]));
+  }
+  return std::move(records[0]);
+}
+
+absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  std::optional<Record>& record = records[0];
+  if (record.has_value() && record->apart) {
+    if (buckets.size() >= record->memberships_apart) {
+      RETURN_IF_ERROR(Complete(key, &*record));
+    } else {
+      ASSIGN_OR_RETURN(record->memberships, GetMemberships(key, buckets));
+    }
+  }
+  return std::move(record);
+}
+
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSets(
     std::span<const std::string> keys) const {
   return MultiGet<AppliedSet>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
@@ -109,7 +219,7 @@ absl::Status RocksReader::ForEach(
     options.iterate_upper_bound = &bound;
   }
   // Whole ranges are read once: they would only push out what is read often. Links are looked up.
-  options.fill_cache = family == Family::kLinks;
+  options.fill_cache = family == Family::kLinks || family == Family::kPlaces;
   options.total_order_seek = true;
   options.adaptive_readahead = true;
   const std::unique_ptr<rocksdb::Iterator> it(
@@ -189,7 +299,8 @@ absl::Status RocksReader::ForEachRecord(
   const std::string until = entity.has_value() ? PrefixEnd(from) : "";
   return ForEach(Family::kRecords, from, until, [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
-    ASSIGN_OR_RETURN(const Record record, DecodeRecord(value));
+    ASSIGN_OR_RETURN(Record record, DecodeRecord(value));
+    RETURN_IF_ERROR(Complete(record_key, &record));
     return visit(record_key, record);
   });
 }
@@ -287,9 +398,16 @@ absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
 }
 
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
-  auto records = reader().GetRecords({&key, 1});
-  RETURN_IF_ERROR(db_->Note(records.status()));
-  return std::move((*records)[0]);
+  auto record = reader().GetRecord(key);
+  RETURN_IF_ERROR(db_->Note(record.status()));
+  return record;
+}
+
+absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecordIn(
+    const RecordKey& key, std::span<const BucketKey> buckets) const {
+  auto record = reader().GetRecordIn(key, buckets);
+  RETURN_IF_ERROR(db_->Note(record.status()));
+  return record;
 }
 
 absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) const {

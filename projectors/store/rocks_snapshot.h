@@ -31,11 +31,23 @@ class RocksReader {
   absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) const;
+  // As OrgSnapshot has them.
+  absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const;
+  absl::StatusOr<std::optional<Record>> GetRecordIn(const RecordKey& key,
+                                                    std::span<const BucketKey> buckets) const;
+  // As FoldView has them.
+  absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
+                                                          BucketKey bucket) const;
+  // Those of `buckets` that there are.
+  absl::StatusOr<std::vector<Membership>> GetMemberships(const RecordKey& key,
+                                                         std::span<const BucketKey> buckets) const;
+  absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule, BucketKey source) const;
+  absl::Status Complete(const RecordKey& key, Record* record) const;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) const;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) const;
-  // Of one entity, or of all (nullopt), in key order.
+  // Of one entity, or of all (nullopt), in key order, with all that is apart.
   absl::Status ForEachRecord(
       std::optional<EntityId> entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
@@ -46,6 +58,8 @@ class RocksReader {
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(
       absl::FunctionRef<absl::Status(std::string_view key, const AppliedSet&)> visit) const;
+  // The record of each row of `places`.
+  absl::Status ForEachPlace(absl::FunctionRef<absl::Status(const RecordKey&)> visit) const;
   absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;
   // As FoldView has them.
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
@@ -61,7 +75,7 @@ class RocksReader {
   absl::StatusOr<std::optional<uint64_t>> GetHistory(Offset offset) const;
 
  private:
-  enum class Family { kDefault, kRecords, kDeltas, kChangeSets, kLinks };
+  enum class Family { kDefault, kRecords, kDeltas, kChangeSets, kLinks, kPlaces };
   rocksdb::ReadOptions Options() const;
   std::string What(std::string_view family) const;
   // Every entry at or after `from` and before `until` ("": no end), `max` at most.
@@ -89,6 +103,8 @@ class RocksSnapshot final : public OrgSnapshot {
   std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const override;
   absl::StatusOr<BucketState> Bucket(BucketKey bucket) const override;
   absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const override;
+  absl::StatusOr<std::optional<Record>> GetRecordIn(
+      const RecordKey& key, std::span<const BucketKey> buckets) const override;
   absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override;
   absl::Status ForEachRecord(
       EntityId entity,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "projectors/store/byte_codec.h"
+#include "projectors/store/place_codec.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
@@ -27,6 +28,18 @@ class BatchWriter {
       const std::string encoded_key = EncodeRecordKey(key.entity, key.key);
       Note(record.has_value() ? batch_.Put(db_.records(), encoded_key, EncodeRecord(*record))
                               : batch_.Delete(db_.records(), encoded_key));
+    }
+  }
+  void AddApart(const FoldBatch& batch) {
+    for (const ApartMembership& m : batch.memberships) {
+      const std::string key = EncodeMembershipKey(m.key, m.bucket);
+      Note(m.membership.has_value() ? batch_.Put(db_.places(), key, EncodeMembership(*m.membership))
+                                    : batch_.Delete(db_.places(), key));
+    }
+    for (const ApartSupport& s : batch.support) {
+      const std::string key = EncodeSupportKey(s.key, s.support.rule, s.support.source);
+      Note(s.support.count > 0 ? batch_.Put(db_.places(), key, EncodeSupport(s.support))
+                               : batch_.Delete(db_.places(), key));
     }
   }
   void AddDeltas(const FoldBatch& batch) {
@@ -160,6 +173,20 @@ absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
   return latest().GetRecords(keys);
 }
 
+absl::StatusOr<std::optional<Membership>> RocksStore::GetMembership(const RecordKey& key,
+                                                                    BucketKey bucket) {
+  return latest().GetMembership(key, bucket);
+}
+
+absl::StatusOr<uint64_t> RocksStore::GetSupport(const RecordKey& key, uint32_t rule,
+                                                BucketKey source) {
+  return latest().GetSupport(key, rule, source);
+}
+
+absl::Status RocksStore::Complete(const RecordKey& key, Record* record) {
+  return latest().Complete(key, record);
+}
+
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksStore::GetChangeSets(
     std::span<const std::string> keys) {
   return latest().GetChangeSets(keys);
@@ -191,6 +218,7 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
                                 std::span<const Rejected> rejected, Offset acknowledged) {
   BatchWriter writer(*db_);
   writer.AddRecords(batch);
+  writer.AddApart(batch);
   writer.AddDeltas(batch);
   writer.AddChangeSets(batch);
   writer.AddLinks(batch);

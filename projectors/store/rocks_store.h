@@ -31,6 +31,11 @@ class RocksStore final : public FoldView {
 
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
       std::span<const RecordKey> keys) override;
+  absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
+                                                          BucketKey bucket) override;
+  absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
+                                      BucketKey source) override;
+  absl::Status Complete(const RecordKey& key, Record* record) override;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(

@@ -23,6 +23,11 @@ class EmptyView final : public FoldView {
       std::span<const RecordKey> keys) override {
     return std::vector<std::optional<Record>>(keys.size());
   }
+  absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey&, BucketKey) override {
+    return std::optional<Membership>();
+  }
+  absl::StatusOr<uint64_t> GetSupport(const RecordKey&, uint32_t, BucketKey) override { return 0; }
+  absl::Status Complete(const RecordKey&, Record*) override { return absl::OkStatus(); }
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override {
     return std::vector<std::optional<AppliedSet>>(keys.size());

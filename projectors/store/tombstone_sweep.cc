@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "projectors/store/place_codec.h"
 #include "projectors/store/rocks_store.h"
 #include "schemas/status.h"
 
@@ -22,7 +23,7 @@ constexpr uint64_t kEventsPerTrim = 4'096;
 
 bool RemembersNothing(const Record& record) {
   return record.deleted && !record.version.has_value() && record.memberships.empty() &&
-         record.support.empty();
+         record.support.empty() && record.memberships_apart == 0 && record.support_apart == 0;
 }
 
 }  // namespace
@@ -112,6 +113,17 @@ absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
       return !m.member &&
              std::ranges::find(places, std::pair(m.bucket, m.position)) != places.end();
     });
+    for (const auto& [bucket, position] : places) {
+      if (!records[i]->apart) {
+        break;
+      }
+      ASSIGN_OR_RETURN(const auto membership, latest().GetMembership(keys[i], bucket));
+      if (membership.has_value() && !membership->member && membership->position == position) {
+        RETURN_IF_ERROR(FromRocks(batch.Delete(db_->places(), EncodeMembershipKey(keys[i], bucket)),
+                                  "erasing a removal"));
+        records[i]->memberships_apart -= 1;
+      }
+    }
     const std::string key = EncodeRecordKey(keys[i].entity, keys[i].key);
     RETURN_IF_ERROR(FromRocks(RemembersNothing(*records[i])
                                   ? batch.Delete(db_->records(), key)

@@ -28,6 +28,12 @@ class HashView final : public projectors::FoldView {
     }
     return found;
   }
+  absl::StatusOr<std::optional<projectors::Membership>> GetMembership(const RecordKey&,
+                                                                      BucketKey) override {
+    return std::optional<projectors::Membership>();
+  }
+  absl::StatusOr<uint64_t> GetSupport(const RecordKey&, uint32_t, BucketKey) override { return 0; }
+  absl::Status Complete(const RecordKey&, Record*) override { return absl::OkStatus(); }
   absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override {
     return std::vector<std::optional<projectors::AppliedSet>>(keys.size());

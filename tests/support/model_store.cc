@@ -1,5 +1,7 @@
 #include "tests/support/model_store.h"
 
+#include <algorithm>
+
 #include "fmt/format.h"
 #include "schemas/status.h"
 
@@ -75,6 +77,16 @@ void Compare(std::string_view what, const Map& a, const Map& b, std::string* out
   }
 }
 
+// As a store has a record that is apart.
+Record WithoutApart(Record record) {
+  record.apart = true;
+  record.memberships_apart = record.memberships.size();
+  record.support_apart = record.support.size();
+  record.memberships.clear();
+  record.support.clear();
+  return record;
+}
+
 absl::Status Broken(std::string_view what) {
   return Error(absl::StatusCode::kInternal, "batch_breaks_store", what);
 }
@@ -131,15 +143,9 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
       return Broken("a delta is written twice: " + Text(place));
     }
   }
+  RETURN_IF_ERROR(CommitRecords(batch));
   if (!batch.applied.partial.has_value()) {  // amid an event a row is ahead of its operations
     RETURN_IF_ERROR(CheckMemberships(batch));
-  }
-  for (const auto& [key, record] : batch.records) {
-    if (record.has_value()) {
-      content_.records.insert_or_assign(key, *record);
-    } else if (content_.records.erase(key) != 1) {
-      return Broken("erased a record that is not there: " + Text(key));
-    }
   }
   for (const auto& [key, state] : batch.buckets) {
     if (state.has_value()) {
@@ -198,6 +204,9 @@ void ModelStore::Forget() {
       record.last = Position();
     }
     const bool nothing = !remembers && record.support.empty();
+    if (nothing) {
+      apart_.erase(it->first);
+    }
     it = nothing ? content_.records.erase(it) : std::next(it);
   }
   std::erase_if(content_.history, [&](const auto& entry) { return entry.first <= horizon; });
@@ -210,11 +219,65 @@ void ModelStore::Forget() {
   }
 }
 
-absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
+absl::Status ModelStore::CommitRecords(const FoldBatch& batch) {
+  std::map<RecordKey, Record> before;  // of what is apart
   for (const auto& [key, record] : batch.records) {
-    if (!record.has_value()) {
+    if (record.has_value()) {
+      if (record->apart && apart_.contains(key)) {
+        before[key] = content_.records.at(key);
+      }
+      content_.records.insert_or_assign(key, *record);
+      record->apart ? (void)apart_.insert(key) : (void)apart_.erase(key);
+    } else if (content_.records.erase(key) != 1) {
+      return Broken("erased a record that is not there: " + Text(key));
+    } else {
+      apart_.erase(key);
+    }
+  }
+  for (auto& [key, was] : before) {
+    content_.records.at(key).memberships = std::move(was.memberships);
+    content_.records.at(key).support = std::move(was.support);
+  }
+  for (const projectors::ApartMembership& m : batch.memberships) {
+    if (!apart_.contains(m.key)) {
+      continue;  // what is whole again has erased its rows
+    }
+    auto& all = content_.records.at(m.key).memberships;
+    std::erase_if(all, [&](const projectors::Membership& x) { return x.bucket == m.bucket; });
+    if (m.membership.has_value()) {
+      const auto at = std::ranges::lower_bound(all, m.bucket, {}, &projectors::Membership::bucket);
+      all.insert(at, *m.membership);
+    }
+  }
+  for (const projectors::ApartSupport& s : batch.support) {
+    if (!apart_.contains(s.key)) {
       continue;
     }
+    const auto order = [](const projectors::Support& x) { return std::pair(x.rule, x.source); };
+    auto& all = content_.records.at(s.key).support;
+    std::erase_if(all, [&](const auto& x) { return order(x) == order(s.support); });
+    if (s.support.count > 0) {
+      all.insert(std::ranges::lower_bound(all, order(s.support), {}, order), s.support);
+    }
+  }
+  for (const RecordKey& key : apart_) {
+    Record& record = content_.records.at(key);
+    if (record.apart && (record.memberships.size() != record.memberships_apart ||
+                         record.support.size() != record.support_apart)) {
+      return Broken("a record with another number of memberships or support: " + Text(key));
+    }
+    record.apart = false;
+    record.memberships_apart = record.support_apart = 0;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
+  for (const auto& [key, in_batch] : batch.records) {
+    if (!in_batch.has_value()) {
+      continue;
+    }
+    const Record* record = &content_.records.at(key);
     for (const projectors::Membership& membership : record->memberships) {
       const auto delta = content_.deltas.find({membership.bucket, membership.position});
       if (delta == content_.deltas.end() || delta->second.put != membership.member ||
@@ -235,8 +298,40 @@ absl::StatusOr<std::vector<std::optional<Record>>> ModelStore::GetRecords(
     const auto record = content_.records.find(key);
     found.push_back(record == content_.records.end() ? std::nullopt
                                                      : std::optional<Record>(record->second));
+    if (apart_.contains(key)) {
+      found.back() = WithoutApart(*found.back());
+    }
   }
   return found;
+}
+
+absl::StatusOr<std::optional<projectors::Membership>> ModelStore::GetMembership(
+    const RecordKey& key, BucketKey bucket) {
+  for (const projectors::Membership& m : content_.records.at(key).memberships) {
+    if (m.bucket == bucket) {
+      return m;
+    }
+  }
+  return std::optional<projectors::Membership>();
+}
+
+absl::StatusOr<uint64_t> ModelStore::GetSupport(const RecordKey& key, uint32_t rule,
+                                                BucketKey source) {
+  for (const projectors::Support& s : content_.records.at(key).support) {
+    if (s.rule == rule && s.source == source) {
+      return s.count;
+    }
+  }
+  return 0;
+}
+
+absl::Status ModelStore::Complete(const RecordKey& key, Record* record) {
+  ++whole_reads_;
+  record->memberships = content_.records.at(key).memberships;
+  record->support = content_.records.at(key).support;
+  record->apart = false;
+  record->memberships_apart = record->support_apart = 0;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> ModelStore::GetChangeSets(
@@ -270,7 +365,8 @@ absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ModelStore::ScanRecord
   for (auto it = after.empty() ? content_.records.lower_bound(from)
                                : content_.records.upper_bound(from);
        it != content_.records.end() && it->first.entity == entity && found.size() < max; ++it) {
-    found.emplace_back(it->first, it->second);
+    found.emplace_back(it->first,
+                       apart_.contains(it->first) ? WithoutApart(it->second) : it->second);
   }
   return found;
 }

@@ -43,11 +43,20 @@ class ModelStore final : public projectors::FoldView {
   const StoreContent& content() const { return content_; }
   StoreContent& content() { return content_; }
   const std::shared_ptr<const projectors::OrgModel>& model() const { return model_; }
+  // How many records have memberships and support apart.
+  size_t apart() const { return apart_.size(); }
+  // How often the fold has read all that a record has apart.
+  size_t whole_reads() const { return whole_reads_; }
   // How often the fold has asked, to check that it asks for a span at once.
   size_t reads() const { return reads_; }
 
   absl::StatusOr<std::vector<std::optional<projectors::Record>>> GetRecords(
       std::span<const projectors::RecordKey> keys) override;
+  absl::StatusOr<std::optional<projectors::Membership>> GetMembership(
+      const projectors::RecordKey& key, BucketKey bucket) override;
+  absl::StatusOr<uint64_t> GetSupport(const projectors::RecordKey& key, uint32_t rule,
+                                      BucketKey source) override;
+  absl::Status Complete(const projectors::RecordKey& key, projectors::Record* record) override;
   absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
@@ -63,12 +72,15 @@ class ModelStore final : public projectors::FoldView {
 
  private:
   void Forget();
+  absl::Status CommitRecords(const projectors::FoldBatch& batch);
   absl::Status Commit(const projectors::FoldBatch& batch);
   absl::Status CheckMemberships(const projectors::FoldBatch& batch) const;
 
-  StoreContent content_;
+  StoreContent content_;                   // its records are whole
+  std::set<projectors::RecordKey> apart_;  // those that the fold keeps apart
   std::shared_ptr<const projectors::OrgModel> model_;
   size_t reads_ = 0;
+  size_t whole_reads_ = 0;
 };
 
 }  // namespace sluice::testing

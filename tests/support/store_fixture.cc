@@ -17,6 +17,7 @@ projectors::StoreOptions SmallStoreOptions(const std::string& path) {
   options.fold.dedup_window = 60;
   options.fold.tombstone_horizon = 500;
   options.fold.step_rows = 10;  // so that larger events go in parts
+  options.fold.inline_max = 3;  // and what is in some buckets has them apart
   return options;
 }
 

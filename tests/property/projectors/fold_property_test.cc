@@ -20,6 +20,8 @@ constexpr FoldOptions kOptions{.dedup_window = 50, .tombstone_horizon = 31};
 FoldOptions CutAt(size_t rows) {
   FoldOptions options = kOptions;
   options.step_rows = rows;
+  options.inline_max = rows % 4;
+  options.step_bytes = rows % 2 == 0 ? options.step_bytes : 100 * rows;
   return options;
 }
 

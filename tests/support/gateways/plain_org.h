@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -161,6 +163,17 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
       const projectors::RecordKey& key) const override {
     const auto it = org_.records.find(key);
     return it == org_.records.end() ? std::nullopt : std::optional(it->second);
+  }
+
+  absl::StatusOr<std::optional<projectors::Record>> GetRecordIn(
+      const projectors::RecordKey& key, std::span<const BucketKey> buckets) const override {
+    auto record = GetRecord(key);
+    if (record.ok() && record->has_value()) {
+      std::erase_if((*record)->memberships, [&](const projectors::Membership& m) {
+        return !std::ranges::binary_search(buckets, m.bucket);
+      });
+    }
+    return record;
   }
 
   absl::Status ForEachRecord(

@@ -28,6 +28,10 @@ RowsHistory::RowsHistory(uint64_t seed, RowsReport& report)
 projectors::StoreOptions RowsHistory::Options() {
   projectors::StoreOptions options = SmallStoreOptions(folder_ / "stores");
   options.fold.step_rows = dice_.Chance(70) ? dice_.Between(3, 8) : dice_.Between(9, 50);
+  options.fold.inline_max = dice_.Between(0, 6);
+  if (dice_.Chance(30)) {
+    options.fold.step_bytes = dice_.Between(100, 1'000);
+  }
   options.fold.dedup_window = static_cast<int64_t>(dice_.Between(8, 30));
   options.fold.tombstone_horizon = dice_.Chance(25) ? 12 : kNeverExpires;
   return options;
@@ -159,6 +163,8 @@ void RowsHistory::FinishOrg(OneOrg& org) {
   // The same events one by one, in one step each.
   projectors::FoldOptions whole = options_.fold;
   whole.step_rows = 1'000'000;
+  whole.step_bytes = size_t{1} << 40;
+  whole.inline_max = 1'000'000;
   ModelStore other;
   for (const eventlog::StoredEvent& event : node_.log()) {
     if (event.event.key == name) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/escaping.h"
+#include "projectors/store/place_codec.h"
 #include "projectors/store/record_codec.h"
 
 // The bytes in tests/golden/store are read for ever: a store that any version wrote must mean the
@@ -62,6 +63,17 @@ Record ReturnedRecord() {
   record.memberships[0].earlier = {{Offset(700), Offset(800)}, {Offset(900), Offset(950), true}};
   record.memberships[0].vague = true;
   record.memberships.push_back({kOther, {Offset(1041), 0}, false, 6, Offset(1030), true});
+  return record;
+}
+
+// Of a record in 40 buckets, given two of them: these are apart.
+Record RecordApart() {
+  Record record = RelatedRecord();
+  record.memberships.clear();
+  record.support.clear();
+  record.apart = true;
+  record.memberships_apart = 40;
+  record.support_apart = 2;
   return record;
 }
 
@@ -169,6 +181,16 @@ Format OfHistory(bool key) {
           [=](const std::string& bytes) { return decode(bytes).status(); }};
 }
 
+// The key of a row of `places`, from which the record's is read.
+Format OfPlaceKey(const std::string& key) {
+  return {key,
+          [](const std::string& bytes) {
+            const auto record = DecodePlaceKey(bytes);
+            return record.ok() && *record == RecordKey{EntityId(1), "A1"};
+          },
+          [](const std::string& bytes) { return DecodePlaceKey(bytes).status(); }};
+}
+
 std::map<std::string, Format> Formats() {
   const auto record_key = [](const RecordKey& key) { return EncodeRecordKey(key.entity, key.key); };
   return {
@@ -184,6 +206,11 @@ std::map<std::string, Format> Formats() {
       {"delta-remove-entered", OfDelta({false, EntityId(300), "A1", "", Offset(1040)})},
       {"record-related-4", Of(RelatedRecord(), EncodeRecord, DecodeRecord)},
       {"record-returned-4", Of(ReturnedRecord(), EncodeRecord, DecodeRecord)},
+      {"record-apart-4", Of(RecordApart(), EncodeRecord, DecodeRecord)},
+      {"place-membership-key", OfPlaceKey(EncodeMembershipKey({EntityId(1), "A1"}, kBucket))},
+      {"place-membership", Of(RelatedRecord().memberships[0], EncodeMembership, DecodeMembership)},
+      {"place-support-key", OfPlaceKey(EncodeSupportKey({EntityId(1), "A1"}, 300, kOther))},
+      {"place-support", Of(RelatedRecord().support[0], EncodeSupport, DecodeSupport)},
       {"link", Of(Link{EntityId(2), AttributeId(6), "A1", "C7"}, EncodeLink, DecodeLink)},
       {"bucket-key-4", Of(kBucket, EncodeBucketKey, DecodeBucketKey)},
       {"bucket-4", Of(BucketState{"e1|user:a2=U1", 300, 0xfedcba9876543210, Offset(1042)},
@@ -236,6 +263,7 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
                                                     {"record-without-version", kRow.size()},
                                                     {"record-related-4", kRow.size()},
                                                     {"record-returned-4", kRow.size()},
+                                                    {"record-apart-4", kRow.size()},
                                                     {"delta-put-returned", kRow.size()},
                                                     {"delta-put", kRow.size()},
                                                     {"delta-put-entered", kRow.size()}};
