@@ -74,10 +74,11 @@ std::vector<AttributeId> IdsOf(const std::set<std::string_view>& denied,
   return ids;
 }
 
-// CallerBucket::columns: the first 8 bytes of SHA-256 over numbers of 32 bits, big-endian and ascending. Of a
-// column denied, the id that its name was given first, with the highest bit: to the caller nothing
-// changes when the attribute is removed, or defined again. Of another, the ids that its name had
-// before the newest: a holder of rows from then has values under that name that are not its own.
+// CallerBucket::columns: the first 8 bytes of SHA-256 over numbers of 32 bits, big-endian and
+// ascending. Of a column denied, the id that its name was given first, with the highest bit: to the
+// caller nothing changes when the attribute is removed, or defined again. Of another, the ids that
+// its name had before the newest: a holder of rows from then has values under that name that are
+// not its own.
 uint64_t ColumnsHash(const std::set<std::string_view>& denied, const EntitySchema& schema) {
   std::map<std::string_view, std::set<uint32_t>> ids;
   for (const schemas::Attribute& attribute : schema.attributes()) {

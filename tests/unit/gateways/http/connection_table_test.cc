@@ -75,22 +75,21 @@ TEST(ConnectionTableTest, TheReserveIsForTheLatest) {
 }
 
 TEST(ConnectionTableTest, OneOwnerLeavesAFifth) {
-  ConnectionTable table(4, milliseconds(0), 2);
-  for (uint64_t id = 1; id <= 4; ++id) {
+  ConnectionTable table(5, milliseconds(0), 2);
+  for (uint64_t id = 1; id <= 5; ++id) {
     (void)table.Enter(id, kStart);
   }
   EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
   EXPECT_EQ(table.Busy(1, "a"), Place::kOwn) << "the same request";
   EXPECT_EQ(table.Busy(2, "a"), Place::kOwn);
   EXPECT_EQ(table.Busy(3, "a"), Place::kOwn);
-  EXPECT_EQ(table.Busy(4, "a"), Place::kShare);
-  table.Silent(1, kStart);
   EXPECT_EQ(table.Busy(4, "a"), Place::kOwn);
-  table.Leave(3);
-  EXPECT_EQ(table.Busy(1, "b"), Place::kOwn);
+  EXPECT_EQ(table.Busy(5, "a"), Place::kShare);
+  EXPECT_EQ(table.Busy(5, "b"), Place::kOwn);
   table.Silent(1, kStart);
-  table.Leave(2);
   EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
+  table.Leave(2);
+  EXPECT_EQ(table.Busy(4, "a"), Place::kOwn);
 }
 
 }  // namespace
