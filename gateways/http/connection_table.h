@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -17,8 +18,8 @@ namespace sluice::gateways {
 // Which connections a listener has, and which of them serve a caller who is known: at the limit the
 // one that has served nobody known for longest makes room, whatever it is busy with. A stranger who
 // asks for much and reads nothing holds no place that others need. No owner of busy connections
-// has more than four fifths of the places. Past the limit there is a small reserve for requests that are
-// answered from memory, whatever else goes on. Thread-safe.
+// has more than four fifths of the places. Past the limit there is a small reserve for requests
+// that are answered from memory, whatever else goes on. Thread-safe.
 class ConnectionTable {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -59,7 +60,9 @@ class ConnectionTable {
   [[nodiscard]] size_t size() const;
   [[nodiscard]] size_t connections_max() const { return connections_max_; }
   // Of one owner's busy connections.
-  [[nodiscard]] size_t share_max() const { return connections_max_ - (connections_max_ + 4) / 5; }
+  [[nodiscard]] size_t share_max() const {
+    return std::max<size_t>(1, connections_max_ - (connections_max_ + 4) / 5);
+  }
 
  private:
   struct State {
