@@ -118,10 +118,11 @@ class StreamSession {
   net::awaitable<absl::Status> TakeShare() {
     absl::StatusOr<AnswerBudget::Share> share =
         co_await context_.budget.Take(org_, kShareBytes, Now() + context_.options.write_timeout);
-    if (share.ok()) {
-      share_ = *std::move(share);
+    if (!share.ok()) {
+      co_return share.status();
     }
-    co_return share.status();
+    share_ = *std::move(share);
+    co_return absl::OkStatus();
   }
 
   // The next checkpoint from the newest snapshot; false where there is nothing to send.
