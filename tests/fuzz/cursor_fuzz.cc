@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "gateways/sync/cursor.h"
+#include "gateways/sync/identity_hash.h"
 #include "gateways/sync/sync_request.h"
 
 // What clients hand in: cursors, request targets and stream bodies. Nothing may crash, and a cursor
@@ -30,21 +31,19 @@ void AppendFixed64(uint64_t value, std::string* out) {
   }
 }
 
-uint64_t Hash(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
-
 // A cursor of this content with the authenticator and checksum of gateways/docs/sync.md: no input
 // would come past them by chance, and what is behind them would never be read.
 std::string Authentic(std::string_view content) {
-  std::string bytes(1, 2);
-  AppendFixed64(Hash("log"), &bytes);
-  AppendFixed64(Hash("org"), &bytes);
+  std::string bytes(1, 3);
+  bytes += BytesOf(HashIdentity("log"));
+  bytes += BytesOf(HashIdentity("org"));
   bytes += content;
-  constexpr std::string_view kKey = "sluice delta cursor 2 secret";
+  constexpr std::string_view kKey = "sluice delta cursor 3 secret";
   unsigned char digest[EVP_MAX_MD_SIZE] = {};
   HMAC(EVP_sha256(), kKey.data(), static_cast<int>(kKey.size()),
        reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest, nullptr);
   bytes.append(reinterpret_cast<const char*>(digest), 16);
-  AppendFixed64(Hash(bytes), &bytes);
+  AppendFixed64(XXH64(bytes.data(), bytes.size(), 0), &bytes);
   return absl::WebSafeBase64Escape(bytes);
 }
 

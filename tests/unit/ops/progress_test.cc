@@ -13,7 +13,6 @@ namespace sluice::ops {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 TEST(ProgressLineTest, FitsTheTerminal) {
   for (const size_t columns : {10, 20, 40, 79, 80, 81, 200}) {

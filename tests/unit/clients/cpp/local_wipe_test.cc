@@ -13,7 +13,6 @@ namespace {
 
 using ::sluice::testing::DatabaseTest;
 using ::sluice::testing::SqlReader;
-using ::sluice::testing::Text;
 
 class LocalWipeTest : public DatabaseTest {
  protected:
