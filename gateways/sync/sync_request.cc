@@ -8,6 +8,7 @@
 #include <set>
 
 #include "eventlog/base/text_values.h"
+#include "gateways/http/http_types.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -15,31 +16,6 @@ namespace {
 
 absl::Status Invalid(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
-}
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
-  }
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-// nullopt where a '%' is not followed by two hexadecimal digits.
-std::optional<std::string> PercentDecode(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out.push_back(text[i]);
-      continue;
-    }
-    if (i + 2 >= text.size() || HexDigit(text[i + 1]) < 0 || HexDigit(text[i + 2]) < 0) {
-      return std::nullopt;
-    }
-    out.push_back(static_cast<char>(HexDigit(text[i + 1]) * 16 + HexDigit(text[i + 2])));
-    i += 2;
-  }
-  return out;
 }
 
 // Calls `visit` with each "name=value" of a query.
