@@ -1,6 +1,5 @@
 #include "ops/program/files.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -8,13 +7,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "eventlog/base/uuid.h"
+#include "gateways/auth/file_io.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
@@ -72,46 +71,6 @@ absl::Status NarrowDataDir(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Closes a descriptor when it goes out of scope.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-absl::Status Unwritable(std::string_view what, const std::string& path) {
-  return Error(absl::StatusCode::kUnavailable, "file_unwritable",
-               fmt::format("{} {}: {}", path, what, std::strerror(errno)));
-}
-
-absl::Status WriteAndSync(const std::string& path, std::string_view text) {
-  // A left-over of a process with the same id may have another's mode.
-  ::unlink(path.c_str());
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (file.get() < 0) {
-    return Unwritable("can't be made", path);
-  }
-  while (!text.empty()) {
-    const ssize_t written = ::write(file.get(), text.data(), text.size());
-    if (written < 0 && errno != EINTR) {
-      return Unwritable("can't be written", path);
-    }
-    text.remove_prefix(static_cast<size_t>(std::max<ssize_t>(written, 0)));
-  }
-  return ::fsync(file.get()) == 0 ? absl::OkStatus() : Unwritable("can't be synced", path);
-}
-
 }  // namespace
 
 void KeepFilesPrivate() { ::umask(077); }
@@ -137,24 +96,12 @@ absl::Status MakeDataDir(const std::string& path) {
   return NarrowDataDir(path);
 }
 
-// The file's bytes are on the disk before its name is, and the name before this returns.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
-  const std::string beside = fmt::format("{}.{}.new", path, ::getpid());
-  absl::Status status = WriteAndSync(beside, text);
-  if (status.ok() && ::rename(beside.c_str(), path.c_str()) != 0) {
-    status = Unwritable("can't be put in place", path);
-  }
-  if (!status.ok()) {
-    ::unlink(beside.c_str());
-    return status;
-  }
-  const std::string folder = fs::path(path).parent_path().string();
-  const Descriptor fd(
-      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0 || ::fsync(fd.get()) != 0) {
-    return Unwritable("is written, but its folder can't be synced", path);
-  }
-  return absl::OkStatus();
+  const absl::Status written =
+      gateways::WriteFileAtomically(path, text, 0600, gateways::IfExists::kReplace);
+  return written.ok() ? written
+                      : Error(absl::StatusCode::kUnavailable, "file_unwritable",
+                              fmt::format("{} can't be written: {}", path, Message(written)));
 }
 
 absl::StatusOr<std::string> ReadSecret(const std::string& path) {
