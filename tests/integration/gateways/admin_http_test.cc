@@ -341,11 +341,20 @@ class SilentServer {
     EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
     port_ = ntohs(address.sin_port);
   }
-  ~SilentServer() { ::close(fd_); }
+  ~SilentServer() {
+    for (const int connection : connections_) {
+      ::close(connection);
+    }
+    ::close(fd_);
+  }
   int port() const { return port_; }
+
+  // Takes the next connection, and keeps it open.
+  void Accept() { connections_.push_back(::accept(fd_, nullptr, nullptr)); }
 
  private:
   int fd_;
+  std::vector<int> connections_;
   int port_ = 0;
 };
 
@@ -377,9 +386,11 @@ TEST(AdminKeysTest, AnUnknownKeyWhileTheProviderHangsDelaysNobodyElse) {
   SilentServer provider;
   gateways::AuthOptions auth;
   auth.jwks = "http://127.0.0.1:" + std::to_string(provider.port()) + "/jwks";
-  auth.fetch_timeout = std::chrono::milliseconds(10'000);
+  auth.fetch_timeout = std::chrono::milliseconds(3'000);
   auth.refresh_interval = std::chrono::milliseconds(10);
   HangingKeys keys(*gateways::Authenticator::Create(auth));
+  provider.Accept();  // the fetch at the start, which has failed
+  provider.Accept();  // the one that hangs from now on: before it, 503 would be the answer at once
   AdminFixture admin({.threads = 1, .ingest_threads = 1}, {}, &keys);
   const std::string token =
       TestKey::Ed25519("new").Token("EdDSA", {{"sub", "u"}, {"exp", 4102444800}});

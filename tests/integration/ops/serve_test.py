@@ -114,9 +114,9 @@ class ServeTest(unittest.TestCase):
         os.kill(json.loads(self.ready.read_text())["pid"], signal.SIGTERM)
         self.assertEqual(self.server.process.wait(timeout=60), 0)
         calls = trace.read_text()
-        renamed = re.search(r'rename\("[^"]*/node-id\.\d+\.new", "[^"]*/node-id"\) = 0', calls)
+        renamed = re.search(r'rename\("[^"]*/node-id\.\w{6}", "[^"]*/node-id"\) = 0', calls)
         self.assertIsNotNone(renamed, "the node's name was written by other calls")
-        self.assertRegex(calls[:renamed.start()], r"fsync\(\d+<[^>]*/node-id\.\d+\.new>\) += 0")
+        self.assertRegex(calls[:renamed.start()], r"fsync\(\d+<[^>]*/node-id\.\w{6}>\) += 0")
         after = calls[renamed.end():]
         synced = re.search(rf"fsync\(\d+<{re.escape(str(self.server.data))}>\) += 0", after)
         self.assertIsNotNone(synced, "the folder was not synced")
