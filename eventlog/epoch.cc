@@ -28,11 +28,16 @@ std::vector<std::string> FormerIdsOf(std::string_view name,
 }
 
 Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_view replaces,
-                     int32_t partitions) {
+                     int32_t partitions, const std::vector<AgreedEnds>& agreed) {
   v1::LogStarted started;
   started.set_epoch(std::string(epoch));
   started.set_replaces(std::string(replaces));
   started.set_partitions(partitions);
+  for (const AgreedEnds& ends : agreed) {
+    v1::LogStarted::Ends& added = *started.add_ends();
+    added.set_provisioning(ends.provisioning.value());
+    added.set_changes(ends.changes.value());
+  }
   Event event;
   event.id = NewUuid7(clock);
   event.source = "sluice/log";
@@ -53,6 +58,10 @@ void EpochFold::Apply(const StoredEvent& stored) {
     former_.push_back(epoch_);
   }
   epoch_ = started.epoch();
+  agreed_.clear();
+  for (const v1::LogStarted::Ends& ends : started.ends()) {
+    agreed_.push_back({Offset(ends.provisioning()), Offset(ends.changes())});
+  }
   if (partitions_ == 0) {
     partitions_ = started.partitions();
   }

@@ -29,9 +29,17 @@ struct EpochChange {
   std::string id;
 };
 
-// An event `sluice.v1.LogStarted` for partition 0 of `provisioning`. It has no key.
+// Where a partition's two topics ended when they were last made to agree.
+struct AgreedEnds {
+  Offset provisioning{0};
+  Offset changes{0};
+};
+
+// An event `sluice.v1.LogStarted` for partition 0 of `provisioning`. It has no key. `agreed`: one a
+// partition, or none.
 [[nodiscard]] Event MakeLogStarted(const Clock& clock, std::string_view epoch,
-                                   std::string_view replaces, int32_t partitions);
+                                   std::string_view replaces, int32_t partitions,
+                                   const std::vector<AgreedEnds>& agreed = {});
 
 // Which epoch is in force, from the events of partition 0 of `provisioning` in their order: one
 // counts where it replaces the epoch in force, or is the first. Not thread-safe.
@@ -46,11 +54,14 @@ class EpochFold {
   const std::vector<std::string>& former() const { return former_; }
   // The partitions that the log was started with; 0 where nothing tells.
   int32_t partitions() const { return partitions_; }
+  // By partition, as the epoch in force says; empty where it says nothing.
+  const std::vector<AgreedEnds>& agreed() const { return agreed_; }
 
  private:
   std::string epoch_;
   std::vector<std::string> former_;
   int32_t partitions_ = 0;
+  std::vector<AgreedEnds> agreed_;
 };
 
 }  // namespace sluice::eventlog

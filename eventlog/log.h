@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
+#include "eventlog/epoch.h"
 #include "eventlog/event.h"
 
 // The log that everything else is a fold of. Two implementations, embedded/ and kafka/, under one
@@ -83,6 +84,10 @@ class Log {
   // in place of (`sluice log new-epoch`). What was made of the log under one of these is to be made
   // anew; under an id that is neither, it is another log's.
   virtual std::vector<std::string> FormerIds() const { return {}; }
+
+  // Below these offsets `provisioning` and `changes` were made to agree when the epoch in force was
+  // declared, after one of them had lost its end. 0 where neither ever did.
+  virtual AgreedEnds Agreed(PartitionId) const { return {}; }
 
   // At least 1; the same for all topics but `nodes`, which has one.
   virtual int32_t PartitionCount(Topic topic) const = 0;

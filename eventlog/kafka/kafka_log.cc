@@ -53,10 +53,18 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   return log;
 }
 
-absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options) {
+absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options, Agree agree) {
   options.inspect = true;
   ASSIGN_OR_RETURN(const auto log, Open(options));
-  ASSIGN_OR_RETURN(const std::string epoch, log->watch_->ReplaceEpoch());
+  RETURN_IF_ERROR(agree(*log));
+  std::vector<AgreedEnds> ends;
+  for (int32_t p = 0; p < log->PartitionCount(Topic::kChanges); ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange provisioning,
+                     log->Range(Topic::kProvisioning, PartitionId(p)));
+    ASSIGN_OR_RETURN(const OffsetRange changes, log->Range(Topic::kChanges, PartitionId(p)));
+    ends.push_back({provisioning.end, changes.end});
+  }
+  ASSIGN_OR_RETURN(const std::string epoch, log->watch_->ReplaceEpoch(ends));
   return EpochChange{.id_before = log->id_, .id = LogIdOf(log->control_->log_name(), epoch)};
 }
 
@@ -64,6 +72,12 @@ const std::string& KafkaLog::id() const { return id_; }
 
 std::vector<std::string> KafkaLog::FormerIds() const {
   return FormerIdsOf(control_->log_name(), watch_->former_epochs());
+}
+
+AgreedEnds KafkaLog::Agreed(PartitionId partition) const {
+  const std::vector<AgreedEnds>& agreed = watch_->agreed();
+  const auto index = static_cast<size_t>(partition.value());
+  return index < agreed.size() ? agreed[index] : AgreedEnds{};
 }
 
 int32_t KafkaLog::PartitionCount(Topic topic) const { return control_->PartitionCount(topic); }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/epoch.h"
@@ -41,10 +42,14 @@ class KafkaLog final : public Log {
   // code "no_log", where there is none to inspect.
   static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(const KafkaLogOptions& options);
 
+  // Makes the topics agree, for each can have lost its end without the others.
+  using Agree = absl::FunctionRef<absl::Status(Log&)>;
+
   // Declares a new epoch, which makes the log another one to stores and clients; processes that use
-  // it stop appending and have to be started again. Errors as Open() of a log to inspect; kAborted
-  // where another epoch was declared at the same time.
-  static absl::StatusOr<EpochChange> StartEpoch(KafkaLogOptions options);
+  // it stop appending and have to be started again. `agree` comes before: where it fails, nothing is
+  // declared. Errors as Open() of a log to inspect; kAborted where another epoch was declared at the
+  // same time.
+  static absl::StatusOr<EpochChange> StartEpoch(KafkaLogOptions options, Agree agree);
 
   // Answers every append: waits up to options.close_timeout, then fails the rest.
   ~KafkaLog() override;
@@ -53,6 +58,7 @@ class KafkaLog final : public Log {
   // epoch's.
   const std::string& id() const override;
   std::vector<std::string> FormerIds() const override;
+  AgreedEnds Agreed(PartitionId partition) const override;
   int32_t PartitionCount(Topic topic) const override;
   void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                    AppendCallback done) override;

@@ -85,10 +85,11 @@ absl::Status KafkaWatch::Start() {
     }
   }
   if (epoch_.empty()) {
-    RETURN_IF_ERROR(AppendEpoch(NewEpoch()));
+    RETURN_IF_ERROR(AppendEpoch(NewEpoch(), {}));
     epoch_ = fold_.epoch();
   }
   former_ = fold_.former();
+  agreed_ = fold_.agreed();
   SetFaults(std::move(faults));
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
@@ -120,18 +121,19 @@ absl::Status KafkaWatch::ReadEpoch(Offset end, milliseconds patience) {
   return absl::OkStatus();
 }
 
-absl::Status KafkaWatch::AppendEpoch(const std::string& epoch) {
-  const Event started =
-      MakeLogStarted(*clock_, epoch, fold_.epoch(), control_.PartitionCount(Topic::kChanges));
+absl::Status KafkaWatch::AppendEpoch(const std::string& epoch,
+                                     const std::vector<AgreedEnds>& agreed) {
+  const Event started = MakeLogStarted(*clock_, epoch, fold_.epoch(),
+                                       control_.PartitionCount(Topic::kChanges), agreed);
   ASSIGN_OR_RETURN(const std::vector<Offset> offsets,
                    log_.Append(kEpochTopic, kEpochPartition, {started}));
   // Another process may have been first: the fold decides, here and there alike.
   return ReadEpoch(Offset(offsets.front().value() + 1), options_.connect_timeout);
 }
 
-absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch() {
+absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch(const std::vector<AgreedEnds>& agreed) {
   const std::string epoch = NewEpoch();
-  RETURN_IF_ERROR(AppendEpoch(epoch));
+  RETURN_IF_ERROR(AppendEpoch(epoch, agreed));
   epoch_ = fold_.epoch();
   if (epoch_ != epoch) {
     return Error(absl::StatusCode::kAborted, "log_epoch_changed",

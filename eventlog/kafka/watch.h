@@ -41,9 +41,11 @@ class KafkaWatch {
   const std::string& epoch() const { return epoch_; }
   // Those that `epoch()` came in place of, oldest first, as of Start().
   const std::vector<std::string>& former_epochs() const { return former_; }
+  // EpochFold::agreed() as of Start().
+  const std::vector<AgreedEnds>& agreed() const { return agreed_; }
 
   // Declares an epoch that replaces the one in force; returns it. For a log that is inspected.
-  absl::StatusOr<std::string> ReplaceEpoch();
+  absl::StatusOr<std::string> ReplaceEpoch(const std::vector<AgreedEnds>& agreed);
 
   // kFailedPrecondition or kDataLoss where the log does not fit any more: the codes of Start(), and
   // "log_epoch_changed", "log_truncated". Memory only.
@@ -55,7 +57,7 @@ class KafkaWatch {
   // Reads on to the known end of the epoch's partition.
   absl::Status ReadEpoch(Offset end, std::chrono::milliseconds patience);
   // Appends a LogStarted and reads on until it is seen.
-  absl::Status AppendEpoch(const std::string& epoch);
+  absl::Status AppendEpoch(const std::string& epoch, const std::vector<AgreedEnds>& agreed);
   absl::Status CheckEpoch() ABSL_LOCKS_EXCLUDED(mutex_);
   // Everything that is wrong with the topics now.
   absl::StatusOr<std::vector<TopicFault>> CheckTopics();
@@ -77,6 +79,7 @@ class KafkaWatch {
   Offset read_to_{0};  // likewise
   std::string epoch_;
   std::vector<std::string> former_;  // that this process opened
+  std::vector<AgreedEnds> agreed_;
   int short_ends_ = 0;               // in a row, an end before what was read
   bool settings_told_ = false;       // that they can't be looked at
   std::atomic<bool> bad_ = false;    // some fault or history_: the only look of an append

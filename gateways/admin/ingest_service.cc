@@ -136,6 +136,10 @@ absl::Status IngestService::MayServe(const OrgId& org) const {
   return serving_.may_serve ? serving_.may_serve(org) : absl::OkStatus();
 }
 
+absl::Status IngestService::MayAppend(PartitionId partition) const {
+  return serving_.may_append ? serving_.may_append(partition) : absl::OkStatus();
+}
+
 std::optional<std::string> IngestService::ServedAt(const OrgId& org) const {
   return serving_.served_at ? serving_.served_at(org) : std::nullopt;
 }

@@ -43,6 +43,7 @@ struct IngestOptions {
 struct IngestServing {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
+  std::function<absl::Status(PartitionId)> may_append{};
 };
 
 // What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
@@ -84,7 +85,9 @@ class IngestService {
   // Whether this process has the organisation's store and may answer for it: code
   // "not_served_here", or another for one that can't be trusted at the moment.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
-  // The admin URL of a node that may, nullopt where none is known.
+  // Why nothing must be appended to the partition now: what it held is not what it holds.
+  [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;
+  // The admin URL of a node that may serve, nullopt where none is known.
   [[nodiscard]] std::optional<std::string> ServedAt(const OrgId& org) const;
   // The position of a set in the store, whatever that has applied; nullopt where it is not there,
   // or up to `opened`: then the store is still that of the incarnation before. An error where the

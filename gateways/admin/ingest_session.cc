@@ -186,6 +186,7 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
 }
 
 absl::Status IngestSession::CheckGathered() const {
+  RETURN_IF_ERROR(service_.MayAppend(partition_));
   const auto entry = service_.directory().Find(org_);
   if (entry != nullptr && entry->state == projectors::OrgState::kReady &&
       entry->incarnation == gathered_incarnation_) {

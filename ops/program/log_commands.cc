@@ -11,6 +11,9 @@
 #include "ops/program/command.h"
 #include "ops/program/event_json.h"
 #include "ops/program/open_log.h"
+#include "ops/program/progress.h"
+#include "ops/program/screen.h"
+#include "projectors/provisioning/reconciler.h"
 #include "schemas/datetime.h"
 #include "schemas/status.h"
 
@@ -158,13 +161,71 @@ absl::Status Dump(Arguments& arguments) {
   return absl::OkStatus();
 }
 
+// What was done to make the topics agree, of all partitions.
+struct Agreed {
+  projectors::Reconciled sum;
+
+  absl::Status Reconcile(eventlog::Log& log, Screen& screen);
+  void Print() const;
+};
+
+absl::Status Agreed::Reconcile(eventlog::Log& log, Screen& screen) {
+  const RealClock clock;
+  const int32_t partitions = log.PartitionCount(Topic::kChanges);
+  for (int32_t p = 0; p < partitions; ++p) {
+    Progress progress(screen, fmt::format("partition {} of {}", p, partitions), 1'000);
+    ASSIGN_OR_RETURN(
+        const projectors::Reconciled one,
+        projectors::Reconcile(log, clock, PartitionId(p), [&progress](int64_t read, int64_t of) {
+          progress.Update(static_cast<uint64_t>(read * 1'000 / std::max<int64_t>(of, 1)),
+                          fmt::format("{} events", read));
+        }));
+    sum.outcomes += one.outcomes;
+    sum.controls += one.controls;
+    sum.refused += one.refused;
+    sum.skipped += one.skipped;
+    sum.unsettled.insert(sum.unsettled.end(), one.unsettled.begin(), one.unsettled.end());
+  }
+  return absl::OkStatus();
+}
+
+void Agreed::Print() const {
+  if (sum.nothing()) {
+    return;
+  }
+  fmt::print(
+      "One of the topics had lost its end. What either holds counts: {} definitions of changes\n"
+      "are known to provisioning again, {} of provisioning are in changes again, {} positions\n"
+      "were passed over, and {} requests that waited were refused (they are to be sent again).\n",
+      sum.outcomes, sum.controls, sum.skipped, sum.refused);
+  for (const std::string& org : sum.unsettled) {
+    fmt::print(
+        "The definitions of organisation {} contradict one another in the two topics: compare\n"
+        "them with what they should be, and put those again that are not, or DELETE and PUT\n"
+        "the organisation.\n",
+        org);
+  }
+}
+
 absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
-  ASSIGN_OR_RETURN(const eventlog::EpochChange change, StartLogEpoch(arguments.config));
+  Agreed agreed;
+  ASSIGN_OR_RETURN(const eventlog::EpochChange change,
+                   StartLogEpoch(arguments.config, [&](eventlog::Log& log) {
+                     return agreed.Reconcile(log, *invocation.screen);
+                   }));
   if (invocation.json) {
-    fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before}, {"log", change.id}}.dump());
+    fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before},
+                                      {"log", change.id},
+                                      {"definitions_told_again", agreed.sum.outcomes},
+                                      {"definitions_put_again", agreed.sum.controls},
+                                      {"positions_skipped", agreed.sum.skipped},
+                                      {"requests_refused", agreed.sum.refused},
+                                      {"unsettled", agreed.sum.unsettled}}
+                           .dump());
     return absl::OkStatus();
   }
+  agreed.Print();
   fmt::print(
       "the log {} is {} from now on\n"
       "What it holds counts, and nothing else: each server builds its stores anew when it\n"
@@ -233,9 +294,9 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
       "new-epoch", "Go on with what the log holds, after events were lost or a backup came back");
   AddLogOptions(*epoch, *arguments);
   epoch->footer(
-      "Stores are then built anew from the log and clients are sent their rows anew. The server "
-      "of\n"
-      "an embedded log must be stopped; those that use a log in Kafka have to be started again.\n"
+      "Stores are then built anew from the log and clients are sent their rows anew. Stop the\n"
+      "servers first, and start them again afterwards. In Kafka the topics provisioning and\n"
+      "changes are read whole, and made to agree where one of them has lost its end.\n"
       "Example:\n  sluice log new-epoch --data-dir /var/lib/sluice\n"
       "  sluice log new-epoch --log kafka --brokers 127.0.0.1:9092");
   epoch->callback([&invocation, arguments] {

@@ -62,8 +62,9 @@ absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLogToInspect(const Config& co
   return eventlog::EmbeddedLog::Open(std::move(options));
 }
 
-absl::StatusOr<eventlog::EpochChange> StartLogEpoch(const Config& config) {
-  return config.log.kind == "kafka" ? eventlog::KafkaLog::StartEpoch(KafkaOptions(config))
+absl::StatusOr<eventlog::EpochChange> StartLogEpoch(
+    const Config& config, absl::FunctionRef<absl::Status(eventlog::Log&)> agree) {
+  return config.log.kind == "kafka" ? eventlog::KafkaLog::StartEpoch(KafkaOptions(config), agree)
                                     : eventlog::EmbeddedLog::StartEpoch(EmbeddedOptions(config));
 }
 

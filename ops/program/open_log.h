@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "eventlog/epoch.h"
 #include "eventlog/log.h"
@@ -23,8 +24,11 @@ namespace sluice::ops {
 // taken, and a log that a server would refuse is opened. kNotFound, code "no_log".
 [[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLogToInspect(const Config& config);
 
-// Declares a new epoch of the log (EmbeddedLog::StartEpoch(), KafkaLog::StartEpoch()).
-[[nodiscard]] absl::StatusOr<eventlog::EpochChange> StartLogEpoch(const Config& config);
+// Declares a new epoch of the log (EmbeddedLog::StartEpoch(), KafkaLog::StartEpoch()). `agree` is
+// called for a log in Kafka alone: the topics of an embedded one share a write-ahead log, and lose
+// their ends together.
+[[nodiscard]] absl::StatusOr<eventlog::EpochChange> StartLogEpoch(
+    const Config& config, absl::FunctionRef<absl::Status(eventlog::Log&)> agree);
 
 // Which partitions this process folds as a member of `set`: all of an embedded log's, a share of
 // Kafka's. `member` is the process's lasting name in the group.

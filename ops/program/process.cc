@@ -71,6 +71,15 @@ std::string AnnouncedUrl(const std::string& listen, int port) {
   return Url(listen, port);
 }
 
+// What must not be answered or written until a person has decided which history counts.
+absl::Status Fault(PartitionId partition, const std::string& code) {
+  return code.empty() ? absl::OkStatus()
+                      : Error(absl::StatusCode::kUnavailable, code,
+                              fmt::format("partition {} of the log does not hold what it held: it "
+                                          "has to be restored, or begun anew, by an operator",
+                                          partition.value()));
+}
+
 }  // namespace
 
 struct Process::Impl {
@@ -110,6 +119,12 @@ struct Process::Impl {
     return log->PartitionFor(eventlog::Topic::kChanges, org.value());
   }
   absl::Status MayServe(const OrgId& org) const;
+  // Do the topics of the partition tell the same, as far as this process or another one knows?
+  absl::Status MayAppend(PartitionId partition) const;
+  // MayAppend(), once it is known.
+  absl::Status MayDecide(PartitionId partition) const;
+  // For the other processes: empty where nothing is wrong with the partition.
+  std::string FaultOf(PartitionId partition) const;
   // nullopt where this process serves it, or nobody is known to.
   std::optional<Offset> RemoteApplied(const OrgId& org) const;
   // The stores' last word of an organisation, its closing included, wherever it is folded.
@@ -183,9 +198,32 @@ absl::Status Process::Impl::StartStores() {
 }
 
 absl::Status Process::Impl::MayServe(const OrgId& org) const {
-  return staging != nullptr ? staging->MayServe(org)
-                            : Error(absl::StatusCode::kUnavailable, "not_served_here",
-                                    "this node keeps no stores");
+  if (staging == nullptr) {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here", "this node keeps no stores");
+  }
+  RETURN_IF_ERROR(staging->MayServe(org));
+  // Rights may be those of definitions that nobody can see or change any more.
+  const absl::Status agreement = directory->Agreement(PartitionOf(org));
+  return agreement.ok() ? agreement : Fault(PartitionOf(org), ErrorCode(agreement));
+}
+
+std::string Process::Impl::FaultOf(PartitionId partition) const {
+  const absl::Status agreement = directory->Agreement(partition);
+  if (projectors::IsOtherHistory(agreement)) {
+    return ErrorCode(agreement);
+  }
+  const absl::Status serves = staging == nullptr ? absl::OkStatus() : staging->MayServe(partition);
+  return projectors::IsOtherHistory(serves) ? ErrorCode(serves) : "";
+}
+
+absl::Status Process::Impl::MayDecide(PartitionId partition) const {
+  RETURN_IF_ERROR(directory->Agreement(partition));
+  return MayAppend(partition);
+}
+
+absl::Status Process::Impl::MayAppend(PartitionId partition) const {
+  RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
+  return nodes == nullptr ? absl::OkStatus() : Fault(partition, nodes->FaultOf(partition));
 }
 
 std::optional<Offset> Process::Impl::RemoteApplied(const OrgId& org) const {
@@ -241,15 +279,22 @@ absl::Status Process::Impl::StartProjectors() {
                                                              options);
     RETURN_IF_ERROR(staging->Start());
   }
+  projectors::DirectoryFollower::Hooks hooks;
+  hooks.may_append = [this](PartitionId partition) { return MayAppend(partition); };
+  hooks.agreement_changed = [this] { TellOfServing(); };
+  if (stores != nullptr) {
+    hooks.last_control = [this](PartitionId partition) { return stores->LastControl(partition); };
+  }
+  directory = std::make_unique<projectors::DirectoryFollower>(*log, clock, registry, hooks);
+  RETURN_IF_ERROR(directory->Start());
   if (HasRole(config, "projectors")) {
     ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, clock, [this](const OrgId& org) { return StoreApplied(org); },
-        registry);
+        registry, [this](PartitionId partition) { return MayDecide(partition); });
     RETURN_IF_ERROR(provisioning->Start());
   }
-  directory = std::make_unique<projectors::DirectoryFollower>(*log, clock, registry);
-  return directory->Start();
+  return absl::OkStatus();
 }
 
 std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl::HealthChecks() {
@@ -285,6 +330,7 @@ absl::Status Process::Impl::StartAdmin() {
                                  .registry = registry};
   deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
+  deps.may_append = [this](PartitionId partition) { return MayAppend(partition); };
   deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
     const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
     return urls.has_value() && !urls->admin_url.empty() ? std::make_optional(urls->admin_url)
@@ -369,8 +415,11 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   }
   if (config.log.kind == "kafka" && stores != nullptr) {
     announcer = std::make_unique<projectors::NodeAnnouncer>(
-        *log, *stores, [this](PartitionId p) { return staging->MayServe(p).ok(); }, clock,
-        AnnouncerFor(node_id, config.roles));
+        *log, *stores,
+        projectors::NodeAnnouncer::Tells{
+            [this](PartitionId p) { return staging->MayServe(p).ok() && FaultOf(p).empty(); },
+            [this](PartitionId p) { return FaultOf(p); }},
+        clock, AnnouncerFor(node_id, config.roles));
     announcer->Start(AnnouncedUrl(config.admin.listen, admin_port),
                      sync == nullptr ? "" : AnnouncedUrl(config.sync.listen, sync_port));
   }

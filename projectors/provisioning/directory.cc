@@ -59,6 +59,15 @@ std::string MakeEtag(std::string_view definition, Offset offset) {
   return fmt::format("\"{:016x}\"", XXH64(definition.data(), definition.size(), seed));
 }
 
+std::string ControlEventId(std::string_view request_id) {
+  constexpr XXH64_hash_t kSeed = 0x736c75696365;  // apart from other uses of the same text
+  const XXH128_hash_t hash = XXH3_128bits_withSeed(request_id.data(), request_id.size(), kSeed);
+  const uint64_t high = (hash.high64 & ~0xf000ULL) | 0x8000ULL;
+  const uint64_t low = (hash.low64 & ~(3ULL << 62)) | (2ULL << 62);
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff,
+                     high & 0xffff, low >> 48, low & 0xffffffffffffULL);
+}
+
 struct Directory::Impl {
   struct Slot {
     std::shared_ptr<const OrgEntry> entry;
@@ -144,6 +153,10 @@ absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, 
       RETURN_IF_ERROR(ApplyToModel(outcome.role_deleted(), entry));
       entry.etags.erase("role/" + outcome.role_deleted().name());
       return std::string();
+    case WireOutcome::kOrgPlaced:
+      entry.opened = Offset(outcome.org_placed().opened());
+      entry.last_control = Offset(outcome.changes_offset());
+      return std::string();
     case WireOutcome::CHANGE_NOT_SET:
       break;
   }
@@ -151,6 +164,20 @@ absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, 
 }
 
 namespace {
+
+bool ChangesNothing(std::string_view type) {
+  return type == v1::ProvisioningRequest::descriptor()->full_name() ||
+         type == v1::LogStarted::descriptor()->full_name() ||
+         type == v1::PositionSkipped::descriptor()->full_name();
+}
+
+// Empty where the outcome leads to no control event.
+std::string ControlIdOf(const WireOutcome& outcome) {
+  if (Offset(outcome.changes_offset()) == kNoOffset || outcome.has_org_placed()) {
+    return "";
+  }
+  return outcome.control_id().empty() ? ControlEventId(outcome.request_id()) : outcome.control_id();
+}
 
 // Did the definition that the outcome changes exist before, or did nothing have to change?
 bool Existed(const WireOutcome& outcome, const OrgEntry& before) {
@@ -201,8 +228,7 @@ Directory::~Directory() = default;
 
 absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
     const eventlog::StoredEvent& event) {
-  if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name() ||
-      event.event.type == v1::LogStarted::descriptor()->full_name()) {
+  if (ChangesNothing(event.event.type)) {
     return std::nullopt;
   }
   v1::ProvisioningOutcome outcome;
@@ -215,6 +241,7 @@ absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
   result.request_id = outcome.request_id();
   result.status = RefusalOf(outcome);
   result.changes_offset = Offset(outcome.changes_offset());
+  result.control_id = ControlIdOf(outcome);
 
   absl::MutexLock lock(&impl_->mutex);
   const auto known = impl_->orgs.find(org.value());

@@ -46,8 +46,9 @@ class Directory {
     std::string request_id;
     absl::Status status;  // why it was refused
     Offset changes_offset = kNoOffset;
-    std::string etag;      // of the definition now
-    bool existed = false;  // a replacement, or nothing had to change
+    std::string control_id;  // of the control event at changes_offset; empty where there is none
+    std::string etag;        // of the definition now
+    bool existed = false;    // a replacement, or nothing had to change
   };
 
   Directory();
@@ -67,6 +68,10 @@ class Directory {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// The id of the control event that a request leads to: a UUID (version 8) made from the request's,
+// so that every sequencer that decides the request gives the same.
+[[nodiscard]] std::string ControlEventId(std::string_view request_id);
 
 // A refusal as an outcome carries it: kind, code, message and column, as Directory::Apply() gives
 // them back.

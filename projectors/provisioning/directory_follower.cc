@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
+#include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/status.h"
 
@@ -23,6 +24,7 @@ using eventlog::Topic;
 constexpr std::chrono::milliseconds kBackoffMin{50};
 constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{1'000};
+constexpr std::chrono::milliseconds kLookInterval{1'000};
 
 bool MayBeRetried(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
@@ -37,11 +39,23 @@ struct DirectoryFollower::Impl {
     std::unique_ptr<eventlog::Reader> reader;
     bool caught_up = false;  // with the end at start
     absl::Status error;      // of the last read
+    absl::Status agreement =
+        Error(absl::StatusCode::kUnavailable, "not_caught_up",
+              "whether the topics provisioning and changes fit each other is not known yet");
+  };
+  // What the thread of a partition keeps.
+  struct Following {
+    Offset end;  // at start
+    ReadMark read;
+    OutcomeMark outcomes;  // of all that was read
+    ControlMark control;   // that Agree() saw last
+    bool look_due = true;  // whatever Agree() saw before
+    SteadyTime next_look;
   };
 
   Impl(eventlog::Log& the_log, const Clock& the_clock,
-       const std::shared_ptr<prometheus::Registry>& registry)
-      : log(the_log), clock(the_clock) {
+       const std::shared_ptr<prometheus::Registry>& registry, Hooks the_hooks)
+      : log(the_log), clock(the_clock), hooks(std::move(the_hooks)) {
     if (registry != nullptr) {
       events = &prometheus::BuildCounter()
                     .Name("sluice_directory_events_total")
@@ -64,13 +78,17 @@ struct DirectoryFollower::Impl {
   }
 
   void Follow(PartitionId partition);
-  // Opens the reader and finds the end at start.
-  absl::Status Open(PartitionId partition, Offset& end);
-  absl::Status ReadOnce(PartitionId partition, Offset end);
-  void Fold(const eventlog::StoredEvent& event);
+  // Opens the reader, at the first time where the partition begins, and finds the end.
+  absl::Status Open(PartitionId partition, Following& following);
+  absl::Status ReadOnce(PartitionId partition, Following& following);
+  // Finds out what Agreement() tells, where that is due.
+  absl::Status Agree(PartitionId partition, Following& following);
+  void SetAgreement(PartitionId partition, absl::Status agreement) ABSL_LOCKS_EXCLUDED(mutex);
+  void Fold(PartitionId partition, const eventlog::StoredEvent& event, OutcomeMark& outcomes);
 
   eventlog::Log& log;
   const Clock& clock;
+  const Hooks hooks;
   Directory directory;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
@@ -83,21 +101,24 @@ struct DirectoryFollower::Impl {
   std::vector<std::thread> threads;
 };
 
-absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Offset& end) {
+absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& following) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kProvisioning, partition));
-  end = range.end;
-  ASSIGN_OR_RETURN(auto reader, log.OpenReader(Topic::kProvisioning, partition, range.begin));
+  const Offset next = following.read.next();
+  const Offset from = next == kNoOffset ? range.begin : next;
+  ASSIGN_OR_RETURN(auto reader, log.OpenReader(Topic::kProvisioning, partition, from));
+  following.end = range.end;
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.reader = std::move(reader);
-  state.caught_up = range.begin >= range.end;
+  state.caught_up = state.caught_up || from >= range.end;
   if (stopping) {
     state.reader->Cancel();
   }
   return absl::OkStatus();
 }
 
-void DirectoryFollower::Impl::Fold(const eventlog::StoredEvent& event) {
+void DirectoryFollower::Impl::Fold(PartitionId partition, const eventlog::StoredEvent& event,
+                                   OutcomeMark& outcomes) {
   if (events != nullptr) {
     events->Increment();
   }
@@ -111,6 +132,9 @@ void DirectoryFollower::Impl::Fold(const eventlog::StoredEvent& event) {
     return;
   }
   if (outcome->has_value()) {
+    if (event.offset >= log.Agreed(partition).provisioning) {
+      outcomes.Add(**outcome, event.offset);
+    }
     absl::MutexLock lock(&mutex);
     const auto found = waiting.find((*outcome)->request_id);
     if (found != waiting.end() && !found->second.has_value()) {
@@ -119,7 +143,9 @@ void DirectoryFollower::Impl::Fold(const eventlog::StoredEvent& event) {
   }
 }
 
-absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Offset end) {
+absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following& following) {
+  // After an error the log may be another one: not before that is known is anything more folded.
+  RETURN_IF_ERROR(following.read.Check(log, Topic::kProvisioning, partition));
   eventlog::Reader* reader = nullptr;
   {
     absl::MutexLock lock(&mutex);
@@ -127,28 +153,82 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Offset end
   }
   ASSIGN_OR_RETURN(const auto batch, reader->Read({.wait_max = kReadWait}));
   for (const eventlog::StoredEvent& event : batch) {
-    Fold(event);
+    Fold(partition, event, following.outcomes);
   }
+  following.read.Add(batch);
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
-  state.caught_up = state.caught_up || reader->next() >= end;
+  state.caught_up = state.caught_up || reader->next() >= following.end;
   state.error = absl::OkStatus();
+  return absl::OkStatus();
+}
+
+void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement) {
+  bool changed = false;
+  {
+    absl::MutexLock lock(&mutex);
+    absl::Status& current = partitions[static_cast<size_t>(partition.value())].agreement;
+    if (agreement.code() == absl::StatusCode::kDataLoss && agreement != current) {
+      spdlog::error("provisioning_disagrees partition={} code={} reason=\"{}\"", partition.value(),
+                    ErrorCode(agreement), Message(agreement));
+    }
+    changed = agreement.ok() != current.ok();
+    current = std::move(agreement);
+  }
+  if (changed && hooks.agreement_changed) {
+    hooks.agreement_changed();
+  }
+}
+
+absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& following) {
+  const ControlMark control = hooks.last_control ? hooks.last_control(partition) : ControlMark();
+  const SteadyTime now = clock.SteadyNow();
+  {
+    absl::MutexLock lock(&mutex);
+    const Partition& state = partitions[static_cast<size_t>(partition.value())];
+    const bool changed = following.look_due || control != following.control;
+    if (!state.caught_up || !changed || now < following.next_look) {
+      return absl::OkStatus();
+    }
+  }
+  following.next_look = now + kLookInterval;
+  absl::Status agreement = CheckControl(log, partition, following.outcomes);
+  if (agreement.ok()) {
+    agreement = CheckRequest(log, partition, control);
+  }
+  if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
+    return agreement;  // the log can't tell now: what is known stands
+  }
+  following.control = control;
+  following.look_due = !agreement.ok();  // until a person has mended it
+  SetAgreement(partition, std::move(agreement));
   return absl::OkStatus();
 }
 
 void DirectoryFollower::Impl::Follow(PartitionId partition) {
   std::chrono::milliseconds backoff = kBackoffMin;
   bool open = false;
-  Offset end;
+  Following following;
   while (true) {
-    const absl::Status status = open ? ReadOnce(partition, end) : Open(partition, end);
+    absl::Status status = open ? ReadOnce(partition, following) : Open(partition, following);
+    open = open || status.ok();
     if (status.ok()) {
-      open = true;
+      status = Agree(partition, following);
+    }
+    if (status.ok()) {
       backoff = kBackoffMin;
       continue;
     }
     if (status.code() == absl::StatusCode::kCancelled) {
       return;
+    }
+    following.read.Doubt();
+    following.look_due = true;
+    // The reader stands beyond the end: where nothing that was read is lost, only places without
+    // events are, and it goes on behind the last event.
+    open = open && ErrorCode(status) != "offset_beyond_end";
+    if (status.code() == absl::StatusCode::kDataLoss) {
+      SetAgreement(partition, status);
     }
     {
       absl::MutexLock lock(&mutex);
@@ -164,8 +244,8 @@ void DirectoryFollower::Impl::Follow(PartitionId partition) {
 }
 
 DirectoryFollower::DirectoryFollower(eventlog::Log& log, const Clock& clock,
-                                     std::shared_ptr<prometheus::Registry> registry)
-    : impl_(std::make_unique<Impl>(log, clock, registry)) {}
+                                     std::shared_ptr<prometheus::Registry> registry, Hooks hooks)
+    : impl_(std::make_unique<Impl>(log, clock, registry, std::move(hooks))) {}
 
 DirectoryFollower::~DirectoryFollower() { Stop(); }
 
@@ -214,14 +294,27 @@ absl::Status DirectoryFollower::Health() const {
       return Error(absl::StatusCode::kUnavailable, "unavailable",
                    fmt::format("the directory is still reading partition {} of provisioning", i));
     }
+    RETURN_IF_ERROR_CTX(partition.agreement, fmt::format("directory, partition {}", i));
   }
   return absl::OkStatus();
+}
+
+absl::Status DirectoryFollower::Agreement(PartitionId partition) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const auto index = static_cast<size_t>(partition.value());
+  return index < impl_->partitions.size() ? impl_->partitions[index].agreement
+                                          : Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                                                  "the directory has not started");
 }
 
 absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
                                                               v1::ProvisioningRequest request,
                                                               std::chrono::milliseconds timeout,
                                                               eventlog::Cause cause) {
+  const PartitionId partition = impl_->log.PartitionFor(Topic::kProvisioning, org.value());
+  if (impl_->hooks.may_append) {
+    RETURN_IF_ERROR(impl_->hooks.may_append(partition));
+  }
   const SteadyTime deadline = impl_->clock.SteadyNow() + timeout;
   if (request.request_id().empty()) {
     request.set_request_id(NewUuid7(impl_->clock));
@@ -240,7 +333,6 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
     absl::MutexLock lock(&impl_->mutex);
     impl_->waiting.emplace(id, std::nullopt);
   }
-  const PartitionId partition = impl_->log.PartitionFor(Topic::kProvisioning, org.value());
   absl::Status appended;
   do {  // the id stays the same: where the first try did reach the log, the second is known
     appended = impl_->log.Append(Topic::kProvisioning, partition, {event}).status();

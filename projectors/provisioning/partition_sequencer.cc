@@ -39,12 +39,15 @@ absl::Status StillReading(PartitionId partition) {
 PartitionSequencer::PartitionSequencer(eventlog::Log& log, const Clock& clock,
                                        PartitionId partition,
                                        const ProvisioningProjector::StoreApplied& store_applied,
+                                       const ProvisioningProjector::MayDecide& may_decide,
                                        const SequencerMetrics& metrics)
     : log_(log),
       clock_(clock),
       partition_(partition),
       store_applied_(store_applied),
+      may_decide_(may_decide),
       metrics_(metrics),
+      ledger_(log.Agreed(partition).provisioning),
       health_(StillReading(partition)) {}
 
 PartitionSequencer::~PartitionSequencer() { Stop(); }
@@ -84,6 +87,9 @@ void PartitionSequencer::Run() {
     if (status.ok() && caught_up_ && HasWork()) {
       status = AskForEnd();
     }
+    if (status.ok() && caught_up_ && HasWork()) {
+      status = AskWhetherToDecide();
+    }
     if (status.ok() && caught_up_) {
       status = Sequence();
     }
@@ -106,6 +112,10 @@ void PartitionSequencer::Run() {
       backoff = kBackoffMin;
       continue;
     }
+    read_.Doubt();
+    if (ErrorCode(status) == "offset_beyond_end") {
+      reader_ = nullptr;  // where no event is lost, it goes on behind the last one
+    }
     Increment(metrics_.failures);
     spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
                  Message(status), backoff.count());
@@ -118,7 +128,8 @@ void PartitionSequencer::Run() {
 
 absl::Status PartitionSequencer::Open() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
-  ASSIGN_OR_RETURN(auto reader, log_.OpenReader(Topic::kProvisioning, partition_, range.begin));
+  const Offset from = read_.next() == kNoOffset ? range.begin : read_.next();
+  ASSIGN_OR_RETURN(auto reader, log_.OpenReader(Topic::kProvisioning, partition_, from));
   end_ = range.end;
   absl::MutexLock lock(&mutex_);
   owned_reader_ = std::move(reader);
@@ -132,11 +143,38 @@ absl::Status PartitionSequencer::Open() {
 absl::Status PartitionSequencer::AskForEnd() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
   end_ = range.end;
+  if (read_.next() > end_) {
+    return Error(absl::StatusCode::kDataLoss, "log_truncated",
+                 fmt::format("provisioning-{} was read to offset {} and ends at {} now: its end is "
+                             "lost; restore the log, or go on with what it holds: `sluice log "
+                             "new-epoch`, then start again",
+                             partition_.value(), read_.next().value(), end_.value()));
+  }
   caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
   return absl::OkStatus();
 }
 
+absl::Status PartitionSequencer::AskWhetherToDecide() const {
+  RETURN_IF_ERROR(lost_);
+  return may_decide_ ? may_decide_(partition_) : absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::CheckOrder(Offset control) {
+  const Offset before = ledger_.outcomes().control;
+  if (control > before) {
+    return absl::OkStatus();
+  }
+  lost_ = Error(absl::StatusCode::kDataLoss, "log_truncated",
+                fmt::format("changes-{} took a control event at offset {}, but had one at {}: its "
+                            "end is lost; restore the log, or go on with what it holds: `sluice "
+                            "log new-epoch`, then start again",
+                            partition_.value(), control.value(), before.value()));
+  return lost_;
+}
+
 absl::Status PartitionSequencer::Read() {
+  // After an error the log may be another one: nothing more is folded before that is known.
+  RETURN_IF_ERROR(read_.Check(log_, Topic::kProvisioning, partition_));
   const bool poll = !ledger_.closing().empty();
   ASSIGN_OR_RETURN(const auto batch,
                    reader_->Read({.wait_max = poll ? kClosingReadWait : kReadWait}));
@@ -146,6 +184,7 @@ absl::Status PartitionSequencer::Read() {
                    Message(status));
     }
   }
+  read_.Add(batch);
   // A request that was read may have its outcome further on: nothing is decided before the end,
   // and that nothing came for a while says nothing about the end.
   caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
@@ -212,6 +251,7 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
   auto offsets = log_.Append(Topic::kChanges, partition_, events);
   if (ErrorCode(offsets.status()) != "too_large") {
     RETURN_IF_ERROR(offsets.status());
+    RETURN_IF_ERROR(CheckOrder(offsets->front()));
     for (size_t i = 0; i < owners.size(); ++i) {
       owners[i]->outcome.set_changes_offset((*offsets)[i].value());
     }
@@ -229,6 +269,7 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
       continue;
     }
     RETURN_IF_ERROR(offset.status());
+    RETURN_IF_ERROR(CheckOrder(offset->front()));
     outcome.set_changes_offset(offset->front().value());
   }
   return absl::OkStatus();

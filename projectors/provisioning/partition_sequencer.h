@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
+#include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/provisioning/request_ledger.h"
 
@@ -43,6 +44,7 @@ class PartitionSequencer {
   // All must outlive the sequencer.
   PartitionSequencer(eventlog::Log& log, const Clock& clock, PartitionId partition,
                      const ProvisioningProjector::StoreApplied& store_applied,
+                     const ProvisioningProjector::MayDecide& may_decide,
                      const SequencerMetrics& metrics);
   ~PartitionSequencer();
 
@@ -65,7 +67,12 @@ class PartitionSequencer {
   // Is there anything to decide or to announce?
   bool HasWork() const { return ledger_.pending() > 0 || !ledger_.closing().empty(); }
   // Asks the log where it ends; caught_up_ then says whether everything before has been read.
+  // kDataLoss, code "log_truncated", where it ends before what has been read.
   absl::Status AskForEnd();
+  absl::Status AskWhetherToDecide() const;
+  // A control event that lands where another had been says that the end of `changes` is lost: no
+  // outcome must tell of it.
+  absl::Status CheckOrder(Offset control);
   // Decides the next requests and appends what they lead to.
   absl::Status Sequence();
   absl::Status AppendControls(std::vector<Decided>& decided);
@@ -80,6 +87,7 @@ class PartitionSequencer {
   const Clock& clock_;
   const PartitionId partition_;
   const ProvisioningProjector::StoreApplied& store_applied_;
+  const ProvisioningProjector::MayDecide& may_decide_;
   const SequencerMetrics& metrics_;
 
   // Of the thread alone.
@@ -88,6 +96,8 @@ class PartitionSequencer {
   Offset written_ = kNoOffset;          // last outcome appended: decide only once it is read back
   Offset end_ = kNoOffset;              // of the log, when it was last asked
   bool caught_up_ = false;              // everything below end_ has been read, and written_
+  ReadMark read_;
+  absl::Status lost_;  // of CheckOrder(): nothing is decided any more
   double pending_shown_ = 0;
 
   mutable absl::Mutex mutex_;

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
+#include "projectors/staging/control_mark.h"
 
 namespace sluice::eventlog {
 class PartitionGroup;
@@ -19,12 +20,18 @@ class Registry;
 
 namespace sluice::projectors {
 
-// Follows `provisioning` on every partition into a Directory; every process that answers admin
-// requests has one. Thread-safe.
+// Follows `provisioning` on every partition into a Directory, and watches that it and `changes`
+// tell the same; every process has one. Thread-safe.
 class DirectoryFollower {
  public:
+  // What the rest of the process knows of a partition; called by any thread, each may be empty.
+  struct Hooks {
+    std::function<ControlMark(PartitionId)> last_control;  // of what was folded of `changes`
+    std::function<absl::Status(PartitionId)> may_append;   // why no request must be appended now
+    std::function<void()> agreement_changed;               // Agreement() came or went
+  };
   DirectoryFollower(eventlog::Log& log, const Clock& clock,
-                    std::shared_ptr<prometheus::Registry> registry);
+                    std::shared_ptr<prometheus::Registry> registry, Hooks hooks = {});
   ~DirectoryFollower();
 
   [[nodiscard]] absl::Status Start();
@@ -33,13 +40,18 @@ class DirectoryFollower {
 
   // Appends a request, with who made it, and waits for its outcome: up to `timeout`, then
   // kUnavailable, code "provisioning_unavailable" (the request stands and may still be carried out:
-  // repeating is safe).
+  // repeating is safe). Where Hooks::may_append says so, nothing is appended.
   [[nodiscard]] absl::StatusOr<Directory::Outcome> Request(const OrgId& org,
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,
                                                            eventlog::Cause cause = {});
-  // Ok once every partition has been read to the end it had at start.
+  // Ok once every partition has been read to the end it had at start, and while Agreement() is.
   [[nodiscard]] absl::Status Health() const;
+  // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
+  // was read? As of the last look: when it had been read first, after each error of the log, and
+  // within a second of a control event. kUnavailable, code "not_caught_up", before the first;
+  // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
+  [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
 
  private:
   struct Impl;
@@ -54,8 +66,12 @@ class ProvisioningProjector {
  public:
   // `store_applied`: the organisation's last applied offset in this process's stores.
   using StoreApplied = std::function<Offset(const OrgId&)>;
+  // Why nothing of a partition must be decided now: on a log that has lost something, a decision
+  // would take the place of what may be restored. Asked before each batch; may be empty.
+  using MayDecide = std::function<absl::Status(PartitionId)>;
   ProvisioningProjector(eventlog::Log& log, eventlog::PartitionGroup& group, const Clock& clock,
-                        StoreApplied store_applied, std::shared_ptr<prometheus::Registry> registry);
+                        StoreApplied store_applied, std::shared_ptr<prometheus::Registry> registry,
+                        MayDecide may_decide = {});
   ~ProvisioningProjector();
   [[nodiscard]] absl::Status Start();
   void Stop();

@@ -1,22 +1,12 @@
 #include "projectors/provisioning/request_ledger.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <utility>
 
 #include "schemas/status.h"
 
 namespace sluice::projectors {
-
-std::string ControlEventId(std::string_view request_id) {
-  constexpr XXH64_hash_t kSeed = 0x736c75696365;  // apart from other uses of the same text
-  const XXH128_hash_t hash = XXH3_128bits_withSeed(request_id.data(), request_id.size(), kSeed);
-  const uint64_t high = (hash.high64 & ~0xf000ULL) | 0x8000ULL;
-  const uint64_t low = (hash.low64 & ~(3ULL << 62)) | (2ULL << 62);
-  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff,
-                     high & 0xffff, low >> 48, low & 0xffffffffffffULL);
-}
 
 absl::Status RequestLedger::ApplyRequest(const eventlog::StoredEvent& event) {
   Pending pending;
@@ -60,11 +50,20 @@ absl::Status RequestLedger::Apply(const eventlog::StoredEvent& event) {
   if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
     return ApplyRequest(event);
   }
+  // An outcome in the log is the decision, whatever the directory makes of it: a request that was
+  // not seen as decided would be decided again and again.
+  if (v1::ProvisioningOutcome decision;
+      event.event.type == v1::ProvisioningOutcome::descriptor()->full_name() &&
+      decision.ParseFromString(event.event.value)) {
+    Forget(decision.request_id());
+  }
   ASSIGN_OR_RETURN(const std::optional<Directory::Outcome> outcome, directory_.Apply(event));
   if (!outcome.has_value()) {
     return absl::OkStatus();
   }
-  Forget(outcome->request_id);
+  if (event.offset >= agreed_) {
+    outcomes_.Add(*outcome, event.offset);
+  }
   ASSIGN_OR_RETURN(const OrgId org, OrgId::Parse(event.event.key));
   const auto entry = directory_.Find(org);
   if (entry != nullptr && entry->state == OrgState::kClosing) {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "eventlog/event.h"
+#include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/directory.h"
 
 namespace sluice::projectors {
@@ -33,6 +34,9 @@ class RequestLedger {
     v1::ProvisioningRequest request;
   };
 
+  // Outcomes below `agreed` tell of places in `changes` that may be others now (Log::Agreed()).
+  explicit RequestLedger(Offset agreed = Offset(0)) : agreed_(agreed) {}
+
   // Folds the next event. kInvalidArgument for a malformed one, which changes nothing.
   [[nodiscard]] absl::Status Apply(const eventlog::StoredEvent& event);
 
@@ -44,21 +48,20 @@ class RequestLedger {
   // Organisations that are closing: their store has to be gone before they are closed.
   const std::set<OrgId>& closing() const { return closing_; }
   const Directory& directory() const { return directory_; }
+  const OutcomeMark& outcomes() const { return outcomes_; }
 
  private:
   absl::Status ApplyRequest(const eventlog::StoredEvent& event);
   void Forget(const std::string& request_id);
 
+  const Offset agreed_;
   Directory directory_;
+  OutcomeMark outcomes_;
   std::map<Offset, Pending> pending_;
   std::map<std::string, Offset> pending_ids_;
   std::set<OrgId> closing_;
   std::unordered_set<std::string> decided_;
   std::deque<std::string> decided_order_;
 };
-
-// The id of the control event that a request leads to: a UUID (version 8) made from the request's,
-// so that every sequencer that decides the request gives the same.
-[[nodiscard]] std::string ControlEventId(std::string_view request_id);
 
 }  // namespace sluice::projectors

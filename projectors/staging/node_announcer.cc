@@ -30,7 +30,7 @@ int64_t MicrosNow(const Clock& clock) { return clock.Now().time_since_epoch().co
 struct NodeAnnouncer::Impl {
   eventlog::Log& log;
   StoreManager& stores;
-  Serves serves;
+  Tells tells;
   const Clock& clock;
   AnnouncerOptions options;
   std::string admin_url;
@@ -53,7 +53,12 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make(bool leaving) {
     announcement.add_roles(role);
   }
   for (int32_t p = 0; !leaving && p < log.PartitionCount(Topic::kChanges); ++p) {
-    if (serves(PartitionId(p))) {
+    if (std::string fault = tells.fault(PartitionId(p)); !fault.empty()) {
+      auto* const told = announcement.add_faults();
+      told->set_partition(p);
+      told->set_code(std::move(fault));
+    }
+    if (tells.serves(PartitionId(p))) {
       auto* const served = announcement.add_partitions();
       served->set_partition(p);
       served->set_applied(stores.Applied(PartitionId(p)).value());
@@ -103,11 +108,11 @@ void NodeAnnouncer::Impl::Run() {
   }
 }
 
-NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Serves serves,
+NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Tells tells,
                              const Clock& clock, AnnouncerOptions options)
     : impl_(new Impl{.log = log,
                      .stores = stores,
-                     .serves = std::move(serves),
+                     .tells = std::move(tells),
                      .clock = clock,
                      .options = std::move(options),
                      .admin_url = {},
@@ -221,6 +226,22 @@ void NodeDirectory::Stop() {
     }
   }
   impl_->thread.join();
+}
+
+std::string NodeDirectory::FaultOf(PartitionId partition) const {
+  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
+  const absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [id, node] : impl_->nodes) {
+    if (id == impl_->self || node.announced_at_us() < oldest) {
+      continue;
+    }
+    for (const auto& fault : node.faults()) {
+      if (fault.partition() == partition.value()) {
+        return fault.code();
+      }
+    }
+  }
+  return "";
 }
 
 std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {

@@ -25,9 +25,14 @@ struct AnnouncerOptions {
 // decided by them alone.
 class NodeAnnouncer {
  public:
-  using Serves = std::function<bool(PartitionId)>;
+  // What is told of a partition, called by the announcer's thread.
+  struct Tells {
+    std::function<bool(PartitionId)> serves;
+    // Why nothing must be written to it (log_truncated, log_diverged); empty where all is well.
+    std::function<std::string(PartitionId)> fault;
+  };
   // All must outlive the announcer.
-  NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Serves serves, const Clock& clock,
+  NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Tells tells, const Clock& clock,
                 AnnouncerOptions options);
   ~NodeAnnouncer();
 
@@ -60,6 +65,10 @@ class NodeDirectory {
   // `changes`: the furthest of them; nullopt where none serves it.
   // Nodes where `org` is apart do not count: they are behind with it.
   [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
+
+  // What another node found wrong with the log's partition, as it announced in the last 30 s; empty
+  // where nothing is.
+  [[nodiscard]] std::string FaultOf(PartitionId partition) const;
 
   // Another node that announced in the last 30 s that it answers for `partition`: one with a sync
   // listener, where there is one; of several the one that announced itself last.

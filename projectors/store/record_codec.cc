@@ -429,6 +429,11 @@ std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint) {
   PutSigned(checkpoint.next.value(), &out);
   PutSigned(checkpoint.applied.value(), &out);
   PutFixed64(checkpoint.event_hash, &out);
+  if (checkpoint.control.at != kNoOffset) {
+    PutSigned(checkpoint.control.at.value(), &out);
+    PutSigned(checkpoint.control.answers.value(), &out);
+    out += checkpoint.control.id;
+  }
   return out;
 }
 
@@ -438,7 +443,13 @@ absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes) {
   checkpoint.next = Offset(reader.Signed());
   checkpoint.applied = Offset(reader.Signed());
   checkpoint.event_hash = reader.Fixed64();
-  if (!reader.done()) {
+  if (reader.done()) {
+    return checkpoint;
+  }
+  checkpoint.control.at = Offset(reader.Signed());
+  checkpoint.control.answers = Offset(reader.Signed());
+  checkpoint.control.id = std::string(reader.rest());
+  if (checkpoint.control.id.empty()) {
     return Malformed("partition checkpoint", bytes);
   }
   return checkpoint;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "projectors/staging/control_mark.h"
 #include "projectors/staging/fold.h"
 #include "projectors/store/org_store.h"
 #include "projectors/store/record.h"
@@ -93,6 +94,7 @@ struct PartitionCheckpoint {
   Offset next{0};              // reading starts here
   Offset applied = kNoOffset;  // the last event before it; kNoOffset where it is not known
   uint64_t event_hash = 0;     // eventlog::EventHash of that event
+  ControlMark control;         // of the control events before it
   friend bool operator==(const PartitionCheckpoint&, const PartitionCheckpoint&) = default;
 };
 [[nodiscard]] std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint);

@@ -159,6 +159,11 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
       state.applied = events.back().offset;
       state.event_hash = eventlog::EventHash(events.back().event);
     }
+    for (const eventlog::StoredEvent& event : events) {
+      if (event.event.answers > state.control.answers) {
+        state.control = {event.offset, event.event.answers, event.event.id};
+      }
+    }
   }
   stores_.Reap();
   stores_.RelieveMemory();

@@ -132,7 +132,8 @@ absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
     if (state.applied == kNoOffset || state.applied < state.checkpoint.next) {
       return state.checkpoint.next;
     }
-    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash};
+    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash,
+                  state.control};
   }
   absl::MutexLock rebuild_lock(&RebuildMutex(partition));
   const std::vector<ApartSet::Entry> apart = apart_.Of(partition);

@@ -129,7 +129,8 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [partition, checkpoint] : state.checkpoints) {
-      partitions_[partition] = {checkpoint, checkpoint.applied, checkpoint.event_hash, false, {}};
+      partitions_[partition] = {
+          checkpoint, checkpoint.applied, checkpoint.event_hash, checkpoint.control, false, {}};
       apart_.WorkOn(partition, checkpoint.next);
     }
     for (const auto& [partition, orgs] : state.apart) {
@@ -218,7 +219,7 @@ absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr
         checkpoints.try_emplace(registration.partition, LastCheckpoint(registration.partition));
     if (registration.opened < it->second.next) {
       // The event before OrgOpened is not known, so nothing is there to be compared with the log.
-      it->second = {registration.opened, kNoOffset, 0};
+      it->second = {registration.opened, kNoOffset, 0, it->second.control};
     }
     orgs.push_back(slot->org.value());
     spdlog::warn("store_missing org={} path={} rebuilt_from={}", slot->org.value(), slot->path,
@@ -288,6 +289,11 @@ AppliedState StoreManagerImpl::LastApplied(PartitionId partition) {
   state.position = partitions_[partition].applied;
   state.event_hash = partitions_[partition].event_hash;
   return state;
+}
+
+ControlMark StoreManagerImpl::LastControl(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  return partitions_[partition].control;
 }
 
 AppliedState StoreManagerImpl::CheckpointState(PartitionId partition) {

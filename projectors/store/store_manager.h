@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/base/ids.h"
+#include "projectors/staging/control_mark.h"
 #include "projectors/staging/fold.h"
 #include "projectors/store/applied_change.h"
 #include "projectors/store/org_store.h"
@@ -88,6 +89,8 @@ class StoreManager {
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
+  // Of the events up to there.
+  virtual ControlMark LastControl(PartitionId) { return {}; }
 
   // Folds events of one partition (any organisations, in log order) into their stores. Events that
   // a store has applied are skipped. On error nothing after the last whole organisation batch is

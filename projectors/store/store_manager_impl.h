@@ -34,6 +34,7 @@ class StoreManagerImpl final : public StoreManager {
   Offset CheckpointOf(PartitionId partition) override;
   AppliedState CheckpointState(PartitionId partition) override;
   AppliedState LastApplied(PartitionId partition) override;
+  ControlMark LastControl(PartitionId partition) override;
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
@@ -68,6 +69,7 @@ class StoreManagerImpl final : public StoreManager {
     // Last event handed to Apply whole.
     Offset applied = kNoOffset;
     uint64_t event_hash = 0;
+    ControlMark control;   // of all events up to `applied`
     bool rewound = false;  // reading must start at the checkpoint again
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
     std::multimap<Offset, Rejected> rejected_of_closed;

@@ -185,7 +185,7 @@ TEST(KafkaWatch, ADeclaredEpochStopsTheProcessesOfTheFormerOne) {
   const auto running = KafkaLog::Open(options);
   ASSERT_TRUE(running.ok()) << running.status();
   ASSERT_EQ(CodeOfAppend(**running, Topic::kChanges), "");
-  const auto change = KafkaLog::StartEpoch(options);
+  const auto change = KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); });
   ASSERT_TRUE(change.ok()) << change.status();
   EXPECT_EQ(change->id_before, (*running)->id());
   EXPECT_NE(change->id, change->id_before);
@@ -258,7 +258,9 @@ TEST(KafkaWatch, ToolsThatLookMakeNothing) {
   KafkaLogOptions options = WatchedOptions();
   options.inspect = true;
   EXPECT_EQ(CodeOfOpening(options), "no_log");
-  EXPECT_EQ(ErrorCode(KafkaLog::StartEpoch(options).status()), "no_log");
+  EXPECT_EQ(
+      ErrorCode(KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); }).status()),
+      "no_log");
   options.inspect = false;
   ASSERT_EQ(CodeOfOpening(options), "");
   options.inspect = true;

@@ -1,0 +1,127 @@
+#include "projectors/provisioning/agreement.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using eventlog::Topic;
+
+constexpr std::string_view kWayOn =
+    "restore the topics to one moment; or, to go on with what they hold, stop the servers, run "
+    "`sluice log new-epoch` and start them again";
+
+// One event, and where the partition ends.
+struct Found {
+  Offset end;
+  bool removed = false;  // from the beginning, by retention
+  std::optional<StoredEvent> event;
+};
+
+absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset) {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
+  Found found{.end = range.end, .removed = offset < range.begin, .event = std::nullopt};
+  if (found.removed || offset >= range.end) {
+    return found;
+  }
+  const absl::Status read =
+      eventlog::ReadUntil(log, topic, partition, offset, Offset(offset.value() + 1),
+                          [&found](const StoredEvent& event) {
+                            found.event = event;
+                            return absl::OkStatus();
+                          });
+  // The end went back, or the beginning on, between the two questions.
+  if (ErrorCode(read) == "offset_below_begin") {
+    found.removed = true;
+  } else if (ErrorCode(read) == "offset_beyond_end") {
+    found.end = offset;
+  } else {
+    RETURN_IF_ERROR(read);
+  }
+  return found;
+}
+
+absl::Status Truncated(PartitionId partition, std::string_view topic, Offset end, Offset offset,
+                       std::string_view other) {
+  return Error(absl::StatusCode::kDataLoss, "log_truncated",
+               fmt::format("{0}-{1} ends at {2}, but {3}-{1} tells of its offset {4}: the end of "
+                           "{0} is lost; {5}",
+                           topic, partition.value(), end.value(), other, offset.value(), kWayOn));
+}
+
+absl::Status Diverged(PartitionId partition, std::string_view topic, Offset offset,
+                      std::string_view other) {
+  return Error(absl::StatusCode::kDataLoss, "log_diverged",
+               fmt::format("offset {4} of {0}-{1} holds another event than {2}-{1} tells of: {0} "
+                           "lost its end and went on; {3}",
+                           topic, partition.value(), other, kWayOn, offset.value()));
+}
+
+std::string RequestIdOf(const StoredEvent& event) {
+  v1::ProvisioningRequest request;
+  if (event.event.type != v1::ProvisioningRequest::descriptor()->full_name() ||
+      !request.ParseFromString(event.event.value)) {
+    return "";
+  }
+  return request.request_id().empty() ? event.event.id : request.request_id();
+}
+
+}  // namespace
+
+void OutcomeMark::Add(const Directory::Outcome& outcome, Offset offset) {
+  if (!outcome.control_id.empty() && outcome.changes_offset > control) {
+    *this = {offset, outcome.changes_offset, outcome.control_id};
+  }
+}
+
+absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const OutcomeMark& mark) {
+  if (mark.at == kNoOffset) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kChanges, partition, mark.control));
+  if (mark.control >= found.end) {
+    return Truncated(partition, "changes", found.end, mark.control, "provisioning");
+  }
+  if (found.removed || (found.event.has_value() && found.event->event.id == mark.control_id)) {
+    return absl::OkStatus();
+  }
+  return Diverged(partition, "changes", mark.control, "provisioning");
+}
+
+absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const ControlMark& mark) {
+  if (mark.at == kNoOffset || mark.at < log.Agreed(partition).changes) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers));
+  if (mark.answers >= found.end) {
+    return Truncated(partition, "provisioning", found.end, mark.answers, "changes");
+  }
+  if (found.removed ||
+      (found.event.has_value() && ControlEventId(RequestIdOf(*found.event)) == mark.id)) {
+    return absl::OkStatus();
+  }
+  return Diverged(partition, "provisioning", mark.answers, "changes");
+}
+
+void ReadMark::Add(std::span<const StoredEvent> batch) {
+  if (!batch.empty()) {
+    at_ = batch.back().offset;
+    event_hash_ = eventlog::EventHash(batch.back().event);
+  }
+}
+
+absl::Status ReadMark::Check(eventlog::Log& log, Topic topic, PartitionId partition) {
+  if (!doubted_) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(eventlog::VerifyContinuity(log, topic, partition, at_, event_hash_));
+  doubted_ = false;
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::projectors

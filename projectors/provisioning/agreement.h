@@ -1,0 +1,57 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "eventlog/log.h"
+#include "projectors/provisioning/directory.h"
+#include "projectors/staging/control_mark.h"
+
+// `provisioning` and `changes` tell of one another: an outcome names the control event that a
+// request led to, a control event the request that it answers. They are separate in Kafka, so each
+// can lose its end without the other; definitions and rights would then differ for good.
+namespace sluice::projectors {
+
+// The newest outcome of a partition that led to a control event: `changes` must hold it.
+struct OutcomeMark {
+  Offset at = kNoOffset;       // in `provisioning`; kNoOffset where there was none
+  Offset control = kNoOffset;  // in `changes`
+  std::string control_id;
+
+  // `outcome`: what the directory made of the event at `offset`, which is not below Log::Agreed():
+  // what was said before has other places now.
+  void Add(const Directory::Outcome& outcome, Offset offset);
+};
+
+// Does `changes` hold the control event that `mark` tells of? kDataLoss, code "log_truncated" where
+// it ends before, "log_diverged" where another event is there; kUnavailable where the log cannot
+// tell now. What was removed is not compared.
+[[nodiscard]] absl::Status CheckControl(eventlog::Log& log, PartitionId partition,
+                                        const OutcomeMark& mark);
+
+// Does `provisioning` hold the request that `mark` answers? Errors likewise. A mark below
+// Log::Agreed() is not compared.
+[[nodiscard]] absl::Status CheckRequest(eventlog::Log& log, PartitionId partition,
+                                        const ControlMark& mark);
+
+// The last event that a fold has read of one partition, by which it knows after an error of the log
+// whether that is still the history that it folded. Not thread-safe.
+class ReadMark {
+ public:
+  void Add(std::span<const eventlog::StoredEvent> batch);
+  // There was an error: Check() compares.
+  void Doubt() { doubted_ = true; }
+  // As eventlog::VerifyContinuity(), where there is doubt; ends it where all is well.
+  [[nodiscard]] absl::Status Check(eventlog::Log& log, eventlog::Topic topic,
+                                   PartitionId partition);
+  // Where to read on; kNoOffset where nothing was read.
+  Offset next() const { return at_ == kNoOffset ? kNoOffset : Offset(at_.value() + 1); }
+
+ private:
+  Offset at_ = kNoOffset;
+  uint64_t event_hash_ = 0;
+  bool doubted_ = false;
+};
+
+}  // namespace sluice::projectors

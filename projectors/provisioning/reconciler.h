@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "eventlog/log.h"
+
+namespace sluice::projectors {
+
+// What Reconcile() did to one partition.
+struct Reconciled {
+  size_t outcomes = 0;  // definitions that `provisioning` had lost, told there again
+  size_t controls = 0;  // definitions that `changes` had lost, put there again
+  size_t refused = 0;   // requests that waited; their senders send them again
+  int64_t skipped = 0;  // positions of `provisioning` that are not given a second time
+  std::vector<std::string> unsettled;  // organisations whose definitions still differ
+
+  bool nothing() const { return outcomes + controls + refused == 0 && skipped == 0; }
+};
+
+// Makes `provisioning` and `changes` of a partition tell the same again after one of them, or each
+// in another place, has lost its end. What either holds of what was accepted counts:
+//
+//   - A control event that no outcome tells of is told of in `provisioning` again.
+//   - Requests without an outcome are then refused: their senders send them again.
+//   - `provisioning` is filled beyond every request that a control event answers: the fold passes
+//     over what answers an older request than one that it knows (OrgModel::Answered()).
+//   - Where an organisation in `changes` is not what the directory says then, control events are
+//     appended that make it so. The last of them answers a position newer than every request, so
+//     that a sequencer that wakes with an old decision is passed over.
+//
+// Where both topics went on after the loss, the directory counts; a definition that only `changes`
+// has is kept if it contradicts nothing. Nothing is written where nothing is amiss, but for places
+// of control events that were told twice.
+//
+// To be called while no process uses the log, before a new epoch is declared. Both topics are read
+// whole; memory goes by the definitions, not by the rows. Killed in between, it is called again and
+// goes on. `progress` is told the events read, and how many there are. Errors are the log's.
+[[nodiscard]] absl::StatusOr<Reconciled> Reconcile(
+    eventlog::Log& log, const Clock& clock, PartitionId partition,
+    const std::function<void(int64_t, int64_t)>& progress = {});
+
+}  // namespace sluice::projectors
