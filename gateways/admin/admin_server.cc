@@ -80,6 +80,25 @@ absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
   return absl::OkStatus();
 }
 
+// Definitions and rights are two topics of the log. Where they no longer fit each other, what this
+// process knows of an organisation may be wrong, and what it does not know may be there.
+absl::Status MayTell(const RouteMatch& match, const AdminServerDeps& deps) {
+  const auto of_partition = [&deps](PartitionId partition) {
+    const absl::Status agreement = deps.directory.Agreement(partition);
+    return agreement.ok() ? agreement
+                          : Error(absl::StatusCode::kUnavailable, ErrorCode(agreement),
+                                  fmt::format("partition {} of the log: {}", partition.value(),
+                                              ErrorCode(agreement)));
+  };
+  if (match.info->pattern.find("{org}") != std::string_view::npos) {
+    return of_partition(deps.log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
+  }
+  for (int32_t p = 0; p < deps.log.PartitionCount(eventlog::Topic::kProvisioning); ++p) {
+    RETURN_IF_ERROR(of_partition(PartitionId(p)));
+  }
+  return absl::OkStatus();
+}
+
 void Compress(const HttpHead& head, HttpResponse& response) {
   if (response.body.size() < kGzipBytesMin || head.head_only() ||
       head.Header("Accept-Encoding").find("gzip") == std::string_view::npos) {
@@ -288,11 +307,14 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   }
   if (!caught_up.load(std::memory_order_relaxed)) {
     // Until then an organisation that is not in the directory may exist all the same.
-    if (const absl::Status health = deps.directory.Health(); !health.ok()) {
+    if (!deps.directory.CaughtUp().ok()) {
       co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                       "this server has yet to read the organisations from the log: try again");
     }
     caught_up = true;
+  }
+  if (absl::Status may_tell = MayTell(context.match, deps); !may_tell.ok()) {
+    co_return may_tell;
   }
   if (!options.administration) {
     co_return Error(absl::StatusCode::kNotFound, "not_served_here",

@@ -373,7 +373,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
-    if (const absl::Status known = directory->Health(); !known.ok()) {
+    const bool known = directory->CaughtUp().ok() && directory->Agreement(PartitionOf(org)).ok();
+    if (!known) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
     }

@@ -282,7 +282,7 @@ void DirectoryFollower::Stop() {
 
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
-absl::Status DirectoryFollower::Health() const {
+absl::Status DirectoryFollower::CaughtUp() const {
   absl::MutexLock lock(&impl_->mutex);
   if (impl_->partitions.empty()) {
     return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
@@ -294,7 +294,15 @@ absl::Status DirectoryFollower::Health() const {
       return Error(absl::StatusCode::kUnavailable, "unavailable",
                    fmt::format("the directory is still reading partition {} of provisioning", i));
     }
-    RETURN_IF_ERROR_CTX(partition.agreement, fmt::format("directory, partition {}", i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryFollower::Health() const {
+  RETURN_IF_ERROR(CaughtUp());
+  absl::MutexLock lock(&impl_->mutex);
+  for (size_t i = 0; i < impl_->partitions.size(); ++i) {
+    RETURN_IF_ERROR_CTX(impl_->partitions[i].agreement, fmt::format("directory, partition {}", i));
   }
   return absl::OkStatus();
 }

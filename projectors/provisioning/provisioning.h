@@ -45,11 +45,14 @@ class DirectoryFollower {
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,
                                                            eventlog::Cause cause = {});
-  // Ok once every partition has been read to the end it had at start, and while Agreement() is.
+  // Ok once every partition has been read to the end it had at start, and while the log can be read.
+  [[nodiscard]] absl::Status CaughtUp() const;
+  // CaughtUp(), and Agreement() of every partition.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, and
-  // within a second of a control event. kUnavailable, code "not_caught_up", before the first;
+  // within a second of a control event. Where it is not ok, nothing of the partition's organisations
+  // can be told for sure. kUnavailable, code "not_caught_up", before the first;
   // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
 

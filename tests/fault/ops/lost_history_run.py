@@ -71,6 +71,17 @@ class Place:
             if not page["more"]:
                 return status, keys, cursor, headers
 
+    def rows_text(self):
+        """What one complete delta shows, as text."""
+        text, cursor = "", None
+        while True:
+            status, _, page = self.ask("GET", f"/v1/orgs/{ORG}/delta" + (f"?cursor={cursor}" if cursor else ""), side="sync")
+            assert status == 200, page
+            text += json.dumps(page["ops"])
+            cursor = page["cursor"]
+            if not page["more"]:
+                return text
+
     def stream(self, body):
         status, _, answer = self.ask("POST", f"/v1/orgs/{ORG}/stream", body, side="sync")
         assert status == 200, (status, answer)
@@ -226,6 +237,23 @@ class Broker:
                 self.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--topic", topic)
         await_true("the topics are gone", lambda: prefix not in self.tool("org.apache.kafka.tools.TopicCommand", "--list"))
 
+    def segment(self, partition):
+        segments = list(self.folder.glob(f"**/{partition}/00000000000000000000.log"))
+        assert len(segments) == 1, segments
+        return segments[0]
+
+    def lose_end(self, segment, size):
+        """The broker dies, and comes back without what `segment` had after `size` bytes."""
+        self.run("kill", "--node", "1")
+        os.truncate(segment, size)
+        for name in ("*.index", "*.timeindex", "*.snapshot"):
+            for stale in segment.parent.glob(name):
+                stale.unlink()
+        for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+            for checkpoint in self.folder.glob(f"**/{name}"):
+                checkpoint.unlink()
+        self.run("restart", "--node", "1")
+
     def stop(self):
         self.run("stop")
 
@@ -272,24 +300,14 @@ def cut_segment(binary, folder, script):
         place.provision()
         place.ingest(keys("kept", 5))
         _, _, cursor, _ = place.delta()
-        segments = list((folder / "broker").glob("**/cut.changes-0/00000000000000000000.log"))
-        assert len(segments) == 1, segments
+        segment = broker.segment("cut.changes-0")
         place.ingest(keys("mark", 1))
-        size = segments[0].stat().st_size
+        size = segment.stat().st_size
         place.ingest(keys("lost", 10))
         await_true("all of it is applied", lambda: len(place.delta()[1]) == 16)
         _, _, late, _ = place.delta()
         place.restart()  # all of it is in the checkpoint, or a crash would leave nothing that is ahead
-        broker.run("kill", "--node", "1")
-        os.truncate(segments[0], size)
-        for name in ("*.index", "*.timeindex", "*.snapshot"):
-            for stale in segments[0].parent.glob(name):
-                stale.unlink()
-        for checkpoint in (folder / "broker").glob("**/recovery-point-offset-checkpoint"):
-            checkpoint.unlink()
-        for checkpoint in (folder / "broker").glob("**/replication-offset-checkpoint"):
-            checkpoint.unlink()
-        broker.run("restart", "--node", "1")
+        broker.lose_end(segment, size)
         await_true("the running server notices", lambda: "log_" in place.ready()[1] and place.ready()[0] == 503, 90)
         status, code, _, _ = place.delta(late)
         assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
@@ -319,8 +337,76 @@ def cut_segment(binary, folder, script):
         broker.stop()
 
 
+def role(*denied):
+    return {"offline": True, "entities": {"item": {"read": True, "deny_columns": list(denied)}}}
+
+
+def one_topic_alone(binary, folder, script, topic, prefix):
+    """Only one of the two topics loses its end, with a definition in it that takes a column away: the other one tells of
+    it. Nothing is served or taken until a person has decided; then the definition is there in both."""
+    broker = Broker(script, folder / "broker")
+    try:
+        place = kafka_place(binary, folder, broker, prefix)
+        place.provision()
+        place.ingest(keys("kept", 3))
+        segment = broker.segment(f"{prefix}{topic}-0")
+        size = segment.stat().st_size
+        status, _, answer = place.ask("PUT", f"/v1/orgs/{ORG}/roles/r?wait=30s", role("owner"))
+        assert status == 200, answer
+        status, _, answer = place.ask("PUT", f"/v1/orgs/{ORG}/entities/later?wait=30s", SCHEMA)
+        assert status == 200, answer
+        assert "anna" not in place.rows_text(), "the column is denied"
+        if topic == "changes":
+            place.sluice.stop()
+            shutil.rmtree(place.sluice.data / "stores")  # no store is ahead: only the other topic can tell
+        broker.lose_end(segment, size)
+        if topic == "provisioning":
+            await_true("the running server notices", lambda: place.ready()[0] == 503 and "log_" in place.ready()[1], 60)
+            place.sluice.kill()
+        place.sluice.start(wait_s=90)
+        await_true("it is told at start", lambda: place.ready()[0] == 503 and "log_truncated" in place.ready()[1], 60)
+        status, code, _, _ = place.delta()
+        assert (status, code) == (503, "log_truncated"), f"rows by rights that nobody can see: {status} {code}"
+        for method, path, body in (("PUT", f"/v1/orgs/{ORG}/roles/r", role("owner")), ("PUT", "/v1/orgs/another", {}),
+                                   ("DELETE", f"/v1/orgs/{ORG}/entities/later", None)):
+            status, _, answer = place.ask(method, path, body)
+            assert (status, answer["code"]) == (503, "log_truncated"), f"decided on a history that is lost: {status} {answer}"
+        answer = place.ingest(["early"], wait="0s", expect=(200, 207, 503))
+        assert "log_truncated" in json.dumps(answer), f"a set was taken onto a history that is lost: {answer}"
+        place.sluice.stop()
+        done = place.sluice.command("log", "new-epoch", "--log", "kafka", "--brokers", broker.address, "--topic-prefix", prefix)
+        print("   ", (done.stdout + done.stderr).strip().replace("\n", "\n    "))
+        place.sluice.start(wait_s=90)
+        await_true("ready after the new epoch", lambda: place.ready()[0] == 200)
+        status, _, shown = place.ask("GET", f"/v1/orgs/{ORG}/roles/r")
+        assert status == 200 and shown["entities"]["item"]["deny_columns"] == ["owner"], shown
+        assert place.ask("GET", f"/v1/orgs/{ORG}/entities/later")[0] == 200, "an accepted definition is lost"
+        place.ingest(["new"])
+        assert "anna" not in place.rows_text(), "rows by the rights of before"
+        status, _, answer = place.ask("PUT", f"/v1/orgs/{ORG}/roles/r?wait=30s", role())
+        assert status == 200, answer
+        assert "anna" in place.rows_text(), "what is defined next is passed over"
+        assert place.ask("PUT", "/v1/orgs/another?wait=30s", {})[0] == 200
+        place.restart()
+        await_true("ready after a restart", lambda: place.ready()[0] == 200)
+        assert "anna" in place.rows_text()
+        place.sluice.stop()
+    finally:
+        broker.stop()
+
+
+def changes_alone(binary, folder, script):
+    """Only `changes` loses its end: rights would be those of before, whatever GET says."""
+    one_topic_alone(binary, folder, script, "changes", "ca.")
+
+
+def provisioning_alone(binary, folder, script):
+    """Only `provisioning` loses its end: definitions would be passed over until it has grown past it."""
+    one_topic_alone(binary, folder, script, "provisioning", "pa.")
+
+
 EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal]
-KAFKA = [topics_made_anew, cut_segment]
+KAFKA = [topics_made_anew, cut_segment, changes_alone, provisioning_alone]
 
 
 def main():
