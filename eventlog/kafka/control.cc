@@ -110,16 +110,29 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
     }
   } while (!status.ok() && clock_->SteadyNow() < deadline);
   RETURN_IF_ERROR(status);
+  return CheckPartitionCounts();
+}
+
+absl::Status KafkaControl::CheckPartitionCounts() {
   const int32_t expected = partition_counts_.at(Topic::kChanges);
-  for (const auto& [topic, count] : partition_counts_) {
-    if (count != (topic == Topic::kNodes ? 1 : expected)) {
-      return Error(absl::StatusCode::kFailedPrecondition, "partition_count_mismatch",
+  const auto wrong =
+      std::find_if(partition_counts_.begin(), partition_counts_.end(), [&](const auto& entry) {
+        return entry.second != (entry.first == Topic::kNodes ? 1 : expected);
+      });
+  // One that is only looked at is taken as it is.
+  if (wrong == partition_counts_.end() || options_.inspect) {
+    return absl::OkStatus();
+  }
+  // Of a log that has events, KafkaWatch says which topic was changed.
+  ASSIGN_OR_RETURN(const bool has_history, HasEvents(Topic::kProvisioning));
+  return has_history
+             ? absl::OkStatus()
+             : Error(
+                   absl::StatusCode::kFailedPrecondition, "partition_count_mismatch",
                    fmt::format("topic {} has {} partitions, but {} has {}: all must have as many, "
                                "and nodes one",
-                               FullName(topic), count, FullName(Topic::kChanges), expected));
-    }
-  }
-  return absl::OkStatus();
+                               FullName(wrong->first), wrong->second, FullName(Topic::kChanges),
+                               expected));
 }
 
 absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
@@ -146,12 +159,51 @@ absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
                              "{}; look at --topic-prefix",
                              missing.front().name, options_.topic_prefix, options_.brokers));
   }
+  RETURN_IF_ERROR(CheckNoHistory(missing));
   for (TopicToCreate& topic : missing) {
     topic.partitions = topic.topic == Topic::kNodes ? 1 : partitions;
     topic.replication_factor = options_.replication_factor;
     topic.message_bytes_max = options_.limits.event_bytes_max + kRecordOverheadMax;
   }
   return CreateTopics(handle_.get(), missing, timeout);
+}
+
+absl::StatusOr<bool> KafkaControl::HasEvents(Topic topic) {
+  ASSIGN_OR_RETURN(const int32_t count, LookUpPartitions(topic, kTryTimeout));
+  for (int32_t p = 0; p < count; ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange range, Range(topic, PartitionId(p)));
+    if (range.end > Offset(0)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// An empty topic beside one that has a history would be taken for what happened: organisations
+// would be unknown, or have no rows.
+absl::Status KafkaControl::CheckNoHistory(const std::vector<TopicToCreate>& missing) {
+  constexpr Topic kHistory[] = {Topic::kProvisioning, Topic::kChanges};
+  const auto is_missing = [&missing](Topic topic) {
+    return std::ranges::any_of(missing, [topic](const auto& one) { return one.topic == topic; });
+  };
+  for (const Topic lost : kHistory) {
+    for (const Topic other : kHistory) {
+      if (!is_missing(lost) || is_missing(other)) {
+        continue;
+      }
+      ASSIGN_OR_RETURN(const bool has_events, HasEvents(other));
+      if (has_events) {
+        return Error(
+            absl::StatusCode::kFailedPrecondition, "topic_missing",
+            fmt::format("topic {} does not exist, but {} has events: restore it; or, to go on with "
+                        "what {} holds, make it anew by hand with as many partitions and "
+                        "retention.ms=-1, run `sluice log new-epoch`, and start again; or, for "
+                        "another log, use another log.topic_prefix",
+                        FullName(lost), FullName(other), FullName(other)));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout) {

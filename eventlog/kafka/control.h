@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/handles.h"
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/options.h"
@@ -54,6 +55,11 @@ class KafkaControl {
   KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics);
 
   absl::Status EnsureTopics(std::chrono::milliseconds timeout);
+  // kFailedPrecondition, code "topic_missing", where one of `missing` would be made anew beside
+  // events that go with it.
+  absl::Status CheckNoHistory(const std::vector<TopicToCreate>& missing);
+  absl::Status CheckPartitionCounts();
+  absl::StatusOr<bool> HasEvents(Topic topic);
   absl::Status LearnPartitions(SteadyTime deadline);
   // A topic that is new, or whose leader has just failed, has a leader in a moment: asks again,
   // with fresh metadata, until options.operation_timeout. `request` takes how long one try may

@@ -26,10 +26,14 @@ PartitionList MakeList() {
   return {rd_kafka_topic_partition_list_new(8), rd_kafka_topic_partition_list_destroy};
 }
 
-std::vector<PartitionId> PartitionsOf(const rd_kafka_topic_partition_list_t& list) {
+// Without those that were added to the topic after the log was started: no organisation is theirs,
+// and KafkaWatch tells of them (topic_partitions_changed).
+std::vector<PartitionId> PartitionsOf(const rd_kafka_topic_partition_list_t& list, int32_t count) {
   std::vector<PartitionId> partitions;
   for (int i = 0; i < list.cnt; ++i) {
-    partitions.emplace_back(list.elems[i].partition);
+    if (list.elems[i].partition < count) {
+      partitions.emplace_back(list.elems[i].partition);
+    }
   }
   std::sort(partitions.begin(), partitions.end());
   return partitions;
@@ -167,14 +171,14 @@ void KafkaPartitionGroup::Assign(rd_kafka_topic_partition_list_t* partitions) {
   }
   LogFailure("assign", rd_kafka_incremental_assign(handle_.get(), partitions));
   rd_kafka_pause_partitions(handle_.get(), partitions);
-  const auto assigned = PartitionsOf(*partitions);
+  const auto assigned = PartitionsOf(*partitions, options_.log.partitions);
   spdlog::info("kafka_group_assigned group={} partitions={}", options_.replica_set,
                assigned.size());
   callbacks_.on_assigned(assigned);  // also of none: the group has answered
 }
 
 void KafkaPartitionGroup::Revoke(rd_kafka_topic_partition_list_t* partitions) {
-  const auto revoked = PartitionsOf(*partitions);
+  const auto revoked = PartitionsOf(*partitions, options_.log.partitions);
   if (!revoked.empty()) {
     const bool lost = rd_kafka_assignment_lost(handle_.get()) != 0;
     spdlog::info("kafka_group_revoked group={} partitions={} lost={}", options_.replica_set,

@@ -21,7 +21,7 @@ typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
 namespace sluice::eventlog {
 
 struct KafkaGroupOptions {
-  KafkaLogOptions log;  // brokers, prefix and properties
+  KafkaLogOptions log;  // brokers, prefix, properties, and the partitions that the log has
   // The replica set: processes with the same one share the partitions, and the consumer group is
   // called <topic prefix><replica set>.
   std::string replica_set;

@@ -73,6 +73,8 @@ absl::StatusOr<std::unique_ptr<KafkaProducer::Client>> KafkaProducer::MakeClient
       KafkaConf conf,
       MakeConf(options_, {{"enable.idempotence", "true"},
                           {"acks", "all"},
+                          // A topic that is gone must not come back empty.
+                          {"allow.auto.create.topics", "false"},
                           {"message.timeout.ms", Text(options_.append_timeout)},
                           {"message.max.bytes",
                            std::to_string(options_.limits.event_bytes_max + kRecordOverheadMax)},

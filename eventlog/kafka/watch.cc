@@ -173,17 +173,31 @@ absl::StatusOr<std::vector<TopicFault>> KafkaWatch::CheckTopics() {
   for (const Topic topic : kAllTopics) {
     RETURN_IF_ERROR(CheckPartitions(topic, faults));
   }
+  if (std::ranges::any_of(faults, [](const TopicFault& fault) {
+        return ErrorCode(fault.status) == "topic_missing";
+      })) {
+    return faults;  // the rest cannot be asked for
+  }
   RETURN_IF_ERROR(CheckSettings(faults));
   RETURN_IF_ERROR(CheckBegins(faults));
   return faults;
 }
 
 absl::Status KafkaWatch::CheckPartitions(Topic topic, std::vector<TopicFault>& faults) {
-  ASSIGN_OR_RETURN(const int32_t count, control_.LookUpPartitions(topic, kLookTimeout));
-  // A log of before the count was kept has the one with which it was opened.
-  const int32_t opened = control_.PartitionCount(topic);
-  const bool told = topic != Topic::kNodes && fold_.partitions() > 0;
-  const int32_t expected = told ? fold_.partitions() : opened;
+  const auto looked = control_.LookUpPartitions(topic, kLookTimeout);
+  if (ErrorCode(looked.status()) == "topic_missing" && !epoch_.empty()) {
+    faults.push_back({topic, FaultEffect::kNoAppend,
+                      Error(absl::StatusCode::kFailedPrecondition, "topic_missing",
+                            fmt::format("topic {} does not exist any more: stop the servers and "
+                                        "restore it",
+                                        control_.FullName(topic)))});
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const int32_t count, looked);
+  // A log of before the count was kept has that of `changes`.
+  const int32_t of_log =
+      fold_.partitions() > 0 ? fold_.partitions() : control_.PartitionCount(Topic::kChanges);
+  const int32_t expected = topic == Topic::kNodes ? 1 : of_log;
   if (count != expected) {
     faults.push_back(PartitionsChanged(topic, control_.FullName(topic), count, expected));
   }

@@ -80,9 +80,9 @@ class KafkaWatch {
   std::string epoch_;
   std::vector<std::string> former_;  // that this process opened
   std::vector<AgreedEnds> agreed_;
-  int short_ends_ = 0;               // in a row, an end before what was read
-  bool settings_told_ = false;       // that they can't be looked at
-  std::atomic<bool> bad_ = false;    // some fault or history_: the only look of an append
+  int short_ends_ = 0;             // in a row, an end before what was read
+  bool settings_told_ = false;     // that they can't be looked at
+  std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append
   mutable absl::Mutex mutex_;
   absl::CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -75,6 +75,7 @@ absl::StatusOr<std::unique_ptr<eventlog::PartitionGroup>> MakeGroup(const Config
   if (config.log.kind == "kafka") {
     eventlog::KafkaGroupOptions options;
     options.log = KafkaOptions(config);
+    options.log.partitions = log.PartitionCount(eventlog::Topic::kChanges);
     options.replica_set = set;
     options.instance_id = member;
     return eventlog::KafkaPartitionGroup::Create(options);

@@ -131,7 +131,8 @@ absl::Status NodeStore::Init(const std::string& log_id, std::span<const std::str
   if (!log_id.empty() && found != log_id) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
                  fmt::format("the stores in {} were made from log {}, but this is log {}: use the "
-                             "other log, or another folder",
+                             "other log, or another folder; or delete this one, and all stores are "
+                             "built anew from this log",
                              std::filesystem::path(path_).parent_path().string(), found, log_id));
   }
   std::string format;

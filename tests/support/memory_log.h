@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -88,7 +90,14 @@ class MemoryLog final : public eventlog::Log {
         : log_(log), topic_(topic), next_(from) {}
     absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
         const eventlog::ReadLimits& limits) override {
-      const std::vector<eventlog::StoredEvent> all = log_.All(topic_);
+      if (cancelled_) {
+        return absl::CancelledError("");
+      }
+      const std::vector<eventlog::StoredEvent> all = log_.Await(topic_, next_, limits.wait_max);
+      if (static_cast<size_t>(next_.value()) > all.size()) {
+        return eventlog::BeyondEndError(topic_, PartitionId(0), next_,
+                                        Offset(static_cast<int64_t>(all.size())));
+      }
       std::vector<eventlog::StoredEvent> read;
       for (auto at = static_cast<size_t>(next_.value());
            at < all.size() && read.size() < limits.events_max; ++at) {
@@ -98,13 +107,26 @@ class MemoryLog final : public eventlog::Log {
       return read;
     }
     Offset next() const override { return next_; }
-    void Cancel() override {}
+    void Cancel() override { cancelled_ = true; }
 
    private:
     MemoryLog& log_;
     const eventlog::Topic topic_;
     Offset next_;
+    std::atomic<bool> cancelled_ = false;
   };
+
+  // All of it, once `next` is there or beyond the end, or a part of `wait_max` has passed.
+  std::vector<eventlog::StoredEvent> Await(eventlog::Topic topic, Offset next,
+                                           std::chrono::milliseconds wait_max) {
+    constexpr std::chrono::milliseconds kSlice{5};  // for who cancels, too
+    absl::MutexLock lock(&mutex_);
+    const std::vector<eventlog::StoredEvent>& events = topics_[topic];
+    const auto at = static_cast<size_t>(next.value());
+    const auto there = [&events, at] { return events.size() != at; };
+    mutex_.AwaitWithTimeout(absl::Condition(&there), absl::FromChrono(std::min(kSlice, wait_max)));
+    return events;
+  }
 
   const std::string id_ = "memory#1";
   mutable absl::Mutex mutex_;

@@ -238,6 +238,33 @@ TEST(KafkaWatch, AddedPartitionsStopAppendsAndRefuseTheLog) {
   EXPECT_EQ(CodeOfOpening(options), "topic_partitions_changed");
 }
 
+TEST(KafkaWatch, OneTopicThatGotPartitionsIsNamedAndToolsStillLook) {
+  KafkaLogOptions options = WatchedOptions();
+  ASSERT_EQ(CodeOfOpening(options), "");
+  Operator(options).AddPartitions(Topic::kChanges, 3);
+  const absl::Status refused = KafkaLog::Open(options).status();
+  EXPECT_EQ(ErrorCode(refused), "topic_partitions_changed") << refused;
+  EXPECT_NE(Message(refused).find(FullName(options, Topic::kChanges)), std::string::npos);
+  options.inspect = true;
+  EXPECT_EQ(CodeOfOpening(options), "");
+}
+
+TEST(KafkaWatch, AMissingTopicIsNotMadeAnewBesideAHistory) {
+  for (const Topic lost : {Topic::kProvisioning, Topic::kChanges}) {
+    const KafkaLogOptions options = WatchedOptions();
+    {
+      const auto log = KafkaLog::Open(options);
+      ASSERT_TRUE(log.ok()) << log.status();
+      ASSERT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+      Operator(options).DeleteTopic(lost);
+      EXPECT_EQ(AwaitHealth(**log, "topic_missing"), "topic_missing");
+      EXPECT_NE(CodeOfAppend(**log, Topic::kChanges), "");
+    }
+    EXPECT_EQ(CodeOfOpening(options), "topic_missing");
+    EXPECT_EQ(CodeOfOpening(options), "topic_missing") << "the refusal made it";
+  }
+}
+
 TEST(KafkaWatch, OrganisationsAreNotForgottenWithTheBeginningOfProvisioning) {
   const KafkaLogOptions options = WatchedOptions();
   {

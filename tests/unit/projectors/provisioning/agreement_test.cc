@@ -1,0 +1,195 @@
+// Two topics that tell of one another: what a process notices when one of them loses its end.
+#include "projectors/provisioning/agreement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "eventlog/base/clock.h"
+#include "eventlog/static_partition_group.h"
+#include "projectors/provisioning/provisioning.h"
+#include "schemas/status.h"
+#include "tests/support/memory_log.h"
+#include "tests/unit/projectors/provisioning/provisioning_testing.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+using namespace std::chrono_literals;
+
+constexpr PartitionId kPartition{0};
+
+v1::ProvisioningRequest Role(const std::string& denied) {
+  return testing::RoleRequest("r", R"({"offline":true,"entities":{"account":{"read":true,)"
+                                   R"("deny_columns":[)" +
+                                       denied + "]}}}");
+}
+
+class AgreementTest : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    if (projector_ != nullptr) {
+      projector_->Stop();
+    }
+    if (follower_ != nullptr) {
+      follower_->Stop();
+    }
+  }
+  void StartFollower(DirectoryFollower::Hooks hooks = {}) {
+    follower_ = std::make_unique<DirectoryFollower>(log_, clock_, nullptr, std::move(hooks));
+    ASSERT_TRUE(follower_->Start().ok());
+  }
+  void StartSequencer(ProvisioningProjector::MayDecide may_decide = {}) {
+    group_ = std::make_unique<eventlog::StaticPartitionGroup>(1);
+    projector_ = std::make_unique<ProvisioningProjector>(
+        log_, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr,
+        std::move(may_decide));
+    ASSERT_TRUE(projector_->Start().ok());
+  }
+  absl::StatusOr<Directory::Outcome> Request(v1::ProvisioningRequest request,
+                                             std::chrono::milliseconds timeout = 60s) {
+    return follower_->Request(testing::Org("acme"), std::move(request), timeout);
+  }
+  // An organisation, an entity and a role: offsets 0 to 5 of `provisioning`, 0 to 2 of `changes`.
+  void Define() {
+    StartFollower();
+    StartSequencer();
+    ASSERT_TRUE(Request(testing::OpenRequest(""))->status.ok());
+    ASSERT_TRUE(Request(testing::EntityRequest("account"))->status.ok());
+    ASSERT_TRUE(Request(Role("\"owner\""))->status.ok());
+  }
+  void Stop() {
+    projector_->Stop();
+    projector_.reset();
+    follower_->Stop();
+    follower_.reset();
+  }
+  // Of the control event that answers the newest request, as a store keeps it.
+  ControlMark Control() const {
+    const auto last = log_.All(Topic::kChanges).back();
+    return {last.offset, last.event.answers, last.event.id};
+  }
+  std::string AwaitAgreement(const std::string& code) {
+    const auto end = std::chrono::steady_clock::now() + 60s;
+    while (Code(follower_->Agreement(kPartition)) != code &&
+           std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+    return Code(follower_->Agreement(kPartition));
+  }
+  static std::string Code(const absl::Status& status) {
+    return status.ok() ? "" : ErrorCode(status);
+  }
+
+  const RealClock clock_;
+  sluice::testing::MemoryLog log_;
+  std::unique_ptr<DirectoryFollower> follower_;
+  std::unique_ptr<eventlog::StaticPartitionGroup> group_;
+  std::unique_ptr<ProvisioningProjector> projector_;
+};
+
+TEST_F(AgreementTest, ALogThatIsWholeAgrees) {
+  Define();
+  EXPECT_EQ(AwaitAgreement(""), "");
+  Stop();
+  StartFollower({.last_control = [this](PartitionId) { return Control(); },
+                 .may_append = {},
+                 .agreement_changed = {}});
+  EXPECT_EQ(AwaitAgreement(""), "");
+  EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
+}
+
+TEST_F(AgreementTest, ChangesLosesItsEndAndGoesOn) {
+  Define();
+  Stop();
+  const auto lost = log_.All(Topic::kChanges).back().event;
+  log_.Cut(Topic::kChanges, 2);
+  StartFollower();
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+  EXPECT_EQ(Code(follower_->Health()), "log_truncated");
+  eventlog::Event other = lost;
+  other.id = "another";
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {other}).ok());
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+  log_.Cut(Topic::kChanges, 2);
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {lost}).ok());
+  EXPECT_EQ(AwaitAgreement(""), "") << "it was restored";
+}
+
+TEST_F(AgreementTest, ProvisioningLosesItsEndWhileNobodyReads) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kProvisioning, 4);
+  StartFollower({.last_control = [this](PartitionId) { return Control(); },
+                 .may_append = {},
+                 .agreement_changed = {}});
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+  // Grown past it, another request is where the lost one was.
+  for (int i = 0; i < 2; ++i) {
+    auto again = log_.All(Topic::kProvisioning)[2].event;
+    ASSERT_TRUE(log_.Append(Topic::kProvisioning, kPartition, {again}).ok());
+  }
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+}
+
+TEST_F(AgreementTest, ProvisioningLosesItsEndWhileItIsRead) {
+  Define();
+  ASSERT_EQ(AwaitAgreement(""), "");
+  projector_->Stop();
+  log_.Cut(Topic::kProvisioning, 4);
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+}
+
+TEST_F(AgreementTest, PlacesFromBeforeAnEpochAreNotCompared) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kChanges, 2);
+  log_.Agree();
+  StartFollower();
+  EXPECT_EQ(AwaitAgreement(""), "");
+}
+
+TEST_F(AgreementTest, NoControlEventTakesThePlaceOfALostOne) {
+  Define();
+  log_.Cut(Topic::kChanges, 1);
+  const auto outcome = Request(Role(""), 500ms);
+  EXPECT_FALSE(outcome.ok()) << "it was told where another event had been";
+  EXPECT_EQ(Code(projector_->Health()), "log_truncated");
+  for (const auto& event : log_.All(Topic::kProvisioning)) {
+    v1::ProvisioningOutcome told;
+    if (event.offset >= Offset(6) && told.ParseFromString(event.event.value)) {
+      EXPECT_NE(event.event.type, v1::ProvisioningOutcome::descriptor()->full_name());
+    }
+  }
+}
+
+TEST_F(AgreementTest, NothingIsDecidedUntilItMayBe) {
+  std::atomic<bool> may{false};
+  StartFollower();
+  StartSequencer([&may](PartitionId) {
+    return may ? absl::OkStatus()
+               : Error(absl::StatusCode::kUnavailable, "log_truncated", "not now");
+  });
+  EXPECT_FALSE(Request(testing::OpenRequest(""), 300ms).ok());
+  EXPECT_TRUE(log_.All(Topic::kChanges).empty());
+  EXPECT_EQ(Code(projector_->Health()), "log_truncated");
+  may = true;
+  EXPECT_TRUE(Request(testing::OpenRequest(""))->status.ok());
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 1U);
+}
+
+TEST_F(AgreementTest, NoRequestIsAppendedWhereNoneMayBe) {
+  StartFollower({.last_control = {},
+                 .may_append =
+                     [](PartitionId) {
+                       return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
+                     },
+                 .agreement_changed = {}});
+  EXPECT_EQ(Code(Request(testing::OpenRequest("")).status()), "log_diverged");
+  EXPECT_TRUE(log_.All(Topic::kProvisioning).empty());
+}
+
+}  // namespace
+}  // namespace sluice::projectors
