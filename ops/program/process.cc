@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/base/boot_time_clock.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
@@ -85,6 +86,7 @@ absl::Status Fault(PartitionId partition, const std::string& code) {
 struct Process::Impl {
   Config config;
   RealClock clock;
+  BootTimeClock staging_clock;  // by which it knows how long ago it was at the log's end
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::string node_id;
 
@@ -275,8 +277,8 @@ absl::Status Process::Impl::StartProjectors() {
     }
     options.serving_changed = [this] { TellOfServing(); };
     options.registry = registry;
-    staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores, clock,
-                                                             options);
+    staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores,
+                                                             staging_clock, options);
     RETURN_IF_ERROR(staging->Start());
   }
   projectors::DirectoryFollower::Hooks hooks;

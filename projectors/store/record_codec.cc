@@ -432,7 +432,7 @@ std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint) {
   if (checkpoint.control.at != kNoOffset) {
     PutSigned(checkpoint.control.at.value(), &out);
     PutSigned(checkpoint.control.answers.value(), &out);
-    out += checkpoint.control.id;
+    PutText(checkpoint.control.id, &out);
   }
   return out;
 }
@@ -448,8 +448,8 @@ absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes) {
   }
   checkpoint.control.at = Offset(reader.Signed());
   checkpoint.control.answers = Offset(reader.Signed());
-  checkpoint.control.id = std::string(reader.rest());
-  if (checkpoint.control.id.empty()) {
+  checkpoint.control.id = std::string(reader.Text());
+  if (!reader.done()) {
     return Malformed("partition checkpoint", bytes);
   }
   return checkpoint;

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ctime>
+
+#include "eventlog/base/clock.h"
+
+namespace sluice {
+
+// RealClock whose steady time goes on while the machine is suspended, as CLOCK_BOOTTIME does and
+// std::chrono::steady_clock, which is CLOCK_MONOTONIC, does not: for whoever must not take itself for
+// fresh after hours in which others went on. Its times are no deadlines for timers of steady_clock.
+class BootTimeClock final : public Clock {
+ public:
+  SystemTime Now() const override { return clock_.Now(); }
+  SteadyTime SteadyNow() const override {
+    timespec now{};
+    if (::clock_gettime(CLOCK_BOOTTIME, &now) != 0) {
+      return clock_.SteadyNow();
+    }
+    return SteadyTime(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
+  }
+
+ private:
+  RealClock clock_;
+};
+
+}  // namespace sluice
