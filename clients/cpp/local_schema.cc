@@ -273,8 +273,11 @@ absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
     }
     if (SqlType(wanted->type) == column.sql_type) {
       kept.emplace(column.name, column.file_name);
-      // It may be the same attribute, denied and allowed before the rows went.
-      lost = lost || was_hidden;
+      // Columns that were asked for apart may be newer than the rows: it may be the same attribute,
+      // denied and allowed again before the checkpoint that took the rows. Columns that came with
+      // their checkpoint are not: whoever is shown the attribute again has other buckets, and rows
+      // that are here now came when it had no value.
+      lost = lost || (was_hidden && !columns_given_);
       continue;
     }
     table.ForgetStatements();
