@@ -78,10 +78,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
     spec.lifetime = std::chrono::hours(1);
     auto signed_token = SignWithDevelopmentKey(connection.data_dir, spec);
     if (!signed_token.ok()) {
-      return Annotate(
-          signed_token.status(),
-          fmt::format("no --token given (or SLUICE_TOKEN set), and no development key in {}",
-                      connection.data_dir));
+      return Annotate(signed_token.status(), "no --token given (or SLUICE_TOKEN set)");
     }
     token = *std::move(signed_token);
   }

@@ -102,13 +102,26 @@ void PrintTotals(const Invocation& invocation, const Arguments& arguments,
              totals.position.empty() ? "none" : totals.position);
 }
 
+std::string WhereRefusedAre(const Arguments& arguments, uint64_t refused, uint64_t too_long) {
+  if (arguments.rejects.empty()) {
+    return "; --rejects FILE keeps such lines";
+  }
+  if (too_long == 0) {
+    return fmt::format("; they are in {}", arguments.rejects);
+  }
+  return fmt::format("; {} of them are in {}, {} were too long to be kept", refused - too_long,
+                     arguments.rejects, too_long);
+}
+
 absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
   Input input;
   RETURN_IF_ERROR(OpenInput(arguments, &input));
   std::ofstream rejects;
   RETURN_IF_ERROR(OpenRejects(arguments, &rejects));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
+  uint64_t too_long = 0;
   const auto refused = [&](const InputLine& line, std::string_view reason) {
+    too_long += line.too_long ? 1 : 0;
     invocation.screen->Say(fmt::format("{}:{}: refused: {}", input.name, line.number, reason));
     if (rejects.is_open() && !line.too_long && !(rejects << line.text << '\n')) {
       return Error(absl::StatusCode::kUnavailable, "file_unwritable",
@@ -140,9 +153,7 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
     return Error(absl::StatusCode::kInvalidArgument, "lines_refused",
                  fmt::format("{} {} were refused; the others are durable{}", totals.refused,
                              are_rows ? "rows" : "change sets",
-                             arguments.rejects.empty()
-                                 ? std::string("; --rejects FILE keeps such lines")
-                                 : fmt::format("; they are in {}", arguments.rejects)));
+                             WhereRefusedAre(arguments, totals.refused, too_long)));
   }
   return absl::OkStatus();
 }

@@ -221,6 +221,13 @@ class CommandLineTest(unittest.TestCase):
             self.assertEqual(done.stdout, "")
         self.run_sluice("token", "--scope", "sluice.metrics sluice.audit")
 
+    def test_a_lifetime_that_cannot_be_is_wrong_usage(self):
+        for lifetime in ("0s", "10ms", "999999999h"):
+            done = self.run_sluice("token", "--expires", lifetime, code=2)
+            self.assertIn(f"--expires: {lifetime} is not", done.stderr)
+            self.assertNotIn("key", done.stderr)
+        self.run_sluice("token", "--expires", "36500d")
+
     def test_a_token_without_a_subject_has_one(self):
         payload = self.run_sluice("token").stdout.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
