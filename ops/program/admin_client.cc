@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -12,12 +13,16 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/cord.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/base/text_values.h"
 #include "ops/program/signing.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
 namespace {
+
+constexpr char kRetryAfterPayload[] = "sluice.ops/retry_after";
 
 absl::StatusCode KindOfHttpStatus(int status) {
   switch (status) {
@@ -32,7 +37,9 @@ absl::StatusCode KindOfHttpStatus(int status) {
       return absl::StatusCode::kFailedPrecondition;
     case 429:
       return absl::StatusCode::kResourceExhausted;
+    case 502:
     case 503:
+    case 504:
       return absl::StatusCode::kUnavailable;
     default:
       return status < 500 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kInternal;
@@ -64,6 +71,7 @@ struct AdminClient::Impl {
   std::string url;
   httplib::Client client;
   std::string token;
+  bool was_answered = false;
 };
 
 AdminClient::AdminClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -114,10 +122,23 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
             "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
             impl_->url, httplib::to_string(result.error())));
   }
+  impl_->was_answered = true;
   if (result->status >= 400) {
-    return ProblemToStatus(result->status, result->body);
+    absl::Status problem = ProblemToStatus(result->status, result->body);
+    if (result->has_header("Retry-After")) {
+      problem.SetPayload(kRetryAfterPayload, absl::Cord(result->get_header_value("Retry-After")));
+    }
+    return problem;
   }
   return Response{result->status, result->body, result->get_header_value("ETag")};
+}
+
+bool AdminClient::was_answered() const { return impl_->was_answered; }
+
+std::chrono::seconds AdminClient::RetryAfter(const absl::Status& error) {
+  const std::string text(error.GetPayload(kRetryAfterPayload).value_or(absl::Cord()));
+  const auto seconds = ParseInt64(text);  // a date, which is allowed too, is not read
+  return std::chrono::seconds(seconds.ok() ? std::clamp<int64_t>(*seconds, 0, 86'400) : 0);
 }
 
 std::string PathSegment(std::string_view text) {

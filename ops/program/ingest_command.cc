@@ -10,7 +10,9 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
+#include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
@@ -133,10 +135,17 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
   const bool are_rows = !arguments.options.entity.empty();
   const auto start = std::chrono::steady_clock::now();
   Progress progress(*invocation.screen, "ingest", input.size);
+  const RealClock clock;
   Ingester ingester(
-      *client, arguments.options, refused, [&](uint64_t bytes_read, const IngestTotals& totals) {
+      *client, clock, arguments.options, refused,
+      [&](uint64_t bytes_read, const IngestTotals& totals) {
         progress.Update(bytes_read, are_rows ? fmt::format("{} rows", totals.rows)
                                              : fmt::format("{} change sets", totals.sets));
+      },
+      [&](std::chrono::milliseconds wait, std::string_view why) {
+        invocation.screen->Say(fmt::format("{}: waiting {:.1f} s, then sent again: {}", input.name,
+                                           std::chrono::duration<double>(wait).count(), why));
+        std::this_thread::sleep_for(wait);
       });
   const absl::Status status = ingester.Run(*input.in);
   invocation.screen->Draw("");
