@@ -65,8 +65,7 @@ class Server {
 
  private:
   Fate FateOf(const json& set) {
-    if (std::ranges::any_of(set["ops"],
-                            [](const json& op) { return op["row"]["id"] == "bad"; })) {
+    if (std::ranges::any_of(set["ops"], [](const json& op) { return op["row"]["id"] == "bad"; })) {
       return Fate::kRefused;
     }
     const auto it = fates.find(set["ops"][0]["row"]["id"]);
@@ -96,8 +95,8 @@ class Server {
     }
     if (!known) {
       for (const json& op : set["ops"]) {
-        log.push_back(fmt::format("{}={}", op["row"]["id"].get<std::string>(),
-                                  op["row"]["n"].get<int>()));
+        log.push_back(
+            fmt::format("{}={}", op["row"]["id"].get<std::string>(), op["row"]["n"].get<int>()));
       }
       positions_[id] = ++position_;
     }
@@ -160,9 +159,8 @@ class IngesterTest : public ::testing::Test {
   }
   // A line with a change set of one row, with an id or without.
   static std::string Line(const std::string& key, int n, const std::string& id = "") {
-    return fmt::format(
-        R"({{{}"ops":[{{"op":"upsert","entity":"e","row":{{"id":"{}","n":{}}}}}]}})",
-        id.empty() ? "" : fmt::format(R"("id" : "{}", )", id), key, n);
+    return fmt::format(R"({{{}"ops":[{{"op":"upsert","entity":"e","row":{{"id":"{}","n":{}}}}}]}})",
+                       id.empty() ? "" : fmt::format(R"("id" : "{}", )", id), key, n);
   }
   static std::string Row(const std::string& key, int n) {
     return fmt::format(R"({{"id":"{}","n":{}}})", key, n);
@@ -218,8 +216,8 @@ TEST_F(IngesterTest, ABusyServerIsAskedAgainAfterTheTimeThatItNames) {
   server.whole = {200, 503, 429, 502};
   std::vector<std::string> rows;
   for (int i = 0; i < 3; ++i) {  // a request each
-    rows.push_back(fmt::format(R"({{"id":"k{}","n":{},"text":"{}"}})", i, i,
-                               std::string(3 << 20, 'x')));
+    rows.push_back(
+        fmt::format(R"({{"id":"k{}","n":{},"text":"{}"}})", i, i, std::string(3 << 20, 'x')));
   }
   ASSERT_TRUE(Ingest(rows, "e").ok());
   EXPECT_THAT(server.log, ElementsAre("k0=0", "k1=1", "k2=2"));
