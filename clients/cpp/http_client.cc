@@ -102,8 +102,8 @@ class PlainClient final : public httplib::ClientImpl {
   bool process_socket(const Socket& socket,
                       std::function<bool(httplib::Stream&)> callback) override {
     return httplib::detail::process_client_socket(
-        socket.sock, read_timeout_sec_, read_timeout_usec_, write_timeout_sec_,
-        write_timeout_usec_, [&](httplib::Stream& stream) {
+        socket.sock, read_timeout_sec_, read_timeout_usec_, write_timeout_sec_, write_timeout_usec_,
+        [&](httplib::Stream& stream) {
           BoundedStream bounded(stream, limit_);
           return callback(bounded);
         });
@@ -135,8 +135,7 @@ class TlsClient final : public httplib::SSLClient {
 };
 
 // The host and port of an URL's authority; an IPv6 address stands in brackets.
-std::optional<std::pair<std::string, int>> HostAndPort(std::string_view authority,
-                                                       int usual_port) {
+std::optional<std::pair<std::string, int>> HostAndPort(std::string_view authority, int usual_port) {
   size_t end = authority.find(':');
   std::string_view host = authority.substr(0, end);
   if (authority.starts_with('[')) {
@@ -188,10 +187,9 @@ bool HeadLimit::Take(size_t bytes) {
 std::shared_ptr<HttpClient> MakeHttpClient(const std::string& base) {
   const bool tls = base.starts_with("https://");
   const size_t scheme = base.find("://");
-  const auto place =
-      scheme == std::string::npos
-          ? std::nullopt
-          : HostAndPort(std::string_view(base).substr(scheme + 3), tls ? 443 : 80);
+  const auto place = scheme == std::string::npos
+                         ? std::nullopt
+                         : HostAndPort(std::string_view(base).substr(scheme + 3), tls ? 443 : 80);
   if (!place.has_value()) {
     return nullptr;
   }

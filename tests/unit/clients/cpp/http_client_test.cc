@@ -191,8 +191,7 @@ TEST_F(TlsTest, AHeadIsBounded) {
 }
 
 TEST_F(TlsTest, AnotherNameOrAuthorityIsRefused) {
-  EXPECT_EQ(Client("127.0.0.1")->http->Get("/head").error(),
-            httplib::Error::SSLServerVerification);
+  EXPECT_EQ(Client("127.0.0.1")->http->Get("/head").error(), httplib::Error::SSLServerVerification);
   const auto without = MakeHttpClient(fmt::format("https://localhost:{}", port_));
   EXPECT_EQ(without->http->Get("/head").error(), httplib::Error::SSLServerVerification);
 }
