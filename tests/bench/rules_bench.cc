@@ -23,7 +23,6 @@ namespace {
 
 using bench::SecondsSince;
 using eventlog::StoredEvent;
-using projectors::StoreManager;
 using std::chrono::steady_clock;
 
 constexpr size_t kBatch = 10'000;

@@ -3,7 +3,7 @@
 A real server; attributes are removed and defined again with another type, entities deleted and made anew, roles
 deny and show columns, profiles change their rules, and rows come all along. Beside it one file follows live and
 others are pulled into now and then, through a proxy that holds the stream amid a load until definitions have
-changed, or cuts it there; pullers are killed. At each rest every file is compared with one that a new pull made:
+changed, or cuts it there; pullers are ended and killed. At each rest every file is compared with one that a new pull made:
 tables, columns, values and their types, buckets, counts and checksums. The server is without a fault here, so a
 bucket that is loaded anew or reset was so for nothing.
 
@@ -307,14 +307,14 @@ class File:
         if lines:
             self.count(lines[-1])
 
-    def pull(self, kill_after_s=None):
-        """By the proxy; killed amid where it takes longer."""
+    def pull(self, kill_after_s=None, how=signal.SIGKILL):
+        """By the proxy; ended amid where it takes longer."""
         self.end(signal.SIGTERM)
         puller = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             out, err = puller.communicate(timeout=kill_after_s)
         except subprocess.TimeoutExpired:
-            puller.kill()
+            puller.send_signal(how)
             puller.communicate()
             self.killed += 1
             return
@@ -350,8 +350,11 @@ class Run:
         self.proxy.free.clear()
         if self.follower.follower is None:
             self.follower.start()
-        amid = [file for file in (self.other, self.first) if self.random.random() < 0.5]
-        pullers = [threading.Thread(target=self.guarded, args=(file,)) for file in amid]
+        # Held for so long that it is ended amid, after which a first load may keep what it has or not; or only until
+        # the definitions have changed.
+        pullers = [threading.Thread(target=self.guarded, args=(
+            file, self.random.choice([0.15, 60]), self.random.choice([signal.SIGKILL, signal.SIGTERM])))
+                   for file in (self.other, self.first) if self.random.random() < 0.6]
         for thread in pullers:
             thread.start()
         if self.proxy.held.acquire(timeout=0.3):
@@ -367,10 +370,9 @@ class Run:
         if self.failure is not None:
             raise self.failure
 
-    def guarded(self, file):
+    def guarded(self, file, kill_after_s, how):
         try:
-            # Held for so long that it is killed amid, or only until the definitions have changed.
-            file.pull(self.random.choice([0.15, 60]))
+            file.pull(kill_after_s, how)
         except (AssertionError, OSError) as error:  # told by the main thread
             self.failure = error
 
@@ -445,7 +447,7 @@ def main():
         needless = run.needless()
         pulls = sum(file.pulls for file in run.files)
         print(f"{run.definitions.changes} changes, {run.rests} rests, {pulls} pulls, {run.holds} held amid, "
-              f"{sum(file.killed for file in run.files)} killed amid, {run.proxy.cuts} cut; {dict(needless)}")
+              f"{sum(file.killed for file in run.files)} ended amid, {run.proxy.cuts} cut; {dict(needless)}")
         if needless["buckets_reloaded"] or needless["buckets_reset"] or needless["reconnects"] > run.proxy.cuts:
             raise AssertionError("something was sent again for nothing")
     except BaseException:
