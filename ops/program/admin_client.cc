@@ -68,9 +68,29 @@ absl::Status ProblemToStatus(int http_status, const std::string& body) {
 struct AdminClient::Impl {
   Impl(const std::string& url_, std::string token_)
       : url(url_), client(url_), token(std::move(token_)) {}
-  std::string url;
+
+  // Signs a token with the development key: anew long before the last one ends, since a file may
+  // take hours.
+  absl::Status Sign(const std::string& data_dir) {
+    gateways::TokenSpec spec;
+    spec.subject = "sluice-cli";
+    spec.scope = "sluice.admin sluice.ingest sluice.audit";
+    spec.lifetime = std::chrono::hours(1);
+    ASSIGN_OR_RETURN(token, SignWithDevelopmentKey(data_dir, spec));
+    signed_at = std::chrono::steady_clock::now();
+    signs_in = data_dir;
+    return absl::OkStatus();
+  }
+  absl::Status Renew() {
+    const bool is_old = std::chrono::steady_clock::now() - signed_at > std::chrono::minutes(30);
+    return !signs_in.empty() && is_old ? Sign(signs_in) : absl::OkStatus();
+  }
+
+  const std::string url;
   httplib::Client client;
   std::string token;
+  std::string signs_in;  // the folder of the key; empty: the token was given
+  std::chrono::steady_clock::time_point signed_at;
   bool was_answered = false;
 };
 
@@ -78,19 +98,10 @@ AdminClient::AdminClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 AdminClient::~AdminClient() = default;
 
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connection& connection) {
-  std::string token = connection.token;
-  if (token.empty()) {
-    gateways::TokenSpec spec;
-    spec.subject = "sluice-cli";
-    spec.scope = "sluice.admin sluice.ingest sluice.audit";
-    spec.lifetime = std::chrono::hours(1);
-    auto signed_token = SignWithDevelopmentKey(connection.data_dir, spec);
-    if (!signed_token.ok()) {
-      return Annotate(signed_token.status(), "no --token given (or SLUICE_TOKEN set)");
-    }
-    token = *std::move(signed_token);
+  auto impl = std::make_unique<Impl>(connection.url, connection.token);
+  if (impl->token.empty()) {
+    RETURN_IF_ERROR_CTX(impl->Sign(connection.data_dir), "no --token given (or SLUICE_TOKEN set)");
   }
-  auto impl = std::make_unique<Impl>(connection.url, std::move(token));
   if (!impl->client.is_valid()) {
     return Error(
         absl::StatusCode::kInvalidArgument, "invalid_argument",
@@ -103,6 +114,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
 }
 
 absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) {
+  RETURN_IF_ERROR(impl_->Renew());
   httplib::Request http;
   http.method = request.method;
   http.path = request.path;

@@ -32,9 +32,16 @@ constexpr std::chrono::milliseconds kBackoffFirst(500);
 constexpr std::chrono::milliseconds kBackoffMax(30'000);
 
 constexpr int kBadRequest = 400;
+constexpr int kUnauthorized = 401;
+constexpr int kForbidden = 403;
 constexpr int kTooManyRequests = 429;
 constexpr int kServerError = 500;
 constexpr int kUnavailable = 503;
+
+// The token ended amid the request, or has lost its rights: nothing is wrong with the set.
+bool IsOfTheCaller(const SetAnswer& answer) {
+  return answer.status == kUnauthorized || answer.status == kForbidden;
+}
 
 bool IsForLater(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
@@ -228,10 +235,12 @@ absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::vector<Set> set
       // Under the same id, since it may have been taken all the same.
       waits_for_ = waits_for_.empty() ? answer.reason : waits_for_;
       again.push_back(std::move(sets[i]));
-    } else if (answer.status >= kServerError) {
+    } else if (answer.status >= kServerError || IsOfTheCaller(answer)) {
       again.push_back(std::move(sets[i]));
-      return Unconfirmed(again,
-                         Error(absl::StatusCode::kUnavailable, "unavailable", answer.reason));
+      return Unconfirmed(
+          again, IsOfTheCaller(answer)
+                     ? Error(absl::StatusCode::kUnauthenticated, "unauthenticated", answer.reason)
+                     : Error(absl::StatusCode::kUnavailable, "unavailable", answer.reason));
     } else if (!answer.reason.empty() && sets[i].lines.size() == 1) {
       ++totals_.sets;
       RETURN_IF_ERROR(Refuse(sets[i].lines.front(), options_.entity.empty()

@@ -27,7 +27,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 // What the server does with one set.
-enum class Fate { kTaken, kRefused, kNotNow, kTakenButNotSaid };
+enum class Fate { kTaken, kRefused, kNotNow, kTakenButNotSaid, kTokenEnds };
 
 // Takes sets into a log, once for each id, as the test has it.
 class Server {
@@ -88,6 +88,9 @@ class Server {
     };
     if (fate == Fate::kRefused) {
       return error(400, "unknown_attribute");
+    }
+    if (fate == Fate::kTokenEnds) {
+      return {{"error", {{"status", 401}, {"code", "token_expired"}, {"detail", "why"}}}};
     }
     const bool known = !id.empty() && positions_.contains(id);
     if (fate == Fate::kNotNow && !known) {
@@ -269,6 +272,21 @@ TEST_F(IngesterTest, ItGivesUpAndSaysFromWhereOnNothingIsConfirmed) {
   }
   EXPECT_GE(waited, Ingester::kPatience);
   EXPECT_LE(waited, Ingester::kPatience + std::chrono::minutes(1));
+}
+
+// The set at which it ends is the last that is answered.
+TEST_F(IngesterTest, ATokenThatEndsRefusesNoLine) {
+  for (const std::vector<std::string>& lines :
+       {std::vector<std::string>{Line("a", 1), Line("b", 2)},
+        std::vector<std::string>{Line("a", 1), Line("b", 2), Line("c", 3)}}) {
+    server.fates["b"] = {Fate::kTokenEnds};
+    server.answers_max = 2;
+    const absl::Status status = Ingest(lines);
+    EXPECT_THAT(std::string(Message(status)), HasSubstr("token_expired"));
+    EXPECT_THAT(std::string(Message(status)), HasSubstr("is not confirmed"));
+    EXPECT_THAT(refused, IsEmpty());
+    EXPECT_THAT(waits, IsEmpty());
+  }
 }
 
 TEST_F(IngesterTest, AServerThatNeverAnsweredIsAnErrorAtOnce) {
