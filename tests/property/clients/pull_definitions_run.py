@@ -52,7 +52,8 @@ class Proxy:
         self.free = threading.Event()  # answers that are held go on
         self.held = threading.Semaphore(0)  # one more for each answer that is held
         self.plan = lambda: (None, False)  # of a new connection: bytes until it is held or cut; cut?
-        self.cuts = 0
+        self.lock = threading.Lock()
+        self.failures = 0  # that a client has to meet: what was cut here, and what a busy server refused
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -70,6 +71,10 @@ class Proxy:
             threading.Thread(target=self.ask, args=(client, server), daemon=True).start()
             threading.Thread(target=self.answer, args=(client, server, self.plan()), daemon=True).start()
 
+    def count_failure(self):
+        with self.lock:
+            self.failures += 1
+
     @staticmethod
     def ask(client, server):
         with contextlib.suppress(OSError):
@@ -79,13 +84,17 @@ class Proxy:
 
     def answer(self, client, server, plan):
         left, cut = plan
+        first = True
         with contextlib.suppress(OSError):
             while data := server.recv(self.BUFFER):
+                if first and not data.startswith(b"HTTP/1.1 200"):
+                    self.count_failure()
+                first = False
                 if left is not None and left < len(data):
                     client.sendall(data[:left])
                     data = data[left:]
                     if cut:
-                        self.cuts += 1
+                        self.count_failure()
                         break
                     self.held.release()
                     self.free.wait()
@@ -447,8 +456,8 @@ def main():
         needless = run.needless()
         pulls = sum(file.pulls for file in run.files)
         print(f"{run.definitions.changes} changes, {run.rests} rests, {pulls} pulls, {run.holds} held amid, "
-              f"{sum(file.killed for file in run.files)} ended amid, {run.proxy.cuts} cut; {dict(needless)}")
-        if needless["buckets_reloaded"] or needless["buckets_reset"] or needless["reconnects"] > run.proxy.cuts:
+              f"{sum(file.killed for file in run.files)} ended amid, {run.proxy.failures} cut; {dict(needless)}")
+        if needless["buckets_reloaded"] or needless["buckets_reset"] or needless["reconnects"] > run.proxy.failures:
             raise AssertionError("something was sent again for nothing")
     except BaseException:
         print(f"seed {arguments.seed}, rest {run.rests}, {folder}", flush=True)
