@@ -32,6 +32,7 @@ absl::Status Malformed(std::string_view what, std::string_view line) {
                fmt::format("the server sent {}: {}", what, Printable(line, 120)));
 }
 
+// A view into the parser, which the next line overwrites: who keeps it takes a copy.
 std::string_view TextOf(const dom::element& object, std::string_view name) {
   std::string_view text;
   if (object[name].get(text) != simdjson::SUCCESS) {
@@ -63,6 +64,7 @@ std::optional<uint64_t> HexOf(const dom::element& object, std::string_view name)
                                                                         : std::nullopt;
 }
 
+// Texts are not copied, so a handler has to be done with them when it returns.
 absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
   row->clear();
   size_t text = 0;
@@ -89,6 +91,7 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
         value.kind = RowValue::Kind::kBool;
         value.integer = element.get_bool().value_unsafe() ? 1 : 0;
         break;
+      // Beyond 63 bits no type of ours is a JSON number: such integers come as text.
       case dom::element_type::UINT64:
       case dom::element_type::DOUBLE:
         value.kind = RowValue::Kind::kDouble;
@@ -104,6 +107,8 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
   return absl::OkStatus();
 }
 
+// The next request names it, and a server refuses a request with anything else as a whole: a file
+// that once kept such a name would never be current again.
 bool IsBucketId(std::string_view id) {
   return !id.empty() && id.size() <= kBucketIdMax && std::all_of(id.begin(), id.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -192,6 +197,8 @@ absl::Status FrameReader::Parser::Buckets(const dom::element& frame, std::string
 
 absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame, std::string_view line,
                                                FrameHandler& handler) {
+  // All of it is read before the handler sees any: a checkpoint drops what it no longer lists, and
+  // half of one would drop what its other half has.
   Checkpoint checkpoint;
   RETURN_IF_ERROR(Buckets(frame, line, &checkpoint));
   const std::optional<int64_t> position = NumberOf(frame, "position");
@@ -206,6 +213,7 @@ absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame, std::s
     }
     ASSIGN_OR_RETURN(checkpoint.entities, ReadEntities(list, line));
   }
+  // Cut to a limit it would name another history, and the server would reset every bucket.
   if (dom::element history; frame["history"].get(history) == simdjson::SUCCESS) {
     std::string_view text;
     if (history.get(text) != simdjson::SUCCESS || text.size() > kHistoryMax) {
@@ -248,6 +256,8 @@ absl::Status FrameReader::Parser::Ops(const dom::element& frame, std::string_vie
   if (frame["ops"].get(ops) != simdjson::SUCCESS || !IsBucketId(bucket) || !to.has_value()) {
     return Malformed("an ops frame without bucket, end or operations", line);
   }
+  // The end comes last: a frame that fails in between leaves the bucket where it was, so that all
+  // of it is sent again. Told before, the rest of the frame would be missing for good.
   RETURN_IF_ERROR(handler.OnBucket(bucket));
   for (const dom::element op : ops) {
     RETURN_IF_ERROR(Op(op, line, handler));
@@ -260,6 +270,7 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
   if (json.parse(line.data(), line.size()).get(object) != simdjson::SUCCESS) {
     return Malformed("a line that is no JSON object", line);
   }
+  // A line is one frame, named by its member. Others, as heartbeats, say nothing of rows.
   for (const auto [name, frame] : object) {
     if (name == "ops") {
       return Ops(frame, line, handler);
@@ -284,6 +295,8 @@ FrameReader::FrameReader(FrameHandler& handler)
     : handler_(handler), parser_(std::make_unique<Parser>()) {}
 FrameReader::~FrameReader() = default;
 
+// The beginning of a line must not be continued by another connection's bytes: together they may be
+// a frame that nobody sent.
 void FrameReader::Restart() { partial_.clear(); }
 
 absl::Status FrameReader::Feed(std::string_view bytes) {
@@ -305,7 +318,7 @@ absl::Status FrameReader::Feed(std::string_view bytes) {
     if (!line.empty()) {
       RETURN_IF_ERROR(parser_->Line(line, handler_));
     }
-    partial_.clear();
+    partial_.clear();  // not before: the line may be in it
     bytes.remove_prefix(end + 1);
   }
 }

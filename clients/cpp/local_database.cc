@@ -137,6 +137,7 @@ absl::Status LocalDatabase::LoadState() {
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;
   pending_ = {};
+  gone_.clear();
   ASSIGN_OR_RETURN(
       Statement history,
       Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
@@ -365,6 +366,9 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   RETURN_IF_ERROR(SaveHistory(announced_history_));
   if (!rows_shown_.has_value()) {
     RETURN_IF_ERROR(CountRows());
+    if (position_ < 0) {  // nothing was shown before, whatever went while it was loaded
+      pending_ = {.inserted = *rows_shown_};
+    }
   } else {
     *rows_shown_ += pending_.inserted - pending_.removed;
   }
@@ -385,6 +389,7 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   counts_.changed += pending_.changed;
   counts_.removed += pending_.removed;
   pending_ = {};
+  gone_.clear();
   StartFromHere();
   ops_since_commit_ = 0;
   bytes_since_commit_ = 0;

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -29,7 +30,9 @@ struct BucketSummary {
   uint64_t checksum = 0;
 };
 
-// Rows of the entities' tables that complete checkpoints inserted, changed and took away.
+// Rows of the entities' tables that complete checkpoints inserted, changed and took away. One that
+// goes with a bucket and comes with another in one checkpoint has changed, as long as no more than
+// a quarter of a million go with buckets.
 struct RowCounts {
   uint64_t inserted = 0;
   uint64_t changed = 0;
@@ -183,7 +186,8 @@ class LocalDatabase {
   absl::Status WriteNewRows(std::vector<uint32_t>* rows);
   absl::Status MergeEach(std::vector<uint32_t>* rows);
   absl::Status MergeRow(std::span<const uint32_t> ops);
-  absl::Status RemoveRow(LocalTable& table, std::string_view key);
+  absl::Status RemoveRow(LocalTable& table, std::string_view key, bool with_bucket);
+  void CountPut(const LocalTable& table, std::string_view key, bool was_held);
   absl::Status ReadMembers(int64_t entity, std::string_view key);
   absl::Status WriteMembers(int64_t entity, std::string_view key);
   bool MergePut(const RowBuffer::Op& op);
@@ -196,14 +200,15 @@ class LocalDatabase {
   bool schema_seen_ = false;    // since Connected()
   bool columns_given_ = false;  // by SetEntities(), since Connected()
   int64_t position_ = -1;
-  int64_t newest_ = -1;            // position that rows may be from
-  bool unfinished_ = false;        // rows of a frame that has not ended, or an error
-  std::string history_;            // see history()
-  std::string announced_history_;  // of the checkpoint that is being loaded
-  std::string base_history_;       // history_ as the connection began
-  bool resets_seen_ = false;       // on this connection
-  std::set<int64_t> from_before_;  // buckets that hold something from before this connection
-  RowCounts pending_;              // of the transaction, or the first load
+  int64_t newest_ = -1;                // position that rows may be from
+  bool unfinished_ = false;            // rows of a frame that has not ended, or an error
+  std::string history_;                // see history()
+  std::string announced_history_;      // of the checkpoint that is being loaded
+  std::string base_history_;           // history_ as the connection began
+  bool resets_seen_ = false;           // on this connection
+  std::set<int64_t> from_before_;      // buckets that hold something from before this connection
+  RowCounts pending_;                  // of the transaction; a first load is counted at its end
+  std::unordered_set<uint64_t> gone_;  // hashes of rows that went with buckets, of pending_.removed
   RowCounts counts_;
   std::optional<uint64_t> rows_shown_;
   uint64_t ops_since_commit_ = 0;

@@ -13,6 +13,12 @@ namespace {
 
 // A first load stops to look rows up in advance where fewer than one of so many was there.
 constexpr size_t kNewPerMet = 16;
+// Of rows that went with buckets, what is remembered of a checkpoint: about 12 MiB.
+constexpr size_t kGoneMax = 1 << 18;
+
+uint64_t HashOf(const LocalTable& table, std::string_view key) {
+  return XXH64(key.data(), key.size(), static_cast<uint64_t>(table.id()));
+}
 
 }  // namespace
 
@@ -87,7 +93,6 @@ absl::Status LocalDatabase::WriteNewRows(std::vector<uint32_t>* rows) {
     add_members_->BindInt(++at, op.bucket->id);
     add_members_->BindText(++at, buffer_.position(op));
   }
-  pending_.inserted += rows->size();
   RETURN_IF_ERROR(add_members_->Run());
   if (static_cast<size_t>(sqlite3_changes(db_.get())) != rows->size()) {
     return Error(
@@ -128,21 +133,33 @@ absl::Status LocalDatabase::MergeRow(std::span<const uint32_t> ops) {
   const bool is_held = std::any_of(members_.begin(), members_.end(),
                                    [](const Member& member) { return member.held; });
   if (!is_held) {
-    return was_held ? RemoveRow(table, key) : absl::OkStatus();
+    return was_held ? RemoveRow(table, key, false) : absl::OkStatus();
   }
   if (content == nullptr) {
     return absl::OkStatus();
   }
-  // Of a first load nothing was shown before.
-  pending_.inserted += was_held ? 0 : 1;
-  pending_.changed += was_held && position_ >= 0 ? 1 : 0;
+  CountPut(table, key, was_held);
   return table.PutRow({key, buffer_.cells(*content)}, buffer_.bytes());
 }
 
-absl::Status LocalDatabase::RemoveRow(LocalTable& table, std::string_view key) {
+absl::Status LocalDatabase::RemoveRow(LocalTable& table, std::string_view key, bool with_bucket) {
   ASSIGN_OR_RETURN(const bool there, table.RemoveRow(key));
-  pending_.removed += there ? 1 : 0;
+  if (there && position_ >= 0) {
+    ++pending_.removed;
+    if (with_bucket && gone_.size() < kGoneMax) {
+      gone_.insert(HashOf(table, key));
+    }
+  }
   return absl::OkStatus();
+}
+
+void LocalDatabase::CountPut(const LocalTable& table, std::string_view key, bool was_held) {
+  if (position_ < 0) {
+    return;
+  }
+  const bool is_back = !was_held && !gone_.empty() && gone_.erase(HashOf(table, key)) > 0;
+  pending_.removed -= is_back ? 1 : 0;
+  ++(was_held || is_back ? pending_.changed : pending_.inserted);
 }
 
 // True where the row is to be as the operation has it: no other bucket holds it as it was later, or

@@ -94,7 +94,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
         break;
       }
       if (const auto it = by_id.find(unheld.Int(0)); it != by_id.end()) {
-        RETURN_IF_ERROR(RemoveRow(*it->second, unheld.Text(1)));
+        RETURN_IF_ERROR(RemoveRow(*it->second, unheld.Text(1), true));
       }
     }
   }

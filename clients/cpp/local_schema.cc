@@ -36,6 +36,22 @@ std::map<std::string, std::string> ColumnNames(const ClientEntity& entity,
   return names;
 }
 
+// SQLite reads the whole schema again for each table that is renamed. What is loaded in less time
+// than that takes is copied, so that many tables cost no square of their number.
+constexpr int64_t kRowsCopiedMax = 20'000;
+
+// "name" TYPE, ...
+std::string TableDefinition(const LocalTable& table,
+                            const std::vector<LocalTable::Column>& columns) {
+  std::string definition;
+  for (const LocalTable::Column& column : columns) {
+    definition += fmt::format("{}{} {}{}", definition.empty() ? "" : ", ", Quoted(column.file_name),
+                              column.sql_type,
+                              column.name == table.primary_key() ? " PRIMARY KEY NOT NULL" : "");
+  }
+  return definition;
+}
+
 }  // namespace
 
 // Before the first complete checkpoint nobody may see the rows.
@@ -191,19 +207,15 @@ absl::Status LocalDatabase::CreateTable(const ClientEntity& entity,
   RETURN_IF_ERROR(MakeRoom(file_name, current));
   const std::map<std::string, std::string> names = ColumnNames(entity, {});
   LocalTable table(0, entity.primary_key, file_name);
-  std::string definition;
   std::vector<LocalTable::Column> columns;
   for (const ClientEntity::Column& column : entity.columns) {
     const std::string& name = names.at(column.name);
-    definition +=
-        fmt::format("{}{} {}{}", definition.empty() ? "" : ", ", Quoted(name), SqlType(column.type),
-                    column.name == entity.primary_key ? " PRIMARY KEY NOT NULL" : "");
     columns.push_back({column.name, name, std::string(SqlType(column.type))});
     RETURN_IF_ERROR(SetName(entity.name, column.name, name));
   }
   RETURN_IF_ERROR(SetName(entity.name, "", file_name));
-  RETURN_IF_ERROR(
-      Execute(db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(table)), definition)));
+  RETURN_IF_ERROR(Execute(db_.get(), fmt::format("CREATE TABLE {}({})", Quoted(FileTable(table)),
+                                                 TableDefinition(table, columns))));
   ASSIGN_OR_RETURN(
       Statement insert,
       Statement::Prepare(db_.get(), "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
@@ -273,8 +285,11 @@ absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
     }
     if (SqlType(wanted->type) == column.sql_type) {
       kept.emplace(column.name, column.file_name);
-      // It may be the same attribute, denied and allowed before the rows went.
-      lost = lost || was_hidden;
+      // Columns that were asked for apart may be newer than the rows: it may be the same attribute,
+      // denied and allowed again before the checkpoint that took the rows. Columns that came with
+      // their checkpoint are not: whoever is shown the attribute again has other buckets, and rows
+      // that are here now came when it had no value.
+      lost = lost || (was_hidden && !columns_given_);
       continue;
     }
     table.ForgetStatements();
@@ -353,9 +368,29 @@ absl::Status LocalDatabase::DropTable(const std::string& name) {
 absl::Status LocalDatabase::ShowTables() {
   for (auto& [name, table] : tables_) {
     table.ForgetStatements();
+    const std::string loaded = Quoted(FileTable(table));
+    const std::string shown = Quoted(table.file_name());
+    int64_t rows = 0;
+    {
+      ASSIGN_OR_RETURN(
+          Statement count,
+          Statement::Prepare(db_.get(),
+                             fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", loaded,
+                                         kRowsCopiedMax + 1)));
+      RETURN_IF_ERROR(count.Step().status());
+      rows = count.Int(0);
+    }
+    if (rows > kRowsCopiedMax) {
+      RETURN_IF_ERROR(
+          Execute(db_.get(), fmt::format("ALTER TABLE {} RENAME TO {}", loaded, shown)));
+      continue;
+    }
+    // The hidden ones too.
+    ASSIGN_OR_RETURN(const std::vector<LocalTable::Column> columns, FileColumns(name, table));
     RETURN_IF_ERROR(
-        Execute(db_.get(), fmt::format("ALTER TABLE {} RENAME TO {}", Quoted(FileTable(table)),
-                                       Quoted(table.file_name()))));
+        Execute(db_.get(), fmt::format("CREATE TABLE {0}({1}); INSERT INTO {0} SELECT * FROM {2}; "
+                                       "DROP TABLE {2}",
+                                       shown, TableDefinition(table, columns), loaded)));
   }
   return absl::OkStatus();
 }

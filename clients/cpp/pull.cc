@@ -70,6 +70,8 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   void Cancel() override { server_->Cancel(); }
 
+  bool HoldsRows() const override { return database_ != nullptr && database_->rows_held() > 0; }
+
   void OnProgress(std::function<void(const PullProgress&)> callback) override {
     on_progress_ = std::move(callback);
   }

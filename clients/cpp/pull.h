@@ -46,7 +46,7 @@ struct PullResult {
   uint64_t bytes_received = 0;  // of streams' bodies; they are asked for uncompressed
   uint64_t buckets = 0;
   uint64_t buckets_reset = 0;     // sent anew because the server said so
-  uint64_t buckets_reloaded = 0;  // loaded anew because count or checksum differed
+  uint64_t buckets_reloaded = 0;  // loaded anew because they were not what the server announced
   uint64_t reconnects = 0;
 };
 
@@ -92,6 +92,9 @@ class Puller {
   // Ends a running Pull or Follow soon, and all later ones at once (Pull: kCancelled). Any thread,
   // also from a callback.
   virtual void Cancel() = 0;
+
+  // Whether the file holds anything of the organisation, of a load that is not complete too.
+  [[nodiscard]] virtual bool HoldsRows() const = 0;
 
   // Called now and then while a load runs, on the pulling thread.
   virtual void OnProgress(std::function<void(const PullProgress&)> callback) = 0;

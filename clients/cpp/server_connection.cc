@@ -1,7 +1,6 @@
 #include "clients/cpp/server_connection.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +9,7 @@
 #include "absl/time/time.h"
 #include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
+#include "clients/cpp/http_client.h"
 #include "clients/cpp/printable.h"
 #include "schemas/status.h"
 
@@ -137,18 +137,19 @@ absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Open(
   return connection;
 }
 
-absl::StatusOr<std::shared_ptr<httplib::Client>> ServerConnection::ClientFor(
-    ChannelName name, const std::string& base) {
+absl::StatusOr<std::shared_ptr<HttpClient>> ServerConnection::ClientFor(ChannelName name,
+                                                                        const std::string& base) {
   const absl::MutexLock lock(&mutex_);
   Channel& channel = channels_[name];
   if (channel.http != nullptr && channel.base == base) {
     return channel.http;
   }
-  auto http = std::make_shared<httplib::Client>(base);
-  if (!http->is_valid()) {
+  std::shared_ptr<HttpClient> client = MakeHttpClient(base);
+  if (client == nullptr) {
     return Error(absl::StatusCode::kUnavailable, "unavailable",
                  fmt::format("\"{}\" can't be used as the URL of a server", base));
   }
+  httplib::ClientImpl* const http = client->http.get();
   http->set_tcp_nodelay(true);
   http->set_connection_timeout(kConnectMax);
   http->set_read_timeout(options_.silence_max);
@@ -157,15 +158,15 @@ absl::StatusOr<std::shared_ptr<httplib::Client>> ServerConnection::ClientFor(
   }
   // Called when a connection begins, under the lock that stop() takes: a Cancel() from before is
   // seen here, one from after ends the connection.
-  http->set_socket_options([this, client = http.get()](socket_t) {
+  http->set_socket_options([this, http](socket_t) {
     if (cancelled()) {
-      client->set_connection_timeout(std::chrono::milliseconds(1));
-      client->set_read_timeout(std::chrono::milliseconds(1));
+      http->set_connection_timeout(std::chrono::milliseconds(1));
+      http->set_read_timeout(std::chrono::milliseconds(1));
     }
   });
   channel.base = base;
-  channel.http = http;
-  return http;
+  channel.http = client;
+  return client;
 }
 
 absl::Status ServerConnection::Stream(const std::string& body, const Receiver& receive) {
@@ -193,8 +194,8 @@ absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   ASSIGN_OR_RETURN(const std::string token, options_.token());
   std::string base = base_;
   for (int hops = 0; !cancelled(); ++hops) {
-    ASSIGN_OR_RETURN(const std::shared_ptr<httplib::Client> http, ClientFor(ask.channel, base));
-    const Answer answer = SendTo(*http, base, ask, token, receive);
+    ASSIGN_OR_RETURN(const std::shared_ptr<HttpClient> client, ClientFor(ask.channel, base));
+    const Answer answer = SendTo(*client, base, ask, token, receive);
     if (answer.http_status == 307 || answer.http_status == 308) {
       base_ = options_.url;  // unless the other answers
       if (hops == kRedirectsMax) {
@@ -221,7 +222,7 @@ absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   return absl::CancelledError("the pull was cancelled");
 }
 
-ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const std::string& base,
+ServerConnection::Answer ServerConnection::SendTo(HttpClient& client, const std::string& base,
                                                   const Ask& ask, const std::string& token,
                                                   const Receiver& receive) {
   Answer answer;
@@ -236,6 +237,7 @@ ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const s
     request.set_header("Content-Type", "application/json");
   }
   request.response_handler = [&](const httplib::Response& response) {
+    client.limit.HeadDone();
     answer.http_status = response.status;
     answer.location = response.get_header_value("Location");
     retry_after_ = RetryAfter(response);
@@ -246,6 +248,7 @@ ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const s
   };
   size_t received = 0;
   request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
+    client.limit.BodyCame();
     received += size;
     if (answer.http_status != 200) {
       // The rest of a body without end is nobody's.
@@ -261,10 +264,12 @@ ServerConnection::Answer ServerConnection::SendTo(httplib::Client& http, const s
     answer.received = receive({data, size});
     return answer.received.ok() && !cancelled();
   };
-  const httplib::Result result = http.send(request);
+  client.limit.Begin(options_.silence_max);
+  const httplib::Result result = client.http->send(request);
   if (!result) {
-    answer.transport =
-        Error(absl::StatusCode::kUnavailable, "unavailable", httplib::to_string(result.error()));
+    answer.transport = Error(absl::StatusCode::kUnavailable, "unavailable",
+                             client.limit.exceeded().empty() ? httplib::to_string(result.error())
+                                                             : client.limit.exceeded());
   }
   return answer;
 }
@@ -277,7 +282,7 @@ void ServerConnection::Wait(int failures) {
 }
 
 void ServerConnection::Cancel() {
-  std::shared_ptr<httplib::Client> running[kChannels];
+  std::shared_ptr<HttpClient> running[kChannels];
   {
     const absl::MutexLock lock(&mutex_);
     cancelled_ = true;
@@ -287,7 +292,7 @@ void ServerConnection::Cancel() {
   }
   for (const auto& http : running) {
     if (http != nullptr) {
-      http->stop();
+      http->http->stop();
     }
   }
 }

@@ -13,11 +13,9 @@
 #include "absl/synchronization/mutex.h"
 #include "clients/cpp/pull.h"
 
-namespace httplib {
-class Client;
-}
-
 namespace sluice::client {
+
+struct HttpClient;
 
 // The sync listener of one organisation, at whichever node it is now: follows a node's 307 or 308
 // to another, up to kRedirectsMax in a row, and stays with that one until it fails.
@@ -58,7 +56,7 @@ class ServerConnection {
   enum ChannelName : size_t { kStream, kEntities, kChannels };
   struct Channel {
     std::string base;
-    std::shared_ptr<httplib::Client> http;
+    std::shared_ptr<HttpClient> http;
   };
   struct Ask {
     ChannelName channel;
@@ -69,10 +67,10 @@ class ServerConnection {
 
   explicit ServerConnection(const PullOptions& options);
   absl::Status Send(const Ask& ask, const Receiver& receive);
-  Answer SendTo(httplib::Client& http, const std::string& base, const Ask& ask,
+  Answer SendTo(HttpClient& client, const std::string& base, const Ask& ask,
                 const std::string& token, const Receiver& receive);
-  absl::StatusOr<std::shared_ptr<httplib::Client>> ClientFor(ChannelName channel,
-                                                             const std::string& base);
+  absl::StatusOr<std::shared_ptr<HttpClient>> ClientFor(ChannelName channel,
+                                                        const std::string& base);
 
   const PullOptions options_;
   std::string base_;  // of the node that answered last

@@ -24,6 +24,7 @@ using sluice::client::PullOptions;
 using sluice::client::PullProgress;
 using sluice::client::PullResult;
 
+// A server takes no head of this length; it bounds what a callback that is wrong makes us reserve.
 constexpr size_t kTokenMax = 64 << 10;
 
 sluice_code CodeOf(absl::StatusCode code) {
@@ -51,6 +52,9 @@ sluice_code CodeOf(absl::StatusCode code) {
   }
 }
 
+// The texts are in place before the code is returned, since the caller asks for them by the code.
+// Whether to wipe is looked at before the kind: such a refusal is a refusal too, and an application
+// that only knows it as one would keep rows that are no longer its user's.
 sluice_code Keep(sluice_client* client, const absl::Status& status) {
   if (status.ok()) {
     client->error_code.clear();
@@ -62,7 +66,18 @@ sluice_code Keep(sluice_client* client, const absl::Status& status) {
   return sluice::client::WipeDemanded(status) ? SLUICE_REVOKED : CodeOf(status.code());
 }
 
-// Exceptions (of the HTTP library, or no memory) end here.
+// Where memory was the reason there may be none for the text either; the code needs none.
+void KeepDefect(sluice_client* client, const char* what) noexcept {
+  client->error_code = "internal";
+  try {
+    client->error_message = what;
+  } catch (const std::bad_alloc&) {
+    client->error_message.clear();
+  }
+}
+
+// Exceptions (of the HTTP library, or no memory) end here: through a C caller's frames they would
+// be the end of the process.
 template <typename Call>
 sluice_code Guarded(sluice_client* client, const Call& call) {
   if (client == nullptr) {
@@ -71,11 +86,9 @@ sluice_code Guarded(sluice_client* client, const Call& call) {
   try {
     return Keep(client, call());
   } catch (const std::exception& error) {
-    client->error_code = "internal";
-    client->error_message = error.what();
+    KeepDefect(client, error.what());
   } catch (...) {
-    client->error_code = "internal";
-    client->error_message.clear();
+    KeepDefect(client, "");
   }
   return SLUICE_INTERNAL;
 }
@@ -86,6 +99,8 @@ absl::Status NotOpen() {
 }
 
 absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
+  // Most tokens fit at once; for others it is called a second time with as much room as it asked
+  // for. Where the token has become longer in between, it is not cut, which would be another token.
   std::string text(1024, '\0');
   size_t size = token(context, text.data(), text.size());
   if (size > text.size() && size <= kTokenMax) {
@@ -102,6 +117,8 @@ absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
 }
 
 absl::StatusOr<PullOptions> OptionsOf(const sluice_client_options* from) {
+  // Before anything else of it is read: a program that was built with an older, smaller structure
+  // has none of the later members behind it.
   if (from == nullptr || from->struct_size < sizeof(sluice_client_options) ||
       from->url == nullptr || from->org == nullptr || from->db_path == nullptr ||
       from->token == nullptr) {
@@ -113,6 +130,8 @@ absl::StatusOr<PullOptions> OptionsOf(const sluice_client_options* from) {
     return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                          "attempts_max and the times have to be more than 0");
   }
+  // Copies, so that the caller's texts need not outlive the call; but for the context, which it
+  // says.
   PullOptions options;
   options.url = from->url;
   options.org = from->org;
@@ -163,6 +182,7 @@ sluice_code sluice_client_open(const sluice_client_options* options, sluice_clie
   if (client == nullptr) {
     return SLUICE_INVALID;
   }
+  // The handle comes before all that may fail, because the reason is asked of it.
   *client = new (std::nothrow) sluice_client;
   if (*client == nullptr) {
     return SLUICE_INTERNAL;
@@ -182,6 +202,7 @@ void sluice_client_on_progress(sluice_client* client, sluice_progress_fn callbac
     client->puller->OnProgress(nullptr);
     return;
   }
+  // Replaces the one of before at once, so that its context may be freed on return.
   client->puller->OnProgress([callback, context](const PullProgress& now) {
     const sluice_pull_progress progress = {now.rows_done, now.rows_total, now.bytes_received};
     callback(context, &progress);
@@ -222,6 +243,8 @@ sluice_code sluice_client_wipe(sluice_client* client) {
   });
 }
 
+// Touches nothing but the puller, which takes it from any thread: the texts of the last error
+// belong to the thread that pulls.
 void sluice_client_cancel(sluice_client* client) {
   if (client != nullptr && client->puller != nullptr) {
     client->puller->Cancel();
@@ -236,4 +259,5 @@ const char* sluice_client_error_message(const sluice_client* client) {
   return client == nullptr ? "" : client->error_message.c_str();
 }
 
+// Gives the file's lock back last, when nothing can be written to it any more (LocalDatabase).
 void sluice_client_close(sluice_client* client) { delete client; }

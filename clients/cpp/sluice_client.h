@@ -81,7 +81,7 @@ typedef struct sluice_pull_result {
   uint64_t bytes_received;   /* of the streams' bodies */
   uint64_t buckets;          /* sets of rows that make up what the caller may hold */
   uint64_t buckets_reset;    /* sent anew because the server said so */
-  uint64_t buckets_reloaded; /* loaded anew because count or checksum differed */
+  uint64_t buckets_reloaded; /* loaded anew, not being what was announced */
   uint64_t reconnects;
 } sluice_pull_result;
 

@@ -40,6 +40,11 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   RETURN_IF_ERROR(CheckHistory(*snapshot));
   const bool first = model_ == nullptr;
   const bool superseded = sending();
+  if (superseded) {
+    // The client has the columns of the checkpoint that is replaced by now, and those of the last
+    // complete one may be the current ones again.
+    columns_sent_ = {};
+  }
   iterator_.reset();
   snapshot_ = std::move(snapshot);
   const projectors::AppliedState& applied = snapshot_->applied();

@@ -122,7 +122,7 @@ class StreamState {
   std::set<std::string_view> pending_;  // ids of buckets to be scanned in this checkpoint
   std::shared_ptr<const projectors::OrgModel> model_;
   IdentityHash columns_{};       // of the caller's entities, as of model_
-  IdentityHash columns_sent_{};  // as of the last complete checkpoint
+  IdentityHash columns_sent_{};  // as of the last checkpoint, where that was complete
   HistoryMark looked_;           // at the last snapshot
   Offset quiet_ = kNoOffset;
   bool gained_ = false;  // buckets since the last checkpoint

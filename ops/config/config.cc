@@ -20,6 +20,8 @@ absl::Status Invalid(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
 
+// Each checks before it sets, so that a value that is refused leaves the one of before.
+
 template <typename Field>
 Setter Text(Field field) {
   return [field](Config& config, std::string_view value) {
@@ -28,6 +30,7 @@ Setter Text(Field field) {
   };
 }
 
+// Kept as a text: a name is resolved where it is listened on, which is when it has to be right.
 template <typename Field>
 Setter Listen(Field field) {
   return [field](Config& config, std::string_view value) -> absl::Status {
@@ -61,6 +64,8 @@ Setter Bytes(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t
   };
 }
 
+// None may be 0: a loop that waits so long between its turns would never rest, and what is
+// remembered for so long would be forgotten before anybody asks.
 template <typename Field>
 Setter Duration(Field field) {
   return [=](Config& config, std::string_view value) -> absl::Status {
@@ -84,6 +89,7 @@ Setter OneOf(Field field, std::vector<std::string> allowed) {
   };
 }
 
+// A word that is misspelt must not start a process without a role that somebody relies on.
 absl::Status SetRoles(Config& config, std::string_view value) {
   static const std::set<std::string, std::less<>> kRoles = {"all", "admin", "projectors", "sync"};
   std::vector<std::string> roles;
@@ -104,19 +110,20 @@ absl::Status SetRoles(Config& config, std::string_view value) {
   return absl::OkStatus();
 }
 
+// A pointer to a member can't name what is in a member of a member.
 #define FIELD(member) [](Config& c) -> auto& { return c.member; }
 
+// The one place that knows a key: its default, its bounds, what the page says of it and where it
+// goes can't differ from one another. In the order of the page.
 std::vector<Setting> CoreSettings() {
   return {
       {"data_dir", "sluice-data",
        "Folder of everything this process keeps: log, stores, the node's name, development key. "
-       "Made "
-       "when missing, for its owner alone.",
+       "Made when missing, for its owner alone.",
        Text(FIELD(data_dir))},
       {"roles", "all",
        "What this process does: all, or a comma-separated choice of admin, projectors, sync. "
-       "Splitting "
-       "needs log.kind=kafka. A process with sync keeps its own replica of the stores.",
+       "Splitting needs log.kind=kafka. A process with sync keeps its own replica of the stores.",
        SetRoles},
       {"log_level", "info", "trace, debug, info, warn or error; on standard error.",
        OneOf(FIELD(log_level), {"trace", "debug", "info", "warn", "error"})},
@@ -145,14 +152,12 @@ std::vector<Setting> CoreSettings() {
        Duration(FIELD(sync.heartbeat))},
       {"sync.cursor_secret_file", "",
        "File with a secret that cursors are signed with, the same on every replica. Empty: it is "
-       "derived "
-       "from the log's id, which keeps mistakes out but not somebody who knows that id.",
+       "derived from the log's id, which keeps mistakes out but not somebody who knows that id.",
        Text(FIELD(sync.cursor_secret_file))},
       {"sync.tombstone_horizon", "10000000",
        "Events of the organisation for which a removal is remembered. A client away for longer "
-       "starts afresh. "
-       "May "
-       "grow on live data only for removals still to come; the same on every replica.",
+       "starts afresh. May grow on live data only for removals still to come; the same on every "
+       "replica.",
        Integer(FIELD(sync.tombstone_horizon), 1)},
       {"sync.tombstone_age", "90d",
        "How long a removal is remembered, by the times of the organisation's events; it is "
@@ -160,8 +165,7 @@ std::vector<Setting> CoreSettings() {
        Duration(FIELD(sync.tombstone_age))},
       {"auth.jwks", "",
        "JWK set that tokens are checked with: a file or an http(s) URL. Empty: a development key "
-       "is "
-       "made in the data folder.",
+       "is made in the data folder.",
        Text(FIELD(auth.jwks))},
       {"auth.jwks_ca_file", "",
        "PEM file of the authorities for an https URL; empty: the system's.",
@@ -184,6 +188,8 @@ std::vector<Setting> DataSettings() {
       {"log.brokers", "", "Kafka: host:port, comma-separated.", Text(FIELD(log.brokers))},
       {"log.replication_factor", "1", "Kafka: copies of each partition when a topic is made.",
        Integer(FIELD(log.replication_factor), 1, 100)},
+      // At most 512 MiB: an event is one protobuf message and one Kafka record, which end at 2 GiB,
+      // and a process holds several.
       {"log.event_bytes", "8MiB", "Largest event; larger ones are refused with too_large.",
        Bytes(FIELD(log.event_bytes), 1 << 16, 1 << 29)},
       {"log.queue_bytes", "64MiB",
@@ -191,19 +197,15 @@ std::vector<Setting> DataSettings() {
        Bytes(FIELD(log.queue_bytes), 1 << 20)},
       {"staging.replica_set", "main",
        "Kafka: the consumer group (behind the prefix) that shares the partitions. Each set is one "
-       "whole "
-       "copy of the stores.",
+       "whole copy of the stores.",
        Text(FIELD(staging.replica_set))},
       {"staging.node_id", "",
        "Kafka: this process's name in its group, the same after a restart. Empty: made once and "
-       "kept "
-       "in the data folder.",
+       "kept in the data folder.",
        Text(FIELD(staging.node_id))},
       {"staging.dedup_window", "1000000",
        "Events of the organisation within which a change set sent again is recognised by its id; "
-       "the same on "
-       "every "
-       "replica, fixed for the life of a store.",
+       "the same on every replica, fixed for the life of a store.",
        Integer(FIELD(staging.dedup_window), 1)},
       {"staging.checkpoint_interval", "30s",
        "Time between flushes of the stores: what a crash leaves to be read again.",
@@ -212,23 +214,23 @@ std::vector<Setting> DataSettings() {
        Bytes(FIELD(staging.batch_bytes), 1 << 12, 1 << 30)},
       {"staging.open_stores", "1000",
        "Stores open at a time, fewer where descriptors do not suffice (the log says so); past it "
-       "idle "
-       "ones are closed, and past twice as many readers are answered 503 stores_busy.",
+       "idle ones are closed, and past twice as many readers are answered 503 stores_busy.",
        Integer(FIELD(staging.open_stores), 1, 1'000'000)},
       {"staging.block_cache_bytes", "256MiB", "Cache shared by all stores.",
        Bytes(FIELD(staging.block_cache_bytes), 1 << 20)},
       {"staging.write_buffer_bytes", "256MiB",
        "Unflushed writes of all stores together; past it the largest is flushed.",
        Bytes(FIELD(staging.write_buffer_bytes), 1 << 20)},
+      // `sluice ingest` counts on this upper bound: it holds no longer line.
       {"limits.line_bytes", "1MiB", "Longest line (change set) of an ingest body.",
        Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},
       {"limits.ops_per_set", "10000", "Operations in one change set.",
        Integer(FIELD(limits.ops_per_set), 1, 1'000'000)},
       {"limits.body_bytes", "1GiB",
        "Longest ingest body of lines, after decompression; it is streamed, never held whole. One "
-       "in "
-       "application/json is held, and has at most 16 MiB.",
+       "in application/json is held, and has at most 16 MiB.",
        Bytes(FIELD(limits.body_bytes), 1'024)},
+      // A cursor names the buckets: one of 2,000 still fits into a request's head.
       {"limits.buckets_per_caller", "1000",
        "Buckets that one caller's rules and claims may make; more are refused with "
        "too_many_buckets. A cursor names them all and has to fit a request's head.",
@@ -238,6 +240,7 @@ std::vector<Setting> DataSettings() {
 
 #undef FIELD
 
+// librdkafka knows some hundred settings and checks them itself when the log is opened.
 constexpr std::string_view kKafkaPrefix = "log.kafka.";
 
 // Edit distance by Wagner and Fischer, for suggestions.
@@ -257,6 +260,7 @@ size_t Distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// There is always one, however far: it shows what keys look like.
 std::string_view NearestKey(std::string_view key) {
   std::string_view nearest;
   size_t best = std::numeric_limits<size_t>::max();
@@ -308,6 +312,8 @@ absl::Status SetKey(Config& config, std::string_view key, std::string_view value
   return Invalid(fmt::format("there is no setting \"{}\"; did you mean {}?", key, NearestKey(key)));
 }
 
+// What takes more than one key to see, and so can't be said before the last of them is set: a file
+// may have them in any order.
 absl::Status Validate(const Config& config) {
   if (config.log.kind == "kafka" && config.log.brokers.empty()) {
     return Invalid(
@@ -320,23 +326,21 @@ absl::Status Validate(const Config& config) {
         "log.kind=kafka or roles=all");
   }
   if (config.limits.line_bytes > config.log.event_bytes) {
-    return Invalid(
-        fmt::format("limits.line_bytes ({}) is above log.event_bytes ({}): a change set must fit "
-                    "into an event",
-                    config.limits.line_bytes, config.log.event_bytes));
+    return Invalid(fmt::format(
+        "limits.line_bytes ({}) is above log.event_bytes ({}): a change set must fit into an event",
+        config.limits.line_bytes, config.log.event_bytes));
   }
   return absl::OkStatus();
 }
 
+// A test compares it with ops/docs/configuration.md.
 std::string SettingsAsMarkdown() {
   std::string out =
       "# Configuration\n\nEvery key of the YAML file; `--set KEY=VALUE` takes the same. Dots are "
-      "levels: "
-      "`log.kind` is `kind`\nbelow `log`. Later wins: defaults, the file, `--set`, flags. "
-      "Durations are "
-      "written `500ms`, `20s`, `10m`, `2h`;\nsizes `4096`, `64KiB`, `8MiB`, `1GiB`. Keys below "
-      "`log.kafka.` "
-      "are given to librdkafka as they are.\n\n| key | default | what it does |\n|---|---|---|\n";
+      "levels: `log.kind` is `kind`\nbelow `log`. Later wins: defaults, the file, `--set`, flags. "
+      "Durations are written `500ms`, `20s`, `10m`, `2h`;\nsizes `4096`, `64KiB`, `8MiB`, `1GiB`. "
+      "Keys below `log.kafka.` are given to librdkafka as they are.\n\n| key | default | what it "
+      "does |\n|---|---|---|\n";
   for (const Setting& setting : AllSettings()) {
     out += fmt::format("| `{}` | {} | {} |\n", setting.key,
                        setting.default_value.empty() ? std::string("(empty)")

@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -12,12 +13,16 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/cord.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/base/text_values.h"
 #include "ops/program/signing.h"
 #include "schemas/status.h"
 
 namespace sluice::ops {
 namespace {
+
+constexpr char kRetryAfterPayload[] = "sluice.ops/retry_after";
 
 absl::StatusCode KindOfHttpStatus(int status) {
   switch (status) {
@@ -32,7 +37,9 @@ absl::StatusCode KindOfHttpStatus(int status) {
       return absl::StatusCode::kFailedPrecondition;
     case 429:
       return absl::StatusCode::kResourceExhausted;
+    case 502:
     case 503:
+    case 504:
       return absl::StatusCode::kUnavailable;
     default:
       return status < 500 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kInternal;
@@ -61,31 +68,40 @@ absl::Status ProblemToStatus(int http_status, const std::string& body) {
 struct AdminClient::Impl {
   Impl(const std::string& url_, std::string token_)
       : url(url_), client(url_), token(std::move(token_)) {}
-  std::string url;
+
+  // Signs a token with the development key: anew long before the last one ends, since a file may
+  // take hours.
+  absl::Status Sign(const std::string& data_dir) {
+    gateways::TokenSpec spec;
+    spec.subject = "sluice-cli";
+    spec.scope = "sluice.admin sluice.ingest sluice.audit";
+    spec.lifetime = std::chrono::hours(1);
+    ASSIGN_OR_RETURN(token, SignWithDevelopmentKey(data_dir, spec));
+    signed_at = std::chrono::steady_clock::now();
+    signs_in = data_dir;
+    return absl::OkStatus();
+  }
+  absl::Status Renew() {
+    const bool is_old = std::chrono::steady_clock::now() - signed_at > std::chrono::minutes(30);
+    return !signs_in.empty() && is_old ? Sign(signs_in) : absl::OkStatus();
+  }
+
+  const std::string url;
   httplib::Client client;
   std::string token;
+  std::string signs_in;  // the folder of the key; empty: the token was given
+  std::chrono::steady_clock::time_point signed_at;
+  bool was_answered = false;
 };
 
 AdminClient::AdminClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 AdminClient::~AdminClient() = default;
 
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connection& connection) {
-  std::string token = connection.token;
-  if (token.empty()) {
-    gateways::TokenSpec spec;
-    spec.subject = "sluice-cli";
-    spec.scope = "sluice.admin sluice.ingest sluice.audit";
-    spec.lifetime = std::chrono::hours(1);
-    auto signed_token = SignWithDevelopmentKey(connection.data_dir, spec);
-    if (!signed_token.ok()) {
-      return Annotate(
-          signed_token.status(),
-          fmt::format("no --token given (or SLUICE_TOKEN set), and no development key in {}",
-                      connection.data_dir));
-    }
-    token = *std::move(signed_token);
+  auto impl = std::make_unique<Impl>(connection.url, connection.token);
+  if (impl->token.empty()) {
+    RETURN_IF_ERROR_CTX(impl->Sign(connection.data_dir), "no --token given (or SLUICE_TOKEN set)");
   }
-  auto impl = std::make_unique<Impl>(connection.url, std::move(token));
   if (!impl->client.is_valid()) {
     return Error(
         absl::StatusCode::kInvalidArgument, "invalid_argument",
@@ -98,6 +114,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
 }
 
 absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) {
+  RETURN_IF_ERROR(impl_->Renew());
   httplib::Request http;
   http.method = request.method;
   http.path = request.path;
@@ -117,10 +134,23 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
             "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
             impl_->url, httplib::to_string(result.error())));
   }
+  impl_->was_answered = true;
   if (result->status >= 400) {
-    return ProblemToStatus(result->status, result->body);
+    absl::Status problem = ProblemToStatus(result->status, result->body);
+    if (result->has_header("Retry-After")) {
+      problem.SetPayload(kRetryAfterPayload, absl::Cord(result->get_header_value("Retry-After")));
+    }
+    return problem;
   }
   return Response{result->status, result->body, result->get_header_value("ETag")};
+}
+
+bool AdminClient::was_answered() const { return impl_->was_answered; }
+
+std::chrono::seconds AdminClient::RetryAfter(const absl::Status& error) {
+  const std::string text(error.GetPayload(kRetryAfterPayload).value_or(absl::Cord()));
+  const auto seconds = ParseInt64(text);  // a date, which is allowed too, is not read
+  return std::chrono::seconds(seconds.ok() ? std::clamp<int64_t>(*seconds, 0, 86'400) : 0);
 }
 
 std::string PathSegment(std::string_view text) {

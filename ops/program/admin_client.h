@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,9 +33,14 @@ class AdminClient {
     std::string etag;
   };
 
-  // A problem document becomes an error with its code and detail; a server that does not answer
-  // kUnavailable with what to do.
+  // A problem document becomes an error with its code and detail, kUnavailable or
+  // kResourceExhausted where it is worth to ask again; a server that does not answer kUnavailable
+  // with what to do.
   [[nodiscard]] absl::StatusOr<Response> Send(const Request& request);
+  // Whether anything was ever answered, errors too.
+  [[nodiscard]] bool was_answered() const;
+  // How long the server asked to wait in the answer that became `error`; 0 where it did not.
+  [[nodiscard]] static std::chrono::seconds RetryAfter(const absl::Status& error);
 
  private:
   struct Impl;

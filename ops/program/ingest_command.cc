@@ -10,7 +10,9 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
+#include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
@@ -102,13 +104,26 @@ void PrintTotals(const Invocation& invocation, const Arguments& arguments,
              totals.position.empty() ? "none" : totals.position);
 }
 
+std::string WhereRefusedAre(const Arguments& arguments, uint64_t refused, uint64_t too_long) {
+  if (arguments.rejects.empty()) {
+    return "; --rejects FILE keeps such lines";
+  }
+  if (too_long == 0) {
+    return fmt::format("; they are in {}", arguments.rejects);
+  }
+  return fmt::format("; {} of them are in {}, {} were too long to be kept", refused - too_long,
+                     arguments.rejects, too_long);
+}
+
 absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
   Input input;
   RETURN_IF_ERROR(OpenInput(arguments, &input));
   std::ofstream rejects;
   RETURN_IF_ERROR(OpenRejects(arguments, &rejects));
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
+  uint64_t too_long = 0;
   const auto refused = [&](const InputLine& line, std::string_view reason) {
+    too_long += line.too_long ? 1 : 0;
     invocation.screen->Say(fmt::format("{}:{}: refused: {}", input.name, line.number, reason));
     if (rejects.is_open() && !line.too_long && !(rejects << line.text << '\n')) {
       return Error(absl::StatusCode::kUnavailable, "file_unwritable",
@@ -120,10 +135,17 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
   const bool are_rows = !arguments.options.entity.empty();
   const auto start = std::chrono::steady_clock::now();
   Progress progress(*invocation.screen, "ingest", input.size);
+  const RealClock clock;
   Ingester ingester(
-      *client, arguments.options, refused, [&](uint64_t bytes_read, const IngestTotals& totals) {
+      *client, clock, arguments.options, refused,
+      [&](uint64_t bytes_read, const IngestTotals& totals) {
         progress.Update(bytes_read, are_rows ? fmt::format("{} rows", totals.rows)
                                              : fmt::format("{} change sets", totals.sets));
+      },
+      [&](std::chrono::milliseconds wait, std::string_view why) {
+        invocation.screen->Say(fmt::format("{}: waiting {:.1f} s, then sent again: {}", input.name,
+                                           std::chrono::duration<double>(wait).count(), why));
+        std::this_thread::sleep_for(wait);
       });
   const absl::Status status = ingester.Run(*input.in);
   invocation.screen->Draw("");
@@ -140,9 +162,7 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
     return Error(absl::StatusCode::kInvalidArgument, "lines_refused",
                  fmt::format("{} {} were refused; the others are durable{}", totals.refused,
                              are_rows ? "rows" : "change sets",
-                             arguments.rejects.empty()
-                                 ? std::string("; --rejects FILE keeps such lines")
-                                 : fmt::format("; they are in {}", arguments.rejects)));
+                             WhereRefusedAre(arguments, totals.refused, too_long)));
   }
   return absl::OkStatus();
 }

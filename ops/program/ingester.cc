@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "eventlog/base/clock.h"
+#include "clients/cpp/backoff.h"
 #include "eventlog/base/uuid.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -27,8 +28,24 @@ constexpr size_t kRowsPerSet = 100;
 // The largest that limits.line_bytes can be set to: no server takes more.
 constexpr size_t kLineBytesMax = 1 << 28;
 
+constexpr std::chrono::milliseconds kBackoffFirst(500);
+constexpr std::chrono::milliseconds kBackoffMax(30'000);
+
+constexpr int kBadRequest = 400;
+constexpr int kUnauthorized = 401;
+constexpr int kForbidden = 403;
 constexpr int kTooManyRequests = 429;
 constexpr int kServerError = 500;
+constexpr int kUnavailable = 503;
+
+// The token ended amid the request, or has lost its rights: nothing is wrong with the set.
+bool IsOfTheCaller(const SetAnswer& answer) {
+  return answer.status == kUnauthorized || answer.status == kForbidden;
+}
+
+bool IsForLater(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
+}
 
 // The server counts the operations of a set, and a row that is alone in it is the first.
 std::string_view WithoutOperation(std::string_view detail) {
@@ -36,20 +53,17 @@ std::string_view WithoutOperation(std::string_view detail) {
   return detail.starts_with(kFirst) ? detail.substr(kFirst.size()) : detail;
 }
 
-std::string Text(const json& object, const char* member) {
-  const auto it = object.find(member);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
 }  // namespace
 
-Ingester::Ingester(AdminClient& client, IngestOptions options, Refusal refused,
-                   Progressed progressed)
+Ingester::Ingester(AdminClient& client, const Clock& clock, IngestOptions options, Refusal refused,
+                   Progressed progressed, Wait wait)
     : client_(client),
+      clock_(clock),
       options_(std::move(options)),
       refused_(std::move(refused)),
       progressed_(std::move(progressed)),
-      run_(NewUuid7(RealClock())) {}
+      wait_(std::move(wait)),
+      run_(NewUuid7(clock)) {}
 
 absl::Status Ingester::Run(std::istream& in) {
   LineReader reader(in, kLineBytesMax);
@@ -100,31 +114,52 @@ absl::StatusOr<std::vector<Ingester::Set>> Ingester::NextRequest(LineReader& rea
 
 void Ingester::AddLine(InputLine line, std::vector<Set>* sets) {
   const size_t size = line.text.size();
-  const bool fits = !options_.entity.empty() && !sets->empty() &&
-                    sets->back().lines.size() < kRowsPerSet &&
+  const bool are_rows = !options_.entity.empty();
+  const bool fits = are_rows && !sets->empty() && sets->back().lines.size() < kRowsPerSet &&
                     sets->back().bytes + size <= kSetBytes;
   if (!fits) {
     sets->emplace_back();
+    if (are_rows || NeedsId(line.text)) {
+      sets->back().id = NewId();
+    }
   }
   sets->back().bytes += size;
   sets->back().lines.push_back(std::move(line));
 }
 
 absl::Status Ingester::SendAll(std::vector<Set> sets) {
+  std::vector<Set> behind;  // the one that is waited for
   do {
-    ASSIGN_OR_RETURN(const std::vector<Answer> answers, Post(sets));
+    waits_for_.clear();
+    ASSIGN_OR_RETURN(const std::vector<SetAnswer> answers, Post(sets));
     ASSIGN_OR_RETURN(sets, Settle(std::move(sets), answers));
-  } while (!sets.empty());
+    if (waits_for_.empty()) {
+      sets.insert(sets.end(), std::make_move_iterator(behind.begin()),
+                  std::make_move_iterator(behind.end()));
+      behind.clear();
+      continue;
+    }
+    RETURN_IF_ERROR(WaitFor(sets));
+    // Alone: what is behind it would be taken, and have to go again, at each attempt.
+    if (sets.size() > 1) {
+      behind.insert(behind.begin(), std::make_move_iterator(sets.begin() + 1),
+                    std::make_move_iterator(sets.end()));
+      sets.resize(1);
+    }
+  } while (!sets.empty() || !waits_for_.empty());
   return absl::OkStatus();
 }
 
-void Ingester::Render(const Set& set, std::string* body) {
+std::string Ingester::NewId() { return fmt::format("{}-{}", run_, sets_made_++); }
+
+void Ingester::Render(const Set& set, std::string* body) const {
   if (options_.entity.empty()) {
-    *body += set.lines.front().text + "\n";
+    const std::string& line = set.lines.front().text;
+    *body += set.id.empty() ? line : WithId(line, set.id);
+    *body += '\n';
     return;
   }
-  // An id of our own makes it harmless to send the set again.
-  *body += fmt::format(R"({{"id":"{}-{}","source":)", run_, sets_made_++);
+  *body += fmt::format(R"({{"id":"{}","source":)", set.id);
   schemas::AppendJsonString(options_.source, body);
   *body += R"(,"ops":[)";
   const char* separator = "";
@@ -138,25 +173,7 @@ void Ingester::Render(const Set& set, std::string* body) {
   *body += "]}\n";
 }
 
-Ingester::Answer Ingester::ReadAnswer(std::string_view line) const {
-  const json answer = json::parse(line.begin(), line.end(), nullptr, false);
-  if (!answer.is_object()) {
-    return {.status = kServerError, .reason = "the server's answer can't be read"};
-  }
-  const auto error = answer.find("error");
-  if (error == answer.end()) {
-    return {.position = Text(answer, "position")};
-  }
-  const auto status = error->find("status");
-  const std::string detail = Text(*error, "detail");
-  const std::string_view shown =
-      options_.entity.empty() ? std::string_view(detail) : WithoutOperation(detail);
-  return {.status = status != error->end() && status->is_number_integer() ? status->get<int>()
-                                                                          : kServerError,
-          .reason = fmt::format("{} ({})", shown, Text(*error, "code"))};
-}
-
-absl::StatusOr<std::vector<Ingester::Answer>> Ingester::Post(const std::vector<Set>& sets) {
+absl::StatusOr<std::vector<SetAnswer>> Ingester::Post(const std::vector<Set>& sets) {
   std::string body;
   for (const Set& set : sets) {
     Render(set, &body);
@@ -165,51 +182,103 @@ absl::StatusOr<std::vector<Ingester::Answer>> Ingester::Post(const std::vector<S
                                       .path = "/v1/orgs/" + PathSegment(options_.org) + "/changes",
                                       .body = body,
                                       .content_type = "application/x-ndjson"});
+  retry_after_ = AdminClient::RetryAfter(response.status());
   if (!response.ok()) {
-    return sets.empty() ? response.status() : Unconfirmed(sets.front(), response.status());
+    // Where nobody ever answered, the address may be wrong, and who waits should know it at once.
+    if (!IsForLater(response.status()) || !client_.was_answered()) {
+      return Unconfirmed(sets, response.status());
+    }
+    waits_for_ = Message(response.status());
+    return std::vector<SetAnswer>(sets.size(), {.status = kUnavailable, .reason = waits_for_});
   }
   totals_.bytes += body.size();
-  std::vector<Answer> answers;
-  std::string_view text = response->body;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    answers.push_back(ReadAnswer(text.substr(0, end)));
-    text.remove_prefix(std::min(end + 1, text.size()));
+  auto answers = AnswersOf(response->body, sets.size());
+  return answers.ok() ? std::move(answers) : Unconfirmed(sets, answers.status());
+}
+
+absl::StatusOr<std::vector<SetAnswer>> Ingester::AnswersOf(std::string_view body, size_t sets) {
+  std::vector<SetAnswer> answers;
+  while (!body.empty()) {
+    const size_t end = std::min(body.find('\n'), body.size());
+    answers.push_back(ReadSetAnswer(body.substr(0, end)));
+    body.remove_prefix(std::min(end + 1, body.size()));
   }
-  if (answers.size() != sets.size()) {
-    return Unconfirmed(sets.front(), Error(absl::StatusCode::kUnavailable, "unavailable",
-                                           fmt::format("the server answered {} of {} change sets",
-                                                       answers.size(), sets.size())));
+  if (answers.size() > sets) {
+    return Error(absl::StatusCode::kInternal, "internal",
+                 fmt::format("the server gave {} answers to {} change sets", answers.size(), sets));
   }
+  std::string reason =
+      fmt::format("the server answered {} of {} change sets", answers.size(), sets);
+  if (answers.size() == sets) {
+    return answers;
+  }
+  // What breaks a request off is told in a line of its own, of no set.
+  if (!answers.empty() && answers.back().status >= kBadRequest && !answers.back().names_set) {
+    const SetAnswer last = answers.back();
+    answers.pop_back();
+    if (last.status < kServerError && last.status != kTooManyRequests) {
+      return Error(absl::StatusCode::kInvalidArgument, "http_error", last.reason);
+    }
+    reason = last.reason;
+  }
+  answers.resize(sets, {.status = kUnavailable, .reason = reason});
   return answers;
 }
 
 absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::vector<Set> sets,
-                                                            const std::vector<Answer>& answers) {
+                                                            const std::vector<SetAnswer>& answers) {
   std::vector<Set> again;
+  const uint64_t settled = totals_.sets;
   for (size_t i = 0; i < sets.size(); ++i) {
-    const Answer& answer = answers[i];
-    if (answer.status == kTooManyRequests || answer.status >= kServerError) {
-      return Unconfirmed(again.empty() ? sets[i] : again.front(),
-                         Error(absl::StatusCode::kUnavailable, "unavailable", answer.reason));
-    }
-    if (!answer.reason.empty() && sets[i].lines.size() == 1) {
+    const SetAnswer& answer = answers[i];
+    if (answer.status == kTooManyRequests || answer.status == kUnavailable) {
+      // Under the same id, since it may have been taken all the same.
+      waits_for_ = waits_for_.empty() ? answer.reason : waits_for_;
+      again.push_back(std::move(sets[i]));
+    } else if (answer.status >= kServerError || IsOfTheCaller(answer)) {
+      again.push_back(std::move(sets[i]));
+      return Unconfirmed(
+          again, IsOfTheCaller(answer)
+                     ? Error(absl::StatusCode::kUnauthenticated, "unauthenticated", answer.reason)
+                     : Error(absl::StatusCode::kUnavailable, "unavailable", answer.reason));
+    } else if (!answer.reason.empty() && sets[i].lines.size() == 1) {
       ++totals_.sets;
-      RETURN_IF_ERROR(Refuse(sets[i].lines.front(), answer.reason));
+      RETURN_IF_ERROR(Refuse(sets[i].lines.front(), options_.entity.empty()
+                                                        ? std::string_view(answer.reason)
+                                                        : WithoutOperation(answer.reason)));
     } else if (!answer.reason.empty()) {
       for (InputLine& line : sets[i].lines) {
         const size_t bytes = line.text.size();
-        again.push_back({{std::move(line)}, bytes});
+        again.push_back({{std::move(line)}, bytes, NewId()});
       }
     } else if (again.empty()) {
       ++totals_.sets;
       totals_.rows += options_.entity.empty() ? 0 : sets[i].lines.size();
       totals_.position = answer.position;
     } else {
+      sets[i].id = NewId();
       again.push_back(std::move(sets[i]));
     }
   }
+  if (totals_.sets > settled || waits_for_.empty()) {
+    failures_ = 0;
+  }
   return again;
+}
+
+absl::Status Ingester::WaitFor(const std::vector<Set>& sets) {
+  if (failures_ == 0) {
+    failing_since_ = clock_.SteadyNow();
+  } else if (clock_.SteadyNow() - failing_since_ > kPatience) {
+    return Unconfirmed(
+        sets, Error(absl::StatusCode::kUnavailable, "unavailable",
+                    fmt::format("given up after {} minutes: {}", kPatience.count(), waits_for_)));
+  }
+  const std::string line =
+      sets.empty() ? std::string() : fmt::format("line {}: ", sets.front().lines.front().number);
+  wait_(client::BackoffWait(++failures_, kBackoffFirst, kBackoffMax, retry_after_, random_),
+        line + waits_for_);
+  return absl::OkStatus();
 }
 
 absl::Status Ingester::Refuse(const InputLine& line, std::string_view reason) {
@@ -217,10 +286,13 @@ absl::Status Ingester::Refuse(const InputLine& line, std::string_view reason) {
   return refused_(line, reason);
 }
 
-absl::Status Ingester::Unconfirmed(const Set& first, const absl::Status& why) const {
+absl::Status Ingester::Unconfirmed(const std::vector<Set>& sets, const absl::Status& why) const {
+  if (sets.empty()) {
+    return why;
+  }
   return Annotate(why, fmt::format("line {} and what follows it is not confirmed, send it again; "
                                    "last position {}",
-                                   first.lines.front().number,
+                                   sets.front().lines.front().number,
                                    totals_.position.empty() ? "none" : totals_.position));
 }
 

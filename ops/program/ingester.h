@@ -1,15 +1,19 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <istream>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
 #include "ops/program/admin_client.h"
+#include "ops/program/ingest_set.h"
 #include "ops/program/line_reader.h"
 
 namespace sluice::ops {
@@ -32,52 +36,66 @@ struct IngestTotals {
 // Sends the lines of a file to an organisation, many change sets a request. Not thread-safe.
 //
 // Rows go up to a hundred a set. Where a set is refused, its rows are sent again one a set, so that
-// a bad row costs none of its neighbours; and what came after it in the request goes again behind
-// them, because the order of the file decides which of two rows with one key is the last.
+// a bad row costs none of its neighbours. Where the server can't take a set now, or does not
+// answer, the set is sent again until it is taken, at most kPatience after the last that was. What
+// came after it in the request goes again behind it, because the order of the file decides which
+// of two changes to one row is the last; sets that were taken meanwhile under ids of their own, for
+// the server would know the old ones. Every set has an id, so that none is applied twice of which
+// it is not known whether it was taken.
 class Ingester {
  public:
+  static constexpr std::chrono::minutes kPatience{5};
+
   // For each line that is refused; a line that was too long to be held has no text.
   using Refusal = std::function<absl::Status(const InputLine&, std::string_view reason)>;
   using Progressed = std::function<void(uint64_t bytes_read, const IngestTotals&)>;
+  // Tells what is waited for, and waits.
+  using Wait = std::function<void(std::chrono::milliseconds, std::string_view why)>;
 
-  // `client` must outlive it.
-  Ingester(AdminClient& client, IngestOptions options, Refusal refused, Progressed progressed);
+  // `client` and `clock` must outlive it.
+  Ingester(AdminClient& client, const Clock& clock, IngestOptions options, Refusal refused,
+           Progressed progressed, Wait wait);
 
   // Reads `in` to its end; refused lines are no error. An error otherwise says from which line on
-  // nothing is confirmed: whoever sends those again loses nothing.
+  // nothing is confirmed: whoever sends those again loses nothing. A server that does not answer
+  // the first request is an error at once.
   [[nodiscard]] absl::Status Run(std::istream& in);
   [[nodiscard]] const IngestTotals& totals() const { return totals_; }
 
  private:
-  struct Set {
-    std::vector<InputLine> lines;
-    size_t bytes = 0;  // of the lines
-  };
-  struct Answer {
-    int status = 200;
-    std::string position{};
-    std::string reason{};  // of a refusal
-  };
+  using Set = IngestSet;
 
   absl::StatusOr<std::vector<Set>> NextRequest(LineReader& reader);
   void AddLine(InputLine line, std::vector<Set>* sets);
   absl::Status SendAll(std::vector<Set> sets);
-  absl::StatusOr<std::vector<Answer>> Post(const std::vector<Set>& sets);
+  absl::StatusOr<std::vector<SetAnswer>> Post(const std::vector<Set>& sets);
+  absl::StatusOr<std::vector<SetAnswer>> AnswersOf(std::string_view body, size_t sets);
   // Counts what is done; returns what must be sent again.
   absl::StatusOr<std::vector<Set>> Settle(std::vector<Set> sets,
-                                          const std::vector<Answer>& answers);
+                                          const std::vector<SetAnswer>& answers);
+  // The line that it begins with is waited for; an error once that took too long.
+  absl::Status WaitFor(const std::vector<Set>& sets);
   absl::Status Refuse(const InputLine& line, std::string_view reason);
-  void Render(const Set& set, std::string* body);
-  Answer ReadAnswer(std::string_view line) const;
-  absl::Status Unconfirmed(const Set& first, const absl::Status& why) const;
+  std::string NewId();
+  void Render(const Set& set, std::string* body) const;
+  absl::Status Unconfirmed(const std::vector<Set>& sets, const absl::Status& why) const;
 
   AdminClient& client_;
+  const Clock& clock_;
   const IngestOptions options_;
   const Refusal refused_;
   const Progressed progressed_;
+  const Wait wait_;
   const std::string run_;  // a part of the ids of the sets that are made here
   uint64_t sets_made_ = 0;
   IngestTotals totals_;
+
+  // Why the last request has to be sent again, in part or as a whole; empty: it has not.
+  std::string waits_for_;
+  std::chrono::milliseconds retry_after_{0};
+  int failures_ = 0;  // since the last set that was answered for good
+  SteadyTime failing_since_;
+  std::mt19937_64 random_{std::random_device()()};
 };
 
 }  // namespace sluice::ops

@@ -88,7 +88,8 @@ void Print(const Invocation& invocation, const client::PullResult& result, doubl
   }
   std::fflush(stdout);
   if (result.buckets_reloaded > *reloaded) {
-    fmt::print(stderr, "sluice: {} buckets differed in count or checksum and were loaded anew\n",
+    fmt::print(stderr,
+               "sluice: {} buckets were not as the server announced them and were loaded anew\n",
                result.buckets_reloaded - std::exchange(*reloaded, result.buckets_reloaded));
   }
 }
@@ -96,7 +97,7 @@ void Print(const Invocation& invocation, const client::PullResult& result, doubl
 // What a refusal that is for good means for the file.
 absl::Status Refused(const Arguments& arguments, client::Puller& puller,
                      const absl::Status& status) {
-  if (!client::WipeDemanded(status)) {
+  if (!client::WipeDemanded(status) || !puller.HoldsRows()) {
     return status;
   }
   std::string after;

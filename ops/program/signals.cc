@@ -34,8 +34,12 @@ sigset_t EndingSignals(SignalWaiter::HangUp hang_up) {
 sigset_t IdleSignals(SignalWaiter::HangUp hang_up) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, kStopSignal);
-  sigaddset(&set, SIGUSR2);
+  for (const int number : {kStopSignal, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO}) {
+    sigaddset(&set, number);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+    sigaddset(&set, number);
+  }
   if (hang_up == SignalWaiter::HangUp::kIgnored) {
     sigaddset(&set, SIGHUP);
   }

@@ -8,7 +8,7 @@ namespace sluice::ops {
 
 // SIGINT and SIGTERM as a call on an ordinary thread. Construct it before any other thread begins:
 // threads started later inherit that the signals are blocked. SIGPIPE and SIGXFSZ are ignored from
-// then on, SIGUSR1 and SIGUSR2 do nothing.
+// then on; SIGUSR1, SIGUSR2, SIGIO and those of timers and of programs' own do nothing.
 class SignalWaiter {
  public:
   // What SIGHUP does, which a terminal sends when it goes, and some tools for "read your

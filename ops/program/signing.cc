@@ -16,13 +16,13 @@ absl::StatusOr<std::string> SignWithKeyFile(const std::string& path,
 
 absl::StatusOr<std::string> SignWithDevelopmentKey(const std::string& data_dir,
                                                    const gateways::TokenSpec& spec) {
-  auto token = SignWithKeyFile(data_dir + "/" + gateways::kDevKeyFile, spec);
-  if (!token.ok()) {
+  const auto jwk = gateways::ReadPrivateJwk(data_dir + "/" + gateways::kDevKeyFile);
+  if (!jwk.ok()) {
     return Annotate(
-        token.status(),
+        jwk.status(),
         fmt::format("no development key in {} (name the server's with --data-dir)", data_dir));
   }
-  return token;
+  return gateways::SignToken(spec, *jwk, RealClock().Now());
 }
 
 }  // namespace sluice::ops

@@ -21,6 +21,9 @@ namespace {
 constexpr std::string_view kScopes[] = {"sluice.admin", "sluice.ingest", "sluice.audit",
                                         "sluice.metrics", "sluice.sync"};
 
+// A hundred years: whoever wants no end of it at all.
+constexpr std::chrono::milliseconds kLifetimeMax = std::chrono::hours(24 * 36'500);
+
 struct Arguments {
   std::string data_dir = "sluice-data";
   std::string key;
@@ -52,6 +55,10 @@ absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments
   const auto lifetime = ParseDuration(arguments.lifetime);
   if (!lifetime.ok()) {
     return WrongUsage(fmt::format("--expires: {}", Message(lifetime.status())));
+  }
+  if (*lifetime < std::chrono::seconds(1) || *lifetime > kLifetimeMax) {
+    return WrongUsage(fmt::format("--expires: {} is not from 1s to {}", arguments.lifetime,
+                                  FormatDuration(kLifetimeMax)));
   }
   spec.lifetime = std::chrono::duration_cast<std::chrono::seconds>(*lifetime);
   ASSIGN_OR_RETURN(const std::string token, arguments.key.empty()

@@ -15,54 +15,26 @@
 
 #include "gateways/sync/delta_page.h"
 #include "projectors/store/store_manager.h"
+#include "tests/bench/bench_store.h"
 #include "tests/support/change_events.h"
-#include "tests/support/temp_dir.h"
 
 namespace sluice {
 namespace {
 
+using bench::SecondsSince;
 using eventlog::StoredEvent;
-using projectors::StoreManager;
 using std::chrono::steady_clock;
 
 constexpr size_t kBatch = 10'000;
 constexpr uint32_t kAccount = 1;
 constexpr uint32_t kContact = 2;
 
-double SecondsSince(steady_clock::time_point start) {
-  return std::chrono::duration<double>(steady_clock::now() - start).count();
-}
-
-// One organisation's store in a folder of its own, and the next offset of its log.
-class Org {
+// One organisation's store.
+class Org : public bench::BenchStore {
  public:
-  explicit Org(projectors::FoldOptions fold = {}) {
-    projectors::StoreOptions options;
-    options.path = dir_ / "stores";
-    options.log_id = "bench";
-    options.fold = fold;
-    stores_ = StoreManager::Open(std::move(options)).value();
-  }
-  ~Org() { (void)stores_->Close(); }
+  using BenchStore::BenchStore;
 
-  StoreManager& stores() { return *stores_; }
-  StoredEvent Event(const google::protobuf::Message& payload) {
-    return testing::MakeEvent(offset_++, payload);
-  }
-  // Seconds that applying took.
-  double Apply(const std::vector<StoredEvent>& events) {
-    const auto start = steady_clock::now();
-    for (std::span<const StoredEvent> rest(events); !rest.empty();) {
-      const size_t count = std::min(rest.size(), kBatch);
-      const auto applied = stores_->Apply(PartitionId(0), rest.first(count));
-      if (!applied.ok() || !applied->rejected.empty()) {
-        fmt::print(stderr, "the events were not applied: {}\n", applied.status().ToString());
-        std::exit(1);
-      }
-      rest = rest.subspan(count);
-    }
-    return SecondsSince(start);
-  }
+  double Apply(const std::vector<StoredEvent>& events) { return BenchStore::Apply(events, kBatch); }
   double ApplyOne(const google::protobuf::Message& payload) { return Apply({Event(payload)}); }
 
   // Accounts with an owner (2), sixteen texts to filter by (3 to 18) and a note (19); contacts that
@@ -80,11 +52,6 @@ class Org {
            Event(testing::DefineEntity(kAccount, "account", attributes, 2)), Event(contact),
            Event(testing::DefineRole("field", true, {"account", "contact"}))});
   }
-
- private:
-  testing::TempDir dir_;
-  int64_t offset_ = 0;
-  std::unique_ptr<StoreManager> stores_;
 };
 
 v1::Rule FilterRule(const std::string& where) {

@@ -12,6 +12,16 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+def brokers(script, folder):
+    """Those of SLUICE_TEST_BROKERS, or of a broker that `script` starts below `folder` and that ends with this process."""
+    return os.environ.get("SLUICE_TEST_BROKERS") or start_broker(script, pathlib.Path(folder) / "broker")
+
+
+def start_broker(script, folder, *arguments):
+    return subprocess.run([script, "start", "--dir", str(folder), "--owner", str(os.getpid()), *arguments], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+
+
 class Sluice:
     """One `sluice serve`, restartable on the same folder; ended with the test that made it."""
 

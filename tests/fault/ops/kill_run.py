@@ -14,18 +14,16 @@ end, the log itself (first occurrence of each set's id) is folded here in a few 
 import argparse
 import http.client
 import json
-import os
 import pathlib
 import random
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from sluice_process import DeltaClient, Http, Sluice  # noqa: E402
+from sluice_process import DeltaClient, Http, Sluice, brokers  # noqa: E402
 
 ORG = "acme"
 TEAMS = ["north", "south"]
@@ -325,9 +323,7 @@ def main():
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="sluice-kill-") as folder:
         if options.broker_script:
-            options.brokers = os.environ.get("SLUICE_TEST_BROKERS") or subprocess.run(
-                [options.broker_script, "start", "--dir", f"{folder}/broker", "--owner", str(os.getpid())], check=True,
-                stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+            options.brokers = brokers(options.broker_script, folder)
         run = Run(options, pathlib.Path(folder))
         try:
             run.run()

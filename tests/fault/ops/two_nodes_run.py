@@ -16,11 +16,9 @@ import argparse
 import collections
 import http.client
 import json
-import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,7 +26,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from sluice_process import Http, Sluice  # noqa: E402
+from sluice_process import Http, Sluice, brokers  # noqa: E402
 from xxh64 import xxh64  # noqa: E402
 
 STRING = "string"
@@ -499,9 +497,7 @@ def main():
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="sluice-two-") as folder:
         if options.broker_script:
-            options.brokers = os.environ.get("SLUICE_TEST_BROKERS") or subprocess.run(
-                [options.broker_script, "start", "--dir", f"{folder}/broker", "--owner", str(os.getpid())], check=True,
-                stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+            options.brokers = brokers(options.broker_script, folder)
         run = Run(options, pathlib.Path(folder))
         try:
             run.run()

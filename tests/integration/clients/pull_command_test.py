@@ -134,6 +134,14 @@ class PullCommandTest(unittest.TestCase):
             self.assertNotIn(b"1042.0", self.db.read_bytes())
             self.assertFalse(pathlib.Path(f"{self.db}-wal").exists())
 
+    def test_a_refusal_says_nothing_of_a_file_that_holds_nothing(self):
+        self.server.answers = [(403, {}, json.dumps({"code": "offline_not_allowed", "detail": "no role", "wipe": True}))]
+        for more in ([], ["--wipe-when-refused"]):
+            done = self.pull(*more, code=1)
+            self.assertIn(b"no role", done.stderr)
+            self.assertNotIn(b"deleted", done.stderr)
+            self.assertNotIn(b"still holds", done.stderr)
+
     def test_another_node_gets_the_token(self):
         self.server.answers = [(307, {"Location": f"{self.other.url}/v1/orgs/acme/stream"}, "")]
         self.other.answers = [(200, {}, load(1043, ["A1"]))]

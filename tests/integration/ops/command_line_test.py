@@ -146,6 +146,20 @@ class CommandLineTest(unittest.TestCase):
         self.assertIn("standard input:1: refused: ", done.stderr)
         self.assertEqual(set(self.rows()), {"a", "b"})
 
+    # ---- the page that a newcomer reads ----
+
+    def test_the_readme_can_be_followed(self):
+        page = (pathlib.Path(__file__).resolve().parents[3] / "README.md").read_text()
+        block = page[page.index("    cat > account.json"):page.index("With `--follow`")]
+        folder = self.folder / "readme"
+        folder.mkdir()
+        environment = {**self.environment(), "SLUICE_SYNC_URL": self.server.urls["sync"],
+                       "PATH": f"{pathlib.Path(BINARY).resolve().parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["bash", "-ec", "".join(line[4:] + "\n" for line in block.splitlines())], cwd=folder,
+                              capture_output=True, text=True, timeout=120, env=environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.endswith("A1|Contoso|open|bert\nA2|Fabrikam|closed|anna\n"), done.stdout)
+
     # ---- what a terminal shows ----
 
     def on_terminal(self, *arguments, columns=80):
@@ -220,6 +234,13 @@ class CommandLineTest(unittest.TestCase):
                 self.assertIn(known, done.stderr)
             self.assertEqual(done.stdout, "")
         self.run_sluice("token", "--scope", "sluice.metrics sluice.audit")
+
+    def test_a_lifetime_that_cannot_be_is_wrong_usage(self):
+        for lifetime in ("0s", "10ms", "999999999h"):
+            done = self.run_sluice("token", "--expires", lifetime, code=2)
+            self.assertIn(f"--expires: {lifetime} is not", done.stderr)
+            self.assertNotIn("key", done.stderr)
+        self.run_sluice("token", "--expires", "36500d")
 
     def test_a_token_without_a_subject_has_one(self):
         payload = self.run_sluice("token").stdout.split(".")[1]

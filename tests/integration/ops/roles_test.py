@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from sluice_process import Http, Sluice  # noqa: E402
+from sluice_process import Http, Sluice, start_broker  # noqa: E402
 
 SCHEMA = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, {"name": "team", "type": "string"}],
           "ownership": {"team": "team"}}
@@ -97,7 +97,7 @@ def broker_comes_late(binary, folder, script, port):
                 time.sleep(0.05)  # polls for the listener
         assert status == 503 and headers["Retry-After"], (status, body)
         assert http.request("GET", "/healthz")[0] == 200
-        subprocess.run([script, "start", "--dir", str(folder / "late-broker"), "--port", str(port), "--owner", str(os.getpid())], check=True)
+        start_broker(script, folder / "late-broker", "--port", str(port))
         deadline = time.monotonic() + 90
         while not (folder / "late.json").exists():
             assert process.poll() is None and time.monotonic() < deadline, (folder / "late.log").read_text()[-3000:]
@@ -124,8 +124,7 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-roles-"))
     broker = folder / "broker"
     try:
-        brokers = subprocess.run([script, "start", "--dir", str(broker), "--owner", str(os.getpid())], check=True, stdout=subprocess.PIPE,
-                                 text=True).stdout.strip().splitlines()[-1]
+        brokers = start_broker(script, broker)
         try:
             run(binary, folder, brokers)
         finally:

@@ -2,17 +2,15 @@
 // crashes, checkpoints, and stores that are lost or damaged at any moment: in the end every store
 // is the fold of its organisation's events.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
-#include <cstdio>
 #include <filesystem>
 #include <random>
 #include <string_view>
 #include <thread>
 
 #include "tests/support/apart_node.h"
+#include "tests/support/killed_program.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::projectors {
@@ -121,28 +119,8 @@ TEST(StoreApart, EqualsThePlainFoldAfterKillsAndDamage) {
   const StoreOptions options = KilledOptions(dir / "node");
   const std::string log_seed = std::to_string(random());
   for (int i = 0; i < 10; ++i) {
-    int pipe_fds[2];
-    ASSERT_EQ(pipe(pipe_fds), 0);
-    (void)fflush(stdout);  // or the child prints it too
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      // A program of its own: RocksDB's threads do not live on in a fork.
-      execl("/proc/self/exe", "store_apart_property_test", "--run-until-killed",
-            options.path.c_str(), log_seed.c_str(), std::to_string(pipe_fds[1]).c_str(), nullptr);
-      _exit(6);
-    }
-    close(pipe_fds[1]);
-    const size_t steps = 1 + random() % 60;
-    size_t reported = 0;
-    for (char step = 0; reported < steps && read(pipe_fds[0], &step, 1) == 1;) {
-      ++reported;
-    }
-    kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    close(pipe_fds[0]);
-    ASSERT_EQ(reported, steps) << "the child ended with status " << status << ", seed " << seed;
+    testing::RunUntilKilled({"--run-until-killed", options.path, log_seed}, 1 + random() % 60);
+    ASSERT_FALSE(HasFatalFailure()) << "seed " << seed;
     const fs::path folder = options.path + "/orgs/" + kOrgs[random() % kOrgs.size()] + "/1";
     if (random() % 3 == 0) {
       std::error_code ignored;

@@ -1,15 +1,14 @@
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <random>
 #include <utility>
 #include <vector>
 
 #include "projectors/store/store_manager.h"
 #include "schemas/status.h"
+#include "tests/support/killed_program.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -204,30 +203,9 @@ TEST(StoreProperty, EqualsThePlainFoldAfterEachKill) {
   const auto wanted = testing::FoldPlainly(options.fold, log);
   const size_t kills = testing::TestSteps(8);
   for (size_t i = 0; i < kills; ++i) {
-    int pipe_fds[2];
-    ASSERT_EQ(pipe(pipe_fds), 0);
-    (void)fflush(stdout);  // or the child prints it too
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      // A program of its own: RocksDB's threads do not live on in a fork.
-      execl("/proc/self/exe", "store_property_test", "--run-until-killed", options.path.c_str(),
-            log_seed.c_str(), std::to_string(pipe_fds[1]).c_str(), nullptr);
-      _exit(6);
-    }
-    close(pipe_fds[1]);
     // Far enough that most rounds come past what the last one had flushed.
-    const size_t steps = 1 + random() % 60;
-    size_t reported = 0;
-    for (char step = 0; reported < steps && read(pipe_fds[0], &step, 1) == 1;) {
-      ++reported;
-    }
-    kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    close(pipe_fds[0]);
-    ASSERT_EQ(reported, steps) << "the child ended with status " << status;
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended with status " << status;
+    testing::RunUntilKilled({"--run-until-killed", options.path, log_seed}, 1 + random() % 60);
+    ASSERT_FALSE(HasFatalFailure());
   }
   Node node(options);
   node.CatchUp(log, random);

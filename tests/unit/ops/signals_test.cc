@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +56,7 @@ class Child {
 
  private:
   [[noreturn]] static void Run(SignalWaiter::HangUp hang_up, Callback callback, int tell) {
-    ::alarm(60);  // a child that is never ended
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a child that is never ended
     const auto say = [tell](char byte) { return ::write(tell, &byte, 1) == 1; };
     SignalWaiter waiter(hang_up);
     waiter.OnSignal([&] {
@@ -88,13 +89,16 @@ TEST(SignalsTest, ASecondOneEndsTheProcessWhetherTheFirstIsStillWorkedOnOrNot) {
   }
 }
 
-TEST(SignalsTest, UserSignalsLeaveItListening) {
+TEST(SignalsTest, SignalsThatMeanNothingLeaveItListening) {
   const Child child(HangUp::kIgnored, Child::Callback::kReturns);
   for (int i = 0; i < 3; ++i) {
     child.Send(SIGUSR1);
     child.Send(SIGUSR2);
     child.Send(SIGHUP);
     child.Send(SIGPIPE);
+    for (const int number : {SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGRTMIN, SIGRTMAX}) {
+      child.Send(number);
+    }
   }
   child.Send(SIGTERM);
   EXPECT_EQ(child.Hear(), 'c');

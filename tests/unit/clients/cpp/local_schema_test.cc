@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -324,6 +325,63 @@ TEST_F(LocalSchemaTest, AnEntityMadeAnewWithAnotherKeyGetsANewTable) {
   ASSERT_TRUE(database->Complete(2).ok());
   ASSERT_TRUE(PutOne("account", "5", {Text("no", "5"), Text("name", "x")}, 3).ok());
   EXPECT_EQ(Query("SELECT no, name FROM account"), "5|x");
+}
+
+// However a first load's table comes to its name, it is the same one.
+TEST_F(LocalSchemaTest, LoadedTablesAreShownWithAllTheirColumns) {
+  for (const int rows : {0, 3, 25'000}) {
+    path = dir / (std::to_string(rows) + ".sqlite");
+    SetColumns({{"n", "int64"}, {"id", "int64"}, {"name", "string"}});
+    MustOpen();
+    ASSERT_TRUE(database->Begin().ok());
+    ASSERT_TRUE(database->SetEntities(*schema).ok());
+    ASSERT_TRUE(database->SelectBucket("b1").ok());
+    for (int i = 0; i < rows; ++i) {
+      const std::string key = std::to_string(i);
+      ASSERT_TRUE(
+          database->Put("account", key, "1.0", {Text("n", "7"), Text("id", key), Text("name", "x")})
+              .ok());
+    }
+    ASSERT_TRUE(database->FrameDone(1).ok());
+    ASSERT_TRUE(database->SetEntities({{"account", "id", {{"n", "int64"}, {"id", "int64"}}}}).ok());
+    ASSERT_TRUE(database->Complete(1).ok());
+    EXPECT_EQ(Query("SELECT count(*), count(name) FROM account"), std::to_string(rows) + "|0");
+    EXPECT_EQ(Query("SELECT name, type, pk, \"notnull\" FROM pragma_table_info('account')"),
+              "n|INTEGER|0|0;id|INTEGER|1|1;name|TEXT|0|0");
+    EXPECT_EQ(Query("SELECT name FROM _sluice_hidden"), "name");
+    EXPECT_EQ(Query("SELECT name FROM sqlite_schema WHERE name LIKE '%load%'"), "");
+    ASSERT_TRUE(database->Begin().ok());
+    ASSERT_TRUE(database->SelectBucket("b1").ok());
+    ASSERT_TRUE(database->Put("account", "1", "2.0", {Text("n", "8"), Text("id", "1")}).ok());
+    ASSERT_TRUE(database->FrameDone(2).ok());
+    ASSERT_TRUE(database->Complete(2).ok());
+    EXPECT_EQ(Query("SELECT n, typeof(id) FROM account WHERE id=1"), "8|integer");
+  }
+}
+
+// It took the square of their number: 400 of them half a minute.
+TEST_F(LocalSchemaTest, ManyTablesAreLoadedInNoTime) {
+  std::vector<ClientEntity::Column> columns = {{"id", "string"}};
+  for (int i = 0; i < 50; ++i) {
+    columns.push_back({"attribute_" + std::to_string(i), "string"});
+  }
+  schema = std::vector<ClientEntity>();
+  for (int i = 0; i < 400; ++i) {
+    schema->push_back({"entity" + std::to_string(i), "id", columns});
+  }
+  MustOpen();
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(database->SelectBucket("b1").ok());
+  for (int i = 0; i < 400; i += 2) {
+    ASSERT_TRUE(database->Put("entity" + std::to_string(i), "k", "1.0", {Text("id", "k")}).ok());
+  }
+  ASSERT_TRUE(database->FrameDone(1).ok());
+  ASSERT_TRUE(database->Complete(1).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema WHERE type='table' AND name LIKE 'entity%'"),
+            "400");
+  EXPECT_EQ(Query("SELECT id FROM entity398"), "k");
 }
 
 TEST_F(LocalSchemaTest, WhatIsNoNameIsRefused) {

@@ -126,6 +126,25 @@ TEST_F(PullColumnsTest, AnAttributeDefinedAnewWhileTheClientWasAwayStartsNull) {
   EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|-");
 }
 
+// The table stays, and with it a column that the new entity gets an attribute for only later, for
+// the first time: what is held of it has no value there, and the server sends no other bucket.
+TEST_F(PullColumnsTest, AnAttributeThatAnEntityOfTheSameNameHadReloadsNothing) {
+  const std::string shown = Columns({"id:string", "name:string"});
+  const BucketRows rows = {Row("A1", "10.0")};
+  const std::string body =
+      CheckpointFrame(7, {{"b1", {Row("A1", "5.0")}}}, {}, shown) +
+      OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")}) + CompleteFrame(7) +
+      CheckpointFrame(10, {{"b7", rows}}, {"b1"}, Columns({"id:string"})) +
+      OpsFrame("b7", 0, 10, {Account("A1", "10.0", "")}) + CompleteFrame(10) +
+      CheckpointFrame(11, {{"b7", rows}}, {}, shown) + CompleteFrame(11) +
+      CheckpointFrame(12, {{"b7", {Row("A1", "12.0")}}}) +
+      OpsFrame("b7", 11, 12, {Account("A1", "12.0", R"(,"name":"m")")}) + CompleteFrame(12);
+  EXPECT_THAT(Follow(body, 4, "SELECT id, name FROM account"),
+              ElementsAre("A1|n", "A1|-", "A1|-", "A1|m"));
+  EXPECT_EQ(reloaded, 0U);
+  EXPECT_EQ(server.requests().size(), 1U);
+}
+
 // An attribute was hidden in it before.
 TEST_F(PullColumnsTest, AnEntityDefinedAnewReloadsNothing) {
   const std::string body =
@@ -311,6 +330,26 @@ TEST_F(PullColumnsTest, RowsAreCountedOnceWhateverHoldsThem) {
   result = Pull();
   EXPECT_EQ(result->rows_removed, 1U);
   EXPECT_EQ(result->rows, 2U);
+  // Other columns are another bucket: A2 stays, A3 does not.
+  server.Script(
+      {{.body = CheckpointFrame(11, {{"b3", {Row("A2", "8.0"), Row("A4", "11.0")}}}, {"b1"}) +
+                OpsFrame("b3", 0, 11, {Put("A2", "8.0"), Put("A4", "11.0")}) + CompleteFrame(11)}});
+  result = Pull();
+  EXPECT_EQ(result->rows_put, 2U);
+  EXPECT_EQ(result->rows_removed, 1U);
+  EXPECT_EQ(result->rows, 2U);
+}
+
+// Before the end of a first load nothing was there that could have gone.
+TEST_F(PullColumnsTest, ARowThatGoesDuringAFirstLoadWasNeverThere) {
+  server.Script({{.body = checkpoint + first + second +
+                          CheckpointFrame(8, {{"b2", {Row("A3", "7.0")}}}, {"b1"}) +
+                          OpsFrame("b2", 0, 8, {Put("A3", "7.0")}) + CompleteFrame(8)}});
+  const auto result = Pull();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->rows_put, 1U);
+  EXPECT_EQ(result->rows_removed, 0U);
+  EXPECT_EQ(result->rows, 1U);
 }
 
 }  // namespace

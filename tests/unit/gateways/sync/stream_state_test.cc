@@ -248,6 +248,25 @@ TEST_F(StreamStateTest, ColumnsTravelWithTheCheckpoint) {
   EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
 }
 
+// A checkpoint is replaced by one with the columns of the last complete one: the client has others
+// by now, and is told.
+TEST_F(StreamStateTest, ColumnsThatComeBackBeforeACheckpointIsComplete) {
+  Put("A", 10);
+  StreamState state = State({}, 1);
+  Sent(&state);
+  const json columns = checkpoint_["entities"];
+  const v1::RoleDefined open = sluice::testing::DefineRole("field", true, {"account"});
+  v1::RoleDefined masked = open;
+  masked.mutable_role()->mutable_entities(0)->add_deny_columns("name");
+  Define(masked);
+  Begin(&state);
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint 11"));
+  EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
+  Define(open);
+  EXPECT_THAT(Sent(&state), ElementsAre("checkpoint 12", "put A", "checkpoint_complete"));
+  EXPECT_EQ(checkpoint_["entities"], columns);
+}
+
 // A frame that ends inside an event gives the event before as `to`; its rows are with the client.
 TEST_F(StreamStateTest, RowsOfAnEventThatWasCutMayBeKnown) {
   Put("A", 10);

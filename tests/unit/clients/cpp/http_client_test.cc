@@ -1,0 +1,211 @@
+#include "clients/cpp/http_client.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string_view>
+#include <thread>
+
+#include "schemas/status.h"
+#include "tests/support/clients/pull_fixture.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/test_certificates.h"
+
+// What an answer has beside its body is bounded, with TLS and without.
+namespace sluice::client {
+namespace {
+
+using ::sluice::testing::PullTest;
+using ::sluice::testing::TempDir;
+using ::sluice::testing::TestCertificates;
+using ::testing::HasSubstr;
+
+// Answers each connection with `first`, then with `rest` again and again, as long as it is read.
+class EndlessServer {
+ public:
+  EndlessServer(std::string first, std::string rest)
+      : first_(std::move(first)), rest_(std::move(rest)) {
+    while (rest_.size() < (64 << 10)) {
+      rest_ += rest_;
+    }
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_, 8), 0);
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~EndlessServer() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  std::string url() const { return fmt::format("http://127.0.0.1:{}", port_); }
+  size_t sent() const { return sent_; }
+
+ private:
+  // What a client must not read to the end.
+  static constexpr size_t kEnough = 256 << 20;
+
+  void Serve() {
+    for (int fd = 0; (fd = ::accept(listener_, nullptr, nullptr)) >= 0; ::close(fd)) {
+      char request[4096];
+      if (::recv(fd, request, sizeof(request), 0) <= 0) {
+        continue;
+      }
+      size_t sent = 0;
+      for (std::string_view part = first_; sent < kEnough; part = rest_) {
+        const ssize_t n = ::send(fd, part.data(), part.size(), MSG_NOSIGNAL);
+        if (n <= 0) {
+          break;
+        }
+        sent += static_cast<size_t>(n);
+      }
+      sent_ += sent;
+    }
+  }
+
+  const std::string first_;
+  std::string rest_;
+  const int listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int port_ = 0;
+  std::atomic<size_t> sent_ = 0;
+  std::thread thread_;
+};
+
+class EndlessTest : public PullTest {
+ protected:
+  void Expect(const std::string& begin, const std::string& rest) {
+    const EndlessServer endless(begin, rest);
+    PullOptions options = Options();
+    options.url = endless.url();
+    options.attempts_max = 2;
+    const absl::Status status = (*Puller::Open(options))->Pull().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(Message(status)), HasSubstr("more than 64 KiB")) << begin;
+    // The rest is in the sockets' buffers.
+    EXPECT_LT(endless.sent(), size_t{64} << 20);
+  }
+};
+
+TEST_F(EndlessTest, WhatComesBeforeABodyHasAnEnd) {
+  Expect("HTTP/1.1 200 ", "x");
+  Expect("HTTP/1.1 200 OK\r\n", "a: b\r\n");
+  Expect("HTTP/1.1 200 OK\r\na: ", "x");
+  Expect("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n");
+  const std::string chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  Expect(chunked, "0");
+  Expect(chunked + "1;", "x");
+  Expect(chunked + "1\r\n\n\r\n1", " ");
+}
+
+// A byte now and then is no silence.
+TEST_F(EndlessTest, AHeadHasItsTime) {
+  HeadLimit limit;
+  limit.Begin(std::chrono::milliseconds(-1));
+  EXPECT_FALSE(limit.Take(1));
+  EXPECT_THAT(limit.exceeded(), HasSubstr("was not whole"));
+  limit.Begin(std::chrono::hours(1));
+  EXPECT_TRUE(limit.Take(1));
+  EXPECT_EQ(limit.exceeded(), "");
+  limit.HeadDone();
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(limit.Take(HeadLimit::kBytesMax));
+    limit.BodyCame();
+  }
+}
+
+class TlsTest : public ::testing::Test {
+ protected:
+  TlsTest() {
+    certificates_.WriteAuthority(ca_file_);
+    server_.Post("/body", [this](const httplib::Request& request, httplib::Response& response) {
+      response.set_content(body_ + request.body, "text/plain");
+    });
+    server_.Get("/head", [](const httplib::Request&, httplib::Response& response) {
+      for (int i = 0; i < 100; ++i) {
+        response.set_header("h" + std::to_string(i), std::string(1024, 'x').c_str());
+      }
+    });
+    port_ = server_.bind_to_any_port("127.0.0.1");
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    while (!server_.is_running()) {  // or stop() would not reach it
+      std::this_thread::yield();
+    }
+  }
+  ~TlsTest() override {
+    server_.stop();
+    thread_.join();
+  }
+  std::shared_ptr<HttpClient> Client(const std::string& host) {
+    auto client = MakeHttpClient(fmt::format("https://{}:{}", host, port_));
+    client->http->set_ca_cert_path(ca_file_.c_str());
+    client->limit.Begin(std::chrono::seconds(60));
+    return client;
+  }
+
+  TempDir dir_;
+  const std::string ca_file_ = dir_ / "ca.pem";
+  TestCertificates certificates_{"DNS:localhost"};
+  httplib::SSLServer server_{certificates_.server(), certificates_.server_key()};
+  const std::string body_ = std::string(20 << 20, 'b');
+  int port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(TlsTest, BodiesOfAnyLengthBothWays) {
+  const auto client = Client("localhost");
+  const std::string sent(5 << 20, 'q');
+  std::string got;
+  httplib::Request request;
+  request.method = "POST";
+  request.path = "/body";
+  request.body = sent;
+  request.response_handler = [&](const httplib::Response& response) {
+    client->limit.HeadDone();
+    return response.status == 200;
+  };
+  request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
+    client->limit.BodyCame();
+    got.append(data, size);
+    return true;
+  };
+  const httplib::Result result = client->http->send(request);
+  ASSERT_TRUE(result) << httplib::to_string(result.error()) << client->limit.exceeded();
+  EXPECT_TRUE(got == body_ + sent);
+}
+
+TEST_F(TlsTest, AHeadIsBounded) {
+  const auto client = Client("localhost");
+  EXPECT_FALSE(client->http->Get("/head"));
+  EXPECT_THAT(client->limit.exceeded(), HasSubstr("more than 64 KiB"));
+}
+
+TEST_F(TlsTest, AnotherNameOrAuthorityIsRefused) {
+  EXPECT_EQ(Client("127.0.0.1")->http->Get("/head").error(), httplib::Error::SSLServerVerification);
+  const auto without = MakeHttpClient(fmt::format("https://localhost:{}", port_));
+  EXPECT_EQ(without->http->Get("/head").error(), httplib::Error::SSLServerVerification);
+}
+
+TEST(HttpClientTest, UrlsOfServers) {
+  for (const char* good : {"http://a", "http://127.0.0.1:1", "http://[::1]:8471", "https://[::1]",
+                           "https://a.example:65535"}) {
+    EXPECT_NE(MakeHttpClient(good), nullptr) << good;
+  }
+  for (const char* bad : {"", "a", "http://", "http://:1", "http://a:", "http://a:0", "http://a:x",
+                          "http://a:65536", "http://[::1", "http://[::1]8471"}) {
+    EXPECT_EQ(MakeHttpClient(bad), nullptr) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::client
