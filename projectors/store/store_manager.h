@@ -66,6 +66,15 @@ struct ApplyResult {
   FoldCounters counters;
 };
 
+// A checkpoint that has been begun (StoreManager::BeginCheckpoint). Where it is destroyed instead
+// of being ended nothing has been written.
+class PendingCheckpoint {
+ public:
+  virtual ~PendingCheckpoint() = default;
+  // Makes durable what had been applied when it was begun. Blocks; once, on any thread.
+  virtual void Flush() = 0;
+};
+
 // All staging stores of this process: one RocksDB an organisation and incarnation, opened on
 // demand, and a small node store with each partition's checkpoint. Thread-safe; Apply for one
 // partition is called by one thread at a time.
@@ -119,7 +128,21 @@ class StoreManager {
 
   // Flushes the partition's dirty stores and then writes its checkpoint. Returns the checkpoint's
   // offset (the next to read), which may then be committed as lag hint.
+  // Blocks; the three steps below, one after the other.
   virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
+
+  // The same while events are applied. Begin takes the position, and End writes it: both are for
+  // the thread that calls Apply(), and one is under way at a time; the flush between them is for
+  // another thread. What is applied after Begin is not claimed. A store that cannot be flushed is
+  // set apart with what it lacks on disk, and flushed by AdvanceApart(); the checkpoint goes on.
+  // Begin: nullptr where nothing has been applied since the last one.
+  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/) {
+    return nullptr;
+  }
+  // As Checkpoint(). After Flush().
+  virtual absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> /*pending*/) {
+    return kNoOffset;
+  }
 
   // Sets apart whose stores were found damaged by readers, and compares with the log the stores
   // that an earlier process flushed after its last checkpoint. To be called now and then by the
@@ -153,8 +176,10 @@ class StoreManager {
   }
   // Says that everything of the organisation below `next` is applied, and its rejections
   // dead-lettered. True where it is given back to the main thread. Does nothing where the
-  // organisation's own `next` has been set anew.
-  virtual bool AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/, Offset /*next*/) {
+  // organisation's own `next` has been set anew. Flushes a store that a checkpoint could not flush:
+  // an error is the organisation's own, to be retried with back-off.
+  virtual absl::StatusOr<bool> AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/,
+                                            Offset /*next*/) {
     return false;
   }
 
