@@ -110,6 +110,7 @@ struct Process::Impl {
     return log->PartitionFor(eventlog::Topic::kChanges, org.value());
   }
   absl::Status MayServe(const OrgId& org) const;
+  std::vector<gateways::TroubledOrgs> Troubled() const;
   // nullopt where this process serves it, or nobody is known to.
   std::optional<Offset> RemoteApplied(const OrgId& org) const;
   // The stores' last word of an organisation, its closing included, wherever it is folded.
@@ -186,6 +187,16 @@ absl::Status Process::Impl::MayServe(const OrgId& org) const {
   return staging != nullptr ? staging->MayServe(org)
                             : Error(absl::StatusCode::kUnavailable, "not_served_here",
                                     "this node keeps no stores");
+}
+
+std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
+  std::vector<gateways::TroubledOrgs> troubled;
+  if (staging != nullptr) {
+    for (auto& orgs : staging->TroubledOrgs()) {
+      troubled.push_back({std::move(orgs.code), orgs.partition.value(), orgs.count});
+    }
+  }
+  return troubled;
 }
 
 std::optional<Offset> Process::Impl::RemoteApplied(const OrgId& org) const {
@@ -285,6 +296,12 @@ absl::Status Process::Impl::StartAdmin() {
                                  .registry = registry};
   deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
+  deps.troubled = [this] { return Troubled(); };
+  deps.refresh_metrics = [this] {
+    if (staging != nullptr) {
+      staging->RefreshMetrics();
+    }
+  };
   deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
     const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
     return urls.has_value() && !urls->admin_url.empty() ? std::make_optional(urls->admin_url)
@@ -319,6 +336,7 @@ absl::Status Process::Impl::StartSync() {
     }
     return reasons;
   };
+  options.troubled = [this] { return Troubled(); };
   options.may_serve = [this](const OrgId& org) { return MayServe(org); };
   options.served_at = [this](const OrgId& org) -> std::optional<std::string> {
     const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
