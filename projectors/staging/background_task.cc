@@ -31,9 +31,8 @@ void BackgroundTask::Wait() {
 }
 
 void BackgroundTask::Run() {
-  const auto called = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return stopping_ || work_ != nullptr;
-  };
+  const auto called = [this]()
+                          ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || work_ != nullptr; };
   absl::MutexLock lock(&mutex_);
   while (true) {
     mutex_.Await(absl::Condition(&called));

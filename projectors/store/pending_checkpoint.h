@@ -11,7 +11,8 @@
 
 namespace sluice::projectors {
 
-// What a checkpoint knew when it was begun, and what became of its flushes. Of one thread at a time.
+// What a checkpoint knew when it was begun, and what became of its flushes. Of one thread at a
+// time.
 class StoreManagerImpl::Pending final : public PendingCheckpoint {
  public:
   Pending(StoreManagerImpl& manager, PartitionId partition_in,

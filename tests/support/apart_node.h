@@ -1,9 +1,11 @@
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -143,8 +145,8 @@ class ApartNode {
     fs::create_directories(options_.path + "/lost");
     const std::string kept = options_.path + "/lost/" + org;
     fs::remove_all(kept);
-    fs::rename(folder, kept);
-    std::ofstream(folder) << "x";
+    std::ofstream(kept) << "x";
+    Exchange(kept, folder);
   }
   // Where nothing else has taken its place meanwhile.
   void RestoreFolders() {
@@ -153,11 +155,9 @@ class ApartNode {
     for (const auto& kept : fs::directory_iterator(options_.path + "/lost", none)) {
       const std::string folder = FolderOf(kept.path().filename());
       if (fs::is_regular_file(folder)) {
-        fs::remove(folder);
-        fs::rename(kept.path(), folder);
-      } else {
-        fs::remove_all(kept.path());
+        Exchange(kept.path(), folder);
       }
+      fs::remove_all(kept.path());
     }
   }
   std::string FolderOf(const std::string& org, int incarnation = 1) const {
@@ -169,6 +169,10 @@ class ApartNode {
   absl::Status last_error;
 
  private:
+  // In one step: a compaction that looks in between would take the files for gone.
+  static void Exchange(const std::string& a, const std::string& b) {
+    ASSERT_EQ(renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE), 0);
+  }
   static Log::const_iterator From(const Log& log, Offset offset) {
     return std::lower_bound(log.begin(), log.end(), offset,
                             [](const eventlog::StoredEvent& e, Offset o) { return e.offset < o; });

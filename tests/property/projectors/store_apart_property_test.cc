@@ -60,7 +60,9 @@ TEST_P(StoreApartProperty, EveryStoreIsTheFoldOfItsEvents) {
         node.Start();
         break;
       case 10:
-        node.LoseFolder(orgs[random() % orgs.size()]);
+        if (GetParam() % 4 == 1) {  // RocksDB takes 2 s for each
+          node.LoseFolder(orgs[random() % orgs.size()]);
+        }
         break;
       case 11:
       case 12:
