@@ -37,10 +37,10 @@ struct StoreOptions {
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
   std::chrono::milliseconds checkpoint_interval{30'000};
   FoldOptions fold;
-  // Called when a store is opened for the first time that has applied an event which the
-  // partition's checkpoint does not cover: is it in the log still? What it returns is the error of
-  // opening; with kDataLoss, code "log_truncated" or "log_diverged", Apply() ends. May block.
-  // Empty: not asked.
+  // Called before a store is first read, or applied to, that has applied an event which no
+  // checkpoint vouches for, unless the events that Apply() is given have shown it: is it in the log
+  // still? What it returns is the reader's error; with kDataLoss, code "log_truncated" or
+  // "log_diverged", Apply() ends. May block; thread-safe. Empty: not asked.
   std::function<absl::Status(PartitionId, Offset applied, uint64_t event_hash)> check_history;
   // Apply() may set organisations apart: whoever says so has a second thread for each partition
   // that folds them (ApplyApart). Otherwise large events are folded at once, and an organisation's
