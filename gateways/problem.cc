@@ -59,6 +59,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"not_ready", 503, "Not ready to serve"},
     {"not_served_here", 503, "Served by another node", 1},
     {"offline_not_allowed", 403, "No role allows offline use"},
+    {"offset_below_begin", 503, "The log no longer holds what is needed"},
     {"org_not_found", 404, "No such organisation"},
     {"org_not_ready", 409, "Organisation is not ready"},
     {"org_reprovisioned", 410, "Organisation was provisioned anew"},

@@ -221,7 +221,8 @@ HttpResponse AdminServer::Impl::Ready() const {
     first = first.ok() ? status : first;
   }
   if (first.ok()) {
-    return HttpResponse{.body = "{\"status\":\"ready\"}"};
+    return HttpResponse{
+        .body = ReadyBody(deps.troubled ? deps.troubled() : std::vector<TroubledOrgs>())};
   }
   HttpResponse response = ProblemResponse(
       Error(absl::StatusCode::kUnavailable, "not_ready", "not every role can serve yet"));
@@ -234,6 +235,9 @@ HttpResponse AdminServer::Impl::Metrics() const {
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   if (deps.registry != nullptr) {
+    if (deps.refresh_metrics) {
+      deps.refresh_metrics();
+    }
     response.body = prometheus::TextSerializer().Serialize(deps.registry->Collect());
   }
   return response;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/http_types.h"
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/store/store_manager.h"
 
@@ -68,7 +69,11 @@ struct AdminServerDeps {
   std::function<absl::Status(PartitionId)> may_append{};
   // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
+  // Which organisations /readyz tells of as not served, likewise; may be empty.
+  std::function<std::vector<TroubledOrgs>()> troubled{};
   std::shared_ptr<prometheus::Registry> registry;
+  // Called before the registry is collected; cheap. May be empty.
+  std::function<void()> refresh_metrics{};
 };
 
 // API sections 1, 2 and 5 over HTTP. Start and Stop by one thread.

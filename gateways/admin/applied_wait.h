@@ -22,6 +22,10 @@ class AppliedWait {
   // Does this process hold the organisation's store, and fold its partition? What a store holds
   // that went to another node is frozen, and nothing is said of it.
   [[nodiscard]] bool Here(const OrgId& org) const;
+  // Here, and near the log's end: what the store holds is what there is.
+  [[nodiscard]] bool Current(const OrgId& org) const {
+    return stores_ != nullptr && (!may_serve_ || may_serve_(org).ok());
+  }
   // kNoOffset where nothing is known. May open a store.
   [[nodiscard]] Offset Applied(const OrgId& org) const;
   // Asks whether `org` is applied up to `offset`; for AnswerWait.

@@ -107,6 +107,21 @@ absl::StatusOr<Answer> OrgRoutes::Put(RequestContext& context) const {
   return answer;
 }
 
+// Not known where the organisation is not served now: here, or at all.
+std::optional<uint64_t> OrgRoutes::RecordsOf(const OrgEntry& entry) const {
+  if (entry.state != OrgState::kReady) {
+    return 0;
+  }
+  if (!applied_.Current(entry.org)) {
+    return std::nullopt;
+  }
+  const auto snapshot = stores_->Snapshot(entry.org);
+  if (snapshot.ok()) {
+    return (*snapshot)->applied().records;
+  }
+  return absl::IsNotFound(snapshot.status()) ? std::optional<uint64_t>(0) : std::nullopt;
+}
+
 absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   const auto entry = directory_.directory().Find(org);
@@ -114,12 +129,6 @@ absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
     return OrgNotFound(org);
   }
   const Offset applied = applied_.Applied(org);
-  uint64_t records = 0;
-  if (applied_.Here(org) && entry->state == OrgState::kReady) {
-    if (const auto snapshot = stores_->Snapshot(org); snapshot.ok()) {
-      records = (*snapshot)->applied().records;
-    }
-  }
   Json json;
   json["org"] = org.value();
   json["display_name"] = entry->display_name;
@@ -131,7 +140,9 @@ absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
   json["entities"] = entry->model->entities().size();
   json["profiles"] = entry->model->profiles().size();
   json["roles"] = entry->model->roles().size();
-  json["records"] = records;
+  if (const std::optional<uint64_t> records = RecordsOf(*entry); records.has_value()) {
+    json["records"] = *records;
+  }
   if (!applied_.Here(org) && served_at_) {
     if (const auto url = served_at_(org); url.has_value()) {
       json["served_at"] = *url;

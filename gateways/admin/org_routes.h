@@ -1,6 +1,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "gateways/admin/applied_wait.h"
@@ -36,6 +38,7 @@ class OrgRoutes {
 
  private:
   bool IsClosed(const OrgId& org, uint32_t incarnation) const;
+  std::optional<uint64_t> RecordsOf(const projectors::OrgEntry& entry) const;
   std::string_view StateOf(const projectors::OrgEntry& entry, Offset applied) const;
 
   projectors::DirectoryFollower& directory_;

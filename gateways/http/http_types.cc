@@ -1,5 +1,7 @@
 #include "gateways/http/http_types.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -78,6 +80,16 @@ std::optional<std::string> PercentDecode(std::string_view text) {
     i += 2;
   }
   return out;
+}
+
+std::string ReadyBody(const std::vector<TroubledOrgs>& apart) {
+  std::string list;
+  for (const TroubledOrgs& orgs : apart) {
+    list += fmt::format(R"({}{{"code":"{}","partition":{},"count":{}}})", list.empty() ? "" : ",",
+                        orgs.code, orgs.partition, orgs.count);
+  }
+  return list.empty() ? R"({"status":"ready"})"
+                      : fmt::format(R"({{"status":"ready","apart":[{}]}})", list);
 }
 
 std::string PublicReason(const absl::Status& status) {

@@ -60,4 +60,13 @@ struct HttpResponse {
 // words: those may hold a path, an organisation or a user.
 [[nodiscard]] std::string PublicReason(const absl::Status& status);
 
+// Organisations of a partition that cannot be served at the moment, for one and the same reason.
+struct TroubledOrgs {
+  std::string code;
+  int32_t partition = 0;
+  size_t count = 0;
+};
+// What /readyz says of a process that is ready: its other organisations are served.
+[[nodiscard]] std::string ReadyBody(const std::vector<TroubledOrgs>& apart);
+
 }  // namespace sluice::gateways

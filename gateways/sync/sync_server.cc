@@ -44,7 +44,10 @@ HttpResponse Ready(const SyncContext& context) {
     reasons.emplace_back("stopping");
   }
   if (reasons.empty()) {
-    return {.status = 200, .body = R"({"status":"ready"})", .headers = {}};
+    const auto& troubled = context.options.troubled;
+    return {.status = 200,
+            .body = ReadyBody(troubled ? troubled() : std::vector<TroubledOrgs>()),
+            .headers = {}};
   }
   std::string text = "not ready: ";
   for (const std::string& reason : reasons) {

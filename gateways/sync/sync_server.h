@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/base/ids.h"
+#include "gateways/http/http_types.h"
 
 namespace prometheus {
 class Registry;
@@ -74,6 +75,8 @@ struct SyncOptions {
 
   // Reasons why this process cannot serve yet, for /readyz; empty function: always ready.
   std::function<std::vector<std::string>()> not_ready;
+  // Organisations that it tells of as not served; may be empty.
+  std::function<std::vector<TroubledOrgs>()> troubled;
   std::shared_ptr<prometheus::Registry> registry;  // nullptr: metrics are not exported
 };
 

@@ -127,6 +127,7 @@ struct Process::Impl {
   absl::Status MayDecide(PartitionId partition) const;
   // For the other processes: empty where nothing is wrong with the partition.
   std::string FaultOf(PartitionId partition) const;
+  std::vector<gateways::TroubledOrgs> Troubled() const;
   // nullopt where this process serves it, or nobody is known to.
   std::optional<Offset> RemoteApplied(const OrgId& org) const;
   // The stores' last word of an organisation, its closing included, wherever it is folded.
@@ -226,6 +227,16 @@ absl::Status Process::Impl::MayDecide(PartitionId partition) const {
 absl::Status Process::Impl::MayAppend(PartitionId partition) const {
   RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
   return nodes == nullptr ? absl::OkStatus() : Fault(partition, nodes->FaultOf(partition));
+}
+
+std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
+  std::vector<gateways::TroubledOrgs> troubled;
+  if (staging != nullptr) {
+    for (auto& orgs : staging->TroubledOrgs()) {
+      troubled.push_back({std::move(orgs.code), orgs.partition.value(), orgs.count});
+    }
+  }
+  return troubled;
 }
 
 std::optional<Offset> Process::Impl::RemoteApplied(const OrgId& org) const {
@@ -333,6 +344,12 @@ absl::Status Process::Impl::StartAdmin() {
   deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
   deps.may_append = [this](PartitionId partition) { return MayAppend(partition); };
+  deps.troubled = [this] { return Troubled(); };
+  deps.refresh_metrics = [this] {
+    if (staging != nullptr) {
+      staging->RefreshMetrics();
+    }
+  };
   deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
     const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
     return urls.has_value() && !urls->admin_url.empty() ? std::make_optional(urls->admin_url)
@@ -367,6 +384,7 @@ absl::Status Process::Impl::StartSync() {
     }
     return reasons;
   };
+  options.troubled = [this] { return Troubled(); };
   options.may_serve = [this](const OrgId& org) { return MayServe(org); };
   options.served_at = [this](const OrgId& org) -> std::optional<std::string> {
     const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));

@@ -107,8 +107,13 @@ void PartitionFolder::SetHealth(const absl::Status& status) {
                         fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
 }
 
+int64_t PartitionFolder::lag() const {
+  return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next_));
+}
+
 void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   absl::MutexLock lock(&mutex_);
+  end_ = end.value();
   if (end < before) {
     verify_due_ = true;  // the log ends before what had been read of it
     return;
@@ -145,6 +150,32 @@ void PartitionFolder::TellNear() {
 }
 
 void PartitionFolder::Run() {
+  FoldOn();
+  // A checkpoint that is under way is given up, and one for the whole is made below.
+  AbandonCheckpoint();
+  side_.Stop();
+  if (HasFailed()) {
+    return;
+  }
+  // Rejected events that are not in the dead letters yet are told of again from the old checkpoint.
+  // Without the log nothing says that the checkpoint would be right.
+  if (dirty_ && letters_.empty() && context_.log.Health().ok()) {
+    const absl::Status status = Checkpoint();
+    if (!status.ok()) {
+      spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
+                   Message(status));
+    }
+  }
+  spdlog::info("staging_partition_stopped partition={}", partition_.value());
+}
+
+bool PartitionFolder::HasFailed() const {
+  absl::MutexLock lock(&mutex_);
+  return !failed_.ok();
+}
+
+// Until it is told to stop, or fails for good.
+void PartitionFolder::FoldOn() {
   spdlog::info("staging_partition_started partition={} from={}", partition_.value(),
                context_.stores.CheckpointOf(partition_).value());
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
@@ -166,7 +197,6 @@ void PartitionFolder::Run() {
         absl::MutexLock lock(&mutex_);
         failed_ = status;
       }
-      side_.Stop();
       return;
     }
     context_.metrics.Retried();
@@ -174,17 +204,6 @@ void PartitionFolder::Run() {
                  ErrorCode(status), Message(status));
     BackOff();
   }
-  side_.Stop();
-  // Rejected events that are not in the dead letters yet are told of again from the old checkpoint.
-  // Without the log nothing says that the checkpoint would be right.
-  if (dirty_ && letters_.empty() && context_.log.Health().ok()) {
-    status = Checkpoint();
-    if (!status.ok()) {
-      spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
-                   Message(status));
-    }
-  }
-  spdlog::info("staging_partition_stopped partition={}", partition_.value());
 }
 
 absl::Status PartitionFolder::Step() {
@@ -197,7 +216,6 @@ absl::Status PartitionFolder::Step() {
     RETURN_IF_ERROR(ApplyBatch());
   }
   RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
-  RETURN_IF_ERROR(CheckpointIfDue());
   if (context_.clock.SteadyNow() >= next_look_) {
     RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
     next_look_ = context_.clock.SteadyNow() + kLookInterval;
@@ -206,13 +224,15 @@ absl::Status PartitionFolder::Step() {
     absl::MutexLock lock(&mutex_);
     return reader_->next();
   }();
+  // Before the checkpoint: where that fails, what was read is folded all the same.
   NoteProgress(next);
-  if (next >= end_at_start_) {
+  const bool caught_up = next >= end_at_start_;
+  if (caught_up) {
     end_at_start_ = kNoOffset;  // from now on the partition counts as caught up
-    SetHealth(absl::OkStatus());
-  } else {
-    SetHealth(Error(absl::StatusCode::kUnavailable, "staging_catching_up", ""));
   }
+  RETURN_IF_ERROR(CheckpointIfDue());
+  SetHealth(caught_up ? absl::OkStatus()
+                      : Error(absl::StatusCode::kUnavailable, "staging_catching_up", ""));
   return absl::OkStatus();
 }
 
@@ -244,6 +264,7 @@ absl::Status PartitionFolder::OpenReader() {
   if (open) {
     return absl::OkStatus();
   }
+  AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
   const AppliedState state = context_.stores.CheckpointState(partition_);
   RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state.position, state.event_hash));
   const SteadyTime asked = context_.clock.SteadyNow();
@@ -253,6 +274,7 @@ absl::Status PartitionFolder::OpenReader() {
   ASSIGN_OR_RETURN(std::unique_ptr<eventlog::Reader> reader,
                    context_.log.OpenReader(eventlog::Topic::kChanges, partition_, from));
   end_at_start_ = range.end;
+  end_ = range.end.value();
   {
     absl::MutexLock lock(&mutex_);
     if (stopping_) {
@@ -341,6 +363,9 @@ absl::Status PartitionFolder::ApplyBatch() {
 }
 
 absl::Status PartitionFolder::CheckpointIfDue() {
+  if (checkpoint_ != nullptr) {
+    return flush_.done() ? EndCheckpoint() : absl::OkStatus();
+  }
   if (context_.clock.SteadyNow() < next_checkpoint_) {
     return absl::OkStatus();
   }
@@ -348,17 +373,45 @@ absl::Status PartitionFolder::CheckpointIfDue() {
     next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
     return absl::OkStatus();
   }
-  return Checkpoint();
+  return BeginCheckpoint();
 }
 
-// A checkpoint says that the stores go on from this log: not before it has been seen to be so.
-absl::Status PartitionFolder::Checkpoint() {
+// A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its
+// position is taken here; the stores are flushed while events are applied.
+absl::Status PartitionFolder::BeginCheckpoint() {
   RETURN_IF_ERROR(VerifyHistory());
-  ASSIGN_OR_RETURN(const Offset next, context_.stores.Checkpoint(partition_));
-  context_.group.CommitHint(partition_, next);
-  dirty_ = false;
+  checkpoint_ = context_.stores.BeginCheckpoint(partition_);
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
+  dirty_ = false;
+  if (checkpoint_ != nullptr) {
+    flush_.Start([checkpoint = checkpoint_.get()] { checkpoint->Flush(); });
+  }
   return absl::OkStatus();
+}
+
+absl::Status PartitionFolder::EndCheckpoint() {
+  const absl::StatusOr<Offset> next = context_.stores.EndCheckpoint(std::move(checkpoint_));
+  if (!next.ok()) {
+    dirty_ = true;
+    next_checkpoint_ = context_.clock.SteadyNow();
+    return next.status();
+  }
+  context_.group.CommitHint(partition_, *next);
+  return absl::OkStatus();
+}
+
+absl::Status PartitionFolder::Checkpoint() {
+  RETURN_IF_ERROR(BeginCheckpoint());
+  flush_.Wait();
+  return checkpoint_ == nullptr ? absl::OkStatus() : EndCheckpoint();
+}
+
+void PartitionFolder::AbandonCheckpoint() {
+  flush_.Wait();
+  if (checkpoint_ != nullptr) {
+    checkpoint_.reset();
+    dirty_ = true;
+  }
 }
 
 void PartitionFolder::BackOff() {

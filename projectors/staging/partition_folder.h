@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
+#include "projectors/staging/background_task.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
@@ -48,23 +49,31 @@ class PartitionFolder {
   [[nodiscard]] absl::Status Health() const;
   // As StagingProjector::MayServe() of the partition.
   [[nodiscard]] absl::Status MayServe() const;
+  // As SideFolder::HasLostEvents().
+  [[nodiscard]] bool HasLostEvents(const OrgId& org) const { return side_.HasLostEvents(org); }
 
   // The log said that it ended at `end` when it was asked at `asked`, and next() was `before`
   // before.
   void NoteEnd(Offset end, SteadyTime asked, Offset before);
   // One past what has been folded; kNoOffset before the start.
   Offset next() const { return Offset(next_); }
+  // How many events of the log are not folded, by its end as it was told last.
+  int64_t lag() const;
 
  private:
   void Run();
+  void FoldOn();
+  bool HasFailed() const;
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
   absl::Status Step();
   absl::Status OpenReader();
   absl::Status ReadBatch();
   absl::Status ApplyBatch();
   absl::Status CheckpointIfDue();
+  absl::Status BeginCheckpoint();
+  absl::Status EndCheckpoint();
   absl::Status Checkpoint();
-  // Is the last event that was applied still in the log?
+  void AbandonCheckpoint();
   // Compares what was applied last with the log.
   absl::Status VerifyHistory();
   // Compares what was applied of every batch since the reader was opened: after an error of the
@@ -82,19 +91,22 @@ class PartitionFolder {
   const PartitionId partition_;
   const Context context_;
   std::atomic<int64_t> next_{kNoOffset.value()};
+  std::atomic<int64_t> end_{0};
 
   // Only the thread's own:
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
   LetterBox letters_;                          // of what is applied
   // The last event of each batch, oldest first, with its hash: at most kBatchesMax.
   std::deque<std::pair<Offset, uint64_t>> batches_;
-  bool dirty_ = false;   // something was applied since the last checkpoint
+  bool dirty_ = false;   // something was applied since the last checkpoint was begun
   size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;
+  std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
+  BackgroundTask flush_;                           // of that one
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

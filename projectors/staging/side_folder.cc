@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -17,11 +18,26 @@ using std::chrono::milliseconds;
 constexpr milliseconds kIdle{50};
 constexpr milliseconds kBackoffMin{100};
 constexpr milliseconds kBackoffMax{60'000};
+// A store that is being read, or was opened anew, is ready again soon.
+constexpr milliseconds kBackoffSoonMax{1'000};
+// Of reading, where the log fails.
+constexpr milliseconds kReadBackoffMax{10'000};
 // Events that wait for their turn, of all organisations together, in batches of the main thread's
-// limit: with one that has a large event, others still get theirs.
+// limit.
 constexpr size_t kBatchesHeld = 4;
 
+bool IsSoonOver(std::string_view code) { return code == "store_busy" || code == "store_reopened"; }
+
 }  // namespace
+
+void SideFolder::Work::DropEvents() {
+  if (done < events.size()) {
+    through = events[done].offset;
+  }
+  events.clear();
+  events.shrink_to_fit();
+  done = bytes = 0;
+}
 
 SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, StoreManager& stores,
                        const Clock& clock, const StagingOptions& options, StagingMetrics& metrics)
@@ -43,8 +59,10 @@ void SideFolder::StartIfNeeded() {
 void SideFolder::RequestStop() {
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
-  if (reader_ != nullptr) {
-    reader_->Cancel();
+  for (const auto& reader : readers_) {
+    if (reader != nullptr) {
+      reader->Cancel();
+    }
   }
 }
 
@@ -60,16 +78,20 @@ bool SideFolder::stopping() const {
   return stopping_;
 }
 
+bool SideFolder::HasLostEvents(const OrgId& org) const {
+  absl::MutexLock lock(&mutex_);
+  return lost_events_.contains(org.value());
+}
+
 void SideFolder::Run() {
   while (!stopping()) {
     const std::vector<ApartOrg> apart = stores_.ApartOf(partition_);
+    Match(apart);
     const milliseconds wait = apart.empty() ? kIdle : Turn(apart);
     if (apart.empty()) {
-      work_.clear();
-      metrics_.ApartBytes(partition_, 0);
-      absl::MutexLock lock(&mutex_);
-      reader_.reset();
+      CloseReaders();
     }
+    metrics_.ApartBytes(partition_, Held());
     absl::MutexLock lock(&mutex_);
     if (wait > milliseconds(0)) {
       mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::FromChrono(wait));
@@ -77,11 +99,31 @@ void SideFolder::Run() {
   }
 }
 
+void SideFolder::CloseReaders() {
+  absl::MutexLock lock(&mutex_);
+  for (auto& reader : readers_) {
+    reader.reset();
+  }
+}
+
+size_t SideFolder::Held() const {
+  size_t held = 0;
+  for (const auto& [org, work] : work_) {
+    held += work.bytes;
+  }
+  return held;
+}
+
 void SideFolder::Match(const std::vector<ApartOrg>& apart) {
-  std::erase_if(work_, [&](const auto& entry) {
-    return std::ranges::none_of(apart,
-                                [&](const ApartOrg& a) { return a.org.value() == entry.first; });
-  });
+  std::set<std::string_view> orgs;
+  for (const ApartOrg& a : apart) {
+    orgs.insert(a.org.value());
+  }
+  std::erase_if(work_, [&](const auto& entry) { return !orgs.contains(entry.first); });
+  {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(lost_events_, [&](const std::string& org) { return !orgs.contains(org); });
+  }
   for (const ApartOrg& a : apart) {
     const auto [found, added] =
         work_.try_emplace(a.org.value(), LetterBox(log_, clock_, partition_, metrics_));
@@ -89,54 +131,33 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
     if (added || work.generation != a.generation) {
       // New, or its store has gone back, or is to be built anew.
       work.generation = a.generation;
+      work.DropEvents();
       work.through = a.next;
-      work.events.clear();
-      work.done = work.bytes = 0;
     }
   }
 }
 
 milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
-  Match(apart);
-  size_t held = 0;
   bool worked = false;
   for (const ApartOrg& a : apart) {
     Work& work = work_.at(a.org.value());
     if (stopping()) {
       return milliseconds(0);
     }
-    if (!work.events.empty() && work.retry_at <= clock_.SteadyNow()) {
+    const bool has_work = !work.events.empty() || !work.letters.empty();
+    if (has_work && work.retry_at <= clock_.SteadyNow()) {
       Step(a, work);
       worked = true;
     }
-    held += work.bytes;
   }
-  metrics_.ApartBytes(partition_, held);
-  if (held >= kBatchesHeld * options_.batch_bytes_max) {
-    return worked ? milliseconds(0) : kIdle;
-  }
-  const auto more = ReadMore(apart);
-  if (!more.ok()) {
-    if (!absl::IsCancelled(more.status())) {
-      metrics_.Retried();
-      spdlog::warn("staging_apart_read_failed partition={} code={} error=\"{}\"",
-                   partition_.value(), ErrorCode(more.status()), Message(more.status()));
-    }
-    absl::MutexLock lock(&mutex_);
-    reader_.reset();
-    return kBackoffMin;
-  }
-  return *more || worked ? milliseconds(0) : kIdle;
+  const bool came = ReadMore(apart, /*idle=*/!worked);
+  return came || worked ? milliseconds(0) : kIdle;
 }
 
 void SideFolder::Step(const ApartOrg& apart, Work& work) {
-  const absl::Status status = TryStep(apart, work);
-  if (!status.ok()) {
+  if (const absl::Status status = TryStep(apart, work); !status.ok()) {
     Fail(apart.org.value(), work, status);
-    return;
   }
-  work.backoff = milliseconds(0);
-  work.retry_at = {};
 }
 
 absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
@@ -153,75 +174,189 @@ absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
   if (work.done < work.events.size()) {
     return absl::OkStatus();
   }
+  work.DropEvents();
   RETURN_IF_ERROR(work.letters.Write([this] { return stopping(); }));
-  work.events.clear();
-  work.done = work.bytes = 0;
-  (void)stores_.AdvanceApart(partition_, apart, work.through);
+  return Advance(apart, work);
+}
+
+absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
+  RETURN_IF_ERROR(stores_.AdvanceApart(partition_, apart, work.through).status());
+  work.backoff = milliseconds(0);
+  work.retry_at = {};
+  work.failure.clear();
   return absl::OkStatus();
 }
 
+// What it holds is read again: those who wait for long would leave no room for others' events.
 void SideFolder::Fail(std::string_view org, Work& work, const absl::Status& status) {
-  if (absl::IsCancelled(status) || ErrorCode(status) == "apart_changed") {
+  const std::string code = ErrorCode(status);
+  if (absl::IsCancelled(status) || code == "apart_changed") {
     return;
   }
-  work.backoff = std::clamp(work.backoff * 2, kBackoffMin, kBackoffMax);
+  work.DropEvents();
+  const bool soon = IsSoonOver(code);
+  work.backoff = std::clamp(work.backoff * 2, kBackoffMin, soon ? kBackoffSoonMax : kBackoffMax);
   work.retry_at = clock_.SteadyNow() + work.backoff;
   metrics_.Retried();
-  spdlog::warn("staging_apart_failed partition={} org={} code={} error=\"{}\" retry_ms={}",
-               partition_.value(), org, ErrorCode(status), Message(status), work.backoff.count());
+  if (!soon || work.failure != code) {
+    spdlog::warn("staging_apart_failed partition={} org={} code={} error=\"{}\" retry_ms={}",
+                 partition_.value(), org, code, Message(status), work.backoff.count());
+  }
+  work.failure = code;
 }
 
-absl::StatusOr<bool> SideFolder::ReadMore(const std::vector<ApartOrg>& apart) {
-  std::vector<std::pair<const ApartOrg*, Work*>> waiting;
-  bool idle = true;
+std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOrg>& apart) {
+  const SteadyTime now = clock_.SteadyNow();
+  std::vector<Waiting> waiting;
   for (const ApartOrg& a : apart) {
     Work& work = work_.at(a.org.value());
-    if (!work.events.empty()) {
-      idle = idle && work.retry_at > clock_.SteadyNow();
-    } else {
-      waiting.emplace_back(&a, &work);
+    if (work.events.empty() && work.letters.empty() && work.retry_at <= now) {
+      waiting.push_back({&a, &work});
     }
   }
-  if (waiting.empty()) {
+  return waiting;
+}
+
+bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, bool idle) {
+  std::vector<Waiting> waiting = WaitingOf(apart);
+  if (waiting.empty() || read_at_ > clock_.SteadyNow()) {
     return false;
   }
-  const Offset from = std::ranges::min(waiting, {}, [](const auto& w) {
-                        return w.second->through;
-                      }).second->through;
-  eventlog::Reader* reader = nullptr;
+  const auto through = [](const Waiting& w) { return w.work->through; };
+  const auto [lowest, highest] = std::ranges::minmax_element(waiting, {}, through);
+  std::vector<Offset> places = {lowest->work->through};
+  if (highest->work->through > places.front()) {
+    places.push_back(highest->work->through);
+    highest_first_ = !highest_first_;
+    if (highest_first_) {
+      std::swap(places.front(), places.back());
+    }
+  }
+  bool came = false;
+  for (const Offset from : places) {
+    if (Held() >= kBatchesHeld * options_.batch_bytes_max || stopping()) {
+      break;
+    }
+    const Offset other = from == places.front() ? places.back() : places.front();
+    const auto read = ReadAt(from, other, idle ? kIdle : milliseconds(0), WaitingOf(apart));
+    if (!read.ok()) {
+      NoteReadFailure(read.status(), waiting);
+      break;
+    }
+    read_backoff_ = milliseconds(0);
+    came = came || *read;
+  }
+  return came;
+}
+
+absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other) {
   {
     absl::MutexLock lock(&mutex_);
-    reader = reader_.get();
-  }
-  if (reader == nullptr || reader->next() != from) {
-    ASSIGN_OR_RETURN(auto opened, log_.OpenReader(eventlog::Topic::kChanges, partition_, from));
-    absl::MutexLock lock(&mutex_);
-    reader_ = std::move(opened);
-    reader = reader_.get();
-    if (stopping_) {
-      reader->Cancel();
+    const auto stands_at = [](Offset offset) {
+      return [offset](const auto& reader) { return reader != nullptr && reader->next() == offset; };
+    };
+    if (const auto found = std::ranges::find_if(readers_, stands_at(from));
+        found != readers_.end()) {
+      std::swap(*found, readers_.front());
+      return readers_.front().get();
+    }
+    // The one that was not used last goes, unless the other one's place is where it stands.
+    if (from == other || !stands_at(other)(readers_.back())) {
+      std::swap(readers_.front(), readers_.back());
     }
   }
-  ASSIGN_OR_RETURN(const auto batch, reader->Read({.bytes_max = options_.batch_bytes_max,
-                                                   .events_max = options_.batch_events_max,
-                                                   .wait_max = idle ? kIdle : milliseconds(0)}));
-  const Offset next = reader->next();
-  for (const auto& [known, work] : waiting) {
-    if (next < work->through) {
+  ASSIGN_OR_RETURN(auto opened, log_.OpenReader(eventlog::Topic::kChanges, partition_, from));
+  absl::MutexLock lock(&mutex_);
+  readers_.front() = std::move(opened);
+  if (stopping_) {
+    readers_.front()->Cancel();
+  }
+  return readers_.front().get();
+}
+
+absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds wait,
+                                        std::vector<Waiting> waiting) {
+  ASSIGN_OR_RETURN(eventlog::Reader* const reader, ReaderAt(from, other));
+  ASSIGN_OR_RETURN(auto batch, reader->Read({.bytes_max = options_.batch_bytes_max,
+                                             .events_max = options_.batch_events_max,
+                                             .wait_max = wait}));
+  const bool came = !batch.empty();
+  HandOut(std::move(batch), from, reader->next(), waiting);
+  return came;
+}
+
+void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset from, Offset next,
+                         std::vector<Waiting>& waiting) {
+  // One organisation's share, so that a few do not take all the room.
+  const size_t share =
+      std::max(kBatchesHeld * options_.batch_bytes_max / std::max<size_t>(work_.size(), 1),
+               options_.batch_bytes_max / kBatchesHeld);
+  std::unordered_map<std::string_view, Waiting*> by_org;
+  for (Waiting& w : waiting) {
+    // Whoever waits below `from` has events that were not read; whoever waits above `next` has none
+    // in this batch.
+    if (w.work->through >= from && w.work->through <= next) {
+      by_org.emplace(w.apart->org.value(), &w);
+    }
+  }
+  for (eventlog::StoredEvent& event : batch) {
+    const auto found = by_org.find(event.event.key);
+    if (found == by_org.end() || found->second->full ||
+        event.offset < found->second->work->through) {
       continue;
     }
-    for (const eventlog::StoredEvent& event : batch) {
-      if (event.offset >= work->through && event.event.key == known->org.value()) {
-        work->bytes += event.event.ByteSize();
-        work->events.push_back(event);
+    Work& work = *found->second->work;
+    const size_t bytes = event.event.ByteSize();
+    if (!work.events.empty() && work.bytes + bytes > share) {
+      found->second->full = true;
+      work.through = event.offset;  // the rest is read for it again
+      continue;
+    }
+    work.bytes += bytes;
+    work.events.push_back(std::move(event));
+  }
+  for (const auto& [org, w] : by_org) {
+    {
+      absl::MutexLock lock(&mutex_);
+      lost_events_.erase(std::string(org));
+    }
+    if (!w->full) {
+      w->work->through = next;
+    }
+    if (w->work->events.empty()) {
+      if (const absl::Status status = Advance(*w->apart, *w->work); !status.ok()) {
+        Fail(org, *w->work, status);
       }
     }
-    work->through = next;
-    if (work->events.empty()) {
-      (void)stores_.AdvanceApart(partition_, *known, next);
+  }
+}
+
+// That events have gone from the log is the trouble of those who need them. Anything else is the
+// log's, and everybody's.
+void SideFolder::NoteReadFailure(const absl::Status& status, std::vector<Waiting>& waiting) {
+  CloseReaders();
+  if (absl::IsCancelled(status)) {
+    return;
+  }
+  bool own = false;
+  if (ErrorCode(status) == "offset_below_begin") {
+    const Offset begin = eventlog::BeginOfError(status);
+    for (const Waiting& w : waiting) {
+      if (w.work->through < begin) {
+        own = true;
+        Fail(w.apart->org.value(), *w.work, status);
+        absl::MutexLock lock(&mutex_);
+        lost_events_.insert(w.apart->org.value());
+      }
     }
   }
-  return !batch.empty();
+  if (!own) {
+    read_backoff_ = std::clamp(read_backoff_ * 2, kBackoffMin, kReadBackoffMax);
+    read_at_ = clock_.SteadyNow() + read_backoff_;
+    metrics_.Retried();
+    spdlog::warn("staging_apart_read_failed partition={} code={} error=\"{}\" retry_ms={}",
+                 partition_.value(), ErrorCode(status), Message(status), read_backoff_.count());
+  }
 }
 
 }  // namespace sluice::projectors

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,9 +18,11 @@
 
 namespace sluice::projectors {
 
-// The second thread of a partition: folds the organisations that are apart, with a reader of its
+// The second thread of a partition: folds the organisations that are apart, with readers of its
 // own, until each has caught up with the main thread and is given back (docs/fold.md, "Apart").
-// They take turns of one step each; one that fails waits longer each time, alone. Thread-safe.
+// They take turns of one step each; one that fails lets go of its events and waits longer each
+// time, alone. Events are read for whoever waits at the lowest place and at the highest, in turns,
+// so that a long history does not hold up those who are near the end. Thread-safe.
 class SideFolder {
  public:
   // All must outlive it.
@@ -32,6 +36,10 @@ class SideFolder {
   void RequestStop();
   void Stop();
 
+  // Apart, and the log does not hold its next events any more (code "offset_below_begin"): it
+  // cannot go on, and is looked for from time to time.
+  [[nodiscard]] bool HasLostEvents(const OrgId& org) const;
+
  private:
   // What is under way for one organisation.
   struct Work {
@@ -41,9 +49,18 @@ class SideFolder {
     std::vector<eventlog::StoredEvent> events;  // the first `done` of them are applied
     size_t done = 0;
     size_t bytes = 0;
-    LetterBox letters;
+    LetterBox letters;  // of what was applied
     std::chrono::milliseconds backoff{0};
     SteadyTime retry_at;
+    std::string failure;  // the code that it failed with last
+
+    void DropEvents();
+  };
+  // Somebody to read for.
+  struct Waiting {
+    const ApartOrg* apart;
+    Work* work;
+    bool full = false;
   };
 
   void Run();
@@ -54,8 +71,23 @@ class SideFolder {
   void Match(const std::vector<ApartOrg>& apart);
   void Step(const ApartOrg& apart, Work& work);
   absl::Status TryStep(const ApartOrg& apart, Work& work);
-  // Reads a batch for those who wait for events; false where nobody does.
-  absl::StatusOr<bool> ReadMore(const std::vector<ApartOrg>& apart);
+  // Everything of the organisation below Work::through is done.
+  absl::Status Advance(const ApartOrg& apart, Work& work);
+
+  // Reads for those who wait; true where something came.
+  bool ReadMore(const std::vector<ApartOrg>& apart, bool idle);
+  std::vector<Waiting> WaitingOf(const std::vector<ApartOrg>& apart);
+  // The reader that stands at `from`, or one that is opened there: not that which stands at
+  // `other`.
+  absl::StatusOr<eventlog::Reader*> ReaderAt(Offset from, Offset other);
+  absl::StatusOr<bool> ReadAt(Offset from, Offset other, std::chrono::milliseconds wait,
+                              std::vector<Waiting> waiting);
+  void HandOut(std::vector<eventlog::StoredEvent> batch, Offset from, Offset next,
+               std::vector<Waiting>& waiting);
+  void NoteReadFailure(const absl::Status& status, std::vector<Waiting>& waiting);
+  void CloseReaders();
+  size_t Held() const;
+
   void Fail(std::string_view org, Work& work, const absl::Status& status);
   bool stopping() const;
 
@@ -65,11 +97,18 @@ class SideFolder {
   const Clock& clock_;
   const StagingOptions& options_;
   StagingMetrics& metrics_;
-  std::map<std::string, Work> work_;  // the thread's own
+  // The thread's own:
+  std::map<std::string, Work> work_;
+  bool highest_first_ = false;
+  std::chrono::milliseconds read_backoff_{0};
+  SteadyTime read_at_;
+
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<eventlog::Reader> reader_ ABSL_GUARDED_BY(mutex_);  // made by the thread alone
-  std::thread thread_;                                                // of the main thread
+  // Made and moved by the thread alone; cancelled by others. The last used comes first.
+  std::array<std::unique_ptr<eventlog::Reader>, 2> readers_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> lost_events_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;  // of the main thread
 };
 
 }  // namespace sluice::projectors

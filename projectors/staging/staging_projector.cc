@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@ namespace sluice::projectors {
 namespace {
 
 constexpr std::chrono::seconds kProbeInterval{1};
+constexpr std::string_view kLostEvents = "offset_below_begin";
 
 }  // namespace
 
@@ -94,6 +96,8 @@ struct StagingProjector::Impl {
   void ProbeEnd(PartitionId partition, PartitionFolder& folder);
   // What MayServe() depends on.
   bool MayServeApart(const ApartOrg& apart) const;
+  static std::string ReasonOf(const PartitionFolder* folder, const ApartOrg& apart);
+  std::vector<Troubled> TroubledOrgs() const;
   std::string ServingState();
 
   eventlog::Log& log;
@@ -119,17 +123,35 @@ void StagingProjector::Impl::ProbeEnd(PartitionId partition, PartitionFolder& fo
     return;  // its own reader tells what is wrong
   }
   folder.NoteEnd(range->end, asked, before);
-  absl::MutexLock lock(&mutex);
-  if (folders.contains(partition)) {
-    const int64_t next = std::max<int64_t>(folder.next().value(), 0);
-    metrics.Lag(partition, std::max<int64_t>(0, range->end.value() - next));
-  }
 }
 
 // Rights that were taken away must not be shown for long by who still folds what came before.
 bool StagingProjector::Impl::MayServeApart(const ApartOrg& apart) const {
   return !apart.hidden && apart.near.has_value() &&
          clock.SteadyNow() - *apart.near <= options.near_end;
+}
+
+// Why it is apart; or why it cannot come back.
+std::string StagingProjector::Impl::ReasonOf(const PartitionFolder* folder, const ApartOrg& apart) {
+  return folder != nullptr && folder->HasLostEvents(apart.org) ? std::string(kLostEvents)
+                                                               : apart.reason;
+}
+
+std::vector<StagingProjector::Troubled> StagingProjector::Impl::TroubledOrgs() const {
+  std::vector<Troubled> troubled;
+  for (const PartitionId partition : Assigned()) {
+    const auto folder = Find(partition);
+    std::map<std::string, size_t> counts;
+    for (const ApartOrg& org : stores.ApartOf(partition)) {
+      if (!MayServeApart(org)) {
+        ++counts[ReasonOf(folder.get(), org)];
+      }
+    }
+    for (const auto& [code, count] : counts) {
+      troubled.push_back({partition, code, count});
+    }
+  }
+  return troubled;
 }
 
 std::string StagingProjector::Impl::ServingState() {
@@ -140,7 +162,7 @@ std::string StagingProjector::Impl::ServingState() {
     state += fmt::format("{}:{}", partition.value(),
                          folder == nullptr ? "" : ErrorCode(folder->MayServe()));
     for (const ApartOrg& org : stores.ApartOf(partition)) {
-      ++apart[org.reason];
+      ++apart[ReasonOf(folder.get(), org)];
       if (!MayServeApart(org)) {
         state += " " + org.org.value();
       }
@@ -236,12 +258,29 @@ absl::Status StagingProjector::MayServe(const OrgId& org) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
   RETURN_IF_ERROR(MayServe(partition));
   const auto apart = impl_->stores.ApartStateOf(partition, org);
-  if (apart.has_value() && !impl_->MayServeApart(*apart)) {
-    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 "the organisation's store is behind the log, or is being built anew: try again "
-                 "later");
+  if (!apart.has_value() || impl_->MayServeApart(*apart)) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  const auto folder = impl_->Find(partition);
+  if (folder != nullptr && folder->HasLostEvents(org)) {
+    return Error(absl::StatusCode::kUnavailable, kLostEvents,
+                 "the organisation's store cannot be built anew: the log no longer holds its "
+                 "events; restore the log, or the store from a backup");
+  }
+  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+               "the organisation's store is behind the log, or is being built anew: try again "
+               "later");
+}
+
+std::vector<StagingProjector::Troubled> StagingProjector::TroubledOrgs() const {
+  return impl_->TroubledOrgs();
+}
+
+void StagingProjector::RefreshMetrics() const {
+  absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [partition, folder] : impl_->folders) {
+    impl_->metrics.Lag(partition, folder->lag());
+  }
 }
 
 }  // namespace sluice::projectors

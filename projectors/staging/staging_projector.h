@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "eventlog/log.h"
@@ -67,8 +68,20 @@ class StagingProjector {
   // The offset below which everything of the organisation is folded here; kNoOffset where the
   // partition is not.
   [[nodiscard]] Offset FoldedUntil(const OrgId& org) const;
-  // As MayServe(partition) for an organisation; "not_caught_up" also while its store is built anew.
+  // As MayServe(partition) for an organisation; "not_caught_up" also while its store is built anew;
+  // "offset_below_begin" where that cannot be, because its events have gone from the log.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
+
+  // Organisations that are apart and not served, for /readyz: how many for each partition and code.
+  struct Troubled {
+    PartitionId partition;
+    std::string code;
+    size_t count = 0;
+  };
+  [[nodiscard]] std::vector<Troubled> TroubledOrgs() const;
+
+  // Brings those metrics up to date that say how things are. Cheap: to be called at each scrape.
+  void RefreshMetrics() const;
 
  private:
   struct Impl;

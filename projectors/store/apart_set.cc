@@ -15,6 +15,12 @@ void ApartSet::NoteNear(PartitionId partition, std::optional<SteadyTime> near) {
   partitions_[partition].near = near;
 }
 
+bool ApartSet::CaughtUp(PartitionId partition) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = partitions_.find(partition);
+  return found != partitions_.end() && found->second.near.has_value();
+}
+
 void ApartSet::Set(PartitionId partition, Entry entry) {
   absl::MutexLock lock(&mutex_);
   auto& [working_end, near, orgs] = partitions_[partition];
@@ -39,6 +45,11 @@ bool ApartSet::Advance(PartitionId partition, const ApartOrg& apart, Offset next
   }
   state.orgs.erase(found);
   return true;
+}
+
+void ApartSet::Erase(PartitionId partition, const std::string& org) {
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].orgs.erase(org);
 }
 
 std::optional<ApartSet::Entry> ApartSet::Find(PartitionId partition, std::string_view org) const {

@@ -22,6 +22,9 @@ class ApartSet {
     // The store is to be moved away and built anew, from state.next on, before it is folded to.
     bool rebuild_due = false;
     bool rebuilt = false;  // in this time apart
+    // How often it has failed in this time apart, with the code that it failed with last.
+    std::string failing{};
+    int failures = 0;
   };
 
   // The partition's main thread is going to work on events below `end`: it calls this before it
@@ -29,6 +32,8 @@ class ApartSet {
   void WorkOn(PartitionId partition, Offset end);
   // As StoreManager::NoteNear().
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near);
+  // Has NoteNear() said when?
+  bool CaughtUp(PartitionId partition) const;
   // Whoever is apart stays so, or is now, with this state and a new generation. It is as near to
   // the log's end as it was, or as its partition is.
   void Set(PartitionId partition, Entry entry);
@@ -37,6 +42,9 @@ class ApartSet {
   // before, and passed over events that are applied, or looks later, and finds them applied.
   // Nothing happens where the organisation has another generation now.
   bool Advance(PartitionId partition, const ApartOrg& apart, Offset next);
+
+  // Whoever is not apart any more for another reason than having caught up.
+  void Erase(PartitionId partition, const std::string& org);
 
   std::optional<Entry> Find(PartitionId partition, std::string_view org) const;
   std::vector<Entry> Of(PartitionId partition) const;  // ascending by organisation

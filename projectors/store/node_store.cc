@@ -241,12 +241,13 @@ absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark,
   return Write(&batch);
 }
 
-absl::Status NodeStore::Rewind(const std::vector<std::string>& orgs,
+absl::Status NodeStore::Rewind(const std::map<std::string, PartitionId>& orgs,
                                const std::map<PartitionId, PartitionCheckpoint>& checkpoints) {
   rocksdb::WriteBatch batch;
-  for (const std::string& org : orgs) {
+  for (const auto& [org, partition] : orgs) {
     (void)batch.Delete(kOrgPrefix + org);
     (void)batch.Delete(kFlushedPrefix + org);
+    (void)batch.Delete(ApartPrefix(partition) + org);
   }
   for (const auto& [partition, checkpoint] : checkpoints) {
     (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));

@@ -81,8 +81,9 @@ class NodeStore {
   // of its rejections that no checkpoint has passed.
   [[nodiscard]] absl::Status CloseOrg(const std::string& org, const ClosedMark& mark,
                                       PartitionId partition, std::span<const Rejected> rejected);
-  // Forgets stores that have gone, together with the checkpoints from which they are built anew.
-  [[nodiscard]] absl::Status Rewind(const std::vector<std::string>& orgs,
+  // Forgets stores that have gone, and that they were apart, together with the checkpoints from
+  // which they are built anew. `orgs`: each with its partition.
+  [[nodiscard]] absl::Status Rewind(const std::map<std::string, PartitionId>& orgs,
                                     const std::map<PartitionId, PartitionCheckpoint>& checkpoints);
 
  private:

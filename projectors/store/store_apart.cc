@@ -18,6 +18,14 @@ constexpr std::string_view kRewound = "store_rewound";
 // What one look at stores that are ahead may take.
 constexpr std::chrono::milliseconds kLookTime{20};
 
+// How often the same is tried before the store is taken for damaged, once: an error of the disk may
+// last for a while (the side thread's back-off makes it some 50 s).
+constexpr int kFailuresMax = 1;
+constexpr int kIoFailuresMax = 10;
+
+// What is no failure of the store: it is apart for its work, or goes on from what is on disk.
+bool IsNoFailure(std::string_view code) { return code == kLargeEvent || code == kRewound; }
+
 // Is what is on disk of no use any more? Otherwise the same store is tried again first.
 bool NeedsRebuild(const absl::Status& why) {
   return absl::IsDataLoss(why) || absl::IsFailedPrecondition(why) || absl::IsNotFound(why);
@@ -37,26 +45,42 @@ void StoreManagerImpl::SetApart(PartitionId partition, const OrgId& org, Offset 
                                 const absl::Status& why) {
   const std::string code = ErrorCode(why);
   const auto before = apart_.Find(partition, org.value());
-  if (code == kRewound && before.has_value() && before->rebuild_due) {
-    return;
+  if (before.has_value() && before->rebuild_due) {
+    return;  // whatever else is wrong with it: it is going to be moved away
   }
   if (code != kLargeEvent) {
     metrics_.CountError();
     spdlog::error("store_failed org={} code={} error=\"{}\"", org.value(), code, Message(why));
   }
   ApartSet::Entry entry{.state = {org, next, code.empty() ? "internal" : code}};
-  entry.rebuilt = before.has_value() && before->rebuilt;
+  if (before.has_value()) {
+    entry.rebuilt = before->rebuilt;
+    entry.failing = before->failing;
+    entry.failures = before->failures;
+  }
+  const bool failed = !IsNoFailure(code) && !IsSoonOver(code);
+  if (failed) {
+    entry.failures = entry.failing == code ? entry.failures + 1 : 1;
+    entry.failing = code;
+  }
   // What is behind, or was hidden, is shown again only when it has caught up.
   entry.state.hidden = code != kLargeEvent || (before.has_value() && before->state.hidden);
   const StoreSet::SlotPtr slot = stores_.Find(org);
-  // A second failure of the same kind is taken for damage too, once.
-  const bool again = before.has_value() && code != kLargeEvent && code != kRewound &&
-                     code != "store_io_error" && before->state.reason == code && !before->rebuilt;
-  if (slot != nullptr && (NeedsRebuild(why) || again)) {
+  if (slot != nullptr && (NeedsRebuild(why) || (failed && !entry.rebuilt && FailsForGood(entry)))) {
     entry.rebuild_due = true;
     entry.state.next = slot->registration.opened;
   }
   PutApart(partition, std::move(entry));
+}
+
+// Has the same gone wrong so often that the store is taken for damaged?
+bool StoreManagerImpl::FailsForGood(const ApartSet::Entry& entry) const {
+  if (entry.failing != "store_io_error") {
+    return entry.failures > kFailuresMax;
+  }
+  // A bad sector does not heal, but a disk that fails as a whole, or a want of descriptors, is no
+  // reason to build every store anew.
+  return entry.failures >= kIoFailuresMax && PrepareFolder(options_.path).ok();
 }
 
 void StoreManagerImpl::LookForDamage(PartitionId partition) {
@@ -129,6 +153,15 @@ std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, co
 
 absl::Status StoreManagerImpl::BeginRebuild(PartitionId partition, const ApartSet::Entry& entry) {
   absl::MutexLock lock(&RebuildMutex(partition));
+  {
+    absl::MutexLock state_lock(&mutex_);
+    if (partitions_[partition].checkpointing) {
+      return Error(absl::StatusCode::kUnavailable, "store_busy",
+                   fmt::format("the store of organisation {} is to be built anew, but a checkpoint "
+                               "is being written: try again",
+                               entry.state.org.value()));
+    }
+  }
   // First the note of where it has to begin: a crash after the folder was moved, or after a new one
   // holds a part, must not leave a store that goes on from the partition's checkpoint.
   RETURN_IF_ERROR(node_->PutApart(partition, entry.state));
@@ -166,18 +199,37 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   }
   metrics_.CountError();
   const std::string code = ErrorCode(taken.status());
-  if (code != kRewound && code != "store_missing" && !absl::IsUnavailable(taken.status()) &&
-      !absl::IsResourceExhausted(taken.status())) {
-    // The two have been noted where they were found.
+  if (code != kRewound && code != "store_missing" && !IsSoonOver(code) &&
+      !absl::IsUnavailable(taken.status()) && !absl::IsResourceExhausted(taken.status())) {
+    // The first two have been noted where they were found.
     SetApart(partition, org, events.front().offset, taken.status());
   }
   return taken.status();
 }
 
-bool StoreManagerImpl::AdvanceApart(PartitionId partition, const ApartOrg& apart, Offset next) {
+absl::Status StoreManagerImpl::FlushApart(const StoreSet::SlotPtr& slot, const ApartOrg& apart) {
+  const PartitionId partition = slot->registration.partition;
+  const auto entry = apart_.Find(partition, apart.org.value());
+  if (!entry.has_value() || entry->state.generation != apart.generation || entry->rebuild_due) {
+    return absl::OkStatus();
+  }
+  const absl::Status flushed = FlushStore(slot);
+  if (flushed.ok()) {
+    slot->flush_failed = false;
+  } else if (absl::IsDataLoss(flushed) || ErrorCode(flushed) == "store_io_error") {
+    SetApart(partition, apart.org, entry->state.next, flushed);
+  }
+  return flushed;
+}
+
+absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const ApartOrg& apart,
+                                                    Offset next) {
   const OrgId& org = apart.org;
-  if (const StoreSet::SlotPtr slot = stores_.Find(org);
-      slot != nullptr && StoreSet::HasLost(*slot)) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (slot != nullptr && slot->flush_failed) {
+    RETURN_IF_ERROR(FlushApart(slot, apart));
+  }
+  if (slot != nullptr && StoreSet::HasLost(*slot)) {
     // An error of the disk made a checkpoint open it anew; nothing of its events may be passed
     // over.
     (void)GoneBack(*slot, Offset(slot->durable));
@@ -198,13 +250,18 @@ absl::Status StoreManagerImpl::LookForTrouble(PartitionId partition) {
   return partitions_[partition].other_history;
 }
 
-// Opening a store compares it. What cannot be said now, because the log does not answer or too many
-// stores are open, is asked again at the next look; a reader that comes first asks too.
+// Opening a store for a reader compares it. Until the partition has caught up the fold may come by
+// what its store applied last, and compare that for nothing. What cannot be said now, because the
+// log does not answer or too many stores are open, is asked again at the next look.
 absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
+  if (!apart_.CaughtUp(partition)) {
+    return absl::OkStatus();
+  }
   const auto until = std::chrono::steady_clock::now() + kLookTime;
   std::vector<StoreSet::SlotPtr> ahead;
   {
     absl::MutexLock lock(&mutex_);
+    std::erase_if(ahead_, [](const StoreSet::SlotPtr& slot) { return slot->checked.load(); });
     ahead = ahead_;
   }
   for (const StoreSet::SlotPtr& slot : ahead) {
@@ -240,36 +297,6 @@ absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
     partitions_[partition].other_history = same;
   }
   return same;
-}
-
-std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(
-    PartitionId partition, const std::vector<ApartSet::Entry>& before) {
-  std::vector<ApartOrg> apart;
-  for (ApartSet::Entry& entry : apart_.Of(partition)) {
-    const auto known = std::ranges::find_if(
-        before, [&](const ApartSet::Entry& e) { return e.state.org == entry.state.org; });
-    if (known != before.end()) {
-      // What was applied since the flush began need not be on disk.
-      entry.state.next = std::min(entry.state.next, known->state.next);
-    }
-    const StoreSet::SlotPtr slot = stores_.Find(entry.state.org);
-    if (slot != nullptr && !entry.rebuild_due && slot->durable < slot->committed) {
-      entry.state.next = std::min(entry.state.next,
-                                  std::max(Offset(slot->durable + 1), slot->registration.opened));
-    }
-    apart.push_back(std::move(entry.state));
-  }
-  // Given back while the flush was under way: what is on disk may end before what it had by then,
-  // even amid an event, and the checkpoint says that everything below it is there.
-  for (const ApartSet::Entry& entry : before) {
-    const bool still =
-        std::ranges::any_of(apart, [&](const ApartOrg& org) { return org.org == entry.state.org; });
-    if (!still && stores_.Find(entry.state.org) != nullptr) {
-      apart.push_back(entry.state);
-    }
-  }
-  std::ranges::sort(apart, {}, [](const ApartOrg& org) { return org.org.value(); });
-  return apart;
 }
 
 }  // namespace sluice::projectors

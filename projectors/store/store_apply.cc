@@ -90,13 +90,6 @@ absl::Status LargeEvent() {
 }
 
 // Is it the trouble of the one organisation? What may be that of the disk or of the log is not.
-// Errors of one store's files that may pass.
-bool IsTroubleOfStore(const absl::Status& status) {
-  const std::string code = ErrorCode(status);
-  return code == "store_io_error" || code == "store_reopened" || code == "store_busy" ||
-         code == "store_fatal";
-}
-
 bool IsItsOwn(const absl::Status& status) {
   const std::string code = ErrorCode(status);
   return code != "log_truncated" && code != "log_diverged" && !absl::IsUnavailable(status) &&
@@ -111,6 +104,15 @@ absl::Status CheckProgress(const FoldResult& fold) {
 }
 
 }  // namespace
+
+bool StoreManagerImpl::IsSoonOver(std::string_view code) {
+  return code == "store_busy" || code == "store_reopened";
+}
+
+bool StoreManagerImpl::IsTroubleOfStore(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code == "store_io_error" || code == "store_fatal" || IsSoonOver(code);
+}
 
 absl::Status StoreManagerImpl::RewoundError(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
@@ -285,6 +287,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   if (applied.position.value() < slot->committed) {
     return GoneBack(*slot, applied.position);
   }
+  if (!slot->checked) {
+    RETURN_IF_ERROR(CompareAhead(slot, applied, events));
+  }
   const Offset acknowledged = turn.acknowledged;
   // A store that was made just before a crash has nothing yet: what comes before its organisation
   // was opened is an earlier incarnation's.
@@ -329,6 +334,30 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     metrics_.CountPart();
   }
   return skipped + fold.consumed;
+}
+
+// A store that is ahead of what a checkpoint vouches for: the event that it applied last is, as a
+// rule, among those that the fold reads anyway. The log is asked only before something is applied
+// to a store for which that has not come.
+absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
+                                            const AppliedState& applied, Events events) {
+  const size_t skipped = CountUntil(events, applied.position);
+  const bool there = skipped > 0 && events[skipped - 1].offset == applied.position;
+  if (there && eventlog::EventHash(events[skipped - 1].event) == applied.event_hash) {
+    StoreSet::MarkChecked(*slot);
+    return absl::OkStatus();
+  }
+  if (!there && skipped == events.size()) {
+    // Nothing will be applied now. It may come yet; otherwise LookAhead() asks the log.
+    absl::MutexLock lock(&mutex_);
+    if (std::ranges::find(ahead_, slot) == ahead_.end()) {
+      ahead_.push_back(slot);
+    }
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(CheckHistory(*slot, applied));
+  StoreSet::MarkChecked(*slot);
+  return absl::OkStatus();
 }
 
 absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store,

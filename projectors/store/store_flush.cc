@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "projectors/store/pending_checkpoint.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"
 
@@ -23,7 +24,7 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
     return absl::OkStatus();  // closed meanwhile, so flushed
   }
   const auto start = steady_clock::now();
-  // Not RocksStore::applied(), which the thread that folds it apart may be writing.
+  // Not RocksStore::applied(), which the thread that folds it may be writing.
   const Offset applied(store->database()->applied());
   absl::Status status = store->Flush();
   if (!status.ok() && !absl::IsDataLoss(status)) {
@@ -32,24 +33,37 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
     status = store->Resume();
     status = status.ok() ? store->Flush() : status;
   }
+  if (status.ok()) {
+    // While `store` is held nobody opens it anew, with less.
+    slot->durable = applied.value();
+    metrics_.ObserveFlush(steady_clock::now() - start);
+  }
   store.reset();
   if (ErrorCode(status) == "store_fatal") {
     return Recover(slot);
   }
-  if (status.ok()) {
-    slot->durable = applied.value();
-    metrics_.ObserveFlush(steady_clock::now() - start);
-  }
   return stores_.Explain(slot, status);
 }
 
-absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition) {
-  std::vector<StoreSet::SlotPtr> dirty;
-  std::vector<std::pair<StoreSet::SlotPtr, int64_t>> committed;  // before the flush
-  uint64_t disk_bytes = 0;
+StoreManagerImpl::Pending::~Pending() { manager_.SetCheckpointing(partition, false); }
+
+void StoreManagerImpl::Pending::Flush() {
+  for (const StoreSet::SlotPtr& slot : dirty) {
+    flushed.push_back(manager_.FlushStore(slot));
+  }
+}
+
+void StoreManagerImpl::SetCheckpointing(PartitionId partition, bool under_way) {
+  absl::MutexLock rebuild_lock(&RebuildMutex(partition));
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].checkpointing = under_way;
+}
+
+void StoreManagerImpl::CollectDirty(Pending* pending) {
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
-    if (slot->registration.partition == partition) {
-      committed.emplace_back(slot, slot->committed);
+    const bool of_partition = slot->registration.partition == pending->partition;
+    if (of_partition) {
+      pending->committed.emplace_back(slot, slot->committed);
     }
     if (!slot->open) {
       continue;
@@ -58,31 +72,142 @@ absl::StatusOr<uint64_t> StoreManagerImpl::FlushPartition(PartitionId partition)
     if (slot->store == nullptr) {
       continue;
     }
-    disk_bytes += slot->store->disk_bytes();
-    if (slot->registration.partition == partition && slot->store->dirty()) {
+    pending->disk_bytes += slot->store->disk_bytes();
+    if (of_partition && slot->store->dirty() && !slot->flush_failed) {
       // All are started before the first is waited for: the threads flush several at once.
       (void)slot->store->Flush(/*wait=*/false);
-      dirty.push_back(slot);
+      pending->dirty.push_back(slot);
     }
   }
-  for (const StoreSet::SlotPtr& slot : dirty) {
-    const absl::Status flushed = FlushStore(slot);
-    if (flushed.ok() || !options_.sets_apart || !absl::IsDataLoss(flushed)) {
-      RETURN_IF_ERROR(flushed);
-    } else if (!IsApart(partition, slot->org)) {
-      SetApart(partition, slot->org, slot->registration.opened, flushed);
+}
+
+std::unique_ptr<PendingCheckpoint> StoreManagerImpl::BeginCheckpoint(PartitionId partition) {
+  PartitionCheckpoint checkpoint;
+  {
+    absl::MutexLock lock(&mutex_);
+    const Partition& state = partitions_[partition];
+    if (state.applied == kNoOffset || state.applied < state.checkpoint.next) {
+      return nullptr;
+    }
+    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash,
+                  state.control};
+  }
+  // A rebuild that has begun is in `apart` from here on, and none begins until the end.
+  SetCheckpointing(partition, true);
+  auto pending = std::make_unique<Pending>(*this, partition, checkpoint);
+  pending->apart = apart_.Of(partition);
+  CollectDirty(pending.get());
+  return pending;
+}
+
+absl::Status StoreManagerImpl::NoteFlushFailure(const StoreSet::SlotPtr& slot,
+                                                const absl::Status& why) {
+  const PartitionId partition = slot->registration.partition;
+  if (!options_.sets_apart || (!absl::IsDataLoss(why) && !IsTroubleOfStore(why))) {
+    return why;
+  }
+  const Offset opened = slot->registration.opened;
+  if (absl::IsDataLoss(why)) {
+    if (!IsApart(partition, slot->org)) {
+      SetApart(partition, slot->org, opened, why);
+    }
+    return absl::OkStatus();
+  }
+  const Offset next = std::max(Offset(slot->durable + 1), opened);
+  if (!IsApart(partition, slot->org)) {
+    // Where the node store cannot be written to either, it is the disk's trouble, and not one
+    // store's.
+    RETURN_IF_ERROR(node_->PutApart(partition, {slot->org, next, ErrorCode(why), true}));
+  }
+  // In this order: who is given back is not waiting for a flush, or is set apart again right now.
+  slot->flush_failed = true;
+  if (!IsApart(partition, slot->org)) {
+    SetApart(partition, slot->org, next, why);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::TakeFlushed(Pending* pending) {
+  const PartitionId partition = pending->partition;
+  for (size_t i = 0; i < pending->dirty.size(); ++i) {
+    const StoreSet::SlotPtr& slot = pending->dirty[i];
+    if (const absl::Status& flushed = pending->flushed.at(i);
+        !flushed.ok() && stores_.Find(slot->org) == slot) {
+      RETURN_IF_ERROR(NoteFlushFailure(slot, flushed));
+      pending->behind.insert(slot);
     }
   }
-  for (const auto& [slot, before] : committed) {
+  for (const auto& [slot, before] : pending->committed) {
+    if (slot->flush_failed) {
+      pending->behind.insert(slot);
+      if (!IsApart(partition, slot->org) && stores_.Find(slot->org) == slot) {
+        SetApart(partition, slot->org,
+                 std::max(Offset(slot->durable + 1), slot->registration.opened),
+                 Error(absl::StatusCode::kInternal, "store_io_error",
+                       "what it holds is not on disk yet"));
+      }
+    }
+    if (slot->durable >= before) {
+      continue;
+    }
+    pending->behind.insert(slot);
     // Where it was opened anew, or closed as damaged. Of one that is apart, its own thread sees it.
-    if (slot->durable < before && !IsApart(partition, slot->org)) {
+    if (!IsApart(partition, slot->org)) {
       const absl::Status rewound = GoneBack(*slot, Offset(slot->durable));
       if (!options_.sets_apart) {
         return rewound;
       }
     }
   }
-  return disk_bytes;
+  return absl::OkStatus();
+}
+
+// A checkpoint says: of each store of the partition everything below it is on disk, or, where the
+// organisation is among `apart`, everything below its position there.
+std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(const Pending& pending) {
+  std::map<std::string, ApartOrg> apart;
+  const auto note = [&](const ApartOrg& org) {
+    const auto [found, added] = apart.try_emplace(org.org.value(), org);
+    found->second.next = std::min(found->second.next, org.next);
+  };
+  for (const ApartSet::Entry& entry : apart_.Of(pending.partition)) {
+    note(entry.state);
+    const bool known = std::ranges::any_of(pending.apart, [&](const ApartSet::Entry& before) {
+      return before.state.org == entry.state.org;
+    });
+    if (!known) {
+      // Set apart since: what its store held at the begin was flushed; what came later need not be.
+      ApartOrg at_begin = entry.state;
+      at_begin.next = std::min(entry.state.next, pending.checkpoint.next);
+      note(at_begin);
+    }
+  }
+  for (const ApartSet::Entry& before : pending.apart) {
+    // What was applied since the flush began need not be on disk, also where it was given back. An
+    // organisation that has no store now was closed, which is remembered, or has none to lack.
+    if (apart.contains(before.state.org.value()) || stores_.Find(before.state.org) != nullptr) {
+      note(before.state);
+    }
+  }
+  for (const auto& [org, state] : apart) {
+    if (const StoreSet::SlotPtr slot = stores_.Find(state.org);
+        slot != nullptr && slot->durable < slot->committed) {
+      ApartOrg on_disk = state;
+      on_disk.next = std::max(Offset(slot->durable + 1), slot->registration.opened);
+      note(on_disk);
+    }
+  }
+  for (const StoreSet::SlotPtr& slot : pending.behind) {
+    if (stores_.Find(slot->org) == slot) {
+      note({slot->org, std::max(Offset(slot->durable + 1), slot->registration.opened),
+            "store_io_error", true});
+    }
+  }
+  std::vector<ApartOrg> orgs;
+  for (auto& [name, org] : apart) {
+    orgs.push_back(std::move(org));
+  }
+  return orgs;
 }
 
 absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
@@ -98,8 +223,11 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
   }
   parts.apart = std::move(apart);
   for (StoreSet::SlotPtr& slot : stores_.All()) {
-    if (slot->registration.partition == partition && slot->durable > slot->noted) {
-      flushed.emplace(slot->org.value(), Offset(slot->durable));
+    // What came after the position has not been compared with the log: a store that has more is
+    // compared when it is opened again.
+    const int64_t vouched = std::min<int64_t>(slot->durable, checkpoint.applied.value());
+    if (slot->registration.partition == partition && vouched > slot->noted) {
+      flushed.emplace(slot->org.value(), Offset(vouched));
       noted.push_back(std::move(slot));
     }
   }
@@ -123,27 +251,34 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
-  const auto start = steady_clock::now();
-  PartitionCheckpoint checkpoint;
+absl::StatusOr<Offset> StoreManagerImpl::EndCheckpoint(
+    std::unique_ptr<PendingCheckpoint> pending_checkpoint) {
+  auto& pending = static_cast<Pending&>(*pending_checkpoint);
+  const PartitionId partition = pending.partition;
+  bool rewound = false;
   {
     absl::MutexLock lock(&mutex_);
-    const Partition& state = partitions_[partition];
-    if (state.applied == kNoOffset || state.applied < state.checkpoint.next) {
-      return state.checkpoint.next;
-    }
-    checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash,
-                  state.control};
+    rewound = partitions_[partition].rewound;
   }
-  absl::MutexLock rebuild_lock(&RebuildMutex(partition));
-  const std::vector<ApartSet::Entry> apart = apart_.Of(partition);
-  ASSIGN_OR_RETURN(const uint64_t disk_bytes, FlushPartition(partition));
-  RETURN_IF_ERROR(PutCheckpoint(partition, checkpoint, ApartAfterFlush(partition, apart)));
+  if (rewound) {
+    return RewoundError(partition);  // what is read anew is behind the position of the begin
+  }
+  RETURN_IF_ERROR(TakeFlushed(&pending));
+  RETURN_IF_ERROR(PutCheckpoint(partition, pending.checkpoint, ApartAfterFlush(pending)));
   stores_.Reap();
-  metrics_.SetDiskBytes(static_cast<double>(disk_bytes));
-  metrics_.ObserveCheckpoint(steady_clock::now() - start);
+  metrics_.SetDiskBytes(static_cast<double>(pending.disk_bytes));
+  metrics_.ObserveCheckpoint(steady_clock::now() - pending.began);
   stores_.UpdateMetrics();
-  return checkpoint.next;
+  return pending.checkpoint.next;
+}
+
+absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
+  std::unique_ptr<PendingCheckpoint> pending = BeginCheckpoint(partition);
+  if (pending == nullptr) {
+    return LastCheckpoint(partition).next;
+  }
+  pending->Flush();
+  return EndCheckpoint(std::move(pending));
 }
 
 }  // namespace sluice::projectors

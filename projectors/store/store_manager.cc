@@ -212,7 +212,7 @@ absl::Status StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
 
 absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {
   std::map<PartitionId, PartitionCheckpoint> checkpoints;
-  std::vector<std::string> orgs;
+  std::map<std::string, PartitionId> orgs;
   for (const StoreSet::SlotPtr& slot : missing) {
     const OrgRegistration& registration = slot->registration;
     const auto [it, inserted] =
@@ -221,13 +221,15 @@ absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr
       // The event before OrgOpened is not known, so nothing is there to be compared with the log.
       it->second = {registration.opened, kNoOffset, 0, it->second.control};
     }
-    orgs.push_back(slot->org.value());
+    orgs.emplace(slot->org.value(), registration.partition);
     spdlog::warn("store_missing org={} path={} rebuilt_from={}", slot->org.value(), slot->path,
                  registration.opened.value());
   }
   RETURN_IF_ERROR(node_->Rewind(orgs, checkpoints));
   for (const StoreSet::SlotPtr& slot : missing) {
     stores_.Retire(slot);
+    // Its position there counted on a store: now everything of it comes with the partition.
+    apart_.Erase(slot->registration.partition, slot->org.value());
   }
   absl::MutexLock lock(&mutex_);
   for (const auto& [partition, checkpoint] : checkpoints) {

@@ -38,10 +38,10 @@ struct StoreOptions {
   size_t open_stores_max = 1'000;  // past it idle stores are flushed and closed, least recent first
   std::chrono::milliseconds checkpoint_interval{30'000};
   FoldOptions fold;
-  // Called when a store is opened for the first time that has applied an event which the
-  // partition's checkpoint does not cover: is it in the log still? What it returns is the error of
-  // opening; with kDataLoss, code "log_truncated" or "log_diverged", Apply() ends. May block.
-  // Empty: not asked.
+  // Called before a store is first read, or applied to, that has applied an event which no
+  // checkpoint vouches for, unless the events that Apply() is given have shown it: is it in the log
+  // still? What it returns is the reader's error; with kDataLoss, code "log_truncated" or
+  // "log_diverged", Apply() ends. May block; thread-safe. Empty: not asked.
   std::function<absl::Status(PartitionId, Offset applied, uint64_t event_hash)> check_history;
   // Apply() may set organisations apart: whoever says so has a second thread for each partition
   // that folds them (ApplyApart). Otherwise large events are folded at once, and an organisation's
@@ -65,6 +65,15 @@ struct ApartOrg {
 struct ApplyResult {
   std::vector<Rejected> rejected;
   FoldCounters counters;
+};
+
+// A checkpoint that has been begun (StoreManager::BeginCheckpoint). Where it is destroyed instead
+// of being ended nothing has been written.
+class PendingCheckpoint {
+ public:
+  virtual ~PendingCheckpoint() = default;
+  // Makes durable what had been applied when it was begun. Blocks; once, on any thread.
+  virtual void Flush() = 0;
 };
 
 // All staging stores of this process: one RocksDB an organisation and incarnation, opened on
@@ -122,7 +131,21 @@ class StoreManager {
 
   // Flushes the partition's dirty stores and then writes its checkpoint. Returns the checkpoint's
   // offset (the next to read), which may then be committed as lag hint.
+  // Blocks; the three steps below, one after the other.
   virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
+
+  // The same while events are applied. Begin takes the position, and End writes it: both are for
+  // the thread that calls Apply(), and one is under way at a time; the flush between them is for
+  // another thread. What is applied after Begin is not claimed. A store that cannot be flushed is
+  // set apart with what it lacks on disk, and flushed by AdvanceApart(); the checkpoint goes on.
+  // Begin: nullptr where nothing has been applied since the last one.
+  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/) {
+    return nullptr;
+  }
+  // As Checkpoint(). After Flush().
+  virtual absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> /*pending*/) {
+    return kNoOffset;
+  }
 
   // Sets apart whose stores were found damaged by readers, and compares with the log the stores
   // that an earlier process flushed after its last checkpoint. To be called now and then by the
@@ -156,8 +179,10 @@ class StoreManager {
   }
   // Says that everything of the organisation below `next` is applied, and its rejections
   // dead-lettered. True where it is given back to the main thread. Does nothing where the
-  // organisation's own `next` has been set anew.
-  virtual bool AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/, Offset /*next*/) {
+  // organisation's own `next` has been set anew. Flushes a store that a checkpoint could not flush:
+  // an error is the organisation's own, to be retried with back-off.
+  virtual absl::StatusOr<bool> AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/,
+                                            Offset /*next*/) {
     return false;
   }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -39,6 +40,8 @@ class StoreManagerImpl final : public StoreManager {
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
+  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition) override;
+  absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override;
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near) override {
     apart_.NoteNear(partition, near);
   }
@@ -49,7 +52,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::StatusOr<size_t> ApplyApart(PartitionId partition, const ApartOrg& apart,
                                     std::span<const eventlog::StoredEvent> events,
                                     ApplyResult* result) override;
-  bool AdvanceApart(PartitionId partition, const ApartOrg& apart, Offset next) override;
+  absl::StatusOr<bool> AdvanceApart(PartitionId partition, const ApartOrg& apart,
+                                    Offset next) override;
 
   absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) override;
   absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org, std::string_view source,
@@ -75,7 +79,9 @@ class StoreManagerImpl final : public StoreManager {
     std::multimap<Offset, Rejected> rejected_of_closed;
     // A store of the partition was found to be of another history than the log's.
     absl::Status other_history = {};
+    bool checkpointing = false;  // no rebuild begins
   };
+  class Pending;  // store_flush.cc
 
   // What one organisation's events are folded with.
   struct Turn {
@@ -95,21 +101,28 @@ class StoreManagerImpl final : public StoreManager {
   absl::StatusOr<size_t> ApplyWithoutStore(PartitionId partition, const OrgId& org, Events events,
                                            const Turn& turn);
 
+  // Codes of one store's that the next try has mended: it is being read, or was opened anew.
+  static bool IsSoonOver(std::string_view code);
+  // Errors of one store's files that may pass.
+  static bool IsTroubleOfStore(const absl::Status& status);
+
   // Who is apart (store_apart.cc). `next`: the first event that its store lacks.
   void SetApart(PartitionId partition, const OrgId& org, Offset next, const absl::Status& why);
   void PutApart(PartitionId partition, ApartSet::Entry entry);
+  bool FailsForGood(const ApartSet::Entry& entry) const;
   // Moves what is left of the store away and has the node store remember from where it is made
   // anew.
   absl::Status BeginRebuild(PartitionId partition, const ApartSet::Entry& entry);
   // Is `org` apart, and not to be shown? `slot`: its store, or nullptr.
   bool Hidden(const OrgId& org, const StoreSet::SlotPtr& slot);
   absl::Status CheckHistory(const StoreSet::Slot& slot, const AppliedState& applied);
+  absl::Status CompareAhead(const StoreSet::SlotPtr& slot, const AppliedState& applied,
+                            Events events);
   absl::Mutex& RebuildMutex(PartitionId partition) {
     return rebuild_mutexes_[static_cast<size_t>(partition.value()) % rebuild_mutexes_.size()];
   }
-  // What of those who are apart a checkpoint may remember: `before` was the state before the flush.
-  std::vector<ApartOrg> ApartAfterFlush(PartitionId partition,
-                                        const std::vector<ApartSet::Entry>& before);
+  // What of those who are apart a checkpoint may remember.
+  std::vector<ApartOrg> ApartAfterFlush(const Pending& pending);
   bool IsApart(PartitionId partition, const OrgId& org) const {
     return options_.sets_apart && apart_.Find(partition, org.value()).has_value();
   }
@@ -131,9 +144,15 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status RemoveOlder(const NodeStore::State& state);
   absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   absl::Status RewoundError(PartitionId partition);
-  // Flushes what is dirty; returns the bytes on disk of the open stores of all partitions.
-  absl::StatusOr<uint64_t> FlushPartition(PartitionId partition);
+  // Each step of a checkpoint.
+  void CollectDirty(Pending* pending);
+  absl::Status TakeFlushed(Pending* pending);
+  void SetCheckpointing(PartitionId partition, bool under_way);
+  // Sets apart, or leaves so, whose flush has failed with `why`; an error is everybody's.
+  absl::Status NoteFlushFailure(const StoreSet::SlotPtr& slot, const absl::Status& why);
   absl::Status FlushStore(const StoreSet::SlotPtr& slot);
+  // Flushes what NoteFlushFailure() has put off.
+  absl::Status FlushApart(const StoreSet::SlotPtr& slot, const ApartOrg& apart);
   absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
                              std::vector<ApartOrg> apart);
   void RemoveLeftovers(const NodeStore::State& state);
@@ -152,13 +171,13 @@ class StoreManagerImpl final : public StoreManager {
   Subscriptions subscriptions_;
   ApartSet apart_;
   std::atomic<bool> damage_seen_{false};  // of some slot
-  // A checkpoint never forgets a rebuild that begins meanwhile. By partition, which several share
-  // when there are many; taken before any other.
+  // A rebuild does not begin between the begin and the end of a checkpoint, which would forget it.
+  // By partition, which several share when there are many; taken before any other.
   std::array<absl::Mutex, 64> rebuild_mutexes_;
   absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);
-  // Flushed after the last checkpoint of an earlier process: to be compared with the log.
+  // They have, or may have, more than the last checkpoint vouches for: to be compared with the log.
   std::vector<StoreSet::SlotPtr> ahead_ ABSL_GUARDED_BY(mutex_);
 };
 

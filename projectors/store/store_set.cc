@@ -150,12 +150,11 @@ absl::Status StoreSet::Open(Slot& slot) {
               fmt::format("it ends at offset {}, but had {} on disk", applied, slot.noted.load())),
         slot.org, slot.path);
   }
-  if (check_ && !slot.checked) {
-    RETURN_IF_ERROR_CTX(check_(slot, (*opened)->applied()),
-                        fmt::format("organisation {}", slot.org.value()));
+  slot.opened_at = (*opened)->applied();
+  slot.checked = slot.checked || !check_ || applied == kNoOffset.value() || applied <= slot.noted;
+  if (slot.checked) {
+    slot.durable = applied;
   }
-  slot.checked = true;
-  slot.durable = applied;
   slot.store = *std::move(opened);
   slot.open = true;
   ++open_count_;
@@ -177,21 +176,44 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
                    fmt::format("{} stores are open and in use: try again later", open_count()));
     }
   }
-  absl::MutexLock lock(&slot->mutex);
-  if (slot->retired) {
-    return Error(absl::StatusCode::kNotFound, "org_not_found",
-                 fmt::format("organisation {} has been closed", slot->org.value()));
-  }
-  if (slot->store == nullptr) {
-    ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
-    if (state == FolderState::kMissing) {
-      return Error(
-          absl::StatusCode::kNotFound, "store_missing",
-          fmt::format("the store of organisation {} is being built anew", slot->org.value()));
+  std::shared_ptr<RocksStore> store;
+  AppliedState opened_at;
+  {
+    absl::MutexLock lock(&slot->mutex);
+    if (slot->retired) {
+      return Error(absl::StatusCode::kNotFound, "org_not_found",
+                   fmt::format("organisation {} has been closed", slot->org.value()));
     }
-    RETURN_IF_ERROR(Open(*slot));
+    if (slot->store == nullptr) {
+      ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
+      if (state == FolderState::kMissing) {
+        return Error(
+            absl::StatusCode::kNotFound, "store_missing",
+            fmt::format("the store of organisation {} is being built anew", slot->org.value()));
+      }
+      RETURN_IF_ERROR(Open(*slot));
+    }
+    store = slot->store;
+    opened_at = slot->opened_at;
   }
-  return slot->store;
+  if (reader && !slot->checked) {
+    // Without the slot's lock: who folds it does not wait for the log's answer.
+    absl::MutexLock lock(&slot->check_mutex);
+    if (!slot->checked) {
+      RETURN_IF_ERROR_CTX(check_(*slot, opened_at),
+                          fmt::format("organisation {}", slot->org.value()));
+      MarkChecked(*slot);
+    }
+  }
+  return store;
+}
+
+void StoreSet::MarkChecked(Slot& slot) {
+  absl::MutexLock lock(&slot.mutex);
+  if (!slot.checked) {
+    slot.durable = slot.opened_at.position.value();
+    slot.checked = true;
+  }
 }
 
 absl::Status StoreSet::Reopen(const SlotPtr& slot) {
@@ -286,7 +308,9 @@ bool StoreSet::Evict(Slot& slot) {
   if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
     const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
     if (flushed.ok()) {
-      slot.durable = slot.store->database()->applied();
+      if (slot.checked) {
+        slot.durable = slot.store->database()->applied();
+      }
       Close(slot);
       closed = true;
     } else {

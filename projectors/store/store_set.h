@@ -37,15 +37,22 @@ class StoreSet {
     std::atomic<int64_t> committed{kNoOffset.value()};
     std::atomic<int64_t> durable{kNoOffset.value()};
     std::atomic<int64_t> noted{kNoOffset.value()};
+    // A checkpoint could not flush it. From then on that is for the thread that folds it apart: it
+    // is not given back before.
+    std::atomic<bool> flush_failed{false};
     ChangeCollector changes;  // by the partition's thread only
+    absl::Mutex check_mutex;  // of readers that compare it, so that one asks the log; taken first
     absl::Mutex mutex;
-    bool checked ABSL_GUARDED_BY(mutex) = false;  // its history has been compared with the log's
+    // Its history has been compared with the log's. Until then it is neither read nor written to,
+    // and nothing is said of what it has on disk. Once true it stays so.
+    std::atomic<bool> checked{false};
+    AppliedState opened_at ABSL_GUARDED_BY(mutex);  // what is to be compared
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
     bool retired ABSL_GUARDED_BY(mutex) = false;
   };
   using SlotPtr = std::shared_ptr<Slot>;
-  // Says whether what the store has applied may be gone on from; called when it is opened for the
-  // first time. May block.
+  // Says whether what the store has applied may be gone on from; called before it is first read.
+  // May block.
   using HistoryCheck = std::function<absl::Status(const Slot&, const AppliedState&)>;
 
   // Before the first store is opened.
@@ -73,8 +80,11 @@ class StoreSet {
   // its folder has gone; the errors of RocksStore::Open; kDataLoss, code "store_corrupt", where it
   // holds less than it did at a checkpoint. A reader may be refused with
   // kResourceExhausted, code "stores_busy", where twice the limit are open and none is idle.
+  // For a reader its history is compared first, which may block. Who folds it does so itself, where
+  // it is not `checked`, and says so by MarkChecked().
   [[nodiscard]] absl::StatusOr<std::shared_ptr<RocksStore>> Acquire(const SlotPtr& slot,
                                                                     bool reader);
+  static void MarkChecked(Slot& slot);
   // Closes a broken store and opens it as it was at its last flush. kUnavailable while it is in
   // use.
   [[nodiscard]] absl::Status Reopen(const SlotPtr& slot);

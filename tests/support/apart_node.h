@@ -1,9 +1,13 @@
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,13 +33,17 @@ class ApartNode {
   }
 
   void Start() {
+    pending_.reset();
     manager_.reset();
     auto opened = projectors::StoreManager::Open(options_);
     ASSERT_TRUE(opened.ok()) << opened.status();
     manager_ = *std::move(opened);
     next_ = manager_->CheckpointOf(kPartition).value();
   }
-  void Stop() { manager_.reset(); }
+  void Stop() {
+    pending_.reset();
+    manager_.reset();
+  }
 
   // The main thread takes the next `count` events. False at the end.
   bool Main(const Log& log, size_t count) {
@@ -77,7 +85,8 @@ class ApartNode {
         }
       }
       if (through > one.next || events.empty()) {
-        manager_->AdvanceApart(kPartition, one, through);
+        const auto advanced = manager_->AdvanceApart(kPartition, one, through);
+        last_error = advanced.ok() ? last_error : advanced.status();
       }
     }
     return !apart.empty();
@@ -97,6 +106,26 @@ class ApartNode {
     ASSERT_TRUE(next.ok()) << next.status();
   }
 
+  // The next of a checkpoint's three steps.
+  void StepOfCheckpoint() {
+    if (pending_ == nullptr) {
+      pending_ = manager_->BeginCheckpoint(kPartition);
+      flushed_ = false;
+    } else if (!flushed_) {
+      pending_->Flush();
+      flushed_ = true;
+    } else {
+      const auto next = manager_->EndCheckpoint(std::move(pending_));
+      EXPECT_TRUE(next.ok()) << next.status();
+    }
+  }
+  // All three, or what is left of them.
+  void FinishCheckpoint() {
+    do {
+      StepOfCheckpoint();
+    } while (pending_ != nullptr);
+  }
+
   void ExpectFoldOf(const std::string& org, const Log& log) {
     const auto contents = FoldPlainly(options_.fold, log);
     const auto digest = manager_->Digest(Org(org));
@@ -104,6 +133,32 @@ class ApartNode {
     EXPECT_EQ(*digest, DigestOf(contents.at(org), options_.fold.dedup_window)) << org;
     const absl::Status verified = manager_->Verify(Org(org));
     EXPECT_TRUE(verified.ok()) << org << ": " << verified;
+  }
+  // Files of the organisation's store can be neither made nor opened, until RestoreFolders(): where
+  // its folder was there is a file. What is open stays so.
+  void LoseFolder(const std::string& org) {
+    namespace fs = std::filesystem;
+    const std::string folder = FolderOf(org);
+    if (!fs::is_directory(folder)) {
+      return;
+    }
+    fs::create_directories(options_.path + "/lost");
+    const std::string kept = options_.path + "/lost/" + org;
+    fs::remove_all(kept);
+    std::ofstream(kept) << "x";
+    Exchange(kept, folder);
+  }
+  // Where nothing else has taken its place meanwhile.
+  void RestoreFolders() {
+    namespace fs = std::filesystem;
+    std::error_code none;
+    for (const auto& kept : fs::directory_iterator(options_.path + "/lost", none)) {
+      const std::string folder = FolderOf(kept.path().filename());
+      if (fs::is_regular_file(folder)) {
+        Exchange(kept.path(), folder);
+      }
+      fs::remove_all(kept.path());
+    }
   }
   std::string FolderOf(const std::string& org, int incarnation = 1) const {
     return options_.path + "/orgs/" + org + "/" + std::to_string(incarnation);
@@ -114,12 +169,18 @@ class ApartNode {
   absl::Status last_error;
 
  private:
+  // In one step: a compaction that looks in between would take the files for gone.
+  static void Exchange(const std::string& a, const std::string& b) {
+    ASSERT_EQ(renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE), 0);
+  }
   static Log::const_iterator From(const Log& log, Offset offset) {
     return std::lower_bound(log.begin(), log.end(), offset,
                             [](const eventlog::StoredEvent& e, Offset o) { return e.offset < o; });
   }
   projectors::StoreOptions options_;
   std::unique_ptr<projectors::StoreManager> manager_;
+  std::unique_ptr<projectors::PendingCheckpoint> pending_;
+  bool flushed_ = false;
   std::atomic<int64_t> next_{0};  // of the main thread
 };
 

@@ -1,6 +1,12 @@
 // The two threads of a partition, over an embedded log: who is apart comes back by itself.
-#include <filesystem>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/fake_clock.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -31,6 +37,26 @@ class StagingApartTest : public StagingFixture {
   void AppendLarge() {
     last_ = Append(testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"r"}));
   }
+  double Metric(const std::string& name) {
+    const std::string text = prometheus::TextSerializer().Serialize(options_.registry->Collect());
+    const size_t at = text.find("\n" + name);
+    return at == std::string::npos ? 0 : std::stod(text.substr(text.find(' ', at + 1)));
+  }
+  // Other organisations of the same partition, each with a store.
+  std::vector<OrgId> MakeOrgs(size_t count) {
+    std::vector<OrgId> orgs;
+    for (int i = 0; orgs.size() < count; ++i) {
+      const OrgId org = OrgId::Parse("more" + std::to_string(i)).value();
+      if (PartitionOf(org) == PartitionOf()) {
+        AppendDefinitions(org);
+        for (int row = 0; row < 40; ++row) {
+          last_more_ = Append(org, Set("C" + std::to_string(row)));
+        }
+        orgs.push_back(org);
+      }
+    }
+    return orgs;
+  }
   void AwaitNobodyApart() {
     EXPECT_TRUE(Await([&] { return stores_->ApartOf(PartitionOf()).empty(); }));
   }
@@ -51,6 +77,56 @@ class StagingApartTest : public StagingFixture {
   OrgId other_ = org_;
   Offset last_;
   Offset last_other_;
+  Offset last_more_;
+};
+
+// Readers that are opened below `from` get nothing until Release().
+class SlowHistory final : public eventlog::Log {
+ public:
+  SlowHistory(eventlog::Log& log, Offset from) : log_(log), from_(from) {}
+  void Release() { released_ = true; }
+
+  const std::string& id() const override { return log_.id(); }
+  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
+  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                   AppendCallback done) override {
+    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
+  }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    auto reader = log_.OpenReader(topic, partition, from);
+    if (!reader.ok() || topic != Topic::kChanges || from >= from_) {
+      return reader;
+    }
+    return std::make_unique<Slow>(*this, *std::move(reader));
+  }
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    return log_.Range(topic, partition);
+  }
+  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
+    return log_.TruncateBefore(topic, partition, begin);
+  }
+  absl::Status Health() override { return log_.Health(); }
+
+ private:
+  class Slow final : public eventlog::Reader {
+   public:
+    Slow(SlowHistory& log, std::unique_ptr<eventlog::Reader> reader)
+        : log_(log), reader_(std::move(reader)) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      return log_.released_ ? reader_->Read(limits) : std::vector<eventlog::StoredEvent>();
+    }
+    Offset next() const override { return reader_->next(); }
+    void Cancel() override { reader_->Cancel(); }
+
+   private:
+    SlowHistory& log_;
+    const std::unique_ptr<eventlog::Reader> reader_;
+  };
+  eventlog::Log& log_;
+  const Offset from_;
+  std::atomic<bool> released_{false};
 };
 
 TEST_F(StagingApartTest, LargeEventsOfOneAmongTheOthers) {
@@ -113,6 +189,136 @@ TEST_F(StagingApartTest, RejectionsOfWhoIsApartReachTheDeadLetters) {
   v1::DeadLetter letter;
   ASSERT_TRUE(letter.ParseFromString(letters[0].value));
   EXPECT_EQ(letter.code(), "unknown_entity");
+  Stop();
+}
+
+// Its events have gone from the log, and its store from the disk.
+TEST_F(StagingApartTest, WhoCannotBeBuiltAnewHoldsUpNobodyAndIsTold) {
+  AppendRows(20);
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  ASSERT_TRUE(log_->TruncateBefore(Topic::kChanges, PartitionOf(), last_).ok());
+  fs::remove_all(dir_ / "stores/orgs/acme");
+  Start();
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "offset_below_begin"; }));
+  for (int i = 0; i < 3; ++i) {
+    last_other_ =
+        Append(other_, testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"r"}));
+    AwaitApplied(other_, last_other_);
+    EXPECT_TRUE(Await([&] { return stores_->ApartOf(PartitionOf()).size() == 1; }));
+  }
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(other_).ok(); }));
+  EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok()) << "the others are served";
+  const auto troubled = projector_->TroubledOrgs();
+  ASSERT_EQ(troubled.size(), 1u);
+  EXPECT_EQ(troubled[0].partition, PartitionOf());
+  EXPECT_EQ(troubled[0].code, "offset_below_begin");
+  EXPECT_EQ(troubled[0].count, 1u);
+  Stop();
+}
+
+TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
+  const std::vector<OrgId> failing = MakeOrgs(6);
+  AppendRows(20);
+  Start();
+  AwaitApplied(failing.back(), last_more_);
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  for (const OrgId& org : failing) {
+    const std::string folder = dir_ / ("stores/orgs/" + org.value());
+    fs::remove_all(folder);
+    std::ofstream(folder) << "in the way";
+  }
+  options_.batch_bytes_max = 2'000;  // each of them has more
+  options_.registry = std::make_shared<prometheus::Registry>();
+  Start();
+  EXPECT_TRUE(Await([&] { return Metric("sluice_staging_retries_total") >= 6; }));
+  AppendLarge();
+  AwaitApplied(last_);
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  EXPECT_EQ(stores_->ApartOf(PartitionOf()).size(), failing.size());
+  Stop();
+}
+
+TEST_F(StagingApartTest, ALongHistoryDoesNotHoldUpThoseNearTheEnd) {
+  AppendRows(20);
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  SlowHistory log(*log_, last_);
+  fs::remove_all(dir_ / "stores/orgs/acme");
+  Start(&log);
+  for (int i = 0; i < 3; ++i) {
+    last_other_ =
+        Append(other_, testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"r"}));
+    AwaitApplied(other_, last_other_);
+    EXPECT_TRUE(Await([&] { return projector_->MayServe(other_).ok(); }));
+  }
+  EXPECT_FALSE(projector_->MayServe(org_).ok());
+  log.Release();
+  ExpectFoldOfLog();
+  Stop();
+}
+
+// A client that does not read keeps the damaged store open: it is asked for again soon, however
+// long that lasts.
+TEST_F(StagingApartTest, AStoreThatIsBeingReadIsBuiltAnewSoonAfter) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  options_.registry = std::make_shared<prometheus::Registry>();
+  AppendRows(20);
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  auto reading = stores_->Snapshot(org_);
+  ASSERT_TRUE(reading.ok());
+  fs::remove_all(dir_ / "stores/orgs/acme/1");  // so that its next flush fails
+  AppendRows(1);
+  AwaitApplied(last_);
+  clock.Advance(options_.checkpoint_interval + std::chrono::seconds(1));
+  EXPECT_TRUE(Await([&] { return !stores_->ApartOf(PartitionOf()).empty(); }));
+  const auto await_retry = [&](std::chrono::seconds after) {
+    const double before = Metric("sluice_staging_retries_total");
+    clock.Advance(after);
+    return Await([&] { return Metric("sluice_staging_retries_total") > before; });
+  };
+  for (int i = 0; i < 12; ++i) {  // until the store is given up
+    ASSERT_TRUE(await_retry(std::chrono::minutes(1))) << i;
+  }
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(await_retry(std::chrono::seconds(1))) << i;
+  }
+  EXPECT_EQ(stores_->ApartOf(PartitionOf()).size(), 1u);
+  reading = absl::CancelledError();
+  EXPECT_TRUE(Await([&] {
+    clock.Advance(std::chrono::milliseconds(100));
+    return stores_->ApartOf(PartitionOf()).empty();
+  }));
+  ExpectFoldOfLog();
+  Stop();
+}
+
+TEST_F(StagingApartTest, TheLagIsThatOfTheScrape) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  const std::string lag =
+      "sluice_staging_lag_events{partition=\"" + std::to_string(PartitionOf().value()) + "\"}";
+  AppendRows(100);
+  SlowHistory log(*log_, last_);
+  Start(&log);
+  EXPECT_TRUE(Await([&] {
+    projector_->RefreshMetrics();
+    return Metric(lag) > 100;
+  }));
+  log.Release();
+  EXPECT_TRUE(Await([&] {
+    projector_->RefreshMetrics();
+    return Metric(lag) == 0;
+  }));
+  EXPECT_GE(stores_->AppliedOf(org_), last_);
   Stop();
 }
 

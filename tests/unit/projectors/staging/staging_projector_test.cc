@@ -65,6 +65,82 @@ class SwitchedLog final : public FlakyLog {
   std::atomic<eventlog::Log*> now_;
 };
 
+// Stores whose flushes for a checkpoint wait until Release().
+class SlowFlushStores final : public StoreManager {
+ public:
+  explicit SlowFlushStores(StoreManager& stores) : stores_(stores) {}
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    released_ = true;
+  }
+  bool flushing() const { return flushing_; }
+
+  Offset CheckpointOf(PartitionId partition) override { return stores_.CheckpointOf(partition); }
+  AppliedState CheckpointState(PartitionId partition) override {
+    return stores_.CheckpointState(partition);
+  }
+  AppliedState LastApplied(PartitionId partition) override {
+    return stores_.LastApplied(partition);
+  }
+  absl::StatusOr<ApplyResult> Apply(PartitionId partition,
+                                    std::span<const eventlog::StoredEvent> events,
+                                    absl::FunctionRef<bool()> stopping) override {
+    return stores_.Apply(partition, events, stopping);
+  }
+  absl::StatusOr<Offset> Checkpoint(PartitionId partition) override {
+    AwaitRelease();
+    return stores_.Checkpoint(partition);
+  }
+  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition) override {
+    auto pending = stores_.BeginCheckpoint(partition);
+    return pending == nullptr ? nullptr : std::make_unique<Pending>(*this, std::move(pending));
+  }
+  absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override {
+    return stores_.EndCheckpoint(std::move(static_cast<Pending&>(*pending).pending));
+  }
+  absl::Status LookForTrouble(PartitionId partition) override {
+    return stores_.LookForTrouble(partition);
+  }
+  Offset Applied(PartitionId partition) override { return stores_.Applied(partition); }
+  absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) override {
+    return stores_.Snapshot(org);
+  }
+  absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org, std::string_view source,
+                                                      std::string_view id) override {
+    return stores_.FindChangeSet(org, source, id);
+  }
+  uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override {
+    return stores_.Subscribe(org, std::move(callback));
+  }
+  void Unsubscribe(uint64_t subscription) override { stores_.Unsubscribe(subscription); }
+  Offset AppliedOf(const OrgId& org) override { return stores_.AppliedOf(org); }
+  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return stores_.ListStores(); }
+  absl::Status Verify(const OrgId& org) override { return stores_.Verify(org); }
+  absl::StatusOr<std::string> Digest(const OrgId& org) override { return stores_.Digest(org); }
+  absl::Status Close() override { return stores_.Close(); }
+
+ private:
+  struct Pending final : PendingCheckpoint {
+    Pending(SlowFlushStores& stores_in, std::unique_ptr<PendingCheckpoint> pending_in)
+        : stores(stores_in), pending(std::move(pending_in)) {}
+    void Flush() override {
+      stores.AwaitRelease();
+      pending->Flush();
+    }
+    SlowFlushStores& stores;
+    std::unique_ptr<PendingCheckpoint> pending;
+  };
+  void AwaitRelease() {
+    flushing_ = true;
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(&released_), kPatience);
+  }
+  StoreManager& stores_;
+  std::atomic<bool> flushing_{false};
+  absl::Mutex mutex_;
+  bool released_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
 using StagingProjectorTest = StagingFixture;
 
 TEST_F(StagingProjectorTest, FoldsWhatTheLogHoldsAndWhatComes) {
@@ -264,6 +340,27 @@ TEST_F(StagingProjectorTest, AnotherHistoryIsNoticedBeforeACheckpoint) {
   Append(Set("A2"));  // to the first log, whose reader is still open: it makes a checkpoint due
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   projector_->Stop();
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, EventsAreFoldedWhileTheStoresAreFlushedForACheckpoint) {
+  options_.checkpoint_interval = std::chrono::milliseconds(50);
+  AppendDefinitions();
+  Start();
+  projector_.reset();
+  SlowFlushStores slow(*stores_);
+  group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
+  projector_ = std::make_unique<StagingProjector>(*log_, *group_, slow, *clock_, options_);
+  ASSERT_TRUE(projector_->Start().ok());
+  const Offset first = Append(Set("A1"));
+  EXPECT_TRUE(Await([&] { return slow.flushing(); }));
+  const Offset second = Append(Set("A2"));
+  const absl::Time began = absl::Now();
+  AwaitApplied(second);
+  EXPECT_LT(absl::Now() - began, kPatience / 2);
+  EXPECT_LE(stores_->CheckpointState(PartitionOf()).position, first);
+  slow.Release();
+  EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= second; }));
   Stop();
 }
 

@@ -193,6 +193,27 @@ TEST_F(StoreApartTest, AFolderThatHasGoneIsBuiltAnewBesideItsNeighbours) {
   ExpectRebuildOfAcme();
 }
 
+// Who was apart had a position that counts on its store.
+TEST_F(StoreApartTest, WhereAllFoldersHaveGoneNobodyIsApartAnyMore) {
+  node_.CatchUp(log_);
+  AddLarge();
+  while (node_.Main(log_, 50)) {
+  }
+  node_.Checkpoint();
+  node_.Start();
+  EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  node_.Stop();
+  for (const std::string org : {"acme", "beta"}) {
+    fs::remove_all(node_.FolderOf(org));
+  }
+  for (int i = 0; i < 2; ++i) {
+    node_.Start();
+    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+  }
+  node_.CatchUp(log_);
+  ExpectBoth();
+}
+
 TEST_F(StoreApartTest, AnOlderCopyOfAStoreIsBuiltAnew) {
   node_.CatchUp(log_);
   node_.Checkpoint();
@@ -217,6 +238,106 @@ TEST_F(StoreApartTest, AnotherOrganisationsFolderIsNotTaken) {
   fs::copy(node_.FolderOf("beta"), node_.FolderOf("acme"));
   node_.Start();
   ExpectRebuildOfAcme();
+}
+
+// An error of one store's files at a checkpoint: the checkpoint is everybody else's.
+TEST_F(StoreApartTest, AStoreThatCannotBeFlushedDoesNotStopTheCheckpoint) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  for (const bool crash : {true, false}) {
+    Add(20);
+    while (node_.Main(log_, 7)) {
+    }
+    node_.LoseFolder("acme");
+    node_.Checkpoint();
+    EXPECT_EQ(node_->CheckpointOf(kPartition), node_.next());
+    auto apart = node_->ApartOf(kPartition);
+    ASSERT_THAT(apart, SizeIs(1));
+    EXPECT_EQ(apart[0].org, Org("acme"));
+    node_.ExpectFoldOf("beta", log_);
+    // It is not given back as long as it cannot be flushed.
+    for (int i = 0; i < 3; ++i) {
+      node_.Side(log_, 100);
+      EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+    }
+    Add(10);
+    while (node_.Main(log_, 7)) {
+    }
+    node_.Checkpoint();
+    node_.RestoreFolders();
+    if (crash) {
+      node_.Start();
+      EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+    }
+    node_.CatchUp(log_);
+    ExpectBoth();
+    Add(2);
+    node_.CatchUp(log_);
+    node_.Checkpoint();
+    node_.Start();
+    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+    node_.CatchUp(log_);
+    ExpectBoth();
+  }
+}
+
+// What is applied while the stores are flushed is not claimed by the checkpoint.
+TEST_F(StoreApartTest, EventsAreAppliedWhileACheckpointIsUnderWay) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  Add(20);
+  node_.CatchUp(log_);
+  const Offset at_begin = node_.next();
+  node_.StepOfCheckpoint();
+  Add(20);
+  AddLarge();  // acme is set apart, and given back, amid it
+  node_.CatchUp(log_);
+  node_.StepOfCheckpoint();
+  Add(20);
+  AddLarge();
+  while (node_.Main(log_, 7)) {
+  }
+  node_.StepOfCheckpoint();
+  node_.Start();
+  EXPECT_EQ(node_.next(), at_begin);
+  node_.CatchUp(log_);
+  ExpectBoth();
+}
+
+TEST_F(StoreApartTest, ACheckpointThatIsNotEndedHasWrittenNothing) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  const Offset before = node_.next();
+  Add(20);
+  node_.CatchUp(log_);
+  node_.StepOfCheckpoint();
+  node_.StepOfCheckpoint();
+  node_.Start();
+  EXPECT_EQ(node_.next(), before);
+  node_.CatchUp(log_);
+  ExpectBoth();
+}
+
+TEST_F(StoreApartTest, AStoreWhoseFilesCannotBeReadForLongIsBuiltAnew) {
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  node_.Start();
+  node_.LoseFolder("acme");
+  Add(20);
+  while (node_.Main(log_, 7)) {
+  }
+  for (int i = 0; i < 8; ++i) {
+    node_.Side(log_, 4);
+    EXPECT_EQ(ErrorCode(node_.last_error), "store_io_error");
+  }
+  EXPECT_FALSE(fs::exists(node_.FolderOf("acme") + ".damaged-1")) << "it may pass";
+  node_.CatchUp(log_);
+  ExpectBoth();
+  EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-1"));
+  node_.Checkpoint();
+  node_.Start();
+  node_.CatchUp(log_);
+  ExpectBoth();
 }
 
 }  // namespace

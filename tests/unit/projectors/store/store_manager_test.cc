@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <thread>
 
 #include "tests/support/store_node.h"
@@ -287,6 +288,92 @@ TEST_F(StoreManagerTest, RejectionsAreToldAgainUntilACheckpointPassesThem) {
   EXPECT_TRUE(told(7).empty());
   log_.push_back(Bad(13));
   EXPECT_EQ(told(8), std::vector<int64_t>{13});
+}
+
+// Stores that are flushed beyond the checkpoint: the log may have lost what they applied.
+class StoreAheadTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const std::string org : {"acme", "beta", "ceta"}) {
+      for (auto& event : testing::OrgWithAccounts(org, offset_ + 1)) {
+        offset_ = event.offset.value();
+        log_.push_back(std::move(event));
+      }
+    }
+    Add(&log_, {"acme", "beta", "ceta", "acme", "beta", "ceta"});
+    options_.open_stores_max = 1;  // the others are flushed and closed
+    options_.check_history = [this](PartitionId, Offset, uint64_t) {
+      ++asked_;
+      return answer_;
+    };
+    node_ = std::make_unique<StoreNode>(options_);
+    node_->CatchUp(log_, 1);
+    (*node_)->Snapshot(Org("ceta")).IgnoreError();
+    node_->Crash();
+  }
+  void Add(Log* log, const std::vector<std::string>& orgs) {
+    for (const std::string& org : orgs) {
+      ++offset_;
+      log->push_back(AccountEvent(org, offset_, "A" + std::to_string(offset_), "U1"));
+    }
+  }
+  static absl::Status Diverged() {
+    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+  }
+  // The last event of the organisation's.
+  Log::iterator LastOf(Log& log, const std::string& org) {
+    return std::find_if(log.rbegin(), log.rend(),
+                        [&](const StoredEvent& e) { return e.event.key == org; })
+               .base() -
+           1;
+  }
+
+  const testing::TempDir dir_;
+  StoreOptions options_ = SmallStoreOptions(dir_ / "node");
+  Log log_;
+  int64_t offset_ = -1;
+  std::atomic<int> asked_{0};
+  absl::Status answer_;
+  std::unique_ptr<StoreNode> node_;
+};
+
+TEST_F(StoreAheadTest, IsComparedWithWhatIsReadAnyway) {
+  ASSERT_EQ((*node_)->CheckpointOf(StoreNode::kPartition), Offset(0));
+  node_->CatchUp(log_, 4);
+  Add(&log_, {"acme", "beta", "ceta"});
+  node_->CatchUp(log_, 4);
+  for (const char* org : {"acme", "beta", "ceta"}) {
+    node_->ExpectFoldOf(org, log_);
+  }
+  EXPECT_EQ(asked_, 0) << "the log is not asked for it";
+}
+
+TEST_F(StoreAheadTest, AnotherEventAtItsPositionIsNoticed) {
+  answer_ = Diverged();
+  StoredEvent& last = *LastOf(log_, "acme");
+  last = AccountEvent("acme", last.offset.value(), "another", "U2");
+  EXPECT_EQ(ErrorCode(node_->TryCatchUp(log_)), "log_diverged");
+  EXPECT_EQ(asked_, 1);
+}
+
+TEST_F(StoreAheadTest, NothingIsAppliedWhereItsEventHasNotCome) {
+  answer_ = Diverged();
+  log_.erase(LastOf(log_, "acme"));
+  Add(&log_, {"acme"});
+  EXPECT_EQ(ErrorCode(node_->TryCatchUp(log_)), "log_diverged");
+  EXPECT_EQ(asked_, 1);
+}
+
+TEST_F(StoreAheadTest, ACheckpointDoesNotVouchForWhatWasNotCompared) {
+  log_.erase(LastOf(log_, "acme"));
+  Add(&log_, {"beta", "ceta", "beta", "ceta"});
+  node_->CatchUp(log_, 1);
+  EXPECT_EQ(asked_, 0);
+  node_->Checkpoint();
+  node_->Restart();
+  answer_ = Diverged();
+  EXPECT_EQ(ErrorCode((*node_)->Snapshot(Org("acme")).status()), "log_diverged");
+  EXPECT_TRUE((*node_)->Snapshot(Org("beta")).ok());
 }
 
 }  // namespace
