@@ -155,7 +155,9 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
       applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
                      deps.clock, deps.registry,
-                     {.may_serve = deps.may_serve, .served_at = deps.served_at}),
+                     {.may_serve = deps.may_serve,
+                      .served_at = deps.served_at,
+                      .applied = [this](const OrgId& org) { return applied.Applied(org); }}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,

@@ -236,6 +236,31 @@ TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   EXPECT_EQ(session.last(), kNoOffset);
 }
 
+// The last look comes after the last wait: a slow log makes a request wait for room.
+TEST_F(AdminHttpTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotAppended) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestOptions options;
+  options.in_flight_bytes_max = 1;
+  options.append_timeout = kAdminPatience;
+  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  ASSERT_TRUE(service.in_flight()->Acquire(1, 1, absl::InfiniteFuture()));
+  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
+  ASSERT_TRUE(session.Refresh().ok());
+  session.Add(SetLine("held", "A"));
+  std::thread finish([&] { session.Finish(); });
+  while (service.in_flight()->waiting() == 0) {
+    std::this_thread::yield();
+  }
+  ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
+  admin_.MakeOrg("contoso");
+  service.in_flight()->Release(1, 1);
+  finish.join();
+  EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
+  EXPECT_EQ(session.last(), kNoOffset);
+  EXPECT_EQ(service.in_flight()->bytes(), 0U);
+}
+
 TEST(AdminServedElsewhereTest, TheDirectoryAndTheOtherNodesPositionAreShown) {
   std::atomic<int64_t> remote{-1};
   AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
