@@ -313,6 +313,10 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
     }
     body = *std::move(read);
     context.body = std::move(body.text);
+    // A body may take its time, and a token's may be over.
+    if (absl::Status good = RequireUnexpired(*context.principal, deps.clock.Now()); !good.ok()) {
+      co_return good;
+    }
   }
   BlockingPool& threads = context.match.info->route == AdminRoute::kIngest ? *ingest_pool : *pool;
   absl::StatusOr<Answer> answer =
@@ -371,7 +375,9 @@ net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, Requ
 net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
                                                    RequestContext& context, SteadyTime begun) {
   absl::StatusOr<std::unique_ptr<IngestLines>> lines =
-      co_await ingest_pool->Run([this, &context] { return ingest.BeginLines(context); });
+      co_await ingest_pool->Run([this, &connection, &context] {
+        return ingest.BeginLines(context, HoldBy(listener->request_bytes(), connection.owner()));
+      });
   if (!lines.ok()) {
     HttpResponse refusal = Problem(lines.status(), context.http.request_id);
     co_return co_await Respond(connection, context, std::move(refusal), begun);

@@ -44,24 +44,35 @@ RelayCaller CallerOf(const HttpHead& http) {
 
 }  // namespace
 
-IngestLines::IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
-                         eventlog::Cause cause, RelayCaller caller,
+IngestLines::IngestLines(IngestService& service, const RequestContext& context, const OrgId& org,
                          std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max)
     : options_(service.options()),
-      session_(service, org, std::move(traceparent), std::move(cause), std::move(caller)),
+      clock_(service.clock()),
+      principal_(context.principal),
+      session_(service, org, TraceparentOf(context.http), context.Cause(), CallerOf(context.http)),
       decoder_(std::move(decoder)),
       body_bytes_max_(body_bytes_max),
       splitter_(options_.set_limits.line_bytes_max) {
   session_.set_separator("\n");
 }
 
+// A sender may hold its request open for ever with a set now and then: that neither its answers nor
+// its token last as long is looked at for each set.
+absl::Status IngestLines::MayTake() const {
+  if (session_.full()) {
+    return AnswerTooLong(options_.answer_bytes_max);
+  }
+  return principal_ == nullptr ? absl::OkStatus() : RequireUnexpired(*principal_, clock_.Now());
+}
+
 void IngestLines::Take(std::string_view line, bool too_long) {
   if (cut_) {
     return;
   }
-  cut_ = session_.full();
-  if (cut_) {
-    session_.Refuse(AnswerTooLong(options_.answer_bytes_max));
+  if (const absl::Status may = MayTake(); !may.ok()) {
+    // The sets before it keep their answers; this one's says why the request ends with it.
+    cut_ = true;
+    session_.Refuse(may);
   } else if (too_long) {
     session_.Refuse(LineTooLong(options_.set_limits.line_bytes_max));
   } else {
@@ -117,7 +128,7 @@ absl::StatusOr<IngestRoutes::Format> IngestRoutes::FormatOf(const HttpHead& http
 }
 
 absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
-    const RequestContext& context) const {
+    const RequestContext& context, ContentDecoder::MayHold may_hold) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   RETURN_IF_ERROR(WaitOf(context.http).status());
   if (context.http.Header("Content-Encoding").empty() &&
@@ -126,10 +137,10 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
                  fmt::format("the body has {} bytes, at most {} are taken",
                              *context.http.content_length, body_bytes_max_));
   }
-  ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding")));
+  ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding"),
+                                                     std::move(may_hold)));
   auto lines =
-      std::make_unique<IngestLines>(service_, org, TraceparentOf(context.http), context.Cause(),
-                                    CallerOf(context.http), std::move(decoder), body_bytes_max_);
+      std::make_unique<IngestLines>(service_, context, org, std::move(decoder), body_bytes_max_);
   RETURN_IF_ERROR(lines->Begin());
   return lines;
 }

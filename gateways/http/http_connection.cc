@@ -282,7 +282,7 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
                                                                        size_t bytes_max) {
   HttpBody body{.text = {}, .hold = ByteHold(shared_.request_bytes, owner_)};
   absl::StatusOr<std::unique_ptr<ContentDecoder>> decoder =
-      ContentDecoder::For(head.Header("Content-Encoding"));
+      ContentDecoder::For(head.Header("Content-Encoding"), HoldBy(shared_.request_bytes, owner_));
   if (!decoder.ok()) {
     co_return decoder.status();
   }

@@ -335,10 +335,7 @@ absl::StatusOr<StreamRequest> Parse(const HttpRequest& request, std::optional<Fr
 
 net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Connection& connection,
                                        const HttpRequest& request) {
-  absl::StatusOr<std::shared_ptr<const Principal>> principal = co_await Authorize(context, request);
-  if (!principal.ok()) {
-    co_return StreamEnd{ProblemResponse(principal.status())};
-  }
+  const Principal& principal = *request.principal;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
@@ -346,7 +343,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take(*org);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, **principal, *std::move(wanted), *format);
+    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
     ready = co_await session->Open();
   }
   if (ready.ok()) {
@@ -355,7 +352,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   StreamEnd end;
   if (!ready.ok()) {
     end.refused = org.ok() ? Refusal(context, request, *org, ready) : ProblemResponse(ready);
-    end.refused->note.subject = (*principal)->subject;
+    end.refused->note.subject = principal.subject;
     co_return end;
   }
   end.connection_usable = co_await connection.StartStream(request, ContentType(*format));
@@ -363,7 +360,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
     end.connection_usable = co_await session->Run();
   }
   context.metrics.Ops(session->ops_sent());
-  end.note = {(*principal)->subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
+  end.note = {principal.subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
   if (end.connection_usable) {
     end.connection_usable = co_await connection.EndStream();
   }

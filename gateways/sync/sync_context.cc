@@ -67,30 +67,6 @@ absl::Status SessionSlot::Take(const OrgId& org) {
   return absl::OkStatus();
 }
 
-net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
-    SyncContext& context, const HttpRequest& request) {
-  using Result = absl::StatusOr<std::shared_ptr<const Principal>>;
-  std::optional<Result> quick = context.authenticator.TryAuthenticate(request.authorization);
-  Result principal = absl::UnknownError("");
-  if (quick.has_value()) {
-    principal = *std::move(quick);
-  } else {
-    principal = co_await OnStoreThread(context, [&context, &request]() -> Result {
-      return context.authenticator.Authenticate(request.authorization);
-    });
-  }
-  if (!principal.ok()) {
-    co_return principal;
-  }
-  if (absl::Status status = RequireScope(**principal, Scope::kSync); !status.ok()) {
-    co_return status;
-  }
-  if (absl::Status status = RequireOrg(**principal, request.target.org); !status.ok()) {
-    co_return status;
-  }
-  co_return principal;
-}
-
 bool CatchingUp(const SyncContext& context) {
   return context.options.not_ready && !context.options.not_ready().empty();
 }

@@ -37,7 +37,8 @@ namespace net = boost::asio;
 struct HttpRequest {
   std::string method;
   Target target;
-  std::string authorization;
+  // Who asks, with a token that is good for syncing `target.org`; nullptr on open routes.
+  std::shared_ptr<const Principal> principal;
   std::string accept;
   std::string request_id;
   std::string body;
@@ -145,10 +146,6 @@ template <typename Work>
 net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, Work work) {
   co_return co_await OnThread(context.pool, std::move(work));
 }
-
-// Who asks, when the token is good for syncing `request.target.org`.
-[[nodiscard]] net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
-    SyncContext& context, const HttpRequest& request);
 
 // Has this process still to read the log to the end that it had at start?
 [[nodiscard]] bool CatchingUp(const SyncContext& context);

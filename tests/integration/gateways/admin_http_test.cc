@@ -166,6 +166,36 @@ TEST_F(AdminHttpTest, ABodyThatBreaksOffAfterAnswersEndsWithAnError) {
   EXPECT_THAT(answer, HasSubstr("\r\n0\r\n\r\n"));
 }
 
+// What was answered stays so; the set that comes too late is told why, and the request ends.
+TEST_F(AdminHttpTest, ATokenEndsAlsoInTheMiddleOfARequest) {
+  admin_.MakeOrg("contoso");
+  RawSocket lines(admin_.port());
+  lines.Send(Post("Transfer-Encoding: chunked\r\n", "sluice.ingest ms=500"));
+  const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+  int sent = 0;
+  while (std::chrono::steady_clock::now() < end &&
+         lines.Send(Chunk(SetLine(std::to_string(sent), "A") + "\n"))) {
+    const std::string id = R"({"id":")" + std::to_string(sent++) + R"(","position")";
+    if (lines.ReadUntil(id).find(id) == std::string::npos) {
+      break;  // it has closed
+    }
+  }
+  EXPECT_GT(sent, 0);
+  EXPECT_THAT(lines.ReadAll(), HasSubstr("token_expired"));
+  // A body that is held whole is looked at when it has come.
+  RawSocket whole(admin_.port());
+  const auto begun = std::chrono::steady_clock::now();
+  whole.Send(
+      "PUT /v1/orgs/contoso/roles/r HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+      "Authorization: Bearer sluice.admin ms=300\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_THAT(whole.ReadUntil("\r\n\r\n"), HasSubstr(" 100 "));
+  while (std::chrono::steady_clock::now() < begun + std::chrono::milliseconds(310)) {
+    std::this_thread::yield();
+  }
+  whole.Send("{}");
+  EXPECT_THAT(whole.ReadUntil("token_expired"), HasSubstr("HTTP/1.1 401 "));
+}
+
 TEST_F(AdminHttpTest, EventsNameWhoMadeThem) {
   admin_.MakeOrg("contoso");
   const auto sent = client_.Post(kChanges, {{"X-Request-Id", "req-7"}}, SetLine("1", "A"), kLines);
@@ -351,6 +381,44 @@ TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
   EXPECT_THAT(held.front().ReadUntil("too_busy"), HasSubstr("Retry-After"));
   held.clear();
   EXPECT_THAT(admin.Client().Get("/metrics")->body, HasSubstr("sluice_http_request_bytes_limit"));
+}
+
+// 40 MiB of blanks, compressed with the largest window, but for the last two bytes: whoever holds
+// them back keeps the 16 MiB that the rest is decompressed with.
+TEST(AdminBudgetTest, WhatABodyIsDecompressedWithIsOfTheBudget) {
+  constexpr std::string_view kBomb(
+      "\xcf\xff\xff\x7f\x00\x24\x40\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f\x80\x04\x40"
+      "\x1c\x16\x80\xee\xfd\x7f\xfe\xff\xff\x01\x90\x00\x88\xc3\x02\xd0\xbd",
+      37);
+  AdminFixture admin({.request_bytes_max = size_t{100} << 20});  // of which one has a quarter
+  admin.MakeOrg("contoso");
+  auto client = admin.Client();
+  const auto held = [&] {
+    const std::string metrics = client.Get("/metrics")->body;
+    const std::string name = "\nsluice_http_request_bytes{listener=\"admin\"} ";
+    return std::atof(metrics.c_str() + metrics.find(name) + name.size());
+  };
+  std::vector<RawSocket> senders;
+  const auto send = [&](const std::string& token) {
+    senders.emplace_back(admin.port());
+    senders.back().Send(
+        Post("Content-Encoding: br\r\nTransfer-Encoding: chunked\r\n", "sluice.ingest" + token) +
+        Chunk(kBomb));
+  };
+  const auto await = [&](double bytes) {
+    const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+    while (held() < bytes) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end);
+    }
+  };
+  send(" org=contoso");
+  await(16 << 20);
+  send(" org=contoso");
+  EXPECT_THAT(senders.back().ReadUntil("too_busy"), HasSubstr("HTTP/1.1 503 "));
+  send("");
+  await(32 << 20);
+  senders.clear();
+  await(0);
 }
 
 // Accepts connections and never answers.
