@@ -40,7 +40,7 @@ struct BuiltPage {
   DeltaPage page;
   std::string body;
   std::vector<BucketKey> buckets;  // the caller's
-  AnswerBudget::Share share;
+  FairBudget::Share share;
 };
 
 absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& snapshot) {
@@ -107,9 +107,9 @@ bool MayGetBetter(const absl::StatusOr<BuiltPage>& built, const DeltaRequest& re
 // A page, if this process may (still) give it away.
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaCall& call) {
   RETURN_IF_ERROR_CO(MayServe(context, call.org));
-  absl::StatusOr<AnswerBudget::Share> share =
-      co_await context.budget.Take(call.org, context.options.page_bytes_max,
-                                   context.clock.SteadyNow() + context.options.answer_wait);
+  absl::StatusOr<FairBudget::Share> share = co_await context.budget.Take(
+      call.org.value(), call.caller.user, context.options.page_bytes_max,
+      context.clock.SteadyNow() + context.options.answer_wait);
   RETURN_IF_ERROR_CO(share.status());
   call.ahead = false;
   const Offset folded = FoldedUntil(context, call.org);
@@ -213,7 +213,7 @@ net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, H
     if (built.ok()) {
       context.metrics.Ops(built->page.ops);
       response.body = std::move(built->body);
-      response.held = std::make_shared<AnswerBudget::Share>(std::move(built->share));
+      response.held = std::make_shared<FairBudget::Share>(std::move(built->share));
     } else {
       response = DeltaProblem(context, request, call->org, built.status());
     }

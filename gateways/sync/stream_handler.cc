@@ -33,6 +33,7 @@ class StreamSession {
       : context_(context),
         connection_(connection),
         org_(org),
+        caller_(principal.subject),
         live_(request.live),
         expires_(principal.expires),
         watch_(hub, org),
@@ -116,8 +117,8 @@ class StreamSession {
 
   // Before a piece is built. Waits as long as a client may take for one.
   net::awaitable<absl::Status> TakeShare() {
-    absl::StatusOr<AnswerBudget::Share> share =
-        co_await context_.budget.Take(org_, kShareBytes, Now() + context_.options.write_timeout);
+    absl::StatusOr<FairBudget::Share> share = co_await context_.budget.Take(
+        org_.value(), caller_, kShareBytes, Now() + context_.options.write_timeout);
     if (!share.ok()) {
       co_return share.status();
     }
@@ -308,6 +309,7 @@ class StreamSession {
   SyncContext& context_;
   Connection& connection_;
   const OrgId org_;
+  const std::string caller_;  // the token's subject
   const bool live_;
   const SystemTime expires_;
   ChangeHub::Watch watch_;
@@ -316,7 +318,7 @@ class StreamSession {
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
-  AnswerBudget::Share share_;  // for what the buffer holds
+  FairBudget::Share share_;  // for what the buffer holds
   SteadyTime snapshot_taken_;
   SteadyTime heartbeat_due_;
   bool warned_ = false;

@@ -6,6 +6,7 @@
 #include "gateways/admin/ingest_session.h"
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/integration/gateways/raw_socket.h"
+#include "tests/support/stalling_log.h"
 #include "tests/unit/gateways/auth/test_keys.h"
 
 namespace sluice::testing {
@@ -359,6 +360,70 @@ TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
   EXPECT_EQ(client.Get("/v1/orgs/contoso/entities/account")->status, 200);
   EXPECT_EQ(client.Post(kChanges, SetLine("mine", "A"), kLines)->status, 200);
   admin.stores().SetPaused(false);
+}
+
+// The log takes requests and their outcomes do not come, as while Kafka is away: who changes
+// definitions waits, and nobody else does.
+TEST(AdminSlowLogTest, WhoReadsIsAnsweredAndAnotherOrganisationFindsAThread) {
+  AdminFixture admin;
+  admin.MakeOrg("contoso");
+  const auto partition = admin.log().PartitionFor(eventlog::Topic::kProvisioning, "contoso");
+  StallingLog log(admin.log(), eventlog::Topic::kProvisioning,
+                  admin.log().Range(eventlog::Topic::kProvisioning, partition)->end);
+  projectors::DirectoryFollower directory(log, admin.clock(), nullptr);
+  ASSERT_TRUE(directory.Start().ok());
+  AwaitDirectory(directory);
+  ScopeAuthenticator authenticator;
+  gateways::AdminServer server({.listen = "127.0.0.1:0",
+                                .threads = 2,
+                                .definition_threads = 8,
+                                .provisioning_timeout = kAdminPatience},
+                               {.log = log,
+                                .directory = directory,
+                                .authenticator = authenticator,
+                                .clock = admin.clock(),
+                                .stores = nullptr,
+                                .remote_applied = {},
+                                .health = {},
+                                .registry = std::make_shared<prometheus::Registry>()});
+  const int port = *server.Start();
+  httplib::Client client("127.0.0.1", port);
+  client.set_default_headers({{"Authorization", "Bearer sluice.admin"}});
+  std::vector<RawSocket> changing;
+  const auto change = [&](const std::string& org) {
+    changing.emplace_back(port);
+    changing.back().Send("PUT /v1/orgs/" + org +
+                         "/roles/r HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\n"
+                         "Content-Length: 2\r\n\r\n{}");
+  };
+  const auto await = [&](const std::string& metric) {
+    const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+    while (std::chrono::steady_clock::now() < end) {
+      const auto metrics = client.Get("/metrics");
+      ASSERT_TRUE(metrics);
+      if (metrics->body.find("\n" + metric + "\n") != std::string::npos) {
+        return;
+      }
+    }
+    FAIL() << metric;
+  };
+  for (int i = 0; i < 40; ++i) {
+    change("contoso");
+  }
+  await("sluice_admin_definitions_waiting 38");
+  await("sluice_http_work{pool=\"definitions\"} 2");
+  EXPECT_EQ(client.Get("/v1/orgs")->status, 200);
+  EXPECT_EQ(client.Get("/v1/orgs/contoso")->status, 200);
+  EXPECT_EQ(client.Get("/v1/orgs/contoso/entities/account")->status, 200);
+  change("fabrikam");
+  await("sluice_http_work{pool=\"definitions\"} 3");
+  log.Release();
+  for (RawSocket& socket : changing) {
+    const std::string head = socket.ReadUntil("\r\n");
+    EXPECT_THAT(head, StartsWith(&socket == &changing.back() ? "HTTP/1.1 404 " : "HTTP/1.1 200 "));
+  }
+  server.Stop();
+  directory.Stop();
 }
 
 TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
