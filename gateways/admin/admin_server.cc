@@ -25,6 +25,7 @@
 #include "gateways/http/authenticate.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/negotiation.h"
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
@@ -81,8 +82,13 @@ absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
 }
 
 void Compress(const HttpHead& head, HttpResponse& response) {
-  if (response.body.size() < kGzipBytesMin || head.head_only() ||
-      head.Header("Accept-Encoding").find("gzip") == std::string_view::npos) {
+  if (response.body.size() < kGzipBytesMin) {
+    return;
+  }
+  response.headers.emplace_back("Vary", "Accept-Encoding");
+  const std::string accept = head.HeaderList("Accept-Encoding");
+  const int gzip = WeightOf("gzip", accept);
+  if (head.head_only() || gzip == 0 || gzip < WeightOf("identity", accept)) {
     return;
   }
   std::string smaller = Gzip(response.body);

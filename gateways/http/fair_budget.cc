@@ -43,9 +43,9 @@ bool FairBudget::FitsOrg(const Org& org, size_t units) const {
 }
 
 bool FairBudget::FitsOwn(const Org& org, const Caller& caller, size_t units) const {
-  return FitsOrg(org, units) && (caller.units == 0 ||
-                                 caller.units + units <= options_.units_max / options_.org_part /
-                                                             options_.caller_part);
+  return FitsOrg(org, units) &&
+         (caller.units == 0 ||
+          caller.units + units <= options_.units_max / options_.org_part / options_.caller_part);
 }
 
 void FairBudget::Changed() {

@@ -21,10 +21,10 @@ namespace sluice::gateways {
 
 struct FairBudgetOptions {
   size_t units_max = 0;
-  size_t org_part = 4;      // an organisation has at most units_max / org_part
-  size_t caller_part = 2;   // one of its callers at most 1 / caller_part of that
-  size_t waiting_max = 0;   // past it nobody waits; an organisation has 1 / org_part of these, too
-  absl::Status refusal;     // the answer to those who get nothing
+  size_t org_part = 4;     // an organisation has at most units_max / org_part
+  size_t caller_part = 2;  // one of its callers at most 1 / caller_part of that
+  size_t waiting_max = 0;  // past it nobody waits; an organisation has 1 / org_part of these, too
+  absl::Status refusal;    // the answer to those who get nothing
   // How much is taken, and how many wait; called on any thread, also under a lock. May be empty.
   std::function<void(size_t taken, size_t waiting)> on_change{};
   std::function<void()> on_refused{};  // as on_change

@@ -28,15 +28,17 @@ namespace {
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
+constexpr int kNoContent = 204;
+constexpr int kNotModified = 304;
 constexpr size_t kPieceBytes = size_t{64} << 10;
 constexpr size_t kSilentBytes = 1024;  // of a buffer that waits for a request
 constexpr size_t kDroppedBytesMax = size_t{64} << 10;
 constexpr size_t kFirstPieceBytes = size_t{4} << 10;  // of a body whose length is not known
-// A client that is known may have sent a large body before it reads its answer.
-constexpr size_t kLingerBytesKnown = size_t{64} << 20;
-constexpr size_t kLingerBytes = size_t{256} << 10;
-constexpr std::chrono::milliseconds kLingerKnown{3'000};
-constexpr std::chrono::milliseconds kLinger{1'000};
+// A client may have sent a large body before it reads its answer, also one that nobody knows: were
+// the socket closed on what it sends, it would be told of a reset instead of the 401. It costs
+// 4 KiB, and another may have its place.
+constexpr size_t kLingerBytes = size_t{64} << 20;
+constexpr std::chrono::milliseconds kLinger{3'000};
 
 absl::Status BodyError(const boost::system::error_code& error) {
   const bool ours = error.category() == make_error_code(http::error::bad_method).category();
@@ -114,12 +116,11 @@ absl::Status HttpConnection::SetKnown(std::string owner) {
 
 net::awaitable<void> HttpConnection::Linger() {
   idle_ = true;
-  const size_t bytes_max = known_ ? kLingerBytesKnown : kLingerBytes;
-  const auto end = std::chrono::steady_clock::now() + (known_ ? kLingerKnown : kLinger);
+  const auto end = std::chrono::steady_clock::now() + kLinger;
   boost::system::error_code error;
   impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
   std::array<char, 4096> rest;
-  for (size_t read = 0; !error && read < bytes_max;) {
+  for (size_t read = 0; !error && read < kLingerBytes;) {
     impl_->stream.expires_at(end);
     read += co_await impl_->stream.async_read_some(net::buffer(rest),
                                                    net::redirect_error(net::use_awaitable, error));
@@ -371,7 +372,7 @@ std::string HttpConnection::HeadText(const HttpHead& head, const HttpResponse& r
   const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
   std::string text = fmt::format("HTTP/1.1 {} {}\r\n", response.status,
                                  std::string_view(reason.data(), reason.size()));
-  if (response.status != 204 && response.status != 304) {
+  if (response.status != kNoContent && response.status != kNotModified) {
     fmt::format_to(std::back_inserter(text), "Content-Type: {}\r\n", response.content_type);
   }
   fmt::format_to(std::back_inserter(text),
@@ -389,6 +390,10 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
     co_await DropSmallBody(head);
   }
   const bool unread = impl_->parser.has_value() && !impl_->parser->is_done();
+  // A 304 has no body whatever its head says (RFC 9112, section 6.3), but clients are about that
+  // wait for one: until the connection's end without a Content-Length, and for as many bytes with
+  // that of the 200, the only one that it may have. The end serves both kinds.
+  last_ = last_ || response.status == kNotModified;
   reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
   answer_begun_ = std::chrono::steady_clock::now();
   ByteHold hold(shared_.answer_bytes, owner_);
@@ -398,7 +403,7 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
   }
   const HttpResponse& answer = instead.has_value() ? *instead : response;
   std::string text = HeadText(head, answer);
-  const bool bare = answer.status == 204 || answer.status == 304;
+  const bool bare = answer.status == kNoContent || answer.status == kNotModified;
   if (bare) {
     text += "\r\n";
   } else {

@@ -79,7 +79,7 @@ TEST_F(AdminHttpTest, NothingOfABodyIsReadFromACallerWhoIsNotKnown) {
 
 TEST_F(AdminHttpTest, AHeadIsBounded) {
   RawSocket socket(admin_.port());
-  socket.Send("GET /healthz HTTP/1.1\r\n");
+  socket.Send("GET /healthz HTTP/1.1\r\nHost: x\r\n");
   std::string sent;
   while (sent.size() < (1 << 20) && socket.Send("X: " + std::string(500, 'x') + "\r\n")) {
     sent.append(500, 'x');
@@ -89,17 +89,58 @@ TEST_F(AdminHttpTest, AHeadIsBounded) {
 
 TEST_F(AdminHttpTest, EveryAnswerHasARequestIdAndIsNotStored) {
   for (const std::string& request : std::vector<std::string>{
-           std::string("GET /healthz HTTP/1.1\r\n\r\n"),
-           std::string("GET /v1/orgs HTTP/1.1\r\n\r\n"), std::string("nonsense\r\n\r\n"),
-           std::string("GET /nowhere HTTP/1.1\r\n\r\n")}) {
+           std::string("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+           std::string("GET /v1/orgs HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("nonsense\r\n\r\n"),
+           std::string("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")}) {
     const std::string answer = Ask(request);
     EXPECT_THAT(answer, HasSubstr("X-Request-Id: ")) << request;
     EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store")) << request;
   }
-  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: mine-1\r\n\r\n"),
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\n\r\n"),
               HasSubstr("X-Request-Id: mine-1\r\n"));
-  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: " + std::string(200, 'x') + "\r\n\r\n"),
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + std::string(200, 'x') +
+                  "\r\n\r\n"),
               Not(HasSubstr("xxxx")));
+}
+
+// A caller that nobody knows and that sends all before it reads is told 401, not reset.
+TEST_F(AdminHttpTest, AStrangersLargeBodyEndsWithTheAnswer) {
+  RawSocket stranger(admin_.port());
+  const std::string body(size_t{20} << 20, 'x');
+  EXPECT_TRUE(stranger.Send(
+      Post("Content-Length: " + std::to_string(body.size()) + "\r\n", "nobody") + body));
+  EXPECT_THAT(stranger.ReadAll(), StartsWith("HTTP/1.1 401 "));
+}
+
+TEST_F(AdminHttpTest, ListsOfHeadersAreReadAsOne) {
+  admin_.MakeOrg("contoso");
+  const std::string path = "/v1/orgs/contoso/entities/account";
+  const std::string etag = client_.Get(path)->get_header_value("ETag");
+  const auto status = [&](httplib::Headers headers) { return client_.Get(path, headers)->status; };
+  EXPECT_EQ(status({{"If-None-Match", "\"x\""}, {"If-None-Match", etag}}), 304);
+  EXPECT_EQ(
+      client_.Put(path, {{"If-Match", "\"x\""}, {"If-Match", etag}}, kAccount, "application/json")
+          ->status,
+      200);
+  const auto proto = client_.Get(path, {{"Accept", "text/html"}, {"Accept", "text/x-protobuf"}});
+  EXPECT_EQ(proto->get_header_value("Content-Type"), "text/x-protobuf");
+  EXPECT_EQ(proto->get_header_value("Vary"), "Accept");
+}
+
+TEST_F(AdminHttpTest, AnswersAreCompressedForThoseWhoTakeIt) {
+  const auto coding = [&](const std::string& accepted) {
+    const std::string answer =
+        Ask("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\n" +
+            accepted + "Connection: close\r\n\r\n");
+    EXPECT_THAT(answer, HasSubstr("\r\nVary: Accept-Encoding\r\n"));
+    return answer.find("\r\nContent-Encoding: gzip\r\n") != std::string::npos;
+  };
+  EXPECT_TRUE(coding("Accept-Encoding: br, gzip\r\n"));
+  EXPECT_TRUE(coding("Accept-Encoding: br\r\nAccept-Encoding: gzip;q=0.5\r\n"));
+  EXPECT_TRUE(coding("Accept-Encoding: *\r\n"));
+  EXPECT_FALSE(coding(""));
+  EXPECT_FALSE(coding("Accept-Encoding: gzip;q=0, br\r\n"));
+  EXPECT_FALSE(coding("Accept-Encoding: gzip;q=0.5, identity\r\n"));
 }
 
 TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
@@ -109,8 +150,9 @@ TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
   for (const std::string& path : std::vector<std::string>{
            "GET /v1/orgs/contoso%2Fentities", "GET /v1/orgs%2fcontoso",
            "GET /v1/orgs/contoso%2fentities%2Faccount", "DELETE /v1/orgs/x%2F..%2Fcontoso"}) {
-    const std::string answer =
-        Ask(path + " HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
+    const std::string answer = Ask(
+        path +
+        " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
     EXPECT_THAT(answer, ::testing::AnyOf(StartsWith("HTTP/1.1 400 "), StartsWith("HTTP/1.1 404 ")))
         << path;
   }
@@ -152,7 +194,7 @@ TEST_F(AdminHttpTest, AnswersGoOutWhileTheBodyIsStillSent) {
   const std::string answer = socket.ReadUntil("\r\n0\r\n\r\n");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
   // The connection is still good.
-  socket.Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  socket.Send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(socket.ReadAll(), HasSubstr(R"({"status":"ok"})"));
 }
 
@@ -328,7 +370,7 @@ TEST(AdminSilenceTest, SilentConnectionsMakeRoomOldestFirst) {
     EXPECT_EQ(answer->status, 200);
   }
   EXPECT_TRUE(silent[0].Closed());
-  silent[7].Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  silent[7].Send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(silent[7].ReadAll(), HasSubstr("200 OK"));
 }
 
@@ -350,7 +392,8 @@ TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
   for (int i = 0; i < 20; ++i) {
     waiting.emplace_back(admin.port());
     waiting.back().Send(
-        "PUT /v1/orgs/contoso?wait=60s HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+        "PUT /v1/orgs/contoso?wait=60s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+        "sluice.admin\r\n"
         "Content-Length: 2\r\n\r\n{}");
     waiting.emplace_back(admin.port());  // and one that sends no more of its sets
     waiting.back().Send(Post("Content-Length: 100000\r\n") + SetLine(std::to_string(i), "A") +
@@ -430,7 +473,8 @@ TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
   AdminFixture admin({.request_bytes_max = 300 << 10});
   admin.MakeOrg("contoso");
   const std::string head =
-      "PUT /v1/orgs/contoso/entities/x HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+      "PUT /v1/orgs/contoso/entities/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+      "sluice.admin\r\n"
       "Content-Length: 1000000\r\n\r\n";
   std::string answer;
   std::vector<RawSocket> held;
@@ -555,7 +599,7 @@ TEST(AdminKeysTest, AnUnknownKeyWhileTheProviderHangsDelaysNobodyElse) {
   std::vector<RawSocket> unknown;
   for (int i = 0; i < 50; ++i) {
     unknown.emplace_back(admin.port());
-    unknown.back().Send("GET /v1/orgs HTTP/1.1\r\nAuthorization: Bearer " + token +
+    unknown.back().Send("GET /v1/orgs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token +
                         "\r\nConnection: close\r\n\r\n");
   }
   auto client = admin.Client();
