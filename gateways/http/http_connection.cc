@@ -257,8 +257,10 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
     body.more = true;
     boost::system::error_code error;
     impl_->stream.expires_at(deadline);
+    reading_since_ = std::chrono::steady_clock::now();
     co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
                                    net::redirect_error(net::use_awaitable, error));
+    reading_since_.reset();
     if (error && error != http::error::need_buffer) {
       impl_->body_failed = true;
       co_return BodyError(error);
@@ -358,8 +360,10 @@ net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_vi
     impl_->stream.expires_never();
   }
   boost::system::error_code error;
+  writing_since_ = std::chrono::steady_clock::now();
   const size_t sent = co_await net::async_write(impl_->stream, buffers,
                                                 net::redirect_error(net::use_awaitable, error));
+  writing_since_.reset();
   sent_ += sent;
   if (shared_.on_sent) {
     shared_.on_sent(sent);

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -101,6 +102,11 @@ class HttpConnection {
   void CloseAfterAnswer() { last_ = true; }
   // Nothing is being answered: Stop() may close it.
   [[nodiscard]] bool idle() const { return idle_; }
+  // Has the client neither sent a byte of the body nor taken one of the answer that is waited for,
+  // since before `since`?
+  [[nodiscard]] bool stuck(std::chrono::steady_clock::time_point since) const {
+    return writing_since_.value_or(since) < since || reading_since_.value_or(since) < since;
+  }
   // `gone` is called once, on the I/O thread, when the client has closed its side or the connection
   // has broken, also with a further request unread. In place of the one before; empty: of no
   // interest any more.
@@ -132,6 +138,9 @@ class HttpConnection {
   std::unique_ptr<Impl> impl_;
   std::string owner_;
   std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
+  // When the piece was begun that is being written, at most 64 KiB of an answer, or read.
+  std::optional<std::chrono::steady_clock::time_point> writing_since_;
+  std::optional<std::chrono::steady_clock::time_point> reading_since_;
   bool idle_ = true;
   bool chunked_ = true;
   bool known_ = false;

@@ -30,6 +30,8 @@ using net::ip::tcp;
 constexpr int kBacklog = 4096;
 constexpr size_t kOpenReserve = 64;  // connections past the limit, for open requests alone
 constexpr std::chrono::milliseconds kAcceptPause{50};
+// A client that has done nothing for its request for so long is not waited for at the end.
+constexpr std::chrono::milliseconds kStuck{2'000};
 
 // An I/O thread with the connections that live on it.
 struct Worker {
@@ -82,6 +84,8 @@ struct HttpListener::Impl {
   net::awaitable<void> ServeOpen(HttpConnection& connection, size_t index, uint64_t id);
   net::awaitable<bool> RefuseHead(HttpConnection& connection, const absl::Status& status,
                                   std::string request_id);
+  // Each on its I/O thread.
+  void CloseWhere(const std::function<bool(const HttpConnection&)>& which);
   void Ended();
 
   const HttpListenerOptions options;
@@ -293,6 +297,18 @@ net::awaitable<void> HttpListener::Impl::Serve(Worker& worker, size_t index, uin
   Ended();
 }
 
+void HttpListener::Impl::CloseWhere(const std::function<bool(const HttpConnection&)>& which) {
+  for (const std::unique_ptr<Worker>& worker : workers) {
+    net::post(worker->io, [&w = *worker, which] {
+      for (const auto& [id, connection] : w.connections) {
+        if (which(*connection)) {
+          connection->Close();
+        }
+      }
+    });
+  }
+}
+
 void HttpListener::Impl::Ended() {
   if (options.on_connections) {
     options.on_connections(-1);
@@ -348,29 +364,21 @@ void HttpListener::Stop() {
     boost::system::error_code ignored;
     impl->acceptor->close(ignored);
   });
-  const auto close = [this](bool silent_only) {
-    for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-      net::post(worker->io, [&w = *worker, silent_only] {
-        for (const auto& [id, connection] : w.connections) {
-          if (!silent_only || connection->idle()) {
-            connection->Close();
-          }
-        }
-      });
-    }
-  };
   const auto none_open = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return impl_->open == 0; };
+  const auto await = [this, &none_open](absl::Time until) {
+    absl::MutexLock lock(&impl_->mutex);
+    return impl_->mutex.AwaitWithDeadline(absl::Condition(&none_open), until);
+  };
   const auto deadline = absl::Now() + absl::FromChrono(impl_->options.stop_grace);
-  close(/*silent_only=*/true);
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    impl_->mutex.AwaitWithDeadline(absl::Condition(&none_open), deadline);
+  impl_->CloseWhere([](const HttpConnection& connection) { return connection.idle(); });
+  // Whoever reads its answer, or sends its body, has the whole grace; who does neither has not.
+  while (!await(std::min(deadline, absl::Now() + absl::FromChrono(kStuck / 4))) &&
+         absl::Now() < deadline) {
+    impl_->CloseWhere([since = std::chrono::steady_clock::now() - kStuck](
+                          const HttpConnection& connection) { return connection.stuck(since); });
   }
-  close(/*silent_only=*/false);
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    impl_->mutex.AwaitWithTimeout(absl::Condition(&none_open), absl::Milliseconds(100));
-  }
+  impl_->CloseWhere([](const HttpConnection&) { return true; });
+  (void)await(absl::Now() + absl::Milliseconds(100));
   for (const std::unique_ptr<Worker>& worker : impl_->workers) {
     worker->io.stop();
     if (worker->thread.joinable()) {

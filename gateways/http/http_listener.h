@@ -60,9 +60,9 @@ class HttpListener {
   // made.
   [[nodiscard]] absl::StatusOr<uint16_t> Start();
 
-  // Accepts nothing more, closes what is silent, waits for requests under way within the grace,
-  // cuts them, and ends the I/O threads. Handlers that still run elsewhere must end before the
-  // listener is destroyed. Safe to call twice.
+  // Accepts nothing more, closes what is silent, waits for requests under way within the grace (but
+  // not for a client that does nothing for 2 s), cuts them, and ends the I/O threads. Handlers that
+  // still run elsewhere must end before the listener is destroyed. Safe to call twice.
   void Stop();
 
   [[nodiscard]] size_t threads() const;

@@ -200,5 +200,21 @@ TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
   EXPECT_LT(stranger.ReadAll().size(), kLargeBytes);
 }
 
+// At the end it is waited for who still reads or sends, not for who does neither.
+TEST_F(HttpListenerTest, StoppingWaitsForNobodyWhoDoesNothing) {
+  options_.stop_grace = std::chrono::seconds(60);
+  options_.limits.stranger_timeout = std::chrono::seconds(60);
+  Start();
+  RawSocket unread(port_);
+  unread.Send(Request("/large", ""));
+  unread.ReadUntil("\r\n\r\n");
+  RawSocket half_sent(port_);
+  half_sent.Send(Request("/", "one", "Content-Length: 10\r\nExpect: 100-continue\r\n"));
+  EXPECT_THAT(half_sent.ReadUntil("\r\n\r\n"), HasSubstr(" 100 "));
+  const auto begun = std::chrono::steady_clock::now();
+  listener_->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
+}
+
 }  // namespace
 }  // namespace sluice::gateways
