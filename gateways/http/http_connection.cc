@@ -31,7 +31,9 @@ namespace http = boost::beast::http;
 constexpr int kNoContent = 204;
 constexpr int kNotModified = 304;
 constexpr size_t kPieceBytes = size_t{64} << 10;
-constexpr size_t kSilentBytes = 1024;  // of a buffer that waits for a request
+constexpr size_t kSilentBytes = 1024;                // of a buffer that waits for a request
+constexpr size_t kSmallHeadBytes = size_t{4} << 10;  // that are not counted
+constexpr size_t kHeadCopies = 2;                    // as it came, and cut into headers
 constexpr size_t kDroppedBytesMax = size_t{64} << 10;
 constexpr size_t kFirstPieceBytes = size_t{4} << 10;  // of a body whose length is not known
 // A client may have sent a large body before it reads its answer, also one that nobody knows: were
@@ -76,12 +78,15 @@ struct HttpConnection::Impl {
   size_t piece_bytes = 0;  // of the next piece, at most
 };
 
-HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known)
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known,
+                               OnHead on_head)
     : shared_(shared),
       on_known_(std::move(on_known)),
+      on_head_(std::move(on_head)),
       impl_(std::make_unique<Impl>(std::move(socket))) {}
 
 HttpConnection::~HttpConnection() {
+  CountHead(0);
   if (impl_->gone != nullptr) {
     impl_->gone->Detach();
   }
@@ -104,11 +109,20 @@ void HttpConnection::Close() {
   impl_->stream.socket().close(ignored);
 }
 
+void HttpConnection::CountHead(size_t bytes) {
+  const size_t counted = bytes > kSmallHeadBytes ? kHeadCopies * bytes : 0;
+  if (counted != head_bytes_) {
+    head_bytes_ = counted;
+    on_head_(counted);
+  }
+}
+
 absl::Status HttpConnection::SetKnown(std::string owner) {
   if (absl::Status placed = on_known_(owner); !placed.ok()) {
     last_ = true;
     return placed;
   }
+  CountHead(0);  // the connection is of its owner's share now
   known_ = true;
   owner_ = std::move(owner);
   return absl::OkStatus();
@@ -146,6 +160,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
   owner_ = std::string();
   last_ = false;
   reusable_ = false;
+  CountHead(0);
   if (buffer.size() == 0) {
     buffer = beast::flat_buffer();  // gives its memory back
   }
@@ -180,6 +195,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
     impl_->stream.expires_at(
         deadline.value_or(std::chrono::steady_clock::now() + shared_.limits.idle_timeout));
     const size_t room = std::max(kSilentBytes, std::min(text.size(), bytes_max - text.size()));
+    CountHead(text.size() + room);  // before it is taken: others may have to make room
     absl::Status read = co_await ReadMore(room);
     if (!read.ok()) {
       co_return read;

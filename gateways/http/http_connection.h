@@ -52,8 +52,11 @@ class HttpConnection {
  public:
   // Asked by SetKnown() whether the connection may be `owner`'s.
   using OnKnown = std::function<absl::Status(const std::string& owner)>;
+  // Told what a large head of a caller who is not known takes; 0 when it counts no more. Small ones
+  // are part of what a connection costs.
+  using OnHead = std::function<void(size_t bytes)>;
 
-  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known);
+  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known, OnHead on_head);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -129,12 +132,15 @@ class HttpConnection {
   // Takes the complete head off the buffer and prepares the reading of the body behind it.
   absl::StatusOr<HttpHead> TakeHead();
   std::string HeadText(const HttpHead& head, const HttpResponse& response) const;
+  void CountHead(size_t bytes);
 
   // When the client has to have taken what is written now.
   [[nodiscard]] std::chrono::steady_clock::time_point WriteDeadline() const;
 
   HttpShared& shared_;
   const OnKnown on_known_;
+  const OnHead on_head_;
+  size_t head_bytes_ = 0;  // that on_head_ was told
   std::unique_ptr<Impl> impl_;
   std::string owner_;
   std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer

@@ -19,6 +19,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "gateways/http/connection_table.h"
+#include "gateways/http/pending_heads.h"
 #include "gateways/problem.h"
 #include "schemas/status.h"
 
@@ -63,6 +64,7 @@ struct HttpListener::Impl {
         answer_bytes(options.answer_bytes_max, "sluice_http_answer_bytes",
                      "Bytes of large answers that clients have not taken yet", options.name,
                      options.registry),
+        heads(options.head_bytes_max, options.name, options.registry),
         shared{.limits = options.limits,
                .request_bytes = request_bytes,
                .answer_bytes = answer_bytes,
@@ -77,7 +79,8 @@ struct HttpListener::Impl {
   net::awaitable<void> Accept();
   void Admit(tcp::socket socket, size_t worker);
   absl::Status Place(uint64_t id, const std::string& owner);
-  void CloseSilent(uint64_t id);
+  void CountHead(uint64_t id, size_t bytes);
+  void CloseForRoom(uint64_t id, std::string_view reason);
   net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id, bool reserved,
                              std::unique_ptr<HttpConnection> connection);
   net::awaitable<void> ServeRequests(HttpConnection& connection, size_t index, uint64_t id);
@@ -92,6 +95,7 @@ struct HttpListener::Impl {
   const Handler handler;
   ByteBudget request_bytes;
   ByteBudget answer_bytes;
+  PendingHeads heads;
   HttpShared shared;
   ConnectionTable table;
   absl::Mutex mutex;  // so that Stop() can wait for connections to end
@@ -148,9 +152,16 @@ absl::Status HttpListener::Impl::Place(uint64_t id, const std::string& owner) {
                            table.share_max()));
 }
 
-void HttpListener::Impl::CloseSilent(uint64_t id) {
+void HttpListener::Impl::CountHead(uint64_t id, size_t bytes) {
+  for (const uint64_t closed : heads.Hold(id, bytes)) {
+    CloseForRoom(closed, "heads");
+  }
+}
+
+// On the connection's own I/O thread, a moment later.
+void HttpListener::Impl::CloseForRoom(uint64_t id, std::string_view reason) {
   if (options.on_refused) {
-    options.on_refused("silent");
+    options.on_refused(reason);
   }
   Worker& worker = *workers[id % workers.size()];
   net::post(worker.io, [&worker, id] {
@@ -166,7 +177,7 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
   ++next_id;
   const ConnectionTable::Admission admission = table.Enter(id, std::chrono::steady_clock::now());
   if (admission.closed.has_value()) {
-    CloseSilent(*admission.closed);
+    CloseForRoom(*admission.closed, "silent");
   }
   boost::system::error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
@@ -178,7 +189,8 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
     options.on_connections(1);
   }
   auto connection = std::make_unique<HttpConnection>(
-      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); });
+      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); },
+      [this, id](size_t bytes) { CountHead(id, bytes); });
   net::co_spawn(workers[worker]->io,
                 Serve(*workers[worker], worker, id, admission.reserved, std::move(connection)),
                 net::detached);
@@ -202,7 +214,7 @@ net::awaitable<void> HttpListener::Impl::Accept() {
       options.on_refused("accept");
     }
     if (const auto oldest = table.CloseOldestSilent(); oldest.has_value()) {
-      CloseSilent(*oldest);
+      CloseForRoom(*oldest, "silent");
     }
     net::steady_timer pause(workers[0]->io, kAcceptPause);
     co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
