@@ -39,6 +39,7 @@ void InFlight::Show() {
 bool InFlight::Acquire(size_t bytes, size_t events, absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
   ++waiting_;
+  // One that is larger than the limit would wait for ever: it is let in where nothing else is.
   const auto has_room = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return bytes_ == 0 || (bytes_ + bytes <= bytes_max_ && events_ + events <= events_max_);
   };
@@ -167,10 +168,13 @@ absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& or
     return std::nullopt;
   }
   ASSIGN_OR_RETURN(const auto found, stores_->FindChangeSet(org, source, id));
+  // A store that has yet to come to the opening of this incarnation answers for the one before,
+  // whose sets are gone with it.
   if (!found.has_value() || *found <= opened) {
     return std::nullopt;
   }
-  // What a store applied that the log has lost since was not taken.
+  // What a store applied that the log has lost since was not taken. Asked after the store, so
+  // that a fault that is found while the store is read counts.
   const absl::Status may_serve = MayServe(org);
   if (const std::string code = may_serve.ok() ? "" : ErrorCode(may_serve);
       code == "log_truncated" || code == "log_diverged") {
@@ -188,7 +192,7 @@ Offset IngestService::LastChange(const OrgId& org) const {
 void IngestService::NoteChange(const OrgId& org, Offset offset) {
   absl::MutexLock lock(&mutex_);
   Offset& last = last_changes_.try_emplace(org.value(), kNoOffset).first->second;
-  last = std::max(last, offset);
+  last = std::max(last, offset);  // requests end in any order, and a position never goes back
 }
 
 }  // namespace sluice::gateways

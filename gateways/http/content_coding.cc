@@ -123,7 +123,10 @@ class ZlibDecoder final : public ContentDecoder {
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
     stream_.avail_in = static_cast<uInt>(bytes.size());
     std::array<char, kOutBytes> out;
+    // Goes on after the input is used up for as long as the output was full: what is left of it is
+    // in the library, and no further piece may come that would bring it out.
     do {
+      // A second member behind the first would be read by some and passed over by others.
       if (ended_) {
         return stream_.avail_in == 0 ? absl::OkStatus() : Damaged("has more bytes behind its end");
       }
@@ -133,6 +136,7 @@ class ZlibDecoder final : public ContentDecoder {
       if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
         return memory_.refused() ? TooBusy() : Damaged("is damaged");
       }
+      // Before the sink: it may end the decoding, and Finish() must know all the same.
       ended_ = result == Z_STREAM_END;
       const size_t made = out.size() - stream_.avail_out;
       if (made > 0 && !sink(std::string_view(out.data(), made))) {
@@ -168,6 +172,7 @@ class BrotliDecoder final : public ContentDecoder {
     size_t left = bytes.size();
     std::array<uint8_t, kOutBytes> out;
     auto result = BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT;
+    // At least once, also without input: a piece before may have left output in the library.
     while (left > 0 || result == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT) {
       if (ended_) {
         return left == 0 ? absl::OkStatus() : Damaged("has more bytes behind its end");
@@ -223,6 +228,7 @@ std::string Gzip(std::string_view text) {
   stream.avail_in = static_cast<uInt>(text.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
   stream.avail_out = static_cast<uInt>(out.size());
+  // In one step: the bound is what the worst text needs, so it is never called a second time.
   const int result = deflate(&stream, Z_FINISH);
   out.resize(result == Z_STREAM_END ? stream.total_out : 0);
   deflateEnd(&stream);

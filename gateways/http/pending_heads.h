@@ -18,9 +18,9 @@ class Registry;
 
 namespace sluice::gateways {
 
-// The bytes of requests' heads whose callers are not known, of a listener. Past the limit those that
-// began first make room: a head of somebody who means it is complete with the next packet, one that
-// is kept back costs its sender the connection, and nobody is turned away for another's sake.
+// The bytes of requests' heads whose callers are not known, of a listener. Past the limit those
+// that began first make room: a head of somebody who means it is complete with the next packet, one
+// that is kept back costs its sender the connection, and nobody is turned away for another's sake.
 // Thread-safe.
 class PendingHeads {
  public:
@@ -29,8 +29,8 @@ class PendingHeads {
   PendingHeads(size_t bytes_max, const std::string& listener,
                const std::shared_ptr<prometheus::Registry>& registry);
 
-  // The head on connection `id` takes `bytes` by now, 0: none any more. Returns the connections that
-  // have to be closed for it; their heads are forgotten. One alone has what it asks for.
+  // The head on connection `id` takes `bytes` by now, 0: none any more. Returns the connections
+  // that have to be closed for it; their heads are forgotten. One alone has what it asks for.
   [[nodiscard]] std::vector<uint64_t> Hold(uint64_t id, size_t bytes);
   [[nodiscard]] size_t bytes() const;
 
