@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "eventlog/base/text_values.h"
+#include "gateways/admin/admin_pools.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/definition_routes.h"
 #include "gateways/admin/ingest_exchange.h"
@@ -22,9 +23,9 @@
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
 #include "gateways/http/authenticate.h"
-#include "gateways/http/blocking_pool.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/negotiation.h"
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
@@ -100,8 +101,13 @@ absl::Status MayTell(const RouteMatch& match, const AdminServerDeps& deps) {
 }
 
 void Compress(const HttpHead& head, HttpResponse& response) {
-  if (response.body.size() < kGzipBytesMin || head.head_only() ||
-      head.Header("Accept-Encoding").find("gzip") == std::string_view::npos) {
+  if (response.body.size() < kGzipBytesMin) {
+    return;
+  }
+  response.headers.emplace_back("Vary", "Accept-Encoding");
+  const std::string accept = head.HeaderList("Accept-Encoding");
+  const int gzip = WeightOf("gzip", accept);
+  if (head.head_only() || gzip == 0 || gzip < WeightOf("identity", accept)) {
     return;
   }
   std::string smaller = Gzip(response.body);
@@ -161,9 +167,7 @@ struct AdminServer::Impl {
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
   prometheus::Gauge* connections = nullptr;
   prometheus::Family<prometheus::Counter>* refused = nullptr;
-  // Ingest has threads of its own: a log that is slow keeps no administrator waiting.
-  std::unique_ptr<BlockingPool> pool;
-  std::unique_ptr<BlockingPool> ingest_pool;
+  std::unique_ptr<AdminPools> pools;
   std::unique_ptr<HttpListener>
       listener;  // last: its end destroys coroutines, which use the others
 };
@@ -176,7 +180,8 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                      deps.clock, deps.registry,
                      {.may_serve = deps.may_serve,
                       .served_at = deps.served_at,
-                      .may_append = deps.may_append}),
+                      .may_append = deps.may_append,
+                      .applied = [this](const OrgId& org) { return applied.Applied(org); }}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
@@ -327,7 +332,7 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   co_return absl::OkStatus();
 }
 
-// Runs what blocks on the pool, and waits for what the answer waits for.
+// Reads the body where there is one, and runs what the route is.
 net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection& connection,
                                                                  RequestContext& context) {
   HttpBody body;  // keeps the body's place in the budget
@@ -339,16 +344,19 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
     }
     body = *std::move(read);
     context.body = std::move(body.text);
+    // A body may take its time, and a token's may be over.
+    if (absl::Status good = RequireUnexpired(*context.principal, deps.clock.Now()); !good.ok()) {
+      co_return good;
+    }
   }
-  BlockingPool& threads = context.match.info->route == AdminRoute::kIngest ? *ingest_pool : *pool;
-  absl::StatusOr<Answer> answer =
-      co_await threads.Run([this, &context]() -> absl::StatusOr<Answer> {
-        absl::StatusOr<Answer> made = Call(context);
-        if (made.ok() && !made->wait.has_value()) {
-          Compress(context.http, made->response);
-        }
-        return made;
-      });
+  const AdminPools::Call call = [this, &context]() -> absl::StatusOr<Answer> {
+    absl::StatusOr<Answer> made = Call(context);
+    if (made.ok() && !made->wait.has_value()) {
+      Compress(context.http, made->response);
+    }
+    return made;
+  };
+  absl::StatusOr<Answer> answer = co_await pools->Run(context, call);
   if (!answer.ok() && ErrorCode(answer.status()) == "org_not_found" &&
       !deps.directory.Health().ok()) {
     // What is not known may be there: the log can't be read to its end at the moment.
@@ -370,7 +378,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
   bool reached = false;
   while (true) {
     // Asking may open a store.
-    const absl::StatusOr<bool> asked = co_await pool->Run(
+    const absl::StatusOr<bool> asked = co_await pools->reading().Run(
         [&wait]() -> absl::StatusOr<bool> { return wait.reached(); }, /*admitted=*/true);
     reached = asked.ok() && *asked;
     const auto now = std::chrono::steady_clock::now();
@@ -397,13 +405,15 @@ net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, Requ
 net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
                                                    RequestContext& context, SteadyTime begun) {
   absl::StatusOr<std::unique_ptr<IngestLines>> lines =
-      co_await ingest_pool->Run([this, &context] { return ingest.BeginLines(context); });
+      co_await pools->ingest().Run([this, &connection, &context] {
+        return ingest.BeginLines(context, HoldBy(listener->request_bytes(), connection.owner()));
+      });
   if (!lines.ok()) {
     HttpResponse refusal = Problem(lines.status(), context.http.request_id);
     co_return co_await Respond(connection, context, std::move(refusal), begun);
   }
   const bool waits = context.http.Query("wait").has_value();
-  IngestExchange exchange(connection, context.http, **lines, *ingest_pool,
+  IngestExchange exchange(connection, context.http, **lines, pools->ingest(),
                           listener->request_bytes(), listener->answer_bytes(),
                           {.may_stream = !waits && context.http.http11});
   const absl::Status read = co_await exchange.Run();
@@ -526,10 +536,7 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
     spdlog::warn("admin_listens_beyond_this_machine host={} note=\"plain HTTP: put TLS before it\"",
                  address.host);
   }
-  ASSIGN_OR_RETURN(
-      pool, BlockingPool::Start("admin", options.threads, options.requests_max, deps.registry));
-  ASSIGN_OR_RETURN(ingest_pool, BlockingPool::Start("ingest", options.ingest_threads,
-                                                    options.requests_max, deps.registry));
+  ASSIGN_OR_RETURN(pools, AdminPools::Start(options, deps.clock, deps.registry));
   HttpListenerOptions http;
   http.name = "admin";
   http.host = address.host;
@@ -588,10 +595,8 @@ void AdminServer::Stop() {
   if (impl_->listener != nullptr) {
     impl_->listener->Stop();
   }
-  for (const auto* pool : {&impl_->pool, &impl_->ingest_pool}) {
-    if (*pool != nullptr) {
-      (*pool)->Stop();
-    }
+  if (impl_->pools != nullptr) {
+    impl_->pools->Stop();
   }
 }
 

@@ -25,7 +25,8 @@ struct AdminServerOptions {
   size_t connections_max = 4'096;  // past it the longest silent makes room, or 503
   size_t descriptors_max = 0;      // connections take no more descriptors than this; 0: no limit
   size_t io_threads = 2;           // that read and write
-  size_t threads = 16;             // that administration blocks
+  size_t threads = 16;             // that reading organisations and definitions blocks
+  size_t definition_threads = 16;  // that appending them blocks; one organisation has a quarter
   size_t ingest_threads = 64;      // that ingest blocks
   size_t requests_max = 1'024;     // running and waiting for a thread, of each kind; then 503
   size_t request_bytes_max = size_t{256} << 20;   // bodies held at once, of all requests

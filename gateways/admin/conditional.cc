@@ -7,8 +7,8 @@
 namespace sluice::gateways {
 
 void SetPreconditions(const HttpHead& http, v1::ProvisioningRequest& request) {
-  request.set_if_match(std::string(http.Header("If-Match")));
-  request.set_if_none_match(http.Header("If-None-Match") == "*");
+  request.set_if_match(http.HeaderList("If-Match"));
+  request.set_if_none_match(http.HeaderList("If-None-Match") == "*");
 }
 
 std::string EtagOf(const projectors::OrgEntry& entry, const std::string& target) {
@@ -23,7 +23,7 @@ void AddEtag(const std::string& etag, HttpResponse& response) {
 }
 
 bool NotModified(const HttpHead& http, const std::string& etag) {
-  const std::string_view held = http.Header("If-None-Match");
+  const std::string held = http.HeaderList("If-None-Match");
   return !etag.empty() && (held == "*" || held.find(etag) != std::string::npos);
 }
 

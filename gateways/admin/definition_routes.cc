@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "gateways/admin/conditional.h"
+#include "gateways/http/negotiation.h"
 #include "schemas/entity_schema.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -18,6 +19,11 @@ using projectors::OrgEntry;
 using projectors::OrgModel;
 
 constexpr char kProtoFile[] = "text/x-protobuf";
+
+bool WantsProto(const HttpHead& http) {
+  const std::string accept = http.HeaderList("Accept");
+  return WeightOf(kProtoFile, accept) > WeightOf("application/json", accept);
+}
 
 std::string_view KindName(Kind kind) {
   switch (kind) {
@@ -167,9 +173,12 @@ absl::StatusOr<Answer> DefinitionRoutes::Get(Kind kind, RequestContext& context)
   const std::string etag = EtagOf(*entry, Target(kind, context.match.name));
   HttpResponse response;
   AddEtag(etag, response);
+  if (kind == Kind::kEntity) {
+    response.headers.emplace_back("Vary", "Accept");
+  }
   if (NotModified(context.http, etag)) {
     response.status = 304;
-  } else if (kind == Kind::kEntity && context.http.Header("Accept") == kProtoFile) {
+  } else if (kind == Kind::kEntity && WantsProto(context.http)) {
     // For an app's build: the messages that read this entity's rows.
     response.content_type = kProtoFile;
     response.body = schemas::EntitySchemaToProtoFile(

@@ -1,11 +1,15 @@
 #include "gateways/admin/duplicate_filter.h"
 
+#include <fmt/format.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "schemas/sha256.h"
 
 namespace sluice::gateways {
 namespace {
@@ -13,17 +17,6 @@ namespace {
 // How many of the oldest are looked at for each one that enters: more than one, so that the filter
 // shrinks again after a burst.
 constexpr size_t kTrimPerEntry = 2;
-
-std::string KeyOf(const OrgId& org, uint32_t incarnation, std::string_view source,
-                  std::string_view id) {
-  std::string key;
-  key.reserve(org.value().size() + source.size() + id.size() + 16);
-  key.append(org.value()).push_back('\0');
-  key.append(std::to_string(incarnation)).push_back('\0');
-  key.append(source).push_back('\0');
-  key.append(id);
-  return key;
-}
 
 }  // namespace
 
@@ -70,58 +63,122 @@ DuplicateFilter::DuplicateFilter(size_t sets_max, Applied applied,
 
 DuplicateFilter::~DuplicateFilter() = default;
 
-void DuplicateFilter::Trim() {
-  for (size_t i = 0; i < kTrimPerEntry && !order_.empty(); ++i) {
-    const Remembered& oldest = order_.front();
-    const auto known = sets_.find(oldest.key);
-    const bool current = known != sets_.end() && known->second == oldest.ticket;
-    if (current) {
-      const auto result = oldest.ticket->Peek();
-      if (!result.has_value()) {
-        return;  // in flight, and so are most behind it
-      }
-      const bool applied = result->ok() && applied_ && applied_(oldest.org) >= **result;
-      if (!applied && sets_.size() < sets_max_) {
-        return;
-      }
-      sets_.erase(known);
-    }
-    order_.pop_front();
+DuplicateFilter::Key DuplicateFilter::KeyOf(const OrgId& org, uint32_t incarnation,
+                                            std::string_view source, std::string_view id) {
+  // With lengths, so that no two sets have one text.
+  const Sha256Digest digest =
+      Sha256(fmt::format("{}:{} {} {}:{} {}", org.value().size(), org.value(), incarnation,
+                         source.size(), source, id));
+  Key key;
+  std::copy_n(digest.begin(), key.size(), key.begin());
+  return key;
+}
+
+bool DuplicateFilter::IsApplied(const OrgId& org,
+                                const std::optional<absl::StatusOr<Offset>>& result) const {
+  return result.has_value() && result->ok() && applied_ && applied_(org) >= **result;
+}
+
+std::shared_ptr<SetTicket> DuplicateFilter::TicketOf(const Key& key) {
+  const auto known = sets_.find(key);
+  return known == sets_.end() ? nullptr : known->second->ticket;
+}
+
+// Nothing where the set has been claimed anew since `ticket` was looked at.
+void DuplicateFilter::Forget(const Key& key, const SetTicket* ticket) {
+  const auto known = sets_.find(key);
+  if (known == sets_.end() || known->second->ticket.get() != ticket) {
+    return;
   }
+  if (const auto org = known->second->org; --org->second == 0) {
+    orgs_.erase(org);
+  }
+  order_.erase(known->second);
+  sets_.erase(known);
+}
+
+void DuplicateFilter::ShowSize() {
+  if (metrics_->sets != nullptr) {
+    metrics_->sets->Set(static_cast<double>(sets_.size()));
+  }
+}
+
+void DuplicateFilter::Trim() {
+  for (size_t i = 0; i < kTrimPerEntry; ++i) {
+    if (!TrimOldest()) {
+      return;
+    }
+  }
+}
+
+// False where the oldest has to stay, as most behind it do then.
+bool DuplicateFilter::TrimOldest() {
+  std::shared_ptr<SetTicket> ticket;
+  Key key;
+  OrgId org;
+  bool full = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (order_.empty()) {
+      return false;
+    }
+    ticket = order_.front().ticket;
+    key = order_.front().key;
+    org = order_.front().org->first;
+    full = sets_.size() >= sets_max_;
+  }
+  const auto result = ticket->Peek();
+  if (!result.has_value() || (result->ok() && !full && !IsApplied(org, result))) {
+    return false;
+  }
+  absl::MutexLock lock(&mutex_);
+  Forget(key, ticket.get());
+  return true;
+}
+
+std::shared_ptr<SetTicket> DuplicateFilter::Known(const OrgId& org, const Key& key) {
+  std::shared_ptr<SetTicket> ticket;
+  {
+    absl::MutexLock lock(&mutex_);
+    ticket = TicketOf(key);
+  }
+  if (ticket == nullptr) {
+    return nullptr;
+  }
+  const auto result = ticket->Peek();
+  if (!result.has_value() || (result->ok() && !IsApplied(org, result))) {
+    return ticket;
+  }
+  absl::MutexLock lock(&mutex_);
+  Forget(key, ticket.get());
+  ShowSize();
+  return nullptr;
 }
 
 std::shared_ptr<SetTicket> DuplicateFilter::Find(const OrgId& org, uint32_t incarnation,
                                                  std::string_view source, std::string_view id) {
-  const std::string key = KeyOf(org, incarnation, source, id);
-  absl::MutexLock lock(&mutex_);
-  const auto known = sets_.find(key);
-  if (known == sets_.end()) {
-    return nullptr;
-  }
-  const auto result = known->second->Peek();
-  return !result.has_value() || result->ok() ? known->second : nullptr;
+  return Known(org, KeyOf(org, incarnation, source, id));
 }
 
 DuplicateFilter::Claim DuplicateFilter::Enter(const OrgId& org, uint32_t incarnation,
                                               std::string_view source, std::string_view id) {
-  std::string key = KeyOf(org, incarnation, source, id);
-  absl::MutexLock lock(&mutex_);
-  if (const auto known = sets_.find(key); known != sets_.end()) {
-    const auto result = known->second->Peek();
-    if (!result.has_value() || result->ok()) {
-      return {known->second, false};
-    }
-    sets_.erase(known);
+  const Key key = KeyOf(org, incarnation, source, id);
+  if (auto ticket = Known(org, key); ticket != nullptr) {
+    return {std::move(ticket), false};
   }
   Trim();
+  absl::MutexLock lock(&mutex_);
+  if (auto ticket = TicketOf(key); ticket != nullptr) {
+    return {std::move(ticket), false};  // claimed between the two looks
+  }
   Claim claim{std::make_shared<SetTicket>(), true};
   if (sets_.size() < sets_max_) {
-    sets_.emplace(key, claim.ticket);
-    order_.push_back({org, std::move(key), claim.ticket});
+    const auto counted = orgs_.try_emplace(org, 0).first;
+    ++counted->second;
+    order_.push_back({key, counted, claim.ticket});
+    sets_.emplace(key, std::prev(order_.end()));
   }
-  if (metrics_->sets != nullptr) {
-    metrics_->sets->Set(static_cast<double>(sets_.size()));
-  }
+  ShowSize();
   return claim;
 }
 

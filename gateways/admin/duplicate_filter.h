@@ -1,14 +1,17 @@
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -35,12 +38,15 @@ class SetTicket {
   std::optional<absl::StatusOr<Offset>> result_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The change sets of this process that are in flight, or durable and not applied to a store yet: a
-// store knows those that it applied. Bounded: past the limit the oldest durable ones are forgotten
-// (a set sent again is then appended again, and the fold applies it once). Thread-safe.
+// The change sets of this process that are in flight, or durable and not applied yet. Of what has
+// been applied only the store can tell whether it was taken: the fold refuses sets that fitted when
+// they came. Bounded: past the limit the oldest durable ones are forgotten (a set sent again is
+// then appended again, and the fold applies it once). A set costs some 170 bytes, whatever its id.
+// Thread-safe.
 class DuplicateFilter {
  public:
-  // `applied` may be empty: then sets are remembered as long as there is room.
+  // How far an organisation is applied, here or at the node that serves it; may block, and is never
+  // called under a lock. May be empty: then sets are remembered as long as there is room.
   using Applied = std::function<Offset(const OrgId&)>;
   DuplicateFilter(size_t sets_max, Applied applied,
                   const std::shared_ptr<prometheus::Registry>& registry);
@@ -48,31 +54,46 @@ class DuplicateFilter {
 
   struct Claim {
     std::shared_ptr<SetTicket> ticket;
-    bool first = true;  // the caller has to append the set and resolve the ticket
+    bool first = true;  // the caller has to look for the set in the store, else append it, and to
+                        // resolve the ticket
   };
-  // The ticket of a set that is known here and in flight or durable; nullptr where none is.
+  // The ticket of a set that is in flight, or durable and not applied; nullptr where none is.
   [[nodiscard]] std::shared_ptr<SetTicket> Find(const OrgId& org, uint32_t incarnation,
                                                 std::string_view source, std::string_view id);
-  // A set whose append failed is claimed anew by the next one who sends it. Each incarnation of an
-  // organisation has its own sets: what the last one held is gone.
+  // A set whose append failed, or that has been applied, is claimed anew by the next one who sends
+  // it. Each incarnation of an organisation has its own sets: what the last one held is gone.
   [[nodiscard]] Claim Enter(const OrgId& org, uint32_t incarnation, std::string_view source,
                             std::string_view id);
 
  private:
   struct Metrics;
+  using Key = std::array<uint8_t, 16>;   // of SHA-256: senders choose ids
+  using Orgs = std::map<OrgId, size_t>;  // with the number of their sets, none at 0
   struct Remembered {
-    OrgId org;
-    std::string key;
+    Key key;
+    Orgs::iterator org;
     std::shared_ptr<SetTicket> ticket;
   };
-  void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  using Order = std::list<Remembered>;  // the oldest first
+
+  static Key KeyOf(const OrgId& org, uint32_t incarnation, std::string_view source,
+                   std::string_view id);
+  bool IsApplied(const OrgId& org, const std::optional<absl::StatusOr<Offset>>& result) const;
+  // The ticket that answers the set; forgets one that can't.
+  std::shared_ptr<SetTicket> Known(const OrgId& org, const Key& key) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Trim() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool TrimOldest() ABSL_LOCKS_EXCLUDED(mutex_);
+  std::shared_ptr<SetTicket> TicketOf(const Key& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(const Key& key, const SetTicket* ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ShowSize() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t sets_max_;
   const Applied applied_;
   const std::unique_ptr<Metrics> metrics_;
   absl::Mutex mutex_;
-  std::unordered_map<std::string, std::shared_ptr<SetTicket>> sets_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Remembered> order_ ABSL_GUARDED_BY(mutex_);
+  Orgs orgs_ ABSL_GUARDED_BY(mutex_);
+  Order order_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Key, Order::iterator> sets_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice::gateways

@@ -44,24 +44,35 @@ RelayCaller CallerOf(const HttpHead& http) {
 
 }  // namespace
 
-IngestLines::IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
-                         eventlog::Cause cause, RelayCaller caller,
+IngestLines::IngestLines(IngestService& service, const RequestContext& context, const OrgId& org,
                          std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max)
     : options_(service.options()),
-      session_(service, org, std::move(traceparent), std::move(cause), std::move(caller)),
+      clock_(service.clock()),
+      principal_(context.principal),
+      session_(service, org, TraceparentOf(context.http), context.Cause(), CallerOf(context.http)),
       decoder_(std::move(decoder)),
       body_bytes_max_(body_bytes_max),
       splitter_(options_.set_limits.line_bytes_max) {
   session_.set_separator("\n");
 }
 
+// A sender may hold its request open for ever with a set now and then: that neither its answers nor
+// its token last as long is looked at for each set.
+absl::Status IngestLines::MayTake() const {
+  if (session_.full()) {
+    return AnswerTooLong(options_.answer_bytes_max);
+  }
+  return principal_ == nullptr ? absl::OkStatus() : RequireUnexpired(*principal_, clock_.Now());
+}
+
 void IngestLines::Take(std::string_view line, bool too_long) {
   if (cut_) {
     return;
   }
-  cut_ = session_.full();
-  if (cut_) {
-    session_.Refuse(AnswerTooLong(options_.answer_bytes_max));
+  if (const absl::Status may = MayTake(); !may.ok()) {
+    // The sets before it keep their answers; this one's says why the request ends with it.
+    cut_ = true;
+    session_.Refuse(may);
   } else if (too_long) {
     session_.Refuse(LineTooLong(options_.set_limits.line_bytes_max));
   } else {
@@ -69,10 +80,14 @@ void IngestLines::Take(std::string_view line, bool too_long) {
   }
 }
 
+// The order matters: the organisation is looked at anew before each piece, because a body may last
+// for hours, and what the piece completed is given to the log before an error of it is returned.
+// Whoever breaks off, or damages the encoding half-way, keeps what was whole before.
 absl::Status IngestLines::Feed(std::string_view piece) {
   (void)session_.Refresh();  // an error of it is the answer of each set that follows
   const absl::Status decoded = decoder_->Feed(piece, [this](std::string_view text) {
     bytes_ += text.size();
+    // Counted as it comes out of the decoder, so that a small body can't become a large one.
     if (bytes_ <= body_bytes_max_) {
       splitter_.Feed(text, [this](std::string_view line, bool too_long) { Take(line, too_long); });
     }
@@ -90,7 +105,8 @@ absl::Status IngestLines::Feed(std::string_view piece) {
 absl::Status IngestLines::Finish(bool whole) {
   const absl::Status ended = whole && !cut_ && bytes_ > 0 ? decoder_->Finish() : absl::OkStatus();
   if (whole && ended.ok()) {
-    // A body that was cut off may have been so in the middle of its last line.
+    // Only now is what has no end of line known to be a line: a body that was cut off may have been
+    // so in the middle of its last set, and half of one can be a set, too.
     splitter_.Finish([this](std::string_view line, bool too_long) { Take(line, too_long); });
   }
   session_.Finish();
@@ -117,8 +133,10 @@ absl::StatusOr<IngestRoutes::Format> IngestRoutes::FormatOf(const HttpHead& http
 }
 
 absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
-    const RequestContext& context) const {
+    const RequestContext& context, ContentDecoder::MayHold may_hold) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  // Everything that can be refused is refused before the first set is taken: afterwards the answer
+  // is 200 with a line for each.
   RETURN_IF_ERROR(WaitOf(context.http).status());
   if (context.http.Header("Content-Encoding").empty() &&
       context.http.content_length.value_or(0) > body_bytes_max_) {
@@ -126,10 +144,10 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
                  fmt::format("the body has {} bytes, at most {} are taken",
                              *context.http.content_length, body_bytes_max_));
   }
-  ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding")));
+  ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding"),
+                                                     std::move(may_hold)));
   auto lines =
-      std::make_unique<IngestLines>(service_, org, TraceparentOf(context.http), context.Cause(),
-                                    CallerOf(context.http), std::move(decoder), body_bytes_max_);
+      std::make_unique<IngestLines>(service_, context, org, std::move(decoder), body_bytes_max_);
   RETURN_IF_ERROR(lines->Begin());
   return lines;
 }
@@ -140,6 +158,8 @@ absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
   IngestSession session(service_, org, TraceparentOf(context.http), context.Cause(),
                         CallerOf(context.http));
   RETURN_IF_ERROR(session.Refresh());
+  // The whole body first, although it is parsed again set by set: an array whose end is no JSON is
+  // 400 and nothing of it is appended.
   ASSIGN_OR_RETURN(const JsonShape shape, CheckJson(context.body));
   session.set_separator(",");
   HttpResponse response;

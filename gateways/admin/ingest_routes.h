@@ -23,9 +23,8 @@ inline constexpr size_t kJsonBodyBytesMax = 16 << 20;
 // one at a time.
 class IngestLines {
  public:
-  IngestLines(IngestService& service, const OrgId& org, std::string traceparent,
-              eventlog::Cause cause, RelayCaller caller, std::unique_ptr<ContentDecoder> decoder,
-              uint64_t body_bytes_max);
+  IngestLines(IngestService& service, const RequestContext& context, const OrgId& org,
+              std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max);
 
   // kNotFound "org_not_found", kFailedPrecondition "org_not_ready".
   [[nodiscard]] absl::Status Begin() { return session_.Refresh(); }
@@ -49,8 +48,12 @@ class IngestLines {
 
  private:
   void Take(std::string_view line, bool too_long);
+  // Why no more sets are taken in this request.
+  absl::Status MayTake() const;
 
   const IngestOptions& options_;
+  const Clock& clock_;
+  const std::shared_ptr<const Principal> principal_;
   IngestSession session_;
   const std::unique_ptr<ContentDecoder> decoder_;
   const uint64_t body_bytes_max_;
@@ -72,9 +75,9 @@ class IngestRoutes {
 
   // application/json, with its whole body.
   [[nodiscard]] absl::StatusOr<Answer> PostJson(RequestContext& context) const;
-  // NDJSON. Looks at nothing but the head.
+  // NDJSON. Looks at nothing but the head. `may_hold`: memory for decompression.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<IngestLines>> BeginLines(
-      const RequestContext& context) const;
+      const RequestContext& context, ContentDecoder::MayHold may_hold) const;
   // What `?wait` asks for once everything is durable; nullopt where it asks for nothing.
   [[nodiscard]] absl::StatusOr<std::optional<AnswerWait>> Wait(const RequestContext& context,
                                                                Offset last) const;

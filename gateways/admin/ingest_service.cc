@@ -12,28 +12,65 @@
 
 namespace sluice::gateways {
 
+InFlight::InFlight(size_t bytes_max, size_t events_max,
+                   const std::shared_ptr<prometheus::Registry>& registry)
+    : bytes_max_(bytes_max), events_max_(events_max), registry_(registry) {
+  if (registry == nullptr) {
+    return;
+  }
+  const auto gauge = [&](const char* name, const char* help) {
+    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+  };
+  bytes_gauge_ = gauge("sluice_ingest_in_flight_bytes", "Bytes appended and not durable yet");
+  waiting_gauge_ = gauge("sluice_ingest_in_flight_waiting",
+                         "Batches that wait for room among what is appended and not durable");
+  gauge("sluice_ingest_in_flight_bytes_limit",
+        "Bytes that may be appended and not durable; requests wait at the limit")
+      ->Set(static_cast<double>(bytes_max));
+}
+
+void InFlight::Show() {
+  if (bytes_gauge_ != nullptr) {
+    bytes_gauge_->Set(static_cast<double>(bytes_));
+    waiting_gauge_->Set(static_cast<double>(waiting_));
+  }
+}
+
 bool InFlight::Acquire(size_t bytes, size_t events, absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
+  ++waiting_;
+  // One that is larger than the limit would wait for ever: it is let in where nothing else is.
   const auto has_room = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return bytes_ == 0 || (bytes_ + bytes <= bytes_max_ && events_ + events <= events_max_);
   };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&has_room), deadline)) {
-    return false;
+  if (!has_room()) {
+    Show();
   }
-  bytes_ += bytes;
-  events_ += events;
-  return true;
+  const bool room = mutex_.AwaitWithDeadline(absl::Condition(&has_room), deadline);
+  --waiting_;
+  if (room) {
+    bytes_ += bytes;
+    events_ += events;
+  }
+  Show();
+  return room;
 }
 
 void InFlight::Release(size_t bytes, size_t events) {
   absl::MutexLock lock(&mutex_);
   bytes_ -= bytes;
   events_ -= events;
+  Show();
 }
 
 size_t InFlight::bytes() const {
   absl::MutexLock lock(&mutex_);
   return bytes_;
+}
+
+size_t InFlight::waiting() const {
+  absl::MutexLock lock(&mutex_);
+  return waiting_;
 }
 
 struct IngestService::Metrics {
@@ -43,7 +80,6 @@ struct IngestService::Metrics {
   prometheus::Counter* duplicates = nullptr;
   prometheus::Family<prometheus::Counter>* rejected = nullptr;
   prometheus::Family<prometheus::Counter>* relays = nullptr;
-  prometheus::Gauge* in_flight = nullptr;
 };
 
 IngestService::IngestService(IngestOptions options, eventlog::Log& log,
@@ -58,13 +94,9 @@ IngestService::IngestService(IngestOptions options, eventlog::Log& log,
       clock_(clock),
       serving_(std::move(serving)),
       relay_(options.relay),
-      duplicates_(
-          options.remembered_sets_max,
-          stores == nullptr ? DuplicateFilter::Applied()
-                            : [stores](const OrgId& org) { return stores->AppliedOf(org); },
-          registry),
-      in_flight_(
-          std::make_shared<InFlight>(options.in_flight_bytes_max, options.in_flight_events_max)),
+      duplicates_(options.remembered_sets_max, serving_.applied, registry),
+      in_flight_(std::make_shared<InFlight>(options.in_flight_bytes_max,
+                                            options.in_flight_events_max, registry)),
       metrics_(std::make_unique<Metrics>()) {
   if (registry == nullptr) {
     return;
@@ -87,17 +119,6 @@ IngestService::IngestService(IngestOptions options, eventlog::Log& log,
                               "Requests to the node that serves an organisation, for sets that "
                               "it has to answer, by result")
                           .Register(*registry);
-  metrics_->in_flight = &prometheus::BuildGauge()
-                             .Name("sluice_ingest_in_flight_bytes")
-                             .Help("Bytes appended and not durable yet")
-                             .Register(*registry)
-                             .Add({});
-  prometheus::BuildGauge()
-      .Name("sluice_ingest_in_flight_bytes_limit")
-      .Help("Bytes that may be appended and not durable; requests wait at the limit")
-      .Register(*registry)
-      .Add({})
-      .Set(static_cast<double>(options.in_flight_bytes_max));
 }
 
 IngestService::~IngestService() = default;
@@ -107,7 +128,6 @@ void IngestService::CountAccepted(size_t ops, size_t bytes) {
     metrics_->sets->Increment();
     metrics_->ops->Increment(static_cast<double>(ops));
     metrics_->bytes->Increment(static_cast<double>(bytes));
-    metrics_->in_flight->Set(static_cast<double>(in_flight_->bytes()));
   }
 }
 
@@ -152,10 +172,13 @@ absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& or
     return std::nullopt;
   }
   ASSIGN_OR_RETURN(const auto found, stores_->FindChangeSet(org, source, id));
+  // A store that has yet to come to the opening of this incarnation answers for the one before,
+  // whose sets are gone with it.
   if (!found.has_value() || *found <= opened) {
     return std::nullopt;
   }
-  // What a store applied that the log has lost since was not taken.
+  // What a store applied that the log has lost since was not taken. Asked after the store, so
+  // that a fault that is found while the store is read counts.
   const absl::Status may_serve = MayServe(org);
   if (const std::string code = may_serve.ok() ? "" : ErrorCode(may_serve);
       code == "log_truncated" || code == "log_diverged") {
@@ -173,7 +196,7 @@ Offset IngestService::LastChange(const OrgId& org) const {
 void IngestService::NoteChange(const OrgId& org, Offset offset) {
   absl::MutexLock lock(&mutex_);
   Offset& last = last_changes_.try_emplace(org.value(), kNoOffset).first->second;
-  last = std::max(last, offset);
+  last = std::max(last, offset);  // requests end in any order, and a position never goes back
 }
 
 }  // namespace sluice::gateways

@@ -21,8 +21,9 @@
 #include "projectors/store/store_manager.h"
 
 namespace prometheus {
+class Gauge;
 class Registry;
-}
+}  // namespace prometheus
 
 namespace sluice::gateways {
 
@@ -39,28 +40,40 @@ struct IngestOptions {
   RelayOptions relay;
 };
 
-// Who may say what of an organisation; as AdminServerDeps. Both may be empty.
+// Who may say what of an organisation; as AdminServerDeps. Each may be empty.
 struct IngestServing {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<absl::Status(PartitionId)> may_append{};
+  DuplicateFilter::Applied applied{};
 };
 
 // What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
 class InFlight {
  public:
-  InFlight(size_t bytes_max, size_t events_max) : bytes_max_(bytes_max), events_max_(events_max) {}
+  // `registry`: shows it as sluice_ingest_in_flight_bytes, with its limit, and
+  // sluice_ingest_in_flight_waiting; may be null.
+  InFlight(size_t bytes_max, size_t events_max,
+           const std::shared_ptr<prometheus::Registry>& registry = nullptr);
   // Waits for room; a batch that is larger than the limit is let in alone. False at the deadline.
   [[nodiscard]] bool Acquire(size_t bytes, size_t events, absl::Time deadline);
   void Release(size_t bytes, size_t events);
   [[nodiscard]] size_t bytes() const;
+  // Batches that wait for room.
+  [[nodiscard]] size_t waiting() const;
 
  private:
+  void Show() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const size_t bytes_max_;
   const size_t events_max_;
+  std::shared_ptr<prometheus::Registry> registry_;  // keeps the gauges
+  prometheus::Gauge* bytes_gauge_ = nullptr;
+  prometheus::Gauge* waiting_gauge_ = nullptr;
   mutable absl::Mutex mutex_;
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t events_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // What all ingest requests of the process share. Thread-safe.

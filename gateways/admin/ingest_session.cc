@@ -185,6 +185,10 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
   }
 }
 
+// The organisation may have been closed, and even made anew, since the sets were checked: a slow
+// sender holds a request open for as long as it likes, and a slow log makes it wait for room. What
+// was checked against definitions that are gone is not appended; the fold refuses what slips
+// through between this look and the log.
 absl::Status IngestSession::CheckGathered() const {
   RETURN_IF_ERROR(service_.MayAppend(partition_));
   const auto entry = service_.directory().Find(org_);
@@ -199,34 +203,39 @@ absl::Status IngestSession::CheckGathered() const {
                   org_.value()));
 }
 
-// The organisation may have been closed, and even made anew, since the sets were checked: a slow
-// sender holds a request open for as long as it likes. What was checked against definitions that
-// are gone is not appended; the fold refuses what slips through between this look and the log.
+absl::Status IngestSession::AcquireRoom(size_t bytes, size_t count) {
+  const absl::Time deadline = absl::Now() + absl::FromChrono(service_.options().append_timeout);
+  const auto full = [] {
+    return Error(absl::StatusCode::kResourceExhausted, "append_queue_full",
+                 "too many writes are waiting; send the set again");
+  };
+  // The request's own room first: one that waits for it holds none of what others could use.
+  if (!own_in_flight_->Acquire(bytes, count, deadline)) {
+    return full();
+  }
+  absl::Status status;
+  if (!service_.in_flight()->Acquire(bytes, count, deadline)) {
+    status = full();
+  } else if (status = CheckGathered(); !status.ok()) {  // last: both waits may take long
+    service_.in_flight()->Release(bytes, count);
+  }
+  if (!status.ok()) {
+    own_in_flight_->Release(bytes, count);
+  }
+  return status;
+}
+
 void IngestSession::AppendGathered() {
   if (events_.empty()) {
-    return;
-  }
-  if (const absl::Status status = CheckGathered(); !status.ok()) {
-    gathered_bytes_ = 0;
-    events_.clear();
-    for (const auto& ticket : std::exchange(tickets_, {})) {
-      ticket->Resolve(status);
-    }
     return;
   }
   const size_t bytes = std::exchange(gathered_bytes_, 0);
   const size_t count = events_.size();
   auto tickets = std::exchange(tickets_, {});
   auto events = std::exchange(events_, {});
-  const absl::Time deadline = absl::Now() + absl::FromChrono(service_.options().append_timeout);
-  const bool own = own_in_flight_->Acquire(bytes, count, deadline);
-  if (!own || !service_.in_flight()->Acquire(bytes, count, deadline)) {
-    if (own) {
-      own_in_flight_->Release(bytes, count);
-    }
+  if (const absl::Status room = AcquireRoom(bytes, count); !room.ok()) {
     for (const auto& ticket : tickets) {
-      ticket->Resolve(Error(absl::StatusCode::kResourceExhausted, "append_queue_full",
-                            "too many writes are waiting; send the set again"));
+      ticket->Resolve(room);
     }
     return;
   }

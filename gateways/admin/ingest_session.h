@@ -66,6 +66,8 @@ class IngestSession {
   void FinishDoubtful();
   // The gathered sets' answer where they must not be appended.
   absl::Status CheckGathered() const;
+  // Waits until so much may be appended, and looks whether it still may.
+  absl::Status AcquireRoom(size_t bytes, size_t count);
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
   void AppendGathered();

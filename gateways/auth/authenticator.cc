@@ -143,8 +143,7 @@ class JwtAuthenticator final : public Authenticator {
 
   void Remember(const TokenDigest& digest, uint64_t generation,
                 const std::shared_ptr<const Principal>& principal) {
-    const size_t evicted =
-        cache_.Put(digest, generation, principal, principal->expires + rules_.leeway);
+    const size_t evicted = cache_.Put(digest, generation, principal, principal->good_until);
     metrics_->evicted->Increment(static_cast<double>(evicted));
     const TokenCache::Size size = cache_.size();
     metrics_->cache_entries->Set(static_cast<double>(size.entries));

@@ -31,14 +31,15 @@ std::string_view ScopeName(Scope scope);
 // The caller as its token describes it. A claim that the token lacks (or holds as null) is empty or
 // nullopt here and matches nothing: an empty `org` is no organisation, an empty `subject` nobody.
 struct Principal {
-  std::string subject;                       // `sub`
-  std::string issuer;                        // `iss`
-  uint32_t scopes = 0;                       // a union of Scope; scopes of others are left out
-  std::string org;                           // `org`
-  std::vector<std::string> roles;            // `roles`; sorted, without duplicates
-  std::vector<std::string> teams;            // `teams`; sorted, without duplicates
-  std::optional<std::string> business_unit;  // `businessunit`
-  SystemTime expires;  // `exp`; requests are still taken for the leeway after it
+  std::string subject;                        // `sub`
+  std::string issuer;                         // `iss`
+  uint32_t scopes = 0;                        // a union of Scope; scopes of others are left out
+  std::string org;                            // `org`
+  std::vector<std::string> roles;             // `roles`; sorted, without duplicates
+  std::vector<std::string> teams;             // `teams`; sorted, without duplicates
+  std::optional<std::string> business_unit;   // `businessunit`
+  SystemTime expires;                         // `exp`
+  SystemTime good_until = SystemTime::max();  // `exp` and the leeway: requests are taken until then
 
   bool Has(Scope scope) const { return (scopes & static_cast<uint32_t>(scope)) != 0; }
 };
@@ -53,6 +54,10 @@ struct Principal {
 // As RequireOrg for a token that has `org`; one without is good for every organisation (admin,
 // ingest and audit scopes).
 [[nodiscard]] absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org);
+
+// OK while requests with the token are taken, else kUnauthenticated "token_expired". For requests
+// that take long: their token was good when they began.
+[[nodiscard]] absl::Status RequireUnexpired(const Principal& principal, SystemTime now);
 
 // kUnavailable "keys_unavailable": nobody can tell whether the token's key is a new one.
 [[nodiscard]] absl::Status KeysUnavailable();

@@ -41,4 +41,14 @@ absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org)
   return principal.org.empty() ? absl::OkStatus() : RequireOrg(principal, org);
 }
 
+absl::Status RequireUnexpired(const Principal& principal, SystemTime now) {
+  if (now < principal.good_until) {
+    return absl::OkStatus();
+  }
+  return Error(
+      absl::StatusCode::kUnauthenticated, "token_expired",
+      "the token has expired while its request was under way: what was not answered before "
+      "was not taken, send it with a new one");
+}
+
 }  // namespace sluice::gateways

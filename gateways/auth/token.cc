@@ -141,6 +141,7 @@ absl::Status CheckTimes(const json& claims, std::chrono::seconds leeway, SystemT
     return TokenInvalid("the token is not valid yet (\"nbf\")");
   }
   principal.expires = *expires;
+  principal.good_until = *expires + leeway;
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -84,5 +85,13 @@ class ByteHold {
   std::string owner_;
   size_t bytes_ = 0;
 };
+
+// What may hold bytes of `budget` for `owner` by asking, as a ContentDecoder does; given back when
+// the last copy goes.
+[[nodiscard]] inline std::function<bool(size_t)> HoldBy(ByteBudget& budget, std::string owner) {
+  return [hold = std::make_shared<ByteHold>(budget, std::move(owner))](size_t bytes) {
+    return hold->TryHold(bytes);
+  };
+}
 
 }  // namespace sluice::gateways

@@ -3,6 +3,8 @@
 namespace sluice::gateways {
 
 std::optional<uint64_t> ConnectionTable::OldestSilent(Time since_max) const {
+  // Those on which nobody was ever known come first, also where they are younger: a stranger who
+  // connects often enough would otherwise push out the idle connections of those who are served.
   for (const bool served : {false, true}) {
     const auto oldest = silent_.lower_bound(Key(served, Time::min(), 0));
     if (oldest != silent_.end() && std::get<0>(*oldest) == served &&
@@ -20,6 +22,9 @@ void ConnectionTable::LeaveShare(const std::string& owner) {
   }
 }
 
+// Whoever gives away a place forgets its holder in the same step: the connection is closed on
+// another thread a little later, and must neither be chosen a second time nor become busy
+// meanwhile.
 void ConnectionTable::Forget(uint64_t id) {
   const auto found = connections_.find(id);
   if (found == connections_.end()) {
@@ -37,6 +42,8 @@ void ConnectionTable::Forget(uint64_t id) {
 ConnectionTable::Admission ConnectionTable::Enter(uint64_t id, Time now) {
   absl::MutexLock lock(&mutex_);
   Admission admission;
+  // The reserve is past the limit and counts for nothing here, or 64 who ask for health would take
+  // as many places from everybody else.
   if (connections_.size() - reserved_.size() >= connections_max_) {
     admission.closed = OldestSilent(now - silent_min_);
     admission.reserved = !admission.closed.has_value();
@@ -71,6 +78,8 @@ std::optional<uint64_t> ConnectionTable::CloseOldestSilent() {
 void ConnectionTable::Silent(uint64_t id, Time now) {
   absl::MutexLock lock(&mutex_);
   const auto found = connections_.find(id);
+  // Silent already: nobody was known, and its time goes on from when it came. Were it renewed by an
+  // answer, a stranger would keep its place by asking for more.
   if (found == connections_.end() || found->second.silent) {
     return;
   }
@@ -91,6 +100,7 @@ ConnectionTable::Place ConnectionTable::Busy(uint64_t id, const std::string& own
   if (!state.silent) {
     return Place::kOwn;
   }
+  // The share is looked at before the place is taken: a refused one stays silent, and makes room.
   size_t& busy = busy_[owner];
   if (state.reserved || busy >= share_max()) {
     if (busy == 0) {

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
 
 #include "schemas/status.h"
 
@@ -22,6 +25,72 @@ absl::Status Damaged(std::string_view what) {
                fmt::format("the body's content encoding {}", what));
 }
 
+absl::Status TooBusy() {
+  return Error(absl::StatusCode::kUnavailable, "too_busy",
+               "this server has no memory left to decompress the body with: try again later, or "
+               "send it with a smaller window (brotli --lgwin=18) or as gzip");
+}
+
+// The memory of a decoder. Its libraries take it as a body says: asked for before it is there, so
+// that what many bodies take together never passes the listener's budget.
+class DecoderMemory {
+ public:
+  explicit DecoderMemory(ContentDecoder::MayHold may_hold) : may_hold_(std::move(may_hold)) {}
+  DecoderMemory(const DecoderMemory&) = delete;
+  DecoderMemory& operator=(const DecoderMemory&) = delete;
+
+  // `self` is a DecoderMemory, as the libraries' "opaque" is.
+  static void* Allocate(void* self, size_t size) {
+    return static_cast<DecoderMemory*>(self)->Take(size);
+  }
+  static void* AllocateItems(void* self, unsigned int items, unsigned int size) {
+    return Allocate(self, size_t{items} * size);
+  }
+  static void Free(void* self, void* address) {
+    static_cast<DecoderMemory*>(self)->GiveBack(address);
+  }
+
+  bool refused() const { return refused_; }
+
+ private:
+  // Before each block: its size, in as many bytes as keep the block aligned.
+  static constexpr size_t kHeader = alignof(std::max_align_t);
+  static_assert(sizeof(size_t) <= kHeader);
+
+  void* Take(size_t size) {
+    const size_t whole = size + kHeader;
+    if (!may_hold_(bytes_ + whole)) {
+      refused_ = true;
+      return nullptr;
+    }
+    void* const block = std::malloc(whole);
+    if (block == nullptr) {
+      refused_ = true;
+      (void)may_hold_(bytes_);
+      return nullptr;
+    }
+    bytes_ += whole;
+    std::memcpy(block, &whole, sizeof(whole));
+    return static_cast<char*>(block) + kHeader;
+  }
+
+  void GiveBack(void* address) {
+    if (address == nullptr) {
+      return;
+    }
+    void* const block = static_cast<char*>(address) - kHeader;
+    size_t whole = 0;
+    std::memcpy(&whole, block, sizeof(whole));
+    std::free(block);
+    bytes_ -= whole;
+    (void)may_hold_(bytes_);
+  }
+
+  const ContentDecoder::MayHold may_hold_;
+  size_t bytes_ = 0;
+  bool refused_ = false;
+};
+
 class PlainDecoder final : public ContentDecoder {
  public:
   absl::Status Feed(std::string_view bytes, Sink sink) override {
@@ -33,7 +102,12 @@ class PlainDecoder final : public ContentDecoder {
 
 class ZlibDecoder final : public ContentDecoder {
  public:
-  ZlibDecoder() { ready_ = inflateInit2(&stream_, kAutoHeader) == Z_OK; }
+  explicit ZlibDecoder(MayHold may_hold) : memory_(std::move(may_hold)) {
+    stream_.zalloc = &DecoderMemory::AllocateItems;
+    stream_.zfree = &DecoderMemory::Free;
+    stream_.opaque = &memory_;
+    ready_ = inflateInit2(&stream_, kAutoHeader) == Z_OK;
+  }
   ~ZlibDecoder() override {
     if (ready_) {
       inflateEnd(&stream_);
@@ -44,12 +118,15 @@ class ZlibDecoder final : public ContentDecoder {
 
   absl::Status Feed(std::string_view bytes, Sink sink) override {
     if (!ready_) {
-      return absl::ResourceExhaustedError("no memory to decompress a body");
+      return TooBusy();
     }
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
     stream_.avail_in = static_cast<uInt>(bytes.size());
     std::array<char, kOutBytes> out;
+    // Goes on after the input is used up for as long as the output was full: what is left of it is
+    // in the library, and no further piece may come that would bring it out.
     do {
+      // A second member behind the first would be read by some and passed over by others.
       if (ended_) {
         return stream_.avail_in == 0 ? absl::OkStatus() : Damaged("has more bytes behind its end");
       }
@@ -57,8 +134,9 @@ class ZlibDecoder final : public ContentDecoder {
       stream_.avail_out = out.size();
       const int result = inflate(&stream_, Z_NO_FLUSH);
       if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
-        return Damaged("is damaged");
+        return memory_.refused() ? TooBusy() : Damaged("is damaged");
       }
+      // Before the sink: it may end the decoding, and Finish() must know all the same.
       ended_ = result == Z_STREAM_END;
       const size_t made = out.size() - stream_.avail_out;
       if (made > 0 && !sink(std::string_view(out.data(), made))) {
@@ -70,6 +148,7 @@ class ZlibDecoder final : public ContentDecoder {
   absl::Status Finish() override { return ended_ ? absl::OkStatus() : Damaged("ended early"); }
 
  private:
+  DecoderMemory memory_;
   z_stream stream_{};
   bool ready_ = false;
   bool ended_ = false;
@@ -77,19 +156,23 @@ class ZlibDecoder final : public ContentDecoder {
 
 class BrotliDecoder final : public ContentDecoder {
  public:
-  BrotliDecoder() : state_(BrotliDecoderCreateInstance(nullptr, nullptr, nullptr)) {}
+  explicit BrotliDecoder(MayHold may_hold)
+      : memory_(std::move(may_hold)),
+        state_(BrotliDecoderCreateInstance(&DecoderMemory::Allocate, &DecoderMemory::Free,
+                                           &memory_)) {}
   ~BrotliDecoder() override { BrotliDecoderDestroyInstance(state_); }
   BrotliDecoder(const BrotliDecoder&) = delete;
   BrotliDecoder& operator=(const BrotliDecoder&) = delete;
 
   absl::Status Feed(std::string_view bytes, Sink sink) override {
     if (state_ == nullptr) {
-      return absl::ResourceExhaustedError("no memory to decompress a body");
+      return TooBusy();
     }
     const auto* next_in = reinterpret_cast<const uint8_t*>(bytes.data());
     size_t left = bytes.size();
     std::array<uint8_t, kOutBytes> out;
     auto result = BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT;
+    // At least once, also without input: a piece before may have left output in the library.
     while (left > 0 || result == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT) {
       if (ended_) {
         return left == 0 ? absl::OkStatus() : Damaged("has more bytes behind its end");
@@ -98,7 +181,7 @@ class BrotliDecoder final : public ContentDecoder {
       size_t room = out.size();
       result = BrotliDecoderDecompressStream(state_, &left, &next_in, &room, &next_out, nullptr);
       if (result == BROTLI_DECODER_RESULT_ERROR) {
-        return Damaged("is damaged");
+        return memory_.refused() ? TooBusy() : Damaged("is damaged");
       }
       ended_ = result == BROTLI_DECODER_RESULT_SUCCESS;
       const size_t made = out.size() - room;
@@ -111,23 +194,25 @@ class BrotliDecoder final : public ContentDecoder {
   absl::Status Finish() override { return ended_ ? absl::OkStatus() : Damaged("ended early"); }
 
  private:
+  DecoderMemory memory_;
   BrotliDecoderState* const state_;
   bool ended_ = false;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ContentDecoder>> ContentDecoder::For(std::string_view encoding) {
+absl::StatusOr<std::unique_ptr<ContentDecoder>> ContentDecoder::For(std::string_view encoding,
+                                                                    MayHold may_hold) {
   std::string name(encoding);
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
   if (name.empty() || name == "identity") {
     return std::make_unique<PlainDecoder>();
   }
   if (name == "gzip" || name == "x-gzip" || name == "deflate") {
-    return std::make_unique<ZlibDecoder>();
+    return std::make_unique<ZlibDecoder>(std::move(may_hold));
   }
   if (name == "br") {
-    return std::make_unique<BrotliDecoder>();
+    return std::make_unique<BrotliDecoder>(std::move(may_hold));
   }
   return Error(absl::StatusCode::kInvalidArgument, "unsupported_media_type",
                "Content-Encoding is gzip, deflate, br or none");
@@ -143,6 +228,7 @@ std::string Gzip(std::string_view text) {
   stream.avail_in = static_cast<uInt>(text.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
   stream.avail_out = static_cast<uInt>(out.size());
+  // In one step: the bound is what the worst text needs, so it is never called a second time.
   const int result = deflate(&stream, Z_FINISH);
   out.resize(result == Z_STREAM_END ? stream.total_out : 0);
   deflateEnd(&stream);

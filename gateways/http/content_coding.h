@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,12 +19,18 @@ class ContentDecoder {
   // False ends the decoding: what follows is not wanted.
   using Sink = absl::FunctionRef<bool(std::string_view)>;
 
-  // For "", identity, gzip, x-gzip, deflate and br. Code "unsupported_media_type" for all others.
+  // Asked before a decoder takes memory, and told when it gives some back: may it hold so many
+  // bytes in all? A few bytes of a body decide on up to 24 MiB of it.
+  using MayHold = std::function<bool(size_t bytes)>;
+
+  // For "", identity, gzip, x-gzip, deflate and br. Code "unsupported_media_type" for all others,
+  // kUnavailable "too_busy" where there is no memory. `may_hold` is kept.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ContentDecoder>> For(
-      std::string_view encoding);
+      std::string_view encoding, MayHold may_hold);
 
   virtual ~ContentDecoder() = default;
-  // kInvalidArgument, code "invalid_argument", where the bytes are damaged.
+  // kInvalidArgument, code "invalid_argument", where the bytes are damaged; kUnavailable "too_busy"
+  // where it may hold no more memory.
   [[nodiscard]] virtual absl::Status Feed(std::string_view bytes, Sink sink) = 0;
   // The body has ended. kInvalidArgument where its encoding has not.
   [[nodiscard]] virtual absl::Status Finish() = 0;

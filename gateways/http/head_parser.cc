@@ -20,6 +20,15 @@ constexpr auto kSingle =
     std::to_array<std::string_view>({"authorization", "content-encoding", "content-length",
                                      "content-type", "expect", "host", "transfer-encoding"});
 
+// A host, and perhaps a port.
+bool IsHost(std::string_view text) {
+  return std::ranges::all_of(text, [](unsigned char c) {
+    return c < 0x80 && (std::isalnum(c) != 0 ||
+                        std::string_view("-._~!$&'()*+,;=%[]:").find(static_cast<char>(c)) !=
+                            std::string_view::npos);
+  });
+}
+
 absl::Status Invalid(std::string_view what) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                fmt::format("the request can't be understood: {}", what));
@@ -49,6 +58,22 @@ std::string_view Trim(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
+// A target's path and query. A target in absolute form ("http://host/path") is one that a server
+// has to take (RFC 9112, section 3.2.2); which host it names is of no interest here.
+std::string_view WithoutAuthority(std::string_view target) {
+  const size_t scheme = target.find("://");
+  if (target.starts_with('/') || scheme == std::string_view::npos) {
+    return target;
+  }
+  const std::string name = Lower(target.substr(0, scheme));
+  const std::string_view rest = target.substr(scheme + 3);
+  const size_t end = std::min(rest.find_first_of("/?#"), rest.size());
+  if ((name != "http" && name != "https") || !IsHost(rest.substr(0, end)) || end == 0) {
+    return {};
+  }
+  return end == rest.size() ? std::string_view("/") : rest.substr(end);
+}
+
 absl::Status ReadRequestLine(std::string_view line, HttpHead& head) {
   const size_t first = line.find(' ');
   const size_t last = line.rfind(' ');
@@ -56,7 +81,7 @@ absl::Status ReadRequestLine(std::string_view line, HttpHead& head) {
     return Invalid("its first line is not METHOD SP TARGET SP VERSION");
   }
   const std::string_view method = line.substr(0, first);
-  const std::string_view target = line.substr(first + 1, last - first - 1);
+  const std::string_view target = WithoutAuthority(line.substr(first + 1, last - first - 1));
   const std::string_view version = line.substr(last + 1);
   if (!IsToken(method) || method.size() > kMethodBytesMax) {
     return Invalid("its method is none");
@@ -193,6 +218,12 @@ absl::StatusOr<HttpHead> ParseHead(std::string_view text) {
   }
   if (first || !text.empty()) {
     return Invalid("its head has no end");
+  }
+  if (head.http11 && !Has(head, "host")) {
+    return Invalid("it has no Host");
+  }
+  if (!IsHost(head.Header("Host"))) {
+    return Invalid("its Host is none");
   }
   RETURN_IF_ERROR(ReadFraming(head));
   head.keep_alive =

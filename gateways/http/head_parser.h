@@ -18,7 +18,8 @@ inline constexpr size_t kPathBytesMax = 1024;  // our longest paths are half of 
 // Reads a complete head (RFC 9112) and refuses everything that another reader on the way could
 // read differently: white space before a colon, folded lines, two lengths, a length beside a
 // transfer coding, a coding other than chunked, control characters, a second Authorization, Host,
-// Content-Type, Content-Encoding or Expect. kInvalidArgument; messages repeat nothing that was
+// Content-Type, Content-Encoding or Expect, no Host in HTTP/1.1 or one that is none.
+// kInvalidArgument; messages repeat nothing that was
 // sent. `request_id` is left empty where the caller's is not plain.
 [[nodiscard]] absl::StatusOr<HttpHead> ParseHead(std::string_view head);
 

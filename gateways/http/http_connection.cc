@@ -28,15 +28,19 @@ namespace {
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
+constexpr int kNoContent = 204;
+constexpr int kNotModified = 304;
 constexpr size_t kPieceBytes = size_t{64} << 10;
-constexpr size_t kSilentBytes = 1024;  // of a buffer that waits for a request
+constexpr size_t kSilentBytes = 1024;                // of a buffer that waits for a request
+constexpr size_t kSmallHeadBytes = size_t{4} << 10;  // that are not counted
+constexpr size_t kHeadCopies = 2;                    // as it came, and cut into headers
 constexpr size_t kDroppedBytesMax = size_t{64} << 10;
 constexpr size_t kFirstPieceBytes = size_t{4} << 10;  // of a body whose length is not known
-// A client that is known may have sent a large body before it reads its answer.
-constexpr size_t kLingerBytesKnown = size_t{64} << 20;
-constexpr size_t kLingerBytes = size_t{256} << 10;
-constexpr std::chrono::milliseconds kLingerKnown{3'000};
-constexpr std::chrono::milliseconds kLinger{1'000};
+// A client may have sent a large body before it reads its answer, also one that nobody knows: were
+// the socket closed on what it sends, it would be told of a reset instead of the 401. It costs
+// 4 KiB, and another may have its place.
+constexpr size_t kLingerBytes = size_t{64} << 20;
+constexpr std::chrono::milliseconds kLinger{3'000};
 
 absl::Status BodyError(const boost::system::error_code& error) {
   const bool ours = error.category() == make_error_code(http::error::bad_method).category();
@@ -74,12 +78,15 @@ struct HttpConnection::Impl {
   size_t piece_bytes = 0;  // of the next piece, at most
 };
 
-HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known)
+HttpConnection::HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known,
+                               OnHead on_head)
     : shared_(shared),
       on_known_(std::move(on_known)),
+      on_head_(std::move(on_head)),
       impl_(std::make_unique<Impl>(std::move(socket))) {}
 
 HttpConnection::~HttpConnection() {
+  CountHead(0);
   if (impl_->gone != nullptr) {
     impl_->gone->Detach();
   }
@@ -102,11 +109,20 @@ void HttpConnection::Close() {
   impl_->stream.socket().close(ignored);
 }
 
+void HttpConnection::CountHead(size_t bytes) {
+  const size_t counted = bytes > kSmallHeadBytes ? kHeadCopies * bytes : 0;
+  if (counted != head_bytes_) {
+    head_bytes_ = counted;
+    on_head_(counted);
+  }
+}
+
 absl::Status HttpConnection::SetKnown(std::string owner) {
   if (absl::Status placed = on_known_(owner); !placed.ok()) {
     last_ = true;
     return placed;
   }
+  CountHead(0);  // the connection is of its owner's share now
   known_ = true;
   owner_ = std::move(owner);
   return absl::OkStatus();
@@ -114,12 +130,11 @@ absl::Status HttpConnection::SetKnown(std::string owner) {
 
 net::awaitable<void> HttpConnection::Linger() {
   idle_ = true;
-  const size_t bytes_max = known_ ? kLingerBytesKnown : kLingerBytes;
-  const auto end = std::chrono::steady_clock::now() + (known_ ? kLingerKnown : kLinger);
+  const auto end = std::chrono::steady_clock::now() + kLinger;
   boost::system::error_code error;
   impl_->stream.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
   std::array<char, 4096> rest;
-  for (size_t read = 0; !error && read < bytes_max;) {
+  for (size_t read = 0; !error && read < kLingerBytes;) {
     impl_->stream.expires_at(end);
     read += co_await impl_->stream.async_read_some(net::buffer(rest),
                                                    net::redirect_error(net::use_awaitable, error));
@@ -145,6 +160,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
   owner_ = std::string();
   last_ = false;
   reusable_ = false;
+  CountHead(0);
   if (buffer.size() == 0) {
     buffer = beast::flat_buffer();  // gives its memory back
   }
@@ -179,6 +195,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
     impl_->stream.expires_at(
         deadline.value_or(std::chrono::steady_clock::now() + shared_.limits.idle_timeout));
     const size_t room = std::max(kSilentBytes, std::min(text.size(), bytes_max - text.size()));
+    CountHead(text.size() + room);  // before it is taken: others may have to make room
     absl::Status read = co_await ReadMore(room);
     if (!read.ok()) {
       co_return read;
@@ -256,8 +273,10 @@ net::awaitable<absl::StatusOr<std::string_view>> HttpConnection::ReadBody() {
     body.more = true;
     boost::system::error_code error;
     impl_->stream.expires_at(deadline);
+    reading_since_ = std::chrono::steady_clock::now();
     co_await http::async_read_some(impl_->stream, impl_->buffer, *impl_->parser,
                                    net::redirect_error(net::use_awaitable, error));
+    reading_since_.reset();
     if (error && error != http::error::need_buffer) {
       impl_->body_failed = true;
       co_return BodyError(error);
@@ -282,7 +301,7 @@ net::awaitable<absl::StatusOr<HttpBody>> HttpConnection::ReadWholeBody(const Htt
                                                                        size_t bytes_max) {
   HttpBody body{.text = {}, .hold = ByteHold(shared_.request_bytes, owner_)};
   absl::StatusOr<std::unique_ptr<ContentDecoder>> decoder =
-      ContentDecoder::For(head.Header("Content-Encoding"));
+      ContentDecoder::For(head.Header("Content-Encoding"), HoldBy(shared_.request_bytes, owner_));
   if (!decoder.ok()) {
     co_return decoder.status();
   }
@@ -357,8 +376,10 @@ net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_vi
     impl_->stream.expires_never();
   }
   boost::system::error_code error;
+  writing_since_ = std::chrono::steady_clock::now();
   const size_t sent = co_await net::async_write(impl_->stream, buffers,
                                                 net::redirect_error(net::use_awaitable, error));
+  writing_since_.reset();
   sent_ += sent;
   if (shared_.on_sent) {
     shared_.on_sent(sent);
@@ -371,7 +392,7 @@ std::string HttpConnection::HeadText(const HttpHead& head, const HttpResponse& r
   const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
   std::string text = fmt::format("HTTP/1.1 {} {}\r\n", response.status,
                                  std::string_view(reason.data(), reason.size()));
-  if (response.status != 204 && response.status != 304) {
+  if (response.status != kNoContent && response.status != kNotModified) {
     fmt::format_to(std::back_inserter(text), "Content-Type: {}\r\n", response.content_type);
   }
   fmt::format_to(std::back_inserter(text),
@@ -389,6 +410,10 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
     co_await DropSmallBody(head);
   }
   const bool unread = impl_->parser.has_value() && !impl_->parser->is_done();
+  // A 304 has no body whatever its head says (RFC 9112, section 6.3), but clients are about that
+  // wait for one: until the connection's end without a Content-Length, and for as many bytes with
+  // that of the 200, the only one that it may have. The end serves both kinds.
+  last_ = last_ || response.status == kNotModified;
   reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
   answer_begun_ = std::chrono::steady_clock::now();
   ByteHold hold(shared_.answer_bytes, owner_);
@@ -398,7 +423,7 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
   }
   const HttpResponse& answer = instead.has_value() ? *instead : response;
   std::string text = HeadText(head, answer);
-  const bool bare = answer.status == 204 || answer.status == 304;
+  const bool bare = answer.status == kNoContent || answer.status == kNotModified;
   if (bare) {
     text += "\r\n";
   } else {

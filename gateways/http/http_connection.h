@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -8,36 +7,18 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "gateways/http/byte_budget.h"
+#include "gateways/http/http_shared.h"
 #include "gateways/http/http_types.h"
 
 namespace sluice::gateways {
 
 namespace net = boost::asio;
-
-struct HttpLimits {
-  size_t head_bytes_max = size_t{32} << 10;
-  std::string_view large_head_code = "invalid_argument";  // of the answer to a head past it
-  std::chrono::milliseconds idle_timeout{60'000};         // until a request's first byte
-  std::chrono::milliseconds head_timeout{10'000};         // from it to the head's last
-  std::chrono::milliseconds body_timeout{30'000};         // silence in the middle of a body
-  size_t body_rate_min = size_t{4} << 10;  // bytes a second; closed when body_timeout behind
-  std::chrono::milliseconds write_timeout{30'000};    // for 64 KiB to be taken by the client
-  std::chrono::milliseconds stranger_timeout{5'000};  // for a whole answer to nobody known
-};
-
-// What the connections of one listener share.
-struct HttpShared {
-  HttpLimits limits;
-  ByteBudget& request_bytes;
-  ByteBudget& answer_bytes;
-  std::function<void(size_t)> on_sent;  // bytes given to a socket; may be empty
-  std::atomic<bool> stopping{false};
-};
 
 // A body as a whole, decompressed, with its place in the budget.
 struct HttpBody {
@@ -51,8 +32,11 @@ class HttpConnection {
  public:
   // Asked by SetKnown() whether the connection may be `owner`'s.
   using OnKnown = std::function<absl::Status(const std::string& owner)>;
+  // Told what a large head of a caller who is not known takes; 0 when it counts no more. Small ones
+  // are part of what a connection costs.
+  using OnHead = std::function<void(size_t bytes)>;
 
-  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known);
+  HttpConnection(HttpShared& shared, net::ip::tcp::socket socket, OnKnown on_known, OnHead on_head);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -101,6 +85,11 @@ class HttpConnection {
   void CloseAfterAnswer() { last_ = true; }
   // Nothing is being answered: Stop() may close it.
   [[nodiscard]] bool idle() const { return idle_; }
+  // Has the client neither sent a byte of the body nor taken one of the answer that is waited for,
+  // since before `since`?
+  [[nodiscard]] bool stuck(std::chrono::steady_clock::time_point since) const {
+    return writing_since_.value_or(since) < since || reading_since_.value_or(since) < since;
+  }
   // `gone` is called once, on the I/O thread, when the client has closed its side or the connection
   // has broken, also with a further request unread. In place of the one before; empty: of no
   // interest any more.
@@ -123,15 +112,21 @@ class HttpConnection {
   // Takes the complete head off the buffer and prepares the reading of the body behind it.
   absl::StatusOr<HttpHead> TakeHead();
   std::string HeadText(const HttpHead& head, const HttpResponse& response) const;
+  void CountHead(size_t bytes);
 
   // When the client has to have taken what is written now.
   [[nodiscard]] std::chrono::steady_clock::time_point WriteDeadline() const;
 
   HttpShared& shared_;
   const OnKnown on_known_;
+  const OnHead on_head_;
+  size_t head_bytes_ = 0;  // that on_head_ was told
   std::unique_ptr<Impl> impl_;
   std::string owner_;
   std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
+  // When the piece was begun that is being written, at most 64 KiB of an answer, or read.
+  std::optional<std::chrono::steady_clock::time_point> writing_since_;
+  std::optional<std::chrono::steady_clock::time_point> reading_since_;
   bool idle_ = true;
   bool chunked_ = true;
   bool known_ = false;

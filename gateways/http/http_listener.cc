@@ -19,6 +19,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "gateways/http/connection_table.h"
+#include "gateways/http/pending_heads.h"
 #include "gateways/problem.h"
 #include "schemas/status.h"
 
@@ -30,6 +31,8 @@ using net::ip::tcp;
 constexpr int kBacklog = 4096;
 constexpr size_t kOpenReserve = 64;  // connections past the limit, for open requests alone
 constexpr std::chrono::milliseconds kAcceptPause{50};
+// A client that has done nothing for its request for so long is not waited for at the end.
+constexpr std::chrono::milliseconds kStuck{2'000};
 
 // An I/O thread with the connections that live on it.
 struct Worker {
@@ -61,6 +64,7 @@ struct HttpListener::Impl {
         answer_bytes(options.answer_bytes_max, "sluice_http_answer_bytes",
                      "Bytes of large answers that clients have not taken yet", options.name,
                      options.registry),
+        heads(options.head_bytes_max, options.name, options.registry),
         shared{.limits = options.limits,
                .request_bytes = request_bytes,
                .answer_bytes = answer_bytes,
@@ -75,19 +79,23 @@ struct HttpListener::Impl {
   net::awaitable<void> Accept();
   void Admit(tcp::socket socket, size_t worker);
   absl::Status Place(uint64_t id, const std::string& owner);
-  void CloseSilent(uint64_t id);
+  void CountHead(uint64_t id, size_t bytes);
+  void CloseForRoom(uint64_t id, std::string_view reason);
   net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id, bool reserved,
                              std::unique_ptr<HttpConnection> connection);
   net::awaitable<void> ServeRequests(HttpConnection& connection, size_t index, uint64_t id);
   net::awaitable<void> ServeOpen(HttpConnection& connection, size_t index, uint64_t id);
   net::awaitable<bool> RefuseHead(HttpConnection& connection, const absl::Status& status,
                                   std::string request_id);
+  // Each on its I/O thread.
+  void CloseWhere(const std::function<bool(const HttpConnection&)>& which);
   void Ended();
 
   const HttpListenerOptions options;
   const Handler handler;
   ByteBudget request_bytes;
   ByteBudget answer_bytes;
+  PendingHeads heads;
   HttpShared shared;
   ConnectionTable table;
   absl::Mutex mutex;  // so that Stop() can wait for connections to end
@@ -144,9 +152,16 @@ absl::Status HttpListener::Impl::Place(uint64_t id, const std::string& owner) {
                            table.share_max()));
 }
 
-void HttpListener::Impl::CloseSilent(uint64_t id) {
+void HttpListener::Impl::CountHead(uint64_t id, size_t bytes) {
+  for (const uint64_t closed : heads.Hold(id, bytes)) {
+    CloseForRoom(closed, "heads");
+  }
+}
+
+// On the connection's own I/O thread, a moment later.
+void HttpListener::Impl::CloseForRoom(uint64_t id, std::string_view reason) {
   if (options.on_refused) {
-    options.on_refused("silent");
+    options.on_refused(reason);
   }
   Worker& worker = *workers[id % workers.size()];
   net::post(worker.io, [&worker, id] {
@@ -162,7 +177,7 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
   ++next_id;
   const ConnectionTable::Admission admission = table.Enter(id, std::chrono::steady_clock::now());
   if (admission.closed.has_value()) {
-    CloseSilent(*admission.closed);
+    CloseForRoom(*admission.closed, "silent");
   }
   boost::system::error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
@@ -174,7 +189,8 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
     options.on_connections(1);
   }
   auto connection = std::make_unique<HttpConnection>(
-      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); });
+      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); },
+      [this, id](size_t bytes) { CountHead(id, bytes); });
   net::co_spawn(workers[worker]->io,
                 Serve(*workers[worker], worker, id, admission.reserved, std::move(connection)),
                 net::detached);
@@ -198,7 +214,7 @@ net::awaitable<void> HttpListener::Impl::Accept() {
       options.on_refused("accept");
     }
     if (const auto oldest = table.CloseOldestSilent(); oldest.has_value()) {
-      CloseSilent(*oldest);
+      CloseForRoom(*oldest, "silent");
     }
     net::steady_timer pause(workers[0]->io, kAcceptPause);
     co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
@@ -293,6 +309,18 @@ net::awaitable<void> HttpListener::Impl::Serve(Worker& worker, size_t index, uin
   Ended();
 }
 
+void HttpListener::Impl::CloseWhere(const std::function<bool(const HttpConnection&)>& which) {
+  for (const std::unique_ptr<Worker>& worker : workers) {
+    net::post(worker->io, [&w = *worker, which] {
+      for (const auto& [id, connection] : w.connections) {
+        if (which(*connection)) {
+          connection->Close();
+        }
+      }
+    });
+  }
+}
+
 void HttpListener::Impl::Ended() {
   if (options.on_connections) {
     options.on_connections(-1);
@@ -348,29 +376,21 @@ void HttpListener::Stop() {
     boost::system::error_code ignored;
     impl->acceptor->close(ignored);
   });
-  const auto close = [this](bool silent_only) {
-    for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-      net::post(worker->io, [&w = *worker, silent_only] {
-        for (const auto& [id, connection] : w.connections) {
-          if (!silent_only || connection->idle()) {
-            connection->Close();
-          }
-        }
-      });
-    }
-  };
   const auto none_open = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return impl_->open == 0; };
+  const auto await = [this, &none_open](absl::Time until) {
+    absl::MutexLock lock(&impl_->mutex);
+    return impl_->mutex.AwaitWithDeadline(absl::Condition(&none_open), until);
+  };
   const auto deadline = absl::Now() + absl::FromChrono(impl_->options.stop_grace);
-  close(/*silent_only=*/true);
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    impl_->mutex.AwaitWithDeadline(absl::Condition(&none_open), deadline);
+  impl_->CloseWhere([](const HttpConnection& connection) { return connection.idle(); });
+  // Whoever reads its answer, or sends its body, has the whole grace; who does neither has not.
+  while (!await(std::min(deadline, absl::Now() + absl::FromChrono(kStuck / 4))) &&
+         absl::Now() < deadline) {
+    impl_->CloseWhere([since = std::chrono::steady_clock::now() - kStuck](
+                          const HttpConnection& connection) { return connection.stuck(since); });
   }
-  close(/*silent_only=*/false);
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    impl_->mutex.AwaitWithTimeout(absl::Condition(&none_open), absl::Milliseconds(100));
-  }
+  impl_->CloseWhere([](const HttpConnection&) { return true; });
+  (void)await(absl::Now() + absl::Milliseconds(100));
   for (const std::unique_ptr<Worker>& worker : impl_->workers) {
     worker->io.stop();
     if (worker->thread.joinable()) {

@@ -28,6 +28,7 @@ struct HttpListenerOptions {
   size_t descriptors_max = 0;  // connections take no more of the process's than this; 0: no limit
   std::chrono::milliseconds silent_min{1'000};   // a younger one makes no room
   size_t request_bytes_max = size_t{256} << 20;  // bodies held at once; past it 503 too_busy
+  size_t head_bytes_max = size_t{32} << 20;      // large heads of strangers; see PendingHeads
   size_t answer_bytes_max = size_t{512} << 20;   // answers not taken by their clients; likewise
   std::chrono::milliseconds stop_grace{10'000};  // for requests under way in Stop()
   HttpLimits limits;
@@ -35,7 +36,7 @@ struct HttpListenerOptions {
   // Each may be empty; called on I/O threads.
   std::function<bool(const HttpHead&)> is_open;      // answered from memory, also past every limit
   std::function<void(int)> on_connections;           // +1, -1
-  std::function<void(std::string_view)> on_refused;  // "accept", "connections", "silent"
+  std::function<void(std::string_view)> on_refused;  // "accept", "connections", "heads", …
   std::function<void(size_t)> on_sent;               // bytes
   std::function<void(const absl::Status&)> on_no_request;  // what came was none, and answered
   std::shared_ptr<prometheus::Registry> registry;          // nullptr: no metrics
@@ -60,9 +61,9 @@ class HttpListener {
   // made.
   [[nodiscard]] absl::StatusOr<uint16_t> Start();
 
-  // Accepts nothing more, closes what is silent, waits for requests under way within the grace,
-  // cuts them, and ends the I/O threads. Handlers that still run elsewhere must end before the
-  // listener is destroyed. Safe to call twice.
+  // Accepts nothing more, closes what is silent, waits for requests under way within the grace (but
+  // not for a client that does nothing for 2 s), cuts them, and ends the I/O threads. Handlers that
+  // still run elsewhere must end before the listener is destroyed. Safe to call twice.
   void Stop();
 
   [[nodiscard]] size_t threads() const;

@@ -34,6 +34,16 @@ std::string_view HttpHead::Header(std::string_view name) const {
   return found == headers.end() ? std::string_view() : std::string_view(found->second);
 }
 
+std::string HttpHead::HeaderList(std::string_view name) const {
+  std::string list;
+  for (const auto& [header, value] : headers) {
+    if (SameName(header, name) && !value.empty()) {
+      list.append(list.empty() ? "" : ", ").append(value);
+    }
+  }
+  return list;
+}
+
 std::optional<std::string> HttpHead::Query(std::string_view name) const {
   std::string_view rest = query;
   while (!rest.empty()) {

@@ -31,6 +31,9 @@ struct HttpHead {
   [[nodiscard]] bool has_body() const { return chunked || content_length.value_or(0) > 0; }
   // The first value of a header, whatever the case of its name; empty where there is none.
   [[nodiscard]] std::string_view Header(std::string_view name) const;
+  // The values of all headers of that name as one list, as RFC 9110, section 5.3, has it: for those
+  // that are lists, such as Accept and If-Match.
+  [[nodiscard]] std::string HeaderList(std::string_view name) const;
   // The first value of a query parameter, decoded; nullopt where there is none.
   [[nodiscard]] std::optional<std::string> Query(std::string_view name) const;
 };

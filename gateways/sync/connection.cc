@@ -25,8 +25,7 @@ HttpRequest ToSyncRequest(const HttpHead& head) {
   HttpRequest request;
   request.method = head.method;
   request.target = ParseTarget(head.query.empty() ? head.path : head.path + "?" + head.query);
-  request.authorization = head.Header("Authorization");
-  request.accept = head.Header("Accept");
+  request.accept = head.HeaderList("Accept");
   request.request_id = head.request_id;
   request.head = head.head_only();
   request.keep_alive = head.keep_alive;

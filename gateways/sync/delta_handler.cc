@@ -28,6 +28,7 @@ using projectors::OrgSnapshot;
 struct DeltaCall {
   OrgId org;
   projectors::CallerClaims caller;
+  SystemTime good_until;  // of its token: no rows after it, however long it waits
   DeltaRequest request;
   Cursor cursor;             // without groups and incarnation 0: a fresh start
   bool ahead = false;        // the store has not come to the cursor's position
@@ -39,7 +40,7 @@ struct BuiltPage {
   DeltaPage page;
   std::string body;
   std::vector<BucketKey> buckets;  // the caller's
-  AnswerBudget::Share share;
+  FairBudget::Share share;
 };
 
 absl::Status CheckMinPosition(const DeltaRequest& request, const OrgSnapshot& snapshot) {
@@ -106,9 +107,9 @@ bool MayGetBetter(const absl::StatusOr<BuiltPage>& built, const DeltaRequest& re
 // A page, if this process may (still) give it away.
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaCall& call) {
   RETURN_IF_ERROR_CO(MayServe(context, call.org));
-  absl::StatusOr<AnswerBudget::Share> share =
-      co_await context.budget.Take(call.org, context.options.page_bytes_max,
-                                   context.clock.SteadyNow() + context.options.answer_wait);
+  absl::StatusOr<FairBudget::Share> share = co_await context.budget.Take(
+      call.org.value(), call.caller.user, context.options.page_bytes_max,
+      context.clock.SteadyNow() + context.options.answer_wait);
   RETURN_IF_ERROR_CO(share.status());
   call.ahead = false;
   const Offset folded = FoldedUntil(context, call.org);
@@ -140,7 +141,10 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
 
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, ChangeHub& hub,
                                                       HttpConnection& http, DeltaCall& call) {
-  const SteadyTime deadline = context.clock.SteadyNow() + call.request.wait;
+  const std::chrono::milliseconds wait = std::min(
+      call.request.wait,
+      std::chrono::duration_cast<std::chrono::milliseconds>(call.good_until - context.clock.Now()));
+  const SteadyTime deadline = context.clock.SteadyNow() + wait;
   SessionSlot slot(context);
   std::optional<ChangeHub::Watch> watch;
   std::optional<ClientWatch> client;
@@ -173,8 +177,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
   }
 }
 
-absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpRequest& request,
-                                    const Principal& principal) {
+absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpRequest& request) {
   DeltaCall call;
   ASSIGN_OR_RETURN(call.org, OrgId::Parse(request.target.org));
   ASSIGN_OR_RETURN(call.request, request.method == "POST"
@@ -183,7 +186,8 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
   if (!call.request.cursor.empty()) {
     ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
   }
-  call.caller = ClaimsOf(principal);
+  call.caller = ClaimsOf(*request.principal);
+  call.good_until = request.principal->good_until;
   return call;
 }
 
@@ -200,11 +204,7 @@ HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request
 
 net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, HttpConnection& http,
                                          const HttpRequest& request) {
-  absl::StatusOr<std::shared_ptr<const Principal>> principal = co_await Authorize(context, request);
-  if (!principal.ok()) {
-    co_return ProblemResponse(principal.status());
-  }
-  absl::StatusOr<DeltaCall> call = ParseCall(context, request, **principal);
+  absl::StatusOr<DeltaCall> call = ParseCall(context, request);
   HttpResponse response;
   if (!call.ok()) {
     response = DeltaProblem(context, request, OrgId(), call.status());
@@ -213,12 +213,12 @@ net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, H
     if (built.ok()) {
       context.metrics.Ops(built->page.ops);
       response.body = std::move(built->body);
-      response.held = std::make_shared<AnswerBudget::Share>(std::move(built->share));
+      response.held = std::make_shared<FairBudget::Share>(std::move(built->share));
     } else {
       response = DeltaProblem(context, request, call->org, built.status());
     }
   }
-  response.note.subject = (*principal)->subject;
+  response.note.subject = request.principal->subject;
   co_return response;
 }
 

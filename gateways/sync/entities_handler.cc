@@ -17,16 +17,11 @@ absl::StatusOr<std::string> Build(SyncContext& context, const OrgId& org,
 }  // namespace
 
 net::awaitable<HttpResponse> HandleEntities(SyncContext& context, const HttpRequest& request) {
-  const absl::StatusOr<std::shared_ptr<const Principal>> principal =
-      co_await Authorize(context, request);
-  if (!principal.ok()) {
-    co_return ProblemResponse(principal.status());
-  }
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   if (!org.ok()) {
     co_return ProblemResponse(org.status());
   }
-  const projectors::CallerClaims caller = ClaimsOf(**principal);
+  const projectors::CallerClaims caller = ClaimsOf(*request.principal);
   absl::StatusOr<std::string> body =
       co_await OnStoreThread(context, [&] { return Build(context, *org, caller); });
   if (IsLastWord(body.status())) {
@@ -43,7 +38,7 @@ net::awaitable<HttpResponse> HandleEntities(SyncContext& context, const HttpRequ
   } else {
     response = Refusal(context, request, *org, may);
   }
-  response.note.subject = (*principal)->subject;
+  response.note.subject = request.principal->subject;
   co_return response;
 }
 

@@ -33,6 +33,7 @@ class StreamSession {
       : context_(context),
         connection_(connection),
         org_(org),
+        caller_(principal.subject),
         live_(request.live),
         expires_(principal.expires),
         watch_(hub, org),
@@ -116,8 +117,8 @@ class StreamSession {
 
   // Before a piece is built. Waits as long as a client may take for one.
   net::awaitable<absl::Status> TakeShare() {
-    absl::StatusOr<AnswerBudget::Share> share =
-        co_await context_.budget.Take(org_, kShareBytes, Now() + context_.options.write_timeout);
+    absl::StatusOr<FairBudget::Share> share = co_await context_.budget.Take(
+        org_.value(), caller_, kShareBytes, Now() + context_.options.write_timeout);
     if (!share.ok()) {
       co_return share.status();
     }
@@ -308,6 +309,7 @@ class StreamSession {
   SyncContext& context_;
   Connection& connection_;
   const OrgId org_;
+  const std::string caller_;  // the token's subject
   const bool live_;
   const SystemTime expires_;
   ChangeHub::Watch watch_;
@@ -316,7 +318,7 @@ class StreamSession {
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
-  AnswerBudget::Share share_;  // for what the buffer holds
+  FairBudget::Share share_;  // for what the buffer holds
   SteadyTime snapshot_taken_;
   SteadyTime heartbeat_due_;
   bool warned_ = false;
@@ -335,10 +337,7 @@ absl::StatusOr<StreamRequest> Parse(const HttpRequest& request, std::optional<Fr
 
 net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Connection& connection,
                                        const HttpRequest& request) {
-  absl::StatusOr<std::shared_ptr<const Principal>> principal = co_await Authorize(context, request);
-  if (!principal.ok()) {
-    co_return StreamEnd{ProblemResponse(principal.status())};
-  }
+  const Principal& principal = *request.principal;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
@@ -346,7 +345,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take(*org);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, **principal, *std::move(wanted), *format);
+    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
     ready = co_await session->Open();
   }
   if (ready.ok()) {
@@ -355,7 +354,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   StreamEnd end;
   if (!ready.ok()) {
     end.refused = org.ok() ? Refusal(context, request, *org, ready) : ProblemResponse(ready);
-    end.refused->note.subject = (*principal)->subject;
+    end.refused->note.subject = principal.subject;
     co_return end;
   }
   end.connection_usable = co_await connection.StartStream(request, ContentType(*format));
@@ -363,7 +362,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
     end.connection_usable = co_await session->Run();
   }
   context.metrics.Ops(session->ops_sent());
-  end.note = {(*principal)->subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
+  end.note = {principal.subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
   if (end.connection_usable) {
     end.connection_usable = co_await connection.EndStream();
   }

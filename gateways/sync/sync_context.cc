@@ -22,6 +22,8 @@ bool SessionPlaces::TryTake(const OrgId& org) {
   absl::MutexLock lock(&mutex_);
   const auto found = by_org_.find(org.value());
   const size_t has = found == by_org_.end() ? 0 : found->second;
+  // By what is free, not by what there is: an organisation that is alone may have most, and the
+  // fuller it gets the less a large one may add, so that the next ones always find some.
   if (has >= kOrgTimesFree * (places_max_ - taken_)) {
     return false;
   }
@@ -67,30 +69,6 @@ absl::Status SessionSlot::Take(const OrgId& org) {
   return absl::OkStatus();
 }
 
-net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
-    SyncContext& context, const HttpRequest& request) {
-  using Result = absl::StatusOr<std::shared_ptr<const Principal>>;
-  std::optional<Result> quick = context.authenticator.TryAuthenticate(request.authorization);
-  Result principal = absl::UnknownError("");
-  if (quick.has_value()) {
-    principal = *std::move(quick);
-  } else {
-    principal = co_await OnStoreThread(context, [&context, &request]() -> Result {
-      return context.authenticator.Authenticate(request.authorization);
-    });
-  }
-  if (!principal.ok()) {
-    co_return principal;
-  }
-  if (absl::Status status = RequireScope(**principal, Scope::kSync); !status.ok()) {
-    co_return status;
-  }
-  if (absl::Status status = RequireOrg(**principal, request.target.org); !status.ok()) {
-    co_return status;
-  }
-  co_return principal;
-}
-
 bool CatchingUp(const SyncContext& context) {
   return context.options.not_ready && !context.options.not_ready().empty();
 }
@@ -101,6 +79,9 @@ absl::Status MayServe(const SyncContext& context, const OrgId& org) {
 
 absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncContext& context,
                                                                           const OrgId& org) {
+  // "There is no such organisation" makes a client give up, and "it was deleted" makes it delete
+  // its rows. So each look below rules out one reason why a store may be missing for a moment, in
+  // the order in which it may go and come back: first whether this process may speak at all.
   RETURN_IF_ERROR(MayServe(context, org));
   auto snapshot = context.stores.Snapshot(org);
   if (!absl::IsNotFound(snapshot.status())) {
@@ -131,6 +112,10 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncCo
 
 absl::StatusOr<Offset> LogEnds::Ask(const OrgId& org, SteadyTime since, const Clock& clock) {
   constexpr size_t kLogEndsMax = 1'000;
+  // The time of asking counts, not that of the answer: an end that was asked for before this
+  // request came may lack what its client has written since. The log is asked without the lock, on
+  // the one thread of the end pool; whoever queued behind it finds an answer that is new enough for
+  // all.
   {
     absl::MutexLock lock(&mutex_);
     const auto found = answers_.find(org);
@@ -167,6 +152,8 @@ net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org) {
   const absl::StatusOr<Offset> end = co_await OnThread(context.end_pool, [&context, &org, since] {
     return context.log_ends.Ask(org, since, context.clock);
   });
+  // The end is that of the beginning of this wait: a log that grows all the while would otherwise
+  // never be reached.
   net::steady_timer pause(co_await net::this_coro::executor);
   while (end.ok() && FoldedUntil(context, org) < *end && MayServe(context, org).ok() &&
          !context.stopping.load() &&
@@ -175,6 +162,7 @@ net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org) {
     boost::system::error_code ignored;
     co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
+  // Why it may not serve says more than that it is behind, and comes first.
   absl::Status may_serve = MayServe(context, org);
   if (may_serve.ok() && (!end.ok() || FoldedUntil(context, org) < *end)) {
     may_serve = Error(absl::StatusCode::kUnavailable, "not_caught_up",

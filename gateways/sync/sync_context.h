@@ -19,14 +19,15 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/fair_budget.h"
 #include "gateways/http/http_types.h"
 #include "gateways/http/thread_pool.h"
-#include "gateways/sync/answer_budget.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
 #include "gateways/sync/sync_server.h"
 #include "projectors/store/store_manager.h"
+#include "schemas/status.h"
 
 // What the parts of the sync listener share. Only for the .cc files of this folder.
 namespace sluice::gateways {
@@ -37,7 +38,8 @@ namespace net = boost::asio;
 struct HttpRequest {
   std::string method;
   Target target;
-  std::string authorization;
+  // Who asks, with a token that is good for syncing `target.org`; nullptr on open routes.
+  std::shared_ptr<const Principal> principal;
   std::string accept;
   std::string request_id;
   std::string body;
@@ -94,7 +96,12 @@ struct SyncContext {
         codec(options.log_id, options.cursor_secret),
         metrics(options.registry, options.sessions_max, options.connections_max,
                 options.answer_bytes_max),
-        budget(options.answer_bytes_max, metrics),
+        budget({.units_max = options.answer_bytes_max,
+                .waiting_max = options.connections_max,
+                .refusal = Error(absl::StatusCode::kUnavailable, "answers_queue_full",
+                                 "as many answers are being sent as may be: try again"),
+                .on_change = [this](size_t bytes, size_t) { metrics.AnswerBytes(bytes); },
+                .on_refused = [this] { metrics.Refused("answers"); }}),
         log_ends(options.log_end),
         sessions(options.sessions_max),
         pool(store_threads) {}
@@ -105,7 +112,7 @@ struct SyncContext {
   const Clock& clock;
   const CursorCodec codec;
   SyncMetrics metrics;
-  AnswerBudget budget;
+  FairBudget budget;  // bytes of answers that are built or being sent
   LogEnds log_ends;
   SessionPlaces sessions;
   ThreadPool pool;         // reads stores
@@ -145,10 +152,6 @@ template <typename Work>
 net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, Work work) {
   co_return co_await OnThread(context.pool, std::move(work));
 }
-
-// Who asks, when the token is good for syncing `request.target.org`.
-[[nodiscard]] net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authorize(
-    SyncContext& context, const HttpRequest& request);
 
 // Has this process still to read the log to the end that it had at start?
 [[nodiscard]] bool CatchingUp(const SyncContext& context);

@@ -159,7 +159,8 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   return to;
 }
 
-// Nothing of a body is read before its sender is known to be allowed what it asks for.
+// Nothing of a body is read before its sender is known to be allowed what it asks for. The token is
+// checked this once: handlers look at when it ends.
 net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConnection& http,
                                                                        const HttpHead& head,
                                                                        HttpBody& body,
@@ -187,7 +188,12 @@ net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConne
     }
     body = *std::move(read);
     request.body = std::move(body.text);
+    // A body may take its time, and a token's may be over.
+    if (absl::Status good = RequireUnexpired(**principal, context.clock.Now()); !good.ok()) {
+      co_return ProblemResponse(good);
+    }
   }
+  request.principal = *principal;
   co_return std::nullopt;
 }
 

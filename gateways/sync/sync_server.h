@@ -52,7 +52,7 @@ struct SyncOptions {
   std::chrono::milliseconds catch_up_wait{3'000};      // for a stream's client that is ahead of us
   std::chrono::milliseconds token_warning{30'000};     // before a stream's token expires
   std::chrono::milliseconds stop_grace{10'000};        // for requests under way in Stop()
-  size_t answer_bytes_max = size_t{256} << 20;         // built or being sent; see AnswerBudget
+  size_t answer_bytes_max = size_t{256} << 20;         // built or being sent; see FairBudget
   std::chrono::milliseconds answer_wait{5'000};        // for a share of it; then 503
   bool access_log = true;
 

@@ -135,6 +135,7 @@ struct Process::Impl {
   void TellOfServing() ABSL_LOCKS_EXCLUDED(serving_mutex);
   std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
   void AwaitReady(const std::function<bool()>& stopping);
+  void StopListeners();
   void Stop();
 };
 
@@ -456,18 +457,34 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   return absl::OkStatus();
 }
 
+// At the same time, within one grace: clients of one that take their time do not make those of the
+// other wait for a process that will not answer them.
+void Process::Impl::StopListeners() {
+  std::thread stopping_sync;
+  if (sync != nullptr && admin != nullptr) {
+    try {
+      stopping_sync = std::thread([this] { sync->Stop(); });
+    } catch (const std::system_error&) {
+      // No thread is to be had: one after the other then.
+    }
+  }
+  if (admin != nullptr) {
+    admin->Stop();
+  }
+  if (stopping_sync.joinable()) {
+    stopping_sync.join();
+  } else if (sync != nullptr) {
+    sync->Stop();
+  }
+}
+
 // Requests first, then what answers them, then what keeps it.
 void Process::Impl::Stop() {
   {
     const absl::MutexLock lock(&serving_mutex);
     told = nullptr;
   }
-  if (sync != nullptr) {
-    sync->Stop();
-  }
-  if (admin != nullptr) {
-    admin->Stop();
-  }
+  StopListeners();
   if (announcer != nullptr) {
     announcer->Stop();
   }

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "tests/integration/gateways/admin_fixture.h"
+#include "tests/integration/gateways/raw_socket.h"
 
 namespace sluice::testing {
 namespace {
@@ -70,7 +71,20 @@ TEST_F(AdminTest, DefinitionsAreReadAsTheyWereWritten) {
   auto got = client_.Get(base + "/entities/account");
   EXPECT_EQ(json::parse(got->body), json::parse(kAccount));
   const std::string etag = got->get_header_value("ETag");
-  EXPECT_EQ(client_.Get(base + "/entities/account", {{"If-None-Match", etag}})->status, 304);
+  // An answer without a body, also for clients that wait for one.
+  const auto begun = std::chrono::steady_clock::now();
+  const auto unchanged = client_.Get(base + "/entities/account", {{"If-None-Match", etag}});
+  EXPECT_EQ(unchanged->status, 304);
+  EXPECT_EQ(unchanged->get_header_value("ETag"), etag);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+  RawSocket raw(admin_.port());
+  raw.Send("GET " + base + "/entities/account HTTP/1.1\r\nHost: x\r\nIf-None-Match: " + etag +
+           "\r\nAuthorization: Bearer sluice.admin\r\n\r\n");
+  const std::string head = raw.ReadAll();
+  EXPECT_THAT(head, ::testing::StartsWith("HTTP/1.1 304 "));
+  EXPECT_THAT(head, ::testing::HasSubstr("\r\nConnection: close\r\n"));
+  EXPECT_THAT(head, ::testing::Not(::testing::HasSubstr("Content-Length")));
+  EXPECT_EQ(head.find("\r\n\r\n"), head.size() - 4);
   EXPECT_EQ(client_
                 .Put(base + "/profiles/field",
                      R"({"entities":{"account":[{"kind":"user"}]},"roles":["sales"]})", kJson)

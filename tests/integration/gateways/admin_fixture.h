@@ -5,6 +5,7 @@
 #include <prometheus/registry.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,8 +23,8 @@
 
 namespace sluice::testing {
 
-// Tokens are "Bearer <scope> <scope> [org=<org>]": what tokens are is tested with the
-// authenticator.
+// Tokens are "Bearer <scope> <scope> [ms=<lifetime>] [org=<org>]": what tokens are is tested with
+// the authenticator.
 class ScopeAuthenticator final : public gateways::Authenticator {
  public:
   absl::StatusOr<std::shared_ptr<const gateways::Principal>> Authenticate(
@@ -36,6 +37,11 @@ class ScopeAuthenticator final : public gateways::Authenticator {
     principal->issuer = "tests";
     if (const size_t org = header.find("org="); org != std::string_view::npos) {
       principal->org = header.substr(org + 4);
+    }
+    if (const size_t ms = header.find("ms="); ms != std::string_view::npos) {
+      principal->good_until =
+          RealClock().Now() +
+          std::chrono::milliseconds(std::atoi(std::string(header.substr(ms + 3)).c_str()));
     }
     for (const gateways::Scope scope :
          {gateways::Scope::kAdmin, gateways::Scope::kIngest, gateways::Scope::kAudit,

@@ -6,6 +6,7 @@
 #include "gateways/admin/ingest_session.h"
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/integration/gateways/raw_socket.h"
+#include "tests/support/stalling_log.h"
 #include "tests/unit/gateways/auth/test_keys.h"
 
 namespace sluice::testing {
@@ -78,7 +79,7 @@ TEST_F(AdminHttpTest, NothingOfABodyIsReadFromACallerWhoIsNotKnown) {
 
 TEST_F(AdminHttpTest, AHeadIsBounded) {
   RawSocket socket(admin_.port());
-  socket.Send("GET /healthz HTTP/1.1\r\n");
+  socket.Send("GET /healthz HTTP/1.1\r\nHost: x\r\n");
   std::string sent;
   while (sent.size() < (1 << 20) && socket.Send("X: " + std::string(500, 'x') + "\r\n")) {
     sent.append(500, 'x');
@@ -88,17 +89,58 @@ TEST_F(AdminHttpTest, AHeadIsBounded) {
 
 TEST_F(AdminHttpTest, EveryAnswerHasARequestIdAndIsNotStored) {
   for (const std::string& request : std::vector<std::string>{
-           std::string("GET /healthz HTTP/1.1\r\n\r\n"),
-           std::string("GET /v1/orgs HTTP/1.1\r\n\r\n"), std::string("nonsense\r\n\r\n"),
-           std::string("GET /nowhere HTTP/1.1\r\n\r\n")}) {
+           std::string("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+           std::string("GET /v1/orgs HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("nonsense\r\n\r\n"),
+           std::string("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")}) {
     const std::string answer = Ask(request);
     EXPECT_THAT(answer, HasSubstr("X-Request-Id: ")) << request;
     EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store")) << request;
   }
-  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: mine-1\r\n\r\n"),
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\n\r\n"),
               HasSubstr("X-Request-Id: mine-1\r\n"));
-  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nX-Request-Id: " + std::string(200, 'x') + "\r\n\r\n"),
+  EXPECT_THAT(Ask("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + std::string(200, 'x') +
+                  "\r\n\r\n"),
               Not(HasSubstr("xxxx")));
+}
+
+// A caller that nobody knows and that sends all before it reads is told 401, not reset.
+TEST_F(AdminHttpTest, AStrangersLargeBodyEndsWithTheAnswer) {
+  RawSocket stranger(admin_.port());
+  const std::string body(size_t{20} << 20, 'x');
+  EXPECT_TRUE(stranger.Send(
+      Post("Content-Length: " + std::to_string(body.size()) + "\r\n", "nobody") + body));
+  EXPECT_THAT(stranger.ReadAll(), StartsWith("HTTP/1.1 401 "));
+}
+
+TEST_F(AdminHttpTest, ListsOfHeadersAreReadAsOne) {
+  admin_.MakeOrg("contoso");
+  const std::string path = "/v1/orgs/contoso/entities/account";
+  const std::string etag = client_.Get(path)->get_header_value("ETag");
+  const auto status = [&](httplib::Headers headers) { return client_.Get(path, headers)->status; };
+  EXPECT_EQ(status({{"If-None-Match", "\"x\""}, {"If-None-Match", etag}}), 304);
+  EXPECT_EQ(
+      client_.Put(path, {{"If-Match", "\"x\""}, {"If-Match", etag}}, kAccount, "application/json")
+          ->status,
+      200);
+  const auto proto = client_.Get(path, {{"Accept", "text/html"}, {"Accept", "text/x-protobuf"}});
+  EXPECT_EQ(proto->get_header_value("Content-Type"), "text/x-protobuf");
+  EXPECT_EQ(proto->get_header_value("Vary"), "Accept");
+}
+
+TEST_F(AdminHttpTest, AnswersAreCompressedForThoseWhoTakeIt) {
+  const auto coding = [&](const std::string& accepted) {
+    const std::string answer =
+        Ask("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\n" +
+            accepted + "Connection: close\r\n\r\n");
+    EXPECT_THAT(answer, HasSubstr("\r\nVary: Accept-Encoding\r\n"));
+    return answer.find("\r\nContent-Encoding: gzip\r\n") != std::string::npos;
+  };
+  EXPECT_TRUE(coding("Accept-Encoding: br, gzip\r\n"));
+  EXPECT_TRUE(coding("Accept-Encoding: br\r\nAccept-Encoding: gzip;q=0.5\r\n"));
+  EXPECT_TRUE(coding("Accept-Encoding: *\r\n"));
+  EXPECT_FALSE(coding(""));
+  EXPECT_FALSE(coding("Accept-Encoding: gzip;q=0, br\r\n"));
+  EXPECT_FALSE(coding("Accept-Encoding: gzip;q=0.5, identity\r\n"));
 }
 
 TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
@@ -108,8 +150,9 @@ TEST_F(AdminHttpTest, PathsAreCutBeforeTheyAreDecoded) {
   for (const std::string& path : std::vector<std::string>{
            "GET /v1/orgs/contoso%2Fentities", "GET /v1/orgs%2fcontoso",
            "GET /v1/orgs/contoso%2fentities%2Faccount", "DELETE /v1/orgs/x%2F..%2Fcontoso"}) {
-    const std::string answer =
-        Ask(path + " HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
+    const std::string answer = Ask(
+        path +
+        " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\nConnection: close\r\n\r\n");
     EXPECT_THAT(answer, ::testing::AnyOf(StartsWith("HTTP/1.1 400 "), StartsWith("HTTP/1.1 404 ")))
         << path;
   }
@@ -151,7 +194,7 @@ TEST_F(AdminHttpTest, AnswersGoOutWhileTheBodyIsStillSent) {
   const std::string answer = socket.ReadUntil("\r\n0\r\n\r\n");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
   // The connection is still good.
-  socket.Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  socket.Send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(socket.ReadAll(), HasSubstr(R"({"status":"ok"})"));
 }
 
@@ -164,6 +207,36 @@ TEST_F(AdminHttpTest, ABodyThatBreaksOffAfterAnswersEndsWithAnError) {
   const std::string answer = socket.ReadAll();
   EXPECT_THAT(answer, HasSubstr(R"({"error":{"type":)"));
   EXPECT_THAT(answer, HasSubstr("\r\n0\r\n\r\n"));
+}
+
+// What was answered stays so; the set that comes too late is told why, and the request ends.
+TEST_F(AdminHttpTest, ATokenEndsAlsoInTheMiddleOfARequest) {
+  admin_.MakeOrg("contoso");
+  RawSocket lines(admin_.port());
+  lines.Send(Post("Transfer-Encoding: chunked\r\n", "sluice.ingest ms=500"));
+  const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+  int sent = 0;
+  while (std::chrono::steady_clock::now() < end &&
+         lines.Send(Chunk(SetLine(std::to_string(sent), "A") + "\n"))) {
+    const std::string id = R"({"id":")" + std::to_string(sent++) + R"(","position")";
+    if (lines.ReadUntil(id).find(id) == std::string::npos) {
+      break;  // it has closed
+    }
+  }
+  EXPECT_GT(sent, 0);
+  EXPECT_THAT(lines.ReadAll(), HasSubstr("token_expired"));
+  // A body that is held whole is looked at when it has come.
+  RawSocket whole(admin_.port());
+  const auto begun = std::chrono::steady_clock::now();
+  whole.Send(
+      "PUT /v1/orgs/contoso/roles/r HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+      "Authorization: Bearer sluice.admin ms=300\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_THAT(whole.ReadUntil("\r\n\r\n"), HasSubstr(" 100 "));
+  while (std::chrono::steady_clock::now() < begun + std::chrono::milliseconds(310)) {
+    std::this_thread::yield();
+  }
+  whole.Send("{}");
+  EXPECT_THAT(whole.ReadUntil("token_expired"), HasSubstr("HTTP/1.1 401 "));
 }
 
 TEST_F(AdminHttpTest, EventsNameWhoMadeThem) {
@@ -236,6 +309,31 @@ TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   EXPECT_EQ(session.last(), kNoOffset);
 }
 
+// The last look comes after the last wait: a slow log makes a request wait for room.
+TEST_F(AdminHttpTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotAppended) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestOptions options;
+  options.in_flight_bytes_max = 1;
+  options.append_timeout = kAdminPatience;
+  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  ASSERT_TRUE(service.in_flight()->Acquire(1, 1, absl::InfiniteFuture()));
+  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
+  ASSERT_TRUE(session.Refresh().ok());
+  session.Add(SetLine("held", "A"));
+  std::thread finish([&] { session.Finish(); });
+  while (service.in_flight()->waiting() == 0) {
+    std::this_thread::yield();
+  }
+  ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
+  admin_.MakeOrg("contoso");
+  service.in_flight()->Release(1, 1);
+  finish.join();
+  EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
+  EXPECT_EQ(session.last(), kNoOffset);
+  EXPECT_EQ(service.in_flight()->bytes(), 0U);
+}
+
 TEST(AdminServedElsewhereTest, TheDirectoryAndTheOtherNodesPositionAreShown) {
   std::atomic<int64_t> remote{-1};
   AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
@@ -295,7 +393,7 @@ TEST(AdminSilenceTest, SilentConnectionsMakeRoomOldestFirst) {
     EXPECT_EQ(answer->status, 200);
   }
   EXPECT_TRUE(silent[0].Closed());
-  silent[7].Send("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+  silent[7].Send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(silent[7].ReadAll(), HasSubstr("200 OK"));
 }
 
@@ -317,7 +415,8 @@ TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
   for (int i = 0; i < 20; ++i) {
     waiting.emplace_back(admin.port());
     waiting.back().Send(
-        "PUT /v1/orgs/contoso?wait=60s HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+        "PUT /v1/orgs/contoso?wait=60s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+        "sluice.admin\r\n"
         "Content-Length: 2\r\n\r\n{}");
     waiting.emplace_back(admin.port());  // and one that sends no more of its sets
     waiting.back().Send(Post("Content-Length: 100000\r\n") + SetLine(std::to_string(i), "A") +
@@ -329,11 +428,76 @@ TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
   admin.stores().SetPaused(false);
 }
 
+// The log takes requests and their outcomes do not come, as while Kafka is away: who changes
+// definitions waits, and nobody else does.
+TEST(AdminSlowLogTest, WhoReadsIsAnsweredAndAnotherOrganisationFindsAThread) {
+  AdminFixture admin;
+  admin.MakeOrg("contoso");
+  const auto partition = admin.log().PartitionFor(eventlog::Topic::kProvisioning, "contoso");
+  StallingLog log(admin.log(), eventlog::Topic::kProvisioning,
+                  admin.log().Range(eventlog::Topic::kProvisioning, partition)->end);
+  projectors::DirectoryFollower directory(log, admin.clock(), nullptr);
+  ASSERT_TRUE(directory.Start().ok());
+  AwaitDirectory(directory);
+  ScopeAuthenticator authenticator;
+  gateways::AdminServer server({.listen = "127.0.0.1:0",
+                                .threads = 2,
+                                .definition_threads = 8,
+                                .provisioning_timeout = kAdminPatience},
+                               {.log = log,
+                                .directory = directory,
+                                .authenticator = authenticator,
+                                .clock = admin.clock(),
+                                .stores = nullptr,
+                                .remote_applied = {},
+                                .health = {},
+                                .registry = std::make_shared<prometheus::Registry>()});
+  const int port = *server.Start();
+  httplib::Client client("127.0.0.1", port);
+  client.set_default_headers({{"Authorization", "Bearer sluice.admin"}});
+  std::vector<RawSocket> changing;
+  const auto change = [&](const std::string& org) {
+    changing.emplace_back(port);
+    changing.back().Send("PUT /v1/orgs/" + org +
+                         "/roles/r HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.admin\r\n"
+                         "Content-Length: 2\r\n\r\n{}");
+  };
+  const auto await = [&](const std::string& metric) {
+    const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+    while (std::chrono::steady_clock::now() < end) {
+      const auto metrics = client.Get("/metrics");
+      ASSERT_TRUE(metrics);
+      if (metrics->body.find("\n" + metric + "\n") != std::string::npos) {
+        return;
+      }
+    }
+    FAIL() << metric;
+  };
+  for (int i = 0; i < 40; ++i) {
+    change("contoso");
+  }
+  await("sluice_admin_definitions_waiting 38");
+  await("sluice_http_work{pool=\"definitions\"} 2");
+  EXPECT_EQ(client.Get("/v1/orgs")->status, 200);
+  EXPECT_EQ(client.Get("/v1/orgs/contoso")->status, 200);
+  EXPECT_EQ(client.Get("/v1/orgs/contoso/entities/account")->status, 200);
+  change("fabrikam");
+  await("sluice_http_work{pool=\"definitions\"} 3");
+  log.Release();
+  for (RawSocket& socket : changing) {
+    const std::string head = socket.ReadUntil("\r\n");
+    EXPECT_THAT(head, StartsWith(&socket == &changing.back() ? "HTTP/1.1 404 " : "HTTP/1.1 200 "));
+  }
+  server.Stop();
+  directory.Stop();
+}
+
 TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
   AdminFixture admin({.request_bytes_max = 300 << 10});
   admin.MakeOrg("contoso");
   const std::string head =
-      "PUT /v1/orgs/contoso/entities/x HTTP/1.1\r\nAuthorization: Bearer sluice.admin\r\n"
+      "PUT /v1/orgs/contoso/entities/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+      "sluice.admin\r\n"
       "Content-Length: 1000000\r\n\r\n";
   std::string answer;
   std::vector<RawSocket> held;
@@ -349,6 +513,44 @@ TEST(AdminBudgetTest, BodiesPastTheBudgetAreTurnedAway) {
   EXPECT_THAT(held.front().ReadUntil("too_busy"), HasSubstr("Retry-After"));
   held.clear();
   EXPECT_THAT(admin.Client().Get("/metrics")->body, HasSubstr("sluice_http_request_bytes_limit"));
+}
+
+// 40 MiB of blanks, compressed with the largest window, but for the last two bytes: whoever holds
+// them back keeps the 16 MiB that the rest is decompressed with.
+TEST(AdminBudgetTest, WhatABodyIsDecompressedWithIsOfTheBudget) {
+  constexpr std::string_view kBomb(
+      "\xcf\xff\xff\x7f\x00\x24\x40\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f\x80\x04\x40"
+      "\x1c\x16\x80\xee\xfd\x7f\xfe\xff\xff\x01\x90\x00\x88\xc3\x02\xd0\xbd",
+      37);
+  AdminFixture admin({.request_bytes_max = size_t{100} << 20});  // of which one has a quarter
+  admin.MakeOrg("contoso");
+  auto client = admin.Client();
+  const auto held = [&] {
+    const std::string metrics = client.Get("/metrics")->body;
+    const std::string name = "\nsluice_http_request_bytes{listener=\"admin\"} ";
+    return std::atof(metrics.c_str() + metrics.find(name) + name.size());
+  };
+  std::vector<RawSocket> senders;
+  const auto send = [&](const std::string& token) {
+    senders.emplace_back(admin.port());
+    senders.back().Send(
+        Post("Content-Encoding: br\r\nTransfer-Encoding: chunked\r\n", "sluice.ingest" + token) +
+        Chunk(kBomb));
+  };
+  const auto await = [&](double bytes) {
+    const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+    while (held() < bytes) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end);
+    }
+  };
+  send(" org=contoso");
+  await(16 << 20);
+  send(" org=contoso");
+  EXPECT_THAT(senders.back().ReadUntil("too_busy"), HasSubstr("HTTP/1.1 503 "));
+  send("");
+  await(32 << 20);
+  senders.clear();
+  await(0);
 }
 
 // Accepts connections and never answers.
@@ -420,7 +622,7 @@ TEST(AdminKeysTest, AnUnknownKeyWhileTheProviderHangsDelaysNobodyElse) {
   std::vector<RawSocket> unknown;
   for (int i = 0; i < 50; ++i) {
     unknown.emplace_back(admin.port());
-    unknown.back().Send("GET /v1/orgs HTTP/1.1\r\nAuthorization: Bearer " + token +
+    unknown.back().Send("GET /v1/orgs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token +
                         "\r\nConnection: close\r\n\r\n");
   }
   auto client = admin.Client();

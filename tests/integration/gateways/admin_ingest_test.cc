@@ -210,8 +210,8 @@ TEST_F(AdminIngestTest, AConnectionThatBreaksLosesNothingThatWasWhole) {
 }
 
 TEST_F(AdminIngestTest, WhatCannotBeFramedIsRefusedAndTheConnectionClosed) {
-  const std::string head =
-      std::string("POST ") + kChanges + " HTTP/1.1\r\nAuthorization: Bearer sluice.ingest\r\n";
+  const std::string head = std::string("POST ") + kChanges +
+                           " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.ingest\r\n";
   for (const char* framing :
        {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: x\r\n",
         "Content-Length: 5\r\nContent-Length: 6\r\n", "Transfer-Encoding: gzip\r\n"}) {
@@ -219,7 +219,7 @@ TEST_F(AdminIngestTest, WhatCannotBeFramedIsRefusedAndTheConnectionClosed) {
         << framing;
   }
   EXPECT_THAT(Raw("rubbish\r\n\r\n"), ::testing::StartsWith("HTTP/1.1 400"));
-  EXPECT_THAT(Raw("GET /" + std::string(5'000, 'x') + " HTTP/1.1\r\n\r\n"),
+  EXPECT_THAT(Raw("GET /" + std::string(5'000, 'x') + " HTTP/1.1\r\nHost: x\r\n\r\n"),
               ::testing::StartsWith("HTTP/1.1 400"));
   const std::string big(5 << 20, 'x');
   EXPECT_THAT(Raw(Head(big.size()) + big), ::testing::HasSubstr("too_large"));

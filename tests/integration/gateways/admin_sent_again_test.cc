@@ -326,5 +326,29 @@ TEST_F(AdminSentAgainTest, WhatTheLogHasLostSinceWasNotTaken) {
   EXPECT_NE(gone, kept);
 }
 
+// A gateway may take what the fold refuses: its directory is behind for a moment. That the set's
+// position is applied says nothing of what came of it.
+TEST_F(AdminSentAgainTest, ASetThatTheFoldRefusedIsTakenAnew) {
+  admin_.stores().Refuse("s1");
+  const std::string refused = Take(SetLine("s1", "A"));
+  EXPECT_NE(Take(SetLine("s1", "A")), refused);
+  // Likewise where another node folds it.
+  std::atomic<int64_t> remote{-1};
+  const Node bare(admin_, nullptr, [&](gateways::AdminServerDeps& deps) {
+    deps.remote_applied = [&](const OrgId&) { return std::make_optional(Offset(remote)); };
+  });
+  const std::string position = bare.Outcome(SetLine("s1", "A"));
+  EXPECT_EQ(bare.Outcome(SetLine("s1", "A")), position) << "not applied yet";
+  remote = std::stoll(position);
+  EXPECT_NE(bare.Outcome(SetLine("s1", "A")), position);
+  // And one that does not fit any more is refused, not answered with a position.
+  Take(GoneLine("s1"));
+  Define(kAccount, "?wait=30s");
+  const Node knows(admin_, &admin_.stores());
+  EXPECT_EQ(knows.Outcome(GoneLine("s1")), "unknown_attribute");
+  const auto result = admin_.Client().Post(kChanges, GoneLine("s1"), kLines);
+  EXPECT_EQ(json::parse(result->body)["error"]["code"], "unknown_attribute");
+}
+
 }  // namespace
 }  // namespace sluice::testing

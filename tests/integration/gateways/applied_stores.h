@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,6 +39,12 @@ class AppliedStores final : public projectors::StoreManager {
   void SetPaused(bool paused) {
     absl::MutexLock lock(&mutex_);
     paused_ = paused;
+  }
+
+  // Sets with this id are dead letters from now on: applied, and nothing came of them.
+  void Refuse(const std::string& id) {
+    absl::MutexLock lock(&mutex_);
+    refused_.insert(id);
   }
 
   // What asking for a set returns from now on.
@@ -107,7 +114,8 @@ class AppliedStores final : public projectors::StoreManager {
           +[](bool* paused) { return !*paused; }, &paused_));
       for (const eventlog::StoredEvent& event : *batch) {
         v1::ChangeSet set;
-        if (event.event.type == "sluice.v1.ChangeSet" && set.ParseFromString(event.event.value)) {
+        if (event.event.type == "sluice.v1.ChangeSet" && set.ParseFromString(event.event.value) &&
+            !refused_.contains(set.id())) {
           sets_.try_emplace(Key(event.event.key, set.source(), set.id()), event.offset);
         }
         applied_[event.event.key] = event.offset;
@@ -127,6 +135,7 @@ class AppliedStores final : public projectors::StoreManager {
   std::map<std::string, Offset> applied_ ABSL_GUARDED_BY(mutex_);
   std::map<PartitionId, Offset> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> sets_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> refused_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::unique_ptr<eventlog::Reader>> readers_;

@@ -320,5 +320,28 @@ TEST_F(DeltaTest, WhatIsNoRequest) {
   EXPECT_TRUE(silent.Closed());
 }
 
+// The token was good when the request began: rows that come after its end are not shown.
+TEST_F(DeltaTest, ATokenEndsAlsoWhileItsRequestIsUnderWay) {
+  Start();
+  const std::string cursor = Delta("")["cursor"];
+  const json brief = {{"sub", "ann"}, {"ms", 300}};
+  const SteadyTime begun = clock_.SteadyNow();
+  const json page = Delta("wait=60s&cursor=" + cursor, brief);
+  EXPECT_LT(clock_.SteadyNow() - begun, std::chrono::seconds(20));
+  EXPECT_TRUE(page["ops"].empty());
+  sluice::testing::HttpSocket slow(port_);
+  slow.Send("POST /v1/orgs/contoso/delta HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" +
+            Token(brief) + "Content-Length: 2\r\n\r\n");
+  EXPECT_EQ(slow.Read(/*with_body=*/false).status, 100);
+  const SteadyTime end = clock_.SteadyNow() + std::chrono::milliseconds(310);
+  while (clock_.SteadyNow() < end) {
+    std::this_thread::yield();
+  }
+  slow.Send("{}");
+  const sluice::testing::HttpReply reply = slow.Read();
+  EXPECT_EQ(reply.status, 401);
+  EXPECT_EQ(Code(reply), "token_expired");
+}
+
 }  // namespace
 }  // namespace sluice::gateways

@@ -34,6 +34,7 @@ class JsonAuthenticator final : public Authenticator {
     principal->scopes = claims.value("scopes", 8U);
     principal->expires =
         RealClock().Now() + std::chrono::milliseconds(claims.value("ms", int64_t{3'600'000}));
+    principal->good_until = principal->expires;
     return principal;
   }
   std::optional<absl::StatusOr<std::shared_ptr<const Principal>>> TryAuthenticate(

@@ -1,4 +1,6 @@
 #include <absl/synchronization/mutex.h>
+#include <prometheus/registry.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <thread>
@@ -264,6 +266,42 @@ TEST_F(ServingTest, AnswersTakeTurns) {
     client.join();
   }
   EXPECT_EQ(complete, 8);
+}
+
+// Streams of one caller that are not read hold no more than half of what its organisation may.
+TEST_F(ServingTest, WhoDoesNotReadHoldsUpNobodyElseOfItsOrganisation) {
+  options_.answer_bytes_max = size_t{16} << 20;
+  options_.registry = std::make_shared<prometheus::Registry>();
+  for (int i = 0; i < 60; ++i) {
+    Put("A" + std::to_string(i), std::string(200'000, 'x'), "ann");
+  }
+  Put("B", "of bob", "bob");
+  Start();
+  std::vector<std::unique_ptr<HttpSocket>> unread;
+  for (int i = 0; i < 40; ++i) {
+    unread.push_back(std::make_unique<HttpSocket>(port_));
+    const int small = 4096;
+    ::setsockopt(unread.back()->fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    unread.back()->Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), "{}");
+  }
+  const auto held = [&] {
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == "sluice_sync_answer_bytes") {
+        return family.metric.front().gauge.value;
+      }
+    }
+    return 0.0;
+  };
+  while (held() < 1'400'000) {
+    std::this_thread::yield();
+  }
+  // Before and after the sockets of those who do not read are full.
+  for (int i = 0; i < 300; ++i) {
+    HttpSocket bob(port_);
+    bob.Request("POST", "/v1/orgs/contoso/stream", Token({{"sub", "bob"}}), "{}");
+    EXPECT_NE(ReadWhole(bob).body.find("of bob"), std::string::npos);
+    EXPECT_LE(held(), 4 << 20);
+  }
 }
 
 }  // namespace

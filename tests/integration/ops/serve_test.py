@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,31 @@ class ServeTest(unittest.TestCase):
         self.assertTrue(self.serves())
         self.assertEqual(self.server.stop(wait_s=30), 0)
         self.assertIn("stopping reason=signal", self.log())
+
+    def test_both_listeners_stop_at_once(self):
+        """A request of one that takes its time does not keep the other open."""
+        self.server.start()
+        admin = Http(self.server.urls["admin"], self.server.token("sluice.admin"))
+        admin.json("PUT", "/v1/orgs/acme?wait=30s", {"display_name": "A"}, expect=(200,))
+        address = {name: tuple(self.server.urls[name].rsplit("/", 1)[1].split(":")) for name in ("admin", "sync")}
+        slow = socket.create_connection(address["sync"])
+        slow.sendall(f"POST /v1/orgs/acme/delta HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nAuthorization: Bearer "
+                     f"{self.server.token('sluice.sync', 'ann', 'acme')}\r\nExpect: 100-continue\r\n\r\n".encode())
+        self.assertIn(b" 100 ", slow.recv(1000))
+        self.server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        closed = set()
+        while len(closed) < 2:
+            self.assertLess(time.monotonic(), deadline, closed)
+            slow.sendall(b" ")  # it goes on all the while
+            for name, where in address.items():
+                try:
+                    socket.create_connection(where).close()
+                except ConnectionRefusedError:
+                    closed.add(name)
+            time.sleep(0.05)  # a client that drips
+        slow.close()
+        self.assertEqual(self.server.process.wait(timeout=30), 0)
 
     # ---- descriptors ----
 

@@ -3,15 +3,19 @@
 #include <brotli/encode.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "gateways/http/byte_budget.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {
 
+bool Always(size_t) { return true; }
+
 absl::StatusOr<std::string> Decode(const std::string& encoding, const std::string& text,
                                    size_t piece) {
-  ASSIGN_OR_RETURN(const auto decoder, ContentDecoder::For(encoding));
+  ASSIGN_OR_RETURN(const auto decoder, ContentDecoder::For(encoding, Always));
   std::string out;
   for (size_t at = 0; at < text.size(); at += piece) {
     RETURN_IF_ERROR(
@@ -24,10 +28,10 @@ absl::StatusOr<std::string> Decode(const std::string& encoding, const std::strin
   return out;
 }
 
-std::string Brotli(const std::string& text) {
+std::string Brotli(const std::string& text, int window = BROTLI_DEFAULT_WINDOW) {
   std::string out(text.size() + 1024, '\0');
   size_t size = out.size();
-  EXPECT_TRUE(BrotliEncoderCompress(5, BROTLI_DEFAULT_WINDOW, BROTLI_MODE_GENERIC, text.size(),
+  EXPECT_TRUE(BrotliEncoderCompress(5, window, BROTLI_MODE_GENERIC, text.size(),
                                     reinterpret_cast<const uint8_t*>(text.data()), &size,
                                     reinterpret_cast<uint8_t*>(out.data())));
   out.resize(size);
@@ -52,14 +56,14 @@ TEST(ContentCodingTest, DamagedCutOrUnknown) {
   EXPECT_FALSE(Decode("gzip", "rubbish that is no gzip", 10).ok());
   EXPECT_FALSE(Decode("gzip", zipped + "more", 10).ok());
   EXPECT_FALSE(Decode("br", Brotli(std::string(10'000, 'x')).substr(0, 5), 1).ok());
-  EXPECT_EQ(ErrorCode(ContentDecoder::For("zstd").status()), "unsupported_media_type");
+  EXPECT_EQ(ErrorCode(ContentDecoder::For("zstd", Always).status()), "unsupported_media_type");
 }
 
 TEST(ContentCodingTest, ASinkThatHasEnoughEndsABomb) {
   std::string large;
   large.resize(50'000'000, 'x');
   const std::string bomb = Gzip(large);
-  const auto decoder = *ContentDecoder::For("gzip");
+  const auto decoder = *ContentDecoder::For("gzip", Always);
   size_t got = 0;
   EXPECT_TRUE(decoder
                   ->Feed(bomb,
@@ -69,6 +73,28 @@ TEST(ContentCodingTest, ASinkThatHasEnoughEndsABomb) {
                          })
                   .ok());
   EXPECT_LT(got, 200'000U);
+}
+
+// A few bytes say that a window of 16 MiB is needed, and keep it for as long as no more come.
+TEST(ContentCodingTest, MemoryIsAskedForBeforeItIsTaken) {
+  const std::string blanks(size_t{40} << 20, ' ');
+  const std::string bomb = Brotli(blanks, BROTLI_MAX_WINDOW_BITS);
+  ASSERT_LT(bomb.size(), 100U);
+  const auto drop = [](std::string_view) { return true; };
+  for (const std::string& encoding : {std::string("br"), std::string("gzip")}) {
+    ByteBudget budget(size_t{64} << 20, "x", "x", "x", nullptr);
+    const std::string cut = encoding == "br" ? bomb.substr(0, bomb.size() - 2)
+                                             : Gzip(blanks).substr(0, size_t{10} << 10);
+    {
+      const auto decoder = *ContentDecoder::For(encoding, HoldBy(budget, "a"));
+      EXPECT_TRUE(decoder->Feed(cut, drop).ok());
+      EXPECT_GT(budget.held(), encoding == "br" ? size_t{16} << 20 : size_t{32} << 10);
+    }
+    EXPECT_EQ(budget.held(), 0U);
+    ByteBudget small(size_t{16} << 10, "x", "x", "x", nullptr);
+    const auto decoder = *ContentDecoder::For(encoding, HoldBy(small, "a"));
+    EXPECT_EQ(ErrorCode(decoder->Feed(cut, drop)), "too_busy");
+  }
 }
 
 TEST(ByteBudgetTest, HoldsAreGivenBack) {

@@ -11,12 +11,12 @@ namespace sluice::gateways {
 namespace {
 
 std::string Head(const std::string& lines) {
-  return "POST /v1/x?a=b HTTP/1.1\r\n" + lines + "\r\n";
+  return "POST /v1/x?a=b HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n";
 }
 
 TEST(HeadParserTest, ReadsWhatIsPlain) {
-  const auto head = ParseHead(
-      Head("Host: x\r\nContent-Length: 12\r\nX-Request-Id:  my-id \r\naccept:\ta\r\nEmpty:\r\n"));
+  const auto head =
+      ParseHead(Head("Content-Length: 12\r\nX-Request-Id:  my-id \r\naccept:\ta\r\nEmpty:\r\n"));
   ASSERT_TRUE(head.ok()) << head.status();
   EXPECT_EQ(head->method, "POST");
   EXPECT_EQ(head->path, "/v1/x");
@@ -32,7 +32,7 @@ TEST(HeadParserTest, ReadsWhatIsPlain) {
 }
 
 TEST(HeadParserTest, KeepAliveFollowsVersionAndConnection) {
-  EXPECT_FALSE(ParseHead("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n")->keep_alive);
+  EXPECT_FALSE(ParseHead("GET / HTTP/1.1\r\nHost: x\r\nConnection: x, Close\r\n\r\n")->keep_alive);
   EXPECT_FALSE(ParseHead("GET / HTTP/1.0\r\n\r\n")->keep_alive);
   EXPECT_TRUE(ParseHead("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")->keep_alive);
 }
@@ -70,16 +70,35 @@ TEST(HeadParserTest, RefusesWhatCanBeReadInTwoWays) {
 TEST(HeadParserTest, RefusesOtherRequestLines) {
   for (const std::string& line : std::vector<std::string>{
            "nonsense", "GET /", "GET  HTTP/1.1", "GET / HTTP/9.9", "GET / http/1.1",
-           "G(T / HTTP/1.1", "GET x HTTP/1.1", "GET http://x/ HTTP/1.1", "GET /a b HTTP/1.1",
-           "GET /\x01 HTTP/1.1", "", " / HTTP/1.1"}) {
-    EXPECT_FALSE(ParseHead(line + "\r\n\r\n").ok()) << line;
+           "G(T / HTTP/1.1", "GET x HTTP/1.1", "GET ftp://x/ HTTP/1.1", "GET http:///a HTTP/1.1",
+           "GET http://u@h/a HTTP/1.1", "GET http:a HTTP/1.1", "GET //a://b HTTP/1.2",
+           "GET /a b HTTP/1.1", "GET /\x01 HTTP/1.1", "", " / HTTP/1.1"}) {
+    EXPECT_FALSE(ParseHead(line + "\r\nHost: x\r\n\r\n").ok()) << line;
   }
-  EXPECT_FALSE(ParseHead("GET /" + std::string(kPathBytesMax, 'x') + " HTTP/1.1\r\n\r\n").ok());
+  EXPECT_FALSE(
+      ParseHead("GET /" + std::string(kPathBytesMax, 'x') + " HTTP/1.1\r\nHost: x\r\n\r\n").ok());
+}
+
+// RFC 9112, section 3.2: a server has to take the first and to refuse the second.
+TEST(HeadParserTest, TakesAbsoluteTargetsAndWantsAHost) {
+  const auto target = [](const std::string& text) {
+    const auto head = ParseHead("GET " + text + " HTTP/1.1\r\nHost: y\r\n\r\n");
+    return head.ok() ? head->path + "?" + head->query : head.status().ToString();
+  };
+  EXPECT_EQ(target("http://x:8470/v1/orgs/a%2Fb?c=d"), "/v1/orgs/a%2Fb?c=d");
+  EXPECT_EQ(target("HTTPS://[::1]/"), "/?");
+  EXPECT_EQ(target("http://x"), "/?");
+  EXPECT_EQ(target("/a?b=http://c/d"), "/a?b=http://c/d");
+  EXPECT_FALSE(ParseHead("GET / HTTP/1.1\r\n\r\n").ok());
+  EXPECT_FALSE(ParseHead("GET / HTTP/1.1\r\nHost: a b\r\n\r\n").ok());
+  EXPECT_FALSE(ParseHead("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n").ok());
+  EXPECT_TRUE(ParseHead("GET / HTTP/1.1\r\nHost:\r\n\r\n").ok());
+  EXPECT_TRUE(ParseHead("GET / HTTP/1.0\r\n\r\n").ok());
 }
 
 TEST(HeadParserTest, HeaderLinesAreCounted) {
   std::string lines;
-  for (size_t i = 0; i < kHeaderLinesMax; ++i) {
+  for (size_t i = 1; i < kHeaderLinesMax; ++i) {
     lines += "X: y\r\n";
   }
   EXPECT_TRUE(ParseHead(Head(lines)).ok());

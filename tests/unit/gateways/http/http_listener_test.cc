@@ -200,5 +200,43 @@ TEST_F(HttpListenerTest, AnAnswerToAStrangerHasItsTimeAsAWhole) {
   EXPECT_LT(stranger.ReadAll().size(), kLargeBytes);
 }
 
+// At the end it is waited for who still reads or sends, not for who does neither.
+TEST_F(HttpListenerTest, StoppingWaitsForNobodyWhoDoesNothing) {
+  options_.stop_grace = std::chrono::seconds(60);
+  options_.limits.stranger_timeout = std::chrono::seconds(60);
+  Start();
+  RawSocket unread(port_);
+  unread.Send(Request("/large", ""));
+  unread.ReadUntil("\r\n\r\n");
+  RawSocket half_sent(port_);
+  half_sent.Send(Request("/", "one", "Content-Length: 10\r\nExpect: 100-continue\r\n"));
+  EXPECT_THAT(half_sent.ReadUntil("\r\n\r\n"), HasSubstr(" 100 "));
+  const auto begun = std::chrono::steady_clock::now();
+  listener_->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
+}
+
+// Heads that are kept back make room for the next, whoever sends it.
+TEST_F(HttpListenerTest, HeadsOfStrangersAreBounded) {
+  options_.head_bytes_max = size_t{1} << 20;
+  options_.silent_min = std::chrono::hours(1);
+  Start();
+  const size_t before = Allocated();
+  std::vector<RawSocket> strangers;
+  for (int i = 0; i < 200; ++i) {
+    strangers.emplace_back(port_);
+    strangers.back().Send("GET / HTTP/1.1\r\nHost: x\r\nX: " + std::string(30'000, 'x'));
+  }
+  while (listener_->connections() > 40) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(strangers.front().Closed());
+  EXPECT_LT(Allocated() - before, size_t{3} << 20);
+  RawSocket known(port_);
+  known.Send(Request("/", std::string(20'000, 'k'), "Connection: close\r\n"));
+  EXPECT_THAT(known.ReadAll(), StartsWith("HTTP/1.1 200 "));
+  EXPECT_FALSE(strangers.back().Readable());
+}
+
 }  // namespace
 }  // namespace sluice::gateways

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
+#include "gateways/admin/admin_server.h"
+#include "gateways/admin/request_context.h"
+#include "gateways/http/blocking_pool.h"
+#include "gateways/http/fair_budget.h"
+
+namespace sluice::gateways {
+
+// The threads of the admin listener for what blocks. What waits for the log has threads of its own:
+// whoever reads, and whoever looks at the metrics, is answered also while the log is slow or away.
+// Thread-safe, but for Stop().
+class AdminPools {
+ public:
+  // kResourceExhausted "no_threads" where they can't be made. `clock` must outlive it.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<AdminPools>> Start(
+      const AdminServerOptions& options, const Clock& clock,
+      const std::shared_ptr<prometheus::Registry>& registry);
+
+  // Answers a request with what `call` returns on a thread that suits its route. kUnavailable
+  // "too_busy" where there is none. Both arguments must outlive the coroutine.
+  using Call = std::function<absl::StatusOr<Answer>()>;
+  [[nodiscard]] boost::asio::awaitable<absl::StatusOr<Answer>> Run(const RequestContext& context,
+                                                                   const Call& call);
+
+  [[nodiscard]] BlockingPool& reading() { return *reading_; }
+  [[nodiscard]] BlockingPool& ingest() { return *ingest_; }
+  // As BlockingPool's.
+  void Stop();
+
+ private:
+  AdminPools(const AdminServerOptions& options, const Clock& clock) : clock_(clock) {
+    patience_ = options.provisioning_timeout;
+  }
+
+  const Clock& clock_;
+  std::chrono::milliseconds patience_;  // for a thread for a change of definitions
+  std::unique_ptr<BlockingPool> reading_;
+  std::unique_ptr<BlockingPool> metrics_;
+  std::unique_ptr<BlockingPool> definitions_;
+  std::unique_ptr<BlockingPool> ingest_;
+  std::unique_ptr<FairBudget> places_;  // the threads of definitions_
+};
+
+}  // namespace sluice::gateways

@@ -1,0 +1,85 @@
+#include "gateways/http/negotiation.h"
+
+#include <absl/strings/match.h>
+
+#include <algorithm>
+
+namespace sluice::gateways {
+namespace {
+
+std::string_view Trim(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t");
+  return first == std::string_view::npos
+             ? std::string_view()
+             : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+// Cuts off and returns what comes before the next `separator`, trimmed.
+std::string_view Next(std::string_view* rest, char separator) {
+  const size_t end = std::min(rest->find(separator), rest->size());
+  const std::string_view part = Trim(rest->substr(0, end));
+  rest->remove_prefix(std::min(end + 1, rest->size()));
+  return part;
+}
+
+bool Same(std::string_view a, std::string_view b) {
+  return absl::EqualsIgnoreCase({a.data(), a.size()}, {b.data(), b.size()});
+}
+
+// "0.5" as 500; -1 for what is no weight.
+int Weight(std::string_view text) {
+  if (text.empty() || text.size() > 5 || (text[0] != '0' && text[0] != '1') ||
+      (text.size() > 1 && text[1] != '.')) {
+    return -1;
+  }
+  int weight = (text[0] - '0') * 1000;
+  int unit = 100;
+  for (const char digit : text.substr(std::min<size_t>(text.size(), 2))) {
+    if (digit < '0' || digit > '9') {
+      return -1;
+    }
+    weight += (digit - '0') * unit;
+    unit /= 10;
+  }
+  return weight <= 1000 ? weight : -1;
+}
+
+// How exactly a range names a type, or a coding: 3 itself, 2 its group, 1 everything, 0 not at all.
+int Exactness(std::string_view range, std::string_view type) {
+  if (Same(range, type)) {
+    return 3;
+  }
+  if (range == "*/*" || range == "*") {
+    return 1;
+  }
+  const std::string_view group = type.substr(0, type.find('/') + 1);
+  return range.size() == group.size() + 1 && range.back() == '*' &&
+                 Same(range.substr(0, group.size()), group)
+             ? 2
+             : 0;
+}
+
+}  // namespace
+
+int WeightOf(std::string_view item, std::string_view list) {
+  int exactness = 0;
+  int best = 0;
+  while (!list.empty()) {
+    std::string_view part = Next(&list, ',');
+    const int named = Exactness(Next(&part, ';'), item);
+    int weight = 1000;
+    while (!part.empty()) {
+      const std::string_view parameter = Next(&part, ';');
+      if (parameter.starts_with("q=") || parameter.starts_with("Q=")) {
+        weight = Weight(parameter.substr(2));
+      }
+    }
+    if (named > exactness && weight >= 0) {
+      exactness = named;
+      best = weight;
+    }
+  }
+  return best;
+}
+
+}  // namespace sluice::gateways
