@@ -119,12 +119,17 @@ std::string_view TitleOf(int http_status) {
 // Whether the message may come from a library or the machine rather than from Error(): no code of
 // its own was given, and the kind is one that a caller cannot mend.
 bool HidesMessage(const absl::Status& status) {
+  // Of a store's files and their disk: these name folders.
+  const std::string code = ErrorCode(status);
+  if (code.starts_with("store_") || code == "disk_full") {
+    return true;
+  }
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kAborted:
-      return ErrorCode(status) == ErrorCode(absl::Status(status.code(), ""));
+      return code == ErrorCode(absl::Status(status.code(), ""));
     default:
       return HttpStatusOf(status) == 500;
   }

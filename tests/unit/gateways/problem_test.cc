@@ -94,6 +94,17 @@ TEST(ProblemTest, UnavailableWithoutACodeOfItsOwnIsGeneric) {
   EXPECT_EQ(Problem(WithCode("not_caught_up", absl::StatusCode::kUnavailable))["detail"], "x");
 }
 
+TEST(ProblemTest, FoldersOfStoresAreNotTold) {
+  for (const auto& [kind, code] :
+       {std::pair(absl::StatusCode::kUnavailable, "store_io_error"),
+        std::pair(absl::StatusCode::kFailedPrecondition, "store_read_only"),
+        std::pair(absl::StatusCode::kResourceExhausted, "disk_full")}) {
+    const absl::Status status = Error(kind, code, "scanning deltas of store /var/lib/secret");
+    EXPECT_THAT(ProblemJson(status), testing::Not(testing::HasSubstr("secret"))) << code;
+    EXPECT_EQ(Problem(status)["code"], code);
+  }
+}
+
 TEST(ProblemTest, DetailIsValidUtf8AndBounded) {
   const std::string bytes = std::string("a\xff\xc3") + "\"\n";
   const json problem = Problem(absl::InvalidArgumentError(bytes));

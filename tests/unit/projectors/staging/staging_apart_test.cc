@@ -220,7 +220,7 @@ TEST_F(StagingApartTest, WhoCannotBeBuiltAnewHoldsUpNobodyAndIsTold) {
 }
 
 TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
-  const std::vector<OrgId> failing = MakeOrgs(6);
+  const std::vector<OrgId> failing = MakeOrgs(32);
   AppendRows(20);
   Start();
   AwaitApplied(failing.back(), last_more_);
@@ -235,7 +235,7 @@ TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
   options_.batch_bytes_max = 2'000;  // each of them has more
   options_.registry = std::make_shared<prometheus::Registry>();
   Start();
-  EXPECT_TRUE(Await([&] { return Metric("sluice_staging_retries_total") >= 6; }));
+  EXPECT_TRUE(Await([&] { return Metric("sluice_staging_retries_total") >= 32; }));
   AppendLarge();
   AwaitApplied(last_);
   EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
