@@ -15,6 +15,7 @@
 
 #include "eventlog/base/text_values.h"
 #include "gateways/admin/admin_pools.h"
+#include "gateways/admin/admission.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/definition_routes.h"
 #include "gateways/admin/ingest_exchange.h"
@@ -62,42 +63,6 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
     default:
       return 0;
   }
-}
-
-// What the caller may do with this token on this route. A token of one organisation is good for
-// that one alone, whatever its scopes; it sees no metrics, which are of all.
-absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
-  const bool metrics = match.info->route == AdminRoute::kMetrics;
-  if (!metrics || !principal.Has(Scope::kMetrics)) {
-    RETURN_IF_ERROR(RequireScope(principal, *match.info->scope));
-  }
-  if (match.info->pattern.find("{org}") != std::string_view::npos) {
-    return RequireOrgIfBound(principal, match.org);
-  }
-  if (metrics && !principal.org.empty()) {
-    return Error(absl::StatusCode::kPermissionDenied, "forbidden",
-                 "metrics are of all organisations, and the token is for one");
-  }
-  return absl::OkStatus();
-}
-
-// Definitions and rights are two topics of the log. Where they no longer fit each other, what this
-// process knows of an organisation may be wrong, and what it does not know may be there.
-absl::Status MayTell(const RouteMatch& match, const AdminServerDeps& deps) {
-  const auto of_partition = [&deps](PartitionId partition) {
-    const absl::Status agreement = deps.directory.Agreement(partition);
-    return agreement.ok() ? agreement
-                          : Error(absl::StatusCode::kUnavailable, ErrorCode(agreement),
-                                  fmt::format("partition {} of the log: {}", partition.value(),
-                                              ErrorCode(agreement)));
-  };
-  if (match.info->pattern.find("{org}") != std::string_view::npos) {
-    return of_partition(deps.log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
-  }
-  for (int32_t p = 0; p < deps.log.PartitionCount(eventlog::Topic::kProvisioning); ++p) {
-    RETURN_IF_ERROR(of_partition(PartitionId(p)));
-  }
-  return absl::OkStatus();
 }
 
 void Compress(const HttpHead& head, HttpResponse& response) {
@@ -322,7 +287,7 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
     }
     caught_up = true;
   }
-  if (absl::Status may_tell = MayTell(context.match, deps); !may_tell.ok()) {
+  if (absl::Status may_tell = MayTell(context.match, deps.log, deps.directory); !may_tell.ok()) {
     co_return may_tell;
   }
   if (!options.administration) {

@@ -1,0 +1,44 @@
+#include "gateways/admin/admission.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "schemas/status.h"
+
+namespace sluice::gateways {
+
+absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
+  const bool metrics = match.info->route == AdminRoute::kMetrics;
+  if (!metrics || !principal.Has(Scope::kMetrics)) {
+    RETURN_IF_ERROR(RequireScope(principal, *match.info->scope));
+  }
+  if (match.info->pattern.find("{org}") != std::string_view::npos) {
+    return RequireOrgIfBound(principal, match.org);
+  }
+  if (metrics && !principal.org.empty()) {
+    return Error(absl::StatusCode::kPermissionDenied, "forbidden",
+                 "metrics are of all organisations, and the token is for one");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
+                     const projectors::DirectoryFollower& directory) {
+  const auto of_partition = [&directory](PartitionId partition) {
+    const absl::Status agreement = directory.Agreement(partition);
+    return agreement.ok() ? agreement
+                          : Error(absl::StatusCode::kUnavailable, ErrorCode(agreement),
+                                  fmt::format("partition {} of the log: {}", partition.value(),
+                                              ErrorCode(agreement)));
+  };
+  if (match.info->pattern.find("{org}") != std::string_view::npos) {
+    return of_partition(log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
+  }
+  for (int32_t p = 0; p < log.PartitionCount(eventlog::Topic::kProvisioning); ++p) {
+    RETURN_IF_ERROR(of_partition(PartitionId(p)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::gateways
