@@ -37,6 +37,8 @@ Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_vie
     v1::LogStarted::Ends& added = *started.add_ends();
     added.set_provisioning(ends.provisioning.value());
     added.set_changes(ends.changes.value());
+    added.set_provisioning_hash(ends.provisioning_hash);
+    added.set_changes_hash(ends.changes_hash);
   }
   Event event;
   event.id = NewUuid7(clock);
@@ -60,7 +62,8 @@ void EpochFold::Apply(const StoredEvent& stored) {
   epoch_ = started.epoch();
   agreed_.clear();
   for (const v1::LogStarted::Ends& ends : started.ends()) {
-    agreed_.push_back({Offset(ends.provisioning()), Offset(ends.changes())});
+    agreed_.push_back({Offset(ends.provisioning()), Offset(ends.changes()),
+                       ends.provisioning_hash(), ends.changes_hash()});
   }
   if (partitions_ == 0) {
     partitions_ = started.partitions();

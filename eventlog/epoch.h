@@ -33,6 +33,9 @@ struct EpochChange {
 struct AgreedEnds {
   Offset provisioning{0};
   Offset changes{0};
+  // EventHash of the last event below each; 0 where it is not known.
+  uint64_t provisioning_hash = 0;
+  uint64_t changes_hash = 0;
 };
 
 // An event `sluice.v1.LogStarted` for partition 0 of `provisioning`. It has no key. `agreed`: one a

@@ -121,6 +121,15 @@ absl::StatusOr<std::unique_ptr<EmbeddedLog>> EmbeddedLog::Open(EmbeddedLogOption
 absl::StatusOr<EpochChange> EmbeddedLog::StartEpoch(const EmbeddedLogOptions& options) {
   ASSIGN_OR_RETURN(const auto store, LogStore::Open(options.path, options.partitions,
                                                     *options.clock, LogStore::Use::kInspect));
+  for (int32_t p = 0; p < store->partitions(); ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange changes, store->LoadRange(Topic::kChanges, PartitionId(p)));
+    if (changes.begin > Offset(0)) {
+      return Error(absl::StatusCode::kFailedPrecondition, "log_begins_late",
+                   fmt::format("changes-{} of the log {} begins at offset {}: its stores cannot be "
+                               "built anew, as those of a new epoch would be; keep the stores",
+                               p, options.path, changes.begin.value()));
+    }
+  }
   EpochChange change{.id_before = store->log_id(), .id = ""};
   // The epoch first: were the process killed in between, the log would still be refused, and the
   // command is given again.

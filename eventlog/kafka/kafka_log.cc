@@ -33,6 +33,20 @@ absl::Status CheckOptions(const KafkaLogOptions& options) {
              : Error(absl::StatusCode::kInvalidArgument, "invalid_argument", "Kafka log: " + wrong);
 }
 
+// Where the partition ends, and the hash of the event before that.
+absl::Status LearnEnd(Log& log, Topic topic, PartitionId partition, Offset* end, uint64_t* hash) {
+  ASSIGN_OR_RETURN(const OffsetRange range, log.Range(topic, partition));
+  *end = range.end;
+  if (range.begin >= range.end) {
+    return absl::OkStatus();
+  }
+  return ReadUntil(log, topic, partition, Offset(range.end.value() - 1), range.end,
+                   [hash](const StoredEvent& event) {
+                     *hash = EventHash(event.event);
+                     return absl::OkStatus();
+                   });
+}
+
 }  // namespace
 
 KafkaLog::KafkaLog(const KafkaLogOptions& options)
@@ -56,13 +70,15 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
 absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options, Agree agree) {
   options.inspect = true;
   ASSIGN_OR_RETURN(const auto log, Open(options));
+  RETURN_IF_ERROR(log->watch_->CheckForNewEpoch());
   RETURN_IF_ERROR(agree(*log));
   std::vector<AgreedEnds> ends;
   for (int32_t p = 0; p < log->PartitionCount(Topic::kChanges); ++p) {
-    ASSIGN_OR_RETURN(const OffsetRange provisioning,
-                     log->Range(Topic::kProvisioning, PartitionId(p)));
-    ASSIGN_OR_RETURN(const OffsetRange changes, log->Range(Topic::kChanges, PartitionId(p)));
-    ends.push_back({provisioning.end, changes.end});
+    AgreedEnds& agreed = ends.emplace_back();
+    RETURN_IF_ERROR(LearnEnd(*log, Topic::kProvisioning, PartitionId(p), &agreed.provisioning,
+                             &agreed.provisioning_hash));
+    RETURN_IF_ERROR(
+        LearnEnd(*log, Topic::kChanges, PartitionId(p), &agreed.changes, &agreed.changes_hash));
   }
   ASSIGN_OR_RETURN(const std::string epoch, log->watch_->ReplaceEpoch(ends));
   return EpochChange{.id_before = log->id_, .id = LogIdOf(log->control_->log_name(), epoch)};

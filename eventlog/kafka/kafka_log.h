@@ -47,8 +47,9 @@ class KafkaLog final : public Log {
 
   // Declares a new epoch, which makes the log another one to stores and clients; processes that use
   // it stop appending and have to be started again. `agree` comes before: where it fails, nothing
-  // is declared. Errors as Open() of a log to inspect; kAborted where another epoch was declared at
-  // the same time.
+  // is declared. Errors as Open() of a log to inspect; kFailedPrecondition, with the codes of
+  // Open(), where the topics do not fit or stores could not be built anew from `changes`; kAborted
+  // where another epoch was declared at the same time.
   static absl::StatusOr<EpochChange> StartEpoch(KafkaLogOptions options, Agree agree);
 
   // Answers every append: waits up to options.close_timeout, then fails the rest.

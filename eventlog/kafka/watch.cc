@@ -131,6 +131,22 @@ absl::Status KafkaWatch::AppendEpoch(const std::string& epoch,
   return ReadEpoch(Offset(offsets.front().value() + 1), options_.connect_timeout);
 }
 
+absl::Status KafkaWatch::CheckForNewEpoch() {
+  ASSIGN_OR_RETURN(const std::vector<TopicFault> faults, AwaitTopics());
+  for (const TopicFault& fault : faults) {
+    const std::string code = ErrorCode(fault.status);
+    // What `provisioning` has lost at its beginning is told there again from `changes`.
+    const bool passes = code == "topic_retention" ||
+                        (code == "log_begins_late" && fault.topic == Topic::kProvisioning);
+    if (!passes) {
+      return Error(
+          absl::StatusCode::kFailedPrecondition, code,
+          fmt::format("{}; no epoch is declared, and nothing was written", Message(fault.status)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch(const std::vector<AgreedEnds>& agreed) {
   const std::string epoch = NewEpoch();
   RETURN_IF_ERROR(AppendEpoch(epoch, agreed));

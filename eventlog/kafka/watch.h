@@ -44,6 +44,11 @@ class KafkaWatch {
   // EpochFold::agreed() as of Start().
   const std::vector<AgreedEnds>& agreed() const { return agreed_; }
 
+  // Whether a new epoch may be declared: kFailedPrecondition, with the fault's code, where the
+  // stores that would be built anew could not be ("log_begins_late" of `changes`), or the topics
+  // are not those of one log. For a log that is inspected.
+  absl::Status CheckForNewEpoch();
+
   // Declares an epoch that replaces the one in force; returns it. For a log that is inspected.
   absl::StatusOr<std::string> ReplaceEpoch(const std::vector<AgreedEnds>& agreed);
 

@@ -123,6 +123,7 @@ struct Process::Impl {
   absl::Status MayServe(const OrgId& org) const;
   // Do the topics of the partition tell the same, as far as this process or another one knows?
   absl::Status MayAppend(PartitionId partition) const;
+  projectors::ProvisioningProjector::Gate SequencerGate() const;
   // MayAppend(), once it is known.
   absl::Status MayDecide(PartitionId partition) const;
   // For the other processes: empty where nothing is wrong with the partition.
@@ -220,6 +221,19 @@ std::string Process::Impl::FaultOf(PartitionId partition) const {
   return projectors::IsOtherHistory(serves) ? ErrorCode(serves) : "";
 }
 
+projectors::ProvisioningProjector::Gate Process::Impl::SequencerGate() const {
+  projectors::ProvisioningProjector::Gate gate;
+  gate.may_decide = [this](PartitionId partition) { return MayDecide(partition); };
+  gate.folded_until = [this](PartitionId partition) {
+    const Offset elsewhere = nodes == nullptr ? Offset(0) : nodes->FoldedUntil(partition);
+    return staging->Serves(partition)
+               ? std::max(elsewhere, Offset(stores->Applied(partition).value() + 1))
+               : elsewhere;
+  };
+  gate.last_control = [this](PartitionId partition) { return stores->LastControl(partition); };
+  return gate;
+}
+
 absl::Status Process::Impl::MayDecide(PartitionId partition) const {
   RETURN_IF_ERROR(directory->Agreement(partition));
   return MayAppend(partition);
@@ -305,7 +319,7 @@ absl::Status Process::Impl::StartProjectors() {
     ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, clock, [this](const OrgId& org) { return StoreApplied(org); },
-        registry, [this](PartitionId partition) { return MayDecide(partition); });
+        registry, SequencerGate());
     RETURN_IF_ERROR(provisioning->Start());
   }
   return absl::OkStatus();

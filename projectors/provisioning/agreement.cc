@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <tuple>
 
 #include "schemas/status.h"
 
@@ -72,6 +73,27 @@ std::string RequestIdOf(const StoredEvent& event) {
 }
 
 }  // namespace
+
+absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition) {
+  const eventlog::AgreedEnds agreed = log.Agreed(partition);
+  for (const auto& [topic, end, hash] :
+       {std::tuple(Topic::kProvisioning, agreed.provisioning, agreed.provisioning_hash),
+        std::tuple(Topic::kChanges, agreed.changes, agreed.changes_hash)}) {
+    ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
+    if (range.end < end) {
+      return Error(absl::StatusCode::kDataLoss, "log_truncated",
+                   fmt::format("{}-{} ends at {}, but ended at {} when the epoch was declared: its "
+                               "end is lost; {}",
+                               eventlog::TopicName(topic), partition.value(), range.end.value(),
+                               end.value(), kWayOn));
+    }
+    if (end > range.begin && hash != 0) {
+      RETURN_IF_ERROR(
+          eventlog::VerifyContinuity(log, topic, partition, Offset(end.value() - 1), hash));
+    }
+  }
+  return absl::OkStatus();
+}
 
 void OutcomeMark::Add(const Directory::Outcome& outcome, Offset offset) {
   if (!outcome.control_id.empty() && outcome.changes_offset > control) {

@@ -13,6 +13,10 @@
 // can lose its end without the other; definitions and rights would then differ for good.
 namespace sluice::projectors {
 
+// Do both topics still hold what they held when they were made to agree (Log::Agreed())? Errors as
+// CheckControl().
+[[nodiscard]] absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition);
+
 // The newest outcome of a partition that led to a control event: `changes` must hold it.
 struct OutcomeMark {
   Offset at = kNoOffset;       // in `provisioning`; kNoOffset where there was none

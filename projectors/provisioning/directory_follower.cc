@@ -192,7 +192,10 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
     }
   }
   following.next_look = now + kLookInterval;
-  absl::Status agreement = CheckControl(log, partition, following.outcomes);
+  absl::Status agreement = CheckAgreedEnds(log, partition);
+  if (agreement.ok()) {
+    agreement = CheckControl(log, partition, following.outcomes);
+  }
   if (agreement.ok()) {
     agreement = CheckRequest(log, partition, control);
   }

@@ -22,6 +22,8 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
 constexpr std::chrono::milliseconds kClosingReadWait{20};
 constexpr size_t kBatchMax = 256;
+// Of a read of `changes` in which nothing comes: it goes on from there at the next try.
+constexpr std::chrono::milliseconds kControlsPatience{2'000};
 
 void Increment(prometheus::Counter* counter) {
   if (counter != nullptr) {
@@ -39,13 +41,13 @@ absl::Status StillReading(PartitionId partition) {
 PartitionSequencer::PartitionSequencer(eventlog::Log& log, const Clock& clock,
                                        PartitionId partition,
                                        const ProvisioningProjector::StoreApplied& store_applied,
-                                       const ProvisioningProjector::MayDecide& may_decide,
+                                       const ProvisioningProjector::Gate& gate,
                                        const SequencerMetrics& metrics)
     : log_(log),
       clock_(clock),
       partition_(partition),
       store_applied_(store_applied),
-      may_decide_(may_decide),
+      gate_(gate),
       metrics_(metrics),
       ledger_(log.Agreed(partition).provisioning),
       health_(StillReading(partition)) {}
@@ -154,9 +156,38 @@ absl::Status PartitionSequencer::AskForEnd() {
   return absl::OkStatus();
 }
 
-absl::Status PartitionSequencer::AskWhetherToDecide() const {
+absl::Status PartitionSequencer::AskWhetherToDecide() {
   RETURN_IF_ERROR(lost_);
-  return may_decide_ ? may_decide_(partition_) : absl::OkStatus();
+  if (gate_.may_decide) {
+    RETURN_IF_ERROR(gate_.may_decide(partition_));
+  }
+  return controls_checked_ ? absl::OkStatus() : CheckNewControls();
+}
+
+absl::Status PartitionSequencer::CheckNewControls() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kChanges, partition_));
+  // In this order: what was folded since is in the mark all the same.
+  const Offset folded = gate_.folded_until ? gate_.folded_until(partition_) : Offset(0);
+  const ControlMark control = gate_.last_control ? gate_.last_control(partition_) : ControlMark();
+  if (control.answers > newest_control_.answers) {
+    newest_control_ = control;
+  }
+  const Offset told(ledger_.outcomes().control.value() + 1);
+  controls_next_ = std::max({controls_next_, told, folded, range.begin});
+  RETURN_IF_ERROR(eventlog::ReadUntil(
+      log_, Topic::kChanges, partition_, controls_next_, range.end,
+      [this](const eventlog::StoredEvent& event) {
+        if (event.event.answers > newest_control_.answers) {
+          newest_control_ = {event.offset, event.event.answers, event.event.id};
+        }
+        controls_next_ = Offset(event.offset.value() + 1);
+        absl::MutexLock lock(&mutex_);
+        return stopping_ ? absl::CancelledError("the sequencer is stopping") : absl::OkStatus();
+      },
+      kControlsPatience));
+  RETURN_IF_ERROR(CheckRequest(log_, partition_, newest_control_));
+  controls_checked_ = true;
+  return absl::OkStatus();
 }
 
 absl::Status PartitionSequencer::CheckOrder(Offset control) {

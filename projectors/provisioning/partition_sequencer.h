@@ -44,8 +44,7 @@ class PartitionSequencer {
   // All must outlive the sequencer.
   PartitionSequencer(eventlog::Log& log, const Clock& clock, PartitionId partition,
                      const ProvisioningProjector::StoreApplied& store_applied,
-                     const ProvisioningProjector::MayDecide& may_decide,
-                     const SequencerMetrics& metrics);
+                     const ProvisioningProjector::Gate& gate, const SequencerMetrics& metrics);
   ~PartitionSequencer();
 
   void Start();
@@ -69,7 +68,10 @@ class PartitionSequencer {
   // Asks the log where it ends; caught_up_ then says whether everything before has been read.
   // kDataLoss, code "log_truncated", where it ends before what has been read.
   absl::Status AskForEnd();
-  absl::Status AskWhetherToDecide() const;
+  absl::Status AskWhetherToDecide();
+  // Reads the control events of `changes` that neither an outcome tells of nor anybody has folded,
+  // and whether `provisioning` holds the request of the newest.
+  absl::Status CheckNewControls();
   // A control event that lands where another had been says that the end of `changes` is lost: no
   // outcome must tell of it.
   absl::Status CheckOrder(Offset control);
@@ -87,7 +89,7 @@ class PartitionSequencer {
   const Clock& clock_;
   const PartitionId partition_;
   const ProvisioningProjector::StoreApplied& store_applied_;
-  const ProvisioningProjector::MayDecide& may_decide_;
+  const ProvisioningProjector::Gate& gate_;
   const SequencerMetrics& metrics_;
 
   // Of the thread alone.
@@ -98,6 +100,9 @@ class PartitionSequencer {
   bool caught_up_ = false;              // everything below end_ has been read, and written_
   ReadMark read_;
   absl::Status lost_;  // of CheckOrder(): nothing is decided any more
+  bool controls_checked_ = false;
+  Offset controls_next_ = kNoOffset;  // CheckNewControls() goes on from there
+  ControlMark newest_control_;
   double pending_shown_ = 0;
 
   mutable absl::Mutex mutex_;

@@ -45,14 +45,15 @@ class DirectoryFollower {
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,
                                                            eventlog::Cause cause = {});
-  // Ok once every partition has been read to the end it had at start, and while the log can be read.
+  // Ok once every partition has been read to the end it had at start, and while the log can be
+  // read.
   [[nodiscard]] absl::Status CaughtUp() const;
   // CaughtUp(), and Agreement() of every partition.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, and
-  // within a second of a control event. Where it is not ok, nothing of the partition's organisations
-  // can be told for sure. kUnavailable, code "not_caught_up", before the first;
+  // within a second of a control event. Where it is not ok, nothing of the partition's
+  // organisations can be told for sure. kUnavailable, code "not_caught_up", before the first;
   // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
 
@@ -69,12 +70,19 @@ class ProvisioningProjector {
  public:
   // `store_applied`: the organisation's last applied offset in this process's stores.
   using StoreApplied = std::function<Offset(const OrgId&)>;
-  // Why nothing of a partition must be decided now: on a log that has lost something, a decision
-  // would take the place of what may be restored. Asked before each batch; may be empty.
-  using MayDecide = std::function<absl::Status(PartitionId)>;
+  // What keeps decisions off a log that has lost something: they would take the place of what may
+  // be restored, or be passed over by the fold. Each may be empty.
+  struct Gate {
+    // Why nothing of a partition must be decided now; asked before each batch.
+    std::function<absl::Status(PartitionId)> may_decide;
+    // Below which offset of `changes` somebody has folded, and compared the control events; and the
+    // newest of them that this process has folded. The sequencer reads what lies above by itself.
+    std::function<Offset(PartitionId)> folded_until;
+    std::function<ControlMark(PartitionId)> last_control;
+  };
   ProvisioningProjector(eventlog::Log& log, eventlog::PartitionGroup& group, const Clock& clock,
                         StoreApplied store_applied, std::shared_ptr<prometheus::Registry> registry,
-                        MayDecide may_decide = {});
+                        Gate gate = {});
   ~ProvisioningProjector();
   [[nodiscard]] absl::Status Start();
   void Stop();

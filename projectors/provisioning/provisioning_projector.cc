@@ -22,8 +22,8 @@ struct ProvisioningProjector::Impl {
     for (const PartitionId partition : partitions) {
       auto& sequencer = sequencers[partition];
       if (sequencer == nullptr) {
-        sequencer = std::make_unique<PartitionSequencer>(log, clock, partition, store_applied,
-                                                         may_decide, metrics);
+        sequencer = std::make_unique<PartitionSequencer>(log, clock, partition, store_applied, gate,
+                                                         metrics);
         sequencer->Start();
       }
     }
@@ -49,7 +49,7 @@ struct ProvisioningProjector::Impl {
   eventlog::PartitionGroup& group;
   const Clock& clock;
   StoreApplied store_applied;
-  MayDecide may_decide;
+  Gate gate;
   SequencerMetrics metrics;
   mutable absl::Mutex mutex;
   std::map<PartitionId, std::unique_ptr<PartitionSequencer>> sequencers ABSL_GUARDED_BY(mutex);
@@ -86,12 +86,12 @@ SequencerMetrics MakeMetrics(const std::shared_ptr<prometheus::Registry>& regist
 ProvisioningProjector::ProvisioningProjector(eventlog::Log& log, eventlog::PartitionGroup& group,
                                              const Clock& clock, StoreApplied store_applied,
                                              std::shared_ptr<prometheus::Registry> registry,
-                                             MayDecide may_decide)
+                                             Gate gate)
     : impl_(new Impl{log,
                      group,
                      clock,
                      std::move(store_applied),
-                     std::move(may_decide),
+                     std::move(gate),
                      MakeMetrics(registry),
                      {},
                      {}}) {}

@@ -178,6 +178,26 @@ std::vector<Event> Difference(const OrgModel& from, const OrgEntry& to) {
   return events;
 }
 
+// What a change defines: one of an organisation's entities, profiles or roles, or itself.
+std::string DefinitionOf(const std::string& org, const Outcome& outcome) {
+  switch (outcome.change_case()) {
+    case Outcome::kEntityDefined:
+      return fmt::format("{} entity {}", org, outcome.entity_defined().schema().name());
+    case Outcome::kEntityDeleted:
+      return fmt::format("{} entity {}", org, outcome.entity_deleted().name());
+    case Outcome::kProfileDefined:
+      return fmt::format("{} profile {}", org, outcome.profile_defined().profile().name());
+    case Outcome::kProfileDeleted:
+      return fmt::format("{} profile {}", org, outcome.profile_deleted().name());
+    case Outcome::kRoleDefined:
+      return fmt::format("{} role {}", org, outcome.role_defined().role().name());
+    case Outcome::kRoleDeleted:
+      return fmt::format("{} role {}", org, outcome.role_deleted().name());
+    default:
+      return org;
+  }
+}
+
 class Reconciler {
  public:
   Reconciler(eventlog::Log& log, const Clock& clock, PartitionId partition,
@@ -192,6 +212,8 @@ class Reconciler {
   void AddOutcome(const StoredEvent& event);
   absl::Status ReadChanges();
   void AddControl(const StoredEvent& event);
+  // Leaves of untold_ what has to be told.
+  void DropWhatIsKnown();
   // Every organisation that the directory has, in its order.
   std::vector<std::shared_ptr<const OrgEntry>> Entries() const;
   bool Differs() const;
@@ -222,6 +244,7 @@ class Reconciler {
   Directory directory_;
   std::map<std::string, Waiting> waiting_;  // by the id that its control event gets
   std::set<std::string> told_;              // control events that outcomes tell of
+  std::map<std::string, Offset> defined_;   // definition -> the newest control event told of it
   // ---- as `changes` has it ----
   std::map<std::string, InChanges> orgs_;
   std::set<std::string> seen_;       // control events in effect
@@ -264,6 +287,11 @@ void Reconciler::AddOutcome(const StoredEvent& event) {
   if (applied.ok() && applied->has_value() && (*applied)->status.ok() &&
       !(*applied)->control_id.empty()) {
     told_.insert((*applied)->control_id);
+    if (event.event.source != kSource) {
+      Offset& newest =
+          defined_.try_emplace(DefinitionOf(event.event.key, outcome), kNoOffset).first->second;
+      newest = std::max(newest, (*applied)->changes_offset);
+    }
   }
 }
 
@@ -315,6 +343,35 @@ absl::Status Reconciler::ReadChanges() {
                                Progress();
                                return absl::OkStatus();
                              });
+}
+
+void Reconciler::DropWhatIsKnown() {
+  std::erase_if(untold_, [this](const StoredEvent& control) {
+    return told_.contains(control.event.id);  // its outcome came while `changes` was read
+  });
+  Offset lost = kNoOffset;  // the first control event whose request is lost
+  for (const StoredEvent& control : untold_) {
+    if (lost == kNoOffset && !waiting_.contains(control.event.id)) {
+      lost = control.offset;
+    }
+  }
+  // What was defined after the loss was accepted by somebody who did not know of what was lost, and
+  // was told so last: it counts.
+  std::erase_if(untold_, [this, lost](const StoredEvent& control) {
+    Outcome change;
+    const auto defined_later = [this, lost](const std::string& definition) {
+      const auto found = defined_.find(definition);
+      return found != defined_.end() && found->second > lost;
+    };
+    if (lost == kNoOffset || waiting_.contains(control.event.id) ||
+        !SetChange(control.event, &change)) {
+      return false;
+    }
+    // Whether the organisation is there is told all the same: an incarnation opens and closes once.
+    const std::string definition = DefinitionOf(control.event.key, change);
+    return definition != control.event.key &&
+           (defined_later(control.event.key) || defined_later(definition));
+  });
 }
 
 std::vector<std::shared_ptr<const OrgEntry>> Reconciler::Entries() const {
@@ -474,7 +531,7 @@ void Reconciler::Compare() {
     const auto id = OrgId::Parse(org);
     const auto entry = id.ok() ? directory_.Find(*id) : nullptr;
     const bool known = entry != nullptr && entry->incarnation == now.model->incarnation();
-    if ((now.model->open() && !known) ||
+    if ((now.model->open() && !known) || (known && IsOpen(*entry) != now.model->open()) ||
         (entry != nullptr && !Difference(*now.model, *entry).empty())) {
       done_.unsettled.push_back(org);
     }
@@ -488,12 +545,16 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
             (changes.end.value() - changes.begin.value());
   // In this order, and the first topic again: a request is durable before what answers it, and that
   // before the outcome, so that nothing looks lost that is only new.
+  if (changes.begin > Offset(0)) {
+    return Error(absl::StatusCode::kDataLoss, "log_begins_late",
+                 fmt::format("changes-{} begins at offset {}: what is missing before it is no lost "
+                             "end; nothing was written",
+                             partition_.value(), changes.begin.value()));
+  }
   RETURN_IF_ERROR(ReadProvisioning());
   RETURN_IF_ERROR(ReadChanges());
   RETURN_IF_ERROR(ReadProvisioning());
-  std::erase_if(untold_, [this](const StoredEvent& control) {
-    return told_.contains(control.event.id);  // its outcome came while `changes` was read
-  });
+  DropWhatIsKnown();
   if (!untold_.empty() || answered_ >= provisioning_next_ || Differs()) {
     RETURN_IF_ERROR(TellOutcomes());
     RETURN_IF_ERROR(RefuseRequests());

@@ -33,13 +33,14 @@ struct Reconciled {
 //     appended that make it so. The last of them answers a position newer than every request, so
 //     that a sequencer that wakes with an old decision is passed over.
 //
-// Where both topics went on after the loss, the directory counts; a definition that only `changes`
-// has is kept if it contradicts nothing. Nothing is written where nothing is amiss, but for places
-// of control events that were told twice.
+// Where both topics went on after the loss, what the directory was told of a definition since
+// counts; one that only `changes` has is kept if it contradicts nothing. Nothing is written where
+// nothing is amiss, but for places of control events that were told twice.
 //
 // To be called while no process uses the log, before a new epoch is declared. Both topics are read
 // whole; memory goes by the definitions, not by the rows. Killed in between, it is called again and
-// goes on. `progress` is told the events read, and how many there are. Errors are the log's.
+// goes on. `progress` is told the events read, and how many there are. Errors are the log's, and
+// kDataLoss, code "log_begins_late", where the beginning of `changes` was removed.
 [[nodiscard]] absl::StatusOr<Reconciled> Reconcile(
     eventlog::Log& log, const Clock& clock, PartitionId partition,
     const std::function<void(int64_t, int64_t)>& progress = {});

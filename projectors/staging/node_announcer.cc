@@ -228,6 +228,21 @@ void NodeDirectory::Stop() {
   impl_->thread.join();
 }
 
+Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
+  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
+  Offset until(0);
+  const absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [id, node] : impl_->nodes) {
+    for (const auto& served : node.partitions()) {
+      if (id != impl_->self && node.announced_at_us() >= oldest &&
+          served.partition() == partition.value()) {
+        until = std::max(until, Offset(served.applied() + 1));
+      }
+    }
+  }
+  return until;
+}
+
 std::string NodeDirectory::FaultOf(PartitionId partition) const {
   const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
   const absl::MutexLock lock(&impl_->mutex);

@@ -74,8 +74,14 @@ class MemoryLog final : public eventlog::Log {
   // As a new epoch declares it.
   void Agree() {
     absl::MutexLock lock(&mutex_);
-    agreed_ = {Offset(static_cast<int64_t>(topics_[eventlog::Topic::kProvisioning].size())),
-               Offset(static_cast<int64_t>(topics_[eventlog::Topic::kChanges].size()))};
+    const auto end = [this](eventlog::Topic topic) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return Offset(static_cast<int64_t>(topics_[topic].size()));
+    };
+    const auto hash = [this](eventlog::Topic topic) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return topics_[topic].empty() ? 0 : eventlog::EventHash(topics_[topic].back().event);
+    };
+    agreed_ = {end(eventlog::Topic::kProvisioning), end(eventlog::Topic::kChanges),
+               hash(eventlog::Topic::kProvisioning), hash(eventlog::Topic::kChanges)};
   }
   std::vector<eventlog::StoredEvent> All(eventlog::Topic topic) const {
     absl::MutexLock lock(&mutex_);

@@ -275,6 +275,13 @@ TEST(KafkaWatch, OrganisationsAreNotForgottenWithTheBeginningOfProvisioning) {
     }
     ASSERT_TRUE((*log)->TruncateBefore(Topic::kChanges, kP0, Offset(1)).ok());
     EXPECT_EQ(CodeOfOpening(options), "") << "stores may hold what is gone: they decide";
+    bool asked = false;
+    const auto change = KafkaLog::StartEpoch(options, [&asked](Log&) {
+      asked = true;
+      return absl::OkStatus();
+    });
+    EXPECT_EQ(ErrorCode(change.status()), "log_begins_late") << "stores cannot be built anew";
+    EXPECT_FALSE(asked);
     ASSERT_TRUE((*log)->TruncateBefore(Topic::kProvisioning, kP0, Offset(1)).ok());
     EXPECT_EQ(AwaitHealth(**log, "log_begins_late"), "log_begins_late");
   }

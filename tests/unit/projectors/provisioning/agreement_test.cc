@@ -41,11 +41,10 @@ class AgreementTest : public ::testing::Test {
     follower_ = std::make_unique<DirectoryFollower>(log_, clock_, nullptr, std::move(hooks));
     ASSERT_TRUE(follower_->Start().ok());
   }
-  void StartSequencer(ProvisioningProjector::MayDecide may_decide = {}) {
+  void StartSequencer(ProvisioningProjector::Gate gate = {}) {
     group_ = std::make_unique<eventlog::StaticPartitionGroup>(1);
     projector_ = std::make_unique<ProvisioningProjector>(
-        log_, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr,
-        std::move(may_decide));
+        log_, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr, std::move(gate));
     ASSERT_TRUE(projector_->Start().ok());
   }
   absl::StatusOr<Directory::Outcome> Request(v1::ProvisioningRequest request,
@@ -151,6 +150,20 @@ TEST_F(AgreementTest, PlacesFromBeforeAnEpochAreNotCompared) {
   EXPECT_EQ(AwaitAgreement(""), "");
 }
 
+TEST_F(AgreementTest, WhatAnEpochWasDeclaredOnIsLostAgain) {
+  Define();
+  Stop();
+  log_.Agree();
+  const auto lost = log_.All(Topic::kChanges).back().event;
+  log_.Cut(Topic::kChanges, 2);
+  StartFollower();
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+  eventlog::Event other = lost;
+  other.id = "another";
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {other}).ok());
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+}
+
 TEST_F(AgreementTest, NoControlEventTakesThePlaceOfALostOne) {
   Define();
   log_.Cut(Topic::kChanges, 1);
@@ -165,13 +178,27 @@ TEST_F(AgreementTest, NoControlEventTakesThePlaceOfALostOne) {
   }
 }
 
+TEST_F(AgreementTest, NothingIsDecidedBeforeWhatNobodyHasFoldedWasLookedAt) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kProvisioning, 4);  // the role's request is lost, its control event is not
+  StartFollower();
+  ASSERT_EQ(AwaitAgreement(""), "") << "nothing is folded here: the directory alone cannot know";
+  StartSequencer();
+  EXPECT_FALSE(Request(Role(""), 500ms).ok()) << "the fold would pass over it";
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 3U);
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+}
+
 TEST_F(AgreementTest, NothingIsDecidedUntilItMayBe) {
   std::atomic<bool> may{false};
   StartFollower();
-  StartSequencer([&may](PartitionId) {
+  ProvisioningProjector::Gate gate;
+  gate.may_decide = [&may](PartitionId) {
     return may ? absl::OkStatus()
                : Error(absl::StatusCode::kUnavailable, "log_truncated", "not now");
-  });
+  };
+  StartSequencer(gate);
   EXPECT_FALSE(Request(testing::OpenRequest(""), 300ms).ok());
   EXPECT_TRUE(log_.All(Topic::kChanges).empty());
   EXPECT_EQ(Code(projector_->Health()), "log_truncated");
