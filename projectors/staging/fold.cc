@@ -105,6 +105,7 @@ class Folder {
   bool model_changed_ = false;
   FoldResult result_;
   std::optional<PartialEvent> resumed_;  // what an earlier batch has begun
+  uint64_t partial_hash_ = 0;            // of the event that this batch ends within
 
   google::protobuf::Arena arena_;
   FoldOverlay overlay_;
@@ -433,6 +434,7 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   if (result_.partial) {
     placer_.Spill(&batch);
     batch.applied.partial = placer_.Progress();
+    batch.applied.partial->event_hash = partial_hash_;
     result_.model = model_before_ != nullptr ? std::move(model_before_) : std::move(model_);
     return std::move(result_);
   }
@@ -476,6 +478,12 @@ absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> ev
     if (outcome == Outcome::kPartial && last != nullptr) {
       // Too large to share a batch: what comes before it is folded alone.
       return Folder(options_, start, model, view_).Run(events.first(result_.consumed));
+    }
+    if (outcome == Outcome::kPartial) {
+      // Once for all its parts: it may be large.
+      partial_hash_ = resumed_.has_value() && resumed_->event_hash != 0
+                          ? resumed_->event_hash
+                          : eventlog::EventHash(event.event);
     }
     if (outcome != Outcome::kDone) {
       break;

@@ -1,11 +1,13 @@
 #include "projectors/staging/fold_overlay.h"
 
+#include <absl/hash/hash.h>
+
 #include <algorithm>
+#include <random>
 #include <utility>
 
 #include "projectors/staging/fold.h"
 #include "schemas/status.h"
-#include "xxhash.h"
 
 namespace sluice::projectors {
 namespace {
@@ -72,8 +74,22 @@ Position PositionOf(const FoldOverlay::Placement& placement,
 
 }  // namespace
 
+namespace {
+
+// Senders choose keys: were the hash known to them, they could make all of them meet in one place
+// of the table, and each step of the fold as long as the table.
+uint64_t Salt() {
+  static const uint64_t salt = [] {
+    std::random_device device;
+    return (uint64_t{device()} << 32) | device();
+  }();
+  return salt;
+}
+
+}  // namespace
+
 size_t FoldOverlay::KeyHash::operator()(const KeyView& key) const {
-  return XXH3_64bits_withSeed(key.key.data(), key.key.size(), key.entity.value());
+  return absl::HashOf(Salt(), key.entity.value(), key.key);
 }
 
 void FoldOverlay::Reserve(size_t count) {

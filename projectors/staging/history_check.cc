@@ -45,6 +45,11 @@ absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores) {
     RETURN_IF_ERROR_CTX(
         CheckHistory(log, stat.partition, stat.applied.position, stat.applied.event_hash),
         fmt::format("organisation {}", stat.org.value()));
+    if (const auto& partial = stat.applied.partial;
+        partial.has_value() && partial->event_hash != 0) {
+      RETURN_IF_ERROR_CTX(CheckHistory(log, stat.partition, partial->offset, partial->event_hash),
+                          fmt::format("organisation {}", stat.org.value()));
+    }
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,7 @@ constexpr char kOrgPrefix[] = "o/";
 constexpr char kClosedPrefix[] = "c/";
 constexpr char kFlushedPrefix[] = "f/";
 constexpr char kApartPrefix[] = "a/";
+constexpr char kNotedPrefix[] = "h/";
 
 std::string CheckpointKey(PartitionId partition) {
   std::string key(kCheckpointPrefix);
@@ -40,6 +41,14 @@ std::string ApartPrefix(PartitionId partition) {
   std::string key(kApartPrefix);
   PutFixed32(static_cast<uint32_t>(partition.value()), &key);
   return key;
+}
+
+void PutNoted(PartitionId partition, const NotedEvent& noted, rocksdb::WriteBatch* batch) {
+  if (noted.offset != kNoOffset) {
+    std::string key(kNotedPrefix);
+    PutFixed32(static_cast<uint32_t>(partition.value()), &key);
+    (void)batch->Put(key, EncodeNoted(noted));
+  }
 }
 
 std::string EncodeApart(const ApartOrg& apart) {
@@ -170,6 +179,10 @@ absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::
     ASSIGN_OR_RETURN(state->closed[std::string(name)], DecodeClosedMark(value));
   } else if (key.starts_with(kFlushedPrefix)) {
     ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
+  } else if (key.starts_with(kNotedPrefix)) {
+    ByteReader reader(name);
+    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    ASSIGN_OR_RETURN(state->noted[partition], DecodeNoted(value));
   } else if (key.starts_with(kApartPrefix)) {
     RETURN_IF_ERROR(LoadApart(name, value, state));
   } else if (key.starts_with(kRejectedPrefix)) {
@@ -222,15 +235,18 @@ absl::Status NodeStore::PutApart(PartitionId partition, const ApartOrg& apart) {
   return Write(&batch);
 }
 
-absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& registration) {
+absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& registration,
+                               const NotedEvent& noted) {
   rocksdb::WriteBatch batch;
   (void)batch.Delete(kFlushedPrefix + org);  // of a store that has gone
   (void)batch.Put(kOrgPrefix + org, EncodeRegistration(registration));
+  PutNoted(registration.partition, noted, &batch);
   return Write(&batch);
 }
 
 absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark,
-                                 PartitionId partition, std::span<const Rejected> rejected) {
+                                 PartitionId partition, std::span<const Rejected> rejected,
+                                 const NotedEvent& noted) {
   rocksdb::WriteBatch batch;
   (void)batch.Delete(kOrgPrefix + org);
   (void)batch.Delete(kFlushedPrefix + org);
@@ -238,6 +254,7 @@ absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark,
     (void)batch.Put(RejectionKey(partition, r), EncodeRejected(r));
   }
   (void)batch.Put(kClosedPrefix + org, EncodeClosedMark(mark));
+  PutNoted(partition, noted, &batch);
   return Write(&batch);
 }
 

@@ -32,6 +32,7 @@ class NodeStore {
     std::map<std::string, Offset> flushed;  // what each store had on disk at a checkpoint
     std::map<PartitionId, std::vector<Rejected>> rejected;  // of closed ones; ascending
     std::map<PartitionId, std::vector<ApartOrg>> apart;
+    std::map<PartitionId, NotedEvent> noted;
   };
 
   // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
@@ -76,11 +77,14 @@ class NodeStore {
                                            const CheckpointParts& parts);
   // The organisation's store is going to be built anew from `apart.next` on.
   [[nodiscard]] absl::Status PutApart(PartitionId partition, const ApartOrg& apart);
-  [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration);
+  // `noted`: what State::noted is from now on; nothing changes where it has no offset.
+  [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration,
+                                    const NotedEvent& noted);
   // Forgets the organisation's store and remembers until where its events are history, and those
   // of its rejections that no checkpoint has passed.
   [[nodiscard]] absl::Status CloseOrg(const std::string& org, const ClosedMark& mark,
-                                      PartitionId partition, std::span<const Rejected> rejected);
+                                      PartitionId partition, std::span<const Rejected> rejected,
+                                      const NotedEvent& noted);
   // Forgets stores that have gone, and that they were apart, together with the checkpoints from
   // which they are built anew. `orgs`: each with its partition.
   [[nodiscard]] absl::Status Rewind(const std::map<std::string, PartitionId>& orgs,

@@ -119,6 +119,7 @@ struct PartialEvent {
   std::string item;         // the item of the round's work that comes next, or is under way
   std::string row;          // the last key of it that was done; empty: none
   uint32_t next_index = 0;  // of the next position
+  uint64_t event_hash = 0;  // eventlog::EventHash of it; 0: not known, by an earlier program
   friend bool operator==(const PartialEvent&, const PartialEvent&) = default;
 };
 

@@ -293,6 +293,7 @@ std::string EncodeApplied(const AppliedState& applied) {
     PutText(applied.partial->item, &out);
     PutText(applied.partial->row, &out);
     PutVarint(applied.partial->next_index, &out);
+    PutFixed64(applied.partial->event_hash, &out);
   }
   return out;
 }
@@ -325,6 +326,9 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
     partial.item = reader.Text();
     partial.row = reader.Text();
     partial.next_index = reader.Varint32();
+    if (reader.ok() && !reader.rest().empty()) {
+      partial.event_hash = reader.Fixed64();
+    }
   }
   if (!reader.done()) {
     return Malformed("applied state", bytes);
@@ -453,6 +457,21 @@ absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes) {
     return Malformed("partition checkpoint", bytes);
   }
   return checkpoint;
+}
+
+std::string EncodeNoted(const NotedEvent& noted) {
+  std::string out;
+  PutSigned(noted.offset.value(), &out);
+  PutFixed64(noted.event_hash, &out);
+  return out;
+}
+
+absl::StatusOr<NotedEvent> DecodeNoted(std::string_view bytes) {
+  ByteReader reader(bytes);
+  NotedEvent noted;
+  noted.offset = Offset(reader.Signed());
+  noted.event_hash = reader.Fixed64();
+  return reader.done() ? absl::StatusOr<NotedEvent>(noted) : Malformed("noted event", bytes);
 }
 
 std::string EncodeRegistration(const OrgRegistration& registration) {

@@ -100,6 +100,16 @@ struct PartitionCheckpoint {
 [[nodiscard]] std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint);
 [[nodiscard]] absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes);
 
+// The newest event of a partition by which a store was made or removed: both are remembered at
+// once, whatever the checkpoint, and no store tells of them.
+struct NotedEvent {
+  Offset offset = kNoOffset;
+  uint64_t event_hash = 0;
+  friend bool operator==(const NotedEvent&, const NotedEvent&) = default;
+};
+[[nodiscard]] std::string EncodeNoted(const NotedEvent& noted);
+[[nodiscard]] absl::StatusOr<NotedEvent> DecodeNoted(std::string_view bytes);
+
 // A store that there should be.
 struct OrgRegistration {
   uint32_t incarnation = 0;

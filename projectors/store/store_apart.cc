@@ -288,10 +288,14 @@ absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
   const PartitionId partition = slot.registration.partition;
   // A checkpoint vouches for the stores that it flushed, as far as they had come, and for no other:
   // one that was closed may hold what came after it, and the log have lost that since.
-  if (applied.position == kNoOffset || applied.position.value() <= slot.noted) {
-    return absl::OkStatus();
+  absl::Status same;
+  if (applied.position != kNoOffset && applied.position.value() > slot.noted) {
+    same = options_.check_history(partition, applied.position, applied.event_hash);
   }
-  const absl::Status same = options_.check_history(partition, applied.position, applied.event_hash);
+  // No checkpoint vouches for the event that was applied in part.
+  if (same.ok() && applied.partial.has_value() && applied.partial->event_hash != 0) {
+    same = options_.check_history(partition, applied.partial->offset, applied.partial->event_hash);
+  }
   if (absl::IsDataLoss(same)) {
     absl::MutexLock lock(&mutex_);
     partitions_[partition].other_history = same;

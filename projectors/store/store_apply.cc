@@ -308,7 +308,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     rejected.insert(rejected.end(), fold.rejected.begin(), fold.rejected.end());
     store.reset();
     const ClosedMark mark{slot->registration.incarnation, fold.batch.applied.position};
-    RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, rejected));
+    RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, fold.batch.applied.event_hash, rejected));
     stores_.Retire(slot);
     subscriptions_.Notify(slot->org, {.applied = mark.offset, .definitions = true, .closed = true});
   } else {
@@ -342,6 +342,14 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
 absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
                                             const AppliedState& applied, Events events) {
   const size_t skipped = CountUntil(events, applied.position);
+  if (applied.partial.has_value()) {
+    // What was done of an event is not done again, so the rest must be that event's. Rare: asked.
+    if (skipped < events.size()) {
+      RETURN_IF_ERROR(CheckHistory(*slot, applied));
+      StoreSet::MarkChecked(*slot);
+    }
+    return absl::OkStatus();
+  }
   const bool there = skipped > 0 && events[skipped - 1].offset == applied.position;
   if (there && eventlog::EventHash(events[skipped - 1].event) == applied.event_hash) {
     StoreSet::MarkChecked(*slot);
@@ -454,12 +462,12 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
   // What never was open has not been closed.
   if (fold.closed && fold.model->incarnation() > 0) {
     const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
-    RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.rejected));
+    RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.batch.applied.event_hash, fold.rejected));
   } else if (fold.model->open()) {
     const auto opened = std::find_if(
         events.begin(), events.end(),
         [](const eventlog::StoredEvent& e) { return e.event.type == "sluice.v1.OrgOpened"; });
-    RETURN_IF_ERROR(MakeStore(partition, org, opened->offset, fold));
+    RETURN_IF_ERROR(MakeStore(partition, org, *opened, fold));
   }
   AddFold(fold, turn.result);
   // All of it is new to readers.
@@ -468,15 +476,37 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
   return fold.consumed;
 }
 
-absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org, Offset opened,
+NotedEvent StoreManagerImpl::Newer(PartitionId partition, Offset offset, uint64_t event_hash) {
+  absl::MutexLock lock(&mutex_);
+  return offset > partitions_[partition].noted.offset ? NotedEvent{offset, event_hash}
+                                                      : partitions_[partition].noted;
+}
+
+void StoreManagerImpl::Note(PartitionId partition, const NotedEvent& noted) {
+  absl::MutexLock lock(&mutex_);
+  NotedEvent& current = partitions_[partition].noted;
+  current = noted.offset > current.offset ? noted : current;
+}
+
+AppliedState StoreManagerImpl::LastNoted(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  AppliedState state;
+  state.position = partitions_[partition].noted.offset;
+  state.event_hash = partitions_[partition].noted.event_hash;
+  return state;
+}
+
+absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org,
+                                         const eventlog::StoredEvent& opened,
                                          const FoldResult& fold) {
-  const OrgRegistration registration{fold.model->incarnation(), partition, opened};
+  const OrgRegistration registration{fold.model->incarnation(), partition, opened.offset};
+  const NotedEvent noted = Newer(partition, opened.offset, eventlog::EventHash(opened.event));
   if (stores_.open_count() >= env_->open_stores_max()) {
     stores_.EvictIdle();
   }
   // The folder comes first: a registration without one would send the partition back.
   ASSIGN_OR_RETURN(const StoreSet::SlotPtr slot, stores_.Create(org, registration));
-  absl::Status made = node_->PutOrg(org.value(), registration);
+  absl::Status made = node_->PutOrg(org.value(), registration, noted);
   if (made.ok()) {
     ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
     made = CommitTo(slot, *store, fold, kNoOffset);
@@ -486,6 +516,7 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
     stores_.Reap();  // or the next attempt finds the folder locked
     return made;
   }
+  Note(partition, noted);
   stores_.Publish(slot);
   spdlog::info("store_created org={} incarnation={} partition={}", org.value(),
                registration.incarnation, partition.value());
@@ -493,9 +524,11 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
 }
 
 absl::Status StoreManagerImpl::CloseOrg(PartitionId partition, const OrgId& org,
-                                        const ClosedMark& mark,
+                                        const ClosedMark& mark, uint64_t event_hash,
                                         std::span<const Rejected> rejected) {
-  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected));
+  const NotedEvent noted = Newer(partition, mark.offset, event_hash);
+  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected, noted));
+  Note(partition, noted);
   spdlog::info("store_closed org={} incarnation={} offset={}", org.value(), mark.incarnation,
                mark.offset.value());
   absl::MutexLock lock(&mutex_);

@@ -130,8 +130,11 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
     absl::MutexLock lock(&mutex_);
     for (const auto& [partition, checkpoint] : state.checkpoints) {
       partitions_[partition] = {
-          checkpoint, checkpoint.applied, checkpoint.event_hash, checkpoint.control, false, {}};
+          checkpoint, checkpoint.applied, checkpoint.event_hash, checkpoint.control, {}, false, {}};
       apart_.WorkOn(partition, checkpoint.next);
+    }
+    for (const auto& [partition, noted] : state.noted) {
+      partitions_[partition].noted = noted;
     }
     for (const auto& [partition, orgs] : state.apart) {
       for (const ApartOrg& org : orgs) {

@@ -98,7 +98,10 @@ class StoreManager {
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
-  // Of the events up to there.
+  // The newest event by which a store of the partition was made or removed, position and hash: to
+  // be compared too before reading on, for that is remembered at once, whatever the checkpoint.
+  virtual AppliedState LastNoted(PartitionId) { return {}; }
+  // Of the events up to LastApplied().
   virtual ControlMark LastControl(PartitionId) { return {}; }
 
   // Folds events of one partition (any organisations, in log order) into their stores. Events that

@@ -36,6 +36,7 @@ class StoreManagerImpl final : public StoreManager {
   AppliedState CheckpointState(PartitionId partition) override;
   AppliedState LastApplied(PartitionId partition) override;
   ControlMark LastControl(PartitionId partition) override;
+  AppliedState LastNoted(PartitionId partition) override;
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
@@ -74,6 +75,7 @@ class StoreManagerImpl final : public StoreManager {
     Offset applied = kNoOffset;
     uint64_t event_hash = 0;
     ControlMark control;   // of all events up to `applied`
+    NotedEvent noted;      // as the node store has it
     bool rewound = false;  // reading must start at the checkpoint again
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
     std::multimap<Offset, Rejected> rejected_of_closed;
@@ -130,10 +132,13 @@ class StoreManagerImpl final : public StoreManager {
                         Offset acknowledged);
   // `rejected`: those of the organisation that no checkpoint has passed.
   absl::Status CloseOrg(PartitionId partition, const OrgId& org, const ClosedMark& mark,
-                        std::span<const Rejected> rejected);
+                        uint64_t event_hash, std::span<const Rejected> rejected);
   void RejectionsOfClosed(PartitionId partition, Events events, ApplyResult* result);
-  absl::Status MakeStore(PartitionId partition, const OrgId& org, Offset opened,
-                         const FoldResult& fold);
+  absl::Status MakeStore(PartitionId partition, const OrgId& org,
+                         const eventlog::StoredEvent& opened, const FoldResult& fold);
+  // The newer of this event and the one that is noted.
+  NotedEvent Newer(PartitionId partition, Offset offset, uint64_t event_hash);
+  void Note(PartitionId partition, const NotedEvent& noted);
   absl::Status Recover(const StoreSet::SlotPtr& slot);
   // The store has less than was committed to it: its partition is read again. Returns that error.
   absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);

@@ -151,7 +151,9 @@ absl::Status StoreSet::Open(Slot& slot) {
         slot.org, slot.path);
   }
   slot.opened_at = (*opened)->applied();
-  slot.checked = slot.checked || !check_ || applied == kNoOffset.value() || applied <= slot.noted;
+  const bool vouched_for = applied == kNoOffset.value() ||
+                           (applied <= slot.noted && !slot.opened_at.partial.has_value());
+  slot.checked = slot.checked || !check_ || vouched_for;
   if (slot.checked) {
     slot.durable = applied;
   }

@@ -187,6 +187,33 @@ def cut_wal(binary, folder, _):
     refused_until_new_epoch(place, cursor, None)
 
 
+def closed_in_a_lost_time(binary, folder, _):
+    """An organisation was deleted in the time that the log lost: no store tells of it, but the mark of its end does."""
+    place = Place(binary, folder, ["--set", "staging.checkpoint_interval=10m"])
+    place.provision()
+    place.provision("other")
+    place.ingest(["x"], "other")
+    place.sluice.stop()
+    shutil.copytree(place.sluice.data / "log", folder / "log-backup")
+    place.sluice.start()
+    assert place.ask("DELETE", "/v1/orgs/other?wait=30s")[0] in (200, 202, 204)
+    await_true("its store is gone", lambda: place.delta(org="other")[0] == 404)
+    place.sluice.kill()
+    shutil.rmtree(place.sluice.data / "log")
+    shutil.copytree(folder / "log-backup", place.sluice.data / "log")
+    place.sluice.start(wait_s=60)
+    await_true("it is told", lambda: place.ready()[0] == 503 and "log_truncated" in place.ready()[1], 30)
+    assert place.delta(org="other")[0] == 503, "a last word by a history that is lost"
+    answer = place.ingest(["y"], "other", wait="0s", expect=(200, 503))
+    assert "log_truncated" in json.dumps(answer), f"a set for the dead letters was taken: {answer}"
+    place.sluice.stop()
+    place.sluice.command("log", "new-epoch", "--data-dir", place.sluice.data)
+    place.sluice.start()
+    await_true("ready after the new epoch", lambda: place.ready()[0] == 200)
+    place.ingest(["z"], "other")
+    assert place.delta(org="other")[1] == {"x", "z"}, place.delta(org="other")
+
+
 def refused_until_new_epoch(place, cursor, expected):
     """The server does not serve from what does not fit; a new epoch is the way on."""
     try:
@@ -406,7 +433,7 @@ def provisioning_alone(binary, folder, script):
     one_topic_alone(binary, folder, script, "provisioning", "pa.")
 
 
-EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal]
+EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal, closed_in_a_lost_time]
 KAFKA = [topics_made_anew, cut_segment, changes_alone, provisioning_alone]
 
 

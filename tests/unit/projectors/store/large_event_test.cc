@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "schemas/status.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 
@@ -105,6 +106,32 @@ TEST_F(LargeEventTest, ItsChangesAreToldWhenItIsWhole) {
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].applied, Offset(1002));
   EXPECT_EQ(changes[0].buckets, nullptr);
+}
+
+// The log was restored to a time before it, and went on with another.
+TEST_F(LargeEventTest, AnotherEventIsNotTakenForItsRest) {
+  StoreOptions options = Options();
+  const Log log = AccountsAndProfile(100);
+  std::vector<std::pair<Offset, uint64_t>> asked;
+  options.check_history = [&](PartitionId, Offset offset, uint64_t hash) {
+    asked.emplace_back(offset, hash);
+    return offset < Offset(1001)
+               ? absl::OkStatus()
+               : Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+  };
+  StoreNode node(options);
+  node.CatchUp({log.begin(), log.end() - 1});
+  int parts = 0;
+  const auto stopped =
+      node->Apply(StoreNode::kPartition, {&log.back(), 1}, [&] { return ++parts == 3; });
+  ASSERT_TRUE(absl::IsCancelled(stopped.status()));
+  node.Checkpoint();
+  node.Crash();
+  Log other = log;
+  other.back() = AccountEvent("acme", 1001, "another", "U2");
+  EXPECT_EQ(ErrorCode(node.TryCatchUp(other)), "log_diverged");
+  ASSERT_FALSE(asked.empty());
+  EXPECT_EQ(asked.back(), std::pair(Offset(1001), eventlog::EventHash(log.back().event)));
 }
 
 TEST_F(LargeEventTest, ItGoesOnWhereItWasOnDisk) {

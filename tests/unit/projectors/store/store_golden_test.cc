@@ -93,7 +93,7 @@ AppliedState Applied() {
 // Amid the event at 1043.
 AppliedState PartlyApplied() {
   AppliedState applied = Applied();
-  applied.partial = PartialEvent{Offset(1043), 2, "ab", "A1", 300};
+  applied.partial = PartialEvent{Offset(1043), 2, "ab", "A1", 300, 0x2122232425262728};
   return applied;
 }
 
@@ -234,6 +234,7 @@ std::map<std::string, Format> Formats() {
       {"registration",
        Of(OrgRegistration{2, PartitionId(3), Offset(20)}, EncodeRegistration, DecodeRegistration)},
       {"flushed", Of(Offset(1042), EncodeFlushed, DecodeFlushed)},
+      {"noted", Of(NotedEvent{Offset(1040), 0x0102030405060708}, EncodeNoted, DecodeNoted)},
       {"closed-mark", Of(ClosedMark{1, Offset(12)}, EncodeClosedMark, DecodeClosedMark)},
   };
 }

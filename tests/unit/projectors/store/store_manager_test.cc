@@ -376,5 +376,28 @@ TEST_F(StoreAheadTest, ACheckpointDoesNotVouchForWhatWasNotCompared) {
   EXPECT_TRUE((*node_)->Snapshot(Org("beta")).ok());
 }
 
+// What is remembered at once, whatever the checkpoint, is told with the event that made it so.
+TEST_F(StoreAheadTest, TheNewestStoreThatWasMadeOrRemovedIsTold) {
+  const auto noted = [this] { return (*node_)->LastNoted(StoreNode::kPartition); };
+  const auto opened = std::find_if(log_.rbegin(), log_.rend(), [](const StoredEvent& e) {
+    return e.event.type == "sluice.v1.OrgOpened";
+  });
+  EXPECT_EQ(noted().position, opened->offset) << "after a crash, and before anything is read";
+  EXPECT_EQ(noted().event_hash, eventlog::EventHash(opened->event));
+  node_->CatchUp(log_, 4);
+  StoredEvent closed;
+  closed.offset = Offset(++offset_);
+  closed.event.type = "sluice.v1.OrgClosed";
+  closed.event.key = "beta";
+  v1::OrgClosed payload;
+  payload.set_incarnation(1);
+  closed.event.value = payload.SerializeAsString();
+  log_.push_back(closed);
+  node_->CatchUp(log_, 4);
+  node_->Crash();
+  EXPECT_EQ(noted().position, closed.offset);
+  EXPECT_EQ(noted().event_hash, eventlog::EventHash(closed.event));
+}
+
 }  // namespace
 }  // namespace sluice::projectors
