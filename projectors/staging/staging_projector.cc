@@ -23,6 +23,11 @@ namespace {
 constexpr std::chrono::seconds kProbeInterval{1};
 constexpr std::string_view kLostEvents = "offset_below_begin";
 
+absl::Status NotServedHere(PartitionId partition) {
+  return Error(absl::StatusCode::kUnavailable, "not_served_here",
+               fmt::format("partition {} is not served by this node", partition.value()));
+}
+
 }  // namespace
 
 struct StagingProjector::Impl {
@@ -90,10 +95,9 @@ struct StagingProjector::Impl {
       options.serving_changed();
     }
   }
-  // Once a second, until the end: asks for the ends of the partitions, by which their folders know
-  // how near they are, and tells of changes in who may be served.
+  // Once a second, until the end: has the log asked for the ends of the partitions, and tells of
+  // changes in who may be served. Waits for no partition.
   void Probe();
-  void ProbeEnd(PartitionId partition, PartitionFolder& folder);
   // What MayServe() depends on.
   bool MayServeApart(const ApartOrg& apart) const;
   static std::string ReasonOf(const PartitionFolder* folder, const ApartOrg& apart);
@@ -114,16 +118,6 @@ struct StagingProjector::Impl {
   bool assigned ABSL_GUARDED_BY(mutex) = false;  // the group has answered once
   Folders folders ABSL_GUARDED_BY(mutex);
 };
-
-void StagingProjector::Impl::ProbeEnd(PartitionId partition, PartitionFolder& folder) {
-  const SteadyTime asked = clock.SteadyNow();
-  const Offset before = folder.next();
-  const auto range = log.Range(eventlog::Topic::kChanges, partition);
-  if (!range.ok()) {
-    return;  // its own reader tells what is wrong
-  }
-  folder.NoteEnd(range->end, asked, before);
-}
 
 // Rights that were taken away must not be shown for long by who still folds what came before.
 bool StagingProjector::Impl::MayServeApart(const ApartOrg& apart) const {
@@ -178,7 +172,7 @@ void StagingProjector::Impl::Probe() {
   while (true) {
     for (const PartitionId partition : Assigned()) {
       if (const auto folder = Find(partition); folder != nullptr) {
-        ProbeEnd(partition, *folder);
+        folder->Probe();
       }
     }
     if (std::string now = ServingState(); now != state) {
@@ -239,8 +233,7 @@ bool StagingProjector::Serves(PartitionId partition) const {
 absl::Status StagingProjector::MayServe(PartitionId partition) const {
   const auto folder = impl_->Find(partition);
   if (folder == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "not_served_here",
-                 fmt::format("partition {} is not served by this node", partition.value()));
+    return NotServedHere(partition);
   }
   return folder->MayServe();
 }
@@ -252,6 +245,16 @@ Offset StagingProjector::FoldedUntil(const OrgId& org) const {
   const Offset next = folder == nullptr ? kNoOffset : folder->next();
   const auto apart = impl_->stores.ApartStateOf(partition, org);
   return apart.has_value() ? std::min(next, apart->next) : next;
+}
+
+std::optional<absl::StatusOr<Offset>> StagingProjector::EndSince(const OrgId& org,
+                                                                 SteadyTime since) const {
+  const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
+  const auto folder = impl_->Find(partition);
+  if (folder == nullptr) {
+    return NotServedHere(partition);
+  }
+  return folder->EndSince(since);
 }
 
 absl::Status StagingProjector::MayServe(const OrgId& org) const {
