@@ -248,7 +248,7 @@ void PartitionFolder::FoldOn() {
 
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
-  side_.StartIfNeeded();
+  side_.Wake();
   if (events_.empty() && letters_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }
@@ -398,7 +398,7 @@ absl::Status PartitionFolder::ApplyBatch() {
   context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);
   AdaptBatch(took);
   events_.clear();
-  side_.StartIfNeeded();
+  side_.Wake();
   return absl::OkStatus();
 }
 

@@ -38,6 +38,8 @@ class PartitionFolder {
     StagingMetrics& metrics;
   };
 
+  // Makes all of its threads but the first, which Start() makes; std::system_error where one can't
+  // be made: what there is may then be destroyed.
   PartitionFolder(PartitionId partition, Context context);
   ~PartitionFolder();
 

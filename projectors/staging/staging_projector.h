@@ -51,12 +51,17 @@ class StagingProjector {
                    const Clock& clock, StagingOptions options);
   ~StagingProjector();
 
+  // kResourceExhausted, code "no_threads", or std::system_error, where threads can't be made for
+  // what is assigned at once. For partitions that come later Health() tells it, and they are tried
+  // again each second.
   [[nodiscard]] absl::Status Start();
   // Finishes the batches under way, writes checkpoints, leaves the group.
   void Stop();
 
   // Ok once every assigned partition has caught up with the end it saw at start and no partition is
   // failing; otherwise why not, for /readyz: codes and partitions, no organisation, no folder.
+  // "no_threads" for a partition that is assigned, and not folded because its threads can't be
+  // made.
   [[nodiscard]] absl::Status Health() const;
   // Does this process fold `partition`?
   [[nodiscard]] bool Serves(PartitionId partition) const;
