@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "eventlog/kafka/admin.h"
@@ -206,7 +207,8 @@ absl::Status KafkaControl::CheckNoHistory(const std::vector<TopicToCreate>& miss
   return absl::OkStatus();
 }
 
-absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout) {
+absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout,
+                                                       Leaders leaders) {
   const std::string name = FullName(topic);
   const KafkaTopic handle(rd_kafka_topic_new(handle_.get(), name.c_str(), nullptr));
   if (handle == nullptr) {
@@ -228,12 +230,14 @@ absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds
   if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     return KafkaError(found->err, fmt::format("cannot use topic {}", name));
   }
-  for (int i = 0; i < found->partition_cnt; ++i) {
-    if (found->partitions[i].leader < 0) {
-      return Error(
-          absl::StatusCode::kUnavailable, "log_unavailable",
-          fmt::format("partition {} of topic {} has no leader", found->partitions[i].id, name));
-    }
+  const std::span partitions(found->partitions, static_cast<size_t>(found->partition_cnt));
+  const auto has_leader = [](const auto& partition) { return partition.leader >= 0; };
+  const auto without = std::ranges::find_if_not(partitions, has_leader);
+  const bool enough = leaders == Leaders::kOfAll ? without == partitions.end()
+                                                 : std::ranges::any_of(partitions, has_leader);
+  if (!enough && without != partitions.end()) {
+    return Error(absl::StatusCode::kUnavailable, "log_unavailable",
+                 fmt::format("partition {} of topic {} has no leader", without->id, name));
   }
   return found->partition_cnt;
 }
@@ -310,7 +314,7 @@ void KafkaControl::SetHealth(absl::Status health) {
 }
 
 absl::Status KafkaControl::CheckHealth() {
-  return LookUpPartitions(Topic::kChanges, kTryTimeout).status();
+  return LookUpPartitions(Topic::kChanges, kTryTimeout, Leaders::kOfOne).status();
 }
 
 void KafkaControl::Monitor() {

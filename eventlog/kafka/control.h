@@ -41,12 +41,15 @@ class KafkaControl {
   // As in Log; the partition exists.
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition);
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin);
-  // Whether the brokers answer; the last that was heard, without asking.
+  // Whether the brokers answer; the last that was heard, without asking. That some partitions have
+  // no leader is the trouble of those alone.
   absl::Status Health();
 
-  // The partitions of a topic that exists and has a leader for each; kUnavailable, code
+  enum class Leaders { kOfAll, kOfOne };
+  // The partitions of a topic that exists and has so many leaders; kUnavailable, code
   // "topic_missing", where it doesn't exist.
-  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
+  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout,
+                                           Leaders leaders = Leaders::kOfAll);
   // The partition's end, asked once.
   absl::StatusOr<Offset> EndOf(Topic topic, PartitionId partition,
                                std::chrono::milliseconds timeout);

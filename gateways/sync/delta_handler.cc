@@ -130,7 +130,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
     if (beyond) {
       co_return OtherHistory();
     }
-    call.ahead_known = context.log_ends.known();
+    call.ahead_known = KnowsLogEnd(context);
   }
   RETURN_IF_ERROR_CO(built.status());
   RETURN_IF_ERROR_CO(MayServe(context, call.org));

@@ -66,7 +66,7 @@ class StreamSession {
       if (ahead_ != kNoOffset && !asked) {
         // Who is ahead of a server that still reads the log needs no full load, only patience; who
         // is ahead of the log has a position from elsewhere, or from a time that is lost.
-        asked = context_.log_ends.known();
+        asked = KnowsLogEnd(context_);
         const bool beyond =
             co_await IsBeyondLog(context_, org_, ahead_, last && !CatchingUp(context_));
         if (beyond) {

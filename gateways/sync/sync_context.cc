@@ -110,29 +110,6 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> SnapshotOf(SyncCo
                   : snapshot.status();
 }
 
-absl::StatusOr<Offset> LogEnds::Ask(const OrgId& org, SteadyTime since, const Clock& clock) {
-  constexpr size_t kLogEndsMax = 1'000;
-  // The time of asking counts, not that of the answer: an end that was asked for before this
-  // request came may lack what its client has written since. The log is asked without the lock, on
-  // the one thread of the end pool; whoever queued behind it finds an answer that is new enough for
-  // all.
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto found = answers_.find(org);
-    if (found != answers_.end() && found->second.asked >= since) {
-      return found->second.end;
-    }
-  }
-  const SteadyTime asked = clock.SteadyNow();
-  absl::StatusOr<Offset> end = ask_(org);
-  absl::MutexLock lock(&mutex_);
-  if (answers_.size() >= kLogEndsMax) {
-    answers_.clear();  // they are good for those only who wait right now
-  }
-  answers_.insert_or_assign(org, Answer{asked, end});
-  return end;
-}
-
 bool IsLastWord(const absl::Status& status) {
   const std::string code = ErrorCode(status);
   return code == "org_not_found" || code == "offline_not_allowed" || code == "org_reprovisioned" ||
@@ -143,24 +120,50 @@ Offset FoldedUntil(const SyncContext& context, const OrgId& org) {
   return context.options.folded_until ? context.options.folded_until(org) : kNoOffset;
 }
 
+namespace {
+
+// Another look is taken after so long, and none once `since` is SyncOptions::catch_up_wait ago.
+net::awaitable<void> PauseBetweenLooks() {
+  net::steady_timer pause(co_await net::this_coro::executor);
+  pause.expires_after(std::chrono::milliseconds(10));
+  boost::system::error_code ignored;
+  co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
+}
+
+bool MayWait(const SyncContext& context, SteadyTime since) {
+  return !context.stopping.load() &&
+         context.clock.SteadyNow() - since < context.options.catch_up_wait;
+}
+
+// The end that the log has at `since` or later. A partition that does not answer makes those wait
+// who ask for it, no longer than they may, and nobody else.
+net::awaitable<absl::StatusOr<Offset>> EndSince(const SyncContext& context, const OrgId& org,
+                                                SteadyTime since) {
+  auto end = context.options.log_end(org, since);
+  while (!end.has_value() && MayWait(context, since)) {
+    co_await PauseBetweenLooks();
+    end = context.options.log_end(org, since);
+  }
+  if (!end.has_value()) {
+    co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                    "the log does not say where it ends: try again");
+  }
+  co_return *std::move(end);
+}
+
+}  // namespace
+
 net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org) {
-  constexpr std::chrono::milliseconds kLook{10};
-  if (!context.log_ends.known() || !context.options.folded_until) {
+  if (!KnowsLogEnd(context) || !context.options.folded_until) {
     co_return absl::OkStatus();
   }
   const SteadyTime since = context.clock.SteadyNow();
-  const absl::StatusOr<Offset> end = co_await OnThread(context.end_pool, [&context, &org, since] {
-    return context.log_ends.Ask(org, since, context.clock);
-  });
+  const absl::StatusOr<Offset> end = co_await EndSince(context, org, since);
   // The end is that of the beginning of this wait: a log that grows all the while would otherwise
   // never be reached.
-  net::steady_timer pause(co_await net::this_coro::executor);
   while (end.ok() && FoldedUntil(context, org) < *end && MayServe(context, org).ok() &&
-         !context.stopping.load() &&
-         context.clock.SteadyNow() - since < context.options.catch_up_wait) {
-    pause.expires_after(kLook);
-    boost::system::error_code ignored;
-    co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
+         MayWait(context, since)) {
+    co_await PauseBetweenLooks();
   }
   // Why it may not serve says more than that it is behind, and comes first.
   absl::Status may_serve = MayServe(context, org);
@@ -173,13 +176,10 @@ net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org) {
 
 net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org, Offset position,
                                  bool guess) {
-  if (!context.log_ends.known()) {
+  if (!KnowsLogEnd(context)) {
     co_return guess;
   }
-  const SteadyTime since = context.clock.SteadyNow();
-  const absl::StatusOr<Offset> end = co_await OnThread(context.end_pool, [&context, &org, since] {
-    return context.log_ends.Ask(org, since, context.clock);
-  });
+  const absl::StatusOr<Offset> end = co_await EndSince(context, org, context.clock.SteadyNow());
   co_return end.ok() && position >= *end;
 }
 

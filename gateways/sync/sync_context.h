@@ -7,7 +7,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,26 +47,6 @@ struct HttpRequest {
   bool http11 = true;
 };
 
-// Ends of partitions in the log, asked for on one thread of their own: a log that does not answer
-// holds up nobody who does not need it. Thread-safe.
-class LogEnds {
- public:
-  explicit LogEnds(std::function<absl::StatusOr<Offset>(const OrgId&)> ask)
-      : ask_(std::move(ask)) {}
-  // The end as of an answer that was asked for after `since`; who comes meanwhile shares it.
-  [[nodiscard]] absl::StatusOr<Offset> Ask(const OrgId& org, SteadyTime since, const Clock& clock);
-  bool known() const { return ask_ != nullptr; }
-
- private:
-  struct Answer {
-    SteadyTime asked;
-    absl::StatusOr<Offset> end;
-  };
-  const std::function<absl::StatusOr<Offset>(const OrgId&)> ask_;
-  absl::Mutex mutex_;
-  std::map<OrgId, Answer> answers_ ABSL_GUARDED_BY(mutex_);  // at most kLogEndsMax
-};
-
 // Places of sessions, and who has them. However many an organisation asks for, and however many
 // organisations do, some are left for those that have few: one has less than four times as many as
 // are free. Thread-safe.
@@ -102,7 +81,6 @@ struct SyncContext {
                                  "as many answers are being sent as may be: try again"),
                 .on_change = [this](size_t bytes, size_t) { metrics.AnswerBytes(bytes); },
                 .on_refused = [this] { metrics.Refused("answers"); }}),
-        log_ends(options.log_end),
         sessions(options.sessions_max),
         pool(store_threads) {}
 
@@ -113,10 +91,8 @@ struct SyncContext {
   const CursorCodec codec;
   SyncMetrics metrics;
   FairBudget budget;  // bytes of answers that are built or being sent
-  LogEnds log_ends;
   SessionPlaces sessions;
-  ThreadPool pool;         // reads stores
-  ThreadPool end_pool{1};  // asks the log
+  ThreadPool pool;  // reads stores
   std::atomic<bool> stopping{false};
   std::atomic<size_t> connections{0};
 };
@@ -174,12 +150,17 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, W
 // client may have to be waited for (SyncOptions::catch_up_wait), then kUnavailable "not_caught_up".
 [[nodiscard]] net::awaitable<absl::Status> ReachEnd(SyncContext& context, const OrgId& org);
 
+// Can the log be asked for its end?
+[[nodiscard]] inline bool KnowsLogEnd(const SyncContext& context) {
+  return context.options.log_end != nullptr;
+}
+
 // As SyncOptions::folded_until; kNoOffset where it is not known.
 [[nodiscard]] Offset FoldedUntil(const SyncContext& context, const OrgId& org);
 
 // Does a client that has been at `position`, which no store here has reached, come from another
 // history of the log: one that had more than this one has now? False also where the log does not
-// say; `guess` where nobody can be asked.
+// say within SyncOptions::catch_up_wait; `guess` where nobody can be asked.
 [[nodiscard]] net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org,
                                                Offset position, bool guess);
 

@@ -311,7 +311,6 @@ void SyncServer::Stop() {
   }
   impl_->listener.Stop();
   impl_->context.pool.join();
-  impl_->context.end_pool.join();
 }
 
 }  // namespace sluice::gateways

@@ -417,9 +417,8 @@ absl::Status Process::Impl::StartSync() {
     return entry != nullptr && (entry->state == projectors::OrgState::kProvisioning ||
                                 entry->state == projectors::OrgState::kReady);
   };
-  options.log_end = [this](const OrgId& org) -> absl::StatusOr<Offset> {
-    ASSIGN_OR_RETURN(const auto range, log->Range(eventlog::Topic::kChanges, PartitionOf(org)));
-    return range.end;
+  options.log_end = [this](const OrgId& org, SteadyTime since) {
+    return staging->EndSince(org, since);
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);

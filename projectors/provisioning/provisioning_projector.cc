@@ -5,28 +5,73 @@
 #include <spdlog/spdlog.h>
 
 #include <map>
+#include <set>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "eventlog/partition_group.h"
 #include "projectors/provisioning/partition_sequencer.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
+namespace {
+
+constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+
+}  // namespace
 
 struct ProvisioningProjector::Impl {
   void Assign(const std::vector<PartitionId>& partitions) {
     absl::MutexLock lock(&mutex);
     for (const PartitionId partition : partitions) {
-      auto& sequencer = sequencers[partition];
-      if (sequencer == nullptr) {
-        sequencer = std::make_unique<PartitionSequencer>(log, clock, partition, store_applied, gate,
-                                                         metrics);
-        sequencer->Start();
+      if (!sequencers.contains(partition)) {
+        AddSequencer(partition);
       }
     }
+  }
+  // Called on a thread of the group's, where nobody could catch: a process that can't have one more
+  // thread goes on with the partitions that it has.
+  void AddSequencer(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    try {
+      auto sequencer =
+          std::make_unique<PartitionSequencer>(log, clock, partition, store_applied, gate, metrics);
+      sequencer->Start();
+      sequencers.emplace(partition, std::move(sequencer));
+      lacking.erase(partition);
+    } catch (const std::system_error& error) {
+      lacking.insert(partition);
+      spdlog::error("provisioning_no_threads partition={} error=\"{}\"", partition.value(),
+                    error.what());
+    }
+  }
+  // Makes the sequencers that could not be made, until the end.
+  void AddLacking() {
+    const auto called = [this]()
+                            ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping || !lacking.empty(); };
+    absl::MutexLock lock(&mutex);
+    while (true) {
+      mutex.Await(absl::Condition(&called));
+      if (mutex.AwaitWithTimeout(absl::Condition(&stopping), kRetryInterval)) {
+        return;
+      }
+      for (const PartitionId partition : std::set<PartitionId>(lacking)) {
+        AddSequencer(partition);
+      }
+    }
+  }
+  // Of the first partition whose thread can't be made.
+  absl::Status Lacking() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return lacking.empty()
+               ? absl::OkStatus()
+               : Error(absl::StatusCode::kResourceExhausted, "no_threads",
+                       fmt::format("provisioning, partition {}: the process can't have its "
+                                   "threads; raise its limit (ulimit -u, or the container's)",
+                                   lacking.begin()->value()));
   }
 
   void Revoke(const std::vector<PartitionId>& partitions) {
@@ -34,6 +79,7 @@ struct ProvisioningProjector::Impl {
     {
       absl::MutexLock lock(&mutex);
       for (const PartitionId partition : partitions) {
+        lacking.erase(partition);
         if (const auto found = sequencers.find(partition); found != sequencers.end()) {
           stopped.push_back(std::move(found->second));
           sequencers.erase(found);
@@ -51,8 +97,11 @@ struct ProvisioningProjector::Impl {
   StoreApplied store_applied;
   Gate gate;
   SequencerMetrics metrics;
-  mutable absl::Mutex mutex;
-  std::map<PartitionId, std::unique_ptr<PartitionSequencer>> sequencers ABSL_GUARDED_BY(mutex);
+  mutable absl::Mutex mutex = {};
+  std::map<PartitionId, std::unique_ptr<PartitionSequencer>> sequencers ABSL_GUARDED_BY(mutex) = {};
+  std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex) = {};  // assigned, and without a thread
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  std::thread retrier = {};
 };
 
 namespace {
@@ -87,27 +136,34 @@ ProvisioningProjector::ProvisioningProjector(eventlog::Log& log, eventlog::Parti
                                              const Clock& clock, StoreApplied store_applied,
                                              std::shared_ptr<prometheus::Registry> registry,
                                              Gate gate)
-    : impl_(new Impl{log,
-                     group,
-                     clock,
-                     std::move(store_applied),
-                     std::move(gate),
-                     MakeMetrics(registry),
-                     {},
-                     {}}) {}
+    : impl_(new Impl{log, group, clock, std::move(store_applied), std::move(gate),
+                     MakeMetrics(registry)}) {}
 
 ProvisioningProjector::~ProvisioningProjector() { Stop(); }
 
 absl::Status ProvisioningProjector::Start() {
-  return impl_->group.Start(
+  impl_->retrier = std::thread([impl = impl_.get()] { impl->AddLacking(); });
+  RETURN_IF_ERROR(impl_->group.Start(
       {.on_assigned = [this](const auto& partitions) { impl_->Assign(partitions); },
-       .on_revoked = [this](const auto& partitions) { impl_->Revoke(partitions); }});
+       .on_revoked = [this](const auto& partitions) { impl_->Revoke(partitions); }}));
+  absl::MutexLock lock(&impl_->mutex);
+  return impl_->Lacking();
 }
 
-void ProvisioningProjector::Stop() { impl_->group.Stop(); }
+void ProvisioningProjector::Stop() {
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+  }
+  if (impl_->retrier.joinable()) {
+    impl_->retrier.join();
+  }
+  impl_->group.Stop();
+}
 
 absl::Status ProvisioningProjector::Health() const {
   absl::MutexLock lock(&impl_->mutex);
+  RETURN_IF_ERROR(impl_->Lacking());
   for (const auto& [partition, sequencer] : impl_->sequencers) {
     RETURN_IF_ERROR_CTX(sequencer->Health(),
                         fmt::format("provisioning, partition {}", partition.value()));

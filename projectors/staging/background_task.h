@@ -8,8 +8,8 @@
 
 namespace sluice::projectors {
 
-// A thread that does one thing at a time for another one, which looks from time to time whether it
-// is done. Of that one thread, but for what it runs.
+// A thread that does one thing at a time for others, who look from time to time whether it is done.
+// Its callers take turns, by a lock of theirs where they are several; what it runs is on its own.
 class BackgroundTask {
  public:
   BackgroundTask();

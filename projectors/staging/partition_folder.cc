@@ -74,6 +74,8 @@ void PartitionFolder::Stop() {
   if (thread_.joinable()) {
     thread_.join();
   }
+  // Here, and not when whoever holds the folder last lets go of it, which may be a request.
+  probe_.Wait();
 }
 
 absl::Status PartitionFolder::Health() const {
@@ -111,8 +113,46 @@ int64_t PartitionFolder::lag() const {
   return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next_));
 }
 
-void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
+void PartitionFolder::Probe() {
   absl::MutexLock lock(&mutex_);
+  StartProbe();
+}
+
+std::optional<absl::StatusOr<Offset>> PartitionFolder::EndSince(SteadyTime since) {
+  absl::MutexLock lock(&mutex_);
+  // The time of asking counts, not that of the answer: an end that was asked for before a request
+  // came may lack what its client has written since.
+  if (end_answer_.has_value() && end_answer_->asked >= since) {
+    return end_answer_->end;
+  }
+  if (stopping_) {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here",
+                 fmt::format("partition {} is being given up", partition_.value()));
+  }
+  StartProbe();
+  return std::nullopt;
+}
+
+void PartitionFolder::StartProbe() {
+  if (!stopping_ && probe_.done()) {
+    probe_.Start([this] { AskEnd(); });
+  }
+}
+
+void PartitionFolder::AskEnd() {
+  const SteadyTime asked = context_.clock.SteadyNow();
+  const Offset before = next();
+  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
+  absl::MutexLock lock(&mutex_);
+  if (!range.ok()) {
+    end_answer_ = EndAnswer{asked, range.status()};
+    return;  // its own reader tells what is wrong
+  }
+  end_answer_ = EndAnswer{asked, range->end};
+  NoteEnd(range->end, asked, before);
+}
+
+void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   end_ = end.value();
   if (end < before) {
     verify_due_ = true;  // the log ends before what had been read of it
@@ -208,7 +248,7 @@ void PartitionFolder::FoldOn() {
 
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
-  side_.StartIfNeeded();
+  side_.Wake();
   if (events_.empty() && letters_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }
@@ -360,7 +400,7 @@ absl::Status PartitionFolder::ApplyBatch() {
   context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);
   AdaptBatch(took);
   events_.clear();
-  side_.StartIfNeeded();
+  side_.Wake();
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <random>
 #include <thread>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
 #include "projectors/staging/background_task.h"
@@ -22,7 +24,8 @@
 namespace sluice::projectors {
 
 // Folds one partition of `changes` on a thread of its own, from Start() to Stop(), and on a second
-// one those who are apart. Thread-safe.
+// one those who are apart. Two more flush stores for checkpoints and ask the log for its end.
+// Thread-safe.
 class PartitionFolder {
  public:
   // All must outlive the folder.
@@ -35,6 +38,8 @@ class PartitionFolder {
     StagingMetrics& metrics;
   };
 
+  // Makes all of its threads but the first, which Start() makes; std::system_error where one can't
+  // be made: what there is may then be destroyed.
   PartitionFolder(PartitionId partition, Context context);
   ~PartitionFolder();
 
@@ -52,15 +57,22 @@ class PartitionFolder {
   // As SideFolder::HasLostEvents().
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const { return side_.HasLostEvents(org); }
 
-  // The log said that it ended at `end` when it was asked at `asked`, and next() was `before`
-  // before.
-  void NoteEnd(Offset end, SteadyTime asked, Offset before);
+  // As StagingProjector::EndSince() of the partition.
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(SteadyTime since);
+  // Has the log asked for its end, by which the folder knows how near it is, unless it is being
+  // asked. Never waits: a partition without a leader holds up no other one.
+  void Probe();
   // One past what has been folded; kNoOffset before the start.
   Offset next() const { return Offset(next_); }
   // How many events of the log are not folded, by its end as it was told last.
   int64_t lag() const;
 
  private:
+  struct EndAnswer {
+    SteadyTime asked;
+    absl::StatusOr<Offset> end;
+  };
+
   void Run();
   void FoldOn();
   bool HasFailed() const;
@@ -81,6 +93,11 @@ class PartitionFolder {
   absl::Status VerifyBatches();
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
+  void StartProbe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AskEnd();
+  // The log said that it ended at `end` when it was asked at `asked`, and next() was `before`
+  // before.
+  void NoteEnd(Offset end, SteadyTime asked, Offset before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TellNear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool stopping() const;
@@ -118,7 +135,9 @@ class PartitionFolder {
   // When the log was asked for ends that have not been reached; ascending.
   std::deque<std::pair<Offset, SteadyTime>> ends_ ABSL_GUARDED_BY(mutex_);
   SteadyTime near_end_ ABSL_GUARDED_BY(mutex_);  // everything that was there then is folded
+  std::optional<EndAnswer> end_answer_ ABSL_GUARDED_BY(mutex_);  // the last
 
+  BackgroundTask probe_;  // started under mutex_
   SideFolder side_;
   std::thread thread_;
 };

@@ -46,13 +46,15 @@ SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, StoreManager& 
       stores_(stores),
       clock_(clock),
       options_(options),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      thread_([this] { Run(); }) {}
 
 SideFolder::~SideFolder() { Stop(); }
 
-void SideFolder::StartIfNeeded() {
-  if (!thread_.joinable() && !stopping() && !stores_.ApartOf(partition_).empty()) {
-    thread_ = std::thread([this] { Run(); });
+void SideFolder::Wake() {
+  if (!stores_.ApartOf(partition_).empty()) {
+    absl::MutexLock lock(&mutex_);
+    woken_ = true;
   }
 }
 
@@ -83,14 +85,30 @@ bool SideFolder::HasLostEvents(const OrgId& org) const {
   return lost_events_.contains(org.value());
 }
 
+bool SideFolder::AwaitWake() {
+  const auto called = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || woken_; };
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&called));
+  woken_ = false;  // before it is looked who is apart: nobody is overlooked who comes later
+  return !stopping_;
+}
+
 void SideFolder::Run() {
+  while (AwaitWake()) {
+    FoldApart();
+    CloseReaders();
+  }
+}
+
+void SideFolder::FoldApart() {
   while (!stopping()) {
     const std::vector<ApartOrg> apart = stores_.ApartOf(partition_);
     Match(apart);
-    const milliseconds wait = apart.empty() ? kIdle : Turn(apart);
     if (apart.empty()) {
-      CloseReaders();
+      metrics_.ApartBytes(partition_, 0);
+      return;
     }
+    const milliseconds wait = Turn(apart);
     metrics_.ApartBytes(partition_, Held());
     absl::MutexLock lock(&mutex_);
     if (wait > milliseconds(0)) {

@@ -25,13 +25,15 @@ namespace sluice::projectors {
 // so that a long history does not hold up those who are near the end. Thread-safe.
 class SideFolder {
  public:
-  // All must outlive it.
+  // All must outlive it. Makes the thread, so that nobody's going apart can fail for want of one;
+  // std::system_error where it can't be made.
   SideFolder(PartitionId partition, eventlog::Log& log, StoreManager& stores, const Clock& clock,
              const StagingOptions& options, StagingMetrics& metrics);
   ~SideFolder();
 
-  // Starts the thread, if there is none yet and somebody is apart. Called by the main thread.
-  void StartIfNeeded();
+  // Sets the thread to work where somebody is apart; it sleeps until then. Called by the main
+  // thread, not before it has seen that the stores go on from this log.
+  void Wake();
   // Does not wait.
   void RequestStop();
   void Stop();
@@ -64,6 +66,10 @@ class SideFolder {
   };
 
   void Run();
+  // False when it stops.
+  bool AwaitWake();
+  // Until nobody is apart any more.
+  void FoldApart();
   // One step of everybody who has work, then more events for those who have none. How long to wait
   // before the next turn.
   std::chrono::milliseconds Turn(const std::vector<ApartOrg>& apart);
@@ -105,10 +111,11 @@ class SideFolder {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   // Made and moved by the thread alone; cancelled by others. The last used comes first.
   std::array<std::unique_ptr<eventlog::Reader>, 2> readers_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> lost_events_ ABSL_GUARDED_BY(mutex_);
-  std::thread thread_;  // of the main thread
+  std::thread thread_;
 };
 
 }  // namespace sluice::projectors

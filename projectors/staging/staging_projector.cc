@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,12 +18,18 @@
 #include "projectors/staging/partition_folder.h"
 #include "projectors/staging/staging_metrics.h"
 #include "schemas/status.h"
+#include "spdlog/spdlog.h"
 
 namespace sluice::projectors {
 namespace {
 
 constexpr std::chrono::seconds kProbeInterval{1};
 constexpr std::string_view kLostEvents = "offset_below_begin";
+
+absl::Status NotServedHere(PartitionId partition) {
+  return Error(absl::StatusCode::kUnavailable, "not_served_here",
+               fmt::format("partition {} is not served by this node", partition.value()));
+}
 
 }  // namespace
 
@@ -41,13 +49,42 @@ struct StagingProjector::Impl {
     absl::MutexLock lock(&mutex);
     assigned = true;
     for (const PartitionId partition : partitions) {
-      std::shared_ptr<PartitionFolder>& folder = folders[partition];
-      if (folder == nullptr) {
-        folder = std::make_shared<PartitionFolder>(
-            partition, PartitionFolder::Context{log, group, stores, clock, options, metrics});
-        folder->Start();
+      if (!folders.contains(partition)) {
+        AddFolder(partition);
       }
     }
+  }
+  // Called on a thread of the group's, where nobody could catch: a process that can't have one more
+  // thread goes on with the partitions that it has.
+  void AddFolder(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    try {
+      auto folder = std::make_shared<PartitionFolder>(
+          partition, PartitionFolder::Context{log, group, stores, clock, options, metrics});
+      folder->Start();
+      folders.emplace(partition, std::move(folder));
+      lacking.erase(partition);
+    } catch (const std::system_error& error) {
+      lacking.insert(partition);
+      metrics.Retried();
+      spdlog::error("staging_no_threads partition={} error=\"{}\"", partition.value(),
+                    error.what());
+    }
+  }
+  void AddLacking() {
+    absl::MutexLock lock(&mutex);
+    for (const PartitionId partition : std::set<PartitionId>(lacking)) {
+      AddFolder(partition);
+    }
+  }
+  // Of the first partition whose threads can't be made.
+  absl::Status Lacking() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return lacking.empty()
+               ? absl::OkStatus()
+               : Error(
+                     absl::StatusCode::kResourceExhausted, "no_threads",
+                     fmt::format("partition {} is not folded: the process can't have its threads; "
+                                 "raise its limit (ulimit -u, or the container's)",
+                                 lacking.begin()->value()));
   }
 
   // Returns when the last checkpoints are written.
@@ -56,6 +93,7 @@ struct StagingProjector::Impl {
     {
       absl::MutexLock lock(&mutex);
       for (const PartitionId partition : partitions) {
+        lacking.erase(partition);
         if (auto found = folders.extract(partition); !found.empty()) {
           leaving.insert(std::move(found));
         }
@@ -90,10 +128,9 @@ struct StagingProjector::Impl {
       options.serving_changed();
     }
   }
-  // Once a second, until the end: asks for the ends of the partitions, by which their folders know
-  // how near they are, and tells of changes in who may be served.
+  // Once a second, until the end: makes the threads that could not be made, has the log asked for
+  // the ends of the partitions, and tells of changes in who may be served. Waits for no partition.
   void Probe();
-  void ProbeEnd(PartitionId partition, PartitionFolder& folder);
   // What MayServe() depends on.
   bool MayServeApart(const ApartOrg& apart) const;
   static std::string ReasonOf(const PartitionFolder* folder, const ApartOrg& apart);
@@ -113,17 +150,8 @@ struct StagingProjector::Impl {
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   bool assigned ABSL_GUARDED_BY(mutex) = false;  // the group has answered once
   Folders folders ABSL_GUARDED_BY(mutex);
+  std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex);  // assigned, and without threads
 };
-
-void StagingProjector::Impl::ProbeEnd(PartitionId partition, PartitionFolder& folder) {
-  const SteadyTime asked = clock.SteadyNow();
-  const Offset before = folder.next();
-  const auto range = log.Range(eventlog::Topic::kChanges, partition);
-  if (!range.ok()) {
-    return;  // its own reader tells what is wrong
-  }
-  folder.NoteEnd(range->end, asked, before);
-}
 
 // Rights that were taken away must not be shown for long by who still folds what came before.
 bool StagingProjector::Impl::MayServeApart(const ApartOrg& apart) const {
@@ -176,9 +204,10 @@ std::string StagingProjector::Impl::ServingState() {
 void StagingProjector::Impl::Probe() {
   std::string state;
   while (true) {
+    AddLacking();
     for (const PartitionId partition : Assigned()) {
       if (const auto folder = Find(partition); folder != nullptr) {
-        ProbeEnd(partition, *folder);
+        folder->Probe();
       }
     }
     if (std::string now = ServingState(); now != state) {
@@ -201,9 +230,11 @@ StagingProjector::~StagingProjector() { Stop(); }
 absl::Status StagingProjector::Start() {
   Impl* const impl = impl_.get();
   impl->prober = std::thread([impl] { impl->Probe(); });
-  return impl->group.Start(
+  RETURN_IF_ERROR(impl->group.Start(
       {.on_assigned = [impl](const std::vector<PartitionId>& p) { impl->Assign(p); },
-       .on_revoked = [impl](const std::vector<PartitionId>& p) { impl->Revoke(p); }});
+       .on_revoked = [impl](const std::vector<PartitionId>& p) { impl->Revoke(p); }}));
+  absl::MutexLock lock(&impl->mutex);
+  return impl->Lacking();
 }
 
 void StagingProjector::Stop() {
@@ -224,6 +255,7 @@ absl::Status StagingProjector::Health() const {
     return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
                  "the group has not assigned partitions yet");
   }
+  RETURN_IF_ERROR(impl_->Lacking());
   for (const auto& [partition, folder] : impl_->folders) {
     RETURN_IF_ERROR(folder->Health());
     RETURN_IF_ERROR(folder->MayServe());
@@ -239,8 +271,7 @@ bool StagingProjector::Serves(PartitionId partition) const {
 absl::Status StagingProjector::MayServe(PartitionId partition) const {
   const auto folder = impl_->Find(partition);
   if (folder == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "not_served_here",
-                 fmt::format("partition {} is not served by this node", partition.value()));
+    return NotServedHere(partition);
   }
   return folder->MayServe();
 }
@@ -252,6 +283,16 @@ Offset StagingProjector::FoldedUntil(const OrgId& org) const {
   const Offset next = folder == nullptr ? kNoOffset : folder->next();
   const auto apart = impl_->stores.ApartStateOf(partition, org);
   return apart.has_value() ? std::min(next, apart->next) : next;
+}
+
+std::optional<absl::StatusOr<Offset>> StagingProjector::EndSince(const OrgId& org,
+                                                                 SteadyTime since) const {
+  const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
+  const auto folder = impl_->Find(partition);
+  if (folder == nullptr) {
+    return NotServedHere(partition);
+  }
+  return folder->EndSince(since);
 }
 
 absl::Status StagingProjector::MayServe(const OrgId& org) const {

@@ -3,10 +3,12 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "eventlog/log.h"
 #include "projectors/store/store_manager.h"
 
@@ -49,12 +51,17 @@ class StagingProjector {
                    const Clock& clock, StagingOptions options);
   ~StagingProjector();
 
+  // kResourceExhausted, code "no_threads", or std::system_error, where threads can't be made for
+  // what is assigned at once. For partitions that come later Health() tells it, and they are tried
+  // again each second.
   [[nodiscard]] absl::Status Start();
   // Finishes the batches under way, writes checkpoints, leaves the group.
   void Stop();
 
   // Ok once every assigned partition has caught up with the end it saw at start and no partition is
   // failing; otherwise why not, for /readyz: codes and partitions, no organisation, no folder.
+  // "no_threads" for a partition that is assigned, and not folded because its threads can't be
+  // made.
   [[nodiscard]] absl::Status Health() const;
   // Does this process fold `partition`?
   [[nodiscard]] bool Serves(PartitionId partition) const;
@@ -68,6 +75,11 @@ class StagingProjector {
   // The offset below which everything of the organisation is folded here; kNoOffset where the
   // partition is not.
   [[nodiscard]] Offset FoldedUntil(const OrgId& org) const;
+  // The end of the organisation's partition in the log, as of an answer that was asked for at
+  // `since` or later, or why there was none; nullopt while it is being asked for: look again. Never
+  // waits; whoever looks meanwhile shares one question.
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
+                                                               SteadyTime since) const;
   // As MayServe(partition) for an organisation; "not_caught_up" also while its store is built anew;
   // "offset_below_begin" where that cannot be, because its events have gone from the log.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;

@@ -98,19 +98,29 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
   }
   bool elsewhere = false;
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
-    if (!slot->damage_seen) {
+    if (!slot->damage_seen && !slot->io_error_seen) {
       continue;
     }
     if (slot->registration.partition != partition) {
       elsewhere = true;
       continue;
     }
-    slot->damage_seen = false;
-    if (!IsApart(partition, slot->org)) {
+    const bool damaged = slot->damage_seen.exchange(false);
+    slot->io_error_seen = false;
+    if (IsApart(partition, slot->org)) {
+      continue;
+    }
+    const std::string what = fmt::format(
+        "the store of organisation {} cannot be opened for a reader", slot->org.value());
+    if (damaged) {
       SetApart(partition, slot->org, slot->registration.opened,
-               Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                     fmt::format("the store of organisation {} cannot be opened for a reader",
-                                 slot->org.value())));
+               Error(absl::StatusCode::kDataLoss, "store_corrupt", what));
+    } else {
+      // It holds all of its own that was applied of the partition: an event that came meanwhile
+      // would have had to open it, or have set it apart. And it may be well a moment later.
+      SetApart(partition, slot->org,
+               std::max(Offset(Applied(partition).value() + 1), slot->registration.opened),
+               Error(absl::StatusCode::kUnavailable, "store_io_error", what));
     }
   }
   damage_seen_ = elsewhere;
@@ -222,12 +232,30 @@ absl::Status StoreManagerImpl::FlushApart(const StoreSet::SlotPtr& slot, const A
   return flushed;
 }
 
+// Whoever has no events to be applied comes back, or is built anew in the end, by being opened.
+absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const ApartOrg& apart) {
+  const PartitionId partition = slot->registration.partition;
+  const auto entry = apart_.Find(partition, apart.org.value());
+  if (!entry.has_value() || entry->state.generation != apart.generation || entry->rebuild_due ||
+      entry->state.reason != "store_io_error") {
+    return absl::OkStatus();
+  }
+  const absl::Status opened = stores_.Acquire(slot, /*reader=*/false).status();
+  if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found") {
+    SetApart(partition, apart.org, entry->state.next, opened);
+  }
+  return opened;
+}
+
 absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const ApartOrg& apart,
                                                     Offset next) {
   const OrgId& org = apart.org;
   const StoreSet::SlotPtr slot = stores_.Find(org);
   if (slot != nullptr && slot->flush_failed) {
     RETURN_IF_ERROR(FlushApart(slot, apart));
+  }
+  if (slot != nullptr) {
+    RETURN_IF_ERROR(OpenApart(slot, apart));
   }
   if (slot != nullptr && StoreSet::HasLost(*slot)) {
     // An error of the disk made a checkpoint open it anew; nothing of its events may be passed

@@ -350,9 +350,15 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     if (code == "stores_busy" || !options_.sets_apart) {
       return store.status();
     }
-    // What it is has the folder's name in it, which is for the log.
-    spdlog::warn("store_not_opened org={} error=\"{}\"", org.value(), Message(store.status()));
-    metrics_.CountError();
+    const bool known = code == "store_io_error" && slot->io_error_seen.exchange(true);
+    if (!known) {
+      // What it is has the folder's name in it, which is for the log.
+      spdlog::warn("store_not_opened org={} error=\"{}\"", org.value(), Message(store.status()));
+      metrics_.CountError();
+    }
+    if (code == "store_io_error") {
+      damage_seen_ = true;
+    }
     return Error(store.status().code(), code,
                  fmt::format("the store of organisation {} cannot be used at the moment: try again "
                              "later",

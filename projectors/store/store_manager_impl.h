@@ -158,6 +158,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status FlushStore(const StoreSet::SlotPtr& slot);
   // Flushes what NoteFlushFailure() has put off.
   absl::Status FlushApart(const StoreSet::SlotPtr& slot, const ApartOrg& apart);
+  // Tries whether the store of one that is apart for "store_io_error" can be opened again.
+  absl::Status OpenApart(const StoreSet::SlotPtr& slot, const ApartOrg& apart);
   absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
                              std::vector<ApartOrg> apart);
   void RemoveLeftovers(const NodeStore::State& state);

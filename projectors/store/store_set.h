@@ -30,8 +30,10 @@ class StoreSet {
     const OrgRegistration registration;
     const std::string path;
     std::atomic<uint64_t> last_used{0};
-    std::atomic<bool> damage_seen{false};  // by a reader; the projector is to look after it
-    std::atomic<bool> open{false};         // tells whether there is a store, without the lock
+    // By a reader, for whom it could not be opened: the projector is to look after it.
+    std::atomic<bool> damage_seen{false};
+    std::atomic<bool> io_error_seen{false};
+    std::atomic<bool> open{false};  // tells whether there is a store, without the lock
     // Positions (Offset): last committed in this process; known to be on disk; said to be on disk
     // by the node store. A store that has less than it should is noticed by these.
     std::atomic<int64_t> committed{kNoOffset.value()};

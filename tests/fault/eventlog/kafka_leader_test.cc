@@ -25,6 +25,7 @@ constexpr std::chrono::seconds kRecoveryFromHangMax{30};
 
 class KafkaLeaderTest : public ::testing::Test {
  protected:
+  explicit KafkaLeaderTest(int32_t partitions = 1) : partitions_(partitions) {}
   void SetUp() override {
     KafkaLogOptions none;
     none.brokers = "127.0.0.1:1";  // the host of the mock cluster asks nobody
@@ -34,13 +35,15 @@ class KafkaLeaderTest : public ::testing::Test {
     ASSERT_TRUE(host.ok()) << host.status();
     host_ = std::move(*host);
     cluster_ = rd_kafka_mock_cluster_new(host_.get(), 2);
-    KafkaLogOptions options = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_), 1);
+    KafkaLogOptions options = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_), partitions_);
+    options.health_interval = std::chrono::milliseconds(50);
     options.operation_timeout = std::chrono::seconds(4);
     options.check_settings = false;  // the mock cluster does not know them
     changes_ = options.topic_prefix + std::string(TopicName(Topic::kChanges));
     for (const Topic topic : kAllTopics) {
       const std::string name = options.topic_prefix + std::string(TopicName(topic));
-      rd_kafka_mock_topic_create(cluster_, name.c_str(), 1, 2);
+      rd_kafka_mock_topic_create(cluster_, name.c_str(), topic == Topic::kNodes ? 1 : partitions_,
+                                 2);
     }
     Lead(kOldLeader);
     auto log = KafkaLog::Open(options);
@@ -83,6 +86,7 @@ class KafkaLeaderTest : public ::testing::Test {
     EXPECT_LT(std::chrono::steady_clock::now() - elected_at, bound);
   }
 
+  const int32_t partitions_;
   KafkaHandle host_;
   rd_kafka_mock_cluster_t* cluster_ = nullptr;
   std::string changes_;
@@ -123,6 +127,27 @@ TEST_F(KafkaLeaderTest, ALeaderThatHangsIsLeftWithinTheBound) {
   Lead(kNewLeader);
   AppendAndReadWithin(**reader, kRecoveryFromHangMax);
   rd_kafka_mock_broker_set_rtt(cluster_, kOldLeader, 0);
+}
+
+class TwoPartitionsTest : public KafkaLeaderTest {
+ protected:
+  TwoPartitionsTest() : KafkaLeaderTest(2) {}
+};
+
+TEST_F(TwoPartitionsTest, APartitionWithoutALeaderIsNotTheTroubleOfTheOther) {
+  constexpr PartitionId kDead(1);
+  auto reader = log_->OpenReader(Topic::kChanges, kPartition, Offset(1));
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  rd_kafka_mock_partition_set_leader(cluster_, changes_.c_str(), kDead.value(), -1);
+  // Gives up after many a look at how the log is.
+  EXPECT_EQ(log_->Range(Topic::kChanges, kDead).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(log_->Health().ok()) << log_->Health();
+  const auto quiet = (*reader)->Read({.wait_max = std::chrono::seconds(1)});
+  EXPECT_TRUE(quiet.ok()) << quiet.status();
+  ASSERT_TRUE(log_->Append(Topic::kChanges, kPartition, {MakeKafkaEvent("acme", "1")}).ok());
+  const auto read = (*reader)->Read({.wait_max = kKafkaPatience});
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->size(), 1U);
 }
 
 }  // namespace

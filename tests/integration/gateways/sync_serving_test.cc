@@ -184,7 +184,9 @@ TEST_F(ServingTest, OnlyWhatIsLostForGoodIsWiped) {
 // The log was restored to an earlier state: positions are given a second time.
 TEST_F(ServingTest, AnotherHistoryIsToldApart) {
   std::atomic<int64_t> end = 1'000;
-  options_.log_end = [&](const OrgId&) { return absl::StatusOr<Offset>(Offset(end.load())); };
+  options_.log_end = [&](const OrgId&, SteadyTime) {
+    return std::make_optional(absl::StatusOr<Offset>(Offset(end.load())));
+  };
   Put("A1", "n", "ann");
   Put("LOST", "n", "ann");
   Start();
@@ -225,10 +227,24 @@ TEST_F(ServingTest, AnotherHistoryIsToldApart) {
 }
 
 TEST_F(ServingTest, ALogThatDoesNotAnswerCountsAsNews) {
-  options_.log_end = [](const OrgId&) -> absl::StatusOr<Offset> {
-    return absl::UnavailableError("broker");
+  options_.log_end = [](const OrgId&, SteadyTime) {
+    return std::make_optional(absl::StatusOr<Offset>(absl::UnavailableError("broker")));
   };
   Start();
+  EXPECT_EQ(Code(Stream({{"have", {{{"bucket", "b"}, {"after", "999999"}}}}})), "not_caught_up");
+}
+
+// A partition without a leader: who asks for its end waits no longer than it may.
+TEST_F(ServingTest, ALogThatSaysNothingIsWaitedForNoLongerThanItMay) {
+  options_.catch_up_wait = std::chrono::milliseconds(100);
+  options_.log_end = [](const OrgId&, SteadyTime) {
+    return std::optional<absl::StatusOr<Offset>>();
+  };
+  options_.folded_until = [](const OrgId&) { return Offset(0); };
+  Start();
+  const HttpReply nobody = Get("/v1/orgs/nobody/delta", {{"sub", "ann"}, {"org", "nobody"}});
+  EXPECT_EQ(nobody.status, 503);
+  EXPECT_EQ(Code(nobody), "not_caught_up");
   EXPECT_EQ(Code(Stream({{"have", {{{"bucket", "b"}, {"after", "999999"}}}}})), "not_caught_up");
 }
 

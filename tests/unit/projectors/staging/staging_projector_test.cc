@@ -287,6 +287,62 @@ TEST_F(StagingProjectorTest, WhoDoesNotKnowTheEndServesForAWhileOnly) {
   Stop();
 }
 
+// A log that keeps whoever asks for the end of one partition waiting, as where it has no leader.
+class LeaderlessLog final : public FlakyLog {
+ public:
+  LeaderlessLog(eventlog::Log& log, PartitionId partition)
+      : FlakyLog(log, 0), partition_(partition) {}
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    if (partition == partition_) {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&led_));
+    }
+    return FlakyLog::Range(topic, partition);
+  }
+  void SetLed(bool led) {
+    absl::MutexLock lock(&mutex_);
+    led_ = led;
+  }
+
+ private:
+  const PartitionId partition_;
+  absl::Mutex mutex_;
+  bool led_ ABSL_GUARDED_BY(mutex_) = true;
+};
+
+TEST_F(StagingProjectorTest, APartitionWithoutALeaderHoldsUpNoOther) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  const PartitionId dead(0);
+  const PartitionId well(1);
+  LeaderlessLog log(*log_, dead);
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return projector_->Health().ok(); }));
+  log.SetLed(false);
+  for (int i = 0; i < 3; ++i) {
+    clock.Advance(StagingOptions().near_end + std::chrono::seconds(1));
+    EXPECT_TRUE(Await([&] { return projector_->MayServe(well).ok(); }));
+  }
+  EXPECT_EQ(ErrorCode(projector_->MayServe(dead)), "not_caught_up");
+  // Whoever needs the log's last word is not held up either, and is not told an old one.
+  const SteadyTime since = clock.SteadyNow();
+  const auto end_of = [&](PartitionId partition) {
+    for (int i = 0;; ++i) {
+      const OrgId org = OrgId::Parse("org" + std::to_string(i)).value();
+      if (PartitionOf(org) == partition) {
+        return projector_->EndSince(org, since);
+      }
+    }
+  };
+  EXPECT_TRUE(Await([&] { return end_of(well).has_value(); }));
+  EXPECT_EQ(**end_of(well), log_->Range(Topic::kChanges, well)->end);
+  EXPECT_FALSE(end_of(dead).has_value());
+  log.SetLed(true);
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(dead).ok(); }));
+  EXPECT_TRUE(Await([&] { return end_of(dead).has_value(); }));
+  Stop();
+}
+
 // The store is flushed beyond the checkpoint, and the log loses its tail: the checkpoint alone
 // does not tell.
 TEST_F(StagingProjectorTest, AStoreAheadOfATruncatedLogStopsThePartition) {

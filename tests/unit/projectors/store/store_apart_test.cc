@@ -340,5 +340,43 @@ TEST_F(StoreApartTest, AStoreWhoseFilesCannotBeReadForLongIsBuiltAnew) {
   ExpectBoth();
 }
 
+// Nobody writes to it, so nothing but readers finds that it cannot be opened.
+class QuietStoreTest : public StoreApartTest {
+ protected:
+  void SetUp() override {
+    StoreApartTest::SetUp();
+    node_.CatchUp(log_);
+    node_.Checkpoint();
+    node_.Start();
+    node_.LoseFolder("acme");
+    EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "store_io_error");
+    EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+    const auto apart = node_->ApartOf(kPartition);
+    ASSERT_THAT(apart, SizeIs(1));
+    EXPECT_EQ(apart[0].reason, "store_io_error");
+    for (int i = 0; i < 8; ++i) {
+      node_.Side(log_, 4);
+      EXPECT_EQ(ErrorCode(node_.last_error), "store_io_error");
+      EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
+    }
+    EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  }
+  bool Rebuilt() { return fs::exists(node_.FolderOf("acme") + ".damaged-1"); }
+};
+
+TEST_F(QuietStoreTest, IsBuiltAnewWhereItCannotBeOpenedForLong) {
+  EXPECT_FALSE(Rebuilt()) << "it may pass";
+  node_.CatchUp(log_);
+  ExpectBoth();
+  EXPECT_TRUE(Rebuilt());
+}
+
+TEST_F(QuietStoreTest, ComesBackAsItWasWhereItCanBeOpenedAgain) {
+  node_.RestoreFolders();
+  node_.CatchUp(log_);
+  ExpectBoth();
+  EXPECT_FALSE(Rebuilt());
+}
+
 }  // namespace
 }  // namespace sluice::projectors
