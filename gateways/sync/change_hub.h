@@ -70,8 +70,8 @@ class ChangeHub {
     void End();
     bool ended() const { return ended_; }
 
-    // Called by every WakeAll() from now on, for a waiter that may be held up where nothing wakes it;
-    // empty: nobody is. It must not make or destroy a watch.
+    // Called by every WakeAll() from now on, for a waiter that may be held up where nothing wakes
+    // it; empty: nobody is. It must not make or destroy a watch.
     void OnWakeAll(std::function<void()> woken) { on_wake_all_ = std::move(woken); }
 
     // Until there are news, `until`, WakeAll(), End() or Stop().

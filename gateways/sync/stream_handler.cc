@@ -381,7 +381,9 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
   SessionSlot slot(context);
-  absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take(*org);
+  absl::Status ready = !org.ok()      ? org.status()
+                       : !wanted.ok() ? wanted.status()
+                                      : slot.Take(principal);
   std::optional<StreamSession> session;
   if (ready.ok()) {
     session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
