@@ -81,8 +81,9 @@ boost::asio::awaitable<absl::StatusOr<Answer>> AdminPools::Run(const RequestCont
   }
   // A place first, waited for without a thread: however many changes one organisation sends, and
   // however slow the log is, those of another find a thread.
+  const Owner owner = OwnerOf(*context.principal);
   const absl::StatusOr<FairBudget::Share> place = co_await places_->Take(
-      context.match.org, OwnerOf(*context.principal), 1, clock_.SteadyNow() + patience_);
+      context.match.org, owner.name + " " + owner.caller, 1, clock_.SteadyNow() + patience_);
   if (!place.ok()) {
     co_return place.status();
   }

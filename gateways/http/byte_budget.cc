@@ -7,6 +7,7 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kOwnerPart = 4;
+constexpr size_t kCallerPart = 2;
 
 }  // namespace
 
@@ -27,19 +28,29 @@ ByteBudget::ByteBudget(size_t bytes_max, const std::string& name, const std::str
       .Set(static_cast<double>(bytes_max));
 }
 
-bool ByteBudget::TryAcquire(const std::string& owner, size_t own, size_t bytes) {
+bool ByteBudget::TryAcquire(const Owner& owner, size_t own, size_t bytes) {
   absl::MutexLock lock(&mutex_);
   const size_t held = held_.load(std::memory_order_relaxed);
   if (bytes > bytes_max_ || held > bytes_max_ - bytes) {
     return false;
   }
-  const auto found = owners_.find(owner);
-  const size_t owned = found == owners_.end() ? 0 : found->second;
-  if (owned > own && owned + bytes > bytes_max_ / kOwnerPart) {
-    return false;
+  if (const auto found = owners_.find(owner.name); found != owners_.end()) {
+    const Held& of = found->second;
+    if (of.bytes > own && of.bytes + bytes > bytes_max_ / kOwnerPart) {
+      return false;
+    }
+    const auto caller = of.callers.find(owner.caller);
+    if (caller != of.callers.end() && caller->second > own &&
+        caller->second + bytes > bytes_max_ / kOwnerPart / kCallerPart) {
+      return false;
+    }
   }
   if (bytes > 0) {
-    owners_[owner] = owned + bytes;
+    Held& of = owners_[owner.name];
+    of.bytes += bytes;
+    if (!owner.caller.empty()) {
+      of.callers[owner.caller] += bytes;
+    }
   }
   held_.store(held + bytes, std::memory_order_relaxed);
   if (gauge_ != nullptr) {
@@ -48,11 +59,19 @@ bool ByteBudget::TryAcquire(const std::string& owner, size_t own, size_t bytes) 
   return true;
 }
 
-void ByteBudget::Release(const std::string& owner, size_t bytes) {
+void ByteBudget::Release(const Owner& owner, size_t bytes) {
   absl::MutexLock lock(&mutex_);
-  const auto found = owners_.find(owner);
-  found->second -= bytes;
-  if (found->second == 0) {
+  const auto found = owners_.find(owner.name);
+  Held& of = found->second;
+  if (!owner.caller.empty()) {
+    const auto caller = of.callers.find(owner.caller);
+    caller->second -= bytes;
+    if (caller->second == 0) {
+      of.callers.erase(caller);
+    }
+  }
+  of.bytes -= bytes;
+  if (of.bytes == 0) {
     owners_.erase(found);
   }
   const size_t held = held_.load(std::memory_order_relaxed) - bytes;

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "gateways/http/owner.h"
 
 namespace prometheus {
 class Gauge;
@@ -19,7 +20,8 @@ class Registry;
 namespace sluice::gateways {
 
 // How many bytes all requests (or answers) of a listener may hold at once, and one owner's of them:
-// at most a quarter, or one hold alone whatever its size. Thread-safe.
+// at most a quarter, or one hold alone whatever its size; and of that one of its callers at most
+// half, or one hold alone. Thread-safe.
 class ByteBudget {
  public:
   // Shown as the gauges `name` and `name`_limit with the label `listener`; `registry` may be null.
@@ -27,17 +29,22 @@ class ByteBudget {
              const std::string& listener, const std::shared_ptr<prometheus::Registry>& registry);
 
   // `bytes` more for a hold of `owner` that has `own` already.
-  [[nodiscard]] bool TryAcquire(const std::string& owner, size_t own, size_t bytes);
-  void Release(const std::string& owner, size_t bytes);
+  [[nodiscard]] bool TryAcquire(const Owner& owner, size_t own, size_t bytes);
+  void Release(const Owner& owner, size_t bytes);
   [[nodiscard]] size_t held() const { return held_.load(std::memory_order_relaxed); }
   [[nodiscard]] size_t bytes_max() const { return bytes_max_; }
 
  private:
+  struct Held {
+    size_t bytes = 0;
+    std::unordered_map<std::string, size_t> callers;  // none with 0
+  };
+
   const size_t bytes_max_;
   std::atomic<size_t> held_{0};  // changed under mutex_
   absl::Mutex mutex_;
-  std::unordered_map<std::string, size_t> owners_ ABSL_GUARDED_BY(mutex_);  // none with 0
-  std::shared_ptr<prometheus::Registry> registry_;                          // keeps the gauge
+  std::unordered_map<std::string, Held> owners_ ABSL_GUARDED_BY(mutex_);  // none with 0
+  std::shared_ptr<prometheus::Registry> registry_;                        // keeps the gauge
   prometheus::Gauge* gauge_ = nullptr;
 };
 
@@ -46,7 +53,7 @@ class ByteHold {
  public:
   ByteHold() = default;
   // For `owner`; all that have none are one.
-  ByteHold(ByteBudget& budget, std::string owner) : budget_(&budget), owner_(std::move(owner)) {}
+  ByteHold(ByteBudget& budget, Owner owner) : budget_(&budget), owner_(std::move(owner)) {}
   ByteHold(ByteHold&& other) noexcept
       : budget_(std::exchange(other.budget_, nullptr)),
         owner_(std::move(other.owner_)),
@@ -82,13 +89,13 @@ class ByteHold {
 
  private:
   ByteBudget* budget_ = nullptr;
-  std::string owner_;
+  Owner owner_;
   size_t bytes_ = 0;
 };
 
 // What may hold bytes of `budget` for `owner` by asking, as a ContentDecoder does; given back when
 // the last copy goes.
-[[nodiscard]] inline std::function<bool(size_t)> HoldBy(ByteBudget& budget, std::string owner) {
+[[nodiscard]] inline std::function<bool(size_t)> HoldBy(ByteBudget& budget, Owner owner) {
   return [hold = std::make_shared<ByteHold>(budget, std::move(owner))](size_t bytes) {
     return hold->TryHold(bytes);
   };

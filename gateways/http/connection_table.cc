@@ -15,13 +15,6 @@ std::optional<uint64_t> ConnectionTable::OldestSilent(Time since_max) const {
   return std::nullopt;
 }
 
-void ConnectionTable::LeaveShare(const std::string& owner) {
-  const auto share = busy_.find(owner);
-  if (--share->second == 0) {
-    busy_.erase(share);
-  }
-}
-
 // Whoever gives away a place forgets its holder in the same step: the connection is closed on
 // another thread a little later, and must neither be chosen a second time nor become busy
 // meanwhile.
@@ -34,7 +27,7 @@ void ConnectionTable::Forget(uint64_t id) {
   if (state.silent) {
     (state.reserved ? reserved_ : silent_).erase(Key(state.served, state.since, id));
   } else {
-    LeaveShare(state.owner);
+    busy_.GiveBack(state.owner);
   }
   connections_.erase(found);
 }
@@ -58,7 +51,7 @@ ConnectionTable::Admission ConnectionTable::Enter(uint64_t id, Time now) {
                            .served = false,
                            .reserved = admission.reserved,
                            .since = now,
-                           .owner = std::string()};
+                           .owner = Owner()};
   (admission.reserved ? reserved_ : silent_).insert(Key(false, now, id));
   return admission;
 }
@@ -83,14 +76,14 @@ void ConnectionTable::Silent(uint64_t id, Time now) {
   if (found == connections_.end() || found->second.silent) {
     return;
   }
-  LeaveShare(found->second.owner);
-  found->second.owner = std::string();
+  busy_.GiveBack(found->second.owner);
+  found->second.owner = Owner();
   found->second.silent = true;
   found->second.since = now;
   silent_.insert(Key(found->second.served, now, id));
 }
 
-ConnectionTable::Place ConnectionTable::Busy(uint64_t id, const std::string& owner) {
+ConnectionTable::Place ConnectionTable::Busy(uint64_t id, const Owner& owner) {
   absl::MutexLock lock(&mutex_);
   const auto found = connections_.find(id);
   if (found == connections_.end()) {
@@ -101,14 +94,9 @@ ConnectionTable::Place ConnectionTable::Busy(uint64_t id, const std::string& own
     return Place::kOwn;
   }
   // The share is looked at before the place is taken: a refused one stays silent, and makes room.
-  size_t& busy = busy_[owner];
-  if (state.reserved || busy >= share_max()) {
-    if (busy == 0) {
-      busy_.erase(owner);
-    }
+  if (state.reserved || !busy_.TryTake(owner)) {
     return Place::kShare;
   }
-  ++busy;
   silent_.erase(Key(state.served, state.since, id));
   state.silent = false;
   state.served = true;

@@ -1,25 +1,26 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <set>
-#include <string>
 #include <tuple>
 #include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "gateways/http/fair_places.h"
+#include "gateways/http/owner.h"
 
 namespace sluice::gateways {
 
 // Which connections a listener has, and which of them serve a caller who is known: at the limit the
 // one that has served nobody known for longest makes room, whatever it is busy with. A stranger who
-// asks for much and reads nothing holds no place that others need. No owner of busy connections
-// has more than four fifths of the places. Past the limit there is a small reserve for requests
-// that are answered from memory, whatever else goes on. Thread-safe.
+// asks for much and reads nothing holds no place that others need. Of busy
+// connections an owner, and one of its callers, has as many as FairPlaces gives. Past the limit
+// there is a small reserve for requests that are answered from memory, whatever else goes on.
+// Thread-safe.
 class ConnectionTable {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -28,7 +29,10 @@ class ConnectionTable {
   // client that has just connected, or been known and answered, gets the time to send.
   // `reserve`: connections past the limit; at least one.
   ConnectionTable(size_t connections_max, std::chrono::milliseconds silent_min, size_t reserve)
-      : connections_max_(connections_max), silent_min_(silent_min), reserve_max_(reserve) {}
+      : connections_max_(connections_max),
+        silent_min_(silent_min),
+        reserve_max_(reserve),
+        busy_(connections_max) {}
 
   struct Admission {
     bool reserved = false;           // a place in the reserve only
@@ -48,10 +52,10 @@ class ConnectionTable {
   enum class Place {
     kOwn,    // until Silent()
     kGone,   // another took its place: it has to be closed
-    kShare,  // its owner has as many places as one may have
+    kShare,  // its owner has as many places as it may have
   };
   // Whose request `id` serves is known: `owner`.
-  [[nodiscard]] Place Busy(uint64_t id, const std::string& owner);
+  [[nodiscard]] Place Busy(uint64_t id, const Owner& owner);
   // Not closed for another's sake.
   [[nodiscard]] bool Contains(uint64_t id) const;
   // Nothing where the table has forgotten it.
@@ -59,10 +63,6 @@ class ConnectionTable {
 
   [[nodiscard]] size_t size() const;
   [[nodiscard]] size_t connections_max() const { return connections_max_; }
-  // Of one owner's busy connections.
-  [[nodiscard]] size_t share_max() const {
-    return std::max<size_t>(1, connections_max_ - (connections_max_ + 4) / 5);
-  }
 
  private:
   struct State {
@@ -70,12 +70,11 @@ class ConnectionTable {
     bool served = false;  // a caller was known before
     bool reserved = false;
     Time since;
-    std::string owner;  // where it is busy
+    Owner owner;  // where it is busy
   };
   using Key = std::tuple<bool, Time, uint64_t>;  // served, since, id
 
   void Forget(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LeaveShare(const std::string& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<uint64_t> OldestSilent(Time since_max) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const size_t connections_max_;
@@ -84,8 +83,8 @@ class ConnectionTable {
   mutable absl::Mutex mutex_;
   std::unordered_map<uint64_t, State> connections_ ABSL_GUARDED_BY(mutex_);
   std::set<Key> silent_ ABSL_GUARDED_BY(mutex_);
-  std::set<Key> reserved_ ABSL_GUARDED_BY(mutex_);                        // not in silent_
-  std::unordered_map<std::string, size_t> busy_ ABSL_GUARDED_BY(mutex_);  // by owner
+  std::set<Key> reserved_ ABSL_GUARDED_BY(mutex_);  // not in silent_
+  FairPlaces busy_;
 };
 
 }  // namespace sluice::gateways

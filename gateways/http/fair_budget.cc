@@ -6,6 +6,8 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "gateways/http/fair_places.h"
+
 namespace sluice::gateways {
 
 namespace net = boost::asio;
@@ -171,8 +173,9 @@ net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string o
       Changed();
       co_return Share(this, std::move(org), std::move(caller), units);
     }
+    const size_t org_waiting_max = std::max<size_t>(1, options_.waiting_max / options_.org_part);
     if (waiting_ >= options_.waiting_max ||
-        of.waiting >= std::max<size_t>(1, options_.waiting_max / options_.org_part)) {
+        !LeavesPlaces(own.waiting.size(), org_waiting_max - of.waiting)) {
       Forget(org, caller);
       co_return Refuse();
     }

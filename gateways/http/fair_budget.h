@@ -23,7 +23,8 @@ struct FairBudgetOptions {
   size_t units_max = 0;
   size_t org_part = 4;     // an organisation has at most units_max / org_part
   size_t caller_part = 2;  // one of its callers at most 1 / caller_part of that
-  size_t waiting_max = 0;  // past it nobody waits; an organisation has 1 / org_part of these, too
+  size_t waiting_max = 0;  // past it nobody waits; an organisation has 1 / org_part of these, too,
+                           // and its callers fewer each than are then left of that
   absl::Status refusal;    // the answer to those who get nothing
   // How much is taken, and how many wait; called on any thread, also under a lock. May be empty.
   std::function<void(size_t taken, size_t waiting)> on_change{};

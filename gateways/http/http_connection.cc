@@ -117,7 +117,7 @@ void HttpConnection::CountHead(size_t bytes) {
   }
 }
 
-absl::Status HttpConnection::SetKnown(std::string owner) {
+absl::Status HttpConnection::SetKnown(Owner owner) {
   if (absl::Status placed = on_known_(owner); !placed.ok()) {
     last_ = true;
     return placed;
@@ -157,7 +157,7 @@ net::awaitable<absl::StatusOr<HttpHead>> HttpConnection::ReadHead() {
   impl_->parser.reset();
   impl_->piece = std::vector<char>();
   known_ = false;
-  owner_ = std::string();
+  owner_ = Owner();
   last_ = false;
   reusable_ = false;
   CountHead(0);

@@ -15,6 +15,7 @@
 #include "gateways/http/byte_budget.h"
 #include "gateways/http/http_shared.h"
 #include "gateways/http/http_types.h"
+#include "gateways/http/owner.h"
 
 namespace sluice::gateways {
 
@@ -31,7 +32,7 @@ struct HttpBody {
 class HttpConnection {
  public:
   // Asked by SetKnown() whether the connection may be `owner`'s.
-  using OnKnown = std::function<absl::Status(const std::string& owner)>;
+  using OnKnown = std::function<absl::Status(const Owner& owner)>;
   // Told what a large head of a caller who is not known takes; 0 when it counts no more. Small ones
   // are part of what a connection costs.
   using OnHead = std::function<void(size_t bytes)>;
@@ -49,7 +50,7 @@ class HttpConnection {
   // answers get their time, and a small body that nobody wanted may be read and dropped, so that
   // the connection stays. kCancelled where it is too late: the connection has been closed for
   // another's sake. kUnavailable "too_busy" where the owner has its share: the answer is the last.
-  [[nodiscard]] absl::Status SetKnown(std::string owner);
+  [[nodiscard]] absl::Status SetKnown(Owner owner);
   // The body's next piece as it is on the wire, valid until the next call; empty at its end.
   // kCancelled when the client has gone or is silent; "invalid_argument" for a body that ended
   // early or has damaged chunks.
@@ -60,7 +61,7 @@ class HttpConnection {
                                                                        size_t bytes_max);
 
   // Whose share the request takes: what SetKnown() was given; empty before.
-  [[nodiscard]] const std::string& owner() const { return owner_; }
+  [[nodiscard]] const Owner& owner() const { return owner_; }
   // At most so many bytes does ReadBody() give next.
   [[nodiscard]] size_t NextBodyBytesMax() const;
   void LimitNextBody(size_t bytes);
@@ -122,7 +123,7 @@ class HttpConnection {
   const OnHead on_head_;
   size_t head_bytes_ = 0;  // that on_head_ was told
   std::unique_ptr<Impl> impl_;
-  std::string owner_;
+  Owner owner_;
   std::chrono::steady_clock::time_point answer_begun_;  // of a whole answer
   // When the piece was begun that is being written, at most 64 KiB of an answer, or read.
   std::optional<std::chrono::steady_clock::time_point> writing_since_;

@@ -78,7 +78,7 @@ struct HttpListener::Impl {
   absl::Status Bind();
   net::awaitable<void> Accept();
   void Admit(tcp::socket socket, size_t worker);
-  absl::Status Place(uint64_t id, const std::string& owner);
+  absl::Status Place(uint64_t id, const Owner& owner);
   void CountHead(uint64_t id, size_t bytes);
   void CloseForRoom(uint64_t id, std::string_view reason);
   net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id, bool reserved,
@@ -134,7 +134,7 @@ absl::Status HttpListener::Impl::Bind() {
   return absl::OkStatus();
 }
 
-absl::Status HttpListener::Impl::Place(uint64_t id, const std::string& owner) {
+absl::Status HttpListener::Impl::Place(uint64_t id, const Owner& owner) {
   switch (table.Busy(id, owner)) {
     case ConnectionTable::Place::kOwn:
       return absl::OkStatus();
@@ -147,9 +147,8 @@ absl::Status HttpListener::Impl::Place(uint64_t id, const std::string& owner) {
     options.on_refused("share");
   }
   return Error(absl::StatusCode::kUnavailable, "too_busy",
-               fmt::format("this caller has {} connections with requests under way, and no more "
-                           "are served: try again later",
-                           table.share_max()));
+               "this caller or its organisation has as many connections with requests under way as "
+               "it may have now: try again later");
 }
 
 void HttpListener::Impl::CountHead(uint64_t id, size_t bytes) {
@@ -189,7 +188,7 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
     options.on_connections(1);
   }
   auto connection = std::make_unique<HttpConnection>(
-      shared, std::move(socket), [this, id](const std::string& owner) { return Place(id, owner); },
+      shared, std::move(socket), [this, id](const Owner& owner) { return Place(id, owner); },
       [this, id](size_t bytes) { CountHead(id, bytes); });
   net::co_spawn(workers[worker]->io,
                 Serve(*workers[worker], worker, id, admission.reserved, std::move(connection)),

@@ -16,6 +16,9 @@ void ChangeHub::WakeAll() {
     for (Watch* watch : entry.watches) {
       watch->woken_ = true;
       watch->Wake();
+      if (watch->on_wake_all_) {
+        watch->on_wake_all_();
+      }
     }
   }
 }

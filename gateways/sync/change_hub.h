@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -69,6 +70,10 @@ class ChangeHub {
     void End();
     bool ended() const { return ended_; }
 
+    // Called by every WakeAll() from now on, for a waiter that may be held up where nothing wakes
+    // it; empty: nobody is. It must not make or destroy a watch.
+    void OnWakeAll(std::function<void()> woken) { on_wake_all_ = std::move(woken); }
+
     // Until there are news, `until`, WakeAll(), End() or Stop().
     [[nodiscard]] boost::asio::awaitable<void> Wait(SteadyTime until);
 
@@ -87,6 +92,7 @@ class ChangeHub {
     bool ended_ = false;
     bool any_ = false;
     absl::btree_set<BucketKey> keys_;
+    std::function<void()> on_wake_all_;
   };
 
  private:

@@ -27,6 +27,7 @@ using projectors::OrgSnapshot;
 // One request, and what it comes down to.
 struct DeltaCall {
   OrgId org;
+  std::shared_ptr<const Principal> principal;
   projectors::CallerClaims caller;
   SystemTime good_until;  // of its token: no rows after it, however long it waits
   DeltaRequest request;
@@ -160,7 +161,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
         watch->ended() || context.clock.SteadyNow() >= deadline) {
       co_return built;  // who has closed its side only may still read it
     }
-    if (absl::Status status = slot.Take(call.org); !status.ok()) {
+    if (absl::Status status = slot.Take(*call.principal); !status.ok()) {
       co_return status;
     }
     if (built.ok()) {
@@ -186,6 +187,7 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
   if (!call.request.cursor.empty()) {
     ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
   }
+  call.principal = request.principal;
   call.caller = ClaimsOf(*request.principal);
   call.good_until = request.principal->good_until;
   return call;

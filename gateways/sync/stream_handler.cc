@@ -81,6 +81,12 @@ class StreamSession {
     }
   }
 
+  // The answer's head. False where the connection broke.
+  net::awaitable<bool> Start(const HttpRequest& request) {
+    const HeldUp held_up(*this);
+    co_return co_await connection_.StartStream(request, ContentType(state_.format()));
+  }
+
   // Sends until the end. False where the connection broke.
   net::awaitable<bool> Run() {
     heartbeat_due_ = Now() + context_.options.heartbeat;
@@ -107,6 +113,26 @@ class StreamSession {
   const absl::Status& ended() const { return ended_; }
 
  private:
+  // While it lives others decide how long the session takes: its client, which may not read, or
+  // those who have the share that it waits for. An organisation that may no longer be served here
+  // does not wait for them: its store is to be built anew, or is another process's now.
+  class HeldUp {
+   public:
+    explicit HeldUp(StreamSession& session) : watch_(session.watch_) {
+      watch_.OnWakeAll([&session] {
+        if (!session.StillServed()) {
+          session.connection_.http().Close();
+        }
+      });
+    }
+    HeldUp(const HeldUp&) = delete;
+    HeldUp& operator=(const HeldUp&) = delete;
+    ~HeldUp() { watch_.OnWakeAll(nullptr); }
+
+   private:
+    ChangeHub::Watch& watch_;
+  };
+
   static bool NotCaughtUp(const absl::Status& status) {
     return ErrorCode(status) == "not_caught_up";
   }
@@ -200,8 +226,13 @@ class StreamSession {
     const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
     // No conditional expression: GCC 12 destroys what one with co_await in it returns too early.
     absl::Status status;
-    if (buffer_.empty()) {
+    if (buffer_.empty() && StillServed()) {
+      const HeldUp held_up(*this);
       status = co_await TakeShare();
+    }
+    if (!ended_.ok()) {
+      share_ = {};
+      co_return;
     }
     if (old && status.ok()) {
       touched_.TakeNews();
@@ -229,10 +260,9 @@ class StreamSession {
       co_return true;
     }
     bool alive = true;
-    if (absl::Status may = MayServe(context_, org_); may.ok()) {
+    if (StillServed()) {
+      const HeldUp held_up(*this);
       alive = co_await connection_.SendChunk(buffer_);
-    } else {
-      End(may);
     }
     buffer_.clear();
     share_ = {};
@@ -270,8 +300,7 @@ class StreamSession {
         End(Error(absl::StatusCode::kCancelled, "client_gone", "the client has closed its side"));
         co_return true;
       }
-      if (absl::Status may = MayServe(context_, org_); !may.ok()) {
-        End(may);
+      if (!StillServed()) {
         co_return true;
       }
       if (!watch_.changed() || context_.stopping.load()) {
@@ -300,9 +329,19 @@ class StreamSession {
     co_return co_await Flush();
   }
 
-  // The caller finds out why by asking again: it is answered with the status and its code.
+  // Ends the session where this process may not answer for the organisation any more.
+  bool StillServed() {
+    if (absl::Status may = MayServe(context_, org_); ended_.ok() && !may.ok()) {
+      End(may);
+    }
+    return ended_.ok();
+  }
+
+  // The caller finds out why by asking again: it is answered with the status and its code. What the
+  // client has still to take of the answer keeps nothing of the store.
   void End(const absl::Status& why) {
     ended_ = why;
+    state_.LetGo();
     spdlog::info("sync_stream_ended org={} code={}", org_.value(), ErrorCode(why));
   }
 
@@ -342,7 +381,9 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
   SessionSlot slot(context);
-  absl::Status ready = !org.ok() ? org.status() : !wanted.ok() ? wanted.status() : slot.Take(*org);
+  absl::Status ready = !org.ok()      ? org.status()
+                       : !wanted.ok() ? wanted.status()
+                                      : slot.Take(principal);
   std::optional<StreamSession> session;
   if (ready.ok()) {
     session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
@@ -357,7 +398,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
     end.refused->note.subject = principal.subject;
     co_return end;
   }
-  end.connection_usable = co_await connection.StartStream(request, ContentType(*format));
+  end.connection_usable = co_await session->Start(request);
   if (end.connection_usable) {
     end.connection_usable = co_await session->Run();
   }

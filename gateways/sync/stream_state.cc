@@ -237,6 +237,11 @@ absl::Status StreamState::WriteCheckpoint(std::string* out) {
   return absl::OkStatus();
 }
 
+void StreamState::LetGo() {
+  iterator_.reset();
+  snapshot_.reset();
+}
+
 absl::Status StreamState::Fill(size_t bytes, std::string* out) {
   while (sending() && out->size() < bytes) {
     if (!pending_.empty()) {

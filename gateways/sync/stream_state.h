@@ -81,6 +81,9 @@ class StreamState {
   // is given back.
   [[nodiscard]] absl::Status Fill(size_t bytes, std::string* out);
 
+  // Gives the snapshot back, whatever is still to be sent of it: the session is over.
+  void LetGo();
+
   // Everything of the caller's up to here was sent.
   Offset position() const { return position_; }
   uint64_t ops_sent() const { return ops_sent_; }

@@ -5,6 +5,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <optional>
 
+#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/status.h"
 
@@ -17,35 +18,6 @@ std::string_view WithoutSlash(std::string_view base) {
 
 }  // namespace
 
-bool SessionPlaces::TryTake(const OrgId& org) {
-  constexpr size_t kOrgTimesFree = 4;
-  absl::MutexLock lock(&mutex_);
-  const auto found = by_org_.find(org.value());
-  const size_t has = found == by_org_.end() ? 0 : found->second;
-  // By what is free, not by what there is: an organisation that is alone may have most, and the
-  // fuller it gets the less a large one may add, so that the next ones always find some.
-  if (has >= kOrgTimesFree * (places_max_ - taken_)) {
-    return false;
-  }
-  ++taken_;
-  ++by_org_[org.value()];
-  return true;
-}
-
-void SessionPlaces::GiveBack(const OrgId& org) {
-  absl::MutexLock lock(&mutex_);
-  --taken_;
-  const auto found = by_org_.find(org.value());
-  if (--found->second == 0) {
-    by_org_.erase(found);
-  }
-}
-
-size_t SessionPlaces::taken() const {
-  absl::MutexLock lock(&mutex_);
-  return taken_;
-}
-
 SessionSlot::~SessionSlot() {
   if (taken_.has_value()) {
     context_.sessions.GiveBack(*taken_);
@@ -53,18 +25,19 @@ SessionSlot::~SessionSlot() {
   }
 }
 
-absl::Status SessionSlot::Take(const OrgId& org) {
+absl::Status SessionSlot::Take(const Principal& principal) {
   if (taken_.has_value()) {
     return absl::OkStatus();
   }
-  if (!context_.sessions.TryTake(org)) {
+  Owner owner = OwnerOf(principal);
+  if (!context_.sessions.TryTake(owner)) {
     context_.metrics.Refused("sessions");
     return Error(
         absl::StatusCode::kUnavailable, "too_many_sessions",
-        "this server has as many open sessions as it may have, of all or of this organisation: "
-        "try again later");
+        "this server has as many open sessions as it may have, of all, of this organisation or of "
+        "this caller: try again later");
   }
-  taken_ = org;
+  taken_ = std::move(owner);
   context_.metrics.Sessions(1);
   return absl::OkStatus();
 }

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
-
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -19,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/fair_budget.h"
+#include "gateways/http/fair_places.h"
 #include "gateways/http/http_types.h"
 #include "gateways/http/thread_pool.h"
 #include "gateways/sync/cursor.h"
@@ -47,24 +46,6 @@ struct HttpRequest {
   bool http11 = true;
 };
 
-// Places of sessions, and who has them. However many an organisation asks for, and however many
-// organisations do, some are left for those that have few: one has less than four times as many as
-// are free. Thread-safe.
-class SessionPlaces {
- public:
-  explicit SessionPlaces(size_t places_max) : places_max_(places_max) {}
-  // False where `org` gets none.
-  [[nodiscard]] bool TryTake(const OrgId& org);
-  void GiveBack(const OrgId& org);
-  size_t taken() const;
-
- private:
-  const size_t places_max_;
-  mutable absl::Mutex mutex_;
-  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::flat_hash_map<std::string, size_t> by_org_ ABSL_GUARDED_BY(mutex_);  // none at 0
-};
-
 struct SyncContext {
   SyncContext(SyncOptions sync_options, projectors::StoreManager& store_manager,
               Authenticator& sync_authenticator, const Clock& system_clock, size_t store_threads)
@@ -91,7 +72,7 @@ struct SyncContext {
   const CursorCodec codec;
   SyncMetrics metrics;
   FairBudget budget;  // bytes of answers that are built or being sent
-  SessionPlaces sessions;
+  FairPlaces sessions;
   ThreadPool pool;  // reads stores
   std::atomic<bool> stopping{false};
   std::atomic<size_t> connections{0};
@@ -104,12 +85,12 @@ class SessionSlot {
   SessionSlot(const SessionSlot&) = delete;
   SessionSlot& operator=(const SessionSlot&) = delete;
   ~SessionSlot();
-  // kUnavailable "too_many_sessions" where `org` gets none. Taking it again is nothing.
-  [[nodiscard]] absl::Status Take(const OrgId& org);
+  // kUnavailable "too_many_sessions" where the caller gets none. Taking it again is nothing.
+  [[nodiscard]] absl::Status Take(const Principal& principal);
 
  private:
   SyncContext& context_;
-  std::optional<OrgId> taken_;  // whose it is
+  std::optional<Owner> taken_;  // whose it is
 };
 
 // Runs `work` on a thread that may block and resumes the caller where it was. `work` does not

@@ -288,7 +288,8 @@ TEST_F(DeltaTest, OneOrganisationLeavesPlacesToOthers) {
   std::vector<std::unique_ptr<HttpSocket>> sockets;
   for (size_t i = 0; i < 8; ++i) {
     sockets.push_back(std::make_unique<HttpSocket>(port_));
-    sockets.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(kAnn));
+    sockets.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s",
+                            Token({{"sub", "user" + std::to_string(i)}}));
     while (server_->sessions() <= i) {
       std::this_thread::yield();
     }
@@ -298,6 +299,25 @@ TEST_F(DeltaTest, OneOrganisationLeavesPlacesToOthers) {
   HttpSocket other(port_);
   other.Request("POST", "/v1/orgs/fabrikam/stream", Token(bob), "{}");
   EXPECT_EQ(other.Read(false).status, 200);
+}
+
+TEST_F(DeltaTest, OneCallerLeavesPlacesToItsColleagues) {
+  options_.sessions_max = 10;
+  Start();
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (size_t i = 0; i < 4; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    sockets.back()->Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), R"({"live":true})");
+    ASSERT_EQ(sockets.back()->Read(false).status, 200);
+  }
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?wait=60s")), "too_many_sessions");
+  HttpSocket stream(port_);
+  stream.Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), R"({"live":true})");
+  EXPECT_EQ(Code(stream.Read()), "too_many_sessions");
+  EXPECT_EQ(Get("/v1/orgs/contoso/delta").status, 200) << "what does not wait is no session";
+  HttpSocket bob(port_);
+  bob.Request("POST", "/v1/orgs/contoso/stream", Token({{"sub", "bob"}}), R"({"live":true})");
+  EXPECT_EQ(bob.Read(false).status, 200);
 }
 
 TEST_F(DeltaTest, WhatIsNoRequest) {

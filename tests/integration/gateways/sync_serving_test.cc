@@ -2,6 +2,7 @@
 #include <prometheus/registry.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 
@@ -60,6 +61,41 @@ class ServingTest : public SyncTest {
       }
     }
     return nullptr;
+  }
+
+  // More than the sockets between a client and a server hold, of ann.
+  void PutMuch(const std::string& org = "contoso", int rows = 60) {
+    for (int i = 0; i < rows; ++i) {
+      Put("A" + std::to_string(i), std::string(200'000, 'x'), "ann", "", org);
+    }
+  }
+  // A stream that nobody reads; its client's socket takes about `buffer` bytes.
+  std::unique_ptr<HttpSocket> Unread(const std::string& org = "contoso", int buffer = 4096) {
+    auto socket = std::make_unique<HttpSocket>(port_);
+    ::setsockopt(socket->fd(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+    socket->Request("POST", "/v1/orgs/" + org + "/stream", Token({{"sub", "ann"}, {"org", org}}),
+                    "{}");
+    return socket;
+  }
+  // Until so many streams have a snapshot of contoso; false where it takes too long.
+  bool AwaitReaders(int64_t readers) {
+    const auto snapshot = stores_.Snapshot(*OrgId::Parse("contoso"));
+    for (const auto end = clock_.SteadyNow() + std::chrono::seconds(20);
+         clock_.SteadyNow() < end;) {
+      if (snapshot->use_count() == readers + 2) {  // the one here, and that of the stores
+        return true;
+      }
+      std::this_thread::yield();
+    }
+    return false;
+  }
+  double AnswerBytes() const {
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == "sluice_sync_answer_bytes") {
+        return family.metric.front().gauge.value;
+      }
+    }
+    return 0.0;
   }
 
   absl::Mutex mutex_;
@@ -158,6 +194,52 @@ TEST_F(ServingTest, StreamsAndWaitingRequestsEnd) {
   while (server_->sessions() > 0) {
     std::this_thread::yield();
   }
+}
+
+// A store that clients still read can't be built anew.
+TEST_F(ServingTest, WhoDoesNotReadKeepsNoSnapshot) {
+  PutMuch();
+  StartServing();
+  const auto first = Unread();
+  const auto second = Unread();
+  ASSERT_TRUE(AwaitReaders(2));
+  server_->ServingChanged();  // for others: nothing happens
+  EXPECT_EQ(first->Read(false).status, 200);
+  EXPECT_NE(first->ReadLine(), "");
+  EXPECT_TRUE(AwaitReaders(2));
+  ServeWith(NotHere());
+  server_->ServingChanged();
+  EXPECT_TRUE(AwaitReaders(0));
+}
+
+// Nor does who waits for those of other organisations that do not read.
+TEST_F(ServingTest, WhoWaitsForItsTurnKeepsNoSnapshot) {
+  Define("fabrikam");
+  PutMuch("contoso", 120);
+  PutMuch("fabrikam");
+  options_.answer_bytes_max = 1;  // one at a time
+  options_.may_serve = [this](const OrgId& org) {
+    absl::MutexLock lock(&mutex_);
+    return org.value() == "contoso" ? serving_ : absl::OkStatus();
+  };
+  Start();
+  const auto waiting = Unread("contoso", 1 << 20);
+  ASSERT_TRUE(AwaitReaders(1));
+  const auto other = Unread("fabrikam");
+  while (server_->sessions() < 2) {
+    std::this_thread::yield();
+  }
+  // Piece by piece they take turns, until the other's sockets are full: nothing more comes of this.
+  std::array<char, 65536> piece;
+  const timeval patience{.tv_sec = 1, .tv_usec = 0};
+  ::setsockopt(waiting->fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  while (::recv(waiting->fd(), piece.data(), piece.size(), 0) > 0) {
+  }
+  EXPECT_TRUE(AwaitReaders(1));
+  ServeWith(NotHere());
+  server_->ServingChanged();
+  EXPECT_TRUE(AwaitReaders(0));
+  EXPECT_EQ(::recv(waiting->fd(), piece.data(), piece.size(), 0), 0) << "it is closed";
 }
 
 TEST_F(ServingTest, OnlyWhatIsLostForGoodIsWiped) {
@@ -288,27 +370,14 @@ TEST_F(ServingTest, AnswersTakeTurns) {
 TEST_F(ServingTest, WhoDoesNotReadHoldsUpNobodyElseOfItsOrganisation) {
   options_.answer_bytes_max = size_t{16} << 20;
   options_.registry = std::make_shared<prometheus::Registry>();
-  for (int i = 0; i < 60; ++i) {
-    Put("A" + std::to_string(i), std::string(200'000, 'x'), "ann");
-  }
+  PutMuch();
   Put("B", "of bob", "bob");
   Start();
   std::vector<std::unique_ptr<HttpSocket>> unread;
   for (int i = 0; i < 40; ++i) {
-    unread.push_back(std::make_unique<HttpSocket>(port_));
-    const int small = 4096;
-    ::setsockopt(unread.back()->fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    unread.back()->Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), "{}");
+    unread.push_back(Unread());
   }
-  const auto held = [&] {
-    for (const auto& family : options_.registry->Collect()) {
-      if (family.name == "sluice_sync_answer_bytes") {
-        return family.metric.front().gauge.value;
-      }
-    }
-    return 0.0;
-  };
-  while (held() < 1'400'000) {
+  while (AnswerBytes() < 1'400'000) {
     std::this_thread::yield();
   }
   // Before and after the sockets of those who do not read are full.
@@ -316,7 +385,7 @@ TEST_F(ServingTest, WhoDoesNotReadHoldsUpNobodyElseOfItsOrganisation) {
     HttpSocket bob(port_);
     bob.Request("POST", "/v1/orgs/contoso/stream", Token({{"sub", "bob"}}), "{}");
     EXPECT_NE(ReadWhole(bob).body.find("of bob"), std::string::npos);
-    EXPECT_LE(held(), 4 << 20);
+    EXPECT_LE(AnswerBytes(), 4 << 20);
   }
 }
 

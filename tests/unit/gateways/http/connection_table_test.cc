@@ -18,24 +18,24 @@ TEST(ConnectionTableTest, TheOldestSilentOneMakesRoom) {
     EXPECT_FALSE(table.Enter(id, kStart + milliseconds(id)).reserved);
   }
   EXPECT_TRUE(table.Enter(3, kStart + milliseconds(999)).reserved) << "all are young";
-  EXPECT_EQ(table.Busy(0, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(0, {"a", ""}), Place::kOwn);
   const auto admission = table.Enter(4, kStart + seconds(2));
   EXPECT_FALSE(admission.reserved);
   EXPECT_EQ(admission.closed, 1U) << "the first is busy";
-  EXPECT_EQ(table.Busy(1, "a"), Place::kGone) << "its request comes too late";
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kGone) << "its request comes too late";
   EXPECT_EQ(table.size(), 4U) << "with the one in the reserve";
 }
 
 TEST(ConnectionTableTest, ThoseWithAKnownCallerStayLonger) {
   ConnectionTable table(2, milliseconds(0), 2);
   (void)table.Enter(1, kStart);
-  EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kOwn);
   table.Silent(1, kStart + seconds(1));
   (void)table.Enter(2, kStart + seconds(5));
   EXPECT_EQ(table.Enter(3, kStart + seconds(6)).closed, 2U);
   table.Leave(3);
   EXPECT_FALSE(table.Enter(4, kStart + seconds(7)).reserved);
-  EXPECT_EQ(table.Busy(4, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(4, {"a", ""}), Place::kOwn);
   EXPECT_EQ(table.Enter(5, kStart + seconds(8)).closed, 1U);
 }
 
@@ -52,7 +52,7 @@ TEST(ConnectionTableTest, AnAnswerToAStrangerKeepsNoPlace) {
 TEST(ConnectionTableTest, WhenAllAreBusyNobodyMakesRoom) {
   ConnectionTable table(1, milliseconds(0), 2);
   (void)table.Enter(1, kStart);
-  EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kOwn);
   EXPECT_TRUE(table.Enter(2, kStart + seconds(100)).reserved);
   EXPECT_EQ(table.CloseOldestSilent(), 2U) << "the one in the reserve";
   EXPECT_EQ(table.CloseOldestSilent(), std::nullopt);
@@ -67,7 +67,7 @@ TEST(ConnectionTableTest, TheReserveIsForTheLatest) {
   ConnectionTable table(1, milliseconds(1'000), 2);
   (void)table.Enter(1, kStart);
   EXPECT_TRUE(table.Enter(2, kStart).reserved);
-  EXPECT_EQ(table.Busy(2, "b"), Place::kShare) << "it serves no caller";
+  EXPECT_EQ(table.Busy(2, {"b", ""}), Place::kShare) << "it serves no caller";
   EXPECT_EQ(table.Enter(3, kStart).closed, std::nullopt);
   EXPECT_EQ(table.Enter(4, kStart).closed, 2U);
   EXPECT_EQ(table.Enter(5, kStart).closed, 3U);
@@ -79,17 +79,35 @@ TEST(ConnectionTableTest, OneOwnerLeavesAFifth) {
   for (uint64_t id = 1; id <= 5; ++id) {
     (void)table.Enter(id, kStart);
   }
-  EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
-  EXPECT_EQ(table.Busy(1, "a"), Place::kOwn) << "the same request";
-  EXPECT_EQ(table.Busy(2, "a"), Place::kOwn);
-  EXPECT_EQ(table.Busy(3, "a"), Place::kOwn);
-  EXPECT_EQ(table.Busy(4, "a"), Place::kOwn);
-  EXPECT_EQ(table.Busy(5, "a"), Place::kShare);
-  EXPECT_EQ(table.Busy(5, "b"), Place::kOwn);
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kOwn);
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kOwn) << "the same request";
+  EXPECT_EQ(table.Busy(2, {"a", ""}), Place::kOwn);
+  EXPECT_EQ(table.Busy(3, {"a", ""}), Place::kOwn);
+  EXPECT_EQ(table.Busy(4, {"a", ""}), Place::kOwn);
+  EXPECT_EQ(table.Busy(5, {"a", ""}), Place::kShare);
+  EXPECT_EQ(table.Busy(5, {"b", ""}), Place::kOwn);
+  table.Silent(5, kStart);
   table.Silent(1, kStart);
-  EXPECT_EQ(table.Busy(1, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(1, {"a", ""}), Place::kOwn);
   table.Leave(2);
-  EXPECT_EQ(table.Busy(4, "a"), Place::kOwn);
+  EXPECT_EQ(table.Busy(4, {"a", ""}), Place::kOwn);
+}
+
+TEST(ConnectionTableTest, OneCallerLeavesHalfOfThat) {
+  ConnectionTable table(10, milliseconds(0), 2);
+  for (uint64_t id = 1; id <= 10; ++id) {
+    (void)table.Enter(id, kStart);
+  }
+  const Owner mallory{"o", "mallory"};
+  for (uint64_t id = 1; id <= 4; ++id) {
+    EXPECT_EQ(table.Busy(id, mallory), Place::kOwn) << id;
+  }
+  EXPECT_EQ(table.Busy(5, mallory), Place::kShare);
+  EXPECT_EQ(table.Busy(5, {"o", "bob"}), Place::kOwn);
+  table.Silent(1, kStart);
+  EXPECT_EQ(table.Busy(6, mallory), Place::kShare) << "bob's counts too";
+  table.Silent(2, kStart);
+  EXPECT_EQ(table.Busy(6, mallory), Place::kOwn);
 }
 
 }  // namespace

@@ -86,13 +86,14 @@ TEST(ContentCodingTest, MemoryIsAskedForBeforeItIsTaken) {
     const std::string cut = encoding == "br" ? bomb.substr(0, bomb.size() - 2)
                                              : Gzip(blanks).substr(0, size_t{10} << 10);
     {
-      const auto decoder = *ContentDecoder::For(encoding, HoldBy(budget, "a"));
+      const auto decoder =
+          *ContentDecoder::For(encoding, HoldBy(budget, {.name = "a", .caller = {}}));
       EXPECT_TRUE(decoder->Feed(cut, drop).ok());
       EXPECT_GT(budget.held(), encoding == "br" ? size_t{16} << 20 : size_t{32} << 10);
     }
     EXPECT_EQ(budget.held(), 0U);
     ByteBudget small(size_t{16} << 10, "x", "x", "x", nullptr);
-    const auto decoder = *ContentDecoder::For(encoding, HoldBy(small, "a"));
+    const auto decoder = *ContentDecoder::For(encoding, HoldBy(small, {.name = "a", .caller = {}}));
     EXPECT_EQ(ErrorCode(decoder->Feed(cut, drop)), "too_busy");
   }
 }
@@ -100,9 +101,9 @@ TEST(ContentCodingTest, MemoryIsAskedForBeforeItIsTaken) {
 TEST(ByteBudgetTest, HoldsAreGivenBack) {
   ByteBudget budget(100, "x", "x", "x", nullptr);
   {
-    ByteHold first(budget, "a");
+    ByteHold first(budget, {.name = "a", .caller = {}});
     EXPECT_TRUE(first.TryHold(60));
-    ByteHold second(budget, "b");
+    ByteHold second(budget, {.name = "b", .caller = {}});
     EXPECT_FALSE(second.TryHold(41));
     EXPECT_TRUE(second.TryHold(40));
     first.Set(10);
@@ -112,7 +113,7 @@ TEST(ByteBudgetTest, HoldsAreGivenBack) {
     second = std::move(moved);
   }
   EXPECT_EQ(budget.held(), 0U);
-  EXPECT_FALSE(budget.TryAcquire("a", 0, 101));
+  EXPECT_FALSE(budget.TryAcquire({.name = "a", .caller = {}}, 0, 101));
 }
 
 }  // namespace

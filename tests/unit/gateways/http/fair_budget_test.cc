@@ -157,6 +157,18 @@ TEST_F(FairBudgetTest, AsManyWaitAsMayAndAnOrganisationsAQuarterOfThem) {
   EXPECT_THAT(Have(), ElementsAre("a", "f"));
 }
 
+TEST_F(FairBudgetTest, OneCallersQueueLeavesRoomToItsColleagues) {
+  const auto hour = std::chrono::hours(1);
+  Ask("a", "o1", 100);
+  EXPECT_FALSE(Ask("m1", "o1", 1, hour, "mallory").got.has_value());
+  EXPECT_FALSE(Ask("m2", "o1", 1, hour, "mallory").got.has_value());
+  Asker& m3 = Ask("m3", "o1", 1, hour, "mallory");
+  ASSERT_TRUE(m3.got.has_value());
+  EXPECT_EQ(ErrorCode(m3.got->status()), "queue_full");
+  EXPECT_FALSE(Ask("b", "o1", 1, hour, "bob").got.has_value());
+  EXPECT_EQ(waiting_, 3U);
+}
+
 // Who may have more gets all of it at once, also beside one whose turns give it nothing.
 TEST_F(FairBudgetTest, ATurnThatGivesNothingEndsNobodyElses) {
   Asker& all = Ask("all", "o1", 400);

@@ -50,7 +50,8 @@ class HttpListenerTest : public ::testing::Test {
     if (head.path == "/large") {
       response.body = std::string(kLargeBytes, 'x');
     } else if (head.path != "/healthz") {
-      absl::Status known = connection.SetKnown(std::string(head.Header("Authorization")));
+      absl::Status known =
+          connection.SetKnown({.name = std::string(head.Header("Authorization")), .caller = {}});
       if (known.ok()) {
         known = (co_await connection.ReadWholeBody(head, size_t{1} << 30)).status();
       }
@@ -123,13 +124,13 @@ TEST_F(HttpListenerTest, OneOwnerLeavesPlacesAndHealthAnswersWhoeverHoldsThem) {
   }
   EXPECT_THAT(Ask("/", "one"), StartsWith("HTTP/1.1 503 "));
   EXPECT_THAT(Ask("/", "two"), StartsWith("HTTP/1.1 200 "));
-  for (int i = 0; i < 2; ++i) {
+  for (const char* owner : {"two", "three"}) {
     // Those before may take a moment to leave.
-    while (!hold("two").starts_with("HTTP/1.1 100 ")) {
+    while (!hold(owner).starts_with("HTTP/1.1 100 ")) {
       held.pop_back();
     }
   }
-  EXPECT_THAT(Ask("/", "three"), HasSubstr("too_busy"));
+  EXPECT_THAT(Ask("/", "four"), HasSubstr("too_busy"));
   std::vector<RawSocket> silent;
   for (int i = 0; i < 200; ++i) {
     silent.emplace_back(port_);
