@@ -6,8 +6,8 @@
 
 namespace sluice::projectors {
 
-// The control event of a partition of `changes` that answers the newest request: `provisioning` must
-// hold that request, or it has lost its end.
+// The control event of a partition of `changes` that answers the newest request: `provisioning`
+// must hold that request, or it has lost its end.
 struct ControlMark {
   Offset at = kNoOffset;       // in `changes`; kNoOffset where there was none
   Offset answers = kNoOffset;  // in `provisioning`

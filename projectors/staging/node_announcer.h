@@ -66,8 +66,8 @@ class NodeDirectory {
   // Nodes where `org` is apart do not count: they are behind with it.
   [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
 
-  // Below which offset of `changes` another node, which serves the partition and finds nothing wrong
-  // with it, has folded everything but who is apart there; 0 where none is known.
+  // Below which offset of `changes` another node, which serves the partition and finds nothing
+  // wrong with it, has folded everything but who is apart there; 0 where none is known.
   [[nodiscard]] Offset FoldedUntil(PartitionId partition) const;
 
   // What another node found wrong with the log's partition, as it announced in the last 30 s; empty
