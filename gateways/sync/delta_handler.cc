@@ -134,6 +134,9 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
     call.ahead_known = KnowsLogEnd(context);
   }
   RETURN_IF_ERROR_CO(built.status());
+  if (built->page.ops > 0) {  // it may have waited past its token's end
+    RETURN_IF_ERROR_CO(RequireUnexpired(*call.principal, context.clock.Now()));
+  }
   RETURN_IF_ERROR_CO(MayServe(context, call.org));
   share->Keep(built->body.size());
   built->share = *std::move(share);

@@ -33,9 +33,8 @@ class StreamSession {
       : context_(context),
         connection_(connection),
         org_(org),
-        caller_(principal.subject),
+        principal_(principal),
         live_(request.live),
-        expires_(principal.expires),
         watch_(hub, org),
         state_(
             {.log_id = context.options.log_id, .buckets_max = context.options.buckets_per_caller},
@@ -120,7 +119,7 @@ class StreamSession {
    public:
     explicit HeldUp(StreamSession& session) : watch_(session.watch_) {
       watch_.OnWakeAll([&session] {
-        if (!session.StillServed()) {
+        if (!session.MayGoOn()) {
           session.connection_.http().Close();
         }
       });
@@ -138,13 +137,13 @@ class StreamSession {
   }
   SteadyTime Now() const { return context_.clock.SteadyNow(); }
   milliseconds TokenLeft() const {
-    return std::chrono::duration_cast<milliseconds>(expires_ - context_.clock.Now());
+    return std::chrono::duration_cast<milliseconds>(principal_.expires - context_.clock.Now());
   }
 
   // Before a piece is built. Waits as long as a client may take for one.
   net::awaitable<absl::Status> TakeShare() {
     absl::StatusOr<FairBudget::Share> share = co_await context_.budget.Take(
-        org_.value(), caller_, kShareBytes, Now() + context_.options.write_timeout);
+        org_.value(), principal_.subject, kShareBytes, Now() + context_.options.write_timeout);
     if (!share.ok()) {
       co_return share.status();
     }
@@ -226,7 +225,7 @@ class StreamSession {
     const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
     // No conditional expression: GCC 12 destroys what one with co_await in it returns too early.
     absl::Status status;
-    if (buffer_.empty() && StillServed()) {
+    if (buffer_.empty() && MayGoOn()) {
       const HeldUp held_up(*this);
       status = co_await TakeShare();
     }
@@ -260,7 +259,7 @@ class StreamSession {
       co_return true;
     }
     bool alive = true;
-    if (StillServed()) {
+    if (MayGoOn()) {
       const HeldUp held_up(*this);
       alive = co_await connection_.SendChunk(buffer_);
     }
@@ -300,7 +299,7 @@ class StreamSession {
         End(Error(absl::StatusCode::kCancelled, "client_gone", "the client has closed its side"));
         co_return true;
       }
-      if (!StillServed()) {
+      if (!MayGoOn()) {
         co_return true;
       }
       if (!watch_.changed() || context_.stopping.load()) {
@@ -329,9 +328,14 @@ class StreamSession {
     co_return co_await Flush();
   }
 
-  // Ends the session where this process may not answer for the organisation any more.
-  bool StillServed() {
-    if (absl::Status may = MayServe(context_, org_); ended_.ok() && !may.ok()) {
+  // Ends the session where this process may not answer for the organisation any more, or the token
+  // is over: also while it waited.
+  bool MayGoOn() {
+    absl::Status may = RequireUnexpired(principal_, context_.clock.Now());
+    if (may.ok()) {
+      may = MayServe(context_, org_);
+    }
+    if (ended_.ok() && !may.ok()) {
       End(may);
     }
     return ended_.ok();
@@ -348,9 +352,8 @@ class StreamSession {
   SyncContext& context_;
   Connection& connection_;
   const OrgId org_;
-  const std::string caller_;  // the token's subject
+  const Principal& principal_;  // the request's
   const bool live_;
-  const SystemTime expires_;
   ChangeHub::Watch watch_;
   ClientWatch client_{connection_.http(), watch_};
   StreamState state_;
@@ -388,6 +391,9 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   if (ready.ok()) {
     session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
     ready = co_await session->Open();
+  }
+  if (ready.ok()) {
+    ready = RequireUnexpired(principal, context.clock.Now());  // it may have waited
   }
   if (ready.ok()) {
     ready = MayServe(context, *org);  // what was read goes out only if it still may

@@ -1,4 +1,5 @@
 #include <absl/synchronization/mutex.h>
+#include <poll.h>
 #include <prometheus/registry.h>
 #include <sys/socket.h>
 
@@ -240,6 +241,37 @@ TEST_F(ServingTest, WhoWaitsForItsTurnKeepsNoSnapshot) {
   server_->ServingChanged();
   EXPECT_TRUE(AwaitReaders(0));
   EXPECT_EQ(::recv(waiting->fd(), piece.data(), piece.size(), 0), 0) << "it is closed";
+}
+
+TEST_F(ServingTest, NoRowsGoOutAfterATokenThatEndedAmidAWait) {
+  Define("fabrikam");
+  Put("A1", "n", "ann");
+  PutMuch("fabrikam");
+  options_.answer_bytes_max = 1;  // one at a time
+  options_.answer_wait = std::chrono::seconds(30);
+  Start();
+  auto other = Unread("fabrikam");
+  EXPECT_EQ(other->Read(false).status, 200);
+  // Others have turns until its sockets are full.
+  std::unique_ptr<HttpSocket> probe;
+  pollfd answered{};
+  do {
+    probe = std::make_unique<HttpSocket>(port_);
+    probe->Request("GET", "/v1/orgs/contoso/delta", Token({{"sub", "bob"}}));
+    answered = {.fd = probe->fd(), .events = POLLIN, .revents = 0};
+  } while (::poll(&answered, 1, 300) > 0);
+  const json claims = {{"sub", "ann"}, {"ms", 1'000}};
+  HttpSocket stream(port_);
+  stream.Request("POST", "/v1/orgs/contoso/stream", Token(claims), "{}");
+  HttpSocket delta(port_);
+  delta.Request("GET", "/v1/orgs/contoso/delta", Token(claims));
+  const auto over = clock_.SteadyNow() + std::chrono::milliseconds(1'500);
+  while (clock_.SteadyNow() < over) {
+    std::this_thread::yield();
+  }
+  other.reset();
+  EXPECT_EQ(Code(stream.Read()), "token_expired");
+  EXPECT_EQ(Code(delta.Read()), "token_expired");
 }
 
 TEST_F(ServingTest, OnlyWhatIsLostForGoodIsWiped) {
