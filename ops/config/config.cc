@@ -145,8 +145,10 @@ std::vector<Setting> CoreSettings() {
        Integer(FIELD(sync.threads), 0, 1'024)},
       {"sync.sessions", "20000",
        "Live streams and waiting requests of clients at a time; more are answered 503 "
-       "too_many_sessions. Of connections a quarter more are taken; further ones are closed at "
-       "once.",
+       "too_many_sessions, and so is an organisation, or one `sub` of it, that would leave too few "
+       "to others (at most four fifths, and half of that). Of connections a quarter more are "
+       "taken; "
+       "further ones are closed at once.",
        Integer(FIELD(sync.sessions), 1, 10'000'000)},
       {"sync.heartbeat", "20s", "Silence on a live stream after which a heartbeat is sent.",
        Duration(FIELD(sync.heartbeat))},

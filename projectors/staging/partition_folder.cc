@@ -308,7 +308,9 @@ absl::Status PartitionFolder::OpenReader() {
   const AppliedState state = context_.stores.CheckpointState(partition_);
   RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state.position, state.event_hash));
   const AppliedState noted = context_.stores.LastNoted(partition_);
-  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted.position, noted.event_hash));
+  if (noted.position > state.position) {  // what comes before, the comparison above has told
+    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted.position, noted.event_hash));
+  }
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
