@@ -522,7 +522,8 @@ TEST(AdminBudgetTest, WhatABodyIsDecompressedWithIsOfTheBudget) {
       "\xcf\xff\xff\x7f\x00\x24\x40\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f\x80\x04\x40"
       "\x1c\x16\x80\xee\xfd\x7f\xfe\xff\xff\x01\x90\x00\x88\xc3\x02\xd0\xbd",
       37);
-  AdminFixture admin({.request_bytes_max = size_t{200} << 20});  // of which one caller has an eighth
+  AdminFixture admin(
+      {.request_bytes_max = size_t{200} << 20});  // of which one caller has an eighth
   admin.MakeOrg("contoso");
   auto client = admin.Client();
   const auto held = [&] {
