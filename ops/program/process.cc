@@ -418,7 +418,8 @@ absl::Status Process::Impl::StartSync() {
                                 entry->state == projectors::OrgState::kReady);
   };
   options.log_end = [this](const OrgId& org, SteadyTime since) {
-    return staging->EndSince(org, since);
+    // Staging goes by another clock, which does not stand still while the machine is suspended.
+    return staging->EndSince(org, staging_clock.SteadyNow() - (clock.SteadyNow() - since));
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
