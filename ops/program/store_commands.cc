@@ -92,13 +92,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       }
       absl::Status status = stores->Verify(stat.org);
       if (status.ok() && log != nullptr) {
-        status = projectors::CheckHistory(*log, stat.partition, stat.applied.position,
-                                          stat.applied.event_hash);
-      }
-      if (const auto& partial = stat.applied.partial;
-          status.ok() && log != nullptr && partial.has_value() && partial->event_hash != 0) {
-        status =
-            projectors::CheckHistory(*log, stat.partition, partial->offset, partial->event_hash);
+        status = projectors::CheckHistory(*log, stat.partition, stat.applied);
       }
       const auto digest = stores->Digest(stat.org);
       rows.push_back({{"org", stat.org.value()},

@@ -39,17 +39,19 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
                              });
 }
 
+absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const AppliedState& applied) {
+  RETURN_IF_ERROR(CheckHistory(log, partition, applied.position, applied.event_hash));
+  const auto& partial = applied.partial;
+  return partial.has_value() && partial->event_hash != 0
+             ? CheckHistory(log, partition, partial->offset, partial->event_hash)
+             : absl::OkStatus();
+}
+
 absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores) {
   ASSIGN_OR_RETURN(const auto stats, stores.ListStores());
   for (const StoreManager::OrgStat& stat : stats) {
-    RETURN_IF_ERROR_CTX(
-        CheckHistory(log, stat.partition, stat.applied.position, stat.applied.event_hash),
-        fmt::format("organisation {}", stat.org.value()));
-    if (const auto& partial = stat.applied.partial;
-        partial.has_value() && partial->event_hash != 0) {
-      RETURN_IF_ERROR_CTX(CheckHistory(log, stat.partition, partial->offset, partial->event_hash),
-                          fmt::format("organisation {}", stat.org.value()));
-    }
+    RETURN_IF_ERROR_CTX(CheckHistory(log, stat.partition, stat.applied),
+                        fmt::format("organisation {}", stat.org.value()));
   }
   return absl::OkStatus();
 }

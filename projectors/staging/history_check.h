@@ -17,6 +17,11 @@ namespace sluice::projectors {
 [[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
                                         uint64_t event_hash);
 
+// CheckHistory() of all that a store has applied: of the event at its position, and of the one that
+// it has applied in part.
+[[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
+                                        const AppliedState& applied);
+
 // CheckHistory() of several events of one partition, by ascending offset, in one pass over the log.
 [[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
                                         std::span<const std::pair<Offset, uint64_t>> applied);

@@ -278,7 +278,7 @@ absl::Status PartitionFolder::Step() {
 
 absl::Status PartitionFolder::VerifyHistory() {
   const AppliedState state = context_.stores.LastApplied(partition_);
-  return CheckHistory(context_.log, partition_, state.position, state.event_hash);
+  return CheckHistory(context_.log, partition_, state);
 }
 
 absl::Status PartitionFolder::VerifyBatches() {
@@ -306,10 +306,10 @@ absl::Status PartitionFolder::OpenReader() {
   }
   AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
   const AppliedState state = context_.stores.CheckpointState(partition_);
-  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state.position, state.event_hash));
+  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state));
   const AppliedState noted = context_.stores.LastNoted(partition_);
   if (noted.position > state.position) {  // what comes before, the comparison above has told
-    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted.position, noted.event_hash));
+    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted));
   }
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
