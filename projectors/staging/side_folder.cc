@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "projectors/store/store_codes.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
 
@@ -25,8 +26,6 @@ constexpr milliseconds kReadBackoffMax{10'000};
 // Events that wait for their turn, of all organisations together, in batches of the main thread's
 // limit.
 constexpr size_t kBatchesHeld = 4;
-
-bool IsSoonOver(std::string_view code) { return code == "store_busy" || code == "store_reopened"; }
 
 }  // namespace
 

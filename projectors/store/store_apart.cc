@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"
@@ -104,10 +105,6 @@ absl::Status CheckProgress(const FoldResult& fold) {
 }
 
 }  // namespace
-
-bool StoreManagerImpl::IsSoonOver(std::string_view code) {
-  return code == "store_busy" || code == "store_reopened";
-}
 
 bool StoreManagerImpl::IsTroubleOfStore(const absl::Status& status) {
   const std::string code = ErrorCode(status);

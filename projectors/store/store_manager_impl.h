@@ -103,8 +103,6 @@ class StoreManagerImpl final : public StoreManager {
   absl::StatusOr<size_t> ApplyWithoutStore(PartitionId partition, const OrgId& org, Events events,
                                            const Turn& turn);
 
-  // Codes of one store's that the next try has mended: it is being read, or was opened anew.
-  static bool IsSoonOver(std::string_view code);
   // Errors of one store's files that may pass.
   static bool IsTroubleOfStore(const absl::Status& status);
 
