@@ -20,12 +20,13 @@ const EVP_MD* Algorithm() {
 
 }  // namespace
 
-Sha256Digest Sha256(std::string_view bytes) {
+Sha256Digest Sha256(std::string_view bytes, std::string_view more) {
   thread_local const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
   Sha256Digest digest;
   unsigned int size = 0;
   if (context == nullptr || EVP_DigestInit_ex2(context.get(), Algorithm(), nullptr) != 1 ||
       EVP_DigestUpdate(context.get(), bytes.data(), bytes.size()) != 1 ||
+      (!more.empty() && EVP_DigestUpdate(context.get(), more.data(), more.size()) != 1) ||
       EVP_DigestFinal_ex(context.get(), digest.data(), &size) != 1 || size != digest.size()) {
     std::abort();
   }

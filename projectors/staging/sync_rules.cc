@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <iterator>
 #include <utility>
+#include <vector>
 
+#include "absl/hash/hash.h"
 #include "fmt/format.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -184,10 +186,30 @@ Claim OwnershipClaim(v1::RuleKind kind) {
                                       : Claim::kBusinessUnit;
 }
 
+// Rows name the same buckets again and again, and SHA-256 of a name costs more than to look it up.
+// A name is compared whole, so that what is remembered of it is its own key.
+BucketKey KeyOfName(const std::string& name) {
+  struct Known {
+    std::string name;
+    BucketKey key;
+  };
+  constexpr size_t kNamesMax = 2'048;  // of a thread; longer names than these are not remembered
+  constexpr size_t kNameBytesMax = 128;
+  if (name.empty() || name.size() > kNameBytesMax) {
+    return BucketKey::OfName(name);
+  }
+  thread_local std::vector<Known> names(kNamesMax);
+  Known& known = names[absl::HashOf(name) % kNamesMax];
+  if (known.name != name) {
+    known = {name, BucketKey::OfName(name)};
+  }
+  return known.key;
+}
+
 }  // namespace
 
 BucketName MakeBucketName(std::string name) {
-  const BucketKey key = BucketKey::OfName(name);
+  const BucketKey key = KeyOfName(name);
   return {key, std::move(name)};
 }
 

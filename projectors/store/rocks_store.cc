@@ -17,6 +17,19 @@ namespace {
 
 rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 
+// What `entries` have by their keys, which come first in each. A memtable is a skip list: where the
+// next key is close to the last one, its place is found from there, and in the cache.
+template <typename Entry>
+std::vector<const Entry*> ByKey(const std::vector<Entry>& entries) {
+  std::vector<const Entry*> order;
+  order.reserve(entries.size());
+  for (const Entry& entry : entries) {
+    order.push_back(&entry);
+  }
+  std::ranges::sort(order, {}, [](const Entry* entry) -> const auto& { return entry->first; });
+  return order;
+}
+
 // WriteBatch reports a failure for a batch of more than 4 GiB only; the fold's batches are bounded,
 // so one check of the whole is enough.
 class BatchWriter {
@@ -24,7 +37,8 @@ class BatchWriter {
   explicit BatchWriter(const OrgDb& db) : db_(db) {}
 
   void AddRecords(const FoldBatch& batch) {
-    for (const auto& [key, record] : batch.records) {
+    for (const auto* entry : ByKey(batch.records)) {
+      const auto& [key, record] = *entry;
       const std::string encoded_key = EncodeRecordKey(key.entity, key.key);
       Note(record.has_value() ? batch_.Put(db_.records(), encoded_key, EncodeRecord(*record))
                               : batch_.Delete(db_.records(), encoded_key));
@@ -46,13 +60,15 @@ class BatchWriter {
     for (const auto& [bucket, position] : batch.delta_erases) {
       Note(batch_.SingleDelete(db_.deltas(), EncodeDeltaKey(bucket, position)));
     }
-    for (const auto& [place, op] : batch.delta_puts) {
+    for (const auto* entry : ByKey(batch.delta_puts)) {
+      const auto& [place, op] = *entry;
       Note(batch_.Put(db_.deltas(), EncodeDeltaKey(place.first, place.second),
                       EncodeDelta(op, place.second)));
     }
   }
   void AddChangeSets(const FoldBatch& batch) {
-    for (const auto& [key, set] : batch.change_sets) {
+    for (const auto* entry : ByKey(batch.change_sets)) {
+      const auto& [key, set] = *entry;
       Note(batch_.Put(db_.change_sets(), key, EncodeChangeSet(set)));
     }
   }
