@@ -65,7 +65,13 @@ void BucketPlacer::CountChanges(Slot slot, size_t changes) {
 absl::Status BucketPlacer::ReadAll(Slot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   if (entry.partly()) {
-    read_bytes_ += (entry.now.memberships_apart + entry.now.support_apart) * kPlaceBytes;
+    const size_t places = entry.now.memberships_apart + entry.now.support_apart;
+    if (places > limits_.places_max) {
+      return Error(absl::StatusCode::kAborted, "large_event",
+                   fmt::format("a row has {} memberships, and {} are looked at in one step", places,
+                               limits_.places_max));
+    }
+    read_bytes_ += places * kPlaceBytes;
   }
   return parts_.overlay.Complete(slot, parts_.view);
 }

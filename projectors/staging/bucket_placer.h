@@ -34,6 +34,7 @@ class BucketPlacer {
     size_t rows_max = 0;
     size_t bytes_max = 0;
     size_t places_min = 1;  // a row in so many buckets or fewer is never cut
+    size_t places_max = 0;  // one that has more of them is not read as a whole
   };
   struct Parts {
     FoldView& view;

@@ -48,7 +48,7 @@ class Folder {
         model_(std::move(model)),
         links_(view),
         placer_({view, overlay_, links_, buckets_},
-                {options.step_rows, options.step_bytes, options.inline_max}) {
+                {options.step_rows, options.step_bytes, options.inline_max, options.places_max}) {
     result_.batch.applied = applied;
     UseModel();
   }

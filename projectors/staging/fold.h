@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +27,9 @@ struct FoldOptions {
   size_t step_bytes = size_t{32} << 20;
   // A record with more memberships and support than this has them apart; no part of the result.
   size_t inline_max = 32;
+  // A row with more of them that has to be looked at in all is not begun: Fold() fails with
+  // kAborted, code "large_event". No part of the result.
+  size_t places_max = std::numeric_limits<size_t>::max();
 };
 
 // Something of an event that can't be applied. The rest of the log goes on.

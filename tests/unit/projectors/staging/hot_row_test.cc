@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "schemas/status.h"
 #include "tests/support/model_store.h"
 
 // A row that many others point at: what one of those costs, and a change of the row itself.
@@ -90,6 +91,24 @@ TEST_F(HotRowTest, OneThatPointsAtItReadsAndWritesItsOwnPlaceAlone) {
   EXPECT_EQ(store_.whole_reads(), 0u);
   Apply(events_.Product("cold"));
   EXPECT_EQ(store_.whole_reads(), 1u);
+}
+
+// What a thread has no time for is left to another one, whole: nothing of it is read or written.
+TEST_F(HotRowTest, AChangeOfItIsNotBegunWhereThereIsNoTimeForAllItsPlaces) {
+  Apply(events_.Product("hot"));
+  for (int i = 0; i < kOrders; ++i) {
+    Apply(events_.Order(i));
+  }
+  FoldOptions turn = options_;
+  turn.places_max = kOrders;
+  const StoredEvent order = events_.Order(kOrders);
+  ASSERT_TRUE(store_.Apply(turn, {&order, 1}).ok()) << "one that points at it has its own place";
+  ASSERT_TRUE(whole_.Apply(options_, {&order, 1}).ok());
+  const StoredEvent product = events_.Product("cold");
+  const auto result = store_.Apply(turn, {&product, 1});
+  EXPECT_EQ(ErrorCode(result.status()), "large_event");
+  EXPECT_EQ(store_.whole_reads(), 0u);
+  Apply(product);
 }
 
 TEST_F(HotRowTest, WhatFewPointAtAgainIsInItsRecordAgain) {

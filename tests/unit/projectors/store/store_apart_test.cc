@@ -1,11 +1,14 @@
 // One organisation's work, or trouble, is its own: who is set apart, and how it comes back.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include <filesystem>
 
 #include "projectors/store/apart_set.h"
 #include "tests/support/apart_node.h"
+#include "tests/support/hot_row.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::projectors {
@@ -116,6 +119,40 @@ TEST_F(StoreApartTest, ALargeEventIsDoneApartAndNeighboursGoOn) {
   EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
   node_.CatchUp(log_);
   ExpectBoth();
+}
+
+// However many rows point at it: its places are not read by the thread that others wait for.
+TEST(HotRowApartTest, AChangeOfARowThatManyPointAtIsDoneApart) {
+  const testing::TempDir dir;
+  testing::HotRowEvents events;
+  Log log = events.Definitions();
+  log.push_back(events.Product("hot"));
+  for (int from = 0; from < 4'200; from += 300) {
+    log.push_back(events.Orders(from, from + 300));
+  }
+  StoreOptions options = testing::SmallStoreOptions(dir / "node");
+  options.registry = std::make_shared<prometheus::Registry>();
+  ApartNode node(options);
+  node.CatchUp(log);
+  const auto parts = [&] {
+    const std::string text = prometheus::TextSerializer().Serialize(options.registry->Collect());
+    const std::string name = "\nsluice_store_event_parts_total ";
+    return std::stod(text.substr(text.find(name) + name.size()));
+  };
+  const double before = parts();
+  log.push_back(events.Order(4'200));
+  ASSERT_TRUE(node.Main(log, 1));
+  EXPECT_THAT(node->ApartOf(kPartition), IsEmpty());
+  log.push_back(events.Product("cold"));
+  ASSERT_TRUE(node.Main(log, 1));
+  const auto apart = node->ApartOf(kPartition);
+  ASSERT_THAT(apart, SizeIs(1));
+  EXPECT_EQ(apart[0].reason, "large_event");
+  EXPECT_FALSE(apart[0].hidden);
+  EXPECT_EQ(parts(), before) << "it was begun";
+  node.CatchUp(log);
+  node.ExpectFoldOf("acme", log);
+  EXPECT_THAT(node->ApartOf(kPartition), IsEmpty());
 }
 
 TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
