@@ -58,6 +58,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"not_found", 404, "Not found"},
     {"not_ready", 503, "Not ready to serve"},
     {"not_served_here", 503, "Served by another node", 1},
+    {"not_tried", 424, "A set before this one was not taken"},
     {"offline_not_allowed", 403, "No role allows offline use"},
     {"offset_below_begin", 503, "The log no longer holds what is needed"},
     {"org_not_found", 404, "No such organisation"},

@@ -35,6 +35,22 @@ std::string TraceparentOf(const HttpHead& http) {
   return plausible ? std::string(value) : std::string();
 }
 
+absl::StatusOr<StopOn> StopOnOf(const HttpHead& http) {
+  const std::string value = http.Query("stop_on").value_or("");
+  if (value == "unavailable") {
+    return StopOn::kUnavailable;
+  }
+  if (value == "error") {
+    return StopOn::kError;
+  }
+  if (value.empty()) {
+    return StopOn::kNothing;
+  }
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+               fmt::format("stop_on is \"unavailable\" or \"error\", not \"{}\"",
+                           std::string_view(value).substr(0, 128)));
+}
+
 RelayCaller CallerOf(const HttpHead& http) {
   return {.authorization = std::string(http.Header("Authorization")),
           .traceparent = TraceparentOf(http),
@@ -45,11 +61,13 @@ RelayCaller CallerOf(const HttpHead& http) {
 }  // namespace
 
 IngestLines::IngestLines(IngestService& service, const RequestContext& context, const OrgId& org,
-                         std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max)
+                         std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max,
+                         StopOn stop_on)
     : options_(service.options()),
       clock_(service.clock()),
       principal_(context.principal),
-      session_(service, org, TraceparentOf(context.http), context.Cause(), CallerOf(context.http)),
+      session_(service, org, TraceparentOf(context.http), context.Cause(), CallerOf(context.http),
+               stop_on),
       decoder_(std::move(decoder)),
       body_bytes_max_(body_bytes_max),
       splitter_(options_.set_limits.line_bytes_max) {
@@ -138,6 +156,7 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
   // Everything that can be refused is refused before the first set is taken: afterwards the answer
   // is 200 with a line for each.
   RETURN_IF_ERROR(WaitOf(context.http).status());
+  ASSIGN_OR_RETURN(const StopOn stop_on, StopOnOf(context.http));
   if (context.http.Header("Content-Encoding").empty() &&
       context.http.content_length.value_or(0) > body_bytes_max_) {
     return Error(absl::StatusCode::kInvalidArgument, "too_large",
@@ -146,8 +165,8 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
   }
   ASSIGN_OR_RETURN(auto decoder, ContentDecoder::For(context.http.Header("Content-Encoding"),
                                                      std::move(may_hold)));
-  auto lines =
-      std::make_unique<IngestLines>(service_, context, org, std::move(decoder), body_bytes_max_);
+  auto lines = std::make_unique<IngestLines>(service_, context, org, std::move(decoder),
+                                             body_bytes_max_, stop_on);
   RETURN_IF_ERROR(lines->Begin());
   return lines;
 }
@@ -155,8 +174,9 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
 absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   RETURN_IF_ERROR(WaitOf(context.http).status());
+  ASSIGN_OR_RETURN(const StopOn stop_on, StopOnOf(context.http));
   IngestSession session(service_, org, TraceparentOf(context.http), context.Cause(),
-                        CallerOf(context.http));
+                        CallerOf(context.http), stop_on);
   RETURN_IF_ERROR(session.Refresh());
   // The whole body first, although it is parsed again set by set: an array whose end is no JSON is
   // 400 and nothing of it is appended.

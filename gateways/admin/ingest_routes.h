@@ -24,7 +24,7 @@ inline constexpr size_t kJsonBodyBytesMax = 16 << 20;
 class IngestLines {
  public:
   IngestLines(IngestService& service, const RequestContext& context, const OrgId& org,
-              std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max);
+              std::unique_ptr<ContentDecoder> decoder, uint64_t body_bytes_max, StopOn stop_on);
 
   // kNotFound "org_not_found", kFailedPrecondition "org_not_ready".
   [[nodiscard]] absl::Status Begin() { return session_.Refresh(); }

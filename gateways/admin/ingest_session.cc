@@ -30,6 +30,17 @@ absl::Status NotInTime() {
                "the log did not confirm the set in time; send it again with the same id");
 }
 
+absl::Status NotTried() {
+  return Error(absl::StatusCode::kFailedPrecondition, "not_tried",
+               "a set before this one was not taken; send this one again behind it");
+}
+
+// Whether the set may be taken when it is sent again as it is.
+bool IsForLater(const absl::Status& status) {
+  const int http = HttpStatusOf(status);
+  return http == 429 || http >= 500;
+}
+
 // What a failed append is to the sender of a set.
 absl::StatusOr<Offset> ResultOf(const absl::StatusOr<std::vector<Offset>>& offsets, size_t index) {
   if (offsets.ok()) {
@@ -41,12 +52,13 @@ absl::StatusOr<Offset> ResultOf(const absl::StatusOr<std::vector<Offset>>& offse
 }  // namespace
 
 IngestSession::IngestSession(IngestService& service, OrgId org, std::string traceparent,
-                             eventlog::Cause cause, RelayCaller caller)
+                             eventlog::Cause cause, RelayCaller caller, StopOn stop_on)
     : service_(service),
       org_(std::move(org)),
       partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
       traceparent_(std::move(traceparent)),
       cause_(std::move(cause)),
+      stop_on_(stop_on),
       reader_(service.options().set_limits),
       own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
                                                 service.options().in_flight_events_max)),
@@ -76,7 +88,14 @@ bool IngestSession::full() const {
   return unsent_ + answers_.size() >= service_.options().answer_bytes_max;
 }
 
+void IngestSession::NoteRefused(const absl::Status& status) {
+  if (stop_on_ == StopOn::kError || (stop_on_ == StopOn::kUnavailable && IsForLater(status))) {
+    *stopped_ = true;
+  }
+}
+
 void IngestSession::Refuse(const absl::Status& status) {
+  NoteRefused(status);
   waiting_.push_back({.id = "", .error = status, .ticket = nullptr});
 }
 
@@ -86,7 +105,9 @@ void IngestSession::Add(std::string_view json) {
     return;
   }
   ReadChangeSet read = reader_.Read(*entry_->model, json);
-  if (read.status.ok()) {
+  if (*stopped_) {
+    waiting_.push_back({std::move(read.id), NotTried(), nullptr});
+  } else if (read.status.ok()) {
     AddRead(std::move(read));
   } else {
     AddMisfit(std::move(read), json);
@@ -109,6 +130,7 @@ bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) co
 
 void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
   if (!read.named || read.id.empty() || !MayHaveFitted(read.status)) {
+    NoteRefused(read.status);
     waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
     return;
   }
@@ -129,10 +151,14 @@ void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
                  .id = std::move(read.id),
                  .line = std::string(json),
                  .misfit = std::move(read.status),
-                 .ticket = std::move(ticket)},
+                 .ticket = ticket},
                 entry_->opened);
-  if (doubtful_.full()) {
+  // Whether it is refused decides what becomes of those behind it.
+  if (doubtful_.full() || stop_on_ == StopOn::kError) {
     FinishDoubtful();
+  }
+  if (const auto result = ticket->Peek(); result.has_value()) {
+    NoteRefused(result->status());
   }
 }
 
@@ -234,22 +260,27 @@ void IngestSession::AppendGathered() {
   auto tickets = std::exchange(tickets_, {});
   auto events = std::exchange(events_, {});
   if (const absl::Status room = AcquireRoom(bytes, count); !room.ok()) {
+    NoteRefused(room);
     for (const auto& ticket : tickets) {
       ticket->Resolve(room);
     }
     return;
   }
   // The callback may come after this session, and the service, are gone.
-  service_.log().AppendAsync(eventlog::Topic::kChanges, partition_, std::move(events),
-                             [tickets = std::move(tickets), own_in_flight = own_in_flight_,
-                              in_flight = service_.in_flight(),
-                              bytes](const absl::StatusOr<std::vector<Offset>>& offsets) {
-                               own_in_flight->Release(bytes, tickets.size());
-                               in_flight->Release(bytes, tickets.size());
-                               for (size_t i = 0; i < tickets.size(); ++i) {
-                                 tickets[i]->Resolve(ResultOf(offsets, i));
-                               }
-                             });
+  service_.log().AppendAsync(
+      eventlog::Topic::kChanges, partition_, std::move(events),
+      [tickets = std::move(tickets), own_in_flight = own_in_flight_,
+       in_flight = service_.in_flight(), bytes, stopped = stopped_,
+       stops = stop_on_ != StopOn::kNothing](const absl::StatusOr<std::vector<Offset>>& offsets) {
+        if (!offsets.ok() && stops) {
+          *stopped = true;
+        }
+        own_in_flight->Release(bytes, tickets.size());
+        in_flight->Release(bytes, tickets.size());
+        for (size_t i = 0; i < tickets.size(); ++i) {
+          tickets[i]->Resolve(ResultOf(offsets, i));
+        }
+      });
 }
 
 void IngestSession::Pause() {
@@ -306,6 +337,7 @@ void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& re
     last_ = std::max(last_, *result);
     fmt::format_to(std::back_inserter(answers_), "\"position\":\"{}\"}}", result->value());
   } else {
+    NoteRefused(result.status());  // also that of a set which another request had in flight
     service_.CountRejected(ProblemCode(result.status()));
     answers_.append("\"error\":");
     answers_.append(ProblemJson(result.status()));

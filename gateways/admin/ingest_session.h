@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -14,13 +15,21 @@
 
 namespace sluice::gateways {
 
+// At which set an ingest request takes no more: those behind it are answered "not_tried", so that a
+// sender who sends them again behind it keeps the order of the whole.
+enum class StopOn {
+  kNothing,      // each set stands alone
+  kUnavailable,  // one that can't be taken now
+  kError,        // one that is refused, for whatever reason
+};
+
 // One ingest request: takes change sets in their order, appends them in batches that share syncs,
 // and writes the answers in the same order. Not thread-safe.
 class IngestSession {
  public:
   // `caller` is for sets that another node has to answer.
   IngestSession(IngestService& service, OrgId org, std::string traceparent, eventlog::Cause cause,
-                RelayCaller caller = {});
+                RelayCaller caller = {}, StopOn stop_on = StopOn::kNothing);
   ~IngestSession();
 
   // Looks at the organisation's definitions anew. kNotFound, code "org_not_found", or
@@ -59,6 +68,8 @@ class IngestSession {
     std::shared_ptr<SetTicket> ticket;  // otherwise
   };
 
+  // Notes that a set was refused so, where the request is to stop at that.
+  void NoteRefused(const absl::Status& status);
   void AddRead(ReadChangeSet read);
   // A set that can't be taken as it stands. Was it taken before? Then its answer is the first
   // one's.
@@ -80,6 +91,9 @@ class IngestSession {
   const PartitionId partition_;
   const std::string traceparent_;
   const eventlog::Cause cause_;
+  const StopOn stop_on_;
+  // Shared with the log's callbacks.
+  const std::shared_ptr<std::atomic<bool>> stopped_ = std::make_shared<std::atomic<bool>>(false);
   ChangeSetReader reader_;
   std::shared_ptr<const projectors::OrgEntry> entry_;
   absl::Status ready_;

@@ -34,6 +34,7 @@ constexpr std::chrono::milliseconds kBackoffMax(30'000);
 constexpr int kBadRequest = 400;
 constexpr int kUnauthorized = 401;
 constexpr int kForbidden = 403;
+constexpr int kNotTried = 424;
 constexpr int kTooManyRequests = 429;
 constexpr int kServerError = 500;
 constexpr int kUnavailable = 503;
@@ -46,6 +47,8 @@ bool IsOfTheCaller(const SetAnswer& answer) {
 bool IsForLater(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
 }
+
+bool HasManyRows(const IngestSet& set) { return set.lines.size() > 1; }
 
 // The server counts the operations of a set, and a row that is alone in it is the first.
 std::string_view WithoutOperation(std::string_view detail) {
@@ -63,7 +66,8 @@ Ingester::Ingester(AdminClient& client, const Clock& clock, IngestOptions option
       refused_(std::move(refused)),
       progressed_(std::move(progressed)),
       wait_(std::move(wait)),
-      run_(NewUuid7(clock)) {}
+      run_(NewUuid7(clock)),
+      sets_of_rows_max_(kSetsPerRequest) {}
 
 absl::Status Ingester::Run(std::istream& in) {
   LineReader reader(in, kLineBytesMax);
@@ -128,26 +132,33 @@ void Ingester::AddLine(InputLine line, std::vector<Set>* sets) {
 }
 
 absl::Status Ingester::SendAll(std::vector<Set> sets) {
-  std::vector<Set> behind;  // the one that is waited for
   do {
+    const std::span<Set> request(sets.data(), Share(sets));
     waits_for_.clear();
-    ASSIGN_OR_RETURN(const std::vector<SetAnswer> answers, Post(sets));
-    ASSIGN_OR_RETURN(sets, Settle(std::move(sets), answers));
-    if (waits_for_.empty()) {
-      sets.insert(sets.end(), std::make_move_iterator(behind.begin()),
-                  std::make_move_iterator(behind.end()));
-      behind.clear();
-      continue;
-    }
-    RETURN_IF_ERROR(WaitFor(sets));
-    // Alone: what is behind it would be taken, and have to go again, at each attempt.
-    if (sets.size() > 1) {
-      behind.insert(behind.begin(), std::make_move_iterator(sets.begin() + 1),
-                    std::make_move_iterator(sets.end()));
-      sets.resize(1);
+    ASSIGN_OR_RETURN(const std::vector<SetAnswer> answers, Post(request));
+    ASSIGN_OR_RETURN(std::vector<Set> again, Settle(request, answers));
+    again.insert(again.end(),
+                 std::make_move_iterator(sets.begin() + static_cast<ptrdiff_t>(request.size())),
+                 std::make_move_iterator(sets.end()));
+    sets = std::move(again);
+    if (!waits_for_.empty()) {
+      RETURN_IF_ERROR(WaitFor(sets));
     }
   } while (!sets.empty() || !waits_for_.empty());
   return absl::OkStatus();
+}
+
+// Sets of one line do not share a request with sets of more: a line that is refused is not sent
+// again, and so holds back nothing. One that is waited for goes alone.
+size_t Ingester::Share(std::span<const Set> sets) const {
+  if (sets.empty() || failures_ > 0) {
+    return std::min<size_t>(sets.size(), 1);
+  }
+  const bool many = HasManyRows(sets.front());
+  const auto other =
+      std::ranges::find_if(sets, [many](const Set& set) { return HasManyRows(set) != many; });
+  const auto alike = static_cast<size_t>(other - sets.begin());
+  return many ? std::min(alike, sets_of_rows_max_) : alike;
 }
 
 std::string Ingester::NewId() { return fmt::format("{}-{}", run_, sets_made_++); }
@@ -173,15 +184,18 @@ void Ingester::Render(const Set& set, std::string* body) const {
   *body += "]}\n";
 }
 
-absl::StatusOr<std::vector<SetAnswer>> Ingester::Post(const std::vector<Set>& sets) {
+absl::StatusOr<std::vector<SetAnswer>> Ingester::Post(std::span<const Set> sets) {
+  const bool of_rows = !sets.empty() && HasManyRows(sets.front());
   std::string body;
   for (const Set& set : sets) {
     Render(set, &body);
   }
-  const auto response = client_.Send({.method = "POST",
-                                      .path = "/v1/orgs/" + PathSegment(options_.org) + "/changes",
-                                      .body = body,
-                                      .content_type = "application/x-ndjson"});
+  const auto response =
+      client_.Send({.method = "POST",
+                    .path = fmt::format("/v1/orgs/{}/changes?stop_on={}", PathSegment(options_.org),
+                                        of_rows ? "error" : "unavailable"),
+                    .body = body,
+                    .content_type = "application/x-ndjson"});
   retry_after_ = AdminClient::RetryAfter(response.status());
   if (!response.ok()) {
     // Where nobody ever answered, the address may be wrong, and who waits should know it at once.
@@ -225,15 +239,19 @@ absl::StatusOr<std::vector<SetAnswer>> Ingester::AnswersOf(std::string_view body
   return answers;
 }
 
-absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::vector<Set> sets,
+absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::span<Set> sets,
                                                             const std::vector<SetAnswer>& answers) {
   std::vector<Set> again;
   const uint64_t settled = totals_.sets;
+  const bool of_rows = !sets.empty() && HasManyRows(sets.front());
+  bool split = false;
   for (size_t i = 0; i < sets.size(); ++i) {
     const SetAnswer& answer = answers[i];
     if (answer.status == kTooManyRequests || answer.status == kUnavailable) {
       // Under the same id, since it may have been taken all the same.
       waits_for_ = waits_for_.empty() ? answer.reason : waits_for_;
+      again.push_back(std::move(sets[i]));
+    } else if (answer.status == kNotTried) {
       again.push_back(std::move(sets[i]));
     } else if (answer.status >= kServerError || IsOfTheCaller(answer)) {
       again.push_back(std::move(sets[i]));
@@ -241,24 +259,26 @@ absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::vector<Set> set
           again, IsOfTheCaller(answer)
                      ? Error(absl::StatusCode::kUnauthenticated, "unauthenticated", answer.reason)
                      : Error(absl::StatusCode::kUnavailable, "unavailable", answer.reason));
-    } else if (!answer.reason.empty() && sets[i].lines.size() == 1) {
+    } else if (answer.reason.empty()) {
+      ++totals_.sets;
+      totals_.rows += options_.entity.empty() ? 0 : sets[i].lines.size();
+      totals_.position = answer.position;
+    } else if (!HasManyRows(sets[i])) {
       ++totals_.sets;
       RETURN_IF_ERROR(Refuse(sets[i].lines.front(), options_.entity.empty()
                                                         ? std::string_view(answer.reason)
                                                         : WithoutOperation(answer.reason)));
-    } else if (!answer.reason.empty()) {
+    } else {
+      split = true;
       for (InputLine& line : sets[i].lines) {
         const size_t bytes = line.text.size();
         again.push_back({{std::move(line)}, bytes, NewId()});
       }
-    } else if (again.empty()) {
-      ++totals_.sets;
-      totals_.rows += options_.entity.empty() ? 0 : sets[i].lines.size();
-      totals_.position = answer.position;
-    } else {
-      sets[i].id = NewId();
-      again.push_back(std::move(sets[i]));
     }
+  }
+  if (of_rows) {
+    sets_of_rows_max_ = split ? std::max<size_t>(sets.size() / 2, 1)
+                              : std::min(sets_of_rows_max_ * 2, kSetsPerRequest);
   }
   if (totals_.sets > settled || waits_for_.empty()) {
     failures_ = 0;
@@ -286,7 +306,7 @@ absl::Status Ingester::Refuse(const InputLine& line, std::string_view reason) {
   return refused_(line, reason);
 }
 
-absl::Status Ingester::Unconfirmed(const std::vector<Set>& sets, const absl::Status& why) const {
+absl::Status Ingester::Unconfirmed(std::span<const Set> sets, const absl::Status& why) const {
   if (sets.empty()) {
     return why;
   }

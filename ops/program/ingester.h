@@ -5,6 +5,7 @@
 #include <functional>
 #include <istream>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,11 +38,10 @@ struct IngestTotals {
 //
 // Rows go up to a hundred a set. Where a set is refused, its rows are sent again one a set, so that
 // a bad row costs none of its neighbours. Where the server can't take a set now, or does not
-// answer, the set is sent again until it is taken, at most kPatience after the last that was. What
-// came after it in the request goes again behind it, because the order of the file decides which
-// of two changes to one row is the last; sets that were taken meanwhile under ids of their own, for
-// the server would know the old ones. Every set has an id, so that none is applied twice of which
-// it is not known whether it was taken.
+// answer, the set is sent again until it is taken, at most kPatience after the last that was. The
+// order of the file decides which of two changes to one row is the last, so the server is asked to
+// take nothing behind a set that will be sent again. Every set has an id, and is sent again under
+// it: none is applied twice of which it is not known whether it was taken.
 class Ingester {
  public:
   static constexpr std::chrono::minutes kPatience{5};
@@ -68,17 +68,19 @@ class Ingester {
   absl::StatusOr<std::vector<Set>> NextRequest(LineReader& reader);
   void AddLine(InputLine line, std::vector<Set>* sets);
   absl::Status SendAll(std::vector<Set> sets);
-  absl::StatusOr<std::vector<SetAnswer>> Post(const std::vector<Set>& sets);
+  // How many of `sets` go in the next request.
+  size_t Share(std::span<const Set> sets) const;
+  absl::StatusOr<std::vector<SetAnswer>> Post(std::span<const Set> sets);
   absl::StatusOr<std::vector<SetAnswer>> AnswersOf(std::string_view body, size_t sets);
-  // Counts what is done; returns what must be sent again.
-  absl::StatusOr<std::vector<Set>> Settle(std::vector<Set> sets,
+  // Counts what is done of a request; returns what must be sent again.
+  absl::StatusOr<std::vector<Set>> Settle(std::span<Set> sets,
                                           const std::vector<SetAnswer>& answers);
   // The line that it begins with is waited for; an error once that took too long.
   absl::Status WaitFor(const std::vector<Set>& sets);
   absl::Status Refuse(const InputLine& line, std::string_view reason);
   std::string NewId();
   void Render(const Set& set, std::string* body) const;
-  absl::Status Unconfirmed(const std::vector<Set>& sets, const absl::Status& why) const;
+  absl::Status Unconfirmed(std::span<const Set> sets, const absl::Status& why) const;
 
   AdminClient& client_;
   const Clock& clock_;
@@ -90,6 +92,9 @@ class Ingester {
   uint64_t sets_made_ = 0;
   IngestTotals totals_;
 
+  // Sets of many rows that a request has: fewer where they are refused, since what is behind one
+  // goes again with its rows.
+  size_t sets_of_rows_max_;
   // Why the last request has to be sent again, in part or as a whole; empty: it has not.
   std::string waits_for_;
   std::chrono::milliseconds retry_after_{0};

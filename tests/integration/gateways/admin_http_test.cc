@@ -309,6 +309,31 @@ TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   EXPECT_EQ(session.last(), kNoOffset);
 }
 
+TEST_F(AdminHttpTest, NothingIsTakenBehindASetForWhichThereIsNoRoomWhereThatIsAskedFor) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestOptions options;
+  options.in_flight_bytes_max = 1;
+  options.batch_bytes_max = 1;
+  options.append_timeout = std::chrono::milliseconds(0);
+  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  for (const auto stop_on : {gateways::StopOn::kUnavailable, gateways::StopOn::kNothing}) {
+    ASSERT_TRUE(service.in_flight()->Acquire(1, 1, absl::InfiniteFuture()));
+    gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {}, {}, stop_on);
+    session.set_separator("\n");
+    ASSERT_TRUE(session.Refresh().ok());
+    session.Add(SetLine("full", "A"));
+    service.in_flight()->Release(1, 1);
+    session.Add(SetLine("behind", "A"));
+    session.Finish();
+    const std::string answers = session.TakeAnswers();
+    EXPECT_THAT(answers, HasSubstr("append_queue_full"));
+    EXPECT_EQ(answers.find("not_tried") != std::string::npos,
+              stop_on == gateways::StopOn::kUnavailable);
+    EXPECT_TRUE(session.last() == kNoOffset || stop_on == gateways::StopOn::kNothing);
+  }
+}
+
 // The last look comes after the last wait: a slow log makes a request wait for room.
 TEST_F(AdminHttpTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotAppended) {
   admin_.MakeOrg("contoso");

@@ -123,6 +123,41 @@ TEST_F(AdminIngestTest, ABadSetDoesNotStopTheOthers) {
   EXPECT_EQ(SetsInLog().size(), 2U);
 }
 
+// For a sender who sends these again behind it: the order of two changes to one row is that of the
+// whole.
+TEST_F(AdminIngestTest, NothingIsTakenBehindARefusedSetWhereThatIsAskedFor) {
+  const std::string misfit =
+      R"({"id":"m","ops":[{"op":"upsert","entity":"account","row":{"accountid":"M","gone":1}}]})";
+  for (const std::string& bad : {std::string("rubbish"), std::string(20'000, 'x'), misfit}) {
+    const std::string body = SetLine("before", "A") + "\n" + bad + "\n" + SetLine("behind", "B") +
+                             "\n" + bad + "\n" + SetLine("last", "C");
+    const auto stopped = client_.Post(std::string(kChanges) + "?stop_on=error", body, kLines);
+    const auto answers = ParseLines(stopped->body);
+    ASSERT_EQ(answers.size(), 5U);
+    EXPECT_TRUE(answers[0].contains("position"));
+    EXPECT_EQ(answers[1]["error"]["status"].get<int>() / 100, 4);
+    EXPECT_NE(answers[1]["error"]["code"], "not_tried");
+    for (const size_t i : {2U, 4U}) {
+      EXPECT_EQ(answers[i]["error"]["code"], "not_tried");
+      EXPECT_EQ(answers[i]["error"]["status"], 424);
+    }
+    EXPECT_EQ(answers[2]["id"], "behind");
+    EXPECT_EQ(SetsInLog().size(), 1U);
+  }
+  const std::string array =
+      "[" + SetLine("before", "A") + "," + misfit + "," + SetLine("behind", "B") + "]";
+  const auto in_array =
+      client_.Post(std::string(kChanges) + "?stop_on=error", array, "application/json");
+  EXPECT_EQ(json::parse(in_array->body)[2]["error"]["code"], "not_tried");
+  // What is wrong for good is not sent again, and holds back nobody.
+  const std::string body = SetLine("before", "A") + "\n" + misfit + "\n" + SetLine("behind", "B");
+  const auto result = client_.Post(std::string(kChanges) + "?stop_on=unavailable", body, kLines);
+  EXPECT_TRUE(ParseLines(result->body)[2].contains("position"));
+  const auto wrong = client_.Post(std::string(kChanges) + "?stop_on=all", body, kLines);
+  EXPECT_EQ(wrong->status, 400);
+  EXPECT_EQ(CodeOf(wrong), "invalid_argument");
+}
+
 TEST_F(AdminIngestTest, JsonBodiesAreAnsweredInTheirShape) {
   auto one = client_.Post(kChanges, SetLine("1", "A"), "application/json");
   EXPECT_EQ(json::parse(one->body)["id"], "1");
