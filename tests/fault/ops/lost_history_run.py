@@ -99,6 +99,11 @@ class Place:
         status, _, answer = self.ask("GET", "/readyz")
         return status, json.dumps(answer)
 
+    def refused(self):
+        """Whether the history is told to be lost: `log_unavailable` is said of a broker that is away."""
+        status, answer = self.ready()
+        return status == 503 and ("log_truncated" in answer or "log_diverged" in answer)
+
     def restart(self):
         code = self.sluice.stop()
         assert code in (0, None), f"a graceful stop ended with {code}"
@@ -219,8 +224,7 @@ def refused_until_new_epoch(place, cursor, expected):
     try:
         place.sluice.start(wait_s=60)
         place.delta()  # opens the store, which is compared then
-        await_true("a partition that is refused", lambda: place.ready()[0] == 503, 30)
-        assert "log_truncated" in place.ready()[1] or "log_diverged" in place.ready()[1], place.ready()
+        await_true("a partition that is refused", place.refused, 30)
         status, code, _, _ = place.delta(cursor)
         assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
         answer = place.ingest(["after"], wait="2s", expect=(200, 503))
@@ -336,12 +340,12 @@ def cut_segment(binary, folder, script):
         _, _, late, _ = place.delta()
         place.restart()  # all of it is in the checkpoint, or a crash would leave nothing that is ahead
         broker.lose_end(segment, size)
-        await_true("the running server notices", lambda: "log_" in place.ready()[1] and place.ready()[0] == 503, 90)
+        await_true("the running server notices", place.refused, 90)
         status, code, _, _ = place.delta(late)
         assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
         place.sluice.kill()
         place.sluice.start(wait_s=90)
-        await_true("it notices after a restart too", lambda: place.ready()[0] == 503 and "log_" in place.ready()[1], 60)
+        await_true("it notices after a restart too", place.refused, 60)
         place.sluice.stop()
         source = ["--log", "kafka", "--brokers", broker.address, "--topic-prefix", "cut."]
         done = place.sluice.command("log", "new-epoch", *source)
@@ -389,7 +393,7 @@ def one_topic_alone(binary, folder, script, topic, prefix):
             shutil.rmtree(place.sluice.data / "stores")  # no store is ahead: only the other topic can tell
         broker.lose_end(segment, size)
         if topic == "provisioning":
-            await_true("the running server notices", lambda: place.ready()[0] == 503 and "log_" in place.ready()[1], 60)
+            await_true("the running server notices", place.refused, 60)
             place.sluice.kill()
         place.sluice.start(wait_s=90)
         await_true("it is told at start", lambda: place.ready()[0] == 503 and "log_truncated" in place.ready()[1], 60)
