@@ -86,7 +86,7 @@ absl::Status Fault(PartitionId partition, const std::string& code) {
 struct Process::Impl {
   Config config;
   RealClock clock;
-  BootTimeClock staging_clock;  // by which it knows how long ago it was at the log's end
+  BootTimeClock staging_clock;  // by which folds know how long ago they were at the log's end
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::string node_id;
 
@@ -313,12 +313,12 @@ absl::Status Process::Impl::StartProjectors() {
   if (stores != nullptr) {
     hooks.last_control = [this](PartitionId partition) { return stores->LastControl(partition); };
   }
-  directory = std::make_unique<projectors::DirectoryFollower>(*log, clock, registry, hooks);
+  directory = std::make_unique<projectors::DirectoryFollower>(*log, staging_clock, registry, hooks);
   RETURN_IF_ERROR(directory->Start());
   if (HasRole(config, "projectors")) {
     ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
-        *log, *provisioning_group, clock, [this](const OrgId& org) { return StoreApplied(org); },
+        *log, *provisioning_group, staging_clock, [this](const OrgId& org) { return StoreApplied(org); },
         registry, SequencerGate());
     RETURN_IF_ERROR(provisioning->Start());
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <optional>
 #include <tuple>
 
@@ -135,6 +136,12 @@ void ReadMark::Add(std::span<const StoredEvent> batch) {
     at_ = batch.back().offset;
     event_hash_ = eventlog::EventHash(batch.back().event);
   }
+}
+
+void ReadMark::Arrived(SteadyTime now) {
+  constexpr std::chrono::seconds kQuiet{1};
+  doubted_ = doubted_ || (at_ != kNoOffset && now - heard_ > kQuiet);
+  heard_ = now;
 }
 
 absl::Status ReadMark::Check(eventlog::Log& log, Topic topic, PartitionId partition) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
@@ -44,6 +45,9 @@ struct OutcomeMark {
 class ReadMark {
  public:
   void Add(std::span<const eventlog::StoredEvent> batch);
+  // Events have come `now`, which are not added yet. After a silence Check() compares first: they
+  // may be of another history, and no error tells it (PartitionFolder's kQuiet).
+  void Arrived(SteadyTime now);
   // There was an error: Check() compares.
   void Doubt() { doubted_ = true; }
   // As eventlog::VerifyContinuity(), where there is doubt; ends it where all is well.
@@ -55,6 +59,7 @@ class ReadMark {
  private:
   Offset at_ = kNoOffset;
   uint64_t event_hash_ = 0;
+  SteadyTime heard_;
   bool doubted_ = false;
 };
 

@@ -47,9 +47,10 @@ struct DirectoryFollower::Impl {
   struct Following {
     Offset end;  // at start
     ReadMark read;
-    OutcomeMark outcomes;  // of all that was read
-    ControlMark control;   // that Agree() saw last
-    bool look_due = true;  // whatever Agree() saw before
+    bool passed_over = false;  // the reader stands behind events that were not folded
+    OutcomeMark outcomes;      // of all that was read
+    ControlMark control;       // that Agree() saw last
+    bool look_due = true;      // whatever Agree() saw before
     SteadyTime next_look;
   };
 
@@ -152,6 +153,15 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
     reader = partitions[static_cast<size_t>(partition.value())].reader.get();
   }
   ASSIGN_OR_RETURN(const auto batch, reader->Read({.wait_max = kReadWait}));
+  if (!batch.empty()) {
+    following.read.Arrived(clock.SteadyNow());
+    if (absl::Status status = following.read.Check(log, Topic::kProvisioning, partition);
+        !status.ok()) {
+      // Open() has it read on behind the last event that was folded.
+      following.passed_over = true;
+      return status;
+    }
+  }
   for (const eventlog::StoredEvent& event : batch) {
     Fold(partition, event, following.outcomes);
   }
@@ -229,7 +239,8 @@ void DirectoryFollower::Impl::Follow(PartitionId partition) {
     following.look_due = true;
     // The reader stands beyond the end: where nothing that was read is lost, only places without
     // events are, and it goes on behind the last event.
-    open = open && ErrorCode(status) != "offset_beyond_end";
+    open = open && ErrorCode(status) != "offset_beyond_end" &&
+           !std::exchange(following.passed_over, false);
     if (status.code() == absl::StatusCode::kDataLoss) {
       SetAgreement(partition, status);
     }

@@ -209,6 +209,13 @@ absl::Status PartitionSequencer::Read() {
   const bool poll = !ledger_.closing().empty();
   ASSIGN_OR_RETURN(const auto batch,
                    reader_->Read({.wait_max = poll ? kClosingReadWait : kReadWait}));
+  if (!batch.empty()) {
+    read_.Arrived(clock_.SteadyNow());
+    if (absl::Status status = read_.Check(log_, Topic::kProvisioning, partition_); !status.ok()) {
+      reader_ = nullptr;  // it has passed over them
+      return status;
+    }
+  }
   for (const eventlog::StoredEvent& event : batch) {
     if (const absl::Status status = ledger_.Apply(event); !status.ok()) {
       spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),

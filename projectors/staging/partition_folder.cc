@@ -25,9 +25,13 @@ constexpr size_t kBatchesMax = 256;
 // Before it is known how long a batch takes.
 constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
-// Ends that are remembered until they are reached: more than are asked for within
-// StagingOptions::near_end.
-constexpr size_t kEndsMax = 32;
+// Ends that are remembered until they are reached, so many in StagingOptions::near_end: callers ask
+// for ends too, as often as they like.
+constexpr int kEndsMax = 16;
+// What comes after such a silence may be of another history: a leader without the end of the log
+// answers at the same offsets, and the reader gets no error. No broker comes back, and no leader
+// is elected, in less.
+constexpr milliseconds kQuiet{1000};
 
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
 // store is no such error.
@@ -158,6 +162,9 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
     verify_due_ = true;  // the log ends before what had been read of it
     return;
   }
+  while (!ends_.empty() && asked - ends_.front().second > context_.options.near_end) {
+    ends_.pop_front();  // to reach it would say nothing any more
+  }
   const Offset next(next_);
   if (next != kNoOffset && end <= next) {
     near_end_ = std::max(near_end_, asked);
@@ -165,9 +172,9 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
     TellNear();
     return;
   }
-  ends_.emplace_back(end, asked);
-  if (ends_.size() > kEndsMax) {
-    ends_.pop_front();
+  // The one before is reached sooner, and vouches for almost as long.
+  if (ends_.empty() || asked - ends_.back().second >= context_.options.near_end / kEndsMax) {
+    ends_.emplace_back(end, asked);
   }
 }
 
@@ -253,6 +260,7 @@ absl::Status PartitionFolder::Step() {
     RETURN_IF_ERROR(ReadBatch());
   }
   if (!events_.empty()) {
+    RETURN_IF_ERROR(CompareAfterQuiet());
     RETURN_IF_ERROR(ApplyBatch());
   }
   RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
@@ -287,6 +295,16 @@ absl::Status PartitionFolder::VerifyBatches() {
   return CheckHistory(context_.log, partition_, batches);
 }
 
+// Before anything of it is applied: afterwards the event that was applied last is one of the new
+// history, and fits.
+absl::Status PartitionFolder::CompareAfterQuiet() {
+  if (after_quiet_) {
+    RETURN_IF_ERROR(VerifyHistory());
+    after_quiet_ = false;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PartitionFolder::OpenReader() {
   bool open = false;
   bool verify = false;
@@ -304,6 +322,7 @@ absl::Status PartitionFolder::OpenReader() {
   if (open) {
     return absl::OkStatus();
   }
+  heard_ = context_.clock.SteadyNow();  // before the comparison: what comes later is not covered
   AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
   const AppliedState state = context_.stores.CheckpointState(partition_);
   RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state));
@@ -352,6 +371,11 @@ absl::Status PartitionFolder::ReadBatch() {
   absl::StatusOr<std::vector<eventlog::StoredEvent>> read = reader->Read(limits);
   if (read.ok()) {
     events_ = *std::move(read);
+    if (!events_.empty()) {
+      const SteadyTime now = context_.clock.SteadyNow();
+      after_quiet_ = after_quiet_ || now - heard_ > kQuiet;
+      heard_ = now;
+    }
     return absl::OkStatus();
   }
   {

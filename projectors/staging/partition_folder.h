@@ -80,6 +80,8 @@ class PartitionFolder {
   absl::Status Step();
   absl::Status OpenReader();
   absl::Status ReadBatch();
+  // Compares what was applied last where the batch came after a silence.
+  absl::Status CompareAfterQuiet();
   absl::Status ApplyBatch();
   absl::Status CheckpointIfDue();
   absl::Status BeginCheckpoint();
@@ -113,6 +115,8 @@ class PartitionFolder {
   // Only the thread's own:
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
   LetterBox letters_;                          // of what is applied
+  SteadyTime heard_;                           // when events came last, or were first waited for
+  bool after_quiet_ = false;                   // events_ came long after those before
   // The last event of each batch, oldest first, with its hash: at most kBatchesMax.
   std::deque<std::pair<Offset, uint64_t>> batches_;
   bool dirty_ = false;   // something was applied since the last checkpoint was begun

@@ -66,6 +66,15 @@ class MemoryLog final : public eventlog::Log {
     std::vector<eventlog::StoredEvent>& events = topics_[topic];
     events.resize(std::min(events.size(), events_left));
   }
+  // The end of `topic` is lost, and it has grown again before anybody can look.
+  void Replace(eventlog::Topic topic, size_t events_left, std::vector<eventlog::Event> by) {
+    absl::MutexLock lock(&mutex_);
+    std::vector<eventlog::StoredEvent>& events = topics_[topic];
+    events.resize(std::min(events.size(), events_left));
+    for (eventlog::Event& event : by) {
+      events.push_back({Offset(static_cast<int64_t>(events.size())), std::move(event)});
+    }
+  }
   // After so many events every append fails; nullopt: none does.
   void FailAfter(std::optional<int64_t> events) {
     absl::MutexLock lock(&mutex_);

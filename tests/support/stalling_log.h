@@ -24,6 +24,11 @@ class StallingLog final : public eventlog::Log {
     absl::MutexLock lock(&mutex_);
     released_ = true;
   }
+  void StallAt(Offset at) {
+    absl::MutexLock lock(&mutex_);
+    at_ = at;
+    released_ = false;
+  }
   // Waits until so many reads have come back with nothing.
   void AwaitEmptyReads(int count) {
     absl::MutexLock lock(&mutex_);
@@ -99,8 +104,8 @@ class StallingLog final : public eventlog::Log {
 
   eventlog::Log& log_;
   const eventlog::Topic topic_;
-  const Offset at_;
   absl::Mutex mutex_;
+  Offset at_ ABSL_GUARDED_BY(mutex_);
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
   int empty_reads_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -10,6 +10,7 @@
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/status.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/memory_log.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
@@ -139,6 +140,21 @@ TEST_F(AgreementTest, ProvisioningLosesItsEndWhileItIsRead) {
   projector_->Stop();
   log_.Cut(Topic::kProvisioning, 4);
   EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+}
+
+// A broker without the end of the topic is written to beyond it, and the reader goes on there
+// without an error.
+TEST_F(AgreementTest, WhatComesAfterASilenceIsComparedBeforeItIsFolded) {
+  Define();
+  Stop();
+  sluice::testing::FakeClock clock;
+  follower_ = std::make_unique<DirectoryFollower>(log_, clock, nullptr);
+  ASSERT_TRUE(follower_->Start().ok());
+  ASSERT_EQ(AwaitAgreement(""), "");
+  clock.Advance(2s);
+  const auto again = log_.All(Topic::kProvisioning)[2].event;
+  log_.Replace(Topic::kProvisioning, 4, {again, again, again});
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
 }
 
 TEST_F(AgreementTest, PlacesFromBeforeAnEpochAreNotCompared) {

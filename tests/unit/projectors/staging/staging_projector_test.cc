@@ -65,6 +65,50 @@ class SwitchedLog final : public FlakyLog {
   std::atomic<eventlog::Log*> now_;
 };
 
+// Reads of another log from SwitchTo() on, at the same offset and without an error, as from a
+// leader that has lost its end and was written to since.
+class RegrownLog final : public FlakyLog {
+ public:
+  explicit RegrownLog(eventlog::Log& log) : FlakyLog(log, 0), now_(&log) {}
+  void SwitchTo(eventlog::Log& log) { now_ = &log; }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    return std::make_unique<Switching>(*this, topic, partition, from);
+  }
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    return now_.load()->Range(topic, partition);
+  }
+
+ private:
+  class Switching final : public eventlog::Reader {
+   public:
+    Switching(RegrownLog& log, Topic topic, PartitionId partition, Offset from)
+        : log_(log), topic_(topic), partition_(partition), next_(from) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      if (cancelled_) {
+        return absl::CancelledError("cancelled");
+      }
+      ASSIGN_OR_RETURN(const auto reader, log_.now_.load()->OpenReader(topic_, partition_, next_));
+      eventlog::ReadLimits once = limits;
+      once.wait_max = std::chrono::milliseconds(1);
+      ASSIGN_OR_RETURN(auto events, reader->Read(once));
+      next_ = reader->next();
+      return events;
+    }
+    Offset next() const override { return next_; }
+    void Cancel() override { cancelled_ = true; }
+
+   private:
+    RegrownLog& log_;
+    const Topic topic_;
+    const PartitionId partition_;
+    Offset next_;
+    std::atomic<bool> cancelled_ = false;
+  };
+  std::atomic<eventlog::Log*> now_;
+};
+
 // Stores whose flushes for a checkpoint wait until Release().
 class SlowFlushStores final : public StoreManager {
  public:
@@ -396,6 +440,61 @@ TEST_F(StagingProjectorTest, AnotherHistoryIsNoticedBeforeACheckpoint) {
   Append(Set("A2"));  // to the first log, whose reader is still open: it makes a checkpoint due
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   projector_->Stop();
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, WhatComesAfterASilenceIsComparedBeforeItIsApplied) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
+  ASSERT_TRUE(another.ok());
+  for (int i = 0; i < 20; ++i) {
+    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
+    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
+  }
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  clock.Advance(std::chrono::seconds(2));
+  log.SwitchTo(**another);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
+  EXPECT_EQ(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// Callers ask for the log's end as often as they like: a fold that is behind stays near it.
+TEST_F(StagingProjectorTest, ManyWhoAskForTheEndMakeNobodyForgetTheEarlierOnes) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  testing::StallingLog log(*log_, Topic::kChanges, Append(Set("A0")));
+  log.Release();
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  const auto ask = [&] {
+    clock.Advance(std::chrono::milliseconds(50));
+    const SteadyTime since = clock.SteadyNow();
+    EXPECT_TRUE(Await([&] { return projector_->EndSince(org_, since).has_value(); }));
+  };
+  Offset reached = Append(Set("A1"));
+  AwaitApplied(reached);
+  log.StallAt(Offset(reached.value() + 1));
+  for (int i = 0; i < 10; ++i) {
+    reached = Append(Set("A1"));
+    ask();
+  }
+  Append(Set("A2"));
+  for (int i = 0; i < 40; ++i) {
+    ask();
+  }
+  log.StallAt(Offset(reached.value() + 1));
+  AwaitApplied(reached);
+  clock.Advance(StagingOptions().near_end - std::chrono::milliseconds(2'300));
+  EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
+  log.Release();
   Stop();
 }
 
