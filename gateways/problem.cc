@@ -15,6 +15,7 @@ namespace {
 constexpr size_t kDetailBytesMax = 2048;
 constexpr char kWipePayload[] = "sluice.dev/wipe";
 constexpr int kRetryAfterDefault = 5;
+constexpr std::string_view kStoreCorrupt = "store_corrupt";
 
 struct CodeRow {
   std::string_view code;
@@ -73,6 +74,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"resource_exhausted", 429, "Too many requests", 1},
     {"role_not_found", 404, "No such role"},
     {"rules_too_deep", 400, "Chain of rules is too long"},
+    {kStoreCorrupt, 503, "The store is damaged and is built anew", 1},
     {"token_expired", 401, "Token has expired"},
     {"token_invalid", 401, "Token is not valid"},
     {"token_missing", 401, "Token is missing"},
@@ -157,16 +159,18 @@ int HttpStatusOf(const absl::Status& status) {
   if (status.ok()) {
     return 200;
   }
-  if (IsOurDefect(status.code())) {
+  const CodeRow* row = FindCode(ErrorCode(status));
+  // A damaged store is set apart within moments and built anew: worth coming again.
+  if (IsOurDefect(status.code()) && (row == nullptr || row->code != kStoreCorrupt)) {
     return 500;
   }
-  if (const CodeRow* row = FindCode(ErrorCode(status)); row != nullptr) {
+  if (row != nullptr) {
     return row->http_status;
   }
   if (status.code() == absl::StatusCode::kUnimplemented) {
     return 501;
   }
-  const CodeRow* row = FindKind(status.code());
+  row = FindKind(status.code());
   return row != nullptr ? row->http_status : 500;
 }
 

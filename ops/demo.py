@@ -294,10 +294,10 @@ def wait_applied(admin, position):
     deadline = time.monotonic() + 120
     while True:
         org = json.loads(sluice("org", "get", ORG, "--url", admin, "--data-dir", DATA, "--output", "json"))
-        if int(org["applied"]) >= int(position):
+        if int(org.get("applied", -1)) >= int(position):
             return org
         if time.monotonic() > deadline:
-            raise Failed(f"position {position} was not applied within two minutes (applied: {org['applied']})")
+            raise Failed(f"position {position} was not applied within two minutes (applied: {org.get('applied')})")
         time.sleep(0.05)
 
 

@@ -26,6 +26,9 @@ class AppliedWait {
   [[nodiscard]] bool Current(const OrgId& org) const {
     return stores_ != nullptr && (!may_serve_ || may_serve_(org).ok());
   }
+  // What is known is what there is, or what the node that serves it has announced: what a store
+  // holds that is behind may be less than what was told before.
+  [[nodiscard]] bool Known(const OrgId& org) const { return !Here(org) || Current(org); }
   // kNoOffset where nothing is known. May open a store.
   [[nodiscard]] Offset Applied(const OrgId& org) const;
   // Asks whether `org` is applied up to `offset`; for AnswerWait.

@@ -136,7 +136,9 @@ absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
   json["incarnation"] = entry->incarnation;
   json["position"] =
       std::to_string(std::max({entry->last_control, applied, last_change_(org)}).value());
-  json["applied"] = std::to_string(applied.value());
+  if (applied_.Known(org)) {
+    json["applied"] = std::to_string(applied.value());
+  }
   json["entities"] = entry->model->entities().size();
   json["profiles"] = entry->model->profiles().size();
   json["roles"] = entry->model->roles().size();
@@ -194,7 +196,9 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
     item["incarnation"] = entry->incarnation;
     item["position"] =
         std::to_string(std::max({entry->last_control, applied, last_change_(entry->org)}).value());
-    item["applied"] = std::to_string(applied.value());
+    if (applied_.Known(entry->org)) {
+      item["applied"] = std::to_string(applied.value());
+    }
     orgs.push_back(std::move(item));
   }
   Json json;

@@ -377,7 +377,7 @@ absl::StatusOr<DeltaPage> BuildDeltaPage(const OrgSnapshot& snapshot, uint32_t i
   const Offset applied = snapshot.applied().position;
   ASSIGN_OR_RETURN(DeltaPlan plan, MakeDeltaPlan(cursor, buckets, applied));
   PageBuilder builder(snapshot, std::move(plan), limits, out);
-  RETURN_IF_ERROR(builder.Build());
+  RETURN_IF_ERROR(snapshot.Note(builder.Build()));
   DeltaPage page;
   page.more = builder.more();
   page.ops = builder.ops();

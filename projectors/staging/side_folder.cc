@@ -60,9 +60,9 @@ void SideFolder::Wake() {
 void SideFolder::RequestStop() {
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
-  for (const auto& reader : readers_) {
-    if (reader != nullptr) {
-      reader->Cancel();
+  for (const Place& place : places_) {
+    if (place.reader != nullptr) {
+      place.reader->Cancel();
     }
   }
 }
@@ -118,9 +118,7 @@ void SideFolder::FoldApart() {
 
 void SideFolder::CloseReaders() {
   absl::MutexLock lock(&mutex_);
-  for (auto& reader : readers_) {
-    reader.reset();
-  }
+  places_ = {};
 }
 
 size_t SideFolder::Held() const {
@@ -149,7 +147,7 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       // New, or its store has gone back, or is to be built anew.
       work.generation = a.generation;
       work.DropEvents();
-      work.through = a.next;
+      work.through = stores_.ApartFrom(partition_, a, kNoOffset);
     }
   }
 }
@@ -270,25 +268,26 @@ absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other
   {
     absl::MutexLock lock(&mutex_);
     const auto stands_at = [](Offset offset) {
-      return [offset](const auto& reader) { return reader != nullptr && reader->next() == offset; };
+      return [offset](const Place& place) {
+        return place.reader != nullptr && place.reader->next() == offset;
+      };
     };
-    if (const auto found = std::ranges::find_if(readers_, stands_at(from));
-        found != readers_.end()) {
-      std::swap(*found, readers_.front());
-      return readers_.front().get();
+    if (const auto found = std::ranges::find_if(places_, stands_at(from)); found != places_.end()) {
+      std::swap(*found, places_.front());
+      return places_.front().reader.get();
     }
     // The one that was not used last goes, unless the other one's place is where it stands.
-    if (from == other || !stands_at(other)(readers_.back())) {
-      std::swap(readers_.front(), readers_.back());
+    if (from == other || !stands_at(other)(places_.back())) {
+      std::swap(places_.front(), places_.back());
     }
   }
   ASSIGN_OR_RETURN(auto opened, log_.OpenReader(eventlog::Topic::kChanges, partition_, from));
   absl::MutexLock lock(&mutex_);
-  readers_.front() = std::move(opened);
+  places_.front() = {std::move(opened), ++readers_opened_};
   if (stopping_) {
-    readers_.front()->Cancel();
+    places_.front().reader->Cancel();
   }
-  return readers_.front().get();
+  return places_.front().reader.get();
 }
 
 absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds wait,
@@ -298,11 +297,33 @@ absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds 
                                              .events_max = options_.batch_events_max,
                                              .wait_max = wait}));
   const bool came = !batch.empty();
-  HandOut(std::move(batch), from, reader->next(), waiting);
+  // Whoever waits below `from` has events that were not read; whoever waits above what was read has
+  // none in this batch.
+  std::erase_if(waiting, [&](const Waiting& w) {
+    return w.work->through < from || w.work->through > reader->next();
+  });
+  const uint64_t number = [this] {
+    absl::MutexLock lock(&mutex_);
+    return places_.front().number;
+  }();
+  RETURN_IF_ERROR(Compare(number, waiting));
+  HandOut(std::move(batch), reader->next(), waiting);
   return came;
 }
 
-void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset from, Offset next,
+// An error of the log closes the readers: what is read after it may be of a history that parted
+// from the store's below what the store has applied, and its next checkpoint would hide that.
+absl::Status SideFolder::Compare(uint64_t number, const std::vector<Waiting>& waiting) {
+  for (const Waiting& w : waiting) {
+    if (w.work->compared != number) {
+      RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
+      w.work->compared = number;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
                          std::vector<Waiting>& waiting) {
   // One organisation's share, so that a few do not take all the room.
   const size_t share =
@@ -310,11 +331,7 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset from, 
                options_.batch_bytes_max / kBatchesHeld);
   std::unordered_map<std::string_view, Waiting*> by_org;
   for (Waiting& w : waiting) {
-    // Whoever waits below `from` has events that were not read; whoever waits above `next` has none
-    // in this batch.
-    if (w.work->through >= from && w.work->through <= next) {
-      by_org.emplace(w.apart->org.value(), &w);
-    }
+    by_org.emplace(w.apart->org.value(), &w);
   }
   for (eventlog::StoredEvent& event : batch) {
     const auto found = by_org.find(event.event.key);
@@ -361,6 +378,10 @@ void SideFolder::NoteReadFailure(const absl::Status& status, std::vector<Waiting
     for (const Waiting& w : waiting) {
       if (w.work->through < begin) {
         own = true;
+        // Its folder may have come back from a backup, with what has gone from the log.
+        w.work->through = std::max(w.work->through, stores_.ApartFrom(partition_, *w.apart, begin));
+      }
+      if (w.work->through < begin) {
         Fail(w.apart->org.value(), *w.work, status);
         absl::MutexLock lock(&mutex_);
         lost_events_.insert(w.apart->org.value());

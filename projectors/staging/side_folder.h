@@ -46,8 +46,9 @@ class SideFolder {
   // What is under way for one organisation.
   struct Work {
     explicit Work(LetterBox box) : letters(std::move(box)) {}
-    uint64_t generation = 0;                    // ApartOrg's
-    Offset through;                             // its events below it are in `events`, or done
+    uint64_t generation = 0;  // ApartOrg's
+    Offset through;           // its events below it are in `events`, or done
+    uint64_t compared = 0;    // the reader before whose events its store was compared with the log
     std::vector<eventlog::StoredEvent> events;  // the first `done` of them are applied
     size_t done = 0;
     size_t bytes = 0;
@@ -83,12 +84,19 @@ class SideFolder {
   // Reads for those who wait; true where something came.
   bool ReadMore(const std::vector<ApartOrg>& apart, bool idle);
   std::vector<Waiting> WaitingOf(const std::vector<ApartOrg>& apart);
-  // The reader that stands at `from`, or one that is opened there: not that which stands at
-  // `other`.
+  // A reader with its number: another one may read another history.
+  struct Place {
+    std::unique_ptr<eventlog::Reader> reader;
+    uint64_t number = 0;
+  };
+  // The one that stands at `from`, or one that is opened there: not that which stands at `other`.
+  // It comes first.
   absl::StatusOr<eventlog::Reader*> ReaderAt(Offset from, Offset other);
+  // Compares the stores of those who are to be given what the reader `number` has read.
+  absl::Status Compare(uint64_t number, const std::vector<Waiting>& waiting);
   absl::StatusOr<bool> ReadAt(Offset from, Offset other, std::chrono::milliseconds wait,
                               std::vector<Waiting> waiting);
-  void HandOut(std::vector<eventlog::StoredEvent> batch, Offset from, Offset next,
+  void HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
                std::vector<Waiting>& waiting);
   void NoteReadFailure(const absl::Status& status, std::vector<Waiting>& waiting);
   void CloseReaders();
@@ -108,12 +116,13 @@ class SideFolder {
   bool highest_first_ = false;
   std::chrono::milliseconds read_backoff_{0};
   SteadyTime read_at_;
+  uint64_t readers_opened_ = 0;
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   // Made and moved by the thread alone; cancelled by others. The last used comes first.
-  std::array<std::unique_ptr<eventlog::Reader>, 2> readers_ ABSL_GUARDED_BY(mutex_);
+  std::array<Place, 2> places_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> lost_events_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -30,6 +30,15 @@ absl::StatusOr<std::shared_ptr<OrgDb>> OrgDb::Open(std::shared_ptr<RocksEnv> env
   return opened;
 }
 
+absl::Status OrgDb::Note(absl::Status status) const {
+  if (!absl::IsDataLoss(status)) {
+    return status;
+  }
+  damaged_ = true;
+  env_->damage_seen() = true;
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(status));
+}
+
 OrgDb::~OrgDb() {
   if (db_ == nullptr) {
     return;

@@ -45,14 +45,8 @@ class OrgDb {
   uint64_t events() const { return events_.load(); }
   void set_events(uint64_t events) { events_.store(events); }
   // What a reader met says that the data are damaged: the store is to be built anew. Returns
-  // `status`.
-  absl::Status Note(absl::Status status) const {
-    if (absl::IsDataLoss(status)) {
-      damaged_ = true;
-      env_->damage_seen() = true;
-    }
-    return status;
-  }
+  // `status`, where it says so with the code "store_corrupt".
+  absl::Status Note(absl::Status status) const;
   bool damaged() const { return damaged_; }
   // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
   // the store goes on from there, not from what it had applied.

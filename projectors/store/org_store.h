@@ -54,6 +54,9 @@ class OrgSnapshot {
   // AppliedState::history after the organisation's event at exactly `offset`; nullopt where there
   // is none, and where it is forgotten: at or below the horizon.
   virtual absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const = 0;
+  // What a reader met in the snapshot. Where it is damage the store is built anew. Returns
+  // `status`.
+  virtual absl::Status Note(absl::Status status) const { return status; }
   // Every record (tombstones too) of an entity in key order from `after` (exclusive, "" for all).
   virtual absl::Status ForEachRecord(
       EntityId entity,

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "projectors/store/record_codec.h"
+#include "projectors/store/regular_files.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -131,6 +132,7 @@ rocksdb::BlockBasedTableOptions TableOptions(const std::shared_ptr<rocksdb::Cach
 }  // namespace
 
 struct RocksEnv::Shared {
+  std::unique_ptr<rocksdb::Env> files = NewRegularFilesEnv();
   std::shared_ptr<rocksdb::Cache> cache;
   std::shared_ptr<rocksdb::WriteBufferManager> write_buffers;
   std::shared_ptr<rocksdb::RateLimiter> rate_limiter;
@@ -168,6 +170,7 @@ size_t RocksEnv::memtable_bytes() const { return shared_->write_buffers->memory_
 
 rocksdb::DBOptions RocksEnv::StoreOptions() const {
   rocksdb::DBOptions options;
+  options.env = shared_->files.get();
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.atomic_flush = true;
@@ -241,6 +244,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
 
 rocksdb::Options RocksEnv::NodeOptions() const {
   rocksdb::Options options;
+  options.env = shared_->files.get();
   options.create_if_missing = true;
   options.write_buffer_size = 1 << 20;
   options.max_open_files = kTablesPerStoreMin;

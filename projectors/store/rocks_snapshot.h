@@ -106,6 +106,7 @@ class RocksSnapshot final : public OrgSnapshot {
   absl::StatusOr<std::optional<Record>> GetRecordIn(
       const RecordKey& key, std::span<const BucketKey> buckets) const override;
   absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override;
+  absl::Status Note(absl::Status status) const override { return db_->Note(std::move(status)); }
   absl::Status ForEachRecord(
       EntityId entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const override;

@@ -15,7 +15,6 @@ namespace sluice::projectors {
 namespace {
 
 constexpr std::string_view kLargeEvent = "large_event";
-constexpr std::string_view kRewound = "store_rewound";
 // What one look at stores that are ahead may take.
 constexpr std::chrono::milliseconds kLookTime{20};
 
@@ -25,7 +24,7 @@ constexpr int kFailuresMax = 1;
 constexpr int kIoFailuresMax = 10;
 
 // What is no failure of the store: it is apart for its work, or goes on from what is on disk.
-bool IsNoFailure(std::string_view code) { return code == kLargeEvent || code == kRewound; }
+bool IsNoFailure(std::string_view code) { return code == kLargeEvent || code == kStoreRewound; }
 
 // Is what is on disk of no use any more? Otherwise the same store is tried again first.
 bool NeedsRebuild(const absl::Status& why) {
@@ -48,6 +47,13 @@ void StoreManagerImpl::SetApart(PartitionId partition, const OrgId& org, Offset 
   const auto before = apart_.Find(partition, org.value());
   if (before.has_value() && before->rebuild_due) {
     return;  // whatever else is wrong with it: it is going to be moved away
+  }
+  if (before.has_value()) {
+    // What is known to be lacking stays so: whoever fails later may not have looked so far back.
+    next = std::min(next, before->state.next);
+    if (IsNoFailure(code) && before->state.reason == code && before->state.next == next) {
+      return;  // told already
+    }
   }
   if (code != kLargeEvent) {
     metrics_.CountError();
@@ -99,7 +105,7 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
   }
   bool elsewhere = false;
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
-    if (!slot->damage_seen && !slot->io_error_seen) {
+    if (!slot->damage_seen && !slot->io_error_seen && !slot->behind_seen) {
       continue;
     }
     if (slot->registration.partition != partition) {
@@ -107,8 +113,16 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
       continue;
     }
     const bool damaged = slot->damage_seen.exchange(false);
-    slot->io_error_seen = false;
+    const bool io_error = slot->io_error_seen.exchange(false);
+    slot->behind_seen = false;
     if (IsApart(partition, slot->org)) {
+      continue;
+    }
+    if (!damaged && !io_error) {
+      // Or it has been set back, and has caught up since.
+      if (ErrorCode(stores_.Acquire(slot, /*reader=*/false).status()) == kStoreRewound) {
+        (void)GoneBack(slot);
+      }
       continue;
     }
     const std::string what = fmt::format(
@@ -125,6 +139,24 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
     }
   }
   damage_seen_ = elsewhere;
+}
+
+void StoreManagerImpl::NoteTrouble(StoreSet::Slot& slot, const absl::Status& why) {
+  const std::string code = ErrorCode(why);
+  if (!options_.sets_apart || why.ok() || code == "org_not_found" || code == "log_truncated" ||
+      code == "log_diverged") {
+    return;
+  }
+  if (code == kStoreRewound) {
+    slot.behind_seen = true;
+  } else if (code == "store_io_error") {
+    slot.io_error_seen = true;
+  } else if (NeedsRebuild(why)) {
+    slot.damage_seen = true;
+  } else {
+    return;
+  }
+  damage_seen_ = true;
 }
 
 bool StoreManagerImpl::Hidden(const OrgId& org, const StoreSet::SlotPtr& slot) {
@@ -160,6 +192,35 @@ std::vector<ApartOrg> StoreManagerImpl::ApartOf(PartitionId partition) {
 std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, const OrgId& org) {
   auto entry = apart_.Find(partition, org.value());
   return entry.has_value() ? std::make_optional(std::move(entry->state)) : std::nullopt;
+}
+
+Offset StoreManagerImpl::ApartFrom(PartitionId partition, const ApartOrg& apart, Offset begin) {
+  const StoreSet::SlotPtr slot = stores_.Find(apart.org);
+  auto entry = apart_.Find(partition, apart.org.value());
+  if (slot == nullptr || !entry.has_value() || entry->state.generation != apart.generation ||
+      (entry->rebuild_due && entry->state.reason != "store_missing")) {
+    return apart.next;
+  }
+  auto store = stores_.Acquire(slot, /*reader=*/false);
+  const bool behind = ErrorCode(store.status()) == kStoreRewound;
+  if (entry->rebuild_due && (store.ok() || behind)) {
+    // The folder has been put back.
+    entry->rebuild_due = false;
+    apart_.Set(partition, *std::move(entry));
+  }
+  if (behind) {
+    (void)GoneBack(slot);
+    store = stores_.Acquire(slot, /*reader=*/false);
+  }
+  if (!store.ok()) {
+    return apart.next;  // it is told when its events are applied
+  }
+  Offset from((*store)->applied().position.value() + 1);
+  // What it rejected may not be in the dead letters yet, which are written with the events.
+  if (const auto untold = (*store)->RejectionsFrom(std::max(apart.next, begin)); !untold.empty()) {
+    from = std::min(from, untold.front().offset);
+  }
+  return std::max(apart.next, from);
 }
 
 absl::Status StoreManagerImpl::BeginRebuild(PartitionId partition, const ApartSet::Entry& entry) {
@@ -210,7 +271,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   }
   metrics_.CountError();
   const std::string code = ErrorCode(taken.status());
-  if (code != kRewound && code != "store_missing" && !IsSoonOver(code) &&
+  if (code != kStoreRewound && code != "store_missing" && !IsSoonOver(code) &&
       !absl::IsUnavailable(taken.status()) && !absl::IsResourceExhausted(taken.status())) {
     // The first two have been noted where they were found.
     SetApart(partition, org, events.front().offset, taken.status());
@@ -242,6 +303,9 @@ absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const Ap
     return absl::OkStatus();
   }
   const absl::Status opened = stores_.Acquire(slot, /*reader=*/false).status();
+  if (ErrorCode(opened) == kStoreRewound) {
+    return GoneBack(slot);
+  }
   if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found") {
     SetApart(partition, apart.org, entry->state.next, opened);
   }
@@ -259,9 +323,9 @@ absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const
     RETURN_IF_ERROR(OpenApart(slot, apart));
   }
   if (slot != nullptr && StoreSet::HasLost(*slot)) {
-    // An error of the disk made a checkpoint open it anew; nothing of its events may be passed
-    // over.
-    (void)GoneBack(*slot, Offset(slot->durable));
+    // An error of the disk made a checkpoint open it anew, or its folder was restored; nothing of
+    // its events may be passed over.
+    (void)GoneBack(slot);
     return false;
   }
   const bool given_back = apart_.Advance(partition, apart, next);
@@ -298,6 +362,7 @@ absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
       continue;
     }
     const absl::Status opened = stores_.Acquire(slot, /*reader=*/true).status();
+    NoteTrouble(*slot, opened);
     {
       absl::MutexLock lock(&mutex_);
       std::erase(ahead_, slot);
@@ -312,14 +377,40 @@ absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
   return absl::OkStatus();
 }
 
+absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg& apart) {
+  const StoreSet::SlotPtr slot = stores_.Find(apart.org);
+  const auto entry = apart_.Find(partition, apart.org.value());
+  if (!options_.check_history || slot == nullptr || !entry.has_value() || entry->rebuild_due) {
+    return absl::OkStatus();
+  }
+  const auto store = stores_.Acquire(slot, /*reader=*/false);
+  if (!store.ok()) {
+    return absl::OkStatus();
+  }
+  const absl::Status same = CheckHistory(*slot, (*store)->applied());
+  if (ErrorCode(same) != "store_corrupt") {
+    return same;
+  }
+  SetApart(partition, apart.org, entry->state.next, same);  // it is its own
+  return absl::OkStatus();
+}
+
 absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
                                             const AppliedState& applied) {
   const PartitionId partition = slot.registration.partition;
   // A checkpoint vouches for the stores that it flushed, as far as they had come, and for no other:
-  // one that was closed may hold what came after it, and the log have lost that since.
+  // one that was closed may hold what came after it, and the log have lost that since; and one that
+  // came back from a backup may be of any time.
   absl::Status same;
-  if (applied.position != kNoOffset && applied.position.value() > slot.noted) {
+  if (applied.position != kNoOffset) {
     same = options_.check_history(partition, applied.position, applied.event_hash);
+  }
+  if (ErrorCode(same) == "log_diverged" && slot.set_back > 0 &&
+      applied.position <= LastCheckpoint(partition).applied) {
+    // The checkpoint's own event is compared, too, so it is the folder that is of another history.
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 fmt::format("the store of organisation {} was restored from another history: {}",
+                             slot.org.value(), Message(same)));
   }
   // No checkpoint vouches for the event that was applied in part.
   if (same.ok() && applied.partial.has_value() && applied.partial->event_hash != 0) {

@@ -276,14 +276,14 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   if (!acquired.ok() && ErrorCode(acquired.status()) == "store_missing") {
     return Missing(slot);
   }
+  if (ErrorCode(acquired.status()) == kStoreRewound) {
+    return GoneBack(slot);
+  }
   RETURN_IF_ERROR(acquired.status());
   std::shared_ptr<RocksStore> store = *std::move(acquired);
   const AppliedState applied = store->applied();
   std::shared_ptr<const OrgModel> model =
       applied.position == kNoOffset ? ModelWithoutStore(slot->org) : store->model();
-  if (applied.position.value() < slot->committed) {
-    return GoneBack(*slot, applied.position);
-  }
   if (!slot->checked) {
     RETURN_IF_ERROR(CompareAhead(slot, applied, events));
   }
@@ -393,7 +393,7 @@ absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot) {
 absl::Status StoreManagerImpl::Missing(const StoreSet::SlotPtr& slot) {
   const PartitionId partition = slot->registration.partition;
   if (!options_.sets_apart) {
-    RETURN_IF_ERROR(RewindMissing({slot}));
+    RewindMissing({slot});
     return RewoundError(partition);
   }
   const absl::Status missing = Error(
@@ -403,22 +403,36 @@ absl::Status StoreManagerImpl::Missing(const StoreSet::SlotPtr& slot) {
   return missing;
 }
 
-absl::Status StoreManagerImpl::GoneBack(StoreSet::Slot& slot, Offset applied) {
-  const PartitionId partition = slot.registration.partition;
-  spdlog::warn("store_rewound org={} committed={} on_disk={}", slot.org.value(),
-               slot.committed.load(), applied.value());
-  slot.committed = applied.value();
-  slot.changes.Forget();
+absl::Status StoreManagerImpl::BehindCheckpoint(StoreSet::Slot& slot) {
+  const Offset held = StoreSet::Held(slot);
+  return held.value() >= slot.noted ? absl::OkStatus()
+                                    : Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                                            fmt::format("it ends at offset {}, but had {} on disk",
+                                                        held.value(), slot.noted.load()));
+}
+
+// A folder that came back from a backup, and one that lost what was not flushed, hold less than
+// what was known of them, and all of what they hold: the log has the rest.
+absl::Status StoreManagerImpl::GoneBack(const StoreSet::SlotPtr& slot) {
+  const PartitionId partition = slot->registration.partition;
+  const Offset held = StoreSet::Held(*slot);
+  spdlog::warn("store_rewound org={} noted={} committed={} on_disk={}", slot->org.value(),
+               slot->noted.load(), slot->committed.load(), held.value());
+  slot->changes.Forget();
   if (options_.sets_apart) {
     const absl::Status rewound =
-        Error(absl::StatusCode::kAborted, "store_rewound",
+        Error(absl::StatusCode::kAborted, kStoreRewound,
               fmt::format("the store of organisation {} has gone back to offset {}, which is what "
-                          "was on disk",
-                          slot.org.value(), applied.value()));
-    SetApart(partition, slot.org, std::max(Offset(applied.value() + 1), slot.registration.opened),
+                          "is on disk",
+                          slot->org.value(), held.value()));
+    // In this order: as soon as the store may be used, nobody is shown what it holds.
+    SetApart(partition, slot->org, std::max(Offset(held.value() + 1), slot->registration.opened),
              rewound);
+    stores_.SetBack(*slot, held);
     return rewound;
   }
+  RETURN_IF_ERROR(BehindCheckpoint(*slot));
+  stores_.SetBack(*slot, held);
   {
     absl::MutexLock lock(&mutex_);
     Partition& state = partitions_[partition];
@@ -496,6 +510,7 @@ AppliedState StoreManagerImpl::LastNoted(PartitionId partition) {
 absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org,
                                          const eventlog::StoredEvent& opened,
                                          const FoldResult& fold) {
+  RETURN_IF_ERROR(NoteRewind(partition));
   const OrgRegistration registration{fold.model->incarnation(), partition, opened.offset};
   const NotedEvent noted = Newer(partition, opened.offset, eventlog::EventHash(opened.event));
   if (stores_.open_count() >= env_->open_stores_max()) {
@@ -523,6 +538,7 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
 absl::Status StoreManagerImpl::CloseOrg(PartitionId partition, const OrgId& org,
                                         const ClosedMark& mark, uint64_t event_hash,
                                         std::span<const Rejected> rejected) {
+  RETURN_IF_ERROR(NoteRewind(partition));
   const NotedEvent noted = Newer(partition, mark.offset, event_hash);
   RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected, noted));
   Note(partition, noted);

@@ -63,7 +63,8 @@ void StoreManagerImpl::CollectDirty(Pending* pending) {
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
     const bool of_partition = slot->registration.partition == pending->partition;
     if (of_partition) {
-      pending->committed.emplace_back(slot, slot->committed);
+      // What it had on disk counts, too: a folder with less may have come in its place by the end.
+      pending->committed.emplace_back(slot, std::max(slot->committed.load(), slot->noted.load()));
     }
     if (!slot->open) {
       continue;
@@ -153,7 +154,7 @@ absl::Status StoreManagerImpl::TakeFlushed(Pending* pending) {
     pending->behind.insert(slot);
     // Where it was opened anew, or closed as damaged. Of one that is apart, its own thread sees it.
     if (!IsApart(partition, slot->org)) {
-      const absl::Status rewound = GoneBack(*slot, Offset(slot->durable));
+      const absl::Status rewound = GoneBack(slot);
       if (!options_.sets_apart) {
         return rewound;
       }
@@ -223,10 +224,10 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
   }
   parts.apart = std::move(apart);
   for (StoreSet::SlotPtr& slot : stores_.All()) {
-    // What came after the position has not been compared with the log: a store that has more is
-    // compared when it is opened again.
+    // What came after the position has not been compared with the log, and maybe nothing of the
+    // store has: one that has more is compared when it is opened again.
     const int64_t vouched = std::min<int64_t>(slot->durable, checkpoint.applied.value());
-    if (slot->registration.partition == partition && vouched > slot->noted) {
+    if (slot->registration.partition == partition && slot->checked && vouched > slot->noted) {
       flushed.emplace(slot->org.value(), Offset(vouched));
       noted.push_back(std::move(slot));
     }
@@ -239,6 +240,7 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
       }
     }
   }
+  RETURN_IF_ERROR(NoteRewind(partition));
   RETURN_IF_ERROR(node_->PutCheckpoint(partition, checkpoint, parts));
   for (const StoreSet::SlotPtr& slot : noted) {
     slot->noted = flushed.at(slot->org.value()).value();

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "projectors/store/store_check.h"
+#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/status.h"
@@ -132,8 +133,11 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [partition, checkpoint] : state.checkpoints) {
-      partitions_[partition] = {
-          checkpoint, checkpoint.applied, checkpoint.event_hash, checkpoint.control, {}, false, {}};
+      Partition& loaded = partitions_[partition];
+      loaded.checkpoint = checkpoint;
+      loaded.applied = checkpoint.applied;
+      loaded.event_hash = checkpoint.event_hash;
+      loaded.control = checkpoint.control;
       apart_.WorkOn(partition, checkpoint.next);
     }
     for (const auto& [partition, noted] : state.noted) {
@@ -189,9 +193,7 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
       return alone;
     });
   }
-  if (!missing.empty()) {
-    RETURN_IF_ERROR(RewindMissing(missing));
-  }
+  RewindMissing(missing);
   RemoveLeftovers(state);
   stores_.UpdateMetrics();
   return node_->UpgradeFormat();
@@ -216,7 +218,10 @@ absl::Status StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
   return absl::OkStatus();
 }
 
-absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {
+// The node store is told with the first change that follows. As long as nothing has been read,
+// which may be for want of events in the log, the folders may come back from a backup, and nothing
+// is lost.
+void StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missing) {
   std::map<PartitionId, PartitionCheckpoint> checkpoints;
   std::map<std::string, PartitionId> orgs;
   for (const StoreSet::SlotPtr& slot : missing) {
@@ -231,7 +236,6 @@ absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr
     spdlog::warn("store_missing org={} path={} rebuilt_from={}", slot->org.value(), slot->path,
                  registration.opened.value());
   }
-  RETURN_IF_ERROR(node_->Rewind(orgs, checkpoints));
   for (const StoreSet::SlotPtr& slot : missing) {
     stores_.Retire(slot);
     // Its position there counted on a store: now everything of it comes with the partition.
@@ -245,6 +249,25 @@ absl::Status StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr
     state.event_hash = checkpoint.event_hash;
     state.rewound = true;
   }
+  for (auto& [org, partition] : orgs) {
+    partitions_[partition].gone.emplace(org, partition);
+  }
+}
+
+absl::Status StoreManagerImpl::NoteRewind(PartitionId partition) {
+  std::map<std::string, PartitionId> gone;
+  PartitionCheckpoint checkpoint;
+  {
+    absl::MutexLock lock(&mutex_);
+    gone = partitions_[partition].gone;
+    checkpoint = partitions_[partition].checkpoint;
+  }
+  if (gone.empty()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(node_->Rewind(gone, {{partition, checkpoint}}));
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].gone.clear();
   return absl::OkStatus();
 }
 
@@ -339,10 +362,18 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     if (code == "log_truncated" || code == "log_diverged") {
       return Error(absl::StatusCode::kUnavailable, code, Message(store.status()));
     }
+    const bool known = slot->io_error_seen;
+    NoteTrouble(*slot, store.status());
+    if (code == kStoreRewound) {
+      if (!options_.sets_apart) {
+        RETURN_IF_ERROR(stores_.Explain(slot, BehindCheckpoint(*slot)));
+      }
+      return Error(
+          absl::StatusCode::kUnavailable, "not_caught_up",
+          fmt::format("the store of organisation {} is behind: try again later", org.value()));
+    }
     if (options_.sets_apart && (absl::IsDataLoss(store.status()) || code == "store_missing" ||
                                 absl::IsFailedPrecondition(store.status()))) {
-      slot->damage_seen = true;
-      damage_seen_ = true;
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    fmt::format("the store of organisation {} has to be built anew: try again later",
                                org.value()));
@@ -353,14 +384,10 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     if (code == "stores_busy" || !options_.sets_apart) {
       return store.status();
     }
-    const bool known = code == "store_io_error" && slot->io_error_seen.exchange(true);
     if (!known) {
       // What it is has the folder's name in it, which is for the log.
       spdlog::warn("store_not_opened org={} error=\"{}\"", org.value(), Message(store.status()));
       metrics_.CountError();
-    }
-    if (code == "store_io_error") {
-      damage_seen_ = true;
     }
     return Error(store.status().code(), code,
                  fmt::format("the store of organisation {} cannot be used at the moment: try again "
@@ -378,12 +405,22 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
 
 absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published(const OrgId& org) {
   const StoreSet::SlotPtr slot = stores_.Find(org);
+  const uint32_t set_back = slot == nullptr ? 0 : slot->set_back.load();
   if (Hidden(org, slot)) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  fmt::format("the store of organisation {} is being built anew: try again later",
                              org.value()));
   }
-  return slot == nullptr ? OrgNotFound(org) : PublishedOf(slot);
+  if (slot == nullptr) {
+    return OrgNotFound(org);
+  }
+  auto published = PublishedOf(slot);
+  if (published.ok() && slot->set_back != set_back) {
+    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                 fmt::format("the store of organisation {} has been set back: try again later",
+                             org.value()));
+  }
+  return published;
 }
 
 absl::StatusOr<std::shared_ptr<const OrgSnapshot>> StoreManagerImpl::Snapshot(const OrgId& org) {
@@ -399,13 +436,15 @@ absl::StatusOr<std::optional<Offset>> StoreManagerImpl::FindChangeSet(const OrgI
                                                                       std::string_view id) {
   ASSIGN_OR_RETURN(const auto snapshot, Published(org));
   const std::string key = ChangeSetKey(source, id);
-  ASSIGN_OR_RETURN(const auto found, snapshot->reader().GetChangeSets({&key, 1}));
+  const auto sets = snapshot->reader().GetChangeSets({&key, 1});
+  RETURN_IF_ERROR(snapshot->Note(sets.status()));
+  const std::optional<AppliedSet>& found = sets->front();
   // In the window of the next event there can be, which is the one that the caller would append.
-  if (!found[0].has_value() || snapshot->applied().events - found[0]->ordinal >=
-                                   static_cast<uint64_t>(options_.fold.dedup_window)) {
+  if (!found.has_value() || snapshot->applied().events - found->ordinal >=
+                                static_cast<uint64_t>(options_.fold.dedup_window)) {
     return std::nullopt;
   }
-  return found[0]->offset;
+  return found->offset;
 }
 
 uint64_t StoreManagerImpl::Subscribe(const OrgId& org, AppliedCallback callback) {

@@ -122,6 +122,8 @@ class StoreManager {
   // a store's folder has gone, | as above                         | kAborted "store_rewound": call
   // or it went back to what    |                                  | CheckpointOf(), read from
   // there; was on disk                |                                  | Apply refuses until then
+  // a store's folder is behind | as above; it goes on from what   | kDataLoss
+  // the checkpoint             | is there                         |
   // the log is another         | kDataLoss "log_truncated", "log_diverged"
   // the disk is full or fails  | kResourceExhausted "disk_full", kUnavailable: call again
   virtual absl::StatusOr<ApplyResult> Apply(PartitionId partition,
@@ -171,7 +173,21 @@ class StoreManager {
   virtual std::optional<ApartOrg> ApartStateOf(PartitionId /*partition*/, const OrgId& /*org*/) {
     return std::nullopt;
   }
-  // Takes the first of `events`, which are all of the organisation's from its `next` on, in order,
+  // From where on its events are needed: `next`, or what follows what its store holds already, for
+  // instance because the folder came back from a backup, and what of it is to be dead-lettered and
+  // is in the log from `begin` on. Opens the store, so it may set `next` anew.
+  virtual Offset ApartFrom(PartitionId /*partition*/, const ApartOrg& apart, Offset /*begin*/) {
+    return apart.next;
+  }
+  // Compares what the organisation's store has applied with the log, before it is given events of
+  // a reader that may be of another history. kDataLoss, code "log_truncated" or "log_diverged",
+  // which LookForTrouble() tells the main thread, too; kUnavailable where the log cannot tell now.
+  // What is wrong with the store itself is told by ApplyApart().
+  [[nodiscard]] virtual absl::Status CheckApart(PartitionId /*partition*/,
+                                                const ApartOrg& /*apart*/) {
+    return absl::OkStatus();
+  }
+  // Takes the first of `events`, which are all of the organisation's from that place on, in order,
   // and adds to `result`. `apart` is as ApartOf() gave it. Returns how many are done: at least one,
   // or 0 where the first is done in part. kAborted, code "apart_changed", where `next` has been set
   // anew; any other error is the organisation's own, to be retried with back-off.

@@ -50,6 +50,8 @@ class StoreManagerImpl final : public StoreManager {
   Offset Applied(PartitionId partition) override;
   std::vector<ApartOrg> ApartOf(PartitionId partition) override;
   std::optional<ApartOrg> ApartStateOf(PartitionId partition, const OrgId& org) override;
+  Offset ApartFrom(PartitionId partition, const ApartOrg& apart, Offset begin) override;
+  absl::Status CheckApart(PartitionId partition, const ApartOrg& apart) override;
   absl::StatusOr<size_t> ApplyApart(PartitionId partition, const ApartOrg& apart,
                                     std::span<const eventlog::StoredEvent> events,
                                     ApplyResult* result) override;
@@ -77,6 +79,8 @@ class StoreManagerImpl final : public StoreManager {
     ControlMark control;   // of all events up to `applied`
     NotedEvent noted;      // as the node store has it
     bool rewound = false;  // reading must start at the checkpoint again
+    // Whose stores had gone, so that the checkpoint went back; the node store has yet to know.
+    std::map<std::string, PartitionId> gone = {};
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
     std::multimap<Offset, Rejected> rejected_of_closed;
     // A store of the partition was found to be of another history than the log's.
@@ -138,14 +142,21 @@ class StoreManagerImpl final : public StoreManager {
   NotedEvent Newer(PartitionId partition, Offset offset, uint64_t event_hash);
   void Note(PartitionId partition, const NotedEvent& noted);
   absl::Status Recover(const StoreSet::SlotPtr& slot);
-  // The store has less than was committed to it: its partition is read again. Returns that error.
-  absl::Status GoneBack(StoreSet::Slot& slot, Offset applied);
+  // The store has less than it was known to have: its organisation is set apart, or its partition
+  // read again. Returns that error.
+  absl::Status GoneBack(const StoreSet::SlotPtr& slot);
+  // What is said of such a store where nobody can be set apart.
+  static absl::Status BehindCheckpoint(StoreSet::Slot& slot);
+  // A reader could not open the store: LookForTrouble() looks after it.
+  void NoteTrouble(StoreSet::Slot& slot, const absl::Status& why);
   absl::Status Missing(const StoreSet::SlotPtr& slot);
   absl::Status RemoveFormer();
   void LookForDamage(PartitionId partition);
   absl::Status LookAhead(PartitionId partition);
   absl::Status RemoveOlder(const NodeStore::State& state);
-  absl::Status RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
+  void RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
+  // Has the node store know what RewindMissing() did. Until then the folders may be put back.
+  absl::Status NoteRewind(PartitionId partition);
   absl::Status RewoundError(PartitionId partition);
   // Each step of a checkpoint.
   void CollectDirty(Pending* pending);

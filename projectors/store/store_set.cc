@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
@@ -97,6 +98,7 @@ std::string StoreSet::PathOf(const OrgId& org, uint32_t incarnation) const {
 void StoreSet::Add(const OrgId& org, const OrgRegistration& registration, Offset flushed) {
   auto slot = std::make_shared<Slot>(org, registration, PathOf(org, registration.incarnation));
   slot->noted = flushed.value();
+  slot->durable = flushed.value();
   Publish(std::move(slot));
 }
 
@@ -143,18 +145,14 @@ absl::Status StoreSet::Open(Slot& slot) {
   if (!opened.ok()) {
     return NamingOrg(opened.status(), slot.org, slot.path);
   }
-  const int64_t applied = (*opened)->applied().position.value();
-  if (applied < slot.noted) {
-    return NamingOrg(
-        Error(absl::StatusCode::kDataLoss, "store_corrupt",
-              fmt::format("it ends at offset {}, but had {} on disk", applied, slot.noted.load())),
-        slot.org, slot.path);
-  }
   slot.opened_at = (*opened)->applied();
-  const bool vouched_for = applied == kNoOffset.value() ||
-                           (applied <= slot.noted && !slot.opened_at.partial.has_value());
-  slot.checked = slot.checked || !check_ || vouched_for;
-  if (slot.checked) {
+  const int64_t applied = slot.opened_at.position.value();
+  const int64_t known = std::max(slot.durable.load(), slot.committed.load());
+  slot.behind = applied < std::max(slot.noted.load(), known);
+  if (!slot.behind) {
+    const bool vouched_for = applied == kNoOffset.value() ||
+                             (applied <= slot.noted && !slot.opened_at.partial.has_value());
+    slot.checked = !check_ || vouched_for || (slot.checked && applied <= known);
     slot.durable = applied;
   }
   slot.store = *std::move(opened);
@@ -165,6 +163,7 @@ absl::Status StoreSet::Open(Slot& slot) {
 
 void StoreSet::Close(Slot& slot) {
   slot.store.reset();
+  slot.behind = false;
   slot.open = false;
   --open_count_;
 }
@@ -195,6 +194,14 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
       }
       RETURN_IF_ERROR(Open(*slot));
     }
+    if (slot->behind) {
+      return Error(absl::StatusCode::kAborted, kStoreRewound,
+                   fmt::format("the store of organisation {} ends at offset {}, but had {}: its "
+                               "folder was restored, or has lost what was not on disk",
+                               slot->org.value(), slot->opened_at.position.value(),
+                               std::max({slot->noted.load(), slot->durable.load(),
+                                         slot->committed.load()})));
+    }
     store = slot->store;
     opened_at = slot->opened_at;
   }
@@ -212,10 +219,7 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
 
 void StoreSet::MarkChecked(Slot& slot) {
   absl::MutexLock lock(&slot.mutex);
-  if (!slot.checked) {
-    slot.durable = slot.opened_at.position.value();
-    slot.checked = true;
-  }
+  slot.checked = true;
 }
 
 absl::Status StoreSet::Reopen(const SlotPtr& slot) {
@@ -236,7 +240,27 @@ bool StoreSet::HasLost(Slot& slot) {
   absl::MutexLock lock(&slot.mutex);
   const int64_t held =
       slot.store != nullptr ? slot.store->database()->applied() : slot.durable.load();
-  return held < slot.committed;
+  return slot.behind || held < slot.committed;
+}
+
+Offset StoreSet::Held(Slot& slot) {
+  absl::MutexLock lock(&slot.mutex);
+  return Offset(slot.store != nullptr ? slot.store->database()->applied() : slot.durable.load());
+}
+
+void StoreSet::SetBack(Slot& slot, Offset held) {
+  absl::MutexLock lock(&slot.mutex);
+  if (slot.behind && slot.opened_at.position < held) {
+    return;  // opened since it was looked: that is told, too
+  }
+  if (held.value() < std::max(slot.noted.load(), slot.durable.load())) {
+    slot.noted = kNoOffset.value();
+    slot.durable = held.value();
+    slot.checked = !check_;
+  }
+  slot.committed = held.value();
+  slot.behind = false;
+  ++slot.set_back;
 }
 
 absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
@@ -310,7 +334,7 @@ bool StoreSet::Evict(Slot& slot) {
   if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
     const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
     if (flushed.ok()) {
-      if (slot.checked) {
+      if (!slot.behind) {
         slot.durable = slot.store->database()->applied();
       }
       Close(slot);

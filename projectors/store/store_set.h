@@ -33,6 +33,7 @@ class StoreSet {
     // By a reader, for whom it could not be opened: the projector is to look after it.
     std::atomic<bool> damage_seen{false};
     std::atomic<bool> io_error_seen{false};
+    std::atomic<bool> behind_seen{false};
     std::atomic<bool> open{false};  // tells whether there is a store, without the lock
     // Positions (Offset): last committed in this process; known to be on disk; said to be on disk
     // by the node store. A store that has less than it should is noticed by these.
@@ -46,9 +47,14 @@ class StoreSet {
     absl::Mutex check_mutex;  // of readers that compare it, so that one asks the log; taken first
     absl::Mutex mutex;
     // Its history has been compared with the log's. Until then it is neither read nor written to,
-    // and nothing is said of what it has on disk. Once true it stays so.
+    // and no checkpoint vouches for it. Once true it stays so, but for a folder that was exchanged.
     std::atomic<bool> checked{false};
+    // How often it was set back. Who has looked whether it may be shown, and finds another number
+    // when it has read, may have read what is older than what was shown before.
+    std::atomic<uint32_t> set_back{0};
     AppliedState opened_at ABSL_GUARDED_BY(mutex);  // what is to be compared
+    // It was opened with less than it was known to have. It is not used before SetBack().
+    bool behind ABSL_GUARDED_BY(mutex) = false;
     std::shared_ptr<RocksStore> store ABSL_GUARDED_BY(mutex);
     bool retired ABSL_GUARDED_BY(mutex) = false;
   };
@@ -79,8 +85,9 @@ class StoreSet {
   void Retire(const SlotPtr& slot);
 
   // The open store. kNotFound, code "org_not_found", for a retired one; code "store_missing" where
-  // its folder has gone; the errors of RocksStore::Open; kDataLoss, code "store_corrupt", where it
-  // holds less than it did at a checkpoint. A reader may be refused with
+  // its folder has gone; the errors of RocksStore::Open; kAborted, code "store_rewound", where it
+  // holds less than it did at a checkpoint or in this process: who folds it has it set apart, and
+  // calls SetBack(). A reader may be refused with
   // kResourceExhausted, code "stores_busy", where twice the limit are open and none is idle.
   // For a reader its history is compared first, which may block. Who folds it does so itself, where
   // it is not `checked`, and says so by MarkChecked().
@@ -95,8 +102,14 @@ class StoreSet {
   // that kind. kUnavailable, code "store_busy", while it is being read; "store_io_error".
   [[nodiscard]] absl::Status MoveAside(const SlotPtr& slot);
 
-  // Has a store that was opened anew less than was committed to it?
+  // Has a store that was opened anew less than was committed to it, or known to be on disk?
   [[nodiscard]] static bool HasLost(Slot& slot);
+  // Up to where it is there, as far as is known.
+  [[nodiscard]] static Offset Held(Slot& slot);
+  // The organisation is hidden and apart, from what follows `held` on: its store may be used. What
+  // was known of it counts for nothing where it had been seen to have more on disk: it is another
+  // folder, which is compared with the log. Does nothing where less is there than `held`.
+  void SetBack(Slot& slot, Offset held);
 
   // What to tell of an error of the store: names organisation and folder. Closes a damaged store,
   // so that it is noticed when its folder is deleted.

@@ -67,7 +67,8 @@ class ApartNode {
       Log events;
       const Offset end = next();
       Offset through = end;
-      for (auto event = From(log, one.next); event != log.end() && event->offset < end; ++event) {
+      const Offset from = manager_->ApartFrom(kPartition, one, kNoOffset);
+      for (auto event = From(log, from); event != log.end() && event->offset < end; ++event) {
         if (events.size() == count) {
           through = event->offset;
           break;
@@ -81,10 +82,10 @@ class ApartNode {
         const auto taken = manager_->ApplyApart(kPartition, one, events, &result);
         last_error = taken.status();
         if (!taken.ok() || *taken < events.size()) {
-          through = taken.value_or(0) == 0 ? one.next : Offset(events[*taken].offset);
+          through = taken.value_or(0) == 0 ? from : Offset(events[*taken].offset);
         }
       }
-      if (through > one.next || events.empty()) {
+      if (through > from || events.empty()) {
         const auto advanced = manager_->AdvanceApart(kPartition, one, through);
         last_error = advanced.ok() ? last_error : advanced.status();
       }

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -192,6 +193,27 @@ TEST_F(StoreDamage, AnEmptyTableStopsItsOrganisationOnly) {
   }
   node_.Start();
   ExpectDamageOfAcmeAlone();
+}
+
+// Opening a pipe waits for somebody who writes to it.
+TEST_F(StoreDamage, AFileThatIsNoRegularOneStopsItsOrganisationOnly) {
+  const std::string folder = node_.FolderOf("acme");
+  for (const auto& [prefix, extension] :
+       {std::pair("", ".sst"), std::pair("MANIFEST", ""), std::pair("CURRENT", "")}) {
+    for (const bool pipe : {true, false}) {
+      node_.Checkpoint();
+      node_.Stop();
+      const fs::path file = FilesOf(folder, prefix, extension).back();
+      fs::remove(file);
+      if (pipe) {
+        ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+      } else {
+        fs::create_directory(file);
+      }
+      node_.Start();
+      ExpectDamageOfAcmeAlone();
+    }
+  }
 }
 
 TEST_F(StoreDamage, AnOlderCopyOfAStoreIsNoticed) {

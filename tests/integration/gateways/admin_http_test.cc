@@ -382,6 +382,28 @@ TEST(AdminServedElsewhereTest, TheDirectoryAndTheOtherNodesPositionAreShown) {
   EXPECT_EQ(org["served_at"], "http://other:1");
 }
 
+// What a store holds that is behind the log may be less than what was told before.
+TEST(AdminServingTest, WhatIsAppliedIsNotToldWhileTheStoreIsBehind) {
+  std::atomic<bool> behind{false};
+  AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
+    deps.may_serve = [&](const OrgId&) {
+      return behind ? Error(absl::StatusCode::kUnavailable, "not_caught_up", "it is behind")
+                    : absl::OkStatus();
+    };
+  });
+  admin.MakeOrg("contoso");
+  auto client = admin.Client();
+  const auto shown = [&] { return json::parse(client.Get("/v1/orgs/contoso")->body); };
+  const auto listed = [&] { return json::parse(client.Get("/v1/orgs")->body)["orgs"][0]; };
+  EXPECT_TRUE(shown().contains("applied"));
+  EXPECT_TRUE(listed().contains("applied"));
+  behind = true;
+  EXPECT_FALSE(shown().contains("applied")) << shown();
+  EXPECT_FALSE(listed().contains("applied")) << listed();
+  EXPECT_EQ(shown()["state"], "ready");
+  EXPECT_TRUE(shown().contains("position"));
+}
+
 TEST(AdminServingTest, OrganisationsThatAreNotServedAreTold) {
   std::atomic<int> refreshed{0};
   std::atomic<bool> trouble{false};

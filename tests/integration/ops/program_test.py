@@ -249,7 +249,7 @@ class ProgramTest(unittest.TestCase):
         while True:
             state = admin.json("GET", f"/v1/orgs/{org}")
             stat = admin.json("GET", f"/v1/orgs/{org}")
-            if state["applied"] == stat["applied"] and int(stat["applied"]) >= int(stat["position"]):
+            if state.get("applied") == stat.get("applied") and int(stat.get("applied", -1)) >= int(stat["position"]):
                 answer = admin.json("PUT", f"/v1/orgs/{org}?wait=30s", {"display_name": f"settled {time.monotonic()}"})
                 self.assertIn("position", answer)
                 return

@@ -105,6 +105,16 @@ TEST(ProblemTest, FoldersOfStoresAreNotTold) {
   }
 }
 
+// Whoever meets it comes again: the store is built anew.
+TEST(ProblemTest, ADamagedStoreIsNoDefect) {
+  const absl::Status status =
+      Error(absl::StatusCode::kDataLoss, "store_corrupt", "reading records of store /srv/secret");
+  EXPECT_EQ(HttpStatusOf(status), 503);
+  EXPECT_EQ(Problem(status)["code"], "store_corrupt");
+  EXPECT_EQ(RetryAfterSeconds(status), 1);
+  EXPECT_THAT(ProblemJson(status), testing::Not(testing::HasSubstr("secret")));
+}
+
 TEST(ProblemTest, DetailIsValidUtf8AndBounded) {
   const std::string bytes = std::string("a\xff\xc3") + "\"\n";
   const json problem = Problem(absl::InvalidArgumentError(bytes));

@@ -3,9 +3,11 @@
 #include <prometheus/text_serializer.h>
 
 #include <atomic>
+#include <climits>
 #include <filesystem>
 #include <fstream>
 
+#include "projectors/staging/history_check.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
@@ -85,6 +87,8 @@ class SlowHistory final : public eventlog::Log {
  public:
   SlowHistory(eventlog::Log& log, Offset from) : log_(log), from_(from) {}
   void Release() { released_ = true; }
+  // After so many of their batches one of them fails.
+  void FailAfter(int batches) { until_failure_ = batches; }
 
   const std::string& id() const override { return log_.id(); }
   int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
@@ -115,6 +119,9 @@ class SlowHistory final : public eventlog::Log {
         : log_(log), reader_(std::move(reader)) {}
     absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
         const eventlog::ReadLimits& limits) override {
+      if (log_.released_ && log_.until_failure_-- == 0) {
+        return Error(absl::StatusCode::kUnavailable, "log_unavailable", "the broker is away");
+      }
       return log_.released_ ? reader_->Read(limits) : std::vector<eventlog::StoredEvent>();
     }
     Offset next() const override { return reader_->next(); }
@@ -127,6 +134,7 @@ class SlowHistory final : public eventlog::Log {
   eventlog::Log& log_;
   const Offset from_;
   std::atomic<bool> released_{false};
+  std::atomic<int> until_failure_{INT_MAX};
 };
 
 TEST_F(StagingApartTest, LargeEventsOfOneAmongTheOthers) {
@@ -216,6 +224,84 @@ TEST_F(StagingApartTest, WhoCannotBeBuiltAnewHoldsUpNobodyAndIsTold) {
   EXPECT_EQ(troubled[0].partition, PartitionOf());
   EXPECT_EQ(troubled[0].code, "offset_below_begin");
   EXPECT_EQ(troubled[0].count, 1u);
+  Stop();
+}
+
+// As above, and a backup of its store is there, which ends before what the store had, and not
+// before what the log has.
+TEST_F(StagingApartTest, AStoreFromABackupGoesOnWithWhatTheLogHas) {
+  store_options_.check_history = [this](PartitionId partition, Offset applied, uint64_t hash) {
+    return CheckHistory(*log_, partition, applied, hash);
+  };
+  for (const bool running : {false, true}) {
+    AppendRows(20);
+    Start();
+    ExpectFoldOfLog();
+    Stop();
+    const fs::path folder = dir_ / "stores/orgs/acme/1";
+    const fs::path backup = dir_ / ("backup" + std::to_string(static_cast<int>(running)));
+    fs::copy(folder, backup);
+    const Offset held = last_;
+    AppendRows(20);
+    Start();
+    AwaitApplied(last_);
+    AwaitApplied(other_, last_other_);
+    const std::string digest = stores_->Digest(org_).value_or("none");
+    Stop();
+    const Offset begin(held.value() + 1);
+    ASSERT_TRUE(log_->TruncateBefore(Topic::kChanges, PartitionOf(), begin).ok());
+    fs::remove_all(folder);
+    Start();
+    const auto code = [&] { return ErrorCode(projector_->MayServe(org_)); };
+    EXPECT_TRUE(Await([&] { return code() == "offset_below_begin"; }));
+    if (!running) {
+      Stop();
+    }
+    fs::copy(backup, dir_ / "copying");
+    fs::create_directories(folder.parent_path());
+    fs::rename(dir_ / "copying", folder);
+    if (!running) {
+      Start();
+    }
+    EXPECT_TRUE(
+        Await([&] { return projector_->MayServe(org_).ok() && stores_->Snapshot(org_).ok(); }));
+    AwaitNobodyApart();
+    EXPECT_EQ(stores_->Digest(org_).value_or("none"), digest);
+    EXPECT_FALSE(fs::exists(folder.string() + ".damaged-1"));
+    Stop();
+    if (!running) {
+      fs::remove_all(dir_ / "stores");
+      OpenLog("another");
+      AppendDefinitions();
+      AppendDefinitions(other_);
+    }
+  }
+}
+
+// The log fails while a store is built anew, and has another history when it is there again.
+TEST_F(StagingApartTest, WhatIsReadAfterAnErrorIsComparedBeforeItIsApplied) {
+  AppendRows(100);
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  fs::remove_all(dir_ / "stores/orgs/acme");
+  SlowHistory log(*log_, last_);
+  log.FailAfter(3);
+  log.Release();
+  options_.batch_events_max = 30;
+  std::atomic<int64_t> asked_at{-1};
+  store_options_.check_history = [&](PartitionId, Offset applied, uint64_t) {
+    if (applied == last_other_) {
+      return absl::OkStatus();
+    }
+    asked_at = applied.value();
+    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+  };
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
+  EXPECT_LT(Offset(asked_at), last_) << "its events up to here had been applied before the error";
+  EXPECT_FALSE(stores_->Snapshot(org_).ok());
   Stop();
 }
 

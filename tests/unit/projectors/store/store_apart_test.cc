@@ -251,32 +251,6 @@ TEST_F(StoreApartTest, WhereAllFoldersHaveGoneNobodyIsApartAnyMore) {
   ExpectBoth();
 }
 
-TEST_F(StoreApartTest, AnOlderCopyOfAStoreIsBuiltAnew) {
-  node_.CatchUp(log_);
-  node_.Checkpoint();
-  node_.Stop();
-  fs::copy(node_.FolderOf("acme"), dir_ / "copy");
-  node_.Start();
-  Add(20);
-  node_.CatchUp(log_);
-  node_.Checkpoint();
-  node_.Stop();
-  fs::remove_all(node_.FolderOf("acme"));
-  fs::copy(dir_ / "copy", node_.FolderOf("acme"));
-  node_.Start();
-  ExpectRebuildOfAcme();
-}
-
-TEST_F(StoreApartTest, AnotherOrganisationsFolderIsNotTaken) {
-  node_.CatchUp(log_);
-  node_.Checkpoint();
-  node_.Stop();
-  fs::remove_all(node_.FolderOf("acme"));
-  fs::copy(node_.FolderOf("beta"), node_.FolderOf("acme"));
-  node_.Start();
-  ExpectRebuildOfAcme();
-}
-
 // An error of one store's files at a checkpoint: the checkpoint is everybody else's.
 TEST_F(StoreApartTest, AStoreThatCannotBeFlushedDoesNotStopTheCheckpoint) {
   node_.CatchUp(log_);
