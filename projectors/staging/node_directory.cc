@@ -68,12 +68,14 @@ struct NodeDirectory::Impl {
   absl::Status ReadOn(eventlog::Reader& opened, KnownEnd ahead);
   absl::StatusOr<KnownEnd> AskEnd();
   void Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) ABSL_LOCKS_EXCLUDED(mutex);
-  void ForEachFresh(absl::FunctionRef<void(const Node&)> visit) const ABSL_LOCKS_EXCLUDED(mutex);
+  enum class Whom { kOthers, kAll };
+  void ForEachFresh(Whom whom, absl::FunctionRef<void(const Node&)> visit) const
+      ABSL_LOCKS_EXCLUDED(mutex);
 };
 
 void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) {
   Node node{.announced = {}, .offset = stored.offset, .came = std::nullopt};
-  if (stored.event.key == self || !node.announced.ParseFromString(stored.event.value)) {
+  if (!node.announced.ParseFromString(stored.event.value)) {
     return;
   }
   if (stored.offset >= ahead.end) {
@@ -81,7 +83,7 @@ void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownE
   } else if (known.has_value() && stored.offset >= known->end) {
     node.came = known->asked;
   }
-  if (node.came.has_value() && node.announced.asks()) {
+  if (node.came.has_value() && node.announced.asks() && stored.event.key != self) {
     was_asked = true;
   }
   const absl::MutexLock lock(&mutex);
@@ -155,11 +157,13 @@ void NodeDirectory::Impl::Run() {
   }
 }
 
-void NodeDirectory::Impl::ForEachFresh(absl::FunctionRef<void(const Node&)> visit) const {
+void NodeDirectory::Impl::ForEachFresh(Whom whom,
+                                       absl::FunctionRef<void(const Node&)> visit) const {
   const SteadyTime now = clock.SteadyNow();
   const absl::MutexLock lock(&mutex);
   for (const auto& [id, node] : nodes) {
-    if (node.came.has_value() && now - *node.came < kFresh) {
+    const bool is_meant = whom == Whom::kAll || id != self;
+    if (is_meant && node.came.has_value() && now - *node.came < kFresh) {
       visit(node);
     }
   }
@@ -200,7 +204,7 @@ bool NodeDirectory::TakeWasAsked() { return impl_->was_asked.exchange(false); }
 
 Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
   Offset until(0);
-  impl_->ForEachFresh([&](const Node& node) {
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
     if (const auto* served = ServedBy(node, partition); served != nullptr) {
       until = std::max(until, Offset(served->applied() + 1));
     }
@@ -210,7 +214,7 @@ Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
 
 std::string NodeDirectory::FaultOf(PartitionId partition) const {
   std::string code;
-  impl_->ForEachFresh([&](const Node& node) {
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
     for (const auto& fault : node.announced.faults()) {
       if (fault.partition() == partition.value()) {
         code = fault.code();
@@ -223,7 +227,7 @@ std::string NodeDirectory::FaultOf(PartitionId partition) const {
 std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
   std::optional<NodeUrls> best;
   std::pair<bool, Offset> best_rank;
-  impl_->ForEachFresh([&](const Node& node) {
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
     const std::pair rank(!node.announced.sync_url().empty(), node.offset);
     if (ServedBy(node, partition) != nullptr && (!best.has_value() || rank > best_rank)) {
       best = NodeUrls{node.announced.admin_url(), node.announced.sync_url()};
@@ -235,7 +239,8 @@ std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
 
 std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId& org) const {
   std::optional<Offset> applied;
-  impl_->ForEachFresh([&](const Node& node) {
+  // What this process had applied before it gave the partition away is applied.
+  impl_->ForEachFresh(Impl::Whom::kAll, [&](const Node& node) {
     const auto* served = ServedBy(node, partition);
     if (served != nullptr &&
         std::ranges::find(served->apart(), org.value()) == served->apart().end()) {

@@ -18,7 +18,7 @@ struct NodeUrls {
   std::string sync_url;
 };
 
-// The newest announcement of every other node. One counts for 30 s from when it came, by this
+// The newest announcement of every node. One counts for 30 s from when it came, by this
 // process's own steady clock: what other machines' clocks say is compared with nothing. When it
 // came is known to within a second or two, and taken too early rather than too late: what was in
 // the log already when its end was asked for came before that, so that neither history that is read
@@ -27,7 +27,7 @@ struct NodeUrls {
 class NodeDirectory {
  public:
   // `clock`: its steady time goes on while the machine is suspended (BootTimeClock). `self`: this
-  // process's node, of which nothing is said. `log` and `clock` must outlive it.
+  // process's node, which is left out of all but Applied(). `log` and `clock` must outlive it.
   NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self);
   ~NodeDirectory();
   void Start();
