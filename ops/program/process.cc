@@ -425,8 +425,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
-    const bool known = directory->CaughtUp().ok() && directory->Agreement(PartitionOf(org)).ok();
-    if (!known) {
+    const PartitionId partition = PartitionOf(org);
+    if (!directory->CaughtUp(partition).ok() || !directory->Agreement(partition).ok()) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
     }
