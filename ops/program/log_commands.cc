@@ -122,7 +122,8 @@ absl::Status DumpPartition(eventlog::Log& log, Topic topic, PartitionId partitio
           return Enough();
         }
         --left;
-        fmt::print("{}\n", line->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", PrintableJson(line->dump(-1, ' ', false,
+                                                    nlohmann::json::error_handler_t::replace)));
         return absl::OkStatus();
       });
   if (stopped != kNoOffset) {
