@@ -12,19 +12,27 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset appl
 }
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
-                          std::span<const std::pair<Offset, uint64_t>> applied) {
+                          std::span<const std::pair<Offset, uint64_t>> applied,
+                          std::pair<Offset, uint64_t>* misfit) {
   if (applied.empty()) {
     return absl::OkStatus();
   }
+  const auto check = [&](const std::pair<Offset, uint64_t>& one) {
+    absl::Status status = CheckHistory(log, partition, one.first, one.second);
+    if (misfit != nullptr && IsOtherHistory(status)) {
+      *misfit = one;
+    }
+    return status;
+  };
   // The newest first: it tells a log that is too short, below which all can be read.
-  RETURN_IF_ERROR(CheckHistory(log, partition, applied.back().first, applied.back().second));
+  RETURN_IF_ERROR(check(applied.back()));
   auto next = applied.begin();
   return eventlog::ReadUntil(log, eventlog::Topic::kChanges, partition, next->first,
                              applied.back().first, [&](const eventlog::StoredEvent& event) {
                                const bool missing = event.offset > next->first;
                                if (missing || (event.offset == next->first &&
                                                eventlog::EventHash(event.event) != next->second)) {
-                                 return CheckHistory(log, partition, next->first, next->second);
+                                 return check(*next);
                                }
                                next += event.offset == next->first ? 1 : 0;
                                return absl::OkStatus();

@@ -23,8 +23,10 @@ namespace sluice::projectors {
                                         const AppliedState& applied);
 
 // CheckHistory() of several events of one partition, by ascending offset, in one pass over the log.
+// `misfit`, where given: the first that does not fit.
 [[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
-                                        std::span<const std::pair<Offset, uint64_t>> applied);
+                                        std::span<const std::pair<Offset, uint64_t>> applied,
+                                        std::pair<Offset, uint64_t>* misfit = nullptr);
 
 // CheckHistory() of every store on disk; the first that does not fit, by its organisation's name.
 [[nodiscard]] absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores);

@@ -292,7 +292,17 @@ absl::Status PartitionFolder::VerifyHistory() {
 absl::Status PartitionFolder::VerifyBatches() {
   RETURN_IF_ERROR(VerifyHistory());
   const std::vector<std::pair<Offset, uint64_t>> batches(batches_.begin(), batches_.end());
-  return CheckHistory(context_.log, partition_, batches);
+  std::pair<Offset, uint64_t> misfit;
+  const absl::Status status = CheckHistory(context_.log, partition_, batches, &misfit);
+  if (IsOtherHistory(status)) {
+    // What was applied last does fit: after a restart nothing else would tell.
+    const absl::Status noted = context_.stores.NoteLost(partition_, misfit.first, misfit.second);
+    if (!noted.ok()) {
+      spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
+                   Message(noted));
+    }
+  }
+  return status;
 }
 
 // Before anything of it is applied: afterwards the event that was applied last is one of the new
@@ -330,6 +340,7 @@ absl::Status PartitionFolder::OpenReader() {
   if (noted.position > state.position) {  // what comes before, the comparison above has told
     RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted));
   }
+  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)));
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));

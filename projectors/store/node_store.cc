@@ -24,6 +24,7 @@ constexpr char kClosedPrefix[] = "c/";
 constexpr char kFlushedPrefix[] = "f/";
 constexpr char kApartPrefix[] = "a/";
 constexpr char kNotedPrefix[] = "h/";
+constexpr char kLostPrefix[] = "l/";
 
 std::string CheckpointKey(PartitionId partition) {
   std::string key(kCheckpointPrefix);
@@ -43,11 +44,14 @@ std::string ApartPrefix(PartitionId partition) {
   return key;
 }
 
+std::string OfPartition(std::string key, PartitionId partition) {
+  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
+  return key;
+}
+
 void PutNoted(PartitionId partition, const NotedEvent& noted, rocksdb::WriteBatch* batch) {
   if (noted.offset != kNoOffset) {
-    std::string key(kNotedPrefix);
-    PutFixed32(static_cast<uint32_t>(partition.value()), &key);
-    (void)batch->Put(key, EncodeNoted(noted));
+    (void)batch->Put(OfPartition(kNotedPrefix, partition), EncodeNoted(noted));
   }
 }
 
@@ -183,6 +187,10 @@ absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::
     ByteReader reader(name);
     const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
     ASSIGN_OR_RETURN(state->noted[partition], DecodeNoted(value));
+  } else if (key.starts_with(kLostPrefix)) {
+    ByteReader reader(name);
+    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    ASSIGN_OR_RETURN(state->lost[partition], DecodeNoted(value));
   } else if (key.starts_with(kApartPrefix)) {
     RETURN_IF_ERROR(LoadApart(name, value, state));
   } else if (key.starts_with(kRejectedPrefix)) {
@@ -232,6 +240,12 @@ absl::Status NodeStore::PutCheckpoint(PartitionId partition, const PartitionChec
 absl::Status NodeStore::PutApart(PartitionId partition, const ApartOrg& apart) {
   rocksdb::WriteBatch batch;
   (void)batch.Put(ApartPrefix(partition) + apart.org.value(), EncodeApart(apart));
+  return Write(&batch);
+}
+
+absl::Status NodeStore::PutLost(PartitionId partition, const NotedEvent& lost) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Put(OfPartition(kLostPrefix, partition), EncodeNoted(lost));
   return Write(&batch);
 }
 

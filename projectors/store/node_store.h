@@ -33,6 +33,7 @@ class NodeStore {
     std::map<PartitionId, std::vector<Rejected>> rejected;  // of closed ones; ascending
     std::map<PartitionId, std::vector<ApartOrg>> apart;
     std::map<PartitionId, NotedEvent> noted;
+    std::map<PartitionId, NotedEvent> lost;
   };
 
   // Makes the store when it is missing; with an empty `log_id` it must be there and says its log
@@ -77,6 +78,8 @@ class NodeStore {
                                            const CheckpointParts& parts);
   // The organisation's store is going to be built anew from `apart.next` on.
   [[nodiscard]] absl::Status PutApart(PartitionId partition, const ApartOrg& apart);
+  // An event that was applied and that the log does not hold.
+  [[nodiscard]] absl::Status PutLost(PartitionId partition, const NotedEvent& lost);
   // `noted`: what State::noted is from now on; nothing changes where it has no offset.
   [[nodiscard]] absl::Status PutOrg(const std::string& org, const OrgRegistration& registration,
                                     const NotedEvent& noted);

@@ -31,12 +31,25 @@ absl::StatusOr<std::shared_ptr<OrgDb>> OrgDb::Open(std::shared_ptr<RocksEnv> env
 }
 
 absl::Status OrgDb::Note(absl::Status status) const {
+  if (ErrorCode(status) == "store_io_error") {
+    io_failed_ = true;
+    env_->damage_seen() = true;
+  }
   if (!absl::IsDataLoss(status)) {
     return status;
   }
   damaged_ = true;
   env_->damage_seen() = true;
   return Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(status));
+}
+
+absl::Status OrgDb::ReadWhole() {
+  if (io_failed_) {
+    RETURN_IF_ERROR(FromRocks(db_->VerifyChecksum(rocksdb::ReadOptions()),
+                              fmt::format("reading store {} as a whole", path_)));
+    io_failed_ = false;
+  }
+  return absl::OkStatus();
 }
 
 OrgDb::~OrgDb() {

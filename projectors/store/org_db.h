@@ -48,6 +48,11 @@ class OrgDb {
   // `status`, where it says so with the code "store_corrupt".
   absl::Status Note(absl::Status status) const;
   bool damaged() const { return damaged_; }
+  // A reader met an error of the disk (code "store_io_error").
+  bool io_failed() const { return io_failed_; }
+  // Reads every block of every table where that is so, which takes as long as the disk does: OK,
+  // and it is so no more, or what is wrong.
+  [[nodiscard]] absl::Status ReadWhole();
   // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
   // the store goes on from there, not from what it had applied.
   void set_flushed_events(uint64_t events) { flushed_events_->store(events); }
@@ -57,6 +62,7 @@ class OrgDb {
   std::shared_ptr<RocksEnv> env_;
   std::string path_;
   mutable std::atomic<bool> damaged_{false};
+  mutable std::atomic<bool> io_failed_{false};
   std::atomic<int64_t> applied_{-1};
   std::atomic<uint64_t> events_{0};
   std::shared_ptr<std::atomic<uint64_t>> flushed_events_;

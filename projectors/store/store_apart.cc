@@ -97,6 +97,8 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
       absl::MutexLock lock(&slot->mutex);
       if (slot->store != nullptr && slot->store->database()->damaged()) {
         slot->damage_seen = true;
+      } else if (slot->store != nullptr && slot->store->database()->io_failed()) {
+        slot->io_error_seen = true;
       }
     }
   }
@@ -125,8 +127,8 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
       }
       continue;
     }
-    const std::string what = fmt::format(
-        "the store of organisation {} cannot be opened for a reader", slot->org.value());
+    const std::string what =
+        fmt::format("the store of organisation {} cannot be read", slot->org.value());
     if (damaged) {
       SetApart(partition, slot->org, slot->registration.opened,
                Error(absl::StatusCode::kDataLoss, "store_corrupt", what));
@@ -302,10 +304,12 @@ absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const Ap
       entry->state.reason != "store_io_error") {
     return absl::OkStatus();
   }
-  const absl::Status opened = stores_.Acquire(slot, /*reader=*/false).status();
-  if (ErrorCode(opened) == kStoreRewound) {
+  const auto store = stores_.Acquire(slot, /*reader=*/false);
+  if (ErrorCode(store.status()) == kStoreRewound) {
     return GoneBack(slot);
   }
+  // A store that could be opened may lack a block that nobody has asked for again.
+  const absl::Status opened = store.ok() ? (*store)->database()->ReadWhole() : store.status();
   if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found") {
     SetApart(partition, apart.org, entry->state.next, opened);
   }

@@ -98,6 +98,13 @@ bool IsItsOwn(const absl::Status& status) {
          !absl::IsCancelled(status);
 }
 
+AppliedState StateOf(const NotedEvent& event) {
+  AppliedState state;
+  state.position = event.offset;
+  state.event_hash = event.event_hash;
+  return state;
+}
+
 absl::Status CheckProgress(const FoldResult& fold) {
   return fold.consumed > 0 || fold.partial ? absl::OkStatus()
                                            : Error(absl::StatusCode::kInternal, "internal",
@@ -501,10 +508,19 @@ void StoreManagerImpl::Note(PartitionId partition, const NotedEvent& noted) {
 
 AppliedState StoreManagerImpl::LastNoted(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
-  AppliedState state;
-  state.position = partitions_[partition].noted.offset;
-  state.event_hash = partitions_[partition].noted.event_hash;
-  return state;
+  return StateOf(partitions_[partition].noted);
+}
+
+absl::Status StoreManagerImpl::NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) {
+  RETURN_IF_ERROR(node_->PutLost(partition, {offset, event_hash}));
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].lost = {offset, event_hash};
+  return absl::OkStatus();
+}
+
+AppliedState StoreManagerImpl::LastLost(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  return StateOf(partitions_[partition].lost);
 }
 
 absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org,

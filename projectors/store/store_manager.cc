@@ -140,6 +140,9 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
       loaded.control = checkpoint.control;
       apart_.WorkOn(partition, checkpoint.next);
     }
+    for (const auto& [partition, lost] : state.lost) {
+      partitions_[partition].lost = lost;
+    }
     for (const auto& [partition, noted] : state.noted) {
       partitions_[partition].noted = noted;
     }

@@ -101,6 +101,13 @@ class StoreManager {
   // The newest event by which a store of the partition was made or removed, position and hash: to
   // be compared too before reading on, for that is remembered at once, whatever the checkpoint.
   virtual AppliedState LastNoted(PartitionId) { return {}; }
+  // Remembers, over restarts, that an event was applied and that the log does not hold it: what has
+  // been applied since may be of another history, with which all other comparisons fit.
+  virtual absl::Status NoteLost(PartitionId, Offset /*offset*/, uint64_t /*event_hash*/) {
+    return absl::OkStatus();
+  }
+  // That event, to be compared before reading on: the log may have been restored since.
+  virtual AppliedState LastLost(PartitionId) { return {}; }
   // Of the events up to LastApplied().
   virtual ControlMark LastControl(PartitionId) { return {}; }
 
@@ -113,9 +120,8 @@ class StoreManager {
   //
   // What goes wrong            | with options.sets_apart          | without
   // ---------------------------+----------------------------------+---------------------------------
-  // an event of many rows      | the rest of it is folded apart   | it is folded in parts;
-  // kCancelled
-  //                            |                                  | when `stopping` says so
+  // an event of many rows      | the rest of it is folded apart   | it is folded in parts; where
+  //                            |                                  | `stopping` says so: kCancelled
   // a store is damaged or      | its organisation is set apart,   | kDataLoss, kFailedPrecondition:
   // another's, or the fold     | the answer is OK                 | the others' events are applied
   // fails (kInternal)          |                                  |

@@ -37,6 +37,8 @@ class StoreManagerImpl final : public StoreManager {
   AppliedState LastApplied(PartitionId partition) override;
   ControlMark LastControl(PartitionId partition) override;
   AppliedState LastNoted(PartitionId partition) override;
+  absl::Status NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) override;
+  AppliedState LastLost(PartitionId partition) override;
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
@@ -78,6 +80,7 @@ class StoreManagerImpl final : public StoreManager {
     uint64_t event_hash = 0;
     ControlMark control;   // of all events up to `applied`
     NotedEvent noted;      // as the node store has it
+    NotedEvent lost;       // likewise
     bool rewound = false;  // reading must start at the checkpoint again
     // Whose stores had gone, so that the checkpoint went back; the node store has yet to know.
     std::map<std::string, PartitionId> gone = {};

@@ -279,6 +279,12 @@ absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
   const std::string aside = fmt::format("{}{}{}", slot->path, kDamagedSuffix, number);
   std::error_code error;
   std::filesystem::rename(slot->path, aside, error);
+  if (error == std::errc::not_a_directory) {
+    // A file is where the organisation's folder was.
+    const std::string parent = std::filesystem::path(slot->path).parent_path().string();
+    std::filesystem::rename(parent, fmt::format("{}{}1", parent, kDamagedSuffix), error);
+    error = error ? error : std::make_error_code(std::errc::no_such_file_or_directory);
+  }
   if (error && error != std::errc::no_such_file_or_directory) {
     return Error(absl::StatusCode::kUnavailable, "store_io_error",
                  fmt::format("the folder {} cannot be renamed: {}", slot->path, error.message()));

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "projectors/store/org_db.h"
+#include "schemas/status.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/store_node.h"
 
@@ -128,6 +130,25 @@ TEST_F(StoreDamage, AFolderThatGoesWhileItIsClosedIsBuiltAnewWithoutARestart) {
   EXPECT_EQ(node.rewound, 1);
   node.ExpectFoldOf("acme", log_);
   node.ExpectFoldOf("beta", log_);
+}
+
+// A block that could not be read once may never be asked for again: whether the store is well, all
+// of it tells.
+TEST_F(StoreDamage, AStoreOfADiskThatFailedIsReadAsAWhole) {
+  node_.Stop();
+  const auto env = std::make_shared<RocksEnv>(RocksEnv::Limits{});
+  const auto db = OrgDb::Open(env, node_.FolderOf("acme")).value();
+  EXPECT_FALSE(db->io_failed());
+  const absl::Status error = Error(absl::StatusCode::kUnavailable, "store_io_error", "EIO");
+  EXPECT_EQ(db->Note(error), error);
+  EXPECT_TRUE(db->io_failed());
+  EXPECT_TRUE(env->damage_seen());
+  EXPECT_TRUE(db->ReadWhole().ok());
+  EXPECT_FALSE(db->io_failed());
+  FlipByte(FilesOf(node_.FolderOf("acme"), "", ".sst").front(), 20);
+  EXPECT_TRUE(db->ReadWhole().ok()) << "nothing has failed since";
+  EXPECT_FALSE(db->Note(error).ok());
+  EXPECT_EQ(ErrorCode(db->ReadWhole()), "store_corrupt");
 }
 
 TEST_F(StoreDamage, EveryTruncationOfTheManifestIsNoticedOrHarmless) {

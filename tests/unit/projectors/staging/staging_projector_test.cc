@@ -9,6 +9,7 @@
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
 
@@ -71,6 +72,7 @@ class RegrownLog final : public FlakyLog {
  public:
   explicit RegrownLog(eventlog::Log& log) : FlakyLog(log, 0), now_(&log) {}
   void SwitchTo(eventlog::Log& log) { now_ = &log; }
+  void FailOnce() { fails_ = true; }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
     return std::make_unique<Switching>(*this, topic, partition, from);
@@ -88,6 +90,9 @@ class RegrownLog final : public FlakyLog {
         const eventlog::ReadLimits& limits) override {
       if (cancelled_) {
         return absl::CancelledError("cancelled");
+      }
+      if (log_.fails_.exchange(false)) {
+        return Error(absl::StatusCode::kUnavailable, "log_unavailable", "a broker went away");
       }
       ASSIGN_OR_RETURN(const auto reader, log_.now_.load()->OpenReader(topic_, partition_, next_));
       eventlog::ReadLimits once = limits;
@@ -107,6 +112,7 @@ class RegrownLog final : public FlakyLog {
     std::atomic<bool> cancelled_ = false;
   };
   std::atomic<eventlog::Log*> now_;
+  std::atomic<bool> fails_ = false;
 };
 
 // Stores whose flushes for a checkpoint wait until Release().
@@ -461,6 +467,41 @@ TEST_F(StagingProjectorTest, WhatComesAfterASilenceIsComparedBeforeItIsApplied) 
   log.SwitchTo(**another);
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   EXPECT_EQ(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// Events of the new history have been applied by then, and the one that was applied last fits.
+TEST_F(StagingProjectorTest, AHistoryThatWasFoundToBeLostIsRefusedAfterARestartToo) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
+  ASSERT_TRUE(another.ok());
+  for (const auto& event : testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf())) {
+    if (event.offset < last) {
+      ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event.event}).ok());
+    }
+  }
+  for (int i = 0; i < 20; ++i) {
+    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
+    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
+  }
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SwitchTo(**another);
+  const Offset newest(last.value() + 19);
+  AwaitApplied(newest);
+  clock.Advance(options_.checkpoint_interval);
+  EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= newest; }));
+  log.FailOnce();
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
+  projector_->Stop();
+  Stop();
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   projector_->Stop();
   Stop();
 }
