@@ -108,8 +108,8 @@ absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from
 namespace {
 
 constexpr std::string_view kWayOn =
-    "restore the log; or, to go on with what it holds, run `sluice log new-epoch`, after which "
-    "stores are built anew and clients start afresh";
+    "restore the log that the stores were made from; or, to go on with what this one holds, run "
+    "`sluice log new-epoch`, after which stores are built anew and clients start afresh";
 
 absl::Status TruncatedError(Topic topic, PartitionId partition, Offset applied, Offset end) {
   return Error(

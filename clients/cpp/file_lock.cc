@@ -49,7 +49,12 @@ absl::StatusOr<std::string> Resolved(const std::string& given) {
 
 }  // namespace
 
-absl::StatusOr<FileLock> FileLock::Take(const std::string& path) {
+bool FileLock::HasSecondName(const std::string& path) {
+  struct stat about = {};
+  return ::stat(path.c_str(), &about) == 0 && S_ISREG(about.st_mode) && about.st_nlink > 1;
+}
+
+absl::StatusOr<FileLock> FileLock::Take(const std::string& path, SecondName second_name) {
   ASSIGN_OR_RETURN(const std::string file, Resolved(path));
   const std::string lock_path = file + ".lock";
   const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -72,7 +77,7 @@ absl::StatusOr<FileLock> FileLock::Take(const std::string& path) {
   if (::stat(file.c_str(), &about) != 0 || !S_ISREG(about.st_mode)) {
     return Unwritable(file, "it is no file");
   }
-  if (about.st_nlink > 1) {
+  if (about.st_nlink > 1 && second_name == SecondName::kRefused) {
     return Unwritable(file, fmt::format("it has {} names (hard links), and SQLite would keep a log "
                                         "beside each and destroy it; make a copy instead",
                                         static_cast<uint64_t>(about.st_nlink)));

@@ -16,9 +16,15 @@ namespace sluice::client {
 // has on it in this process (SQLite's "How To Corrupt", section 2.2).
 class FileLock {
  public:
+  // Whether a file with a second name is taken: only for who makes no log beside it.
+  enum class SecondName { kRefused, kTaken };
+
   // Makes the file, empty and for its owner alone (0600), where there is none. kFailedPrecondition:
   // "database_in_use", or "database_unwritable".
-  [[nodiscard]] static absl::StatusOr<FileLock> Take(const std::string& path);
+  [[nodiscard]] static absl::StatusOr<FileLock> Take(const std::string& path,
+                                                     SecondName second_name = SecondName::kRefused);
+  // Whether it is for a second name that Take() would refuse the file.
+  [[nodiscard]] static bool HasSecondName(const std::string& path);
   FileLock(FileLock&& other) noexcept : path_(std::move(other.path_)), fd_(other.fd_) {
     other.fd_ = -1;
   }

@@ -46,31 +46,53 @@ LocalDatabase::LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema
 
 LocalDatabase::~LocalDatabase() { Rollback(); }
 
-absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::Open(const std::string& path,
-                                                                   const std::string& org,
+absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::Make(FileLock lock,
                                                                    SchemaSource schema) {
-  ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path));
   sqlite3* raw = nullptr;
   const int rc = sqlite3_open_v2(lock.path().c_str(), &raw,
                                  SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   SqliteHandle handle(raw);
   if (rc != SQLITE_OK) {
-    return SqliteError(raw, rc, fmt::format("opening {}", path));
+    return SqliteError(raw, rc, fmt::format("opening {}", lock.path()));
   }
-  std::unique_ptr<LocalDatabase> database(
+  return std::unique_ptr<LocalDatabase>(
       new LocalDatabase(std::move(lock), std::move(handle), std::move(schema)));
+}
+
+absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::Open(const std::string& path,
+                                                                   const std::string& org,
+                                                                   SchemaSource schema) {
+  ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path));
+  ASSIGN_OR_RETURN(auto database, Make(std::move(lock), std::move(schema)));
+  RETURN_IF_ERROR_CTX(database->UseLog(), path);
   RETURN_IF_ERROR_CTX(database->Prepare(org), path);
   return database;
 }
 
-absl::Status LocalDatabase::Prepare(const std::string& org) {
+absl::StatusOr<std::unique_ptr<LocalDatabase>> LocalDatabase::OpenToWipe(const std::string& path,
+                                                                         const std::string& org) {
+  ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path, FileLock::SecondName::kTaken));
+  ASSIGN_OR_RETURN(auto database, Make(std::move(lock), nullptr));
+  // Fails while another process has the file open, by whatever name. From then on pages are
+  // overwritten where they are.
+  RETURN_IF_ERROR_CTX(
+      Execute(database->db_.get(), "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF"), path);
+  RETURN_IF_ERROR_CTX(database->Prepare(org), path);
+  return database;
+}
+
+absl::Status LocalDatabase::UseLog() {
   sqlite3* db = db_.get();
   sqlite3_busy_timeout(db, 10'000);
   RETURN_IF_ERROR(Execute(db, "PRAGMA journal_mode=WAL"));
   // A checkpoint lost to a power cut is pulled again; the file stays whole.
   RETURN_IF_ERROR(Execute(db, "PRAGMA synchronous=NORMAL"));
+  return Execute(db, "PRAGMA journal_size_limit=4194304");
+}
+
+absl::Status LocalDatabase::Prepare(const std::string& org) {
+  sqlite3* db = db_.get();
   RETURN_IF_ERROR(Execute(db, "PRAGMA cache_size=-65536"));
-  RETURN_IF_ERROR(Execute(db, "PRAGMA journal_size_limit=4194304"));
   // Rows and columns that were taken from the caller are overwritten, not only unlinked.
   RETURN_IF_ERROR(Execute(db, "PRAGMA secure_delete=ON"));
   RETURN_IF_ERROR(Execute(db, "BEGIN IMMEDIATE"));

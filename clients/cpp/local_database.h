@@ -60,6 +60,10 @@ class LocalDatabase {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<LocalDatabase>> Open(const std::string& path,
                                                                            const std::string& org,
                                                                            SchemaSource schema);
+  // For Wipe() alone, and also where the file has a second name (FileLock): nothing is made beside
+  // it, so that a crash amid the wipe may leave a file that can't be read. Errors as Open().
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<LocalDatabase>> OpenToWipe(
+      const std::string& path, const std::string& org);
   ~LocalDatabase();
 
   // Where each bucket's load is: what `have` of the stream request says. -1: nothing of it yet.
@@ -139,6 +143,8 @@ class LocalDatabase {
   };
 
   LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema);
+  static absl::StatusOr<std::unique_ptr<LocalDatabase>> Make(FileLock lock, SchemaSource schema);
+  absl::Status UseLog();
   absl::Status Prepare(const std::string& org);
   absl::Status CheckOwner(const std::string& org);
   absl::Status LoadState();
@@ -168,6 +174,7 @@ class LocalDatabase {
                           const std::string& column);
   absl::StatusOr<std::vector<std::string>> HoldersOf(int64_t entity) const;
   absl::Status DropTable(const std::string& name);
+  absl::StatusOr<bool> IsSmall(const std::string& table) const;
   absl::Status ShowTables();
 
   // local_names.cc: what tables and columns are called in the file.

@@ -38,7 +38,8 @@ std::map<std::string, std::string> ColumnNames(const ClientEntity& entity,
 
 // SQLite reads the whole schema again for each table that is renamed. What is loaded in less time
 // than that takes is copied, so that many tables cost no square of their number.
-constexpr int64_t kRowsCopiedMax = 20'000;
+constexpr size_t kRowsCopiedMax = 20'000;
+constexpr size_t kBytesCopiedMax = 16 << 20;
 
 // "name" TYPE, ...
 std::string TableDefinition(const LocalTable& table,
@@ -364,23 +365,31 @@ absl::Status LocalDatabase::DropTable(const std::string& name) {
   return absl::OkStatus();
 }
 
+// Whether the table may be copied: reads no more of it than that would.
+absl::StatusOr<bool> LocalDatabase::IsSmall(const std::string& table) const {
+  ASSIGN_OR_RETURN(Statement all, Statement::Prepare(db_.get(), "SELECT * FROM " + Quoted(table)));
+  size_t rows = 0;
+  size_t bytes = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, all.Step());
+    if (!more) {
+      return true;
+    }
+    bytes += all.RowBytes();
+    if (++rows > kRowsCopiedMax || bytes > kBytesCopiedMax) {
+      return false;
+    }
+  }
+}
+
 // The end of the first load: there is a table for every entity, also for those without rows.
 absl::Status LocalDatabase::ShowTables() {
   for (auto& [name, table] : tables_) {
     table.ForgetStatements();
     const std::string loaded = Quoted(FileTable(table));
     const std::string shown = Quoted(table.file_name());
-    int64_t rows = 0;
-    {
-      ASSIGN_OR_RETURN(
-          Statement count,
-          Statement::Prepare(db_.get(),
-                             fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", loaded,
-                                         kRowsCopiedMax + 1)));
-      RETURN_IF_ERROR(count.Step().status());
-      rows = count.Int(0);
-    }
-    if (rows > kRowsCopiedMax) {
+    ASSIGN_OR_RETURN(const bool small, IsSmall(FileTable(table)));
+    if (!small) {
       RETURN_IF_ERROR(
           Execute(db_.get(), fmt::format("ALTER TABLE {} RENAME TO {}", loaded, shown)));
       continue;

@@ -39,7 +39,14 @@ class HttpPuller final : public Puller, private FrameHandler {
       : server_(std::move(server)), attempts_max_(attempts_max), frames_(*this) {}
 
   absl::Status OpenFile(const std::string& path, const std::string& org) {
-    ASSIGN_OR_RETURN(database_, LocalDatabase::Open(path, org, [this] { return FetchSchema(); }));
+    auto opened = LocalDatabase::Open(path, org, [this] { return FetchSchema(); });
+    if (!opened.ok() && FileLock::HasSecondName(path)) {
+      // Nothing can be pulled into it, but what it holds may have to go.
+      unusable_ = {.refusal = ForTerminals(opened.status()), .path = path, .org = org};
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(opened.status());
+    database_ = *std::move(opened);
     return absl::OkStatus();
   }
 
@@ -61,6 +68,12 @@ class HttpPuller final : public Puller, private FrameHandler {
   }
 
   absl::Status Wipe() override {
+    if (!unusable_.refusal.ok()) {
+      const auto opened = LocalDatabase::OpenToWipe(unusable_.path, unusable_.org);
+      RETURN_IF_ERROR(ForTerminals(opened.status()));
+      RETURN_IF_ERROR(ForTerminals((*opened)->Wipe()));
+      unusable_ = {};
+    }
     if (database_ != nullptr) {
       RETURN_IF_ERROR(ForTerminals(database_->Wipe()));
       database_.reset();
@@ -70,14 +83,35 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   void Cancel() override { server_->Cancel(); }
 
-  bool HoldsRows() const override { return database_ != nullptr && database_->rows_held() > 0; }
+  bool HoldsRows() const override {
+    return !unusable_.refusal.ok() || (database_ != nullptr && database_->rows_held() > 0);
+  }
 
   void OnProgress(std::function<void(const PullProgress&)> callback) override {
     on_progress_ = std::move(callback);
   }
 
  private:
+  // A file that nothing can be pulled into: why, and what it is.
+  struct Unusable {
+    absl::Status refusal;
+    std::string path;
+    std::string org;
+  };
+
+  // Asks the server for nothing but whether it refuses for good, which goes before what is wrong
+  // with the file.
+  absl::Status AskWhetherToWipe() {
+    const absl::Status answer = ForTerminals(server_->Stream(
+        R"({"have":[],"live":false})",
+        [](std::string_view) -> absl::Status { return absl::AbortedError("it does not refuse"); }));
+    return WipeDemanded(answer) ? answer : unusable_.refusal;
+  }
+
   absl::Status Restart() {
+    if (!unusable_.refusal.ok()) {
+      return AskWhetherToWipe();
+    }
     if (database_ == nullptr) {
       return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                    "the file was wiped: open it anew");
@@ -313,6 +347,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   const int attempts_max_;
   FrameReader frames_;
   std::unique_ptr<LocalDatabase> database_;
+  Unusable unusable_;
   std::function<void(const PullResult&)> on_checkpoint_;
   std::function<void(const PullProgress&)> on_progress_;
 

@@ -67,7 +67,9 @@ struct PullProgress {
 class Puller {
  public:
   // kFailedPrecondition, code "database_of_other_org", for a file of another organisation. (What a
-  // file holds of another server of the same organisation goes with the first checkpoint.)
+  // file holds of another server of the same organisation goes with the first checkpoint.) A file
+  // with a second name (a hard link) is opened for Wipe() alone: Pull() and Follow() ask the
+  // server, and return its refusal where WipeDemanded(), else "database_unwritable".
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Puller>> Open(PullOptions options);
   virtual ~Puller() = default;
 
@@ -86,7 +88,8 @@ class Puller {
   // Deletes the organisation's rows and all of the client's own state, overwrites what was there,
   // and closes the file; what an application has added under other names stays. Every later call is
   // kInvalidArgument. "database_in_use" (kFailedPrecondition) where a reader still sees the rows:
-  // they are gone for all who look after it, and a second call overwrites the rest.
+  // they are gone for all who look after it, and a second call overwrites the rest. In a file with
+  // a second name it is overwritten in place, for both; a log that is beside the other name stays.
   [[nodiscard]] virtual absl::Status Wipe() = 0;
 
   // Ends a running Pull or Follow soon, and all later ones at once (Pull: kCancelled). Any thread,

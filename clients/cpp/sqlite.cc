@@ -93,6 +93,14 @@ void Statement::Reset() {
   sqlite3_clear_bindings(statement_.get());
 }
 
+size_t Statement::RowBytes() const {
+  size_t bytes = 0;
+  for (int column = 0; column < sqlite3_data_count(statement_.get()); ++column) {
+    bytes += static_cast<size_t>(sqlite3_column_bytes(statement_.get(), column));
+  }
+  return bytes;
+}
+
 std::string_view Statement::Text(int column) const {
   const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
   return text == nullptr

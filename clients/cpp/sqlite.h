@@ -46,6 +46,8 @@ class Statement {
   sqlite3* db() const { return sqlite3_db_handle(statement_.get()); }
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
   std::string_view Text(int column) const;
+  // Of the row's values, as texts.
+  size_t RowBytes() const;
 
  private:
   explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}

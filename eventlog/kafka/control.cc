@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -70,7 +71,7 @@ std::string KafkaControl::FullName(Topic topic) const {
 }
 
 absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
-  bool topics_created = false;
+  std::optional<bool> created;  // whether topics had to be; once all are there
   absl::Status status;
   do {
     rd_kafka_poll(handle_.get(), 0);  // serves the error callback
@@ -85,8 +86,9 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
       log_name_ = fmt::format("kafka:{}/{}", cluster_id, options_.topic_prefix);
       rd_kafka_mem_free(handle_.get(), cluster_id);
     }
-    if (!topics_created) {
-      status = EnsureTopics(std::clamp(left, kTryTimeout, options_.operation_timeout));
+    if (!created.has_value()) {
+      const auto ensured = EnsureTopics(std::clamp(left, kTryTimeout, options_.operation_timeout));
+      status = ensured.status();
       if (!status.ok()) {
         if (status.code() != absl::StatusCode::kUnavailable) {
           return status;
@@ -94,19 +96,23 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
         rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
         continue;
       }
-      topics_created = true;
+      created = *ensured;
     }
     status = absl::OkStatus();
     for (const Topic topic : kAllTopics) {
-      auto count = LookUpPartitions(topic, patience);
-      if (!count.ok()) {
-        status = count.status();
+      const auto count = LookUpPartitions(topic, patience);
+      status = count.status();
+      // New topics take a moment to get their leaders. One that a topic has lost, perhaps for long,
+      // is the trouble of that partition alone.
+      if (status.ok() && *created) {
+        status = RequireLeaders(topic, patience);
+      }
+      if (!status.ok()) {
         break;
       }
       partition_counts_[topic] = *count;
     }
     if (!status.ok()) {
-      // New topics take a moment to get their leaders.
       rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
     }
   } while (!status.ok() && clock_->SteadyNow() < deadline);
@@ -136,7 +142,7 @@ absl::Status KafkaControl::CheckPartitionCounts() {
                                expected));
 }
 
-absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
+absl::StatusOr<bool> KafkaControl::EnsureTopics(milliseconds timeout) {
   // Only missing topics are created, so that a client without that right can use existing ones;
   // they get as many partitions as those that exist.
   std::vector<TopicToCreate> missing;
@@ -152,7 +158,7 @@ absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
     }
   }
   if (missing.empty()) {
-    return absl::OkStatus();
+    return false;
   }
   if (options_.inspect) {
     return Error(absl::StatusCode::kNotFound, "no_log",
@@ -166,7 +172,8 @@ absl::Status KafkaControl::EnsureTopics(milliseconds timeout) {
     topic.replication_factor = options_.replication_factor;
     topic.message_bytes_max = options_.limits.event_bytes_max + kRecordOverheadMax;
   }
-  return CreateTopics(handle_.get(), missing, timeout);
+  RETURN_IF_ERROR(CreateTopics(handle_.get(), missing, timeout));
+  return true;
 }
 
 absl::StatusOr<bool> KafkaControl::HasEvents(Topic topic) {
@@ -207,8 +214,7 @@ absl::Status KafkaControl::CheckNoHistory(const std::vector<TopicToCreate>& miss
   return absl::OkStatus();
 }
 
-absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout,
-                                                       Leaders leaders) {
+absl::StatusOr<std::vector<bool>> KafkaControl::LookUpLeaders(Topic topic, milliseconds timeout) {
   const std::string name = FullName(topic);
   const KafkaTopic handle(rd_kafka_topic_new(handle_.get(), name.c_str(), nullptr));
   if (handle == nullptr) {
@@ -231,15 +237,25 @@ absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds
     return KafkaError(found->err, fmt::format("cannot use topic {}", name));
   }
   const std::span partitions(found->partitions, static_cast<size_t>(found->partition_cnt));
-  const auto has_leader = [](const auto& partition) { return partition.leader >= 0; };
-  const auto without = std::ranges::find_if_not(partitions, has_leader);
-  const bool enough = leaders == Leaders::kOfAll ? without == partitions.end()
-                                                 : std::ranges::any_of(partitions, has_leader);
-  if (!enough && without != partitions.end()) {
-    return Error(absl::StatusCode::kUnavailable, "log_unavailable",
-                 fmt::format("partition {} of topic {} has no leader", without->id, name));
+  std::vector<bool> leaders;
+  for (const rd_kafka_metadata_partition_t& partition : partitions) {
+    leaders.push_back(partition.leader >= 0);
   }
-  return found->partition_cnt;
+  return leaders;
+}
+
+absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout) {
+  ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(topic, timeout));
+  return static_cast<int32_t>(leaders.size());
+}
+
+absl::Status KafkaControl::RequireLeaders(Topic topic, milliseconds timeout) {
+  ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(topic, timeout));
+  const auto without = std::ranges::find(leaders, false);
+  return without == leaders.end() ? absl::OkStatus()
+                                  : Error(absl::StatusCode::kUnavailable, "log_unavailable",
+                                          fmt::format("partition {} of topic {} has no leader",
+                                                      without - leaders.begin(), FullName(topic)));
 }
 
 absl::StatusOr<OffsetRange> KafkaControl::Range(Topic topic, PartitionId partition) {
@@ -314,7 +330,12 @@ void KafkaControl::SetHealth(absl::Status health) {
 }
 
 absl::Status KafkaControl::CheckHealth() {
-  return LookUpPartitions(Topic::kChanges, kTryTimeout, Leaders::kOfOne).status();
+  ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(Topic::kChanges, kTryTimeout));
+  return std::ranges::find(leaders, true) != leaders.end()
+             ? absl::OkStatus()
+             : Error(
+                   absl::StatusCode::kUnavailable, "log_unavailable",
+                   fmt::format("no partition of topic {} has a leader", FullName(Topic::kChanges)));
 }
 
 void KafkaControl::Monitor() {

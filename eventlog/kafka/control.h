@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -25,8 +26,9 @@ namespace sluice::eventlog {
 class KafkaControl {
  public:
   // Waits up to options.connect_timeout for the cluster, creates the topics that are missing and
-  // learns the partitions of all. kUnavailable where the cluster does not answer in time;
-  // kFailedPrecondition where topics have different partition counts. `metrics` must outlive it.
+  // learns the partitions of all; those of topics that were there need no leader. kUnavailable
+  // where the cluster does not answer in time; kFailedPrecondition where topics have different
+  // partition counts. `metrics` must outlive it.
   static absl::StatusOr<std::unique_ptr<KafkaControl>> Connect(const KafkaLogOptions& options,
                                                                KafkaMetrics& metrics);
   ~KafkaControl();
@@ -45,11 +47,13 @@ class KafkaControl {
   // no leader is the trouble of those alone.
   absl::Status Health();
 
-  enum class Leaders { kOfAll, kOfOne };
-  // The partitions of a topic that exists and has so many leaders; kUnavailable, code
-  // "topic_missing", where it doesn't exist.
-  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout,
-                                           Leaders leaders = Leaders::kOfAll);
+  // By partition, whether it has a leader. kUnavailable, code "topic_missing", where the topic
+  // doesn't exist.
+  absl::StatusOr<std::vector<bool>> LookUpLeaders(Topic topic, std::chrono::milliseconds timeout);
+  // How many partitions the topic has, whether they have leaders or not; errors as above.
+  absl::StatusOr<int32_t> LookUpPartitions(Topic topic, std::chrono::milliseconds timeout);
+  // kUnavailable, code "log_unavailable", where a partition of the topic has no leader.
+  absl::Status RequireLeaders(Topic topic, std::chrono::milliseconds timeout);
   // The partition's end, asked once.
   absl::StatusOr<Offset> EndOf(Topic topic, PartitionId partition,
                                std::chrono::milliseconds timeout);
@@ -57,7 +61,8 @@ class KafkaControl {
  private:
   KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics);
 
-  absl::Status EnsureTopics(std::chrono::milliseconds timeout);
+  // Whether some were created.
+  absl::StatusOr<bool> EnsureTopics(std::chrono::milliseconds timeout);
   // kFailedPrecondition, code "topic_missing", where one of `missing` would be made anew beside
   // events that go with it.
   absl::Status CheckNoHistory(const std::vector<TopicToCreate>& missing);

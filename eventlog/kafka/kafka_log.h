@@ -32,14 +32,15 @@ class KafkaWatch;
 // first events before the last, and after kUnavailable some of its events may be in the log.
 class KafkaLog final : public Log {
  public:
-  // Connects, and creates the topics that are missing. The partition count has to be known before
-  // anything can be appended or read, so this waits for the brokers, at most for
-  // options.connect_timeout: then kUnavailable, and the caller (not ready meanwhile) calls again.
-  // kInvalidArgument for wrong options; kFailedPrecondition for topics that would lose or hide
-  // events: code "partition_count_mismatch" where they can't be used together,
-  // "topic_partitions_changed" where partitions were added, "topic_compacted", "topic_retention",
-  // "log_begins_late"; the message has the command that mends it. kPermissionDenied. kNotFound,
-  // code "no_log", where there is none to inspect.
+  // Connects, and creates the topics that are missing. The partition counts and the epoch have to
+  // be known before anything can be appended or read, so this waits for the brokers and for the
+  // leader of partition 0 of `provisioning`, at most for options.connect_timeout: then
+  // kUnavailable, and the caller (not ready meanwhile) calls again. Other partitions without a
+  // leader are kUnavailable one by one, as later. kInvalidArgument for wrong options;
+  // kFailedPrecondition for topics that would lose or hide events: code "partition_count_mismatch"
+  // where they can't be used together, "topic_partitions_changed" where partitions were added,
+  // "topic_compacted", "topic_retention", "log_begins_late"; the message has the command that mends
+  // it. kPermissionDenied. kNotFound, code "no_log", where there is none to inspect.
   static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(const KafkaLogOptions& options);
 
   // Makes the topics agree, for each can have lost its end without the others.

@@ -132,6 +132,10 @@ absl::Status KafkaWatch::AppendEpoch(const std::string& epoch,
 }
 
 absl::Status KafkaWatch::CheckForNewEpoch() {
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+    RETURN_IF_ERROR_CTX(control_.RequireLeaders(topic, kLookTimeout),
+                        "all of the log has to be read, and no epoch is declared");
+  }
   ASSIGN_OR_RETURN(const std::vector<TopicFault> faults, AwaitTopics());
   for (const TopicFault& fault : faults) {
     const std::string code = ErrorCode(fault.status);
@@ -253,8 +257,13 @@ absl::Status KafkaWatch::CheckSettings(std::vector<TopicFault>& faults) {
 
 absl::Status KafkaWatch::CheckBegins(std::vector<TopicFault>& faults) {
   for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+    const std::string name = control_.FullName(topic);
+    ASSIGN_OR_RETURN(const std::vector<bool> leaders, control_.LookUpLeaders(topic, kLookTimeout));
     for (int32_t p = 0; p < control_.PartitionCount(topic); ++p) {
-      const std::string name = control_.FullName(topic);
+      // Of one without a leader nobody reads, and its begin is looked at once it has one.
+      if (static_cast<size_t>(p) >= leaders.size() || !leaders[static_cast<size_t>(p)]) {
+        continue;
+      }
       ASSIGN_OR_RETURN(const Offset begin, LookUpOffset(control_.handle(), name, PartitionId(p),
                                                         OffsetKind::kBegin, kLookTimeout));
       if (begin > Offset(0)) {

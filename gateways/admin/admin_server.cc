@@ -8,7 +8,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <atomic>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <utility>
@@ -117,6 +116,8 @@ struct AdminServer::Impl {
   HttpResponse Ready() const;
   HttpResponse Metrics() const;
   HttpResponse Problem(const absl::Status& status, std::string_view request_id) const;
+  // Whether the directory has all that the log says now of such an organisation.
+  bool KnowsAllOf(std::string_view org) const;
   void Account(const RequestContext& context, const HttpResponse& response, size_t bytes,
                SteadyTime begun);
 
@@ -127,7 +128,6 @@ struct AdminServer::Impl {
   OrgRoutes orgs;
   DefinitionRoutes definitions;
   IngestRoutes ingest;
-  std::atomic<bool> caught_up{false};  // the directory, once
   prometheus::Family<prometheus::Counter>* requests = nullptr;
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
   prometheus::Gauge* connections = nullptr;
@@ -279,14 +279,6 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   if (!context.match.info->pattern.starts_with("/v1/")) {
     co_return absl::OkStatus();
   }
-  if (!caught_up.load(std::memory_order_relaxed)) {
-    // Until then an organisation that is not in the directory may exist all the same.
-    if (!deps.directory.CaughtUp().ok()) {
-      co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                      "this server has yet to read the organisations from the log: try again");
-    }
-    caught_up = true;
-  }
   if (absl::Status may_tell = MayTell(context.match, deps.log, deps.directory); !may_tell.ok()) {
     co_return may_tell;
   }
@@ -295,6 +287,11 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
                     "this process does not have the role admin: ask one that has");
   }
   co_return absl::OkStatus();
+}
+
+bool AdminServer::Impl::KnowsAllOf(std::string_view org) const {
+  const PartitionId partition = deps.log.PartitionFor(eventlog::Topic::kProvisioning, org);
+  return deps.directory.CaughtUp(partition).ok() && deps.directory.Agreement(partition).ok();
 }
 
 // Reads the body where there is one, and runs what the route is.
@@ -323,7 +320,7 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
   };
   absl::StatusOr<Answer> answer = co_await pools->Run(context, call);
   if (!answer.ok() && ErrorCode(answer.status()) == "org_not_found" &&
-      !deps.directory.Health().ok()) {
+      !KnowsAllOf(context.match.org)) {
     // What is not known may be there: the log can't be read to its end at the moment.
     co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                     "the organisation is not known here, and the log can't be read to its end: try "

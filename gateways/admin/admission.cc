@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 
 #include "schemas/status.h"
@@ -27,10 +28,14 @@ absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
                      const projectors::DirectoryFollower& directory) {
   const auto of_partition = [&directory](PartitionId partition) {
     const absl::Status agreement = directory.Agreement(partition);
-    return agreement.ok() ? agreement
-                          : Error(absl::StatusCode::kUnavailable, ErrorCode(agreement),
-                                  fmt::format("partition {} of the log: {}", partition.value(),
-                                              ErrorCode(agreement)));
+    const std::string code = ErrorCode(agreement);
+    return agreement.ok()
+               ? agreement
+               : Error(absl::StatusCode::kUnavailable, code,
+                       fmt::format("partition {} of the log: {}", partition.value(),
+                                   code == "not_caught_up"
+                                       ? "this server has yet to read its organisations, try again"
+                                       : code));
   };
   if (match.info->pattern.find("{org}") != std::string_view::npos) {
     return of_partition(log.PartitionFor(eventlog::Topic::kProvisioning, match.org));

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,9 +12,12 @@
 #include "ops/program/command.h"
 #include "ops/program/event_json.h"
 #include "ops/program/open_log.h"
+#include "ops/program/printable.h"
 #include "ops/program/progress.h"
 #include "ops/program/screen.h"
 #include "projectors/provisioning/reconciler.h"
+#include "projectors/staging/node_announcer.h"
+#include "projectors/staging/node_directory.h"
 #include "schemas/datetime.h"
 #include "schemas/status.h"
 
@@ -21,6 +25,9 @@ namespace sluice::ops {
 namespace {
 
 using eventlog::Topic;
+
+// Beyond the interval at which servers announce themselves: what an append may take.
+constexpr std::chrono::milliseconds kAnnouncementMargin{2'000};
 
 struct Arguments {
   Config config = DefaultConfig();
@@ -115,7 +122,8 @@ absl::Status DumpPartition(eventlog::Log& log, Topic topic, PartitionId partitio
           return Enough();
         }
         --left;
-        fmt::print("{}\n", line->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", PrintableJson(line->dump(-1, ' ', false,
+                                                    nlohmann::json::error_handler_t::replace)));
         return absl::OkStatus();
       });
   if (stopped != kNoOffset) {
@@ -207,13 +215,32 @@ void Agreed::Print() const {
   }
 }
 
+// A server decides requests while the topics are made to agree, and what it decides then would be
+// refused in one of them and in force in the other. The lock of an embedded log says whether one
+// runs; in Kafka each one announces itself, so that it is waited for as long as that takes.
+absl::Status RequireNoServers(eventlog::Log& log, const Config& config, Screen& screen) {
+  const auto wait = projectors::kAnnouncementIntervalMax + kAnnouncementMargin;
+  screen.Say(fmt::format("sluice: looking for servers that use the log, for {} s",
+                         std::chrono::ceil<std::chrono::seconds>(wait).count()));
+  const RealClock clock;
+  ASSIGN_OR_RETURN(const auto running, projectors::AwaitAnnouncements(log, clock, wait));
+  if (running.empty()) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kFailedPrecondition, "servers_running",
+               fmt::format("the log at {} (topic prefix \"{}\") is used by {}: stop every server, "
+                           "and run this again; no epoch is declared, and nothing was written",
+                           config.log.brokers, config.log.topic_prefix, fmt::join(running, ", ")));
+}
+
 absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
   Agreed agreed;
-  ASSIGN_OR_RETURN(const eventlog::EpochChange change,
-                   StartLogEpoch(arguments.config, [&](eventlog::Log& log) {
-                     return agreed.Reconcile(log, *invocation.screen);
-                   }));
+  ASSIGN_OR_RETURN(
+      const eventlog::EpochChange change, StartLogEpoch(arguments.config, [&](eventlog::Log& log) {
+        const absl::Status alone = RequireNoServers(log, arguments.config, *invocation.screen);
+        return alone.ok() ? agreed.Reconcile(log, *invocation.screen) : alone;
+      }));
   if (invocation.json) {
     fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before},
                                       {"log", change.id},
@@ -228,10 +255,8 @@ absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
   agreed.Print();
   fmt::print(
       "the log {} is {} from now on\n"
-      "What it holds counts, and nothing else: each server builds its stores anew when it\n"
-      "starts next (one that runs stops taking writes, is not ready with the code\n"
-      "log_epoch_changed, and has to be started again), and each client is sent its rows\n"
-      "anew once.\n",
+      "What it holds counts, and nothing else: start the servers now. Each builds its stores\n"
+      "anew, and each client is sent its rows anew, once.\n",
       change.id_before, change.id);
   return absl::OkStatus();
 }
@@ -295,8 +320,9 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
   AddLogOptions(*epoch, *arguments);
   epoch->footer(
       "Stores are then built anew from the log and clients are sent their rows anew. Stop the\n"
-      "servers first, and start them again afterwards. In Kafka the topics provisioning and\n"
-      "changes are read whole, and made to agree where one of them has lost its end.\n"
+      "servers first, and start them again afterwards: while one runs this is refused. In Kafka\n"
+      "the topics provisioning and changes are read whole, and made to agree where one of them\n"
+      "has lost its end.\n"
       "Example:\n  sluice log new-epoch --data-dir /var/lib/sluice\n"
       "  sluice log new-epoch --log kafka --brokers 127.0.0.1:9092");
   epoch->callback([&invocation, arguments] {

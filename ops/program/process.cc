@@ -86,7 +86,8 @@ absl::Status Fault(PartitionId partition, const std::string& code) {
 struct Process::Impl {
   Config config;
   RealClock clock;
-  BootTimeClock staging_clock;  // by which it knows how long ago it was at the log's end
+  BootTimeClock
+      boot_clock;  // how long ago this was at the log's end, and others told of themselves
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::string node_id;
 
@@ -115,6 +116,7 @@ struct Process::Impl {
   absl::Status ConnectLog(const std::function<bool()>& stopping);
   absl::Status StartStores();
   absl::Status StartProjectors();
+  void StartAnnouncer();
   absl::Status StartAdmin();
   absl::Status StartSync();
   PartitionId PartitionOf(const OrgId& org) const {
@@ -283,7 +285,7 @@ void Process::Impl::TellOfServing() {
 
 absl::Status Process::Impl::StartProjectors() {
   if (config.log.kind == "kafka") {
-    nodes = std::make_unique<projectors::NodeDirectory>(*log, clock, node_id);
+    nodes = std::make_unique<projectors::NodeDirectory>(*log, boot_clock, node_id);
     nodes->Start();
   }
   if (stores != nullptr) {
@@ -304,7 +306,7 @@ absl::Status Process::Impl::StartProjectors() {
     options.serving_changed = [this] { TellOfServing(); };
     options.registry = registry;
     staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores,
-                                                             staging_clock, options);
+                                                             boot_clock, options);
     RETURN_IF_ERROR(staging->Start());
   }
   projectors::DirectoryFollower::Hooks hooks;
@@ -322,7 +324,22 @@ absl::Status Process::Impl::StartProjectors() {
         registry, SequencerGate());
     RETURN_IF_ERROR(provisioning->Start());
   }
+  StartAnnouncer();
   return absl::OkStatus();
+}
+
+// Before the listeners are there: the others are asked who they are, and their answers take a
+// moment.
+void Process::Impl::StartAnnouncer() {
+  if (nodes == nullptr) {
+    return;
+  }
+  projectors::NodeAnnouncer::Tells tells;
+  tells.serves = [this](PartitionId p) { return staging->MayServe(p).ok() && FaultOf(p).empty(); };
+  tells.fault = [this](PartitionId p) { return FaultOf(p); };
+  announcer = std::make_unique<projectors::NodeAnnouncer>(
+      *log, stores.get(), *nodes, std::move(tells), clock, AnnouncerFor(node_id, config.roles));
+  announcer->Start();
 }
 
 std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl::HealthChecks() {
@@ -408,8 +425,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
-    const bool known = directory->CaughtUp().ok() && directory->Agreement(PartitionOf(org)).ok();
-    if (!known) {
+    const PartitionId partition = PartitionOf(org);
+    if (!directory->CaughtUp(partition).ok() || !directory->Agreement(partition).ok()) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
     }
@@ -419,7 +436,7 @@ absl::Status Process::Impl::StartSync() {
   };
   options.log_end = [this](const OrgId& org, SteadyTime since) {
     // Staging goes by another clock, which does not stand still while the machine is suspended.
-    return staging->EndSince(org, staging_clock.SteadyNow() - (clock.SteadyNow() - since));
+    return staging->EndSince(org, boot_clock.SteadyNow() - (clock.SteadyNow() - since));
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
@@ -449,14 +466,8 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   if (HasRole(config, "sync")) {
     RETURN_IF_ERROR(StartSync());
   }
-  if (config.log.kind == "kafka" && stores != nullptr) {
-    announcer = std::make_unique<projectors::NodeAnnouncer>(
-        *log, *stores,
-        projectors::NodeAnnouncer::Tells{
-            [this](PartitionId p) { return staging->MayServe(p).ok() && FaultOf(p).empty(); },
-            [this](PartitionId p) { return FaultOf(p); }},
-        clock, AnnouncerFor(node_id, config.roles));
-    announcer->Start(AnnouncedUrl(config.admin.listen, admin_port),
+  if (announcer != nullptr) {
+    announcer->Serve(AnnouncedUrl(config.admin.listen, admin_port),
                      sync == nullptr ? "" : AnnouncedUrl(config.sync.listen, sync_port));
   }
   AwaitReady(stopping);

@@ -286,19 +286,26 @@ void DirectoryFollower::Stop() {
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
 absl::Status DirectoryFollower::CaughtUp() const {
-  absl::MutexLock lock(&impl_->mutex);
-  if (impl_->partitions.empty()) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
-  }
-  for (size_t i = 0; i < impl_->partitions.size(); ++i) {
-    const Impl::Partition& partition = impl_->partitions[i];
-    RETURN_IF_ERROR_CTX(partition.error, fmt::format("directory, partition {}", i));
-    if (!partition.caught_up) {
-      return Error(absl::StatusCode::kUnavailable, "unavailable",
-                   fmt::format("the directory is still reading partition {} of provisioning", i));
-    }
+  const int32_t count = impl_->log.PartitionCount(Topic::kProvisioning);
+  for (int32_t partition = 0; partition < count; ++partition) {
+    RETURN_IF_ERROR(CaughtUp(PartitionId(partition)));
   }
   return absl::OkStatus();
+}
+
+absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const auto index = static_cast<size_t>(partition.value());
+  if (index >= impl_->partitions.size()) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+  }
+  const Impl::Partition& state = impl_->partitions[index];
+  RETURN_IF_ERROR_CTX(state.error, fmt::format("directory, partition {}", index));
+  return state.caught_up
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kUnavailable, "unavailable",
+                     fmt::format("the directory is still reading partition {} of provisioning",
+                                 index));
 }
 
 absl::Status DirectoryFollower::Health() const {

@@ -48,6 +48,8 @@ class DirectoryFollower {
   // Ok once every partition has been read to the end it had at start, and while the log can be
   // read.
   [[nodiscard]] absl::Status CaughtUp() const;
+  // The same of one partition: what is not known of its organisations does not exist.
+  [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
   // CaughtUp(), and Agreement() of every partition.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that

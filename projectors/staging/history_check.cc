@@ -1,22 +1,14 @@
 #include "projectors/staging/history_check.h"
 
-#include "fmt/format.h"
+#include <fmt/format.h>
+
 #include "schemas/status.h"
 
 namespace sluice::projectors {
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
                           uint64_t event_hash) {
-  const absl::Status status =
-      eventlog::VerifyContinuity(log, eventlog::Topic::kChanges, partition, applied, event_hash);
-  if (!IsOtherHistory(status)) {
-    return status;
-  }
-  return Error(absl::StatusCode::kDataLoss, ErrorCode(status),
-               fmt::format("{}; restore the log that the stores were made from, or, to go on with "
-                           "this one, run \"sluice log new-epoch\": the stores are then built anew "
-                           "and clients begin afresh",
-                           Message(status)));
+  return eventlog::VerifyContinuity(log, eventlog::Topic::kChanges, partition, applied, event_hash);
 }
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,

@@ -2,8 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-#include <map>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -20,61 +19,71 @@ namespace {
 using eventlog::Topic;
 
 constexpr PartitionId kOnlyPartition{0};
-constexpr auto kFresh = std::chrono::seconds(30);
 constexpr int kApartMax = 1'000;
-
-int64_t MicrosNow(const Clock& clock) { return clock.Now().time_since_epoch().count(); }
 
 }  // namespace
 
 struct NodeAnnouncer::Impl {
   eventlog::Log& log;
-  StoreManager& stores;
+  StoreManager* stores;
+  NodeDirectory& nodes;
   Tells tells;
   const Clock& clock;
   AnnouncerOptions options;
-  std::string admin_url;
-  std::string sync_url;
   std::thread thread;
   absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
+  std::optional<NodeUrls> urls ABSL_GUARDED_BY(mutex);
 
-  v1::NodeAnnouncement Make(bool leaving);
+  v1::NodeAnnouncement Make() ABSL_LOCKS_EXCLUDED(mutex);
+  void AddPartition(PartitionId partition, v1::NodeAnnouncement& announcement);
   void Announce(const v1::NodeAnnouncement& announcement);
-  void Run();
+  void Run() ABSL_LOCKS_EXCLUDED(mutex);
 };
 
-v1::NodeAnnouncement NodeAnnouncer::Impl::Make(bool leaving) {
+v1::NodeAnnouncement NodeAnnouncer::Impl::Make() {
   v1::NodeAnnouncement announcement;
   announcement.set_node_id(options.node_id);
-  announcement.set_admin_url(admin_url);
-  announcement.set_sync_url(sync_url);
   for (const std::string& role : options.roles) {
     announcement.add_roles(role);
   }
-  for (int32_t p = 0; !leaving && p < log.PartitionCount(Topic::kChanges); ++p) {
+  bool serves = false;
+  {
+    const absl::MutexLock lock(&mutex);
+    announcement.set_leaving(stopping);
+    serves = !stopping && urls.has_value();
+    if (urls.has_value()) {
+      announcement.set_admin_url(urls->admin_url);
+      announcement.set_sync_url(urls->sync_url);
+    }
+  }
+  for (int32_t p = 0; !announcement.leaving() && p < log.PartitionCount(Topic::kChanges); ++p) {
     if (std::string fault = tells.fault(PartitionId(p)); !fault.empty()) {
       auto* const told = announcement.add_faults();
       told->set_partition(p);
       told->set_code(std::move(fault));
     }
-    if (tells.serves(PartitionId(p))) {
-      auto* const served = announcement.add_partitions();
-      served->set_partition(p);
-      served->set_applied(stores.Applied(PartitionId(p)).value());
-      for (const ApartOrg& apart : stores.ApartOf(PartitionId(p))) {
-        if (served->apart_size() < kApartMax) {
-          served->add_apart(apart.org.value());
-        }
-      }
+    if (serves && stores != nullptr && tells.serves(PartitionId(p))) {
+      AddPartition(PartitionId(p), announcement);
     }
   }
   return announcement;
 }
 
+void NodeAnnouncer::Impl::AddPartition(PartitionId partition, v1::NodeAnnouncement& announcement) {
+  auto* const served = announcement.add_partitions();
+  served->set_partition(partition.value());
+  served->set_applied(stores->Applied(partition).value());
+  for (const ApartOrg& apart : stores->ApartOf(partition)) {
+    if (served->apart_size() < kApartMax) {
+      served->add_apart(apart.org.value());
+    }
+  }
+}
+
 void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   v1::NodeAnnouncement stamped = announcement;
-  stamped.set_announced_at_us(MicrosNow(clock));
+  stamped.set_announced_at_us(clock.Now().time_since_epoch().count());
   eventlog::Event event;
   event.id = NewUuid7(clock);
   event.source = "sluice/nodes";
@@ -93,9 +102,12 @@ void NodeAnnouncer::Impl::Run() {
   std::string last;
   auto announced = std::chrono::steady_clock::time_point();
   while (true) {
-    const v1::NodeAnnouncement now = Make(/*leaving=*/false);
+    v1::NodeAnnouncement now = Make();
     std::string bytes = now.SerializeAsString();
-    if (bytes != last || std::chrono::steady_clock::now() - announced >= options.interval_max) {
+    now.set_asks(nodes.TakeMustAsk());
+    const bool asked = nodes.TakeWasAsked();
+    if (bytes != last || now.asks() || asked ||
+        std::chrono::steady_clock::now() - announced >= options.interval_max) {
       Announce(now);
       last = std::move(bytes);
       announced = std::chrono::steady_clock::now();
@@ -108,24 +120,27 @@ void NodeAnnouncer::Impl::Run() {
   }
 }
 
-NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Tells tells,
-                             const Clock& clock, AnnouncerOptions options)
+NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager* stores, NodeDirectory& nodes,
+                             Tells tells, const Clock& clock, AnnouncerOptions options)
     : impl_(new Impl{.log = log,
                      .stores = stores,
+                     .nodes = nodes,
                      .tells = std::move(tells),
                      .clock = clock,
                      .options = std::move(options),
-                     .admin_url = {},
-                     .sync_url = {},
                      .thread = {},
-                     .mutex = {}}) {}
+                     .mutex = {},
+                     .urls = {}}) {}
 
 NodeAnnouncer::~NodeAnnouncer() { Stop(); }
 
-void NodeAnnouncer::Start(std::string admin_url, std::string sync_url) {
-  impl_->admin_url = std::move(admin_url);
-  impl_->sync_url = std::move(sync_url);
+void NodeAnnouncer::Start() {
   impl_->thread = std::thread([this] { impl_->Run(); });
+}
+
+void NodeAnnouncer::Serve(std::string admin_url, std::string sync_url) {
+  const absl::MutexLock lock(&impl_->mutex);
+  impl_->urls = NodeUrls{std::move(admin_url), std::move(sync_url)};
 }
 
 void NodeAnnouncer::Stop() {
@@ -137,166 +152,7 @@ void NodeAnnouncer::Stop() {
     impl_->stopping = true;
   }
   impl_->thread.join();
-  impl_->Announce(impl_->Make(/*leaving=*/true));
-}
-
-struct NodeDirectory::Impl {
-  eventlog::Log& log;
-  const Clock& clock;
-  const std::string self;
-  std::thread thread;
-  mutable absl::Mutex mutex;
-  bool stopping ABSL_GUARDED_BY(mutex) = false;
-  eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
-  std::map<std::string, v1::NodeAnnouncement> nodes ABSL_GUARDED_BY(mutex);
-
-  void Run();
-  // Reads until an error or Stop(); the log is opened anew after an error.
-  absl::Status Follow();
-  void Take(const eventlog::Event& event);
-};
-
-void NodeDirectory::Impl::Take(const eventlog::Event& event) {
-  v1::NodeAnnouncement announcement;
-  if (announcement.ParseFromString(event.value)) {
-    const absl::MutexLock lock(&mutex);
-    nodes[event.key] = std::move(announcement);
-  }
-}
-
-absl::Status NodeDirectory::Impl::Follow() {
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
-  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kOnlyPartition, range.begin));
-  {
-    const absl::MutexLock lock(&mutex);
-    if (stopping) {
-      return absl::OkStatus();
-    }
-    reader = opened.get();
-  }
-  absl::Status status;
-  while (status.ok()) {
-    const auto events = opened->Read({.wait_max = std::chrono::seconds(5)});
-    status = events.status();
-    if (events.ok()) {
-      for (const auto& stored : *events) {
-        Take(stored.event);
-      }
-    }
-  }
-  const absl::MutexLock lock(&mutex);
-  reader = nullptr;
-  return status;
-}
-
-void NodeDirectory::Impl::Run() {
-  while (true) {
-    const absl::Status status = Follow();
-    const absl::MutexLock lock(&mutex);
-    if (mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::Seconds(1))) {
-      return;
-    }
-    spdlog::warn("nodes_unreadable reason=\"{}\"", Message(status));
-  }
-}
-
-NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self)
-    : impl_(new Impl{.log = log,
-                     .clock = clock,
-                     .self = std::move(self),
-                     .thread = {},
-                     .mutex = {},
-                     .nodes = {}}) {}
-
-NodeDirectory::~NodeDirectory() { Stop(); }
-
-void NodeDirectory::Start() {
-  impl_->thread = std::thread([this] { impl_->Run(); });
-}
-
-void NodeDirectory::Stop() {
-  if (!impl_->thread.joinable()) {
-    return;
-  }
-  {
-    const absl::MutexLock lock(&impl_->mutex);
-    impl_->stopping = true;
-    if (impl_->reader != nullptr) {
-      impl_->reader->Cancel();
-    }
-  }
-  impl_->thread.join();
-}
-
-Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
-  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
-  Offset until(0);
-  const absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [id, node] : impl_->nodes) {
-    for (const auto& served : node.partitions()) {
-      if (id != impl_->self && node.announced_at_us() >= oldest &&
-          served.partition() == partition.value()) {
-        until = std::max(until, Offset(served.applied() + 1));
-      }
-    }
-  }
-  return until;
-}
-
-std::string NodeDirectory::FaultOf(PartitionId partition) const {
-  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
-  const absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [id, node] : impl_->nodes) {
-    if (id == impl_->self || node.announced_at_us() < oldest) {
-      continue;
-    }
-    for (const auto& fault : node.faults()) {
-      if (fault.partition() == partition.value()) {
-        return fault.code();
-      }
-    }
-  }
-  return "";
-}
-
-std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
-  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
-  const v1::NodeAnnouncement* best = nullptr;
-  const absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [id, node] : impl_->nodes) {
-    const bool serves = std::ranges::any_of(node.partitions(), [&](const auto& served) {
-      return served.partition() == partition.value();
-    });
-    if (id == impl_->self || node.announced_at_us() < oldest || !serves) {
-      continue;
-    }
-    const auto rank = [](const v1::NodeAnnouncement& n) {
-      return std::make_pair(!n.sync_url().empty(), n.announced_at_us());
-    };
-    if (best == nullptr || rank(node) > rank(*best)) {
-      best = &node;
-    }
-  }
-  return best == nullptr ? std::nullopt
-                         : std::make_optional(NodeUrls{best->admin_url(), best->sync_url()});
-}
-
-std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId& org) const {
-  const int64_t oldest = MicrosNow(impl_->clock) - std::chrono::microseconds(kFresh).count();
-  std::optional<Offset> applied;
-  const absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [id, node] : impl_->nodes) {
-    if (node.announced_at_us() < oldest) {
-      continue;
-    }
-    for (const auto& served : node.partitions()) {
-      if (served.partition() == partition.value() &&
-          std::ranges::find(served.apart(), org.value()) == served.apart().end()) {
-        applied = std::max(applied.value_or(kNoOffset), Offset(served.applied()));
-      }
-    }
-  }
-  return applied;
+  impl_->Announce(impl_->Make());
 }
 
 }  // namespace sluice::projectors

@@ -3,26 +3,28 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "eventlog/log.h"
+#include "projectors/staging/node_directory.h"
 #include "projectors/store/store_manager.h"
 
 namespace sluice::projectors {
 
+// Every process on a log in Kafka announces itself at least so often.
+inline constexpr std::chrono::milliseconds kAnnouncementIntervalMax{5'000};
+
 struct AnnouncerOptions {
   std::string node_id;
   std::vector<std::string> roles;
-  std::chrono::milliseconds interval_min{200};    // while positions move
-  std::chrono::milliseconds interval_max{5'000};  // while nothing happens
+  std::chrono::milliseconds interval_min{200};  // while positions move, or when somebody asks
+  std::chrono::milliseconds interval_max = kAnnouncementIntervalMax;  // while nothing happens
 };
 
 // Tells the other processes, on the topic `nodes`, for which partitions this one answers and how
 // far it is. Announcements are hints for whoever does not hold an organisation itself: nothing is
-// decided by them alone.
+// decided by them alone. Thread-safe.
 class NodeAnnouncer {
  public:
   // What is told of a partition, called by the announcer's thread.
@@ -31,52 +33,18 @@ class NodeAnnouncer {
     // Why nothing must be written to it (log_truncated, log_diverged); empty where all is well.
     std::function<std::string(PartitionId)> fault;
   };
-  // All must outlive the announcer.
-  NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Tells tells, const Clock& clock,
-                AnnouncerOptions options);
+  // All must outlive the announcer. `stores`: nullptr where the process keeps none.
+  NodeAnnouncer(eventlog::Log& log, StoreManager* stores, NodeDirectory& nodes, Tells tells,
+                const Clock& clock, AnnouncerOptions options);
   ~NodeAnnouncer();
 
-  // Starts announcing; the URLs are where this process serves (empty: it does not).
-  void Start(std::string admin_url, std::string sync_url);
+  // Starts announcing: that this process is there, what it found wrong, and, from Serve() on, for
+  // which partitions it answers.
+  void Start();
+  // The URLs are where this process answers from now on (empty: it does not).
+  void Serve(std::string admin_url, std::string sync_url);
   // Announces that this node serves nothing any more, then ends.
   void Stop();
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
-// Where a node answers; either may be empty.
-struct NodeUrls {
-  std::string admin_url;
-  std::string sync_url;
-};
-
-// The newest announcement of every node. Thread-safe.
-class NodeDirectory {
- public:
-  // `self`: this process's node, which is left out of ServedAt().
-  NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self);
-  ~NodeDirectory();
-  void Start();
-  void Stop();
-
-  // How far the projectors that announced themselves in the last 30 s have applied `partition` of
-  // `changes`: the furthest of them; nullopt where none serves it.
-  // Nodes where `org` is apart do not count: they are behind with it.
-  [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
-
-  // Below which offset of `changes` another node, which serves the partition and finds nothing
-  // wrong with it, has folded everything but who is apart there; 0 where none is known.
-  [[nodiscard]] Offset FoldedUntil(PartitionId partition) const;
-
-  // What another node found wrong with the log's partition, as it announced in the last 30 s; empty
-  // where nothing is.
-  [[nodiscard]] std::string FaultOf(PartitionId partition) const;
-
-  // Another node that announced in the last 30 s that it answers for `partition`: one with a sync
-  // listener, where there is one; of several the one that announced itself last.
-  [[nodiscard]] std::optional<NodeUrls> ServedAt(PartitionId partition) const;
 
  private:
   struct Impl;

@@ -9,6 +9,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/kafka_log.h"
+#include "schemas/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 
 // A leader that dies while the cluster goes on naming it, as it does until it has elected another.
@@ -35,7 +36,8 @@ class KafkaLeaderTest : public ::testing::Test {
     ASSERT_TRUE(host.ok()) << host.status();
     host_ = std::move(*host);
     cluster_ = rd_kafka_mock_cluster_new(host_.get(), 2);
-    KafkaLogOptions options = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_), partitions_);
+    KafkaLogOptions& options = options_;
+    options = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_), partitions_);
     options.health_interval = std::chrono::milliseconds(50);
     options.operation_timeout = std::chrono::seconds(4);
     options.check_settings = false;  // the mock cluster does not know them
@@ -87,6 +89,7 @@ class KafkaLeaderTest : public ::testing::Test {
   }
 
   const int32_t partitions_;
+  KafkaLogOptions options_;
   KafkaHandle host_;
   rd_kafka_mock_cluster_t* cluster_ = nullptr;
   std::string changes_;
@@ -148,6 +151,39 @@ TEST_F(TwoPartitionsTest, APartitionWithoutALeaderIsNotTheTroubleOfTheOther) {
   const auto read = (*reader)->Read({.wait_max = kKafkaPatience});
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->size(), 1U);
+}
+
+// A rolling update must not take everybody away for as long as one partition has no leader.
+TEST_F(TwoPartitionsTest, ALogIsOpenedWhileAPartitionHasNoLeader) {
+  constexpr PartitionId kDead(1);
+  const std::string provisioning =
+      options_.topic_prefix + std::string(TopicName(Topic::kProvisioning));
+  for (const std::string& topic : {changes_, provisioning}) {
+    rd_kafka_mock_partition_set_leader(cluster_, topic.c_str(), kDead.value(), -1);
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  const auto second = KafkaLog::Open(options_);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, options_.operation_timeout);
+  EXPECT_EQ((*second)->id(), log_->id());
+  EXPECT_EQ((*second)->PartitionCount(Topic::kChanges), 2);
+  EXPECT_TRUE((*second)->Health().ok()) << (*second)->Health();
+  EXPECT_TRUE((*second)->Append(Topic::kChanges, kPartition, {MakeKafkaEvent("acme", "1")}).ok());
+  EXPECT_EQ((*second)->Range(Topic::kChanges, kDead).status().code(),
+            absl::StatusCode::kUnavailable);
+  rd_kafka_mock_partition_set_leader(cluster_, changes_.c_str(), kDead.value(), kNewLeader);
+  EXPECT_TRUE((*second)->Append(Topic::kChanges, kDead, {MakeKafkaEvent("b", "2")}).ok());
+}
+
+TEST_F(TwoPartitionsTest, AnEpochIsDeclaredOnlyOfALogThatCanBeReadWhole) {
+  rd_kafka_mock_partition_set_leader(cluster_, changes_.c_str(), 1, -1);
+  bool asked = false;
+  const auto declared = KafkaLog::StartEpoch(options_, [&asked](Log&) {
+    asked = true;
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(ErrorCode(declared.status()), "log_unavailable") << declared.status();
+  EXPECT_FALSE(asked);
 }
 
 }  // namespace

@@ -134,6 +134,25 @@ class PullCommandTest(unittest.TestCase):
             self.assertNotIn(b"1042.0", self.db.read_bytes())
             self.assertFalse(pathlib.Path(f"{self.db}-wal").exists())
 
+    def test_a_refusal_for_good_goes_before_a_second_name_of_the_file(self):
+        self.server.answers = [(200, {}, load(1043, ["A1", "A2"]))]
+        self.pull()
+        second = pathlib.Path(f"{self.db}.backup")
+        os.link(self.db, second)
+        done = self.pull("--wipe-when-refused", code=1)
+        self.assertIn(b"hard links", done.stderr)
+        self.assertEqual(self.rows(), ["A1", "A2"])
+        problem = json.dumps({"status": 403, "code": "offline_not_allowed", "detail": "no role", "wipe": True})
+        self.server.answers = [(403, {}, problem)]
+        done = self.pull(code=1)
+        self.assertIn(b"nothing of it was deleted: --wipe-when-refused", done.stderr)
+        self.assertEqual(self.rows(), ["A1", "A2"])
+        for more in ([], ["--follow"]):
+            done = self.pull("--wipe-when-refused", *more, code=1)
+            self.assertIn(b"was deleted", done.stderr)
+            self.assertNotIn(b"1042.0", second.read_bytes())
+        self.assertEqual(self.query("SELECT count(*) FROM sqlite_schema"), [(0,)])
+
     def test_a_refusal_says_nothing_of_a_file_that_holds_nothing(self):
         self.server.answers = [(403, {}, json.dumps({"code": "offline_not_allowed", "detail": "no role", "wipe": True}))]
         for more in ([], ["--wipe-when-refused"]):

@@ -245,6 +245,10 @@ TEST(KafkaWatch, OneTopicThatGotPartitionsIsNamedAndToolsStillLook) {
   const absl::Status refused = KafkaLog::Open(options).status();
   EXPECT_EQ(ErrorCode(refused), "topic_partitions_changed") << refused;
   EXPECT_NE(Message(refused).find(FullName(options, Topic::kChanges)), std::string::npos);
+  const absl::Status no_epoch =
+      KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); }).status();
+  EXPECT_EQ(ErrorCode(no_epoch), "topic_partitions_changed") << no_epoch;
+  EXPECT_NE(Message(no_epoch).find("nothing was written"), std::string::npos) << no_epoch;
   options.inspect = true;
   EXPECT_EQ(CodeOfOpening(options), "");
 }

@@ -148,6 +148,15 @@ class ProgramTest(unittest.TestCase):
         self.assertIn("has more: stopped after 2 events", cut.stderr)
         self.assertEqual(self.log(*wanted, "--from", events[2]["offset"]).stdout, all_of_them.stdout.splitlines()[2] + "\n")
         self.assertEqual(self.log(*wanted, "--since", "2099-01-01T00:00:00Z").stdout, "")
+        server.start()
+        controls = "\u009b31m\x7f\u202e"  # a terminal would obey them
+        Http(server.urls["admin"], server.token("sluice.ingest")).json(
+            "POST", "/v1/orgs/acme/changes?wait=30s", {"id": "4", "source": "crm", "ops": [
+                {"op": "upsert", "entity": "item", "key": "k2", "row": {"id": "k2", "note": controls}}]})
+        self.assertEqual(server.stop(), 0)
+        last = self.log(*wanted).stdout.splitlines()[-1]
+        self.assertEqual(json.loads(last)["payload"]["ops"][0]["row"]["note"], controls)
+        self.assertTrue(last.isascii(), last)
         self.fails(["log", "dump", "--data-dir", server.data, "--since", "yesterday"], 2, "yesterday")
 
     def test_a_new_epoch_is_declared_while_no_server_has_the_log(self):

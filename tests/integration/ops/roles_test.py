@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -76,6 +77,30 @@ def run(binary, folder, brokers):
             server.kill()
 
 
+def new_epoch(binary, folder, brokers):
+    """No epoch is declared while a server decides requests; one that was paused then ends by itself when it wakes."""
+    source = ["--brokers", brokers, "--topic-prefix", "epoch."]
+    server = Sluice(binary, folder / "epoch", ["--log", "kafka", "--brokers", brokers, "--set", "log.topic_prefix=epoch."])
+    try:
+        server.start()
+        before = json.loads(server.command("--output", "json", "log", "stat", *source).stdout)["log"]
+        refused = server.command("log", "new-epoch", *source, check=False)
+        assert refused.returncode == 1 and server.urls["admin"] in refused.stderr, refused.stderr
+        assert "stop every server" in refused.stderr and "looking for servers" in refused.stderr, refused.stderr
+        assert json.loads(server.command("--output", "json", "log", "stat", *source).stdout)["log"] == before
+        server.process.send_signal(signal.SIGSTOP)
+        declared = json.loads(server.command("--output", "json", "log", "new-epoch", *source).stdout)
+        assert declared["log_before"] == before and declared["log"] != before, declared
+        server.process.send_signal(signal.SIGCONT)
+        assert server.process.wait(timeout=60) == 1 and "log_epoch_changed" in server.tail(), server.tail()
+        server.start()
+        assert server.stop() == 0
+        server.command("log", "new-epoch", *source)  # it left in good order
+        print("a new epoch: refused while a server runs, and one that slept through it ended by itself")
+    finally:
+        server.kill()
+
+
 def broker_comes_late(binary, folder, script, port):
     """A broker that is not there yet: alive, not ready, and then ready without a restart."""
     admin_listen = free_port()
@@ -127,6 +152,7 @@ def main():
         brokers = start_broker(script, broker)
         try:
             run(binary, folder, brokers)
+            new_epoch(binary, folder, brokers)
         finally:
             subprocess.run([script, "stop", "--dir", str(broker)], check=False)
         broker_comes_late(binary, folder, script, free_port())

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 #include "schemas/status.h"
@@ -92,6 +93,23 @@ TEST_F(LocalDatabaseTest, AFirstLoadKeepsItsPlaceEverySoOften) {
 }
 
 // 25 frames of 1,000 rows, half of one more, and the process is gone.
+// A table with few rows may weigh much: it is renamed then, and takes no room twice.
+TEST_F(LocalDatabaseTest, AHeavyTableIsShownWithoutACopy) {
+  MustOpen();
+  const std::string heavy(1 << 20, 'x');
+  ASSERT_TRUE(database->Begin().ok());
+  ASSERT_TRUE(database->SelectBucket("b1").ok());
+  for (int row = 0; row < 20; ++row) {
+    ASSERT_TRUE(Account("A" + std::to_string(row), "5.0", heavy).ok());
+  }
+  ASSERT_TRUE(database->FrameDone(5).ok());
+  ASSERT_TRUE(database->Complete(5).ok());
+  EXPECT_EQ(Query("SELECT count(*) FROM account"), "20");
+  EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%load%'"), "0");
+  database.reset();
+  EXPECT_LT(std::filesystem::file_size(path), 24U << 20U);
+}
+
 TEST_F(LocalDatabaseTest, AFirstLoadGoesOnAfterKill9) {
   const auto keys = [](int frame) {
     std::vector<std::string> names;

@@ -87,6 +87,35 @@ TEST_F(LocalWipeTest, WhatAnApplicationMadeStays) {
   EXPECT_EQ(Query("SELECT x FROM mine"), "7");
 }
 
+// As some backups make one. Nothing is made beside either name.
+TEST_F(LocalWipeTest, AFileWithASecondNameIsOverwrittenForBoth) {
+  MustOpen();
+  LoadSecrets(true);
+  Query("CREATE TABLE mine(x)");
+  Query("INSERT INTO mine VALUES(7)");
+  {
+    SqlReader reader(path);
+    reader.Query("SELECT count(*) FROM account");
+    database.reset();
+    std::filesystem::create_hard_link(path, dir / "second.sqlite");
+    EXPECT_EQ(ErrorCode(Open()), "database_unwritable");
+    EXPECT_EQ(ErrorCode(LocalDatabase::OpenToWipe(dir / "second.sqlite", "acme").status()),
+              "database_in_use");
+  }
+  EXPECT_EQ(ErrorCode(LocalDatabase::OpenToWipe(path, "globex").status()), "database_of_other_org");
+  EXPECT_TRUE(FilesHold(secret));
+  auto opened = LocalDatabase::OpenToWipe(path, "acme");
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  const absl::Status wiped = (*opened)->Wipe();
+  ASSERT_TRUE(wiped.ok()) << wiped;
+  opened->reset();
+  EXPECT_FALSE(FilesHold(secret));
+  EXPECT_FALSE(std::filesystem::exists(path + "-wal"));
+  path = dir / "second.sqlite";
+  EXPECT_EQ(Query("SELECT name FROM sqlite_schema"), "mine");
+  EXPECT_EQ(Query("SELECT x FROM mine"), "7");
+}
+
 // Whoever looks from now on sees nothing; a reader that looks already keeps its view, and is the
 // reason why the pages can't be overwritten yet.
 TEST_F(LocalWipeTest, AReaderThatStillLooks) {

@@ -1,14 +1,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <string>
 #include <thread>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "eventlog/embedded/embedded_log.h"
 #include "projectors/staging/node_announcer.h"
+#include "projectors/staging/node_directory.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/stalling_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::projectors {
@@ -24,7 +28,7 @@ class NodeDirectoryTest : public ::testing::Test {
     announcement.set_node_id(node);
     announcement.set_admin_url("http://" + node + "/admin");
     announcement.set_sync_url(sync_url);
-    announcement.set_announced_at_us(clock_.Now().time_since_epoch().count());
+    announcement.set_announced_at_us((clock_.Now() + clock_of_others_).time_since_epoch().count());
     auto& served = *announcement.add_partitions();
     served.set_partition(partition);
     served.set_applied(applied);
@@ -32,23 +36,46 @@ class NodeDirectoryTest : public ::testing::Test {
       served.add_apart(apart);
     }
     eventlog::Event event;
-    event.id = node + std::to_string(applied);
+    event.id = node + std::to_string(++events_);
     event.type = "sluice.v1.NodeAnnouncement";
     event.key = node;
     event.value = announcement.SerializeAsString();
     ASSERT_TRUE(log_->Append(Topic::kNodes, PartitionId(0), {event}).ok());
   }
+  static AnnouncerOptions Named(const std::string& node) {
+    AnnouncerOptions options;
+    options.node_id = node;
+    return options;
+  }
+  static NodeAnnouncer::Tells Fault(const std::string& code) {
+    return {.serves = [](PartitionId) { return false; },
+            .fault = [code](PartitionId) { return code; }};
+  }
   template <typename Condition>
   static bool Await(Condition condition) {
     const absl::Time end = absl::Now() + absl::Seconds(60);
-    while (!condition() && absl::Now() < end) {
+    while (!condition()) {
+      if (absl::Now() > end) {
+        return false;
+      }
       std::this_thread::yield();
     }
-    return condition();
+    return true;
   }
 
+  // Until what was announced so far has been read.
+  void AwaitRead(const NodeDirectory& nodes) {
+    Announce("mark", "", kMarkPartition, ++marks_);
+    EXPECT_TRUE(
+        Await([&] { return nodes.Applied(PartitionId(kMarkPartition), org_) == Offset(marks_); }));
+  }
+
+  static constexpr int32_t kMarkPartition = 9;
   const testing::TempDir dir_;
   testing::FakeClock clock_;
+  std::chrono::seconds clock_of_others_{0};  // by how much it is ahead
+  int events_ = 0;
+  int marks_ = 0;
   const std::unique_ptr<eventlog::EmbeddedLog> log_ =
       *eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 2});
   const OrgId org_ = OrgId::Parse("acme").value();
@@ -57,6 +84,7 @@ class NodeDirectoryTest : public ::testing::Test {
 TEST_F(NodeDirectoryTest, AnotherFreshNodeThatServesIsNamed) {
   NodeDirectory nodes(*log_, clock_, "me");
   nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
   EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
   Announce("me", "http://me/sync", 0, 10);
   Announce("projector", "", 0, 9);
@@ -75,12 +103,123 @@ TEST_F(NodeDirectoryTest, AnotherFreshNodeThatServesIsNamed) {
 TEST_F(NodeDirectoryTest, ANodeWhereAnOrganisationIsApartHasNotAppliedIt) {
   NodeDirectory nodes(*log_, clock_, "me");
   nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
   Announce("a", "", 0, 7);
   Announce("b", "", 0, 12, "acme");
   EXPECT_TRUE(Await(
       [&] { return nodes.Applied(PartitionId(0), OrgId::Parse("other").value()) == Offset(12); }));
   EXPECT_EQ(nodes.Applied(PartitionId(0), org_), Offset(7));
   nodes.Stop();
+}
+
+TEST_F(NodeDirectoryTest, TheClocksOfOthersAreComparedWithNothing) {
+  for (const auto skew : {std::chrono::seconds(-60), std::chrono::seconds(3600)}) {
+    SCOPED_TRACE(skew.count());
+    clock_of_others_ = skew;
+    NodeDirectory nodes(*log_, clock_, "me");
+    nodes.Start();
+    EXPECT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
+    Announce("b", "http://b/sync", 0, 5);
+    EXPECT_TRUE(Await([&] { return nodes.ServedAt(PartitionId(0)).has_value(); }));
+    EXPECT_EQ(nodes.Applied(PartitionId(0), org_), Offset(5));
+    EXPECT_EQ(nodes.FoldedUntil(PartitionId(0)), Offset(6));
+    clock_.Advance(std::chrono::seconds(31));
+    EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value()) << "it died";
+    nodes.Stop();
+  }
+}
+
+// Of a node that died long ago the topic keeps the last word, and how long ago that was, nothing
+// tells.
+TEST_F(NodeDirectoryTest, HistoryHasToBeRenewedToCount) {
+  clock_of_others_ = std::chrono::hours(1);
+  Announce("dead", "http://dead/sync", 0, 5);
+  Announce("alive", "http://alive/sync", 1, 5);
+  NodeDirectory nodes(*log_, clock_, "me");
+  nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
+  AwaitRead(nodes);
+  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  EXPECT_FALSE(nodes.ServedAt(PartitionId(1)).has_value());
+  Announce("alive", "http://alive/sync", 1, 5);
+  EXPECT_TRUE(Await([&] { return nodes.ServedAt(PartitionId(1)).has_value(); }));
+  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  nodes.Stop();
+}
+
+// A process that was paused finds what others said meanwhile: who said it may be dead by now.
+TEST_F(NodeDirectoryTest, WhatCameInAPauseIsNoNews) {
+  testing::StallingLog stalled(*log_, Topic::kNodes, Offset(1));
+  Announce("b", "http://b/sync", 1, 5);
+  NodeDirectory nodes(stalled, clock_, "me");
+  nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
+  stalled.AwaitEmptyReads(1);
+  Announce("dead", "http://dead/sync", 0, 5);
+  clock_.Advance(std::chrono::minutes(10));
+  stalled.Release();
+  EXPECT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "nothing is known of the others";
+  AwaitRead(nodes);
+  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  nodes.Stop();
+}
+
+TEST_F(NodeDirectoryTest, WhoLeavesServesNothingAtOnce) {
+  NodeDirectory nodes(*log_, clock_, "me");
+  nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
+  NodeDirectory of_b(*log_, clock_, "b");
+  NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, Fault("log_truncated"), clock_, Named("b"));
+  b.Start();
+  b.Serve("http://b/admin", "");
+  EXPECT_TRUE(Await([&] { return nodes.FaultOf(PartitionId(0)) == "log_truncated"; }));
+  b.Stop();
+  EXPECT_TRUE(Await([&] { return nodes.FaultOf(PartitionId(0)).empty(); }));
+  nodes.Stop();
+}
+
+// Who starts need not wait until the others speak by themselves.
+TEST_F(NodeDirectoryTest, WhoComesAsksTheOthers) {
+  AnnouncerOptions rarely = Named("b");
+  rarely.interval_min = std::chrono::milliseconds(1);
+  rarely.interval_max = std::chrono::hours(1);
+  NodeDirectory of_b(*log_, clock_, "b");
+  of_b.Start();
+  NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, Fault("log_truncated"), clock_, rarely);
+  b.Start();
+  const auto announced = [this] {
+    const auto range = log_->Range(Topic::kNodes, PartitionId(0));
+    return range.ok() && range->end > Offset(0);
+  };
+  ASSERT_TRUE(Await(announced));
+  NodeDirectory of_a(*log_, clock_, "a");
+  of_a.Start();
+  AnnouncerOptions new_one = rarely;
+  new_one.node_id = "a";
+  NodeAnnouncer a(*log_, /*stores=*/nullptr, of_a, Fault(""), clock_, new_one);
+  a.Start();
+  EXPECT_TRUE(Await([&] { return of_a.FaultOf(PartitionId(0)) == "log_truncated"; }));
+  a.Stop();
+  b.Stop();
+  of_a.Stop();
+  of_b.Stop();
+}
+
+TEST_F(NodeDirectoryTest, WhoRunsIsNamedAndWhoLeftIsNot) {
+  constexpr std::chrono::milliseconds kWait{300};
+  Announce("dead", "", 0, 1);
+  EXPECT_THAT(*AwaitAnnouncements(*log_, RealClock(), kWait), ::testing::IsEmpty());
+  NodeDirectory none(*log_, clock_, "b");
+  AnnouncerOptions often = Named("b");
+  often.interval_min = std::chrono::milliseconds(1);
+  often.interval_max = std::chrono::milliseconds(10);
+  NodeAnnouncer b(*log_, /*stores=*/nullptr, none, Fault(""), clock_, often);
+  b.Start();
+  b.Serve("http://b/admin", "");
+  EXPECT_THAT(*AwaitAnnouncements(*log_, RealClock(), kWait),
+              ::testing::ElementsAre("b (http://b/admin)"));
+  b.Stop();
+  EXPECT_THAT(*AwaitAnnouncements(*log_, RealClock(), kWait), ::testing::IsEmpty());
 }
 
 }  // namespace

@@ -1,0 +1,280 @@
+#include "projectors/staging/node_directory.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "schemas/sluice/v1/events.pb.h"
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+
+constexpr PartitionId kOnlyPartition{0};
+constexpr auto kFresh = std::chrono::seconds(30);
+// How often the topic's end is asked for, which tells when what is read had come at the earliest.
+constexpr auto kEndInterval = std::chrono::seconds(1);
+
+// Everything at or above `end` came after `asked`.
+struct KnownEnd {
+  Offset end;
+  SteadyTime asked;
+};
+
+struct Node {
+  v1::NodeAnnouncement announced;
+  Offset offset;
+  std::optional<SteadyTime> came;  // not before this; nullopt: nothing is known of when
+};
+
+const v1::NodeAnnouncement::Served* ServedBy(const Node& node, PartitionId partition) {
+  const auto found = std::ranges::find_if(node.announced.partitions(), [&](const auto& served) {
+    return served.partition() == partition.value();
+  });
+  return found == node.announced.partitions().end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+struct NodeDirectory::Impl {
+  eventlog::Log& log;
+  const Clock& clock;
+  const std::string self;
+  std::atomic<bool> must_ask = false;
+  std::atomic<bool> was_asked = false;
+  // Used by the thread alone.
+  Offset next = kNoOffset;        // what is read next; kNoOffset: from the beginning
+  std::optional<KnownEnd> known;  // what it was read to last
+  std::thread thread;
+  mutable absl::Mutex mutex;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
+  std::map<std::string, Node> nodes ABSL_GUARDED_BY(mutex);
+
+  void Run();
+  // Reads until an error or Stop(); the log is opened anew after an error.
+  absl::Status Follow();
+  absl::Status ReadOn(eventlog::Reader& opened, KnownEnd ahead);
+  absl::StatusOr<KnownEnd> AskEnd();
+  void Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) ABSL_LOCKS_EXCLUDED(mutex);
+  enum class Whom { kOthers, kAll };
+  void ForEachFresh(Whom whom, absl::FunctionRef<void(const Node&)> visit) const
+      ABSL_LOCKS_EXCLUDED(mutex);
+};
+
+void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) {
+  Node node{.announced = {}, .offset = stored.offset, .came = std::nullopt};
+  if (!node.announced.ParseFromString(stored.event.value)) {
+    return;
+  }
+  if (stored.offset >= ahead.end) {
+    node.came = ahead.asked;
+  } else if (known.has_value() && stored.offset >= known->end) {
+    node.came = known->asked;
+  }
+  if (node.came.has_value() && node.announced.asks() && stored.event.key != self) {
+    was_asked = true;
+  }
+  const absl::MutexLock lock(&mutex);
+  if (node.announced.leaving()) {
+    nodes.erase(stored.event.key);
+  } else {
+    nodes[stored.event.key] = std::move(node);
+  }
+}
+
+absl::StatusOr<KnownEnd> NodeDirectory::Impl::AskEnd() {
+  const SteadyTime asked = clock.SteadyNow();  // before the answer: what lies above came later
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+  // Where nothing that was read counts any more, as at the start and after a pause, the others need
+  // not be waited for until they speak by themselves: what they answer lies above this end.
+  if (!known.has_value() || asked - known->asked >= kFresh) {
+    must_ask = true;
+  }
+  return KnownEnd{range.end, asked};
+}
+
+absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahead) {
+  while (true) {
+    if (opened.next() >= ahead.end) {
+      known = ahead;
+      if (clock.SteadyNow() - ahead.asked >= kEndInterval) {
+        ASSIGN_OR_RETURN(ahead, AskEnd());
+        continue;
+      }
+    }
+    ASSIGN_OR_RETURN(const auto events, opened.Read({.wait_max = kEndInterval}));
+    for (const eventlog::StoredEvent& stored : events) {
+      Take(stored, ahead);
+    }
+    next = opened.next();
+  }
+}
+
+absl::Status NodeDirectory::Impl::Follow() {
+  ASSIGN_OR_RETURN(const KnownEnd ahead, AskEnd());
+  if (next == kNoOffset || next > ahead.end) {  // never read, or a topic that was made anew
+    ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+    next = range.begin;
+    known.reset();
+  }
+  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kOnlyPartition, next));
+  {
+    const absl::MutexLock lock(&mutex);
+    if (stopping) {
+      return absl::OkStatus();
+    }
+    reader = opened.get();
+  }
+  absl::Status status = ReadOn(*opened, ahead);
+  if (absl::IsOutOfRange(status)) {
+    next = kNoOffset;
+  }
+  const absl::MutexLock lock(&mutex);
+  reader = nullptr;
+  return status;
+}
+
+void NodeDirectory::Impl::Run() {
+  while (true) {
+    const absl::Status status = Follow();
+    const absl::MutexLock lock(&mutex);
+    if (mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::Seconds(1))) {
+      return;
+    }
+    spdlog::warn("nodes_unreadable reason=\"{}\"", Message(status));
+  }
+}
+
+void NodeDirectory::Impl::ForEachFresh(Whom whom,
+                                       absl::FunctionRef<void(const Node&)> visit) const {
+  const SteadyTime now = clock.SteadyNow();
+  const absl::MutexLock lock(&mutex);
+  for (const auto& [id, node] : nodes) {
+    const bool is_meant = whom == Whom::kAll || id != self;
+    if (is_meant && node.came.has_value() && now - *node.came < kFresh) {
+      visit(node);
+    }
+  }
+}
+
+NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self)
+    : impl_(new Impl{.log = log,
+                     .clock = clock,
+                     .self = std::move(self),
+                     .known = {},
+                     .thread = {},
+                     .mutex = {},
+                     .nodes = {}}) {}
+
+NodeDirectory::~NodeDirectory() { Stop(); }
+
+void NodeDirectory::Start() {
+  impl_->thread = std::thread([this] { impl_->Run(); });
+}
+
+void NodeDirectory::Stop() {
+  if (!impl_->thread.joinable()) {
+    return;
+  }
+  {
+    const absl::MutexLock lock(&impl_->mutex);
+    impl_->stopping = true;
+    if (impl_->reader != nullptr) {
+      impl_->reader->Cancel();
+    }
+  }
+  impl_->thread.join();
+}
+
+bool NodeDirectory::TakeMustAsk() { return impl_->must_ask.exchange(false); }
+
+bool NodeDirectory::TakeWasAsked() { return impl_->was_asked.exchange(false); }
+
+Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
+  Offset until(0);
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
+    if (const auto* served = ServedBy(node, partition); served != nullptr) {
+      until = std::max(until, Offset(served->applied() + 1));
+    }
+  });
+  return until;
+}
+
+std::string NodeDirectory::FaultOf(PartitionId partition) const {
+  std::string code;
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
+    for (const auto& fault : node.announced.faults()) {
+      if (fault.partition() == partition.value()) {
+        code = fault.code();
+      }
+    }
+  });
+  return code;
+}
+
+std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
+  std::optional<NodeUrls> best;
+  std::pair<bool, Offset> best_rank;
+  impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
+    const std::pair rank(!node.announced.sync_url().empty(), node.offset);
+    if (ServedBy(node, partition) != nullptr && (!best.has_value() || rank > best_rank)) {
+      best = NodeUrls{node.announced.admin_url(), node.announced.sync_url()};
+      best_rank = rank;
+    }
+  });
+  return best;
+}
+
+std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId& org) const {
+  std::optional<Offset> applied;
+  // What this process had applied before it gave the partition away is applied.
+  impl_->ForEachFresh(Impl::Whom::kAll, [&](const Node& node) {
+    const auto* served = ServedBy(node, partition);
+    if (served != nullptr &&
+        std::ranges::find(served->apart(), org.value()) == served->apart().end()) {
+      applied = std::max(applied.value_or(kNoOffset), Offset(served->applied()));
+    }
+  });
+  return applied;
+}
+
+absl::StatusOr<std::vector<std::string>> AwaitAnnouncements(eventlog::Log& log, const Clock& clock,
+                                                            std::chrono::milliseconds wait) {
+  const SteadyTime deadline = clock.SteadyNow() + wait;
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(Topic::kNodes, kOnlyPartition, range.end));
+  std::map<std::string, std::string> found;  // where it answers, by node
+  for (SteadyTime now = clock.SteadyNow(); now < deadline; now = clock.SteadyNow()) {
+    ASSIGN_OR_RETURN(
+        const auto events,
+        reader->Read({.wait_max = std::chrono::ceil<std::chrono::milliseconds>(deadline - now)}));
+    for (const auto& [offset, event] : events) {
+      v1::NodeAnnouncement announced;
+      if (announced.ParseFromString(event.value)) {
+        found[event.key] = announced.admin_url();
+        if (announced.leaving()) {
+          found.erase(event.key);
+        }
+      }
+    }
+  }
+  std::vector<std::string> names;
+  for (const auto& [node, url] : found) {
+    names.push_back(url.empty() ? node : fmt::format("{} ({})", node, url));
+  }
+  return names;
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
+#include "eventlog/log.h"
+
+namespace sluice::projectors {
+
+// Where a node answers; either may be empty.
+struct NodeUrls {
+  std::string admin_url;
+  std::string sync_url;
+};
+
+// The newest announcement of every node. One counts for 30 s from when it came, by this
+// process's own steady clock: what other machines' clocks say is compared with nothing. When it
+// came is known to within a second or two, and taken too early rather than too late: what was in
+// the log already when its end was asked for came before that, so that neither history that is read
+// at the start, nor what a process that was paused finds when it wakes, is taken for news.
+// Thread-safe.
+class NodeDirectory {
+ public:
+  // `clock`: its steady time goes on while the machine is suspended (BootTimeClock). `self`: this
+  // process's node, which is left out of all but Applied(). `log` and `clock` must outlive it.
+  NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self);
+  ~NodeDirectory();
+  void Start();
+  void Stop();
+
+  // How far the projectors that announced themselves lately have applied `partition` of `changes`:
+  // the furthest of them; nullopt where none serves it.
+  // Nodes where `org` is apart do not count: they are behind with it.
+  [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
+
+  // Below which offset of `changes` another node, which serves the partition and finds nothing
+  // wrong with it, has folded everything but who is apart there; 0 where none is known.
+  [[nodiscard]] Offset FoldedUntil(PartitionId partition) const;
+
+  // What another node found wrong with the log's partition, as it announced lately; empty where
+  // nothing is.
+  [[nodiscard]] std::string FaultOf(PartitionId partition) const;
+
+  // Another node that announced lately that it answers for `partition`: one with a sync listener,
+  // where there is one; of several the one that announced itself last.
+  [[nodiscard]] std::optional<NodeUrls> ServedAt(PartitionId partition) const;
+
+  // For this process's announcer, once each: whether nothing is known of the others and they are to
+  // be asked, and whether another node has asked.
+  [[nodiscard]] bool TakeMustAsk();
+  [[nodiscard]] bool TakeWasAsked();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// "<node id> (<admin url>)" of each node that announces itself on `nodes`, and does not leave, in
+// the `wait` that this takes. Errors as Log::Range() and Reader::Read().
+[[nodiscard]] absl::StatusOr<std::vector<std::string>> AwaitAnnouncements(
+    eventlog::Log& log, const Clock& clock, std::chrono::milliseconds wait);
+
+}  // namespace sluice::projectors
