@@ -290,7 +290,8 @@ absl::Status Process::Impl::StartProjectors() {
   }
   if (stores != nullptr) {
     if (HasRole(config, "projectors")) {
-      ASSIGN_OR_RETURN(staging_group, MakeGroup(config, *log, config.staging.replica_set, node_id));
+      ASSIGN_OR_RETURN(staging_group,
+                       MakeGroup(config, *log, config.staging.replica_set, node_id, registry));
     } else {
       // One that only serves clients is a copy of its own, of every partition, whatever others do.
       staging_group = std::make_unique<eventlog::StaticPartitionGroup>(
@@ -318,7 +319,8 @@ absl::Status Process::Impl::StartProjectors() {
   directory = std::make_unique<projectors::DirectoryFollower>(*log, clock, registry, hooks);
   RETURN_IF_ERROR(directory->Start());
   if (HasRole(config, "projectors")) {
-    ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
+    ASSIGN_OR_RETURN(provisioning_group,
+                     MakeGroup(config, *log, "provisioning", node_id, registry));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, clock, [this](const OrgId& org) { return StoreApplied(org); },
         registry, SequencerGate());
