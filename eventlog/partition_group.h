@@ -32,6 +32,11 @@ class PartitionGroup {
   // kInvalidArgument where the group cannot even try; a broker that is down is retried for ever.
   virtual absl::Status Start(Callbacks callbacks) = 0;
 
+  // Why this process gets no partitions though it asks for them: kUnavailable, code "group_fenced",
+  // from when the group has put it out until it has an assignment again, which is tried for ever.
+  // Memory only.
+  [[nodiscard]] virtual absl::Status Health() const { return absl::OkStatus(); }
+
   // Tells the group's monitoring that everything before `next` is folded and flushed. A hint for
   // lag metrics only: stores know their own position. Never blocks, never fails.
   virtual void CommitHint(PartitionId partition, Offset next) = 0;

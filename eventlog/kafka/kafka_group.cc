@@ -1,11 +1,16 @@
 #include "eventlog/kafka/kafka_group.h"
 
 #include <fmt/format.h>
+#include <prometheus/counter.h>
+#include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 #include <utility>
 
+#include "absl/time/time.h"
 #include "eventlog/kafka/conf.h"
 #include "schemas/status.h"
 
@@ -46,11 +51,24 @@ void LogFailure(std::string_view what, rd_kafka_error_t* error) {
   }
 }
 
+prometheus::Counter* FencedTotal(const KafkaGroupOptions& options) {
+  if (options.log.metrics == nullptr) {
+    return nullptr;
+  }
+  return &prometheus::BuildCounter()
+              .Name("sluice_eventlog_group_fenced_total")
+              .Help("Times that this process was put out of a consumer group and joined anew")
+              .Register(*options.log.metrics)
+              .Add({{"log", "kafka"}, {"group", options.replica_set}});
+}
+
 }  // namespace
 
 KafkaPartitionGroup::KafkaPartitionGroup(const KafkaGroupOptions& options)
     : options_(options),
-      topic_(options.log.topic_prefix + std::string(TopicName(Topic::kChanges))) {}
+      topic_(options.log.topic_prefix + std::string(TopicName(Topic::kChanges))),
+      fenced_total_(FencedTotal(options)),
+      rejoin_delay_(options.rejoin_min) {}
 
 absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create(
     const KafkaGroupOptions& options) {
@@ -59,26 +77,31 @@ absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create
                  "the replica set has no name: give one, it is part of the consumer group's");
   }
   std::unique_ptr<KafkaPartitionGroup> group(new KafkaPartitionGroup(options));
-  const std::string session_ms = std::to_string(options.session_timeout.count());
+  ASSIGN_OR_RETURN(group->handle_, group->MakeMember());
+  return group;
+}
+
+absl::StatusOr<KafkaHandle> KafkaPartitionGroup::MakeMember() {
+  const std::string session_ms = std::to_string(options_.session_timeout.count());
   const std::string heartbeat_ms =
-      std::to_string(std::min(options.session_timeout / 4, kHeartbeatInterval).count());
+      std::to_string(std::min(options_.session_timeout / 4, kHeartbeatInterval).count());
   ASSIGN_OR_RETURN(
       KafkaConf conf,
-      MakeConf(options.log, {{"group.id", options.log.topic_prefix + options.replica_set},
-                             {"partition.assignment.strategy", "cooperative-sticky"},
-                             {"session.timeout.ms", session_ms},
-                             {"heartbeat.interval.ms", heartbeat_ms},
-                             {"enable.auto.commit", "false"},
-                             {"enable.auto.offset.store", "false"},
-                             {"allow.auto.create.topics", "false"},
-                             // Never consumed, as partitions are paused; were they, from the end.
-                             {"auto.offset.reset", "latest"},
-                             {"queued.min.messages", "1"},
-                             {"queued.max.messages.kbytes", "1"}}));
-  if (!options.instance_id.empty()) {
-    rd_kafka_conf_set(conf.get(), "group.instance.id", options.instance_id.c_str(), nullptr, 0);
+      MakeConf(options_.log, {{"group.id", options_.log.topic_prefix + options_.replica_set},
+                              {"partition.assignment.strategy", "cooperative-sticky"},
+                              {"session.timeout.ms", session_ms},
+                              {"heartbeat.interval.ms", heartbeat_ms},
+                              {"enable.auto.commit", "false"},
+                              {"enable.auto.offset.store", "false"},
+                              {"allow.auto.create.topics", "false"},
+                              // Never consumed, as partitions are paused; were they, from the end.
+                              {"auto.offset.reset", "latest"},
+                              {"queued.min.messages", "1"},
+                              {"queued.max.messages.kbytes", "1"}}));
+  if (!options_.instance_id.empty()) {
+    rd_kafka_conf_set(conf.get(), "group.instance.id", options_.instance_id.c_str(), nullptr, 0);
   }
-  rd_kafka_conf_set_opaque(conf.get(), group.get());
+  rd_kafka_conf_set_opaque(conf.get(), this);
   rd_kafka_conf_set_rebalance_cb(conf.get(),
                                  [](rd_kafka_t*, rd_kafka_resp_err_t error,
                                     rd_kafka_topic_partition_list_t* partitions, void* opaque) {
@@ -89,9 +112,9 @@ absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create
                                      self->Revoke(partitions);
                                    }
                                  });
-  ASSIGN_OR_RETURN(group->handle_, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
-  rd_kafka_poll_set_consumer(group->handle_.get());
-  return group;
+  ASSIGN_OR_RETURN(KafkaHandle member, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
+  rd_kafka_poll_set_consumer(member.get());
+  return member;
 }
 
 KafkaPartitionGroup::~KafkaPartitionGroup() { KafkaPartitionGroup::Stop(); }
@@ -102,15 +125,26 @@ absl::Status KafkaPartitionGroup::Start(Callbacks callbacks) {
     return absl::FailedPreconditionError("the partition group has been started already");
   }
   callbacks_ = std::move(callbacks);
+  RETURN_IF_ERROR(Subscribe());
+  started_ = true;
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+absl::Status KafkaPartitionGroup::Subscribe() {
   const PartitionList topics = MakeList();
   rd_kafka_topic_partition_list_add(topics.get(), topic_.c_str(), RD_KAFKA_PARTITION_UA);
   if (const auto error = rd_kafka_subscribe(handle_.get(), topics.get());
       error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     return KafkaError(error, fmt::format("cannot join the replica set {}", options_.replica_set));
   }
-  started_ = true;
-  thread_ = std::thread([this] { Run(); });
+  joined_ = std::chrono::steady_clock::now();
   return absl::OkStatus();
+}
+
+absl::Status KafkaPartitionGroup::Health() const {
+  const absl::MutexLock lock(&mutex_);
+  return health_;
 }
 
 void KafkaPartitionGroup::Stop() {
@@ -118,9 +152,9 @@ void KafkaPartitionGroup::Stop() {
   {
     const absl::MutexLock lock(&mutex_);
     thread = std::move(thread_);
+    stopping_ = true;
   }
   if (thread.joinable()) {
-    stopping_ = true;
     thread.join();
   }
 }
@@ -130,9 +164,19 @@ void KafkaPartitionGroup::CommitHint(PartitionId partition, Offset next) {
   hints_[partition] = next;
 }
 
+bool KafkaPartitionGroup::Pause(std::chrono::milliseconds delay) {
+  const auto stops = [this] { return stopping_.load(); };
+  const absl::MutexLock lock(&mutex_);
+  return !mutex_.AwaitWithTimeout(absl::Condition(&stops), absl::FromChrono(delay));
+}
+
 void KafkaPartitionGroup::Run() {
   auto commit_at = std::chrono::steady_clock::now() + options_.commit_interval;
   while (!stopping_) {
+    if (PutOut()) {
+      Rejoin();
+      continue;
+    }
     // Serves the rebalance callback; a message can only be one that came before the pause.
     const KafkaMessage ignored(
         rd_kafka_consumer_poll(handle_.get(), static_cast<int>(kPollInterval.count())));
@@ -145,7 +189,57 @@ void KafkaPartitionGroup::Run() {
       commit_at = std::chrono::steady_clock::now() + options_.commit_interval;
     }
   }
-  Close();
+  if (!PutOut()) {
+    Close();
+  }
+  GiveBack({held_.begin(), held_.end()}, /*lost=*/true);  // what was not given back by then
+}
+
+bool KafkaPartitionGroup::PutOut() const {
+  return handle_ == nullptr ||
+         rd_kafka_fatal_error(handle_.get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void KafkaPartitionGroup::Rejoin() {
+  if (handle_ != nullptr) {
+    std::array<char, 512> reason{};
+    rd_kafka_fatal_error(handle_.get(), reason.data(), reason.size());
+    // Who was let alone for long enough begins anew with the waits: another process of the same
+    // name would have come back by then, and have put this one out.
+    if (std::chrono::steady_clock::now() - joined_ > 2 * options_.rejoin_max) {
+      rejoin_delay_ = options_.rejoin_min;
+    }
+    spdlog::error("kafka_group_fenced group={} code=group_fenced error=\"{}\" rejoin_ms={}",
+                  options_.replica_set, reason.data(), rejoin_delay_.count());
+    if (fenced_total_ != nullptr) {
+      fenced_total_->Increment();
+    }
+    {
+      const absl::MutexLock lock(&mutex_);
+      health_ =
+          Error(absl::StatusCode::kUnavailable, "group_fenced",
+                fmt::format("the consumer group {}{} has put this process out: another one "
+                            "has, or had, its node id \"{}\"; it joins anew by itself; where "
+                            "that goes on, give each process a staging.node_id of its own",
+                            options_.log.topic_prefix, options_.replica_set, options_.instance_id));
+    }
+    GiveBack({held_.begin(), held_.end()}, /*lost=*/true);
+    handle_.reset();  // there is nothing to leave: the group has another in this one's place
+  }
+  const std::chrono::milliseconds delay = rejoin_delay_;
+  rejoin_delay_ = std::min(2 * rejoin_delay_, options_.rejoin_max);
+  if (!Pause(delay)) {
+    return;
+  }
+  auto member = MakeMember();
+  if (member.ok()) {
+    handle_ = *std::move(member);
+  }
+  if (const absl::Status joined = member.ok() ? Subscribe() : member.status(); !joined.ok()) {
+    handle_.reset();
+    spdlog::error("kafka_group_failed what=rejoin group={} error=\"{}\"", options_.replica_set,
+                  Message(joined));
+  }
 }
 
 void KafkaPartitionGroup::Close() {
@@ -174,23 +268,33 @@ void KafkaPartitionGroup::Assign(rd_kafka_topic_partition_list_t* partitions) {
   const auto assigned = PartitionsOf(*partitions, options_.log.partitions);
   spdlog::info("kafka_group_assigned group={} partitions={}", options_.replica_set,
                assigned.size());
+  held_.insert(assigned.begin(), assigned.end());
   callbacks_.on_assigned(assigned);  // also of none: the group has answered
+  const absl::MutexLock lock(&mutex_);
+  health_ = absl::OkStatus();
 }
 
 void KafkaPartitionGroup::Revoke(rd_kafka_topic_partition_list_t* partitions) {
-  const auto revoked = PartitionsOf(*partitions, options_.log.partitions);
-  if (!revoked.empty()) {
-    const bool lost = rd_kafka_assignment_lost(handle_.get()) != 0;
-    spdlog::info("kafka_group_revoked group={} partitions={} lost={}", options_.replica_set,
-                 revoked.size(), lost);
-    callbacks_.on_revoked(revoked);
-    if (lost) {
-      const absl::MutexLock lock(&mutex_);
-      hints_.clear();  // another member commits for them now
-    }
-    CommitHints();
-  }
+  GiveBack(PartitionsOf(*partitions, options_.log.partitions),
+           rd_kafka_assignment_lost(handle_.get()) != 0);
   LogFailure("unassign", rd_kafka_incremental_unassign(handle_.get(), partitions));
+}
+
+void KafkaPartitionGroup::GiveBack(const std::vector<PartitionId>& partitions, bool lost) {
+  std::vector<PartitionId> revoked;
+  std::copy_if(partitions.begin(), partitions.end(), std::back_inserter(revoked),
+               [this](PartitionId partition) { return held_.erase(partition) > 0; });
+  if (revoked.empty()) {
+    return;
+  }
+  spdlog::info("kafka_group_revoked group={} partitions={} lost={}", options_.replica_set,
+               revoked.size(), lost);
+  callbacks_.on_revoked(revoked);
+  if (lost) {
+    const absl::MutexLock lock(&mutex_);
+    hints_.clear();  // another member commits for them now
+  }
+  CommitHints();
 }
 
 void KafkaPartitionGroup::CommitHints() {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +18,10 @@
 #include "eventlog/partition_group.h"
 
 typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
+
+namespace prometheus {
+class Counter;
+}
 
 namespace sluice::eventlog {
 
@@ -33,10 +38,16 @@ struct KafkaGroupOptions {
   std::chrono::milliseconds session_timeout{10'000};
   // How often hints are committed.
   std::chrono::milliseconds commit_interval{5'000};
+  // The wait before a member that was put out of the group joins again; doubled each time, up to
+  // rejoin_max, so that two processes of one name do not put each other out without end.
+  std::chrono::milliseconds rejoin_min{1'000};
+  std::chrono::milliseconds rejoin_max{30'000};
 };
 
 // Membership in a consumer group on the topic `changes`, with cooperative rebalancing: partitions
-// that stay are not interrupted. Nothing is consumed through it: it only says who folds what.
+// that stay are not interrupted. Nothing is consumed through it: it only says who folds what. A
+// member whose handle ends with a fatal error (another process has its name, or the coordinator
+// believes so) gives back what it holds and joins anew.
 // Callbacks run on the group's thread. Thread-safe.
 class KafkaPartitionGroup final : public PartitionGroup {
  public:
@@ -46,25 +57,41 @@ class KafkaPartitionGroup final : public PartitionGroup {
   ~KafkaPartitionGroup() override;
 
   absl::Status Start(Callbacks callbacks) override;
+  [[nodiscard]] absl::Status Health() const override;
   void CommitHint(PartitionId partition, Offset next) override;
   void Stop() override;
 
  private:
   explicit KafkaPartitionGroup(const KafkaGroupOptions& options);
 
+  absl::StatusOr<KafkaHandle> MakeMember();
+  absl::Status Subscribe();
   void Run();
+  // Has the handle come to an end of which librdkafka says that it is for good?
+  bool PutOut() const;
+  // Gives back what is held and drops the handle; then, after the wait, makes a new one.
+  void Rejoin();
   void Close();
   void Assign(rd_kafka_topic_partition_list_t* partitions);
   void Revoke(rd_kafka_topic_partition_list_t* partitions);
+  void GiveBack(const std::vector<PartitionId>& partitions, bool lost);
+  // False when the group stops.
+  bool Pause(std::chrono::milliseconds delay) ABSL_LOCKS_EXCLUDED(mutex_);
   // Commits what CommitHint() was told since the last time, without waiting.
   void CommitHints();
 
   const KafkaGroupOptions options_;
   const std::string topic_;
-  KafkaHandle handle_;
-  Callbacks callbacks_;  // set by Start(), then used by the group's thread only
+  prometheus::Counter* fenced_total_ = nullptr;  // nullptr: nobody counts
+  // Set up by Create() and Start(), then used by the group's thread only.
+  KafkaHandle handle_;  // nullptr where it ended and no new one could be made
+  Callbacks callbacks_;
+  std::set<PartitionId> held_;
+  std::chrono::milliseconds rejoin_delay_;
+  std::chrono::steady_clock::time_point joined_;
   std::atomic<bool> stopping_ = false;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
   std::map<PartitionId, Offset> hints_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_ ABSL_GUARDED_BY(mutex_);
   bool started_ ABSL_GUARDED_BY(mutex_) = false;

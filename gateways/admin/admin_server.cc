@@ -279,7 +279,8 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   if (!context.match.info->pattern.starts_with("/v1/")) {
     co_return absl::OkStatus();
   }
-  if (absl::Status may_tell = MayTell(context.match, deps.log, deps.directory); !may_tell.ok()) {
+  if (absl::Status may_tell = MayTell(context.match, deps.log, deps.directory, deps.may_append);
+      !may_tell.ok()) {
     co_return may_tell;
   }
   if (!options.administration) {

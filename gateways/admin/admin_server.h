@@ -65,8 +65,8 @@ struct AdminServerDeps {
   // not_caught_up, ...), and the admin URL of a node that may. Both may be empty.
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
-  // Why change sets must not be appended to a partition of `changes` now (log_truncated,
-  // log_diverged); may be empty.
+  // Why change sets must not be appended to a partition of `changes` now, and nothing be told of
+  // its organisations (log_truncated, log_diverged); may be empty.
   std::function<absl::Status(PartitionId)> may_append{};
   // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;

@@ -25,8 +25,12 @@ absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
 }
 
 absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
-                     const projectors::DirectoryFollower& directory) {
-  const auto of_partition = [&directory](PartitionId partition) {
+                     const projectors::DirectoryFollower& directory,
+                     const std::function<absl::Status(PartitionId)>& may_append) {
+  const auto of_partition = [&](PartitionId partition) {
+    if (may_append) {
+      RETURN_IF_ERROR(may_append(partition));
+    }
     const absl::Status agreement = directory.Agreement(partition);
     const std::string code = ErrorCode(agreement);
     return agreement.ok()

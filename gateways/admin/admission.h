@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "absl/status/status.h"
 #include "eventlog/log.h"
 #include "gateways/admin/router.h"
@@ -17,8 +19,10 @@ namespace sluice::gateways {
 // Whether this process knows for sure what it would tell of the organisation, or of all of them:
 // definitions and rights are two topics of the log, and where they no longer fit each other, what
 // is known may be wrong, and what is not known may be there. kUnavailable, with the code of
-// DirectoryFollower::Agreement().
+// DirectoryFollower::Agreement(), or of `may_append`: where nothing may be appended to a partition,
+// as its history is lost, what is left of it says nothing either. It may be empty.
 [[nodiscard]] absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
-                                   const projectors::DirectoryFollower& directory);
+                                   const projectors::DirectoryFollower& directory,
+                                   const std::function<absl::Status(PartitionId)>& may_append = {});
 
 }  // namespace sluice::gateways

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "eventlog/base/text_values.h"
 #include "ops/program/command.h"
@@ -38,6 +39,7 @@ struct Arguments {
   int64_t limit = 100;
   std::string since;
   bool raw = false;
+  std::vector<std::string> close_orgs;
   EventFilter filter;
 };
 
@@ -173,23 +175,25 @@ absl::Status Dump(Arguments& arguments) {
 struct Agreed {
   projectors::Reconciled sum;
 
-  absl::Status Reconcile(eventlog::Log& log, Screen& screen);
+  absl::Status Reconcile(eventlog::Log& log, Screen& screen, const std::set<std::string>& close);
   void Print() const;
 };
 
-absl::Status Agreed::Reconcile(eventlog::Log& log, Screen& screen) {
+absl::Status Agreed::Reconcile(eventlog::Log& log, Screen& screen,
+                               const std::set<std::string>& close) {
   const RealClock clock;
   const int32_t partitions = log.PartitionCount(Topic::kChanges);
   for (int32_t p = 0; p < partitions; ++p) {
     Progress progress(screen, fmt::format("partition {} of {}", p, partitions), 1'000);
-    ASSIGN_OR_RETURN(
-        const projectors::Reconciled one,
-        projectors::Reconcile(log, clock, PartitionId(p), [&progress](int64_t read, int64_t of) {
-          progress.Update(static_cast<uint64_t>(read * 1'000 / std::max<int64_t>(of, 1)),
-                          fmt::format("{} events", read));
-        }));
+    const auto update = [&progress](int64_t read, int64_t of) {
+      progress.Update(static_cast<uint64_t>(read * 1'000 / std::max<int64_t>(of, 1)),
+                      fmt::format("{} events", read));
+    };
+    ASSIGN_OR_RETURN(const projectors::Reconciled one,
+                     projectors::Reconcile(log, clock, PartitionId(p), update, close));
     sum.outcomes += one.outcomes;
     sum.controls += one.controls;
+    sum.closed += one.closed;
     sum.refused += one.refused;
     sum.skipped += one.skipped;
     sum.unsettled.insert(sum.unsettled.end(), one.unsettled.begin(), one.unsettled.end());
@@ -206,6 +210,13 @@ void Agreed::Print() const {
       "are known to provisioning again, {} of provisioning are in changes again, {} positions\n"
       "were passed over, and {} requests that waited were refused (they are to be sent again).\n",
       sum.outcomes, sum.controls, sum.skipped, sum.refused);
+  if (sum.closed > 0) {
+    fmt::print(
+        "{} organisations were closed, with all their rows: PUT them again, and have their "
+        "sources\n"
+        "send everything.\n",
+        sum.closed);
+  }
   for (const std::string& org : sum.unsettled) {
     fmt::print(
         "The definitions of organisation {} contradict one another in the two topics: compare\n"
@@ -235,11 +246,17 @@ absl::Status RequireNoServers(eventlog::Log& log, const Config& config, Screen& 
 
 absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
+  const std::set<std::string> close(arguments.close_orgs.begin(), arguments.close_orgs.end());
+  if (!close.empty() && arguments.config.log.kind != "kafka") {
+    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
+                 "--close-org is for a log in Kafka: the topics of an embedded one lose their ends "
+                 "together, and contradict one another in nothing");
+  }
   Agreed agreed;
   ASSIGN_OR_RETURN(
       const eventlog::EpochChange change, StartLogEpoch(arguments.config, [&](eventlog::Log& log) {
         const absl::Status alone = RequireNoServers(log, arguments.config, *invocation.screen);
-        return alone.ok() ? agreed.Reconcile(log, *invocation.screen) : alone;
+        return alone.ok() ? agreed.Reconcile(log, *invocation.screen, close) : alone;
       }));
   if (invocation.json) {
     fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before},
@@ -248,6 +265,7 @@ absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
                                       {"definitions_put_again", agreed.sum.controls},
                                       {"positions_skipped", agreed.sum.skipped},
                                       {"requests_refused", agreed.sum.refused},
+                                      {"organisations_closed", agreed.sum.closed},
                                       {"unsettled", agreed.sum.unsettled}}
                            .dump());
     return absl::OkStatus();
@@ -318,6 +336,9 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
   CLI::App* epoch = group->add_subcommand(
       "new-epoch", "Go on with what the log holds, after events were lost or a backup came back");
   AddLogOptions(*epoch, *arguments);
+  epoch->add_option("--close-org", arguments->close_orgs,
+                    "In Kafka, an organisation to close with all its rows, as the two topics gave "
+                    "one id to two of its definitions; may be given several times");
   epoch->footer(
       "Stores are then built anew from the log and clients are sent their rows anew. Stop the\n"
       "servers first, and start them again afterwards: while one runs this is refused. In Kafka\n"

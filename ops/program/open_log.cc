@@ -68,13 +68,13 @@ absl::StatusOr<eventlog::EpochChange> StartLogEpoch(
                                     : eventlog::EmbeddedLog::StartEpoch(EmbeddedOptions(config));
 }
 
-absl::StatusOr<std::unique_ptr<eventlog::PartitionGroup>> MakeGroup(const Config& config,
-                                                                    const eventlog::Log& log,
-                                                                    const std::string& set,
-                                                                    const std::string& member) {
+absl::StatusOr<std::unique_ptr<eventlog::PartitionGroup>> MakeGroup(
+    const Config& config, const eventlog::Log& log, const std::string& set,
+    const std::string& member, std::shared_ptr<prometheus::Registry> registry) {
   if (config.log.kind == "kafka") {
     eventlog::KafkaGroupOptions options;
     options.log = KafkaOptions(config);
+    options.log.metrics = std::move(registry);
     options.log.partitions = log.PartitionCount(eventlog::Topic::kChanges);
     options.replica_set = set;
     options.instance_id = member;

@@ -34,6 +34,6 @@ namespace sluice::ops {
 // Kafka's. `member` is the process's lasting name in the group.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::PartitionGroup>> MakeGroup(
     const Config& config, const eventlog::Log& log, const std::string& set,
-    const std::string& member);
+    const std::string& member, std::shared_ptr<prometheus::Registry> registry);
 
 }  // namespace sluice::ops

@@ -122,6 +122,8 @@ struct Process::Impl {
     return log->PartitionFor(eventlog::Topic::kChanges, org.value());
   }
   absl::Status MayServe(const OrgId& org) const;
+  // The newest control event that this process or another one has come by.
+  projectors::ControlMark LastControl(PartitionId partition) const;
   // Do the topics of the partition tell the same, as far as this process or another one knows?
   absl::Status MayAppend(PartitionId partition) const;
   projectors::ProvisioningProjector::Gate SequencerGate() const;
@@ -209,8 +211,16 @@ absl::Status Process::Impl::MayServe(const OrgId& org) const {
   }
   RETURN_IF_ERROR(staging->MayServe(org));
   // Rights may be those of definitions that nobody can see or change any more.
-  const absl::Status agreement = directory->Agreement(PartitionOf(org));
-  return agreement.ok() ? agreement : Fault(PartitionOf(org), ErrorCode(agreement));
+  const absl::Status agrees = directory->MayServe(PartitionOf(org));
+  return projectors::IsOtherHistory(agrees) ? Fault(PartitionOf(org), ErrorCode(agrees)) : agrees;
+}
+
+projectors::ControlMark Process::Impl::LastControl(PartitionId partition) const {
+  projectors::ControlMark own =
+      stores == nullptr ? projectors::ControlMark() : stores->LastControl(partition);
+  projectors::ControlMark elsewhere =
+      nodes == nullptr ? projectors::ControlMark() : nodes->LastControl(partition);
+  return elsewhere.answers > own.answers ? elsewhere : own;
 }
 
 std::string Process::Impl::FaultOf(PartitionId partition) const {
@@ -231,7 +241,7 @@ projectors::ProvisioningProjector::Gate Process::Impl::SequencerGate() const {
                ? std::max(elsewhere, Offset(stores->Applied(partition).value() + 1))
                : elsewhere;
   };
-  gate.last_control = [this](PartitionId partition) { return stores->LastControl(partition); };
+  gate.last_control = [this](PartitionId partition) { return LastControl(partition); };
   return gate;
 }
 
@@ -289,7 +299,8 @@ absl::Status Process::Impl::StartProjectors() {
   }
   if (stores != nullptr) {
     if (HasRole(config, "projectors")) {
-      ASSIGN_OR_RETURN(staging_group, MakeGroup(config, *log, config.staging.replica_set, node_id));
+      ASSIGN_OR_RETURN(staging_group,
+                       MakeGroup(config, *log, config.staging.replica_set, node_id, registry));
     } else {
       // One that only serves clients is a copy of its own, of every partition, whatever others do.
       staging_group = std::make_unique<eventlog::StaticPartitionGroup>(
@@ -311,13 +322,15 @@ absl::Status Process::Impl::StartProjectors() {
   projectors::DirectoryFollower::Hooks hooks;
   hooks.may_append = [this](PartitionId partition) { return MayAppend(partition); };
   hooks.agreement_changed = [this] { TellOfServing(); };
-  if (stores != nullptr) {
-    hooks.last_control = [this](PartitionId partition) { return stores->LastControl(partition); };
+  hooks.last_control = [this](PartitionId partition) { return LastControl(partition); };
+  if (staging != nullptr) {
+    hooks.may_serve = [this](PartitionId partition) { return staging->MayServe(partition); };
   }
   directory = std::make_unique<projectors::DirectoryFollower>(*log, boot_clock, registry, hooks);
   RETURN_IF_ERROR(directory->Start());
   if (HasRole(config, "projectors")) {
-    ASSIGN_OR_RETURN(provisioning_group, MakeGroup(config, *log, "provisioning", node_id));
+    ASSIGN_OR_RETURN(provisioning_group,
+                     MakeGroup(config, *log, "provisioning", node_id, registry));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, boot_clock, [this](const OrgId& org) { return StoreApplied(org); },
         registry, SequencerGate());
@@ -336,6 +349,7 @@ void Process::Impl::StartAnnouncer() {
   projectors::NodeAnnouncer::Tells tells;
   tells.serves = [this](PartitionId p) { return staging->MayServe(p).ok() && FaultOf(p).empty(); };
   tells.fault = [this](PartitionId p) { return FaultOf(p); };
+  tells.last_control = [this](PartitionId p) { return LastControl(p); };
   announcer = std::make_unique<projectors::NodeAnnouncer>(
       *log, stores.get(), *nodes, std::move(tells), clock, AnnouncerFor(node_id, config.roles));
   announcer->Start();
@@ -425,7 +439,7 @@ absl::Status Process::Impl::StartSync() {
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
     const PartitionId partition = PartitionOf(org);
-    if (!directory->CaughtUp(partition).ok() || !directory->Agreement(partition).ok()) {
+    if (!directory->CaughtUp(partition).ok() || !directory->MayServe(partition).ok()) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
     }

@@ -73,6 +73,48 @@ absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
   return stores->Close();
 }
 
+// What is remembered of a partition besides its stores: a server starts only where the log has that
+// too, although it may be of a store that is gone, or that is yet to be made.
+absl::Status CheckRemembered(eventlog::Log& log, projectors::StoreManager& stores,
+                             PartitionId partition) {
+  RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.CheckpointState(partition)),
+                      "its checkpoint");
+  RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.LastNoted(partition)),
+                      "the newest store that was made or removed");
+  return absl::OkStatus();
+}
+
+nlohmann::json VerifyPartitions(eventlog::Log& log, projectors::StoreManager& stores,
+                                absl::Status* first_error) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (int32_t p = 0; p < log.PartitionCount(eventlog::Topic::kChanges); ++p) {
+    const absl::Status status = CheckRemembered(log, stores, PartitionId(p));
+    rows.push_back({{"partition", p},
+                    {"ok", status.ok()},
+                    {"code", status.ok() ? "" : ErrorCode(status)},
+                    {"error", std::string(Message(status))}});
+    if (!status.ok() && first_error->ok()) {
+      *first_error = Annotate(status, fmt::format("partition {}", p));
+    }
+  }
+  return rows;
+}
+
+void PrintVerified(const nlohmann::json& rows, const nlohmann::json& partitions) {
+  for (const auto& row : rows) {
+    fmt::print("{:<24} {:<6} position {:>10}  {:>10} records  digest {}\n",
+               row["org"].get<std::string>(), row["ok"].get<bool>() ? "ok" : "WRONG",
+               row["applied"].get<std::string>(), row["records"].get<uint64_t>(),
+               row["digest"].get<std::string>());
+  }
+  for (const auto& row : partitions) {
+    if (!row["ok"].get<bool>()) {
+      fmt::print("partition {:<14} WRONG  {}\n", row["partition"].get<int32_t>(),
+                 row["code"].get<std::string>());
+    }
+  }
+}
+
 absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const auto log, LogOf(arguments));
   if (log == nullptr) {
@@ -108,15 +150,14 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       progress.Update(++done, stat.org.value());
     }
   }
+  const nlohmann::json partitions = log != nullptr && arguments.org.empty()
+                                        ? VerifyPartitions(*log, *stores, &first_error)
+                                        : nlohmann::json::array();
   if (invocation.json) {
-    fmt::print("{}\n", PrintableJson(nlohmann::json{{"stores", rows}}.dump()));
+    fmt::print("{}\n",
+               PrintableJson(nlohmann::json{{"stores", rows}, {"partitions", partitions}}.dump()));
   } else {
-    for (const auto& row : rows) {
-      fmt::print("{:<24} {:<6} position {:>10}  {:>10} records  digest {}\n",
-                 row["org"].get<std::string>(), row["ok"].get<bool>() ? "ok" : "WRONG",
-                 row["applied"].get<std::string>(), row["records"].get<uint64_t>(),
-                 row["digest"].get<std::string>());
-    }
+    PrintVerified(rows, partitions);
   }
   if (rows.empty() && !arguments.org.empty()) {
     return Error(

@@ -25,6 +25,10 @@ constexpr std::chrono::milliseconds kBackoffMin{50};
 constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{1'000};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
+// At the start, when what is known of `changes` comes in bit by bit.
+constexpr std::chrono::milliseconds kEarlyLookInterval{200};
+// Instead of kReadWait while the fold nears its end: whoever asks for rows waits for the next look.
+constexpr std::chrono::milliseconds kSettlingReadWait{50};
 
 bool MayBeRetried(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
@@ -42,15 +46,18 @@ struct DirectoryFollower::Impl {
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
               "whether the topics provisioning and changes fit each other is not known yet");
+    bool settled = false;  // looked at since the fold reached the end
   };
   // What the thread of a partition keeps.
   struct Following {
     Offset end;  // at start
     ReadMark read;
     bool passed_over = false;  // the reader stands behind events that were not folded
-    OutcomeMark outcomes;      // of all that was read
-    ControlMark control;       // that Agree() saw last
-    bool look_due = true;      // whatever Agree() saw before
+    OutcomeMark outcomes;   // of all that was read
+    ControlMark control;    // that Agree() saw last
+    bool look_due = true;   // whatever Agree() saw before
+    bool settled = false;   // Agree() looked since the fold reached the end
+    bool settling = false;  // it will reach the end, and has not
     SteadyTime next_look;
   };
 
@@ -84,7 +91,9 @@ struct DirectoryFollower::Impl {
   absl::Status ReadOnce(PartitionId partition, Following& following);
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree(PartitionId partition, Following& following);
-  void SetAgreement(PartitionId partition, absl::Status agreement) ABSL_LOCKS_EXCLUDED(mutex);
+  // `settled`: it was looked at with all that was folded to the end.
+  void SetAgreement(PartitionId partition, absl::Status agreement, bool settled = false)
+      ABSL_LOCKS_EXCLUDED(mutex);
   void Fold(PartitionId partition, const eventlog::StoredEvent& event, OutcomeMark& outcomes);
 
   eventlog::Log& log;
@@ -152,7 +161,8 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
     absl::MutexLock lock(&mutex);
     reader = partitions[static_cast<size_t>(partition.value())].reader.get();
   }
-  ASSIGN_OR_RETURN(const auto batch, reader->Read({.wait_max = kReadWait}));
+  ASSIGN_OR_RETURN(const auto batch,
+                   reader->Read({.wait_max = following.settling ? kSettlingReadWait : kReadWait}));
   if (!batch.empty()) {
     following.read.Arrived(clock.SteadyNow());
     if (absl::Status status = following.read.Check(log, Topic::kProvisioning, partition);
@@ -173,17 +183,19 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
   return absl::OkStatus();
 }
 
-void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement) {
+void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement,
+                                           bool settled) {
   bool changed = false;
   {
     absl::MutexLock lock(&mutex);
-    absl::Status& current = partitions[static_cast<size_t>(partition.value())].agreement;
-    if (agreement.code() == absl::StatusCode::kDataLoss && agreement != current) {
+    Partition& state = partitions[static_cast<size_t>(partition.value())];
+    if (agreement.code() == absl::StatusCode::kDataLoss && agreement != state.agreement) {
       spdlog::error("provisioning_disagrees partition={} code={} reason=\"{}\"", partition.value(),
                     ErrorCode(agreement), Message(agreement));
     }
-    changed = agreement.ok() != current.ok();
-    current = std::move(agreement);
+    changed = agreement.ok() != state.agreement.ok() || (settled && !state.settled);
+    state.agreement = std::move(agreement);
+    state.settled = state.settled || settled;
   }
   if (changed && hooks.agreement_changed) {
     hooks.agreement_changed();
@@ -191,17 +203,22 @@ void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status a
 }
 
 absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& following) {
+  // In this order: the mark is then of all that was folded to the end.
+  const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition) : absl::OkStatus();
   const ControlMark control = hooks.last_control ? hooks.last_control(partition) : ControlMark();
+  const bool settles = may_serve.ok() && !following.settled;
+  following.settling = !following.settled && ErrorCode(may_serve) == "not_caught_up";
   const SteadyTime now = clock.SteadyNow();
   {
     absl::MutexLock lock(&mutex);
     const Partition& state = partitions[static_cast<size_t>(partition.value())];
     const bool changed = following.look_due || control != following.control;
-    if (!state.caught_up || !changed || now < following.next_look) {
+    if (!state.caught_up || (!settles && (!changed || now < following.next_look))) {
       return absl::OkStatus();
     }
   }
-  following.next_look = now + kLookInterval;
+  const bool early = settles || !following.settled;
+  following.next_look = now + (early ? kEarlyLookInterval : kLookInterval);
   absl::Status agreement = CheckAgreedEnds(log, partition);
   if (agreement.ok()) {
     agreement = CheckControl(log, partition, following.outcomes);
@@ -214,7 +231,8 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
   }
   following.control = control;
   following.look_due = !agreement.ok();  // until a person has mended it
-  SetAgreement(partition, std::move(agreement));
+  following.settled = following.settled || settles;
+  SetAgreement(partition, std::move(agreement), settles);
   return absl::OkStatus();
 }
 
@@ -321,9 +339,10 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
 
 absl::Status DirectoryFollower::Health() const {
   RETURN_IF_ERROR(CaughtUp());
-  absl::MutexLock lock(&impl_->mutex);
-  for (size_t i = 0; i < impl_->partitions.size(); ++i) {
-    RETURN_IF_ERROR_CTX(impl_->partitions[i].agreement, fmt::format("directory, partition {}", i));
+  for (int32_t p = 0; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
+    const bool folded = impl_->hooks.may_serve && impl_->hooks.may_serve(PartitionId(p)).ok();
+    RETURN_IF_ERROR_CTX(folded ? MayServe(PartitionId(p)) : Agreement(PartitionId(p)),
+                        fmt::format("directory, partition {}", p));
   }
   return absl::OkStatus();
 }
@@ -334,6 +353,15 @@ absl::Status DirectoryFollower::Agreement(PartitionId partition) const {
   return index < impl_->partitions.size() ? impl_->partitions[index].agreement
                                           : Error(absl::StatusCode::kUnavailable, "not_caught_up",
                                                   "the directory has not started");
+}
+
+absl::Status DirectoryFollower::MayServe(PartitionId partition) const {
+  RETURN_IF_ERROR(Agreement(partition));
+  absl::MutexLock lock(&impl_->mutex);
+  return impl_->partitions[static_cast<size_t>(partition.value())].settled
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                     "what was folded last has not been compared with provisioning yet");
 }
 
 absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,

@@ -26,9 +26,12 @@ class DirectoryFollower {
  public:
   // What the rest of the process knows of a partition; called by any thread, each may be empty.
   struct Hooks {
-    std::function<ControlMark(PartitionId)> last_control;  // of what was folded of `changes`
-    std::function<absl::Status(PartitionId)> may_append;   // why no request must be appended now
-    std::function<void()> agreement_changed;               // Agreement() came or went
+    // The newest that is known of `changes`, by this process's fold or the others'.
+    std::function<ControlMark(PartitionId)> last_control;
+    std::function<absl::Status(PartitionId)> may_append;  // why no request must be appended now
+    std::function<void()> agreement_changed;              // Agreement() or MayServe() came or went
+    // StagingProjector::MayServe(); empty where nothing is folded that could tell more.
+    std::function<absl::Status(PartitionId)> may_serve;
   };
   DirectoryFollower(eventlog::Log& log, const Clock& clock,
                     std::shared_ptr<prometheus::Registry> registry, Hooks hooks = {});
@@ -50,7 +53,7 @@ class DirectoryFollower {
   [[nodiscard]] absl::Status CaughtUp() const;
   // The same of one partition: what is not known of its organisations does not exist.
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
-  // CaughtUp(), and Agreement() of every partition.
+  // CaughtUp(), and Agreement() of every partition; MayServe() of those that are folded here.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, and
@@ -58,6 +61,10 @@ class DirectoryFollower {
   // organisations can be told for sure. kUnavailable, code "not_caught_up", before the first;
   // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
+  // Agreement() as of a look since this process's fold reached the end of `changes`, with all the
+  // control events that it came by; kUnavailable, code "not_caught_up", before it. Nothing that
+  // goes by the fold is to be answered for a partition before. Memory only.
+  [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
 
  private:
   struct Impl;
@@ -77,8 +84,8 @@ class ProvisioningProjector {
   struct Gate {
     // Why nothing of a partition must be decided now; asked before each batch.
     std::function<absl::Status(PartitionId)> may_decide;
-    // Below which offset of `changes` somebody has folded, and compared the control events; and the
-    // newest of them that this process has folded. The sequencer reads what lies above by itself.
+    // Below which offset of `changes` somebody has folded; and then the newest control event that
+    // anybody has come by, which covers what lies below. The sequencer reads the rest by itself.
     std::function<Offset(PartitionId)> folded_until;
     std::function<ControlMark(PartitionId)> last_control;
   };

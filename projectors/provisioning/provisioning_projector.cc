@@ -162,6 +162,7 @@ void ProvisioningProjector::Stop() {
 }
 
 absl::Status ProvisioningProjector::Health() const {
+  RETURN_IF_ERROR(impl_->group.Health());
   absl::MutexLock lock(&impl_->mutex);
   RETURN_IF_ERROR(impl_->Lacking());
   for (const auto& [partition, sequencer] : impl_->sequencers) {

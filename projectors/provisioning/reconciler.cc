@@ -1,6 +1,7 @@
 #include "projectors/provisioning/reconciler.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -11,7 +12,9 @@
 #include <utility>
 
 #include "eventlog/base/uuid.h"
+#include "projectors/provisioning/difference.h"
 #include "projectors/provisioning/directory.h"
+#include "projectors/provisioning/given_ids.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -24,7 +27,7 @@ using Outcome = v1::ProvisioningOutcome;
 
 constexpr size_t kAppendEvents = 500;
 constexpr int64_t kSkippedMax = 10'000'000;
-constexpr std::string_view kSource = "sluice/log";
+constexpr std::string_view kSource = kReconcilerSource;
 
 // A request that has no outcome.
 struct Waiting {
@@ -39,6 +42,12 @@ struct InChanges {
   std::shared_ptr<const OrgModel> model = OrgModel::Empty();
   Offset opened = kNoOffset;
   Offset last = kNoOffset;
+};
+
+// A control event that no outcome told of when it was read.
+struct Untold {
+  StoredEvent control;
+  uint32_t incarnation = 0;  // of its organisation, with it
 };
 
 // What a control event does, as an outcome says it.
@@ -75,134 +84,43 @@ bool SetChange(const Event& control, Outcome* outcome) {
   return outcome->change_case() != Outcome::CHANGE_NOT_SET;
 }
 
-template <typename Message>
-Event Control(const OrgId& org, const Message& message) {
-  Event event;
-  event.source = kSource;
-  event.type = Message::descriptor()->full_name();
-  event.subject = org.value();
-  event.key = org.value();
-  event.value = message.SerializeAsString();
-  event.cause.subject = kSource;
-  return event;
-}
-
-// Where a definition came is not the same in both topics.
-template <typename Definition>
-std::string Plain(Definition definition) {
-  definition.clear_defined_at();
-  return definition.SerializeAsString();
-}
-
-bool IsOpen(const OrgEntry& entry) {
-  return entry.state == OrgState::kReady || entry.state == OrgState::kProvisioning;
-}
-
-void AddEntities(const OrgModel& from, const OrgEntry& to, std::vector<Event>* events) {
-  const auto& wanted = to.model->entities();
-  // Deletions first: a name may have got another id, and an id another name.
-  for (const auto& [name, schema] : from.entities()) {
-    const auto found = wanted.find(name);
-    if (found != wanted.end() && found->second->id() == schema->id()) {
-      continue;
-    }
-    v1::EntityDeleted deleted;
-    deleted.set_entity_id(schema->id().value());
-    deleted.set_name(name);
-    events->push_back(Control(to.org, deleted));
-  }
-  for (const auto& [name, schema] : wanted) {
-    const auto found = from.entities().find(name);
-    if (found != from.entities().end() &&
-        found->second->proto().SerializeAsString() == schema->proto().SerializeAsString()) {
-      continue;
-    }
-    v1::EntityDefined defined;
-    *defined.mutable_schema() = schema->proto();
-    events->push_back(Control(to.org, defined));
-  }
-}
-
-template <typename Defined, typename Deleted, typename Definitions, typename Set>
-void AddDefinitions(const OrgId& org, const Definitions& from, const Definitions& to, Set set,
-                    std::vector<Event>* events) {
-  for (const auto& [name, definition] : from) {
-    if (!to.contains(name)) {
-      Deleted deleted;
-      deleted.set_name(name);
-      events->push_back(Control(org, deleted));
-    }
-  }
-  for (const auto& [name, definition] : to) {
-    const auto found = from.find(name);
-    if (found == from.end() || Plain(found->second) != Plain(definition)) {
-      Defined defined;
-      set(definition, &defined);
-      events->push_back(Control(org, defined));
-    }
-  }
-}
-
-// The control events that lead from an organisation as `changes` has it to what the directory says;
-// none where the two are the same, or where no event can.
-std::vector<Event> Difference(const OrgModel& from, const OrgEntry& to) {
-  std::vector<Event> events;
-  if (from.incarnation() > to.incarnation) {
-    return events;
-  }
-  const bool anew = from.incarnation() < to.incarnation;
-  if (from.open() && (anew || !IsOpen(to))) {
-    v1::OrgClosed closed;
-    closed.set_incarnation(from.incarnation());
-    events.push_back(Control(to.org, closed));
-  }
-  if (!IsOpen(to)) {
-    return events;
-  }
-  if (anew) {
-    v1::OrgOpened opened;
-    opened.set_incarnation(to.incarnation);
-    opened.set_display_name(to.display_name);
-    events.push_back(Control(to.org, opened));
-  }
-  const std::shared_ptr<const OrgModel> before = anew ? OrgModel::Empty() : nullptr;
-  const OrgModel& now = anew ? *before : from;
-  AddEntities(now, to, &events);
-  AddDefinitions<v1::ProfileDefined, v1::ProfileDeleted>(
-      to.org, now.profiles(), to.model->profiles(),
-      [](const v1::Profile& profile, auto* defined) { *defined->mutable_profile() = profile; },
-      &events);
-  AddDefinitions<v1::RoleDefined, v1::RoleDeleted>(
-      to.org, now.roles(), to.model->roles(),
-      [](const v1::Role& role, auto* defined) { *defined->mutable_role() = role; }, &events);
-  return events;
-}
-
-// What a change defines: one of an organisation's entities, profiles or roles, or itself.
-std::string DefinitionOf(const std::string& org, const Outcome& outcome) {
+// What a change defines: one of the entities, profiles or roles of an organisation's incarnation;
+// empty where it is the organisation itself. An entity that was deleted and is defined anew is
+// another one of the same name.
+std::string DefinitionOf(const std::string& org, uint32_t incarnation, const Outcome& outcome) {
+  const auto name = [&](std::string_view kind, const std::string& text, uint32_t id = 0) {
+    return fmt::format("{} {} {} {} {}", org, incarnation, kind, text, id);
+  };
   switch (outcome.change_case()) {
     case Outcome::kEntityDefined:
-      return fmt::format("{} entity {}", org, outcome.entity_defined().schema().name());
+      return name("entity", outcome.entity_defined().schema().name(),
+                  outcome.entity_defined().schema().entity_id());
     case Outcome::kEntityDeleted:
-      return fmt::format("{} entity {}", org, outcome.entity_deleted().name());
+      return name("entity", outcome.entity_deleted().name(), outcome.entity_deleted().entity_id());
     case Outcome::kProfileDefined:
-      return fmt::format("{} profile {}", org, outcome.profile_defined().profile().name());
+      return name("profile", outcome.profile_defined().profile().name());
     case Outcome::kProfileDeleted:
-      return fmt::format("{} profile {}", org, outcome.profile_deleted().name());
+      return name("profile", outcome.profile_deleted().name());
     case Outcome::kRoleDefined:
-      return fmt::format("{} role {}", org, outcome.role_defined().role().name());
+      return name("role", outcome.role_defined().role().name());
     case Outcome::kRoleDeleted:
-      return fmt::format("{} role {}", org, outcome.role_deleted().name());
+      return name("role", outcome.role_deleted().name());
     default:
-      return org;
+      return "";
   }
 }
 
 class Reconciler {
  public:
   Reconciler(eventlog::Log& log, const Clock& clock, PartitionId partition,
-             const std::function<void(int64_t, int64_t)>& progress)
-      : log_(log), clock_(clock), partition_(partition), progress_(progress) {}
+             const std::function<void(int64_t, int64_t)>& progress,
+             const std::set<std::string>& close)
+      : log_(log),
+        clock_(clock),
+        partition_(partition),
+        agreed_(log.Agreed(partition)),
+        progress_(progress),
+        close_(close) {}
 
   absl::StatusOr<Reconciled> Run();
 
@@ -217,12 +135,19 @@ class Reconciler {
   // Every organisation that the directory has, in its order.
   std::vector<std::shared_ptr<const OrgEntry>> Entries() const;
   bool Differs() const;
+  absl::Status Contradiction(const std::string& org, std::string_view what) const;
+  // Has an organisation that is open, and stays so, given one id twice?
+  absl::Status CheckIds() const;
 
   absl::Status TellOutcomes();
+  // Closes those that are to be, where they are open.
+  absl::Status CloseOrgs();
   absl::Status RefuseRequests();
   // Until `provisioning` ends beyond every request that was answered, and one more.
   absl::Status SkipPositions();
   absl::Status RestoreControls();
+  // Nothing is deleted that nobody asked to be.
+  absl::Status CheckDeletions(const OrgEntry& entry, const std::vector<Event>& needed) const;
   // Tells where the organisations' control events are now.
   absl::Status PlaceOrgs();
   void Compare();
@@ -235,7 +160,9 @@ class Reconciler {
   eventlog::Log& log_;
   const Clock& clock_;
   const PartitionId partition_;
+  const eventlog::AgreedEnds agreed_;
   const std::function<void(int64_t, int64_t)>& progress_;
+  const std::set<std::string>& close_;
   int64_t events_read_ = 0;
   int64_t events_ = 0;
 
@@ -245,12 +172,14 @@ class Reconciler {
   std::map<std::string, Waiting> waiting_;  // by the id that its control event gets
   std::set<std::string> told_;              // control events that outcomes tell of
   std::map<std::string, Offset> defined_;   // definition -> the newest control event told of it
+  std::set<std::string> deleted_;           // entities of which that was accepted
   // ---- as `changes` has it ----
   std::map<std::string, InChanges> orgs_;
-  std::set<std::string> seen_;       // control events in effect
-  std::vector<StoredEvent> untold_;  // those that no outcome told of when they were read
-  Offset answered_ = kNoOffset;      // the newest request of all that they answer
+  std::set<std::string> seen_;  // control events in effect
+  std::vector<Untold> untold_;
+  Offset answered_ = kNoOffset;  // the newest request of all that they answer
 
+  GivenIds given_;  // by either
   Reconciled done_;
 };
 
@@ -287,9 +216,16 @@ void Reconciler::AddOutcome(const StoredEvent& event) {
   if (applied.ok() && applied->has_value() && (*applied)->status.ok() &&
       !(*applied)->control_id.empty()) {
     told_.insert((*applied)->control_id);
+    const uint32_t incarnation = directory_.Find(*OrgId::Parse(event.event.key))->incarnation;
+    const std::string definition = DefinitionOf(event.event.key, incarnation, outcome);
+    if (outcome.has_entity_defined()) {
+      given_.Add(event.event.key, incarnation, outcome.entity_defined().schema(),
+                 event.offset >= agreed_.provisioning);
+    } else if (outcome.has_entity_deleted()) {
+      deleted_.insert(definition);
+    }
     if (event.event.source != kSource) {
-      Offset& newest =
-          defined_.try_emplace(DefinitionOf(event.event.key, outcome), kNoOffset).first->second;
+      Offset& newest = defined_.try_emplace(definition, kNoOffset).first->second;
       newest = std::max(newest, (*applied)->changes_offset);
     }
   }
@@ -324,12 +260,17 @@ void Reconciler::AddControl(const StoredEvent& event) {
   }
   org.model = *std::move(next);
   org.last = event.offset;
+  if (v1::EntityDefined defined; event.event.type == defined.GetDescriptor()->full_name() &&
+                                 defined.ParseFromString(event.event.value)) {
+    given_.Add(event.event.key, org.model->incarnation(), defined.schema(),
+               event.offset >= agreed_.changes);
+  }
   if (event.event.type == v1::OrgOpened::descriptor()->full_name()) {
     org.opened = event.offset;
   }
   // What was put there to restore what the directory said needs no telling.
   if (event.event.source != kSource && !told_.contains(event.event.id)) {
-    untold_.push_back(event);
+    untold_.push_back({event, org.model->incarnation()});
   }
 }
 
@@ -346,18 +287,19 @@ absl::Status Reconciler::ReadChanges() {
 }
 
 void Reconciler::DropWhatIsKnown() {
-  std::erase_if(untold_, [this](const StoredEvent& control) {
-    return told_.contains(control.event.id);  // its outcome came while `changes` was read
+  std::erase_if(untold_, [this](const Untold& untold) {
+    return told_.contains(untold.control.event.id);  // its outcome came while `changes` was read
   });
   Offset lost = kNoOffset;  // the first control event whose request is lost
-  for (const StoredEvent& control : untold_) {
+  for (const auto& [control, incarnation] : untold_) {
     if (lost == kNoOffset && !waiting_.contains(control.event.id)) {
       lost = control.offset;
     }
   }
   // What was defined after the loss was accepted by somebody who did not know of what was lost, and
   // was told so last: it counts.
-  std::erase_if(untold_, [this, lost](const StoredEvent& control) {
+  std::erase_if(untold_, [this, lost](const Untold& untold) {
+    const StoredEvent& control = untold.control;
     Outcome change;
     const auto defined_later = [this, lost](const std::string& definition) {
       const auto found = defined_.find(definition);
@@ -367,10 +309,17 @@ void Reconciler::DropWhatIsKnown() {
         !SetChange(control.event, &change)) {
       return false;
     }
-    // Whether the organisation is there is told all the same: an incarnation opens and closes once.
-    const std::string definition = DefinitionOf(control.event.key, change);
-    return definition != control.event.key &&
-           (defined_later(control.event.key) || defined_later(definition));
+    const std::string definition = DefinitionOf(control.event.key, untold.incarnation, change);
+    if (definition.empty()) {
+      return false;  // an incarnation opens and closes once: whether it is there is told all the
+                     // same
+    }
+    const auto org = OrgId::Parse(control.event.key);
+    const auto entry = org.ok() ? directory_.Find(*org) : nullptr;
+    const bool over =
+        entry != nullptr && (entry->incarnation > untold.incarnation ||
+                             (entry->incarnation == untold.incarnation && !IsOpen(*entry)));
+    return over || defined_later(definition);
   });
 }
 
@@ -446,7 +395,7 @@ absl::Status Reconciler::SkipPositions() {
 
 absl::Status Reconciler::TellOutcomes() {
   std::vector<Event> events;
-  for (const StoredEvent& control : untold_) {
+  for (const auto& [control, incarnation] : untold_) {
     Outcome outcome;
     if (!SetChange(control.event, &outcome)) {
       continue;  // nothing that the fold could have read either
@@ -462,6 +411,52 @@ absl::Status Reconciler::TellOutcomes() {
     }
     events.push_back(Make(outcome, control.event.key, control.event.cause));
     ++done_.outcomes;
+  }
+  return AppendAll(Topic::kProvisioning, std::move(events));
+}
+
+absl::Status Reconciler::Contradiction(const std::string& org, std::string_view what) const {
+  return Error(
+      absl::StatusCode::kDataLoss, "log_diverged",
+      fmt::format(
+          "provisioning-{0} and changes-{0} both went on after one had lost its end, and "
+          "contradict one another in organisation {1}: {2}. Whose rows are whose cannot be "
+          "told, and no row was touched. Restore the topics to one moment; or go on without "
+          "the organisation: `sluice log new-epoch --close-org {1}` closes it with all its "
+          "rows, to be made and filled again",
+          partition_.value(), org, what));
+}
+
+absl::Status Reconciler::CheckIds() const {
+  for (const auto& entry : Entries()) {
+    const std::string& org = entry->org.value();
+    const auto found = orgs_.find(org);
+    if (!IsOpen(*entry) || found == orgs_.end() || !found->second.model->open() ||
+        found->second.model->incarnation() != entry->incarnation || close_.contains(org)) {
+      continue;  // its rows are of another incarnation, or go
+    }
+    const std::vector<std::string> twice = given_.GivenTwice(org, entry->incarnation);
+    if (!twice.empty()) {
+      return Contradiction(org, fmt::format("{}", fmt::join(twice, ", ")));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Reconciler::CloseOrgs() {
+  RETURN_IF_ERROR(ReadProvisioning());
+  std::vector<Event> events;
+  for (const auto& entry : Entries()) {
+    if (!close_.contains(entry->org.value()) || !IsOpen(*entry)) {
+      continue;
+    }
+    Outcome outcome;
+    outcome.set_request_id("restored/" + NewUuid7(clock_));
+    outcome.set_request_offset(-1);
+    outcome.set_changes_offset(kNoOffset.value());
+    outcome.mutable_org_closed()->set_incarnation(entry->incarnation);
+    events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
+    ++done_.closed;
   }
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
@@ -488,10 +483,25 @@ absl::Status Reconciler::RefuseRequests() {
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
 
+absl::Status Reconciler::CheckDeletions(const OrgEntry& entry,
+                                        const std::vector<Event>& needed) const {
+  for (const Event& event : needed) {
+    Outcome outcome;
+    if (SetChange(event, &outcome) && outcome.has_entity_deleted() &&
+        !deleted_.contains(DefinitionOf(event.key, entry.incarnation, outcome))) {
+      return Contradiction(entry.org.value(), fmt::format("entity {} (id {}) is in changes alone",
+                                                          outcome.entity_deleted().name(),
+                                                          outcome.entity_deleted().entity_id()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Reconciler::RestoreControls() {
   std::vector<Event> events;
   for (const auto& entry : Entries()) {
     std::vector<Event> needed = Difference(*orgs_[entry->org.value()].model, *entry);
+    RETURN_IF_ERROR(CheckDeletions(*entry, needed));
     for (Event& event : needed) {
       event.id = NewUuid7(clock_);
       event.time = clock_.Now();
@@ -554,9 +564,14 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   RETURN_IF_ERROR(ReadProvisioning());
   RETURN_IF_ERROR(ReadChanges());
   RETURN_IF_ERROR(ReadProvisioning());
+  RETURN_IF_ERROR(CheckIds());
   DropWhatIsKnown();
-  if (!untold_.empty() || answered_ >= provisioning_next_ || Differs()) {
+  const bool closes = std::ranges::any_of(Entries(), [this](const auto& entry) {
+    return IsOpen(*entry) && close_.contains(entry->org.value());
+  });
+  if (!untold_.empty() || answered_ >= provisioning_next_ || closes || Differs()) {
     RETURN_IF_ERROR(TellOutcomes());
+    RETURN_IF_ERROR(CloseOrgs());
     RETURN_IF_ERROR(RefuseRequests());
     RETURN_IF_ERROR(SkipPositions());
     RETURN_IF_ERROR(ReadProvisioning());  // the directory is what counts now
@@ -570,8 +585,9 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
 }  // namespace
 
 absl::StatusOr<Reconciled> Reconcile(eventlog::Log& log, const Clock& clock, PartitionId partition,
-                                     const std::function<void(int64_t, int64_t)>& progress) {
-  return Reconciler(log, clock, partition, progress).Run();
+                                     const std::function<void(int64_t, int64_t)>& progress,
+                                     const std::set<std::string>& close) {
+  return Reconciler(log, clock, partition, progress, close).Run();
 }
 
 }  // namespace sluice::projectors

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,12 @@ namespace sluice::projectors {
 struct Reconciled {
   size_t outcomes = 0;  // definitions that `provisioning` had lost, told there again
   size_t controls = 0;  // definitions that `changes` had lost, put there again
+  size_t closed = 0;    // organisations, as the caller said
   size_t refused = 0;   // requests that waited; their senders send them again
   int64_t skipped = 0;  // positions of `provisioning` that are not given a second time
   std::vector<std::string> unsettled;  // organisations whose definitions still differ
 
-  bool nothing() const { return outcomes + controls + refused == 0 && skipped == 0; }
+  bool nothing() const { return outcomes + controls + closed + refused == 0 && skipped == 0; }
 };
 
 // Makes `provisioning` and `changes` of a partition tell the same again after one of them, or each
@@ -34,8 +36,11 @@ struct Reconciled {
 //     that a sequencer that wakes with an old decision is passed over.
 //
 // Where both topics went on after the loss, what the directory was told of a definition since
-// counts; one that only `changes` has is kept if it contradicts nothing. Nothing is written where
-// nothing is amiss, but for places of control events that were told twice.
+// counts; one that only `changes` has is kept if it contradicts nothing. Where one id was given to
+// two entities or attributes of an organisation, rows and change sets since cannot be told apart by
+// it: nothing is written then, kDataLoss, code "log_diverged", names what contradicts, until the
+// organisation is in `close`, which closes it in both topics with all its rows. Nothing is written
+// where nothing is amiss, but for places of control events that were told twice.
 //
 // To be called while no process uses the log, before a new epoch is declared. Both topics are read
 // whole; memory goes by the definitions, not by the rows. Killed in between, it is called again and
@@ -43,6 +48,7 @@ struct Reconciled {
 // kDataLoss, code "log_begins_late", where the beginning of `changes` was removed.
 [[nodiscard]] absl::StatusOr<Reconciled> Reconcile(
     eventlog::Log& log, const Clock& clock, PartitionId partition,
-    const std::function<void(int64_t, int64_t)>& progress = {});
+    const std::function<void(int64_t, int64_t)>& progress = {},
+    const std::set<std::string>& close = {});
 
 }  // namespace sluice::projectors

@@ -36,7 +36,8 @@ struct NodeAnnouncer::Impl {
   std::optional<NodeUrls> urls ABSL_GUARDED_BY(mutex);
 
   v1::NodeAnnouncement Make() ABSL_LOCKS_EXCLUDED(mutex);
-  void AddPartition(PartitionId partition, v1::NodeAnnouncement& announcement);
+  void AddPartition(PartitionId partition, bool serves, v1::NodeAnnouncement& announcement);
+  void AddControl(PartitionId partition, v1::NodeAnnouncement& announcement);
   void Announce(const v1::NodeAnnouncement& announcement);
   void Run() ABSL_LOCKS_EXCLUDED(mutex);
 };
@@ -47,6 +48,7 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make() {
   for (const std::string& role : options.roles) {
     announcement.add_roles(role);
   }
+  announcement.set_log_id(log.id());
   bool serves = false;
   {
     const absl::MutexLock lock(&mutex);
@@ -57,20 +59,28 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make() {
       announcement.set_sync_url(urls->sync_url);
     }
   }
-  for (int32_t p = 0; !announcement.leaving() && p < log.PartitionCount(Topic::kChanges); ++p) {
-    if (std::string fault = tells.fault(PartitionId(p)); !fault.empty()) {
-      auto* const told = announcement.add_faults();
-      told->set_partition(p);
-      told->set_code(std::move(fault));
+  for (int32_t p = 0; p < log.PartitionCount(Topic::kChanges); ++p) {
+    if (!announcement.leaving()) {
+      AddPartition(PartitionId(p), serves, announcement);
     }
-    if (serves && stores != nullptr && tells.serves(PartitionId(p))) {
-      AddPartition(PartitionId(p), announcement);
+    // After how far it has applied, so that this covers it.
+    if (tells.last_control) {
+      AddControl(PartitionId(p), announcement);
     }
   }
   return announcement;
 }
 
-void NodeAnnouncer::Impl::AddPartition(PartitionId partition, v1::NodeAnnouncement& announcement) {
+void NodeAnnouncer::Impl::AddPartition(PartitionId partition, bool serves,
+                                       v1::NodeAnnouncement& announcement) {
+  if (std::string fault = tells.fault(partition); !fault.empty()) {
+    auto* const told = announcement.add_faults();
+    told->set_partition(partition.value());
+    told->set_code(std::move(fault));
+  }
+  if (!serves || stores == nullptr || !tells.serves(partition)) {
+    return;
+  }
   auto* const served = announcement.add_partitions();
   served->set_partition(partition.value());
   served->set_applied(stores->Applied(partition).value());
@@ -79,6 +89,18 @@ void NodeAnnouncer::Impl::AddPartition(PartitionId partition, v1::NodeAnnounceme
       served->add_apart(apart.org.value());
     }
   }
+}
+
+void NodeAnnouncer::Impl::AddControl(PartitionId partition, v1::NodeAnnouncement& announcement) {
+  const ControlMark control = tells.last_control(partition);
+  if (control.at == kNoOffset) {
+    return;
+  }
+  auto* const told = announcement.add_controls();
+  told->set_partition(partition.value());
+  told->set_at(control.at.value());
+  told->set_answers(control.answers.value());
+  told->set_id(control.id);
 }
 
 void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "eventlog/log.h"
+#include "projectors/staging/control_mark.h"
 #include "projectors/staging/node_directory.h"
 #include "projectors/store/store_manager.h"
 
@@ -32,6 +33,9 @@ class NodeAnnouncer {
     std::function<bool(PartitionId)> serves;
     // Why nothing must be written to it (log_truncated, log_diverged); empty where all is well.
     std::function<std::string(PartitionId)> fault;
+    // The control event that answers the newest request, of all that is known to this process: what
+    // others told is told on, so that it outlives them. May be empty.
+    std::function<ControlMark(PartitionId)> last_control{};
   };
   // All must outlive the announcer. `stores`: nullptr where the process keeps none.
   NodeAnnouncer(eventlog::Log& log, StoreManager* stores, NodeDirectory& nodes, Tells tells,

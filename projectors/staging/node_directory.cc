@@ -61,6 +61,7 @@ struct NodeDirectory::Impl {
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
   std::map<std::string, Node> nodes ABSL_GUARDED_BY(mutex);
+  std::map<PartitionId, ControlMark> controls ABSL_GUARDED_BY(mutex);
 
   void Run();
   // Reads until an error or Stop(); the log is opened anew after an error.
@@ -68,6 +69,7 @@ struct NodeDirectory::Impl {
   absl::Status ReadOn(eventlog::Reader& opened, KnownEnd ahead);
   absl::StatusOr<KnownEnd> AskEnd();
   void Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) ABSL_LOCKS_EXCLUDED(mutex);
+  void TakeControls(const v1::NodeAnnouncement& announced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   enum class Whom { kOthers, kAll };
   void ForEachFresh(Whom whom, absl::FunctionRef<void(const Node&)> visit) const
       ABSL_LOCKS_EXCLUDED(mutex);
@@ -87,10 +89,23 @@ void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownE
     was_asked = true;
   }
   const absl::MutexLock lock(&mutex);
+  TakeControls(node.announced);
   if (node.announced.leaving()) {
     nodes.erase(stored.event.key);
   } else {
     nodes[stored.event.key] = std::move(node);
+  }
+}
+
+void NodeDirectory::Impl::TakeControls(const v1::NodeAnnouncement& announced) {
+  if (announced.log_id() != log.id()) {
+    return;  // of before an epoch: positions meant other events
+  }
+  for (const auto& told : announced.controls()) {
+    ControlMark& newest = controls[PartitionId(told.partition())];
+    if (Offset(told.answers()) > newest.answers) {
+      newest = {Offset(told.at()), Offset(told.answers()), told.id()};
+    }
   }
 }
 
@@ -176,7 +191,8 @@ NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string
                      .known = {},
                      .thread = {},
                      .mutex = {},
-                     .nodes = {}}) {}
+                     .nodes = {},
+                     .controls = {}}) {}
 
 NodeDirectory::~NodeDirectory() { Stop(); }
 
@@ -205,11 +221,19 @@ bool NodeDirectory::TakeWasAsked() { return impl_->was_asked.exchange(false); }
 Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
   Offset until(0);
   impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
-    if (const auto* served = ServedBy(node, partition); served != nullptr) {
+    const auto* served = ServedBy(node, partition);
+    // One that does not name the log tells of no control events: those were not looked at.
+    if (served != nullptr && node.announced.log_id() == impl_->log.id()) {
       until = std::max(until, Offset(served->applied() + 1));
     }
   });
   return until;
+}
+
+ControlMark NodeDirectory::LastControl(PartitionId partition) const {
+  const absl::MutexLock lock(&impl_->mutex);
+  const auto found = impl_->controls.find(partition);
+  return found == impl_->controls.end() ? ControlMark() : found->second;
 }
 
 std::string NodeDirectory::FaultOf(PartitionId partition) const {

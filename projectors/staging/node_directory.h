@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
 #include "eventlog/log.h"
+#include "projectors/staging/control_mark.h"
 
 namespace sluice::projectors {
 
@@ -39,8 +40,13 @@ class NodeDirectory {
   [[nodiscard]] std::optional<Offset> Applied(PartitionId partition, const OrgId& org) const;
 
   // Below which offset of `changes` another node, which serves the partition and finds nothing
-  // wrong with it, has folded everything but who is apart there; 0 where none is known.
+  // wrong with it, has folded everything but who is apart there; 0 where none is known. The control
+  // events before it are covered by LastControl(), where that is asked afterwards.
   [[nodiscard]] Offset FoldedUntil(PartitionId partition) const;
+
+  // The control event that answers the newest request, of all that was ever announced of this log
+  // and epoch, by whom and when ever: `changes` held it once, and `provisioning` the request.
+  [[nodiscard]] ControlMark LastControl(PartitionId partition) const;
 
   // What another node found wrong with the log's partition, as it announced lately; empty where
   // nothing is.

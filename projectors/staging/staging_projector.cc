@@ -250,6 +250,7 @@ void StagingProjector::Stop() {
 }
 
 absl::Status StagingProjector::Health() const {
+  RETURN_IF_ERROR(impl_->group.Health());
   absl::MutexLock lock(&impl_->mutex);
   if (!impl_->assigned) {
     return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",

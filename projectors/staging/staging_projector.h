@@ -61,7 +61,7 @@ class StagingProjector {
   // Ok once every assigned partition has caught up with the end it saw at start and no partition is
   // failing; otherwise why not, for /readyz: codes and partitions, no organisation, no folder.
   // "no_threads" for a partition that is assigned, and not folded because its threads can't be
-  // made.
+  // made; "group_fenced" while the group has put this process out.
   [[nodiscard]] absl::Status Health() const;
   // Does this process fold `partition`?
   [[nodiscard]] bool Serves(PartitionId partition) const;

@@ -211,7 +211,11 @@ def closed_in_a_lost_time(binary, folder, _):
     assert place.delta(org="other")[0] == 503, "a last word by a history that is lost"
     answer = place.ingest(["y"], "other", wait="0s", expect=(200, 503))
     assert "log_truncated" in json.dumps(answer), f"a set for the dead letters was taken: {answer}"
+    told = place.ask("GET", "/v1/orgs/other")
+    assert told[0] == 503, f"an organisation that was deleted, by what is left of its definitions: {told}"
     place.sluice.stop()
+    verify = place.sluice.command("store", "verify", "--data-dir", place.sluice.data, check=False)
+    assert verify.returncode != 0 and "log_truncated" in verify.stdout, f"`store verify` finds nothing: {verify}"
     place.sluice.command("log", "new-epoch", "--data-dir", place.sluice.data)
     place.sluice.start()
     await_true("ready after the new epoch", lambda: place.ready()[0] == 200)

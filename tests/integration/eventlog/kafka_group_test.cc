@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include <memory>
 #include <set>
@@ -9,6 +11,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "eventlog/kafka/kafka_log.h"
+#include "schemas/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 #include "tests/support/broker/broker_environment.h"
 
@@ -126,6 +129,33 @@ TEST_F(KafkaGroupTest, AStaticMemberThatComesBackMovesNobody) {
   first = Join(1, ownership);
   EXPECT_TRUE(ownership.Await({{1, kPartitions / 2}, {2, kPartitions / 2}}));
   EXPECT_EQ(ownership.revocations(), before + kPartitions / 2) << "only those of the one away";
+}
+
+// Another process of the same name, or a coordinator that takes this one's own new session for
+// that.
+TEST_F(KafkaGroupTest, AMemberThatIsPutOutOfTheGroupSaysSoAndJoinsAnew) {
+  options_.instance_id = "node-1";
+  options_.log.metrics = std::make_shared<prometheus::Registry>();
+  options_.rejoin_min = std::chrono::milliseconds(100);
+  Ownership of_first;
+  const auto first = Join(1, of_first);
+  ASSERT_TRUE(of_first.Await({{1, kPartitions}}));
+  EXPECT_TRUE(first->Health().ok()) << first->Health();
+
+  options_.rejoin_min = options_.rejoin_max = std::chrono::hours(1);  // it stays outside
+  Ownership of_second;
+  const auto second = Join(2, of_second);
+  ASSERT_TRUE(of_second.Await({{2, kPartitions}}));
+  // The first has been put out, has come back, and has put out the second.
+  EXPECT_TRUE(of_second.Await({}));
+  EXPECT_EQ(ErrorCode(second->Health()), "group_fenced");
+  ASSERT_TRUE(of_first.Await({{1, kPartitions}}));
+  EXPECT_EQ(of_first.revocations(), kPartitions) << "it gave back what it had";
+  first->Stop();
+  EXPECT_TRUE(first->Health().ok()) << first->Health();
+  EXPECT_THAT(
+      prometheus::TextSerializer().Serialize(options_.log.metrics->Collect()),
+      ::testing::HasSubstr(R"(sluice_eventlog_group_fenced_total{group="a",log="kafka"} 2)"));
 }
 
 TEST_F(KafkaGroupTest, HintsAreCommittedForTheGroupsLag) {

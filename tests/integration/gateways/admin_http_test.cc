@@ -404,6 +404,30 @@ TEST(AdminServingTest, WhatIsAppliedIsNotToldWhileTheStoreIsBehind) {
   EXPECT_TRUE(shown().contains("position"));
 }
 
+// What is left of the definitions may lack an organisation that exists, or have one that does not.
+TEST(AdminServingTest, NothingIsToldOfAPartitionWhoseHistoryTheFoldFoundLost) {
+  std::atomic<bool> lost{false};
+  AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
+    deps.may_append = [&](PartitionId) {
+      return lost ? Error(absl::StatusCode::kUnavailable, "log_truncated", "its end is lost")
+                  : absl::OkStatus();
+    };
+  });
+  admin.MakeOrg("contoso");
+  auto client = admin.Client();
+  lost = true;
+  for (const char* path :
+       {"/v1/orgs/contoso", "/v1/orgs/nobody", "/v1/orgs", "/v1/orgs/contoso/entities/account"}) {
+    const auto answer = client.Get(path);
+    EXPECT_EQ(answer->status, 503) << path;
+    EXPECT_EQ(json::parse(answer->body)["code"], "log_truncated") << path;
+  }
+  EXPECT_EQ(client.Put("/v1/orgs/contoso")->status, 503);
+  lost = false;
+  EXPECT_EQ(client.Get("/v1/orgs/contoso")->status, 200);
+  EXPECT_EQ(client.Get("/v1/orgs/nobody")->status, 404);
+}
+
 TEST(AdminServingTest, OrganisationsThatAreNotServedAreTold) {
   std::atomic<int> refreshed{0};
   std::atomic<bool> trouble{false};

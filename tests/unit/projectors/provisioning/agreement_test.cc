@@ -96,7 +96,8 @@ TEST_F(AgreementTest, ALogThatIsWholeAgrees) {
   Stop();
   StartFollower({.last_control = [this](PartitionId) { return Control(); },
                  .may_append = {},
-                 .agreement_changed = {}});
+                 .agreement_changed = {},
+                 .may_serve = {}});
   EXPECT_EQ(AwaitAgreement(""), "");
   EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
 }
@@ -124,7 +125,8 @@ TEST_F(AgreementTest, ProvisioningLosesItsEndWhileNobodyReads) {
   log_.Cut(Topic::kProvisioning, 4);
   StartFollower({.last_control = [this](PartitionId) { return Control(); },
                  .may_append = {},
-                 .agreement_changed = {}});
+                 .agreement_changed = {},
+                 .may_serve = {}});
   EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
   // Grown past it, another request is where the lost one was.
   for (int i = 0; i < 2; ++i) {
@@ -206,6 +208,70 @@ TEST_F(AgreementTest, NothingIsDecidedBeforeWhatNobodyHasFoldedWasLookedAt) {
   EXPECT_EQ(Code(projector_->Health()), "log_diverged");
 }
 
+// Whoever starts with nothing folded finds that the topics agree, as nothing tells otherwise.
+TEST_F(AgreementTest, WhatIsFoldedIsComparedBeforeAnythingIsAnsweredByIt) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kProvisioning, 4);
+  std::atomic<bool> folded{false};
+  std::atomic<bool> served{false};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [&](PartitionId) { return folded ? Control() : ControlMark(); };
+  hooks.may_serve = [&](PartitionId) {
+    return folded ? absl::OkStatus()
+                  : Error(absl::StatusCode::kUnavailable, "not_caught_up", "not yet");
+  };
+  hooks.agreement_changed = [&] { served = served || follower_->MayServe(kPartition).ok(); };
+  StartFollower(hooks);
+  ASSERT_EQ(AwaitAgreement(""), "") << "nothing is folded yet";
+  EXPECT_EQ(Code(follower_->MayServe(kPartition)), "not_caught_up");
+  EXPECT_TRUE(follower_->Health().ok()) << "staging tells that it has not caught up";
+  folded = true;
+  EXPECT_NE(Code(follower_->MayServe(kPartition)), "");
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+  EXPECT_EQ(Code(follower_->MayServe(kPartition)), "log_truncated");
+  EXPECT_FALSE(served);
+  follower_->Stop();
+}
+
+TEST_F(AgreementTest, WhatIsFoldedOfAWholeLogIsAnsweredBy) {
+  Define();
+  Stop();
+  std::atomic<bool> folded{false};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [&](PartitionId) { return Control(); };
+  hooks.may_serve = [&](PartitionId) {
+    return folded ? absl::OkStatus()
+                  : Error(absl::StatusCode::kUnavailable, "not_caught_up", "not yet");
+  };
+  StartFollower(hooks);
+  ASSERT_EQ(AwaitAgreement(""), "");
+  EXPECT_EQ(Code(follower_->MayServe(kPartition)), "not_caught_up");
+  folded = true;
+  const auto end = std::chrono::steady_clock::now() + 60s;
+  while (!follower_->MayServe(kPartition).ok() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(follower_->MayServe(kPartition).ok()) << follower_->MayServe(kPartition);
+  EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
+  follower_->Stop();
+}
+
+// As far as somebody has folded nothing is read again: the mark has to tell of it.
+TEST_F(AgreementTest, NothingIsDecidedWhereWhatAnotherHasFoldedAnswersALostRequest) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kProvisioning, 4);
+  StartFollower();
+  ProvisioningProjector::Gate gate;
+  gate.folded_until = [](PartitionId) { return Offset(3); };
+  gate.last_control = [this](PartitionId) { return Control(); };
+  StartSequencer(gate);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 3U);
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+}
+
 TEST_F(AgreementTest, NothingIsDecidedUntilItMayBe) {
   std::atomic<bool> may{false};
   StartFollower();
@@ -229,7 +295,8 @@ TEST_F(AgreementTest, NoRequestIsAppendedWhereNoneMayBe) {
                      [](PartitionId) {
                        return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
                      },
-                 .agreement_changed = {}});
+                 .agreement_changed = {},
+                 .may_serve = {}});
   EXPECT_EQ(Code(Request(testing::OpenRequest("")).status()), "log_diverged");
   EXPECT_TRUE(log_.All(Topic::kProvisioning).empty());
 }

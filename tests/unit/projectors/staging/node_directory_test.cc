@@ -12,6 +12,7 @@
 #include "projectors/staging/node_directory.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/support/temp_dir.h"
 
@@ -28,6 +29,14 @@ class NodeDirectoryTest : public ::testing::Test {
     announcement.set_node_id(node);
     announcement.set_admin_url("http://" + node + "/admin");
     announcement.set_sync_url(sync_url);
+    announcement.set_log_id(log_id_);
+    if (control_.at != kNoOffset) {
+      auto& told = *announcement.add_controls();
+      told.set_partition(partition);
+      told.set_at(control_.at.value());
+      told.set_answers(control_.answers.value());
+      told.set_id(control_.id);
+    }
     announcement.set_announced_at_us((clock_.Now() + clock_of_others_).time_since_epoch().count());
     auto& served = *announcement.add_partitions();
     served.set_partition(partition);
@@ -79,6 +88,8 @@ class NodeDirectoryTest : public ::testing::Test {
   const std::unique_ptr<eventlog::EmbeddedLog> log_ =
       *eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 2});
   const OrgId org_ = OrgId::Parse("acme").value();
+  std::string log_id_ = log_->id();  // that is announced, as is
+  ControlMark control_;
 };
 
 TEST_F(NodeDirectoryTest, AnotherFreshNodeThatServesIsNamed) {
@@ -175,6 +186,52 @@ TEST_F(NodeDirectoryTest, WhoLeavesServesNothingAtOnce) {
   EXPECT_TRUE(Await([&] { return nodes.FaultOf(PartitionId(0)) == "log_truncated"; }));
   b.Stop();
   EXPECT_TRUE(Await([&] { return nodes.FaultOf(PartitionId(0)).empty(); }));
+  nodes.Stop();
+}
+
+// A control event that somebody folded once answers a request that `provisioning` must hold for
+// ever.
+TEST_F(NodeDirectoryTest, TheNewestControlEventThatAnybodyToldOfIsKnownWhateverBecameOfThem) {
+  control_ = {Offset(7), Offset(20), "newest"};
+  Announce("dead", "http://dead/sync", 0, 9);
+  control_ = {Offset(5), Offset(12), "older"};
+  Announce("me", "", 0, 5);
+  Announce("alive", "", 0, 5);
+  log_id_ = "the log before its epoch";
+  control_ = {Offset(40), Offset(90), "of another history"};
+  Announce("elsewhere", "", 0, 40);
+  log_id_ = log_->id();
+  control_ = {};
+  NodeDirectory nodes(*log_, clock_, "me");
+  nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
+  AwaitRead(nodes);
+  EXPECT_EQ(nodes.LastControl(PartitionId(0)), ControlMark({Offset(7), Offset(20), "newest"}));
+  EXPECT_EQ(nodes.LastControl(PartitionId(1)), ControlMark());
+  EXPECT_EQ(nodes.FoldedUntil(PartitionId(0)), Offset(0)) << "nobody says so now";
+  log_id_ = "";
+  Announce("old", "", 0, 9);
+  AwaitRead(nodes);
+  EXPECT_EQ(nodes.FoldedUntil(PartitionId(0)), Offset(0)) << "it does not tell what it came by";
+  nodes.Stop();
+}
+
+TEST_F(NodeDirectoryTest, WhoLeavesTellsOnWhatItKnowsOfControlEvents) {
+  const ControlMark control{Offset(7), Offset(20), "c"};
+  NodeDirectory nodes(*log_, clock_, "me");
+  nodes.Start();
+  NodeDirectory of_b(*log_, clock_, "b");
+  NodeAnnouncer::Tells tells = Fault("");
+  tells.last_control = [&](PartitionId p) { return p == PartitionId(0) ? control : ControlMark(); };
+  NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, tells, clock_, Named("b"));
+  b.Start();
+  b.Stop();
+  const auto announced = testing::ReadWholePartition(*log_, Topic::kNodes, PartitionId(0));
+  v1::NodeAnnouncement last;
+  ASSERT_TRUE(last.ParseFromString(announced.back().event.value));
+  EXPECT_TRUE(last.leaving());
+  EXPECT_EQ(last.controls_size(), 1);
+  EXPECT_TRUE(Await([&] { return nodes.LastControl(PartitionId(0)) == control; }));
   nodes.Stop();
 }
 
