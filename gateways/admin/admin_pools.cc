@@ -12,23 +12,6 @@
 namespace sluice::gateways {
 namespace {
 
-// Does the route append to the log, and wait until what it appended was decided?
-bool Appends(AdminRoute route) {
-  switch (route) {
-    case AdminRoute::kPutOrg:
-    case AdminRoute::kDeleteOrg:
-    case AdminRoute::kPutEntity:
-    case AdminRoute::kDeleteEntity:
-    case AdminRoute::kPutProfile:
-    case AdminRoute::kDeleteProfile:
-    case AdminRoute::kPutRole:
-    case AdminRoute::kDeleteRole:
-      return true;
-    default:
-      return false;
-  }
-}
-
 FairBudgetOptions PlacesOf(const AdminServerOptions& options,
                            const std::shared_ptr<prometheus::Registry>& registry) {
   FairBudgetOptions places;
@@ -54,6 +37,22 @@ FairBudgetOptions PlacesOf(const AdminServerOptions& options,
 }
 
 }  // namespace
+
+bool AdminPools::Appends(AdminRoute route) {
+  switch (route) {
+    case AdminRoute::kPutOrg:
+    case AdminRoute::kDeleteOrg:
+    case AdminRoute::kPutEntity:
+    case AdminRoute::kDeleteEntity:
+    case AdminRoute::kPutProfile:
+    case AdminRoute::kDeleteProfile:
+    case AdminRoute::kPutRole:
+    case AdminRoute::kDeleteRole:
+      return true;
+    default:
+      return false;
+  }
+}
 
 absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
     const AdminServerOptions& options, const Clock& clock,

@@ -23,6 +23,9 @@ class AdminPools {
       const AdminServerOptions& options, const Clock& clock,
       const std::shared_ptr<prometheus::Registry>& registry);
 
+  // Does the route append to the log, and wait until what it appended was decided?
+  [[nodiscard]] static bool Appends(AdminRoute route);
+
   // Answers a request with what `call` returns on a thread that suits its route. kUnavailable
   // "too_busy" where there is none. Both arguments must outlive the coroutine.
   using Call = std::function<absl::StatusOr<Answer>()>;

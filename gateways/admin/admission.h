@@ -21,4 +21,9 @@ namespace sluice::gateways {
 [[nodiscard]] absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
                                    const projectors::DirectoryFollower& directory);
 
+// Whether everything has been read that the log had of them at start: until then an organisation
+// that is not known may be there all the same. As DirectoryFollower::CaughtUp().
+[[nodiscard]] absl::Status CaughtUp(const RouteMatch& match, const eventlog::Log& log,
+                                    const projectors::DirectoryFollower& directory);
+
 }  // namespace sluice::gateways

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
 #include "projectors/provisioning/agreement.h"
+#include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/status.h"
 
@@ -37,8 +38,10 @@ bool MayBeRetried(const absl::Status& status) {
 struct DirectoryFollower::Impl {
   struct Partition {
     std::unique_ptr<eventlog::Reader> reader;
-    bool caught_up = false;  // with the end at start
-    absl::Status error;      // of the last read
+    bool caught_up = false;   // with the end at start
+    Offset next = kNoOffset;  // below it everything is folded
+    absl::Status error;       // of the last read
+    std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
               "whether the topics provisioning and changes fit each other is not known yet");
@@ -77,6 +80,20 @@ struct DirectoryFollower::Impl {
     return !stopping;
   }
 
+  // nullptr before the start.
+  const Partition* Of(const OrgId& org) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const PartitionId partition = log.PartitionFor(Topic::kProvisioning, org.value());
+    return partitions.empty() ? nullptr : &partitions[static_cast<size_t>(partition.value())];
+  }
+  std::vector<EndQuestion*> Ends() ABSL_LOCKS_EXCLUDED(mutex) {
+    absl::MutexLock lock(&mutex);
+    std::vector<EndQuestion*> ends;
+    for (const Partition& partition : partitions) {
+      ends.push_back(partition.end.get());
+    }
+    return ends;
+  }
+
   void Follow(PartitionId partition);
   // Opens the reader, at the first time where the partition begins, and finds the end.
   absl::Status Open(PartitionId partition, Following& following);
@@ -111,6 +128,7 @@ absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& fol
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.reader = std::move(reader);
   state.caught_up = state.caught_up || from >= range.end;
+  state.next = std::max(state.next, from);
   if (stopping) {
     state.reader->Cancel();
   }
@@ -159,6 +177,7 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.caught_up = state.caught_up || reader->next() >= following.end;
+  state.next = reader->next();
   state.error = absl::OkStatus();
   return absl::OkStatus();
 }
@@ -260,6 +279,10 @@ absl::Status DirectoryFollower::Start() {
       return absl::InternalError("a DirectoryFollower starts once");
     }
     impl_->partitions.resize(static_cast<size_t>(count));
+    for (int32_t partition = 0; partition < count; ++partition) {
+      impl_->partitions[static_cast<size_t>(partition)].end = std::make_unique<EndQuestion>(
+          impl_->log, impl_->clock, Topic::kProvisioning, PartitionId(partition));
+    }
   }
   for (int32_t partition = 0; partition < count; ++partition) {
     impl_->threads.emplace_back([this, partition] { impl_->Follow(PartitionId(partition)); });
@@ -281,24 +304,55 @@ void DirectoryFollower::Stop() {
     thread.join();
   }
   impl_->threads.clear();
+  for (EndQuestion* const end : impl_->Ends()) {
+    end->Stop();
+  }
 }
 
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
 absl::Status DirectoryFollower::CaughtUp() const {
-  absl::MutexLock lock(&impl_->mutex);
-  if (impl_->partitions.empty()) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
-  }
-  for (size_t i = 0; i < impl_->partitions.size(); ++i) {
-    const Impl::Partition& partition = impl_->partitions[i];
-    RETURN_IF_ERROR_CTX(partition.error, fmt::format("directory, partition {}", i));
-    if (!partition.caught_up) {
-      return Error(absl::StatusCode::kUnavailable, "unavailable",
-                   fmt::format("the directory is still reading partition {} of provisioning", i));
-    }
+  RETURN_IF_ERROR(CaughtUp(PartitionId(0)));  // also before the start, when it has none
+  for (int32_t p = 1; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
+    RETURN_IF_ERROR(CaughtUp(PartitionId(p)));
   }
   return absl::OkStatus();
+}
+
+absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const auto index = static_cast<size_t>(partition.value());
+  if (index >= impl_->partitions.size()) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+  }
+  const Impl::Partition& state = impl_->partitions[index];
+  RETURN_IF_ERROR_CTX(state.error, fmt::format("directory, partition {}", index));
+  return state.caught_up
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kUnavailable, "unavailable",
+                     fmt::format("the directory is still reading partition {} of provisioning",
+                                 index));
+}
+
+std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& org,
+                                                                  SteadyTime since) const {
+  EndQuestion* end = nullptr;
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    if (const Impl::Partition* const state = impl_->Of(org); state != nullptr) {
+      end = state->end.get();  // as long as the follower is
+    }
+  }
+  if (end == nullptr) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+  }
+  return end->Since(since);
+}
+
+Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const Impl::Partition* const state = impl_->Of(org);
+  return state == nullptr ? kNoOffset : state->next;
 }
 
 absl::Status DirectoryFollower::Health() const {

@@ -3,10 +3,12 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
@@ -48,6 +50,8 @@ class DirectoryFollower {
   // Ok once every partition has been read to the end it had at start, and while the log can be
   // read.
   [[nodiscard]] absl::Status CaughtUp() const;
+  // The same of one partition.
+  [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
   // CaughtUp(), and Agreement() of every partition.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
@@ -56,6 +60,14 @@ class DirectoryFollower {
   // organisations can be told for sure. kUnavailable, code "not_caught_up", before the first;
   // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
+
+  // What the directory does not hold may be on its way: of that a last word may be said only where
+  // ReadUntil() has come to an end that was asked for after the question had come.
+  // The end of the organisation's partition of `provisioning`: as EndQuestion::Since().
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
+                                                               SteadyTime since) const;
+  // Below it everything of that partition is in directory(); kNoOffset before the start.
+  [[nodiscard]] Offset ReadUntil(const OrgId& org) const;
 
  private:
   struct Impl;
