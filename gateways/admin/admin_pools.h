@@ -32,7 +32,8 @@ class AdminPools {
   [[nodiscard]] boost::asio::awaitable<absl::StatusOr<Answer>> Run(const RequestContext& context,
                                                                    const Call& call);
 
-  [[nodiscard]] BlockingPool& reading() { return *reading_; }
+  // For looks at what answers wait for: short ones, that wait for no request.
+  [[nodiscard]] BlockingPool& looking() { return *looking_; }
   [[nodiscard]] BlockingPool& ingest() { return *ingest_; }
   // As BlockingPool's.
   void Stop();
@@ -43,12 +44,14 @@ class AdminPools {
   }
 
   const Clock& clock_;
-  std::chrono::milliseconds patience_;  // for a thread for a change of definitions
+  std::chrono::milliseconds patience_;  // for a thread
   std::unique_ptr<BlockingPool> reading_;
+  std::unique_ptr<BlockingPool> looking_;
   std::unique_ptr<BlockingPool> metrics_;
   std::unique_ptr<BlockingPool> definitions_;
   std::unique_ptr<BlockingPool> ingest_;
-  std::unique_ptr<FairBudget> places_;  // the threads of definitions_
+  std::unique_ptr<FairBudget> reading_places_;     // the threads of reading_
+  std::unique_ptr<FairBudget> definition_places_;  // the threads of definitions_
 };
 
 }  // namespace sluice::gateways

@@ -363,7 +363,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
   bool reached = false;
   while (true) {
     // Asking may open a store.
-    const absl::StatusOr<bool> asked = co_await pools->reading().Run(
+    const absl::StatusOr<bool> asked = co_await pools->looking().Run(
         [&wait]() -> absl::StatusOr<bool> { return wait.reached(); }, /*admitted=*/true);
     reached = asked.ok() && *asked;
     const auto now = std::chrono::steady_clock::now();
