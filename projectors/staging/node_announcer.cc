@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -36,11 +38,14 @@ struct NodeAnnouncer::Impl {
   std::string admin_url;
   std::string sync_url;
   std::thread thread;
+  bool reached = true;  // the last one was taken; of the thread's
   absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
 
   v1::NodeAnnouncement Make(bool leaving);
-  void Announce(const v1::NodeAnnouncement& announcement);
+  // False where the log did not take it. Waits for the log; from Stop() on for stop_wait.
+  bool Announce(const v1::NodeAnnouncement& announcement);
+  absl::Status Append(eventlog::Event event);
   void Run();
 };
 
@@ -72,7 +77,41 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make(bool leaving) {
   return announcement;
 }
 
-void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
+absl::Status NodeAnnouncer::Impl::Append(eventlog::Event event) {
+  struct Answer {  // may come after the announcer is gone
+    absl::Mutex mutex;
+    std::optional<absl::Status> status ABSL_GUARDED_BY(mutex);
+  };
+  const auto answer = std::make_shared<Answer>();
+  log.AppendAsync(Topic::kNodes, kOnlyPartition, {std::move(event)},
+                  [answer](const absl::StatusOr<std::vector<Offset>>& offsets) {
+                    const absl::MutexLock lock(&answer->mutex);
+                    answer->status = offsets.status();
+                  });
+  absl::Time until = absl::InfiniteFuture();
+  while (true) {
+    {
+      const absl::MutexLock lock(&answer->mutex);
+      const auto answered = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return answer->status.has_value();
+      };
+      answer->mutex.AwaitWithTimeout(absl::Condition(&answered),
+                                     absl::FromChrono(options.interval_min));
+      if (answer->status.has_value()) {
+        return *answer->status;
+      }
+    }
+    const absl::MutexLock lock(&mutex);
+    if (stopping && until == absl::InfiniteFuture()) {
+      until = absl::Now() + absl::FromChrono(options.stop_wait);
+    }
+    if (absl::Now() >= until) {
+      return absl::UnavailableError("the log did not answer in time");
+    }
+  }
+}
+
+bool NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   v1::NodeAnnouncement stamped = announcement;
   stamped.set_announced_at_us(MicrosNow(clock));
   eventlog::Event event;
@@ -84,9 +123,11 @@ void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   event.key = options.node_id;
   event.value = stamped.SerializeAsString();
   event.cause.subject = event.source;
-  if (const auto done = log.Append(Topic::kNodes, kOnlyPartition, {std::move(event)}); !done.ok()) {
-    spdlog::warn("announcement_failed reason=\"{}\"", Message(done.status()));
+  const absl::Status done = Append(std::move(event));
+  if (!done.ok()) {
+    spdlog::warn("announcement_failed reason=\"{}\"", Message(done));
   }
+  return done.ok();
 }
 
 void NodeAnnouncer::Impl::Run() {
@@ -96,7 +137,7 @@ void NodeAnnouncer::Impl::Run() {
     const v1::NodeAnnouncement now = Make(/*leaving=*/false);
     std::string bytes = now.SerializeAsString();
     if (bytes != last || std::chrono::steady_clock::now() - announced >= options.interval_max) {
-      Announce(now);
+      reached = Announce(now);
       last = std::move(bytes);
       announced = std::chrono::steady_clock::now();
     }
@@ -118,6 +159,7 @@ NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager& stores, Tells tel
                      .admin_url = {},
                      .sync_url = {},
                      .thread = {},
+                     .reached = true,
                      .mutex = {}}) {}
 
 NodeAnnouncer::~NodeAnnouncer() { Stop(); }
@@ -128,16 +170,20 @@ void NodeAnnouncer::Start(std::string admin_url, std::string sync_url) {
   impl_->thread = std::thread([this] { impl_->Run(); });
 }
 
+void NodeAnnouncer::RequestStop() {
+  const absl::MutexLock lock(&impl_->mutex);
+  impl_->stopping = true;
+}
+
 void NodeAnnouncer::Stop() {
+  RequestStop();
   if (!impl_->thread.joinable()) {
     return;
   }
-  {
-    const absl::MutexLock lock(&impl_->mutex);
-    impl_->stopping = true;
-  }
   impl_->thread.join();
-  impl_->Announce(impl_->Make(/*leaving=*/true));
+  if (impl_->reached) {
+    (void)impl_->Announce(impl_->Make(/*leaving=*/true));
+  }
 }
 
 struct NodeDirectory::Impl {

@@ -18,6 +18,7 @@ struct AnnouncerOptions {
   std::vector<std::string> roles;
   std::chrono::milliseconds interval_min{200};    // while positions move
   std::chrono::milliseconds interval_max{5'000};  // while nothing happens
+  std::chrono::milliseconds stop_wait{2'000};     // for the log, once it is to stop
 };
 
 // Tells the other processes, on the topic `nodes`, for which partitions this one answers and how
@@ -38,7 +39,11 @@ class NodeAnnouncer {
 
   // Starts announcing; the URLs are where this process serves (empty: it does not).
   void Start(std::string admin_url, std::string sync_url);
-  // Announces that this node serves nothing any more, then ends.
+  // Announces nothing more of what it serves; does not wait.
+  void RequestStop();
+  // RequestStop(), then announces that this node serves nothing any more. A log that does not
+  // answer is waited for no longer than AnnouncerOptions::stop_wait: others see that the node has
+  // gone by its silence, too.
   void Stop();
 
  private:
