@@ -246,9 +246,25 @@ absl::Status Process::Impl::MayAppend(PartitionId partition) const {
 
 std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
   std::vector<gateways::TroubledOrgs> troubled;
+  const auto add = [&troubled](PartitionId partition, std::string code, size_t count) {
+    const bool known = count == 0 && std::ranges::any_of(troubled, [&](const auto& other) {
+                         return other.count == 0 && other.partition == partition.value();
+                       });
+    if (!known) {  // one row of a partition, whichever of its topics it is
+      troubled.push_back({std::move(code), partition.value(), count});
+    }
+  };
   if (staging != nullptr) {
     for (auto& orgs : staging->TroubledOrgs()) {
-      troubled.push_back({std::move(orgs.code), orgs.partition.value(), orgs.count});
+      add(orgs.partition, std::move(orgs.code), orgs.count);
+    }
+  }
+  for (const auto& [partition, status] : directory->NotWell()) {
+    add(partition, ErrorCode(status), 0);
+  }
+  if (provisioning != nullptr) {
+    for (const auto& [partition, status] : provisioning->NotWell()) {
+      add(partition, ErrorCode(status), 0);
     }
   }
   return troubled;
@@ -408,7 +424,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
-    const bool known = directory->CaughtUp().ok() && directory->Agreement(PartitionOf(org)).ok();
+    const bool known =
+        directory->CaughtUp(PartitionOf(org)).ok() && directory->Agreement(PartitionOf(org)).ok();
     if (!known) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
@@ -418,8 +435,10 @@ absl::Status Process::Impl::StartSync() {
                                 entry->state == projectors::OrgState::kReady);
   };
   options.log_end = [this](const OrgId& org, SteadyTime since) {
-    // Staging goes by another clock, which does not stand still while the machine is suspended.
-    return staging->EndSince(org, staging_clock.SteadyNow() - (clock.SteadyNow() - since));
+    // Staging goes by another clock, which does not stand still while the machine is suspended. It
+    // is read last: where the process is stopped between the two, the end is a newer one.
+    const auto waited = clock.SteadyNow() - since;
+    return staging->EndSince(org, staging_clock.SteadyNow() - waited);
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
@@ -499,14 +518,19 @@ void Process::Impl::Stop() {
     told = nullptr;
   }
   StopListeners();
+  // The checkpoints first: while a broker is away the others may take longer than the process is
+  // given to end. Who no longer folds serves nobody, announced or not.
   if (announcer != nullptr) {
-    announcer->Stop();
+    announcer->RequestStop();
+  }
+  if (staging != nullptr) {
+    staging->Stop();
   }
   if (provisioning != nullptr) {
     provisioning->Stop();
   }
-  if (staging != nullptr) {
-    staging->Stop();
+  if (announcer != nullptr) {
+    announcer->Stop();
   }
   if (directory != nullptr) {
     directory->Stop();

@@ -107,6 +107,7 @@ struct DirectoryFollower::Impl {
   const Clock& clock;
   const Hooks hooks;
   Directory directory;
+  PartitionHealth health;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
 
@@ -355,13 +356,26 @@ Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
   return state == nullptr ? kNoOffset : state->next;
 }
 
-absl::Status DirectoryFollower::Health() const {
-  RETURN_IF_ERROR(CaughtUp());
-  absl::MutexLock lock(&impl_->mutex);
-  for (size_t i = 0; i < impl_->partitions.size(); ++i) {
-    RETURN_IF_ERROR_CTX(impl_->partitions[i].agreement, fmt::format("directory, partition {}", i));
+TroubledPartitions DirectoryFollower::NotWell() const {
+  TroubledPartitions troubled;
+  for (int32_t p = 0; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
+    const PartitionId partition(p);
+    absl::Status status = CaughtUp(partition);
+    if (status.ok()) {
+      status = Agreement(partition);
+    }
+    if (!status.ok()) {
+      troubled.emplace_back(partition,
+                            Error(status.code(), ErrorCode(status),
+                                  fmt::format("directory, partition {}: {}", p, Message(status))));
+    }
   }
-  return absl::OkStatus();
+  return troubled;
+}
+
+absl::Status DirectoryFollower::Health() const {
+  return impl_->health.Of(NotWell(),
+                          static_cast<size_t>(impl_->log.PartitionCount(Topic::kProvisioning)));
 }
 
 absl::Status DirectoryFollower::Agreement(PartitionId partition) const {

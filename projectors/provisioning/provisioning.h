@@ -12,6 +12,7 @@
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
+#include "projectors/staging/partition_health.h"
 
 namespace sluice::eventlog {
 class PartitionGroup;
@@ -52,7 +53,9 @@ class DirectoryFollower {
   [[nodiscard]] absl::Status CaughtUp() const;
   // The same of one partition.
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
-  // CaughtUp(), and Agreement() of every partition.
+  // Partitions without CaughtUp(), or whose Agreement() is not ok.
+  [[nodiscard]] TroubledPartitions NotWell() const;
+  // As PartitionHealth has it.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, and
@@ -98,6 +101,9 @@ class ProvisioningProjector {
   ~ProvisioningProjector();
   [[nodiscard]] absl::Status Start();
   void Stop();
+  // Partitions that have yet to be read, or whose requests can't be decided.
+  [[nodiscard]] TroubledPartitions NotWell() const;
+  // As PartitionHealth has it; "no_threads" for a partition that is assigned and has none.
   [[nodiscard]] absl::Status Health() const;
 
  private:
