@@ -1,5 +1,6 @@
 #include "gateways/admin/admin_pools.h"
 
+#include <fmt/format.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
@@ -12,8 +13,43 @@
 namespace sluice::gateways {
 namespace {
 
-// Does the route append to the log, and wait until what it appended was decided?
-bool Appends(AdminRoute route) {
+constexpr size_t kLookingThreads = 4;
+
+struct Places {
+  size_t threads = 0;
+  size_t caller_part = 1;
+  const char* what = "";    // in the refusal
+  const char* metric = "";  // of those that wait
+};
+
+std::unique_ptr<FairBudget> MakePlaces(const Places& places, size_t waiting_max,
+                                       const std::shared_ptr<prometheus::Registry>& registry) {
+  FairBudgetOptions options;
+  options.units_max = places.threads;
+  options.caller_part = places.caller_part;
+  options.waiting_max = waiting_max;
+  options.refusal = Error(absl::StatusCode::kUnavailable, "too_busy",
+                          fmt::format("this server has as many {} under way as it may, of all, of "
+                                      "this organisation or of this caller: try again later",
+                                      places.what));
+  if (registry != nullptr) {
+    const auto gauge = [&](const std::string& name, const std::string& help) {
+      return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+    };
+    const std::string metric(places.metric);
+    gauge(metric + "_limit", "The most that " + metric + " may be; past it 503")
+        ->Set(static_cast<double>(waiting_max));
+    options.on_change =
+        [registry,
+         shown = gauge(metric, fmt::format("The {} that wait for a thread", places.what))](
+            size_t, size_t waiting) { shown->Set(static_cast<double>(waiting)); };
+  }
+  return std::make_unique<FairBudget>(std::move(options));
+}
+
+}  // namespace
+
+bool AdminPools::Appends(AdminRoute route) {
   switch (route) {
     case AdminRoute::kPutOrg:
     case AdminRoute::kDeleteOrg:
@@ -29,32 +65,6 @@ bool Appends(AdminRoute route) {
   }
 }
 
-FairBudgetOptions PlacesOf(const AdminServerOptions& options,
-                           const std::shared_ptr<prometheus::Registry>& registry) {
-  FairBudgetOptions places;
-  places.units_max = options.definition_threads;
-  places.caller_part = 1;
-  places.waiting_max = options.requests_max;
-  places.refusal = Error(absl::StatusCode::kUnavailable, "too_busy",
-                         "this server has as many changes of definitions under way as it may, of "
-                         "all or of this organisation: try again later");
-  if (registry == nullptr) {
-    return places;
-  }
-  const auto gauge = [&](const char* name, const char* help) {
-    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
-  };
-  gauge("sluice_admin_definitions_waiting_limit",
-        "The most that sluice_admin_definitions_waiting may be; past it 503")
-      ->Set(static_cast<double>(options.requests_max));
-  places.on_change = [registry, shown = gauge("sluice_admin_definitions_waiting",
-                                              "Changes of definitions that wait for a thread")](
-                         size_t, size_t waiting) { shown->Set(static_cast<double>(waiting)); };
-  return places;
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
     const AdminServerOptions& options, const Clock& clock,
     const std::shared_ptr<prometheus::Registry>& registry) {
@@ -63,35 +73,48 @@ absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
     return BlockingPool::Start(name, threads, options.requests_max, registry);
   };
   ASSIGN_OR_RETURN(pools->reading_, start("admin", options.threads));
+  ASSIGN_OR_RETURN(pools->looking_, start("waits", kLookingThreads));
   ASSIGN_OR_RETURN(pools->metrics_, start("metrics", 1));
   ASSIGN_OR_RETURN(pools->definitions_, start("definitions", options.definition_threads));
   ASSIGN_OR_RETURN(pools->ingest_, start("ingest", options.ingest_threads));
-  pools->places_ = std::make_unique<FairBudget>(PlacesOf(options, registry));
+  pools->reading_places_ = MakePlaces({.threads = options.threads,
+                                       .caller_part = 2,
+                                       .what = "requests",
+                                       .metric = "sluice_admin_reads_waiting"},
+                                      options.requests_max, registry);
+  pools->definition_places_ = MakePlaces({.threads = options.definition_threads,
+                                          .caller_part = 1,
+                                          .what = "changes of definitions",
+                                          .metric = "sluice_admin_definitions_waiting"},
+                                         options.requests_max, registry);
   return pools;
 }
 
 boost::asio::awaitable<absl::StatusOr<Answer>> AdminPools::Run(const RequestContext& context,
                                                                const Call& call) {
   const AdminRoute route = context.match.info->route;
-  if (!Appends(route)) {
-    BlockingPool& threads = route == AdminRoute::kIngest    ? *ingest_
-                            : route == AdminRoute::kMetrics ? *metrics_
-                                                            : *reading_;
+  if (route == AdminRoute::kIngest || route == AdminRoute::kMetrics) {
+    BlockingPool& threads = route == AdminRoute::kIngest ? *ingest_ : *metrics_;
     co_return co_await threads.Run(call);
   }
-  // A place first, waited for without a thread: however many changes one organisation sends, and
-  // however slow the log is, those of another find a thread.
+  // A place first, waited for without a thread: however much one organisation asks for, and however
+  // slow the log is, those of another find a thread. What is of all counts for its caller.
+  const bool appends = Appends(route);
+  FairBudget& places = appends ? *definition_places_ : *reading_places_;
+  BlockingPool& threads = appends ? *definitions_ : *reading_;
   const Owner owner = OwnerOf(*context.principal);
-  const absl::StatusOr<FairBudget::Share> place = co_await places_->Take(
-      context.match.org, owner.name + " " + owner.caller, 1, clock_.SteadyNow() + patience_);
+  std::string org = context.match.org.empty() ? owner.name : context.match.org;
+  std::string caller = owner.name + " " + owner.caller;
+  const absl::StatusOr<FairBudget::Share> place =
+      co_await places.Take(std::move(org), std::move(caller), 1, clock_.SteadyNow() + patience_);
   if (!place.ok()) {
     co_return place.status();
   }
-  co_return co_await definitions_->Run(call, /*admitted=*/true);
+  co_return co_await threads.Run(call, /*admitted=*/true);
 }
 
 void AdminPools::Stop() {
-  for (const auto* pool : {&reading_, &metrics_, &definitions_, &ingest_}) {
+  for (const auto* pool : {&reading_, &looking_, &metrics_, &definitions_, &ingest_}) {
     if (*pool != nullptr) {
       (*pool)->Stop();
     }

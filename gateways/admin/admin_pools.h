@@ -23,13 +23,17 @@ class AdminPools {
       const AdminServerOptions& options, const Clock& clock,
       const std::shared_ptr<prometheus::Registry>& registry);
 
+  // Does the route append to the log, and wait until what it appended was decided?
+  [[nodiscard]] static bool Appends(AdminRoute route);
+
   // Answers a request with what `call` returns on a thread that suits its route. kUnavailable
   // "too_busy" where there is none. Both arguments must outlive the coroutine.
   using Call = std::function<absl::StatusOr<Answer>()>;
   [[nodiscard]] boost::asio::awaitable<absl::StatusOr<Answer>> Run(const RequestContext& context,
                                                                    const Call& call);
 
-  [[nodiscard]] BlockingPool& reading() { return *reading_; }
+  // For looks at what answers wait for: short ones, that wait for no request.
+  [[nodiscard]] BlockingPool& looking() { return *looking_; }
   [[nodiscard]] BlockingPool& ingest() { return *ingest_; }
   // As BlockingPool's.
   void Stop();
@@ -40,12 +44,14 @@ class AdminPools {
   }
 
   const Clock& clock_;
-  std::chrono::milliseconds patience_;  // for a thread for a change of definitions
+  std::chrono::milliseconds patience_;  // for a thread
   std::unique_ptr<BlockingPool> reading_;
+  std::unique_ptr<BlockingPool> looking_;
   std::unique_ptr<BlockingPool> metrics_;
   std::unique_ptr<BlockingPool> definitions_;
   std::unique_ptr<BlockingPool> ingest_;
-  std::unique_ptr<FairBudget> places_;  // the threads of definitions_
+  std::unique_ptr<FairBudget> reading_places_;     // the threads of reading_
+  std::unique_ptr<FairBudget> definition_places_;  // the threads of definitions_
 };
 
 }  // namespace sluice::gateways

@@ -17,6 +17,7 @@
 #include "gateways/admin/admission.h"
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/definition_routes.h"
+#include "gateways/admin/directory_end.h"
 #include "gateways/admin/ingest_exchange.h"
 #include "gateways/admin/ingest_routes.h"
 #include "gateways/admin/openapi.h"
@@ -92,6 +93,7 @@ IngestOptions ToIngestOptions(const AdminServerOptions& options) {
   ingest.remembered_sets_max = options.remembered_sets_max;
   ingest.append_timeout = options.append_timeout;
   ingest.store_patience = options.store_patience;
+  ingest.directory_patience = options.directory_patience;
   ingest.relay.concurrent_max = options.relays_max;
   ingest.relay.timeout = options.relay_timeout;
   return ingest;
@@ -111,13 +113,14 @@ struct AdminServer::Impl {
                                                 RequestContext& context);
   net::awaitable<bool> ServeLines(HttpConnection& connection, RequestContext& context,
                                   SteadyTime begun);
+  // Before a last word that is made of what the directory holds.
+  net::awaitable<absl::Status> ReachDirectory(const RequestContext& context);
   net::awaitable<HttpResponse> Await(Answer answer);
   absl::StatusOr<Answer> Call(RequestContext& context);
   HttpResponse Ready() const;
   HttpResponse Metrics() const;
   HttpResponse Problem(const absl::Status& status, std::string_view request_id) const;
   // Whether the directory has all that the log says now of such an organisation.
-  bool KnowsAllOf(std::string_view org) const;
   void Account(const RequestContext& context, const HttpResponse& response, size_t bytes,
                SteadyTime begun);
 
@@ -146,7 +149,11 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                      {.may_serve = deps.may_serve,
                       .served_at = deps.served_at,
                       .may_append = deps.may_append,
-                      .applied = [this](const OrgId& org) { return applied.Applied(org); }}),
+                      .applied = [this](const OrgId& org) { return applied.Applied(org); },
+                      .reach_directory =
+                          [this](const OrgId& org, SteadyTime since, auto patience) {
+                            return AwaitDirectoryEnd(deps.directory, org, since, patience);
+                          }}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
@@ -290,11 +297,6 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
   co_return absl::OkStatus();
 }
 
-bool AdminServer::Impl::KnowsAllOf(std::string_view org) const {
-  const PartitionId partition = deps.log.PartitionFor(eventlog::Topic::kProvisioning, org);
-  return deps.directory.CaughtUp(partition).ok() && deps.directory.Agreement(partition).ok();
-}
-
 // Reads the body where there is one, and runs what the route is.
 net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection& connection,
                                                                  RequestContext& context) {
@@ -320,14 +322,27 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
     return made;
   };
   absl::StatusOr<Answer> answer = co_await pools->Run(context, call);
-  if (!answer.ok() && ErrorCode(answer.status()) == "org_not_found" &&
-      !KnowsAllOf(context.match.org)) {
-    // What is not known may be there: the log can't be read to its end at the moment.
-    co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                    "the organisation is not known here, and the log can't be read to its end: try "
-                    "again");
+  // What was appended has been decided by what the log has; all else by what is known here.
+  if (IsOfTheDirectory(answer.status()) && !AdminPools::Appends(context.match.info->route)) {
+    if (absl::Status reached = co_await ReachDirectory(context); !reached.ok()) {
+      co_return reached;
+    }
+    answer = co_await pools->Run(context, call);
   }
   co_return answer;
+}
+
+net::awaitable<absl::Status> AdminServer::Impl::ReachDirectory(const RequestContext& context) {
+  const absl::StatusOr<OrgId> org = context.Org();
+  if (!org.ok()) {
+    co_return org.status();
+  }
+  const std::function<bool()> stopping = [this] { return listener->stopping(); };
+  absl::Status reached = co_await ReachDirectoryEnd(deps.directory, *org, deps.clock.SteadyNow(),
+                                                    options.directory_patience, stopping);
+  // It may have turned out meanwhile that the log contradicts itself.
+  co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory, deps.may_append)
+                         : reached;
 }
 
 net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
@@ -341,7 +356,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
   bool reached = false;
   while (true) {
     // Asking may open a store.
-    const absl::StatusOr<bool> asked = co_await pools->reading().Run(
+    const absl::StatusOr<bool> asked = co_await pools->looking().Run(
         [&wait]() -> absl::StatusOr<bool> { return wait.reached(); }, /*admitted=*/true);
     reached = asked.ok() && *asked;
     const auto now = std::chrono::steady_clock::now();
@@ -367,10 +382,18 @@ net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, Requ
 // NDJSON is not held: its answers may go out before it has ended.
 net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
                                                    RequestContext& context, SteadyTime begun) {
-  absl::StatusOr<std::unique_ptr<IngestLines>> lines =
-      co_await pools->ingest().Run([this, &connection, &context] {
-        return ingest.BeginLines(context, HoldBy(listener->request_bytes(), connection.owner()));
-      });
+  const auto begin = [this, &connection, &context] {
+    return ingest.BeginLines(context, HoldBy(listener->request_bytes(), connection.owner()));
+  };
+  absl::StatusOr<std::unique_ptr<IngestLines>> lines = co_await pools->ingest().Run(begin);
+  if (IsOfTheDirectory(lines.status())) {
+    const absl::Status reached = co_await ReachDirectory(context);
+    if (reached.ok()) {
+      lines = co_await pools->ingest().Run(begin);
+    } else {
+      lines = reached;
+    }
+  }
   if (!lines.ok()) {
     HttpResponse refusal = Problem(lines.status(), context.http.request_id);
     co_return co_await Respond(connection, context, std::move(refusal), begun);

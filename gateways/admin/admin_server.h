@@ -44,6 +44,9 @@ struct AdminServerOptions {
   // A set that does not fit the definitions waits so long for the store to come to the log's end,
   // with which it is known whether the set was taken before.
   std::chrono::milliseconds store_patience{10'000};
+  // What would be refused for good because of what this process knows of organisations and
+  // definitions waits so long for it to have read what the log has.
+  std::chrono::milliseconds directory_patience{3'000};
   size_t relays_max = 8;                            // at once, to nodes that know such a set
   std::chrono::milliseconds relay_timeout{15'000};  // for one to be answered
   std::chrono::milliseconds idle_timeout{60'000};   // until a connection's next request begins

@@ -2,12 +2,24 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "schemas/status.h"
 
 namespace sluice::gateways {
+
+namespace {
+
+// The partition of the organisation that the route is of; nullopt where it is of all.
+std::optional<PartitionId> PartitionOf(const RouteMatch& match, const eventlog::Log& log) {
+  return match.info->pattern.find("{org}") == std::string_view::npos
+             ? std::nullopt
+             : std::make_optional(log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
+}
+
+}  // namespace
 
 absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
   const bool metrics = match.info->route == AdminRoute::kMetrics;
@@ -41,13 +53,19 @@ absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
                                        ? "this server has yet to read its organisations, try again"
                                        : code));
   };
-  if (match.info->pattern.find("{org}") != std::string_view::npos) {
-    return of_partition(log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
+  if (const auto partition = PartitionOf(match, log); partition.has_value()) {
+    return of_partition(*partition);
   }
   for (int32_t p = 0; p < log.PartitionCount(eventlog::Topic::kProvisioning); ++p) {
     RETURN_IF_ERROR(of_partition(PartitionId(p)));
   }
   return absl::OkStatus();
+}
+
+absl::Status CaughtUp(const RouteMatch& match, const eventlog::Log& log,
+                      const projectors::DirectoryFollower& directory) {
+  const auto partition = PartitionOf(match, log);
+  return partition.has_value() ? directory.CaughtUp(*partition) : directory.CaughtUp();
 }
 
 }  // namespace sluice::gateways

@@ -25,4 +25,9 @@ namespace sluice::gateways {
                                    const projectors::DirectoryFollower& directory,
                                    const std::function<absl::Status(PartitionId)>& may_append = {});
 
+// Whether everything has been read that the log had of them at start: until then an organisation
+// that is not known may be there all the same. As DirectoryFollower::CaughtUp().
+[[nodiscard]] absl::Status CaughtUp(const RouteMatch& match, const eventlog::Log& log,
+                                    const projectors::DirectoryFollower& directory);
+
 }  // namespace sluice::gateways

@@ -156,6 +156,12 @@ absl::Status IngestService::MayServe(const OrgId& org) const {
   return serving_.may_serve ? serving_.may_serve(org) : absl::OkStatus();
 }
 
+absl::Status IngestService::ReachDirectory(const OrgId& org, SteadyTime since,
+                                           std::chrono::milliseconds patience) const {
+  return serving_.reach_directory ? serving_.reach_directory(org, since, patience)
+                                  : absl::OkStatus();
+}
+
 absl::Status IngestService::MayAppend(PartitionId partition) const {
   return serving_.may_append ? serving_.may_append(partition) : absl::OkStatus();
 }

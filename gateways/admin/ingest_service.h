@@ -36,7 +36,8 @@ struct IngestOptions {
   size_t batch_bytes_max = size_t{256} << 10;
   size_t remembered_sets_max = 262'144;
   std::chrono::milliseconds append_timeout{30'000};
-  std::chrono::milliseconds store_patience{10'000};  // for a store to come to the log's end
+  std::chrono::milliseconds store_patience{10'000};     // for a store to come to the log's end
+  std::chrono::milliseconds directory_patience{3'000};  // for the directory, likewise
   RelayOptions relay;
 };
 
@@ -46,6 +47,9 @@ struct IngestServing {
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<absl::Status(PartitionId)> may_append{};
   DuplicateFilter::Applied applied{};
+  // As AwaitDirectoryEnd().
+  std::function<absl::Status(const OrgId&, SteadyTime since, std::chrono::milliseconds patience)>
+      reach_directory{};
 };
 
 // What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
@@ -98,6 +102,10 @@ class IngestService {
   // Whether this process has the organisation's store and may answer for it: code
   // "not_served_here", or another for one that can't be trusted at the moment.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
+  // Returns when directory() holds everything that the log had of the organisation at some moment
+  // after `since`, of clock(); as AwaitDirectoryEnd(). Blocks as long.
+  [[nodiscard]] absl::Status ReachDirectory(const OrgId& org, SteadyTime since,
+                                            std::chrono::milliseconds patience) const;
   // Why nothing must be appended to the partition now: what it held is not what it holds.
   [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;
   // The admin URL of a node that may serve, nullopt where none is known.

@@ -25,6 +25,18 @@ bool MayHaveFitted(const absl::Status& misfit) {
   return code != "invalid_json" && code != "invalid_argument";
 }
 
+bool DependsOnDefinitions(const absl::Status& misfit) {
+  return MayHaveFitted(misfit) && ErrorCode(misfit) != "too_large";
+}
+
+// The set is wrong as far as is known; that this is not the last word says the code.
+absl::Status NotKnown(const absl::Status& reached, const absl::Status& misfit) {
+  return Error(absl::StatusCode::kUnavailable, ErrorCode(reached),
+               fmt::format("the set does not fit the definitions that this server knows ({}: {}), "
+                           "and it has yet to read those that the log has: send the set again",
+                           ErrorCode(misfit), Message(misfit)));
+}
+
 absl::Status NotInTime() {
   return Error(absl::StatusCode::kUnavailable, "unavailable",
                "the log did not confirm the set in time; send it again with the same id");
@@ -70,6 +82,13 @@ IngestSession::~IngestSession() {
 }
 
 absl::Status IngestSession::Refresh() {
+  since_ = service_.clock().SteadyNow();
+  at_end_ = false;
+  LookUp();
+  return ready_;
+}
+
+void IngestSession::LookUp() {
   entry_ = service_.directory().Find(org_);
   if (entry_ == nullptr) {
     ready_ = Error(absl::StatusCode::kNotFound, "org_not_found",
@@ -81,7 +100,28 @@ absl::Status IngestSession::Refresh() {
   } else {
     ready_ = absl::OkStatus();
   }
-  return ready_;
+}
+
+// What is refused is refused for good, and its sender may know of definitions that have not come
+// to this process yet. The log is asked once for all sets that had come by then; those that fit pay
+// nothing.
+absl::Status IngestSession::ReachDirectory() {
+  if (at_end_) {
+    return absl::OkStatus();
+  }
+  const SteadyTime now = service_.clock().SteadyNow();
+  const auto patience =
+      now < no_wait_until_ ? std::chrono::milliseconds(0) : service_.options().directory_patience;
+  AppendGathered();  // these wait for nothing
+  const absl::Status reached = service_.ReachDirectory(org_, since_, patience);
+  if (!reached.ok()) {
+    // Where the log does not answer, a request does not spend all its time with waiting for it.
+    no_wait_until_ = std::max(no_wait_until_, now + 4 * service_.options().directory_patience);
+    return reached;
+  }
+  at_end_ = true;
+  LookUp();
+  return absl::OkStatus();
 }
 
 bool IngestSession::full() const {
@@ -94,19 +134,24 @@ void IngestSession::NoteRefused(const absl::Status& status) {
   }
 }
 
-void IngestSession::Refuse(const absl::Status& status) {
+void IngestSession::Refuse(const absl::Status& status) { RefuseRead("", status); }
+
+void IngestSession::RefuseRead(std::string id, const absl::Status& status) {
   NoteRefused(status);
-  waiting_.push_back({.id = "", .error = status, .ticket = nullptr});
+  waiting_.push_back({.id = std::move(id), .error = status, .ticket = nullptr});
 }
 
 void IngestSession::Add(std::string_view json) {
   if (!ready_.ok()) {
-    Refuse(ready_);
-    return;
+    const absl::Status reached = ReachDirectory();
+    if (!ready_.ok()) {
+      Refuse(reached.ok() ? ready_ : reached);
+      return;
+    }
   }
   ReadChangeSet read = reader_.Read(*entry_->model, json);
   if (*stopped_) {
-    waiting_.push_back({std::move(read.id), NotTried(), nullptr});
+    RefuseRead(std::move(read.id), NotTried());
   } else if (read.status.ok()) {
     AddRead(std::move(read));
   } else {
@@ -129,9 +174,34 @@ bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) co
 }
 
 void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
+  if (!DependsOnDefinitions(read.status)) {
+    AddDoubtful(std::move(read), json, absl::OkStatus());
+    return;
+  }
+  // Here and now: those behind it would otherwise be taken before it.
+  const auto entry = entry_;
+  const absl::Status reached = ReachDirectory();
+  if (!ready_.ok()) {
+    RefuseRead(std::move(read.id), ready_);
+    return;
+  }
+  if (entry_ != entry) {
+    read = reader_.Read(*entry_->model, json);
+  }
+  if (*stopped_) {  // while it waited
+    RefuseRead(std::move(read.id), NotTried());
+  } else if (read.status.ok()) {
+    AddRead(std::move(read));
+  } else {
+    const absl::Status unknown = reached.ok() ? absl::OkStatus() : NotKnown(reached, read.status);
+    AddDoubtful(std::move(read), json, unknown);
+  }
+}
+
+void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
+                                const absl::Status& unknown) {
   if (!read.named || read.id.empty() || !MayHaveFitted(read.status)) {
-    NoteRefused(read.status);
-    waiting_.push_back({std::move(read.id), std::move(read.status), nullptr});
+    RefuseRead(std::move(read.id), unknown.ok() ? read.status : unknown);
     return;
   }
   auto ticket = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
@@ -145,6 +215,11 @@ void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
   read.set.set_id(read.id);
   if (FoundInStore(read.set, *ticket)) {
     service_.CountDuplicate();
+    return;
+  }
+  if (!unknown.ok()) {
+    ticket->Resolve(unknown);
+    NoteRefused(unknown);
     return;
   }
   doubtful_.Add({.source = read.set.source(),

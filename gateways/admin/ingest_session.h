@@ -32,8 +32,8 @@ class IngestSession {
                 RelayCaller caller = {}, StopOn stop_on = StopOn::kNothing);
   ~IngestSession();
 
-  // Looks at the organisation's definitions anew. kNotFound, code "org_not_found", or
-  // kFailedPrecondition, code "org_not_ready".
+  // Looks at the organisation's definitions anew: to be called when more of the sets has come.
+  // kNotFound, code "org_not_found", or kFailedPrecondition, code "org_not_ready".
   [[nodiscard]] absl::Status Refresh();
 
   // Takes the JSON of one set. May wait for room. What is wrong with the set becomes its answer.
@@ -68,12 +68,19 @@ class IngestSession {
     std::shared_ptr<SetTicket> ticket;  // otherwise
   };
 
+  void LookUp();
+  // Returns when definitions are known that are no older than the sets which have come, having
+  // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
+  absl::Status ReachDirectory();
   // Notes that a set was refused so, where the request is to stop at that.
   void NoteRefused(const absl::Status& status);
+  void RefuseRead(std::string id, const absl::Status& status);
   void AddRead(ReadChangeSet read);
-  // A set that can't be taken as it stands. Was it taken before? Then its answer is the first
-  // one's.
+  // A set that does not fit the definitions as they happen to be known.
   void AddMisfit(ReadChangeSet read, std::string_view json);
+  // One that does not fit those of now, or of which that can't be told (`unknown`). Was it taken
+  // before? Then its answer is the first one's.
+  void AddDoubtful(ReadChangeSet read, std::string_view json, const absl::Status& unknown);
   void FinishDoubtful();
   // The gathered sets' answer where they must not be appended.
   absl::Status CheckGathered() const;
@@ -97,6 +104,9 @@ class IngestSession {
   ChangeSetReader reader_;
   std::shared_ptr<const projectors::OrgEntry> entry_;
   absl::Status ready_;
+  SteadyTime since_;          // by then everything had come that has been added
+  bool at_end_ = false;       // entry_ is of the log's end of then, or later
+  SteadyTime no_wait_until_;  // the directory did not come in time
 
   std::vector<eventlog::Event> events_;
   std::vector<std::shared_ptr<SetTicket>> tickets_;  // of events_

@@ -257,9 +257,25 @@ absl::Status Process::Impl::MayAppend(PartitionId partition) const {
 
 std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
   std::vector<gateways::TroubledOrgs> troubled;
+  const auto add = [&troubled](PartitionId partition, std::string code, size_t count) {
+    const bool known = count == 0 && std::ranges::any_of(troubled, [&](const auto& other) {
+                         return other.count == 0 && other.partition == partition.value();
+                       });
+    if (!known) {  // one row of a partition, whichever of its topics it is
+      troubled.push_back({std::move(code), partition.value(), count});
+    }
+  };
   if (staging != nullptr) {
     for (auto& orgs : staging->TroubledOrgs()) {
-      troubled.push_back({std::move(orgs.code), orgs.partition.value(), orgs.count});
+      add(orgs.partition, std::move(orgs.code), orgs.count);
+    }
+  }
+  for (const auto& [partition, status] : directory->NotWell()) {
+    add(partition, ErrorCode(status), 0);
+  }
+  if (provisioning != nullptr) {
+    for (const auto& [partition, status] : provisioning->NotWell()) {
+      add(partition, ErrorCode(status), 0);
     }
   }
   return troubled;
@@ -332,8 +348,8 @@ absl::Status Process::Impl::StartProjectors() {
     ASSIGN_OR_RETURN(provisioning_group,
                      MakeGroup(config, *log, "provisioning", node_id, registry));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
-        *log, *provisioning_group, boot_clock, [this](const OrgId& org) { return StoreApplied(org); },
-        registry, SequencerGate());
+        *log, *provisioning_group, boot_clock,
+        [this](const OrgId& org) { return StoreApplied(org); }, registry, SequencerGate());
     RETURN_IF_ERROR(provisioning->Start());
   }
   StartAnnouncer();
@@ -448,8 +464,10 @@ absl::Status Process::Impl::StartSync() {
                                 entry->state == projectors::OrgState::kReady);
   };
   options.log_end = [this](const OrgId& org, SteadyTime since) {
-    // Staging goes by another clock, which does not stand still while the machine is suspended.
-    return staging->EndSince(org, boot_clock.SteadyNow() - (clock.SteadyNow() - since));
+    // Staging goes by another clock, which does not stand still while the machine is suspended. It
+    // is read last: where the process is stopped between the two, the end is a newer one.
+    const auto waited = clock.SteadyNow() - since;
+    return staging->EndSince(org, boot_clock.SteadyNow() - waited);
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
@@ -523,14 +541,19 @@ void Process::Impl::Stop() {
     told = nullptr;
   }
   StopListeners();
+  // The checkpoints first: while a broker is away the others may take longer than the process is
+  // given to end. Who no longer folds serves nobody, announced or not.
   if (announcer != nullptr) {
-    announcer->Stop();
+    announcer->RequestStop();
+  }
+  if (staging != nullptr) {
+    staging->Stop();
   }
   if (provisioning != nullptr) {
     provisioning->Stop();
   }
-  if (staging != nullptr) {
-    staging->Stop();
+  if (announcer != nullptr) {
+    announcer->Stop();
   }
   if (directory != nullptr) {
     directory->Stop();

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
 #include "projectors/provisioning/agreement.h"
+#include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/status.h"
 
@@ -41,8 +42,10 @@ bool MayBeRetried(const absl::Status& status) {
 struct DirectoryFollower::Impl {
   struct Partition {
     std::unique_ptr<eventlog::Reader> reader;
-    bool caught_up = false;  // with the end at start
-    absl::Status error;      // of the last read
+    bool caught_up = false;   // with the end at start
+    Offset next = kNoOffset;  // below it everything is folded
+    absl::Status error;       // of the last read
+    std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
               "whether the topics provisioning and changes fit each other is not known yet");
@@ -53,11 +56,11 @@ struct DirectoryFollower::Impl {
     Offset end;  // at start
     ReadMark read;
     bool passed_over = false;  // the reader stands behind events that were not folded
-    OutcomeMark outcomes;   // of all that was read
-    ControlMark control;    // that Agree() saw last
-    bool look_due = true;   // whatever Agree() saw before
-    bool settled = false;   // Agree() looked since the fold reached the end
-    bool settling = false;  // it will reach the end, and has not
+    OutcomeMark outcomes;      // of all that was read
+    ControlMark control;       // that Agree() saw last
+    bool look_due = true;      // whatever Agree() saw before
+    bool settled = false;      // Agree() looked since the fold reached the end
+    bool settling = false;     // it will reach the end, and has not
     SteadyTime next_look;
   };
 
@@ -85,6 +88,20 @@ struct DirectoryFollower::Impl {
     return !stopping;
   }
 
+  // nullptr before the start.
+  const Partition* Of(const OrgId& org) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const PartitionId partition = log.PartitionFor(Topic::kProvisioning, org.value());
+    return partitions.empty() ? nullptr : &partitions[static_cast<size_t>(partition.value())];
+  }
+  std::vector<EndQuestion*> Ends() ABSL_LOCKS_EXCLUDED(mutex) {
+    absl::MutexLock lock(&mutex);
+    std::vector<EndQuestion*> ends;
+    for (const Partition& partition : partitions) {
+      ends.push_back(partition.end.get());
+    }
+    return ends;
+  }
+
   void Follow(PartitionId partition);
   // Opens the reader, at the first time where the partition begins, and finds the end.
   absl::Status Open(PartitionId partition, Following& following);
@@ -100,6 +117,7 @@ struct DirectoryFollower::Impl {
   const Clock& clock;
   const Hooks hooks;
   Directory directory;
+  PartitionHealth health;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
 
@@ -121,6 +139,7 @@ absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& fol
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.reader = std::move(reader);
   state.caught_up = state.caught_up || from >= range.end;
+  state.next = std::max(state.next, from);
   if (stopping) {
     state.reader->Cancel();
   }
@@ -179,6 +198,7 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.caught_up = state.caught_up || reader->next() >= following.end;
+  state.next = reader->next();
   state.error = absl::OkStatus();
   return absl::OkStatus();
 }
@@ -289,6 +309,10 @@ absl::Status DirectoryFollower::Start() {
       return absl::InternalError("a DirectoryFollower starts once");
     }
     impl_->partitions.resize(static_cast<size_t>(count));
+    for (int32_t partition = 0; partition < count; ++partition) {
+      impl_->partitions[static_cast<size_t>(partition)].end = std::make_unique<EndQuestion>(
+          impl_->log, impl_->clock, Topic::kProvisioning, PartitionId(partition));
+    }
   }
   for (int32_t partition = 0; partition < count; ++partition) {
     impl_->threads.emplace_back([this, partition] { impl_->Follow(PartitionId(partition)); });
@@ -310,14 +334,17 @@ void DirectoryFollower::Stop() {
     thread.join();
   }
   impl_->threads.clear();
+  for (EndQuestion* const end : impl_->Ends()) {
+    end->Stop();
+  }
 }
 
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
 absl::Status DirectoryFollower::CaughtUp() const {
-  const int32_t count = impl_->log.PartitionCount(Topic::kProvisioning);
-  for (int32_t partition = 0; partition < count; ++partition) {
-    RETURN_IF_ERROR(CaughtUp(PartitionId(partition)));
+  RETURN_IF_ERROR(CaughtUp(PartitionId(0)));  // also before the start, when it has none
+  for (int32_t p = 1; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
+    RETURN_IF_ERROR(CaughtUp(PartitionId(p)));
   }
   return absl::OkStatus();
 }
@@ -337,14 +364,48 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
                                  index));
 }
 
-absl::Status DirectoryFollower::Health() const {
-  RETURN_IF_ERROR(CaughtUp());
-  for (int32_t p = 0; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
-    const bool folded = impl_->hooks.may_serve && impl_->hooks.may_serve(PartitionId(p)).ok();
-    RETURN_IF_ERROR_CTX(folded ? MayServe(PartitionId(p)) : Agreement(PartitionId(p)),
-                        fmt::format("directory, partition {}", p));
+std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& org,
+                                                                  SteadyTime since) const {
+  EndQuestion* end = nullptr;
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    if (const Impl::Partition* const state = impl_->Of(org); state != nullptr) {
+      end = state->end.get();  // as long as the follower is
+    }
   }
-  return absl::OkStatus();
+  if (end == nullptr) {
+    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+  }
+  return end->Since(since);
+}
+
+Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const Impl::Partition* const state = impl_->Of(org);
+  return state == nullptr ? kNoOffset : state->next;
+}
+
+TroubledPartitions DirectoryFollower::NotWell() const {
+  TroubledPartitions troubled;
+  for (int32_t p = 0; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
+    const PartitionId partition(p);
+    absl::Status status = CaughtUp(partition);
+    if (status.ok()) {
+      const bool folded = impl_->hooks.may_serve && impl_->hooks.may_serve(partition).ok();
+      status = folded ? MayServe(partition) : Agreement(partition);
+    }
+    if (!status.ok()) {
+      troubled.emplace_back(partition,
+                            Error(status.code(), ErrorCode(status),
+                                  fmt::format("directory, partition {}: {}", p, Message(status))));
+    }
+  }
+  return troubled;
+}
+
+absl::Status DirectoryFollower::Health() const {
+  return impl_->health.Of(NotWell(),
+                          static_cast<size_t>(impl_->log.PartitionCount(Topic::kProvisioning)));
 }
 
 absl::Status DirectoryFollower::Agreement(PartitionId partition) const {

@@ -3,13 +3,16 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
+#include "projectors/staging/partition_health.h"
 
 namespace sluice::eventlog {
 class PartitionGroup;
@@ -53,7 +56,10 @@ class DirectoryFollower {
   [[nodiscard]] absl::Status CaughtUp() const;
   // The same of one partition: what is not known of its organisations does not exist.
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
-  // CaughtUp(), and Agreement() of every partition; MayServe() of those that are folded here.
+  // Partitions without CaughtUp(), or whose Agreement() is not ok; MayServe() of those
+  // that are folded here.
+  [[nodiscard]] TroubledPartitions NotWell() const;
+  // As PartitionHealth has it.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, and
@@ -65,6 +71,14 @@ class DirectoryFollower {
   // control events that it came by; kUnavailable, code "not_caught_up", before it. Nothing that
   // goes by the fold is to be answered for a partition before. Memory only.
   [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
+
+  // What the directory does not hold may be on its way: of that a last word may be said only where
+  // ReadUntil() has come to an end that was asked for after the question had come.
+  // The end of the organisation's partition of `provisioning`: as EndQuestion::Since().
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
+                                                               SteadyTime since) const;
+  // Below it everything of that partition is in directory(); kNoOffset before the start.
+  [[nodiscard]] Offset ReadUntil(const OrgId& org) const;
 
  private:
   struct Impl;
@@ -95,6 +109,9 @@ class ProvisioningProjector {
   ~ProvisioningProjector();
   [[nodiscard]] absl::Status Start();
   void Stop();
+  // Partitions that have yet to be read, or whose requests can't be decided.
+  [[nodiscard]] TroubledPartitions NotWell() const;
+  // As PartitionHealth has it; "no_threads" for a partition that is assigned and has none.
   [[nodiscard]] absl::Status Health() const;
 
  private:

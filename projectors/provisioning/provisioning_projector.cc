@@ -102,6 +102,7 @@ struct ProvisioningProjector::Impl {
   std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex) = {};  // assigned, and without a thread
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::thread retrier = {};
+  PartitionHealth health = {};
 };
 
 namespace {
@@ -163,13 +164,26 @@ void ProvisioningProjector::Stop() {
 
 absl::Status ProvisioningProjector::Health() const {
   RETURN_IF_ERROR(impl_->group.Health());
-  absl::MutexLock lock(&impl_->mutex);
-  RETURN_IF_ERROR(impl_->Lacking());
-  for (const auto& [partition, sequencer] : impl_->sequencers) {
-    RETURN_IF_ERROR_CTX(sequencer->Health(),
-                        fmt::format("provisioning, partition {}", partition.value()));
+  size_t count = 0;
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    RETURN_IF_ERROR(impl_->Lacking());
+    count = impl_->sequencers.size();
   }
-  return absl::OkStatus();
+  return impl_->health.Of(NotWell(), count);
+}
+
+TroubledPartitions ProvisioningProjector::NotWell() const {
+  TroubledPartitions troubled;
+  absl::MutexLock lock(&impl_->mutex);
+  for (const auto& [partition, sequencer] : impl_->sequencers) {
+    if (const absl::Status status = sequencer->Health(); !status.ok()) {
+      troubled.emplace_back(partition, Error(status.code(), ErrorCode(status),
+                                             fmt::format("provisioning, partition {}: {}",
+                                                         partition.value(), Message(status))));
+    }
+  }
+  return troubled;
 }
 
 }  // namespace sluice::projectors

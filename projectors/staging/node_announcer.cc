@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -31,6 +32,7 @@ struct NodeAnnouncer::Impl {
   const Clock& clock;
   AnnouncerOptions options;
   std::thread thread;
+  bool reached = true;  // the last one was taken; of the thread's
   absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::optional<NodeUrls> urls ABSL_GUARDED_BY(mutex);
@@ -38,7 +40,9 @@ struct NodeAnnouncer::Impl {
   v1::NodeAnnouncement Make() ABSL_LOCKS_EXCLUDED(mutex);
   void AddPartition(PartitionId partition, bool serves, v1::NodeAnnouncement& announcement);
   void AddControl(PartitionId partition, v1::NodeAnnouncement& announcement);
-  void Announce(const v1::NodeAnnouncement& announcement);
+  // False where the log did not take it. Waits for the log; from Stop() on for stop_wait.
+  bool Announce(const v1::NodeAnnouncement& announcement) ABSL_LOCKS_EXCLUDED(mutex);
+  absl::Status Append(eventlog::Event event) ABSL_LOCKS_EXCLUDED(mutex);
   void Run() ABSL_LOCKS_EXCLUDED(mutex);
 };
 
@@ -103,7 +107,41 @@ void NodeAnnouncer::Impl::AddControl(PartitionId partition, v1::NodeAnnouncement
   told->set_id(control.id);
 }
 
-void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
+absl::Status NodeAnnouncer::Impl::Append(eventlog::Event event) {
+  struct Answer {  // may come after the announcer is gone
+    absl::Mutex mutex;
+    std::optional<absl::Status> status ABSL_GUARDED_BY(mutex);
+  };
+  const auto answer = std::make_shared<Answer>();
+  log.AppendAsync(Topic::kNodes, kOnlyPartition, {std::move(event)},
+                  [answer](const absl::StatusOr<std::vector<Offset>>& offsets) {
+                    const absl::MutexLock lock(&answer->mutex);
+                    answer->status = offsets.status();
+                  });
+  absl::Time until = absl::InfiniteFuture();
+  while (true) {
+    {
+      const absl::MutexLock lock(&answer->mutex);
+      const auto answered = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return answer->status.has_value();
+      };
+      answer->mutex.AwaitWithTimeout(absl::Condition(&answered),
+                                     absl::FromChrono(options.interval_min));
+      if (answer->status.has_value()) {
+        return *answer->status;
+      }
+    }
+    const absl::MutexLock lock(&mutex);
+    if (stopping && until == absl::InfiniteFuture()) {
+      until = absl::Now() + absl::FromChrono(options.stop_wait);
+    }
+    if (absl::Now() >= until) {
+      return absl::UnavailableError("the log did not answer in time");
+    }
+  }
+}
+
+bool NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   v1::NodeAnnouncement stamped = announcement;
   stamped.set_announced_at_us(clock.Now().time_since_epoch().count());
   eventlog::Event event;
@@ -115,9 +153,11 @@ void NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   event.key = options.node_id;
   event.value = stamped.SerializeAsString();
   event.cause.subject = event.source;
-  if (const auto done = log.Append(Topic::kNodes, kOnlyPartition, {std::move(event)}); !done.ok()) {
-    spdlog::warn("announcement_failed reason=\"{}\"", Message(done.status()));
+  const absl::Status done = Append(std::move(event));
+  if (!done.ok()) {
+    spdlog::warn("announcement_failed reason=\"{}\"", Message(done));
   }
+  return done.ok();
 }
 
 void NodeAnnouncer::Impl::Run() {
@@ -130,7 +170,7 @@ void NodeAnnouncer::Impl::Run() {
     const bool asked = nodes.TakeWasAsked();
     if (bytes != last || now.asks() || asked ||
         std::chrono::steady_clock::now() - announced >= options.interval_max) {
-      Announce(now);
+      reached = Announce(now);
       last = std::move(bytes);
       announced = std::chrono::steady_clock::now();
     }
@@ -151,6 +191,7 @@ NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager* stores, NodeDirec
                      .clock = clock,
                      .options = std::move(options),
                      .thread = {},
+                     .reached = true,
                      .mutex = {},
                      .urls = {}}) {}
 
@@ -165,16 +206,20 @@ void NodeAnnouncer::Serve(std::string admin_url, std::string sync_url) {
   impl_->urls = NodeUrls{std::move(admin_url), std::move(sync_url)};
 }
 
+void NodeAnnouncer::RequestStop() {
+  const absl::MutexLock lock(&impl_->mutex);
+  impl_->stopping = true;
+}
+
 void NodeAnnouncer::Stop() {
+  RequestStop();
   if (!impl_->thread.joinable()) {
     return;
   }
-  {
-    const absl::MutexLock lock(&impl_->mutex);
-    impl_->stopping = true;
-  }
   impl_->thread.join();
-  impl_->Announce(impl_->Make());
+  if (impl_->reached) {
+    (void)impl_->Announce(impl_->Make());
+  }
 }
 
 }  // namespace sluice::projectors

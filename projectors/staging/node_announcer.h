@@ -21,6 +21,7 @@ struct AnnouncerOptions {
   std::vector<std::string> roles;
   std::chrono::milliseconds interval_min{200};  // while positions move, or when somebody asks
   std::chrono::milliseconds interval_max = kAnnouncementIntervalMax;  // while nothing happens
+  std::chrono::milliseconds stop_wait{2'000};  // for the log, once it is to stop
 };
 
 // Tells the other processes, on the topic `nodes`, for which partitions this one answers and how
@@ -47,7 +48,11 @@ class NodeAnnouncer {
   void Start();
   // The URLs are where this process answers from now on (empty: it does not).
   void Serve(std::string admin_url, std::string sync_url);
-  // Announces that this node serves nothing any more, then ends.
+  // Announces nothing more of what it serves; does not wait.
+  void RequestStop();
+  // RequestStop(), then announces that this node serves nothing any more. A log that does not
+  // answer is waited for no longer than AnnouncerOptions::stop_wait: others see that the node has
+  // gone by its silence, too.
   void Stop();
 
  private:

@@ -16,6 +16,7 @@
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
 #include "projectors/staging/partition_folder.h"
+#include "projectors/staging/partition_health.h"
 #include "projectors/staging/staging_metrics.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
@@ -24,6 +25,8 @@ namespace sluice::projectors {
 namespace {
 
 constexpr std::chrono::seconds kProbeInterval{1};
+constexpr std::chrono::milliseconds kScrapeWait{250};  // for the ends of partitions
+constexpr std::chrono::milliseconds kScrapeLook{1};
 constexpr std::string_view kLostEvents = "offset_below_begin";
 
 absl::Status NotServedHere(PartitionId partition) {
@@ -117,6 +120,24 @@ struct StagingProjector::Impl {
     }
     return partitions;
   }
+  Folders AllFolders() const {
+    absl::MutexLock lock(&mutex);
+    return folders;
+  }
+  // Those that have yet to catch up, are not near their ends, or fail.
+  TroubledPartitions NotWell() const {
+    TroubledPartitions troubled;
+    for (const auto& [partition, folder] : AllFolders()) {
+      absl::Status status = folder->Health();
+      if (status.ok()) {
+        status = folder->MayServe();
+      }
+      if (!status.ok()) {
+        troubled.emplace_back(partition, std::move(status));
+      }
+    }
+    return troubled;
+  }
   std::shared_ptr<PartitionFolder> Find(PartitionId partition) const {
     absl::MutexLock lock(&mutex);
     const auto found = folders.find(partition);
@@ -143,6 +164,7 @@ struct StagingProjector::Impl {
   const Clock& clock;
   const StagingOptions options;
   StagingMetrics metrics;
+  PartitionHealth health;
 
   std::thread prober;
 
@@ -167,6 +189,9 @@ std::string StagingProjector::Impl::ReasonOf(const PartitionFolder* folder, cons
 
 std::vector<StagingProjector::Troubled> StagingProjector::Impl::TroubledOrgs() const {
   std::vector<Troubled> troubled;
+  for (const auto& [partition, status] : NotWell()) {
+    troubled.push_back({partition, ErrorCode(status), 0});
+  }
   for (const PartitionId partition : Assigned()) {
     const auto folder = Find(partition);
     std::map<std::string, size_t> counts;
@@ -251,17 +276,17 @@ void StagingProjector::Stop() {
 
 absl::Status StagingProjector::Health() const {
   RETURN_IF_ERROR(impl_->group.Health());
-  absl::MutexLock lock(&impl_->mutex);
-  if (!impl_->assigned) {
-    return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
-                 "the group has not assigned partitions yet");
+  size_t count = 0;
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    if (!impl_->assigned) {
+      return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
+                   "the group has not assigned partitions yet");
+    }
+    RETURN_IF_ERROR(impl_->Lacking());
+    count = impl_->folders.size();
   }
-  RETURN_IF_ERROR(impl_->Lacking());
-  for (const auto& [partition, folder] : impl_->folders) {
-    RETURN_IF_ERROR(folder->Health());
-    RETURN_IF_ERROR(folder->MayServe());
-  }
-  return absl::OkStatus();
+  return impl_->health.Of(impl_->NotWell(), count);
 }
 
 bool StagingProjector::Serves(PartitionId partition) const {
@@ -319,8 +344,20 @@ std::vector<StagingProjector::Troubled> StagingProjector::TroubledOrgs() const {
 }
 
 void StagingProjector::RefreshMetrics() const {
-  absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [partition, folder] : impl_->folders) {
+  const Impl::Folders folders = impl_->AllFolders();
+  const SteadyTime since = impl_->clock.SteadyNow();
+  const auto all_asked = [&] {
+    bool all = true;
+    for (const auto& [partition, folder] : folders) {
+      all = folder->EndSince(since).has_value() && all;  // all of them are asked at once
+    }
+    return all;
+  };
+  const auto until = std::chrono::steady_clock::now() + kScrapeWait;
+  while (!all_asked() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(kScrapeLook);
+  }
+  for (const auto& [partition, folder] : folders) {
     impl_->metrics.Lag(partition, folder->lag());
   }
 }

@@ -59,7 +59,8 @@ class StagingProjector {
   void Stop();
 
   // Ok once every assigned partition has caught up with the end it saw at start and no partition is
-  // failing; otherwise why not, for /readyz: codes and partitions, no organisation, no folder.
+  // failing, and then as long as one is well (PartitionHealth); otherwise why not, for /readyz:
+  // codes and partitions, no organisation, no folder.
   // "no_threads" for a partition that is assigned, and not folded because its threads can't be
   // made; "group_fenced" while the group has put this process out.
   [[nodiscard]] absl::Status Health() const;
@@ -85,6 +86,7 @@ class StagingProjector {
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
 
   // Organisations that are apart and not served, for /readyz: how many for each partition and code.
+  // A count of 0: the partition as a whole is not well.
   struct Troubled {
     PartitionId partition;
     std::string code;
@@ -92,7 +94,9 @@ class StagingProjector {
   };
   [[nodiscard]] std::vector<Troubled> TroubledOrgs() const;
 
-  // Brings those metrics up to date that say how things are. Cheap: to be called at each scrape.
+  // Brings those metrics up to date that say how things are, to be called at each scrape: asks the
+  // log for its ends, and waits for them for 250 ms at most. A partition that does not answer shows
+  // how far it is behind the end that it told last.
   void RefreshMetrics() const;
 
  private:

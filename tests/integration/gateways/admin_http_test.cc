@@ -499,6 +499,54 @@ TEST(AdminSilenceTest, RequestsThatWaitHoldNoThread) {
   admin.stores().SetPaused(false);
 }
 
+// Whatever one caller asks for, and however long that takes, others find a thread, and what answers
+// wait for is looked at.
+TEST(AdminSlowReadTest, OneCallersReadsHoldUpNobodyElse) {
+  absl::Mutex mutex;
+  bool held = false;
+  AdminFixture admin({.threads = 8}, [&](gateways::AdminServerDeps& deps) {
+    deps.remote_applied = [&](const OrgId& org) -> std::optional<Offset> {
+      absl::MutexLock lock(&mutex);
+      const auto let_go = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !held; };
+      if (org.value() == "contoso") {
+        mutex.AwaitWithTimeout(absl::Condition(&let_go), absl::FromChrono(kAdminPatience));
+      }
+      return std::nullopt;
+    };
+  });
+  admin.MakeOrg("contoso");
+  {
+    absl::MutexLock lock(&mutex);
+    held = true;
+  }
+  auto client = admin.Client();
+  client.set_read_timeout(std::chrono::seconds(10));
+  std::vector<RawSocket> slow;
+  for (int i = 0; i < 40; ++i) {
+    slow.emplace_back(admin.port());
+    slow.back().Send(
+        "GET /v1/orgs/contoso HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+        "sluice.admin\r\n\r\n");
+  }
+  const auto end = std::chrono::steady_clock::now() + kAdminPatience;
+  while (true) {
+    const auto metrics = client.Get("/metrics");
+    ASSERT_TRUE(metrics);
+    ASSERT_LT(std::chrono::steady_clock::now(), end);
+    if (metrics->body.find("\nsluice_admin_reads_waiting 39\n") != std::string::npos) {
+      break;
+    }
+  }
+  const auto put = client.Put("/v1/orgs/fabrikam?wait=10s");
+  ASSERT_TRUE(put);
+  EXPECT_EQ(put->status, 200);
+  const auto get = client.Get("/v1/orgs/fabrikam");
+  ASSERT_TRUE(get);
+  EXPECT_EQ(get->status, 200);
+  absl::MutexLock lock(&mutex);
+  held = false;
+}
+
 // The log takes requests and their outcomes do not come, as while Kafka is away: who changes
 // definitions waits, and nobody else does.
 TEST(AdminSlowLogTest, WhoReadsIsAnsweredAndAnotherOrganisationFindsAThread) {

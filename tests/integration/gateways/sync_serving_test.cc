@@ -398,6 +398,30 @@ TEST_F(ServingTest, AnswersTakeTurns) {
   EXPECT_EQ(complete, 8);
 }
 
+// The list of entities may be as large as a page of rows.
+TEST_F(ServingTest, ListsOfEntitiesTakeTurnsWithAnswers) {
+  Define("fabrikam");
+  PutMuch("fabrikam");
+  options_.answer_bytes_max = 1;  // one at a time
+  options_.answer_wait = std::chrono::milliseconds(50);
+  Start();
+  EXPECT_EQ(Get("/v1/orgs/contoso/entities").status, 200);
+  auto other = Unread("fabrikam");
+  EXPECT_EQ(other->Read(false).status, 200);
+  // Others have turns until its sockets are full.
+  const auto end = clock_.SteadyNow() + std::chrono::seconds(60);
+  HttpReply reply;
+  do {
+    reply = Get("/v1/orgs/contoso/entities");
+  } while (reply.status == 200 && clock_.SteadyNow() < end);
+  EXPECT_EQ(Code(reply), "answers_queue_full");
+  other.reset();
+  while (reply.status != 200 && clock_.SteadyNow() < end) {
+    reply = Get("/v1/orgs/contoso/entities");
+  }
+  EXPECT_EQ(reply.status, 200);
+}
+
 // Streams of one caller that are not read hold no more than half of what its organisation may.
 TEST_F(ServingTest, WhoDoesNotReadHoldsUpNobodyElseOfItsOrganisation) {
   options_.answer_bytes_max = size_t{16} << 20;

@@ -92,6 +92,65 @@ class NodeDirectoryTest : public ::testing::Test {
   ControlMark control_;
 };
 
+// A log whose appends are answered only in Release(), as while a broker is away.
+class SilentLog final : public eventlog::Log {
+ public:
+  explicit SilentLog(eventlog::Log& log) : log_(log) {}
+  const std::string& id() const override { return log_.id(); }
+  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
+  void AppendAsync(Topic, PartitionId, std::vector<eventlog::Event>, AppendCallback done) override {
+    absl::MutexLock lock(&mutex_);
+    callbacks_.push_back(std::move(done));
+  }
+  size_t waiting() {
+    absl::MutexLock lock(&mutex_);
+    return callbacks_.size();
+  }
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    for (AppendCallback& done : callbacks_) {
+      done(absl::UnavailableError("in vain"));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    return log_.OpenReader(topic, partition, from);
+  }
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    return log_.Range(topic, partition);
+  }
+  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
+    return log_.TruncateBefore(topic, partition, begin);
+  }
+  absl::Status Health() override { return absl::OkStatus(); }
+
+ private:
+  eventlog::Log& log_;
+  absl::Mutex mutex_;
+  std::vector<AppendCallback> callbacks_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Nobody waits for a log that does not answer, and what it says later is of no harm.
+TEST_F(NodeDirectoryTest, ANodeEndsAlsoWhileTheLogDoesNotAnswer) {
+  SilentLog silent(*log_);
+  StoreOptions store_options;
+  store_options.path = dir_ / "stores";
+  store_options.log_id = log_->id();
+  const auto stores = *StoreManager::Open(store_options);
+  const RealClock clock;
+  {
+    NodeAnnouncer announcer(
+        silent, *stores,
+        {[](PartitionId) { return true; }, [](PartitionId) { return std::string(); }}, clock,
+        {.node_id = "n", .roles = {"all"}, .stop_wait = std::chrono::milliseconds(50)});
+    announcer.Start("http://n/admin", "");
+    EXPECT_TRUE(Await([&] { return silent.waiting() == 1; }));
+    announcer.Stop();
+    EXPECT_EQ(silent.waiting(), 1U) << "where the last one was not taken, one more would not be";
+  }
+  silent.Release();
+}
+
 TEST_F(NodeDirectoryTest, AnotherFreshNodeThatServesIsNamed) {
   NodeDirectory nodes(*log_, clock_, "me");
   nodes.Start();

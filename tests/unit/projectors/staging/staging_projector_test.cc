@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
 
 #include <atomic>
 #include <filesystem>
@@ -337,6 +338,49 @@ TEST_F(StagingProjectorTest, WhoDoesNotKnowTheEndServesForAWhileOnly) {
   Stop();
 }
 
+TEST_F(StagingProjectorTest, WhoIsWellNowhereIsNotReady) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  EndlessLog log(*log_, 0);
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return projector_->Health().ok(); }));
+  log.silent_ = true;
+  clock.Advance(StagingOptions().near_end + std::chrono::seconds(1));
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->Health()) == "not_caught_up"; }));
+  EXPECT_THAT(projector_->TroubledOrgs(), SizeIs(kPartitions));
+  log.silent_ = false;
+  EXPECT_TRUE(Await([&] { return projector_->Health().ok(); }));
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, LagIsThatOfTheMomentOfTheScrape) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  AppendDefinitions();
+  testing::StallingLog stalling(*log_, Topic::kChanges, Append(Set("A1")));
+  Start(&stalling);
+  stalling.AwaitEmptyReads(2);
+  const auto lag = [&] {
+    projector_->RefreshMetrics();
+    double sum = 0;
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == "sluice_staging_lag_events") {
+        for (const auto& metric : family.metric) {
+          sum += metric.gauge.value;
+        }
+      }
+    }
+    return sum;
+  };
+  EXPECT_EQ(lag(), 1);  // the prober asks once a second, and has asked a moment ago
+  for (int i = 0; i < 5; ++i) {
+    Append(Set("B" + std::to_string(i)));
+    EXPECT_EQ(lag(), 2 + i);
+  }
+  stalling.Release();
+  EXPECT_TRUE(Await([&] { return lag() == 0; }));
+  Stop();
+}
+
 // A log that keeps whoever asks for the end of one partition waiting, as where it has no leader.
 class LeaderlessLog final : public FlakyLog {
  public:
@@ -374,6 +418,13 @@ TEST_F(StagingProjectorTest, APartitionWithoutALeaderHoldsUpNoOther) {
     EXPECT_TRUE(Await([&] { return projector_->MayServe(well).ok(); }));
   }
   EXPECT_EQ(ErrorCode(projector_->MayServe(dead)), "not_caught_up");
+  // Nor does it take the others from whoever sends requests by readiness.
+  EXPECT_TRUE(Await([&] { return projector_->Health().ok(); }));
+  const auto troubled = projector_->TroubledOrgs();
+  ASSERT_THAT(troubled, SizeIs(1));
+  EXPECT_EQ(troubled[0].partition, dead);
+  EXPECT_EQ(troubled[0].code, "not_caught_up");
+  EXPECT_EQ(troubled[0].count, 0U);
   // Whoever needs the log's last word is not held up either, and is not told an old one.
   const SteadyTime since = clock.SteadyNow();
   const auto end_of = [&](PartitionId partition) {
