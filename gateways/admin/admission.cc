@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateways/admin/set_relay.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -44,6 +45,15 @@ absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
     RETURN_IF_ERROR(of_partition(PartitionId(p)));
   }
   return absl::OkStatus();
+}
+
+absl::Status MayServeWithoutRole(const RequestContext& context, bool keeps_stores) {
+  const bool relayed = context.match.info->route == AdminRoute::kIngest &&
+                       !context.http.Header(kRelayedHeader).empty();
+  return relayed && keeps_stores
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kNotFound, "not_served_here",
+                     "this process does not have the role admin: ask one that has");
 }
 
 }  // namespace sluice::gateways
