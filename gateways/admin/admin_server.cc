@@ -148,6 +148,7 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                      deps.clock, deps.registry,
                      {.may_serve = deps.may_serve,
                       .served_at = deps.served_at,
+                      .relay_to = deps.relay_to,
                       .may_append = deps.may_append,
                       .applied = [this](const OrgId& org) { return applied.Applied(org); },
                       .reach_directory =
@@ -291,8 +292,7 @@ net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection
     co_return may_tell;
   }
   if (!options.administration) {
-    co_return Error(absl::StatusCode::kNotFound, "not_served_here",
-                    "this process does not have the role admin: ask one that has");
+    co_return MayServeWithoutRole(context, deps.stores != nullptr);
   }
   co_return absl::OkStatus();
 }

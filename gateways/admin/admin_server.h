@@ -65,9 +65,12 @@ struct AdminServerDeps {
   // How far the node that serves an organisation has applied it; for processes without its store.
   std::function<std::optional<Offset>(const OrgId&)> remote_applied;
   // Whether this process may speak for an organisation's rows (codes not_served_here,
-  // not_caught_up, ...), and the admin URL of a node that may. Both may be empty.
+  // not_caught_up, ...), and the admin URL of a node that may: of one with the role admin, which
+  // callers are told of, and of one to which sets are relayed, whatever its roles. Each may be
+  // empty.
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
+  std::function<std::optional<std::string>(const OrgId&)> relay_to{};
   // Why change sets must not be appended to a partition of `changes` now, and nothing be told of
   // its organisations (log_truncated, log_diverged); may be empty.
   std::function<absl::Status(PartitionId)> may_append{};

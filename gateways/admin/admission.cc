@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateways/admin/set_relay.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -62,10 +63,13 @@ absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
   return absl::OkStatus();
 }
 
-absl::Status CaughtUp(const RouteMatch& match, const eventlog::Log& log,
-                      const projectors::DirectoryFollower& directory) {
-  const auto partition = PartitionOf(match, log);
-  return partition.has_value() ? directory.CaughtUp(*partition) : directory.CaughtUp();
+absl::Status MayServeWithoutRole(const RequestContext& context, bool keeps_stores) {
+  const bool relayed = context.match.info->route == AdminRoute::kIngest &&
+                       !context.http.Header(kRelayedHeader).empty();
+  return relayed && keeps_stores
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kNotFound, "not_served_here",
+                     "this process does not have the role admin: ask one that has");
 }
 
 }  // namespace sluice::gateways

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "eventlog/log.h"
+#include "gateways/admin/request_context.h"
 #include "gateways/admin/router.h"
 #include "gateways/auth/authenticator.h"
 #include "projectors/provisioning/provisioning.h"
@@ -25,9 +26,10 @@ namespace sluice::gateways {
                                    const projectors::DirectoryFollower& directory,
                                    const std::function<absl::Status(PartitionId)>& may_append = {});
 
-// Whether everything has been read that the log had of them at start: until then an organisation
-// that is not known may be there all the same. As DirectoryFollower::CaughtUp().
-[[nodiscard]] absl::Status CaughtUp(const RouteMatch& match, const eventlog::Log& log,
-                                    const projectors::DirectoryFollower& directory);
+// Whether a process without the role admin, which keeps stores or does not, answers the request all
+// the same: change sets that another node hands on, because only a store can tell whether one that
+// does not fit was taken before, and where each role has processes of its own none with the role
+// admin keeps one. kNotFound "not_served_here".
+[[nodiscard]] absl::Status MayServeWithoutRole(const RequestContext& context, bool keeps_stores);
 
 }  // namespace sluice::gateways

@@ -144,7 +144,7 @@ void DoubtfulSets::Decide(const absl::Status& reached) {
 }
 
 void DoubtfulSets::Pass(const absl::Status& reached, std::vector<Set> sets) {
-  const std::optional<std::string> node = service_.ServedAt(org_);
+  const std::optional<std::string> node = service_.RelayTo(org_);
   SetRelay::Answers answers;
   if (node.has_value() && !caller_.relayed && !relay_failed_) {
     std::vector<SetRelay::Set> lines;
@@ -162,9 +162,11 @@ void DoubtfulSets::Pass(const absl::Status& reached, std::vector<Set> sets) {
                    sets.size(), Message(relayed.status()));
     }
   }
+  // A sender can go there by itself only where anybody's sets are taken.
+  const std::optional<std::string> told = service_.ServedAt(org_);
   for (size_t i = 0; i < sets.size(); ++i) {
     sets[i].ticket->Resolve(i < answers.size() ? std::move(answers[i])
-                                               : Unknown(reached, sets[i].misfit, node));
+                                               : Unknown(reached, sets[i].misfit, told));
   }
 }
 

@@ -170,6 +170,10 @@ std::optional<std::string> IngestService::ServedAt(const OrgId& org) const {
   return serving_.served_at ? serving_.served_at(org) : std::nullopt;
 }
 
+std::optional<std::string> IngestService::RelayTo(const OrgId& org) const {
+  return serving_.relay_to ? serving_.relay_to(org) : std::nullopt;
+}
+
 absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& org,
                                                                  std::string_view source,
                                                                  std::string_view id,

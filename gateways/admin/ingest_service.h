@@ -45,6 +45,7 @@ struct IngestOptions {
 struct IngestServing {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
+  std::function<std::optional<std::string>(const OrgId&)> relay_to{};
   std::function<absl::Status(PartitionId)> may_append{};
   DuplicateFilter::Applied applied{};
   // As AwaitDirectoryEnd().
@@ -110,6 +111,7 @@ class IngestService {
   [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;
   // The admin URL of a node that may serve, nullopt where none is known.
   [[nodiscard]] std::optional<std::string> ServedAt(const OrgId& org) const;
+  [[nodiscard]] std::optional<std::string> RelayTo(const OrgId& org) const;
   // The position of a set in the store, whatever that has applied; nullopt where it is not there,
   // or up to `opened`: then the store is still that of the incarnation before. An error where the
   // store can't tell.

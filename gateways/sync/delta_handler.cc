@@ -105,12 +105,16 @@ bool MayGetBetter(const absl::StatusOr<BuiltPage>& built, const DeltaRequest& re
   return built->page.ops == 0 && !built->page.more && !request.min_position.has_value();
 }
 
-// A page, if this process may (still) give it away.
-net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaCall& call) {
+// A page, if this process may (still) give it away. `admitted`: the request has waited, in a
+// session's place of its own, and does so for its turn however many were woken with it.
+net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaCall& call,
+                                                    bool admitted) {
   RETURN_IF_ERROR_CO(MayServe(context, call.org));
+  const std::chrono::milliseconds patience =
+      admitted ? context.options.write_timeout : context.options.answer_wait;
   absl::StatusOr<FairBudget::Share> share = co_await context.budget.Take(
       call.org.value(), call.caller.user, context.options.page_bytes_max,
-      context.clock.SteadyNow() + context.options.answer_wait);
+      context.clock.SteadyNow() + patience, admitted);
   RETURN_IF_ERROR_CO(share.status());
   call.ahead = false;
   const Offset folded = FoldedUntil(context, call.org);
@@ -123,7 +127,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
     share->Keep(0);  // the log may take its time
     call.at_end = true;
     RETURN_IF_ERROR_CO(co_await ReachEnd(context, call.org));
-    co_return co_await BuildOnce(context, call);
+    co_return co_await BuildOnce(context, call, admitted);
   }
   if (call.ahead && !call.ahead_known && ErrorCode(built.status()) == "not_caught_up") {
     share->Keep(0);  // the log may take its time
@@ -150,6 +154,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
       std::chrono::duration_cast<std::chrono::milliseconds>(call.good_until - context.clock.Now()));
   const SteadyTime deadline = context.clock.SteadyNow() + wait;
   SessionSlot slot(context);
+  bool admitted = false;
   std::optional<ChangeHub::Watch> watch;
   std::optional<ClientWatch> client;
   if (call.request.wait.count() > 0) {
@@ -159,7 +164,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
     if (watch.has_value()) {
       (void)watch->Take();  // a page looks at all of the caller's buckets
     }
-    absl::StatusOr<BuiltPage> built = co_await BuildOnce(context, call);
+    absl::StatusOr<BuiltPage> built = co_await BuildOnce(context, call, admitted);
     if (!watch.has_value() || !MayGetBetter(built, call.request) || context.stopping.load() ||
         watch->ended() || context.clock.SteadyNow() >= deadline) {
       co_return built;  // who has closed its side only may still read it
@@ -167,6 +172,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
     if (absl::Status status = slot.Take(*call.principal); !status.ok()) {
       co_return status;
     }
+    admitted = true;
     if (built.ok()) {
       call.cursor = std::move(built->page.cursor);  // the next look is only at what is new
       if (!watch->listening()) {

@@ -17,9 +17,8 @@ namespace {
 using projectors::OrgSnapshot;
 using std::chrono::milliseconds;
 
-constexpr size_t kFillBytes = size_t{256} << 10;
-// A piece, and the frame that is being built for it.
-constexpr size_t kShareBytes = 2 * kFillBytes;
+constexpr size_t kPieceBytes = size_t{256} << 10;
+constexpr size_t kChangeBytes = size_t{8} << 10;  // as much as most changes need
 
 std::string_view ContentType(FrameFormat format) {
   return format == FrameFormat::kSse ? "text/event-stream" : "application/x-ndjson";
@@ -140,20 +139,27 @@ class StreamSession {
     return std::chrono::duration_cast<milliseconds>(principal_.expires - context_.clock.Now());
   }
 
-  // Before a piece is built. Waits as long as a client may take for one.
-  net::awaitable<absl::Status> TakeShare() {
-    absl::StatusOr<FairBudget::Share> share = co_await context_.budget.Take(
-        org_.value(), principal_.subject, kShareBytes, Now() + context_.options.write_timeout);
+  // Before a piece of about so many bytes is built, for it and the frame that is being built for
+  // it. Waits as long as a client may take for one; the session has its place, so that it waits
+  // however many others do: a change may wake all of them at once.
+  net::awaitable<absl::Status> TakeShare(size_t piece_bytes) {
+    absl::StatusOr<FairBudget::Share> share =
+        co_await context_.budget.Take(org_.value(), principal_.subject, 2 * piece_bytes,
+                                      Now() + context_.options.write_timeout, /*admitted=*/true);
     if (!share.ok()) {
       co_return share.status();
     }
     share_ = *std::move(share);
+    piece_bytes_ = piece_bytes;
     co_return absl::OkStatus();
   }
 
-  // The next checkpoint from the newest snapshot; false where there is nothing to send.
+  // The next checkpoint from the newest snapshot; false where there is nothing to send. Many look
+  // at once after a change that they share, and few of them have much to send: the first piece of
+  // a live one is small, beside a checkpoint like the last.
   net::awaitable<absl::StatusOr<bool>> Look() {
-    const absl::Status share = co_await TakeShare();
+    const size_t first = std::min(kPieceBytes, checkpoint_bytes_ + kChangeBytes);
+    const absl::Status share = co_await TakeShare(state_.begun() ? first : kPieceBytes);
     if (!share.ok()) {
       co_return share;
     }
@@ -165,6 +171,9 @@ class StreamSession {
   void Began(const absl::StatusOr<bool>& began) {
     if (began.ok()) {
       touched_.Looked(state_);
+    }
+    if (began.ok() && *began) {
+      checkpoint_bytes_ = buffer_.size();
     }
     if (!began.ok() || !*began) {
       share_ = {};
@@ -227,7 +236,7 @@ class StreamSession {
     absl::Status status;
     if (buffer_.empty() && MayGoOn()) {
       const HeldUp held_up(*this);
-      status = co_await TakeShare();
+      status = co_await TakeShare(kPieceBytes);
     }
     if (!ended_.ok()) {
       share_ = {};
@@ -245,7 +254,7 @@ class StreamSession {
     }
     if (status.ok() && state_.sending()) {
       status =
-          co_await OnStoreThread(context_, [this] { return state_.Fill(kFillBytes, &buffer_); });
+          co_await OnStoreThread(context_, [this] { return state_.Fill(piece_bytes_, &buffer_); });
     }
     if (!status.ok()) {
       End(status);
@@ -360,7 +369,9 @@ class StreamSession {
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
-  FairBudget::Share share_;  // for what the buffer holds
+  FairBudget::Share share_;      // for what the buffer holds
+  size_t piece_bytes_ = 0;       // ... and may come to
+  size_t checkpoint_bytes_ = 0;  // of the last one
   SteadyTime snapshot_taken_;
   SteadyTime heartbeat_due_;
   bool warned_ = false;

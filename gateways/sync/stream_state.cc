@@ -246,7 +246,7 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
   while (sending() && out->size() < bytes) {
     if (!pending_.empty()) {
       const auto next = buckets_.find(*pending_.begin());
-      RETURN_IF_ERROR(FillBucket(next->first, &next->second, out));
+      RETURN_IF_ERROR(FillBucket(next->first, &next->second, bytes, out));
       continue;
     }
     position_ = snapshot_->applied().position;
@@ -262,13 +262,15 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
 }
 
 // One frame, or the end of the bucket.
-absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, std::string* out) {
+absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size_t bytes_max,
+                                     std::string* out) {
+  bytes_max = std::min(bytes_max, options_.frame_bytes);
   if (iterator_ == nullptr) {
     iterator_ = snapshot_->Scan(bucket->bucket.bucket.key, bucket->progress);
   }
   ops_json_.clear();
   size_t ops = 0;
-  for (; iterator_->Valid() && ops_json_.size() < options_.frame_bytes && ops < options_.frame_ops;
+  for (; iterator_->Valid() && ops_json_.size() < bytes_max && ops < options_.frame_ops;
        iterator_->Next()) {
     const DeltaView& op = iterator_->op();
     bucket->progress = op.position;

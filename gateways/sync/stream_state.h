@@ -78,7 +78,7 @@ class StreamState {
   bool sending() const { return snapshot_ != nullptr; }
 
   // Appends frames until there are about `bytes` or the checkpoint is complete; then the snapshot
-  // is given back.
+  // is given back. No frame is larger than that either, but for its last operation.
   [[nodiscard]] absl::Status Fill(size_t bytes, std::string* out);
 
   // Gives the snapshot back, whatever is still to be sent of it: the session is over.
@@ -110,7 +110,8 @@ class StreamState {
   bool PlaceFirst(const std::string& id, Bucket* bucket) const;
   absl::Status CheckHistory(const projectors::OrgSnapshot& snapshot) const;
   absl::Status WriteCheckpoint(std::string* out);
-  absl::Status FillBucket(const std::string& id, Bucket* bucket, std::string* out);
+  absl::Status FillBucket(const std::string& id, Bucket* bucket, size_t bytes_max,
+                          std::string* out);
 
   const StreamOptions options_;
   const projectors::CallerClaims caller_;

@@ -132,6 +132,10 @@ struct Process::Impl {
   // For the other processes: empty where nothing is wrong with the partition.
   std::string FaultOf(PartitionId partition) const;
   std::vector<gateways::TroubledOrgs> Troubled() const;
+  // Where another node does; nullopt where none is known to.
+  std::optional<std::string> ServedAt(const OrgId& org, projectors::NodeUse use) const {
+    return nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org), use);
+  }
   // nullopt where this process serves it, or nobody is known to.
   std::optional<Offset> RemoteApplied(const OrgId& org) const;
   // The stores' last word of an organisation, its closing included, wherever it is folded.
@@ -411,11 +415,8 @@ absl::Status Process::Impl::StartAdmin() {
       staging->RefreshMetrics();
     }
   };
-  deps.served_at = [this](const OrgId& org) -> std::optional<std::string> {
-    const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
-    return urls.has_value() && !urls->admin_url.empty() ? std::make_optional(urls->admin_url)
-                                                        : std::nullopt;
-  };
+  deps.served_at = [this](const OrgId& org) { return ServedAt(org, projectors::NodeUse::kAdmin); };
+  deps.relay_to = [this](const OrgId& org) { return ServedAt(org, projectors::NodeUse::kRelay); };
   admin = std::make_unique<gateways::AdminServer>(options, std::move(deps));
   ASSIGN_OR_RETURN(admin_port, admin->Start());
   return absl::OkStatus();
@@ -447,10 +448,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.troubled = [this] { return Troubled(); };
   options.may_serve = [this](const OrgId& org) { return MayServe(org); };
-  options.served_at = [this](const OrgId& org) -> std::optional<std::string> {
-    const auto urls = nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org));
-    return urls.has_value() && !urls->sync_url.empty() ? std::make_optional(urls->sync_url)
-                                                       : std::nullopt;
+  options.served_at = [this](const OrgId& org) {
+    return ServedAt(org, projectors::NodeUse::kSync);
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {

@@ -22,6 +22,12 @@ using eventlog::Topic;
 constexpr PartitionId kOnlyPartition{0};
 constexpr int kApartMax = 1'000;
 
+// Where the node answers; either may be empty.
+struct NodeUrls {
+  std::string admin_url;
+  std::string sync_url;
+};
+
 }  // namespace
 
 struct NodeAnnouncer::Impl {

@@ -45,6 +45,11 @@ const v1::NodeAnnouncement::Served* ServedBy(const Node& node, PartitionId parti
   return found == node.announced.partitions().end() ? nullptr : &*found;
 }
 
+bool HasRoleAdmin(const v1::NodeAnnouncement& node) {
+  return std::ranges::any_of(node.roles(),
+                             [](const auto& role) { return role == "all" || role == "admin"; });
+}
+
 }  // namespace
 
 struct NodeDirectory::Impl {
@@ -248,13 +253,20 @@ std::string NodeDirectory::FaultOf(PartitionId partition) const {
   return code;
 }
 
-std::optional<NodeUrls> NodeDirectory::ServedAt(PartitionId partition) const {
-  std::optional<NodeUrls> best;
+std::optional<std::string> NodeDirectory::ServedAt(PartitionId partition, NodeUse use) const {
+  std::optional<std::string> best;
   std::pair<bool, Offset> best_rank;
   impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
-    const std::pair rank(!node.announced.sync_url().empty(), node.offset);
-    if (ServedBy(node, partition) != nullptr && (!best.has_value() || rank > best_rank)) {
-      best = NodeUrls{node.announced.admin_url(), node.announced.sync_url()};
+    const bool administers = HasRoleAdmin(node.announced);
+    const std::string& url =
+        use == NodeUse::kSync ? node.announced.sync_url() : node.announced.admin_url();
+    if (ServedBy(node, partition) == nullptr || url.empty() ||
+        (use == NodeUse::kAdmin && !administers)) {
+      return;
+    }
+    const std::pair rank(use == NodeUse::kRelay && administers, node.offset);
+    if (!best.has_value() || rank > best_rank) {
+      best = url;
       best_rank = rank;
     }
   });

@@ -13,10 +13,12 @@
 
 namespace sluice::projectors {
 
-// Where a node answers; either may be empty.
-struct NodeUrls {
-  std::string admin_url;
-  std::string sync_url;
+// What a node that serves a partition is wanted for.
+enum class NodeUse {
+  kSync,   // clients that sync: it has a sync listener
+  kAdmin,  // callers of the admin API: it has the role admin
+  kRelay,  // change sets that are handed on by another node: whatever its roles, one with the role
+           // admin first
 };
 
 // The newest announcement of every node. One counts for 30 s from when it came, by this
@@ -52,9 +54,9 @@ class NodeDirectory {
   // nothing is.
   [[nodiscard]] std::string FaultOf(PartitionId partition) const;
 
-  // Another node that announced lately that it answers for `partition`: one with a sync listener,
-  // where there is one; of several the one that announced itself last.
-  [[nodiscard]] std::optional<NodeUrls> ServedAt(PartitionId partition) const;
+  // The base URL, for that use, of another node that announced lately that it answers for
+  // `partition`: of several the one that announced itself last.
+  [[nodiscard]] std::optional<std::string> ServedAt(PartitionId partition, NodeUse use) const;
 
   // For this process's announcer, once each: whether nothing is known of the others and they are to
   // be asked, and whether another node has asked.

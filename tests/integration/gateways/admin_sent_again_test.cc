@@ -12,6 +12,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kLines[] = "application/x-ndjson";
 constexpr char kChanges[] = "/v1/orgs/contoso/changes";
@@ -113,6 +114,7 @@ class AdminSentAgainTest : public ::testing::Test {
     return [at](gateways::AdminServerDeps& deps) {
       deps.may_serve = [](const OrgId&) { return ServedElsewhere(); };
       deps.served_at = [at](const OrgId&) { return std::make_optional(at); };
+      deps.relay_to = deps.served_at;
     };
   }
   std::string admin_url() const { return "http://127.0.0.1:" + std::to_string(admin_.port()); }
@@ -210,6 +212,7 @@ TEST_F(AdminSentAgainTest, WhatWasRelayedIsNotRelayedAgain) {
   std::string second_url;
   const Node first(admin_, nullptr, [&](gateways::AdminServerDeps& deps) {
     deps.served_at = [&](const OrgId&) { return std::make_optional(second_url); };
+    deps.relay_to = deps.served_at;
   });
   std::atomic<int> asked{0};
   const Node second(admin_, nullptr, [&](gateways::AdminServerDeps& deps) {
@@ -217,6 +220,7 @@ TEST_F(AdminSentAgainTest, WhatWasRelayedIsNotRelayedAgain) {
       ++asked;
       return std::make_optional(first.url());
     };
+    deps.relay_to = [&](const OrgId&) { return std::make_optional(first.url()); };
   });
   second_url = second.url();
   const auto answers = first.Post(GoneLine("s1"));
@@ -242,6 +246,47 @@ TEST_F(AdminSentAgainTest, ANodeThatDoesNotAnswerIsNamed) {
   // Nor is a token sent to what is no listener of this kind.
   const Node odd(admin_, nullptr, Elsewhere("ftp://" + admin_url()));
   EXPECT_EQ(odd.Outcome(GoneLine("s1")), "not_served_here");
+}
+
+// Where each role has processes of its own, none with the role admin has a store.
+TEST_F(AdminSentAgainTest, WhoHasAStoreIsAskedWhateverItsRoles) {
+  const std::string position = Take(GoneLine("s1"));
+  Define(kAccount, "?wait=30s");
+  gateways::AdminServerOptions other_role;
+  other_role.administration = false;
+  const Node store(admin_, &admin_.stores(), {}, other_role);
+  const Node bare(admin_, nullptr, [&](gateways::AdminServerDeps& deps) {
+    deps.relay_to = [&](const OrgId&) { return std::make_optional(store.url()); };
+  });
+  EXPECT_EQ(bare.Outcome(GoneLine("s1")), position);
+  EXPECT_EQ(bare.Outcome(GoneLine("never")), "unknown_attribute");
+  // Nobody else's sets are taken there, nor anybody's where there is no store.
+  const Node neither(admin_, nullptr, {}, other_role);
+  const httplib::Headers relayed{{"Sluice-Relayed", "1"}};
+  for (const httplib::Result& refused :
+       {store.Send(SetLine("s2", "A")), neither.Send(SetLine("s2", "A"), kLines, relayed)}) {
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->status, 503);
+    EXPECT_EQ(json::parse(refused->body)["code"], "not_served_here");
+  }
+  httplib::Client client(store.url());
+  const auto reading = client.Get(
+      "/v1/orgs/contoso", {{"Authorization", "Bearer sluice.admin"}, {"Sluice-Relayed", "1"}});
+  ASSERT_TRUE(reading);
+  EXPECT_EQ(reading->status, 503);
+}
+
+// A sender is told of no node that would not take its sets.
+TEST_F(AdminSentAgainTest, WhoIsOnlyRelayedToIsNotNamed) {
+  Take(GoneLine("s1"));
+  Define(kAccount);
+  const std::string gone = [&] { return Node(admin_, nullptr).url(); }();
+  const Node bare(admin_, nullptr, [&](gateways::AdminServerDeps& deps) {
+    deps.relay_to = [&](const OrgId&) { return std::make_optional(gone); };
+  });
+  const auto answers = bare.Post(GoneLine("s1"));
+  EXPECT_EQ(answers.at(0)["error"]["code"], "not_served_here");
+  EXPECT_THAT(answers.at(0)["error"]["detail"].get<std::string>(), Not(HasSubstr("http")));
 }
 
 TEST_F(AdminSentAgainTest, TheCallersRightsCountAtTheOtherNode) {

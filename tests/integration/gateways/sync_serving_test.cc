@@ -54,6 +54,15 @@ class ServingTest : public SyncTest {
     }
     return reply;
   }
+  // False where the stream ends before a frame that holds `text`.
+  static bool ReadUntil(HttpSocket& socket, const std::string& text) {
+    for (std::string line = socket.ReadLine(); !line.empty(); line = socket.ReadLine()) {
+      if (line.find(text) != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  }
   static json FrameOf(const std::string& body, const std::string& name) {
     std::istringstream lines(body);
     for (std::string line; std::getline(lines, line);) {
@@ -420,6 +429,84 @@ TEST_F(ServingTest, ListsOfEntitiesTakeTurnsWithAnswers) {
     reply = Get("/v1/orgs/contoso/entities");
   }
   EXPECT_EQ(reply.status, 200);
+}
+
+// A live stream asks for no more than a change needs: that much is left also beside one of the same
+// caller's that is not read.
+TEST_F(ServingTest, AChangeNeedsLittleOfWhatAnswersMayHold) {
+  options_.answer_bytes_max = size_t{4} << 20;  // a caller has 512 KiB of it: a piece of a load
+  options_.heartbeat = std::chrono::seconds(20);
+  options_.registry = std::make_shared<prometheus::Registry>();
+  PutMuch();
+  Start();
+  HttpSocket live(port_);
+  live.Request("POST", "/v1/orgs/contoso/stream", Token(kAnn), R"({"live":true})");
+  ASSERT_EQ(live.Read(false).status, 200);
+  ASSERT_TRUE(ReadUntil(live, "checkpoint_complete"));
+  const auto unread = Unread();
+  while (AnswerBytes() < 256 << 10) {
+    std::this_thread::yield();
+  }
+  // Before and after the sockets of the one that does not read are full.
+  for (int i = 0; i < 100; ++i) {
+    Put("B", "change " + std::to_string(i) + ".", "ann");
+    ASSERT_TRUE(ReadUntil(live, "change " + std::to_string(i) + "."));
+  }
+}
+
+// More of one organisation than may wait for a share of what answers may hold are woken at once:
+// they have their places, and get the change in turns.
+class CrowdTest : public ServingTest {
+ protected:
+  static constexpr size_t kCrowd = 100;  // a quarter of the connections may wait
+
+  CrowdTest() {
+    options_.sessions_max = 2 * kCrowd;
+    options_.connections_max = 2 * kCrowd;
+    options_.answer_bytes_max = 4 * kCrowd;  // one at a time
+    options_.heartbeat = std::chrono::seconds(20);
+    Put("T1", "before", "nobody", "north");
+    Start();
+  }
+  static std::string TokenOf(size_t i) {
+    return Token({{"sub", "user" + std::to_string(i % 20)}, {"teams", {"north"}}});
+  }
+};
+
+TEST_F(CrowdTest, AChangeThatManyLiveStreamsShareEndsNone) {
+  std::vector<std::unique_ptr<HttpSocket>> streams;
+  for (size_t i = 0; i < kCrowd; ++i) {
+    streams.push_back(std::make_unique<HttpSocket>(port_));
+    streams.back()->Request("POST", "/v1/orgs/contoso/stream", TokenOf(i), R"({"live":true})");
+    ASSERT_EQ(streams.back()->Read(false).status, 200);
+    ASSERT_TRUE(ReadUntil(*streams.back(), "checkpoint_complete"));
+  }
+  for (const char* name : {"first", "second"}) {
+    Put("T1", name, "nobody", "north");
+    for (const auto& stream : streams) {
+      ASSERT_TRUE(ReadUntil(*stream, name)) << "it has ended";
+      ASSERT_TRUE(ReadUntil(*stream, "checkpoint_complete"));
+    }
+  }
+}
+
+TEST_F(CrowdTest, AChangeForWhichManyDeltasWaitReachesAll) {
+  const std::string cursor =
+      Delta("", {{"sub", "user0"}, {"teams", {"north"}}})["cursor"].get<std::string>();
+  std::vector<std::unique_ptr<HttpSocket>> deltas;
+  for (size_t i = 0; i < kCrowd; ++i) {
+    deltas.push_back(std::make_unique<HttpSocket>(port_));
+    deltas.back()->Request("GET", "/v1/orgs/contoso/delta?wait=60s&cursor=" + cursor, TokenOf(i));
+    while (server_->sessions() <= i) {
+      std::this_thread::yield();
+    }
+  }
+  Put("T1", "after", "nobody", "north");
+  for (const auto& delta : deltas) {
+    const HttpReply reply = delta->Read();
+    EXPECT_EQ(reply.status, 200) << reply.body;
+    EXPECT_NE(reply.body.find("after"), std::string::npos);
+  }
 }
 
 // Streams of one caller that are not read hold no more than half of what its organisation may.

@@ -18,6 +18,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class FairBudgetTest : public ::testing::Test {
  protected:
@@ -28,15 +29,16 @@ class FairBudgetTest : public ::testing::Test {
 
   // For a caller of its own, unless one is given.
   Asker& Ask(const std::string& name, const std::string& org, size_t units,
-             std::chrono::milliseconds wait = std::chrono::hours(1), std::string caller = "") {
+             std::chrono::milliseconds wait = std::chrono::hours(1), std::string caller = "",
+             bool admitted = false) {
     caller = caller.empty() ? name : caller;
     Asker& asker = askers_.emplace_back();
     asker.name = name;
     boost::asio::co_spawn(
         io_,
-        [this, &asker, org, units, wait, caller]() -> boost::asio::awaitable<void> {
-          asker.got =
-              co_await budget_.Take(org, caller, units, std::chrono::steady_clock::now() + wait);
+        [this, &asker, org, units, wait, caller, admitted]() -> boost::asio::awaitable<void> {
+          asker.got = co_await budget_.Take(org, caller, units,
+                                            std::chrono::steady_clock::now() + wait, admitted);
         },
         boost::asio::detached);
     Poll();
@@ -167,6 +169,34 @@ TEST_F(FairBudgetTest, OneCallersQueueLeavesRoomToItsColleagues) {
   EXPECT_EQ(ErrorCode(m3.got->status()), "queue_full");
   EXPECT_FALSE(Ask("b", "o1", 1, hour, "bob").got.has_value());
   EXPECT_EQ(waiting_, 3U);
+}
+
+// Whoever holds a place elsewhere waits for its turn, however many do, and takes no newcomer's.
+TEST_F(FairBudgetTest, WhoWasAdmittedIsNotCountedAmongThoseWhoWait) {
+  const auto hour = std::chrono::hours(1);
+  Asker& first = Ask("first", "o1", 100);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_FALSE(Ask("live", "o1", 1, hour, "ann", /*admitted=*/true).got.has_value());
+  }
+  EXPECT_EQ(waiting_, 40U);
+  for (const char* name : {"b", "c", "d", "e"}) {
+    EXPECT_FALSE(Ask(name, "o1", 1).got.has_value());
+  }
+  Asker& one_more = Ask("f", "o1", 1);
+  ASSERT_TRUE(one_more.got.has_value());
+  EXPECT_EQ(ErrorCode(one_more.got->status()), "queue_full");
+  Release(first);
+  EXPECT_THAT(Have(), SizeIs(44));
+  EXPECT_EQ(waiting_, 0U);
+  EXPECT_EQ(taken_, 44U);
+  // None of those who have had their turn counts any more.
+  Asker& again = Ask("again", "o1", 56);
+  for (const char* name : {"b", "c", "d", "e"}) {
+    EXPECT_FALSE(Ask(name, "o1", 100).got.has_value());
+  }
+  EXPECT_EQ(ErrorCode(Ask("f", "o1", 1).got->status()), "queue_full");
+  Release(again);
+  EXPECT_EQ(waiting_, 4U);
 }
 
 // Who may have more gets all of it at once, also beside one whose turns give it nothing.

@@ -24,9 +24,11 @@ using eventlog::Topic;
 class NodeDirectoryTest : public ::testing::Test {
  protected:
   void Announce(const std::string& node, const std::string& sync_url, int32_t partition,
-                int64_t applied, const std::string& apart = "") {
+                int64_t applied, const std::string& apart = "",
+                const std::string& role = "projectors") {
     v1::NodeAnnouncement announcement;
     announcement.set_node_id(node);
+    announcement.add_roles(role);
     announcement.set_admin_url("http://" + node + "/admin");
     announcement.set_sync_url(sync_url);
     announcement.set_log_id(log_id_);
@@ -70,6 +72,11 @@ class NodeDirectoryTest : public ::testing::Test {
       std::this_thread::yield();
     }
     return true;
+  }
+
+  // Whether any use is made of a node.
+  static bool Served(const NodeDirectory& nodes, int32_t partition) {
+    return nodes.ServedAt(PartitionId(partition), NodeUse::kRelay).has_value();
   }
 
   // Until what was announced so far has been read.
@@ -155,18 +162,40 @@ TEST_F(NodeDirectoryTest, AnotherFreshNodeThatServesIsNamed) {
   NodeDirectory nodes(*log_, clock_, "me");
   nodes.Start();
   ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  EXPECT_FALSE(Served(nodes, 0));
   Announce("me", "http://me/sync", 0, 10);
   Announce("projector", "", 0, 9);
-  ASSERT_TRUE(Await([&] { return nodes.ServedAt(PartitionId(0)).has_value(); }));
-  EXPECT_EQ(nodes.ServedAt(PartitionId(0))->admin_url, "http://projector/admin");
-  EXPECT_EQ(nodes.ServedAt(PartitionId(0))->sync_url, "");
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(1)).has_value());
+  ASSERT_TRUE(Await([&] { return Served(nodes, 0); }));
+  EXPECT_FALSE(nodes.ServedAt(PartitionId(0), NodeUse::kSync).has_value());
+  EXPECT_FALSE(Served(nodes, 1));
   Announce("replica", "http://replica/sync", 0, 8);
-  EXPECT_TRUE(
-      Await([&] { return nodes.ServedAt(PartitionId(0))->sync_url == "http://replica/sync"; }));
+  EXPECT_TRUE(Await(
+      [&] { return nodes.ServedAt(PartitionId(0), NodeUse::kSync) == "http://replica/sync"; }));
   clock_.Advance(std::chrono::seconds(31));
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value()) << "nobody has said so for long";
+  EXPECT_FALSE(Served(nodes, 0)) << "nobody has said so for long";
+  nodes.Stop();
+}
+
+// Who has a store may be asked for what it knows; callers are sent only to who takes their calls.
+TEST_F(NodeDirectoryTest, ANodeIsNamedForWhatItDoes) {
+  NodeDirectory nodes(*log_, clock_, "me");
+  nodes.Start();
+  ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
+  Announce("first", "", 0, 9);
+  Announce("second", "http://second/sync", 0, 9, "", "sync");
+  AwaitRead(nodes);
+  const auto at = [&](NodeUse use) { return nodes.ServedAt(PartitionId(0), use).value_or(""); };
+  EXPECT_EQ(at(NodeUse::kRelay), "http://second/admin") << "the last to speak";
+  EXPECT_EQ(at(NodeUse::kAdmin), "");
+  EXPECT_EQ(at(NodeUse::kSync), "http://second/sync");
+  for (const char* role : {"all", "admin"}) {
+    Announce(role, "", 0, 9, "", role);
+    Announce("second", "http://second/sync", 0, 9, "", "sync");
+    AwaitRead(nodes);
+    EXPECT_EQ(at(NodeUse::kRelay), std::string("http://") + role + "/admin");
+    EXPECT_EQ(at(NodeUse::kAdmin), std::string("http://") + role + "/admin");
+    EXPECT_EQ(at(NodeUse::kSync), "http://second/sync");
+  }
   nodes.Stop();
 }
 
@@ -190,11 +219,11 @@ TEST_F(NodeDirectoryTest, TheClocksOfOthersAreComparedWithNothing) {
     nodes.Start();
     EXPECT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "the end is known";
     Announce("b", "http://b/sync", 0, 5);
-    EXPECT_TRUE(Await([&] { return nodes.ServedAt(PartitionId(0)).has_value(); }));
+    EXPECT_TRUE(Await([&] { return Served(nodes, 0); }));
     EXPECT_EQ(nodes.Applied(PartitionId(0), org_), Offset(5));
     EXPECT_EQ(nodes.FoldedUntil(PartitionId(0)), Offset(6));
     clock_.Advance(std::chrono::seconds(31));
-    EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value()) << "it died";
+    EXPECT_FALSE(Served(nodes, 0)) << "it died";
     nodes.Stop();
   }
 }
@@ -209,11 +238,11 @@ TEST_F(NodeDirectoryTest, HistoryHasToBeRenewedToCount) {
   nodes.Start();
   ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
   AwaitRead(nodes);
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(1)).has_value());
+  EXPECT_FALSE(Served(nodes, 0));
+  EXPECT_FALSE(Served(nodes, 1));
   Announce("alive", "http://alive/sync", 1, 5);
-  EXPECT_TRUE(Await([&] { return nodes.ServedAt(PartitionId(1)).has_value(); }));
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  EXPECT_TRUE(Await([&] { return Served(nodes, 1); }));
+  EXPECT_FALSE(Served(nodes, 0));
   nodes.Stop();
 }
 
@@ -230,7 +259,7 @@ TEST_F(NodeDirectoryTest, WhatCameInAPauseIsNoNews) {
   stalled.Release();
   EXPECT_TRUE(Await([&] { return nodes.TakeMustAsk(); })) << "nothing is known of the others";
   AwaitRead(nodes);
-  EXPECT_FALSE(nodes.ServedAt(PartitionId(0)).has_value());
+  EXPECT_FALSE(Served(nodes, 0));
   nodes.Stop();
 }
 
