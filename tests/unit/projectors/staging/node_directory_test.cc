@@ -140,17 +140,14 @@ class SilentLog final : public eventlog::Log {
 // Nobody waits for a log that does not answer, and what it says later is of no harm.
 TEST_F(NodeDirectoryTest, ANodeEndsAlsoWhileTheLogDoesNotAnswer) {
   SilentLog silent(*log_);
-  StoreOptions store_options;
-  store_options.path = dir_ / "stores";
-  store_options.log_id = log_->id();
-  const auto stores = *StoreManager::Open(store_options);
+  NodeDirectory nodes(*log_, clock_, "n");
   const RealClock clock;
   {
     NodeAnnouncer announcer(
-        silent, *stores,
+        silent, nullptr, nodes,
         {[](PartitionId) { return true; }, [](PartitionId) { return std::string(); }}, clock,
         {.node_id = "n", .roles = {"all"}, .stop_wait = std::chrono::milliseconds(50)});
-    announcer.Start("http://n/admin", "");
+    announcer.Start();
     EXPECT_TRUE(Await([&] { return silent.waiting() == 1; }));
     announcer.Stop();
     EXPECT_EQ(silent.waiting(), 1U) << "where the last one was not taken, one more would not be";
