@@ -232,10 +232,12 @@ void KafkaPartitionGroup::Rejoin() {
     return;
   }
   auto member = MakeMember();
+  absl::Status joined = member.status();
   if (member.ok()) {
     handle_ = *std::move(member);
+    joined = Subscribe();
   }
-  if (const absl::Status joined = member.ok() ? Subscribe() : member.status(); !joined.ok()) {
+  if (!joined.ok()) {
     handle_.reset();
     spdlog::error("kafka_group_failed what=rejoin group={} error=\"{}\"", options_.replica_set,
                   Message(joined));

@@ -343,6 +343,7 @@ absl::Status Process::Impl::StartProjectors() {
   hooks.may_append = [this](PartitionId partition) { return MayAppend(partition); };
   hooks.agreement_changed = [this] { TellOfServing(); };
   hooks.last_control = [this](PartitionId partition) { return LastControl(partition); };
+  hooks.others_known = [this] { return nodes == nullptr || nodes->Known(); };
   if (staging != nullptr) {
     hooks.may_serve = [this](PartitionId partition) { return staging->MayServe(partition); };
   }

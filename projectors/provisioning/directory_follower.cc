@@ -28,6 +28,9 @@ constexpr std::chrono::milliseconds kReadWait{1'000};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
 // At the start, when what is known of `changes` comes in bit by bit.
 constexpr std::chrono::milliseconds kEarlyLookInterval{200};
+// How long the first look waits for what the others have told. Where that cannot be read it is made
+// without: definitions do not hang on the topic `nodes`.
+constexpr std::chrono::seconds kOthersPatience{5};
 // Instead of kReadWait while the fold nears its end: whoever asks for rows waits for the next look.
 constexpr std::chrono::milliseconds kSettlingReadWait{50};
 
@@ -53,6 +56,7 @@ struct DirectoryFollower::Impl {
   };
   // What the thread of a partition keeps.
   struct Following {
+    SteadyTime begun;
     Offset end;  // at start
     ReadMark read;
     bool passed_over = false;  // the reader stands behind events that were not folded
@@ -223,17 +227,19 @@ void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status a
 }
 
 absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& following) {
-  // In this order: the mark is then of all that was folded to the end.
+  const SteadyTime now = clock.SteadyNow();
+  const bool waits =
+      hooks.others_known && !hooks.others_known() && now - following.begun < kOthersPatience;
+  // In this order: the mark is then of all that was folded to the end, and that the others told.
   const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition) : absl::OkStatus();
   const ControlMark control = hooks.last_control ? hooks.last_control(partition) : ControlMark();
   const bool settles = may_serve.ok() && !following.settled;
-  following.settling = !following.settled && ErrorCode(may_serve) == "not_caught_up";
-  const SteadyTime now = clock.SteadyNow();
+  following.settling = waits || (!following.settled && ErrorCode(may_serve) == "not_caught_up");
   {
     absl::MutexLock lock(&mutex);
     const Partition& state = partitions[static_cast<size_t>(partition.value())];
     const bool changed = following.look_due || control != following.control;
-    if (!state.caught_up || (!settles && (!changed || now < following.next_look))) {
+    if (waits || !state.caught_up || (!settles && (!changed || now < following.next_look))) {
       return absl::OkStatus();
     }
   }
@@ -260,6 +266,7 @@ void DirectoryFollower::Impl::Follow(PartitionId partition) {
   std::chrono::milliseconds backoff = kBackoffMin;
   bool open = false;
   Following following;
+  following.begun = clock.SteadyNow();
   while (true) {
     absl::Status status = open ? ReadOnce(partition, following) : Open(partition, following);
     open = open || status.ok();

@@ -35,6 +35,8 @@ class DirectoryFollower {
     std::function<void()> agreement_changed;              // Agreement() or MayServe() came or went
     // StagingProjector::MayServe(); empty where nothing is folded that could tell more.
     std::function<absl::Status(PartitionId)> may_serve;
+    // Whether last_control says what the others told before this process came; empty: it does.
+    std::function<bool()> others_known;
   };
   DirectoryFollower(eventlog::Log& log, const Clock& clock,
                     std::shared_ptr<prometheus::Registry> registry, Hooks hooks = {});

@@ -58,6 +58,7 @@ struct NodeDirectory::Impl {
   const std::string self;
   std::atomic<bool> must_ask = false;
   std::atomic<bool> was_asked = false;
+  std::atomic<bool> read_once = false;  // to an end that was asked for
   // Used by the thread alone.
   Offset next = kNoOffset;        // what is read next; kNoOffset: from the beginning
   std::optional<KnownEnd> known;  // what it was read to last
@@ -129,6 +130,7 @@ absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahea
   while (true) {
     if (opened.next() >= ahead.end) {
       known = ahead;
+      read_once = true;
       if (clock.SteadyNow() - ahead.asked >= kEndInterval) {
         ASSIGN_OR_RETURN(ahead, AskEnd());
         continue;
@@ -234,6 +236,8 @@ Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
   });
   return until;
 }
+
+bool NodeDirectory::Known() const { return impl_->read_once; }
 
 ControlMark NodeDirectory::LastControl(PartitionId partition) const {
   const absl::MutexLock lock(&impl_->mutex);

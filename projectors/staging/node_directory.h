@@ -46,6 +46,9 @@ class NodeDirectory {
   // events before it are covered by LastControl(), where that is asked afterwards.
   [[nodiscard]] Offset FoldedUntil(PartitionId partition) const;
 
+  // Has all been read that was there when this process came?
+  [[nodiscard]] bool Known() const;
+
   // The control event that answers the newest request, of all that was ever announced of this log
   // and epoch, by whom and when ever: `changes` held it once, and `provisioning` the request.
   [[nodiscard]] ControlMark LastControl(PartitionId partition) const;

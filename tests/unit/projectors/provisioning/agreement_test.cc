@@ -97,7 +97,8 @@ TEST_F(AgreementTest, ALogThatIsWholeAgrees) {
   StartFollower({.last_control = [this](PartitionId) { return Control(); },
                  .may_append = {},
                  .agreement_changed = {},
-                 .may_serve = {}});
+                 .may_serve = {},
+                 .others_known = {}});
   EXPECT_EQ(AwaitAgreement(""), "");
   EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
 }
@@ -126,7 +127,8 @@ TEST_F(AgreementTest, ProvisioningLosesItsEndWhileNobodyReads) {
   StartFollower({.last_control = [this](PartitionId) { return Control(); },
                  .may_append = {},
                  .agreement_changed = {},
-                 .may_serve = {}});
+                 .may_serve = {},
+                 .others_known = {}});
   EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
   // Grown past it, another request is where the lost one was.
   for (int i = 0; i < 2; ++i) {
@@ -234,6 +236,32 @@ TEST_F(AgreementTest, WhatIsFoldedIsComparedBeforeAnythingIsAnsweredByIt) {
   follower_->Stop();
 }
 
+// What others told of lost definitions is known before anything is told of them here.
+TEST_F(AgreementTest, NothingIsToldBeforeItIsKnownWhatOthersTold) {
+  Define();
+  Stop();
+  log_.Cut(Topic::kProvisioning, 4);
+  std::atomic<bool> known{false};
+  std::atomic<bool> agreed{false};
+  std::atomic<int> asked{0};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [&](PartitionId) { return known ? Control() : ControlMark(); };
+  hooks.others_known = [&] {
+    ++asked;
+    return known.load();
+  };
+  hooks.agreement_changed = [&] { agreed = agreed || follower_->Agreement(kPartition).ok(); };
+  StartFollower(hooks);
+  while (!follower_->CaughtUp().ok() || asked < 3) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(Code(follower_->Agreement(kPartition)), "not_caught_up");
+  known = true;
+  EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
+  EXPECT_FALSE(agreed);
+  follower_->Stop();
+}
+
 TEST_F(AgreementTest, WhatIsFoldedOfAWholeLogIsAnsweredBy) {
   Define();
   Stop();
@@ -296,7 +324,8 @@ TEST_F(AgreementTest, NoRequestIsAppendedWhereNoneMayBe) {
                        return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
                      },
                  .agreement_changed = {},
-                 .may_serve = {}});
+                 .may_serve = {},
+                 .others_known = {}});
   EXPECT_EQ(Code(Request(testing::OpenRequest("")).status()), "log_diverged");
   EXPECT_TRUE(log_.All(Topic::kProvisioning).empty());
 }

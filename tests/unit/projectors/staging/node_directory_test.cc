@@ -292,6 +292,7 @@ TEST_F(NodeDirectoryTest, TheNewestControlEventThatAnybodyToldOfIsKnownWhateverB
   ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
   AwaitRead(nodes);
   EXPECT_EQ(nodes.LastControl(PartitionId(0)), ControlMark({Offset(7), Offset(20), "newest"}));
+  EXPECT_TRUE(nodes.Known());
   EXPECT_EQ(nodes.LastControl(PartitionId(1)), ControlMark());
   EXPECT_EQ(nodes.FoldedUntil(PartitionId(0)), Offset(0)) << "nobody says so now";
   log_id_ = "";
