@@ -59,13 +59,17 @@ absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
       fmt::print("{:<24} {:>9} {:>11} {:>12} {:>10} {:>12}\n", stat.org.value(),
                  stat.partition.value(), stat.incarnation, stat.applied.position.value(),
                  stat.applied.records, FormatBytes(stat.disk_bytes));
+      if (!stat.status.ok()) {
+        fmt::print("{:<24} {}\n", "", Message(stat.status));
+      }
     }
     rows.push_back({{"org", stat.org.value()},
                     {"partition", stat.partition.value()},
                     {"incarnation", stat.incarnation},
                     {"applied", std::to_string(stat.applied.position.value())},
                     {"records", stat.applied.records},
-                    {"disk_bytes", stat.disk_bytes}});
+                    {"disk_bytes", stat.disk_bytes},
+                    {"code", stat.status.ok() ? "" : ErrorCode(stat.status)}});
   }
   if (invocation.json) {
     fmt::print("{}\n", PrintableJson(nlohmann::json{{"stores", rows}}.dump()));
@@ -81,6 +85,8 @@ absl::Status CheckRemembered(eventlog::Log& log, projectors::StoreManager& store
                       "its checkpoint");
   RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.LastNoted(partition)),
                       "the newest store that was made or removed");
+  RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.LastLost(partition)),
+                      "an event that was found to be lost");
   return absl::OkStatus();
 }
 
@@ -132,7 +138,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       if (!arguments.org.empty() && arguments.org != stat.org.value()) {
         continue;
       }
-      absl::Status status = stores->Verify(stat.org);
+      absl::Status status = stat.status.ok() ? stores->Verify(stat.org) : stat.status;
       if (status.ok() && log != nullptr) {
         status = projectors::CheckHistory(*log, stat.partition, stat.applied);
       }

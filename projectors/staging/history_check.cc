@@ -1,7 +1,5 @@
 #include "projectors/staging/history_check.h"
 
-#include <fmt/format.h>
-
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -45,15 +43,6 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const Appli
   return partial.has_value() && partial->event_hash != 0
              ? CheckHistory(log, partition, partial->offset, partial->event_hash)
              : absl::OkStatus();
-}
-
-absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores) {
-  ASSIGN_OR_RETURN(const auto stats, stores.ListStores());
-  for (const StoreManager::OrgStat& stat : stats) {
-    RETURN_IF_ERROR_CTX(CheckHistory(log, stat.partition, stat.applied),
-                        fmt::format("organisation {}", stat.org.value()));
-  }
-  return absl::OkStatus();
 }
 
 bool IsOtherHistory(const absl::Status& status) {

@@ -28,9 +28,6 @@ namespace sluice::projectors {
                                         std::span<const std::pair<Offset, uint64_t>> applied,
                                         std::pair<Offset, uint64_t>* misfit = nullptr);
 
-// CheckHistory() of every store on disk; the first that does not fit, by its organisation's name.
-[[nodiscard]] absl::Status CheckHistoryOfAll(eventlog::Log& log, StoreManager& stores);
-
 // Is it one of the two errors that say that the log is another?
 [[nodiscard]] bool IsOtherHistory(const absl::Status& status);
 

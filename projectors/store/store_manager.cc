@@ -469,9 +469,9 @@ absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores(
     if (absl::IsNotFound(snapshot.status())) {
       continue;  // closed meanwhile
     }
-    RETURN_IF_ERROR(snapshot.status());
     stats.push_back({slot->org, slot->registration.partition, slot->registration.incarnation,
-                     (*snapshot)->applied(), FolderBytes(slot->path)});
+                     snapshot.ok() ? (*snapshot)->applied() : AppliedState{},
+                     FolderBytes(slot->path), snapshot.status()});
   }
   return stats;
 }

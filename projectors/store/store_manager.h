@@ -241,6 +241,7 @@ class StoreManager {
     uint32_t incarnation = 0;
     AppliedState applied;
     uint64_t disk_bytes = 0;
+    absl::Status status{};  // why the store cannot be read now: `applied` says nothing then
   };
   // Stores on disk, ascending by organisation.
   virtual absl::StatusOr<std::vector<OrgStat>> ListStores() = 0;
