@@ -50,6 +50,13 @@ bool FairBudget::FitsOwn(const Org& org, const Caller& caller, size_t units) con
           caller.units + units <= options_.units_max / options_.org_part / options_.caller_part);
 }
 
+// Whether one more newcomer of the caller's may wait.
+bool FairBudget::MayWait(const Org& org, const Caller& caller) const {
+  const size_t org_max = std::max<size_t>(1, options_.waiting_max / options_.org_part);
+  return newcomers_ < options_.waiting_max &&
+         LeavesPlaces(caller.newcomers, org_max - org.newcomers);
+}
+
 void FairBudget::Changed() {
   if (options_.on_change) {
     options_.on_change(units_, waiting_);
@@ -60,6 +67,17 @@ void FairBudget::Grant(Org* org, Caller* caller, size_t units) {
   units_ += units;
   org->units += units;
   caller->units += units;
+}
+
+void FairBudget::Count(Org* org, Caller* caller, const Waiter& waiter, int by) {
+  const auto step = static_cast<size_t>(by);  // wraps round to subtract
+  org->waiting += step;
+  waiting_ += step;
+  if (waiter.newcomer) {
+    caller->newcomers += step;
+    org->newcomers += step;
+    newcomers_ += step;
+  }
 }
 
 // The first of an organisation's callers whose turn it is and who may have more.
@@ -82,8 +100,7 @@ FairBudget::Turn FairBudget::GrantFirst(Org* org) {
     first->granted = true;
     net::post(first->timer.get_executor(), [first] { first->timer.cancel(); });
     caller.waiting.pop_front();
-    --org->waiting;
-    --waiting_;
+    Count(org, &caller, *first, -1);
     if (!caller.waiting.empty()) {
       org->turns.push_back(org->turns.front());
     }
@@ -139,8 +156,7 @@ void FairBudget::Leave(const std::string& org, const std::string& caller, const 
   Org& of = orgs_.at(org);
   Caller& own = of.callers.at(caller);
   own.waiting.remove(waiter);
-  --of.waiting;
-  --waiting_;
+  Count(&of, &own, *waiter, -1);
   if (own.waiting.empty()) {
     std::erase(of.turns, caller);
   }
@@ -160,7 +176,8 @@ absl::Status FairBudget::Refuse() const {
 
 net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string org,
                                                                    std::string caller, size_t units,
-                                                                   SteadyTime until) {
+                                                                   SteadyTime until,
+                                                                   bool admitted) {
   units = std::min(units, options_.units_max);
   WaiterPtr waiter;
   const net::any_io_executor executor = co_await net::this_coro::executor;
@@ -173,21 +190,19 @@ net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string o
       Changed();
       co_return Share(this, std::move(org), std::move(caller), units);
     }
-    const size_t org_waiting_max = std::max<size_t>(1, options_.waiting_max / options_.org_part);
-    if (waiting_ >= options_.waiting_max ||
-        !LeavesPlaces(own.waiting.size(), org_waiting_max - of.waiting)) {
+    if (!admitted && !MayWait(of, own)) {
       Forget(org, caller);
       co_return Refuse();
     }
-    waiter = std::make_shared<Waiter>(executor, units);
+    waiter = std::make_shared<Waiter>(executor, units, !admitted);
     own.waiting.push_back(waiter);
     if (own.waiting.size() == 1) {
       of.turns.push_back(caller);
     }
-    if (++of.waiting == 1) {
+    Count(&of, &own, *waiter, +1);
+    if (of.waiting == 1) {
       turns_.push_back(org);
     }
-    ++waiting_;
     GrantWaiting();
   }
   {

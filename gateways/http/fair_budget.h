@@ -23,8 +23,8 @@ struct FairBudgetOptions {
   size_t units_max = 0;
   size_t org_part = 4;     // an organisation has at most units_max / org_part
   size_t caller_part = 2;  // one of its callers at most 1 / caller_part of that
-  size_t waiting_max = 0;  // past it nobody waits; an organisation has 1 / org_part of these, too,
-                           // and its callers fewer each than are then left of that
+  size_t waiting_max = 0;  // past it no newcomer waits; an organisation has 1 / org_part of these,
+                           // too, and its callers fewer each than are then left of that
   absl::Status refusal;    // the answer to those who get nothing
   // How much is taken, and how many wait; called on any thread, also under a lock. May be empty.
   std::function<void(size_t taken, size_t waiting)> on_change{};
@@ -68,26 +68,32 @@ class FairBudget {
 
   // More than there is at all counts as all of it; whoever has nothing yet gets what it asks for
   // also past its part. The refusal where there is none until `until`, or too many wait.
+  // `admitted`: who asks holds a place of another kind, one of so many, and waits for its turn
+  // however many do; it takes nobody's place among those who wait.
   [[nodiscard]] boost::asio::awaitable<absl::StatusOr<Share>> Take(std::string org,
                                                                    std::string caller, size_t units,
-                                                                   SteadyTime until);
+                                                                   SteadyTime until,
+                                                                   bool admitted = false);
 
  private:
   struct Waiter {
-    Waiter(const boost::asio::any_io_executor& executor, size_t wanted)
-        : timer(executor), units(wanted) {}
+    Waiter(const boost::asio::any_io_executor& executor, size_t wanted, bool counts)
+        : timer(executor), units(wanted), newcomer(counts) {}
     boost::asio::steady_timer timer;
     const size_t units;
+    const bool newcomer;
     bool granted = false;
   };
   using WaiterPtr = std::shared_ptr<Waiter>;
   struct Caller {
     size_t units = 0;
+    size_t newcomers = 0;  // of those who wait
     std::list<WaiterPtr> waiting;
   };
   struct Org {
     size_t units = 0;
     size_t waiting = 0;
+    size_t newcomers = 0;                   // of those who wait
     std::map<std::string, Caller> callers;  // with units or waiters
     std::deque<std::string> turns;          // those with waiters
   };
@@ -97,7 +103,11 @@ class FairBudget {
   bool Fits(size_t units) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool FitsOwn(const Org& org, const Caller& caller, size_t units) const;
   bool FitsOrg(const Org& org, size_t units) const;
+  bool MayWait(const Org& org, const Caller& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Grant(Org* org, Caller* caller, size_t units) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // One more, or one fewer, waits.
+  void Count(Org* org, Caller* caller, const Waiter& waiter, int by)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Turn GrantFirst(Org* org) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const std::string& org, const std::string& caller)
@@ -111,6 +121,7 @@ class FairBudget {
   absl::Mutex mutex_;
   size_t units_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t newcomers_ ABSL_GUARDED_BY(mutex_) = 0;             // of those who wait
   std::map<std::string, Org> orgs_ ABSL_GUARDED_BY(mutex_);  // with units or waiters
   std::deque<std::string> turns_ ABSL_GUARDED_BY(mutex_);    // those with waiters
 };
