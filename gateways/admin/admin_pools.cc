@@ -76,7 +76,15 @@ absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
   ASSIGN_OR_RETURN(pools->looking_, start("waits", kLookingThreads));
   ASSIGN_OR_RETURN(pools->metrics_, start("metrics", 1));
   ASSIGN_OR_RETURN(pools->definitions_, start("definitions", options.definition_threads));
-  ASSIGN_OR_RETURN(pools->ingest_, start("ingest", options.ingest_threads));
+  ASSIGN_OR_RETURN(auto ingest, start("ingest", options.ingest_threads));
+  pools->ingest_ =
+      std::make_unique<IngestThreads>(std::move(ingest),
+                                      MakePlaces({.threads = options.ingest_threads,
+                                                  .caller_part = 2,
+                                                  .what = "ingests",
+                                                  .metric = "sluice_admin_ingest_waiting"},
+                                                 options.requests_max, registry),
+                                      clock, options.provisioning_timeout);
   pools->reading_places_ = MakePlaces({.threads = options.threads,
                                        .caller_part = 2,
                                        .what = "requests",
@@ -93,9 +101,8 @@ absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
 boost::asio::awaitable<absl::StatusOr<Answer>> AdminPools::Run(const RequestContext& context,
                                                                const Call& call) {
   const AdminRoute route = context.match.info->route;
-  if (route == AdminRoute::kIngest || route == AdminRoute::kMetrics) {
-    BlockingPool& threads = route == AdminRoute::kIngest ? *ingest_ : *metrics_;
-    co_return co_await threads.Run(call);
+  if (route == AdminRoute::kMetrics) {
+    co_return co_await metrics_->Run(call);
   }
   // A place first, waited for without a thread: however much one organisation asks for, and however
   // slow the log is, those of another find a thread. What is of all counts for its caller.
@@ -114,10 +121,13 @@ boost::asio::awaitable<absl::StatusOr<Answer>> AdminPools::Run(const RequestCont
 }
 
 void AdminPools::Stop() {
-  for (const auto* pool : {&reading_, &looking_, &metrics_, &definitions_, &ingest_}) {
+  for (const auto* pool : {&reading_, &looking_, &metrics_, &definitions_}) {
     if (*pool != nullptr) {
       (*pool)->Stop();
     }
+  }
+  if (ingest_ != nullptr) {
+    ingest_->Stop();
   }
 }
 

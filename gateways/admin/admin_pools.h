@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
 #include "gateways/admin/admin_server.h"
+#include "gateways/admin/ingest_threads.h"
 #include "gateways/admin/request_context.h"
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/fair_budget.h"
@@ -26,15 +27,15 @@ class AdminPools {
   // Does the route append to the log, and wait until what it appended was decided?
   [[nodiscard]] static bool Appends(AdminRoute route);
 
-  // Answers a request with what `call` returns on a thread that suits its route. kUnavailable
-  // "too_busy" where there is none. Both arguments must outlive the coroutine.
+  // Answers a request that is no ingest with what `call` returns on a thread that suits its route.
+  // kUnavailable "too_busy" where there is none. Both arguments must outlive the coroutine.
   using Call = std::function<absl::StatusOr<Answer>()>;
   [[nodiscard]] boost::asio::awaitable<absl::StatusOr<Answer>> Run(const RequestContext& context,
                                                                    const Call& call);
 
   // For looks at what answers wait for: short ones, that wait for no request.
   [[nodiscard]] BlockingPool& looking() { return *looking_; }
-  [[nodiscard]] BlockingPool& ingest() { return *ingest_; }
+  [[nodiscard]] IngestThreads& ingest() { return *ingest_; }
   // As BlockingPool's.
   void Stop();
 
@@ -49,7 +50,7 @@ class AdminPools {
   std::unique_ptr<BlockingPool> looking_;
   std::unique_ptr<BlockingPool> metrics_;
   std::unique_ptr<BlockingPool> definitions_;
-  std::unique_ptr<BlockingPool> ingest_;
+  std::unique_ptr<IngestThreads> ingest_;
   std::unique_ptr<FairBudget> reading_places_;     // the threads of reading_
   std::unique_ptr<FairBudget> definition_places_;  // the threads of definitions_
 };

@@ -113,6 +113,11 @@ struct AdminServer::Impl {
                                                 RequestContext& context);
   net::awaitable<bool> ServeLines(HttpConnection& connection, RequestContext& context,
                                   SteadyTime begun);
+  net::awaitable<absl::StatusOr<Answer>> HandleJson(RequestContext& context);
+  // Runs what begins an ingest, once more with a newer directory where it says that this matters.
+  template <typename Begin>
+  net::awaitable<std::invoke_result_t<Begin>> BeginIngest(RequestContext& context, Begin begin);
+  IngestOwner IngestOwnerOf(const RequestContext& context) const;
   // Before a last word that is made of what the directory holds.
   net::awaitable<absl::Status> ReachDirectory(const RequestContext& context);
   net::awaitable<HttpResponse> Await(Answer answer);
@@ -255,8 +260,6 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       return definitions.Get(Kind::kRole, context);
     case AdminRoute::kDeleteRole:
       return definitions.Delete(Kind::kRole, context);
-    case AdminRoute::kIngest:
-      return ingest.PostJson(context);
     case AdminRoute::kHealthz:
       return HttpResponse{.body = "{\"status\":\"ok\"}"};
     case AdminRoute::kReadyz:
@@ -265,6 +268,8 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       return Metrics();
     case AdminRoute::kOpenApi:
       return HttpResponse{.body = std::string(OpenApiJson())};
+    case AdminRoute::kIngest:
+      break;  // it is answered in steps
   }
   return absl::InternalError("a route without a handler");
 }
@@ -314,6 +319,9 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
       co_return good;
     }
   }
+  if (context.match.info->route == AdminRoute::kIngest) {
+    co_return co_await HandleJson(context);
+  }
   const AdminPools::Call call = [this, &context]() -> absl::StatusOr<Answer> {
     absl::StatusOr<Answer> made = Call(context);
     if (made.ok() && !made->wait.has_value()) {
@@ -329,6 +337,61 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
     }
     answer = co_await pools->Run(context, call);
   }
+  co_return answer;
+}
+
+IngestOwner AdminServer::Impl::IngestOwnerOf(const RequestContext& context) const {
+  const PartitionId partition = deps.log.PartitionFor(eventlog::Topic::kChanges, context.match.org);
+  return {.partition = std::to_string(partition.value()), .org = context.match.org};
+}
+
+template <typename Begin>
+net::awaitable<std::invoke_result_t<Begin>> AdminServer::Impl::BeginIngest(RequestContext& context,
+                                                                           Begin begin) {
+  IngestThreads& threads = pools->ingest();
+  const IngestOwner owner = IngestOwnerOf(context);
+  auto begun = co_await threads.Run(owner, begin, /*admitted=*/false);
+  if (!IsOfTheDirectory(begun.status())) {
+    co_return begun;
+  }
+  if (absl::Status reached = co_await ReachDirectory(context); !reached.ok()) {
+    co_return reached;
+  }
+  begun = co_await threads.Run(owner, begin, /*admitted=*/true);
+  co_return begun;
+}
+
+// As NDJSON, no thread waits for the log or a store.
+net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(RequestContext& context) {
+  const auto begin = [this, &context] { return ingest.BeginJson(context); };
+  absl::StatusOr<std::unique_ptr<IngestJson>> json = co_await BeginIngest(context, begin);
+  if (!json.ok()) {
+    co_return json.status();
+  }
+  IngestThreads& threads = pools->ingest();
+  const IngestOwner owner = IngestOwnerOf(context);
+  IngestSession& session = (*json)->session;
+  const auto settle = [&session] {
+    session.Settle();
+    return absl::OkStatus();
+  };
+  const net::any_io_executor executor = co_await net::this_coro::executor;
+  IngestWait wait(executor);
+  while (session.waiting()) {
+    co_await wait.Wait(session);
+    absl::Status settled = co_await threads.Run(owner, settle, /*admitted=*/true);
+    if (!settled.ok()) {
+      co_return settled;
+    }
+  }
+  const auto end = [this, &context, &json] {
+    absl::StatusOr<Answer> made = ingest.EndJson(context, **json);
+    if (made.ok() && !made->wait.has_value()) {
+      Compress(context.http, made->response);
+    }
+    return made;
+  };
+  absl::StatusOr<Answer> answer = co_await threads.Run(owner, end, /*admitted=*/true);
   co_return answer;
 }
 
@@ -385,23 +448,15 @@ net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
   const auto begin = [this, &connection, &context] {
     return ingest.BeginLines(context, HoldBy(listener->request_bytes(), connection.owner()));
   };
-  absl::StatusOr<std::unique_ptr<IngestLines>> lines = co_await pools->ingest().Run(begin);
-  if (IsOfTheDirectory(lines.status())) {
-    const absl::Status reached = co_await ReachDirectory(context);
-    if (reached.ok()) {
-      lines = co_await pools->ingest().Run(begin);
-    } else {
-      lines = reached;
-    }
-  }
+  absl::StatusOr<std::unique_ptr<IngestLines>> lines = co_await BeginIngest(context, begin);
   if (!lines.ok()) {
     HttpResponse refusal = Problem(lines.status(), context.http.request_id);
     co_return co_await Respond(connection, context, std::move(refusal), begun);
   }
   const bool waits = context.http.Query("wait").has_value();
   IngestExchange exchange(connection, context.http, **lines, pools->ingest(),
-                          listener->request_bytes(), listener->answer_bytes(),
-                          {.may_stream = !waits && context.http.http11});
+                          IngestOwnerOf(context), listener->request_bytes(),
+                          listener->answer_bytes(), {.may_stream = !waits && context.http.http11});
   const absl::Status read = co_await exchange.Run();
   if (exchange.cut()) {
     connection.CloseAfterAnswer();

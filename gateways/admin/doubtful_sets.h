@@ -39,7 +39,10 @@ class DoubtfulSets {
   // Answers the sets of which something can be said by now, once they have waited for company for
   // a moment: the log, or another node, is asked once for all. May block as long as that takes.
   void Look();
-  // Answers all: waits for the store as long as the service's options say.
+  // The same at once: nobody else comes for whose company they could wait. Those whose answer
+  // depends on the store are left until it has come, or is late.
+  void Settle() { Settle(/*wait=*/false); }
+  // Answers all: waits for the store as long as the service's options say, on this thread.
   void Finish() { Settle(/*wait=*/true); }
   // So many that Finish() has to be called before more are added.
   [[nodiscard]] bool full() const;

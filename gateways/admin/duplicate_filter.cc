@@ -8,7 +8,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "schemas/sha256.h"
 
 namespace sluice::gateways {
@@ -20,18 +19,41 @@ constexpr size_t kTrimPerEntry = 2;
 
 }  // namespace
 
-void SetTicket::Resolve(absl::StatusOr<Offset> offset) {
+void TicketWaker::Wake() {
   absl::MutexLock lock(&mutex_);
-  if (!result_.has_value()) {
-    result_ = std::move(offset);
+  if (wake_) {
+    wake_();
   }
 }
 
-std::optional<absl::StatusOr<Offset>> SetTicket::WaitUntil(absl::Time deadline) {
+void TicketWaker::Close() {
   absl::MutexLock lock(&mutex_);
-  const auto resolved = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return result_.has_value(); };
-  mutex_.AwaitWithDeadline(absl::Condition(&resolved), deadline);
-  return result_;
+  wake_ = nullptr;
+}
+
+void SetTicket::Resolve(absl::StatusOr<Offset> offset) {
+  std::forward_list<std::weak_ptr<TicketWaker>> wakers;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!result_.has_value()) {
+      result_ = std::move(offset);
+    }
+    wakers.swap(wakers_);
+  }
+  for (const auto& weak : wakers) {
+    if (const auto waker = weak.lock(); waker != nullptr) {
+      waker->Wake();
+    }
+  }
+}
+
+bool SetTicket::WakeWhenResolved(const std::shared_ptr<TicketWaker>& waker) {
+  absl::MutexLock lock(&mutex_);
+  if (result_.has_value()) {
+    return false;
+  }
+  wakers_.push_front(waker);
+  return true;
 }
 
 std::optional<absl::StatusOr<Offset>> SetTicket::Peek() {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <functional>
 #include <list>
 #include <map>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -24,18 +26,34 @@ class Registry;
 
 namespace sluice::gateways {
 
+// Wakes whoever waits for tickets without a thread. Thread-safe.
+class TicketWaker {
+ public:
+  // `wake` is called on any thread, and must be short.
+  explicit TicketWaker(std::function<void()> wake) : wake_(std::move(wake)) {}
+  void Wake();
+  // Nothing is woken any more once this has returned.
+  void Close();
+
+ private:
+  absl::Mutex mutex_;
+  std::function<void()> wake_ ABSL_GUARDED_BY(mutex_);  // empty when closed
+};
+
 // The place that a change set's first appearance gets; those that send it again wait for the same.
 class SetTicket {
  public:
   // Only the first call counts.
   void Resolve(absl::StatusOr<Offset> offset);
-  // nullopt until it is resolved or `deadline` has passed.
-  [[nodiscard]] std::optional<absl::StatusOr<Offset>> WaitUntil(absl::Time deadline);
+  // Wakes it once, when this is resolved; false where it is by now.
+  [[nodiscard]] bool WakeWhenResolved(const std::shared_ptr<TicketWaker>& waker);
+  // nullopt until it is resolved.
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> Peek();
 
  private:
   absl::Mutex mutex_;
   std::optional<absl::StatusOr<Offset>> result_ ABSL_GUARDED_BY(mutex_);
+  std::forward_list<std::weak_ptr<TicketWaker>> wakers_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The change sets of this process that are in flight, or durable and not applied yet. Of what has

@@ -30,12 +30,13 @@ absl::Status TooBusy() {
 }  // namespace
 
 IngestExchange::IngestExchange(HttpConnection& connection, const HttpHead& head, IngestLines& lines,
-                               BlockingPool& pool, ByteBudget& requests, ByteBudget& answers,
-                               IngestExchangeOptions options)
+                               IngestThreads& threads, IngestOwner owner, ByteBudget& requests,
+                               ByteBudget& answers, IngestExchangeOptions options)
     : connection_(connection),
       head_(head),
       lines_(lines),
-      pool_(pool),
+      threads_(threads),
+      owner_(std::move(owner)),
       options_(options),
       piece_hold_(requests, connection.owner()),
       answer_hold_(answers, connection.owner()),
@@ -50,7 +51,7 @@ net::awaitable<absl::Status> IngestExchange::OnPool(Work work) {
     co_await idle_.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
   working_ = true;
-  absl::Status status = co_await pool_.Run(std::move(work), /*admitted=*/true);
+  absl::Status status = co_await threads_.Run(owner_, std::move(work), /*admitted=*/true);
   working_ = false;
   idle_.cancel();
   Collect();
@@ -99,7 +100,7 @@ net::awaitable<void> IngestExchange::Tick() {
   while (!done_ && !failed_) {
     tick_.expires_after(kTick);
     co_await tick_.async_wait(net::redirect_error(net::use_awaitable, ignored));
-    if (!done_ && !working_ && lines_.waiting()) {
+    if (!ending_ && !working_ && lines_.session().due()) {
       const absl::Status settled = co_await OnPool([this] {
         lines_.Settle();
         return absl::OkStatus();
@@ -154,7 +155,7 @@ net::awaitable<absl::Status> IngestExchange::HoldPiece() {
 net::awaitable<absl::Status> IngestExchange::ReadAll() {
   while (!failed_ && !lines_.cut()) {
     // Sets are of use, blanks are not: whoever sends a set now and then keeps the connection.
-    if (std::exchange(answered_, false) || lines_.waiting()) {
+    if (std::exchange(answered_, false) || lines_.session().waiting()) {
       connection_.RenewBody();
     }
     absl::Status held = co_await HoldPiece();
@@ -179,6 +180,25 @@ net::awaitable<absl::Status> IngestExchange::ReadAll() {
   co_return absl::CancelledError("the client has gone");
 }
 
+// However long the log or a store takes: no thread waits for them.
+net::awaitable<absl::Status> IngestExchange::End(bool whole) {
+  ending_ = true;
+  absl::Status ended;
+  absl::Status ran = co_await OnPool([this, whole, &ended] {
+    ended = lines_.End(whole);
+    return absl::OkStatus();
+  });
+  IngestWait wait(connection_.executor());
+  while (ran.ok() && lines_.session().waiting()) {
+    co_await wait.Wait(lines_.session());
+    ran = co_await OnPool([this] {
+      lines_.Settle();
+      return absl::OkStatus();
+    });
+  }
+  co_return ran.ok() ? ended : ran;
+}
+
 net::awaitable<absl::Status> IngestExchange::Run() {
   if (options_.may_stream) {
     ticking_ = true;
@@ -191,7 +211,7 @@ net::awaitable<absl::Status> IngestExchange::Run() {
     read = absl::InternalError("reading a body failed");  // the ticker needs this object still
   }
   const bool whole = read.ok();
-  absl::Status finished = co_await OnPool([this, whole] { return lines_.Finish(whole); });
+  absl::Status finished = co_await End(whole);
   done_ = true;
   co_await AwaitTicker();
   piece_hold_.Set(0);

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "gateways/admin/ingest_routes.h"
-#include "gateways/http/blocking_pool.h"
+#include "gateways/admin/ingest_threads.h"
 #include "gateways/http/byte_budget.h"
 #include "gateways/http/http_connection.h"
 
@@ -19,14 +19,15 @@ struct IngestExchangeOptions {
 };
 
 // One NDJSON request and its answers, on a connection's I/O thread: pieces of the body are taken on
-// the pool while more is on its way, and answers go out while the body is still being sent, once
-// there is enough of them or the sender pauses. A sender that reads nothing until it has sent all
-// is read on; its answers wait in memory, within the limit of an answer and the listener's budget.
+// a pool while more is on its way, what the log or a store has yet to say is waited for here, and
+// answers go out while the body is still being sent, once there is enough of them or the sender
+// pauses. A sender that reads nothing until it has sent all is read on; its answers wait in memory,
+// within the limit of an answer and the listener's budget.
 class IngestExchange {
  public:
   IngestExchange(HttpConnection& connection, const HttpHead& head, IngestLines& lines,
-                 BlockingPool& pool, ByteBudget& requests, ByteBudget& answers,
-                 IngestExchangeOptions options);
+                 IngestThreads& threads, IngestOwner owner, ByteBudget& requests,
+                 ByteBudget& answers, IngestExchangeOptions options);
   IngestExchange(const IngestExchange&) = delete;
   IngestExchange& operator=(const IngestExchange&) = delete;
 
@@ -46,6 +47,8 @@ class IngestExchange {
 
  private:
   [[nodiscard]] net::awaitable<absl::Status> ReadAll();
+  // Takes what is left, and waits for every answer.
+  [[nodiscard]] net::awaitable<absl::Status> End(bool whole);
   // Sends what is due and settles what the sender waits for, until Run() has ended.
   [[nodiscard]] net::awaitable<void> Tick();
   [[nodiscard]] net::awaitable<void> Flush();
@@ -60,7 +63,8 @@ class IngestExchange {
   HttpConnection& connection_;
   const HttpHead& head_;
   IngestLines& lines_;
-  BlockingPool& pool_;
+  IngestThreads& threads_;
+  const IngestOwner owner_;
   const IngestExchangeOptions options_;
 
   // All of these are of the connection's I/O thread.
@@ -71,6 +75,7 @@ class IngestExchange {
   bool working_ = false;   // on the pool
   bool answered_ = false;  // since the body was last read
   bool started_ = false;
+  bool ending_ = false;  // the body has ended
   bool done_ = false;    // no more answers come
   bool failed_ = false;  // nobody reads them
   bool ticking_ = false;

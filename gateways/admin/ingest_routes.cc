@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "gateways/admin/json_check.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -120,14 +119,14 @@ absl::Status IngestLines::Feed(std::string_view piece) {
   return absl::OkStatus();
 }
 
-absl::Status IngestLines::Finish(bool whole) {
+absl::Status IngestLines::End(bool whole) {
   const absl::Status ended = whole && !cut_ && bytes_ > 0 ? decoder_->Finish() : absl::OkStatus();
   if (whole && ended.ok()) {
     // Only now is what has no end of line known to be a line: a body that was cut off may have been
     // so in the middle of its last set, and half of one can be a set, too.
     splitter_.Finish([this](std::string_view line, bool too_long) { Take(line, too_long); });
   }
-  session_.Finish();
+  session_.End();
   return ended;
 }
 
@@ -171,22 +170,24 @@ absl::StatusOr<std::unique_ptr<IngestLines>> IngestRoutes::BeginLines(
   return lines;
 }
 
-absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
+absl::StatusOr<std::unique_ptr<IngestJson>> IngestRoutes::BeginJson(
+    const RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   RETURN_IF_ERROR(WaitOf(context.http).status());
   ASSIGN_OR_RETURN(const StopOn stop_on, StopOnOf(context.http));
-  IngestSession session(service_, org, TraceparentOf(context.http), context.Cause(),
-                        CallerOf(context.http), stop_on);
-  RETURN_IF_ERROR(session.Refresh());
+  auto json = std::unique_ptr<IngestJson>(
+      new IngestJson{.session = IngestSession(service_, org, TraceparentOf(context.http),
+                                              context.Cause(), CallerOf(context.http), stop_on),
+                     .shape = JsonShape::kObject});
+  RETURN_IF_ERROR(json->session.Refresh());
   // The whole body first, although it is parsed again set by set: an array whose end is no JSON is
   // 400 and nothing of it is appended.
-  ASSIGN_OR_RETURN(const JsonShape shape, CheckJson(context.body));
+  ASSIGN_OR_RETURN(json->shape, CheckJson(context.body));
+  IngestSession& session = json->session;
   session.set_separator(",");
-  HttpResponse response;
-  if (shape == JsonShape::kObject) {
+  if (json->shape == JsonShape::kObject) {
     session.Add(context.body);
   } else {
-    response.body = "[";
     ForEachArrayElement(context.body, [&](std::string_view element) {
       if (session.full()) {
         session.Refuse(AnswerTooLong(service_.options().answer_bytes_max));
@@ -195,13 +196,19 @@ absl::StatusOr<Answer> IngestRoutes::PostJson(RequestContext& context) const {
       }
     });
   }
-  session.Finish();
-  response.body.append(session.TakeAnswers());
-  if (shape == JsonShape::kArray) {
-    response.body.push_back(']');
-  }
+  session.End();
+  return json;
+}
+
+absl::StatusOr<Answer> IngestRoutes::EndJson(const RequestContext& context,
+                                             IngestJson& json) const {
+  const bool array = json.shape == JsonShape::kArray;
+  HttpResponse response;
+  response.body = array ? "[" : "";
+  response.body.append(json.session.TakeAnswers());
+  response.body.append(array ? "]" : "");
   Answer answer(std::move(response));
-  ASSIGN_OR_RETURN(answer.wait, Wait(context, session.last()));
+  ASSIGN_OR_RETURN(answer.wait, Wait(context, json.session.last()));
   return answer;
 }
 

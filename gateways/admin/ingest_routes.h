@@ -10,6 +10,7 @@
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/ingest_service.h"
 #include "gateways/admin/ingest_session.h"
+#include "gateways/admin/json_check.h"
 #include "gateways/admin/json_split.h"
 #include "gateways/admin/request_context.h"
 #include "gateways/http/content_coding.h"
@@ -31,11 +32,10 @@ class IngestLines {
   // A piece as it is on the wire. "too_large" past the body's limit, "invalid_argument" where its
   // encoding is damaged; what came before is taken all the same.
   [[nodiscard]] absl::Status Feed(std::string_view piece);
-  // The sender is silent: answers what is done by now.
+  // The sender is silent, or has ended: answers what is done by now.
   void Settle() { session_.Settle(); }
-  // Nothing more comes; `whole`: the body came to its end. Waits until every set is durable or has
-  // failed.
-  [[nodiscard]] absl::Status Finish(bool whole);
+  // Nothing more comes; `whole`: the body came to its end. As IngestSession::End().
+  [[nodiscard]] absl::Status End(bool whole);
 
   // Answers since the last call, JSON objects each after an end of line but the first.
   std::string TakeAnswers() { return session_.TakeAnswers(); }
@@ -43,7 +43,7 @@ class IngestLines {
   void set_unsent(size_t bytes) { session_.set_unsent(bytes); }
   // Nothing more is taken.
   bool cut() const { return cut_; }
-  bool waiting() const { return session_.waiting(); }
+  const IngestSession& session() const { return session_; }
   Offset last() const { return session_.last(); }
 
  private:
@@ -62,6 +62,12 @@ class IngestLines {
   bool cut_ = false;
 };
 
+// The sets of an application/json body.
+struct IngestJson {
+  IngestSession session;
+  JsonShape shape;
+};
+
 // POST /v1/orgs/{org}/changes (API section 2). Thread-safe.
 class IngestRoutes {
  public:
@@ -73,8 +79,12 @@ class IngestRoutes {
   // By Content-Type. Code "unsupported_media_type".
   [[nodiscard]] static absl::StatusOr<Format> FormatOf(const HttpHead& http);
 
-  // application/json, with its whole body.
-  [[nodiscard]] absl::StatusOr<Answer> PostJson(RequestContext& context) const;
+  // application/json, with its whole body: takes its sets. They are answered once the session waits
+  // for no more, by EndJson().
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<IngestJson>> BeginJson(
+      const RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> EndJson(const RequestContext& context,
+                                               IngestJson& json) const;
   // NDJSON. Looks at nothing but the head. `may_hold`: memory for decompression.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<IngestLines>> BeginLines(
       const RequestContext& context, ContentDecoder::MayHold may_hold) const;

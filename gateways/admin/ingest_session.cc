@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
 #include "gateways/problem.h"
 #include "schemas/row_codec.h"
@@ -161,7 +164,7 @@ void IngestSession::Add(std::string_view json) {
     FinishDoubtful();
   }
   // Answers leave the queue as they are done, so that it holds little more than what is in flight.
-  Drain(absl::InfinitePast());
+  Drain();
 }
 
 bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const {
@@ -366,35 +369,63 @@ void IngestSession::Pause() {
   doubtful_.Look();
 }
 
-void IngestSession::Settle() {
-  AppendGathered();
-  doubtful_.Look();
-  Drain(absl::InfinitePast());
+void IngestSession::End() {
+  ended_ = true;
+  Settle();
 }
 
-void IngestSession::Finish() {
+void IngestSession::Settle() {
   AppendGathered();
-  doubtful_.Finish();
-  Drain(absl::Now() + absl::FromChrono(service_.options().append_timeout));
-  if (last_ != kNoOffset) {
+  if (!ended_) {
+    doubtful_.Look();
+    Drain();
+    return;
+  }
+  doubtful_.Settle();
+  const auto now = std::chrono::steady_clock::now();
+  if (doubtful_.empty() && log_until_ == std::chrono::steady_clock::time_point::max()) {
+    log_until_ = now + service_.options().append_timeout;
+  }
+  Drain();
+  if (now >= log_until_) {
+    for (; !waiting_.empty(); waiting_.pop_front()) {
+      const Answer& answer = waiting_.front();
+      Write(answer,
+            answer.ticket == nullptr ? answer.error : answer.ticket->Peek().value_or(NotInTime()));
+    }
+  }
+  if (waiting_.empty() && last_ != kNoOffset) {
     service_.NoteChange(org_, last_);
   }
 }
 
-void IngestSession::Drain(absl::Time deadline) {
-  const bool wait = deadline > absl::InfinitePast();
-  while (!waiting_.empty()) {
-    const Answer& answer = waiting_.front();
-    std::optional<absl::StatusOr<Offset>> result;
-    if (answer.ticket != nullptr) {
-      result = wait ? answer.ticket->WaitUntil(deadline) : answer.ticket->Peek();
-      if (!result.has_value() && !wait) {
-        return;
-      }
+bool IngestSession::due() const {
+  return !events_.empty() || !doubtful_.empty() ||
+         (!waiting_.empty() &&
+          (waiting_.front().ticket == nullptr || waiting_.front().ticket->Peek().has_value()));
+}
+
+std::shared_ptr<SetTicket> IngestSession::Unresolved() const {
+  for (auto answer = waiting_.rbegin(); answer != waiting_.rend(); ++answer) {
+    if (answer->ticket != nullptr && !answer->ticket->Peek().has_value()) {
+      return answer->ticket;
     }
-    Write(answer,
-          answer.ticket == nullptr ? answer.error : std::move(result).value_or(NotInTime()));
-    waiting_.pop_front();
+  }
+  return nullptr;
+}
+
+void IngestSession::Drain() {
+  for (; !waiting_.empty(); waiting_.pop_front()) {
+    const Answer& answer = waiting_.front();
+    if (answer.ticket == nullptr) {
+      Write(answer, answer.error);
+      continue;
+    }
+    const std::optional<absl::StatusOr<Offset>> result = answer.ticket->Peek();
+    if (!result.has_value()) {
+      return;
+    }
+    Write(answer, *result);
   }
 }
 

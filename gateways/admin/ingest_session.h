@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -8,7 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "gateways/admin/change_set_reader.h"
 #include "gateways/admin/doubtful_sets.h"
 #include "gateways/admin/ingest_service.h"
@@ -43,8 +43,9 @@ class IngestSession {
 
   // Nothing more comes for the moment: appends what is gathered unless enough is under way.
   void Pause();
-  // Appends what is gathered and waits until every set is durable or has failed.
-  void Finish();
+  // Nothing more comes at all. Until every set is durable or has failed Settle() is to be called
+  // again and again: when Unresolved() is resolved, once look_by() has come.
+  void End();
 
   // Answers of the sets that are done, JSON objects each after `separator`, since the last call.
   std::string TakeAnswers() { return std::move(answers_); }
@@ -54,10 +55,18 @@ class IngestSession {
   // Bytes of answers that were taken and are not sent; they count for full().
   void set_unsent(size_t bytes) { unsent_ = bytes; }
   // Writes the answers of the sets that are done by now, and appends what is gathered: for a sender
-  // that is silent.
+  // that is silent, or has sent all. Waits for neither the log nor a store.
   void Settle();
+  // Has Settle() something to do?
+  bool due() const;
   // Sets without an answer.
   bool waiting() const { return !waiting_.empty(); }
+  // The ticket that an answer waits for and that comes last, as far as is known; nullptr for none.
+  std::shared_ptr<SetTicket> Unresolved() const;
+  // Sets wait for what wakes nobody: the store.
+  bool waits_for_store() const { return !doubtful_.empty(); }
+  // When the sets that the log has not confirmed by then are answered so.
+  std::chrono::steady_clock::time_point look_by() const { return log_until_; }
   // The newest position among the answers, kNoOffset for none.
   Offset last() const { return last_; }
 
@@ -89,8 +98,8 @@ class IngestSession {
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
   void AppendGathered();
-  // Writes the answers of the first sets that are done; waits for each until `deadline`.
-  void Drain(absl::Time deadline);
+  // Writes the answers of the first sets that are done.
+  void Drain();
   void Write(const Answer& answer, const absl::StatusOr<Offset>& result);
 
   IngestService& service_;
@@ -114,6 +123,9 @@ class IngestSession {
   uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
   std::shared_ptr<InFlight> own_in_flight_;
   DoubtfulSets doubtful_;
+
+  bool ended_ = false;
+  std::chrono::steady_clock::time_point log_until_ = std::chrono::steady_clock::time_point::max();
 
   std::deque<Answer> waiting_;
   std::string answers_;

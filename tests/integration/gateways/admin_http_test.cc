@@ -25,6 +25,15 @@ std::string Post(const std::string& headers, const std::string& token = "sluice.
          token + "\r\nContent-Type: application/x-ndjson\r\n" + headers + "\r\n";
 }
 
+// Nothing more comes; returns when every set is answered.
+void EndAndSettle(gateways::IngestSession& session) {
+  session.End();
+  while (session.waiting()) {
+    session.Settle();
+    std::this_thread::yield();
+  }
+}
+
 class AdminHttpTest : public ::testing::Test {
  protected:
   std::string Ask(const std::string& bytes) {
@@ -304,7 +313,7 @@ TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   session.Add(SetLine("held", "A"));  // gathered, on its way
   ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
   admin_.MakeOrg("contoso");
-  session.Finish();
+  EndAndSettle(session);
   EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
   EXPECT_EQ(session.last(), kNoOffset);
 }
@@ -325,7 +334,7 @@ TEST_F(AdminHttpTest, NothingIsTakenBehindASetForWhichThereIsNoRoomWhereThatIsAs
     session.Add(SetLine("full", "A"));
     service.in_flight()->Release(1, 1);
     session.Add(SetLine("behind", "A"));
-    session.Finish();
+    EndAndSettle(session);
     const std::string answers = session.TakeAnswers();
     EXPECT_THAT(answers, HasSubstr("append_queue_full"));
     EXPECT_EQ(answers.find("not_tried") != std::string::npos,
@@ -346,7 +355,7 @@ TEST_F(AdminHttpTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotAppen
   gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
   ASSERT_TRUE(session.Refresh().ok());
   session.Add(SetLine("held", "A"));
-  std::thread finish([&] { session.Finish(); });
+  std::thread finish([&] { EndAndSettle(session); });
   while (service.in_flight()->waiting() == 0) {
     std::this_thread::yield();
   }

@@ -1,0 +1,47 @@
+#include "gateways/admin/ingest_threads.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace sluice::gateways {
+namespace {
+
+namespace net = boost::asio;
+
+constexpr std::chrono::milliseconds kLookMin{1};  // how often a store is looked at, at first
+constexpr std::chrono::milliseconds kLookMax{50};
+
+}  // namespace
+
+IngestWait::IngestWait(const net::any_io_executor& executor)
+    : timer_(std::make_shared<net::steady_timer>(executor)),
+      waker_(std::make_shared<TicketWaker>(
+          [timer = timer_] { net::post(timer->get_executor(), [timer] { timer->cancel(); }); })),
+      look_(kLookMin) {}
+
+IngestWait::~IngestWait() { waker_->Close(); }
+
+// What wakes it comes through the thread that this runs on, so not before the wait has begun.
+net::awaitable<void> IngestWait::Wait(const IngestSession& session) {
+  auto until = session.look_by();
+  auto ticket = session.Unresolved();
+  if (session.waits_for_store()) {
+    until = std::min(until, std::chrono::steady_clock::now() + look_);
+    look_ = std::min(look_ * 2, kLookMax);
+  } else if (ticket == nullptr) {
+    co_return;
+  }
+  if (ticket != nullptr && ticket != asked_) {
+    if (!ticket->WakeWhenResolved(waker_)) {
+      co_return;
+    }
+    asked_ = std::move(ticket);
+  }
+  timer_->expires_at(until);
+  boost::system::error_code ignored;
+  co_await timer_->async_wait(net::redirect_error(net::use_awaitable, ignored));
+}
+
+}  // namespace sluice::gateways

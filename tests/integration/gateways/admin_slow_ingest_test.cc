@@ -1,0 +1,182 @@
+// Ingest while one partition's log does not answer, or one organisation's store does not come: who
+// asks for others waits for none of it.
+#include <gmock/gmock.h>
+
+#include "tests/integration/gateways/admin_fixture.h"
+#include "tests/integration/gateways/raw_socket.h"
+#include "tests/support/held_log.h"
+
+namespace sluice::testing {
+namespace {
+
+using eventlog::Topic;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr size_t kSenders = 100;  // more than there are threads for ingest
+constexpr char kLines[] = "application/x-ndjson";
+
+// A set that does not fit the definitions.
+std::string OddLine(const std::string& id) {
+  return R"({"id":")" + id + R"(","source":"crm","ops":[{"op":"upsert","entity":"account","row":)" +
+         R"({"accountid":"A","odd":"x"}}]})";
+}
+
+class AdminSlowIngestTest : public ::testing::Test {
+ protected:
+  AdminSlowIngestTest() {
+    const auto partition = PartitionOf("contoso");
+    while (PartitionOf(elsewhere_) == partition) {
+      elsewhere_ += "x";
+    }
+    while (PartitionOf(beside_) != partition) {
+      beside_ += "x";
+    }
+    for (const std::string& org : {std::string("contoso"), elsewhere_, beside_}) {
+      admin_.MakeOrg(org);
+    }
+    log_ = std::make_unique<HeldLog>(admin_.log(), partition);
+    server_ = std::make_unique<gateways::AdminServer>(
+        gateways::AdminServerOptions{.listen = "127.0.0.1:0",
+                                     .append_timeout = kAdminPatience,
+                                     .store_patience = kAdminPatience},
+        gateways::AdminServerDeps{.log = *log_,
+                                  .directory = admin_.directory(),
+                                  .authenticator = authenticator_,
+                                  .clock = admin_.clock(),
+                                  .stores = &admin_.stores(),
+                                  .remote_applied = {},
+                                  .health = {},
+                                  .registry = std::make_shared<prometheus::Registry>()});
+    port_ = server_->Start().value_or(0);
+  }
+  ~AdminSlowIngestTest() override {
+    log_->Release();
+    admin_.stores().SetPaused(false);
+    server_->Stop();
+  }
+
+  PartitionId PartitionOf(const std::string& org) {
+    return admin_.log().PartitionFor(Topic::kChanges, org);
+  }
+  // One more sender of one set of contoso; every other one sends JSON.
+  void Send(const std::string& set, const std::string& query = "") {
+    const bool lines = senders_.size() % 2 == 0;
+    senders_.emplace_back(port_);
+    senders_.back().Send("POST /v1/orgs/contoso/changes" + query +
+                         " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.ingest\r\n"
+                         "Connection: close\r\nContent-Type: " +
+                         (lines ? kLines : "application/json") +
+                         "\r\nContent-Length: " + std::to_string(set.size()) + "\r\n\r\n" + set);
+  }
+  httplib::Client Client() const {
+    httplib::Client client("127.0.0.1", port_);
+    client.set_read_timeout(std::chrono::seconds(20));  // less than what anybody here waits for
+    client.set_default_headers({{"Authorization", "Bearer sluice.admin sluice.ingest"}});
+    return client;
+  }
+  // Takes a set of `org` at once, as either type.
+  void ExpectTaken(const std::string& org) const {
+    for (const char* type : {kLines, "application/json"}) {
+      const auto answer = Client().Post("/v1/orgs/" + org + "/changes",
+                                        SetLine(std::string("n ") + type, "A"), type);
+      ASSERT_TRUE(answer) << org << ": " << httplib::to_string(answer.error());
+      EXPECT_THAT(answer->body, HasSubstr("position")) << org;
+    }
+  }
+  // Every sender's answer has it.
+  void ExpectAnswers(const std::string& text) {
+    for (RawSocket& sender : senders_) {
+      const std::string answer = sender.ReadAll();
+      EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
+      EXPECT_THAT(answer, HasSubstr(text));
+    }
+  }
+
+  AdminFixture admin_;
+  std::string elsewhere_ = "fabrikam";  // an organisation of another partition than contoso
+  std::string beside_ = "northwind";    // and one of the same
+  ScopeAuthenticator authenticator_;
+  std::unique_ptr<HeldLog> log_;
+  std::unique_ptr<gateways::AdminServer> server_;
+  int port_ = 0;
+  std::vector<RawSocket> senders_;
+};
+
+TEST_F(AdminSlowIngestTest, AppendsThatDoNotEndHoldNoThread) {
+  for (size_t i = 0; i < kSenders; ++i) {
+    Send(SetLine(std::to_string(i), "A"));
+  }
+  EXPECT_TRUE(log_->AwaitHeld(kSenders)) << "some wait for a thread";
+  ExpectTaken(elsewhere_);
+  log_->Release();
+  ExpectAnswers("\"position\":");
+}
+
+TEST_F(AdminSlowIngestTest, AStoreThatDoesNotComeHoldsNoThread) {
+  log_->Release();
+  admin_.stores().SetPaused(true);
+  ExpectTaken("contoso");  // which the store has yet to apply
+  for (size_t i = 0; i < kSenders; ++i) {
+    Send(OddLine(std::to_string(i)));
+  }
+  EXPECT_TRUE(log_->AwaitRanges(kSenders)) << "some wait for a thread";
+  ExpectTaken(elsewhere_);
+  ExpectTaken(beside_);
+  ExpectTaken("contoso");
+  admin_.stores().SetPaused(false);
+  ExpectAnswers("unknown_attribute");
+}
+
+// Where the sets behind depend on a set's answer, that is waited for in the middle of the body: by
+// no more threads than one organisation may have.
+TEST_F(AdminSlowIngestTest, WhatWaitsInItsMiddleHoldsAPartOfTheThreads) {
+  log_->Release();
+  admin_.stores().SetPaused(true);
+  ExpectTaken("contoso");
+  for (size_t i = 0; i < kSenders; ++i) {
+    Send(OddLine(std::to_string(i)), "?stop_on=error");
+  }
+  const std::string waiting = "\nsluice_admin_ingest_waiting 92\n";
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  auto client = Client();
+  std::string metrics;
+  do {
+    metrics = client.Get("/metrics")->body;
+  } while (metrics.find(waiting) == std::string::npos && std::chrono::steady_clock::now() < end);
+  EXPECT_NE(metrics.find(waiting), std::string::npos);
+  ExpectTaken(elsewhere_);
+  ExpectTaken(beside_);
+  admin_.stores().SetPaused(false);
+  ExpectAnswers("unknown_attribute");
+}
+
+// A log that never confirms: the answer says so when the time is up.
+TEST(AdminUnconfirmedTest, SetsThatTheLogDoesNotConfirmAreAnsweredInTime) {
+  AdminFixture admin;
+  admin.MakeOrg("contoso");
+  HeldLog log(admin.log(), admin.log().PartitionFor(Topic::kChanges, "contoso"));
+  ScopeAuthenticator authenticator;
+  gateways::AdminServer server(
+      {.listen = "127.0.0.1:0", .append_timeout = std::chrono::milliseconds(50)},
+      {.log = log,
+       .directory = admin.directory(),
+       .authenticator = authenticator,
+       .clock = admin.clock(),
+       .stores = &admin.stores(),
+       .remote_applied = {},
+       .health = {},
+       .registry = nullptr});
+  httplib::Client client("127.0.0.1", *server.Start());
+  client.set_default_headers({{"Authorization", "Bearer sluice.ingest"}});
+  for (const char* type : {kLines, "application/json"}) {
+    const auto answer = client.Post("/v1/orgs/contoso/changes", SetLine(type, "A"), type);
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(json::parse(answer->body)["error"]["code"], "unavailable") << answer->body;
+  }
+  server.Stop();
+}
+
+}  // namespace
+}  // namespace sluice::testing
