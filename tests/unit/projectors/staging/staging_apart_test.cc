@@ -317,6 +317,7 @@ TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
     const std::string folder = dir_ / ("stores/orgs/" + org.value());
     fs::remove_all(folder);
     std::ofstream(folder) << "in the way";
+    fs::create_directory(folder + ".damaged-1");  // where it would be moved to
   }
   options_.batch_bytes_max = 2'000;  // each of them has more
   options_.registry = std::make_shared<prometheus::Registry>();
