@@ -29,13 +29,10 @@ class HeldLog final : public eventlog::Log {
                        std::move(append.done));
     }
   }
-  // Whether so many appends, or bytes of them, are held, or the end of the partition was asked for
-  // so often, before a long time has passed.
+  // Whether so many appends are held, or the end of the partition was asked for so often, before a
+  // long time has passed.
   bool AwaitHeld(size_t count) {
     return Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return held_.size() >= count; });
-  }
-  bool AwaitBytes(size_t bytes) {
-    return Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return bytes_ >= bytes; });
   }
   bool AwaitRanges(size_t count) {
     return Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return ranges_ >= count; });
@@ -50,9 +47,6 @@ class HeldLog final : public eventlog::Log {
     {
       absl::MutexLock lock(&mutex_);
       if (!released_ && topic == eventlog::Topic::kChanges && partition == partition_) {
-        for (const eventlog::Event& event : batch) {
-          bytes_ += event.ByteSize();
-        }
         held_.push_back({std::move(batch), std::move(done)});
         return;
       }
@@ -93,7 +87,6 @@ class HeldLog final : public eventlog::Log {
   absl::Mutex mutex_;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of what was held
   size_t ranges_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
