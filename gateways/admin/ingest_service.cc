@@ -36,12 +36,25 @@ void InFlight::Show() {
   }
 }
 
-bool InFlight::Acquire(size_t bytes, size_t events, absl::Time deadline) {
+// One that is larger than the limit would wait for ever: it is let in where nothing else is.
+bool InFlight::Fits(size_t bytes, size_t events, std::optional<PartitionId> partition) const {
+  if (bytes_ == 0) {
+    return true;
+  }
+  if (bytes_ + bytes > bytes_max_ || events_ + events > events_max_) {
+    return false;
+  }
+  const auto part = partition.has_value() ? parts_.find(*partition) : parts_.end();
+  return part == parts_.end() || (part->second.bytes + bytes <= bytes_max_ - bytes_ - bytes &&
+                                  part->second.events + events <= events_max_ - events_ - events);
+}
+
+bool InFlight::Acquire(size_t bytes, size_t events, absl::Time deadline,
+                       std::optional<PartitionId> partition) {
   absl::MutexLock lock(&mutex_);
   ++waiting_;
-  // One that is larger than the limit would wait for ever: it is let in where nothing else is.
   const auto has_room = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return bytes_ == 0 || (bytes_ + bytes <= bytes_max_ && events_ + events <= events_max_);
+    return Fits(bytes, events, partition);
   };
   if (!has_room()) {
     Show();
@@ -51,15 +64,28 @@ bool InFlight::Acquire(size_t bytes, size_t events, absl::Time deadline) {
   if (room) {
     bytes_ += bytes;
     events_ += events;
+    if (partition.has_value()) {
+      Part& part = parts_[*partition];
+      part.bytes += bytes;
+      part.events += events;
+    }
   }
   Show();
   return room;
 }
 
-void InFlight::Release(size_t bytes, size_t events) {
+void InFlight::Release(size_t bytes, size_t events, std::optional<PartitionId> partition) {
   absl::MutexLock lock(&mutex_);
   bytes_ -= bytes;
   events_ -= events;
+  if (const auto part = partition.has_value() ? parts_.find(*partition) : parts_.end();
+      part != parts_.end()) {
+    part->second.bytes -= bytes;
+    part->second.events -= events;
+    if (part->second.bytes == 0 && part->second.events == 0) {
+      parts_.erase(part);
+    }
+  }
   Show();
 }
 

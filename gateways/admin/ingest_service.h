@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,7 +54,8 @@ struct IngestServing {
       reach_directory{};
 };
 
-// What is appended and not durable yet. Thread-safe; shared with the log's callbacks.
+// What is appended and not durable yet. A partition has at most as much as it leaves to others: a
+// third of all is still free where two do not answer. Thread-safe; shared with the log's callbacks.
 class InFlight {
  public:
   // `registry`: shows it as sluice_ingest_in_flight_bytes, with its limit, and
@@ -61,13 +63,21 @@ class InFlight {
   InFlight(size_t bytes_max, size_t events_max,
            const std::shared_ptr<prometheus::Registry>& registry = nullptr);
   // Waits for room; a batch that is larger than the limit is let in alone. False at the deadline.
-  [[nodiscard]] bool Acquire(size_t bytes, size_t events, absl::Time deadline);
-  void Release(size_t bytes, size_t events);
+  // Without a partition only the limit of all counts.
+  [[nodiscard]] bool Acquire(size_t bytes, size_t events, absl::Time deadline,
+                             std::optional<PartitionId> partition = std::nullopt);
+  void Release(size_t bytes, size_t events, std::optional<PartitionId> partition = std::nullopt);
   [[nodiscard]] size_t bytes() const;
   // Batches that wait for room.
   [[nodiscard]] size_t waiting() const;
 
  private:
+  struct Part {
+    size_t bytes = 0;
+    size_t events = 0;
+  };
+  bool Fits(size_t bytes, size_t events, std::optional<PartitionId> partition) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Show() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t bytes_max_;
@@ -79,6 +89,7 @@ class InFlight {
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t events_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<PartitionId, Part> parts_ ABSL_GUARDED_BY(mutex_);  // none at 0
 };
 
 // What all ingest requests of the process share. Thread-safe.

@@ -318,10 +318,10 @@ absl::Status IngestSession::AcquireRoom(size_t bytes, size_t count) {
     return full();
   }
   absl::Status status;
-  if (!service_.in_flight()->Acquire(bytes, count, deadline)) {
+  if (!service_.in_flight()->Acquire(bytes, count, deadline, partition_)) {
     status = full();
   } else if (status = CheckGathered(); !status.ok()) {  // last: both waits may take long
-    service_.in_flight()->Release(bytes, count);
+    service_.in_flight()->Release(bytes, count, partition_);
   }
   if (!status.ok()) {
     own_in_flight_->Release(bytes, count);
@@ -348,13 +348,13 @@ void IngestSession::AppendGathered() {
   service_.log().AppendAsync(
       eventlog::Topic::kChanges, partition_, std::move(events),
       [tickets = std::move(tickets), own_in_flight = own_in_flight_,
-       in_flight = service_.in_flight(), bytes, stopped = stopped_,
+       in_flight = service_.in_flight(), partition = partition_, bytes, stopped = stopped_,
        stops = stop_on_ != StopOn::kNothing](const absl::StatusOr<std::vector<Offset>>& offsets) {
         if (!offsets.ok() && stops) {
           *stopped = true;
         }
         own_in_flight->Release(bytes, tickets.size());
-        in_flight->Release(bytes, tickets.size());
+        in_flight->Release(bytes, tickets.size(), partition);
         for (size_t i = 0; i < tickets.size(); ++i) {
           tickets[i]->Resolve(ResultOf(offsets, i));
         }

@@ -2,6 +2,9 @@
 // asks for others waits for none of it.
 #include <gmock/gmock.h>
 
+#include <thread>
+#include <vector>
+
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/integration/gateways/raw_socket.h"
 #include "tests/support/held_log.h"
@@ -15,6 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 constexpr size_t kSenders = 100;  // more than there are threads for ingest
+constexpr size_t kInFlight = size_t{8} << 20;
 constexpr char kLines[] = "application/x-ndjson";
 
 // A set that does not fit the definitions.
@@ -39,6 +43,8 @@ class AdminSlowIngestTest : public ::testing::Test {
     log_ = std::make_unique<HeldLog>(admin_.log(), partition);
     server_ = std::make_unique<gateways::AdminServer>(
         gateways::AdminServerOptions{.listen = "127.0.0.1:0",
+                                     .request_in_flight_bytes_max = kInFlight,
+                                     .in_flight_bytes_max = kInFlight,
                                      .append_timeout = kAdminPatience,
                                      .store_patience = kAdminPatience},
         gateways::AdminServerDeps{.log = *log_,
@@ -85,6 +91,18 @@ class AdminSlowIngestTest : public ::testing::Test {
       EXPECT_THAT(answer->body, HasSubstr("position")) << org;
     }
   }
+  void AwaitMetric(const std::string& line) const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    auto client = Client();
+    while (std::chrono::steady_clock::now() < end) {
+      const auto metrics = client.Get("/metrics");
+      ASSERT_TRUE(metrics);
+      if (metrics->body.find("\n" + line + "\n") != std::string::npos) {
+        return;
+      }
+    }
+    FAIL() << line;
+  }
   // Every sender's answer has it.
   void ExpectAnswers(const std::string& text) {
     for (RawSocket& sender : senders_) {
@@ -129,6 +147,36 @@ TEST_F(AdminSlowIngestTest, AStoreThatDoesNotComeHoldsNoThread) {
   ExpectAnswers("unknown_attribute");
 }
 
+// Large bodies fill the room of what is in flight: their own partition's.
+TEST_F(AdminSlowIngestTest, LargeBodiesForAPartitionThatDoesNotAnswerLeaveRoom) {
+  std::string body;
+  while (body.size() < 2 * kInFlight) {
+    body += SetLine(std::to_string(body.size()), std::string(500, 'A')) + "\n";
+  }
+  std::vector<std::thread> loads;
+  for (int i = 0; i < 8; ++i) {
+    loads.emplace_back([this, &body] {
+      auto client = Client();
+      client.set_write_timeout(kAdminPatience);
+      client.set_read_timeout(kAdminPatience);
+      const auto answer = client.Post("/v1/orgs/contoso/changes", body, kLines);
+      ASSERT_TRUE(answer);
+      EXPECT_EQ(answer->body.find("error"), std::string::npos) << answer->body.substr(0, 200);
+    });
+  }
+  AwaitMetric("sluice_ingest_in_flight_waiting 8");
+  // Larger than what a batch of the others may have left over by chance.
+  const std::string large =
+      R"({"id":"large","ops":[{"op":"upsert","entity":"account","row":{"accountid":"A","name":")" +
+      std::string(600'000, 'n') + R"("}}]})";
+  const auto taken = Client().Post("/v1/orgs/" + elsewhere_ + "/changes", large, kLines);
+  EXPECT_TRUE(taken && taken->body.find("position") != std::string::npos);
+  log_->Release();
+  for (std::thread& load : loads) {
+    load.join();
+  }
+}
+
 // Where the sets behind depend on a set's answer, that is waited for in the middle of the body: by
 // no more threads than one organisation may have.
 TEST_F(AdminSlowIngestTest, WhatWaitsInItsMiddleHoldsAPartOfTheThreads) {
@@ -138,14 +186,7 @@ TEST_F(AdminSlowIngestTest, WhatWaitsInItsMiddleHoldsAPartOfTheThreads) {
   for (size_t i = 0; i < kSenders; ++i) {
     Send(OddLine(std::to_string(i)), "?stop_on=error");
   }
-  const std::string waiting = "\nsluice_admin_ingest_waiting 92\n";
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  auto client = Client();
-  std::string metrics;
-  do {
-    metrics = client.Get("/metrics")->body;
-  } while (metrics.find(waiting) == std::string::npos && std::chrono::steady_clock::now() < end);
-  EXPECT_NE(metrics.find(waiting), std::string::npos);
+  AwaitMetric("sluice_admin_ingest_waiting 92");
   ExpectTaken(elsewhere_);
   ExpectTaken(beside_);
   admin_.stores().SetPaused(false);
