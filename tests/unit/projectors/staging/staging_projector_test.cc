@@ -73,7 +73,7 @@ class RegrownLog final : public FlakyLog {
  public:
   explicit RegrownLog(eventlog::Log& log) : FlakyLog(log, 0), now_(&log) {}
   void SwitchTo(eventlog::Log& log) { now_ = &log; }
-  void FailOnce() { fails_ = true; }
+  void FailOnce(PartitionId partition) { fails_ = partition.value(); }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
     return std::make_unique<Switching>(*this, topic, partition, from);
@@ -92,7 +92,8 @@ class RegrownLog final : public FlakyLog {
       if (cancelled_) {
         return absl::CancelledError("cancelled");
       }
-      if (log_.fails_.exchange(false)) {
+      int32_t mine = partition_.value();
+      if (log_.fails_.compare_exchange_strong(mine, -1)) {
         return Error(absl::StatusCode::kUnavailable, "log_unavailable", "a broker went away");
       }
       ASSIGN_OR_RETURN(const auto reader, log_.now_.load()->OpenReader(topic_, partition_, next_));
@@ -113,7 +114,7 @@ class RegrownLog final : public FlakyLog {
     std::atomic<bool> cancelled_ = false;
   };
   std::atomic<eventlog::Log*> now_;
-  std::atomic<bool> fails_ = false;
+  std::atomic<int32_t> fails_ = -1;  // the partition whose next read fails
 };
 
 // Stores whose flushes for a checkpoint wait until Release().
@@ -547,7 +548,7 @@ TEST_F(StagingProjectorTest, AHistoryThatWasFoundToBeLostIsRefusedAfterARestartT
   AwaitApplied(newest);
   clock.Advance(options_.checkpoint_interval);
   EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= newest; }));
-  log.FailOnce();
+  log.FailOnce(PartitionOf());
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   projector_->Stop();
   Stop();
@@ -584,7 +585,7 @@ TEST_F(StagingProjectorTest, ManyWhoAskForTheEndMakeNobodyForgetTheEarlierOnes) 
   }
   log.StallAt(Offset(reached.value() + 1));
   AwaitApplied(reached);
-  clock.Advance(StagingOptions().near_end - std::chrono::milliseconds(2'300));
+  clock.Advance(StagingOptions().near_end - std::chrono::milliseconds(2'475));
   EXPECT_TRUE(Await([&] { return projector_->MayServe(org_).ok(); }));
   log.Release();
   Stop();
