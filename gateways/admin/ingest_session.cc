@@ -132,6 +132,9 @@ bool IngestSession::full() const {
 }
 
 void IngestSession::NoteRefused(const absl::Status& status) {
+  if (status.ok()) {
+    return;
+  }
   if (stop_on_ == StopOn::kError || (stop_on_ == StopOn::kUnavailable && IsForLater(status))) {
     *stopped_ = true;
   }

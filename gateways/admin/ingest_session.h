@@ -81,7 +81,7 @@ class IngestSession {
   // Returns when definitions are known that are no older than the sets which have come, having
   // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
   absl::Status ReachDirectory();
-  // Notes that a set was refused so, where the request is to stop at that.
+  // Notes that a set was refused so, where the request is to stop at that. OK: it was not.
   void NoteRefused(const absl::Status& status);
   void RefuseRead(std::string id, const absl::Status& status);
   void AddRead(ReadChangeSet read);

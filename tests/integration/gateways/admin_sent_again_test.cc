@@ -55,6 +55,7 @@ class Node {
   }
   ~Node() { server_->Stop(); }
 
+  std::string query;
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
 
   httplib::Result Send(const std::string& body, const char* type = kLines,
@@ -62,7 +63,7 @@ class Node {
     httplib::Client client("127.0.0.1", port_);
     client.set_read_timeout(kAdminPatience);
     headers.emplace("Authorization", "Bearer sluice.ingest");
-    return client.Post(kChanges, headers, body, type);
+    return client.Post(kChanges + query, headers, body, type);
   }
   // Each line's answer.
   std::vector<json> Post(const std::string& body, httplib::Headers headers = {}) const {
@@ -175,6 +176,20 @@ TEST_F(AdminSentAgainTest, TheNodeThatServesItIsAsked) {
   for (const int good : {0, 2, 4}) {
     EXPECT_TRUE(answers[good].contains("position")) << answers[good];
   }
+}
+
+TEST_F(AdminSentAgainTest, WhatWasTakenBeforeIsNoRefusalAtWhichARequestStops) {
+  const std::string position = Take(GoneLine("s1"));
+  Define(kAccount, "?wait=30s");
+  Node bare(admin_, nullptr, Elsewhere(admin_url()));
+  bare.query = "?stop_on=error";
+  const auto answers = bare.Post(GoneLine("s1") + "\n" + SetLine("good", "A") + "\n" +
+                                 GoneLine("never") + "\n" + SetLine("behind", "A"));
+  ASSERT_EQ(answers.size(), 4U);
+  EXPECT_EQ(answers[0].value("position", ""), position);
+  EXPECT_TRUE(answers[1].contains("position")) << answers[1];
+  EXPECT_EQ(answers[2]["error"]["code"], "unknown_attribute");
+  EXPECT_EQ(answers[3]["error"]["code"], "not_tried");
 }
 
 TEST_F(AdminSentAgainTest, SetsOfAJsonArrayAreAskedForToo) {
