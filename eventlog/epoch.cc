@@ -45,6 +45,7 @@ Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_vie
   event.source = "sluice/log";
   event.type = v1::LogStarted::descriptor()->full_name();
   event.time = clock.Now();
+  event.cause.subject = event.source;
   event.value = started.SerializeAsString();
   return event;
 }

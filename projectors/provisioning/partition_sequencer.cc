@@ -173,7 +173,9 @@ absl::Status PartitionSequencer::CheckNewControls() {
     newest_control_ = control;
   }
   const Offset told(ledger_.outcomes().control.value() + 1);
-  controls_next_ = std::max({controls_next_, told, folded, range.begin});
+  // Up to where an epoch was declared both topics fit each other.
+  controls_next_ =
+      std::max({controls_next_, told, folded, range.begin, log_.Agreed(partition_).changes});
   RETURN_IF_ERROR(eventlog::ReadUntil(
       log_, Topic::kChanges, partition_, controls_next_, range.end,
       [this](const eventlog::StoredEvent& event) {

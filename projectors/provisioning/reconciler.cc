@@ -383,6 +383,7 @@ absl::Status Reconciler::SkipPositions() {
       event.source = kSource;
       event.type = v1::PositionSkipped::descriptor()->full_name();
       event.time = clock_.Now();
+      event.cause.subject = event.source;
     }
     RETURN_IF_ERROR(
         AppendAll(Topic::kProvisioning, std::move(skipped), [this](const Event&, Offset offset) {

@@ -205,8 +205,9 @@ void PartitionFolder::Run() {
     return;
   }
   // Rejected events that are not in the dead letters yet are told of again from the old checkpoint.
-  // Without the log nothing says that the checkpoint would be right.
-  if (dirty_ && letters_.empty() && context_.log.Health().ok()) {
+  // Without the log nothing says that the checkpoint would be right; a partition that did not
+  // answer last would be waited for in vain.
+  if (dirty_ && letters_.empty() && context_.log.Health().ok() && Answers()) {
     const absl::Status status = Checkpoint();
     if (!status.ok()) {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
@@ -214,6 +215,11 @@ void PartitionFolder::Run() {
     }
   }
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
+}
+
+bool PartitionFolder::Answers() const {
+  absl::MutexLock lock(&mutex_);
+  return !end_answer_.has_value() || end_answer_->end.ok();
 }
 
 bool PartitionFolder::HasFailed() const {

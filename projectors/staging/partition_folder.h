@@ -75,6 +75,8 @@ class PartitionFolder {
 
   void Run();
   void FoldOn();
+  // Whether the log said where the partition ends when it was asked last.
+  bool Answers() const;
   bool HasFailed() const;
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
   absl::Status Step();

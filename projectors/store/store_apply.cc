@@ -528,13 +528,20 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
                                          const FoldResult& fold) {
   RETURN_IF_ERROR(NoteRewind(partition));
   const OrgRegistration registration{fold.model->incarnation(), partition, opened.offset};
-  const NotedEvent noted = Newer(partition, opened.offset, eventlog::EventHash(opened.event));
   if (stores_.open_count() >= env_->open_stores_max()) {
     stores_.EvictIdle();
   }
   // The folder comes first: a registration without one would send the partition back.
   ASSIGN_OR_RETURN(const StoreSet::SlotPtr slot, stores_.Create(org, registration));
-  absl::Status made = node_->PutOrg(org.value(), registration, noted);
+  absl::Status made;
+  {
+    absl::MutexLock lock(&noting_);
+    const NotedEvent noted = Newer(partition, opened.offset, eventlog::EventHash(opened.event));
+    made = node_->PutOrg(org.value(), registration, noted);
+    if (made.ok()) {
+      Note(partition, noted);
+    }
+  }
   if (made.ok()) {
     ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
     made = CommitTo(slot, *store, fold, kNoOffset);
@@ -544,7 +551,6 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
     stores_.Reap();  // or the next attempt finds the folder locked
     return made;
   }
-  Note(partition, noted);
   stores_.Publish(slot);
   spdlog::info("store_created org={} incarnation={} partition={}", org.value(),
                registration.incarnation, partition.value());
@@ -555,9 +561,12 @@ absl::Status StoreManagerImpl::CloseOrg(PartitionId partition, const OrgId& org,
                                         const ClosedMark& mark, uint64_t event_hash,
                                         std::span<const Rejected> rejected) {
   RETURN_IF_ERROR(NoteRewind(partition));
-  const NotedEvent noted = Newer(partition, mark.offset, event_hash);
-  RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected, noted));
-  Note(partition, noted);
+  {
+    absl::MutexLock noting(&noting_);
+    const NotedEvent noted = Newer(partition, mark.offset, event_hash);
+    RETURN_IF_ERROR(node_->CloseOrg(org.value(), mark, partition, rejected, noted));
+    Note(partition, noted);
+  }
   spdlog::info("store_closed org={} incarnation={} offset={}", org.value(), mark.incarnation,
                mark.offset.value());
   absl::MutexLock lock(&mutex_);

@@ -193,6 +193,9 @@ class StoreManagerImpl final : public StoreManager {
   // A rebuild does not begin between the begin and the end of a checkpoint, which would forget it.
   // By partition, which several share when there are many; taken before any other.
   std::array<absl::Mutex, 64> rebuild_mutexes_;
+  // Held from the look at what is noted until it has been written: a partition's two threads make
+  // and close stores, and the newest event must stay. Before mutex_.
+  absl::Mutex noting_;
   absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);
