@@ -379,6 +379,10 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(RequestCont
   IngestWait wait(executor);
   while (session.waiting()) {
     co_await wait.Wait(session);
+    if (session.light()) {
+      session.Settle();
+      continue;
+    }
     absl::Status settled = co_await threads.Run(owner, settle, /*admitted=*/true);
     if (!settled.ok()) {
       co_return settled;
@@ -391,6 +395,10 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(RequestCont
     }
     return made;
   };
+  constexpr size_t kSmallAnswer = 4'096;  // to compress it costs less than another thread does
+  if (session.answers_size() <= kSmallAnswer) {
+    co_return end();
+  }
   absl::StatusOr<Answer> answer = co_await threads.Run(owner, end, /*admitted=*/true);
   co_return answer;
 }

@@ -191,6 +191,11 @@ net::awaitable<absl::Status> IngestExchange::End(bool whole) {
   IngestWait wait(connection_.executor());
   while (ran.ok() && lines_.session().waiting()) {
     co_await wait.Wait(lines_.session());
+    if (lines_.session().light()) {
+      lines_.Settle();
+      Collect();
+      continue;
+    }
     ran = co_await OnPool([this] {
       lines_.Settle();
       return absl::OkStatus();

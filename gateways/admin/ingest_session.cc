@@ -402,6 +402,11 @@ void IngestSession::Settle() {
   }
 }
 
+bool IngestSession::light() const {
+  constexpr size_t kAnswersMax = 64;
+  return events_.empty() && doubtful_.empty() && waiting_.size() <= kAnswersMax;
+}
+
 bool IngestSession::due() const {
   return !events_.empty() || !doubtful_.empty() ||
          (!waiting_.empty() &&

@@ -49,6 +49,7 @@ class IngestSession {
 
   // Answers of the sets that are done, JSON objects each after `separator`, since the last call.
   std::string TakeAnswers() { return std::move(answers_); }
+  size_t answers_size() const { return answers_.size(); }  // of what TakeAnswers() would give
   void set_separator(std::string_view separator) { separator_ = separator; }
   // The answers have become too many: the request must end. The set that was last is answered.
   bool full() const;
@@ -59,6 +60,8 @@ class IngestSession {
   void Settle();
   // Has Settle() something to do?
   bool due() const;
+  // Settle() does next to nothing now, and blocks nowhere: it needs no thread of the pool.
+  bool light() const;
   // Sets without an answer.
   bool waiting() const { return !waiting_.empty(); }
   // The ticket that an answer waits for and that comes last, as far as is known; nullptr for none.
