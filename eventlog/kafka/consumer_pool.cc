@@ -76,8 +76,10 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                  std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
                 {"fetch.message.max.bytes", std::to_string(fetch_bytes)},
                 // A broker has one fetch of a handle at a time, for all its partitions: a reader
-                // that is opened waits for the running one, so that must not be long.
-                {"fetch.wait.max.ms", "50"},
+                // that is opened waits for the running one, and what comes after a silence waits
+                // for such a reader. 15 ms cost an idle process of 8 partitions 1.9 % of a core,
+                // 50 ms 1.6 %; an event after a quiet second is applied in 19 ms, else in 39 to 69.
+                {"fetch.wait.max.ms", "15"},
                 {"fetch.error.backoff.ms", "100"}}));
   auto consumer = std::make_unique<Consumer>();
   ASSIGN_OR_RETURN(consumer->handle, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
