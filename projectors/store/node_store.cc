@@ -26,28 +26,25 @@ constexpr char kApartPrefix[] = "a/";
 constexpr char kNotedPrefix[] = "h/";
 constexpr char kLostPrefix[] = "l/";
 
-std::string CheckpointKey(PartitionId partition) {
-  std::string key(kCheckpointPrefix);
-  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
-  return key;
-}
-
-std::string RejectionKey(PartitionId partition, const Rejected& rejected) {
-  std::string key(kRejectedPrefix);
-  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
-  return key + EncodeRejectedKey(rejected.offset, rejected.op_index).substr(kRejectedPrefix.size());
-}
-
-std::string ApartPrefix(PartitionId partition) {
-  std::string key(kApartPrefix);
-  PutFixed32(static_cast<uint32_t>(partition.value()), &key);
-  return key;
-}
-
 std::string OfPartition(std::string key, PartitionId partition) {
   PutFixed32(static_cast<uint32_t>(partition.value()), &key);
   return key;
 }
+
+PartitionId PartitionIn(ByteReader& key) {
+  return PartitionId(static_cast<int32_t>(key.Fixed32()));
+}
+
+std::string CheckpointKey(PartitionId partition) {
+  return OfPartition(kCheckpointPrefix, partition);
+}
+
+std::string RejectionKey(PartitionId partition, const Rejected& rejected) {
+  return OfPartition(std::string(kRejectedPrefix), partition) +
+         EncodeRejectedKey(rejected.offset, rejected.op_index).substr(kRejectedPrefix.size());
+}
+
+std::string ApartPrefix(PartitionId partition) { return OfPartition(kApartPrefix, partition); }
 
 void PutNoted(PartitionId partition, const NotedEvent& noted, rocksdb::WriteBatch* batch) {
   if (noted.offset != kNoOffset) {
@@ -65,7 +62,7 @@ std::string EncodeApart(const ApartOrg& apart) {
 // `name`: what follows kApartPrefix in the key.
 absl::Status LoadApart(std::string_view name, std::string_view value, NodeStore::State* state) {
   ByteReader key(name);
-  const PartitionId partition(static_cast<int32_t>(key.Fixed32()));
+  const PartitionId partition = PartitionIn(key);
   ASSIGN_OR_RETURN(OrgId org, OrgId::Parse(key.rest()));
   ByteReader reader(value);
   const Offset next(reader.Signed());
@@ -175,7 +172,7 @@ absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::
   const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
   if (key.starts_with(kCheckpointPrefix)) {
     ByteReader reader(name);
-    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    const PartitionId partition = PartitionIn(reader);
     ASSIGN_OR_RETURN(state->checkpoints[partition], DecodeCheckpoint(value));
   } else if (key.starts_with(kOrgPrefix)) {
     ASSIGN_OR_RETURN(state->orgs[std::string(name)], DecodeRegistration(value));
@@ -185,17 +182,17 @@ absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::
     ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
   } else if (key.starts_with(kNotedPrefix)) {
     ByteReader reader(name);
-    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    const PartitionId partition = PartitionIn(reader);
     ASSIGN_OR_RETURN(state->noted[partition], DecodeNoted(value));
   } else if (key.starts_with(kLostPrefix)) {
     ByteReader reader(name);
-    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    const PartitionId partition = PartitionIn(reader);
     ASSIGN_OR_RETURN(state->lost[partition], DecodeNoted(value));
   } else if (key.starts_with(kApartPrefix)) {
     RETURN_IF_ERROR(LoadApart(name, value, state));
   } else if (key.starts_with(kRejectedPrefix)) {
     ByteReader reader(name);
-    const PartitionId partition(static_cast<int32_t>(reader.Fixed32()));
+    const PartitionId partition = PartitionIn(reader);
     const std::string in_store = std::string(kRejectedPrefix).append(reader.rest());
     ASSIGN_OR_RETURN(Rejected rejected, DecodeRejected(in_store, value));
     state->rejected[partition].push_back(std::move(rejected));

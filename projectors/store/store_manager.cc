@@ -125,39 +125,42 @@ absl::Status StoreManagerImpl::RemoveFormer() {
   return node_->BeginAnew();
 }
 
+// What the node store holds of partitions and of closed organisations.
+void StoreManagerImpl::Remember(const NodeStore::State& state) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [partition, checkpoint] : state.checkpoints) {
+    Partition& loaded = partitions_[partition];
+    loaded.checkpoint = checkpoint;
+    loaded.applied = checkpoint.applied;
+    loaded.event_hash = checkpoint.event_hash;
+    loaded.control = checkpoint.control;
+    apart_.WorkOn(partition, checkpoint.next);
+  }
+  for (const auto& [partition, lost] : state.lost) {
+    partitions_[partition].lost = lost;
+  }
+  for (const auto& [partition, noted] : state.noted) {
+    partitions_[partition].noted = noted;
+  }
+  for (const auto& [partition, orgs] : state.apart) {
+    for (const ApartOrg& org : orgs) {
+      apart_.Set(partition, {.state = org});
+    }
+  }
+  for (const auto& [partition, rejected] : state.rejected) {
+    for (const Rejected& r : rejected) {
+      partitions_[partition].rejected_of_closed.emplace(r.offset, r);
+    }
+  }
+  closed_ = state.closed;
+}
+
 absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed) {
   if (node_->former_log_id().has_value()) {
     RETURN_IF_ERROR(RemoveFormer());
   }
   ASSIGN_OR_RETURN(NodeStore::State state, node_->Load());
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [partition, checkpoint] : state.checkpoints) {
-      Partition& loaded = partitions_[partition];
-      loaded.checkpoint = checkpoint;
-      loaded.applied = checkpoint.applied;
-      loaded.event_hash = checkpoint.event_hash;
-      loaded.control = checkpoint.control;
-      apart_.WorkOn(partition, checkpoint.next);
-    }
-    for (const auto& [partition, lost] : state.lost) {
-      partitions_[partition].lost = lost;
-    }
-    for (const auto& [partition, noted] : state.noted) {
-      partitions_[partition].noted = noted;
-    }
-    for (const auto& [partition, orgs] : state.apart) {
-      for (const ApartOrg& org : orgs) {
-        apart_.Set(partition, {.state = org});
-      }
-    }
-    for (const auto& [partition, rejected] : state.rejected) {
-      for (const Rejected& r : rejected) {
-        partitions_[partition].rejected_of_closed.emplace(r.offset, r);
-      }
-    }
-    closed_ = state.closed;
-  }
+  Remember(state);
   if (node_->format() < kStoreFormat) {
     RETURN_IF_ERROR(RemoveOlder(state));
   }

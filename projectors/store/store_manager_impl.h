@@ -30,6 +30,7 @@ class StoreManagerImpl final : public StoreManager {
 
   // Takes over what the node store says; sends partitions back whose stores have gone.
   // `checkpointed`: when an earlier process last wrote to the node store.
+  void Remember(const NodeStore::State& state) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Load(std::filesystem::file_time_type checkpointed = {});
 
   Offset CheckpointOf(PartitionId partition) override;
