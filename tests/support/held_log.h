@@ -7,14 +7,15 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/log.h"
+#include "tests/support/forwarding_log.h"
 
 namespace sluice::testing {
 
 // A log whose appends to one partition of `changes` do not end, as where it has no leader, until
 // Release(). Thread-safe.
-class HeldLog final : public eventlog::Log {
+class HeldLog final : public ForwardingLog {
  public:
-  HeldLog(eventlog::Log& log, PartitionId partition) : log_(log), partition_(partition) {}
+  HeldLog(eventlog::Log& log, PartitionId partition) : ForwardingLog(log), partition_(partition) {}
   ~HeldLog() override { Release(); }
 
   void Release() {
@@ -38,10 +39,6 @@ class HeldLog final : public eventlog::Log {
     return Await([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return ranges_ >= count; });
   }
 
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(eventlog::Topic topic) const override {
-    return log_.PartitionCount(topic);
-  }
   void AppendAsync(eventlog::Topic topic, PartitionId partition, std::vector<eventlog::Event> batch,
                    AppendCallback done) override {
     {
@@ -53,11 +50,6 @@ class HeldLog final : public eventlog::Log {
     }
     log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
   }
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(eventlog::Topic topic,
-                                                               PartitionId partition,
-                                                               Offset from) override {
-    return log_.OpenReader(topic, partition, from);
-  }
   absl::StatusOr<eventlog::OffsetRange> Range(eventlog::Topic topic,
                                               PartitionId partition) override {
     {
@@ -66,10 +58,6 @@ class HeldLog final : public eventlog::Log {
     }
     return log_.Range(topic, partition);
   }
-  absl::Status TruncateBefore(eventlog::Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
-  absl::Status Health() override { return log_.Health(); }
 
  private:
   struct Held {
@@ -82,7 +70,6 @@ class HeldLog final : public eventlog::Log {
     return mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(20));
   }
 
-  eventlog::Log& log_;
   const PartitionId partition_;
   absl::Mutex mutex_;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;

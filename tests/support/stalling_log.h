@@ -10,15 +10,16 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/log.h"
+#include "tests/support/forwarding_log.h"
 
 namespace sluice::testing {
 
 // A log whose readers of one topic come to an offset and then get nothing, as where a broker holds
 // answers back, until Release(). Thread-safe.
-class StallingLog final : public eventlog::Log {
+class StallingLog final : public ForwardingLog {
  public:
   StallingLog(eventlog::Log& log, eventlog::Topic topic, Offset at)
-      : log_(log), topic_(topic), at_(at) {}
+      : ForwardingLog(log), topic_(topic), at_(at) {}
 
   void Release() {
     absl::MutexLock lock(&mutex_);
@@ -36,14 +37,6 @@ class StallingLog final : public eventlog::Log {
     mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(60));
   }
 
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(eventlog::Topic topic) const override {
-    return log_.PartitionCount(topic);
-  }
-  void AppendAsync(eventlog::Topic topic, PartitionId partition, std::vector<eventlog::Event> batch,
-                   AppendCallback done) override {
-    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
-  }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(eventlog::Topic topic,
                                                                PartitionId partition,
                                                                Offset from) override {
@@ -53,14 +46,6 @@ class StallingLog final : public eventlog::Log {
     }
     return std::make_unique<StallingReader>(*this, *std::move(reader));
   }
-  absl::StatusOr<eventlog::OffsetRange> Range(eventlog::Topic topic,
-                                              PartitionId partition) override {
-    return log_.Range(topic, partition);
-  }
-  absl::Status TruncateBefore(eventlog::Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
-  absl::Status Health() override { return log_.Health(); }
 
  private:
   class StallingReader final : public eventlog::Reader {
@@ -102,7 +87,6 @@ class StallingLog final : public eventlog::Log {
     bool cancelled_ ABSL_GUARDED_BY(log_.mutex_) = false;
   };
 
-  eventlog::Log& log_;
   const eventlog::Topic topic_;
   absl::Mutex mutex_;
   Offset at_ ABSL_GUARDED_BY(mutex_);

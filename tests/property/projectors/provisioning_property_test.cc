@@ -10,6 +10,7 @@
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/sluice/v1/store.pb.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
@@ -21,11 +22,10 @@ using namespace std::chrono_literals;
 
 // Passes everything on, but fails every n-th append as if the process had died before or after it,
 // or had been paused: then the append comes after a later one.
-class FlakyLog final : public eventlog::Log {
+class FlakyLog final : public sluice::testing::ForwardingLog {
  public:
-  FlakyLog(eventlog::Log& log, uint32_t seed) : log_(log), random_(seed) {}
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
+  FlakyLog(eventlog::Log& log, uint32_t seed)
+      : sluice::testing::ForwardingLog(log), random_(seed) {}
   void AppendAsync(Topic topic, PartitionId partition, std::vector<eventlog::Event> batch,
                    AppendCallback done) override {
     uint32_t chance = 0;
@@ -56,20 +56,8 @@ class FlakyLog final : public eventlog::Log {
       log_.AppendAsync(topic, partition, std::move(late), [](const auto&) {});
     }
   }
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    return log_.OpenReader(topic, partition, from);
-  }
-  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
-    return log_.Range(topic, partition);
-  }
-  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
-  absl::Status Health() override { return log_.Health(); }
 
  private:
-  eventlog::Log& log_;
   absl::Mutex mutex_;
   std::mt19937 random_;
   std::map<PartitionId, std::vector<eventlog::Event>> late_ ABSL_GUARDED_BY(mutex_);

@@ -12,6 +12,7 @@
 #include "projectors/staging/node_directory.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/support/temp_dir.h"
@@ -100,11 +101,9 @@ class NodeDirectoryTest : public ::testing::Test {
 };
 
 // A log whose appends are answered only in Release(), as while a broker is away.
-class SilentLog final : public eventlog::Log {
+class SilentLog final : public testing::ForwardingLog {
  public:
-  explicit SilentLog(eventlog::Log& log) : log_(log) {}
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
+  explicit SilentLog(eventlog::Log& log) : testing::ForwardingLog(log) {}
   void AppendAsync(Topic, PartitionId, std::vector<eventlog::Event>, AppendCallback done) override {
     absl::MutexLock lock(&mutex_);
     callbacks_.push_back(std::move(done));
@@ -119,20 +118,9 @@ class SilentLog final : public eventlog::Log {
       done(absl::UnavailableError("in vain"));
     }
   }
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    return log_.OpenReader(topic, partition, from);
-  }
-  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
-    return log_.Range(topic, partition);
-  }
-  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
   absl::Status Health() override { return absl::OkStatus(); }
 
  private:
-  eventlog::Log& log_;
   absl::Mutex mutex_;
   std::vector<AppendCallback> callbacks_ ABSL_GUARDED_BY(mutex_);
 };

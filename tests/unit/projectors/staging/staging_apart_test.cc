@@ -9,6 +9,7 @@
 
 #include "projectors/staging/history_check.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -83,19 +84,13 @@ class StagingApartTest : public StagingFixture {
 };
 
 // Readers that are opened below `from` get nothing until Release().
-class SlowHistory final : public eventlog::Log {
+class SlowHistory final : public testing::ForwardingLog {
  public:
-  SlowHistory(eventlog::Log& log, Offset from) : log_(log), from_(from) {}
+  SlowHistory(eventlog::Log& log, Offset from) : testing::ForwardingLog(log), from_(from) {}
   void Release() { released_ = true; }
   // After so many of their batches one of them fails.
   void FailAfter(int batches) { until_failure_ = batches; }
 
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
-  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
-                   AppendCallback done) override {
-    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
-  }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
     auto reader = log_.OpenReader(topic, partition, from);
@@ -104,13 +99,6 @@ class SlowHistory final : public eventlog::Log {
     }
     return std::make_unique<Slow>(*this, *std::move(reader));
   }
-  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
-    return log_.Range(topic, partition);
-  }
-  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
-  absl::Status Health() override { return log_.Health(); }
 
  private:
   class Slow final : public eventlog::Reader {
@@ -131,7 +119,6 @@ class SlowHistory final : public eventlog::Log {
     SlowHistory& log_;
     const std::unique_ptr<eventlog::Reader> reader_;
   };
-  eventlog::Log& log_;
   const Offset from_;
   std::atomic<bool> released_{false};
   std::atomic<int> until_failure_{INT_MAX};

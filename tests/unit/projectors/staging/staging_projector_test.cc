@@ -10,6 +10,7 @@
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -20,11 +21,9 @@ namespace {
 using ::testing::SizeIs;
 
 // A log whose dead letters fail a number of times before they are taken.
-class FlakyLog : public eventlog::Log {
+class FlakyLog : public testing::ForwardingLog {
  public:
-  FlakyLog(eventlog::Log& log, int failures) : log_(log), failures_(failures) {}
-  const std::string& id() const override { return log_.id(); }
-  int32_t PartitionCount(Topic topic) const override { return log_.PartitionCount(topic); }
+  FlakyLog(eventlog::Log& log, int failures) : testing::ForwardingLog(log), failures_(failures) {}
   void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                    AppendCallback done) override {
     if (topic == Topic::kDeadletter && failures_-- > 0) {
@@ -33,20 +32,8 @@ class FlakyLog : public eventlog::Log {
     }
     log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
   }
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    return log_.OpenReader(topic, partition, from);
-  }
-  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
-    return log_.Range(topic, partition);
-  }
-  absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override {
-    return log_.TruncateBefore(topic, partition, begin);
-  }
-  absl::Status Health() override { return log_.Health(); }
 
  private:
-  eventlog::Log& log_;
   std::atomic<int> failures_;
 };
 
@@ -193,7 +180,26 @@ class SlowFlushStores final : public StoreManager {
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-using StagingProjectorTest = StagingFixture;
+class StagingProjectorTest : public StagingFixture {
+ protected:
+  // A log with the events of this one below `from`, and 20 of its own behind them.
+  std::unique_ptr<eventlog::EmbeddedLog> AnotherHistory(Offset from) {
+    auto another =
+        eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
+    EXPECT_TRUE(another.ok());
+    std::vector<Event> events;
+    for (const auto& event : testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf())) {
+      if (event.offset < from) {
+        events.push_back(event.event);
+      }
+    }
+    for (int i = 0; i < 20; ++i) {
+      events.push_back(testing::MakeEvent(100 + i, Set("Z"), org_.value()).event);
+    }
+    EXPECT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), std::move(events)).ok());
+    return *std::move(another);
+  }
+};
 
 TEST_F(StagingProjectorTest, FoldsWhatTheLogHoldsAndWhatComes) {
   AppendDefinitions();
@@ -488,13 +494,8 @@ TEST_F(StagingProjectorTest, AnotherHistoryIsNoticedBeforeACheckpoint) {
   SwitchedLog log(*log_);
   Start(&log);
   AwaitApplied(Append(Set("A1")));
-  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
-  ASSERT_TRUE(another.ok());
-  for (int i = 0; i < 20; ++i) {
-    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
-    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
-  }
-  log.SwitchTo(**another);
+  const auto another = AnotherHistory(Offset(0));
+  log.SwitchTo(*another);
   Append(Set("A2"));  // to the first log, whose reader is still open: it makes a checkpoint due
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   projector_->Stop();
@@ -506,17 +507,12 @@ TEST_F(StagingProjectorTest, WhatComesAfterASilenceIsComparedBeforeItIsApplied) 
   clock_ = &clock;
   AppendDefinitions();
   const Offset last = Append(Set("A1"));
-  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
-  ASSERT_TRUE(another.ok());
-  for (int i = 0; i < 20; ++i) {
-    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
-    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
-  }
+  const auto another = AnotherHistory(Offset(0));
   RegrownLog log(*log_);
   Start(&log);
   AwaitApplied(last);
   clock.Advance(std::chrono::seconds(2));
-  log.SwitchTo(**another);
+  log.SwitchTo(*another);
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   EXPECT_EQ(stores_->AppliedOf(org_), last);
   projector_->Stop();
@@ -529,21 +525,11 @@ TEST_F(StagingProjectorTest, AHistoryThatWasFoundToBeLostIsRefusedAfterARestartT
   clock_ = &clock;
   AppendDefinitions();
   const Offset last = Append(Set("A1"));
-  auto another = eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
-  ASSERT_TRUE(another.ok());
-  for (const auto& event : testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf())) {
-    if (event.offset < last) {
-      ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event.event}).ok());
-    }
-  }
-  for (int i = 0; i < 20; ++i) {
-    const Event event = testing::MakeEvent(100 + i, Set("Z"), org_.value()).event;
-    ASSERT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), {event}).ok());
-  }
+  const auto another = AnotherHistory(last);
   RegrownLog log(*log_);
   Start(&log);
   AwaitApplied(last);
-  log.SwitchTo(**another);
+  log.SwitchTo(*another);
   const Offset newest(last.value() + 19);
   AwaitApplied(newest);
   clock.Advance(options_.checkpoint_interval);
