@@ -185,4 +185,31 @@ class ApartNode {
   std::atomic<int64_t> next_{0};  // of the main thread
 };
 
+// The log of acme and beta, each with accounts, in the partition of an ApartNode.
+class TwoOrgsTest : public ::testing::Test {
+ protected:
+  TwoOrgsTest() {
+    for (const std::string org : {"acme", "beta"}) {
+      for (auto& event : OrgWithAccounts(org, Next())) {
+        offset_ = event.offset.value();
+        log_.push_back(std::move(event));
+      }
+    }
+    Add(60);
+  }
+  int64_t Next() { return ++offset_; }
+  // Of one of them; without `org` of both in turns.
+  void Add(int count, const std::string& org = "") {
+    for (int i = 0; i < count; ++i) {
+      const int64_t offset = Next();
+      const std::string of = !org.empty() ? org : i % 2 == 0 ? "acme" : "beta";
+      log_.push_back(
+          AccountEvent(of, offset, "A" + std::to_string(offset % 90), "U" + std::to_string(i % 3)));
+    }
+  }
+
+  int64_t offset_ = -1;
+  ApartNode::Log log_;
+};
+
 }  // namespace sluice::testing

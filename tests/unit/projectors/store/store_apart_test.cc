@@ -15,35 +15,16 @@ namespace sluice::projectors {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AccountEvent;
 using testing::ApartNode;
 using ::testing::IsEmpty;
 using testing::Org;
-using testing::OrgWithAccounts;
 using ::testing::SizeIs;
 using Log = ApartNode::Log;
 
 constexpr PartitionId kPartition = ApartNode::kPartition;
 
-class StoreApartTest : public ::testing::Test {
+class StoreApartTest : public testing::TwoOrgsTest {
  protected:
-  void SetUp() override {
-    for (const std::string org : {"acme", "beta"}) {
-      for (auto& event : OrgWithAccounts(org, Next())) {
-        offset_ = event.offset.value();
-        log_.push_back(std::move(event));
-      }
-    }
-    Add(60);
-  }
-  int64_t Next() { return ++offset_; }
-  void Add(int count) {
-    for (int i = 0; i < count; ++i) {
-      const int64_t offset = Next();
-      log_.push_back(AccountEvent(i % 2 == 0 ? "acme" : "beta", offset,
-                                  "A" + std::to_string(offset % 90), "U" + std::to_string(i % 3)));
-    }
-  }
   // An event that looks at every account of acme's.
   void AddLarge() {
     log_.push_back(
@@ -92,8 +73,6 @@ class StoreApartTest : public ::testing::Test {
   }
 
   const testing::TempDir dir_;
-  int64_t offset_ = -1;
-  Log log_;
   ApartNode node_{Options()};
 };
 
@@ -355,7 +334,6 @@ TEST_F(StoreApartTest, AStoreWhoseFilesCannotBeReadForLongIsBuiltAnew) {
 class QuietStoreTest : public StoreApartTest {
  protected:
   void SetUp() override {
-    StoreApartTest::SetUp();
     node_.CatchUp(log_);
     node_.Checkpoint();
     node_.Start();

@@ -24,16 +24,9 @@ using Log = ApartNode::Log;
 
 constexpr PartitionId kPartition = ApartNode::kPartition;
 
-class StoreRestoredTest : public ::testing::Test {
+class StoreRestoredTest : public testing::TwoOrgsTest {
  protected:
   void SetUp() override {
-    for (const std::string org : {"acme", "beta"}) {
-      for (auto& event : OrgWithAccounts(org, Next())) {
-        offset_ = event.offset.value();
-        log_.push_back(std::move(event));
-      }
-    }
-    Add(60);
     node_.CatchUp(log_);
     node_.Checkpoint();
     held_ = node_->AppliedOf(Org("acme"));
@@ -44,15 +37,6 @@ class StoreRestoredTest : public ::testing::Test {
     node_.CatchUp(log_);
     node_.Checkpoint();
     node_.Start();
-  }
-  int64_t Next() { return ++offset_; }
-  void Add(int count, const std::string& org = "") {
-    for (int i = 0; i < count; ++i) {
-      const int64_t offset = Next();
-      const std::string of = !org.empty() ? org : i % 2 == 0 ? "acme" : "beta";
-      log_.push_back(
-          AccountEvent(of, offset, "A" + std::to_string(offset % 90), "U" + std::to_string(i % 3)));
-    }
   }
   // The history of what the store holds, as the log would tell it.
   absl::Status Compare(Offset applied, uint64_t hash) {
@@ -118,10 +102,8 @@ class StoreRestoredTest : public ::testing::Test {
   }
 
   const testing::TempDir dir_;
-  int64_t offset_ = -1;
   int compared_ = 0;
   Offset held_;  // what the backup has applied
-  Log log_;
   ApartNode node_{Options()};
 };
 
