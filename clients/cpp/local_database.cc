@@ -165,6 +165,10 @@ absl::Status LocalDatabase::LoadState() {
       Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
   ASSIGN_OR_RETURN(const bool has_history, history.Step());
   history_ = has_history ? std::string(history.Text(0)) : std::string();
+  ASSIGN_OR_RETURN(
+      Statement asked,
+      Statement::Prepare(db_.get(), "SELECT 1 FROM _sluice_meta WHERE name='columns_asked'"));
+  ASSIGN_OR_RETURN(columns_asked_, asked.Step());
   ASSIGN_OR_RETURN(Statement meta,
                    Statement::Prepare(db_.get(),
                                       "SELECT value, name='position' FROM _sluice_meta WHERE name "
@@ -384,6 +388,10 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   }
   if (position_ < 0) {
     RETURN_IF_ERROR(ShowTables());
+  }
+  if (columns_asked_ && columns_given_) {
+    columns_asked_ = false;
+    RETURN_IF_ERROR(Execute(db_.get(), "DELETE FROM _sluice_meta WHERE name='columns_asked'"));
   }
   RETURN_IF_ERROR(SaveHistory(announced_history_));
   if (!rows_shown_.has_value()) {

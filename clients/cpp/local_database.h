@@ -206,6 +206,9 @@ class LocalDatabase {
   SchemaSource schema_;
   bool schema_seen_ = false;    // since Connected()
   bool columns_given_ = false;  // by SetEntities(), since Connected()
+  // Some of the file's columns are as the schema source said: not since a checkpoint was complete
+  // that gave them itself.
+  bool columns_asked_ = false;
   int64_t position_ = -1;
   int64_t newest_ = -1;                // position that rows may be from
   bool unfinished_ = false;            // rows of a frame that has not ended, or an error

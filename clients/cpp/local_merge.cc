@@ -163,17 +163,17 @@ void LocalDatabase::CountPut(const LocalTable& table, std::string_view key, bool
 }
 
 // True where the row is to be as the operation has it: no other bucket holds it as it was later, or
-// at the same position, which is the same row. Positions of before a reset may be another
-// history's, in which they mean other rows: what a reset bucket brings is what the row is now,
-// whatever is held of it by buckets that are still to be reset. In one history both are the same
-// row.
+// at the same position, which is the same row. But a bucket that is sent from its start on this
+// connection brings the row as it is now, whatever buckets from before the connection hold of it:
+// their positions may be another history's, in which they mean other rows, and the server resets
+// them in any order. In one history both are the same row.
 bool LocalDatabase::MergePut(const RowBuffer::Op& op) {
   const std::string_view key = buffer_.key(op);
   const std::string_view position = buffer_.position(op);
   Bucket& bucket = *op.bucket;
   Member* own = nullptr;
   bool newest = true;
-  const bool anew = resets_seen_ && !from_before_.contains(bucket.id);
+  const bool anew = !from_before_.contains(bucket.id);
   for (Member& member : members_) {
     if (member.bucket == bucket.id) {
       own = &member;

@@ -155,6 +155,11 @@ absl::Status LocalDatabase::SetEntities(const std::vector<ClientEntity>& entitie
 
 absl::Status LocalDatabase::RefreshSchema() {
   ASSIGN_OR_RETURN(const std::vector<ClientEntity> entities, schema_());
+  if (!columns_asked_) {
+    columns_asked_ = true;
+    RETURN_IF_ERROR(
+        Execute(db_.get(), "INSERT OR REPLACE INTO _sluice_meta VALUES('columns_asked', 1)"));
+  }
   return ApplySchema(entities);
 }
 
@@ -287,10 +292,10 @@ absl::StatusOr<std::map<std::string, std::string>> LocalDatabase::KeepColumns(
     if (SqlType(wanted->type) == column.sql_type) {
       kept.emplace(column.name, column.file_name);
       // Columns that were asked for apart may be newer than the rows: it may be the same attribute,
-      // denied and allowed again before the checkpoint that took the rows. Columns that came with
-      // their checkpoint are not: whoever is shown the attribute again has other buckets, and rows
-      // that are here now came when it had no value.
-      lost = lost || (was_hidden && !columns_given_);
+      // denied and allowed again before the checkpoint that took the rows. Where it was hidden, and
+      // is shown, by columns that came with their checkpoints, it is not: whoever is shown the
+      // attribute again has other buckets, and rows that are here now came when it had no value.
+      lost = lost || (was_hidden && columns_asked_);
       continue;
     }
     table.ForgetStatements();

@@ -344,6 +344,10 @@ class ModelServer {
       progress->clear();
     }
     const std::map<std::string, int64_t> before = *progress;
+    if (resets_all && !before.empty()) {  // some reset is before the first operation
+      *out += ResetFrame(before.begin()->first);
+      progress->erase(before.begin()->first);
+    }
     for (const auto& [name, rows] : state.Mine()) {
       const std::string client_name = state.ClientName(name);
       const auto held = progress->find(client_name);

@@ -256,6 +256,7 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   schema->push_back({"contact", "id", {{"id", "string"}}});
   ASSERT_TRUE(database->Begin().ok());
   ASSERT_TRUE(*database->Announce(1043, "1.1043.5b0c1a9e44d0f7c2"));
+  ASSERT_TRUE(database->SetEntities(*schema).ok());
   ASSERT_TRUE(database->SelectBucket("b1").ok());
   ASSERT_TRUE(Account("A1", "1042.0", "x").ok());
   ASSERT_TRUE(Account("A2", "1043.7", "y").ok());

@@ -80,6 +80,30 @@ TEST_F(LocalMergeTest, TheNewestPositionWinsInWhateverOrderBucketsCome) {
   });
 }
 
+// As after a log was restored, and a server that resets what it sends anew one by one.
+TEST_F(LocalMergeTest, ABucketThatIsNewBringsTheRowAsItIsNow) {
+  for (const bool written : {true, false}) {
+    SCOPED_TRACE(written);
+    path = dir / ("new" + std::to_string(written) + ".sqlite");
+    MustOpen();
+    ASSERT_TRUE(database->Begin().ok());
+    Put("b1", "A1", "9.0", "of a lost event");
+    ASSERT_TRUE(database->FrameDone(9).ok());
+    Complete(9);
+    ASSERT_TRUE(database->Begin().ok());
+    database->Connected();
+    Put("b2", "A1", "8.0", "now");
+    if (written) {
+      Write();
+    }
+    ASSERT_TRUE(database->Reset("b1").ok());
+    Put("b1", "A1", "7.0", "now");
+    ExpectSums({{"b1", {{"A1", "7.0"}}}, {"b2", {{"A1", "8.0"}}}});
+    Complete(10);
+    EXPECT_EQ(Names(), "A1|now");
+  }
+}
+
 TEST_F(LocalMergeTest, ARowThatMovesFromOneBucketToAnotherStays) {
   InAllStages([this](const auto& between) {
     Put("b1", "A1", "5.0", "before");
@@ -182,8 +206,8 @@ TEST_F(LocalMergeTest, ARowThatAnApplicationsIndexRefusesIsNoticed) {
     keys.push_back("B" + std::to_string(i));
   }
   ASSERT_TRUE(database->Begin().ok());
-  Put("b1", "B50", "6.0", "A1");
   ASSERT_TRUE(Frame("b2", keys, 6).ok());
+  Put("b2", "B50", "6.0", "A1");
   EXPECT_FALSE(database->Complete(6).ok());
   database->Rollback();
   EXPECT_EQ(Accounts(), "A1");

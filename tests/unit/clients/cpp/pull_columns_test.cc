@@ -178,6 +178,41 @@ TEST_F(PullColumnsTest, AColumnsChangeIsSeenWithItsRowsOrNotAtAll) {
   EXPECT_EQ(SqlReader(path).Query("SELECT * FROM account"), "A1|n");
 }
 
+// A server of before, whose list is newer than its checkpoint, hides `name`; the next request goes
+// to one that sends the columns of the checkpoint that the rows are of.
+TEST_F(PullColumnsTest, WhatColumnsThatWereAskedForHidIsLoadedAnew) {
+  const BucketRows rows = {Row("A1", "5.0")};
+  const std::string row = OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")});
+  const std::string columns = Columns({"id:string", "name:string"});
+  for (const bool complete : {true, false}) {
+    SCOPED_TRACE(complete);
+    path = dir / fmt::format("hidden{}.sqlite", complete);
+    server.Script(
+        {{.body = CheckpointFrame(7, {{"b1", rows}}, {}, columns) + row + CompleteFrame(7)}});
+    ASSERT_TRUE(Pull().ok());
+    server.SetEntities("{" + Columns({"id:string"}) + "}");
+    const BucketRows more = {Row("A1", "5.0"), Row("A2", "8.0")};
+    const std::string newer =
+        complete ? CheckpointFrame(8, {{"b1", rows}}) + CompleteFrame(8)
+                 : CheckpointFrame(8, {{"b1", more}}) +
+                       OpsFrame("b1", 7, 8, {Account("A2", "8.0", R"(,"name":"m")")});
+    const std::string head = CheckpointFrame(9, {{"b1", rows}}, {}, columns);
+    server.Script({{.body = newer},
+                   {.body = head + CompleteFrame(9)},
+                   {.body = head + row + CompleteFrame(9)}});
+    if (complete) {
+      ASSERT_TRUE(Pull().ok());
+      EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|-");
+    }
+    const auto result = Pull();
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->buckets_reloaded, 1U);
+    EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|n");
+    // Since then the columns are the checkpoints' own.
+    EXPECT_EQ(SqlReader(path).Query("SELECT * FROM _sluice_meta WHERE name='columns_asked'"), "");
+  }
+}
+
 TEST_F(PullColumnsTest, ARowThatItsCheckpointHasNoColumnForIsAskedAnew) {
   server.SetEntities(kEntities);  // has it, but it is not asked
   const std::string narrow =
