@@ -19,6 +19,9 @@ namespace {
 // Below it a pause appends at once: the first sets of a slow sender do not wait for company.
 constexpr size_t kBusyBytes = 64 << 10;
 
+// A request that stops has one batch in flight, so a larger one than others have.
+constexpr size_t kOrderedBatch = 8;
+
 // Answers that wait behind a set whose own waits for the store.
 constexpr size_t kWaitingMax = 20'000;
 
@@ -43,6 +46,11 @@ absl::Status NotKnown(const absl::Status& reached, const absl::Status& misfit) {
 absl::Status NotInTime() {
   return Error(absl::StatusCode::kUnavailable, "unavailable",
                "the log did not confirm the set in time; send it again with the same id");
+}
+
+absl::Status NotSent() {
+  return Error(absl::StatusCode::kUnavailable, "unavailable",
+               "the request that brought the set ended before it could be appended; send it again");
 }
 
 absl::Status NotTried() {
@@ -75,13 +83,16 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       cause_(std::move(cause)),
       stop_on_(stop_on),
       reader_(service.options().set_limits),
-      own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
-                                                service.options().in_flight_events_max)),
+      // A batch that is larger than the limit is let in alone.
+      own_in_flight_(
+          std::make_shared<InFlight>(stops() ? 1 : service.options().request_in_flight_bytes_max,
+                                     service.options().in_flight_events_max)),
       doubtful_(service, org_, std::move(caller)) {}
 
 IngestSession::~IngestSession() {
   // Somebody else may wait for a set that was gathered here.
-  AppendGathered();
+  AppendIfMay();
+  GiveUpGathered(NotSent());
 }
 
 absl::Status IngestSession::Refresh() {
@@ -115,7 +126,7 @@ absl::Status IngestSession::ReachDirectory() {
   const SteadyTime now = service_.clock().SteadyNow();
   const auto patience =
       now < no_wait_until_ ? std::chrono::milliseconds(0) : service_.options().directory_patience;
-  AppendGathered();  // these wait for nothing
+  AppendIfMay();  // these wait for nothing
   const absl::Status reached = service_.ReachDirectory(org_, since_, patience);
   if (!reached.ok()) {
     // Where the log does not answer, a request does not spend all its time with waiting for it.
@@ -131,11 +142,13 @@ bool IngestSession::full() const {
   return unsent_ + answers_.size() >= service_.options().answer_bytes_max;
 }
 
+bool IngestSession::StopsAt(const absl::Status& status) const {
+  return !status.ok() &&
+         (stop_on_ == StopOn::kError || (stop_on_ == StopOn::kUnavailable && IsForLater(status)));
+}
+
 void IngestSession::NoteRefused(const absl::Status& status) {
-  if (status.ok()) {
-    return;
-  }
-  if (stop_on_ == StopOn::kError || (stop_on_ == StopOn::kUnavailable && IsForLater(status))) {
+  if (StopsAt(status)) {
     *stopped_ = true;
   }
 }
@@ -244,7 +257,9 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
 }
 
 void IngestSession::FinishDoubtful() {
-  AppendGathered();  // these wait for no store
+  if (!stops()) {
+    AppendGathered();  // these wait for no store
+  }
   doubtful_.Finish();
 }
 
@@ -287,7 +302,7 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
   service_.CountAccepted(static_cast<size_t>(set.ops_size()), bytes);
   events_.push_back(std::move(event));
   tickets_.push_back(std::move(ticket));
-  if (gathered_bytes_ >= service_.options().batch_bytes_max) {
+  if (gathered_bytes_ >= service_.options().batch_bytes_max * (stops() ? kOrderedBatch : 1)) {
     AppendGathered();
   }
 }
@@ -332,27 +347,57 @@ absl::Status IngestSession::AcquireRoom(size_t bytes, size_t count) {
   return status;
 }
 
+bool IngestSession::MayAppend() const {
+  return !stops() || (doubtful_.empty() && (appended_ == nullptr || appended_->Peek().has_value()));
+}
+
+void IngestSession::AppendIfMay() {
+  if (MayAppend()) {
+    AppendGathered();
+  }
+}
+
+void IngestSession::GiveUpGathered(const absl::Status& status) {
+  gathered_bytes_ = 0;
+  events_.clear();
+  for (const auto& ticket : std::exchange(tickets_, {})) {
+    ticket->Resolve(status);
+  }
+}
+
 void IngestSession::AppendGathered() {
   if (events_.empty()) {
     return;
   }
-  const size_t bytes = std::exchange(gathered_bytes_, 0);
+  if (stops()) {
+    doubtful_.Finish();  // they came before
+  }
+  const size_t bytes = gathered_bytes_;
   const size_t count = events_.size();
-  auto tickets = std::exchange(tickets_, {});
-  auto events = std::exchange(events_, {});
   if (const absl::Status room = AcquireRoom(bytes, count); !room.ok()) {
     NoteRefused(room);
-    for (const auto& ticket : tickets) {
-      ticket->Resolve(room);
-    }
+    GiveUpGathered(room);
     return;
   }
+  if (stops()) {
+    Drain();  // of all that came before
+    if (stop_answered_) {
+      own_in_flight_->Release(bytes, count);
+      service_.in_flight()->Release(bytes, count, partition_);
+      GiveUpGathered(NotTried());
+      return;
+    }
+  }
+  gathered_bytes_ = 0;
+  auto tickets = std::exchange(tickets_, {});
+  auto events = std::exchange(events_, {});
+  appended_ = tickets.back();
   // The callback may come after this session, and the service, are gone.
   service_.log().AppendAsync(
       eventlog::Topic::kChanges, partition_, std::move(events),
       [tickets = std::move(tickets), own_in_flight = own_in_flight_,
        in_flight = service_.in_flight(), partition = partition_, bytes, stopped = stopped_,
-       stops = stop_on_ != StopOn::kNothing](const absl::StatusOr<std::vector<Offset>>& offsets) {
+       stops = stops()](const absl::StatusOr<std::vector<Offset>>& offsets) {
         if (!offsets.ok() && stops) {
           *stopped = true;
         }
@@ -366,8 +411,8 @@ void IngestSession::AppendGathered() {
 
 void IngestSession::Pause() {
   // Looking at what is doubtful may take a while.
-  if (own_in_flight_->bytes() < kBusyBytes || !doubtful_.empty()) {
-    AppendGathered();
+  if (stops() || own_in_flight_->bytes() < kBusyBytes || !doubtful_.empty()) {
+    AppendIfMay();
   }
   doubtful_.Look();
 }
@@ -378,13 +423,14 @@ void IngestSession::End() {
 }
 
 void IngestSession::Settle() {
-  AppendGathered();
+  AppendIfMay();
   if (!ended_) {
     doubtful_.Look();
     Drain();
     return;
   }
   doubtful_.Settle();
+  AppendIfMay();
   const auto now = std::chrono::steady_clock::now();
   if (doubtful_.empty() && log_until_ == std::chrono::steady_clock::time_point::max()) {
     log_until_ = now + service_.options().append_timeout;
@@ -408,12 +454,15 @@ bool IngestSession::light() const {
 }
 
 bool IngestSession::due() const {
-  return !events_.empty() || !doubtful_.empty() ||
+  return (!events_.empty() && MayAppend()) || !doubtful_.empty() ||
          (!waiting_.empty() &&
           (waiting_.front().ticket == nullptr || waiting_.front().ticket->Peek().has_value()));
 }
 
 std::shared_ptr<SetTicket> IngestSession::Unresolved() const {
+  if (!events_.empty()) {  // these go when the batch before is done
+    return appended_ == nullptr || appended_->Peek().has_value() ? nullptr : appended_;
+  }
   for (auto answer = waiting_.rbegin(); answer != waiting_.rend(); ++answer) {
     if (answer->ticket != nullptr && !answer->ticket->Peek().has_value()) {
       return answer->ticket;
@@ -452,6 +501,7 @@ void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& re
     fmt::format_to(std::back_inserter(answers_), "\"position\":\"{}\"}}", result->value());
   } else {
     NoteRefused(result.status());  // also that of a set which another request had in flight
+    stop_answered_ = stop_answered_ || StopsAt(result.status());
     service_.CountRejected(ProblemCode(result.status()));
     answers_.append("\"error\":");
     answers_.append(ProblemJson(result.status()));

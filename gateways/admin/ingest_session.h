@@ -16,7 +16,8 @@
 namespace sluice::gateways {
 
 // At which set an ingest request takes no more: those behind it are answered "not_tried", so that a
-// sender who sends them again behind it keeps the order of the whole.
+// sender who sends them again behind it keeps the order of the whole. To know it in time such a
+// request gives the log one batch after the other.
 enum class StopOn {
   kNothing,      // each set stands alone
   kUnavailable,  // one that can't be taken now
@@ -84,6 +85,7 @@ class IngestSession {
   // Returns when definitions are known that are no older than the sets which have come, having
   // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
   absl::Status ReachDirectory();
+  bool StopsAt(const absl::Status& status) const;
   // Notes that a set was refused so, where the request is to stop at that. OK: it was not.
   void NoteRefused(const absl::Status& status);
   void RefuseRead(std::string id, const absl::Status& status);
@@ -100,7 +102,14 @@ class IngestSession {
   absl::Status AcquireRoom(size_t bytes, size_t count);
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
+  bool stops() const { return stop_on_ != StopOn::kNothing; }
+  // What is gathered can be appended without waiting for the sets before it.
+  bool MayAppend() const;
+  // Waits for room, and in a request that stops for what becomes of the sets before.
   void AppendGathered();
+  void AppendIfMay();
+  // The gathered sets are not appended: their answer.
+  void GiveUpGathered(const absl::Status& status);
   // Writes the answers of the first sets that are done.
   void Drain();
   void Write(const Answer& answer, const absl::StatusOr<Offset>& result);
@@ -124,7 +133,9 @@ class IngestSession {
   std::vector<std::shared_ptr<SetTicket>> tickets_;  // of events_
   size_t gathered_bytes_ = 0;
   uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
+  bool stop_answered_ = false;         // the answers have come to the set at which it stops
   std::shared_ptr<InFlight> own_in_flight_;
+  std::shared_ptr<SetTicket> appended_;  // the last that was given to the log
   DoubtfulSets doubtful_;
 
   bool ended_ = false;

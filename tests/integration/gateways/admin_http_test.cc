@@ -3,7 +3,6 @@
 
 #include <thread>
 
-#include "gateways/admin/ingest_session.h"
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/integration/gateways/raw_socket.h"
 #include "tests/support/stalling_log.h"
@@ -23,15 +22,6 @@ constexpr char kLines[] = "application/x-ndjson";
 std::string Post(const std::string& headers, const std::string& token = "sluice.ingest") {
   return std::string("POST ") + kChanges + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
          token + "\r\nContent-Type: application/x-ndjson\r\n" + headers + "\r\n";
-}
-
-// Nothing more comes; returns when every set is answered.
-void EndAndSettle(gateways::IngestSession& session) {
-  session.End();
-  while (session.waiting()) {
-    session.Settle();
-    std::this_thread::yield();
-  }
 }
 
 class AdminHttpTest : public ::testing::Test {
@@ -302,70 +292,6 @@ TEST_F(AdminHttpTest, ASetSentAgainIsAnsweredAsTheFirstTimeWhateverTheSchemaSays
   EXPECT_EQ(json::parse(other->body)["error"]["code"], "unknown_attribute");
   // A set that was refused was never taken: it is no repetition.
   EXPECT_EQ(client_.Post(kChanges, SetLine("other", "A"), kLines)->body, other->body);
-}
-
-TEST_F(AdminHttpTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
-  admin_.MakeOrg("contoso");
-  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
-                                  admin_.clock(), nullptr);
-  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
-  ASSERT_TRUE(session.Refresh().ok());
-  session.Add(SetLine("held", "A"));  // gathered, on its way
-  ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
-  admin_.MakeOrg("contoso");
-  EndAndSettle(session);
-  EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
-  EXPECT_EQ(session.last(), kNoOffset);
-}
-
-TEST_F(AdminHttpTest, NothingIsTakenBehindASetForWhichThereIsNoRoomWhereThatIsAskedFor) {
-  admin_.MakeOrg("contoso");
-  gateways::IngestOptions options;
-  options.in_flight_bytes_max = 1;
-  options.batch_bytes_max = 1;
-  options.append_timeout = std::chrono::milliseconds(0);
-  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(), nullptr,
-                                  admin_.clock(), nullptr);
-  for (const auto stop_on : {gateways::StopOn::kUnavailable, gateways::StopOn::kNothing}) {
-    ASSERT_TRUE(service.in_flight()->Acquire(1, 1, absl::InfiniteFuture()));
-    gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {}, {}, stop_on);
-    session.set_separator("\n");
-    ASSERT_TRUE(session.Refresh().ok());
-    session.Add(SetLine("full", "A"));
-    service.in_flight()->Release(1, 1);
-    session.Add(SetLine("behind", "A"));
-    EndAndSettle(session);
-    const std::string answers = session.TakeAnswers();
-    EXPECT_THAT(answers, HasSubstr("append_queue_full"));
-    EXPECT_EQ(answers.find("not_tried") != std::string::npos,
-              stop_on == gateways::StopOn::kUnavailable);
-    EXPECT_TRUE(session.last() == kNoOffset || stop_on == gateways::StopOn::kNothing);
-  }
-}
-
-// The last look comes after the last wait: a slow log makes a request wait for room.
-TEST_F(AdminHttpTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotAppended) {
-  admin_.MakeOrg("contoso");
-  gateways::IngestOptions options;
-  options.in_flight_bytes_max = 1;
-  options.append_timeout = kAdminPatience;
-  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(), nullptr,
-                                  admin_.clock(), nullptr);
-  ASSERT_TRUE(service.in_flight()->Acquire(1, 1, absl::InfiniteFuture()));
-  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
-  ASSERT_TRUE(session.Refresh().ok());
-  session.Add(SetLine("held", "A"));
-  std::thread finish([&] { EndAndSettle(session); });
-  while (service.in_flight()->waiting() == 0) {
-    std::this_thread::yield();
-  }
-  ASSERT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
-  admin_.MakeOrg("contoso");
-  service.in_flight()->Release(1, 1);
-  finish.join();
-  EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
-  EXPECT_EQ(session.last(), kNoOffset);
-  EXPECT_EQ(service.in_flight()->bytes(), 0U);
 }
 
 TEST(AdminServedElsewhereTest, TheDirectoryAndTheOtherNodesPositionAreShown) {
