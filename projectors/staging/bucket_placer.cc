@@ -1,5 +1,7 @@
 #include "projectors/staging/bucket_placer.h"
 
+#include <absl/container/flat_hash_set.h>
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -16,6 +18,11 @@ constexpr size_t kChunkMax = 512;
 // About what a change of one bucket takes beside the row, and a membership or support.
 constexpr size_t kChangeBytes = 128;
 constexpr size_t kPlaceBytes = 128;
+
+// What it takes to hold a row against a rule, beside the row's bytes, and how many of those take as
+// much as a unit of work: see FoldOptions::step_work.
+constexpr size_t kRuleWork = 64;
+constexpr size_t kBytesPerWork = 16;
 
 }  // namespace
 
@@ -37,6 +44,8 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   written_.clear();
   bytes_before_ += bytes_;
   bytes_ = 0;
+  work_before_ += work_;
+  work_ = 0;
   read_bytes_ = 0;
   rows_at_begin_ = parts_.overlay.size();
 }
@@ -44,11 +53,23 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
 PartialEvent BucketPlacer::Progress() const { return {offset_, round_, item_, row_, next_index_}; }
 
 bool BucketPlacer::Full() const {
-  return parts_.overlay.size() - rows_at_begin_ >= limits_.rows_max || FullOfBytes();
+  return parts_.overlay.size() - rows_at_begin_ >= limits_.rows_max || FullBesideRows();
 }
 
-bool BucketPlacer::FullOfBytes() const {
-  return bytes_ >= limits_.bytes_max || read_bytes_ >= limits_.bytes_max;
+bool BucketPlacer::FullBesideRows() const {
+  return bytes_ >= limits_.bytes_max || read_bytes_ >= limits_.bytes_max ||
+         work_ >= limits_.work_max;
+}
+
+absl::Status BucketPlacer::CheckOnce(size_t work) const {
+  if (work <= limits_.once_max) {
+    return absl::OkStatus();
+  }
+  return Error(
+      absl::StatusCode::kAborted, "large_event",
+      fmt::format("rows and rules take {} units of work that can't be cut, and {} are done "
+                  "in one step",
+                  work, limits_.once_max));
 }
 
 // What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too.
@@ -111,6 +132,9 @@ BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) const {
 
 absl::Status BucketPlacer::Written(Slot slot, const References& before) {
   written_.push_back(slot);
+  // An event's operations are done together, however often they change one large row.
+  work_ += parts_.overlay.entry(slot).now.row.size() / kBytesPerWork;
+  RETURN_IF_ERROR(CheckOnce(work_));
   const RecordKey key = parts_.overlay.entry(slot).key;
   const RuleSet::Entity* rules = rules_->Find(key.entity);
   if (rules == nullptr) {
@@ -249,12 +273,17 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
 
 // Those that the batch has no room for wait with what else the round has to do.
 absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
-  const std::vector<Slot> written = std::exchange(written_, {});
+  std::vector<Slot> written = std::exchange(written_, {});
+  // However often the event has written a row, it is placed as it is in the end.
+  absl::flat_hash_set<Slot> once;
+  std::erase_if(written, [&once](Slot slot) { return !once.insert(slot).second; });
   RETURN_IF_ERROR(PrefetchRelated(written));
   for (size_t i = 0; i < written.size(); ++i) {
-    ASSIGN_OR_RETURN(const bool complete, Place(written[i], false));
-    if (complete) {
-      continue;
+    if (i == 0 || !FullBesideRows()) {
+      ASSIGN_OR_RETURN(const bool complete, Place(written[i], false));
+      if (complete) {
+        continue;
+      }
     }
     for (; i < written.size(); ++i) {
       const RecordKey& key = parts_.overlay.entry(written[i]).key;
@@ -337,7 +366,7 @@ absl::Status BucketPlacer::PrefetchRelated(const std::vector<Slot>& slots) {
 absl::StatusOr<size_t> BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_support) {
   RETURN_IF_ERROR(PrefetchRelated(slots));
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (i > 0 && FullOfBytes()) {
+    if (i > 0 && FullBesideRows()) {
       return i;
     }
     ASSIGN_OR_RETURN(const bool complete, Place(slots[i], by_support));
@@ -426,6 +455,10 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
   if (rules == nullptr) {
     return absl::OkStatus();
   }
+  const size_t work = rules->At(round_).size() *
+                      (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork);
+  RETURN_IF_ERROR(CheckOnce(work));
+  work_ += work;
   for (const SyncRule* rule : rules->At(round_)) {
     if (rule->kind != v1::RULE_KIND_RELATED) {
       ASSIGN_OR_RETURN(std::optional<BucketName> bucket,

@@ -33,8 +33,10 @@ class BucketPlacer {
   struct Limits {
     size_t rows_max = 0;
     size_t bytes_max = 0;
+    size_t work_max = 0;    // as FoldOptions::step_work
     size_t places_min = 1;  // a row in so many buckets or fewer is never cut
     size_t places_max = 0;  // one that has more of them is not read as a whole
+    size_t once_max = 0;    // of work that can't be cut
   };
   struct Parts {
     FoldView& view;
@@ -75,6 +77,7 @@ class BucketPlacer {
   PartialEvent Progress() const;
   // About how much the batch's events have taken on so far.
   size_t bytes() const { return bytes_before_ + bytes_; }
+  size_t work() const { return work_before_ + work_; }
   void Spill(FoldBatch* batch) { queue_->Spill(batch); }
   void Finish(FoldBatch* batch) { queue_->Finish(batch); }
 
@@ -83,7 +86,10 @@ class BucketPlacer {
   using Item = WorkQueue::Item;
 
   bool Full() const;
-  bool FullOfBytes() const;
+  // As far as it does not depend on how many rows were read.
+  bool FullBesideRows() const;
+  // kAborted, code "large_event", for more than is begun at once.
+  absl::Status CheckOnce(size_t work) const;
   size_t Chunk() const;
   // How many buckets of the row may change in this batch.
   size_t ChangesMax(Slot slot) const;
@@ -133,9 +139,11 @@ class BucketPlacer {
   bool resumed_ = false;
   std::vector<Slot> written_;
   std::vector<std::pair<EntityId, AttributeId>> unlinked_;
-  size_t bytes_ = 0;         // to be written
-  size_t read_bytes_ = 0;    // memberships and support that were apart
+  size_t bytes_ = 0;       // to be written
+  size_t read_bytes_ = 0;  // memberships and support that were apart
+  size_t work_ = 0;
   size_t bytes_before_ = 0;  // of the batch's earlier events
+  size_t work_before_ = 0;
   size_t rows_at_begin_ = 0;
 
   std::vector<FoldOverlay::Target> targets_;

@@ -70,7 +70,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
         return false;
       }
       row_ = parts_.overlay.entry(slots[i]).key.key;
-      if (FullOfBytes() && i + 1 < slots.size()) {
+      if (FullBesideRows() && i + 1 < slots.size()) {
         return false;
       }
     }

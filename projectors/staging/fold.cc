@@ -48,7 +48,8 @@ class Folder {
         model_(std::move(model)),
         links_(view),
         placer_({view, overlay_, links_, buckets_},
-                {options.step_rows, options.step_bytes, options.inline_max, options.places_max}) {
+                {options.step_rows, options.step_bytes, options.step_work, options.inline_max,
+                 options.places_max, options.work_max}) {
     result_.batch.applied = applied;
     UseModel();
   }
@@ -449,7 +450,7 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
 // Room for another event beside those that the batch has taken?
 bool Folder::Full() const {
   return overlay_.size() - rows_at_start_ >= options_.step_rows ||
-         placer_.bytes() >= options_.step_bytes;
+         placer_.bytes() >= options_.step_bytes || placer_.work() >= options_.step_work;
 }
 
 absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> events) {

@@ -25,11 +25,15 @@ struct FoldOptions {
   // How much one batch takes on before a large event is cut; no part of the result.
   size_t step_rows = 20'000;
   size_t step_bytes = size_t{32} << 20;
+  // Of looking at rows: 64 for each rule that one is held against, and a sixteenth of its bytes for
+  // each of those and for each operation that changes it; some 14 ns each.
+  size_t step_work = size_t{16} << 20;
   // A record with more memberships and support than this has them apart; no part of the result.
   size_t inline_max = 32;
-  // A row with more of them that has to be looked at in all is not begun: Fold() fails with
-  // kAborted, code "large_event". No part of the result.
+  // A row with more of them that has to be looked at in all, and more work that can't be cut, is
+  // not begun: Fold() fails with kAborted, code "large_event". No part of the result.
   size_t places_max = std::numeric_limits<size_t>::max();
+  size_t work_max = std::numeric_limits<size_t>::max();
 };
 
 // Something of an event that can't be applied. The rest of the log goes on.

@@ -74,6 +74,8 @@ constexpr size_t kTurnRows = 2'000;
 constexpr size_t kTurnBytes = size_t{4} << 20;
 // Of a row that many others point at: they are read in one step, and some 3 us each.
 constexpr size_t kTurnPlaces = 4'000;
+// Of rows that are held against rules: some 14 ns each.
+constexpr size_t kTurnWork = size_t{2} << 20;
 
 FoldOptions TurnOf(const StoreOptions& options) {
   FoldOptions turn = options.fold;
@@ -81,6 +83,8 @@ FoldOptions TurnOf(const StoreOptions& options) {
     turn.step_rows = std::min(turn.step_rows, kTurnRows);
     turn.step_bytes = std::min(turn.step_bytes, kTurnBytes);
     turn.places_max = std::min(turn.places_max, kTurnPlaces);
+    turn.step_work = std::min(turn.step_work, kTurnWork);
+    turn.work_max = std::min(turn.work_max, kTurnWork);
   }
   return turn;
 }

@@ -31,6 +31,7 @@ projectors::StoreOptions RowsHistory::Options() {
   options.fold.inline_max = dice_.Between(0, 6);
   if (dice_.Chance(30)) {
     options.fold.step_bytes = dice_.Between(100, 1'000);
+    options.fold.step_work = dice_.Between(100, 4'000);
   }
   options.fold.dedup_window = static_cast<int64_t>(dice_.Between(8, 30));
   options.fold.tombstone_horizon = dice_.Chance(25) ? 12 : kNeverExpires;

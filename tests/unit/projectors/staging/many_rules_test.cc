@@ -1,0 +1,130 @@
+// Rows that are held against many rules, and large ones: what a batch takes on of them.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "projectors/staging/fold.h"
+#include "schemas/status.h"
+#include "tests/support/change_events.h"
+#include "tests/support/model_store.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using testing::MakeEvent;
+using testing::MakeSet;
+using testing::ModelStore;
+using testing::RowWriter;
+
+constexpr uint32_t kAccount = 1;
+constexpr int kRules = 100;
+constexpr size_t kRowWork = 64 * kRules;  // of a small row
+
+class ManyRulesTest : public ::testing::Test {
+ protected:
+  ManyRulesTest() {
+    Apply(MakeEvent(offset_++, testing::OpenOrg(1)));
+    Apply(MakeEvent(offset_++, testing::DefineEntity(kAccount, "account", {{1, "id"}, {2, "name"}})));
+    v1::ProfileDefined defined;
+    defined.mutable_profile()->set_name("p");
+    v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
+    rules.set_entity("account");
+    for (int i = 0; i < kRules; ++i) {
+      v1::Rule& rule = *rules.add_rules();
+      rule.set_kind(v1::RULE_KIND_FILTER);
+      rule.set_where(fmt::format("contains(name, '{}') and id in @teams", i));
+    }
+    Apply(MakeEvent(offset_++, defined));
+  }
+
+  static v1::Operation Account(int number, size_t bytes) {
+    const std::string key = fmt::format("a{}", number);
+    return testing::Upsert(kAccount, key,
+                           RowWriter().Text(1, key).Text(2, std::string(bytes, '7')).bytes());
+  }
+  // A set of so many accounts.
+  StoredEvent Accounts(int from, int to, size_t bytes = 10) {
+    std::vector<v1::Operation> ops;
+    for (int i = from; i < to; ++i) {
+      ops.push_back(Account(i, bytes));
+    }
+    return MakeEvent(offset_++, MakeSet(ops));
+  }
+  // In as many batches as it takes.
+  void Apply(const StoredEvent& event) {
+    parts_ = 0;
+    for (bool partial = true; partial; ++parts_) {
+      const auto result = store_.Apply(options_, {&event, 1});
+      ASSERT_TRUE(result.ok()) << result.status();
+      partial = result->partial;
+    }
+    FoldOptions whole;
+    whole.step_work = std::numeric_limits<size_t>::max();
+    const auto result = whole_.Apply(whole, {&event, 1});
+    ASSERT_TRUE(result.ok() && !result->partial) << result.status();
+    ASSERT_EQ(Differences(store_.content(), whole_.content()), "");
+  }
+  absl::Status TryTurn(const StoredEvent& event) {
+    FoldOptions turn = options_;
+    turn.work_max = options_.step_work;
+    return store_.Apply(turn, {&event, 1}).status();
+  }
+
+  FoldOptions options_;
+  ModelStore store_;
+  ModelStore whole_;  // in one batch each
+  int64_t offset_ = 0;
+  int parts_ = 0;
+};
+
+TEST_F(ManyRulesTest, AnEventOfManyRowsGoesInParts) {
+  options_.step_work = 10 * kRowWork;
+  Apply(Accounts(0, 100));
+  EXPECT_GE(parts_, 9);
+  EXPECT_LE(parts_, 14);
+  options_.step_work = 1;  // a row always gets on
+  Apply(Accounts(0, 10));
+  EXPECT_GE(parts_, 10);
+}
+
+TEST_F(ManyRulesTest, AnEventOfOneRowEndsABatchToo) {
+  std::vector<StoredEvent> events;
+  for (int i = 0; i < 100; ++i) {
+    events.push_back(Accounts(i, i + 1));
+  }
+  options_.step_work = 10 * kRowWork;
+  const auto result = store_.Apply(options_, events);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(result->partial);
+  EXPECT_GE(result->consumed, 8U);
+  EXPECT_LE(result->consumed, 11U);
+}
+
+// It can't be cut, so a thread that has no time for it leaves it to another one, whole.
+TEST_F(ManyRulesTest, ALargeRowIsNotBegunWhereThereIsNoTimeForAllItsRules) {
+  options_.step_work = 100 * kRowWork;
+  const StoredEvent small = Accounts(0, 1, 1'000);
+  ASSERT_TRUE(TryTurn(small).ok());
+  Apply(small);
+  const StoredEvent large = Accounts(1, 2, 200'000);
+  EXPECT_EQ(ErrorCode(TryTurn(large)), "large_event");
+  Apply(large);
+}
+
+// However small the operations are.
+TEST_F(ManyRulesTest, ALargeRowIsNotPatchedOftenInOneTurn) {
+  Apply(Accounts(0, 1, 100'000));
+  std::vector<v1::Operation> patches;
+  for (int i = 0; i < 200; ++i) {
+    patches.push_back(testing::Patch(kAccount, "a0", RowWriter().Text(1, "a0").bytes()));
+  }
+  options_.step_work = 100 * (100'000 / 16) + kRowWork;
+  const StoredEvent event = MakeEvent(offset_++, MakeSet(patches));
+  EXPECT_EQ(ErrorCode(TryTurn(event)), "large_event");
+  Apply(event);
+}
+
+}  // namespace
+}  // namespace sluice::projectors
