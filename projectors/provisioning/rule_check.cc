@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -192,7 +193,46 @@ std::string LostBy(const v1::Rule& rule, std::string_view entity, const Evolutio
 
 }  // namespace
 
+namespace {
+
+// A profile that has no more rules than it had may be put also where there are too many.
+absl::Status CheckNumbers(const OrgModel& model, const v1::Profile& profile) {
+  struct Rules {
+    size_t before = 0;  // of the profile
+    size_t after = 0;
+    size_t others = 0;  // of other profiles
+  };
+  const auto check = [](const Rules& rules, size_t max, std::string_view whose) {
+    const size_t all = rules.after + rules.others;
+    return all <= max || rules.after <= rules.before
+               ? absl::OkStatus()
+               : Invalid("too_many_rules",
+                         fmt::format("the profiles would have {} rules {}, at most {} are taken: "
+                                     "use one rule that compares with the caller's teams or claims",
+                                     all, whose, max));
+  };
+  std::map<std::string_view, Rules> entities;
+  Rules org;
+  const auto count = [&](const v1::Profile& of, size_t Rules::*in) {
+    for (const v1::EntityRules& rules : of.entities()) {
+      entities[rules.entity()].*in += static_cast<size_t>(rules.rules_size());
+      org.*in += static_cast<size_t>(rules.rules_size());
+    }
+  };
+  for (const auto& [name, held] : model.profiles()) {
+    count(held, name == profile.name() ? &Rules::before : &Rules::others);
+  }
+  count(profile, &Rules::after);
+  for (const auto& [entity, rules] : entities) {
+    RETURN_IF_ERROR(check(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity)));
+  }
+  return check(org, kRulesOfOrgMax, "in all");
+}
+
+}  // namespace
+
 absl::Status CheckProfile(const OrgModel& model, const v1::Profile& profile) {
+  RETURN_IF_ERROR_CTX(CheckNumbers(model, profile), fmt::format("profile '{}'", profile.name()));
   RuleGraph graph;
   for (const v1::EntityRules& rules : profile.entities()) {
     const EntitySchema* const entity = FindEntity(model, rules.entity());

@@ -30,10 +30,11 @@ TEST(ProblemTest, NamedCodesDecideTheStatus) {
       {"token_expired", 401},       {"forbidden", 403},          {"unknown_entity", 400},
       {"unknown_attribute", 400},   {"type_mismatch", 400},      {"missing_key", 400},
       {"invalid_key", 400},         {"invalid_json", 400},       {"invalid_filter", 400},
-      {"circular_rules", 400},      {"rules_too_deep", 400},     {"invalid_argument", 400},
-      {"resource_exhausted", 429},  {"method_not_allowed", 405}, {"not_served_here", 503},
-      {"answers_queue_full", 503},  {"log_truncated", 503},      {"log_diverged", 503},
-      {"keys_unavailable", 503},    {"too_busy", 503},           {"no_threads", 503}};
+      {"circular_rules", 400},      {"rules_too_deep", 400},     {"too_many_rules", 400},
+      {"invalid_argument", 400},    {"resource_exhausted", 429}, {"method_not_allowed", 405},
+      {"not_served_here", 503},     {"answers_queue_full", 503}, {"log_truncated", 503},
+      {"log_diverged", 503},        {"keys_unavailable", 503},   {"too_busy", 503},
+      {"no_threads", 503}};
   for (const auto& [code, http_status] : want) {
     const absl::Status status = WithCode(code);
     EXPECT_EQ(HttpStatusOf(status), http_status) << code;

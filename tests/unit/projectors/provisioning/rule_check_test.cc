@@ -1,5 +1,6 @@
 #include "projectors/provisioning/rule_check.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "projectors/provisioning/rule_graph.h"
@@ -16,6 +17,15 @@ using testing::ProfileRequest;
 
 constexpr char kFilterProfile[] =
     R"({"entities":{"order":[{"kind":"all"},{"kind":"filter","where":"status eq 'open' and region in @teams"}]}})";
+
+// A profile of so many rules for one entity, with a filter each.
+std::string ManyRules(const std::string& entity, size_t rules) {
+  std::string json = R"({"entities":{")" + entity + R"(":[)";
+  for (size_t i = 0; i < rules; ++i) {
+    json += fmt::format(R"({}{{"kind":"filter","where":"id eq '{}'"}})", i == 0 ? "" : ",", i);
+  }
+  return json + "]}}";
+}
 
 class RuleCheckTest : public ::testing::Test {
  protected:
@@ -81,6 +91,35 @@ TEST_F(RuleCheckTest, FiltersAreParsedAgainstTheSchema) {
   EXPECT_EQ(ErrorColumn(unknown), 1U);
   EXPECT_EQ(ErrorColumn(PutProfile(R"({"entities":{"order":[{"kind":"filter","where":""}]}})")),
             1U);
+}
+
+// Of all profiles; each row is held against all rules of its entity.
+TEST_F(RuleCheckTest, RulesAreNumbered) {
+  const auto put = [this](const std::string& name, const std::string& json) {
+    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
+  };
+  constexpr size_t kOfProfile = 100;  // which a profile may have for one entity
+  const auto fill = [&](const std::string& entity) {
+    for (size_t i = 0; i < kRulesOfEntityMax / kOfProfile; ++i) {
+      const absl::Status status =
+          put(fmt::format("{}{}", entity, i), ManyRules(entity, kOfProfile));
+      ASSERT_TRUE(status.ok()) << status;
+    }
+  };
+  fill("order");
+  ExpectRefused(put("b", ManyRules("order", 1)), "too_many_rules",
+                "profile 'b': the profiles would have 2001 rules for entity 'order', at most 2000");
+  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile)).ok());
+  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile - 1)).ok());
+  EXPECT_TRUE(put("b", ManyRules("order", 1)).ok());
+  for (int i = 0; i < 4; ++i) {
+    const std::string entity = fmt::format("e{}", i);
+    PutEntity(entity, {});
+    fill(entity);
+  }
+  PutEntity("last", {});
+  EXPECT_TRUE(put("b", ManyRules("last", 1)).ok());  // in the place of its other one
+  ExpectRefused(put("c", ManyRules("last", 1)), "too_many_rules", "10001 rules in all");
 }
 
 TEST_F(RuleCheckTest, AProfilePutAgainChangesNothing) {
