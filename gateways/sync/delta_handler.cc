@@ -118,8 +118,8 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
   RETURN_IF_ERROR_CO(share.status());
   call.ahead = false;
   const Offset folded = FoldedUntil(context, call.org);
-  absl::StatusOr<BuiltPage> built =
-      co_await OnStoreThread(context, [&context, &call] { return Build(context, call); });
+  absl::StatusOr<BuiltPage> built = co_await OnStoreThread(
+      context, call.org, call.caller.user, [&context, &call] { return Build(context, call); });
   if (call.ahead && call.cursor.seen < folded) {
     co_return OtherHistory();  // the log has been read through there, and has no such event
   }

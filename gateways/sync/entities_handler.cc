@@ -30,8 +30,8 @@ net::awaitable<absl::StatusOr<BuiltList>> BuildInTurn(SyncContext& context, cons
   if (!share.ok()) {
     co_return share.status();
   }
-  absl::StatusOr<std::string> body =
-      co_await OnStoreThread(context, [&] { return Build(context, org, caller); });
+  absl::StatusOr<std::string> body = co_await OnStoreThread(
+      context, org, caller.user, [&] { return Build(context, org, caller); });
   if (!body.ok()) {
     co_return body.status();
   }

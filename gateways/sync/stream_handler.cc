@@ -163,7 +163,8 @@ class StreamSession {
     if (!share.ok()) {
       co_return share;
     }
-    absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
+    absl::StatusOr<bool> began =
+        co_await OnStoreThread(context_, org_, principal_.subject, [this] { return Begin(); });
     Began(began);
     co_return began;
   }
@@ -244,7 +245,8 @@ class StreamSession {
     }
     if (old && status.ok()) {
       touched_.TakeNews();
-      absl::StatusOr<bool> began = co_await OnStoreThread(context_, [this] { return Begin(); });
+      absl::StatusOr<bool> began =
+          co_await OnStoreThread(context_, org_, principal_.subject, [this] { return Begin(); });
       if (!NotCaughtUp(began.status())) {  // or it goes on from the one that it has
         if (began.ok()) {
           Began(true);
@@ -253,8 +255,8 @@ class StreamSession {
       }
     }
     if (status.ok() && state_.sending()) {
-      status =
-          co_await OnStoreThread(context_, [this] { return state_.Fill(piece_bytes_, &buffer_); });
+      status = co_await OnStoreThread(context_, org_, principal_.subject,
+                                      [this] { return state_.Fill(piece_bytes_, &buffer_); });
     }
     if (!status.ok()) {
       End(status);

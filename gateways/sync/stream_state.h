@@ -77,8 +77,13 @@ class StreamState {
   // Is there more to send of the snapshot?
   bool sending() const { return snapshot_ != nullptr; }
 
-  // Appends frames until there are about `bytes` or the checkpoint is complete; then the snapshot
-  // is given back. No frame is larger than that either, but for its last operation.
+  // What one Fill() reads at most: some 10 ms. A bucket may hold very many removals, of which a
+  // client that begins is sent none.
+  static constexpr size_t kOpsReadMax = 10'000;
+
+  // Appends frames until there are about `bytes`, kOpsReadMax operations were read, or the
+  // checkpoint is complete; then the snapshot is given back. No frame is larger than that either,
+  // but for its last operation.
   [[nodiscard]] absl::Status Fill(size_t bytes, std::string* out);
 
   // Gives the snapshot back, whatever is still to be sent of it: the session is over.
@@ -136,6 +141,7 @@ class StreamState {
   std::shared_ptr<const projectors::OrgSnapshot> snapshot_;
   std::unique_ptr<projectors::DeltaIterator> iterator_;  // over the first of pending_
   std::string ops_json_;
+  size_t ops_read_ = 0;  // by this Fill()
   Offset position_ = kNoOffset;
   uint64_t ops_sent_ = 0;
 };

@@ -63,6 +63,11 @@ struct SyncContext {
                 .on_change = [this](size_t bytes, size_t) { metrics.AnswerBytes(bytes); },
                 .on_refused = [this] { metrics.Refused("answers"); }}),
         sessions(options.sessions_max),
+        turns({.units_max = store_threads,
+               .org_part = 1,  // one that is alone has all of them
+               .caller_part = 1,
+               .refusal = Error(absl::StatusCode::kUnavailable, "too_busy",
+                                "as much is being read as may be: try again")}),
         pool(store_threads) {}
 
   const SyncOptions options;
@@ -73,7 +78,8 @@ struct SyncContext {
   SyncMetrics metrics;
   FairBudget budget;  // bytes of answers that are built or being sent
   FairPlaces sessions;
-  ThreadPool pool;  // reads stores
+  FairBudget turns;  // of `pool`'s threads
+  ThreadPool pool;   // reads stores
   std::atomic<bool> stopping{false};
   std::atomic<size_t> connections{0};
 };
@@ -105,9 +111,19 @@ net::awaitable<std::invoke_result_t<Work>> OnThread(ThreadPool& pool, Work work)
       net::use_awaitable);
 }
 
+// Runs one step of a request, which is to be a short one, on a thread that reads stores.
+// Organisations take turns, and within one its callers: whatever one of them asks for, another
+// waits for a step of each. However many wait: they hold a share of the answers.
 template <typename Work>
-net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, Work work) {
-  co_return co_await OnThread(context.pool, std::move(work));
+net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, const OrgId& org,
+                                                         const std::string& caller, Work work) {
+  const absl::StatusOr<FairBudget::Share> turn =
+      co_await context.turns.Take(org.value(), caller, 1, SteadyTime::max(), /*admitted=*/true);
+  if (!turn.ok()) {
+    co_return turn.status();
+  }
+  std::invoke_result_t<Work> result = co_await OnThread(context.pool, std::move(work));
+  co_return result;
 }
 
 // Has this process still to read the log to the end that it had at start?

@@ -126,6 +126,29 @@ TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
   EXPECT_FALSE(Begin(&state));
 }
 
+// However few operations are sent of it.
+TEST_F(StreamStateTest, ABucketOfManyRemovalsIsReadInSteps) {
+  Put("A", 10);
+  int64_t offset = 10;
+  for (size_t i = 0; i < 2 * StreamState::kOpsReadMax; ++i) {
+    Put(std::to_string(i), ++offset);
+    Put(std::to_string(i), ++offset, false);
+  }
+  Put("B", ++offset);
+  StreamState state = State({});
+  ASSERT_TRUE(Begin(&state));
+  EXPECT_THAT(Frames(), ElementsAre("checkpoint " + std::to_string(offset)));
+  Fill(&state, 1'000'000);
+  EXPECT_THAT(Frames(), ElementsAre("put A"));
+  EXPECT_TRUE(state.sending());
+  Fill(&state, 1'000'000);
+  EXPECT_THAT(Frames(), ElementsAre());
+  EXPECT_TRUE(state.sending());
+  Fill(&state, 1'000'000);
+  EXPECT_THAT(Frames(), ElementsAre("put B", "checkpoint_complete"));
+  EXPECT_FALSE(state.sending());
+}
+
 // Values can be chosen so that a bucket has the count and the checksum that it had before.
 TEST_F(StreamStateTest, ABucketIsUnchangedByThePositionOfItsLastChangeOnly) {
   org_.checksum = [](const PlainOrg::RowKey&, Position) { return 7; };
