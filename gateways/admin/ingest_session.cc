@@ -247,8 +247,7 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
                  .misfit = std::move(read.status),
                  .ticket = ticket},
                 entry_->opened);
-  // Whether it is refused decides what becomes of those behind it.
-  if (doubtful_.full() || stop_on_ == StopOn::kError) {
+  if (doubtful_.full()) {
     FinishDoubtful();
   }
   if (const auto result = ticket->Peek(); result.has_value()) {
@@ -357,12 +356,33 @@ void IngestSession::AppendIfMay() {
   }
 }
 
-void IngestSession::GiveUpGathered(const absl::Status& status) {
-  gathered_bytes_ = 0;
-  events_.clear();
-  for (const auto& ticket : std::exchange(tickets_, {})) {
-    ticket->Resolve(status);
+void IngestSession::GiveUpGathered(const absl::Status& status, size_t from) {
+  for (size_t i = from; i < tickets_.size(); ++i) {
+    tickets_[i]->Resolve(status);
   }
+  tickets_.resize(std::min(from, tickets_.size()));
+  events_.resize(tickets_.size());
+  gathered_bytes_ = tickets_.empty() ? 0 : gathered_bytes_;
+}
+
+// Every set that is not among the gathered ones is answered by now, but for those behind them.
+void IngestSession::GiveUpBehindStop() {
+  Drain();
+  bool stop = stop_answered_;
+  size_t before = 0;  // of the gathered sets
+  for (const Answer& answer : waiting_) {
+    if (stop || before == tickets_.size()) {
+      break;
+    }
+    if (answer.ticket == tickets_[before]) {
+      ++before;
+    } else if (answer.ticket == nullptr) {
+      stop = StopsAt(answer.error);
+    } else if (const auto result = answer.ticket->Peek(); result.has_value()) {
+      stop = StopsAt(result->status());
+    }
+  }
+  GiveUpGathered(NotTried(), before);
 }
 
 void IngestSession::AppendGathered() {
@@ -380,11 +400,10 @@ void IngestSession::AppendGathered() {
     return;
   }
   if (stops()) {
-    Drain();  // of all that came before
-    if (stop_answered_) {
+    GiveUpBehindStop();
+    if (events_.empty()) {
       own_in_flight_->Release(bytes, count);
       service_.in_flight()->Release(bytes, count, partition_);
-      GiveUpGathered(NotTried());
       return;
     }
   }
@@ -396,13 +415,13 @@ void IngestSession::AppendGathered() {
   service_.log().AppendAsync(
       eventlog::Topic::kChanges, partition_, std::move(events),
       [tickets = std::move(tickets), own_in_flight = own_in_flight_,
-       in_flight = service_.in_flight(), partition = partition_, bytes, stopped = stopped_,
+       in_flight = service_.in_flight(), partition = partition_, bytes, count, stopped = stopped_,
        stops = stops()](const absl::StatusOr<std::vector<Offset>>& offsets) {
         if (!offsets.ok() && stops) {
           *stopped = true;
         }
-        own_in_flight->Release(bytes, tickets.size());
-        in_flight->Release(bytes, tickets.size(), partition);
+        own_in_flight->Release(bytes, count);
+        in_flight->Release(bytes, count, partition);
         for (size_t i = 0; i < tickets.size(); ++i) {
           tickets[i]->Resolve(ResultOf(offsets, i));
         }

@@ -108,8 +108,10 @@ class IngestSession {
   // Waits for room, and in a request that stops for what becomes of the sets before.
   void AppendGathered();
   void AppendIfMay();
-  // The gathered sets are not appended: their answer.
-  void GiveUpGathered(const absl::Status& status);
+  // The gathered sets, from that one on, are not appended: their answer.
+  void GiveUpGathered(const absl::Status& status, size_t from = 0);
+  // Likewise those that come behind a set at which the request stops.
+  void GiveUpBehindStop();
   // Writes the answers of the first sets that are done.
   void Drain();
   void Write(const Answer& answer, const absl::StatusOr<Offset>& result);

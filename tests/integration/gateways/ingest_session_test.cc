@@ -56,8 +56,8 @@ class IngestSessionTest : public ::testing::Test {
 // A log can give up the older of two appends and take the younger.
 TEST_F(IngestSessionTest, NothingIsAppendedBehindABatchThatMayFailWhereThatIsAskedFor) {
   admin_.MakeOrg("contoso");
-  for (const auto stop_on : {gateways::StopOn::kUnavailable, gateways::StopOn::kError,
-                             gateways::StopOn::kNothing}) {
+  for (const auto stop_on :
+       {gateways::StopOn::kUnavailable, gateways::StopOn::kError, gateways::StopOn::kNothing}) {
     const bool stops = stop_on != gateways::StopOn::kNothing;
     SCOPED_TRACE(static_cast<int>(stop_on));
     GivingUpLog log(admin_.log());
