@@ -131,6 +131,8 @@ struct Process::Impl {
   absl::Status MayDecide(PartitionId partition) const;
   // For the other processes: empty where nothing is wrong with the partition.
   std::string FaultOf(PartitionId partition) const;
+  // The same of another node, which tells of it.
+  absl::Status ToldFault(PartitionId partition) const;
   std::vector<gateways::TroubledOrgs> Troubled() const;
   // Where another node does; nullopt where none is known to.
   std::optional<std::string> ServedAt(const OrgId& org, projectors::NodeUse use) const {
@@ -214,9 +216,19 @@ absl::Status Process::Impl::MayServe(const OrgId& org) const {
     return Error(absl::StatusCode::kUnavailable, "not_served_here", "this node keeps no stores");
   }
   RETURN_IF_ERROR(staging->MayServe(org));
+  const PartitionId partition = PartitionOf(org);
   // Rights may be those of definitions that nobody can see or change any more.
-  const absl::Status agrees = directory->MayServe(PartitionOf(org));
-  return projectors::IsOtherHistory(agrees) ? Fault(PartitionOf(org), ErrorCode(agrees)) : agrees;
+  const absl::Status agrees = directory->MayServe(partition);
+  if (projectors::IsOtherHistory(agrees)) {
+    return Fault(partition, ErrorCode(agrees));
+  }
+  RETURN_IF_ERROR(agrees);
+  // Another node may have seen what is lost: this one, which has not, knows less, not better.
+  return ToldFault(partition);
+}
+
+absl::Status Process::Impl::ToldFault(PartitionId partition) const {
+  return nodes == nullptr ? absl::OkStatus() : Fault(partition, nodes->FaultOf(partition));
 }
 
 projectors::ControlMark Process::Impl::LastControl(PartitionId partition) const {
@@ -256,7 +268,7 @@ absl::Status Process::Impl::MayDecide(PartitionId partition) const {
 
 absl::Status Process::Impl::MayAppend(PartitionId partition) const {
   RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
-  return nodes == nullptr ? absl::OkStatus() : Fault(partition, nodes->FaultOf(partition));
+  return ToldFault(partition);
 }
 
 std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
@@ -280,6 +292,11 @@ std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
   if (provisioning != nullptr) {
     for (const auto& [partition, status] : provisioning->NotWell()) {
       add(partition, ErrorCode(status), 0);
+    }
+  }
+  for (int32_t i = 0; i < log->PartitionCount(eventlog::Topic::kChanges); ++i) {
+    if (const absl::Status fault = ToldFault(PartitionId(i)); !fault.ok()) {
+      add(PartitionId(i), ErrorCode(fault), 0);
     }
   }
   return troubled;
@@ -455,7 +472,8 @@ absl::Status Process::Impl::StartSync() {
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
     const PartitionId partition = PartitionOf(org);
-    if (!directory->CaughtUp(partition).ok() || !directory->MayServe(partition).ok()) {
+    if (!directory->CaughtUp(partition).ok() || !directory->MayServe(partition).ok() ||
+        !ToldFault(partition).ok()) {
       return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                    "this server has yet to read which organisations there are: try again");
     }

@@ -59,6 +59,7 @@ struct NodeDirectory::Impl {
   std::atomic<bool> must_ask = false;
   std::atomic<bool> was_asked = false;
   std::atomic<bool> read_once = false;  // to an end that was asked for
+  std::atomic<bool> faults = false;     // some node tells of one
   // Used by the thread alone.
   Offset next = kNoOffset;        // what is read next; kNoOffset: from the beginning
   std::optional<KnownEnd> known;  // what it was read to last
@@ -101,6 +102,8 @@ void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownE
   } else {
     nodes[stored.event.key] = std::move(node);
   }
+  faults = std::ranges::any_of(
+      nodes, [](const auto& held) { return held.second.announced.faults_size() > 0; });
 }
 
 void NodeDirectory::Impl::TakeControls(const v1::NodeAnnouncement& announced) {
@@ -247,9 +250,13 @@ ControlMark NodeDirectory::LastControl(PartitionId partition) const {
 
 std::string NodeDirectory::FaultOf(PartitionId partition) const {
   std::string code;
+  if (!impl_->faults.load()) {
+    return code;
+  }
   impl_->ForEachFresh(Impl::Whom::kOthers, [&](const Node& node) {
     for (const auto& fault : node.announced.faults()) {
-      if (fault.partition() == partition.value()) {
+      // Before an epoch positions meant other events.
+      if (fault.partition() == partition.value() && node.announced.log_id() == impl_->log.id()) {
         code = fault.code();
       }
     }

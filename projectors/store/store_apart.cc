@@ -265,7 +265,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
     return Error(absl::StatusCode::kAborted, "apart_changed",
                  fmt::format("the store of organisation {} is built anew", org.value()));
   }
-  const Turn turn{options_.fold, entry->state.next, result};
+  // Those who are apart take turns by steps.
+  const bool alone = apart_.Of(partition).size() == 1;
+  const Turn turn{alone ? options_.fold : shared_step_, entry->state.next, result};
   const absl::StatusOr<size_t> taken = ApplyOne(partition, org, events, turn);
   if (taken.ok()) {
     stores_.Reap();

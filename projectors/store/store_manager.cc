@@ -77,13 +77,19 @@ constexpr size_t kTurnPlaces = 4'000;
 // Of rows that are held against rules: some 14 ns each.
 constexpr size_t kTurnWork = size_t{2} << 20;
 
+FoldOptions SmallStepOf(const StoreOptions& options) {
+  FoldOptions step = options.fold;
+  step.step_rows = std::min(step.step_rows, kTurnRows);
+  step.step_bytes = std::min(step.step_bytes, kTurnBytes);
+  step.step_work = std::min(step.step_work, kTurnWork);
+  return step;
+}
+
 FoldOptions TurnOf(const StoreOptions& options) {
   FoldOptions turn = options.fold;
   if (options.sets_apart) {
-    turn.step_rows = std::min(turn.step_rows, kTurnRows);
-    turn.step_bytes = std::min(turn.step_bytes, kTurnBytes);
+    turn = SmallStepOf(options);
     turn.places_max = std::min(turn.places_max, kTurnPlaces);
-    turn.step_work = std::min(turn.step_work, kTurnWork);
     turn.work_max = std::min(turn.work_max, kTurnWork);
   }
   return turn;
@@ -95,6 +101,7 @@ StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEn
                                    std::unique_ptr<NodeStore> node)
     : options_(std::move(options)),
       turn_(TurnOf(options_)),
+      shared_step_(SmallStepOf(options_)),
       env_(std::move(env)),
       metrics_(options_.registry),
       node_(std::move(node)),

@@ -183,7 +183,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::StatusOr<std::shared_ptr<const RocksSnapshot>> PublishedOf(const StoreSet::SlotPtr& slot);
 
   const StoreOptions options_;
-  const FoldOptions turn_;  // of Apply(): a step is small where the rest can be done apart
+  const FoldOptions turn_;         // of Apply(): a step is small where the rest can be done apart
+  const FoldOptions shared_step_;  // of ApplyApart(), where several are: as small
   const std::shared_ptr<RocksEnv> env_;
   StoreMetrics metrics_;
   std::unique_ptr<NodeStore> node_;

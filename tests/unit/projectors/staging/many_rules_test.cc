@@ -26,7 +26,8 @@ class ManyRulesTest : public ::testing::Test {
  protected:
   ManyRulesTest() {
     Apply(MakeEvent(offset_++, testing::OpenOrg(1)));
-    Apply(MakeEvent(offset_++, testing::DefineEntity(kAccount, "account", {{1, "id"}, {2, "name"}})));
+    Apply(
+        MakeEvent(offset_++, testing::DefineEntity(kAccount, "account", {{1, "id"}, {2, "name"}})));
     v1::ProfileDefined defined;
     defined.mutable_profile()->set_name("p");
     v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
