@@ -28,6 +28,7 @@
 #include "ops/program/descriptor_shares.h"
 #include "ops/program/files.h"
 #include "ops/program/open_log.h"
+#include "ops/program/serving.h"
 #include "ops/program/waiting_listener.h"
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/staging/history_check.h"
@@ -72,15 +73,6 @@ std::string AnnouncedUrl(const std::string& listen, int port) {
   return Url(listen, port);
 }
 
-// What must not be answered or written until a person has decided which history counts.
-absl::Status Fault(PartitionId partition, const std::string& code) {
-  return code.empty() ? absl::OkStatus()
-                      : Error(absl::StatusCode::kUnavailable, code,
-                              fmt::format("partition {} of the log does not hold what it held: it "
-                                          "has to be restored, or begun anew, by an operator",
-                                          partition.value()));
-}
-
 }  // namespace
 
 struct Process::Impl {
@@ -89,6 +81,9 @@ struct Process::Impl {
   BootTimeClock boot_clock;  // by which folds and nodes know how long ago something was
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::string node_id;
+
+  Serving::Parts parts;
+  Serving serving{parts};
 
   // In the order of their making; the destructor takes them down in the reverse one.
   std::unique_ptr<eventlog::Log> log;
@@ -118,30 +113,6 @@ struct Process::Impl {
   void StartAnnouncer();
   absl::Status StartAdmin();
   absl::Status StartSync();
-  PartitionId PartitionOf(const OrgId& org) const {
-    return log->PartitionFor(eventlog::Topic::kChanges, org.value());
-  }
-  absl::Status MayServe(const OrgId& org) const;
-  // The newest control event that this process or another one has come by.
-  projectors::ControlMark LastControl(PartitionId partition) const;
-  // Do the topics of the partition tell the same, as far as this process or another one knows?
-  absl::Status MayAppend(PartitionId partition) const;
-  projectors::ProvisioningProjector::Gate SequencerGate() const;
-  // MayAppend(), once it is known.
-  absl::Status MayDecide(PartitionId partition) const;
-  // For the other processes: empty where nothing is wrong with the partition.
-  std::string FaultOf(PartitionId partition) const;
-  // The same of another node, which tells of it.
-  absl::Status ToldFault(PartitionId partition) const;
-  std::vector<gateways::TroubledOrgs> Troubled() const;
-  // Where another node does; nullopt where none is known to.
-  std::optional<std::string> ServedAt(const OrgId& org, projectors::NodeUse use) const {
-    return nodes == nullptr ? std::nullopt : nodes->ServedAt(PartitionOf(org), use);
-  }
-  // nullopt where this process serves it, or nobody is known to.
-  std::optional<Offset> RemoteApplied(const OrgId& org) const;
-  // The stores' last word of an organisation, its closing included, wherever it is folded.
-  Offset StoreApplied(const OrgId& org) const;
   void TellOfServing() ABSL_LOCKS_EXCLUDED(serving_mutex);
   std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
   void AwaitReady(const std::function<bool()>& stopping);
@@ -170,6 +141,7 @@ absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
     auto opened = OpenLog(config, registry);
     if (opened.ok()) {
       log = *std::move(opened);
+      parts.log = log.get();
       return absl::OkStatus();
     }
     if (config.log.kind != "kafka" || !absl::IsUnavailable(opened.status())) {
@@ -208,118 +180,8 @@ absl::Status Process::Impl::StartStores() {
   options.sets_apart = true;  // the staging projector folds them
   options.registry = registry;
   ASSIGN_OR_RETURN(stores, projectors::StoreManager::Open(std::move(options)));
+  parts.stores = stores.get();
   return absl::OkStatus();
-}
-
-absl::Status Process::Impl::MayServe(const OrgId& org) const {
-  if (staging == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "not_served_here", "this node keeps no stores");
-  }
-  RETURN_IF_ERROR(staging->MayServe(org));
-  const PartitionId partition = PartitionOf(org);
-  // Rights may be those of definitions that nobody can see or change any more.
-  const absl::Status agrees = directory->MayServe(partition);
-  if (projectors::IsOtherHistory(agrees)) {
-    return Fault(partition, ErrorCode(agrees));
-  }
-  RETURN_IF_ERROR(agrees);
-  // Another node may have seen what is lost: this one, which has not, knows less, not better.
-  return ToldFault(partition);
-}
-
-absl::Status Process::Impl::ToldFault(PartitionId partition) const {
-  return nodes == nullptr ? absl::OkStatus() : Fault(partition, nodes->FaultOf(partition));
-}
-
-projectors::ControlMark Process::Impl::LastControl(PartitionId partition) const {
-  projectors::ControlMark own =
-      stores == nullptr ? projectors::ControlMark() : stores->LastControl(partition);
-  projectors::ControlMark elsewhere =
-      nodes == nullptr ? projectors::ControlMark() : nodes->LastControl(partition);
-  return elsewhere.answers > own.answers ? elsewhere : own;
-}
-
-std::string Process::Impl::FaultOf(PartitionId partition) const {
-  const absl::Status agreement = directory->Agreement(partition);
-  if (projectors::IsOtherHistory(agreement)) {
-    return ErrorCode(agreement);
-  }
-  const absl::Status serves = staging == nullptr ? absl::OkStatus() : staging->MayServe(partition);
-  return projectors::IsOtherHistory(serves) ? ErrorCode(serves) : "";
-}
-
-projectors::ProvisioningProjector::Gate Process::Impl::SequencerGate() const {
-  projectors::ProvisioningProjector::Gate gate;
-  gate.may_decide = [this](PartitionId partition) { return MayDecide(partition); };
-  gate.folded_until = [this](PartitionId partition) {
-    const Offset elsewhere = nodes == nullptr ? Offset(0) : nodes->FoldedUntil(partition);
-    return staging->Serves(partition)
-               ? std::max(elsewhere, Offset(stores->Applied(partition).value() + 1))
-               : elsewhere;
-  };
-  gate.last_control = [this](PartitionId partition) { return LastControl(partition); };
-  return gate;
-}
-
-absl::Status Process::Impl::MayDecide(PartitionId partition) const {
-  RETURN_IF_ERROR(directory->Agreement(partition));
-  return MayAppend(partition);
-}
-
-absl::Status Process::Impl::MayAppend(PartitionId partition) const {
-  RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
-  return ToldFault(partition);
-}
-
-std::vector<gateways::TroubledOrgs> Process::Impl::Troubled() const {
-  std::vector<gateways::TroubledOrgs> troubled;
-  const auto add = [&troubled](PartitionId partition, std::string code, size_t count) {
-    const bool known = count == 0 && std::ranges::any_of(troubled, [&](const auto& other) {
-                         return other.count == 0 && other.partition == partition.value();
-                       });
-    if (!known) {  // one row of a partition, whichever of its topics it is
-      troubled.push_back({std::move(code), partition.value(), count});
-    }
-  };
-  if (staging != nullptr) {
-    for (auto& orgs : staging->TroubledOrgs()) {
-      add(orgs.partition, std::move(orgs.code), orgs.count);
-    }
-  }
-  for (const auto& [partition, status] : directory->NotWell()) {
-    add(partition, ErrorCode(status), 0);
-  }
-  if (provisioning != nullptr) {
-    for (const auto& [partition, status] : provisioning->NotWell()) {
-      add(partition, ErrorCode(status), 0);
-    }
-  }
-  for (int32_t i = 0; i < log->PartitionCount(eventlog::Topic::kChanges); ++i) {
-    if (const absl::Status fault = ToldFault(PartitionId(i)); !fault.ok()) {
-      add(PartitionId(i), ErrorCode(fault), 0);
-    }
-  }
-  return troubled;
-}
-
-std::optional<Offset> Process::Impl::RemoteApplied(const OrgId& org) const {
-  const PartitionId partition = PartitionOf(org);
-  return nodes == nullptr || (staging != nullptr && staging->Serves(partition))
-             ? std::nullopt
-             : nodes->Applied(partition, org);
-}
-
-Offset Process::Impl::StoreApplied(const OrgId& org) const {
-  const PartitionId partition = PartitionOf(org);
-  if (!staging->Serves(partition)) {
-    return RemoteApplied(org).value_or(kNoOffset);
-  }
-  // A closed organisation has no store that tells; then its partition does, unless it is apart. In
-  // this order: who is given back in between has been applied as far as the partition was.
-  const Offset applied = stores->Applied(partition);
-  return stores->ApartStateOf(partition, org).has_value()
-             ? stores->AppliedOf(org)
-             : std::max(stores->AppliedOf(org), applied);
 }
 
 void Process::Impl::TellOfServing() {
@@ -332,6 +194,7 @@ void Process::Impl::TellOfServing() {
 absl::Status Process::Impl::StartProjectors() {
   if (config.log.kind == "kafka") {
     nodes = std::make_unique<projectors::NodeDirectory>(*log, boot_clock, node_id);
+    parts.nodes = nodes.get();
     nodes->Start();
   }
   if (stores != nullptr) {
@@ -354,24 +217,27 @@ absl::Status Process::Impl::StartProjectors() {
     options.registry = registry;
     staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores,
                                                              boot_clock, options);
+    parts.staging = staging.get();
     RETURN_IF_ERROR(staging->Start());
   }
   projectors::DirectoryFollower::Hooks hooks;
-  hooks.may_append = [this](PartitionId partition) { return MayAppend(partition); };
+  hooks.may_append = [this](PartitionId partition) { return serving.MayAppend(partition); };
   hooks.agreement_changed = [this] { TellOfServing(); };
-  hooks.last_control = [this](PartitionId partition) { return LastControl(partition); };
+  hooks.last_control = [this](PartitionId partition) { return serving.LastControl(partition); };
   hooks.others_known = [this] { return nodes == nullptr || nodes->Known(); };
   if (staging != nullptr) {
     hooks.may_serve = [this](PartitionId partition) { return staging->MayServe(partition); };
   }
   directory = std::make_unique<projectors::DirectoryFollower>(*log, boot_clock, registry, hooks);
+  parts.directory = directory.get();
   RETURN_IF_ERROR(directory->Start());
   if (HasRole(config, "projectors")) {
     ASSIGN_OR_RETURN(provisioning_group,
                      MakeGroup(config, *log, "provisioning", node_id, registry));
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, boot_clock,
-        [this](const OrgId& org) { return StoreApplied(org); }, registry, SequencerGate());
+        [this](const OrgId& org) { return serving.StoreApplied(org); }, registry, serving.Gate());
+    parts.provisioning = provisioning.get();
     RETURN_IF_ERROR(provisioning->Start());
   }
   StartAnnouncer();
@@ -385,9 +251,11 @@ void Process::Impl::StartAnnouncer() {
     return;
   }
   projectors::NodeAnnouncer::Tells tells;
-  tells.serves = [this](PartitionId p) { return staging->MayServe(p).ok() && FaultOf(p).empty(); };
-  tells.fault = [this](PartitionId p) { return FaultOf(p); };
-  tells.last_control = [this](PartitionId p) { return LastControl(p); };
+  tells.serves = [this](PartitionId p) {
+    return staging->MayServe(p).ok() && serving.FaultOf(p).empty();
+  };
+  tells.fault = [this](PartitionId p) { return serving.FaultOf(p); };
+  tells.last_control = [this](PartitionId p) { return serving.LastControl(p); };
   announcer = std::make_unique<projectors::NodeAnnouncer>(
       *log, stores.get(), *nodes, std::move(tells), clock, AnnouncerFor(node_id, config.roles));
   announcer->Start();
@@ -424,17 +292,21 @@ absl::Status Process::Impl::StartAdmin() {
                                  .remote_applied = {},
                                  .health = HealthChecks(),
                                  .registry = registry};
-  deps.remote_applied = [this](const OrgId& org) { return RemoteApplied(org); };
-  deps.may_serve = [this](const OrgId& org) { return MayServe(org); };
-  deps.may_append = [this](PartitionId partition) { return MayAppend(partition); };
-  deps.troubled = [this] { return Troubled(); };
+  deps.remote_applied = [this](const OrgId& org) { return serving.RemoteApplied(org); };
+  deps.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
+  deps.may_append = [this](PartitionId partition) { return serving.MayAppend(partition); };
+  deps.troubled = [this] { return serving.Troubled(); };
   deps.refresh_metrics = [this] {
     if (staging != nullptr) {
       staging->RefreshMetrics();
     }
   };
-  deps.served_at = [this](const OrgId& org) { return ServedAt(org, projectors::NodeUse::kAdmin); };
-  deps.relay_to = [this](const OrgId& org) { return ServedAt(org, projectors::NodeUse::kRelay); };
+  deps.served_at = [this](const OrgId& org) {
+    return serving.ServedAt(org, projectors::NodeUse::kAdmin);
+  };
+  deps.relay_to = [this](const OrgId& org) {
+    return serving.ServedAt(org, projectors::NodeUse::kRelay);
+  };
   admin = std::make_unique<gateways::AdminServer>(options, std::move(deps));
   ASSIGN_OR_RETURN(admin_port, admin->Start());
   return absl::OkStatus();
@@ -464,23 +336,13 @@ absl::Status Process::Impl::StartSync() {
     }
     return reasons;
   };
-  options.troubled = [this] { return Troubled(); };
-  options.may_serve = [this](const OrgId& org) { return MayServe(org); };
+  options.troubled = [this] { return serving.Troubled(); };
+  options.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
   options.served_at = [this](const OrgId& org) {
-    return ServedAt(org, projectors::NodeUse::kSync);
+    return serving.ServedAt(org, projectors::NodeUse::kSync);
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
-  options.exists = [this](const OrgId& org) -> absl::StatusOr<bool> {
-    const PartitionId partition = PartitionOf(org);
-    if (!directory->CaughtUp(partition).ok() || !directory->MayServe(partition).ok() ||
-        !ToldFault(partition).ok()) {
-      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                   "this server has yet to read which organisations there are: try again");
-    }
-    const auto entry = directory->directory().Find(org);
-    return entry != nullptr && (entry->state == projectors::OrgState::kProvisioning ||
-                                entry->state == projectors::OrgState::kReady);
-  };
+  options.exists = [this](const OrgId& org) { return serving.Exists(org); };
   options.log_end = [this](const OrgId& org, SteadyTime since) {
     // Staging goes by another clock, which does not stand still while the machine is suspended. It
     // is read last: where the process is stopped between the two, the end is a newer one.

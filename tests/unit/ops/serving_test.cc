@@ -1,0 +1,73 @@
+// What a process may answer, as far as it knows itself and others tell it.
+#include "ops/program/serving.h"
+
+#include <gtest/gtest.h>
+
+#include "projectors/staging/node_announcer.h"
+#include "tests/unit/projectors/staging/staging_testing.h"
+
+namespace sluice::ops {
+namespace {
+
+using projectors::DirectoryFollower;
+using projectors::NodeAnnouncer;
+using projectors::NodeDirectory;
+
+class ServingTest : public projectors::StagingFixture {
+ protected:
+  bool Await(const std::function<bool()>& condition) const {
+    const absl::Time end = absl::Now() + projectors::kPatience;
+    while (!condition()) {
+      if (absl::Now() > end) {
+        return false;
+      }
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return true;
+  }
+};
+
+// It has not met the loss itself, and so knows less, not better.
+TEST_F(ServingTest, WhatAnotherNodeTellsOfALostHistoryCounts) {
+  Append(testing::OpenOrg(1));
+  Start();
+  DirectoryFollower directory(*log_, *clock_, nullptr, {});
+  ASSERT_TRUE(directory.Start().ok());
+  NodeDirectory nodes(*log_, *clock_, "a");
+  nodes.Start();
+  const Serving::Parts parts{.log = log_.get(),
+                             .stores = stores_.get(),
+                             .staging = projector_.get(),
+                             .directory = &directory,
+                             .nodes = &nodes};
+  const Serving serving(parts);
+  ASSERT_TRUE(Await([&] { return serving.MayServe(org_).ok(); })) << serving.MayServe(org_);
+  EXPECT_TRUE(serving.Exists(org_).ok());
+  EXPECT_TRUE(serving.Troubled().empty());
+
+  NodeDirectory of_b(*log_, *clock_, "b");
+  const int32_t lost = PartitionOf(org_).value();
+  NodeAnnouncer::Tells tells;
+  tells.serves = [](PartitionId) { return false; };
+  tells.fault = [lost](PartitionId p) { return p.value() == lost ? "log_truncated" : ""; };
+  tells.last_control = [](PartitionId) { return projectors::ControlMark(); };
+  NodeAnnouncer b(*log_, nullptr, of_b, tells, *clock_, {.node_id = "b", .roles = {"all"}});
+  b.Start();
+  b.Serve("http://b/admin", "");
+  ASSERT_TRUE(Await([&] { return !serving.MayServe(org_).ok(); }));
+  EXPECT_EQ(ErrorCode(serving.MayServe(org_)), "log_truncated");
+  EXPECT_EQ(ErrorCode(serving.MayAppend(PartitionId(lost))), "log_truncated");
+  EXPECT_EQ(ErrorCode(serving.Exists(org_).status()), "not_caught_up");
+  EXPECT_TRUE(serving.MayAppend(PartitionId(1 - lost)).ok());
+  ASSERT_EQ(serving.Troubled().size(), 1U);
+  EXPECT_EQ(serving.Troubled()[0].code, "log_truncated");
+  EXPECT_EQ(serving.Troubled()[0].partition, lost);
+  EXPECT_EQ(serving.FaultOf(PartitionId(lost)), "") << "it tells nobody what it was told";
+  b.Stop();
+  EXPECT_TRUE(Await([&] { return serving.MayServe(org_).ok(); })) << serving.MayServe(org_);
+  nodes.Stop();
+  directory.Stop();
+}
+
+}  // namespace
+}  // namespace sluice::ops
