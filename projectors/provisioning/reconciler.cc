@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "eventlog/base/uuid.h"
+#include "projectors/provisioning/control_change.h"
 #include "projectors/provisioning/difference.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/given_ids.h"
@@ -50,66 +51,6 @@ struct Untold {
   uint32_t incarnation = 0;  // of its organisation, with it
 };
 
-// What a control event does, as an outcome says it.
-bool SetChange(const Event& control, Outcome* outcome) {
-  const auto parse = [&control](auto* message) {
-    return control.type == message->GetDescriptor()->full_name() &&
-           message->ParseFromString(control.value);
-  };
-  v1::OrgOpened opened;
-  v1::OrgClosed closed;
-  v1::EntityDefined entity;
-  v1::EntityDeleted entity_deleted;
-  v1::ProfileDefined profile;
-  v1::ProfileDeleted profile_deleted;
-  v1::RoleDefined role;
-  v1::RoleDeleted role_deleted;
-  if (parse(&opened)) {
-    *outcome->mutable_org_opened() = std::move(opened);
-  } else if (parse(&closed)) {
-    *outcome->mutable_org_closed() = std::move(closed);
-  } else if (parse(&entity)) {
-    *outcome->mutable_entity_defined() = std::move(entity);
-  } else if (parse(&entity_deleted)) {
-    *outcome->mutable_entity_deleted() = std::move(entity_deleted);
-  } else if (parse(&profile)) {
-    *outcome->mutable_profile_defined() = std::move(profile);
-  } else if (parse(&profile_deleted)) {
-    *outcome->mutable_profile_deleted() = std::move(profile_deleted);
-  } else if (parse(&role)) {
-    *outcome->mutable_role_defined() = std::move(role);
-  } else if (parse(&role_deleted)) {
-    *outcome->mutable_role_deleted() = std::move(role_deleted);
-  }
-  return outcome->change_case() != Outcome::CHANGE_NOT_SET;
-}
-
-// What a change defines: one of the entities, profiles or roles of an organisation's incarnation;
-// empty where it is the organisation itself. An entity that was deleted and is defined anew is
-// another one of the same name.
-std::string DefinitionOf(const std::string& org, uint32_t incarnation, const Outcome& outcome) {
-  const auto name = [&](std::string_view kind, const std::string& text, uint32_t id = 0) {
-    return fmt::format("{} {} {} {} {}", org, incarnation, kind, text, id);
-  };
-  switch (outcome.change_case()) {
-    case Outcome::kEntityDefined:
-      return name("entity", outcome.entity_defined().schema().name(),
-                  outcome.entity_defined().schema().entity_id());
-    case Outcome::kEntityDeleted:
-      return name("entity", outcome.entity_deleted().name(), outcome.entity_deleted().entity_id());
-    case Outcome::kProfileDefined:
-      return name("profile", outcome.profile_defined().profile().name());
-    case Outcome::kProfileDeleted:
-      return name("profile", outcome.profile_deleted().name());
-    case Outcome::kRoleDefined:
-      return name("role", outcome.role_defined().role().name());
-    case Outcome::kRoleDeleted:
-      return name("role", outcome.role_deleted().name());
-    default:
-      return "";
-  }
-}
-
 class Reconciler {
  public:
   Reconciler(eventlog::Log& log, const Clock& clock, PartitionId partition,
@@ -142,12 +83,16 @@ class Reconciler {
   absl::Status TellOutcomes();
   // Closes those that are to be, where they are open.
   absl::Status CloseOrgs();
+  // Tells of what was given in the other topic, so that nobody is given it again.
+  absl::Status KeepIds();
   absl::Status RefuseRequests();
   // Until `provisioning` ends beyond every request that was answered, and one more.
   absl::Status SkipPositions();
   absl::Status RestoreControls();
-  // Nothing is deleted that nobody asked to be.
-  absl::Status CheckDeletions(const OrgEntry& entry, const std::vector<Event>& needed) const;
+  // Nothing is deleted that nobody asked to be, and the fold takes what is appended.
+  absl::Status CheckNeeded(const OrgEntry& entry, const std::vector<Event>& needed) const;
+  // The entry's schemas that lack something which an id was given to, with it.
+  std::vector<v1::EntitySchema> Incomplete(const OrgEntry& entry) const;
   // Tells where the organisations' control events are now.
   absl::Status PlaceOrgs();
   void Compare();
@@ -462,6 +407,41 @@ absl::Status Reconciler::CloseOrgs() {
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
 
+std::vector<v1::EntitySchema> Reconciler::Incomplete(const OrgEntry& entry) const {
+  std::vector<v1::EntitySchema> completed;
+  if (IsOpen(entry) && !close_.contains(entry.org.value())) {
+    for (const auto& [name, schema] : entry.model->entities()) {
+      v1::EntitySchema with =
+          given_.Complete(entry.org.value(), entry.incarnation, schema->proto());
+      if (with.SerializeAsString() != schema->proto().SerializeAsString()) {
+        completed.push_back(std::move(with));
+      }
+    }
+  }
+  return completed;
+}
+
+// Rows hold values by the ids of attributes. Where what counts of an entity was defined by somebody
+// who did not know of an attribute, its id would be given again, and the next attribute would show
+// the values of one that may have been denied: it counts as removed, as it is where somebody who
+// knows of it leaves it out.
+absl::Status Reconciler::KeepIds() {
+  RETURN_IF_ERROR(ReadProvisioning());
+  std::vector<Event> events;
+  for (const auto& entry : Entries()) {
+    for (v1::EntitySchema& schema : Incomplete(*entry)) {
+      Outcome outcome;
+      outcome.set_request_id("restored/" + NewUuid7(clock_));
+      outcome.set_request_offset(-1);
+      outcome.set_changes_offset(kNoOffset.value());
+      *outcome.mutable_entity_defined()->mutable_schema() = std::move(schema);
+      events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
+      ++done_.outcomes;
+    }
+  }
+  return AppendAll(Topic::kProvisioning, std::move(events));
+}
+
 absl::Status Reconciler::RefuseRequests() {
   // In their order: an outcome of a request before one that has its outcome is passed over.
   std::map<Offset, Waiting> in_order;
@@ -484,16 +464,23 @@ absl::Status Reconciler::RefuseRequests() {
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
 
-absl::Status Reconciler::CheckDeletions(const OrgEntry& entry,
-                                        const std::vector<Event>& needed) const {
+absl::Status Reconciler::CheckNeeded(const OrgEntry& entry,
+                                     const std::vector<Event>& needed) const {
+  const std::string& org = entry.org.value();
+  std::shared_ptr<const OrgModel> model = orgs_.at(org).model;
   for (const Event& event : needed) {
     Outcome outcome;
     if (SetChange(event, &outcome) && outcome.has_entity_deleted() &&
         !deleted_.contains(DefinitionOf(event.key, entry.incarnation, outcome))) {
-      return Contradiction(entry.org.value(), fmt::format("entity {} (id {}) is in changes alone",
-                                                          outcome.entity_deleted().name(),
-                                                          outcome.entity_deleted().entity_id()));
+      return Contradiction(
+          org, fmt::format("entity {} (id {}) is in changes alone", outcome.entity_deleted().name(),
+                           outcome.entity_deleted().entity_id()));
     }
+    auto next = model->Apply(event);
+    if (!next.ok()) {
+      return Contradiction(org, Message(next.status()));
+    }
+    model = *std::move(next);
   }
   return absl::OkStatus();
 }
@@ -502,7 +489,7 @@ absl::Status Reconciler::RestoreControls() {
   std::vector<Event> events;
   for (const auto& entry : Entries()) {
     std::vector<Event> needed = Difference(*orgs_[entry->org.value()].model, *entry);
-    RETURN_IF_ERROR(CheckDeletions(*entry, needed));
+    RETURN_IF_ERROR(CheckNeeded(*entry, needed));
     for (Event& event : needed) {
       event.id = NewUuid7(clock_);
       event.time = clock_.Now();
@@ -570,9 +557,12 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   const bool closes = std::ranges::any_of(Entries(), [this](const auto& entry) {
     return IsOpen(*entry) && close_.contains(entry->org.value());
   });
-  if (!untold_.empty() || answered_ >= provisioning_next_ || closes || Differs()) {
+  const bool given_unknown = std::ranges::any_of(
+      Entries(), [this](const auto& entry) { return !Incomplete(*entry).empty(); });
+  if (!untold_.empty() || answered_ >= provisioning_next_ || closes || given_unknown || Differs()) {
     RETURN_IF_ERROR(TellOutcomes());
     RETURN_IF_ERROR(CloseOrgs());
+    RETURN_IF_ERROR(KeepIds());
     RETURN_IF_ERROR(RefuseRequests());
     RETURN_IF_ERROR(SkipPositions());
     RETURN_IF_ERROR(ReadProvisioning());  // the directory is what counts now
