@@ -31,12 +31,7 @@ void GivenIds::Add(const std::string& org, uint32_t incarnation, const v1::Entit
   }
 }
 
-v1::EntitySchema GivenIds::Complete(const std::string& org, uint32_t incarnation,
-                                    v1::EntitySchema schema) const {
-  const auto found = given_.find({org, incarnation});
-  if (found == given_.end() || !found->second.next.contains(schema.entity_id())) {
-    return schema;
-  }
+v1::EntitySchema GivenIds::Complete(const Given& given, v1::EntitySchema schema) {
   std::set<uint32_t> known;
   for (const v1::Attribute& attribute : schema.attributes()) {
     known.insert(attribute.id());
@@ -45,7 +40,7 @@ v1::EntitySchema GivenIds::Complete(const std::string& org, uint32_t incarnation
   for (const v1::RemovedAttribute& attribute : schema.removed()) {
     removed.emplace(attribute.id(), attribute.name());
   }
-  const auto& ids = found->second.ids;
+  const auto& ids = given.ids;
   for (auto it = ids.lower_bound({schema.entity_id(), 1, false});
        it != ids.end() && it->first.entity == schema.entity_id(); ++it) {
     if (!it->first.type && !known.contains(it->first.attribute)) {
@@ -58,9 +53,26 @@ v1::EntitySchema GivenIds::Complete(const std::string& org, uint32_t incarnation
     added.set_id(id);
     added.set_name(name);
   }
-  schema.set_next_attribute_id(
-      std::max(schema.next_attribute_id(), found->second.next.at(schema.entity_id())));
+  const auto next = given.next.find(schema.entity_id());
+  if (next != given.next.end()) {
+    schema.set_next_attribute_id(std::max(schema.next_attribute_id(), next->second));
+  }
   return schema;
+}
+
+std::vector<v1::EntitySchema> GivenIds::Incomplete(const OrgEntry& entry) const {
+  std::vector<v1::EntitySchema> incomplete;
+  const auto found = given_.find({entry.org.value(), entry.incarnation});
+  if (found == given_.end()) {
+    return incomplete;
+  }
+  for (const auto& [name, schema] : entry.model->entities()) {
+    v1::EntitySchema with = Complete(found->second, schema->proto());
+    if (with.SerializeAsString() != schema->proto().SerializeAsString()) {
+      incomplete.push_back(std::move(with));
+    }
+  }
+  return incomplete;
 }
 
 std::vector<std::string> GivenIds::GivenTwice(const std::string& org, uint32_t incarnation) const {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "projectors/provisioning/directory.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 namespace sluice::projectors {
@@ -20,10 +21,9 @@ class GivenIds {
   void Add(const std::string& org, uint32_t incarnation, const v1::EntitySchema& schema,
            bool fresh);
 
-  // The schema with everything that an id of its entity was given to and that it lacks, as removed;
-  // ids that were given are not given again from it.
-  [[nodiscard]] v1::EntitySchema Complete(const std::string& org, uint32_t incarnation,
-                                          v1::EntitySchema schema) const;
+  // The entry's schemas that lack something which an id of their entity was given to, with it, as
+  // removed: from these no id is given again.
+  [[nodiscard]] std::vector<v1::EntitySchema> Incomplete(const OrgEntry& entry) const;
 
   // For people, one text for each id that was given twice, at least once of them since the last
   // epoch; empty where there is none.
@@ -43,6 +43,8 @@ class GivenIds {
     std::map<Id, Meanings> ids;
     std::map<uint32_t, uint32_t> next;  // entity -> the id that it gives next
   };
+
+  static v1::EntitySchema Complete(const Given& given, v1::EntitySchema schema);
 
   // By organisation and incarnation.
   std::map<std::pair<std::string, uint32_t>, Given> given_;

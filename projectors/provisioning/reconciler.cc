@@ -77,6 +77,8 @@ class Reconciler {
   std::vector<std::shared_ptr<const OrgEntry>> Entries() const;
   bool Differs() const;
   absl::Status Contradiction(const std::string& org, std::string_view what) const;
+  // Is there everybody that is to be closed?
+  absl::Status CheckClose() const;
   // Has an organisation that is open, and stays so, given one id twice?
   absl::Status CheckIds() const;
 
@@ -97,6 +99,8 @@ class Reconciler {
   absl::Status PlaceOrgs();
   void Compare();
 
+  // Of no request.
+  Outcome NobodysOutcome(Offset changes) const;
   Event Make(const Outcome& outcome, const std::string& org, eventlog::Cause cause) const;
   absl::Status AppendAll(Topic topic, std::vector<Event> events,
                          const std::function<void(const Event&, Offset)>& appended = {});
@@ -183,7 +187,7 @@ absl::Status Reconciler::ReadProvisioning() {
       log_, Topic::kProvisioning, partition_, from, range.end, [this](const StoredEvent& event) {
         if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
           AddRequest(event);
-        } else {
+        } else if (event.event.type == Outcome::descriptor()->full_name()) {
           AddOutcome(event);
         }
         Progress();
@@ -269,8 +273,7 @@ void Reconciler::DropWhatIsKnown() {
 }
 
 std::vector<std::shared_ptr<const OrgEntry>> Reconciler::Entries() const {
-  constexpr size_t kAll = std::numeric_limits<size_t>::max();
-  return directory_.List("", kAll);
+  return directory_.List("", std::numeric_limits<size_t>::max());
 }
 
 bool Reconciler::Differs() const {
@@ -293,6 +296,14 @@ absl::Status Reconciler::AppendAll(Topic topic, std::vector<Event> events,
     }
   }
   return absl::OkStatus();
+}
+
+Outcome Reconciler::NobodysOutcome(Offset changes) const {
+  Outcome outcome;
+  outcome.set_request_id("restored/" + NewUuid7(clock_));
+  outcome.set_request_offset(-1);
+  outcome.set_changes_offset(changes.value());
+  return outcome;
 }
 
 Event Reconciler::Make(const Outcome& outcome, const std::string& org,
@@ -373,6 +384,20 @@ absl::Status Reconciler::Contradiction(const std::string& org, std::string_view 
           partition_.value(), org, what));
 }
 
+absl::Status Reconciler::CheckClose() const {
+  for (const std::string& org : close_) {
+    const auto id = OrgId::Parse(org);
+    const bool known = orgs_.contains(org) || (id.ok() && directory_.Find(*id) != nullptr);
+    if (!known && log_.PartitionFor(Topic::kChanges, org) == partition_) {
+      return Error(absl::StatusCode::kNotFound, "org_not_found",
+                   fmt::format("there is no organisation \"{}\" to be closed: neither topic names "
+                               "it; give its name as it is, or leave it out",
+                               org));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Reconciler::CheckIds() const {
   for (const auto& entry : Entries()) {
     const std::string& org = entry->org.value();
@@ -396,10 +421,7 @@ absl::Status Reconciler::CloseOrgs() {
     if (!close_.contains(entry->org.value()) || !IsOpen(*entry)) {
       continue;
     }
-    Outcome outcome;
-    outcome.set_request_id("restored/" + NewUuid7(clock_));
-    outcome.set_request_offset(-1);
-    outcome.set_changes_offset(kNoOffset.value());
+    Outcome outcome = NobodysOutcome(kNoOffset);
     outcome.mutable_org_closed()->set_incarnation(entry->incarnation);
     events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
     ++done_.closed;
@@ -408,17 +430,8 @@ absl::Status Reconciler::CloseOrgs() {
 }
 
 std::vector<v1::EntitySchema> Reconciler::Incomplete(const OrgEntry& entry) const {
-  std::vector<v1::EntitySchema> completed;
-  if (IsOpen(entry) && !close_.contains(entry.org.value())) {
-    for (const auto& [name, schema] : entry.model->entities()) {
-      v1::EntitySchema with =
-          given_.Complete(entry.org.value(), entry.incarnation, schema->proto());
-      if (with.SerializeAsString() != schema->proto().SerializeAsString()) {
-        completed.push_back(std::move(with));
-      }
-    }
-  }
-  return completed;
+  return IsOpen(entry) && !close_.contains(entry.org.value()) ? given_.Incomplete(entry)
+                                                              : std::vector<v1::EntitySchema>();
 }
 
 // Rows hold values by the ids of attributes. Where what counts of an entity was defined by somebody
@@ -430,10 +443,7 @@ absl::Status Reconciler::KeepIds() {
   std::vector<Event> events;
   for (const auto& entry : Entries()) {
     for (v1::EntitySchema& schema : Incomplete(*entry)) {
-      Outcome outcome;
-      outcome.set_request_id("restored/" + NewUuid7(clock_));
-      outcome.set_request_offset(-1);
-      outcome.set_changes_offset(kNoOffset.value());
+      Outcome outcome = NobodysOutcome(kNoOffset);
       *outcome.mutable_entity_defined()->mutable_schema() = std::move(schema);
       events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
       ++done_.outcomes;
@@ -514,10 +524,7 @@ absl::Status Reconciler::PlaceOrgs() {
     if (entry->opened == now.opened && entry->last_control == now.last) {
       continue;
     }
-    Outcome outcome;
-    outcome.set_request_id("restored/" + NewUuid7(clock_));
-    outcome.set_request_offset(-1);
-    outcome.set_changes_offset(now.last.value());
+    Outcome outcome = NobodysOutcome(now.last);
     outcome.mutable_org_placed()->set_opened(now.opened.value());
     events.push_back(Make(outcome, org, {std::string(kSource), "", ""}));
   }
@@ -552,6 +559,7 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   RETURN_IF_ERROR(ReadProvisioning());
   RETURN_IF_ERROR(ReadChanges());
   RETURN_IF_ERROR(ReadProvisioning());
+  RETURN_IF_ERROR(CheckClose());
   RETURN_IF_ERROR(CheckIds());
   DropWhatIsKnown();
   const bool closes = std::ranges::any_of(Entries(), [this](const auto& entry) {

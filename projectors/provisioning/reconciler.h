@@ -48,8 +48,10 @@ struct Reconciled {
 //
 // To be called while no process uses the log, before a new epoch is declared. Both topics are read
 // whole; memory goes by the definitions, not by the rows. Killed in between, it is called again and
-// goes on. `progress` is told the events read, and how many there are. Errors are the log's, and
-// kDataLoss, code "log_begins_late", where the beginning of `changes` was removed.
+// goes on. `progress` is told the events read, and how many there are. Errors are the log's;
+// kDataLoss, code "log_begins_late", where the beginning of `changes` was removed; kNotFound, code
+// "org_not_found", where an organisation in `close` would be in this partition and neither topic
+// names it, before anything is written.
 [[nodiscard]] absl::StatusOr<Reconciled> Reconcile(
     eventlog::Log& log, const Clock& clock, PartitionId partition,
     const std::function<void(int64_t, int64_t)>& progress = {},

@@ -542,6 +542,35 @@ TEST(ReconcilerTest, WhereTwoHistoriesKeyAnEntityDifferentlyItIsNamed) {
                   "organisation acme: the key of entity a is attribute 1 and attribute 2"));
 }
 
+TEST(ReconcilerTest, WhoIsToBeClosedMustBeThere) {
+  const RealClock clock;
+  std::mt19937 random(1);
+  sluice::testing::MemoryLog log;
+  Sequencing sequencing(log, random);
+  sequencing.Carry("acme", testing::OpenRequest(""));
+  log.Cut(Topic::kChanges, 0);
+  const auto refused = Reconcile(log, clock, kPartition, {}, {"acme", "amce"});
+  EXPECT_EQ(ErrorCode(refused.status()), "org_not_found");
+  EXPECT_THAT(Message(refused.status()), ::testing::HasSubstr("\"amce\""));
+  EXPECT_EQ(log.All(Topic::kChanges).size(), 0U) << "nothing was written";
+  EXPECT_TRUE(Reconcile(log, clock, kPartition, {}, {"acme"}).ok());
+}
+
+// Read as another message it would not be valid, which Protobuf tells on a person's terminal.
+TEST(ReconcilerTest, WhatIsNoOutcomeIsNotReadAsOne) {
+  const RealClock clock;
+  sluice::testing::MemoryLog log;
+  v1::LogStarted started;
+  started.add_ends()->set_changes_hash(~uint64_t{0});
+  eventlog::Event event;
+  event.type = v1::LogStarted::descriptor()->full_name();
+  event.value = started.SerializeAsString();
+  ASSERT_TRUE(log.Append(Topic::kProvisioning, kPartition, {event}).ok());
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(Reconcile(log, clock, kPartition).ok());
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, ReconcilerProperty, ::testing::Range(1U, 9U));
 
 }  // namespace
