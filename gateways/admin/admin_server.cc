@@ -157,8 +157,8 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                       .may_append = deps.may_append,
                       .applied = [this](const OrgId& org) { return applied.Applied(org); },
                       .reach_directory =
-                          [this](const OrgId& org, SteadyTime since, auto patience) {
-                            return AwaitDirectoryEnd(deps.directory, org, since, patience);
+                          [this](const OrgId& org, SteadyTime::duration ago, auto patience) {
+                            return AwaitDirectoryEnd(deps.directory, org, ago, patience);
                           }}),
       orgs(
           deps.directory, deps.stores, applied,
@@ -409,8 +409,8 @@ net::awaitable<absl::Status> AdminServer::Impl::ReachDirectory(const RequestCont
     co_return org.status();
   }
   const std::function<bool()> stopping = [this] { return listener->stopping(); };
-  absl::Status reached = co_await ReachDirectoryEnd(deps.directory, *org, deps.clock.SteadyNow(),
-                                                    options.directory_patience, stopping);
+  absl::Status reached =
+      co_await ReachDirectoryEnd(deps.directory, *org, options.directory_patience, stopping);
   // It may have turned out meanwhile that the log contradicts itself.
   co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory, deps.may_append)
                          : reached;

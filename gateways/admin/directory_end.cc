@@ -28,17 +28,22 @@ absl::Status NotRead() {
 }
 
 // One wait. The end is that of its beginning: a log that grows all the while would otherwise never
-// be reached.
+// be reached. Nobody else's times come in or go out, only how long ago something was: the directory
+// goes by a clock that is ahead of this one by all the time for which the machine was suspended.
 class DirectoryEnd {
  public:
-  DirectoryEnd(projectors::DirectoryFollower& directory, const OrgId& org, SteadyTime since,
+  DirectoryEnd(projectors::DirectoryFollower& directory, const OrgId& org, SteadyTime::duration ago,
                std::chrono::milliseconds patience)
-      : directory_(directory), org_(org), since_(since), deadline_(SteadyClock::now() + patience) {}
+      : directory_(directory),
+        org_(org),
+        begun_(SteadyClock::now()),
+        since_(begun_ - ago),
+        deadline_(begun_ + patience) {}
 
   // How it ended; nullopt: look again after pause().
   std::optional<absl::Status> Look() {
     if (!end_.has_value()) {
-      const auto answer = directory_.EndSince(org_, since_);
+      const auto answer = directory_.EndSince(org_, SteadyClock::now() - since_);
       if (answer.has_value() && !answer->ok()) {
         return NotRead();
       }
@@ -60,7 +65,8 @@ class DirectoryEnd {
  private:
   projectors::DirectoryFollower& directory_;
   const OrgId& org_;
-  const SteadyTime since_;
+  const SteadyClock::time_point begun_;
+  const SteadyClock::time_point since_;
   const SteadyClock::time_point deadline_;
   std::optional<Offset> end_;
   std::chrono::milliseconds pause_ = kLookMin;
@@ -75,10 +81,9 @@ bool IsOfTheDirectory(const absl::Status& status) {
 }
 
 net::awaitable<absl::Status> ReachDirectoryEnd(projectors::DirectoryFollower& directory,
-                                               const OrgId& org, SteadyTime since,
-                                               std::chrono::milliseconds patience,
+                                               const OrgId& org, std::chrono::milliseconds patience,
                                                const std::function<bool()>& stopping) {
-  DirectoryEnd end(directory, org, since, patience);
+  DirectoryEnd end(directory, org, SteadyTime::duration::zero(), patience);
   std::optional<absl::Status> status = end.Look();
   net::steady_timer timer(co_await net::this_coro::executor);
   while (!status.has_value() && !stopping()) {
@@ -91,8 +96,8 @@ net::awaitable<absl::Status> ReachDirectoryEnd(projectors::DirectoryFollower& di
 }
 
 absl::Status AwaitDirectoryEnd(projectors::DirectoryFollower& directory, const OrgId& org,
-                               SteadyTime since, std::chrono::milliseconds patience) {
-  DirectoryEnd end(directory, org, since, patience);
+                               SteadyTime::duration ago, std::chrono::milliseconds patience) {
+  DirectoryEnd end(directory, org, ago, patience);
   std::optional<absl::Status> status = end.Look();
   while (!status.has_value()) {
     std::this_thread::sleep_for(end.pause());

@@ -18,16 +18,16 @@ namespace sluice::gateways {
 [[nodiscard]] bool IsOfTheDirectory(const absl::Status& status);
 
 // Returns when the directory holds everything of the organisation's partition that the log had at
-// some moment after `since`. kUnavailable "not_caught_up" where that is not so after `patience`, or
-// the log does not say where it ends; the codes of DirectoryFollower::Agreement() where the log
+// some moment after the call. kUnavailable "not_caught_up" where that is not so after `patience`,
+// or the log does not say where it ends; the codes of DirectoryFollower::Agreement() where the log
 // contradicts itself. Waits without a thread; no longer once `stopping` says so.
 [[nodiscard]] boost::asio::awaitable<absl::Status> ReachDirectoryEnd(
-    projectors::DirectoryFollower& directory, const OrgId& org, SteadyTime since,
-    std::chrono::milliseconds patience, const std::function<bool()>& stopping);
+    projectors::DirectoryFollower& directory, const OrgId& org, std::chrono::milliseconds patience,
+    const std::function<bool()>& stopping);
 
-// The same, on a thread that may block.
+// The same, on a thread that may block, and of some moment since `ago` ago.
 [[nodiscard]] absl::Status AwaitDirectoryEnd(projectors::DirectoryFollower& directory,
-                                             const OrgId& org, SteadyTime since,
+                                             const OrgId& org, SteadyTime::duration ago,
                                              std::chrono::milliseconds patience);
 
 }  // namespace sluice::gateways

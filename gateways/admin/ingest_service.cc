@@ -182,10 +182,9 @@ absl::Status IngestService::MayServe(const OrgId& org) const {
   return serving_.may_serve ? serving_.may_serve(org) : absl::OkStatus();
 }
 
-absl::Status IngestService::ReachDirectory(const OrgId& org, SteadyTime since,
+absl::Status IngestService::ReachDirectory(const OrgId& org, SteadyTime::duration ago,
                                            std::chrono::milliseconds patience) const {
-  return serving_.reach_directory ? serving_.reach_directory(org, since, patience)
-                                  : absl::OkStatus();
+  return serving_.reach_directory ? serving_.reach_directory(org, ago, patience) : absl::OkStatus();
 }
 
 absl::Status IngestService::MayAppend(PartitionId partition) const {

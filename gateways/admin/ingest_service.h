@@ -50,7 +50,8 @@ struct IngestServing {
   std::function<absl::Status(PartitionId)> may_append{};
   DuplicateFilter::Applied applied{};
   // As AwaitDirectoryEnd().
-  std::function<absl::Status(const OrgId&, SteadyTime since, std::chrono::milliseconds patience)>
+  std::function<absl::Status(const OrgId&, SteadyTime::duration ago,
+                             std::chrono::milliseconds patience)>
       reach_directory{};
 };
 
@@ -115,8 +116,8 @@ class IngestService {
   // "not_served_here", or another for one that can't be trusted at the moment.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
   // Returns when directory() holds everything that the log had of the organisation at some moment
-  // after `since`, of clock(); as AwaitDirectoryEnd(). Blocks as long.
-  [[nodiscard]] absl::Status ReachDirectory(const OrgId& org, SteadyTime since,
+  // since `ago` ago; as AwaitDirectoryEnd(). Blocks as long.
+  [[nodiscard]] absl::Status ReachDirectory(const OrgId& org, SteadyTime::duration ago,
                                             std::chrono::milliseconds patience) const;
   // Why nothing must be appended to the partition now: what it held is not what it holds.
   [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;

@@ -127,7 +127,7 @@ absl::Status IngestSession::ReachDirectory() {
   const auto patience =
       now < no_wait_until_ ? std::chrono::milliseconds(0) : service_.options().directory_patience;
   AppendIfMay();  // these wait for nothing
-  const absl::Status reached = service_.ReachDirectory(org_, since_, patience);
+  const absl::Status reached = service_.ReachDirectory(org_, now - since_, patience);
   if (!reached.ok()) {
     // Where the log does not answer, a request does not spend all its time with waiting for it.
     no_wait_until_ = std::max(no_wait_until_, now + 4 * service_.options().directory_patience);

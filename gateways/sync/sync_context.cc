@@ -112,10 +112,10 @@ bool MayWait(const SyncContext& context, SteadyTime since) {
 // who ask for it, no longer than they may, and nobody else.
 net::awaitable<absl::StatusOr<Offset>> EndSince(const SyncContext& context, const OrgId& org,
                                                 SteadyTime since) {
-  auto end = context.options.log_end(org, since);
+  auto end = context.options.log_end(org, context.clock.SteadyNow() - since);
   while (!end.has_value() && MayWait(context, since)) {
     co_await PauseBetweenLooks();
-    end = context.options.log_end(org, since);
+    end = context.options.log_end(org, context.clock.SteadyNow() - since);
   }
   if (!end.has_value()) {
     co_return Error(absl::StatusCode::kUnavailable, "not_caught_up",

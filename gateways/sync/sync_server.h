@@ -62,11 +62,11 @@ struct SyncOptions {
   std::function<absl::Status(const OrgId&)> may_serve;
   // The base URL of the sync listener of a node that serves it; nullopt where none is known.
   std::function<std::optional<std::string>(const OrgId&)> served_at;
-  // The end of the organisation's partition in the log, as of an answer that was asked for at that
-  // time or later; nullopt while it is being asked for (StagingProjector::EndSince). Cheap and
-  // thread-safe. Empty: not known, and a client that is ahead of this process is taken to have
+  // The end of the organisation's partition in the log, as of an answer that was asked for no
+  // longer ago than that; nullopt while it is being asked for (StagingProjector::EndSince). Cheap
+  // and thread-safe. Empty: not known, and a client that is ahead of this process is taken to have
   // another log's position once it has waited.
-  std::function<std::optional<absl::StatusOr<Offset>>(const OrgId&, SteadyTime)> log_end;
+  std::function<std::optional<absl::StatusOr<Offset>>(const OrgId&, SteadyTime::duration)> log_end;
   // The offset below which this process has folded whatever the log has of the organisation. Cheap
   // and thread-safe. Empty: not known, and what the store says counts as the last word.
   std::function<Offset(const OrgId&)> folded_until;

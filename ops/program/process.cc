@@ -343,11 +343,8 @@ absl::Status Process::Impl::StartSync() {
   };
   options.folded_until = [this](const OrgId& org) { return staging->FoldedUntil(org); };
   options.exists = [this](const OrgId& org) { return serving.Exists(org); };
-  options.log_end = [this](const OrgId& org, SteadyTime since) {
-    // Staging goes by another clock, which does not stand still while the machine is suspended. It
-    // is read last: where the process is stopped between the two, the end is a newer one.
-    const auto waited = clock.SteadyNow() - since;
-    return staging->EndSince(org, boot_clock.SteadyNow() - waited);
+  options.log_end = [this](const OrgId& org, SteadyTime::duration ago) {
+    return staging->EndSince(org, ago);
   };
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);

@@ -39,7 +39,8 @@ absl::Status Serving::MayServe(const OrgId& org) const {
 }
 
 absl::Status Serving::ToldFault(PartitionId partition) const {
-  return parts_.nodes == nullptr ? absl::OkStatus() : Fault(partition, parts_.nodes->FaultOf(partition));
+  return parts_.nodes == nullptr ? absl::OkStatus()
+                                 : Fault(partition, parts_.nodes->FaultOf(partition));
 }
 
 projectors::ControlMark Serving::LastControl(PartitionId partition) const {
@@ -55,7 +56,8 @@ std::string Serving::FaultOf(PartitionId partition) const {
   if (projectors::IsOtherHistory(agreement)) {
     return ErrorCode(agreement);
   }
-  const absl::Status serves = parts_.staging == nullptr ? absl::OkStatus() : parts_.staging->MayServe(partition);
+  const absl::Status serves =
+      parts_.staging == nullptr ? absl::OkStatus() : parts_.staging->MayServe(partition);
   return projectors::IsOtherHistory(serves) ? ErrorCode(serves) : "";
 }
 
@@ -63,7 +65,8 @@ projectors::ProvisioningProjector::Gate Serving::Gate() const {
   projectors::ProvisioningProjector::Gate gate;
   gate.may_decide = [this](PartitionId partition) { return MayDecide(partition); };
   gate.folded_until = [this](PartitionId partition) {
-    const Offset elsewhere = parts_.nodes == nullptr ? Offset(0) : parts_.nodes->FoldedUntil(partition);
+    const Offset elsewhere =
+        parts_.nodes == nullptr ? Offset(0) : parts_.nodes->FoldedUntil(partition);
     return parts_.staging->Serves(partition)
                ? std::max(elsewhere, Offset(parts_.stores->Applied(partition).value() + 1))
                : elsewhere;
@@ -135,8 +138,8 @@ Offset Serving::StoreApplied(const OrgId& org) const {
 
 absl::StatusOr<bool> Serving::Exists(const OrgId& org) const {
   const PartitionId partition = PartitionOf(org);
-  if (!parts_.directory->CaughtUp(partition).ok() ||
-      !parts_.directory->MayServe(partition).ok() || !ToldFault(partition).ok()) {
+  if (!parts_.directory->CaughtUp(partition).ok() || !parts_.directory->MayServe(partition).ok() ||
+      !ToldFault(partition).ok()) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  "this server has yet to read which organisations there are: try again");
   }

@@ -78,6 +78,8 @@ struct Directory::Impl {
   static absl::StatusOr<std::string> Change(const WireOutcome& outcome, OrgEntry& entry);
   static absl::StatusOr<std::string> Open(const WireOutcome& outcome, OrgEntry& entry);
   static absl::StatusOr<std::string> DefineEntity(const WireOutcome& outcome, OrgEntry& entry);
+  static absl::StatusOr<std::string> DeleteEntity(const v1::EntityDeleted& deleted,
+                                                  OrgEntry& entry);
 
   mutable absl::Mutex mutex;
   std::map<std::string, Slot, std::less<>> orgs ABSL_GUARDED_BY(mutex);
@@ -110,6 +112,17 @@ absl::StatusOr<std::string> Directory::Impl::DefineEntity(const WireOutcome& out
              MakeEtag(schema.SerializeAsString(), Offset(outcome.changes_offset()));
 }
 
+absl::StatusOr<std::string> Directory::Impl::DeleteEntity(const v1::EntityDeleted& deleted,
+                                                          OrgEntry& entry) {
+  RETURN_IF_ERROR(ApplyToModel(deleted, entry));
+  // What is deleted was given its id, also by a history of which this is all that is told here.
+  entry.next_entity_id = std::max(entry.next_entity_id, deleted.entity_id() + 1);
+  if (!entry.model->entities().contains(deleted.name())) {
+    entry.etags.erase("entity/" + deleted.name());
+  }
+  return std::string();
+}
+
 absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, OrgEntry& entry) {
   const Offset offset(outcome.changes_offset());
   switch (outcome.change_case()) {
@@ -131,9 +144,7 @@ absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, 
     case WireOutcome::kEntityDefined:
       return DefineEntity(outcome, entry);
     case WireOutcome::kEntityDeleted:
-      RETURN_IF_ERROR(ApplyToModel(outcome.entity_deleted(), entry));
-      entry.etags.erase("entity/" + outcome.entity_deleted().name());
-      return std::string();
+      return DeleteEntity(outcome.entity_deleted(), entry);
     case WireOutcome::kProfileDefined: {
       const v1::Profile& profile = outcome.profile_defined().profile();
       RETURN_IF_ERROR(ApplyToModel(outcome.profile_defined(), entry));

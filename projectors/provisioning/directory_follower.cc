@@ -372,7 +372,7 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
 }
 
 std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& org,
-                                                                  SteadyTime since) const {
+                                                                  SteadyTime::duration ago) const {
   EndQuestion* end = nullptr;
   {
     absl::MutexLock lock(&impl_->mutex);
@@ -383,7 +383,7 @@ std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& o
   if (end == nullptr) {
     return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
   }
-  return end->Since(since);
+  return end->Since(ago);
 }
 
 Offset DirectoryFollower::ReadUntil(const OrgId& org) const {

@@ -8,11 +8,12 @@ EndQuestion::EndQuestion(eventlog::Log& log, const Clock& clock, eventlog::Topic
                          PartitionId partition)
     : log_(log), clock_(clock), topic_(topic), partition_(partition) {}
 
-std::optional<absl::StatusOr<Offset>> EndQuestion::Since(SteadyTime since) {
+std::optional<absl::StatusOr<Offset>> EndQuestion::Since(SteadyTime::duration ago) {
   absl::MutexLock lock(&mutex_);
   // The time of asking counts, not that of the answer: an end that was asked for before a request
-  // came may lack what its sender has been told of since.
-  if (answer_.has_value() && answer_->asked >= since) {
+  // came may lack what its sender has been told of since. This clock is read after the caller's:
+  // whatever lies between the two only asks for a newer end.
+  if (answer_.has_value() && answer_->asked >= clock_.SteadyNow() - ago) {
     return answer_->end;
   }
   if (stopping_) {

@@ -20,10 +20,11 @@ class EndQuestion {
   // Waits for an answer that is under way.
   ~EndQuestion() = default;
 
-  // The end, as of an answer that was asked for at `since` (of the clock) or later, or why there
-  // was none; nullopt while it is being asked for: look again. Never waits; whoever looks meanwhile
-  // shares one question. kUnavailable after Stop().
-  [[nodiscard]] std::optional<absl::StatusOr<Offset>> Since(SteadyTime since)
+  // The end, as of an answer that was asked for no longer than `ago` ago, or why there was none;
+  // nullopt while it is being asked for: look again, with the greater age that the caller's own
+  // question then has. Never waits; whoever looks meanwhile shares one question. kUnavailable after
+  // Stop().
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> Since(SteadyTime::duration ago)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Nothing is asked any more, and nothing is under way when it returns.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);

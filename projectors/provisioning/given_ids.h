@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "projectors/provisioning/directory.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 namespace sluice::projectors {
@@ -20,6 +21,10 @@ class GivenIds {
   void Add(const std::string& org, uint32_t incarnation, const v1::EntitySchema& schema,
            bool fresh);
 
+  // The entry's schemas that lack something which an id of their entity was given to, with it, as
+  // removed: from these no id is given again.
+  [[nodiscard]] std::vector<v1::EntitySchema> Incomplete(const OrgEntry& entry) const;
+
   // For people, one text for each id that was given twice, at least once of them since the last
   // epoch; empty where there is none.
   [[nodiscard]] std::vector<std::string> GivenTwice(const std::string& org,
@@ -29,13 +34,20 @@ class GivenIds {
   struct Id {
     uint32_t entity = 0;
     uint32_t attribute = 0;  // 0: the entity's own
-    bool type = false;       // what the attribute is, not what it is called
+    bool type = false;       // what the attribute is, not what it is called; of an entity, its key
     friend auto operator<=>(const Id&, const Id&) = default;
   };
   using Meanings = std::map<std::string, bool, std::less<>>;  // -> was it given since?
 
+  struct Given {
+    std::map<Id, Meanings> ids;
+    std::map<uint32_t, uint32_t> next;  // entity -> the id that it gives next
+  };
+
+  static v1::EntitySchema Complete(const Given& given, v1::EntitySchema schema);
+
   // By organisation and incarnation.
-  std::map<std::pair<std::string, uint32_t>, std::map<Id, Meanings>> given_;
+  std::map<std::pair<std::string, uint32_t>, Given> given_;
 };
 
 }  // namespace sluice::projectors

@@ -78,7 +78,7 @@ class DirectoryFollower {
   // ReadUntil() has come to an end that was asked for after the question had come.
   // The end of the organisation's partition of `provisioning`: as EndQuestion::Since().
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
-                                                               SteadyTime since) const;
+                                                               SteadyTime::duration ago) const;
   // Below it everything of that partition is in directory(); kNoOffset before the start.
   [[nodiscard]] Offset ReadUntil(const OrgId& org) const;
 

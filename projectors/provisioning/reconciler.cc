@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "eventlog/base/uuid.h"
+#include "projectors/provisioning/control_change.h"
 #include "projectors/provisioning/difference.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/given_ids.h"
@@ -50,66 +51,6 @@ struct Untold {
   uint32_t incarnation = 0;  // of its organisation, with it
 };
 
-// What a control event does, as an outcome says it.
-bool SetChange(const Event& control, Outcome* outcome) {
-  const auto parse = [&control](auto* message) {
-    return control.type == message->GetDescriptor()->full_name() &&
-           message->ParseFromString(control.value);
-  };
-  v1::OrgOpened opened;
-  v1::OrgClosed closed;
-  v1::EntityDefined entity;
-  v1::EntityDeleted entity_deleted;
-  v1::ProfileDefined profile;
-  v1::ProfileDeleted profile_deleted;
-  v1::RoleDefined role;
-  v1::RoleDeleted role_deleted;
-  if (parse(&opened)) {
-    *outcome->mutable_org_opened() = std::move(opened);
-  } else if (parse(&closed)) {
-    *outcome->mutable_org_closed() = std::move(closed);
-  } else if (parse(&entity)) {
-    *outcome->mutable_entity_defined() = std::move(entity);
-  } else if (parse(&entity_deleted)) {
-    *outcome->mutable_entity_deleted() = std::move(entity_deleted);
-  } else if (parse(&profile)) {
-    *outcome->mutable_profile_defined() = std::move(profile);
-  } else if (parse(&profile_deleted)) {
-    *outcome->mutable_profile_deleted() = std::move(profile_deleted);
-  } else if (parse(&role)) {
-    *outcome->mutable_role_defined() = std::move(role);
-  } else if (parse(&role_deleted)) {
-    *outcome->mutable_role_deleted() = std::move(role_deleted);
-  }
-  return outcome->change_case() != Outcome::CHANGE_NOT_SET;
-}
-
-// What a change defines: one of the entities, profiles or roles of an organisation's incarnation;
-// empty where it is the organisation itself. An entity that was deleted and is defined anew is
-// another one of the same name.
-std::string DefinitionOf(const std::string& org, uint32_t incarnation, const Outcome& outcome) {
-  const auto name = [&](std::string_view kind, const std::string& text, uint32_t id = 0) {
-    return fmt::format("{} {} {} {} {}", org, incarnation, kind, text, id);
-  };
-  switch (outcome.change_case()) {
-    case Outcome::kEntityDefined:
-      return name("entity", outcome.entity_defined().schema().name(),
-                  outcome.entity_defined().schema().entity_id());
-    case Outcome::kEntityDeleted:
-      return name("entity", outcome.entity_deleted().name(), outcome.entity_deleted().entity_id());
-    case Outcome::kProfileDefined:
-      return name("profile", outcome.profile_defined().profile().name());
-    case Outcome::kProfileDeleted:
-      return name("profile", outcome.profile_deleted().name());
-    case Outcome::kRoleDefined:
-      return name("role", outcome.role_defined().role().name());
-    case Outcome::kRoleDeleted:
-      return name("role", outcome.role_deleted().name());
-    default:
-      return "";
-  }
-}
-
 class Reconciler {
  public:
   Reconciler(eventlog::Log& log, const Clock& clock, PartitionId partition,
@@ -136,22 +77,30 @@ class Reconciler {
   std::vector<std::shared_ptr<const OrgEntry>> Entries() const;
   bool Differs() const;
   absl::Status Contradiction(const std::string& org, std::string_view what) const;
+  // Is there everybody that is to be closed?
+  absl::Status CheckClose() const;
   // Has an organisation that is open, and stays so, given one id twice?
   absl::Status CheckIds() const;
 
   absl::Status TellOutcomes();
   // Closes those that are to be, where they are open.
   absl::Status CloseOrgs();
+  // Tells of what was given in the other topic, so that nobody is given it again.
+  absl::Status KeepIds();
   absl::Status RefuseRequests();
   // Until `provisioning` ends beyond every request that was answered, and one more.
   absl::Status SkipPositions();
   absl::Status RestoreControls();
-  // Nothing is deleted that nobody asked to be.
-  absl::Status CheckDeletions(const OrgEntry& entry, const std::vector<Event>& needed) const;
+  // Nothing is deleted that nobody asked to be, and the fold takes what is appended.
+  absl::Status CheckNeeded(const OrgEntry& entry, const std::vector<Event>& needed) const;
+  // The entry's schemas that lack something which an id was given to, with it.
+  std::vector<v1::EntitySchema> Incomplete(const OrgEntry& entry) const;
   // Tells where the organisations' control events are now.
   absl::Status PlaceOrgs();
   void Compare();
 
+  // Of no request.
+  Outcome NobodysOutcome(Offset changes) const;
   Event Make(const Outcome& outcome, const std::string& org, eventlog::Cause cause) const;
   absl::Status AppendAll(Topic topic, std::vector<Event> events,
                          const std::function<void(const Event&, Offset)>& appended = {});
@@ -238,7 +187,7 @@ absl::Status Reconciler::ReadProvisioning() {
       log_, Topic::kProvisioning, partition_, from, range.end, [this](const StoredEvent& event) {
         if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
           AddRequest(event);
-        } else {
+        } else if (event.event.type == Outcome::descriptor()->full_name()) {
           AddOutcome(event);
         }
         Progress();
@@ -324,8 +273,7 @@ void Reconciler::DropWhatIsKnown() {
 }
 
 std::vector<std::shared_ptr<const OrgEntry>> Reconciler::Entries() const {
-  constexpr size_t kAll = std::numeric_limits<size_t>::max();
-  return directory_.List("", kAll);
+  return directory_.List("", std::numeric_limits<size_t>::max());
 }
 
 bool Reconciler::Differs() const {
@@ -348,6 +296,14 @@ absl::Status Reconciler::AppendAll(Topic topic, std::vector<Event> events,
     }
   }
   return absl::OkStatus();
+}
+
+Outcome Reconciler::NobodysOutcome(Offset changes) const {
+  Outcome outcome;
+  outcome.set_request_id("restored/" + NewUuid7(clock_));
+  outcome.set_request_offset(-1);
+  outcome.set_changes_offset(changes.value());
+  return outcome;
 }
 
 Event Reconciler::Make(const Outcome& outcome, const std::string& org,
@@ -428,6 +384,20 @@ absl::Status Reconciler::Contradiction(const std::string& org, std::string_view 
           partition_.value(), org, what));
 }
 
+absl::Status Reconciler::CheckClose() const {
+  for (const std::string& org : close_) {
+    const auto id = OrgId::Parse(org);
+    const bool known = orgs_.contains(org) || (id.ok() && directory_.Find(*id) != nullptr);
+    if (!known && log_.PartitionFor(Topic::kChanges, org) == partition_) {
+      return Error(absl::StatusCode::kNotFound, "org_not_found",
+                   fmt::format("there is no organisation \"{}\" to be closed: neither topic names "
+                               "it; give its name as it is, or leave it out",
+                               org));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Reconciler::CheckIds() const {
   for (const auto& entry : Entries()) {
     const std::string& org = entry->org.value();
@@ -451,13 +421,33 @@ absl::Status Reconciler::CloseOrgs() {
     if (!close_.contains(entry->org.value()) || !IsOpen(*entry)) {
       continue;
     }
-    Outcome outcome;
-    outcome.set_request_id("restored/" + NewUuid7(clock_));
-    outcome.set_request_offset(-1);
-    outcome.set_changes_offset(kNoOffset.value());
+    Outcome outcome = NobodysOutcome(kNoOffset);
     outcome.mutable_org_closed()->set_incarnation(entry->incarnation);
     events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
     ++done_.closed;
+  }
+  return AppendAll(Topic::kProvisioning, std::move(events));
+}
+
+std::vector<v1::EntitySchema> Reconciler::Incomplete(const OrgEntry& entry) const {
+  return IsOpen(entry) && !close_.contains(entry.org.value()) ? given_.Incomplete(entry)
+                                                              : std::vector<v1::EntitySchema>();
+}
+
+// Rows hold values by the ids of attributes. Where what counts of an entity was defined by somebody
+// who did not know of an attribute, its id would be given again, and the next attribute would show
+// the values of one that may have been denied: it counts as removed, as it is where somebody who
+// knows of it leaves it out.
+absl::Status Reconciler::KeepIds() {
+  RETURN_IF_ERROR(ReadProvisioning());
+  std::vector<Event> events;
+  for (const auto& entry : Entries()) {
+    for (v1::EntitySchema& schema : Incomplete(*entry)) {
+      Outcome outcome = NobodysOutcome(kNoOffset);
+      *outcome.mutable_entity_defined()->mutable_schema() = std::move(schema);
+      events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
+      ++done_.outcomes;
+    }
   }
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
@@ -484,16 +474,23 @@ absl::Status Reconciler::RefuseRequests() {
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
 
-absl::Status Reconciler::CheckDeletions(const OrgEntry& entry,
-                                        const std::vector<Event>& needed) const {
+absl::Status Reconciler::CheckNeeded(const OrgEntry& entry,
+                                     const std::vector<Event>& needed) const {
+  const std::string& org = entry.org.value();
+  std::shared_ptr<const OrgModel> model = orgs_.at(org).model;
   for (const Event& event : needed) {
     Outcome outcome;
     if (SetChange(event, &outcome) && outcome.has_entity_deleted() &&
         !deleted_.contains(DefinitionOf(event.key, entry.incarnation, outcome))) {
-      return Contradiction(entry.org.value(), fmt::format("entity {} (id {}) is in changes alone",
-                                                          outcome.entity_deleted().name(),
-                                                          outcome.entity_deleted().entity_id()));
+      return Contradiction(
+          org, fmt::format("entity {} (id {}) is in changes alone", outcome.entity_deleted().name(),
+                           outcome.entity_deleted().entity_id()));
     }
+    auto next = model->Apply(event);
+    if (!next.ok()) {
+      return Contradiction(org, Message(next.status()));
+    }
+    model = *std::move(next);
   }
   return absl::OkStatus();
 }
@@ -502,7 +499,7 @@ absl::Status Reconciler::RestoreControls() {
   std::vector<Event> events;
   for (const auto& entry : Entries()) {
     std::vector<Event> needed = Difference(*orgs_[entry->org.value()].model, *entry);
-    RETURN_IF_ERROR(CheckDeletions(*entry, needed));
+    RETURN_IF_ERROR(CheckNeeded(*entry, needed));
     for (Event& event : needed) {
       event.id = NewUuid7(clock_);
       event.time = clock_.Now();
@@ -527,10 +524,7 @@ absl::Status Reconciler::PlaceOrgs() {
     if (entry->opened == now.opened && entry->last_control == now.last) {
       continue;
     }
-    Outcome outcome;
-    outcome.set_request_id("restored/" + NewUuid7(clock_));
-    outcome.set_request_offset(-1);
-    outcome.set_changes_offset(now.last.value());
+    Outcome outcome = NobodysOutcome(now.last);
     outcome.mutable_org_placed()->set_opened(now.opened.value());
     events.push_back(Make(outcome, org, {std::string(kSource), "", ""}));
   }
@@ -565,14 +559,18 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   RETURN_IF_ERROR(ReadProvisioning());
   RETURN_IF_ERROR(ReadChanges());
   RETURN_IF_ERROR(ReadProvisioning());
+  RETURN_IF_ERROR(CheckClose());
   RETURN_IF_ERROR(CheckIds());
   DropWhatIsKnown();
   const bool closes = std::ranges::any_of(Entries(), [this](const auto& entry) {
     return IsOpen(*entry) && close_.contains(entry->org.value());
   });
-  if (!untold_.empty() || answered_ >= provisioning_next_ || closes || Differs()) {
+  const bool given_unknown = std::ranges::any_of(
+      Entries(), [this](const auto& entry) { return !Incomplete(*entry).empty(); });
+  if (!untold_.empty() || answered_ >= provisioning_next_ || closes || given_unknown || Differs()) {
     RETURN_IF_ERROR(TellOutcomes());
     RETURN_IF_ERROR(CloseOrgs());
+    RETURN_IF_ERROR(KeepIds());
     RETURN_IF_ERROR(RefuseRequests());
     RETURN_IF_ERROR(SkipPositions());
     RETURN_IF_ERROR(ReadProvisioning());  // the directory is what counts now

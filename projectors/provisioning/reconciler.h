@@ -36,16 +36,22 @@ struct Reconciled {
 //     that a sequencer that wakes with an old decision is passed over.
 //
 // Where both topics went on after the loss, what the directory was told of a definition since
-// counts; one that only `changes` has is kept if it contradicts nothing. Where one id was given to
-// two entities or attributes of an organisation, rows and change sets since cannot be told apart by
-// it: nothing is written then, kDataLoss, code "log_diverged", names what contradicts, until the
-// organisation is in `close`, which closes it in both topics with all its rows. Nothing is written
-// where nothing is amiss, but for places of control events that were told twice.
+// counts; one that only `changes` has is kept if it contradicts nothing. An attribute that counts
+// no more, as who defined its entity last did not know of it, is removed as by somebody who did:
+// its id is given to nobody, and nothing shows its values. Where one id was given to two entities
+// or attributes of an organisation, or an entity has two keys, rows and change sets since cannot be
+// told apart: nothing is written then, kDataLoss, code "log_diverged", names what contradicts,
+// until the organisation is in `close`, which closes it in both topics with all its rows. The same
+// before anything is written to `changes` that deletes what nobody asked to be deleted, or that the
+// fold would refuse. Nothing is written where nothing is amiss, but for places of control events
+// that were told twice.
 //
 // To be called while no process uses the log, before a new epoch is declared. Both topics are read
 // whole; memory goes by the definitions, not by the rows. Killed in between, it is called again and
-// goes on. `progress` is told the events read, and how many there are. Errors are the log's, and
-// kDataLoss, code "log_begins_late", where the beginning of `changes` was removed.
+// goes on. `progress` is told the events read, and how many there are. Errors are the log's;
+// kDataLoss, code "log_begins_late", where the beginning of `changes` was removed; kNotFound, code
+// "org_not_found", where an organisation in `close` would be in this partition and neither topic
+// names it, before anything is written.
 [[nodiscard]] absl::StatusOr<Reconciled> Reconcile(
     eventlog::Log& log, const Clock& clock, PartitionId partition,
     const std::function<void(int64_t, int64_t)>& progress = {},

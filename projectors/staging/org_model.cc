@@ -37,7 +37,29 @@ absl::StatusOr<Message> ParsePayload(const eventlog::Event& event) {
   return message;
 }
 
-// A definition replaces an older one of the same entity only: ids are for ever, types too.
+// A definition replaces an older one of the same entity only: ids are for ever, and so are the name
+// and the type of what one was given to. Rows hold values by these ids: under another name they
+// would be shown to those to whom the first one is denied.
+absl::Status CheckAttribute(const EntitySchema& old, const schemas::Attribute& attribute,
+                            std::string_view type) {
+  const schemas::Attribute* const before = old.Find(attribute.id);
+  if (before == nullptr && attribute.id.value() >= old.proto().next_attribute_id()) {
+    return absl::OkStatus();
+  }
+  const auto is_same = [&](const v1::RemovedAttribute& removed) {
+    return removed.id() == attribute.id.value() && removed.name() == attribute.name;
+  };
+  if (before == nullptr ? std::ranges::none_of(old.proto().removed(), is_same)
+                        : before->name != attribute.name) {
+    return Malformed(type, fmt::format("attribute id {} of entity {} was given before, not to {}",
+                                       attribute.id.value(), old.name(), attribute.name));
+  }
+  if (before != nullptr && before->type != attribute.type) {
+    return Malformed(type, fmt::format("the type of {}.{} changes", old.name(), attribute.name));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
                             std::string_view type) {
   if (old.id() != now.id()) {
@@ -51,10 +73,7 @@ absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
     return Malformed(type, fmt::format("attribute ids of entity {} go back", old.name()));
   }
   for (const schemas::Attribute& attribute : now.attributes()) {
-    const schemas::Attribute* before = old.Find(attribute.id);
-    if (before != nullptr && before->type != attribute.type) {
-      return Malformed(type, fmt::format("the type of {}.{} changes", old.name(), attribute.name));
-    }
+    RETURN_IF_ERROR(CheckAttribute(old, attribute, type));
   }
   return absl::OkStatus();
 }

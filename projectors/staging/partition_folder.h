@@ -57,7 +57,7 @@ class PartitionFolder {
   // As SideFolder::HasLostEvents().
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const { return side_.HasLostEvents(org); }
 
-  // As StagingProjector::EndSince() of the partition.
+  // As StagingProjector::EndSince() of the partition; since a time of this folder's clock.
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(SteadyTime since);
   // Has the log asked for its end, by which the folder knows how near it is, unless it is being
   // asked. Never waits: a partition without a leader holds up no other one.

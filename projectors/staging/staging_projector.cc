@@ -312,13 +312,13 @@ Offset StagingProjector::FoldedUntil(const OrgId& org) const {
 }
 
 std::optional<absl::StatusOr<Offset>> StagingProjector::EndSince(const OrgId& org,
-                                                                 SteadyTime since) const {
+                                                                 SteadyTime::duration ago) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
   const auto folder = impl_->Find(partition);
   if (folder == nullptr) {
     return NotServedHere(partition);
   }
-  return folder->EndSince(since);
+  return folder->EndSince(impl_->clock.SteadyNow() - ago);
 }
 
 absl::Status StagingProjector::MayServe(const OrgId& org) const {

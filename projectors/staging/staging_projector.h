@@ -76,11 +76,12 @@ class StagingProjector {
   // The offset below which everything of the organisation is folded here; kNoOffset where the
   // partition is not.
   [[nodiscard]] Offset FoldedUntil(const OrgId& org) const;
-  // The end of the organisation's partition in the log, as of an answer that was asked for at
-  // `since` or later, or why there was none; nullopt while it is being asked for: look again. Never
-  // waits; whoever looks meanwhile shares one question.
+  // The end of the organisation's partition in the log, as of an answer that was asked for no
+  // longer than `ago` ago, or why there was none; nullopt while it is being asked for: look again,
+  // with the greater age that the caller's own question then has. Never waits; whoever looks
+  // meanwhile shares one question.
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
-                                                               SteadyTime since) const;
+                                                               SteadyTime::duration ago) const;
   // As MayServe(partition) for an organisation; "not_caught_up" also while its store is built anew;
   // "offset_below_begin" where that cannot be, because its events have gone from the log.
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;

@@ -31,8 +31,19 @@ std::string NewLine(const std::string& id) {
          R"({"accountid":"A","new":"x"}}]})";
 }
 
+// That of a machine which was suspended for an hour since it began, as BootTimeClock has it there.
+class SuspendedClock final : public Clock {
+ public:
+  SystemTime Now() const override { return clock_.Now(); }
+  SteadyTime SteadyNow() const override { return clock_.SteadyNow() + std::chrono::hours(1); }
+
+ private:
+  RealClock clock_;
+};
+
 // Two servers on the log: a hasty and a patient one, with one directory, whose reads stop where the
-// log ended when it was made.
+// log ended when it was made. The directory goes by another clock than the servers, as in a
+// process.
 class AdminBehindTest : public ::testing::Test {
  protected:
   AdminBehindTest() {
@@ -43,7 +54,7 @@ class AdminBehindTest : public ::testing::Test {
     }
     log_ = std::make_unique<StallingLog>(admin_.log(), Topic::kProvisioning,
                                          admin_.log().Range(Topic::kProvisioning, partition)->end);
-    directory_ = std::make_unique<projectors::DirectoryFollower>(*log_, admin_.clock(), nullptr);
+    directory_ = std::make_unique<projectors::DirectoryFollower>(*log_, clock_, nullptr);
     EXPECT_TRUE(directory_->Start().ok());
     AwaitDirectory(*directory_);
     hasty_ = Server(std::chrono::milliseconds(20), &hasty_port_);
@@ -85,6 +96,7 @@ class AdminBehindTest : public ::testing::Test {
   }
 
   AdminFixture admin_;
+  SuspendedClock clock_;
   std::string other_ = "fabrikam";
   std::unique_ptr<StallingLog> log_;
   std::unique_ptr<projectors::DirectoryFollower> directory_;

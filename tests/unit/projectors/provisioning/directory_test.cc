@@ -42,6 +42,23 @@ TEST(DirectoryTest, MalformedEventsChangeNothing) {
   EXPECT_EQ(sequencer.directory().Find(Org("other")), nullptr);
 }
 
+// As where two histories are joined: what is told of the other one's entity is that it went.
+TEST(DirectoryTest, TheIdOfAnEntityThatIsDeletedIsGivenToNoOther) {
+  testing::Sequencer sequencer;
+  const OrgId org = Org("contoso");
+  ASSERT_TRUE(sequencer.Carry(org, OpenRequest("One")).ok());
+  ASSERT_TRUE(sequencer.Carry(org, testing::EntityRequest("a")).ok());
+  v1::ProvisioningOutcome outcome;
+  outcome.set_request_offset(-1);
+  outcome.mutable_entity_deleted()->set_entity_id(7);
+  outcome.mutable_entity_deleted()->set_name("a");
+  ASSERT_TRUE(sequencer.directory().Apply(testing::OutcomeEvent(org, outcome, Offset(3))).ok());
+  const auto entry = sequencer.directory().Find(org);
+  EXPECT_EQ(entry->next_entity_id, 8U);
+  EXPECT_TRUE(entry->model->entities().contains("a")) << "that is another one";
+  EXPECT_TRUE(entry->etags.contains("entity/a"));
+}
+
 TEST(DirectoryTest, TheLogsOwnEventIsNeitherAnOutcomeNorMalformed) {
   testing::Sequencer sequencer;
   eventlog::StoredEvent event;

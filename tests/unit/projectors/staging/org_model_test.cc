@@ -116,6 +116,30 @@ TEST(OrgModel, DefinitionsThatContradictTheModelAreRefused) {
   EXPECT_EQ(ErrorCode(model->Apply(garbage).status()), "malformed_event");
 }
 
+// Rows hold values by id: what was denied under one name would be shown under another.
+TEST(OrgModel, AnIdIsGivenToOneAttribute) {
+  const auto define = [](const std::vector<testing::TestAttribute>& attributes, uint32_t next) {
+    v1::EntityDefined defined = testing::DefineEntity(1, "account", attributes, 0, 0, 0);
+    defined.mutable_schema()->set_next_attribute_id(next);
+    return defined;
+  };
+  ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
+  model = After(model, define({{1, "accountid"}, {2, "salary"}, {3, "note"}}, 4));
+  EXPECT_EQ(Refusal(model, define({{1, "accountid"}, {2, "nick"}, {3, "note"}}, 4)),
+            "malformed_event");
+  EXPECT_EQ(Refusal(model, define({{1, "key"}, {2, "salary"}, {3, "note"}}, 4)), "malformed_event");
+  v1::EntityDefined removed = define({{1, "accountid"}}, 4);
+  v1::RemovedAttribute& salary = *removed.mutable_schema()->add_removed();
+  salary.set_id(2);
+  salary.set_name("salary");
+  model = After(model, removed);
+  EXPECT_EQ(Refusal(model, define({{1, "accountid"}, {2, "nick"}}, 4)), "malformed_event");
+  EXPECT_EQ(Refusal(model, define({{1, "accountid"}, {3, "nick"}}, 4)), "malformed_event")
+      << "nobody says to what it was given";
+  EXPECT_EQ(Refusal(model, define({{1, "accountid"}, {2, "salary"}}, 4)), "accepted");
+  EXPECT_EQ(Refusal(model, define({{1, "accountid"}, {4, "nick"}}, 5)), "accepted");
+}
+
 TEST(OrgModel, RulesAreTheUnionOfAllProfilesAndUnknownNamesMakeNone) {
   ModelPtr model =
       After(Organisation(),
@@ -254,12 +278,13 @@ TEST(OrgModel, ColumnsAreTheSameWhileACallersRowsAre) {
       attributes.push_back({id, name});
     }
     v1::EntityDefined defined = testing::DefineEntity(1, "account", attributes, 0, 0, 0);
+    v1::EntitySchema& schema = *defined.mutable_schema();
     for (const auto& [id, name] : removed) {
-      v1::RemovedAttribute& added = *defined.mutable_schema()->add_removed();
+      v1::RemovedAttribute& added = *schema.add_removed();
       added.set_id(id);
       added.set_name(name);
+      schema.set_next_attribute_id(std::max(schema.next_attribute_id(), id + 1));
     }
-    defined.mutable_schema()->set_next_attribute_id(20);
     model = After(model, defined);
   };
   const auto columns = [&](const std::string& role) {
