@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "eventlog/base/text_values.h"
 #include "schemas/status.h"
 
@@ -16,21 +17,6 @@ namespace sluice::gateways {
 namespace {
 
 using Json = nlohmann::json;
-
-// One place among those that relay at once.
-class Place {
- public:
-  Place(std::atomic<size_t>& taken, size_t most)
-      : taken_(taken), granted_(taken_.fetch_add(1) < most) {}
-  ~Place() { taken_.fetch_sub(1); }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  bool granted() const { return granted_; }
-
- private:
-  std::atomic<size_t>& taken_;
-  const bool granted_;
-};
 
 std::string TextOf(const Json& object, const char* member) {
   const auto found = object.find(member);
@@ -112,14 +98,37 @@ httplib::Request RequestOf(const OrgId& org, const RelayCaller& caller,
 
 }  // namespace
 
+bool SetRelay::Begin(const OrgId& org) {
+  const absl::MutexLock lock(&mutex_);
+  if (under_way_ >= options_.concurrent_max) {
+    return false;
+  }
+  size_t& of_org = of_orgs_[org.value()];
+  if (of_org >= OfOrgMax()) {
+    return false;
+  }
+  ++of_org;
+  ++under_way_;
+  return true;
+}
+
+void SetRelay::End(const OrgId& org) {
+  const absl::MutexLock lock(&mutex_);
+  --under_way_;
+  if (const auto found = of_orgs_.find(org.value()); --found->second == 0) {
+    of_orgs_.erase(found);
+  }
+}
+
 absl::StatusOr<SetRelay::Answers> SetRelay::Post(const std::string& node, const OrgId& org,
                                                  const RelayCaller& caller,
                                                  const std::vector<Set>& sets) {
-  const Place place(under_way_, options_.concurrent_max);
-  if (!place.granted()) {
+  if (!Begin(org)) {
     return Error(absl::StatusCode::kResourceExhausted, "too_busy",
-                 fmt::format("{} relays are under way already", options_.concurrent_max));
+                 fmt::format("{} relays are under way already, or {} of this organisation",
+                             options_.concurrent_max, OfOrgMax()));
   }
+  const absl::Cleanup end = [&] { End(org); };
   // A token is sent in the clear only where this cluster's own listeners are said to speak so.
   if (!node.starts_with("http://")) {
     return absl::FailedPreconditionError(fmt::format("'{}' is no http URL", node));

@@ -1,12 +1,15 @@
 #pragma once
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "eventlog/base/ids.h"
 
 namespace sluice::gateways {
@@ -43,7 +46,8 @@ class SetRelay {
 
   // Sends `sets` to `node`, an admin listener's base URL, and returns what it answered, in their
   // order: a position, or the error that the set got there. Fewer answers than sets where the
-  // answer broke off. kResourceExhausted where as many relays as may be are under way;
+  // answer broke off. kResourceExhausted where as many relays as may be are under way, of all or of
+  // the organisation, which has a quarter;
   // kUnavailable where the node could not be asked or did not take the request; kFailedPrecondition
   // where `node` is no http URL. Blocks, about as long as the options say.
   [[nodiscard]] absl::StatusOr<Answers> Post(const std::string& node, const OrgId& org,
@@ -51,8 +55,15 @@ class SetRelay {
                                              const std::vector<Set>& sets);
 
  private:
+  // An organisation whose store is behind keeps each of its relays waiting: others find a place.
+  size_t OfOrgMax() const { return std::max<size_t>(options_.concurrent_max / 4, 1); }
+  [[nodiscard]] bool Begin(const OrgId& org);
+  void End(const OrgId& org);
+
   const RelayOptions options_;
-  std::atomic<size_t> under_way_{0};
+  absl::Mutex mutex_;
+  size_t under_way_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, size_t> of_orgs_ ABSL_GUARDED_BY(mutex_);  // none at 0
 };
 
 }  // namespace sluice::gateways
