@@ -79,6 +79,26 @@ class AgreementTest : public ::testing::Test {
     }
     return Code(follower_->Agreement(kPartition));
   }
+  void StartFollowerAnew() {
+    Stop();
+    StartFollower();
+  }
+  // `changes` loses what comes after its first `left` events, and is written on by others.
+  void ReplaceEndOfChanges(size_t left, size_t by) {
+    eventlog::Event other = log_.All(Topic::kChanges).front().event;
+    other.id = "another";
+    other.answers = kNoOffset;
+    log_.Replace(Topic::kChanges, left, std::vector<eventlog::Event>(by, other));
+  }
+  int OutcomesFrom(Offset from) const {
+    int count = 0;
+    for (const auto& event : log_.All(Topic::kProvisioning)) {
+      count +=
+          static_cast<int>(event.offset >= from &&
+                           event.event.type == v1::ProvisioningOutcome::descriptor()->full_name());
+    }
+    return count;
+  }
   static std::string Code(const absl::Status& status) {
     return status.ok() ? "" : ErrorCode(status);
   }
@@ -94,11 +114,9 @@ TEST_F(AgreementTest, ALogThatIsWholeAgrees) {
   Define();
   EXPECT_EQ(AwaitAgreement(""), "");
   Stop();
-  StartFollower({.last_control = [this](PartitionId) { return Control(); },
-                 .may_append = {},
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [this](PartitionId) { return Control(); };
+  StartFollower(hooks);
   EXPECT_EQ(AwaitAgreement(""), "");
   EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
 }
@@ -124,11 +142,9 @@ TEST_F(AgreementTest, ProvisioningLosesItsEndWhileNobodyReads) {
   Define();
   Stop();
   log_.Cut(Topic::kProvisioning, 4);
-  StartFollower({.last_control = [this](PartitionId) { return Control(); },
-                 .may_append = {},
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [this](PartitionId) { return Control(); };
+  StartFollower(hooks);
   EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
   // Grown past it, another request is where the lost one was.
   for (int i = 0; i < 2; ++i) {
@@ -196,6 +212,75 @@ TEST_F(AgreementTest, NoControlEventTakesThePlaceOfALostOne) {
       EXPECT_NE(event.event.type, v1::ProvisioningOutcome::descriptor()->full_name());
     }
   }
+}
+
+// What was told of the lost control event would be hidden by what is told of the new one.
+TEST_F(AgreementTest, NothingIsToldOnTopOfAHistoryThatLacksWhatWasToldBefore) {
+  Define();
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0) << "nobody would find any more that a definition is lost";
+  StartFollowerAnew();
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+}
+
+TEST_F(AgreementTest, WhoTakesOverDecidesNothingOnTopOfAHistoryThatLacksWhatWasTold) {
+  Define();
+  Stop();
+  ReplaceEndOfChanges(2, 5);
+  StartFollower();
+  StartSequencer();
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 7U) << "a control event was appended";
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0);
+}
+
+TEST_F(AgreementTest, ASequencerGoesOnOnceTheLogIsRestored) {
+  Define();
+  const auto whole = log_.All(Topic::kChanges);
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  ASSERT_EQ(Code(projector_->Health()), "log_diverged");
+  log_.Replace(Topic::kChanges, 2, {whole.back().event});
+  EXPECT_TRUE(Request(Role("\"id\"")).ok());
+  EXPECT_EQ(AwaitAgreement(""), "");
+}
+
+TEST_F(AgreementTest, NothingIsToldFirstOnTopOfWhatAnEpochWasDeclaredOn) {
+  Define();
+  Stop();
+  log_.Agree();
+  StartFollower();
+  ASSERT_EQ(AwaitAgreement(""), "");
+  StartSequencer({.may_decide = {}, .folded_until = {}, .last_control = {}});
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0);
+}
+
+TEST_F(AgreementTest, AllThatWasEverToldIsCompared) {
+  Define();
+  EXPECT_TRUE(CheckAllControls(log_, kPartition).ok());
+  const auto lost = log_.All(Topic::kChanges).back().event;
+  // As a sequencer did it that compares nothing: the newest fits, the one before it does not.
+  eventlog::Event control = lost;
+  control.id = ControlEventId("later");
+  v1::ProvisioningOutcome outcome;
+  outcome.set_request_id("later");
+  outcome.set_request_offset(6);
+  outcome.set_changes_offset(3);
+  eventlog::Event told = log_.All(Topic::kProvisioning).back().event;
+  told.value = outcome.SerializeAsString();
+  ASSERT_TRUE(log_.Append(Topic::kProvisioning, kPartition, {told, told}).ok());
+  ReplaceEndOfChanges(2, 1);
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {control}).ok());
+  StartFollowerAnew();
+  EXPECT_EQ(AwaitAgreement(""), "") << "the newest hides it";
+  EXPECT_EQ(Code(CheckAllControls(log_, kPartition)), "log_diverged");
+  log_.Agree();
+  EXPECT_TRUE(CheckAllControls(log_, kPartition).ok()) << "what was told before an epoch";
 }
 
 TEST_F(AgreementTest, NothingIsDecidedBeforeWhatNobodyHasFoldedWasLookedAt) {
@@ -318,14 +403,11 @@ TEST_F(AgreementTest, NothingIsDecidedUntilItMayBe) {
 }
 
 TEST_F(AgreementTest, NoRequestIsAppendedWhereNoneMayBe) {
-  StartFollower({.last_control = {},
-                 .may_append =
-                     [](PartitionId) {
-                       return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
-                     },
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.may_append = [](PartitionId) {
+    return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
+  };
+  StartFollower(hooks);
   EXPECT_EQ(Code(Request(testing::OpenRequest("")).status()), "log_diverged");
   EXPECT_TRUE(log_.All(Topic::kProvisioning).empty());
 }
