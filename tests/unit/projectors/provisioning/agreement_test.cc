@@ -79,6 +79,14 @@ class AgreementTest : public ::testing::Test {
     }
     return Code(follower_->Agreement(kPartition));
   }
+  std::string AwaitServing(const std::string& code, DirectoryFollower* follower = nullptr) {
+    follower = follower == nullptr ? follower_.get() : follower;
+    const auto end = std::chrono::steady_clock::now() + 60s;
+    while (Code(follower->MayServe(kPartition)) != code && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+    return Code(follower->MayServe(kPartition));
+  }
   void StartFollowerAnew() {
     Stop();
     StartFollower();
@@ -319,6 +327,57 @@ TEST_F(AgreementTest, WhatIsFoldedIsComparedBeforeAnythingIsAnsweredByIt) {
   EXPECT_EQ(Code(follower_->MayServe(kPartition)), "log_truncated");
   EXPECT_FALSE(served);
   follower_->Stop();
+}
+
+// It was looked at when the partition came the first time, and elsewhere meanwhile.
+TEST_F(AgreementTest, APartitionThatComesAnewIsLookedAtBeforeAnythingIsAnswered) {
+  Define();
+  Stop();
+  std::atomic<uint64_t> taken_over{1};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [control = Control()](PartitionId) { return control; };
+  hooks.may_serve = [](PartitionId) { return absl::OkStatus(); };
+  hooks.taken_over = [&taken_over](PartitionId) { return taken_over.load(); };
+  StartFollower(hooks);
+  ASSERT_EQ(AwaitServing(""), "");
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_EQ(AwaitServing(""), "") << "nothing has told of it";
+  taken_over = 2;
+  EXPECT_NE(Code(follower_->MayServe(kPartition)), "") << "not before the first look";
+  EXPECT_EQ(AwaitServing("log_diverged"), "log_diverged");
+  follower_->Stop();
+}
+
+// A definition is told, and lost before the fold comes to its place: no control event ever comes.
+TEST_F(AgreementTest, WhatWasToldIsLookedAtWhenTheFoldHasPassedOverIt) {
+  Define();
+  sluice::testing::FakeClock clock;
+  std::atomic<int64_t> folded{3};
+  std::atomic<int> asked{0};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [control = Control()](PartitionId) { return control; };
+  hooks.may_serve = [](PartitionId) { return absl::OkStatus(); };
+  hooks.folded_until = [&](PartitionId) {
+    ++asked;
+    return Offset(folded);
+  };
+  DirectoryFollower other(log_, clock, nullptr, hooks);
+  ASSERT_TRUE(other.Start().ok());
+  ASSERT_EQ(AwaitServing("", &other), "");
+  ASSERT_TRUE(Request(Role(""))->status.ok());
+  while (other.ReadUntil(testing::Org("acme")) < Offset(8)) {
+    std::this_thread::yield();
+  }
+  clock.Advance(2s);  // a look is due
+  for (const int before = asked; asked < before + 3;) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(Code(other.MayServe(kPartition)), "");
+  ReplaceEndOfChanges(3, 5);
+  folded = 8;
+  clock.Advance(2s);
+  EXPECT_EQ(AwaitServing("log_diverged", &other), "log_diverged");
+  other.Stop();
 }
 
 // What others told of lost definitions is known before anything is told of them here.
