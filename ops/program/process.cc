@@ -227,6 +227,10 @@ absl::Status Process::Impl::StartProjectors() {
   hooks.others_known = [this] { return nodes == nullptr || nodes->Known(); };
   if (staging != nullptr) {
     hooks.may_serve = [this](PartitionId partition) { return staging->MayServe(partition); };
+    hooks.taken_over = [this](PartitionId partition) { return staging->TakenOver(partition); };
+    hooks.folded_until = [this](PartitionId partition) {
+      return Offset(stores->Applied(partition).value() + 1);
+    };
   }
   directory = std::make_unique<projectors::DirectoryFollower>(*log, boot_clock, registry, hooks);
   parts.directory = directory.get();

@@ -12,6 +12,7 @@
 #include "ops/program/open_log.h"
 #include "ops/program/printable.h"
 #include "ops/program/progress.h"
+#include "projectors/provisioning/agreement.h"
 #include "projectors/staging/history_check.h"
 #include "projectors/store/store_manager.h"
 #include "schemas/status.h"
@@ -78,7 +79,8 @@ absl::Status Stat(const Invocation& invocation, const Arguments& arguments) {
 }
 
 // What is remembered of a partition besides its stores: a server starts only where the log has that
-// too, although it may be of a store that is gone, or that is yet to be made.
+// too, although it may be of a store that is gone, or that is yet to be made. And all definitions
+// that were ever told, of which a server compares the newest alone.
 absl::Status CheckRemembered(eventlog::Log& log, projectors::StoreManager& stores,
                              PartitionId partition) {
   RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.CheckpointState(partition)),
@@ -87,6 +89,7 @@ absl::Status CheckRemembered(eventlog::Log& log, projectors::StoreManager& store
                       "the newest store that was made or removed");
   RETURN_IF_ERROR_CTX(projectors::CheckHistory(log, partition, stores.LastLost(partition)),
                       "an event that was found to be lost");
+  RETURN_IF_ERROR_CTX(projectors::CheckAllControls(log, partition), "its definitions");
   return absl::OkStatus();
 }
 

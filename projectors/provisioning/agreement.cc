@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "schemas/status.h"
 
@@ -18,25 +19,40 @@ constexpr std::string_view kWayOn =
     "restore the topics to one moment; or, to go on with what they hold, stop the servers, run "
     "`sluice log new-epoch` and start them again";
 
-// One event, and where the partition ends.
+// Of a read of an event that should be there: whether it is, is asked only where nothing comes.
+constexpr std::chrono::milliseconds kGlance{100};
+
+// One event, and where the partition ends at least.
 struct Found {
   Offset end;
   bool removed = false;  // from the beginning, by retention
   std::optional<StoredEvent> event;
 };
 
-absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset) {
+absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset,
+                           std::chrono::milliseconds patience = std::chrono::seconds(30)) {
+  {
+    ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, offset));
+    const auto events = reader->Read({.events_max = 1, .wait_max = kGlance});
+    if (events.ok() && !events->empty()) {
+      const StoredEvent& first = events->front();
+      return Found{.end = Offset(first.offset.value() + 1),
+                   .removed = false,
+                   .event = first.offset == offset ? std::optional(first) : std::nullopt};
+    }
+  }
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
   Found found{.end = range.end, .removed = offset < range.begin, .event = std::nullopt};
   if (found.removed || offset >= range.end) {
     return found;
   }
-  const absl::Status read =
-      eventlog::ReadUntil(log, topic, partition, offset, Offset(offset.value() + 1),
-                          [&found](const StoredEvent& event) {
-                            found.event = event;
-                            return absl::OkStatus();
-                          });
+  const absl::Status read = eventlog::ReadUntil(
+      log, topic, partition, offset, Offset(offset.value() + 1),
+      [&found](const StoredEvent& event) {
+        found.event = event;
+        return absl::OkStatus();
+      },
+      patience);
   // The end went back, or the beginning on, between the two questions.
   if (ErrorCode(read) == "offset_below_begin") {
     found.removed = true;
@@ -102,11 +118,13 @@ void OutcomeMark::Add(const Directory::Outcome& outcome, Offset offset) {
   }
 }
 
-absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const OutcomeMark& mark) {
+absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const OutcomeMark& mark,
+                          std::chrono::milliseconds patience) {
   if (mark.at == kNoOffset) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kChanges, partition, mark.control));
+  ASSIGN_OR_RETURN(const Found found,
+                   Find(log, Topic::kChanges, partition, mark.control, patience));
   if (mark.control >= found.end) {
     return Truncated(partition, "changes", found.end, mark.control, "provisioning");
   }
@@ -114,6 +132,27 @@ absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const Outco
     return absl::OkStatus();
   }
   return Diverged(partition, "changes", mark.control, "provisioning");
+}
+
+absl::Status CheckAllControls(eventlog::Log& log, PartitionId partition) {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kProvisioning, partition));
+  const Offset agreed = log.Agreed(partition).provisioning;
+  Directory directory;  // says which of several outcomes of one request counts
+  std::vector<OutcomeMark> marks;
+  RETURN_IF_ERROR(eventlog::ReadUntil(
+      log, Topic::kProvisioning, partition, range.begin, range.end, [&](const StoredEvent& event) {
+        const auto outcome = directory.Apply(event);
+        if (event.offset >= agreed && outcome.ok() && outcome->has_value()) {
+          OutcomeMark mark;
+          mark.Add(**outcome, event.offset);  // where it led to a control event
+          marks.push_back(std::move(mark));
+        }
+        return absl::OkStatus();
+      }));
+  for (const OutcomeMark& mark : marks) {
+    RETURN_IF_ERROR(CheckControl(log, partition, mark));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const ControlMark& mark) {

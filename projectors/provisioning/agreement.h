@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <span>
 #include <string>
 
@@ -18,7 +19,9 @@ namespace sluice::projectors {
 // CheckControl().
 [[nodiscard]] absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition);
 
-// The newest outcome of a partition that led to a control event: `changes` must hold it.
+// The newest outcome of a partition that led to a control event: `changes` must hold it. Where it
+// does, it holds those of all older outcomes: none is told that is not on top of them
+// (PartitionSequencer).
 struct OutcomeMark {
   Offset at = kNoOffset;       // in `provisioning`; kNoOffset where there was none
   Offset control = kNoOffset;  // in `changes`
@@ -31,9 +34,15 @@ struct OutcomeMark {
 
 // Does `changes` hold the control event that `mark` tells of? kDataLoss, code "log_truncated" where
 // it ends before, "log_diverged" where another event is there; kUnavailable where the log cannot
-// tell now. What was removed is not compared.
-[[nodiscard]] absl::Status CheckControl(eventlog::Log& log, PartitionId partition,
-                                        const OutcomeMark& mark);
+// tell now, or shows nothing for `patience`. What was removed is not compared.
+[[nodiscard]] absl::Status CheckControl(
+    eventlog::Log& log, PartitionId partition, const OutcomeMark& mark,
+    std::chrono::milliseconds patience = std::chrono::seconds(30));
+
+// CheckControl() of every outcome from Log::Agreed() on, which is slow: for logs in which one was
+// told without the older ones being compared. Reads `provisioning` whole, and one event of
+// `changes` for each. Errors likewise, of the oldest that does not fit.
+[[nodiscard]] absl::Status CheckAllControls(eventlog::Log& log, PartitionId partition);
 
 // Does `provisioning` hold the request that `mark` answers? Errors likewise. A mark below
 // Log::Agreed() is not compared.

@@ -24,7 +24,8 @@ using eventlog::Topic;
 
 constexpr std::chrono::milliseconds kBackoffMin{50};
 constexpr std::chrono::milliseconds kBackoffMax{2'000};
-constexpr std::chrono::milliseconds kReadWait{1'000};
+// Also how long a partition that this process has taken over may be folded before it is looked at.
+constexpr std::chrono::milliseconds kReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
 // At the start, when what is known of `changes` comes in bit by bit.
 constexpr std::chrono::milliseconds kEarlyLookInterval{200};
@@ -52,19 +53,22 @@ struct DirectoryFollower::Impl {
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
               "whether the topics provisioning and changes fit each other is not known yet");
-    bool settled = false;  // looked at since the fold reached the end
+    // Hooks::taken_over at the last look since the fold reached the end.
+    std::optional<uint64_t> settled;
   };
   // What the thread of a partition keeps.
   struct Following {
     SteadyTime begun;
     Offset end;  // at start
     ReadMark read;
-    bool passed_over = false;  // the reader stands behind events that were not folded
-    OutcomeMark outcomes;      // of all that was read
-    ControlMark control;       // that Agree() saw last
-    bool look_due = true;      // whatever Agree() saw before
-    bool settled = false;      // Agree() looked since the fold reached the end
-    bool settling = false;     // it will reach the end, and has not
+    bool passed_over = false;              // the reader stands behind events that were not folded
+    OutcomeMark outcomes;                  // of all that was read
+    ControlMark control;                   // that Agree() saw last
+    bool look_due = true;                  // whatever Agree() saw before
+    Offset outcome_looked_at = kNoOffset;  // and none is due for the fold's sake any more
+    uint64_t taken_over = 0;
+    bool settled = false;   // Agree() looked since the fold reached the end
+    bool settling = false;  // it will reach the end, and has not
     SteadyTime next_look;
   };
 
@@ -112,9 +116,10 @@ struct DirectoryFollower::Impl {
   absl::Status ReadOnce(PartitionId partition, Following& following);
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree(PartitionId partition, Following& following);
-  // `settled`: it was looked at with all that was folded to the end.
-  void SetAgreement(PartitionId partition, absl::Status agreement, bool settled = false)
-      ABSL_LOCKS_EXCLUDED(mutex);
+  // `settled`: it was looked at with all that was folded to the end, when this was
+  // Hooks::taken_over.
+  void SetAgreement(PartitionId partition, absl::Status agreement,
+                    std::optional<uint64_t> settled = std::nullopt) ABSL_LOCKS_EXCLUDED(mutex);
   void Fold(PartitionId partition, const eventlog::StoredEvent& event, OutcomeMark& outcomes);
 
   eventlog::Log& log;
@@ -208,7 +213,7 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
 }
 
 void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement,
-                                           bool settled) {
+                                           std::optional<uint64_t> settled) {
   bool changed = false;
   {
     absl::MutexLock lock(&mutex);
@@ -217,9 +222,10 @@ void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status a
       spdlog::error("provisioning_disagrees partition={} code={} reason=\"{}\"", partition.value(),
                     ErrorCode(agreement), Message(agreement));
     }
-    changed = agreement.ok() != state.agreement.ok() || (settled && !state.settled);
+    changed =
+        agreement.ok() != state.agreement.ok() || (settled.has_value() && settled != state.settled);
     state.agreement = std::move(agreement);
-    state.settled = state.settled || settled;
+    state.settled = settled.has_value() ? settled : state.settled;
   }
   if (changed && hooks.agreement_changed) {
     hooks.agreement_changed();
@@ -230,15 +236,24 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
   const SteadyTime now = clock.SteadyNow();
   const bool waits =
       hooks.others_known && !hooks.others_known() && now - following.begun < kOthersPatience;
-  // In this order: the mark is then of all that was folded to the end, and that the others told.
+  // In this order: the mark is then of all that was folded to the end, and that the others told,
+  // and the partition has not been elsewhere since.
+  const uint64_t taken_over = hooks.taken_over ? hooks.taken_over(partition) : 0;
+  following.settled = following.settled && taken_over == following.taken_over;
+  following.taken_over = taken_over;
   const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition) : absl::OkStatus();
   const ControlMark control = hooks.last_control ? hooks.last_control(partition) : ControlMark();
+  // Until the fold has passed over the place of the newest outcome's control event, `changes` can
+  // lose it without the fold ever telling.
+  const bool passed = !hooks.folded_until || ErrorCode(may_serve) == "not_served_here" ||
+                      hooks.folded_until(partition) > following.outcomes.control;
   const bool settles = may_serve.ok() && !following.settled;
   following.settling = waits || (!following.settled && ErrorCode(may_serve) == "not_caught_up");
   {
     absl::MutexLock lock(&mutex);
     const Partition& state = partitions[static_cast<size_t>(partition.value())];
-    const bool changed = following.look_due || control != following.control;
+    const bool changed = following.look_due || control != following.control ||
+                         following.outcomes.at != following.outcome_looked_at;
     if (waits || !state.caught_up || (!settles && (!changed || now < following.next_look))) {
       return absl::OkStatus();
     }
@@ -256,9 +271,10 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
     return agreement;  // the log can't tell now: what is known stands
   }
   following.control = control;
+  following.outcome_looked_at = passed ? following.outcomes.at : kNoOffset;
   following.look_due = !agreement.ok();  // until a person has mended it
   following.settled = following.settled || settles;
-  SetAgreement(partition, std::move(agreement), settles);
+  SetAgreement(partition, std::move(agreement), settles ? std::optional(taken_over) : std::nullopt);
   return absl::OkStatus();
 }
 
@@ -425,8 +441,9 @@ absl::Status DirectoryFollower::Agreement(PartitionId partition) const {
 
 absl::Status DirectoryFollower::MayServe(PartitionId partition) const {
   RETURN_IF_ERROR(Agreement(partition));
+  const uint64_t taken_over = impl_->hooks.taken_over ? impl_->hooks.taken_over(partition) : 0;
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->partitions[static_cast<size_t>(partition.value())].settled
+  return impl_->partitions[static_cast<size_t>(partition.value())].settled == taken_over
              ? absl::OkStatus()
              : Error(absl::StatusCode::kUnavailable, "not_caught_up",
                      "what was folded last has not been compared with provisioning yet");

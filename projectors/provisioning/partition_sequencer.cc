@@ -22,7 +22,8 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
 constexpr std::chrono::milliseconds kClosingReadWait{20};
 constexpr size_t kBatchMax = 256;
-// Of a read of `changes` in which nothing comes: it goes on from there at the next try.
+// Of a read of `changes` in which nothing comes: whoever stops a sequencer waits for it, and the
+// next try goes on from there.
 constexpr std::chrono::milliseconds kControlsPatience{2'000};
 
 void Increment(prometheus::Counter* counter) {
@@ -115,6 +116,7 @@ void PartitionSequencer::Run() {
       continue;
     }
     read_.Doubt();
+    controls_checked_ = false;
     if (ErrorCode(status) == "offset_beyond_end") {
       reader_ = nullptr;  // where no event is lost, it goes on behind the last one
     }
@@ -157,11 +159,21 @@ absl::Status PartitionSequencer::AskForEnd() {
 }
 
 absl::Status PartitionSequencer::AskWhetherToDecide() {
-  RETURN_IF_ERROR(lost_);
   if (gate_.may_decide) {
     RETURN_IF_ERROR(gate_.may_decide(partition_));
   }
-  return controls_checked_ ? absl::OkStatus() : CheckNewControls();
+  if (!controls_checked_) {
+    RETURN_IF_ERROR(CheckTold());
+    RETURN_IF_ERROR(CheckNewControls());
+    controls_checked_ = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::CheckTold() {
+  const OutcomeMark& newest = ledger_.outcomes();
+  return newest.at == kNoOffset ? CheckAgreedEnds(log_, partition_)
+                                : CheckControl(log_, partition_, newest, kControlsPatience);
 }
 
 absl::Status PartitionSequencer::CheckNewControls() {
@@ -187,22 +199,7 @@ absl::Status PartitionSequencer::CheckNewControls() {
         return stopping_ ? absl::CancelledError("the sequencer is stopping") : absl::OkStatus();
       },
       kControlsPatience));
-  RETURN_IF_ERROR(CheckRequest(log_, partition_, newest_control_));
-  controls_checked_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status PartitionSequencer::CheckOrder(Offset control) {
-  const Offset before = ledger_.outcomes().control;
-  if (control > before) {
-    return absl::OkStatus();
-  }
-  lost_ = Error(absl::StatusCode::kDataLoss, "log_truncated",
-                fmt::format("changes-{} took a control event at offset {}, but had one at {}: its "
-                            "end is lost; restore the log, or go on with what it holds: `sluice "
-                            "log new-epoch`, then start again",
-                            partition_.value(), control.value(), before.value()));
-  return lost_;
+  return CheckRequest(log_, partition_, newest_control_);
 }
 
 absl::Status PartitionSequencer::Read() {
@@ -285,13 +282,9 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
       owners.push_back(&one);
     }
   }
-  if (events.empty()) {
-    return absl::OkStatus();
-  }
   auto offsets = log_.Append(Topic::kChanges, partition_, events);
   if (ErrorCode(offsets.status()) != "too_large") {
     RETURN_IF_ERROR(offsets.status());
-    RETURN_IF_ERROR(CheckOrder(offsets->front()));
     for (size_t i = 0; i < owners.size(); ++i) {
       owners[i]->outcome.set_changes_offset((*offsets)[i].value());
     }
@@ -309,7 +302,6 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
       continue;
     }
     RETURN_IF_ERROR(offset.status());
-    RETURN_IF_ERROR(CheckOrder(offset->front()));
     outcome.set_changes_offset(offset->front().value());
   }
   return absl::OkStatus();
@@ -331,7 +323,12 @@ absl::Status PartitionSequencer::Sequence() {
   if (decided.empty()) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(AppendControls(decided));
+  if (std::ranges::any_of(decided, [](const Decided& one) { return one.control.has_value(); })) {
+    RETURN_IF_ERROR(AppendControls(decided));
+    // After the append: it is then the history with these in it that is compared. What is told now
+    // hides what was told before, whose loss nobody would find any more.
+    RETURN_IF_ERROR(CheckTold());
+  }
   std::vector<eventlog::Event> outcomes;
   outcomes.reserve(decided.size());
   for (const Decided& one : decided) {

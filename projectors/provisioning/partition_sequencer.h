@@ -32,13 +32,14 @@ struct SequencerMetrics {
 };
 
 // Sequences one partition: reads `provisioning` from its beginning, then, for each request without
-// an outcome, appends the control event to `changes` and then the outcome. What it decides on comes
-// from the outcomes that it has read back and from nothing else, so at any moment another sequencer
-// may take over: it decides only when it has read up to an end that it asked the log for just then.
-// One that was paused between its decision and its append still appends; the control event then
-// names a request that has been answered, and the fold passes over it (OrgModel::Answered).
-// Errors of the log are retried with back-off for ever.
-// Start, Stop and the destructor are called by one thread, Health by any.
+// an outcome, appends the control event to `changes` and then the outcome, if `changes` still holds
+// the newest control event that an outcome tells of: the new outcome hides that one. What it
+// decides on comes from the outcomes that it has read back and from nothing else, so at any moment
+// another sequencer may take over: it decides only when it has read up to an end that it asked the
+// log for just then. One that was paused between its decision and its append still appends; the
+// control event then names a request that has been answered, and the fold passes over it
+// (OrgModel::Answered). Errors of the log are retried with back-off for ever. Start, Stop and the
+// destructor are called by one thread, Health by any.
 class PartitionSequencer {
  public:
   // All must outlive the sequencer.
@@ -69,12 +70,11 @@ class PartitionSequencer {
   // kDataLoss, code "log_truncated", where it ends before what has been read.
   absl::Status AskForEnd();
   absl::Status AskWhetherToDecide();
+  // Does `changes` hold what was told last? kDataLoss as CheckControl().
+  absl::Status CheckTold();
   // Reads the control events of `changes` that neither an outcome tells of nor anybody has folded,
   // and whether `provisioning` holds the request of the newest.
   absl::Status CheckNewControls();
-  // A control event that lands where another had been says that the end of `changes` is lost: no
-  // outcome must tell of it.
-  absl::Status CheckOrder(Offset control);
   // Decides the next requests and appends what they lead to.
   absl::Status Sequence();
   absl::Status AppendControls(std::vector<Decided>& decided);
@@ -99,8 +99,7 @@ class PartitionSequencer {
   Offset end_ = kNoOffset;              // of the log, when it was last asked
   bool caught_up_ = false;              // everything below end_ has been read, and written_
   ReadMark read_;
-  absl::Status lost_;  // of CheckOrder(): nothing is decided any more
-  bool controls_checked_ = false;
+  bool controls_checked_ = false;     // since the last error
   Offset controls_next_ = kNoOffset;  // CheckNewControls() goes on from there
   ControlMark newest_control_;
   double pending_shown_ = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,6 +36,10 @@ class DirectoryFollower {
     std::function<void()> agreement_changed;              // Agreement() or MayServe() came or went
     // StagingProjector::MayServe(); empty where nothing is folded that could tell more.
     std::function<absl::Status(PartitionId)> may_serve;
+    // StagingProjector::TakenOver(); empty: the partition came once.
+    std::function<uint64_t(PartitionId)> taken_over;
+    // Below it `changes` is folded, where may_serve says that it is folded here; empty: all of it.
+    std::function<Offset(PartitionId)> folded_until;
     // Whether last_control says what the others told before this process came; empty: it does.
     std::function<bool()> others_known;
   };
@@ -64,14 +69,15 @@ class DirectoryFollower {
   // As PartitionHealth has it.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
-  // was read? As of the last look: when it had been read first, after each error of the log, and
-  // within a second of a control event. Where it is not ok, nothing of the partition's
-  // organisations can be told for sure. kUnavailable, code "not_caught_up", before the first;
-  // kDataLoss, codes "log_truncated" and "log_diverged". Memory only.
+  // was read? As of the last look: when it had been read first, after each error of the log, within
+  // a second of a control event or an outcome, and once more when the fold has passed over the
+  // place that the outcome tells of. Where it is not ok, nothing of the partition's organisations
+  // can be told for sure. kUnavailable, code "not_caught_up", before the first; kDataLoss, codes
+  // "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
-  // Agreement() as of a look since this process's fold reached the end of `changes`, with all the
-  // control events that it came by; kUnavailable, code "not_caught_up", before it. Nothing that
-  // goes by the fold is to be answered for a partition before. Memory only.
+  // Agreement() as of a look since the partition came to this process and its fold reached the end
+  // of `changes`, with all the control events that it came by; kUnavailable, code "not_caught_up",
+  // before it. Nothing that goes by the fold is to be answered for a partition before. Memory only.
   [[nodiscard]] absl::Status MayServe(PartitionId partition) const;
 
   // What the directory does not hold may be on its way: of that a last word may be said only where

@@ -60,6 +60,7 @@ struct StagingProjector::Impl {
   // Called on a thread of the group's, where nobody could catch: a process that can't have one more
   // thread goes on with the partitions that it has.
   void AddFolder(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    ++taken_over[partition];
     try {
       auto folder = std::make_shared<PartitionFolder>(
           partition, PartitionFolder::Context{log, group, stores, clock, options, metrics});
@@ -173,6 +174,7 @@ struct StagingProjector::Impl {
   bool assigned ABSL_GUARDED_BY(mutex) = false;  // the group has answered once
   Folders folders ABSL_GUARDED_BY(mutex);
   std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex);  // assigned, and without threads
+  std::map<PartitionId, uint64_t> taken_over ABSL_GUARDED_BY(mutex);
 };
 
 // Rights that were taken away must not be shown for long by who still folds what came before.
@@ -292,6 +294,12 @@ absl::Status StagingProjector::Health() const {
 bool StagingProjector::Serves(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   return impl_->folders.contains(partition);
+}
+
+uint64_t StagingProjector::TakenOver(PartitionId partition) const {
+  absl::MutexLock lock(&impl_->mutex);
+  const auto found = impl_->taken_over.find(partition);
+  return found == impl_->taken_over.end() ? 0 : found->second;
 }
 
 absl::Status StagingProjector::MayServe(PartitionId partition) const {

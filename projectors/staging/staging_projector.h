@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -66,6 +67,9 @@ class StagingProjector {
   [[nodiscard]] absl::Status Health() const;
   // Does this process fold `partition`?
   [[nodiscard]] bool Serves(PartitionId partition) const;
+  // How often `partition` has come to this process. What was found out of it while the count was
+  // another says nothing: it may have been elsewhere meanwhile.
+  [[nodiscard]] uint64_t TakenOver(PartitionId partition) const;
 
   // May this process answer for the partition? Cheap. kUnavailable otherwise: code
   // "not_served_here" where it does not fold it (from when it is told to give it up);

@@ -256,9 +256,9 @@ def refused_until_new_epoch(place, cursor, expected):
 # ---- Kafka ----
 
 class Broker:
-    def __init__(self, script, folder):
+    def __init__(self, script, folder, *arguments):
         self.script, self.folder = script, folder
-        self.address = self.run("start", "--owner", str(os.getpid())).split()[-1]
+        self.address = self.run("start", "--owner", str(os.getpid()), *arguments).split()[-1]
 
     def run(self, verb, *arguments):
         return subprocess.run([self.script, verb, "--dir", str(self.folder), *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout

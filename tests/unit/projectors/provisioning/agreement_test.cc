@@ -79,6 +79,34 @@ class AgreementTest : public ::testing::Test {
     }
     return Code(follower_->Agreement(kPartition));
   }
+  std::string AwaitServing(const std::string& code, DirectoryFollower* follower = nullptr) {
+    follower = follower == nullptr ? follower_.get() : follower;
+    const auto end = std::chrono::steady_clock::now() + 60s;
+    while (Code(follower->MayServe(kPartition)) != code && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+    return Code(follower->MayServe(kPartition));
+  }
+  void StartFollowerAnew() {
+    Stop();
+    StartFollower();
+  }
+  // `changes` loses what comes after its first `left` events, and is written on by others.
+  void ReplaceEndOfChanges(size_t left, size_t by) {
+    eventlog::Event other = log_.All(Topic::kChanges).front().event;
+    other.id = "another";
+    other.answers = kNoOffset;
+    log_.Replace(Topic::kChanges, left, std::vector<eventlog::Event>(by, other));
+  }
+  int OutcomesFrom(Offset from) const {
+    int count = 0;
+    for (const auto& event : log_.All(Topic::kProvisioning)) {
+      count +=
+          static_cast<int>(event.offset >= from &&
+                           event.event.type == v1::ProvisioningOutcome::descriptor()->full_name());
+    }
+    return count;
+  }
   static std::string Code(const absl::Status& status) {
     return status.ok() ? "" : ErrorCode(status);
   }
@@ -94,11 +122,9 @@ TEST_F(AgreementTest, ALogThatIsWholeAgrees) {
   Define();
   EXPECT_EQ(AwaitAgreement(""), "");
   Stop();
-  StartFollower({.last_control = [this](PartitionId) { return Control(); },
-                 .may_append = {},
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [this](PartitionId) { return Control(); };
+  StartFollower(hooks);
   EXPECT_EQ(AwaitAgreement(""), "");
   EXPECT_TRUE(follower_->Health().ok()) << follower_->Health();
 }
@@ -124,11 +150,9 @@ TEST_F(AgreementTest, ProvisioningLosesItsEndWhileNobodyReads) {
   Define();
   Stop();
   log_.Cut(Topic::kProvisioning, 4);
-  StartFollower({.last_control = [this](PartitionId) { return Control(); },
-                 .may_append = {},
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [this](PartitionId) { return Control(); };
+  StartFollower(hooks);
   EXPECT_EQ(AwaitAgreement("log_truncated"), "log_truncated");
   // Grown past it, another request is where the lost one was.
   for (int i = 0; i < 2; ++i) {
@@ -198,6 +222,75 @@ TEST_F(AgreementTest, NoControlEventTakesThePlaceOfALostOne) {
   }
 }
 
+// What was told of the lost control event would be hidden by what is told of the new one.
+TEST_F(AgreementTest, NothingIsToldOnTopOfAHistoryThatLacksWhatWasToldBefore) {
+  Define();
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0) << "nobody would find any more that a definition is lost";
+  StartFollowerAnew();
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+}
+
+TEST_F(AgreementTest, WhoTakesOverDecidesNothingOnTopOfAHistoryThatLacksWhatWasTold) {
+  Define();
+  Stop();
+  ReplaceEndOfChanges(2, 5);
+  StartFollower();
+  StartSequencer();
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(Code(projector_->Health()), "log_diverged");
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 7U) << "a control event was appended";
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0);
+}
+
+TEST_F(AgreementTest, ASequencerGoesOnOnceTheLogIsRestored) {
+  Define();
+  const auto whole = log_.All(Topic::kChanges);
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  ASSERT_EQ(Code(projector_->Health()), "log_diverged");
+  log_.Replace(Topic::kChanges, 2, {whole.back().event});
+  EXPECT_TRUE(Request(Role("\"id\"")).ok());
+  EXPECT_EQ(AwaitAgreement(""), "");
+}
+
+TEST_F(AgreementTest, NothingIsToldFirstOnTopOfWhatAnEpochWasDeclaredOn) {
+  Define();
+  Stop();
+  log_.Agree();
+  StartFollower();
+  ASSERT_EQ(AwaitAgreement(""), "");
+  StartSequencer({.may_decide = {}, .folded_until = {}, .last_control = {}});
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_FALSE(Request(Role(""), 500ms).ok());
+  EXPECT_EQ(OutcomesFrom(Offset(6)), 0);
+}
+
+TEST_F(AgreementTest, AllThatWasEverToldIsCompared) {
+  Define();
+  EXPECT_TRUE(CheckAllControls(log_, kPartition).ok());
+  const auto lost = log_.All(Topic::kChanges).back().event;
+  // As a sequencer did it that compares nothing: the newest fits, the one before it does not.
+  eventlog::Event control = lost;
+  control.id = ControlEventId("later");
+  v1::ProvisioningOutcome outcome;
+  outcome.set_request_id("later");
+  outcome.set_request_offset(6);
+  outcome.set_changes_offset(3);
+  eventlog::Event told = log_.All(Topic::kProvisioning).back().event;
+  told.value = outcome.SerializeAsString();
+  ASSERT_TRUE(log_.Append(Topic::kProvisioning, kPartition, {told, told}).ok());
+  ReplaceEndOfChanges(2, 1);
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {control}).ok());
+  StartFollowerAnew();
+  EXPECT_EQ(AwaitAgreement(""), "") << "the newest hides it";
+  EXPECT_EQ(Code(CheckAllControls(log_, kPartition)), "log_diverged");
+  log_.Agree();
+  EXPECT_TRUE(CheckAllControls(log_, kPartition).ok()) << "what was told before an epoch";
+}
+
 TEST_F(AgreementTest, NothingIsDecidedBeforeWhatNobodyHasFoldedWasLookedAt) {
   Define();
   Stop();
@@ -234,6 +327,57 @@ TEST_F(AgreementTest, WhatIsFoldedIsComparedBeforeAnythingIsAnsweredByIt) {
   EXPECT_EQ(Code(follower_->MayServe(kPartition)), "log_truncated");
   EXPECT_FALSE(served);
   follower_->Stop();
+}
+
+// It was looked at when the partition came the first time, and elsewhere meanwhile.
+TEST_F(AgreementTest, APartitionThatComesAnewIsLookedAtBeforeAnythingIsAnswered) {
+  Define();
+  Stop();
+  std::atomic<uint64_t> taken_over{1};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [control = Control()](PartitionId) { return control; };
+  hooks.may_serve = [](PartitionId) { return absl::OkStatus(); };
+  hooks.taken_over = [&taken_over](PartitionId) { return taken_over.load(); };
+  StartFollower(hooks);
+  ASSERT_EQ(AwaitServing(""), "");
+  ReplaceEndOfChanges(2, 5);
+  EXPECT_EQ(AwaitServing(""), "") << "nothing has told of it";
+  taken_over = 2;
+  EXPECT_NE(Code(follower_->MayServe(kPartition)), "") << "not before the first look";
+  EXPECT_EQ(AwaitServing("log_diverged"), "log_diverged");
+  follower_->Stop();
+}
+
+// A definition is told, and lost before the fold comes to its place: no control event ever comes.
+TEST_F(AgreementTest, WhatWasToldIsLookedAtWhenTheFoldHasPassedOverIt) {
+  Define();
+  sluice::testing::FakeClock clock;
+  std::atomic<int64_t> folded{3};
+  std::atomic<int> asked{0};
+  DirectoryFollower::Hooks hooks;
+  hooks.last_control = [control = Control()](PartitionId) { return control; };
+  hooks.may_serve = [](PartitionId) { return absl::OkStatus(); };
+  hooks.folded_until = [&](PartitionId) {
+    ++asked;
+    return Offset(folded);
+  };
+  DirectoryFollower other(log_, clock, nullptr, hooks);
+  ASSERT_TRUE(other.Start().ok());
+  ASSERT_EQ(AwaitServing("", &other), "");
+  ASSERT_TRUE(Request(Role(""))->status.ok());
+  while (other.ReadUntil(testing::Org("acme")) < Offset(8)) {
+    std::this_thread::yield();
+  }
+  clock.Advance(2s);  // a look is due
+  for (const int before = asked; asked < before + 3;) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(Code(other.MayServe(kPartition)), "");
+  ReplaceEndOfChanges(3, 5);
+  folded = 8;
+  clock.Advance(2s);
+  EXPECT_EQ(AwaitServing("log_diverged", &other), "log_diverged");
+  other.Stop();
 }
 
 // What others told of lost definitions is known before anything is told of them here.
@@ -318,14 +462,11 @@ TEST_F(AgreementTest, NothingIsDecidedUntilItMayBe) {
 }
 
 TEST_F(AgreementTest, NoRequestIsAppendedWhereNoneMayBe) {
-  StartFollower({.last_control = {},
-                 .may_append =
-                     [](PartitionId) {
-                       return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
-                     },
-                 .agreement_changed = {},
-                 .may_serve = {},
-                 .others_known = {}});
+  DirectoryFollower::Hooks hooks;
+  hooks.may_append = [](PartitionId) {
+    return Error(absl::StatusCode::kUnavailable, "log_diverged", "not now");
+  };
+  StartFollower(hooks);
   EXPECT_EQ(Code(Request(testing::OpenRequest("")).status()), "log_diverged");
   EXPECT_TRUE(log_.All(Topic::kProvisioning).empty());
 }
