@@ -64,6 +64,12 @@ class Reader {
   // The offset that Read() goes on from: one past the last event returned, or where it was opened.
   virtual Offset next() const = 0;
 
+  // What Read() returned under one number is of one history. Under another one the log may have
+  // lost its end meanwhile, and have been written to since: without an error, at the offsets that
+  // follow. Whoever goes on from what came before compares that first (ComparedReader does).
+  // Changed by Read() alone; numbers of different readers say nothing of one another.
+  virtual uint64_t session() const { return 0; }
+
   // Ends a waiting Read() and makes every later one return kCancelled.
   virtual void Cancel() = 0;
 };

@@ -1,8 +1,13 @@
 #include "eventlog/kafka/consumer_pool.h"
 
 #include <fmt/format.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 
 #include "eventlog/kafka/conf.h"
 #include "schemas/status.h"
@@ -12,6 +17,25 @@ namespace {
 
 // What one fetch asks for per partition; one larger event still comes whole.
 constexpr size_t kFetchBytesMax = 4 << 20;
+
+// Has anything come over this connection? One that was refused, as by a broker that is down and is
+// tried again and again, is no loss. Where the system does not say, something has.
+bool HasReceived(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  constexpr size_t kNeeded =
+      offsetof(tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received);
+  return getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < kNeeded ||
+         info.tcpi_bytes_received > 0;
+}
+
+// Called by librdkafka in place of close().
+int CloseSocket(int socket, void* connections_lost) {
+  if (HasReceived(socket)) {
+    ++*static_cast<std::atomic<uint64_t>*>(connections_lost);
+  }
+  return close(socket);
+}
 
 }  // namespace
 
@@ -50,6 +74,7 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Lease>> ConsumerPool::Acquire(const
   auto lease = std::make_unique<Lease>(this, index, topic, partition);
   lease->handle_ = consumer.handle.get();
   lease->topic_handle_ = topic_handle.get();
+  lease->connections_lost_ = &consumer.connections_lost;
   return lease;
 }
 
@@ -82,6 +107,8 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"fetch.wait.max.ms", "15"},
                 {"fetch.error.backoff.ms", "100"}}));
   auto consumer = std::make_unique<Consumer>();
+  rd_kafka_conf_set_opaque(conf.get(), &consumer->connections_lost);
+  rd_kafka_conf_set_closesocket_cb(conf.get(), CloseSocket);
   ASSIGN_OR_RETURN(consumer->handle, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
   return consumer;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -32,6 +33,10 @@ class ConsumerPool {
 
     rd_kafka_t* handle() const { return handle_; }
     rd_kafka_topic_t* topic() const { return topic_handle_; }
+    // How many of the handle's connections that had brought something have ended. Counted by the
+    // thread that serves the connection, before it connects again: a message that came over a new
+    // one is not taken from a queue before the count has gone up.
+    uint64_t connections_lost() const { return *connections_lost_; }
 
    private:
     friend class ConsumerPool;
@@ -40,6 +45,7 @@ class ConsumerPool {
     std::pair<std::string, PartitionId> place_;
     rd_kafka_t* handle_ = nullptr;
     rd_kafka_topic_t* topic_handle_ = nullptr;
+    const std::atomic<uint64_t>* connections_lost_ = nullptr;
   };
 
   explicit ConsumerPool(const KafkaLogOptions& options) : options_(options) {}
@@ -50,6 +56,7 @@ class ConsumerPool {
 
  private:
   struct Consumer {
+    std::atomic<uint64_t> connections_lost{0};  // by threads of the handle: it goes before
     KafkaHandle handle;
     std::map<std::string, KafkaTopic> topics;  // destroyed before the handle
     std::set<std::pair<std::string, PartitionId>> leased;

@@ -66,6 +66,8 @@ absl::Status KafkaReader::StartConsuming() {
     return absl::OkStatus();
   }
   KafkaQueue queue(rd_kafka_queue_new(lease_->handle()));
+  // Before anything can come: the first message may come over a connection that is made now.
+  connections_lost_ = lease_->connections_lost();
   if (rd_kafka_consume_start_queue(lease_->topic(), partition_.value(), next_.value(),
                                    queue.get()) != 0) {
     return KafkaError(rd_kafka_last_error(), "cannot start to read");
@@ -75,6 +77,8 @@ absl::Status KafkaReader::StartConsuming() {
 }
 
 void KafkaReader::StopConsuming() {
+  ++session_;
+  broker_.reset();
   fetched_.clear();
   KafkaQueue queue;
   {
@@ -161,11 +165,10 @@ bool KafkaReader::PassTo(Offset end) {
   return moved;
 }
 
-absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& limits) {
-  RETURN_IF_ERROR(StartConsuming());
+absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Take(const ReadLimits& limits,
+                                                           SteadyTime deadline) {
   std::vector<StoredEvent> events;
   size_t bytes = 0;
-  const SteadyTime deadline = SteadyTime::clock::now() + limits.wait_max;
   while (events.empty() || (bytes < limits.bytes_max && events.size() < limits.events_max)) {
     if (fetched_.empty()) {
       const auto left = std::chrono::ceil<milliseconds>(deadline - SteadyTime::clock::now());
@@ -195,6 +198,14 @@ absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& lim
       StopConsuming();
       return error;
     }
+    const int32_t broker = rd_kafka_message_broker_id(&message);
+    if (broker_.value_or(broker) != broker) {
+      if (!events.empty()) {
+        break;  // the next Read() begins with it, and a session
+      }
+      ++session_;
+    }
+    broker_ = broker;
     if (message.offset >= next_.value()) {
       events.push_back({Offset(message.offset), EventOf(message)});
       bytes += events.back().event.ByteSize();
@@ -202,9 +213,39 @@ absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& lim
     }
     fetched_.pop_front();
   }
-  metrics_.read_events.Increment(static_cast<double>(events.size()));
-  metrics_.read_bytes.Increment(static_cast<double>(bytes));
   return events;
+}
+
+void KafkaReader::CountRead(const absl::StatusOr<std::vector<StoredEvent>>& events) {
+  if (events.ok()) {
+    metrics_.read_events.Increment(static_cast<double>(events->size()));
+    for (const StoredEvent& event : *events) {
+      metrics_.read_bytes.Increment(static_cast<double>(event.event.ByteSize()));
+    }
+  }
+}
+
+absl::StatusOr<std::vector<StoredEvent>> KafkaReader::Read(const ReadLimits& limits) {
+  const SteadyTime deadline = SteadyTime::clock::now() + limits.wait_max;
+  while (true) {
+    RETURN_IF_ERROR(StartConsuming());
+    const Offset from = next_;
+    auto events = Take(limits, deadline);
+    // In this order: whatever came over a later connection than the session's was taken after the
+    // count had gone up.
+    if (lease_->connections_lost() == connections_lost_) {
+      CountRead(events);
+      return events;
+    }
+    StopConsuming();
+    next_ = from;
+    if (!events.ok()) {
+      return events;
+    }
+    if (SteadyTime::clock::now() >= deadline) {
+      return std::vector<StoredEvent>();
+    }
+  }
 }
 
 }  // namespace sluice::eventlog

@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,15 @@ namespace sluice::eventlog {
 // records of transactions, aborted events) are passed over when the end behind them is reached:
 // next() then is that end, and Read() returns at once, empty, so that "next() >= end" says exactly
 // whether everything below a known end has been read. Thread-safety as Reader.
+//
+// What one session() returns came over one connection from one broker. librdkafka connects anew, or
+// asks another leader, without a word, and by then its queue may hold what came before and what
+// came after. So where a connection of the handle has ended (ConsumerPool::Lease), nothing is kept
+// that is in the queue or that Read() has taken since it last looked: it is fetched again, in a new
+// session. Of several brokers each message names its own. What this does not tell is a leader that
+// another one replaced, that took over from that one what it lacked, and that leads again, all
+// while its connection stayed and nothing came from the other one; messages have the leader's epoch
+// (rd_kafka_message_leader_epoch()) from librdkafka 2.1 on, and Debian 12 has 2.0.
 class KafkaReader final : public Reader {
  public:
   // `control` and `metrics` must outlive the reader.
@@ -29,9 +39,13 @@ class KafkaReader final : public Reader {
 
   absl::StatusOr<std::vector<StoredEvent>> Read(const ReadLimits& limits) override;
   Offset next() const override { return next_; }
+  uint64_t session() const override { return session_; }
   void Cancel() override;
 
  private:
+  // Read(), of whatever comes.
+  absl::StatusOr<std::vector<StoredEvent>> Take(const ReadLimits& limits, SteadyTime deadline);
+  void CountRead(const absl::StatusOr<std::vector<StoredEvent>>& events);
   // kCancelled after Cancel().
   absl::Status StartConsuming();
   void StopConsuming();
@@ -52,6 +66,9 @@ class KafkaReader final : public Reader {
   const PartitionId partition_;
   Offset next_;
   std::deque<KafkaMessage> fetched_;  // what Read()'s limits left: at most one fetch's messages
+  uint64_t session_ = 0;
+  uint64_t connections_lost_ = 0;  // when the session began
+  std::optional<int32_t> broker_;  // of the session's messages; not before the first
   absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   // Null while not consuming. Changed by the reading thread only, used by Cancel().

@@ -240,6 +240,37 @@ TEST(KafkaOutageTest, NothingIsLostOrDoubledWhileTheBrokerIsKilledAgainAndAgain)
       StatusCode::kUnavailable);
 }
 
+// Most of it is in the reader's queue by then, and nothing is an error to whoever reads on.
+TEST(KafkaOutageTest, WhatComesOverANewConnectionIsToldApart) {
+  auto broker = TestBroker::Start();
+  ASSERT_TRUE(broker.ok()) << broker.status();
+  auto log = KafkaLog::Open(TestOptions((*broker)->brokers(), 1));
+  ASSERT_TRUE(log.ok()) << log.status();
+  std::vector<Event> batch;
+  for (int i = 0; i < 1'000; ++i) {
+    batch.push_back(MakeKafkaEvent("acme", std::to_string(i)));
+  }
+  ASSERT_TRUE((*log)->Append(Topic::kChanges, PartitionId(0), batch).ok());
+  auto reader = (*log)->OpenReader(Topic::kChanges, PartitionId(0), Offset(0));
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  const auto read = [&] { return (*reader)->Read({.events_max = 10, .wait_max = kKafkaPatience}); };
+  ASSERT_TRUE(read().ok());
+  const uint64_t session = (*reader)->session();
+  ASSERT_TRUE(read().ok());
+  EXPECT_EQ((*reader)->session(), session) << "the connection is the same";
+  ASSERT_TRUE((*broker)->Kill().ok());
+  ASSERT_TRUE((*broker)->Restart().ok());
+  auto events = read();
+  while (absl::IsUnavailable(events.status())) {
+    events = read();
+  }
+  ASSERT_TRUE(events.ok()) << events.status();
+  ASSERT_FALSE(events->empty());
+  EXPECT_EQ(events->front().offset, Offset(20))
+      << "what had been read over the old one comes again";
+  EXPECT_NE((*reader)->session(), session);
+}
+
 TEST(KafkaOutageTest, OneBrokerOfThreeMayFail) {
   auto broker = TestBroker::Start(3);
   ASSERT_TRUE(broker.ok()) << broker.status();

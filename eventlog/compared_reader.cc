@@ -1,0 +1,101 @@
+#include "eventlog/compared_reader.h"
+
+#include <chrono>
+#include <utility>
+
+#include "schemas/status.h"
+
+namespace sluice::eventlog {
+namespace {
+
+constexpr std::chrono::seconds kQuiet{1};
+
+}  // namespace
+
+ComparedReader::ComparedReader(Log& log, const Clock& clock, Topic topic, PartitionId partition,
+                               Offset from, Compare compare)
+    : log_(log),
+      clock_(clock),
+      topic_(topic),
+      partition_(partition),
+      compare_(std::move(compare)),
+      next_(from),
+      heard_(clock.SteadyNow()) {}
+
+void ComparedReader::Cancel() {
+  const absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  if (reader_ != nullptr) {
+    reader_->Cancel();
+  }
+}
+
+absl::StatusOr<Reader*> ComparedReader::Open() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (reader_ != nullptr) {
+      return reader_.get();
+    }
+  }
+  ASSIGN_OR_RETURN(auto opened, log_.OpenReader(topic_, partition_, next_));
+  session_.reset();
+  const absl::MutexLock lock(&mutex_);
+  reader_ = std::move(opened);
+  if (cancelled_) {
+    reader_->Cancel();
+  }
+  return reader_.get();
+}
+
+void ComparedReader::Close() {
+  const absl::MutexLock lock(&mutex_);
+  reader_.reset();
+}
+
+absl::Status ComparedReader::CompareApplied() const {
+  return compare_ ? compare_() : VerifyContinuity(log_, topic_, partition_, last_, last_hash_);
+}
+
+bool ComparedReader::IsDoubtful(uint64_t session, bool has_events) {
+  if (!has_events) {
+    return session_.has_value() && session_ != session;
+  }
+  const SteadyTime now = clock_.SteadyNow();
+  const bool quiet = now - std::exchange(heard_, now) > kQuiet;
+  return quiet || session_ != session;
+}
+
+absl::StatusOr<std::vector<StoredEvent>> ComparedReader::Read(const ReadLimits& limits) {
+  if (doubted_) {
+    RETURN_IF_ERROR(CompareApplied());
+    doubted_ = false;
+  }
+  ASSIGN_OR_RETURN(Reader* const reader, Open());
+  auto events = reader->Read(limits);
+  if (!events.ok()) {
+    doubted_ = true;
+    if (ErrorCode(events.status()) == "offset_beyond_end" && last_ != kNoOffset) {
+      Close();
+      next_ = Offset(last_.value() + 1);
+    }
+    return events;
+  }
+  if (IsDoubtful(reader->session(), !events->empty())) {
+    if (absl::Status same = CompareApplied(); !same.ok()) {
+      doubted_ = true;
+      Close();
+      return same;
+    }
+    // What comes after nothing need not come over a connection that is there already: the first
+    // events of the session are compared all the same.
+    session_ = events->empty() ? std::nullopt : std::make_optional(reader->session());
+  }
+  next_ = reader->next();
+  if (!events->empty()) {
+    last_ = events->back().offset;
+    last_hash_ = EventHash(events->back().event);
+  }
+  return events;
+}
+
+}  // namespace sluice::eventlog
