@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -168,28 +167,6 @@ absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const Contr
     return absl::OkStatus();
   }
   return Diverged(partition, "provisioning", mark.answers, "changes");
-}
-
-void ReadMark::Add(std::span<const StoredEvent> batch) {
-  if (!batch.empty()) {
-    at_ = batch.back().offset;
-    event_hash_ = eventlog::EventHash(batch.back().event);
-  }
-}
-
-void ReadMark::Arrived(SteadyTime now) {
-  constexpr std::chrono::seconds kQuiet{1};
-  doubted_ = doubted_ || (at_ != kNoOffset && now - heard_ > kQuiet);
-  heard_ = now;
-}
-
-absl::Status ReadMark::Check(eventlog::Log& log, Topic topic, PartitionId partition) {
-  if (!doubted_) {
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(eventlog::VerifyContinuity(log, topic, partition, at_, event_hash_));
-  doubted_ = false;
-  return absl::OkStatus();
 }
 
 }  // namespace sluice::projectors

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <chrono>
-#include <span>
 #include <string>
 
 #include "absl/status/status.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
@@ -48,28 +46,5 @@ struct OutcomeMark {
 // Log::Agreed() is not compared.
 [[nodiscard]] absl::Status CheckRequest(eventlog::Log& log, PartitionId partition,
                                         const ControlMark& mark);
-
-// The last event that a fold has read of one partition, by which it knows after an error of the log
-// whether that is still the history that it folded. Not thread-safe.
-class ReadMark {
- public:
-  void Add(std::span<const eventlog::StoredEvent> batch);
-  // Events have come `now`, which are not added yet. After a silence Check() compares first: they
-  // may be of another history, and no error tells it (PartitionFolder's kQuiet).
-  void Arrived(SteadyTime now);
-  // There was an error: Check() compares.
-  void Doubt() { doubted_ = true; }
-  // As eventlog::VerifyContinuity(), where there is doubt; ends it where all is well.
-  [[nodiscard]] absl::Status Check(eventlog::Log& log, eventlog::Topic topic,
-                                   PartitionId partition);
-  // Where to read on; kNoOffset where nothing was read.
-  Offset next() const { return at_ == kNoOffset ? kNoOffset : Offset(at_.value() + 1); }
-
- private:
-  Offset at_ = kNoOffset;
-  uint64_t event_hash_ = 0;
-  SteadyTime heard_;
-  bool doubted_ = false;
-};
 
 }  // namespace sluice::projectors

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
+#include "eventlog/compared_reader.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
@@ -45,7 +46,7 @@ bool MayBeRetried(const absl::Status& status) {
 
 struct DirectoryFollower::Impl {
   struct Partition {
-    std::unique_ptr<eventlog::Reader> reader;
+    std::unique_ptr<eventlog::ComparedReader> reader;
     bool caught_up = false;   // with the end at start
     Offset next = kNoOffset;  // below it everything is folded
     absl::Status error;       // of the last read
@@ -59,9 +60,7 @@ struct DirectoryFollower::Impl {
   // What the thread of a partition keeps.
   struct Following {
     SteadyTime begun;
-    Offset end;  // at start
-    ReadMark read;
-    bool passed_over = false;              // the reader stands behind events that were not folded
+    Offset end;                            // at start
     OutcomeMark outcomes;                  // of all that was read
     ControlMark control;                   // that Agree() saw last
     bool look_due = true;                  // whatever Agree() saw before
@@ -114,6 +113,8 @@ struct DirectoryFollower::Impl {
   // Opens the reader, at the first time where the partition begins, and finds the end.
   absl::Status Open(PartitionId partition, Following& following);
   absl::Status ReadOnce(PartitionId partition, Following& following);
+  // What was read is compared before it is read on.
+  void Doubt(PartitionId partition) ABSL_LOCKS_EXCLUDED(mutex);
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree(PartitionId partition, Following& following);
   // `settled`: it was looked at with all that was folded to the end, when this was
@@ -140,13 +141,14 @@ struct DirectoryFollower::Impl {
 
 absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& following) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kProvisioning, partition));
-  const Offset next = following.read.next();
-  const Offset from = next == kNoOffset ? range.begin : next;
-  ASSIGN_OR_RETURN(auto reader, log.OpenReader(Topic::kProvisioning, partition, from));
   following.end = range.end;
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
-  state.reader = std::move(reader);
+  if (state.reader == nullptr || state.reader->last() == kNoOffset) {
+    state.reader = std::make_unique<eventlog::ComparedReader>(log, clock, Topic::kProvisioning,
+                                                              partition, range.begin);
+  }
+  const Offset from = state.reader->next();
   state.caught_up = state.caught_up || from >= range.end;
   state.next = std::max(state.next, from);
   if (stopping) {
@@ -182,34 +184,30 @@ void DirectoryFollower::Impl::Fold(PartitionId partition, const eventlog::Stored
 }
 
 absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following& following) {
-  // After an error the log may be another one: not before that is known is anything more folded.
-  RETURN_IF_ERROR(following.read.Check(log, Topic::kProvisioning, partition));
-  eventlog::Reader* reader = nullptr;
+  eventlog::ComparedReader* reader = nullptr;
   {
     absl::MutexLock lock(&mutex);
     reader = partitions[static_cast<size_t>(partition.value())].reader.get();
   }
   ASSIGN_OR_RETURN(const auto batch,
                    reader->Read({.wait_max = following.settling ? kSettlingReadWait : kReadWait}));
-  if (!batch.empty()) {
-    following.read.Arrived(clock.SteadyNow());
-    if (absl::Status status = following.read.Check(log, Topic::kProvisioning, partition);
-        !status.ok()) {
-      // Open() has it read on behind the last event that was folded.
-      following.passed_over = true;
-      return status;
-    }
-  }
   for (const eventlog::StoredEvent& event : batch) {
     Fold(partition, event, following.outcomes);
   }
-  following.read.Add(batch);
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   state.caught_up = state.caught_up || reader->next() >= following.end;
   state.next = reader->next();
   state.error = absl::OkStatus();
   return absl::OkStatus();
+}
+
+void DirectoryFollower::Impl::Doubt(PartitionId partition) {
+  absl::MutexLock lock(&mutex);
+  Partition& state = partitions[static_cast<size_t>(partition.value())];
+  if (state.reader != nullptr) {
+    state.reader->Doubt();  // on the thread that reads
+  }
 }
 
 void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement,
@@ -296,12 +294,10 @@ void DirectoryFollower::Impl::Follow(PartitionId partition) {
     if (status.code() == absl::StatusCode::kCancelled) {
       return;
     }
-    following.read.Doubt();
+    Doubt(partition);
     following.look_due = true;
-    // The reader stands beyond the end: where nothing that was read is lost, only places without
-    // events are, and it goes on behind the last event.
-    open = open && ErrorCode(status) != "offset_beyond_end" &&
-           !std::exchange(following.passed_over, false);
+    // Where no event is lost, the log ends before offsets without events that were passed over.
+    open = open && ErrorCode(status) != "offset_beyond_end";
     if (status.code() == absl::StatusCode::kDataLoss) {
       SetAgreement(partition, status);
     }

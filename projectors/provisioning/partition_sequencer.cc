@@ -86,7 +86,8 @@ bool PartitionSequencer::Pause(std::chrono::milliseconds delay) {
 void PartitionSequencer::Run() {
   std::chrono::milliseconds backoff = kBackoffMin;
   while (true) {
-    absl::Status status = reader_ == nullptr ? Open() : Read();
+    const bool poll = !ledger_.closing().empty();
+    absl::Status status = opened_ ? Read(poll ? kClosingReadWait : kReadWait) : Open();
     if (status.ok() && caught_up_ && HasWork()) {
       status = AskForEnd();
     }
@@ -115,11 +116,12 @@ void PartitionSequencer::Run() {
       backoff = kBackoffMin;
       continue;
     }
-    read_.Doubt();
     controls_checked_ = false;
-    if (ErrorCode(status) == "offset_beyond_end") {
-      reader_ = nullptr;  // where no event is lost, it goes on behind the last one
+    if (reader_ != nullptr) {
+      reader_->Doubt();
     }
+    // Where no event is lost, the log ends before offsets without events that were passed over.
+    opened_ = opened_ && ErrorCode(status) != "offset_beyond_end";
     Increment(metrics_.failures);
     spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
                  Message(status), backoff.count());
@@ -132,11 +134,14 @@ void PartitionSequencer::Run() {
 
 absl::Status PartitionSequencer::Open() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
-  const Offset from = read_.next() == kNoOffset ? range.begin : read_.next();
-  ASSIGN_OR_RETURN(auto reader, log_.OpenReader(Topic::kProvisioning, partition_, from));
   end_ = range.end;
+  opened_ = true;
+  if (reader_ != nullptr && reader_->last() != kNoOffset) {
+    return absl::OkStatus();
+  }
   absl::MutexLock lock(&mutex_);
-  owned_reader_ = std::move(reader);
+  owned_reader_ = std::make_unique<eventlog::ComparedReader>(log_, clock_, Topic::kProvisioning,
+                                                             partition_, range.begin);
   reader_ = owned_reader_.get();
   if (stopping_) {
     reader_->Cancel();
@@ -147,15 +152,17 @@ absl::Status PartitionSequencer::Open() {
 absl::Status PartitionSequencer::AskForEnd() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
   end_ = range.end;
-  if (read_.next() > end_) {
+  const Offset last = reader_->last();
+  if (last >= end_) {
     return Error(absl::StatusCode::kDataLoss, "log_truncated",
                  fmt::format("provisioning-{} was read to offset {} and ends at {} now: its end is "
                              "lost; restore the log, or go on with what it holds: `sluice log "
                              "new-epoch`, then start again",
-                             partition_.value(), read_.next().value(), end_.value()));
+                             partition_.value(), last.value() + 1, end_.value()));
   }
-  caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
-  return absl::OkStatus();
+  // The end was asked for over another connection: nothing is decided by what was read over one
+  // that has ended since, of a log that may have been another.
+  return Read(std::chrono::milliseconds(0));
 }
 
 absl::Status PartitionSequencer::AskWhetherToDecide() {
@@ -202,26 +209,14 @@ absl::Status PartitionSequencer::CheckNewControls() {
   return CheckRequest(log_, partition_, newest_control_);
 }
 
-absl::Status PartitionSequencer::Read() {
-  // After an error the log may be another one: nothing more is folded before that is known.
-  RETURN_IF_ERROR(read_.Check(log_, Topic::kProvisioning, partition_));
-  const bool poll = !ledger_.closing().empty();
-  ASSIGN_OR_RETURN(const auto batch,
-                   reader_->Read({.wait_max = poll ? kClosingReadWait : kReadWait}));
-  if (!batch.empty()) {
-    read_.Arrived(clock_.SteadyNow());
-    if (absl::Status status = read_.Check(log_, Topic::kProvisioning, partition_); !status.ok()) {
-      reader_ = nullptr;  // it has passed over them
-      return status;
-    }
-  }
+absl::Status PartitionSequencer::Read(std::chrono::milliseconds wait) {
+  ASSIGN_OR_RETURN(const auto batch, reader_->Read({.wait_max = wait}));
   for (const eventlog::StoredEvent& event : batch) {
     if (const absl::Status status = ledger_.Apply(event); !status.ok()) {
       spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
                    Message(status));
     }
   }
-  read_.Add(batch);
   // A request that was read may have its outcome further on: nothing is decided before the end,
   // and that nothing came for a while says nothing about the end.
   caught_up_ = reader_->next() >= end_ && reader_->next() > written_;

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
@@ -62,12 +63,13 @@ class PartitionSequencer {
 
   void Run();
   absl::Status Open();
-  // Reads and folds what is there; sets caught_up_.
-  absl::Status Read();
+  // Reads and folds what comes within `wait`; sets caught_up_.
+  absl::Status Read(std::chrono::milliseconds wait);
   // Is there anything to decide or to announce?
   bool HasWork() const { return ledger_.pending() > 0 || !ledger_.closing().empty(); }
-  // Asks the log where it ends; caught_up_ then says whether everything before has been read.
-  // kDataLoss, code "log_truncated", where it ends before what has been read.
+  // Asks the log where it ends, and reads what is there; caught_up_ then says whether everything
+  // before has been read, of the log that was asked. kDataLoss, code "log_truncated", where it ends
+  // before what has been read.
   absl::Status AskForEnd();
   absl::Status AskWhetherToDecide();
   // Does `changes` hold what was told last? kDataLoss as CheckControl().
@@ -94,11 +96,11 @@ class PartitionSequencer {
 
   // Of the thread alone.
   RequestLedger ledger_;
-  eventlog::Reader* reader_ = nullptr;  // owned_reader_'s
-  Offset written_ = kNoOffset;          // last outcome appended: decide only once it is read back
-  Offset end_ = kNoOffset;              // of the log, when it was last asked
-  bool caught_up_ = false;              // everything below end_ has been read, and written_
-  ReadMark read_;
+  eventlog::ComparedReader* reader_ = nullptr;  // owned_reader_'s
+  bool opened_ = false;                         // and end_ is not of before an error
+  Offset written_ = kNoOffset;        // last outcome appended: decide only once it is read back
+  Offset end_ = kNoOffset;            // of the log, when it was last asked
+  bool caught_up_ = false;            // everything below end_ has been read, and written_
   bool controls_checked_ = false;     // since the last error
   Offset controls_next_ = kNoOffset;  // CheckNewControls() goes on from there
   ControlMark newest_control_;
@@ -106,7 +108,7 @@ class PartitionSequencer {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<eventlog::Reader> owned_reader_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<eventlog::ComparedReader> owned_reader_ ABSL_GUARDED_BY(mutex_);
   absl::Status health_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

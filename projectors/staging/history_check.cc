@@ -12,6 +12,11 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset appl
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
                           std::span<const std::pair<Offset, uint64_t>> applied,
                           std::pair<Offset, uint64_t>* misfit) {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                   log.Range(eventlog::Topic::kChanges, partition));
+  while (!applied.empty() && applied.front().first < range.begin) {
+    applied = applied.subspan(1);  // removed by retention
+  }
   if (applied.empty()) {
     return absl::OkStatus();
   }
@@ -25,16 +30,21 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
   // The newest first: it tells a log that is too short, below which all can be read.
   RETURN_IF_ERROR(check(applied.back()));
   auto next = applied.begin();
-  return eventlog::ReadUntil(log, eventlog::Topic::kChanges, partition, next->first,
-                             applied.back().first, [&](const eventlog::StoredEvent& event) {
-                               const bool missing = event.offset > next->first;
-                               if (missing || (event.offset == next->first &&
-                                               eventlog::EventHash(event.event) != next->second)) {
-                                 return check(*next);
-                               }
-                               next += event.offset == next->first ? 1 : 0;
-                               return absl::OkStatus();
-                             });
+  const absl::Status read = eventlog::ReadUntil(
+      log, eventlog::Topic::kChanges, partition, next->first, applied.back().first,
+      [&](const eventlog::StoredEvent& event) {
+        const bool missing = event.offset > next->first;
+        if (missing ||
+            (event.offset == next->first && eventlog::EventHash(event.event) != next->second)) {
+          return check(*next);
+        }
+        next += event.offset == next->first ? 1 : 0;
+        return absl::OkStatus();
+      });
+  // What was there a moment ago has been removed, or lost: the next try tells.
+  return absl::IsOutOfRange(read)
+             ? Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read))
+             : read;
 }
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const AppliedState& applied) {

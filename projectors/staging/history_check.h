@@ -23,6 +23,7 @@ namespace sluice::projectors {
                                         const AppliedState& applied);
 
 // CheckHistory() of several events of one partition, by ascending offset, in one pass over the log.
+// Those that retention has removed can't be compared.
 // `misfit`, where given: the first that does not fit.
 [[nodiscard]] absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
                                         std::span<const std::pair<Offset, uint64_t>> applied,

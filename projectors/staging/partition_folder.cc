@@ -20,19 +20,12 @@ constexpr milliseconds kLookInterval{500};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
-// Batches whose last events are remembered to be compared after an error of the log.
-constexpr size_t kBatchesMax = 256;
 // Before it is known how long a batch takes.
 constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
 // Ends that are remembered until they are reached, so many in StagingOptions::near_end: callers ask
 // for ends too, as often as they like.
 constexpr int kEndsMax = 16;
-// What comes after such a silence may be of another history: a leader without the end of the log
-// answers at the same offsets, and the reader gets no error. No broker comes back, and no leader
-// is elected, in less.
-constexpr milliseconds kQuiet{1000};
-
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
 // store is no such error.
 bool IsFatal(const absl::Status& status) {
@@ -204,11 +197,15 @@ void PartitionFolder::Run() {
   if (HasFailed()) {
     return;
   }
-  // Rejected events that are not in the dead letters yet are told of again from the old checkpoint.
   // Without the log nothing says that the checkpoint would be right; a partition that did not
   // answer last would be waited for in vain.
-  if (dirty_ && letters_.empty() && context_.log.Health().ok() && Answers()) {
-    const absl::Status status = Checkpoint();
+  if (context_.log.Health().ok() && Answers()) {
+    absl::Status status = LookLast();
+    // Rejected events that are not in the dead letters yet are told of again from the old
+    // checkpoint.
+    if (status.ok() && dirty_ && letters_.empty()) {
+      status = Checkpoint();
+    }
     if (!status.ok()) {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
                    Message(status));
@@ -261,12 +258,12 @@ void PartitionFolder::FoldOn() {
 
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
+  RETURN_IF_ERROR(side_.History());
   side_.Wake();
   if (events_.empty() && letters_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }
   if (!events_.empty()) {
-    RETURN_IF_ERROR(CompareAfterQuiet());
     RETURN_IF_ERROR(ApplyBatch());
   }
   RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
@@ -290,35 +287,48 @@ absl::Status PartitionFolder::Step() {
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::VerifyHistory() {
-  const AppliedState state = context_.stores.LastApplied(partition_);
-  return CheckHistory(context_.log, partition_, state);
-}
-
-absl::Status PartitionFolder::VerifyBatches() {
-  RETURN_IF_ERROR(VerifyHistory());
-  const std::vector<std::pair<Offset, uint64_t>> batches(batches_.begin(), batches_.end());
-  std::pair<Offset, uint64_t> misfit;
-  const absl::Status status = CheckHistory(context_.log, partition_, batches, &misfit);
-  if (IsOtherHistory(status)) {
-    // What was applied last does fit: after a restart nothing else would tell.
-    const absl::Status noted = context_.stores.NoteLost(partition_, misfit.first, misfit.second);
+absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
+                                         uint64_t event_hash) {
+  if (IsOtherHistory(compared)) {
+    const absl::Status noted = context_.stores.NoteLost(partition_, offset, event_hash);
     if (!noted.ok()) {
       spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
                    Message(noted));
     }
   }
-  return status;
+  return compared;
 }
 
-// Before anything of it is applied: afterwards the event that was applied last is one of the new
-// history, and fits.
-absl::Status PartitionFolder::CompareAfterQuiet() {
-  if (after_quiet_) {
-    RETURN_IF_ERROR(VerifyHistory());
-    after_quiet_ = false;
-  }
+absl::Status PartitionFolder::VerifyHistory() {
+  // What was lost before first: the log may have been restored since, and it must not be forgotten
+  // for anything else while it is not.
+  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)));
+  context_.stores.DoubtStoresAhead(partition_);
+  const AppliedState state = context_.stores.LastApplied(partition_);
+  RETURN_IF_ERROR(
+      NoteIfLost(CheckHistory(context_.log, partition_, state), state.position, state.event_hash));
+  const AppliedState noted = context_.stores.LastNoted(partition_);
+  return noted.position > state.position  // what comes before, the comparison above has told
+             ? CheckHistory(context_.log, partition_, noted)
+             : absl::OkStatus();
+}
+
+absl::Status PartitionFolder::VerifyBatches() {
+  RETURN_IF_ERROR(VerifyHistory());
+  std::pair<Offset, uint64_t> misfit;
+  const absl::Status status = CheckHistory(
+      context_.log, partition_, context_.stores.AppliedSinceCompared(partition_), &misfit);
+  RETURN_IF_ERROR(NoteIfLost(status, misfit.first, misfit.second));
+  context_.stores.NoteCompared(partition_);
   return absl::OkStatus();
+}
+
+absl::Status PartitionFolder::LookLast() {
+  const bool due = [this] {
+    absl::MutexLock lock(&mutex_);
+    return verify_due_;
+  }();
+  return due ? VerifyBatches() : absl::OkStatus();
 }
 
 absl::Status PartitionFolder::OpenReader() {
@@ -327,32 +337,28 @@ absl::Status PartitionFolder::OpenReader() {
   {
     absl::MutexLock lock(&mutex_);
     open = reader_ != nullptr;
-    verify = verify_due_;
+    verify = std::exchange(verify_due_, false);
   }
-  if (open && verify) {
-    // After an error of the log, or where it ends too early, it may be another one's turn.
-    RETURN_IF_ERROR(VerifyBatches());
-    absl::MutexLock lock(&mutex_);
-    verify_due_ = false;
+  if (!open || verify) {
+    // After an error of the log, or where it ends too early, it may be another one's turn; and what
+    // the stores hold may be the work of another folder.
+    if (absl::Status same = VerifyBatches(); !same.ok()) {
+      absl::MutexLock lock(&mutex_);
+      verify_due_ = true;
+      return same;
+    }
   }
   if (open) {
     return absl::OkStatus();
   }
-  heard_ = context_.clock.SteadyNow();  // before the comparison: what comes later is not covered
   AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
-  const AppliedState state = context_.stores.CheckpointState(partition_);
-  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, state));
-  const AppliedState noted = context_.stores.LastNoted(partition_);
-  if (noted.position > state.position) {  // what comes before, the comparison above has told
-    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted));
-  }
-  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)));
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
   const Offset from = context_.stores.CheckpointOf(partition_);
-  ASSIGN_OR_RETURN(std::unique_ptr<eventlog::Reader> reader,
-                   context_.log.OpenReader(eventlog::Topic::kChanges, partition_, from));
+  auto reader = std::make_unique<eventlog::ComparedReader>(
+      context_.log, context_.clock, eventlog::Topic::kChanges, partition_, from,
+      [this] { return VerifyHistory(); });
   end_at_start_ = range.end;
   end_ = range.end.value();
   {
@@ -361,8 +367,6 @@ absl::Status PartitionFolder::OpenReader() {
       return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
     }
     reader_ = std::move(reader);
-    batches_.clear();
-    verify_due_ = false;
     caught_up_ = false;
     ends_.assign({{range.end, asked}});
     if (from >= end_at_start_) {
@@ -374,7 +378,7 @@ absl::Status PartitionFolder::OpenReader() {
 }
 
 absl::Status PartitionFolder::ReadBatch() {
-  eventlog::Reader* reader = nullptr;
+  eventlog::ComparedReader* reader = nullptr;
   {
     absl::MutexLock lock(&mutex_);
     reader = reader_.get();
@@ -388,11 +392,6 @@ absl::Status PartitionFolder::ReadBatch() {
   absl::StatusOr<std::vector<eventlog::StoredEvent>> read = reader->Read(limits);
   if (read.ok()) {
     events_ = *std::move(read);
-    if (!events_.empty()) {
-      const SteadyTime now = context_.clock.SteadyNow();
-      after_quiet_ = after_quiet_ || now - heard_ > kQuiet;
-      heard_ = now;
-    }
     return absl::OkStatus();
   }
   {
@@ -434,10 +433,6 @@ absl::Status PartitionFolder::ApplyBatch() {
     return applied.status();
   }
   dirty_ = true;
-  batches_.emplace_back(events_.back().offset, eventlog::EventHash(events_.back().event));
-  if (batches_.size() > kBatchesMax) {
-    batches_.pop_front();
-  }
   letters_.Add(events_, applied->rejected);
   const SteadyTime::duration took = context_.clock.SteadyNow() - start;
   context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);

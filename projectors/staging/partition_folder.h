@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
 #include "projectors/staging/background_task.h"
 #include "projectors/staging/letter_box.h"
@@ -25,6 +26,9 @@ namespace sluice::projectors {
 
 // Folds one partition of `changes` on a thread of its own, from Start() to Stop(), and on a second
 // one those who are apart. Two more flush stores for checkpoints and ask the log for its end.
+// Before it reads on, everything that this process has applied of the partition has been compared
+// with the log, whoever applied it: StoreManager remembers that, as stores outlive their folders,
+// and eventlog::ComparedReader says when (docs/fold.md, "Which history").
 // Thread-safe.
 class PartitionFolder {
  public:
@@ -82,19 +86,22 @@ class PartitionFolder {
   absl::Status Step();
   absl::Status OpenReader();
   absl::Status ReadBatch();
-  // Compares what was applied last where the batch came after a silence.
-  absl::Status CompareAfterQuiet();
   absl::Status ApplyBatch();
   absl::Status CheckpointIfDue();
   absl::Status BeginCheckpoint();
   absl::Status EndCheckpoint();
   absl::Status Checkpoint();
   void AbandonCheckpoint();
-  // Compares what was applied last with the log.
+  // Compares what was applied last with the log, and what else tells of another history. Whatever
+  // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
   absl::Status VerifyHistory();
-  // Compares what was applied of every batch since the reader was opened: after an error of the
-  // log, what came from another history may have been applied before the error was told.
+  // Also what was applied last of every batch since that was done last. After an error of the log,
+  // and where another folder of this process was before: should something of another history have
+  // been applied without having been noticed, what was applied last may fit.
   absl::Status VerifyBatches();
+  absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
+  // Before the last checkpoint: nobody else will compare what this folder has applied.
+  absl::Status LookLast();
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
   void StartProbe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -117,10 +124,6 @@ class PartitionFolder {
   // Only the thread's own:
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
   LetterBox letters_;                          // of what is applied
-  SteadyTime heard_;                           // when events came last, or were first waited for
-  bool after_quiet_ = false;                   // events_ came long after those before
-  // The last event of each batch, oldest first, with its hash: at most kBatchesMax.
-  std::deque<std::pair<Offset, uint64_t>> batches_;
   bool dirty_ = false;   // something was applied since the last checkpoint was begun
   size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
@@ -134,7 +137,7 @@ class PartitionFolder {
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool verify_due_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<eventlog::Reader> reader_ ABSL_GUARDED_BY(mutex_);  // made by the thread alone
+  std::unique_ptr<eventlog::ComparedReader> reader_ ABSL_GUARDED_BY(mutex_);  // the thread makes it
   absl::Status health_ ABSL_GUARDED_BY(mutex_);
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);     // for good
   bool caught_up_ ABSL_GUARDED_BY(mutex_) = false;  // with the end at the start

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "projectors/staging/history_check.h"
 #include "projectors/store/store_codes.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
@@ -29,9 +30,21 @@ constexpr size_t kBatchesHeld = 4;
 
 }  // namespace
 
+void SideFolder::Work::StartAt(Offset from) {
+  through = from;
+  passed = {kNoOffset, 0};
+}
+
+void SideFolder::Work::PassTo(Offset next, std::pair<Offset, uint64_t> last) {
+  through = next;
+  passed = last;
+}
+
 void SideFolder::Work::DropEvents() {
-  if (done < events.size()) {
-    through = events[done].offset;
+  if (done < events.size() && done > 0) {
+    StartAt(Offset(events[done - 1].offset.value() + 1));  // the store tells what came before
+  } else if (done < events.size()) {
+    PassTo(through_before, passed_before);
   }
   events.clear();
   events.shrink_to_fit();
@@ -82,6 +95,11 @@ bool SideFolder::stopping() const {
 bool SideFolder::HasLostEvents(const OrgId& org) const {
   absl::MutexLock lock(&mutex_);
   return lost_events_.contains(org.value());
+}
+
+absl::Status SideFolder::History() const {
+  absl::MutexLock lock(&mutex_);
+  return history_;
 }
 
 bool SideFolder::AwaitWake() {
@@ -147,7 +165,11 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       // New, or its store has gone back, or is to be built anew.
       work.generation = a.generation;
       work.DropEvents();
-      work.through = stores_.ApartFrom(partition_, a, kNoOffset);
+      // Not from behind what the main thread has applied: what was passed over there, by a folder
+      // that is no more, nobody could compare.
+      const Offset applied = stores_.LastApplied(partition_).position;
+      const Offset from = stores_.ApartFrom(partition_, a, kNoOffset);
+      work.StartAt(applied == kNoOffset ? from : std::min(from, Offset(applied.value() + 1)));
     }
   }
 }
@@ -283,7 +305,7 @@ absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other
   }
   ASSIGN_OR_RETURN(auto opened, log_.OpenReader(eventlog::Topic::kChanges, partition_, from));
   absl::MutexLock lock(&mutex_);
-  places_.front() = {std::move(opened), ++readers_opened_};
+  places_.front() = {std::move(opened), 0, ++sessions_};
   if (stopping_) {
     places_.front().reader->Cancel();
   }
@@ -302,23 +324,41 @@ absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds 
   std::erase_if(waiting, [&](const Waiting& w) {
     return w.work->through < from || w.work->through > reader->next();
   });
-  const uint64_t number = [this] {
-    absl::MutexLock lock(&mutex_);
-    return places_.front().number;
-  }();
-  RETURN_IF_ERROR(Compare(number, waiting));
+  RETURN_IF_ERROR(Compare(NumberOfRead(), came, waiting));
   HandOut(std::move(batch), reader->next(), waiting);
   return came;
 }
 
-// An error of the log closes the readers: what is read after it may be of a history that parted
-// from the store's below what the store has applied, and its next checkpoint would hide that.
-absl::Status SideFolder::Compare(uint64_t number, const std::vector<Waiting>& waiting) {
+uint64_t SideFolder::NumberOfRead() {
+  absl::MutexLock lock(&mutex_);
+  Place& place = places_.front();
+  if (const uint64_t session = place.reader->session();
+      std::exchange(place.session, session) != session) {
+    place.number = ++sessions_;
+  }
+  return place.number;
+}
+
+// What is read by another reader, after an error of the log, or in another session may be of a
+// history that parted from the store's below what the store has applied, and its next checkpoint
+// would hide that; or below what had none of its events then, and may have some now.
+absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<Waiting>& waiting) {
+  std::set<Offset> same;  // many have passed over the same
   for (const Waiting& w : waiting) {
-    if (w.work->compared != number) {
-      RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
-      w.work->compared = number;
+    if (w.work->compared == number || (!came && w.work->looked == number)) {
+      continue;
     }
+    RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
+    if (const auto& [offset, hash] = w.work->passed; same.insert(offset).second) {
+      absl::Status held = CheckHistory(log_, partition_, offset, hash);
+      if (IsOtherHistory(held)) {
+        absl::MutexLock lock(&mutex_);
+        history_ = held;
+      }
+      RETURN_IF_ERROR(held);
+    }
+    w.work->looked = number;
+    w.work->compared = came ? number : w.work->compared;
   }
   return absl::OkStatus();
 }
@@ -332,6 +372,12 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
   std::unordered_map<std::string_view, Waiting*> by_org;
   for (Waiting& w : waiting) {
     by_org.emplace(w.apart->org.value(), &w);
+    w.work->through_before = w.work->through;
+    w.work->passed_before = w.work->passed;
+  }
+  std::pair<Offset, uint64_t> last{kNoOffset, 0};
+  if (!batch.empty()) {
+    last = {batch.back().offset, eventlog::EventHash(batch.back().event)};
   }
   for (eventlog::StoredEvent& event : batch) {
     const auto found = by_org.find(event.event.key);
@@ -343,7 +389,8 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
     const size_t bytes = event.event.ByteSize();
     if (!work.events.empty() && work.bytes + bytes > share) {
       found->second->full = true;
-      work.through = event.offset;  // the rest is read for it again
+      // The rest is read for it again, from behind the last that it has.
+      work.StartAt(Offset(work.events.back().offset.value() + 1));
       continue;
     }
     work.bytes += bytes;
@@ -355,7 +402,7 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
       lost_events_.erase(std::string(org));
     }
     if (!w->full) {
-      w->work->through = next;
+      w->work->PassTo(next, last.first == kNoOffset ? w->work->passed : last);
     }
     if (w->work->events.empty()) {
       if (const absl::Status status = Advance(*w->apart, *w->work); !status.ok()) {

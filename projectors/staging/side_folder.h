@@ -23,6 +23,10 @@ namespace sluice::projectors {
 // They take turns of one step each; one that fails lets go of its events and waits longer each
 // time, alone. Events are read for whoever waits at the lowest place and at the highest, in turns,
 // so that a long history does not hold up those who are near the end. Thread-safe.
+//
+// As eventlog::ComparedReader has it, and for each organisation alone: what was read is not applied
+// before the log has been seen to hold still, after that read, what its store has applied and what
+// was passed over for it.
 class SideFolder {
  public:
   // All must outlive it. Makes the thread, so that nobody's going apart can fail for want of one;
@@ -41,14 +45,26 @@ class SideFolder {
   // Apart, and the log does not hold its next events any more (code "offset_below_begin"): it
   // cannot go on, and is looked for from time to time.
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const;
+  // kDataLoss, code "log_truncated" or "log_diverged", once the log no longer holds what was read.
+  // (Of what a store has applied StoreManager::LookForTrouble() tells.)
+  [[nodiscard]] absl::Status History() const;
 
  private:
   // What is under way for one organisation.
   struct Work {
     explicit Work(LetterBox box) : letters(std::move(box)) {}
     uint64_t generation = 0;  // ApartOrg's
-    Offset through;           // its events below it are in `events`, or done
-    uint64_t compared = 0;    // the reader before whose events its store was compared with the log
+    // Its events below it are in `events`, or done; `passed` is the last event of all that was read
+    // below it, whoever's, with its hash.
+    Offset through;
+    std::pair<Offset, uint64_t> passed{kNoOffset, 0};
+    // Likewise before `events` were read.
+    Offset through_before;
+    std::pair<Offset, uint64_t> passed_before{kNoOffset, 0};
+    // Place::number of the last events that were read for it, and of the last read, if of none:
+    // what comes then may come over another connection, and is compared all the same.
+    uint64_t compared = 0;
+    uint64_t looked = 0;
     std::vector<eventlog::StoredEvent> events;  // the first `done` of them are applied
     size_t done = 0;
     size_t bytes = 0;
@@ -58,6 +74,10 @@ class SideFolder {
     std::string failure;  // the code that it failed with last
 
     void DropEvents();
+    // Its events are to be read from `from` on.
+    void StartAt(Offset from);
+    // Takes over what was read below `next`; `last` is the last event of that.
+    void PassTo(Offset next, std::pair<Offset, uint64_t> last);
   };
   // Somebody to read for.
   struct Waiting {
@@ -84,16 +104,20 @@ class SideFolder {
   // Reads for those who wait; true where something came.
   bool ReadMore(const std::vector<ApartOrg>& apart, bool idle);
   std::vector<Waiting> WaitingOf(const std::vector<ApartOrg>& apart);
-  // A reader with its number: another one may read another history.
+  // A reader, and the number of its session: another one may be of another history.
   struct Place {
     std::unique_ptr<eventlog::Reader> reader;
+    uint64_t session = 0;
     uint64_t number = 0;
   };
   // The one that stands at `from`, or one that is opened there: not that which stands at `other`.
   // It comes first.
   absl::StatusOr<eventlog::Reader*> ReaderAt(Offset from, Offset other);
-  // Compares the stores of those who are to be given what the reader `number` has read.
-  absl::Status Compare(uint64_t number, const std::vector<Waiting>& waiting);
+  // The number of what the reader that comes first has just read.
+  uint64_t NumberOfRead();
+  // Compares the stores of those who are to be given what was read under `number`, and what was
+  // read for them, with the log.
+  absl::Status Compare(uint64_t number, bool came, const std::vector<Waiting>& waiting);
   absl::StatusOr<bool> ReadAt(Offset from, Offset other, std::chrono::milliseconds wait,
                               std::vector<Waiting> waiting);
   void HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
@@ -116,7 +140,7 @@ class SideFolder {
   bool highest_first_ = false;
   std::chrono::milliseconds read_backoff_{0};
   SteadyTime read_at_;
-  uint64_t readers_opened_ = 0;
+  uint64_t sessions_ = 0;
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -124,6 +148,7 @@ class SideFolder {
   // Made and moved by the thread alone; cancelled by others. The last used comes first.
   std::array<Place, 2> places_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> lost_events_ ABSL_GUARDED_BY(mutex_);
+  absl::Status history_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -1,6 +1,5 @@
 #include "projectors/store/apart_set.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace sluice::projectors {
@@ -38,13 +37,24 @@ bool ApartSet::Advance(PartitionId partition, const ApartOrg& apart, Offset next
   if (found == state.orgs.end() || found->second.state.generation != apart.generation) {
     return false;
   }
+  const bool due = state.IsDue(found->second, next);
   Offset& reached = found->second.state.next;
   reached = std::max(reached, next);
-  if (reached < state.working_end || found->second.rebuild_due) {
+  if (due) {
+    state.orgs.erase(found);
+  }
+  return due;
+}
+
+bool ApartSet::IsDue(PartitionId partition, const ApartOrg& apart, Offset next) const {
+  absl::MutexLock lock(&mutex_);
+  const auto state = partitions_.find(partition);
+  if (state == partitions_.end()) {
     return false;
   }
-  state.orgs.erase(found);
-  return true;
+  const auto found = state->second.orgs.find(apart.org.value());
+  return found != state->second.orgs.end() && found->second.state.generation == apart.generation &&
+         state->second.IsDue(found->second, next);
 }
 
 void ApartSet::Erase(PartitionId partition, const std::string& org) {

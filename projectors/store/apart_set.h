@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -42,6 +43,8 @@ class ApartSet {
   // before, and passed over events that are applied, or looks later, and finds them applied.
   // Nothing happens where the organisation has another generation now.
   bool Advance(PartitionId partition, const ApartOrg& apart, Offset next);
+  // Would Advance() give it back now?
+  bool IsDue(PartitionId partition, const ApartOrg& apart, Offset next) const;
 
   // Whoever is not apart any more for another reason than having caught up.
   void Erase(PartitionId partition, const std::string& org);
@@ -54,6 +57,10 @@ class ApartSet {
     Offset working_end{0};
     std::optional<SteadyTime> near;
     std::map<std::string, Entry, std::less<>> orgs;
+
+    bool IsDue(const Entry& entry, Offset next) const {
+      return std::max(entry.state.next, next) >= working_end && !entry.rebuild_due;
+    }
   };
   mutable absl::Mutex mutex_;
   std::map<PartitionId, Partition> partitions_ ABSL_GUARDED_BY(mutex_);

@@ -334,8 +334,18 @@ absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const
     (void)GoneBack(slot);
     return false;
   }
+  // This thread reads for itself, and what it has read further than the main thread may be of
+  // another history than what that one reads.
+  if (slot != nullptr && slot->checked && slot->committed > Applied(partition).value() &&
+      apart_.IsDue(partition, apart, next)) {
+    Doubt(slot);
+  }
   const bool given_back = apart_.Advance(partition, apart, next);
   if (given_back) {
+    {
+      absl::MutexLock lock(&mutex_);
+      partitions_[partition].stores_ahead = true;
+    }
     spdlog::info("store_given_back org={} partition={} next={}", org.value(), partition.value(),
                  next.value());
   }
@@ -381,6 +391,45 @@ absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
     }
   }
   return absl::OkStatus();
+}
+
+void StoreManagerImpl::NoteAhead(const StoreSet::SlotPtr& slot) {
+  if (std::ranges::find(ahead_, slot) == ahead_.end()) {
+    ahead_.push_back(slot);
+  }
+}
+
+void StoreManagerImpl::Doubt(const StoreSet::SlotPtr& slot) {
+  stores_.Doubt(*slot);
+  absl::MutexLock lock(&mutex_);
+  NoteAhead(slot);
+}
+
+void StoreManagerImpl::DoubtStoresAhead(PartitionId partition) {
+  Offset applied;
+  {
+    absl::MutexLock lock(&mutex_);
+    Partition& state = partitions_[partition];
+    // Before it is looked who is apart: whoever is given back meanwhile is looked for next time.
+    if (!std::exchange(state.stores_ahead, false)) {
+      return;
+    }
+    applied = state.applied;
+  }
+  bool some = false;
+  for (const StoreSet::SlotPtr& slot : stores_.All()) {
+    // Of those who are apart the other thread sees to it (CheckApart).
+    if (slot->registration.partition != partition || IsApart(partition, slot->org) ||
+        std::max(slot->committed.load(), slot->durable.load()) <= applied.value()) {
+      continue;
+    }
+    some = true;
+    if (slot->checked) {
+      Doubt(slot);
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].stores_ahead |= some;
 }
 
 absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg& apart) {

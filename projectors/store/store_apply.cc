@@ -79,6 +79,9 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
   }
 }
 
+// Batches whose last events are remembered to be compared after an error of the log.
+constexpr size_t kBatchesMax = 256;
+
 // An event of so many bytes is folded apart without being tried: parsing it alone takes its time.
 constexpr size_t kTurnEventBytes = 512 << 10;
 
@@ -164,6 +167,10 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
     if (events.back().offset > state.applied) {
       state.applied = events.back().offset;
       state.event_hash = eventlog::EventHash(events.back().event);
+      state.since_compared.emplace_back(state.applied, state.event_hash);
+      if (state.since_compared.size() > kBatchesMax) {
+        state.since_compared.pop_front();
+      }
     }
     for (const eventlog::StoredEvent& event : events) {
       if (event.event.answers > state.control.answers) {
@@ -362,9 +369,7 @@ absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
   if (!there && skipped == events.size()) {
     // Nothing will be applied now. It may come yet; otherwise LookAhead() asks the log.
     absl::MutexLock lock(&mutex_);
-    if (std::ranges::find(ahead_, slot) == ahead_.end()) {
-      ahead_.push_back(slot);
-    }
+    NoteAhead(slot);
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(CheckHistory(*slot, applied));

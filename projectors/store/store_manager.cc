@@ -339,6 +339,18 @@ AppliedState StoreManagerImpl::LastApplied(PartitionId partition) {
   return state;
 }
 
+std::vector<std::pair<Offset, uint64_t>> StoreManagerImpl::AppliedSinceCompared(
+    PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  const auto& since = partitions_[partition].since_compared;
+  return {since.begin(), since.end()};
+}
+
+void StoreManagerImpl::NoteCompared(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  partitions_[partition].since_compared.clear();
+}
+
 ControlMark StoreManagerImpl::LastControl(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   return partitions_[partition].control;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -98,6 +99,15 @@ class StoreManager {
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
+  // The last event of each Apply() of something new since NoteCompared(), at most 256, the newest;
+  // ascending. As with LastApplied(), it does not matter who called it.
+  virtual std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId) { return {}; }
+  // The log was seen to hold all of these.
+  virtual void NoteCompared(PartitionId) {}
+  // LastApplied() is about to be compared, because the log may be another one. It says nothing of
+  // stores that have applied more: they are compared before anything more is applied to them, or
+  // read of them. By the thread that calls Apply(). May wait for a reader's comparison.
+  virtual void DoubtStoresAhead(PartitionId) {}
   // The newest event by which a store of the partition was made or removed, position and hash: to
   // be compared too before reading on, for that is remembered at once, whatever the checkpoint.
   virtual AppliedState LastNoted(PartitionId) { return {}; }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -37,6 +38,9 @@ class StoreManagerImpl final : public StoreManager {
   AppliedState CheckpointState(PartitionId partition) override;
   AppliedState LastApplied(PartitionId partition) override;
   ControlMark LastControl(PartitionId partition) override;
+  std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId partition) override;
+  void NoteCompared(PartitionId partition) override;
+  void DoubtStoresAhead(PartitionId partition) override;
   AppliedState LastNoted(PartitionId partition) override;
   absl::Status NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) override;
   AppliedState LastLost(PartitionId partition) override;
@@ -79,10 +83,12 @@ class StoreManagerImpl final : public StoreManager {
     // Last event handed to Apply whole.
     Offset applied = kNoOffset;
     uint64_t event_hash = 0;
-    ControlMark control;   // of all events up to `applied`
-    NotedEvent noted;      // as the node store has it
-    NotedEvent lost;       // likewise
-    bool rewound = false;  // reading must start at the checkpoint again
+    ControlMark control;                                     // of all events up to `applied`
+    std::deque<std::pair<Offset, uint64_t>> since_compared;  // as AppliedSinceCompared()
+    bool stores_ahead = true;  // some may have applied more than `applied`
+    NotedEvent noted;          // as the node store has it
+    NotedEvent lost;           // likewise
+    bool rewound = false;      // reading must start at the checkpoint again
     // Whose stores had gone, so that the checkpoint went back; the node store has yet to know.
     std::map<std::string, PartitionId> gone = {};
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
@@ -157,6 +163,9 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status RemoveFormer();
   void LookForDamage(PartitionId partition);
   absl::Status LookAhead(PartitionId partition);
+  // Its history is compared again.
+  void Doubt(const StoreSet::SlotPtr& slot);
+  void NoteAhead(const StoreSet::SlotPtr& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RemoveOlder(const NodeStore::State& state);
   void RewindMissing(const std::vector<StoreSet::SlotPtr>& missing);
   // Has the node store know what RewindMissing() did. Until then the folders may be put back.

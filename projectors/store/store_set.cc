@@ -222,6 +222,16 @@ void StoreSet::MarkChecked(Slot& slot) {
   slot.checked = true;
 }
 
+// First whoever compares it now is done: its answer is of before.
+void StoreSet::Doubt(Slot& slot) const {
+  absl::MutexLock check_lock(&slot.check_mutex);
+  absl::MutexLock lock(&slot.mutex);
+  if (check_ && slot.store != nullptr) {
+    slot.opened_at = slot.store->applied();
+  }
+  slot.checked = !check_;
+}
+
 absl::Status StoreSet::Reopen(const SlotPtr& slot) {
   absl::MutexLock lock(&slot->mutex);
   if (slot->store != nullptr) {

@@ -47,7 +47,8 @@ class StoreSet {
     absl::Mutex check_mutex;  // of readers that compare it, so that one asks the log; taken first
     absl::Mutex mutex;
     // Its history has been compared with the log's. Until then it is neither read nor written to,
-    // and no checkpoint vouches for it. Once true it stays so, but for a folder that was exchanged.
+    // and no checkpoint vouches for it. Once true it stays so, but for a folder that was exchanged
+    // and for Doubt().
     std::atomic<bool> checked{false};
     // How often it was set back. Who has looked whether it may be shown, and finds another number
     // when it has read, may have read what is older than what was shown before.
@@ -94,6 +95,9 @@ class StoreSet {
   [[nodiscard]] absl::StatusOr<std::shared_ptr<RocksStore>> Acquire(const SlotPtr& slot,
                                                                     bool reader);
   static void MarkChecked(Slot& slot);
+  // The store is compared again before it is read or folded. By the thread that folds it; waits for
+  // a reader that is comparing it.
+  void Doubt(Slot& slot) const;
   // Closes a broken store and opens it as it was at its last flush. kUnavailable while it is in
   // use.
   [[nodiscard]] absl::Status Reopen(const SlotPtr& slot);

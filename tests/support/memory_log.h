@@ -75,6 +75,11 @@ class MemoryLog final : public eventlog::Log {
       events.push_back({Offset(static_cast<int64_t>(events.size())), std::move(event)});
     }
   }
+  // The connections of its readers end, as they tell with the next read.
+  void EndConnections() {
+    absl::MutexLock lock(&mutex_);
+    ++session_;
+  }
   // After so many events every append fails; nullopt: none does.
   void FailAfter(std::optional<int64_t> events) {
     absl::MutexLock lock(&mutex_);
@@ -108,7 +113,8 @@ class MemoryLog final : public eventlog::Log {
       if (cancelled_) {
         return absl::CancelledError("");
       }
-      const std::vector<eventlog::StoredEvent> all = log_.Await(topic_, next_, limits.wait_max);
+      const auto [all, session] = log_.Await(topic_, next_, limits.wait_max);
+      session_ = session;
       if (static_cast<size_t>(next_.value()) > all.size()) {
         return eventlog::BeyondEndError(topic_, PartitionId(0), next_,
                                         Offset(static_cast<int64_t>(all.size())));
@@ -122,31 +128,35 @@ class MemoryLog final : public eventlog::Log {
       return read;
     }
     Offset next() const override { return next_; }
+    uint64_t session() const override { return session_; }
     void Cancel() override { cancelled_ = true; }
 
    private:
     MemoryLog& log_;
     const eventlog::Topic topic_;
     Offset next_;
+    uint64_t session_ = 0;
     std::atomic<bool> cancelled_ = false;
   };
 
-  // All of it, once `next` is there or beyond the end, or a part of `wait_max` has passed.
-  std::vector<eventlog::StoredEvent> Await(eventlog::Topic topic, Offset next,
-                                           std::chrono::milliseconds wait_max) {
+  // All of it, once `next` is there or beyond the end, or a part of `wait_max` has passed; and the
+  // session.
+  std::pair<std::vector<eventlog::StoredEvent>, uint64_t> Await(
+      eventlog::Topic topic, Offset next, std::chrono::milliseconds wait_max) {
     constexpr std::chrono::milliseconds kSlice{5};  // for who cancels, too
     absl::MutexLock lock(&mutex_);
     const std::vector<eventlog::StoredEvent>& events = topics_[topic];
     const auto at = static_cast<size_t>(next.value());
     const auto there = [&events, at] { return events.size() != at; };
     mutex_.AwaitWithTimeout(absl::Condition(&there), absl::FromChrono(std::min(kSlice, wait_max)));
-    return events;
+    return {events, session_};
   }
 
   const std::string id_ = "memory#1";
   mutable absl::Mutex mutex_;
   std::map<eventlog::Topic, std::vector<eventlog::StoredEvent>> topics_ ABSL_GUARDED_BY(mutex_);
   std::optional<int64_t> appends_left_ ABSL_GUARDED_BY(mutex_);
+  uint64_t session_ ABSL_GUARDED_BY(mutex_) = 0;
   eventlog::AgreedEnds agreed_;
 };
 

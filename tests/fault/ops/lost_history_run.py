@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -373,6 +374,51 @@ def cut_segment(binary, folder, script):
         broker.stop()
 
 
+def paused_while_the_end_is_lost(binary, folder, script):
+    """A process is paused, and has no checkpoint of what the broker then loses; another process writes beyond that. When it
+    wakes, its group has put it out: it gives the partition back, takes it again, and all that is left of it is in memory."""
+    broker = Broker(script, folder / "broker")
+    writer = None
+    try:
+        arguments = ["--log", "kafka", "--brokers", broker.address, "--set", "log.topic_prefix=pw."]
+        place = Place(binary, folder, [*arguments, "--set", "staging.checkpoint_interval=10m"])
+        place.provision()
+        place.ingest(keys("kept", 3))
+        segment = broker.segment("pw.changes-0")
+        size = segment.stat().st_size
+        place.ingest(keys("lost", 3))
+        await_true("all of it is applied", lambda: len(place.delta()[1]) == 6)
+        place.sluice.process.send_signal(signal.SIGSTOP)
+        broker.lose_end(segment, size)
+        writer = Sluice(binary, folder / "writer", ["--set", "log.partitions=1", "--roles", "admin", *arguments])
+        writer.data.mkdir(mode=0o700)
+        for file in place.sluice.data.iterdir():  # the keys of the tokens
+            if file.is_file() and file.name != "node-id":
+                shutil.copy(file, writer.data)
+        writer.start()
+        body = "".join(json.dumps({"ops": [{"op": "upsert", "entity": "item", "row": {"id": key, "owner": "anna"}}]}) + "\n"
+                       for key in keys("new", 8)).encode()
+
+        def written():
+            status, _, answer = Http(writer.urls["admin"], place.admin_token).request(
+                "POST", f"/v1/orgs/{ORG}/changes", body, content_type="application/x-ndjson")
+            return status == 200 and b"position" in answer
+
+        await_true("another process writes on", written)
+        place.sluice.process.send_signal(signal.SIGCONT)
+        await_true("it is noticed", place.refused, 90)
+        status, code, _, _ = place.delta()
+        assert status == 503, f"rows of two histories: {status} {code}"
+        place.restart()
+        await_true("and after a restart too", place.refused, 60)
+        assert place.delta()[0] == 503, place.delta()
+        place.sluice.stop()
+    finally:
+        if writer is not None:
+            writer.kill()
+        broker.stop()
+
+
 def role(*denied):
     return {"offline": True, "entities": {"item": {"read": True, "deny_columns": list(denied)}}}
 
@@ -442,7 +488,7 @@ def provisioning_alone(binary, folder, script):
 
 
 EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal, closed_in_a_lost_time]
-KAFKA = [topics_made_anew, cut_segment, changes_alone, provisioning_alone]
+KAFKA = [topics_made_anew, cut_segment, paused_while_the_end_is_lost, changes_alone, provisioning_alone]
 
 
 def main():

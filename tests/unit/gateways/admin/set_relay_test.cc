@@ -23,7 +23,9 @@ class SlowNode {
       ++came_;
       const auto let_go = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return let_go_; };
       mutex_.Await(absl::Condition(&let_go));
-      response.set_content(R"({"id":"1","position":"7"})" "\n", "application/x-ndjson");
+      response.set_content(R"({"id":"1","position":"7"})"
+                           "\n",
+                           "application/x-ndjson");
     });
     port_ = http_.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { http_.listen_after_bind(); });
@@ -63,14 +65,12 @@ TEST(SetRelayTest, OneOrganisationLeavesPlacesToOthers) {
   SlowNode node;
   SetRelay relay({.concurrent_max = 8});
   const auto post = [&](const std::string& org) {
-    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(),
-                      {{.id = "1", .line = "{}"}});
+    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(), {{.id = "1", .line = "{}"}});
   };
   std::vector<std::thread> waiting;
   std::vector<absl::Status> ended(8);
   for (size_t i = 0; i < ended.size(); ++i) {
-    waiting.emplace_back(
-        [&, i] { ended[i] = post("org" + std::to_string(i / 2)).status(); });
+    waiting.emplace_back([&, i] { ended[i] = post("org" + std::to_string(i / 2)).status(); });
   }
   node.AwaitRequests(8);
   EXPECT_EQ(ErrorCode(post("org9").status()), "too_busy");  // all are taken
@@ -88,8 +88,7 @@ TEST(SetRelayTest, AnOrganisationHasAQuarterOfThePlaces) {
   SlowNode node;
   SetRelay relay({.concurrent_max = 8});
   const auto post = [&](const std::string& org) {
-    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(),
-                      {{.id = "1", .line = "{}"}});
+    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(), {{.id = "1", .line = "{}"}});
   };
   std::vector<std::thread> waiting;
   for (int i = 0; i < 2; ++i) {

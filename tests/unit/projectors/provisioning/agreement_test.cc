@@ -185,6 +185,20 @@ TEST_F(AgreementTest, WhatComesAfterASilenceIsComparedBeforeItIsFolded) {
   EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
 }
 
+// Likewise without any silence, where the reader tells of its connection.
+TEST_F(AgreementTest, WhatComesOverAnotherConnectionIsComparedBeforeItIsFolded) {
+  Define();
+  Stop();
+  sluice::testing::FakeClock clock;
+  follower_ = std::make_unique<DirectoryFollower>(log_, clock, nullptr);
+  ASSERT_TRUE(follower_->Start().ok());
+  ASSERT_EQ(AwaitAgreement(""), "");
+  const auto again = log_.All(Topic::kProvisioning)[2].event;
+  log_.EndConnections();
+  log_.Replace(Topic::kProvisioning, 4, {again, again, again});
+  EXPECT_EQ(AwaitAgreement("log_diverged"), "log_diverged");
+}
+
 TEST_F(AgreementTest, PlacesFromBeforeAnEpochAreNotCompared) {
   Define();
   Stop();

@@ -90,10 +90,19 @@ class SlowHistory final : public testing::ForwardingLog {
   void Release() { released_ = true; }
   // After so many of their batches one of them fails.
   void FailAfter(int batches) { until_failure_ = batches; }
+  // After so many batches their connections end. `lost`: the log then holds another event in place
+  // of the last that came.
+  void EndConnectionsAfter(int batches, bool lost) {
+    until_end_ = batches;
+    loses_ = lost;
+  }
 
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
     auto reader = log_.OpenReader(topic, partition, from);
+    if (reader.ok() && topic == Topic::kChanges && from.value() == changed_) {
+      return std::make_unique<Changed>(*std::move(reader));
+    }
     if (!reader.ok() || topic != Topic::kChanges || from >= from_) {
       return reader;
     }
@@ -110,18 +119,47 @@ class SlowHistory final : public testing::ForwardingLog {
       if (log_.released_ && log_.until_failure_-- == 0) {
         return Error(absl::StatusCode::kUnavailable, "log_unavailable", "the broker is away");
       }
+      const bool reads_on = limits.events_max > 1;  // whoever compares wants one
+      if (log_.released_ && reads_on && log_.until_end_-- == 0) {
+        log_.changed_ = log_.loses_ ? reader_->next().value() - 1 : -1;
+        ++log_.session_;
+      }
+      session_ = log_.session_;
       return log_.released_ ? reader_->Read(limits) : std::vector<eventlog::StoredEvent>();
     }
     Offset next() const override { return reader_->next(); }
+    uint64_t session() const override { return session_; }
     void Cancel() override { reader_->Cancel(); }
 
    private:
     SlowHistory& log_;
     const std::unique_ptr<eventlog::Reader> reader_;
+    uint64_t session_ = 0;
+  };
+  class Changed final : public eventlog::Reader {
+   public:
+    explicit Changed(std::unique_ptr<eventlog::Reader> reader) : reader_(std::move(reader)) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      auto events = reader_->Read(limits);
+      if (events.ok() && !events->empty()) {
+        events->front().event.value += "another";
+      }
+      return events;
+    }
+    Offset next() const override { return reader_->next(); }
+    void Cancel() override { reader_->Cancel(); }
+
+   private:
+    const std::unique_ptr<eventlog::Reader> reader_;
   };
   const Offset from_;
   std::atomic<bool> released_{false};
   std::atomic<int> until_failure_{INT_MAX};
+  std::atomic<int> until_end_{INT_MAX};
+  std::atomic<bool> loses_{false};
+  std::atomic<int64_t> changed_{-1};
+  std::atomic<uint64_t> session_{0};
 };
 
 TEST_F(StagingApartTest, LargeEventsOfOneAmongTheOthers) {
@@ -289,6 +327,55 @@ TEST_F(StagingApartTest, WhatIsReadAfterAnErrorIsComparedBeforeItIsApplied) {
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
   EXPECT_LT(Offset(asked_at), last_) << "its events up to here had been applied before the error";
   EXPECT_FALSE(stores_->Snapshot(org_).ok());
+  Stop();
+}
+
+// Likewise without an error: the connection has ended, and another one brings what comes now.
+TEST_F(StagingApartTest, WhatIsReadOverAnotherConnectionIsComparedBeforeItIsApplied) {
+  AppendRows(100);
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  fs::remove_all(dir_ / "stores/orgs/acme");
+  SlowHistory log(*log_, last_);
+  log.EndConnectionsAfter(3, /*lost=*/false);
+  log.Release();
+  options_.batch_events_max = 30;
+  std::atomic<int64_t> asked_at{-1};
+  store_options_.check_history = [&](PartitionId, Offset applied, uint64_t) {
+    if (applied == last_other_) {
+      return absl::OkStatus();
+    }
+    asked_at = applied.value();
+    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+  };
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
+  EXPECT_LT(Offset(asked_at), last_) << "its events up to here had come over the one that ended";
+  EXPECT_FALSE(stores_->Snapshot(org_).ok());
+  Stop();
+}
+
+// What the store has applied is there, but the log now holds other events behind it than those
+// among which there was none for it.
+TEST_F(StagingApartTest, WhatWasPassedOverForAnOrganisationIsComparedToo) {
+  AppendRows(20);
+  for (int i = 0; i < 200; ++i) {
+    last_other_ = Append(other_, Set("B" + std::to_string(i)));
+  }
+  Start();
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  Stop();
+  fs::remove_all(dir_ / "stores/orgs/acme");
+  SlowHistory log(*log_, last_other_);
+  log.EndConnectionsAfter(5, /*lost=*/true);
+  log.Release();
+  options_.batch_events_max = 30;
+  store_options_.check_history = [](PartitionId, Offset, uint64_t) { return absl::OkStatus(); };
+  Start(&log);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
   Stop();
 }
 

@@ -60,7 +60,17 @@ class RegrownLog final : public FlakyLog {
  public:
   explicit RegrownLog(eventlog::Log& log) : FlakyLog(log, 0), now_(&log) {}
   void SwitchTo(eventlog::Log& log) { now_ = &log; }
+  // Its readers tell of it: another broker leads, or the connection ended.
+  void ConnectTo(eventlog::Log& log) {
+    ++session_;
+    now_ = &log;
+  }
   void FailOnce(PartitionId partition) { fails_ = partition.value(); }
+  // Whoever stops meanwhile compares nothing, and writes no checkpoint.
+  void SetWell(bool well) { well_ = well; }
+  absl::Status Health() override {
+    return well_ ? absl::OkStatus() : absl::UnavailableError("not well");
+  }
   absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
                                                                Offset from) override {
     return std::make_unique<Switching>(*this, topic, partition, from);
@@ -83,7 +93,9 @@ class RegrownLog final : public FlakyLog {
       if (log_.fails_.compare_exchange_strong(mine, -1)) {
         return Error(absl::StatusCode::kUnavailable, "log_unavailable", "a broker went away");
       }
-      ASSIGN_OR_RETURN(const auto reader, log_.now_.load()->OpenReader(topic_, partition_, next_));
+      eventlog::Log& now = *log_.now_.load();
+      session_ = log_.session_;
+      ASSIGN_OR_RETURN(const auto reader, now.OpenReader(topic_, partition_, next_));
       eventlog::ReadLimits once = limits;
       once.wait_max = std::chrono::milliseconds(1);
       ASSIGN_OR_RETURN(auto events, reader->Read(once));
@@ -91,6 +103,7 @@ class RegrownLog final : public FlakyLog {
       return events;
     }
     Offset next() const override { return next_; }
+    uint64_t session() const override { return session_; }
     void Cancel() override { cancelled_ = true; }
 
    private:
@@ -98,10 +111,13 @@ class RegrownLog final : public FlakyLog {
     const Topic topic_;
     const PartitionId partition_;
     Offset next_;
+    uint64_t session_ = 0;
     std::atomic<bool> cancelled_ = false;
   };
   std::atomic<eventlog::Log*> now_;
+  std::atomic<uint64_t> session_ = 0;
   std::atomic<int32_t> fails_ = -1;  // the partition whose next read fails
+  std::atomic<bool> well_ = true;
 };
 
 // Stores whose flushes for a checkpoint wait until Release().
@@ -182,8 +198,8 @@ class SlowFlushStores final : public StoreManager {
 
 class StagingProjectorTest : public StagingFixture {
  protected:
-  // A log with the events of this one below `from`, and 20 of its own behind them.
-  std::unique_ptr<eventlog::EmbeddedLog> AnotherHistory(Offset from) {
+  // A log with the events of this one below `from`, and `count` of its own behind them.
+  std::unique_ptr<eventlog::EmbeddedLog> AnotherHistory(Offset from, int count = 20) {
     auto another =
         eventlog::EmbeddedLog::Open({.path = dir_ / "another", .partitions = kPartitions});
     EXPECT_TRUE(another.ok());
@@ -193,11 +209,29 @@ class StagingProjectorTest : public StagingFixture {
         events.push_back(event.event);
       }
     }
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < count; ++i) {
       events.push_back(testing::MakeEvent(100 + i, Set("Z"), org_.value()).event);
     }
     EXPECT_TRUE((*another)->Append(Topic::kChanges, PartitionOf(), std::move(events)).ok());
     return *std::move(another);
+  }
+  // The partitions are taken from this process, `meanwhile` happens, and they come back.
+  template <typename Meanwhile>
+  void Reassign(eventlog::Log& log, Meanwhile meanwhile) {
+    projector_->Stop();
+    projector_.reset();
+    meanwhile();
+    group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
+    projector_ = std::make_unique<StagingProjector>(log, *group_, *stores_, *clock_, options_);
+    ASSERT_TRUE(projector_->Start().ok());
+  }
+  std::string AwaitRefusal() {
+    std::string code;
+    EXPECT_TRUE(Await([&] {
+      code = ErrorCode(projector_->MayServe(org_));
+      return code == "log_diverged" || code == "log_truncated" || code.empty();
+    }));
+    return code;
   }
 };
 
@@ -515,6 +549,79 @@ TEST_F(StagingProjectorTest, WhatComesAfterASilenceIsComparedBeforeItIsApplied) 
   log.SwitchTo(*another);
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(org_)) == "log_diverged"; }));
   EXPECT_EQ(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// There is no silence, and no error.
+TEST_F(StagingProjectorTest, WhatComesOverAnotherConnectionIsComparedBeforeItIsApplied) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(Offset(0));
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.ConnectTo(*another);
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
+  EXPECT_EQ(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// No checkpoint tells of what was applied, but the stores hold it.
+TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedWithAllThatThisProcessApplied) {
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(Offset(2));
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SetWell(false);  // nobody looks before it goes
+  Reassign(log, [&] {
+    log.SwitchTo(*another);
+    log.SetWell(true);
+  });
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
+  EXPECT_EQ(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// What this process applied last is of the new history, and fits it.
+TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedByBatchesToo) {
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(last);
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SwitchTo(*another);  // unseen
+  AwaitApplied(Offset(last.value() + 19));
+  Reassign(log, [] {});
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
+  projector_->Stop();
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, WhatTheLastLookFindsIsRefusedAfterACrashToo) {
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(Offset(2), static_cast<int>(last.value()) - 1);
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SwitchTo(*another);  // it ends where the other one did: nothing comes of it
+  projector_->Stop();
+  ASSERT_TRUE((*another)
+                  .Append(Topic::kChanges, PartitionOf(),
+                          {testing::MakeEvent(200, Set("Z"), org_.value()).event})
+                  .ok());
+  projector_.reset();
+  stores_.reset();  // nothing of what was applied is on disk
+  Start(&log);
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
   projector_->Stop();
   Stop();
 }
