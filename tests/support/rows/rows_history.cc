@@ -165,6 +165,7 @@ void RowsHistory::FinishOrg(OneOrg& org) {
   projectors::FoldOptions whole = options_.fold;
   whole.step_rows = 1'000'000;
   whole.step_bytes = size_t{1} << 40;
+  whole.step_work = size_t{1} << 40;
   whole.inline_max = 1'000'000;
   ModelStore other;
   for (const eventlog::StoredEvent& event : node_.log()) {

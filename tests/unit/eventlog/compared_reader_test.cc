@@ -19,7 +19,6 @@ namespace sluice::eventlog {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 constexpr PartitionId kP0{0};
 

@@ -153,6 +153,45 @@ TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
   EXPECT_FALSE(set.Find(kPartition, "acme").has_value());
 }
 
+// The side thread reads for itself, and had come further: by then what comes to the main thread may
+// be of another history.
+TEST_F(StoreApartTest, AStoreThatComesBackWithMoreThanItsPartitionIsComparedAgain) {
+  int asked = 0;
+  StoreOptions options = Options();
+  options.path = dir_ / "compared";
+  options.check_history = [&asked](PartitionId, Offset, uint64_t) {
+    ++asked;
+    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+  };
+  ApartNode node(options);
+  AddLarge();
+  while (node.Main(log_, 7)) {
+  }
+  Add(10, "acme");  // which the main thread has yet to come by
+  while (!node->ApartOf(kPartition).empty()) {
+    const ApartOrg acme = node->ApartOf(kPartition).front();
+    Log events;
+    for (const auto& event : log_) {
+      if (event.event.key == "acme" &&
+          event.offset >= node->ApartFrom(kPartition, acme, kNoOffset)) {
+        events.push_back(event);
+      }
+    }
+    ApplyResult result;
+    if (!events.empty()) {
+      ASSERT_TRUE(node->ApplyApart(kPartition, acme, events, &result).ok());
+    } else {
+      ASSERT_TRUE(node->AdvanceApart(kPartition, acme, Offset(offset_ + 1)).ok());
+    }
+  }
+  EXPECT_EQ(asked, 0);
+  log_.back() = testing::AccountEvent("beta", offset_, "A1", "U1");
+  Add(1, "acme");
+  const Log last(log_.end() - 2, log_.end());
+  EXPECT_EQ(ErrorCode(node->Apply(kPartition, last).status()), "log_diverged");
+  EXPECT_EQ(asked, 1);
+}
+
 TEST_F(StoreApartTest, ADamagedStoreIsMovedAsideAndBuiltAnew) {
   node_.CatchUp(log_);
   node_.Checkpoint();

@@ -364,6 +364,18 @@ TEST_F(StoreAheadTest, NothingIsAppliedWhereItsEventHasNotCome) {
   EXPECT_EQ(asked_, 1);
 }
 
+// A reader has had it compared; then the log may have become another one.
+TEST_F(StoreAheadTest, IsComparedAgainWhereItsPartitionIs) {
+  ASSERT_TRUE((*node_)->Snapshot(Org("acme")).ok());
+  ASSERT_EQ(asked_, 1);
+  (*node_)->DoubtStoresAhead(StoreNode::kPartition);
+  answer_ = Diverged();
+  log_.erase(LastOf(log_, "acme"));
+  Add(&log_, {"acme"});
+  EXPECT_EQ(ErrorCode(node_->TryCatchUp(log_)), "log_diverged");
+  EXPECT_EQ(asked_, 2);
+}
+
 TEST_F(StoreAheadTest, ACheckpointDoesNotVouchForWhatWasNotCompared) {
   log_.erase(LastOf(log_, "acme"));
   Add(&log_, {"beta", "ceta", "beta", "ceta"});
