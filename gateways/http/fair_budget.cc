@@ -174,6 +174,21 @@ absl::Status FairBudget::Refuse() const {
   return options_.refusal;
 }
 
+std::optional<FairBudget::Share> FairBudget::TryTake(const std::string& org,
+                                                     const std::string& caller, size_t units) {
+  units = std::min(units, options_.units_max);
+  absl::MutexLock lock(&mutex_);
+  Org& of = orgs_[org];
+  Caller& own = of.callers[caller];
+  if (!turns_.empty() || !FitsOwn(of, own, units) || !Fits(units)) {
+    Forget(org, caller);
+    return std::nullopt;
+  }
+  Grant(&of, &own, units);
+  Changed();
+  return Share(this, org, caller, units);
+}
+
 net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string org,
                                                                    std::string caller, size_t units,
                                                                    SteadyTime until,
@@ -181,15 +196,13 @@ net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string o
   units = std::min(units, options_.units_max);
   WaiterPtr waiter;
   const net::any_io_executor executor = co_await net::this_coro::executor;
+  if (std::optional<Share> share = TryTake(org, caller, units); share.has_value()) {
+    co_return *std::move(share);
+  }
   {
     absl::MutexLock lock(&mutex_);
     Org& of = orgs_[org];
     Caller& own = of.callers[caller];
-    if (turns_.empty() && FitsOwn(of, own, units) && Fits(units)) {
-      Grant(&of, &own, units);
-      Changed();
-      co_return Share(this, std::move(org), std::move(caller), units);
-    }
     if (!admitted && !MayWait(of, own)) {
       Forget(org, caller);
       co_return Refuse();

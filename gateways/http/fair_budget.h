@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -66,6 +67,9 @@ class FairBudget {
     size_t units_ = 0;
   };
 
+  // What can be had at once, as Take(); nullopt where others wait, or too much is taken.
+  [[nodiscard]] std::optional<Share> TryTake(const std::string& org, const std::string& caller,
+                                             size_t units);
   // More than there is at all counts as all of it; whoever has nothing yet gets what it asks for
   // also past its part. The refusal where there is none until `until`, or too many wait.
   // `admitted`: who asks holds a place of another kind, one of so many, and waits for its turn

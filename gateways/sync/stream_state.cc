@@ -243,8 +243,8 @@ void StreamState::LetGo() {
 }
 
 absl::Status StreamState::Fill(size_t bytes, std::string* out) {
-  ops_read_ = 0;
-  while (sending() && out->size() < bytes && ops_read_ < kOpsReadMax) {
+  passed_ = 0;
+  while (sending() && out->size() < bytes && passed_ < kPassedMax) {
     if (!pending_.empty()) {
       const auto next = buckets_.find(*pending_.begin());
       RETURN_IF_ERROR(FillBucket(next->first, &next->second, bytes, out));
@@ -272,12 +272,12 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size
   ops_json_.clear();
   size_t ops = 0;
   for (; iterator_->Valid() && ops_json_.size() < bytes_max && ops < options_.frame_ops &&
-         ops_read_ < kOpsReadMax;
+         passed_ < kPassedMax;
        iterator_->Next()) {
     const DeltaView& op = iterator_->op();
-    ++ops_read_;
     bucket->progress = op.position;
     if (!op.put && (op.position.offset <= bucket->since || op.entered > bucket->known)) {
+      ++passed_;
       continue;
     }
     if (ops++ > 0) {

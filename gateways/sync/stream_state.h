@@ -77,11 +77,11 @@ class StreamState {
   // Is there more to send of the snapshot?
   bool sending() const { return snapshot_ != nullptr; }
 
-  // What one Fill() reads at most: some 10 ms. A bucket may hold very many removals, of which a
-  // client that begins is sent none.
-  static constexpr size_t kOpsReadMax = 10'000;
+  // What one Fill() passes over at most: some 5 ms. A bucket may hold very many removals, of which
+  // a client that begins is sent none.
+  static constexpr size_t kPassedMax = 10'000;
 
-  // Appends frames until there are about `bytes`, kOpsReadMax operations were read, or the
+  // Appends frames until there are about `bytes`, kPassedMax operations were passed over, or the
   // checkpoint is complete; then the snapshot is given back. No frame is larger than that either,
   // but for its last operation.
   [[nodiscard]] absl::Status Fill(size_t bytes, std::string* out);
@@ -141,7 +141,7 @@ class StreamState {
   std::shared_ptr<const projectors::OrgSnapshot> snapshot_;
   std::unique_ptr<projectors::DeltaIterator> iterator_;  // over the first of pending_
   std::string ops_json_;
-  size_t ops_read_ = 0;  // by this Fill()
+  size_t passed_ = 0;  // operations that this Fill() has not sent
   Offset position_ = kNoOffset;
   uint64_t ops_sent_ = 0;
 };

@@ -117,10 +117,14 @@ net::awaitable<std::invoke_result_t<Work>> OnThread(ThreadPool& pool, Work work)
 template <typename Work>
 net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, const OrgId& org,
                                                          const std::string& caller, Work work) {
-  const absl::StatusOr<FairBudget::Share> turn =
-      co_await context.turns.Take(org.value(), caller, 1, SteadyTime::max(), /*admitted=*/true);
-  if (!turn.ok()) {
-    co_return turn.status();
+  std::optional<FairBudget::Share> turn = context.turns.TryTake(org.value(), caller, 1);
+  if (!turn.has_value()) {
+    absl::StatusOr<FairBudget::Share> taken =
+        co_await context.turns.Take(org.value(), caller, 1, SteadyTime::max(), /*admitted=*/true);
+    if (!taken.ok()) {
+      co_return taken.status();
+    }
+    turn = *std::move(taken);
   }
   std::invoke_result_t<Work> result = co_await OnThread(context.pool, std::move(work));
   co_return result;

@@ -130,7 +130,7 @@ TEST_F(StreamStateTest, RemovalsOfRowsThatTheClientNeverHadAreLeftOut) {
 TEST_F(StreamStateTest, ABucketOfManyRemovalsIsReadInSteps) {
   Put("A", 10);
   int64_t offset = 10;
-  for (size_t i = 0; i < 2 * StreamState::kOpsReadMax; ++i) {
+  for (size_t i = 0; i < 2 * StreamState::kPassedMax; ++i) {
     Put(std::to_string(i), ++offset);
     Put(std::to_string(i), ++offset, false);
   }
