@@ -294,7 +294,7 @@ def wait_applied(admin, position):
     deadline = time.monotonic() + 120
     while True:
         org = json.loads(sluice("org", "get", ORG, "--url", admin, "--data-dir", DATA, "--output", "json"))
-        if int(org.get("applied", -1)) >= int(position):
+        if "records" in org and int(org.get("applied", -1)) >= int(position):
             return org
         if time.monotonic() > deadline:
             raise Failed(f"position {position} was not applied within two minutes (applied: {org.get('applied')})")
