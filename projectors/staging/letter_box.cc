@@ -1,11 +1,11 @@
 #include "projectors/staging/letter_box.h"
 
 #include <algorithm>
-#include <memory>
-#include <utility>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "projectors/staging/dead_letter.h"
 #include "schemas/status.h"
@@ -14,10 +14,30 @@
 namespace sluice::projectors {
 namespace {
 
+constexpr size_t kLettersMax = 10'000;
+constexpr size_t kLetterBytesMax = 8 << 20;
 constexpr size_t kLettersPerAppend = 100;
 constexpr size_t kLetterBytesPerAppend = 1 << 20;
+constexpr std::chrono::seconds kSlow{1};
+constexpr absl::Duration kStopLook = absl::Milliseconds(100);
 
 }  // namespace
+
+// Shared with the callback, which may come after the box has gone.
+struct LetterBox::Answer {
+  absl::Mutex mutex;
+  bool done ABSL_GUARDED_BY(mutex) = false;
+  absl::Status status ABSL_GUARDED_BY(mutex);
+};
+
+LetterBox::LetterBox(eventlog::Log& log, const Clock& clock, PartitionId partition,
+                     const StagingOptions& options, StagingMetrics& metrics)
+    : log_(log),
+      clock_(clock),
+      partition_(partition),
+      options_(options),
+      metrics_(metrics),
+      jitter_(std::random_device()()) {}
 
 void LetterBox::Add(const std::vector<eventlog::StoredEvent>& events,
                     const std::vector<Rejected>& rejected) {
@@ -28,59 +48,117 @@ void LetterBox::Add(const std::vector<eventlog::StoredEvent>& events,
     if (original == events.end() || original->offset != one.offset) {
       continue;
     }
+    // Who goes back to the checkpoint is told of what is held here once more.
+    const Place place(one.offset, one.op_index);
+    if (letters_.contains(place)) {
+      continue;
+    }
     spdlog::warn("staging_rejected partition={} offset={} op={} code={} org={}", partition_.value(),
                  one.offset.value(), one.op_index, one.code, original->event.subject);
-    letters_.push_back(MakeDeadLetter(partition_, *original, one, clock_.Now()));
+    eventlog::Event letter = MakeDeadLetter(partition_, *original, one, clock_.Now());
+    bytes_ += letter.ByteSize();
+    letters_.emplace(place, std::move(letter));
   }
 }
 
-absl::Status LetterBox::Write(absl::FunctionRef<bool()> stopping) {
-  while (!letters_.empty()) {
-    const PartitionId target =
-        log_.PartitionFor(eventlog::Topic::kDeadletter, letters_.front().key);
-    size_t count = 0;
-    size_t bytes = 0;
-    while (count < letters_.size() && count < kLettersPerAppend &&
-           (count == 0 || bytes + letters_[count].ByteSize() <= kLetterBytesPerAppend) &&
-           log_.PartitionFor(eventlog::Topic::kDeadletter, letters_[count].key) == target) {
-      bytes += letters_[count++].ByteSize();
+bool LetterBox::full() const { return letters_.size() >= kLettersMax || bytes_ >= kLetterBytesMax; }
+
+bool LetterBox::slow() const {
+  return backoff_.count() > 0 || (answer_ != nullptr && clock_.SteadyNow() - sent_at_ >= kSlow);
+}
+
+absl::Status LetterBox::Look() {
+  if (answer_ != nullptr) {
+    {
+      absl::MutexLock lock(&answer_->mutex);
+      if (!answer_->done) {
+        return absl::OkStatus();
+      }
     }
-    const auto end = letters_.begin() + static_cast<std::ptrdiff_t>(count);
-    const absl::Status status = Append(target, {letters_.begin(), end}, stopping);
-    if (ErrorCode(status) == "too_large") {
-      const auto largest = std::max_element(
-          letters_.begin(), end,
-          [](const auto& a, const auto& b) { return a.ByteSize() < b.ByteSize(); });
-      *largest = WithoutOriginal(*largest);
-    }
-    RETURN_IF_ERROR(status);
-    metrics_.DeadLettered(count);
-    letters_.erase(letters_.begin(), end);
+    RETURN_IF_ERROR(End());
+  }
+  if (!letters_.empty() && clock_.SteadyNow() >= retry_at_) {
+    Begin();
   }
   return absl::OkStatus();
 }
 
-absl::Status LetterBox::Append(PartitionId target, std::vector<eventlog::Event> letters,
-                               absl::FunctionRef<bool()> stopping) {
-  // Shared with the callback, which may come after a stop has ended the wait.
-  struct Answer {
-    absl::Mutex mutex;
-    bool done ABSL_GUARDED_BY(mutex) = false;
-    absl::Status status ABSL_GUARDED_BY(mutex);
-  };
-  const auto answer = std::make_shared<Answer>();
-  log_.AppendAsync(eventlog::Topic::kDeadletter, target, std::move(letters),
-                   [answer](const absl::StatusOr<std::vector<Offset>>& offsets) {
+absl::Status LetterBox::Write(absl::FunctionRef<bool()> stopping,
+                              std::chrono::milliseconds wait_max) {
+  const absl::Time until = absl::Now() + absl::FromChrono(wait_max);
+  while (!letters_.empty()) {
+    if (answer_ == nullptr) {
+      Begin();
+    }
+    {
+      absl::MutexLock lock(&answer_->mutex);
+      while (!answer_->mutex.AwaitWithTimeout(absl::Condition(&answer_->done),
+                                              std::min(kStopLook, until - absl::Now()))) {
+        if (stopping()) {
+          return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+        }
+        if (absl::Now() >= until) {
+          return absl::OkStatus();
+        }
+      }
+    }
+    RETURN_IF_ERROR(End());
+  }
+  return absl::OkStatus();
+}
+
+void LetterBox::Begin() {
+  const PartitionId target =
+      log_.PartitionFor(eventlog::Topic::kDeadletter, letters_.begin()->second.key);
+  std::vector<eventlog::Event> batch;
+  size_t bytes = 0;
+  for (const auto& [place, letter] : letters_) {
+    bytes += letter.ByteSize();
+    if (batch.size() >= kLettersPerAppend || (!batch.empty() && bytes > kLetterBytesPerAppend) ||
+        log_.PartitionFor(eventlog::Topic::kDeadletter, letter.key) != target) {
+      break;
+    }
+    batch.push_back(letter);
+    sent_.push_back(place);
+  }
+  sent_at_ = clock_.SteadyNow();
+  answer_ = std::make_shared<Answer>();
+  log_.AppendAsync(eventlog::Topic::kDeadletter, target, std::move(batch),
+                   [answer = answer_](const absl::StatusOr<std::vector<Offset>>& offsets) {
                      absl::MutexLock lock(&answer->mutex);
                      answer->done = true;
                      answer->status = offsets.status();
                    });
+}
+
+absl::Status LetterBox::End() {
+  const std::shared_ptr<Answer> answer = std::exchange(answer_, nullptr);
+  const std::vector<Place> sent = std::exchange(sent_, {});
   absl::MutexLock lock(&answer->mutex);
-  while (!answer->mutex.AwaitWithTimeout(absl::Condition(&answer->done), absl::Milliseconds(100))) {
-    if (stopping()) {
-      return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+  if (answer->status.ok()) {
+    for (const Place& place : sent) {
+      const auto letter = letters_.find(place);
+      bytes_ -= letter->second.ByteSize();
+      letters_.erase(letter);
     }
+    metrics_.DeadLettered(sent.size());
+    backoff_ = {};
+    retry_at_ = {};
+    return absl::OkStatus();
   }
+  if (ErrorCode(answer->status) == "too_large") {
+    const auto size = [this](const Place& place) { return letters_.at(place).ByteSize(); };
+    eventlog::Event& largest = letters_.at(*std::ranges::max_element(sent, {}, size));
+    bytes_ -= largest.ByteSize();
+    largest = WithoutOriginal(largest);
+    bytes_ += largest.ByteSize();
+  }
+  backoff_ = std::clamp(backoff_ * 2, options_.retry_min, options_.retry_max);
+  // Between half and the whole: processes that failed together do not come back together.
+  const auto half = backoff_.count() / 2;
+  retry_at_ = clock_.SteadyNow() +
+              std::chrono::milliseconds(
+                  half + static_cast<int64_t>(jitter_() % static_cast<uint64_t>(half + 1)));
   return answer->status;
 }
 

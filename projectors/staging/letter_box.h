@@ -1,38 +1,71 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <random>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "eventlog/log.h"
 #include "projectors/staging/staging_metrics.h"
+#include "projectors/staging/staging_projector.h"
 
 namespace sluice::projectors {
 
-// Dead letters on their way to the log. Not thread-safe.
+// Dead letters on their way to the log: it holds each until it is durable, a letter once however
+// often it is told of. It refuses none: who adds to it stops when it is full(), so that it holds
+// what one batch of events makes more than that at most. Not thread-safe.
 class LetterBox {
  public:
   // All must outlive it.
-  LetterBox(eventlog::Log& log, const Clock& clock, PartitionId partition, StagingMetrics& metrics)
-      : log_(log), clock_(clock), partition_(partition), metrics_(metrics) {}
+  LetterBox(eventlog::Log& log, const Clock& clock, PartitionId partition,
+            const StagingOptions& options, StagingMetrics& metrics);
 
   // Makes letters of what was rejected of `events`, which ascend by offset.
   void Add(const std::vector<eventlog::StoredEvent>& events, const std::vector<Rejected>& rejected);
   bool empty() const { return letters_.empty(); }
+  size_t size() const { return letters_.size(); }
+  // 10,000 letters, or 8 MiB.
+  bool full() const;
+  // The last append failed, or has had no answer for a second.
+  bool slow() const;
 
-  // Appends them in small batches; what is durable is taken out, so that a failure repeats only the
-  // rest. kCancelled when `stopping` says so before an answer has come.
-  [[nodiscard]] absl::Status Write(absl::FunctionRef<bool()> stopping);
+  // Takes the answer of the append under way where it has come, and begins the next one; never
+  // waits. What is durable is taken out. An error is why an append failed: it is repeated by a
+  // later call, after a wait of StagingOptions::retry_min and more.
+  [[nodiscard]] absl::Status Look();
+  // Appends all of them in small batches and waits, for `wait_max` at most: it may not be empty
+  // then. The first error ends it. kCancelled when `stopping` says so before an answer has come.
+  [[nodiscard]] absl::Status Write(absl::FunctionRef<bool()> stopping,
+                                   std::chrono::milliseconds wait_max = std::chrono::hours(24 *
+                                                                                           365));
 
  private:
-  absl::Status Append(PartitionId target, std::vector<eventlog::Event> letters,
-                      absl::FunctionRef<bool()> stopping);
+  using Place = std::pair<Offset, uint32_t>;  // of the rejected operation
+  struct Answer;
+
+  void Begin();
+  // Of the append under way, whose answer has come.
+  [[nodiscard]] absl::Status End();
 
   eventlog::Log& log_;
   const Clock& clock_;
   const PartitionId partition_;
+  const StagingOptions& options_;
   StagingMetrics& metrics_;
-  std::vector<eventlog::Event> letters_;
+  std::map<Place, eventlog::Event> letters_;
+  size_t bytes_ = 0;  // of all letters
+
+  std::shared_ptr<Answer> answer_;  // of the append under way, or nullptr
+  std::vector<Place> sent_;         // with it
+  SteadyTime sent_at_;
+  std::chrono::milliseconds backoff_{0};  // 0: the last append did not fail
+  SteadyTime retry_at_;
+  std::minstd_rand jitter_;
 };
 
 }  // namespace sluice::projectors

@@ -17,6 +17,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kWaitMax{1000};
 constexpr milliseconds kLookInterval{500};
+// While there are dead letters: how soon the answer of an append is seen at the end of the log.
+constexpr milliseconds kLettersLook{10};
+constexpr milliseconds kLettersLookSlow{100};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
@@ -43,7 +46,7 @@ absl::Status CatchingUp(PartitionId partition) {
 PartitionFolder::PartitionFolder(PartitionId partition, Context context)
     : partition_(partition),
       context_(context),
-      letters_(context.log, context.clock, partition, context.metrics),
+      letters_(context.log, context.clock, partition, context.options, context.metrics),
       batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
       jitter_(std::random_device()()),
       health_(Error(absl::StatusCode::kUnavailable, "staging_catching_up",
@@ -201,6 +204,9 @@ void PartitionFolder::Run() {
   // answer last would be waited for in vain.
   if (context_.log.Health().ok() && Answers()) {
     absl::Status status = LookLast();
+    if (status.ok() && !letters_.slow()) {
+      status = letters_.Write([] { return false; }, kWaitMax);
+    }
     // Rejected events that are not in the dead letters yet are told of again from the old
     // checkpoint.
     if (status.ok() && dirty_ && letters_.empty()) {
@@ -260,13 +266,16 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
   side_.Wake();
-  if (events_.empty() && letters_.empty()) {
+  if (letters_.full()) {
+    RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
+  }
+  if (events_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }
   if (!events_.empty()) {
     RETURN_IF_ERROR(ApplyBatch());
   }
-  RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
+  RETURN_IF_ERROR(PassLetters(letters_.Look()));
   if (context_.clock.SteadyNow() >= next_look_) {
     RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
     next_look_ = context_.clock.SteadyNow() + kLookInterval;
@@ -284,6 +293,19 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(CheckpointIfDue());
   SetHealth(caught_up ? absl::OkStatus()
                       : Error(absl::StatusCode::kUnavailable, "staging_catching_up", ""));
+  return absl::OkStatus();
+}
+
+// One organisation's events that were refused hold up no other one: they are written beside the
+// fold, as long as there is room for them. What waits for them is the checkpoint.
+absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
+  context_.metrics.LettersHeld(partition_, letters_.size());
+  if (written.ok() || IsFatal(written) || absl::IsCancelled(written)) {
+    return written;
+  }
+  context_.metrics.Retried();
+  spdlog::warn("staging_letters_retry partition={} letters={} code={} error=\"{}\"",
+               partition_.value(), letters_.size(), ErrorCode(written), Message(written));
   return absl::OkStatus();
 }
 
@@ -385,10 +407,12 @@ absl::Status PartitionFolder::ReadBatch() {
   }
   const auto until_checkpoint =
       std::chrono::duration_cast<milliseconds>(next_checkpoint_ - context_.clock.SteadyNow());
+  const milliseconds letters_look = letters_.slow() ? kLettersLookSlow : kLettersLook;
   const eventlog::ReadLimits limits{
       .bytes_max = context_.options.batch_bytes_max,
       .events_max = batch_events_,
-      .wait_max = std::clamp(until_checkpoint, milliseconds(1), kWaitMax)};
+      .wait_max = letters_.empty() ? std::clamp(until_checkpoint, milliseconds(1), kWaitMax)
+                                   : letters_look};
   absl::StatusOr<std::vector<eventlog::StoredEvent>> read = reader->Read(limits);
   if (read.ok()) {
     events_ = *std::move(read);
@@ -453,7 +477,12 @@ absl::Status PartitionFolder::CheckpointIfDue() {
     next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
     return absl::OkStatus();
   }
-  return BeginCheckpoint();
+  // Where events are refused all the time, there are always some letters: it is waited for them, so
+  // that there are checkpoints, unless the log does not take them.
+  if (!letters_.empty() && !letters_.slow()) {
+    RETURN_IF_ERROR(PassLetters(letters_.Write([this] { return stopping(); }, kWaitMax)));
+  }
+  return letters_.empty() ? BeginCheckpoint() : absl::OkStatus();
 }
 
 // A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its

@@ -87,6 +87,8 @@ class PartitionFolder {
   absl::Status OpenReader();
   absl::Status ReadBatch();
   absl::Status ApplyBatch();
+  // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
+  absl::Status PassLetters(const absl::Status& written);
   absl::Status CheckpointIfDue();
   absl::Status BeginCheckpoint();
   absl::Status EndCheckpoint();

@@ -159,7 +159,7 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
   }
   for (const ApartOrg& a : apart) {
     const auto [found, added] =
-        work_.try_emplace(a.org.value(), LetterBox(log_, clock_, partition_, metrics_));
+        work_.try_emplace(a.org.value(), LetterBox(log_, clock_, partition_, options_, metrics_));
     Work& work = found->second;
     if (added || work.generation != a.generation) {
       // New, or its store has gone back, or is to be built anew.

@@ -52,6 +52,12 @@ struct StagingMetrics::Impl {
                 .Name("sluice_staging_lag_events")
                 .Help("Events in the log that are not folded yet, by partition.")
                 .Register(*registry)),
+        letters_held(prometheus::BuildGauge()
+                         .Name("sluice_staging_dead_letters_held")
+                         .Help("Dead letters that the log has not taken yet, by partition; no "
+                               "checkpoint is written meanwhile, and at 10,000 (or 8 MiB) the "
+                               "partition waits.")
+                         .Register(*registry)),
         apart(prometheus::BuildGauge()
                   .Name("sluice_staging_apart")
                   .Help("Organisations that are folded apart, by reason.")
@@ -82,6 +88,7 @@ struct StagingMetrics::Impl {
   prometheus::Counter& dead_letters;
   prometheus::Counter& retries;
   prometheus::Family<prometheus::Gauge>& lag;
+  prometheus::Family<prometheus::Gauge>& letters_held;
   prometheus::Family<prometheus::Gauge>& apart;
   prometheus::Family<prometheus::Gauge>& apart_bytes;
   prometheus::Histogram& steps;
@@ -135,6 +142,10 @@ void StagingMetrics::DeadLettered(size_t events) {
   impl_->dead_letters.Increment(static_cast<double>(events));
 }
 
+void StagingMetrics::LettersHeld(PartitionId partition, size_t letters) {
+  impl_->letters_held.Add(LabelsOf(partition)).Set(static_cast<double>(letters));
+}
+
 void StagingMetrics::Retried() { impl_->retries.Increment(); }
 
 void StagingMetrics::Lag(PartitionId partition, int64_t events) {
@@ -143,6 +154,7 @@ void StagingMetrics::Lag(PartitionId partition, int64_t events) {
 
 void StagingMetrics::Revoked(PartitionId partition) {
   impl_->lag.Remove(&impl_->lag.Add(LabelsOf(partition)));
+  impl_->letters_held.Remove(&impl_->letters_held.Add(LabelsOf(partition)));
 }
 
 }  // namespace sluice::projectors

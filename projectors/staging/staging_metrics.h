@@ -25,6 +25,8 @@ class StagingMetrics {
   void BatchApplied(const FoldCounters& counters, size_t rejected,
                     std::chrono::steady_clock::duration took);
   void DeadLettered(size_t events);
+  // Dead letters of the partition that are not durable yet.
+  void LettersHeld(PartitionId partition, size_t letters);
   void Retried();
   // A step of an organisation that is apart.
   void StepApart(const FoldCounters& counters, size_t rejected,

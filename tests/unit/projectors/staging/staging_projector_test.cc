@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <tuple>
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
@@ -32,6 +33,7 @@ class FlakyLog : public testing::ForwardingLog {
     }
     log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
   }
+  void LetThrough() { failures_ = 0; }
 
  private:
   std::atomic<int> failures_;
@@ -225,6 +227,16 @@ class StagingProjectorTest : public StagingFixture {
     projector_ = std::make_unique<StagingProjector>(log, *group_, *stores_, *clock_, options_);
     ASSERT_TRUE(projector_->Start().ok());
   }
+  // Of all partitions.
+  double GaugeOf(const std::string& name) const {
+    double sum = 0;
+    for (const auto& family : options_.registry->Collect()) {
+      for (const auto& metric : family.metric) {
+        sum += family.name == name ? metric.gauge.value : 0;
+      }
+    }
+    return sum;
+  }
   std::string AwaitRefusal() {
     std::string code;
     EXPECT_TRUE(Await([&] {
@@ -292,6 +304,119 @@ TEST_F(StagingProjectorTest, RejectedEventsGoToTheDeadLettersOnceAndTheRestGoesO
   AwaitApplied(Append(Set("A3")));
   Append(testing::MakeSet({testing::Delete(8, "A1")}));
   EXPECT_THAT(DeadLetters(2), SizeIs(2));
+  Stop();
+}
+
+// A log whose dead letters have no answer, as where their partition has no leader, until Release().
+class SilentLettersLog final : public testing::ForwardingLog {
+ public:
+  using testing::ForwardingLog::ForwardingLog;
+  ~SilentLettersLog() override { Release(); }
+  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
+                   AppendCallback done) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (topic == Topic::kDeadletter && !released_) {
+        held_.emplace_back(partition, std::move(batch), std::move(done));
+        return;
+      }
+    }
+    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
+  }
+  void Release() {
+    std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held;
+    {
+      absl::MutexLock lock(&mutex_);
+      released_ = true;
+      held.swap(held_);
+    }
+    for (auto& [partition, batch, done] : held) {
+      log_.AppendAsync(Topic::kDeadletter, partition, std::move(batch), std::move(done));
+    }
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool released_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held_
+      ABSL_GUARDED_BY(mutex_);
+};
+
+// The neighbours of whoever had an event refused are folded and served while its letter cannot be
+// written, and no checkpoint goes past it: it is told after a crash.
+TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  const OrgId neighbour = OrgOfSamePartition();
+  options_.registry = std::make_shared<prometheus::Registry>();
+  AppendDefinitions();
+  AppendDefinitions(neighbour);
+  SilentLettersLog silent(*log_);
+  Start(&silent);
+  const Offset rejected = Append(testing::MakeSet({testing::Delete(9, "A1")}));
+  Offset last;
+  for (int i = 0; i < 3; ++i) {
+    clock.Advance(options_.checkpoint_interval);
+    EXPECT_TRUE(Await([&] { return projector_->MayServe(neighbour).ok(); }));
+    last = Append(neighbour, Set("B" + std::to_string(i)));
+    AwaitApplied(neighbour, last);
+  }
+  EXPECT_TRUE(projector_->Health().ok()) << projector_->Health();
+  EXPECT_LE(stores_->CheckpointState(PartitionOf()).position, rejected);
+  EXPECT_EQ(GaugeOf("sluice_staging_dead_letters_held"), 1);
+  // The process ends: the letter is written by the next one, and once by that.
+  Stop();
+  silent.Release();
+  Start();
+  AwaitApplied(neighbour, Append(neighbour, Set("C")));
+  clock.Advance(options_.checkpoint_interval);
+  EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= last; }));
+  EXPECT_EQ(GaugeOf("sluice_staging_dead_letters_held"), 0);
+  const std::vector<Event> letters = DeadLetters(2);
+  ASSERT_THAT(letters, SizeIs(2));  // also the one that had no answer when the process ended
+  EXPECT_EQ(letters[0].id, letters[1].id);
+  Stop();
+}
+
+// What is held has a bound: there the partition waits, and goes on when the log takes letters.
+TEST_F(StagingProjectorTest, AFullLetterBoxHoldsUpThePartition) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  options_.batch_bytes_max = 1;  // an event is a batch
+  AppendDefinitions();
+  const std::string large(1 << 20, 'x');
+  for (int i = 0; i < 20; ++i) {
+    Append(testing::MakeSet({testing::Delete(9, large)}));
+  }
+  const Offset last = Append(Set("A1"));
+  FlakyLog flaky(*log_, 1'000'000);
+  Start(&flaky);
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->Health()) == "log_write_failed"; }));
+  EXPECT_LT(stores_->AppliedOf(org_), last);
+  EXPECT_EQ(GaugeOf("sluice_staging_dead_letters_held"), 8);
+  flaky.LetThrough();
+  AwaitApplied(last);
+  EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok());
+  EXPECT_THAT(DeadLetters(20), SizeIs(20));
+  Stop();
+}
+
+TEST_F(StagingProjectorTest, WhatIsRefusedAllTheTimeHoldsUpNoCheckpoint) {
+  options_.checkpoint_interval = std::chrono::milliseconds(20);
+  AppendDefinitions();
+  Start();
+  std::atomic<bool> enough = false;
+  std::thread writer([&] {
+    while (!enough) {
+      Append(testing::MakeSet({testing::Delete(9, "A1")}));
+    }
+  });
+  Offset seen = stores_->CheckpointOf(PartitionOf());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Await([&] { return stores_->CheckpointOf(PartitionOf()) > seen; }));
+    seen = stores_->CheckpointOf(PartitionOf());
+  }
+  enough = true;
+  writer.join();
   Stop();
 }
 
@@ -402,15 +527,7 @@ TEST_F(StagingProjectorTest, LagIsThatOfTheMomentOfTheScrape) {
   stalling.AwaitEmptyReads(2);
   const auto lag = [&] {
     projector_->RefreshMetrics();
-    double sum = 0;
-    for (const auto& family : options_.registry->Collect()) {
-      if (family.name == "sluice_staging_lag_events") {
-        for (const auto& metric : family.metric) {
-          sum += metric.gauge.value;
-        }
-      }
-    }
-    return sum;
+    return GaugeOf("sluice_staging_lag_events");
   };
   EXPECT_EQ(lag(), 1);  // the prober asks once a second, and has asked a moment ago
   for (int i = 0; i < 5; ++i) {
