@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
@@ -109,7 +110,8 @@ struct DirectoryFollower::Impl {
     return ends;
   }
 
-  void Follow(PartitionId partition);
+  // Calls `read` after each read that went well.
+  void Follow(PartitionId partition, absl::FunctionRef<void()> read);
   // Opens the reader, at the first time where the partition begins, and finds the end.
   absl::Status Open(PartitionId partition, Following& following);
   absl::Status ReadOnce(PartitionId partition, Following& following);
@@ -276,7 +278,7 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
   return absl::OkStatus();
 }
 
-void DirectoryFollower::Impl::Follow(PartitionId partition) {
+void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<void()> read) {
   std::chrono::milliseconds backoff = kBackoffMin;
   bool open = false;
   Following following;
@@ -289,6 +291,7 @@ void DirectoryFollower::Impl::Follow(PartitionId partition) {
     }
     if (status.ok()) {
       backoff = kBackoffMin;
+      read();
       continue;
     }
     if (status.code() == absl::StatusCode::kCancelled) {
@@ -334,7 +337,14 @@ absl::Status DirectoryFollower::Start() {
     }
   }
   for (int32_t partition = 0; partition < count; ++partition) {
-    impl_->threads.emplace_back([this, partition] { impl_->Follow(PartitionId(partition)); });
+    impl_->threads.emplace_back([this, partition] {
+      impl_->Follow(PartitionId(partition), [this, partition] {
+        // By one of the threads: each look is at all partitions.
+        if (partition == 0 && !impl_->health.was_ready()) {
+          (void)Health();
+        }
+      });
+    });
   }
   return absl::OkStatus();
 }

@@ -21,7 +21,7 @@
 namespace sluice::projectors {
 namespace {
 
-constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+constexpr absl::Duration kTendInterval = absl::Seconds(1);
 
 }  // namespace
 
@@ -49,14 +49,12 @@ struct ProvisioningProjector::Impl {
                     error.what());
     }
   }
-  // Makes the sequencers that could not be made, until the end.
-  void AddLacking() {
-    const auto called = [this]()
-                            ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping || !lacking.empty(); };
-    absl::MutexLock lock(&mutex);
+  // Makes the sequencers that could not be made, and notes when all are well, until the end.
+  void Tend() {
     while (true) {
-      mutex.Await(absl::Condition(&called));
-      if (mutex.AwaitWithTimeout(absl::Condition(&stopping), kRetryInterval)) {
+      (void)Health();
+      absl::MutexLock lock(&mutex);
+      if (mutex.AwaitWithTimeout(absl::Condition(&stopping), kTendInterval)) {
         return;
       }
       for (const PartitionId partition : std::set<PartitionId>(lacking)) {
@@ -91,6 +89,9 @@ struct ProvisioningProjector::Impl {
     }
   }
 
+  TroubledPartitions NotWell() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status Health();
+
   eventlog::Log& log;
   eventlog::PartitionGroup& group;
   const Clock& clock;
@@ -101,7 +102,7 @@ struct ProvisioningProjector::Impl {
   std::map<PartitionId, std::unique_ptr<PartitionSequencer>> sequencers ABSL_GUARDED_BY(mutex) = {};
   std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex) = {};  // assigned, and without a thread
   bool stopping ABSL_GUARDED_BY(mutex) = false;
-  std::thread retrier = {};
+  std::thread tender = {};
   PartitionHealth health = {};
 };
 
@@ -143,7 +144,7 @@ ProvisioningProjector::ProvisioningProjector(eventlog::Log& log, eventlog::Parti
 ProvisioningProjector::~ProvisioningProjector() { Stop(); }
 
 absl::Status ProvisioningProjector::Start() {
-  impl_->retrier = std::thread([impl = impl_.get()] { impl->AddLacking(); });
+  impl_->tender = std::thread([impl = impl_.get()] { impl->Tend(); });
   RETURN_IF_ERROR(impl_->group.Start(
       {.on_assigned = [this](const auto& partitions) { impl_->Assign(partitions); },
        .on_revoked = [this](const auto& partitions) { impl_->Revoke(partitions); }}));
@@ -156,27 +157,22 @@ void ProvisioningProjector::Stop() {
     absl::MutexLock lock(&impl_->mutex);
     impl_->stopping = true;
   }
-  if (impl_->retrier.joinable()) {
-    impl_->retrier.join();
+  if (impl_->tender.joinable()) {
+    impl_->tender.join();
   }
   impl_->group.Stop();
 }
 
-absl::Status ProvisioningProjector::Health() const {
-  RETURN_IF_ERROR(impl_->group.Health());
-  size_t count = 0;
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    RETURN_IF_ERROR(impl_->Lacking());
-    count = impl_->sequencers.size();
-  }
-  return impl_->health.Of(NotWell(), count);
+absl::Status ProvisioningProjector::Impl::Health() {
+  RETURN_IF_ERROR(group.Health());
+  absl::MutexLock lock(&mutex);
+  RETURN_IF_ERROR(Lacking());
+  return health.Of(NotWell(), sequencers.size());
 }
 
-TroubledPartitions ProvisioningProjector::NotWell() const {
+TroubledPartitions ProvisioningProjector::Impl::NotWell() const {
   TroubledPartitions troubled;
-  absl::MutexLock lock(&impl_->mutex);
-  for (const auto& [partition, sequencer] : impl_->sequencers) {
+  for (const auto& [partition, sequencer] : sequencers) {
     if (const absl::Status status = sequencer->Health(); !status.ok()) {
       troubled.emplace_back(partition, Error(status.code(), ErrorCode(status),
                                              fmt::format("provisioning, partition {}: {}",
@@ -184,6 +180,13 @@ TroubledPartitions ProvisioningProjector::NotWell() const {
     }
   }
   return troubled;
+}
+
+absl::Status ProvisioningProjector::Health() const { return impl_->Health(); }
+
+TroubledPartitions ProvisioningProjector::NotWell() const {
+  absl::MutexLock lock(&impl_->mutex);
+  return impl_->NotWell();
 }
 
 }  // namespace sluice::projectors

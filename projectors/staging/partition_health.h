@@ -17,7 +17,8 @@ using TroubledPartitions = std::vector<std::pair<PartitionId, absl::Status>>;
 
 // Of the health of partitions, that of a process: until it has been ready once every partition
 // counts. Then one that is behind, or whose broker is away, is its own trouble: whoever sends
-// requests by readiness must not take the others away with it. Thread-safe.
+// requests by readiness must not take the others away with it. Its owner asks about once a second
+// itself: that all were well must not depend on whether anybody else asked then. Thread-safe.
 class PartitionHealth {
  public:
   // `troubled` of `count` partitions. Not OK, with the error of one, before all have been well at
@@ -34,6 +35,8 @@ class PartitionHealth {
     }
     return was_ready_ && troubled.size() < count ? absl::OkStatus() : troubled.front().second;
   }
+  // All were well at once.
+  bool was_ready() const { return was_ready_; }
 
  private:
   static bool IsForGood(const absl::Status& status) {

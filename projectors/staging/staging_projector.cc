@@ -126,9 +126,9 @@ struct StagingProjector::Impl {
     return folders;
   }
   // Those that have yet to catch up, are not near their ends, or fail.
-  TroubledPartitions NotWell() const {
+  static TroubledPartitions NotWell(const Folders& folders) {
     TroubledPartitions troubled;
-    for (const auto& [partition, folder] : AllFolders()) {
+    for (const auto& [partition, folder] : folders) {
       absl::Status status = folder->Health();
       if (status.ok()) {
         status = folder->MayServe();
@@ -138,6 +138,20 @@ struct StagingProjector::Impl {
       }
     }
     return troubled;
+  }
+  absl::Status Health() {
+    RETURN_IF_ERROR(group.Health());
+    Folders all;
+    {
+      absl::MutexLock lock(&mutex);
+      if (!assigned) {
+        return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
+                     "the group has not assigned partitions yet");
+      }
+      RETURN_IF_ERROR(Lacking());
+      all = folders;
+    }
+    return health.Of(NotWell(all), all.size());
   }
   std::shared_ptr<PartitionFolder> Find(PartitionId partition) const {
     absl::MutexLock lock(&mutex);
@@ -191,7 +205,7 @@ std::string StagingProjector::Impl::ReasonOf(const PartitionFolder* folder, cons
 
 std::vector<StagingProjector::Troubled> StagingProjector::Impl::TroubledOrgs() const {
   std::vector<Troubled> troubled;
-  for (const auto& [partition, status] : NotWell()) {
+  for (const auto& [partition, status] : NotWell(AllFolders())) {
     troubled.push_back({partition, ErrorCode(status), 0});
   }
   for (const PartitionId partition : Assigned()) {
@@ -232,6 +246,7 @@ void StagingProjector::Impl::Probe() {
   std::string state;
   while (true) {
     AddLacking();
+    (void)Health();  // that all were well once is known whoever asks, and whether anybody does
     for (const PartitionId partition : Assigned()) {
       if (const auto folder = Find(partition); folder != nullptr) {
         folder->Probe();
@@ -276,20 +291,7 @@ void StagingProjector::Stop() {
   impl_->Revoke(impl_->Assigned());
 }
 
-absl::Status StagingProjector::Health() const {
-  RETURN_IF_ERROR(impl_->group.Health());
-  size_t count = 0;
-  {
-    absl::MutexLock lock(&impl_->mutex);
-    if (!impl_->assigned) {
-      return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
-                   "the group has not assigned partitions yet");
-    }
-    RETURN_IF_ERROR(impl_->Lacking());
-    count = impl_->folders.size();
-  }
-  return impl_->health.Of(impl_->NotWell(), count);
-}
+absl::Status StagingProjector::Health() const { return impl_->Health(); }
 
 bool StagingProjector::Serves(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
