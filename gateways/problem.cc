@@ -81,6 +81,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"too_busy", 503, "Too busy", 1},
     {"too_large", 413, "Too large"},
     {"too_many_buckets", 403, "Too many buckets"},
+    {"too_many_definitions", 400, "Too many definitions"},
     {"too_many_rules", 400, "Too many rules"},
     {"too_many_sessions", 503, "Too many sessions"},
     {"topic_compacted", 503, "The log cannot be written"},

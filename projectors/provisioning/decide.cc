@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/preconditions.h"
 #include "projectors/provisioning/rule_check.h"
@@ -73,6 +74,7 @@ absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry
     }
     RETURN_IF_ERROR(CheckInUse(*entry.model, *held, next));
   }
+  RETURN_IF_ERROR(CheckTotal(*entry.model, next));
   v1::EntityDefined& defined = *decision.outcome.mutable_entity_defined();
   *defined.mutable_schema() = std::move(next);
   decision.control = ControlEvent(org, wanted.name(), defined);
@@ -95,6 +97,7 @@ absl::StatusOr<Decision> DecideDeleteEntity(const OrgId& org, const OrgEntry& en
 
 absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entry,
                                           const v1::Profile& profile) {
+  RETURN_IF_ERROR(CheckTotal(*entry.model, profile));
   RETURN_IF_ERROR(CheckProfile(*entry.model, profile));
   Decision decision;
   const auto current = entry.model->profiles().find(profile.name());
@@ -109,6 +112,7 @@ absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entr
 
 absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
                                        const v1::Role& role) {
+  RETURN_IF_ERROR(CheckTotal(*entry.model, role));
   RETURN_IF_ERROR(CheckRole(*entry.model, role));
   Decision decision;
   const auto current = entry.model->roles().find(role.name());

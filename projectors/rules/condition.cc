@@ -1,6 +1,7 @@
 #include "projectors/rules/condition.h"
 
 #include <algorithm>
+#include <forward_list>
 #include <span>
 #include <utility>
 
@@ -36,7 +37,9 @@ using Slots = absl::InlinedVector<FilterValue, 8>;
 }  // namespace
 
 struct Condition::Program {
-  ExpressionPtr source;                        // owns the literals' bytes
+  // The inputs' bytes. Of the expression itself nothing is kept: each level of it has a text, which
+  // is all that is below it.
+  std::forward_list<FilterLiteral> literals;
   std::vector<schemas::Attribute> attributes;  // ascending by id; a slot each
   std::vector<Step> steps;
   std::vector<Input> inputs;
@@ -68,7 +71,8 @@ Input Condition::Program::MakeInput(const Operand& operand) {
   input.kind = operand.kind;
   switch (operand.kind) {
     case Operand::Kind::kLiteral:
-      input.literal = operand.literal.view();
+      literals.push_front(operand.literal);
+      input.literal = literals.front().view();
       break;
     case Operand::Kind::kAttribute: {
       const auto slot = std::lower_bound(
@@ -189,17 +193,19 @@ absl::StatusOr<bool> Condition::Matches(std::string_view row) const {
   return program_->Run(program_->root, slots) == Truth::kTrue;
 }
 
-std::shared_ptr<const Condition> CompileCondition(ExpressionPtr expression) {
+std::shared_ptr<const Condition> CompileCondition(const Expression& expression) {
   auto program = std::make_unique<Condition::Program>();
-  program->Gather(*expression);
+  program->Gather(expression);
   auto& attributes = program->attributes;
   std::sort(attributes.begin(), attributes.end(),
             [](const auto& a, const auto& b) { return a.id < b.id; });
   attributes.erase(std::unique(attributes.begin(), attributes.end(),
                                [](const auto& a, const auto& b) { return a.id == b.id; }),
                    attributes.end());
-  program->root = program->Compile(*expression);
-  program->source = std::move(expression);
+  attributes.shrink_to_fit();
+  program->root = program->Compile(expression);
+  program->steps.shrink_to_fit();
+  program->inputs.shrink_to_fit();
   return std::make_shared<const Condition>(std::move(program));
 }
 

@@ -6,7 +6,7 @@
 
 namespace sluice::projectors {
 
-// Compiles an expression without parameters.
-[[nodiscard]] std::shared_ptr<const Condition> CompileCondition(ExpressionPtr expression);
+// Compiles an expression without parameters, of which it keeps nothing.
+[[nodiscard]] std::shared_ptr<const Condition> CompileCondition(const Expression& expression);
 
 }  // namespace sluice::projectors

@@ -57,11 +57,10 @@ absl::StatusOr<std::shared_ptr<const Filter>> Filter::Parse(std::string_view whe
   filter->attributes_.assign(attributes.begin(), attributes.end());
   for (SplitAlternative& alternative : split) {
     std::string canonical = CanonicalOf(alternative);
-    filter->alternatives_.push_back({std::move(alternative.terms),
-                                     alternative.condition == nullptr
-                                         ? nullptr
-                                         : CompileCondition(std::move(alternative.condition)),
-                                     std::move(canonical)});
+    auto condition =
+        alternative.condition == nullptr ? nullptr : CompileCondition(*alternative.condition);
+    filter->alternatives_.push_back(
+        {std::move(alternative.terms), std::move(condition), std::move(canonical)});
   }
   std::sort(filter->alternatives_.begin(), filter->alternatives_.end(),
             [](const auto& a, const auto& b) { return a.canonical < b.canonical; });

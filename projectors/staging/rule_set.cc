@@ -30,6 +30,19 @@ std::string TextHash(std::string_view text) {
   return fmt::format("{:016x}{:016x}", DigestWord(digest, 0), DigestWord(digest, 8));
 }
 
+// A filter as messages show it: every model of every holder has this text of every rule.
+std::string ShownFilter(std::string_view where) {
+  constexpr size_t kShownBytesMax = 256;
+  if (where.size() <= kShownBytesMax) {
+    return fmt::format("filter \"{}\"", where);
+  }
+  size_t end = kShownBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(where[end]) & 0xc0) == 0x80) {
+    --end;  // not within a character
+  }
+  return fmt::format("filter \"{}...\"", where.substr(0, end));
+}
+
 }  // namespace
 
 // Makes one RuleSet.
@@ -178,10 +191,10 @@ class RuleCompiler {
     }
     for (const FilterAlternative& alternative : (*filter)->alternatives()) {
       Add({.id = fmt::format("e{}|filter:{}", schema.id().value(), TextHash(alternative.canonical)),
-           .text = fmt::format("filter \"{}\"", rule.where()),
+           .text = ShownFilter(rule.where()),
            .entity = schema.id(),
            .kind = rule.kind(),
-           .filter = alternative},
+           .filter = {alternative.terms, alternative.condition, {}}},
           rules, out);
     }
   }

@@ -45,6 +45,12 @@ TEST(ProblemTest, NamedCodesDecideTheStatus) {
   }
 }
 
+TEST(ProblemTest, TheTitleIsTheCodes) {
+  EXPECT_EQ(Problem(WithCode("too_many_rules"))["title"], "Too many rules");
+  EXPECT_EQ(Problem(WithCode("too_many_definitions"))["title"], "Too many definitions");
+  EXPECT_EQ(HttpStatusOf(WithCode("too_many_definitions")), 400);
+}
+
 // A client deletes its rows for it: it is said only where that is known.
 TEST(ProblemTest, WipeIsSaidOnlyOfWhatIsLostForGood) {
   EXPECT_EQ(Problem(WithCode("offline_not_allowed"))["wipe"], true);

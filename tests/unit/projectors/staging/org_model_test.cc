@@ -1,7 +1,11 @@
 #include "projectors/staging/org_model.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <functional>
 
 #include "schemas/status.h"
 #include "tests/support/change_events.h"
@@ -9,7 +13,9 @@
 namespace sluice::projectors {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
@@ -348,6 +354,68 @@ TEST(OrgModel, ABucketKnowsWhenTheCallersRulesWereDefined) {
   apply(testing::DefineRole("x", false, {"account"}), 16);
   apply(role, 17);
   EXPECT_EQ(defined(), Offset(17));
+}
+
+size_t Allocated() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+// A profile of 100 filter rules; each begins with what is the same nowhere else.
+v1::ProfileDefined Filters(const std::function<std::string(int)>& where) {
+  auto defined = testing::DefineProfile("a", {}, {"sales"});
+  auto& rules = *defined.mutable_profile()->add_entities();
+  rules.set_entity("account");
+  for (int i = 0; i < 100; ++i) {
+    auto& rule = *rules.add_rules();
+    rule.set_kind(v1::RULE_KIND_FILTER);
+    rule.set_where(where(i));
+  }
+  return defined;
+}
+
+// Every process holds several models of every organisation.
+TEST(OrgModel, AModelHoldsItsFiltersAndTheirLiteralsOnce) {
+  const auto long_text = [](int i) {
+    return fmt::format("team eq '{}{}'", std::string(8'000, 'v'), i);
+  };
+  const auto deep = [](int i) {
+    std::string where = fmt::format("team eq '{}'", i);
+    for (int level = 0; level < 60; ++level) {
+      where = fmt::format("team {} '{}' {} ({})", level % 2 == 0 ? "ne" : "eq",
+                          std::string(100, static_cast<char>('A' + level % 26)),
+                          level % 2 == 0 ? "and" : "or", where);
+    }
+    return where;
+  };
+  const auto bytes_of = [](const v1::ProfileDefined& filters) {
+    const ModelPtr before = Organisation();
+    const size_t empty = Allocated();
+    const ModelPtr model = After(before, filters);
+    const size_t bytes = Allocated() - empty;
+    EXPECT_EQ(model->rules().numbers().size(), 100U);
+    return bytes / filters.ByteSizeLong();
+  };
+  EXPECT_LE(bytes_of(Filters(long_text)), 2U);
+  EXPECT_LE(bytes_of(Filters(deep)), 6U);  // steps and their inputs
+}
+
+TEST(OrgModel, LongFiltersAreCutInMessages) {
+  const auto long_claim = [](int i) {
+    std::string where = fmt::format("team in @teams and unit ne null and accountid ne '{}", i);
+    while (where.size() < 1'000) {
+      where += "\u00e9";
+    }
+    return where + "'";
+  };
+  const ModelPtr model = After(Organisation(), Filters(long_claim));
+  const CallerClaims caller{
+      .user = "U", .roles = {"sales"}, .teams = {"a", "b", "c"}, .business_unit = {}};
+  const absl::Status status = model->BucketsOf(caller, 2).status();
+  EXPECT_EQ(ErrorCode(status), "too_many_buckets") << status;
+  EXPECT_THAT(std::string(Message(status)),
+              AllOf(StartsWith("rule filter \"team in @teams and"),
+                    HasSubstr("\u00e9...\" of entity account in profile a makes 3 buckets")));
 }
 
 TEST(OrgModel, TooManyBucketsNameTheRule) {

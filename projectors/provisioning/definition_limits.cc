@@ -1,0 +1,84 @@
+#include "projectors/provisioning/definition_limits.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <string_view>
+
+#include "schemas/status.h"
+
+namespace sluice::projectors {
+namespace {
+
+size_t Bytes(const std::shared_ptr<const EntitySchema>& entity) {
+  return entity->proto().ByteSizeLong();
+}
+size_t Bytes(const v1::Profile& profile) { return profile.ByteSizeLong(); }
+size_t Bytes(const v1::Role& role) { return role.ByteSizeLong(); }
+
+template <typename Definitions>
+size_t BytesOfAll(const Definitions& definitions) {
+  size_t bytes = 0;
+  for (const auto& [name, definition] : definitions) {
+    bytes += Bytes(definition);
+  }
+  return bytes;
+}
+
+absl::Status TooMany(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, "too_many_definitions", message);
+}
+
+// Definitions of one kind: which there are, and how many there may be.
+template <typename Definitions>
+struct Kind {
+  const Definitions& held;
+  size_t max;
+  std::string_view one;
+  std::string_view several;
+};
+template <typename Definitions>
+Kind(const Definitions&, size_t, std::string_view, std::string_view) -> Kind<Definitions>;
+
+template <typename Definitions, typename Definition>
+absl::Status Check(const OrgModel& model, const Kind<Definitions>& kind, const Definition& next) {
+  const auto found = kind.held.find(next.name());
+  const bool is_new = found == kind.held.end();
+  if (is_new && kind.held.size() >= kind.max) {
+    return TooMany(fmt::format(
+        "{} '{}': the organisation would have {} {}, at most {} are taken: delete what is not used",
+        kind.one, next.name(), kind.held.size() + 1, kind.several, kind.max));
+  }
+  const size_t before = is_new ? 0 : Bytes(found->second);
+  const size_t after = next.ByteSizeLong();
+  if (after <= before) {
+    return absl::OkStatus();
+  }
+  const size_t entities = BytesOfAll(model.entities());
+  const size_t profiles = BytesOfAll(model.profiles());
+  const size_t roles = BytesOfAll(model.roles());
+  const size_t all = entities + profiles + roles - before + after;
+  if (all <= kDefinitionBytesOfOrgMax) {
+    return absl::OkStatus();
+  }
+  return TooMany(fmt::format(
+      "{} '{}', of {} bytes: the organisation's definitions would have {} bytes, at most {} are "
+      "taken; entities have {} of them now, profiles {}, roles {}: delete what is not used",
+      kind.one, next.name(), after, all, kDefinitionBytesOfOrgMax, entities, profiles, roles));
+}
+
+}  // namespace
+
+absl::Status CheckTotal(const OrgModel& model, const v1::EntitySchema& next) {
+  return Check(model, Kind{model.entities(), kEntitiesOfOrgMax, "entity", "entities"}, next);
+}
+
+absl::Status CheckTotal(const OrgModel& model, const v1::Profile& next) {
+  return Check(model, Kind{model.profiles(), kProfilesOfOrgMax, "profile", "profiles"}, next);
+}
+
+absl::Status CheckTotal(const OrgModel& model, const v1::Role& next) {
+  return Check(model, Kind{model.roles(), kRolesOfOrgMax, "role", "roles"}, next);
+}
+
+}  // namespace sluice::projectors
