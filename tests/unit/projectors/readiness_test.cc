@@ -14,14 +14,14 @@ namespace {
 // Counts how often its health is asked for, of which Health() of a projector is one.
 class CountingGroup final : public eventlog::PartitionGroup {
  public:
-  absl::Status Start(Callbacks callbacks) override {
-    return group_.Start(std::move(callbacks));
-  }
+  absl::Status Start(Callbacks callbacks) override { return group_.Start(std::move(callbacks)); }
   absl::Status Health() const override {
     ++asked_;
     return group_.Health();
   }
-  void CommitHint(PartitionId partition, Offset next) override { group_.CommitHint(partition, next); }
+  void CommitHint(PartitionId partition, Offset next) override {
+    group_.CommitHint(partition, next);
+  }
   void Stop() override { group_.Stop(); }
   int asked() const { return asked_; }
 
