@@ -40,7 +40,7 @@ struct StagingOptions {
 
 // The driver of the staging fold: for each partition that its group assigns, a thread reads
 // `changes` from the store's checkpoint, applies, writes checkpoints, and dead-letters what can't
-// be applied (before the position moves past it). Errors of the log or the disk are retried with
+// be applied (before a checkpoint goes past it). Errors of the log or the disk are retried with
 // back-off and shown by Health(); a log that does not continue what the stores applied (compared at
 // the start, after every error of the log and before every checkpoint) stops that partition for
 // good. An organisation with a large event, or whose store is in trouble, is folded apart, by a
