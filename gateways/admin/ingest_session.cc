@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
@@ -61,7 +62,7 @@ absl::Status NotTried() {
 // Whether the set may be taken when it is sent again as it is.
 bool IsForLater(const absl::Status& status) {
   const int http = HttpStatusOf(status);
-  return http == 429 || http >= 500;
+  return http == 429 || http >= 500 || ErrorCode(status) == "not_tried";
 }
 
 // What a failed append is to the sender of a set.
@@ -226,7 +227,8 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
   auto ticket = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
   if (ticket != nullptr) {
     service_.CountDuplicate();
-    waiting_.push_back({std::move(read.id), absl::OkStatus(), std::move(ticket)});
+    waiting_.push_back({std::move(read.id), absl::OkStatus(), ticket});
+    NoteAhead(ticket);
     return;
   }
   ticket = std::make_shared<SetTicket>();
@@ -275,6 +277,7 @@ void IngestSession::AddRead(ReadChangeSet read) {
   waiting_.push_back({std::move(read.id), absl::OkStatus(), claim.ticket});
   if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
     service_.CountDuplicate();
+    NoteAhead(claim.ticket);
     return;
   }
   Gather(std::move(read.set), std::move(claim.ticket));
@@ -347,7 +350,35 @@ absl::Status IngestSession::AcquireRoom(size_t bytes, size_t count) {
 }
 
 bool IngestSession::MayAppend() const {
-  return !stops() || (doubtful_.empty() && (appended_ == nullptr || appended_->Peek().has_value()));
+  return !stops() || (doubtful_.empty() && Ahead() == nullptr);
+}
+
+std::shared_ptr<SetTicket> IngestSession::Ahead() const {
+  while (!ahead_.empty() && ahead_.front()->Peek().has_value()) {
+    ahead_.pop_front();
+  }
+  return ahead_.empty() ? nullptr : ahead_.front();
+}
+
+absl::Status IngestSession::AwaitAhead() {
+  const absl::Time deadline = absl::Now() + absl::FromChrono(service_.options().append_timeout);
+  while (const auto ticket = Ahead()) {
+    const auto done = std::make_shared<absl::Notification>();
+    const auto waker = std::make_shared<TicketWaker>([done] { done->Notify(); });
+    if (ticket->WakeWhenResolved(waker) && !done->WaitForNotificationWithDeadline(deadline)) {
+      waker->Close();
+      return NotInTime();
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What is gathered before it goes first: the set may be one of them, and would wait for itself.
+void IngestSession::NoteAhead(const std::shared_ptr<SetTicket>& ticket) {
+  if (stops() && !ticket->Peek().has_value()) {
+    AppendGathered();
+    ahead_.push_back(ticket);
+  }
 }
 
 void IngestSession::AppendIfMay() {
@@ -391,6 +422,11 @@ void IngestSession::AppendGathered() {
   }
   if (stops()) {
     doubtful_.Finish();  // they came before
+    if (const absl::Status ahead = AwaitAhead(); !ahead.ok()) {
+      NoteRefused(ahead);
+      GiveUpGathered(ahead);
+      return;
+    }
   }
   const size_t bytes = gathered_bytes_;
   const size_t count = events_.size();
@@ -410,7 +446,9 @@ void IngestSession::AppendGathered() {
   gathered_bytes_ = 0;
   auto tickets = std::exchange(tickets_, {});
   auto events = std::exchange(events_, {});
-  appended_ = tickets.back();
+  if (stops()) {
+    ahead_.push_back(tickets.back());
+  }
   // The callback may come after this session, and the service, are gone.
   service_.log().AppendAsync(
       eventlog::Topic::kChanges, partition_, std::move(events),
@@ -420,11 +458,12 @@ void IngestSession::AppendGathered() {
         if (!offsets.ok() && stops) {
           *stopped = true;
         }
-        own_in_flight->Release(bytes, count);
-        in_flight->Release(bytes, count, partition);
+        // Before room is given: whoever waits for that looks at these.
         for (size_t i = 0; i < tickets.size(); ++i) {
           tickets[i]->Resolve(ResultOf(offsets, i));
         }
+        own_in_flight->Release(bytes, count);
+        in_flight->Release(bytes, count, partition);
       });
 }
 
@@ -456,6 +495,7 @@ void IngestSession::Settle() {
   }
   Drain();
   if (now >= log_until_) {
+    GiveUpGathered(NotSent());
     for (; !waiting_.empty(); waiting_.pop_front()) {
       const Answer& answer = waiting_.front();
       Write(answer,
@@ -480,7 +520,7 @@ bool IngestSession::due() const {
 
 std::shared_ptr<SetTicket> IngestSession::Unresolved() const {
   if (!events_.empty()) {  // these go when the batch before is done
-    return appended_ == nullptr || appended_->Peek().has_value() ? nullptr : appended_;
+    return Ahead();
   }
   for (auto answer = waiting_.rbegin(); answer != waiting_.rend(); ++answer) {
     if (answer->ticket != nullptr && !answer->ticket->Peek().has_value()) {
@@ -519,11 +559,14 @@ void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& re
     last_ = std::max(last_, *result);
     fmt::format_to(std::back_inserter(answers_), "\"position\":\"{}\"}}", result->value());
   } else {
-    NoteRefused(result.status());  // also that of a set which another request had in flight
-    stop_answered_ = stop_answered_ || StopsAt(result.status());
-    service_.CountRejected(ProblemCode(result.status()));
+    // Also that of a set which another request had in flight, and stopped before.
+    const bool elsewhere = !stops() && ErrorCode(result.status()) == "not_tried";
+    const absl::Status error = elsewhere ? NotSent() : result.status();
+    NoteRefused(error);
+    stop_answered_ = stop_answered_ || StopsAt(error);
+    service_.CountRejected(ProblemCode(error));
     answers_.append("\"error\":");
-    answers_.append(ProblemJson(result.status()));
+    answers_.append(ProblemJson(error));
     answers_.push_back('}');
   }
 }

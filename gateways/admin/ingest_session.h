@@ -103,6 +103,12 @@ class IngestSession {
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
   bool stops() const { return stop_on_ != StopOn::kNothing; }
+  // The first of ahead_ that has no answer; nullptr: all have one.
+  std::shared_ptr<SetTicket> Ahead() const;
+  // Waits until all have one; kUnavailable where that takes too long.
+  absl::Status AwaitAhead();
+  // In a request that stops: a set that another request has in flight comes before the next ones.
+  void NoteAhead(const std::shared_ptr<SetTicket>& ticket);
   // What is gathered can be appended without waiting for the sets before it.
   bool MayAppend() const;
   // Waits for room, and in a request that stops for what becomes of the sets before.
@@ -137,7 +143,9 @@ class IngestSession {
   uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
   bool stop_answered_ = false;         // the answers have come to the set at which it stops
   std::shared_ptr<InFlight> own_in_flight_;
-  std::shared_ptr<SetTicket> appended_;  // the last that was given to the log
+  // Sets before the gathered ones that may have no answer yet: the last of each batch that was
+  // given to the log, and those that other requests have in flight.
+  mutable std::deque<std::shared_ptr<SetTicket>> ahead_;
   DoubtfulSets doubtful_;
 
   bool ended_ = false;

@@ -218,6 +218,7 @@ class StreamSession {
     while (!buffer_.empty() || state_.sending()) {
       if (state_.sending()) {
         co_await Fill();
+        BeatWhilePassing();
       }
       bool alive = co_await Flush();
       if (alive && ended_.ok()) {
@@ -229,6 +230,14 @@ class StreamSession {
     }
     buffer_ = {};  // a session that waits holds no memory
     co_return true;
+  }
+
+  // A load that passes over much sends nothing for long: the client is not to think that nobody is
+  // there.
+  void BeatWhilePassing() {
+    if (ended_.ok() && buffer_.empty() && state_.sending() && Now() >= heartbeat_due_) {
+      FrameWriter(state_.format(), &buffer_).Heartbeat(std::max(state_.position(), Offset(0)));
+    }
   }
 
   net::awaitable<void> Fill() {

@@ -126,7 +126,13 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, c
     }
     turn = *std::move(taken);
   }
-  std::invoke_result_t<Work> result = co_await OnThread(context.pool, std::move(work));
+  // Given back on the thread: the caller may be resumed late.
+  auto step = [run = std::move(work), share = *std::move(turn)]() mutable {
+    std::invoke_result_t<Work> done = run();
+    share.Keep(0);
+    return done;
+  };
+  std::invoke_result_t<Work> result = co_await OnThread(context.pool, std::move(step));
   co_return result;
 }
 

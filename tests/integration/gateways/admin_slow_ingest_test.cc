@@ -67,14 +67,14 @@ class AdminSlowIngestTest : public ::testing::Test {
     return admin_.log().PartitionFor(Topic::kChanges, org);
   }
   // One more sender of one set of contoso; every other one sends JSON.
-  void Send(const std::string& set, const std::string& query = "") {
-    const bool lines = senders_.size() % 2 == 0;
+  void Send(const std::string& set) { Send(set, senders_.size() % 2 == 0); }
+  void Send(const std::string& set, bool lines) {
     senders_.emplace_back(port_);
-    senders_.back().Send("POST /v1/orgs/contoso/changes" + query +
-                         " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.ingest\r\n"
-                         "Connection: close\r\nContent-Type: " +
-                         (lines ? kLines : "application/json") +
-                         "\r\nContent-Length: " + std::to_string(set.size()) + "\r\n\r\n" + set);
+    const std::string type = lines ? kLines : "application/json";
+    senders_.back().Send(
+        "POST /v1/orgs/contoso/changes HTTP/1.1\r\nHost: x\r\n"
+        "Authorization: Bearer sluice.ingest\r\nConnection: close\r\nContent-Type: " +
+        type + "\r\nContent-Length: " + std::to_string(set.size()) + "\r\n\r\n" + set);
   }
   httplib::Client Client() const {
     httplib::Client client("127.0.0.1", port_);
@@ -177,14 +177,18 @@ TEST_F(AdminSlowIngestTest, LargeBodiesForAPartitionThatDoesNotAnswerLeaveRoom) 
   }
 }
 
-// Where the sets behind depend on a set's answer, that is waited for in the middle of the body: by
-// no more threads than one organisation may have.
+// More of such sets than a request may gather are waited for in the middle of the body: by no more
+// threads than one organisation may have.
 TEST_F(AdminSlowIngestTest, WhatWaitsInItsMiddleHoldsAPartOfTheThreads) {
   log_->Release();
   admin_.stores().SetPaused(true);
   ExpectTaken("contoso");
+  std::string many;
+  for (int i = 0; i < 1'100; ++i) {
+    many += OddLine(std::to_string(i)) + "\n";
+  }
   for (size_t i = 0; i < kSenders; ++i) {
-    Send(OddLine(std::to_string(i)), "?stop_on=error");
+    Send(many, /*lines=*/true);
   }
   AwaitMetric("sluice_admin_ingest_waiting 92");
   ExpectTaken(elsewhere_);

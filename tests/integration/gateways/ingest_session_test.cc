@@ -90,6 +90,49 @@ TEST_F(IngestSessionTest, NothingIsAppendedBehindABatchThatMayFailWhereThatIsAsk
   }
 }
 
+// Nor behind a set that another request has in flight.
+TEST_F(IngestSessionTest, NothingIsAppendedBehindWhatAnotherRequestHasInFlight) {
+  admin_.MakeOrg("contoso");
+  for (const auto stop_on : {gateways::StopOn::kUnavailable, gateways::StopOn::kError}) {
+    SCOPED_TRACE(static_cast<int>(stop_on));
+    GivingUpLog log(admin_.log());
+    gateways::IngestService service({}, log, admin_.directory().directory(), nullptr,
+                                    admin_.clock(), nullptr);
+    const auto org = *OrgId::Parse("contoso");
+    gateways::IngestSession before(service, org, "", {}, {}, gateways::StopOn::kUnavailable);
+    ASSERT_TRUE(before.Refresh().ok());
+    before.Add(SetLine("first", "A"));
+    before.Pause();  // in flight
+    before.Add(SetLine("second", "A"));
+    before.End();  // gathered behind it
+    gateways::IngestSession again(service, org, "", {}, {}, stop_on);
+    ASSERT_TRUE(again.Refresh().ok());
+    for (const char* id : {"first", "second", "third"}) {
+      again.Add(SetLine(id, "A"));
+    }
+    again.End();
+    gateways::IngestSession apart(service, org, "", {});  // asks for no order
+    ASSERT_TRUE(apart.Refresh().ok());
+    apart.Add(SetLine("second", "A"));
+    EXPECT_EQ(log.appends(), 1);
+    log.GiveUp();
+    for (auto* session : {&before, &again, &apart}) {
+      if (session == &apart) {
+        session->End();
+      }
+      while (session->waiting()) {
+        session->Settle();
+        std::this_thread::yield();
+      }
+    }
+    EXPECT_EQ(log.appends(), 1);
+    EXPECT_THAT(again.TakeAnswers(),
+                AllOf(HasSubstr(R"("id":"third","error":{"type":"urn:sluice:problem:not_tried)"),
+                      Not(HasSubstr("position"))));
+    EXPECT_THAT(apart.TakeAnswers(), Not(HasSubstr("not_tried")));
+  }
+}
+
 // Whoever sends one of them again, and waits for its answer here, gets one.
 TEST_F(IngestSessionTest, WhatIsGatheredBehindABatchGoesWithItsRequest) {
   admin_.MakeOrg("contoso");
