@@ -39,6 +39,7 @@ absl::StatusOr<Reader*> ComparedReader::Open() {
   }
   ASSIGN_OR_RETURN(auto opened, log_.OpenReader(topic_, partition_, next_));
   session_.reset();
+  looked_.reset();
   const absl::MutexLock lock(&mutex_);
   reader_ = std::move(opened);
   if (cancelled_) {
@@ -47,9 +48,11 @@ absl::StatusOr<Reader*> ComparedReader::Open() {
   return reader_.get();
 }
 
+// What reads of a reader under way may take to end, so not under the lock, which Cancel() takes.
 void ComparedReader::Close() {
+  std::unique_ptr<Reader> closed;
   const absl::MutexLock lock(&mutex_);
-  reader_.reset();
+  closed = std::move(reader_);
 }
 
 absl::Status ComparedReader::CompareApplied() const {
@@ -58,7 +61,7 @@ absl::Status ComparedReader::CompareApplied() const {
 
 bool ComparedReader::IsDoubtful(uint64_t session, bool has_events) {
   if (!has_events) {
-    return session_.has_value() && session_ != session;
+    return looked_ != session;  // each session once, so that a silence is watched, too
   }
   const SteadyTime now = clock_.SteadyNow();
   const bool quiet = now - std::exchange(heard_, now) > kQuiet;
@@ -88,7 +91,8 @@ absl::StatusOr<std::vector<StoredEvent>> ComparedReader::Read(const ReadLimits& 
     }
     // What comes after nothing need not come over a connection that is there already: the first
     // events of the session are compared all the same.
-    session_ = events->empty() ? std::nullopt : std::make_optional(reader->session());
+    looked_ = reader->session();
+    session_ = events->empty() ? std::nullopt : looked_;
   }
   next_ = reader->next();
   if (!events->empty()) {

@@ -69,7 +69,8 @@ class ComparedReader {
   Offset next_;
   Offset last_ = kNoOffset;
   uint64_t last_hash_ = 0;
-  std::optional<uint64_t> session_;  // the reader's, of what was compared last
+  std::optional<uint64_t> session_;  // the reader's, of the events that were compared last
+  std::optional<uint64_t> looked_;   // of the last comparison, whatever came
   SteadyTime heard_;                 // when events came last, or were first waited for
   bool doubted_ = false;
 

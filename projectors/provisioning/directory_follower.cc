@@ -152,7 +152,7 @@ absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& fol
   }
   const Offset from = state.reader->next();
   state.caught_up = state.caught_up || from >= range.end;
-  state.next = std::max(state.next, from);
+  state.next = from;
   if (stopping) {
     state.reader->Cancel();
   }

@@ -167,9 +167,11 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       work.DropEvents();
       // Not from behind what the main thread has applied: what was passed over there, by a folder
       // that is no more, nobody could compare.
-      const Offset applied = stores_.LastApplied(partition_).position;
+      const AppliedState applied = stores_.LastApplied(partition_);
       const Offset from = stores_.ApartFrom(partition_, a, kNoOffset);
-      work.StartAt(applied == kNoOffset ? from : std::min(from, Offset(applied.value() + 1)));
+      work.StartAt(applied.position == kNoOffset
+                       ? from
+                       : std::min(from, Offset(applied.position.value() + 1)));
     }
   }
 }

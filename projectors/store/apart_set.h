@@ -58,8 +58,10 @@ class ApartSet {
     std::optional<SteadyTime> near;
     std::map<std::string, Entry, std::less<>> orgs;
 
+    // `next` is what the second thread has come to in a log that was compared; the entry's may be
+    // of one that has lost its end since.
     bool IsDue(const Entry& entry, Offset next) const {
-      return std::max(entry.state.next, next) >= working_end && !entry.rebuild_due;
+      return next >= working_end && !entry.rebuild_due;
     }
   };
   mutable absl::Mutex mutex_;

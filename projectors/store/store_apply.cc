@@ -157,6 +157,8 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
   }
   if (const absl::Status status = ApplyGroups(partition, events, stopping, &result); !status.ok()) {
     metrics_.CountError();
+    absl::MutexLock lock(&mutex_);
+    partitions_[partition].stores_ahead = true;  // some may have applied what the partition has not
     return status;
   }
   std::stable_sort(result.rejected.begin(), result.rejected.end(),
@@ -449,6 +451,7 @@ absl::Status StoreManagerImpl::GoneBack(const StoreSet::SlotPtr& slot) {
     absl::MutexLock lock(&mutex_);
     Partition& state = partitions_[partition];
     state.rewound = true;
+    state.stores_ahead = true;
     state.applied = state.checkpoint.applied;
     state.event_hash = state.checkpoint.event_hash;
   }

@@ -265,6 +265,7 @@ void StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missi
     state.applied = checkpoint.applied;
     state.event_hash = checkpoint.event_hash;
     state.rewound = true;
+    state.stores_ahead = true;
   }
   for (auto& [org, partition] : orgs) {
     partitions_[partition].gone.emplace(org, partition);

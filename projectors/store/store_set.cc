@@ -209,6 +209,10 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
     // Without the slot's lock: who folds it does not wait for the log's answer.
     absl::MutexLock lock(&slot->check_mutex);
     if (!slot->checked) {
+      {
+        absl::MutexLock state(&slot->mutex);  // it may have been doubted since
+        opened_at = slot->opened_at;
+      }
       RETURN_IF_ERROR_CTX(check_(*slot, opened_at),
                           fmt::format("organisation {}", slot->org.value()));
       MarkChecked(*slot);

@@ -127,6 +127,17 @@ TEST_F(ComparedReaderTest, ASessionThatBeginsWithoutEventsIsComparedAtOnceAndAtT
 }
 
 // The log loses its end between a comparison and the read that follows.
+// However many of them come without any.
+TEST_F(ComparedReaderTest, EverySessionThatBeginsWithoutEventsIsCompared) {
+  log_.Be("abcd", true);
+  ComparedReader reader = MakeReader();
+  EXPECT_EQ(Read(reader, 10), "abcd");
+  log_.Be("abcd", true);  // some connection ended
+  EXPECT_EQ(Read(reader), "");
+  log_.Be("abcX", true);  // and another one, with the end
+  EXPECT_EQ(Read(reader), "log_diverged");
+}
+
 TEST_F(ComparedReaderTest, WhatIsReadIsComparedAfterwards) {
   log_.Be("abcd", true);
   std::vector<std::string> compared;
