@@ -214,6 +214,7 @@ void LocalDatabase::Connected() {
 
 void LocalDatabase::StartFromHere() {
   resets_seen_ = false;
+  goes_on_ = false;
   base_history_ = history_;
   from_before_.clear();
   for (const auto& [name, bucket] : buckets_) {

@@ -216,6 +216,7 @@ class LocalDatabase {
   std::string announced_history_;      // of the checkpoint that is being loaded
   std::string base_history_;           // history_ as the connection began
   bool resets_seen_ = false;           // on this connection
+  bool goes_on_ = false;               // it is certain that this connection does, see history()
   std::set<int64_t> from_before_;      // buckets that hold something from before this connection
   RowCounts pending_;                  // of the transaction; a first load is counted at its end
   std::unordered_set<uint64_t> gone_;  // hashes of rows that went with buckets, of pending_.removed

@@ -117,7 +117,7 @@ absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
 absl::Status LocalDatabase::Reset(std::string_view bucket) {
   RETURN_IF_ERROR(Drop({std::string(bucket)}));
   resets_seen_ = true;
-  history_ = from_before_.empty() ? announced_history_ : base_history_;
+  history_ = goes_on_ || from_before_.empty() ? announced_history_ : base_history_;
   return SelectBucket(bucket);
 }
 
@@ -191,7 +191,8 @@ absl::Status LocalDatabase::FrameDone(int64_t to) {
   selected_->after = to;
   selected_->changed = true;
   unfinished_ = false;
-  if (!resets_seen_ || from_before_.empty() || from_before_.contains(selected_->id)) {
+  goes_on_ = goes_on_ || !resets_seen_ || from_before_.contains(selected_->id);
+  if (goes_on_ || from_before_.empty()) {
     history_ = announced_history_;
   }
   // Rows that are to come again must not be kept without what says so.

@@ -227,6 +227,8 @@ class ModelServer {
     const std::string history = body.value("history", "");
     EXPECT_TRUE(kind_.older || progress.empty() || !history.empty()) << request.body;
     resets_all_ = !history.empty() && !Knows(history);
+    named_ = PositionOf(history);
+    before_answer_ = progress;
     sends_columns_ = !kind_.older || Below(2) == 0;
     sent_entities_.clear();
     ends_.clear();
@@ -269,6 +271,12 @@ class ModelServer {
     }
     known_.emplace(now_.history, now_.position);
     now_.history = ++histories_;
+  }
+
+  // Of a history's name; beyond everything where none is given.
+  static int64_t PositionOf(const std::string& text) {
+    const size_t point = text.find('.');
+    return point == std::string::npos ? INT64_MAX : std::stoll(text.substr(point + 1));
   }
 
   // Whether the log of today has that history at that position.
@@ -351,10 +359,14 @@ class ModelServer {
     for (const auto& [name, rows] : state.Mine()) {
       const std::string client_name = state.ClientName(name);
       const auto held = progress->find(client_name);
-      if (held != progress->end() && ((resets_all && before.contains(client_name)) ||
-                                      Below(8) == 0 || held->second > state.position)) {
+      if (held != progress->end() &&
+          ((resets_all && before.contains(client_name)) || Below(8) == 0 ||
+           held->second > state.position ||
+           (before.contains(client_name) && before_answer_.contains(client_name) &&
+            before_answer_.at(client_name) > named_))) {
         *out += ResetFrame(client_name);
         progress->erase(held);
+        before_answer_.erase(client_name);
       }
       const bool whole = last || resets_all || Below(2) == 0;
       WriteOps(state, name, progress, whole, out);
@@ -433,6 +445,8 @@ class ModelServer {
   std::string entities_;  // of the state that was answered last
   // Of the answer that is being written.
   bool resets_all_ = false;
+  int64_t named_ = 0;  // what is held beyond the history that the request names may be another's
+  std::map<std::string, int64_t> before_answer_;  // what the request said, of what was not reset
   bool sends_columns_ = true;
   std::string sent_entities_;
   std::vector<std::pair<size_t, std::set<std::string>>> ends_;

@@ -302,6 +302,23 @@ TEST_F(PullColumnsTest, APartOfACheckpointIsOfItsHistory) {
   EXPECT_EQ(Accounts(), "A1;A2;B1;B2");
 }
 
+// What goes on without a reset tells; resets of other buckets behind it take nothing of that back.
+TEST_F(PullColumnsTest, AResetAfterOperationsThatGoOnIsNoOtherHistory) {
+  const Buckets rows = {{"b1", {Row("A1", "5.0")}}, {"b2", {Row("A2", "6.0")}}};
+  server.Script({{.body = CheckpointFrame(7, rows, {}, History("h7")) +
+                          OpsFrame("b1", 0, 7, {Put("A1", "5.0")}) +
+                          OpsFrame("b2", 0, 7, {Put("A2", "6.0")}) + CompleteFrame(7)}});
+  ASSERT_TRUE(Pull().ok());
+  const Buckets more = {{"b1", {Row("A1", "5.0"), Row("A3", "9.0")}}, {"b2", {Row("A2", "6.0")}}};
+  const std::string head = CheckpointFrame(9, more, {}, History("h9"));
+  server.Script({{.body = head + OpsFrame("b1", 7, 9, {Put("A3", "9.0")}) + ResetFrame("b2"),
+                  .end = ScriptedAnswer::End::kCut},
+                 {.body = head + OpsFrame("b2", 0, 9, {Put("A2", "6.0")}) + CompleteFrame(9)}});
+  ASSERT_TRUE(Pull().ok());
+  EXPECT_THAT(Haves().back(), ::testing::EndsWith(R"("history":"h9"})"));
+  EXPECT_EQ(Accounts(), "A1;A2;A3");
+}
+
 // What a first load kept is of a history too, also when another process goes on.
 TEST_F(PullColumnsTest, AFirstLoadKeepsItsHistory) {
   server.Script({{.body = CheckpointFrame(7, three_rows, {}, History("h7")) + first,
