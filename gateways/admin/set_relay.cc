@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "eventlog/base/text_values.h"
 #include "schemas/status.h"
 
@@ -17,6 +16,9 @@ namespace sluice::gateways {
 namespace {
 
 using Json = nlohmann::json;
+
+// An organisation whose store is behind keeps each of its relays waiting: others find a place.
+constexpr size_t kOrgPart = 4;
 
 std::string TextOf(const Json& object, const char* member) {
   const auto found = object.find(member);
@@ -98,37 +100,23 @@ httplib::Request RequestOf(const OrgId& org, const RelayCaller& caller,
 
 }  // namespace
 
-bool SetRelay::Begin(const OrgId& org) {
-  const absl::MutexLock lock(&mutex_);
-  if (under_way_ >= options_.concurrent_max) {
-    return false;
-  }
-  size_t& of_org = of_orgs_[org.value()];
-  if (of_org >= OfOrgMax()) {
-    return false;
-  }
-  ++of_org;
-  ++under_way_;
-  return true;
-}
-
-void SetRelay::End(const OrgId& org) {
-  const absl::MutexLock lock(&mutex_);
-  --under_way_;
-  if (const auto found = of_orgs_.find(org.value()); --found->second == 0) {
-    of_orgs_.erase(found);
-  }
-}
+SetRelay::SetRelay(RelayOptions options)
+    : options_(options),
+      places_({.units_max = options.concurrent_max,
+               .org_part = kOrgPart,
+               .caller_part = 1,
+               .refusal = absl::OkStatus()}) {}  // nobody waits
 
 absl::StatusOr<SetRelay::Answers> SetRelay::Post(const std::string& node, const OrgId& org,
                                                  const RelayCaller& caller,
                                                  const std::vector<Set>& sets) {
-  if (!Begin(org)) {
+  const std::optional<FairBudget::Share> place = places_.TryTake(org.value(), org.value(), 1);
+  if (!place.has_value()) {
     return Error(absl::StatusCode::kResourceExhausted, "too_busy",
                  fmt::format("{} relays are under way already, or {} of this organisation",
-                             options_.concurrent_max, OfOrgMax()));
+                             options_.concurrent_max,
+                             std::max<size_t>(options_.concurrent_max / kOrgPart, 1)));
   }
-  const absl::Cleanup end = [&] { End(org); };
   // A token is sent in the clear only where this cluster's own listeners are said to speak so.
   if (!node.starts_with("http://")) {
     return absl::FailedPreconditionError(fmt::format("'{}' is no http URL", node));

@@ -1,16 +1,13 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "eventlog/base/ids.h"
+#include "gateways/http/fair_budget.h"
 
 namespace sluice::gateways {
 
@@ -42,7 +39,7 @@ class SetRelay {
   };
   using Answers = std::vector<absl::StatusOr<Offset>>;
 
-  explicit SetRelay(RelayOptions options) : options_(options) {}
+  explicit SetRelay(RelayOptions options);
 
   // Sends `sets` to `node`, an admin listener's base URL, and returns what it answered, in their
   // order: a position, or the error that the set got there. Fewer answers than sets where the
@@ -55,15 +52,8 @@ class SetRelay {
                                              const std::vector<Set>& sets);
 
  private:
-  // An organisation whose store is behind keeps each of its relays waiting: others find a place.
-  size_t OfOrgMax() const { return std::max<size_t>(options_.concurrent_max / 4, 1); }
-  [[nodiscard]] bool Begin(const OrgId& org);
-  void End(const OrgId& org);
-
   const RelayOptions options_;
-  absl::Mutex mutex_;
-  size_t under_way_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<std::string, size_t> of_orgs_ ABSL_GUARDED_BY(mutex_);  // none at 0
+  FairBudget places_;
 };
 
 }  // namespace sluice::gateways

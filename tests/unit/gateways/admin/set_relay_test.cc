@@ -55,50 +55,47 @@ class SlowNode {
   bool let_go_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-RelayCaller Caller() {
-  RelayCaller caller;
-  caller.authorization = "Bearer x";
-  return caller;
-}
+class SetRelayTest : public ::testing::Test {
+ protected:
+  absl::Status Post(const std::string& org) {
+    RelayCaller caller;
+    caller.authorization = "Bearer x";
+    return relay_.Post(node_.url(), OrgId::Parse(org).value(), caller, {{.id = "1", .line = "{}"}})
+        .status();
+  }
 
-TEST(SetRelayTest, OneOrganisationLeavesPlacesToOthers) {
-  SlowNode node;
-  SetRelay relay({.concurrent_max = 8});
-  const auto post = [&](const std::string& org) {
-    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(), {{.id = "1", .line = "{}"}});
-  };
+  SlowNode node_;
+  SetRelay relay_{{.concurrent_max = 8}};
+};
+
+TEST_F(SetRelayTest, OneOrganisationLeavesPlacesToOthers) {
   std::vector<std::thread> waiting;
   std::vector<absl::Status> ended(8);
   for (size_t i = 0; i < ended.size(); ++i) {
-    waiting.emplace_back([&, i] { ended[i] = post("org" + std::to_string(i / 2)).status(); });
+    waiting.emplace_back([&, i] { ended[i] = Post("org" + std::to_string(i / 2)); });
   }
-  node.AwaitRequests(8);
-  EXPECT_EQ(ErrorCode(post("org9").status()), "too_busy");  // all are taken
-  node.LetGo();
+  node_.AwaitRequests(8);
+  EXPECT_EQ(ErrorCode(Post("org9")), "too_busy");  // all are taken
+  node_.LetGo();
   for (std::thread& thread : waiting) {
     thread.join();
   }
   for (const absl::Status& status : ended) {
     EXPECT_TRUE(status.ok()) << status;
   }
-  EXPECT_TRUE(post("org0").ok()) << "places are given back";
+  EXPECT_TRUE(Post("org0").ok()) << "places are given back";
 }
 
-TEST(SetRelayTest, AnOrganisationHasAQuarterOfThePlaces) {
-  SlowNode node;
-  SetRelay relay({.concurrent_max = 8});
-  const auto post = [&](const std::string& org) {
-    return relay.Post(node.url(), OrgId::Parse(org).value(), Caller(), {{.id = "1", .line = "{}"}});
-  };
+TEST_F(SetRelayTest, AnOrganisationHasAQuarterOfThePlaces) {
   std::vector<std::thread> waiting;
   for (int i = 0; i < 2; ++i) {
-    waiting.emplace_back([&] { EXPECT_TRUE(post("behind").ok()); });
+    waiting.emplace_back([&] { EXPECT_TRUE(Post("behind").ok()); });
   }
-  node.AwaitRequests(2);
-  EXPECT_EQ(ErrorCode(post("behind").status()), "too_busy");
-  waiting.emplace_back([&] { EXPECT_TRUE(post("beside").ok()); });
-  node.AwaitRequests(3);
-  node.LetGo();
+  node_.AwaitRequests(2);
+  EXPECT_EQ(ErrorCode(Post("behind")), "too_busy");
+  waiting.emplace_back([&] { EXPECT_TRUE(Post("beside").ok()); });
+  node_.AwaitRequests(3);
+  node_.LetGo();
   for (std::thread& thread : waiting) {
     thread.join();
   }

@@ -30,6 +30,32 @@ class StagingApartTest : public StagingFixture {
     AppendDefinitions();
     AppendDefinitions(other_);
   }
+  // All is applied, and the first organisation's store has gone since.
+  void LoseStore() {
+    AppendRows(100);
+    Start();
+    AwaitApplied(last_);
+    AwaitApplied(other_, last_other_);
+    Stop();
+    fs::remove_all(dir_ / "stores/orgs/acme");
+  }
+  // Builds it anew from `log`, which fails amid that and is found to be another one.
+  void ExpectComparedAmidTheRebuild(eventlog::Log* log, const std::string& why) {
+    options_.batch_events_max = 30;
+    std::atomic<int64_t> asked_at{-1};
+    store_options_.check_history = [&](PartitionId, Offset applied, uint64_t) {
+      if (applied == last_other_) {
+        return absl::OkStatus();
+      }
+      asked_at = applied.value();
+      return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
+    };
+    Start(log);
+    EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
+    EXPECT_LT(Offset(asked_at), last_) << why;
+    EXPECT_FALSE(stores_->Snapshot(org_).ok());
+    Stop();
+  }
   void AppendRows(int count) {
     for (int i = 0; i < count; ++i) {
       last_ = Append(Set("A" + std::to_string(i)));
@@ -305,56 +331,20 @@ TEST_F(StagingApartTest, AStoreFromABackupGoesOnWithWhatTheLogHas) {
 
 // The log fails while a store is built anew, and has another history when it is there again.
 TEST_F(StagingApartTest, WhatIsReadAfterAnErrorIsComparedBeforeItIsApplied) {
-  AppendRows(100);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
-  fs::remove_all(dir_ / "stores/orgs/acme");
+  LoseStore();
   SlowHistory log(*log_, last_);
   log.FailAfter(3);
   log.Release();
-  options_.batch_events_max = 30;
-  std::atomic<int64_t> asked_at{-1};
-  store_options_.check_history = [&](PartitionId, Offset applied, uint64_t) {
-    if (applied == last_other_) {
-      return absl::OkStatus();
-    }
-    asked_at = applied.value();
-    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
-  };
-  Start(&log);
-  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
-  EXPECT_LT(Offset(asked_at), last_) << "its events up to here had been applied before the error";
-  EXPECT_FALSE(stores_->Snapshot(org_).ok());
-  Stop();
+  ExpectComparedAmidTheRebuild(&log, "its events up to here had been applied before the error");
 }
 
 // Likewise without an error: the connection has ended, and another one brings what comes now.
 TEST_F(StagingApartTest, WhatIsReadOverAnotherConnectionIsComparedBeforeItIsApplied) {
-  AppendRows(100);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
-  fs::remove_all(dir_ / "stores/orgs/acme");
+  LoseStore();
   SlowHistory log(*log_, last_);
   log.EndConnectionsAfter(3, /*lost=*/false);
   log.Release();
-  options_.batch_events_max = 30;
-  std::atomic<int64_t> asked_at{-1};
-  store_options_.check_history = [&](PartitionId, Offset applied, uint64_t) {
-    if (applied == last_other_) {
-      return absl::OkStatus();
-    }
-    asked_at = applied.value();
-    return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
-  };
-  Start(&log);
-  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
-  EXPECT_LT(Offset(asked_at), last_) << "its events up to here had come over the one that ended";
-  EXPECT_FALSE(stores_->Snapshot(org_).ok());
-  Stop();
+  ExpectComparedAmidTheRebuild(&log, "its events up to here had come over the one that ended");
 }
 
 // What the store has applied is there, but the log now holds other events behind it than those
