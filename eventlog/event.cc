@@ -1,6 +1,7 @@
 #include "eventlog/event.h"
 
-#include <array>
+#include <bit>
+#include <cstdint>
 #include <string>
 
 #include "schemas/sha256.h"
@@ -8,12 +9,10 @@
 namespace sluice::eventlog {
 namespace {
 
-void PutLittleEndian(uint64_t value, size_t bytes, std::string& out) {
-  std::array<char, 8> encoded{};
-  for (size_t i = 0; i < bytes; ++i) {
-    encoded.at(i) = static_cast<char>(value >> (8 * i));
-  }
-  out.append(encoded.data(), bytes);
+template <typename Integer>
+void PutLittleEndian(Integer value, std::string& out) {
+  static_assert(std::endian::native == std::endian::little);
+  out.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
 }  // namespace
@@ -25,12 +24,12 @@ uint64_t EventHash(const Event& event) {
   for (const std::string* part :
        {&event.id, &event.source, &event.type, &event.subject, &event.traceparent, &event.key,
         &event.cause.subject, &event.cause.issuer, &event.cause.request_id}) {
-    PutLittleEndian(part->size(), 4, bytes);
+    PutLittleEndian(static_cast<uint32_t>(part->size()), bytes);
     bytes.append(*part);
   }
-  PutLittleEndian(static_cast<uint64_t>(event.time.time_since_epoch().count()), 8, bytes);
-  PutLittleEndian(static_cast<uint64_t>(event.answers.value()), 8, bytes);
-  PutLittleEndian(event.value.size(), 4, bytes);
+  PutLittleEndian(static_cast<uint64_t>(event.time.time_since_epoch().count()), bytes);
+  PutLittleEndian(static_cast<uint64_t>(event.answers.value()), bytes);
+  PutLittleEndian(static_cast<uint32_t>(event.value.size()), bytes);
   if (event.value.size() > kCopied) {
     return DigestWord(Sha256(bytes, event.value), 0);
   }
