@@ -24,6 +24,7 @@
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
 #include "gateways/http/authenticate.h"
+#include "gateways/http/byte_budget.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
 #include "gateways/http/negotiation.h"
@@ -113,7 +114,8 @@ struct AdminServer::Impl {
                                                 RequestContext& context);
   net::awaitable<bool> ServeLines(HttpConnection& connection, RequestContext& context,
                                   SteadyTime begun);
-  net::awaitable<absl::StatusOr<Answer>> HandleJson(RequestContext& context);
+  net::awaitable<absl::StatusOr<Answer>> HandleJson(HttpConnection& connection,
+                                                    RequestContext& context);
   // Runs what begins an ingest, once more with a newer directory where it says that this matters.
   template <typename Begin>
   net::awaitable<std::invoke_result_t<Begin>> BeginIngest(RequestContext& context, Begin begin);
@@ -320,7 +322,7 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
     }
   }
   if (context.match.info->route == AdminRoute::kIngest) {
-    co_return co_await HandleJson(context);
+    co_return co_await HandleJson(connection, context);
   }
   const AdminPools::Call call = [this, &context]() -> absl::StatusOr<Answer> {
     absl::StatusOr<Answer> made = Call(context);
@@ -362,7 +364,8 @@ net::awaitable<std::invoke_result_t<Begin>> AdminServer::Impl::BeginIngest(Reque
 }
 
 // As NDJSON, no thread waits for the log or a store.
-net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(RequestContext& context) {
+net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(HttpConnection& connection,
+                                                                     RequestContext& context) {
   const auto begin = [this, &context] { return ingest.BeginJson(context); };
   absl::StatusOr<std::unique_ptr<IngestJson>> json = co_await BeginIngest(context, begin);
   if (!json.ok()) {
@@ -377,7 +380,14 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(RequestCont
   };
   const net::any_io_executor executor = co_await net::this_coro::executor;
   IngestWait wait(executor);
+  // Until Respond() takes its own. Sets whose answers find no room are recognised when they are
+  // sent again.
+  ByteHold answers(listener->answer_bytes(), connection.owner());
   while (session.waiting()) {
+    if (!answers.TryHold(session.answers_size() + session.waiting_bytes())) {
+      co_return Error(absl::StatusCode::kUnavailable, "too_busy",
+                      "this server holds as many bytes of answers as it may: try again later");
+    }
     co_await wait.Wait(session);
     if (session.light()) {
       session.Settle();

@@ -66,7 +66,7 @@ void IngestExchange::Collect() {
   }
   pending_ += answers;
   // Without room in the budget nothing more is taken, as at the limit of one answer.
-  const bool room = answer_hold_.TryHold(pending_.size());
+  const bool room = answer_hold_.TryHold(pending_.size() + lines_.session().waiting_bytes());
   lines_.set_unsent(room ? pending_.size() : SIZE_MAX / 2);
   if (ticking_ && Due()) {
     tick_.cancel();
@@ -74,8 +74,9 @@ void IngestExchange::Collect() {
 }
 
 bool IngestExchange::Due() const {
-  return !pending_.empty() && (started_ || pending_.size() >= kAnswerBytes ||
-                               std::chrono::steady_clock::now() - pending_since_ >= kAnswerAge);
+  return options_.may_stream && !pending_.empty() &&
+         (started_ || pending_.size() >= kAnswerBytes ||
+          std::chrono::steady_clock::now() - pending_since_ >= kAnswerAge);
 }
 
 net::awaitable<void> IngestExchange::Flush() {
@@ -205,10 +206,9 @@ net::awaitable<absl::Status> IngestExchange::End(bool whole) {
 }
 
 net::awaitable<absl::Status> IngestExchange::Run() {
-  if (options_.may_stream) {
-    ticking_ = true;
-    net::co_spawn(connection_.executor(), Tick(), net::detached);
-  }
+  // Also where the answer goes out whole at the end: what is gathered does not wait for the sender.
+  ticking_ = true;
+  net::co_spawn(connection_.executor(), Tick(), net::detached);
   absl::Status read;
   try {
     read = co_await ReadAll();

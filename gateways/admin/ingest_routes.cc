@@ -188,12 +188,16 @@ absl::StatusOr<std::unique_ptr<IngestJson>> IngestRoutes::BeginJson(
   if (json->shape == JsonShape::kObject) {
     session.Add(context.body);
   } else {
+    // As with lines, the answer that says why the request ends is its last one: there may be
+    // millions of elements, and each refusal takes more than its element.
     ForEachArrayElement(context.body, [&](std::string_view element) {
-      if (session.full()) {
+      const bool full = session.full();
+      if (full) {
         session.Refuse(AnswerTooLong(service_.options().answer_bytes_max));
       } else {
         session.Add(element);
       }
+      return !full;
     });
   }
   session.End();

@@ -94,6 +94,11 @@ size_t InFlight::bytes() const {
   return bytes_;
 }
 
+size_t InFlight::events() const {
+  absl::MutexLock lock(&mutex_);
+  return events_;
+}
+
 size_t InFlight::waiting() const {
   absl::MutexLock lock(&mutex_);
   return waiting_;

@@ -69,6 +69,7 @@ class InFlight {
                              std::optional<PartitionId> partition = std::nullopt);
   void Release(size_t bytes, size_t events, std::optional<PartitionId> partition = std::nullopt);
   [[nodiscard]] size_t bytes() const;
+  [[nodiscard]] size_t events() const;
   // Batches that wait for room.
   [[nodiscard]] size_t waiting() const;
 

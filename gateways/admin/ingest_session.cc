@@ -26,6 +26,9 @@ constexpr size_t kOrderedBatch = 8;
 // Answers that wait behind a set whose own waits for the store.
 constexpr size_t kWaitingMax = 20'000;
 
+// What an answer that waits counts for: a refusal is about as large in memory as it is as text.
+constexpr size_t kWaitingBytes = 256;
+
 // What is no change set under any definitions can't have been taken before.
 bool MayHaveFitted(const absl::Status& misfit) {
   const std::string code = ErrorCode(misfit);
@@ -91,8 +94,8 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       doubtful_(service, org_, std::move(caller)) {}
 
 IngestSession::~IngestSession() {
-  // Somebody else may wait for a set that was gathered here.
-  AppendIfMay();
+  // Somebody else may wait for a set that was gathered here. It is not appended any more, because
+  // that may wait for room, and who lets go of a session must not.
   GiveUpGathered(NotSent());
 }
 
@@ -140,7 +143,13 @@ absl::Status IngestSession::ReachDirectory() {
 }
 
 bool IngestSession::full() const {
-  return unsent_ + answers_.size() >= service_.options().answer_bytes_max;
+  return unsent_ + answers_.size() + waiting_bytes() >= service_.options().answer_bytes_max;
+}
+
+size_t IngestSession::waiting_bytes() const {
+  // Those of sets that are gathered or in flight are bounded by what these may be.
+  const size_t bounded = own_in_flight_->events() + events_.size();
+  return (waiting_.size() - std::min(waiting_.size(), bounded)) * kWaitingBytes;
 }
 
 bool IngestSession::StopsAt(const absl::Status& status) const {
@@ -258,9 +267,12 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
 }
 
 void IngestSession::FinishDoubtful() {
-  if (!stops()) {
-    AppendGathered();  // these wait for no store
+  if (stops()) {
+    *stopped_ =
+        true;  // the doubtful ones are answered without a thread, once the request has ended
+    return;
   }
+  AppendGathered();  // these wait for no store
   doubtful_.Finish();
 }
 
@@ -285,6 +297,11 @@ void IngestSession::AddRead(ReadChangeSet read) {
 
 void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket) {
   if (gathered_incarnation_ != entry_->incarnation) {
+    if (!events_.empty() && WaitsForOthers()) {
+      *stopped_ = true;
+      ticket->Resolve(NotTried());
+      return;
+    }
     AppendGathered();  // what was checked against another incarnation is answered for itself
     gathered_incarnation_ = entry_->incarnation;
   }
@@ -304,7 +321,12 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
   service_.CountAccepted(static_cast<size_t>(set.ops_size()), bytes);
   events_.push_back(std::move(event));
   tickets_.push_back(std::move(ticket));
-  if (gathered_bytes_ >= service_.options().batch_bytes_max * (stops() ? kOrderedBatch : 1)) {
+  if (gathered_bytes_ < service_.options().batch_bytes_max * (stops() ? kOrderedBatch : 1)) {
+    return;
+  }
+  if (WaitsForOthers()) {
+    *stopped_ = true;  // what is gathered goes when the others' answers have come
+  } else {
     AppendGathered();
   }
 }
@@ -354,10 +376,17 @@ bool IngestSession::MayAppend() const {
 }
 
 std::shared_ptr<SetTicket> IngestSession::Ahead() const {
-  while (!ahead_.empty() && ahead_.front()->Peek().has_value()) {
+  while (!ahead_.empty() && ahead_.front().ticket->Peek().has_value()) {
     ahead_.pop_front();
   }
-  return ahead_.empty() ? nullptr : ahead_.front();
+  return ahead_.empty() ? nullptr : ahead_.front().ticket;
+}
+
+bool IngestSession::WaitsForOthers() const {
+  return stops() &&
+         (!doubtful_.empty() || std::ranges::any_of(ahead_, [](const BeforeThem& before) {
+           return before.others && !before.ticket->Peek().has_value();
+         }));
 }
 
 absl::Status IngestSession::AwaitAhead() {
@@ -374,11 +403,24 @@ absl::Status IngestSession::AwaitAhead() {
 }
 
 // What is gathered before it goes first: the set may be one of them, and would wait for itself.
+// Where those wait for others themselves, what comes behind is not tried: who waits for another
+// request has to do so without a thread, because that one needs a thread to go on.
 void IngestSession::NoteAhead(const std::shared_ptr<SetTicket>& ticket) {
-  if (stops() && !ticket->Peek().has_value()) {
-    AppendGathered();
-    ahead_.push_back(ticket);
+  if (!stops() || ticket->Peek().has_value()) {
+    return;
   }
+  if (!events_.empty()) {
+    if (WaitsForOthers()) {
+      *stopped_ = true;
+      return;
+    }
+    const bool own = std::ranges::find(tickets_, ticket) != tickets_.end();
+    AppendGathered();
+    if (own) {
+      return;  // the batch is ahead
+    }
+  }
+  ahead_.push_back({.ticket = ticket, .others = true});
 }
 
 void IngestSession::AppendIfMay() {
@@ -421,7 +463,6 @@ void IngestSession::AppendGathered() {
     return;
   }
   if (stops()) {
-    doubtful_.Finish();  // they came before
     if (const absl::Status ahead = AwaitAhead(); !ahead.ok()) {
       NoteRefused(ahead);
       GiveUpGathered(ahead);
@@ -447,7 +488,7 @@ void IngestSession::AppendGathered() {
   auto tickets = std::exchange(tickets_, {});
   auto events = std::exchange(events_, {});
   if (stops()) {
-    ahead_.push_back(tickets.back());
+    ahead_.push_back({.ticket = tickets.back(), .others = false});
   }
   // The callback may come after this session, and the service, are gone.
   service_.log().AppendAsync(

@@ -52,8 +52,11 @@ class IngestSession {
   std::string TakeAnswers() { return std::move(answers_); }
   size_t answers_size() const { return answers_.size(); }  // of what TakeAnswers() would give
   void set_separator(std::string_view separator) { separator_ = separator; }
-  // The answers have become too many: the request must end. The set that was last is answered.
+  // The answers have become too many, those that wait included: the request must end. The set that
+  // was last is answered.
   bool full() const;
+  // What the answers that wait for others count for, which are not in flight themselves.
+  size_t waiting_bytes() const;
   // Bytes of answers that were taken and are not sent; they count for full().
   void set_unsent(size_t bytes) { unsent_ = bytes; }
   // Writes the answers of the sets that are done by now, and appends what is gathered: for a sender
@@ -81,6 +84,11 @@ class IngestSession {
     std::shared_ptr<SetTicket> ticket;  // otherwise
   };
 
+  struct BeforeThem {
+    std::shared_ptr<SetTicket> ticket;
+    bool others = false;  // another request's
+  };
+
   void LookUp();
   // Returns when definitions are known that are no older than the sets which have come, having
   // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
@@ -105,7 +113,10 @@ class IngestSession {
   bool stops() const { return stop_on_ != StopOn::kNothing; }
   // The first of ahead_ that has no answer; nullptr: all have one.
   std::shared_ptr<SetTicket> Ahead() const;
-  // Waits until all have one; kUnavailable where that takes too long.
+  // What is gathered waits for another request's sets, or for a store, and so for no thread.
+  bool WaitsForOthers() const;
+  // Waits until all of ahead_ have an answer; kUnavailable where that takes too long. The log owes
+  // it: not to be called where the gathered sets wait for others.
   absl::Status AwaitAhead();
   // In a request that stops: a set that another request has in flight comes before the next ones.
   void NoteAhead(const std::shared_ptr<SetTicket>& ticket);
@@ -145,7 +156,7 @@ class IngestSession {
   std::shared_ptr<InFlight> own_in_flight_;
   // Sets before the gathered ones that may have no answer yet: the last of each batch that was
   // given to the log, and those that other requests have in flight.
-  mutable std::deque<std::shared_ptr<SetTicket>> ahead_;
+  mutable std::deque<BeforeThem> ahead_;
   DoubtfulSets doubtful_;
 
   bool ended_ = false;

@@ -58,7 +58,7 @@ void LineSplitter::Finish(Sink sink) {
   }
 }
 
-void ForEachArrayElement(std::string_view json, absl::FunctionRef<void(std::string_view)> element) {
+void ForEachArrayElement(std::string_view json, absl::FunctionRef<bool(std::string_view)> element) {
   const std::string_view text = Trim(json);
   size_t depth = 0;
   size_t begin = 1;
@@ -80,8 +80,8 @@ void ForEachArrayElement(std::string_view json, absl::FunctionRef<void(std::stri
     }
     if (!in_string && ((c == ',' && depth == 1) || (c == ']' && depth == 0))) {
       const std::string_view found = Trim(text.substr(begin, i - begin));
-      if (!found.empty()) {
-        element(found);
+      if (!found.empty() && !element(found)) {
+        return;
       }
       begin = i + 1;
     }

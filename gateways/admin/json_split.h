@@ -28,7 +28,8 @@ class LineSplitter {
   bool dropping_ = false;
 };
 
-// Calls `element` for the text of each element of the JSON array `json`, which must be valid JSON.
-void ForEachArrayElement(std::string_view json, absl::FunctionRef<void(std::string_view)> element);
+// Calls `element` for the text of each element of the JSON array `json`, which must be valid JSON,
+// until it returns false.
+void ForEachArrayElement(std::string_view json, absl::FunctionRef<bool(std::string_view)> element);
 
 }  // namespace sluice::gateways

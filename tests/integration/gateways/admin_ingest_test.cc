@@ -339,6 +339,23 @@ class AdminBareTest : public ::testing::Test {
   projectors::DirectoryFollower directory_{admin_.log(), clock_, nullptr};
 };
 
+// Each refusal takes more than the element that is refused.
+TEST(AdminLimitsTest, AnArrayWithTooManyAnswersEndsWithTheOneThatSaysSo) {
+  AdminFixture admin({.answer_bytes_max = size_t{64} << 10});
+  admin.MakeOrg("contoso");
+  std::string body = "[1";
+  for (int i = 0; i < 100'000; ++i) {
+    body += ",1";
+  }
+  const auto answer =
+      admin.Client().Post("/v1/orgs/contoso/changes", body + "]", "application/json");
+  ASSERT_TRUE(answer);
+  EXPECT_LT(answer->body.size(), size_t{80} << 10);
+  const json answers = json::parse(answer->body);
+  EXPECT_EQ(answers.back()["error"]["code"], "too_large");
+  EXPECT_EQ(answers.front()["error"]["code"], "invalid_json");
+}
+
 TEST_F(AdminBareTest, APortInUseIsAnError) {
   const auto other = Server("127.0.0.1:" + std::to_string(admin_.port()));
   EXPECT_EQ(ErrorCode(other->Start().status()), "address_in_use");

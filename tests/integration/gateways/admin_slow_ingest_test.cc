@@ -132,6 +132,24 @@ TEST_F(AdminSlowIngestTest, AppendsThatDoNotEndHoldNoThread) {
   ExpectAnswers("\"position\":");
 }
 
+// Nor does what it has gathered, for which another request waits, wait for its sender.
+TEST_F(AdminSlowIngestTest, WhatIsGatheredGoesWhileItsSenderIsSilent) {
+  RawSocket silent(port_);
+  silent.Send(
+      "POST /v1/orgs/contoso/changes?stop_on=unavailable&wait=30s HTTP/1.1\r\nHost: x\r\n"
+      "Authorization: Bearer sluice.ingest\r\nContent-Type: application/x-ndjson\r\n"
+      "Content-Length: 100000\r\n\r\n" +
+      SetLine("a", "A") + "\n");
+  ASSERT_TRUE(log_->AwaitHeld(1));
+  silent.Send(SetLine("b", "A") + "\n");  // gathered: one batch is in flight
+  AwaitMetric(R"(sluice_ingest_ops_total 2)");
+  log_->Release();
+  // Less than the silent one has until its connection is closed.
+  const auto again = Client().Post("/v1/orgs/contoso/changes", SetLine("b", "A"), kLines);
+  ASSERT_TRUE(again) << httplib::to_string(again.error());
+  EXPECT_THAT(again->body, HasSubstr("position"));
+}
+
 TEST_F(AdminSlowIngestTest, AStoreThatDoesNotComeHoldsNoThread) {
   log_->Release();
   admin_.stores().SetPaused(true);

@@ -3,10 +3,12 @@
 
 #include <gmock/gmock.h>
 
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/support/forwarding_log.h"
 
@@ -15,6 +17,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::Not;
 
 // Nothing more comes; returns when every set is answered.
@@ -39,6 +42,8 @@ class GivingUpLog final : public ForwardingLog {
     }
     log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
   }
+  // Takes it after all: its events are nowhere, and have positions.
+  void Take() { done_(std::vector<Offset>{Offset(1'000'000)}); }
   void GiveUp() { done_(Error(absl::StatusCode::kUnavailable, "unavailable", "given up")); }
   int appends() const { return appends_; }
 
@@ -133,6 +138,57 @@ TEST_F(IngestSessionTest, NothingIsAppendedBehindWhatAnotherRequestHasInFlight) 
   }
 }
 
+// And no thread waits for another request, which may need one to go on: what is gathered between
+// two such sets waits for the request's end, and what comes behind is sent again.
+TEST_F(IngestSessionTest, NoThreadWaitsForWhatAnotherRequestHasGathered) {
+  admin_.MakeOrg("contoso");
+  GivingUpLog log(admin_.log());
+  gateways::IngestOptions options;
+  options.batch_bytes_max = 512;  // times eight: some twenty sets
+  options.append_timeout = std::chrono::minutes(10);
+  gateways::IngestService service(options, log, admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  const auto org = *OrgId::Parse("contoso");
+  gateways::IngestSession other(service, org, "", {}, {}, gateways::StopOn::kError);
+  ASSERT_TRUE(other.Refresh().ok());
+  other.Add(SetLine("in-flight", "A"));
+  other.Pause();
+  other.Add(SetLine("x0", "A"));
+  other.Add(SetLine("x1", "A"));  // gathered behind it
+
+  gateways::IngestSession between(service, org, "", {}, {}, gateways::StopOn::kError);
+  gateways::IngestSession many(service, org, "", {}, {}, gateways::StopOn::kUnavailable);
+  for (auto* session : {&between, &many}) {
+    ASSERT_TRUE(session->Refresh().ok());
+    session->set_separator("\n");
+  }
+  absl::Notification added;
+  std::thread adds([&] {
+    for (const char* id : {"before", "x0", "z", "x1", "behind"}) {
+      between.Add(SetLine(id, "B"));
+    }
+    many.Add(SetLine("x0", "A"));
+    for (int i = 0; i < 100; ++i) {
+      many.Add(SetLine("many" + std::to_string(i), "C"));
+    }
+    added.Notify();
+  });
+  EXPECT_TRUE(added.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  EXPECT_EQ(log.appends(), 2);  // "before", which waits for nobody
+  log.Take();
+  adds.join();
+  for (auto* session : {&other, &between, &many}) {
+    EndAndSettle(*session);
+  }
+  // What came between the two goes when the first is taken, and what is behind the second is not
+  // tried, because it was not known then what would become of that.
+  EXPECT_THAT(between.TakeAnswers(),
+              MatchesRegex(R"(.*"before","position".*"x0","position".*"z","position".*)"
+                           R"("x1","position".*"behind","error".*not_tried.*)"));
+  EXPECT_THAT(many.TakeAnswers(), AllOf(HasSubstr(R"("many0","position")"),
+                                        HasSubstr(R"("many99","error")"), HasSubstr("not_tried")));
+}
+
 // Whoever sends one of them again, and waits for its answer here, gets one.
 TEST_F(IngestSessionTest, WhatIsGatheredBehindABatchGoesWithItsRequest) {
   admin_.MakeOrg("contoso");
@@ -154,6 +210,28 @@ TEST_F(IngestSessionTest, WhatIsGatheredBehindABatchGoesWithItsRequest) {
   EXPECT_THAT(again.TakeAnswers(), HasSubstr("urn:sluice:problem:unavailable"));
   EXPECT_EQ(log.appends(), 1);
   log.GiveUp();
+}
+
+// A refusal waits for the answers of the sets before it, and is larger than what it refuses.
+TEST_F(IngestSessionTest, AnswersThatWaitForTheLogCountForTheLimit) {
+  admin_.MakeOrg("contoso");
+  GivingUpLog log(admin_.log());
+  gateways::IngestOptions options;
+  options.answer_bytes_max = 1 << 20;
+  gateways::IngestService service(options, log, admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
+  ASSERT_TRUE(session.Refresh().ok());
+  session.Add(SetLine("first", "A"));
+  session.Pause();
+  EXPECT_EQ(session.waiting_bytes(), 0U);  // in flight
+  for (int i = 0; i < 10'000 && !session.full(); ++i) {
+    session.Add("x");
+  }
+  EXPECT_TRUE(session.full());
+  EXPECT_GT(session.waiting_bytes(), 500'000U);
+  log.GiveUp();
+  EndAndSettle(session);
 }
 
 TEST_F(IngestSessionTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {

@@ -40,7 +40,10 @@ TEST(LineSplitterTest, LongLinesAreToldAndTheNextGoesOn) {
 
 std::vector<std::string> Elements(std::string_view json) {
   std::vector<std::string> elements;
-  ForEachArrayElement(json, [&](std::string_view text) { elements.emplace_back(text); });
+  ForEachArrayElement(json, [&](std::string_view text) {
+    elements.emplace_back(text);
+    return true;
+  });
   return elements;
 }
 
