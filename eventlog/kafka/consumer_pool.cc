@@ -17,6 +17,8 @@ namespace {
 
 // What one fetch asks for per partition; one larger event still comes whole.
 constexpr size_t kFetchBytesMax = 4 << 20;
+// Of point readers: a broker always sends the whole of the record batch that holds the event.
+constexpr size_t kPointFetchBytesMax = 4 << 10;
 
 // Has anything come over this connection? One that was refused, as by a broker that is down and is
 // tried again and again, is no loss. Where the system does not say, something has.
@@ -84,7 +86,9 @@ void ConsumerPool::Release(const Lease& lease) {
 }
 
 absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsumer() const {
-  const size_t fetch_bytes = std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
+  const bool points = use_ == Use::kPoints;
+  const size_t fetch_bytes =
+      points ? kPointFetchBytesMax : std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
   ASSIGN_OR_RETURN(
       KafkaConf conf,
       MakeConf(options_,
@@ -96,7 +100,8 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"enable.auto.commit", "false"},
                 {"enable.auto.offset.store", "false"},
                 {"allow.auto.create.topics", "false"},
-                {"queued.min.messages", "10000000"},  // the bytes are the limit
+                // The bytes are the limit; of point readers the first fetch is, if it has any.
+                {"queued.min.messages", points ? "1" : "10000000"},
                 {"queued.max.messages.kbytes",
                  std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
                 {"fetch.message.max.bytes", std::to_string(fetch_bytes)},

@@ -71,6 +71,9 @@ class KafkaLog final : public Log {
   // kResourceExhausted, code "too_many_readers": see options.readers_per_partition_max.
   absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
                                                      Offset from) override;
+  // Through handles of its own, which fetch a record batch at a time. Errors likewise.
+  absl::StatusOr<std::unique_ptr<Reader>> OpenPointReader(Topic topic, PartitionId partition,
+                                                          Offset from) override;
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
   // kFailedPrecondition for `nodes`, which Kafka compacts instead.
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
@@ -82,11 +85,14 @@ class KafkaLog final : public Log {
   explicit KafkaLog(const KafkaLogOptions& options);
 
   absl::Status CheckPartition(Topic topic, PartitionId partition) const;
+  absl::StatusOr<std::unique_ptr<Reader>> OpenReaderIn(ConsumerPool& pool, Topic topic,
+                                                       PartitionId partition, Offset from);
 
   // In the order of their making: each is used by those after it.
   std::unique_ptr<KafkaMetrics> metrics_;
   std::unique_ptr<KafkaControl> control_;
   std::unique_ptr<ConsumerPool> consumers_;
+  std::unique_ptr<ConsumerPool> point_consumers_;
   std::unique_ptr<KafkaProducer> producer_;
   std::unique_ptr<KafkaWatch> watch_;
   std::string id_;
