@@ -83,7 +83,12 @@ absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from
   if (from >= end) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, from));
+  std::unique_ptr<Reader> reader;
+  if (end.value() - from.value() == 1) {
+    ASSIGN_OR_RETURN(reader, log.OpenPointReader(topic, partition, from));
+  } else {
+    ASSIGN_OR_RETURN(reader, log.OpenReader(topic, partition, from));
+  }
   while (reader->next() < end) {
     const Offset before = reader->next();
     ASSIGN_OR_RETURN(const auto events, reader->Read({.wait_max = patience}));
@@ -133,7 +138,7 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
   if (applied < range.begin) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, applied));
+  ASSIGN_OR_RETURN(const auto reader, log.OpenPointReader(topic, partition, applied));
   const auto events = reader->Read({.events_max = 1, .wait_max = patience});
   if (!events.ok()) {
     const std::string code = ErrorCode(events.status());

@@ -108,8 +108,9 @@ class Log {
   // never take; kInvalidArgument for a partition that does not exist; kResourceExhausted, code
   // "append_queue_full", where AppendLimits are reached: nothing was taken, try again later. `done`
   // may be called with these three on the calling thread.
-  // kUnavailable (code "disk_full" among them) or kDeadlineExceeded: the events may or may not be
-  // in the log; a caller that sends them again must keep their ids.
+  // kUnavailable (code "disk_full" among them) or kDeadlineExceeded: the events may be in the log,
+  // or come into it yet, each only behind those before it in the batch; a caller that sends them
+  // again must keep their ids.
   virtual void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
                            AppendCallback done) = 0;
 
@@ -121,6 +122,14 @@ class Log {
   // `from`; Read() does. The log must outlive its readers.
   virtual absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
                                                              Offset from) = 0;
+
+  // As OpenReader(), for an event or two, such as a comparison reads: it brings little that was not
+  // asked for, and waits for no other reader.
+  virtual absl::StatusOr<std::unique_ptr<Reader>> OpenPointReader(Topic topic,
+                                                                  PartitionId partition,
+                                                                  Offset from) {
+    return OpenReader(topic, partition, from);
+  }
 
   // Asks the log. `end` is a known end: every event that was acknowledged before the call lies
   // below it, and a reader that has come to it has read them all. kUnavailable where it can't be

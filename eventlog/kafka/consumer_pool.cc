@@ -15,11 +15,14 @@
 namespace sluice::eventlog {
 namespace {
 
-// What one fetch asks for per partition; one larger event still comes whole. Under a client quota a
-// broker answers a fetch with nothing as long as its bytes and those of the last ten seconds are
-// more than the quota: of 250 kB a second, a fetch of 4 MiB came through in 40 s or never, beside a
-// process that read as well. A reader without a quota is as fast with this as with 4 MiB.
+// What one fetch asks for; one larger event still comes whole. Under a client quota a broker answers a
+// fetch with nothing as long as its bytes and those of the last ten seconds are more than the quota,
+// and then reads nothing from the connection until they are not: of 250 kB a second, a fetch of
+// 4 MiB came through in 40 s or never, beside a process that read as well. A reader without a quota
+// is as fast with this as with 4 MiB.
 constexpr size_t kFetchBytesMax = 1 << 20;
+// Of point readers: a broker always sends the whole of the record batch that holds the event.
+constexpr size_t kPointFetchBytesMax = 4 << 10;
 
 // Has anything come over this connection? One that was refused, as by a broker that is down and is
 // tried again and again, is no loss. Where the system does not say, something has.
@@ -87,7 +90,9 @@ void ConsumerPool::Release(const Lease& lease) {
 }
 
 absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsumer() const {
-  const size_t fetch_bytes = std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
+  const bool points = use_ == Use::kPoints;
+  const size_t fetch_bytes =
+      points ? kPointFetchBytesMax : std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
   ASSIGN_OR_RETURN(
       KafkaConf conf,
       MakeConf(options_,
@@ -99,7 +104,8 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"enable.auto.commit", "false"},
                 {"enable.auto.offset.store", "false"},
                 {"allow.auto.create.topics", "false"},
-                {"queued.min.messages", "10000000"},  // the bytes are the limit
+                // The bytes are the limit; of point readers the first fetch is, if it has any.
+                {"queued.min.messages", points ? "1" : "10000000"},
                 {"queued.max.messages.kbytes",
                  std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
                 {"fetch.message.max.bytes", std::to_string(fetch_bytes)},

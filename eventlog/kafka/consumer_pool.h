@@ -48,7 +48,10 @@ class ConsumerPool {
     const std::atomic<uint64_t>* connections_lost_ = nullptr;
   };
 
-  explicit ConsumerPool(const KafkaLogOptions& options) : options_(options) {}
+  // What its readers read: on and on, or an event or two (Log::OpenPointReader()).
+  enum class Use { kStreams, kPoints };
+
+  ConsumerPool(const KafkaLogOptions& options, Use use) : options_(options), use_(use) {}
 
   // kResourceExhausted, code "too_many_readers", where the partition has as many readers as
   // options.readers_per_partition_max. The pool must outlive the lease.
@@ -66,6 +69,7 @@ class ConsumerPool {
   void Release(const Lease& lease);
 
   const KafkaLogOptions options_;
+  const Use use_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Consumer>> consumers_ ABSL_GUARDED_BY(mutex_);
 };

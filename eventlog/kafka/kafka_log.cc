@@ -58,7 +58,8 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<KafkaLog> log(new KafkaLog(options));
   ASSIGN_OR_RETURN(log->control_, KafkaControl::Connect(options, *log->metrics_));
-  log->consumers_ = std::make_unique<ConsumerPool>(options);
+  log->consumers_ = std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kStreams);
+  log->point_consumers_ = std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kPoints);
   ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_));
   log->watch_ = std::make_unique<KafkaWatch>(options, *log, *log->control_, *log->metrics_);
   RETURN_IF_ERROR_CTX(log->watch_->Start(),
@@ -124,12 +125,23 @@ void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event
 
 absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReader(Topic topic, PartitionId partition,
                                                              Offset from) {
+  return OpenReaderIn(*consumers_, topic, partition, from);
+}
+
+absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenPointReader(Topic topic,
+                                                                  PartitionId partition,
+                                                                  Offset from) {
+  return OpenReaderIn(*point_consumers_, topic, partition, from);
+}
+
+absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReaderIn(ConsumerPool& pool, Topic topic,
+                                                               PartitionId partition, Offset from) {
   RETURN_IF_ERROR(CheckPartition(topic, partition));
   if (from.value() < 0) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                  fmt::format("offset {} is negative: offsets begin at 0", from.value()));
   }
-  ASSIGN_OR_RETURN(auto lease, consumers_->Acquire(control_->FullName(topic), partition));
+  ASSIGN_OR_RETURN(auto lease, pool.Acquire(control_->FullName(topic), partition));
   return std::make_unique<KafkaReader>(std::move(lease), *control_, *metrics_, topic, partition,
                                        from);
 }

@@ -23,13 +23,17 @@ class KafkaWatch;
 // CloudEvents in binary mode (docs/event-format.md). Appends are idempotent within one process's
 // life and acknowledged by all in-sync replicas. Thread-safe.
 //
-// While brokers are away, appends wait in the queue for options.append_timeout and then fail with
-// kUnavailable, reads return kUnavailable and go on later, Health() says why; the connection is
-// tried again with back-off for ever. Where one broker of several dies, appends and reads of the
-// partitions that it led go on within 10 seconds of the election of a new leader (which takes the
-// cluster broker.session.timeout.ms, 9 seconds by default), and within 30 where it does not die but
-// hangs; Range() asks the new leader at its next try. A batch is not atomic: readers may see its
-// first events before the last, and after kUnavailable some of its events may be in the log.
+// While brokers are away, appends wait in the queue. A partition that has confirmed nothing for
+// options.append_timeout gives all of it up with kUnavailable; then one batch at a time is tried
+// and the others are refused at once, until one is confirmed. Reads return kUnavailable and go on
+// later, Health() says why; the connection is tried again with back-off for ever. Where one broker
+// of several dies, appends and reads of the partitions that it led go on within 10 seconds of the
+// election of a new leader (which takes the cluster broker.session.timeout.ms, 9 seconds by
+// default), and within 30 where it does not die but hangs; Range() asks the new leader at its next
+// try. A batch is not atomic: readers may see its first events before the last, and after
+// kUnavailable its first events, or all, may be in the log, or come into it yet, where a broker
+// that hung has them. No event is durable behind one that was appended to its partition before it,
+// by this process, and whose failure was told later.
 class KafkaLog final : public Log {
  public:
   // Connects, and creates the topics that are missing. The partition counts and the epoch have to
@@ -67,6 +71,9 @@ class KafkaLog final : public Log {
   // kResourceExhausted, code "too_many_readers": see options.readers_per_partition_max.
   absl::StatusOr<std::unique_ptr<Reader>> OpenReader(Topic topic, PartitionId partition,
                                                      Offset from) override;
+  // Through handles of its own, which fetch a record batch at a time. Errors likewise.
+  absl::StatusOr<std::unique_ptr<Reader>> OpenPointReader(Topic topic, PartitionId partition,
+                                                          Offset from) override;
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
   // kFailedPrecondition for `nodes`, which Kafka compacts instead.
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
@@ -78,11 +85,14 @@ class KafkaLog final : public Log {
   explicit KafkaLog(const KafkaLogOptions& options);
 
   absl::Status CheckPartition(Topic topic, PartitionId partition) const;
+  absl::StatusOr<std::unique_ptr<Reader>> OpenReaderIn(ConsumerPool& pool, Topic topic,
+                                                       PartitionId partition, Offset from);
 
   // In the order of their making: each is used by those after it.
   std::unique_ptr<KafkaMetrics> metrics_;
   std::unique_ptr<KafkaControl> control_;
   std::unique_ptr<ConsumerPool> consumers_;
+  std::unique_ptr<ConsumerPool> point_consumers_;
   std::unique_ptr<KafkaProducer> producer_;
   std::unique_ptr<KafkaWatch> watch_;
   std::string id_;

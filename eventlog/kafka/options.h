@@ -25,7 +25,8 @@ struct KafkaLogOptions {
   int32_t partitions = 4;
   int16_t replication_factor = 1;  // from 3 on, min.insync.replicas is 2
   AppendLimits limits;
-  // How long an append may wait for a broker before it fails with kUnavailable.
+  // A partition that confirms nothing for so long gives up all that is in flight to it, with
+  // kUnavailable.
   std::chrono::milliseconds append_timeout{30'000};
   // How long Open() may take until the brokers answer and the topics are there.
   std::chrono::milliseconds connect_timeout{10'000};

@@ -6,12 +6,13 @@
 #include <prometheus/histogram.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/message.h"
+#include "eventlog/kafka/producer_client.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -22,8 +23,15 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPollInterval{100};
 // Between two tries to replace a producer.
 constexpr milliseconds kReplaceBackoff{500};
+// For partitions that get on while the producer is replaced because of others.
+constexpr milliseconds kOthersWait{1'000};
+constexpr int kOthersPollMs = 10;
+// A process that was stopped for longer has not waited for the broker meanwhile.
+constexpr milliseconds kStepMax{1'000};
 
-std::string Text(milliseconds duration) { return std::to_string(duration.count()); }
+absl::Status Unavailable(const std::string& message) {
+  return Error(absl::StatusCode::kUnavailable, "log_unavailable", message);
+}
 
 }  // namespace
 
@@ -35,6 +43,10 @@ struct KafkaProducer::Batch {
   };
 
   KafkaProducer* producer;
+  Topic topic;
+  PartitionId partition;
+  PartitionAppends& appends;
+  bool taken;  // by `appends`
   std::vector<Event> events;
   std::vector<Slot> slots;      // each message's opaque pointer
   std::vector<Offset> offsets;  // written by delivery reports, one index each
@@ -46,20 +58,34 @@ struct KafkaProducer::Batch {
   absl::Status error ABSL_GUARDED_BY(mutex);  // the first
 
   void Fail(const absl::Status& status) {
+    if (taken) {
+      appends.Failed();
+    }
+    Note(status);
+  }
+  void Note(const absl::Status& status) {
     const absl::MutexLock lock(&mutex);
     error.Update(status);
+  }
+  // Of an event whose fate, or place, nobody has told.
+  absl::Status NotKnown() const {
+    return Unavailable(
+        fmt::format("the append to {}-{} was not confirmed: its events may be in the log, or come "
+                    "into it yet; send them again with the same ids",
+                    TopicName(topic), partition.value()));
   }
 };
 
 KafkaProducer::KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics)
     : options_(options),
       clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      progress_(options.append_timeout) {}
 
 absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const KafkaLogOptions& options,
                                                                      KafkaMetrics& metrics) {
   std::unique_ptr<KafkaProducer> producer(new KafkaProducer(options, metrics));
-  ASSIGN_OR_RETURN(auto client, producer->MakeClient());
+  ASSIGN_OR_RETURN(auto client, MakeProducerClient(options, &KafkaProducer::OnDelivery));
   {
     const absl::MutexLock lock(&producer->mutex_);
     producer->client_ = std::move(client);
@@ -68,47 +94,12 @@ absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const Kafka
   return producer;
 }
 
-absl::StatusOr<std::unique_ptr<KafkaProducer::Client>> KafkaProducer::MakeClient() {
-  ASSIGN_OR_RETURN(
-      KafkaConf conf,
-      MakeConf(options_, {{"enable.idempotence", "true"},
-                          {"acks", "all"},
-                          // A topic that is gone must not come back empty.
-                          {"allow.auto.create.topics", "false"},
-                          {"message.timeout.ms", Text(options_.append_timeout)},
-                          {"message.max.bytes",
-                           std::to_string(options_.limits.event_bytes_max + kRecordOverheadMax)},
-                          // The queue is bounded by AppendLimits, batch by batch; librdkafka would
-                          // bound it event by event and take half a batch.
-                          {"queue.buffering.max.messages", "10000000"},
-                          {"queue.buffering.max.kbytes", "2097151"},
-                          {"linger.ms", "1"},
-                          {"compression.codec", "lz4"}}));
-  auto client = std::make_unique<Client>();
-  rd_kafka_conf_set_opaque(conf.get(), client.get());
-  rd_kafka_conf_set_dr_msg_cb(conf.get(), &KafkaProducer::OnDelivery);
-  rd_kafka_conf_set_error_cb(conf.get(), [](rd_kafka_t*, int error, const char*, void* opaque) {
-    if (error == RD_KAFKA_RESP_ERR__FATAL) {
-      static_cast<Client*>(opaque)->fatal = true;
-    }
-  });
-  ASSIGN_OR_RETURN(client->handle, MakeHandle(RD_KAFKA_PRODUCER, std::move(conf)));
-  for (const Topic topic : kAllTopics) {
-    const std::string name = options_.topic_prefix + std::string(TopicName(topic));
-    client->topics[topic].reset(rd_kafka_topic_new(client->handle.get(), name.c_str(), nullptr));
-    if (client->topics[topic] == nullptr) {
-      return KafkaError(rd_kafka_last_error(), fmt::format("cannot use topic {}", name));
-    }
-  }
-  return client;
-}
-
 KafkaProducer::~KafkaProducer() {
   stopping_ = true;
   if (poller_.joinable()) {
     poller_.join();
   }
-  std::unique_ptr<Client> client;
+  std::unique_ptr<ProducerClient> client;
   {
     const absl::MutexLock lock(&mutex_);
     client = std::move(client_);
@@ -116,12 +107,8 @@ KafkaProducer::~KafkaProducer() {
   if (client == nullptr) {
     return;
   }
-  rd_kafka_t* handle = client->handle.get();
-  if (rd_kafka_flush(handle, static_cast<int>(options_.close_timeout.count())) !=
-      RD_KAFKA_RESP_ERR_NO_ERROR) {
-    rd_kafka_purge(handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    rd_kafka_flush(handle, -1);  // serves the reports of what was purged
-  }
+  rd_kafka_flush(client->handle.get(), static_cast<int>(options_.close_timeout.count()));
+  FailWhatIsLeft(*client);
 }
 
 absl::Status KafkaProducer::Admit(const std::vector<Event>& batch, size_t* bytes) {
@@ -171,6 +158,10 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
   metrics_.queue_bytes.Increment(static_cast<double>(bytes));
   metrics_.queue_events.Increment(static_cast<double>(count));
   auto* batch = new Batch{.producer = this,
+                          .topic = topic,
+                          .partition = partition,
+                          .appends = progress_.Of(topic, partition),
+                          .taken = false,
                           .events = std::move(events),
                           .slots = {},
                           .offsets = std::vector<Offset>(count, kNoOffset),
@@ -183,18 +174,51 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
   for (size_t i = 0; i < count; ++i) {
     batch->slots.push_back({batch, i});
   }
+  size_t left = 0;
   {
     const absl::ReaderMutexLock lock(&mutex_);
-    if (client_ != nullptr) {
-      Produce(*client_, topic, partition, *batch);
-      return;
-    }
+    left = TakeIn(batch);
   }
-  batch->Fail(absl::UnavailableError("the log is being closed"));
-  Answer(batch, count);
+  if (left > 0) {
+    Answer(batch, left);
+  }
 }
 
-void KafkaProducer::Produce(Client& client, Topic topic, PartitionId partition, Batch& batch) {
+size_t KafkaProducer::TakeIn(Batch* batch) {
+  if (client_ == nullptr) {
+    batch->Fail(Unavailable("the log is being closed: the append was not taken"));
+    return batch->events.size();
+  }
+  {
+    const absl::MutexLock lock(&held_mutex_);
+    if (held_.has_value() && !batch->appends.failing()) {
+      held_->push_back(batch);
+      return 0;
+    }
+    if (held_.has_value()) {
+      return Refuse(batch);
+    }
+  }
+  return HandOver(*client_, batch);
+}
+
+size_t KafkaProducer::Refuse(Batch* batch) {
+  batch->Fail(Unavailable(
+      fmt::format("appends to {}-{} have failed: what was appended with them is answered first, "
+                  "then one goes alone; try again",
+                  TopicName(batch->topic), batch->partition.value())));
+  return batch->events.size();
+}
+
+size_t KafkaProducer::HandOver(ProducerClient& client, Batch* batch) {
+  if (!batch->appends.Take()) {
+    return Refuse(batch);
+  }
+  batch->taken = true;
+  return Produce(client, *batch);
+}
+
+size_t KafkaProducer::Produce(ProducerClient& client, Batch& batch) {
   // The last report may come, and the batch be gone, as soon as the last event is handed over.
   const size_t count = batch.events.size();
   for (size_t i = 0; i < count; ++i) {
@@ -202,9 +226,9 @@ void KafkaProducer::Produce(Client& client, Topic topic, PartitionId partition, 
     rd_kafka_headers_t* headers = MakeHeaders(event);
     std::array<rd_kafka_vu_t, 6> fields{};
     fields[0].vtype = RD_KAFKA_VTYPE_RKT;
-    fields[0].u.rkt = client.topics.at(topic).get();
+    fields[0].u.rkt = client.topics.at(batch.topic).get();
     fields[1].vtype = RD_KAFKA_VTYPE_PARTITION;
-    fields[1].u.i32 = partition.value();
+    fields[1].u.i32 = batch.partition.value();
     fields[2].vtype = RD_KAFKA_VTYPE_KEY;
     fields[2].u.mem = {event.key.data(), event.key.size()};
     fields[3].vtype = RD_KAFKA_VTYPE_VALUE;
@@ -217,16 +241,15 @@ void KafkaProducer::Produce(Client& client, Topic topic, PartitionId partition, 
     if (error != nullptr) {
       rd_kafka_headers_destroy(headers);
       // A producer with a fatal error is being replaced, whatever that error was.
-      batch.Fail(KafkaError(
-          client.fatal || rd_kafka_error_is_fatal(error) != 0 ? RD_KAFKA_RESP_ERR__FATAL
-                                                              : rd_kafka_error_code(error),
-          fmt::format("the append was not taken: {}", rd_kafka_error_string(error))));
+      batch.Fail(client.fatal || rd_kafka_error_is_fatal(error) != 0
+                     ? Unavailable("the append was not taken: the producer is being replaced")
+                     : KafkaError(rd_kafka_error_code(error), "the append was not taken"));
       rd_kafka_error_destroy(error);
       // Later events of the batch must not overtake this one.
-      Answer(&batch, count - i);
-      return;
+      return count - i;
     }
   }
+  return 0;
 }
 
 void KafkaProducer::OnDelivery(rd_kafka_t* /*handle*/, const rd_kafka_message_t* message,
@@ -234,7 +257,15 @@ void KafkaProducer::OnDelivery(rd_kafka_t* /*handle*/, const rd_kafka_message_t*
   const auto* slot = static_cast<const Batch::Slot*>(message->_private);
   Batch* batch = slot->batch;
   if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    batch->appends.Confirmed();
     batch->offsets[slot->index] = Offset(message->offset);
+    if (message->offset < 0) {
+      // Confirmed by way of a later event, or as a copy: it is durable, and nobody knows where.
+      batch->Note(batch->NotKnown());
+    }
+  } else if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+             message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+    batch->Fail(batch->NotKnown());
   } else {
     batch->Fail(KafkaError(message->err, "the append was not acknowledged"));
   }
@@ -262,6 +293,10 @@ void KafkaProducer::Answer(Batch* batch, size_t count) {
     metrics_.AppendFailed(ErrorCode(error));
     owned->done(std::move(error));
   }
+  // Only now: whoever appended it knows, and may have stopped appending.
+  if (owned->taken) {
+    owned->appends.Answered();
+  }
   queue_bytes_ -= owned->bytes;
   queue_events_ -= events;
   metrics_.queue_bytes.Decrement(static_cast<double>(owned->bytes));
@@ -269,39 +304,82 @@ void KafkaProducer::Answer(Batch* batch, size_t count) {
 }
 
 void KafkaProducer::Poll() {
+  SteadyTime looked_at = clock_->SteadyNow();
   SteadyTime retry_at{};
+  bool silent = false;
   while (!stopping_) {
-    Client* client = nullptr;
+    ProducerClient* client = nullptr;
     {
       const absl::ReaderMutexLock lock(&mutex_);
       client = client_.get();  // only this thread replaces it
     }
     rd_kafka_poll(client->handle.get(), static_cast<int>(kPollInterval.count()));
-    if (client->fatal && clock_->SteadyNow() >= retry_at) {
+    const SteadyTime now = clock_->SteadyNow();
+    if (const auto passed = std::chrono::floor<milliseconds>(now - looked_at);
+        passed >= kPollInterval) {
+      looked_at = now;
+      silent = progress_.Pass(std::min(passed, kStepMax));
+    }
+    if ((client->fatal || silent) && now >= retry_at) {
       ReplaceClient();
       retry_at = clock_->SteadyNow() + kReplaceBackoff;
+      silent = false;
     }
   }
 }
 
 void KafkaProducer::ReplaceClient() {
-  auto client = MakeClient();
+  auto client = MakeProducerClient(options_, &KafkaProducer::OnDelivery);
   if (!client.ok()) {
     spdlog::error("kafka_producer_replace_failed error=\"{}\"", Message(client.status()));
     return;
   }
-  std::unique_ptr<Client> old;
+  ProducerClient* old = nullptr;
   {
+    // Nobody hands anything over while this is held, nor after it.
     const absl::MutexLock lock(&mutex_);
-    old = std::exchange(client_, std::move(*client));
+    const absl::MutexLock held_lock(&held_mutex_);
+    held_.emplace();
+    old = client_.get();
   }
-  // Not under the lock: the callbacks served here may append.
   std::array<char, 512> reason{};
-  rd_kafka_fatal_error(old->handle.get(), reason.data(), reason.size());
+  if (rd_kafka_fatal_error(old->handle.get(), reason.data(), reason.size()) ==
+      RD_KAFKA_RESP_ERR_NO_ERROR) {
+    fmt::format_to_n(reason.data(), reason.size() - 1, "a partition confirmed nothing for {} ms",
+                     options_.append_timeout.count());
+  }
   spdlog::error("kafka_producer_replaced reason=\"{}\"", reason.data());
   metrics_.producer_restarts.Increment();
-  rd_kafka_purge(old->handle.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-  rd_kafka_flush(old->handle.get(), -1);
+  // Under no lock, here and below: the callbacks that are served may append.
+  const auto deadline = std::chrono::steady_clock::now() + kOthersWait;
+  while (progress_.OthersInFlight() && std::chrono::steady_clock::now() < deadline) {
+    rd_kafka_poll(old->handle.get(), kOthersPollMs);
+  }
+  FailWhatIsLeft(*old);
+  UseClient(std::move(*client));
+}
+
+void KafkaProducer::UseClient(std::unique_ptr<ProducerClient> client) {
+  std::vector<std::pair<Batch*, size_t>> refused;
+  {
+    const absl::MutexLock lock(&mutex_);
+    std::vector<Batch*> held;
+    {
+      const absl::MutexLock held_lock(&held_mutex_);
+      held = *std::exchange(held_, std::nullopt);
+    }
+    client_.swap(client);
+    for (Batch* batch : held) {
+      // What was held back comes behind what has failed, and was appended before that was known.
+      const size_t left = batch->appends.failing() ? Refuse(batch) : HandOver(*client_, batch);
+      if (left > 0) {
+        refused.emplace_back(batch, left);
+      }
+    }
+  }
+  for (const auto& [batch, left] : refused) {
+    Answer(batch, left);
+  }
 }
 
 }  // namespace sluice::eventlog

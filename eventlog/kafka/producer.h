@@ -2,9 +2,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <string>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -12,17 +11,27 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/kafka/handles.h"
+#include "eventlog/kafka/append_progress.h"
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/log.h"
 
+typedef struct rd_kafka_s rd_kafka_t;
+typedef struct rd_kafka_message_s rd_kafka_message_t;
+
 namespace sluice::eventlog {
 
+struct ProducerClient;
+
 // The appending half of the Kafka log: an idempotent producer with acks=all, a bounded queue, and a
-// thread that serves delivery reports. One callback per batch. A producer that reports a fatal
-// error (its sequence is lost) is replaced: what it had in flight fails with kUnavailable.
-// Thread-safe.
+// thread that serves delivery reports. One callback per batch.
+//
+// In a partition no event becomes durable behind one that was appended before it and failed, unless
+// the failure was told before (PartitionAppends). Therefore a partition that has confirmed nothing
+// for options.append_timeout gives up all that it has in flight at once, and the producer is
+// replaced, as it is after a fatal error (its sequence is lost, or a broker refuses events for
+// good). Partitions that get on are waited for a moment, and notice nothing; what fails is
+// kUnavailable. Thread-safe.
 class KafkaProducer {
  public:
   // `metrics` must outlive the producer. Does not wait for a broker.
@@ -38,20 +47,21 @@ class KafkaProducer {
 
  private:
   struct Batch;
-  // A handle with its topics; replaced as a whole.
-  struct Client {
-    KafkaHandle handle;
-    std::map<Topic, KafkaTopic> topics;  // destroyed before the handle
-    std::atomic<bool> fatal = false;
-  };
 
   KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics);
 
-  absl::StatusOr<std::unique_ptr<Client>> MakeClient();
   absl::Status Admit(const std::vector<Event>& batch, size_t* bytes);
-  void Produce(Client& client, Topic topic, PartitionId partition, Batch& batch);
+  // These return how many of the batch's events, its last ones, nobody will report on: the caller
+  // answers for them, under no lock. Where that is 0 the batch may be gone.
+  size_t TakeIn(Batch* batch) ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  size_t HandOver(ProducerClient& client, Batch* batch);
+  static size_t Produce(ProducerClient& client, Batch& batch);
+  static size_t Refuse(Batch* batch);
   void Poll();
+  // Where no new one can be made, the old one stays.
   void ReplaceClient();
+  // Hands over to it what was held back, too.
+  void UseClient(std::unique_ptr<ProducerClient> client);
   // Counts `count` events of the batch as answered; the last one calls back and deletes it.
   void Answer(Batch* batch, size_t count);
   static void OnDelivery(rd_kafka_t* handle, const rd_kafka_message_t* message, void* opaque);
@@ -61,10 +71,14 @@ class KafkaProducer {
   KafkaMetrics& metrics_;
   std::atomic<size_t> queue_bytes_ = 0;
   std::atomic<size_t> queue_events_ = 0;
+  AppendProgress progress_;
   std::atomic<bool> stopping_ = false;
   absl::Mutex mutex_;
   // Held shared while producing, exclusively while the client is replaced.
-  std::unique_ptr<Client> client_ ABSL_GUARDED_BY(mutex_);  // null while closing
+  std::unique_ptr<ProducerClient> client_ ABSL_GUARDED_BY(mutex_);  // null while closing
+  absl::Mutex held_mutex_ ABSL_ACQUIRED_AFTER(mutex_);
+  // What came since the client is being replaced, in its order; none while it is not.
+  std::optional<std::vector<Batch*>> held_ ABSL_GUARDED_BY(held_mutex_);
   std::thread poller_;
 };
 

@@ -31,7 +31,7 @@ struct Found {
 absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset,
                            std::chrono::milliseconds patience = std::chrono::seconds(30)) {
   {
-    ASSIGN_OR_RETURN(const auto reader, log.OpenReader(topic, partition, offset));
+    ASSIGN_OR_RETURN(const auto reader, log.OpenPointReader(topic, partition, offset));
     const auto events = reader->Read({.events_max = 1, .wait_max = kGlance});
     if (events.ok() && !events->empty()) {
       const StoredEvent& first = events->front();

@@ -32,6 +32,7 @@ namespace {
 
 constexpr size_t kBatch = 100;
 constexpr int kRounds = 3;
+constexpr int kSingle = 300;
 
 struct Bench {
   KafkaLogOptions options;
@@ -149,6 +150,49 @@ void ConsumeRaw(const Bench& bench, size_t count) {
   rd_kafka_consume_stop(topic.get(), 0);
 }
 
+absl::Status ReadOne(Log& log, Offset offset) {
+  auto reader = log.OpenPointReader(Topic::kChanges, PartitionId(0), offset);
+  const auto events = (*reader)->Read({.events_max = 1, .wait_max = std::chrono::seconds(10)});
+  return events.ok() && events->empty() ? absl::UnavailableError("no event") : events.status();
+}
+
+// Single events at chance places of partition 0, one after the other, while followers wait at the
+// ends of both partitions, as they do in a server that has nothing to do.
+void ReadSingly(Log& log) {
+  std::atomic<bool> stopping = false;
+  std::vector<std::thread> followers;
+  for (int32_t p = 0; p < 2; ++p) {
+    followers.emplace_back([&log, &stopping, p] {
+      const auto range = log.Range(Topic::kChanges, PartitionId(p));
+      auto reader = log.OpenReader(Topic::kChanges, PartitionId(p), range->end);
+      while (!stopping) {
+        (void)(*reader)->Read({.wait_max = std::chrono::milliseconds(100)});
+      }
+    });
+  }
+  const auto range = log.Range(Topic::kChanges, PartitionId(0));
+  if (!range.ok()) {
+    Die(range.status());
+  }
+  std::vector<double> took_ms;
+  for (int i = 0; i < kSingle; ++i) {
+    const Offset offset(std::rand() % range->end.value());
+    const auto begin = std::chrono::steady_clock::now();
+    if (const auto found = ReadOne(log, offset); !found.ok()) {
+      Die(found);
+    }
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    took_ms.push_back(took.count());
+  }
+  stopping = true;
+  for (std::thread& follower : followers) {
+    follower.join();
+  }
+  std::sort(took_ms.begin(), took_ms.end());
+  fmt::print("single events: p50 {:.2f} ms, p99 {:.2f} ms\n", took_ms[kSingle / 2],
+             took_ms[kSingle * 99 / 100]);
+}
+
 void Run(const Bench& bench) {
   auto log = KafkaLog::Open(bench.options);
   if (!log.ok()) {
@@ -169,6 +213,7 @@ void Run(const Bench& bench) {
     const double ours = EventsPerSecond(total, [&] { ReadThroughLog(**log, total); });
     fmt::print("{:>8} {:>12.0f} {:>12.0f} {:>7.2f}\n", "read", ours, raw, ours / raw);
   }
+  ReadSingly(**log);
 }
 
 }  // namespace

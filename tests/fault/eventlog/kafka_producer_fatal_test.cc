@@ -4,9 +4,11 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "eventlog/kafka/conf.h"
@@ -29,7 +31,7 @@ class KafkaProducerFatalTest : public ::testing::Test {
     auto host = MakeHandle(RD_KAFKA_PRODUCER, std::move(*conf));
     ASSERT_TRUE(host.ok()) << host.status();
     host_ = std::move(*host);
-    cluster_ = rd_kafka_mock_cluster_new(host_.get(), 1);
+    cluster_ = rd_kafka_mock_cluster_new(host_.get(), 2);
     options_ = TestOptions(rd_kafka_mock_cluster_bootstraps(cluster_));
     options_.metrics = metrics_;
     options_.check_settings = false;  // the mock cluster does not know them
@@ -71,6 +73,53 @@ TEST_F(KafkaProducerFatalTest, AFatalErrorFailsWhatIsInFlightAndTheNextProducerG
   const std::string text = prometheus::TextSerializer().Serialize(metrics_->Collect());
   EXPECT_THAT(text,
               ::testing::HasSubstr("sluice_eventlog_producer_restarts_total{log=\"kafka\"} 1"));
+}
+
+// Partition 1's leader is gone for good, and its appends are given up again and again; whoever
+// appends to partition 0 notices nothing.
+TEST_F(KafkaProducerFatalTest, APartitionThatIsGivenUpLeavesTheOthersAlone) {
+  // A new producer that asks the broker that is down first needs a second for the other one.
+  options_.append_timeout = std::chrono::seconds(4);
+  auto log = KafkaLog::Open(options_);
+  ASSERT_TRUE(log.ok()) << log.status();
+  const auto append = [&](int32_t partition) {
+    return (*log)
+        ->Append(Topic::kChanges, PartitionId(partition), {MakeKafkaEvent("acme", "x")})
+        .status();
+  };
+  ASSERT_TRUE(append(1).ok());
+  const std::string changes = options_.topic_prefix + "changes";
+  rd_kafka_mock_partition_set_leader(cluster_, changes.c_str(), 1, 2);
+  rd_kafka_mock_broker_set_down(cluster_, 2);
+  std::atomic<bool> stopping = false;
+  std::atomic<size_t> appended = 0;
+  std::thread neighbour([&] {
+    while (!stopping) {
+      const absl::Status status = append(0);
+      EXPECT_TRUE(status.ok()) << status;
+      ++appended;
+    }
+  });
+  for (int i = 0; i < 2; ++i) {
+    // Many at once, of which all but one are refused without a wait once the first have failed.
+    std::vector<std::future<absl::Status>> answers;
+    for (int k = 0; k < 10; ++k) {
+      answers.push_back(std::async(std::launch::async, append, 1));
+    }
+    for (auto& answer : answers) {
+      EXPECT_EQ(answer.get().code(), absl::StatusCode::kUnavailable);
+    }
+  }
+  rd_kafka_mock_broker_set_up(cluster_, 2);
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  absl::Status back = append(1);
+  while (!back.ok() && std::chrono::steady_clock::now() < deadline) {
+    back = append(1);
+  }
+  EXPECT_TRUE(back.ok()) << back;
+  stopping = true;
+  neighbour.join();
+  EXPECT_GT(appended, 0U);
 }
 
 TEST_F(KafkaProducerFatalTest, RetriesKeepTheOrderOfAPartition) {

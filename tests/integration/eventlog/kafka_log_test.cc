@@ -3,7 +3,14 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <filesystem>
 #include <map>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -26,6 +33,44 @@ std::string MustRun(const std::string& command) {
   const auto output = testing::RunCommand(command);
   EXPECT_TRUE(output.ok()) << output.status();
   return output.value_or("");
+}
+
+// Bytes that have come over this process's open connections.
+uint64_t BytesReceived() {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    tcp_info info{};
+    socklen_t size = sizeof(info);
+    if (getsockopt(std::stoi(entry.path().filename()), IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
+      bytes += info.tcpi_bytes_received;
+    }
+  }
+  return bytes;
+}
+
+TEST(KafkaLogTest, APointReaderBringsLittleThatWasNotAskedFor) {
+  auto log = KafkaLog::Open(TestOptions(kBroker->brokers()));
+  ASSERT_TRUE(log.ok()) << log.status();
+  std::mt19937 random(1);  // what does not compress
+  constexpr int kBatches = 300;
+  constexpr size_t kBytes = 10'000;
+  for (int i = 0; i < kBatches; ++i) {
+    std::string value(kBytes, 'x');
+    std::generate(value.begin(), value.end(), [&] { return static_cast<char>(random()); });
+    ASSERT_TRUE(
+        (*log)->Append(Topic::kChanges, PartitionId(0), {MakeKafkaEvent("acme", value)}).ok());
+  }
+  const uint64_t before = BytesReceived();
+  constexpr int kReads = 20;
+  for (int i = 0; i < kReads; ++i) {
+    auto reader = (*log)->OpenPointReader(Topic::kChanges, PartitionId(0), Offset(i));
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    const auto events = (*reader)->Read({.events_max = 1, .wait_max = kKafkaPatience});
+    ASSERT_TRUE(events.ok()) << events.status();
+    ASSERT_EQ(events->size(), 1U);
+  }
+  // 3 MB lie behind each of them.
+  EXPECT_LT(BytesReceived() - before, kReads * 5 * kBytes);
 }
 
 TEST(KafkaLogTest, KcatShowsHeadersKeyAndValueBytes) {

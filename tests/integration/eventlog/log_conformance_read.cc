@@ -30,6 +30,24 @@ TEST_P(LogConformance, ReadingGoesOnFromAnyOffset) {
   }
 }
 
+TEST_P(LogConformance, PointReadersReadAsOthersDo) {
+  const auto offsets = MustAppend(kP0, MakeEvents("e", 3));
+  ASSERT_EQ(offsets.size(), 3U);
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    auto reader = log().OpenPointReader(Topic::kChanges, kP0, offsets[i]);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    const auto read = (*reader)->Read({.events_max = 1, .wait_max = kPatience});
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(Values(*read), std::vector<std::string>{"e" + std::to_string(i)});
+    EXPECT_EQ(Offsets(*read), std::vector<Offset>{offsets[i]});
+  }
+  const Offset beyond(MustRange(kP0).end.value() + 1);
+  auto reader = log().OpenPointReader(Topic::kChanges, kP0, beyond);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_THAT((*reader)->Read({.events_max = 1, .wait_max = kPatience}).status(),
+              FailsWith(StatusCode::kOutOfRange, "offset_beyond_end"));
+}
+
 TEST_P(LogConformance, ReadLimitsBoundWhatOneReadReturns) {
   MustAppend(kP0, MakeEvents(std::string(1000, 'x'), 20));
   auto reader = log().OpenReader(Topic::kChanges, kP0, Offset(0));

@@ -87,19 +87,20 @@ TestBroker::~TestBroker() {
   std::filesystem::remove_all(directory_, ignored);
 }
 
-absl::Status TestBroker::Kill(int node) {
+absl::Status TestBroker::Order(const std::string& command, int node) {
   if (directory_.empty()) {
-    return absl::FailedPreconditionError("a shared broker is not killed");
+    return absl::FailedPreconditionError("a shared broker takes no orders");
   }
-  return Script(fmt::format("kill --dir '{}/cluster' --node {}", directory_, node)).status();
+  return Script(fmt::format("{} --dir '{}/cluster' --node {}", command, directory_, node)).status();
 }
 
-absl::Status TestBroker::Restart(int node) {
-  if (directory_.empty()) {
-    return absl::FailedPreconditionError("a shared broker is not restarted");
-  }
-  return Script(fmt::format("restart --dir '{}/cluster' --node {}", directory_, node)).status();
-}
+absl::Status TestBroker::Kill(int node) { return Order("kill", node); }
+
+absl::Status TestBroker::Restart(int node) { return Order("restart", node); }
+
+absl::Status TestBroker::Pause(int node) { return Order("pause", node); }
+
+absl::Status TestBroker::Resume(int node) { return Order("resume", node); }
 
 std::string RandomPrefix() {
   std::random_device random;

@@ -32,8 +32,13 @@ class TestBroker {
   absl::Status Kill(int node = 1);
   // Starts a killed node with its data on its old port; returns when it serves.
   absl::Status Restart(int node = 1);
+  // SIGSTOP to a node, which hangs until Resume(); its connections stay, and take requests in.
+  absl::Status Pause(int node = 1);
+  absl::Status Resume(int node = 1);
 
  private:
+  // The script's command for one of our own nodes.
+  absl::Status Order(const std::string& command, int node);
   TestBroker(std::string directory, std::string brokers);
 
   std::string directory_;  // empty: the broker is not ours
