@@ -15,11 +15,11 @@
 namespace sluice::eventlog {
 namespace {
 
-// What one fetch asks for; one larger event still comes whole. Under a client quota a broker answers a
-// fetch with nothing as long as its bytes and those of the last ten seconds are more than the quota,
-// and then reads nothing from the connection until they are not: of 250 kB a second, a fetch of
-// 4 MiB came through in 40 s or never, beside a process that read as well. A reader without a quota
-// is as fast with this as with 4 MiB.
+// What one fetch asks for; one larger event still comes whole. Under a client quota a broker
+// answers a fetch with nothing as long as its bytes and those of the last ten seconds are more than
+// the quota, and then reads nothing from the connection until they are not: of 250 kB a second, a
+// fetch of 4 MiB came through in 40 s or never, beside a process that read as well. A reader
+// without a quota is as fast with this as with 4 MiB.
 constexpr size_t kFetchBytesMax = 1 << 20;
 // Of point readers: a broker always sends the whole of the record batch that holds the event.
 constexpr size_t kPointFetchBytesMax = 4 << 10;
@@ -36,9 +36,14 @@ bool HasReceived(int socket) {
 }
 
 // Called by librdkafka in place of close().
-int CloseSocket(int socket, void* connections_lost) {
+int CloseSocket(int socket, void* opaque) {
   if (HasReceived(socket)) {
-    ++*static_cast<std::atomic<uint64_t>*>(connections_lost);
+    auto& connections = *static_cast<ConsumerPool::Connections*>(opaque);
+    ++connections.lost;
+    const absl::MutexLock lock(&connections.mutex);
+    for (rd_kafka_queue_t* queue : connections.watched) {
+      rd_kafka_queue_yield(queue);
+    }
   }
   return close(socket);
 }
@@ -50,6 +55,18 @@ ConsumerPool::Lease::Lease(ConsumerPool* pool, size_t consumer, std::string topi
     : pool_(pool), consumer_(consumer), place_(std::move(topic), partition) {}
 
 ConsumerPool::Lease::~Lease() { pool_->Release(*this); }
+
+uint64_t ConsumerPool::Lease::connections_lost() const { return connections_->lost; }
+
+void ConsumerPool::Lease::Watch(rd_kafka_queue_t* queue) {
+  const absl::MutexLock lock(&connections_->mutex);
+  connections_->watched.insert(queue);
+}
+
+void ConsumerPool::Lease::Unwatch(rd_kafka_queue_t* queue) {
+  const absl::MutexLock lock(&connections_->mutex);
+  connections_->watched.erase(queue);
+}
 
 absl::StatusOr<std::unique_ptr<ConsumerPool::Lease>> ConsumerPool::Acquire(const std::string& topic,
                                                                            PartitionId partition) {
@@ -80,7 +97,7 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Lease>> ConsumerPool::Acquire(const
   auto lease = std::make_unique<Lease>(this, index, topic, partition);
   lease->handle_ = consumer.handle.get();
   lease->topic_handle_ = topic_handle.get();
-  lease->connections_lost_ = &consumer.connections_lost;
+  lease->connections_ = &consumer.connections;
   return lease;
 }
 
@@ -109,6 +126,8 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"queued.max.messages.kbytes",
                  std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
                 {"fetch.message.max.bytes", std::to_string(fetch_bytes)},
+                // Of all partitions together: librdkafka begins with another one each time.
+                {"fetch.max.bytes", std::to_string(std::max(fetch_bytes, kFetchBytesMax))},
                 // A broker has one fetch of a handle at a time, for all its partitions: a reader
                 // that is opened waits for the running one, and what comes after a silence waits
                 // for such a reader. 15 ms cost an idle process of 8 partitions 1.9 % of a core,
@@ -116,7 +135,7 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
                 {"fetch.wait.max.ms", "15"},
                 {"fetch.error.backoff.ms", "100"}}));
   auto consumer = std::make_unique<Consumer>();
-  rd_kafka_conf_set_opaque(conf.get(), &consumer->connections_lost);
+  rd_kafka_conf_set_opaque(conf.get(), &consumer->connections);
   rd_kafka_conf_set_closesocket_cb(conf.get(), CloseSocket);
   ASSIGN_OR_RETURN(consumer->handle, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
   return consumer;

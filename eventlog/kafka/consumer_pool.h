@@ -23,6 +23,13 @@ namespace sluice::eventlog {
 // time. Handles stay until the pool goes. Thread-safe.
 class ConsumerPool {
  public:
+  // What becomes of the connections of a handle.
+  struct Connections {
+    std::atomic<uint64_t> lost{0};
+    absl::Mutex mutex;
+    std::set<rd_kafka_queue_t*> watched ABSL_GUARDED_BY(mutex);
+  };
+
   // The right to consume one partition through one handle, given back by destruction.
   class Lease {
    public:
@@ -36,7 +43,11 @@ class ConsumerPool {
     // How many of the handle's connections that had brought something have ended. Counted by the
     // thread that serves the connection, before it connects again: a message that came over a new
     // one is not taken from a queue before the count has gone up.
-    uint64_t connections_lost() const { return *connections_lost_; }
+    uint64_t connections_lost() const;
+    // Until Unwatch(), whoever waits for the queue is woken when such a connection ends, which is
+    // before it has been made anew.
+    void Watch(rd_kafka_queue_t* queue);
+    void Unwatch(rd_kafka_queue_t* queue);
 
    private:
     friend class ConsumerPool;
@@ -45,7 +56,7 @@ class ConsumerPool {
     std::pair<std::string, PartitionId> place_;
     rd_kafka_t* handle_ = nullptr;
     rd_kafka_topic_t* topic_handle_ = nullptr;
-    const std::atomic<uint64_t>* connections_lost_ = nullptr;
+    Connections* connections_ = nullptr;
   };
 
   // What its readers read: on and on, or an event or two (Log::OpenPointReader()).
@@ -59,7 +70,7 @@ class ConsumerPool {
 
  private:
   struct Consumer {
-    std::atomic<uint64_t> connections_lost{0};  // by threads of the handle: it goes before
+    Connections connections;  // used by threads of the handle, which goes before
     KafkaHandle handle;
     std::map<std::string, KafkaTopic> topics;  // destroyed before the handle
     std::set<std::pair<std::string, PartitionId>> leased;

@@ -73,6 +73,7 @@ absl::Status KafkaReader::StartConsuming() {
     return KafkaError(rd_kafka_last_error(), "cannot start to read");
   }
   queue_ = std::move(queue);
+  lease_->Watch(queue_.get());
   return absl::OkStatus();
 }
 
@@ -86,6 +87,7 @@ void KafkaReader::StopConsuming() {
     queue = std::move(queue_);
   }
   if (queue != nullptr) {
+    lease_->Unwatch(queue.get());
     rd_kafka_consume_stop(lease_->topic(), partition_.value());
   }
 }
@@ -125,6 +127,25 @@ void KafkaReader::WakeFetcher() {
                      OffsetKind::kBegin, kWakeTimeout);
 }
 
+// The queue is empty, and nothing has been taken from it by this Read(). In this order: what an
+// ended connection brought was queued before the count went up, both by the same thread, so that
+// nothing of it is left in a queue that is empty afterwards. What comes then is the new session's,
+// and need not be fetched again. (Under a quota the broker mutes the connection over which much has
+// come until it times out: who then fetches all of it again never gets on.)
+void KafkaReader::BeginSessionWhereEmpty(rd_kafka_queue_t* queue) {
+  const uint64_t lost = lease_->connections_lost();
+  if (lost == connections_lost_) {
+    return;
+  }
+  if (KafkaMessage next(rd_kafka_consume_queue(queue, 0)); next != nullptr) {
+    fetched_.push_back(std::move(next));  // of either: Read() sees the count, and drops it
+    return;
+  }
+  connections_lost_ = lost;
+  ++session_;
+  broker_.reset();
+}
+
 absl::Status KafkaReader::Fetch(milliseconds wait) {
   rd_kafka_queue_t* queue = nullptr;
   {
@@ -133,7 +154,7 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
   }
   const auto deadline = std::chrono::steady_clock::now() + wait;
   bool woken = false;
-  while (true) {
+  while (fetched_.empty()) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
     const milliseconds piece = std::clamp(left, milliseconds(0), woken ? kWaitPiece : kStalled);
     KafkaMessage first(rd_kafka_consume_queue(queue, static_cast<int>(piece.count())));
@@ -143,7 +164,11 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
     }
     RETURN_IF_ERROR(CheckCancelled());
     RETURN_IF_ERROR(control_.Health());
-    if (left <= piece) {
+    if (wait <= milliseconds(0)) {
+      return absl::OkStatus();  // there may be events at hand, of the session of before
+    }
+    BeginSessionWhereEmpty(queue);
+    if (fetched_.empty() && std::chrono::steady_clock::now() >= deadline) {
       return absl::OkStatus();
     }
     if (!std::exchange(woken, true)) {

@@ -49,8 +49,10 @@ class KafkaReader final : public Reader {
   // kCancelled after Cancel().
   absl::Status StartConsuming();
   void StopConsuming();
-  // Fills fetched_ with at least one message, unless `wait` or Cancel() ends it.
+  // Fills fetched_ with at least one message, unless `wait` or Cancel() ends it. With a `wait` only
+  // where this Read() has taken nothing yet.
   absl::Status Fetch(std::chrono::milliseconds wait);
+  void BeginSessionWhereEmpty(rd_kafka_queue_t* queue);
   // Has librdkafka ask for more where it rests though there is more, up to a second.
   void WakeFetcher();
   // The end at `end` has been reached: true where next() moves over offsets without events.

@@ -9,9 +9,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "eventlog/base/murmur2.h"
@@ -35,30 +37,69 @@ std::string MustRun(const std::string& command) {
   return output.value_or("");
 }
 
-// Bytes that have come over this process's open connections.
-uint64_t BytesReceived() {
-  uint64_t bytes = 0;
+// Calls `visit` with each of this process's connections.
+void ForEachConnection(const std::function<void(int socket, const tcp_info& info)>& visit) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int socket = std::stoi(entry.path().filename());
     tcp_info info{};
     socklen_t size = sizeof(info);
-    if (getsockopt(std::stoi(entry.path().filename()), IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
-      bytes += info.tcpi_bytes_received;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
+      visit(socket, info);
     }
   }
+}
+
+// Bytes that have come over those that are open.
+uint64_t BytesReceived() {
+  uint64_t bytes = 0;
+  ForEachConnection([&](int, const tcp_info& info) { bytes += info.tcpi_bytes_received; });
   return bytes;
+}
+
+std::string Incompressible(size_t bytes) {
+  static std::mt19937 random(1);
+  std::string value(bytes, 'x');
+  std::generate(value.begin(), value.end(), [&] { return static_cast<char>(random()); });
+  return value;
+}
+
+// Under a quota, what is fetched twice may never come.
+TEST(KafkaLogTest, WhatComesOverANewConnectionToAReaderThatWaitedIsNotFetchedTwice) {
+  auto log = KafkaLog::Open(TestOptions(kBroker->brokers()));
+  ASSERT_TRUE(log.ok()) << log.status();
+  const auto offsets =
+      (*log)->Append(Topic::kChanges, PartitionId(0), {MakeKafkaEvent("acme", "first")});
+  ASSERT_TRUE(offsets.ok()) << offsets.status();
+  auto reader = (*log)->OpenReader(Topic::kChanges, PartitionId(0), offsets->front());
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  ASSERT_EQ((*reader)->Read({.wait_max = kKafkaPatience})->size(), 1U);
+  const uint64_t session = (*reader)->session();
+  absl::StatusOr<std::vector<StoredEvent>> events;
+  std::thread waits([&] { events = (*reader)->Read({.wait_max = kKafkaPatience}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  ForEachConnection([](int socket, const tcp_info&) { shutdown(socket, SHUT_RDWR); });
+  constexpr size_t kBytes = 900'000;
+  ASSERT_TRUE((*log)
+                  ->Append(Topic::kChanges, PartitionId(0),
+                           {MakeKafkaEvent("acme", Incompressible(kBytes))})
+                  .ok());
+  waits.join();
+  ASSERT_TRUE(events.ok()) << events.status();
+  ASSERT_EQ(events->size(), 1U);
+  EXPECT_NE((*reader)->session(), session);
+  EXPECT_LT(BytesReceived(), 2 * kBytes);
 }
 
 TEST(KafkaLogTest, APointReaderBringsLittleThatWasNotAskedFor) {
   auto log = KafkaLog::Open(TestOptions(kBroker->brokers()));
   ASSERT_TRUE(log.ok()) << log.status();
-  std::mt19937 random(1);  // what does not compress
   constexpr int kBatches = 300;
   constexpr size_t kBytes = 10'000;
   for (int i = 0; i < kBatches; ++i) {
-    std::string value(kBytes, 'x');
-    std::generate(value.begin(), value.end(), [&] { return static_cast<char>(random()); });
-    ASSERT_TRUE(
-        (*log)->Append(Topic::kChanges, PartitionId(0), {MakeKafkaEvent("acme", value)}).ok());
+    ASSERT_TRUE((*log)
+                    ->Append(Topic::kChanges, PartitionId(0),
+                             {MakeKafkaEvent("acme", Incompressible(kBytes))})
+                    .ok());
   }
   const uint64_t before = BytesReceived();
   constexpr int kReads = 20;
