@@ -95,9 +95,8 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       relayed_(caller.relayed),
       reader_(service.options().set_limits),
       // A batch that is larger than the limit is let in alone.
-      own_in_flight_(
-          std::make_shared<InFlight>(stops() ? 1 : service.options().request_in_flight_bytes_max,
-                                     service.options().in_flight_events_max)),
+      own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
+                                                service.options().in_flight_events_max)),
       doubtful_(service, org_, std::move(caller)) {}
 
 IngestSession::~IngestSession() {
