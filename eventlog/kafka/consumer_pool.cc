@@ -15,11 +15,11 @@
 namespace sluice::eventlog {
 namespace {
 
-// What one fetch asks for; one larger event still comes whole. Under a client quota a broker answers a
-// fetch with nothing as long as its bytes and those of the last ten seconds are more than the quota,
-// and then reads nothing from the connection until they are not: of 250 kB a second, a fetch of
-// 4 MiB came through in 40 s or never, beside a process that read as well. A reader without a quota
-// is as fast with this as with 4 MiB.
+// What one fetch asks for; one larger event still comes whole. Under a client quota a broker
+// answers a fetch with nothing as long as its bytes and those of the last ten seconds are more than
+// the quota, and then reads nothing from the connection until they are not: of 250 kB a second, a
+// fetch of 4 MiB came through in 40 s or never, beside a process that read as well. A reader
+// without a quota is as fast with this as with 4 MiB.
 constexpr size_t kFetchBytesMax = 1 << 20;
 // Of point readers: a broker always sends the whole of the record batch that holds the event.
 constexpr size_t kPointFetchBytesMax = 4 << 10;
