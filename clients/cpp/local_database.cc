@@ -165,10 +165,6 @@ absl::Status LocalDatabase::LoadState() {
       Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
   ASSIGN_OR_RETURN(const bool has_history, history.Step());
   history_ = has_history ? std::string(history.Text(0)) : std::string();
-  ASSIGN_OR_RETURN(
-      Statement asked,
-      Statement::Prepare(db_.get(), "SELECT 1 FROM _sluice_meta WHERE name='columns_asked'"));
-  ASSIGN_OR_RETURN(columns_asked_, asked.Step());
   ASSIGN_OR_RETURN(Statement meta,
                    Statement::Prepare(db_.get(),
                                       "SELECT value, name='position' FROM _sluice_meta WHERE name "
@@ -179,6 +175,12 @@ absl::Status LocalDatabase::LoadState() {
   if (complete) {
     position_ = newest_;
   }
+  // A client of before writes the position without it: what it hid is in doubt.
+  ASSIGN_OR_RETURN(
+      Statement own,
+      Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='columns_of'"));
+  ASSIGN_OR_RETURN(const bool has_own, own.Step());
+  columns_asked_ = begun && !(complete && has_own && own.Int(0) == position_);
   ASSIGN_OR_RETURN(Statement buckets,
                    Statement::Prepare(
                        db_.get(), "SELECT id, bucket, after, count, checksum FROM _sluice_bucket"));
@@ -390,9 +392,11 @@ absl::Status LocalDatabase::Complete(int64_t position) {
   if (position_ < 0) {
     RETURN_IF_ERROR(ShowTables());
   }
-  if (columns_asked_ && columns_given_) {
-    columns_asked_ = false;
-    RETURN_IF_ERROR(Execute(db_.get(), "DELETE FROM _sluice_meta WHERE name='columns_asked'"));
+  columns_asked_ = columns_asked_ && !columns_given_;
+  if (!columns_asked_) {
+    RETURN_IF_ERROR(Execute(
+        db_.get(),
+        fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('columns_of', {})", position)));
   }
   RETURN_IF_ERROR(SaveHistory(announced_history_));
   if (!rows_shown_.has_value()) {

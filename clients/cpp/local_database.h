@@ -207,7 +207,7 @@ class LocalDatabase {
   bool schema_seen_ = false;    // since Connected()
   bool columns_given_ = false;  // by SetEntities(), since Connected()
   // Some of the file's columns are as the schema source said: not since a checkpoint was complete
-  // that gave them itself.
+  // that gave them itself. Or that is not known: the file is of a client of before.
   bool columns_asked_ = false;
   int64_t position_ = -1;
   int64_t newest_ = -1;                // position that rows may be from

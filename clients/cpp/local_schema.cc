@@ -155,11 +155,8 @@ absl::Status LocalDatabase::SetEntities(const std::vector<ClientEntity>& entitie
 
 absl::Status LocalDatabase::RefreshSchema() {
   ASSIGN_OR_RETURN(const std::vector<ClientEntity> entities, schema_());
-  if (!columns_asked_) {
-    columns_asked_ = true;
-    RETURN_IF_ERROR(
-        Execute(db_.get(), "INSERT OR REPLACE INTO _sluice_meta VALUES('columns_asked', 1)"));
-  }
+  columns_asked_ = true;
+  RETURN_IF_ERROR(Execute(db_.get(), "DELETE FROM _sluice_meta WHERE name='columns_of'"));
   return ApplySchema(entities);
 }
 

@@ -279,6 +279,8 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
 // Who asks, and whether it may; nothing but the head has been read.
 net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection,
                                                       RequestContext& context) {
+  // In this order: what the connection costs is its owner's before anything else is done for it,
+  // and who has no right learns nothing of the log, not even that its history is in doubt.
   absl::StatusOr<std::shared_ptr<const Principal>> principal =
       co_await Authenticate(deps.authenticator, context.http);
   if (!principal.ok()) {
@@ -456,6 +458,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
 net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, RequestContext& context,
                                                 HttpResponse response, SteadyTime begun) {
   const bool usable = co_await connection.Respond(context.http, response);
+  // Behind it: how long a client took to read its answer is part of the time.
   Account(context, response, response.body.size(), begun);
   co_return usable;
 }
@@ -476,6 +479,7 @@ net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
                           IngestOwnerOf(context), listener->request_bytes(),
                           listener->answer_bytes(), {.may_stream = !waits && context.http.http11});
   const absl::Status read = co_await exchange.Run();
+  // Before any answer ends: what is left of the body would be taken for the next request.
   if (exchange.cut()) {
     connection.CloseAfterAnswer();
   }
@@ -650,6 +654,8 @@ AdminServer::~AdminServer() { Stop(); }
 
 absl::StatusOr<int> AdminServer::Start() { return impl_->Start(); }
 
+// The listener first: requests have their grace, in which they need the pools. Its coroutines are
+// destroyed later, with it, when no thread of a pool is left that could resume one.
 void AdminServer::Stop() {
   if (impl_->listener != nullptr) {
     impl_->listener->Stop();

@@ -62,6 +62,12 @@ absl::Status NotTried() {
                "a set before this one was not taken; send this one again behind it");
 }
 
+// The definition came between the other node's look and the relay.
+absl::Status FitsByNow() {
+  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
+               "the set fits the definitions by now; send it again");
+}
+
 // Whether the set may be taken when it is sent again as it is.
 bool IsForLater(const absl::Status& status) {
   const int http = HttpStatusOf(status);
@@ -86,11 +92,11 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       traceparent_(std::move(traceparent)),
       cause_(std::move(cause)),
       stop_on_(stop_on),
+      relayed_(caller.relayed),
       reader_(service.options().set_limits),
       // A batch that is larger than the limit is let in alone.
-      own_in_flight_(
-          std::make_shared<InFlight>(stops() ? 1 : service.options().request_in_flight_bytes_max,
-                                     service.options().in_flight_events_max)),
+      own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
+                                                service.options().in_flight_events_max)),
       doubtful_(service, org_, std::move(caller)) {}
 
 IngestSession::~IngestSession() {
@@ -277,6 +283,10 @@ void IngestSession::FinishDoubtful() {
 }
 
 void IngestSession::AddRead(ReadChangeSet read) {
+  if (read.id.empty() && relayed_) {
+    RefuseRead("", FitsByNow());
+    return;
+  }
   if (read.id.empty()) {
     read.set.set_id(NewUuid7(service_.clock()));
     auto ticket = std::make_shared<SetTicket>();
@@ -290,6 +300,11 @@ void IngestSession::AddRead(ReadChangeSet read) {
   if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
     service_.CountDuplicate();
     NoteAhead(claim.ticket);
+    return;
+  }
+  if (relayed_) {
+    // Sets that its sender put before it wait at the other node, and would come behind it.
+    claim.ticket->Resolve(FitsByNow());
     return;
   }
   Gather(std::move(read.set), std::move(claim.ticket));

@@ -139,6 +139,8 @@ class IngestSession {
   const std::string traceparent_;
   const eventlog::Cause cause_;
   const StopOn stop_on_;
+  // The sets come from another node, which asks whether they were taken before: none is taken here.
+  const bool relayed_;
   // Shared with the log's callbacks.
   const std::shared_ptr<std::atomic<bool>> stopped_ = std::make_shared<std::atomic<bool>>(false);
   ChangeSetReader reader_;

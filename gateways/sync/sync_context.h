@@ -117,14 +117,10 @@ net::awaitable<std::invoke_result_t<Work>> OnThread(ThreadPool& pool, Work work)
 template <typename Work>
 net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, const OrgId& org,
                                                          const std::string& caller, Work work) {
-  std::optional<FairBudget::Share> turn = context.turns.TryTake(org.value(), caller, 1);
-  if (!turn.has_value()) {
-    absl::StatusOr<FairBudget::Share> taken =
-        co_await context.turns.Take(org.value(), caller, 1, SteadyTime::max(), /*admitted=*/true);
-    if (!taken.ok()) {
-      co_return taken.status();
-    }
-    turn = *std::move(taken);
+  absl::StatusOr<FairBudget::Share> turn =
+      co_await context.turns.Take(org.value(), caller, 1, SteadyTime::max(), /*admitted=*/true);
+  if (!turn.ok()) {
+    co_return turn.status();
   }
   // Given back on the thread: the caller may be resumed late.
   auto step = [run = std::move(work), share = *std::move(turn)]() mutable {

@@ -141,6 +141,8 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       if (!arguments.org.empty() && arguments.org != stat.org.value()) {
         continue;
       }
+      // In this order: a store that is damaged may name any position, which is then no word on the
+      // log.
       absl::Status status = stat.status.ok() ? stores->Verify(stat.org) : stat.status;
       if (status.ok() && log != nullptr) {
         status = projectors::CheckHistory(*log, stat.partition, stat.applied);
@@ -173,6 +175,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
         absl::StatusCode::kNotFound, "org_not_found",
         fmt::format("{} has no store of organisation \"{}\"", arguments.data_dir, arguments.org));
   }
+  // Last: one that is wrong does not keep the others from being looked at and shown.
   RETURN_IF_ERROR(first_error);
   return stores->Close();
 }

@@ -89,6 +89,7 @@ Input Condition::Program::MakeInput(const Operand& operand) {
 }
 
 uint32_t Condition::Program::Compile(const Expression& expression) {
+  // Its operands first: they put their own inputs down, and a step's inputs lie side by side.
   std::vector<Input> own;
   own.reserve(expression.operands.size() + expression.children.size());
   for (const Operand& operand : expression.operands) {
@@ -104,6 +105,8 @@ uint32_t Condition::Program::Compile(const Expression& expression) {
 }
 
 absl::Status Condition::Program::Fill(std::string_view row, Slots& slots) const {
+  // A row's fields ascend by id as the slots do, so that one pass fills all; what lies
+  // behind the last slot is not looked at.
   slots.resize(attributes.size());
   size_t slot = 0;
   schemas::RowScanner scanner(row);
@@ -115,6 +118,7 @@ absl::Status Condition::Program::Fill(std::string_view row, Slots& slots) const 
     if (slot == attributes.size() || attributes[slot].id != field.id) {
       continue;
     }
+    // Before it is read: a value of another type would be taken for other bytes of the row.
     if (const absl::Status fits = schemas::CheckField(attributes[slot], field); !fits.ok()) {
       return schemas::wire::MalformedRow(std::string("the attribute of id ") +
                                          std::to_string(field.id.value()) + " " +
@@ -165,6 +169,7 @@ Truth Condition::Program::Run(uint32_t index, const Slots& slots) const {
       return Not(Run(in[0].index, slots));
     case Kind::kAnd:
     case Kind::kOr: {
+      // Null decides nothing: a later operand may, and only where none does the whole is null.
       const Truth decides = truth(step.kind == Kind::kOr);
       Truth result = Not(decides);
       for (const Input& input : in) {
@@ -194,6 +199,8 @@ absl::StatusOr<bool> Condition::Matches(std::string_view row) const {
 }
 
 std::shared_ptr<const Condition> CompileCondition(const Expression& expression) {
+  // All attributes, once each and in their order, before anything is compiled: operands are given
+  // the numbers of their slots.
   auto program = std::make_unique<Condition::Program>();
   program->Gather(expression);
   auto& attributes = program->attributes;

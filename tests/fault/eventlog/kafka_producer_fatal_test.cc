@@ -89,6 +89,7 @@ TEST_F(KafkaProducerFatalTest, APartitionThatIsGivenUpLeavesTheOthersAlone) {
   };
   ASSERT_TRUE(append(1).ok());
   const std::string changes = options_.topic_prefix + "changes";
+  rd_kafka_mock_partition_set_leader(cluster_, changes.c_str(), 0, 1);
   rd_kafka_mock_partition_set_leader(cluster_, changes.c_str(), 1, 2);
   rd_kafka_mock_broker_set_down(cluster_, 2);
   std::atomic<bool> stopping = false;

@@ -234,6 +234,31 @@ TEST_F(IngestSessionTest, AnswersThatWaitForTheLogCountForTheLimit) {
   EndAndSettle(session);
 }
 
+// The other node has its sender's sets before them, and may refuse those.
+TEST_F(IngestSessionTest, WhatAnotherNodeAsksAboutIsNotTaken) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  const auto org = *OrgId::Parse("contoso");
+  const auto send = [&](const std::string& line, const gateways::RelayCaller& caller) {
+    gateways::IngestSession session(service, org, "", {}, caller);
+    EXPECT_TRUE(session.Refresh().ok());
+    session.Add(line);
+    EndAndSettle(session);
+    return session.TakeAnswers();
+  };
+  const gateways::RelayCaller relayed{
+      .authorization = "", .traceparent = "", .request_id = "", .relayed = true};
+  std::string without_id = SetLine("x", "A");
+  without_id.erase(without_id.find(R"("id":"x",)"), 9);
+  for (const std::string& line : {SetLine("new", "A"), without_id}) {
+    EXPECT_THAT(send(line, relayed), AllOf(HasSubstr("not_caught_up"), Not(HasSubstr("position"))));
+  }
+  const std::string taken = send(SetLine("new", "A"), {});
+  EXPECT_THAT(taken, HasSubstr("position"));
+  EXPECT_EQ(send(SetLine("new", "A"), relayed), taken);
+}
+
 TEST_F(IngestSessionTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   admin_.MakeOrg("contoso");
   gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,

@@ -209,7 +209,41 @@ TEST_F(PullColumnsTest, WhatColumnsThatWereAskedForHidIsLoadedAnew) {
     EXPECT_EQ(result->buckets_reloaded, 1U);
     EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|n");
     // Since then the columns are the checkpoints' own.
-    EXPECT_EQ(SqlReader(path).Query("SELECT * FROM _sluice_meta WHERE name='columns_asked'"), "");
+    EXPECT_EQ(SqlReader(path).Query("SELECT value FROM _sluice_meta WHERE name='columns_of'"), "9");
+  }
+}
+
+// A client of before, which did not say whose the columns are, hid `name` because the list that it
+// asked for had it no more; whoever sends the rows' own columns has it. Once, and no more than
+// once.
+TEST_F(PullColumnsTest, WhatAClientOfBeforeHidIsLoadedAnew) {
+  const BucketRows rows = {Row("A1", "5.0")};
+  const std::string row = OpsFrame("b1", 0, 7, {Account("A1", "5.0", R"(,"name":"n")")});
+  const std::string columns = Columns({"id:string", "name:string"});
+  for (const bool went_back : {false, true}) {  // to the old client, after this one
+    SCOPED_TRACE(went_back);
+    path = dir / fmt::format("before{}.sqlite", went_back);
+    server.Script(
+        {{.body = CheckpointFrame(7, {{"b1", rows}}, {}, columns) + row + CompleteFrame(7)}});
+    ASSERT_TRUE(Pull().ok());
+    std::string change =
+        "UPDATE account SET name=NULL;"
+        "INSERT INTO _sluice_hidden SELECT id, 'name' FROM _sluice_entity;"
+        "UPDATE _sluice_meta SET value=8 WHERE name='position';";
+    if (!went_back) {
+      change += "DELETE FROM _sluice_meta WHERE name='columns_of'";
+    }
+    ASSERT_EQ(SqlReader(path).Query(change), "");
+    const std::string head = CheckpointFrame(9, {{"b1", rows}}, {}, columns);
+    server.Script({{.body = head + CompleteFrame(9)}, {.body = head + row + CompleteFrame(9)}});
+    const auto result = Pull();
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->buckets_reloaded, 1U);
+    EXPECT_EQ(SqlReader(path).Query("SELECT id, name FROM account"), "A1|n");
+    server.Script({{.body = CheckpointFrame(10, {{"b1", rows}}, {}, columns) + CompleteFrame(10)}});
+    const auto later = Pull();
+    ASSERT_TRUE(later.ok()) << later.status();
+    EXPECT_EQ(later->buckets_reloaded, 0U);
   }
 }
 
