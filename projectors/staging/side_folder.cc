@@ -30,19 +30,18 @@ constexpr size_t kBatchesHeld = 4;
 
 }  // namespace
 
-void SideFolder::Work::StartAt(Offset from) {
-  through = from;
-  passed = {kNoOffset, 0};
-}
-
 void SideFolder::Work::PassTo(Offset next, std::pair<Offset, uint64_t> last) {
   through = next;
   passed = last;
 }
 
+void SideFolder::Work::PassThrough(const eventlog::StoredEvent& last) {
+  PassTo(Offset(last.offset.value() + 1), {last.offset, eventlog::EventHash(last.event)});
+}
+
 void SideFolder::Work::DropEvents() {
   if (done < events.size() && done > 0) {
-    StartAt(Offset(events[done - 1].offset.value() + 1));  // the store tells what came before
+    PassThrough(events[done - 1]);
   } else if (done < events.size()) {
     PassTo(through_before, passed_before);
   }
@@ -165,13 +164,16 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       // New, or its store has gone back, or is to be built anew.
       work.generation = a.generation;
       work.DropEvents();
+      work.compared = work.looked = 0;
       // Not from behind what the main thread has applied: what was passed over there, by a folder
-      // that is no more, nobody could compare.
-      const AppliedState applied = stores_.LastApplied(partition_);
+      // that is no more, nobody could compare. What the main thread has passed over for it since
+      // its store's last event lies below what that thread applied last: to compare that, before
+      // anything is read on, covers all of it.
+      const AppliedState main = stores_.LastApplied(partition_);
       const Offset from = stores_.ApartFrom(partition_, a, kNoOffset);
-      work.StartAt(applied.position == kNoOffset
-                       ? from
-                       : std::min(from, Offset(applied.position.value() + 1)));
+      work.PassTo(
+          main.position == kNoOffset ? from : std::min(from, Offset(main.position.value() + 1)),
+          {main.position, main.event_hash});
     }
   }
 }
@@ -392,7 +394,7 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
     if (!work.events.empty() && work.bytes + bytes > share) {
       found->second->full = true;
       // The rest is read for it again, from behind the last that it has.
-      work.StartAt(Offset(work.events.back().offset.value() + 1));
+      work.PassThrough(work.events.back());
       continue;
     }
     work.bytes += bytes;

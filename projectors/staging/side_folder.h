@@ -55,7 +55,7 @@ class SideFolder {
     explicit Work(LetterBox box) : letters(std::move(box)) {}
     uint64_t generation = 0;  // ApartOrg's
     // Its events below it are in `events`, or done; `passed` is the last event of all that was read
-    // below it, whoever's, with its hash.
+    // below it, whoever's, with its hash. At the begin it is what the main thread applied last.
     Offset through;
     std::pair<Offset, uint64_t> passed{kNoOffset, 0};
     // Likewise before `events` were read.
@@ -74,10 +74,10 @@ class SideFolder {
     std::string failure;  // the code that it failed with last
 
     void DropEvents();
-    // Its events are to be read from `from` on.
-    void StartAt(Offset from);
     // Takes over what was read below `next`; `last` is the last event of that.
     void PassTo(Offset next, std::pair<Offset, uint64_t> last);
+    // Takes over what was read up to `last`.
+    void PassThrough(const eventlog::StoredEvent& last);
   };
   // Somebody to read for.
   struct Waiting {
