@@ -299,7 +299,7 @@ absl::Status PartitionFolder::Step() {
 // One organisation's events that were refused hold up no other one: they are written beside the
 // fold, as long as there is room for them. What waits for them is the checkpoint.
 absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
-  context_.metrics.LettersHeld(partition_, letters_.size());
+  context_.metrics.LettersHeld(partition_, letters_.size() + side_.letters_held());
   if (written.ok() || IsFatal(written) || absl::IsCancelled(written)) {
     return written;
   }

@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 
 // How long a read waits at the end of the log, and the thread when it has nothing to do.
 constexpr milliseconds kIdle{50};
+// Likewise where dead letters have been sent: how soon their answer is seen.
+constexpr milliseconds kLettersLook{10};
 constexpr milliseconds kBackoffMin{100};
 constexpr milliseconds kBackoffMax{60'000};
 // A store that is being read, or was opened anew, is ready again soon.
@@ -121,6 +123,7 @@ void SideFolder::FoldApart() {
     const std::vector<ApartOrg> apart = stores_.ApartOf(partition_);
     Match(apart);
     if (apart.empty()) {
+      letters_held_ = 0;
       metrics_.ApartBytes(partition_, 0);
       return;
     }
@@ -180,6 +183,8 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
 
 milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
   bool worked = false;
+  size_t letters = 0;
+  milliseconds wait = kIdle;
   for (const ApartOrg& a : apart) {
     Work& work = work_.at(a.org.value());
     if (stopping()) {
@@ -187,12 +192,16 @@ milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
     }
     const bool has_work = !work.events.empty() || !work.letters.empty();
     if (has_work && work.retry_at <= clock_.SteadyNow()) {
+      // To look whether letters are written is no work: who awaits that has the thread wait.
+      worked = worked || !work.events.empty();
       Step(a, work);
-      worked = true;
     }
+    letters += work.letters.size();
+    wait = work.letters.empty() || work.letters.slow() ? wait : kLettersLook;
   }
-  const bool came = ReadMore(apart, /*idle=*/!worked);
-  return came || worked ? milliseconds(0) : kIdle;
+  letters_held_ = letters;
+  const bool came = ReadMore(apart, worked ? milliseconds(0) : wait);
+  return came || worked ? milliseconds(0) : wait;
 }
 
 void SideFolder::Step(const ApartOrg& apart, Work& work) {
@@ -216,8 +225,10 @@ absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
     return absl::OkStatus();
   }
   work.DropEvents();
-  RETURN_IF_ERROR(work.letters.Write([this] { return stopping(); }));
-  return Advance(apart, work);
+  // Beside the steps of the others, who must not wait where the letters have nowhere to go. What is
+  // not durable is not passed: it is told of again after a crash.
+  RETURN_IF_ERROR(work.letters.Look());
+  return work.letters.empty() ? Advance(apart, work) : absl::OkStatus();
 }
 
 absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
@@ -258,7 +269,7 @@ std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOr
   return waiting;
 }
 
-bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, bool idle) {
+bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait) {
   std::vector<Waiting> waiting = WaitingOf(apart);
   if (waiting.empty() || read_at_ > clock_.SteadyNow()) {
     return false;
@@ -279,7 +290,7 @@ bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, bool idle) {
       break;
     }
     const Offset other = from == places.front() ? places.back() : places.front();
-    const auto read = ReadAt(from, other, idle ? kIdle : milliseconds(0), WaitingOf(apart));
+    const auto read = ReadAt(from, other, wait, WaitingOf(apart));
     if (!read.ok()) {
       NoteReadFailure(read.status(), waiting);
       break;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -48,6 +49,8 @@ class SideFolder {
   // kDataLoss, code "log_truncated" or "log_diverged", once the log no longer holds what was read.
   // (Of what a store has applied StoreManager::LookForTrouble() tells.)
   [[nodiscard]] absl::Status History() const;
+  // Dead letters of those who are apart that are not durable yet.
+  size_t letters_held() const { return letters_held_; }
 
  private:
   // What is under way for one organisation.
@@ -101,8 +104,8 @@ class SideFolder {
   // Everything of the organisation below Work::through is done.
   absl::Status Advance(const ApartOrg& apart, Work& work);
 
-  // Reads for those who wait; true where something came.
-  bool ReadMore(const std::vector<ApartOrg>& apart, bool idle);
+  // Reads for those who wait, and waits for the first event; true where something came.
+  bool ReadMore(const std::vector<ApartOrg>& apart, std::chrono::milliseconds wait);
   std::vector<Waiting> WaitingOf(const std::vector<ApartOrg>& apart);
   // A reader, and the number of its session: another one may be of another history.
   struct Place {
@@ -141,6 +144,7 @@ class SideFolder {
   std::chrono::milliseconds read_backoff_{0};
   SteadyTime read_at_;
   uint64_t sessions_ = 0;
+  std::atomic<size_t> letters_held_ = 0;  // written by the thread alone
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

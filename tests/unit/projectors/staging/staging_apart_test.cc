@@ -10,6 +10,7 @@
 #include "projectors/staging/history_check.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -286,6 +287,27 @@ TEST_F(StagingApartTest, RejectionsOfWhoIsApartReachTheDeadLetters) {
   v1::DeadLetter letter;
   ASSERT_TRUE(letter.ParseFromString(letters[0].value));
   EXPECT_EQ(letter.code(), "unknown_entity");
+  Stop();
+}
+
+// Dead letters have nowhere to go, and one who is apart has some: it stays so until they are there.
+TEST_F(StagingApartTest, WhoAwaitsItsDeadLettersHoldsUpNobodyElseWhoIsApart) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  AppendRows(60);
+  AppendLarge();
+  last_ = Append(testing::MakeSet({testing::Delete(9, "A1")}, "s1", "crm"));
+  testing::HeldLog log(*log_, PartitionOf(), Topic::kDeadletter);
+  Start(&log);
+  ASSERT_TRUE(log.AwaitHeld(1));
+  last_other_ =
+      Append(other_, testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"r"}));
+  AwaitApplied(other_, last_other_);
+  EXPECT_TRUE(Await([&] { return stores_->ApartOf(PartitionOf()).size() == 1; }));
+  EXPECT_TRUE(Await([&] { return Metric("sluice_staging_dead_letters_held") == 1; }));
+  EXPECT_EQ(stores_->ApartOf(PartitionOf()).front().org, org_);
+  log.Release();
+  ExpectFoldOfLog();
+  EXPECT_EQ(DeadLetters(1).size(), 1U);
   Stop();
 }
 

@@ -6,12 +6,12 @@
 
 #include <atomic>
 #include <filesystem>
-#include <tuple>
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -307,41 +307,6 @@ TEST_F(StagingProjectorTest, RejectedEventsGoToTheDeadLettersOnceAndTheRestGoesO
   Stop();
 }
 
-// A log whose dead letters have no answer, as where their partition has no leader, until Release().
-class SilentLettersLog final : public testing::ForwardingLog {
- public:
-  using testing::ForwardingLog::ForwardingLog;
-  ~SilentLettersLog() override { Release(); }
-  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
-                   AppendCallback done) override {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (topic == Topic::kDeadletter && !released_) {
-        held_.emplace_back(partition, std::move(batch), std::move(done));
-        return;
-      }
-    }
-    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
-  }
-  void Release() {
-    std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held;
-    {
-      absl::MutexLock lock(&mutex_);
-      released_ = true;
-      held.swap(held_);
-    }
-    for (auto& [partition, batch, done] : held) {
-      log_.AppendAsync(Topic::kDeadletter, partition, std::move(batch), std::move(done));
-    }
-  }
-
- private:
-  absl::Mutex mutex_;
-  bool released_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held_
-      ABSL_GUARDED_BY(mutex_);
-};
-
 // The neighbours of whoever had an event refused are folded and served while its letter cannot be
 // written, and no checkpoint goes past it: it is told after a crash.
 TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone) {
@@ -351,7 +316,7 @@ TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone
   options_.registry = std::make_shared<prometheus::Registry>();
   AppendDefinitions();
   AppendDefinitions(neighbour);
-  SilentLettersLog silent(*log_);
+  testing::HeldLog silent(*log_, PartitionOf(), Topic::kDeadletter);
   Start(&silent);
   const Offset rejected = Append(testing::MakeSet({testing::Delete(9, "A1")}));
   Offset last;
