@@ -205,11 +205,9 @@ void PartitionFolder::Run() {
   if (context_.log.Health().ok() && Answers()) {
     absl::Status status = LookLast();
     if (status.ok() && !letters_.slow()) {
-      status = letters_.Write([] { return false; }, kWaitMax);
+      status = PassLetters(letters_.Write([] { return false; }, kWaitMax));
     }
-    // Rejected events that are not in the dead letters yet are told of again from the old
-    // checkpoint.
-    if (status.ok() && dirty_ && letters_.empty()) {
+    if (status.ok() && dirty_) {
       status = Checkpoint();
     }
     if (!status.ok()) {
@@ -477,21 +475,17 @@ absl::Status PartitionFolder::CheckpointIfDue() {
     next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
     return absl::OkStatus();
   }
-  // Where events are refused all the time, there are always some letters: it is waited for them, so
-  // that there are checkpoints, unless the log does not take them.
-  if (!letters_.empty() && !letters_.slow()) {
-    RETURN_IF_ERROR(PassLetters(letters_.Write([this] { return stopping(); }, kWaitMax)));
-  }
-  return letters_.empty() ? BeginCheckpoint() : absl::OkStatus();
+  return BeginCheckpoint();
 }
 
 // A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its
-// position is taken here; the stores are flushed while events are applied.
+// position is taken here; the stores are flushed while events are applied. It waits for no letter,
+// but passes none that waits: whoever folds on after a crash tells of that one again.
 absl::Status PartitionFolder::BeginCheckpoint() {
   RETURN_IF_ERROR(VerifyHistory());
-  checkpoint_ = context_.stores.BeginCheckpoint(partition_);
+  checkpoint_ = context_.stores.BeginCheckpoint(partition_, letters_.oldest());
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
-  dirty_ = false;
+  dirty_ = !letters_.empty();
   if (checkpoint_ != nullptr) {
     flush_.Start([checkpoint = checkpoint_.get()] { checkpoint->Flush(); });
   }

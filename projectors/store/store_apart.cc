@@ -267,7 +267,10 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   }
   // Those who are apart take turns by steps.
   const bool alone = apart_.Of(partition).size() == 1;
-  const Turn turn{alone ? options_.fold : shared_step_, entry->state.next, result};
+  // What it was given before its own position, the main thread has rejections of: these are in the
+  // dead letters below the checkpoint only.
+  const Offset acknowledged = std::min(entry->state.next, LastCheckpoint(partition).next);
+  const Turn turn{alone ? options_.fold : shared_step_, acknowledged, result};
   const absl::StatusOr<size_t> taken = ApplyOne(partition, org, events, turn);
   if (taken.ok()) {
     stores_.Reap();

@@ -126,7 +126,8 @@ class StoreManager {
   // lost: call again with the same events. `partition` progress is remembered for the next
   // checkpoint. Rejections are ascending by offset, and of these events only; they are kept with
   // the store until the checkpoint passes them, so that reading on after a crash gives them again:
-  // dead-letter them before calling Checkpoint(), and expect some twice.
+  // dead-letter them before calling Checkpoint(), or tell BeginCheckpoint() which are not, and
+  // expect some twice.
   //
   // What goes wrong            | with options.sets_apart          | without
   // ---------------------------+----------------------------------+---------------------------------
@@ -159,8 +160,12 @@ class StoreManager {
   // the thread that calls Apply(), and one is under way at a time; the flush between them is for
   // another thread. What is applied after Begin is not claimed. A store that cannot be flushed is
   // set apart with what it lacks on disk, and flushed by AdvanceApart(); the checkpoint goes on.
+  // `untold`: the first event whose rejection is not in the dead letters yet, kNoOffset for none.
+  // The checkpoint does not pass it: it stays at the end of some batch before, or where it was,
+  // while the stores are flushed as far as they are.
   // Begin: nullptr where nothing has been applied since the last one.
-  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/) {
+  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/,
+                                                             Offset /*untold*/) {
     return nullptr;
   }
   // As Checkpoint(). After Flush().
