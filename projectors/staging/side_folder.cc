@@ -72,6 +72,7 @@ void SideFolder::Wake() {
 }
 
 void SideFolder::RequestStop() {
+  comparing_.Cancel();
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
   for (const Place& place : places_) {
@@ -365,7 +366,7 @@ absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<W
     }
     RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
     if (const auto& [offset, hash] = w.work->passed; same.insert(offset).second) {
-      absl::Status held = CheckHistory(log_, partition_, offset, hash);
+      absl::Status held = CheckHistory(log_, partition_, offset, hash, &comparing_);
       if (IsOtherHistory(held)) {
         absl::MutexLock lock(&mutex_);
         history_ = held;

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/log.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/staging_projector.h"
@@ -144,6 +145,7 @@ class SideFolder {
   std::chrono::milliseconds read_backoff_{0};
   SteadyTime read_at_;
   uint64_t sessions_ = 0;
+  eventlog::Cancellation comparing_;
   std::atomic<size_t> letters_held_ = 0;  // written by the thread alone
 
   mutable absl::Mutex mutex_;

@@ -99,11 +99,14 @@ class StoreManager {
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
-  // The last event of each Apply() of something new since NoteCompared(), at most 256, the newest;
-  // ascending. As with LastApplied(), it does not matter who called it.
+  // The last event of each Apply() of something new since NoteCompared(); ascending. As with
+  // LastApplied(), it does not matter who called it. Only the newest kSinceComparedMax are kept:
+  // who applies compares them before they are more.
+  static constexpr size_t kSinceComparedMax = 256;
   virtual std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId) { return {}; }
-  // The log was seen to hold all of these.
-  virtual void NoteCompared(PartitionId) {}
+  // The log was seen to hold all of these up to `last`, which is kept: what is applied after it may
+  // be of another history, which it tells though all that comes then fits.
+  virtual void NoteCompared(PartitionId, Offset /*last*/) {}
   // LastApplied() is about to be compared, because the log may be another one. It says nothing of
   // stores that have applied more: they are compared before anything more is applied to them, or
   // read of them. By the thread that calls Apply(). May wait for a reader's comparison.

@@ -39,7 +39,7 @@ class StoreManagerImpl final : public StoreManager {
   AppliedState LastApplied(PartitionId partition) override;
   ControlMark LastControl(PartitionId partition) override;
   std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId partition) override;
-  void NoteCompared(PartitionId partition) override;
+  void NoteCompared(PartitionId partition, Offset last) override;
   void DoubtStoresAhead(PartitionId partition) override;
   AppliedState LastNoted(PartitionId partition) override;
   absl::Status NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) override;

@@ -8,9 +8,6 @@
 namespace sluice::projectors {
 namespace {
 
-// Batches whose last events are remembered to be compared after an error of the log.
-constexpr size_t kBatchesMax = 256;
-
 // Places of checkpoints that pass no rejection.
 constexpr size_t kBeforeRejectionsMax = 256;
 
@@ -38,8 +35,8 @@ void StoreManagerImpl::NoteApplied(PartitionId partition, Events events, ApplyRe
   if (!result->rejected.empty() && state.applied != kNoOffset &&
       state.applied < events.front().offset) {
     auto& before = state.before_rejections;
-    before.push_back({Offset(state.applied.value() + 1), state.applied, state.event_hash,
-                      state.control});
+    before.push_back(
+        {Offset(state.applied.value() + 1), state.applied, state.event_hash, state.control});
     if (before.size() > kBeforeRejectionsMax) {
       // Every other one: a checkpoint that must stay back stays back a batch more.
       size_t index = 0;
@@ -50,7 +47,7 @@ void StoreManagerImpl::NoteApplied(PartitionId partition, Events events, ApplyRe
     state.applied = events.back().offset;
     state.event_hash = eventlog::EventHash(events.back().event);
     state.since_compared.emplace_back(state.applied, state.event_hash);
-    if (state.since_compared.size() > kBatchesMax) {
+    if (state.since_compared.size() > kSinceComparedMax) {
       state.since_compared.pop_front();
     }
   }
@@ -76,9 +73,10 @@ std::vector<std::pair<Offset, uint64_t>> StoreManagerImpl::AppliedSinceCompared(
   return {since.begin(), since.end()};
 }
 
-void StoreManagerImpl::NoteCompared(PartitionId partition) {
+void StoreManagerImpl::NoteCompared(PartitionId partition, Offset last) {
   absl::MutexLock lock(&mutex_);
-  partitions_[partition].since_compared.clear();
+  std::erase_if(partitions_[partition].since_compared,
+                [&](const std::pair<Offset, uint64_t>& one) { return one.first < last; });
 }
 
 ControlMark StoreManagerImpl::LastControl(PartitionId partition) {

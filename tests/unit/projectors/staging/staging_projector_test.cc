@@ -9,6 +9,7 @@
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
+#include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
 #include "tests/support/held_log.h"
@@ -716,6 +717,41 @@ TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedByBatchesToo) {
   EXPECT_EQ(AwaitRefusal(), "log_diverged");
   projector_->Stop();
   Stop();
+}
+
+// There is no error either, and what was applied last is of the new history: it is found beside the
+// fold, before what is remembered of the old one is too much.
+TEST_F(StagingProjectorTest, WhatWasAppliedIsComparedByBatchesInTime) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  options_.batch_bytes_max = 1;  // an event is a batch
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(last, 1'000);
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SwitchTo(*another);  // unseen
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
+  EXPECT_GT(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// A comparison amid which the leader goes away is ended with the folder.
+TEST_F(StagingProjectorTest, AComparisonDoesNotHoldUpTheEnd) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  testing::BlockingLog log(*log_, Topic::kChanges);
+  Start(&log);
+  AwaitApplied(Append(Set("A1")));
+  log.Block();
+  clock.Advance(std::chrono::seconds(2));  // what comes after a silence is compared
+  Append(Set("A2"));
+  EXPECT_TRUE(log.AwaitBlocked(1));
+  group_->Stop();
+  EXPECT_TRUE(log.all_cancelled());
 }
 
 TEST_F(StagingProjectorTest, WhatTheLastLookFindsIsRefusedAfterACrashToo) {
