@@ -313,9 +313,11 @@ absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const Ap
   if (ErrorCode(store.status()) == kStoreRewound) {
     return GoneBack(slot);
   }
-  // A store that could be opened may lack a block that nobody has asked for again.
-  const absl::Status opened = store.ok() ? (*store)->database()->ReadWhole() : store.status();
-  if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found") {
+  // A store that could be opened may lack a block that nobody has asked for again. All of a large
+  // one takes long, so it is read table by table, and the others have their turns in between.
+  const absl::Status opened = store.ok() ? (*store)->database()->ReadOn() : store.status();
+  if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found" &&
+      !IsSoonOver(ErrorCode(opened))) {
     SetApart(partition, apart.org, entry->state.next, opened);
   }
   return opened;
