@@ -120,6 +120,10 @@ void PartitionSequencer::Run() {
       continue;
     }
     controls_checked_ = false;
+    // The log may be another one's history now: what was read of `changes` below its end then may
+    // be other events, of which nobody has told.
+    controls_next_ = kNoOffset;
+    newest_control_ = {};
     if (reader_ != nullptr) {
       reader_->Doubt();
     }
