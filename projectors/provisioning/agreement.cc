@@ -133,6 +133,7 @@ absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const Outco
   }
   ASSIGN_OR_RETURN(const Found found,
                    Find(log, Topic::kChanges, partition, mark.control, patience, cancellation));
+  // The end first: only below it does an event that is not there tell of another history.
   if (mark.control >= found.end) {
     return Truncated(partition, "changes", found.end, mark.control, "provisioning");
   }
