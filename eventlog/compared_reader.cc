@@ -9,6 +9,8 @@ namespace sluice::eventlog {
 namespace {
 
 constexpr std::chrono::seconds kQuiet{1};
+// As VerifyContinuity() has it.
+constexpr std::chrono::seconds kPatience{30};
 
 }  // namespace
 
@@ -23,6 +25,7 @@ ComparedReader::ComparedReader(Log& log, const Clock& clock, Topic topic, Partit
       heard_(clock.SteadyNow()) {}
 
 void ComparedReader::Cancel() {
+  comparing_.Cancel();
   const absl::MutexLock lock(&mutex_);
   cancelled_ = true;
   if (reader_ != nullptr) {
@@ -38,8 +41,7 @@ absl::StatusOr<Reader*> ComparedReader::Open() {
     }
   }
   ASSIGN_OR_RETURN(auto opened, log_.OpenReader(topic_, partition_, next_));
-  session_.reset();
-  looked_.reset();
+  compared_.reset();
   const absl::MutexLock lock(&mutex_);
   reader_ = std::move(opened);
   if (cancelled_) {
@@ -55,17 +57,20 @@ void ComparedReader::Close() {
   closed = std::move(reader_);
 }
 
-absl::Status ComparedReader::CompareApplied() const {
-  return compare_ ? compare_() : VerifyContinuity(log_, topic_, partition_, last_, last_hash_);
+absl::Status ComparedReader::CompareApplied() {
+  return compare_ ? compare_()
+                  : VerifyContinuity(log_, topic_, partition_, last_, last_hash_, kPatience,
+                                     &comparing_);
 }
 
 bool ComparedReader::IsDoubtful(uint64_t session, bool has_events) {
+  const bool other = !compared_.has_value() || compared_->session != session;
   if (!has_events) {
-    return looked_ != session;  // each session once, so that a silence is watched, too
+    return other;  // each session once, so that a silence is watched, too
   }
   const SteadyTime now = clock_.SteadyNow();
   const bool quiet = now - std::exchange(heard_, now) > kQuiet;
-  return quiet || session_ != session;
+  return quiet || other || !compared_->with_events;
 }
 
 absl::StatusOr<std::vector<StoredEvent>> ComparedReader::Read(const ReadLimits& limits) {
@@ -89,10 +94,7 @@ absl::StatusOr<std::vector<StoredEvent>> ComparedReader::Read(const ReadLimits& 
       Close();
       return same;
     }
-    // What comes after nothing need not come over a connection that is there already: the first
-    // events of the session are compared all the same.
-    looked_ = reader->session();
-    session_ = events->empty() ? std::nullopt : looked_;
+    compared_ = Compared{reader->session(), !events->empty()};
   }
   next_ = reader->next();
   if (!events->empty()) {

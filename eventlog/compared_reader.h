@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/base/clock.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/log.h"
 
 namespace sluice::eventlog {
@@ -51,7 +52,8 @@ class ComparedReader {
   Offset next() const { return next_; }
   // The last event that Read() has returned; kNoOffset for none.
   Offset last() const { return last_; }
-  // As Reader::Cancel(), of all reads to come.
+  // As Reader::Cancel(), of all reads to come; ends its own comparison, too. A Compare is its
+  // maker's to be ended.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -59,7 +61,7 @@ class ComparedReader {
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether what came now, of this session, may be of another history than what came before.
   bool IsDoubtful(uint64_t session, bool has_events);
-  absl::Status CompareApplied() const;
+  absl::Status CompareApplied();
 
   Log& log_;
   const Clock& clock_;
@@ -69,10 +71,16 @@ class ComparedReader {
   Offset next_;
   Offset last_ = kNoOffset;
   uint64_t last_hash_ = 0;
-  std::optional<uint64_t> session_;  // the reader's, of the events that were compared last
-  std::optional<uint64_t> looked_;   // of the last comparison, whatever came
-  SteadyTime heard_;                 // when events came last, or were first waited for
+  // The reader's session at the last comparison, and whether events came then: what comes after
+  // nothing need not come over a connection that was there already.
+  struct Compared {
+    uint64_t session;
+    bool with_events;
+  };
+  std::optional<Compared> compared_;
+  SteadyTime heard_;  // when events came last, or were first waited for
   bool doubted_ = false;
+  Cancellation comparing_;
 
   absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/cord.h"
 #include "eventlog/base/murmur2.h"
+#include "eventlog/cancellation.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -80,6 +81,12 @@ absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted, O
 absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
                        absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
                        std::chrono::milliseconds patience) {
+  return ReadUntil(log, topic, partition, from, end, visit, patience, nullptr);
+}
+
+absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
+                       absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
+                       std::chrono::milliseconds patience, Cancellation* cancellation) {
   if (from >= end) {
     return absl::OkStatus();
   }
@@ -89,6 +96,7 @@ absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from
   } else {
     ASSIGN_OR_RETURN(reader, log.OpenReader(topic, partition, from));
   }
+  const Cancellation::Reading reading(cancellation, *reader);
   while (reader->next() < end) {
     const Offset before = reader->next();
     ASSIGN_OR_RETURN(const auto events, reader->Read({.wait_max = patience}));
@@ -128,6 +136,12 @@ absl::Status TruncatedError(Topic topic, PartitionId partition, Offset applied, 
 
 absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
                               uint64_t applied_hash, std::chrono::milliseconds patience) {
+  return VerifyContinuity(log, topic, partition, applied, applied_hash, patience, nullptr);
+}
+
+absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
+                              uint64_t applied_hash, std::chrono::milliseconds patience,
+                              Cancellation* cancellation) {
   if (applied == kNoOffset) {
     return absl::OkStatus();
   }
@@ -139,6 +153,7 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const auto reader, log.OpenPointReader(topic, partition, applied));
+  const Cancellation::Reading reading(cancellation, *reader);
   const auto events = reader->Read({.events_max = 1, .wait_max = patience});
   if (!events.ok()) {
     const std::string code = ErrorCode(events.status());

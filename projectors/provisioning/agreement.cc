@@ -28,16 +28,23 @@ struct Found {
   std::optional<StoredEvent> event;
 };
 
+constexpr std::chrono::seconds kPatience{30};
+
 absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset,
-                           std::chrono::milliseconds patience = std::chrono::seconds(30)) {
+                           std::chrono::milliseconds patience,
+                           eventlog::Cancellation* cancellation) {
   {
     ASSIGN_OR_RETURN(const auto reader, log.OpenPointReader(topic, partition, offset));
+    const eventlog::Cancellation::Reading reading(cancellation, *reader);
     const auto events = reader->Read({.events_max = 1, .wait_max = kGlance});
     if (events.ok() && !events->empty()) {
       const StoredEvent& first = events->front();
       return Found{.end = Offset(first.offset.value() + 1),
                    .removed = false,
                    .event = first.offset == offset ? std::optional(first) : std::nullopt};
+    }
+    if (absl::IsCancelled(events.status())) {
+      return events.status();
     }
   }
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
@@ -51,7 +58,7 @@ absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partitio
         found.event = event;
         return absl::OkStatus();
       },
-      patience);
+      patience, cancellation);
   // The end went back, or the beginning on, between the two questions.
   if (ErrorCode(read) == "offset_below_begin") {
     found.removed = true;
@@ -90,7 +97,8 @@ std::string RequestIdOf(const StoredEvent& event) {
 
 }  // namespace
 
-absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition) {
+absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition,
+                             eventlog::Cancellation* cancellation) {
   const eventlog::AgreedEnds agreed = log.Agreed(partition);
   for (const auto& [topic, end, hash] :
        {std::tuple(Topic::kProvisioning, agreed.provisioning, agreed.provisioning_hash),
@@ -104,8 +112,8 @@ absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition) {
                                end.value(), kWayOn));
     }
     if (end > range.begin && hash != 0) {
-      RETURN_IF_ERROR(
-          eventlog::VerifyContinuity(log, topic, partition, Offset(end.value() - 1), hash));
+      RETURN_IF_ERROR(eventlog::VerifyContinuity(log, topic, partition, Offset(end.value() - 1),
+                                                 hash, kPatience, cancellation));
     }
   }
   return absl::OkStatus();
@@ -118,12 +126,14 @@ void OutcomeMark::Add(const Directory::Outcome& outcome, Offset offset) {
 }
 
 absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const OutcomeMark& mark,
-                          std::chrono::milliseconds patience) {
+                          std::chrono::milliseconds patience,
+                          eventlog::Cancellation* cancellation) {
   if (mark.at == kNoOffset) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const Found found,
-                   Find(log, Topic::kChanges, partition, mark.control, patience));
+                   Find(log, Topic::kChanges, partition, mark.control, patience, cancellation));
+  // The end first: only below it does an event that is not there tell of another history.
   if (mark.control >= found.end) {
     return Truncated(partition, "changes", found.end, mark.control, "provisioning");
   }
@@ -154,11 +164,13 @@ absl::Status CheckAllControls(eventlog::Log& log, PartitionId partition) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const ControlMark& mark) {
+absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const ControlMark& mark,
+                          eventlog::Cancellation* cancellation) {
   if (mark.at == kNoOffset || mark.at < log.Agreed(partition).changes) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers));
+  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers,
+                                           kPatience, cancellation));
   if (mark.answers >= found.end) {
     return Truncated(partition, "provisioning", found.end, mark.answers, "changes");
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
@@ -15,7 +16,9 @@ namespace sluice::projectors {
 
 // Do both topics still hold what they held when they were made to agree (Log::Agreed())? Errors as
 // CheckControl().
-[[nodiscard]] absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition);
+// `cancellation` here and below: may be nullptr; where it ends the look, kCancelled.
+[[nodiscard]] absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition,
+                                           eventlog::Cancellation* cancellation = nullptr);
 
 // The newest outcome of a partition that led to a control event: `changes` must hold it. Where it
 // does, it holds those of all older outcomes: none is told that is not on top of them
@@ -35,7 +38,8 @@ struct OutcomeMark {
 // tell now, or shows nothing for `patience`. What was removed is not compared.
 [[nodiscard]] absl::Status CheckControl(
     eventlog::Log& log, PartitionId partition, const OutcomeMark& mark,
-    std::chrono::milliseconds patience = std::chrono::seconds(30));
+    std::chrono::milliseconds patience = std::chrono::seconds(30),
+    eventlog::Cancellation* cancellation = nullptr);
 
 // CheckControl() of every outcome from Log::Agreed() on, which is slow: for logs in which one was
 // told without the older ones being compared. Reads `provisioning` whole, and one event of
@@ -45,6 +49,7 @@ struct OutcomeMark {
 // Does `provisioning` hold the request that `mark` answers? Errors likewise. A mark below
 // Log::Agreed() is not compared.
 [[nodiscard]] absl::Status CheckRequest(eventlog::Log& log, PartitionId partition,
-                                        const ControlMark& mark);
+                                        const ControlMark& mark,
+                                        eventlog::Cancellation* cancellation = nullptr);
 
 }  // namespace sluice::projectors

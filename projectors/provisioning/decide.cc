@@ -186,6 +186,8 @@ absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
     return Error(absl::StatusCode::kFailedPrecondition, "org_not_ready",
                  fmt::format("organisation '{}' is {}", org.value(), OrgStateName(entry->state)));
   }
+  // Last, before the definition is looked at: what a caller expected of a definition says nothing
+  // of an organisation that is not there or not ready, and must not tell of it.
   RETURN_IF_ERROR(CheckPreconditions(entry, request));
   return DecideDefinition(org, *entry, request);
 }

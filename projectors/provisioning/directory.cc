@@ -257,6 +257,9 @@ absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
   absl::MutexLock lock(&impl_->mutex);
   const auto known = impl_->orgs.find(org.value());
   Impl::Slot slot = known == impl_->orgs.end() ? Impl::Slot{} : known->second;
+  // Two sequencers may both have decided a request, each by what it had read: the outcome that
+  // comes first in the log counts, for everybody who reads it. So it is asked before anything of
+  // the second one is looked at, and a refusal counts as well as a change.
   const bool of_request = outcome.request_offset() >= 0;
   if (of_request && outcome.request_offset() <= slot.decided) {
     return std::nullopt;  // another sequencer's, of a request that had its outcome already

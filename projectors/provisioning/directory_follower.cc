@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/uuid.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/end_question.h"
@@ -29,6 +30,8 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 // Also how long a partition that this process has taken over may be folded before it is looked at.
 constexpr std::chrono::milliseconds kReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
+// Of a look in which nothing comes.
+constexpr std::chrono::seconds kLookPatience{30};
 // At the start, when what is known of `changes` comes in bit by bit.
 constexpr std::chrono::milliseconds kEarlyLookInterval{200};
 // How long the first look waits for what the others have told. Where that cannot be read it is made
@@ -129,6 +132,7 @@ struct DirectoryFollower::Impl {
   const Clock& clock;
   const Hooks hooks;
   Directory directory;
+  eventlog::Cancellation comparing;  // what Agree() reads
   PartitionHealth health;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
@@ -260,12 +264,12 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
   }
   const bool early = settles || !following.settled;
   following.next_look = now + (early ? kEarlyLookInterval : kLookInterval);
-  absl::Status agreement = CheckAgreedEnds(log, partition);
+  absl::Status agreement = CheckAgreedEnds(log, partition, &comparing);
   if (agreement.ok()) {
-    agreement = CheckControl(log, partition, following.outcomes);
+    agreement = CheckControl(log, partition, following.outcomes, kLookPatience, &comparing);
   }
   if (agreement.ok()) {
-    agreement = CheckRequest(log, partition, control);
+    agreement = CheckRequest(log, partition, control, &comparing);
   }
   if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
     return agreement;  // the log can't tell now: what is known stands
@@ -350,6 +354,7 @@ absl::Status DirectoryFollower::Start() {
 }
 
 void DirectoryFollower::Stop() {
+  impl_->comparing.Cancel();
   {
     absl::MutexLock lock(&impl_->mutex);
     impl_->stopping = true;

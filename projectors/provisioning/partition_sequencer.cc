@@ -59,14 +59,17 @@ void PartitionSequencer::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-void PartitionSequencer::Stop() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-    if (owned_reader_ != nullptr) {
-      owned_reader_->Cancel();
-    }
+void PartitionSequencer::RequestStop() {
+  comparing_.Cancel();
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  if (owned_reader_ != nullptr) {
+    owned_reader_->Cancel();
   }
+}
+
+void PartitionSequencer::Stop() {
+  RequestStop();
   if (thread_.joinable()) {
     thread_.join();
   }
@@ -117,6 +120,10 @@ void PartitionSequencer::Run() {
       continue;
     }
     controls_checked_ = false;
+    // The log may be another one's history now: what was read of `changes` below its end then may
+    // be other events, of which nobody has told.
+    controls_next_ = kNoOffset;
+    newest_control_ = {};
     if (reader_ != nullptr) {
       reader_->Doubt();
     }
@@ -179,8 +186,9 @@ absl::Status PartitionSequencer::AskWhetherToDecide() {
 
 absl::Status PartitionSequencer::CheckTold() {
   const OutcomeMark& newest = ledger_.outcomes();
-  return newest.at == kNoOffset ? CheckAgreedEnds(log_, partition_)
-                                : CheckControl(log_, partition_, newest, kControlsPatience);
+  return newest.at == kNoOffset
+             ? CheckAgreedEnds(log_, partition_, &comparing_)
+             : CheckControl(log_, partition_, newest, kControlsPatience, &comparing_);
 }
 
 absl::Status PartitionSequencer::CheckNewControls() {
@@ -202,11 +210,10 @@ absl::Status PartitionSequencer::CheckNewControls() {
           newest_control_ = {event.offset, event.event.answers, event.event.id};
         }
         controls_next_ = Offset(event.offset.value() + 1);
-        absl::MutexLock lock(&mutex_);
-        return stopping_ ? absl::CancelledError("the sequencer is stopping") : absl::OkStatus();
+        return absl::OkStatus();
       },
-      kControlsPatience));
-  return CheckRequest(log_, partition_, newest_control_);
+      kControlsPatience, &comparing_));
+  return CheckRequest(log_, partition_, newest_control_, &comparing_);
 }
 
 absl::Status PartitionSequencer::Read(std::chrono::milliseconds wait) {

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/agreement.h"
@@ -50,7 +51,9 @@ class PartitionSequencer {
   ~PartitionSequencer();
 
   void Start();
-  // Ends what is under way; a request may be left between its two appends.
+  // Ends what is under way, without waiting: reads, also of a comparison. By any thread.
+  void RequestStop();
+  // RequestStop(), and waits; a request may be left between its two appends.
   void Stop();
   [[nodiscard]] absl::Status Health() const;
 
@@ -109,6 +112,7 @@ class PartitionSequencer {
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<eventlog::ComparedReader> owned_reader_ ABSL_GUARDED_BY(mutex_);
+  eventlog::Cancellation comparing_;  // what CheckTold() and CheckNewControls() read
   absl::Status health_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -84,6 +84,11 @@ struct ProvisioningProjector::Impl {
         }
       }
     }
+    // All are told before the first is waited for: each may have to end a comparison with a log
+    // that does not answer, and the group's other partitions go to nobody meanwhile.
+    for (const auto& sequencer : stopped) {
+      sequencer->RequestStop();
+    }
     for (const auto& sequencer : stopped) {
       sequencer->Stop();
     }

@@ -1,17 +1,27 @@
 #include "projectors/staging/history_check.h"
 
+#include <chrono>
+
 #include "schemas/status.h"
 
 namespace sluice::projectors {
+namespace {
+
+// Of a read in which nothing comes.
+constexpr std::chrono::seconds kPatience{30};
+
+}  // namespace
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
-                          uint64_t event_hash) {
-  return eventlog::VerifyContinuity(log, eventlog::Topic::kChanges, partition, applied, event_hash);
+                          uint64_t event_hash, eventlog::Cancellation* cancellation) {
+  return eventlog::VerifyContinuity(log, eventlog::Topic::kChanges, partition, applied, event_hash,
+                                    kPatience, cancellation);
 }
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
                           std::span<const std::pair<Offset, uint64_t>> applied,
-                          std::pair<Offset, uint64_t>* misfit) {
+                          std::pair<Offset, uint64_t>* misfit,
+                          eventlog::Cancellation* cancellation) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    log.Range(eventlog::Topic::kChanges, partition));
   while (!applied.empty() && applied.front().first < range.begin) {
@@ -21,8 +31,8 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
     return absl::OkStatus();
   }
   const auto check = [&](const std::pair<Offset, uint64_t>& one) {
-    absl::Status status = CheckHistory(log, partition, one.first, one.second);
-    if (misfit != nullptr && IsOtherHistory(status)) {
+    absl::Status status = CheckHistory(log, partition, one.first, one.second, cancellation);
+    if (IsOtherHistory(status)) {
       *misfit = one;
     }
     return status;
@@ -40,18 +50,20 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
         }
         next += event.offset == next->first ? 1 : 0;
         return absl::OkStatus();
-      });
+      },
+      kPatience, cancellation);
   // What was there a moment ago has been removed, or lost: the next try tells.
   return absl::IsOutOfRange(read)
              ? Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read))
              : read;
 }
 
-absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const AppliedState& applied) {
-  RETURN_IF_ERROR(CheckHistory(log, partition, applied.position, applied.event_hash));
+absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const AppliedState& applied,
+                          eventlog::Cancellation* cancellation) {
+  RETURN_IF_ERROR(CheckHistory(log, partition, applied.position, applied.event_hash, cancellation));
   const auto& partial = applied.partial;
   return partial.has_value() && partial->event_hash != 0
-             ? CheckHistory(log, partition, partial->offset, partial->event_hash)
+             ? CheckHistory(log, partition, partial->offset, partial->event_hash, cancellation)
              : absl::OkStatus();
 }
 

@@ -121,6 +121,9 @@ void LetterBox::Begin() {
     batch.push_back(letter);
     sent_.push_back(place);
   }
+  // One append at a time, the oldest first: what is left is then all that is not durable, and
+  // oldest() is where a checkpoint must not pass. The letters stay until the answer: they are sent
+  // again, under the same ids, where it is that some may not be there.
   sent_at_ = clock_.SteadyNow();
   answer_ = std::make_shared<Answer>();
   log_.AppendAsync(eventlog::Topic::kDeadletter, target, std::move(batch),

@@ -29,6 +29,8 @@ class LetterBox {
   void Add(const std::vector<eventlog::StoredEvent>& events, const std::vector<Rejected>& rejected);
   bool empty() const { return letters_.empty(); }
   size_t size() const { return letters_.size(); }
+  // The first event that a letter is of; kNoOffset where there is none.
+  Offset oldest() const { return empty() ? kNoOffset : letters_.begin()->first.first; }
   // 10,000 letters, or 8 MiB.
   bool full() const;
   // The last append failed, or has had no answer for a second.

@@ -26,6 +26,8 @@ constexpr milliseconds kBatchTime{40};
 // Before it is known how long a batch takes.
 constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
+// Batches after which what they ended with is compared.
+constexpr size_t kBatchesCompared = 32;
 // Ends that are remembered until they are reached, so many in StagingOptions::near_end: callers ask
 // for ends too, as often as they like.
 constexpr int kEndsMax = 16;
@@ -62,7 +64,10 @@ void PartitionFolder::Start() {
 
 void PartitionFolder::RequestStop() {
   side_.RequestStop();
+  beside_.Cancel();
+  const bool cut_off = comparing_.Cancel();
   absl::MutexLock lock(&mutex_);
+  cut_off_ = cut_off_ || cut_off;
   stopping_ = true;
   if (reader_ != nullptr) {
     reader_->Cancel();
@@ -196,6 +201,7 @@ void PartitionFolder::Run() {
   FoldOn();
   // A checkpoint that is under way is given up, and one for the whole is made below.
   AbandonCheckpoint();
+  at_end_ = true;
   side_.Stop();
   if (HasFailed()) {
     return;
@@ -205,11 +211,9 @@ void PartitionFolder::Run() {
   if (context_.log.Health().ok() && Answers()) {
     absl::Status status = LookLast();
     if (status.ok() && !letters_.slow()) {
-      status = letters_.Write([] { return false; }, kWaitMax);
+      status = PassLetters(letters_.Write([] { return false; }, kWaitMax));
     }
-    // Rejected events that are not in the dead letters yet are told of again from the old
-    // checkpoint.
-    if (status.ok() && dirty_ && letters_.empty()) {
+    if (status.ok() && dirty_) {
       status = Checkpoint();
     }
     if (!status.ok()) {
@@ -222,7 +226,7 @@ void PartitionFolder::Run() {
 
 bool PartitionFolder::Answers() const {
   absl::MutexLock lock(&mutex_);
-  return !end_answer_.has_value() || end_answer_->end.ok();
+  return !cut_off_ && (!end_answer_.has_value() || end_answer_->end.ok());
 }
 
 bool PartitionFolder::HasFailed() const {
@@ -275,6 +279,7 @@ absl::Status PartitionFolder::Step() {
   if (!events_.empty()) {
     RETURN_IF_ERROR(ApplyBatch());
   }
+  RETURN_IF_ERROR(CompareInTime());
   RETURN_IF_ERROR(PassLetters(letters_.Look()));
   if (context_.clock.SteadyNow() >= next_look_) {
     RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
@@ -299,7 +304,7 @@ absl::Status PartitionFolder::Step() {
 // One organisation's events that were refused hold up no other one: they are written beside the
 // fold, as long as there is room for them. What waits for them is the checkpoint.
 absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
-  context_.metrics.LettersHeld(partition_, letters_.size());
+  context_.metrics.LettersHeld(partition_, letters_.size() + side_.letters_held());
   if (written.ok() || IsFatal(written) || absl::IsCancelled(written)) {
     return written;
   }
@@ -324,24 +329,59 @@ absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
 absl::Status PartitionFolder::VerifyHistory() {
   // What was lost before first: the log may have been restored since, and it must not be forgotten
   // for anything else while it is not.
-  RETURN_IF_ERROR(CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)));
+  RETURN_IF_ERROR(
+      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_), cancellation()));
   context_.stores.DoubtStoresAhead(partition_);
   const AppliedState state = context_.stores.LastApplied(partition_);
-  RETURN_IF_ERROR(
-      NoteIfLost(CheckHistory(context_.log, partition_, state), state.position, state.event_hash));
+  RETURN_IF_ERROR(NoteIfLost(CheckHistory(context_.log, partition_, state, cancellation()),
+                             state.position, state.event_hash));
   const AppliedState noted = context_.stores.LastNoted(partition_);
   return noted.position > state.position  // what comes before, the comparison above has told
-             ? CheckHistory(context_.log, partition_, noted)
+             ? CheckHistory(context_.log, partition_, noted, cancellation())
              : absl::OkStatus();
 }
 
 absl::Status PartitionFolder::VerifyBatches() {
   RETURN_IF_ERROR(VerifyHistory());
+  const auto applied = context_.stores.AppliedSinceCompared(partition_);
+  if (applied.empty()) {
+    return absl::OkStatus();
+  }
   std::pair<Offset, uint64_t> misfit;
-  const absl::Status status = CheckHistory(
-      context_.log, partition_, context_.stores.AppliedSinceCompared(partition_), &misfit);
+  const absl::Status status =
+      CheckHistory(context_.log, partition_, applied, &misfit, cancellation());
   RETURN_IF_ERROR(NoteIfLost(status, misfit.first, misfit.second));
-  context_.stores.NoteCompared(partition_);
+  context_.stores.NoteCompared(partition_, applied.back().first);
+  return absl::OkStatus();
+}
+
+absl::Status PartitionFolder::CompareInTime() {
+  if (comparison_ != nullptr && flush_.done()) {
+    const auto done = std::exchange(comparison_, nullptr);
+    RETURN_IF_ERROR(IsOtherHistory(done->status)
+                        ? NoteIfLost(done->status, done->misfit.first, done->misfit.second)
+                        : absl::OkStatus());
+    if (done->status.ok()) {
+      context_.stores.NoteCompared(partition_, done->applied.back().first);
+    }
+    next_comparison_ =
+        context_.clock.SteadyNow() + (done->status.ok() ? milliseconds(0) : kWaitMax);
+  }
+  auto applied = context_.stores.AppliedSinceCompared(partition_);
+  if (applied.size() >= StoreManager::kSinceComparedMax) {
+    return VerifyBatches();
+  }
+  // A checkpoint that is due comes first.
+  const SteadyTime now = context_.clock.SteadyNow();
+  if (applied.size() >= kBatchesCompared && flush_.done() && checkpoint_ == nullptr &&
+      now >= next_comparison_ && now < next_checkpoint_) {
+    comparison_ = std::make_unique<Comparison>();
+    comparison_->applied = std::move(applied);
+    flush_.Start([this, comparison = comparison_.get()] {
+      comparison->status = CheckHistory(context_.log, partition_, comparison->applied,
+                                        &comparison->misfit, &beside_);
+    });
+  }
   return absl::OkStatus();
 }
 
@@ -467,8 +507,11 @@ absl::Status PartitionFolder::ApplyBatch() {
 }
 
 absl::Status PartitionFolder::CheckpointIfDue() {
+  if (!flush_.done()) {
+    return absl::OkStatus();
+  }
   if (checkpoint_ != nullptr) {
-    return flush_.done() ? EndCheckpoint() : absl::OkStatus();
+    return EndCheckpoint();
   }
   if (context_.clock.SteadyNow() < next_checkpoint_) {
     return absl::OkStatus();
@@ -477,21 +520,17 @@ absl::Status PartitionFolder::CheckpointIfDue() {
     next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
     return absl::OkStatus();
   }
-  // Where events are refused all the time, there are always some letters: it is waited for them, so
-  // that there are checkpoints, unless the log does not take them.
-  if (!letters_.empty() && !letters_.slow()) {
-    RETURN_IF_ERROR(PassLetters(letters_.Write([this] { return stopping(); }, kWaitMax)));
-  }
-  return letters_.empty() ? BeginCheckpoint() : absl::OkStatus();
+  return BeginCheckpoint();
 }
 
 // A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its
-// position is taken here; the stores are flushed while events are applied.
+// position is taken here; the stores are flushed while events are applied. It waits for no letter,
+// but passes none that waits: whoever folds on after a crash tells of that one again.
 absl::Status PartitionFolder::BeginCheckpoint() {
   RETURN_IF_ERROR(VerifyHistory());
-  checkpoint_ = context_.stores.BeginCheckpoint(partition_);
+  checkpoint_ = context_.stores.BeginCheckpoint(partition_, letters_.oldest());
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
-  dirty_ = false;
+  dirty_ = !letters_.empty();
   if (checkpoint_ != nullptr) {
     flush_.Start([checkpoint = checkpoint_.get()] { checkpoint->Flush(); });
   }
@@ -517,6 +556,7 @@ absl::Status PartitionFolder::Checkpoint() {
 
 void PartitionFolder::AbandonCheckpoint() {
   flush_.Wait();
+  comparison_.reset();
   if (checkpoint_ != nullptr) {
     checkpoint_.reset();
     dirty_ = true;

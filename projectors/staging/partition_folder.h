@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
 #include "projectors/staging/background_task.h"
@@ -72,6 +73,12 @@ class PartitionFolder {
   int64_t lag() const;
 
  private:
+  // Of batches, on the thread that flushes.
+  struct Comparison {
+    std::vector<std::pair<Offset, uint64_t>> applied;
+    std::pair<Offset, uint64_t> misfit;
+    absl::Status status;
+  };
   struct EndAnswer {
     SteadyTime asked;
     absl::StatusOr<Offset> end;
@@ -79,7 +86,8 @@ class PartitionFolder {
 
   void Run();
   void FoldOn();
-  // Whether the log said where the partition ends when it was asked last.
+  // Whether the log said where the partition ends when it was asked last, and held up no comparison
+  // when this was to stop.
   bool Answers() const;
   bool HasFailed() const;
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
@@ -94,6 +102,7 @@ class PartitionFolder {
   absl::Status EndCheckpoint();
   absl::Status Checkpoint();
   void AbandonCheckpoint();
+  eventlog::Cancellation* cancellation() { return at_end_ ? nullptr : &comparing_; }
   // Compares what was applied last with the log, and what else tells of another history. Whatever
   // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
   absl::Status VerifyHistory();
@@ -101,6 +110,10 @@ class PartitionFolder {
   // and where another folder of this process was before: should something of another history have
   // been applied without having been noticed, what was applied last may fit.
   absl::Status VerifyBatches();
+  // Does the same beside the fold, whenever some batches more have been applied, so that an error
+  // has few of them read again. Takes the answer where it has come; waits only where they are as
+  // many as are remembered.
+  absl::Status CompareInTime();
   absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
@@ -134,10 +147,16 @@ class PartitionFolder {
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;
   std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
-  BackgroundTask flush_;                           // of that one
+  std::unique_ptr<Comparison> comparison_;         // likewise
+  SteadyTime next_comparison_;
+  bool at_end_ = false;               // what is compared for the last checkpoint is not cancelled
+  eventlog::Cancellation comparing_;  // what the thread itself compares before
+  eventlog::Cancellation beside_;     // what is compared beside it
+  BackgroundTask flush_;              // flushes for the checkpoint, or compares
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cut_off_ ABSL_GUARDED_BY(mutex_) = false;  // it was waiting for a comparison then
   bool verify_due_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<eventlog::ComparedReader> reader_ ABSL_GUARDED_BY(mutex_);  // the thread makes it
   absl::Status health_ ABSL_GUARDED_BY(mutex_);

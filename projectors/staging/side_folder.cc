@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 
 // How long a read waits at the end of the log, and the thread when it has nothing to do.
 constexpr milliseconds kIdle{50};
+// Likewise where dead letters have been sent: how soon their answer is seen.
+constexpr milliseconds kLettersLook{10};
 constexpr milliseconds kBackoffMin{100};
 constexpr milliseconds kBackoffMax{60'000};
 // A store that is being read, or was opened anew, is ready again soon.
@@ -30,19 +32,18 @@ constexpr size_t kBatchesHeld = 4;
 
 }  // namespace
 
-void SideFolder::Work::StartAt(Offset from) {
-  through = from;
-  passed = {kNoOffset, 0};
-}
-
 void SideFolder::Work::PassTo(Offset next, std::pair<Offset, uint64_t> last) {
   through = next;
   passed = last;
 }
 
+void SideFolder::Work::PassThrough(const eventlog::StoredEvent& last) {
+  PassTo(Offset(last.offset.value() + 1), {last.offset, eventlog::EventHash(last.event)});
+}
+
 void SideFolder::Work::DropEvents() {
   if (done < events.size() && done > 0) {
-    StartAt(Offset(events[done - 1].offset.value() + 1));  // the store tells what came before
+    PassThrough(events[done - 1]);
   } else if (done < events.size()) {
     PassTo(through_before, passed_before);
   }
@@ -71,6 +72,7 @@ void SideFolder::Wake() {
 }
 
 void SideFolder::RequestStop() {
+  comparing_.Cancel();
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
   for (const Place& place : places_) {
@@ -122,6 +124,7 @@ void SideFolder::FoldApart() {
     const std::vector<ApartOrg> apart = stores_.ApartOf(partition_);
     Match(apart);
     if (apart.empty()) {
+      letters_held_ = 0;
       metrics_.ApartBytes(partition_, 0);
       return;
     }
@@ -165,19 +168,24 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       // New, or its store has gone back, or is to be built anew.
       work.generation = a.generation;
       work.DropEvents();
+      work.compared = work.looked = 0;
       // Not from behind what the main thread has applied: what was passed over there, by a folder
-      // that is no more, nobody could compare.
-      const AppliedState applied = stores_.LastApplied(partition_);
+      // that is no more, nobody could compare. What the main thread has passed over for it since
+      // its store's last event lies below what that thread applied last: to compare that, before
+      // anything is read on, covers all of it.
+      const AppliedState main = stores_.LastApplied(partition_);
       const Offset from = stores_.ApartFrom(partition_, a, kNoOffset);
-      work.StartAt(applied.position == kNoOffset
-                       ? from
-                       : std::min(from, Offset(applied.position.value() + 1)));
+      work.PassTo(
+          main.position == kNoOffset ? from : std::min(from, Offset(main.position.value() + 1)),
+          {main.position, main.event_hash});
     }
   }
 }
 
 milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
   bool worked = false;
+  size_t letters = 0;
+  milliseconds wait = kIdle;
   for (const ApartOrg& a : apart) {
     Work& work = work_.at(a.org.value());
     if (stopping()) {
@@ -185,12 +193,16 @@ milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
     }
     const bool has_work = !work.events.empty() || !work.letters.empty();
     if (has_work && work.retry_at <= clock_.SteadyNow()) {
+      // To look whether letters are written is no work: who awaits that has the thread wait.
+      worked = worked || !work.events.empty();
       Step(a, work);
-      worked = true;
     }
+    letters += work.letters.size();
+    wait = work.letters.empty() || work.letters.slow() ? wait : kLettersLook;
   }
-  const bool came = ReadMore(apart, /*idle=*/!worked);
-  return came || worked ? milliseconds(0) : kIdle;
+  letters_held_ = letters;
+  const bool came = ReadMore(apart, worked ? milliseconds(0) : wait);
+  return came || worked ? milliseconds(0) : wait;
 }
 
 void SideFolder::Step(const ApartOrg& apart, Work& work) {
@@ -214,8 +226,10 @@ absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
     return absl::OkStatus();
   }
   work.DropEvents();
-  RETURN_IF_ERROR(work.letters.Write([this] { return stopping(); }));
-  return Advance(apart, work);
+  // Beside the steps of the others, who must not wait where the letters have nowhere to go. What is
+  // not durable is not passed: it is told of again after a crash.
+  RETURN_IF_ERROR(work.letters.Look());
+  return work.letters.empty() ? Advance(apart, work) : absl::OkStatus();
 }
 
 absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
@@ -256,7 +270,7 @@ std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOr
   return waiting;
 }
 
-bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, bool idle) {
+bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait) {
   std::vector<Waiting> waiting = WaitingOf(apart);
   if (waiting.empty() || read_at_ > clock_.SteadyNow()) {
     return false;
@@ -277,7 +291,7 @@ bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, bool idle) {
       break;
     }
     const Offset other = from == places.front() ? places.back() : places.front();
-    const auto read = ReadAt(from, other, idle ? kIdle : milliseconds(0), WaitingOf(apart));
+    const auto read = ReadAt(from, other, wait, WaitingOf(apart));
     if (!read.ok()) {
       NoteReadFailure(read.status(), waiting);
       break;
@@ -352,7 +366,7 @@ absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<W
     }
     RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
     if (const auto& [offset, hash] = w.work->passed; same.insert(offset).second) {
-      absl::Status held = CheckHistory(log_, partition_, offset, hash);
+      absl::Status held = CheckHistory(log_, partition_, offset, hash, &comparing_);
       if (IsOtherHistory(held)) {
         absl::MutexLock lock(&mutex_);
         history_ = held;
@@ -392,7 +406,7 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
     if (!work.events.empty() && work.bytes + bytes > share) {
       found->second->full = true;
       // The rest is read for it again, from behind the last that it has.
-      work.StartAt(Offset(work.events.back().offset.value() + 1));
+      work.PassThrough(work.events.back());
       continue;
     }
     work.bytes += bytes;

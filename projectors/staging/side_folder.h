@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/log.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/staging_projector.h"
@@ -48,6 +50,8 @@ class SideFolder {
   // kDataLoss, code "log_truncated" or "log_diverged", once the log no longer holds what was read.
   // (Of what a store has applied StoreManager::LookForTrouble() tells.)
   [[nodiscard]] absl::Status History() const;
+  // Dead letters of those who are apart that are not durable yet.
+  size_t letters_held() const { return letters_held_; }
 
  private:
   // What is under way for one organisation.
@@ -55,7 +59,7 @@ class SideFolder {
     explicit Work(LetterBox box) : letters(std::move(box)) {}
     uint64_t generation = 0;  // ApartOrg's
     // Its events below it are in `events`, or done; `passed` is the last event of all that was read
-    // below it, whoever's, with its hash.
+    // below it, whoever's, with its hash. At the begin it is what the main thread applied last.
     Offset through;
     std::pair<Offset, uint64_t> passed{kNoOffset, 0};
     // Likewise before `events` were read.
@@ -74,10 +78,10 @@ class SideFolder {
     std::string failure;  // the code that it failed with last
 
     void DropEvents();
-    // Its events are to be read from `from` on.
-    void StartAt(Offset from);
     // Takes over what was read below `next`; `last` is the last event of that.
     void PassTo(Offset next, std::pair<Offset, uint64_t> last);
+    // Takes over what was read up to `last`.
+    void PassThrough(const eventlog::StoredEvent& last);
   };
   // Somebody to read for.
   struct Waiting {
@@ -101,8 +105,8 @@ class SideFolder {
   // Everything of the organisation below Work::through is done.
   absl::Status Advance(const ApartOrg& apart, Work& work);
 
-  // Reads for those who wait; true where something came.
-  bool ReadMore(const std::vector<ApartOrg>& apart, bool idle);
+  // Reads for those who wait, and waits for the first event; true where something came.
+  bool ReadMore(const std::vector<ApartOrg>& apart, std::chrono::milliseconds wait);
   std::vector<Waiting> WaitingOf(const std::vector<ApartOrg>& apart);
   // A reader, and the number of its session: another one may be of another history.
   struct Place {
@@ -141,6 +145,8 @@ class SideFolder {
   std::chrono::milliseconds read_backoff_{0};
   SteadyTime read_at_;
   uint64_t sessions_ = 0;
+  eventlog::Cancellation comparing_;
+  std::atomic<size_t> letters_held_ = 0;  // written by the thread alone
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

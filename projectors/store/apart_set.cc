@@ -9,6 +9,18 @@ void ApartSet::WorkOn(PartitionId partition, Offset end) {
   partitions_[partition].working_end = end;
 }
 
+void ApartSet::BeginAt(PartitionId partition, Offset checkpoint) {
+  absl::MutexLock lock(&mutex_);
+  Partition& state = partitions_[partition];
+  state.working_end = checkpoint;
+  for (auto& [name, entry] : state.orgs) {
+    if (entry.state.next > checkpoint) {
+      entry.state.next = checkpoint;
+      entry.state.generation = ++generation_;
+    }
+  }
+}
+
 void ApartSet::NoteNear(PartitionId partition, std::optional<SteadyTime> near) {
   absl::MutexLock lock(&mutex_);
   partitions_[partition].near = near;

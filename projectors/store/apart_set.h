@@ -31,6 +31,9 @@ class ApartSet {
   // The partition's main thread is going to work on events below `end`: it calls this before it
   // looks who is apart.
   void WorkOn(PartitionId partition, Offset end);
+  // Reading the partition begins, at its checkpoint: nobody who is apart begins behind it. What was
+  // rejected from there on was told to whoever read it before, and need not have been written.
+  void BeginAt(PartitionId partition, Offset checkpoint);
   // As StoreManager::NoteNear().
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near);
   // Has NoteNear() said when?

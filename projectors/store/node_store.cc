@@ -218,6 +218,8 @@ absl::StatusOr<NodeStore::State> NodeStore::Load() const {
 
 absl::Status NodeStore::PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
                                       const CheckpointParts& parts) {
+  // In one write: with the checkpoint alone, a crash would have those who have gone apart since the
+  // last one folded from it on, without what they lack.
   rocksdb::WriteBatch batch;
   (void)batch.Put(CheckpointKey(partition), EncodeCheckpoint(checkpoint));
   for (const auto& [org, offset] : parts.flushed) {
@@ -258,6 +260,8 @@ absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& re
 absl::Status NodeStore::CloseOrg(const std::string& org, const ClosedMark& mark,
                                  PartitionId partition, std::span<const Rejected> rejected,
                                  const NotedEvent& noted) {
+  // In one write, and before the store's folder goes: a registration without a folder would send
+  // the partition back, and the rejections are nowhere else once the folder has gone.
   rocksdb::WriteBatch batch;
   (void)batch.Delete(kOrgPrefix + org);
   (void)batch.Delete(kFlushedPrefix + org);

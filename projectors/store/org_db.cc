@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 #include <rocksdb/db.h>
+#include <rocksdb/metadata.h>
+#include <rocksdb/sst_file_reader.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "projectors/store/store_folder.h"
@@ -43,13 +46,36 @@ absl::Status OrgDb::Note(absl::Status status) const {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(status));
 }
 
-absl::Status OrgDb::ReadWhole() {
-  if (io_failed_) {
-    RETURN_IF_ERROR(FromRocks(db_->VerifyChecksum(rocksdb::ReadOptions()),
-                              fmt::format("reading store {} as a whole", path_)));
-    io_failed_ = false;
+absl::Status OrgDb::ReadOn() {
+  if (!io_failed_) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  std::vector<rocksdb::LiveFileMetaData> tables;
+  db_->GetLiveFilesMetaData(&tables);
+  const auto left = std::ranges::find_if(
+      tables, [this](const auto& table) { return !read_.contains(table.name); });
+  if (left == tables.end()) {
+    read_.clear();
+    io_failed_ = false;
+    return absl::OkStatus();
+  }
+  rocksdb::Options options;
+  options.env = db_->GetEnv();
+  rocksdb::SstFileReader reader(options);
+  rocksdb::Status status = reader.Open(left->db_path + left->name);
+  status = status.ok() ? reader.VerifyChecksum() : status;
+  std::vector<rocksdb::LiveFileMetaData> now;
+  db_->GetLiveFilesMetaData(&now);
+  const bool live =
+      std::ranges::any_of(now, [&](const auto& table) { return table.name == left->name; });
+  if (!status.ok() && live) {  // otherwise a compaction has taken it away meanwhile
+    read_.clear();
+    return FromRocks(status, fmt::format("reading store {} as a whole", path_));
+  }
+  read_.insert(left->name);
+  return Error(absl::StatusCode::kUnavailable, "store_busy",
+               fmt::format("store {} is being read as a whole: {} of {} tables are read", path_,
+                           read_.size(), tables.size()));
 }
 
 OrgDb::~OrgDb() {

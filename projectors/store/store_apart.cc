@@ -267,7 +267,10 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   }
   // Those who are apart take turns by steps.
   const bool alone = apart_.Of(partition).size() == 1;
-  const Turn turn{alone ? options_.fold : shared_step_, entry->state.next, result};
+  // What it was given before its own position, the main thread has rejections of: these are in the
+  // dead letters below the checkpoint only.
+  const Offset acknowledged = std::min(entry->state.next, LastCheckpoint(partition).next);
+  const Turn turn{alone ? options_.fold : shared_step_, acknowledged, result};
   const absl::StatusOr<size_t> taken = ApplyOne(partition, org, events, turn);
   if (taken.ok()) {
     stores_.Reap();
@@ -310,9 +313,11 @@ absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const Ap
   if (ErrorCode(store.status()) == kStoreRewound) {
     return GoneBack(slot);
   }
-  // A store that could be opened may lack a block that nobody has asked for again.
-  const absl::Status opened = store.ok() ? (*store)->database()->ReadWhole() : store.status();
-  if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found") {
+  // A store that could be opened may lack a block that nobody has asked for again. All of a large
+  // one takes long, so it is read table by table, and the others have their turns in between.
+  const absl::Status opened = store.ok() ? (*store)->database()->ReadOn() : store.status();
+  if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found" &&
+      !IsSoonOver(ErrorCode(opened))) {
     SetApart(partition, apart.org, entry->state.next, opened);
   }
   return opened;

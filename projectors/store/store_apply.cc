@@ -79,9 +79,6 @@ void RejectAll(std::span<const eventlog::StoredEvent> events, std::string_view c
   }
 }
 
-// Batches whose last events are remembered to be compared after an error of the log.
-constexpr size_t kBatchesMax = 256;
-
 // An event of so many bytes is folded apart without being tried: parsing it alone takes its time.
 constexpr size_t kTurnEventBytes = 512 << 10;
 
@@ -99,13 +96,6 @@ bool IsItsOwn(const absl::Status& status) {
   return code != "log_truncated" && code != "log_diverged" && !absl::IsUnavailable(status) &&
          !absl::IsResourceExhausted(status) && !absl::IsDeadlineExceeded(status) &&
          !absl::IsCancelled(status);
-}
-
-AppliedState StateOf(const NotedEvent& event) {
-  AppliedState state;
-  state.position = event.offset;
-  state.event_hash = event.event_hash;
-  return state;
 }
 
 absl::Status CheckProgress(const FoldResult& fold) {
@@ -158,28 +148,16 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
   if (const absl::Status status = ApplyGroups(partition, events, stopping, &result); !status.ok()) {
     metrics_.CountError();
     absl::MutexLock lock(&mutex_);
-    partitions_[partition].stores_ahead = true;  // some may have applied what the partition has not
+    Partition& state = partitions_[partition];
+    state.stores_ahead = true;  // some may have applied what the partition has not
+    // Who has been set apart by then is passed over when the events come again, and nobody else
+    // would tell of these before a restart.
+    for (Rejected& rejected : result.rejected) {
+      state.untold.insert_or_assign(rejected.offset, std::move(rejected));
+    }
     return status;
   }
-  std::stable_sort(result.rejected.begin(), result.rejected.end(),
-                   [](const Rejected& a, const Rejected& b) { return a.offset < b.offset; });
-  {
-    absl::MutexLock lock(&mutex_);
-    Partition& state = partitions_[partition];
-    if (events.back().offset > state.applied) {
-      state.applied = events.back().offset;
-      state.event_hash = eventlog::EventHash(events.back().event);
-      state.since_compared.emplace_back(state.applied, state.event_hash);
-      if (state.since_compared.size() > kBatchesMax) {
-        state.since_compared.pop_front();
-      }
-    }
-    for (const eventlog::StoredEvent& event : events) {
-      if (event.event.answers > state.control.answers) {
-        state.control = {event.offset, event.event.answers, event.event.id};
-      }
-    }
-  }
+  NoteApplied(partition, events, &result);
   stores_.Reap();
   stores_.RelieveMemory();
   metrics_.ObserveApply(steady_clock::now() - start, result.counters);
@@ -454,6 +432,7 @@ absl::Status StoreManagerImpl::GoneBack(const StoreSet::SlotPtr& slot) {
     state.stores_ahead = true;
     state.applied = state.checkpoint.applied;
     state.event_hash = state.checkpoint.event_hash;
+    state.before_rejections.clear();
   }
   return RewoundError(partition);
 }
@@ -500,35 +479,6 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
   subscriptions_.Notify(
       org, {.applied = fold.batch.applied.position, .definitions = true, .closed = fold.closed});
   return fold.consumed;
-}
-
-NotedEvent StoreManagerImpl::Newer(PartitionId partition, Offset offset, uint64_t event_hash) {
-  absl::MutexLock lock(&mutex_);
-  return offset > partitions_[partition].noted.offset ? NotedEvent{offset, event_hash}
-                                                      : partitions_[partition].noted;
-}
-
-void StoreManagerImpl::Note(PartitionId partition, const NotedEvent& noted) {
-  absl::MutexLock lock(&mutex_);
-  NotedEvent& current = partitions_[partition].noted;
-  current = noted.offset > current.offset ? noted : current;
-}
-
-AppliedState StoreManagerImpl::LastNoted(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  return StateOf(partitions_[partition].noted);
-}
-
-absl::Status StoreManagerImpl::NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) {
-  RETURN_IF_ERROR(node_->PutLost(partition, {offset, event_hash}));
-  absl::MutexLock lock(&mutex_);
-  partitions_[partition].lost = {offset, event_hash};
-  return absl::OkStatus();
-}
-
-AppliedState StoreManagerImpl::LastLost(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  return StateOf(partitions_[partition].lost);
 }
 
 absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org,

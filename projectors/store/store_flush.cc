@@ -82,7 +82,8 @@ void StoreManagerImpl::CollectDirty(Pending* pending) {
   }
 }
 
-std::unique_ptr<PendingCheckpoint> StoreManagerImpl::BeginCheckpoint(PartitionId partition) {
+std::unique_ptr<PendingCheckpoint> StoreManagerImpl::BeginCheckpoint(PartitionId partition,
+                                                                     Offset untold) {
   PartitionCheckpoint checkpoint;
   {
     absl::MutexLock lock(&mutex_);
@@ -92,6 +93,14 @@ std::unique_ptr<PendingCheckpoint> StoreManagerImpl::BeginCheckpoint(PartitionId
     }
     checkpoint = {Offset(state.applied.value() + 1), state.applied, state.event_hash,
                   state.control};
+    if (untold != kNoOffset) {
+      // Whoever reads on from there after a crash comes by the event, and its store tells of the
+      // rejection again.
+      checkpoint = state.checkpoint;
+      for (const PartitionCheckpoint& before : state.before_rejections) {
+        checkpoint = before.next <= untold ? before : checkpoint;
+      }
+    }
   }
   // A rebuild that has begun is in `apart` from here on, and none begins until the end.
   SetCheckpointing(partition, true);
@@ -114,7 +123,11 @@ absl::Status StoreManagerImpl::NoteFlushFailure(const StoreSet::SlotPtr& slot,
     }
     return absl::OkStatus();
   }
-  const Offset next = std::max(Offset(slot->durable + 1), opened);
+  // Not beyond the last checkpoint, which is all that is known to be in the dead letters of what
+  // was rejected: this is remembered now, whatever becomes of the checkpoint, and after a crash the
+  // main thread passes over all of the organisation's events.
+  const Offset next =
+      std::min(std::max(Offset(slot->durable + 1), opened), LastCheckpoint(partition).next);
   if (!IsApart(partition, slot->org)) {
     // Where the node store cannot be written to either, it is the disk's trouble, and not one
     // store's.
@@ -172,16 +185,12 @@ std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(const Pending& pending) 
     found->second.next = std::min(found->second.next, org.next);
   };
   for (const ApartSet::Entry& entry : apart_.Of(pending.partition)) {
-    note(entry.state);
-    const bool known = std::ranges::any_of(pending.apart, [&](const ApartSet::Entry& before) {
-      return before.state.org == entry.state.org;
-    });
-    if (!known) {
-      // Set apart since: what its store held at the begin was flushed; what came later need not be.
-      ApartOrg at_begin = entry.state;
-      at_begin.next = std::min(entry.state.next, pending.checkpoint.next);
-      note(at_begin);
-    }
+    // Not beyond the checkpoint. Of whoever was set apart since, what its store held at the begin
+    // was flushed; what came later need not be. And what the main thread has rejected from there on
+    // need not be in the dead letters.
+    ApartOrg at_begin = entry.state;
+    at_begin.next = std::min(entry.state.next, pending.checkpoint.next);
+    note(at_begin);
   }
   for (const ApartSet::Entry& before : pending.apart) {
     // What was applied since the flush began need not be on disk, also where it was given back. An
@@ -248,6 +257,8 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
   absl::MutexLock lock(&mutex_);
   Partition& state = partitions_[partition];
   state.checkpoint = checkpoint;
+  std::erase_if(state.before_rejections,
+                [&](const PartitionCheckpoint& before) { return before.next < checkpoint.next; });
   state.rejected_of_closed.erase(state.rejected_of_closed.begin(),
                                  state.rejected_of_closed.lower_bound(handled));
   return absl::OkStatus();
@@ -275,7 +286,7 @@ absl::StatusOr<Offset> StoreManagerImpl::EndCheckpoint(
 }
 
 absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
-  std::unique_ptr<PendingCheckpoint> pending = BeginCheckpoint(partition);
+  std::unique_ptr<PendingCheckpoint> pending = BeginCheckpoint(partition, kNoOffset);
   if (pending == nullptr) {
     return LastCheckpoint(partition).next;
   }

@@ -264,6 +264,7 @@ void StoreManagerImpl::RewindMissing(const std::vector<StoreSet::SlotPtr>& missi
     state.checkpoint = checkpoint;
     state.applied = checkpoint.applied;
     state.event_hash = checkpoint.event_hash;
+    state.before_rejections.clear();
     state.rewound = true;
     state.stores_ahead = true;
   }
@@ -328,46 +329,8 @@ Offset StoreManagerImpl::CheckpointOf(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   Partition& state = partitions_[partition];
   state.rewound = false;
-  apart_.WorkOn(partition, state.checkpoint.next);
+  apart_.BeginAt(partition, state.checkpoint.next);
   return state.checkpoint.next;
-}
-
-AppliedState StoreManagerImpl::LastApplied(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  AppliedState state;
-  state.position = partitions_[partition].applied;
-  state.event_hash = partitions_[partition].event_hash;
-  return state;
-}
-
-std::vector<std::pair<Offset, uint64_t>> StoreManagerImpl::AppliedSinceCompared(
-    PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  const auto& since = partitions_[partition].since_compared;
-  return {since.begin(), since.end()};
-}
-
-void StoreManagerImpl::NoteCompared(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  partitions_[partition].since_compared.clear();
-}
-
-ControlMark StoreManagerImpl::LastControl(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  return partitions_[partition].control;
-}
-
-AppliedState StoreManagerImpl::CheckpointState(PartitionId partition) {
-  const PartitionCheckpoint checkpoint = LastCheckpoint(partition);
-  AppliedState state;
-  state.position = checkpoint.applied;
-  state.event_hash = checkpoint.event_hash;
-  return state;
-}
-
-Offset StoreManagerImpl::Applied(PartitionId partition) {
-  absl::MutexLock lock(&mutex_);
-  return partitions_[partition].applied;
 }
 
 Offset StoreManagerImpl::ClosedUntil(const OrgId& org) {

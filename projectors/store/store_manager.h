@@ -99,11 +99,14 @@ class StoreManager {
   virtual AppliedState CheckpointState(PartitionId partition) = 0;
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
-  // The last event of each Apply() of something new since NoteCompared(), at most 256, the newest;
-  // ascending. As with LastApplied(), it does not matter who called it.
+  // The last event of each Apply() of something new since NoteCompared(); ascending. As with
+  // LastApplied(), it does not matter who called it. Only the newest kSinceComparedMax are kept:
+  // who applies compares them before they are more.
+  static constexpr size_t kSinceComparedMax = 256;
   virtual std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId) { return {}; }
-  // The log was seen to hold all of these.
-  virtual void NoteCompared(PartitionId) {}
+  // The log was seen to hold all of these up to `last`, which is kept: what is applied after it may
+  // be of another history, which it tells though all that comes then fits.
+  virtual void NoteCompared(PartitionId, Offset /*last*/) {}
   // LastApplied() is about to be compared, because the log may be another one. It says nothing of
   // stores that have applied more: they are compared before anything more is applied to them, or
   // read of them. By the thread that calls Apply(). May wait for a reader's comparison.
@@ -126,7 +129,8 @@ class StoreManager {
   // lost: call again with the same events. `partition` progress is remembered for the next
   // checkpoint. Rejections are ascending by offset, and of these events only; they are kept with
   // the store until the checkpoint passes them, so that reading on after a crash gives them again:
-  // dead-letter them before calling Checkpoint(), and expect some twice.
+  // dead-letter them before calling Checkpoint(), or tell BeginCheckpoint() which are not, and
+  // expect some twice.
   //
   // What goes wrong            | with options.sets_apart          | without
   // ---------------------------+----------------------------------+---------------------------------
@@ -159,8 +163,12 @@ class StoreManager {
   // the thread that calls Apply(), and one is under way at a time; the flush between them is for
   // another thread. What is applied after Begin is not claimed. A store that cannot be flushed is
   // set apart with what it lacks on disk, and flushed by AdvanceApart(); the checkpoint goes on.
+  // `untold`: the first event whose rejection is not in the dead letters yet, kNoOffset for none.
+  // The checkpoint does not pass it: it stays at the end of some batch before, or where it was,
+  // while the stores are flushed as far as they are.
   // Begin: nullptr where nothing has been applied since the last one.
-  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/) {
+  virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId /*partition*/,
+                                                             Offset /*untold*/) {
     return nullptr;
   }
   // As Checkpoint(). After Flush().

@@ -39,7 +39,7 @@ class StoreManagerImpl final : public StoreManager {
   AppliedState LastApplied(PartitionId partition) override;
   ControlMark LastControl(PartitionId partition) override;
   std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId partition) override;
-  void NoteCompared(PartitionId partition) override;
+  void NoteCompared(PartitionId partition, Offset last) override;
   void DoubtStoresAhead(PartitionId partition) override;
   AppliedState LastNoted(PartitionId partition) override;
   absl::Status NoteLost(PartitionId partition, Offset offset, uint64_t event_hash) override;
@@ -48,7 +48,7 @@ class StoreManagerImpl final : public StoreManager {
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
-  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition) override;
+  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition, Offset untold) override;
   absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override;
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near) override {
     apart_.NoteNear(partition, near);
@@ -85,10 +85,14 @@ class StoreManagerImpl final : public StoreManager {
     uint64_t event_hash = 0;
     ControlMark control;                                     // of all events up to `applied`
     std::deque<std::pair<Offset, uint64_t>> since_compared;  // as AppliedSinceCompared()
-    bool stores_ahead = true;  // some may have applied more than `applied`
-    NotedEvent noted;          // as the node store has it
-    NotedEvent lost;           // likewise
-    bool rewound = false;      // reading must start at the checkpoint again
+    // Where checkpoints may be that do not pass a rejection: what was applied before each batch
+    // with some, or before some of these; ascending, none below `checkpoint`.
+    std::deque<PartitionCheckpoint> before_rejections;
+    std::map<Offset, Rejected> untold;  // of an Apply() that has failed: the next one tells them
+    bool stores_ahead = true;           // some may have applied more than `applied`
+    NotedEvent noted;                   // as the node store has it
+    NotedEvent lost;                    // likewise
+    bool rewound = false;               // reading must start at the checkpoint again
     // Whose stores had gone, so that the checkpoint went back; the node store has yet to know.
     std::map<std::string, PartitionId> gone = {};
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
@@ -135,6 +139,8 @@ class StoreManagerImpl final : public StoreManager {
   absl::Mutex& RebuildMutex(PartitionId partition) {
     return rebuild_mutexes_[static_cast<size_t>(partition.value()) % rebuild_mutexes_.size()];
   }
+  // `events` have been applied, with this result: adds what an earlier Apply() of them left untold.
+  void NoteApplied(PartitionId partition, Events events, ApplyResult* result);
   // What of those who are apart a checkpoint may remember.
   std::vector<ApartOrg> ApartAfterFlush(const Pending& pending);
   bool IsApart(PartitionId partition, const OrgId& org) const {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,6 +45,11 @@ class ApartNode {
     pending_.reset();
     manager_.reset();
   }
+  // The partition is taken from the process, and comes back.
+  void Reassign() {
+    pending_.reset();
+    next_ = manager_->CheckpointOf(kPartition).value();
+  }
 
   // The main thread takes the next `count` events. False at the end.
   bool Main(const Log& log, size_t count) {
@@ -56,6 +62,7 @@ class ApartNode {
     EXPECT_TRUE(applied.ok()) << applied.status();
     if (applied.ok()) {
       next_ = (first + static_cast<std::ptrdiff_t>(count) - 1)->offset.value() + 1;
+      Tell(applied->rejected);
     }
     return true;
   }
@@ -80,6 +87,7 @@ class ApartNode {
       projectors::ApplyResult result;
       if (!events.empty()) {
         const auto taken = manager_->ApplyApart(kPartition, one, events, &result);
+        Tell(result.rejected);
         last_error = taken.status();
         if (!taken.ok() || *taken < events.size()) {
           through = taken.value_or(0) == 0 ? from : Offset(events[*taken].offset);
@@ -110,7 +118,7 @@ class ApartNode {
   // The next of a checkpoint's three steps.
   void StepOfCheckpoint() {
     if (pending_ == nullptr) {
-      pending_ = manager_->BeginCheckpoint(kPartition);
+      pending_ = manager_->BeginCheckpoint(kPartition, untold);
       flushed_ = false;
     } else if (!flushed_) {
       pending_->Flush();
@@ -168,8 +176,16 @@ class ApartNode {
   Offset next() const { return Offset(next_); }
 
   absl::Status last_error;
+  // Offsets of events whose rejection was told; and the first that has no dead letter yet.
+  std::set<int64_t> told;
+  Offset untold = kNoOffset;
 
  private:
+  void Tell(const std::vector<projectors::Rejected>& rejected) {
+    for (const projectors::Rejected& one : rejected) {
+      told.insert(one.offset.value());
+    }
+  }
   // In one step: a compaction that looks in between would take the files for gone.
   static void Exchange(const std::string& a, const std::string& b) {
     ASSERT_EQ(renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE), 0);

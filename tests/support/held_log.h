@@ -11,11 +11,13 @@
 
 namespace sluice::testing {
 
-// A log whose appends to one partition of `changes` do not end, as where it has no leader, until
+// A log whose appends to one partition of a topic do not end, as where it has no leader, until
 // Release(). Thread-safe.
 class HeldLog final : public ForwardingLog {
  public:
-  HeldLog(eventlog::Log& log, PartitionId partition) : ForwardingLog(log), partition_(partition) {}
+  HeldLog(eventlog::Log& log, PartitionId partition,
+          eventlog::Topic topic = eventlog::Topic::kChanges)
+      : ForwardingLog(log), topic_(topic), partition_(partition) {}
   ~HeldLog() override { Release(); }
 
   void Release() {
@@ -26,8 +28,7 @@ class HeldLog final : public ForwardingLog {
       held.swap(held_);
     }
     for (Held& append : held) {
-      log_.AppendAsync(eventlog::Topic::kChanges, partition_, std::move(append.batch),
-                       std::move(append.done));
+      log_.AppendAsync(topic_, partition_, std::move(append.batch), std::move(append.done));
     }
   }
   // Whether so many appends are held, or the end of the partition was asked for so often, before a
@@ -43,7 +44,7 @@ class HeldLog final : public ForwardingLog {
                    AppendCallback done) override {
     {
       absl::MutexLock lock(&mutex_);
-      if (!released_ && topic == eventlog::Topic::kChanges && partition == partition_) {
+      if (!released_ && topic == topic_ && partition == partition_) {
         held_.push_back({std::move(batch), std::move(done)});
         return;
       }
@@ -54,7 +55,7 @@ class HeldLog final : public ForwardingLog {
                                               PartitionId partition) override {
     {
       absl::MutexLock lock(&mutex_);
-      ranges_ += topic == eventlog::Topic::kChanges && partition == partition_ ? 1 : 0;
+      ranges_ += topic == topic_ && partition == partition_ ? 1 : 0;
     }
     return log_.Range(topic, partition);
   }
@@ -70,6 +71,7 @@ class HeldLog final : public ForwardingLog {
     return mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(20));
   }
 
+  const eventlog::Topic topic_;
   const PartitionId partition_;
   absl::Mutex mutex_;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;

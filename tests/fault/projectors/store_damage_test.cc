@@ -143,12 +143,25 @@ TEST_F(StoreDamage, AStoreOfADiskThatFailedIsReadAsAWhole) {
   EXPECT_EQ(db->Note(error), error);
   EXPECT_TRUE(db->io_failed());
   EXPECT_TRUE(env->damage_seen());
-  EXPECT_TRUE(db->ReadWhole().ok());
+  const auto tables = FilesOf(node_.FolderOf("acme"), "", ".sst");
+  ASSERT_GT(tables.size(), 1U);
+  const auto read_whole = [&db](size_t* steps) {
+    absl::Status status;
+    do {
+      status = db->ReadOn();
+      ++*steps;
+    } while (ErrorCode(status) == "store_busy");
+    return status;
+  };
+  size_t steps = 0;
+  EXPECT_TRUE(read_whole(&steps).ok());
+  EXPECT_EQ(steps, tables.size() + 1) << "no step is longer than one table";
   EXPECT_FALSE(db->io_failed());
-  FlipByte(FilesOf(node_.FolderOf("acme"), "", ".sst").front(), 20);
-  EXPECT_TRUE(db->ReadWhole().ok()) << "nothing has failed since";
+  FlipByte(tables.front(), 20);
+  EXPECT_TRUE(db->ReadOn().ok()) << "nothing has failed since";
   EXPECT_FALSE(db->Note(error).ok());
-  EXPECT_EQ(ErrorCode(db->ReadWhole()), "store_corrupt");
+  EXPECT_EQ(ErrorCode(read_whole(&steps)), "store_corrupt");
+  EXPECT_TRUE(db->io_failed());
 }
 
 TEST_F(StoreDamage, EveryTruncationOfTheManifestIsNoticedOrHarmless) {

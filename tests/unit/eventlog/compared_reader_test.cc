@@ -7,10 +7,12 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "schemas/status.h"
+#include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 
 // What was read is held back until what was applied has been compared. One thread, so the scripts
@@ -182,6 +184,21 @@ TEST_F(ComparedReaderTest, WhereTheLogCannotTellNothingIsReturnedAndNothingIsLos
   EXPECT_EQ(reader.next(), Offset(0));
   well = true;
   EXPECT_EQ(Read(reader), "ab");
+}
+
+// As of a partition whose leader is away.
+TEST_F(ComparedReaderTest, CancelEndsAComparison) {
+  sluice::testing::BlockingLog blocking(log_, Topic::kChanges);
+  log_.Be("abcd", true);
+  ComparedReader reader(blocking, clock_, Topic::kChanges, kP0, Offset(0));
+  EXPECT_EQ(Read(reader), "ab");
+  blocking.Block();
+  reader.Doubt();
+  std::thread reading([&] { EXPECT_TRUE(absl::IsCancelled(reader.Read({}).status())); });
+  EXPECT_TRUE(blocking.AwaitBlocked(1));
+  reader.Cancel();
+  reading.join();
+  EXPECT_TRUE(blocking.all_cancelled());
 }
 
 TEST_F(ComparedReaderTest, BeyondTheEndItGoesOnBehindTheLastEvent) {

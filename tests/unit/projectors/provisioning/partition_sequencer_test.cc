@@ -10,6 +10,7 @@
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
+#include "tests/support/blocking_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/support/temp_dir.h"
@@ -94,6 +95,30 @@ TEST_F(PartitionSequencerTest, AStallIsNotTheEnd) {
   EXPECT_TRUE(late.Health().ok()) << late.Health();
   late.Stop();
   sequencer->Stop();
+}
+
+// Whoever has to give partitions back does not wait for a leader that is away.
+TEST_F(PartitionSequencerTest, AComparisonDoesNotHoldUpTheEnd) {
+  {
+    const auto sequencer = Sequencer(*log_);
+    Decide(testing::OpenRequest("Acme"));
+    Decide(testing::EntityRequest("account"));
+    sequencer->Stop();
+  }
+  sluice::testing::BlockingLog blocking(*log_, Topic::kChanges);
+  blocking.Block();
+  const auto sequencer = Sequencer(blocking);
+  DirectoryFollower other(blocking, clock_, nullptr);
+  ASSERT_TRUE(other.Start().ok());
+  EXPECT_TRUE(blocking.AwaitBlocked(1)) << "the follower, of what it was told last";
+  // Has the sequencer look at what was told last.
+  std::thread asking(
+      [&] { EXPECT_FALSE(follower().Request(testing::Org("acme"), Role(""), 1s).ok()); });
+  EXPECT_TRUE(blocking.AwaitBlocked(2));
+  sequencer->Stop();
+  other.Stop();
+  EXPECT_TRUE(blocking.all_cancelled());
+  asking.join();
 }
 
 TEST_F(PartitionSequencerTest, ControlEventsNameTheirRequestAndWhoMadeIt) {

@@ -10,6 +10,7 @@
 #include "projectors/staging/history_check.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/store_fixture.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -188,6 +189,44 @@ class SlowHistory final : public testing::ForwardingLog {
   std::atomic<uint64_t> session_{0};
 };
 
+// A log that has lost its end and was written to since, as its readers do not tell: whoever
+// compares an event at or after `from` finds another one.
+class RewrittenLog final : public testing::ForwardingLog {
+ public:
+  using testing::ForwardingLog::ForwardingLog;
+  void RewriteFrom(Offset from) { from_ = from.value(); }
+
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    ASSIGN_OR_RETURN(auto reader, log_.OpenReader(topic, partition, from));
+    return std::make_unique<Rewritten>(*this, std::move(reader));
+  }
+
+ private:
+  class Rewritten final : public eventlog::Reader {
+   public:
+    Rewritten(RewrittenLog& log, std::unique_ptr<eventlog::Reader> reader)
+        : log_(log), reader_(std::move(reader)) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      auto events = reader_->Read(limits);
+      const bool compares = limits.events_max == 1;
+      if (compares && events.ok() && !events->empty() &&
+          events->front().offset.value() >= log_.from_) {
+        events->front().event.value += "another";
+      }
+      return events;
+    }
+    Offset next() const override { return reader_->next(); }
+    void Cancel() override { reader_->Cancel(); }
+
+   private:
+    RewrittenLog& log_;
+    const std::unique_ptr<eventlog::Reader> reader_;
+  };
+  std::atomic<int64_t> from_{INT64_MAX};
+};
+
 TEST_F(StagingApartTest, LargeEventsOfOneAmongTheOthers) {
   AppendRows(100);
   Start();
@@ -248,6 +287,27 @@ TEST_F(StagingApartTest, RejectionsOfWhoIsApartReachTheDeadLetters) {
   v1::DeadLetter letter;
   ASSERT_TRUE(letter.ParseFromString(letters[0].value));
   EXPECT_EQ(letter.code(), "unknown_entity");
+  Stop();
+}
+
+// Dead letters have nowhere to go, and one who is apart has some: it stays so until they are there.
+TEST_F(StagingApartTest, WhoAwaitsItsDeadLettersHoldsUpNobodyElseWhoIsApart) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  AppendRows(60);
+  AppendLarge();
+  last_ = Append(testing::MakeSet({testing::Delete(9, "A1")}, "s1", "crm"));
+  testing::HeldLog log(*log_, PartitionOf(), Topic::kDeadletter);
+  Start(&log);
+  ASSERT_TRUE(log.AwaitHeld(1));
+  last_other_ =
+      Append(other_, testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"r"}));
+  AwaitApplied(other_, last_other_);
+  EXPECT_TRUE(Await([&] { return stores_->ApartOf(PartitionOf()).size() == 1; }));
+  EXPECT_TRUE(Await([&] { return Metric("sluice_staging_dead_letters_held") == 1; }));
+  EXPECT_EQ(stores_->ApartOf(PartitionOf()).front().org, org_);
+  log.Release();
+  ExpectFoldOfLog();
+  EXPECT_EQ(DeadLetters(1).size(), 1U);
   Stop();
 }
 
@@ -366,6 +426,24 @@ TEST_F(StagingApartTest, WhatWasPassedOverForAnOrganisationIsComparedToo) {
   store_options_.check_history = [](PartitionId, Offset, uint64_t) { return absl::OkStatus(); };
   Start(&log);
   EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
+  Stop();
+}
+
+// Its store fits, but what the main thread has passed over for it since is not what the log holds
+// there by now: there may be events of its own.
+TEST_F(StagingApartTest, WhatTheMainThreadPassedOverIsComparedWhenOneGoesApart) {
+  testing::FakeClock clock;  // no silence, and no checkpoint, has it compared
+  clock_ = &clock;
+  AppendRows(20);
+  RewrittenLog log(*log_);
+  Start(&log);
+  AwaitApplied(last_);
+  AwaitApplied(other_, last_other_);
+  ASSERT_LT(last_, last_other_);
+  log.RewriteFrom(last_other_);
+  AppendLarge();
+  EXPECT_TRUE(Await([&] { return ErrorCode(projector_->MayServe(other_)) == "log_diverged"; }));
+  EXPECT_LT(stores_->AppliedOf(org_), last_);
   Stop();
 }
 

@@ -6,12 +6,13 @@
 
 #include <atomic>
 #include <filesystem>
-#include <tuple>
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
+#include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -148,8 +149,9 @@ class SlowFlushStores final : public StoreManager {
     AwaitRelease();
     return stores_.Checkpoint(partition);
   }
-  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition) override {
-    auto pending = stores_.BeginCheckpoint(partition);
+  std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition,
+                                                     Offset untold) override {
+    auto pending = stores_.BeginCheckpoint(partition, untold);
     return pending == nullptr ? nullptr : std::make_unique<Pending>(*this, std::move(pending));
   }
   absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override {
@@ -307,43 +309,8 @@ TEST_F(StagingProjectorTest, RejectedEventsGoToTheDeadLettersOnceAndTheRestGoesO
   Stop();
 }
 
-// A log whose dead letters have no answer, as where their partition has no leader, until Release().
-class SilentLettersLog final : public testing::ForwardingLog {
- public:
-  using testing::ForwardingLog::ForwardingLog;
-  ~SilentLettersLog() override { Release(); }
-  void AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
-                   AppendCallback done) override {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (topic == Topic::kDeadletter && !released_) {
-        held_.emplace_back(partition, std::move(batch), std::move(done));
-        return;
-      }
-    }
-    log_.AppendAsync(topic, partition, std::move(batch), std::move(done));
-  }
-  void Release() {
-    std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held;
-    {
-      absl::MutexLock lock(&mutex_);
-      released_ = true;
-      held.swap(held_);
-    }
-    for (auto& [partition, batch, done] : held) {
-      log_.AppendAsync(Topic::kDeadletter, partition, std::move(batch), std::move(done));
-    }
-  }
-
- private:
-  absl::Mutex mutex_;
-  bool released_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::tuple<PartitionId, std::vector<Event>, AppendCallback>> held_
-      ABSL_GUARDED_BY(mutex_);
-};
-
 // The neighbours of whoever had an event refused are folded and served while its letter cannot be
-// written, and no checkpoint goes past it: it is told after a crash.
+// written, and checkpoints go up to it and not past it: it is told after a crash.
 TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone) {
   testing::FakeClock clock;
   clock_ = &clock;
@@ -351,9 +318,11 @@ TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone
   options_.registry = std::make_shared<prometheus::Registry>();
   AppendDefinitions();
   AppendDefinitions(neighbour);
-  SilentLettersLog silent(*log_);
+  testing::HeldLog silent(*log_, PartitionOf(), Topic::kDeadletter);
   Start(&silent);
+  AwaitApplied(neighbour, Append(neighbour, Set("A")));
   const Offset rejected = Append(testing::MakeSet({testing::Delete(9, "A1")}));
+  ASSERT_TRUE(silent.AwaitHeld(1));
   Offset last;
   for (int i = 0; i < 3; ++i) {
     clock.Advance(options_.checkpoint_interval);
@@ -362,12 +331,15 @@ TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone
     AwaitApplied(neighbour, last);
   }
   EXPECT_TRUE(projector_->Health().ok()) << projector_->Health();
-  EXPECT_LE(stores_->CheckpointState(PartitionOf()).position, rejected);
+  EXPECT_TRUE(Await([&] {
+    return stores_->CheckpointState(PartitionOf()).position == Offset(rejected.value() - 1);
+  }));
   EXPECT_EQ(GaugeOf("sluice_staging_dead_letters_held"), 1);
   // The process ends: the letter is written by the next one, and once by that.
   Stop();
   silent.Release();
   Start();
+  EXPECT_EQ(stores_->CheckpointOf(PartitionOf()), rejected);
   AwaitApplied(neighbour, Append(neighbour, Set("C")));
   clock.Advance(options_.checkpoint_interval);
   EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= last; }));
@@ -745,6 +717,41 @@ TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedByBatchesToo) {
   EXPECT_EQ(AwaitRefusal(), "log_diverged");
   projector_->Stop();
   Stop();
+}
+
+// There is no error either, and what was applied last is of the new history: it is found beside the
+// fold, before what is remembered of the old one is too much.
+TEST_F(StagingProjectorTest, WhatWasAppliedIsComparedByBatchesInTime) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  options_.batch_bytes_max = 1;  // an event is a batch
+  AppendDefinitions();
+  const Offset last = Append(Set("A1"));
+  const auto another = AnotherHistory(last, 1'000);
+  RegrownLog log(*log_);
+  Start(&log);
+  AwaitApplied(last);
+  log.SwitchTo(*another);  // unseen
+  EXPECT_EQ(AwaitRefusal(), "log_diverged");
+  EXPECT_GT(stores_->AppliedOf(org_), last);
+  projector_->Stop();
+  Stop();
+}
+
+// A comparison amid which the leader goes away is ended with the folder.
+TEST_F(StagingProjectorTest, AComparisonDoesNotHoldUpTheEnd) {
+  testing::FakeClock clock;
+  clock_ = &clock;
+  AppendDefinitions();
+  testing::BlockingLog log(*log_, Topic::kChanges);
+  Start(&log);
+  AwaitApplied(Append(Set("A1")));
+  log.Block();
+  clock.Advance(std::chrono::seconds(2));  // what comes after a silence is compared
+  Append(Set("A2"));
+  EXPECT_TRUE(log.AwaitBlocked(1));
+  group_->Stop();
+  EXPECT_TRUE(log.all_cancelled());
 }
 
 TEST_F(StagingProjectorTest, WhatTheLastLookFindsIsRefusedAfterACrashToo) {
