@@ -26,8 +26,6 @@ constexpr milliseconds kBatchTime{40};
 // Before it is known how long a batch takes.
 constexpr size_t kBatchEventsFirst = 1'000;
 constexpr size_t kBatchEventsMin = 64;
-// Batches after which what they ended with is compared.
-constexpr size_t kBatchesCompared = 32;
 // Ends that are remembered until they are reached, so many in StagingOptions::near_end: callers ask
 // for ends too, as often as they like.
 constexpr int kEndsMax = 16;
@@ -64,7 +62,6 @@ void PartitionFolder::Start() {
 
 void PartitionFolder::RequestStop() {
   side_.RequestStop();
-  beside_.Cancel();
   const bool cut_off = comparing_.Cancel();
   absl::MutexLock lock(&mutex_);
   cut_off_ = cut_off_ || cut_off;
@@ -279,7 +276,6 @@ absl::Status PartitionFolder::Step() {
   if (!events_.empty()) {
     RETURN_IF_ERROR(ApplyBatch());
   }
-  RETURN_IF_ERROR(CompareInTime());
   RETURN_IF_ERROR(PassLetters(letters_.Look()));
   if (context_.clock.SteadyNow() >= next_look_) {
     RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
@@ -352,36 +348,6 @@ absl::Status PartitionFolder::VerifyBatches() {
       CheckHistory(context_.log, partition_, applied, &misfit, cancellation());
   RETURN_IF_ERROR(NoteIfLost(status, misfit.first, misfit.second));
   context_.stores.NoteCompared(partition_, applied.back().first);
-  return absl::OkStatus();
-}
-
-absl::Status PartitionFolder::CompareInTime() {
-  if (comparison_ != nullptr && flush_.done()) {
-    const auto done = std::exchange(comparison_, nullptr);
-    RETURN_IF_ERROR(IsOtherHistory(done->status)
-                        ? NoteIfLost(done->status, done->misfit.first, done->misfit.second)
-                        : absl::OkStatus());
-    if (done->status.ok()) {
-      context_.stores.NoteCompared(partition_, done->applied.back().first);
-    }
-    next_comparison_ =
-        context_.clock.SteadyNow() + (done->status.ok() ? milliseconds(0) : kWaitMax);
-  }
-  auto applied = context_.stores.AppliedSinceCompared(partition_);
-  if (applied.size() >= StoreManager::kSinceComparedMax) {
-    return VerifyBatches();
-  }
-  // A checkpoint that is due comes first.
-  const SteadyTime now = context_.clock.SteadyNow();
-  if (applied.size() >= kBatchesCompared && flush_.done() && checkpoint_ == nullptr &&
-      now >= next_comparison_ && now < next_checkpoint_) {
-    comparison_ = std::make_unique<Comparison>();
-    comparison_->applied = std::move(applied);
-    flush_.Start([this, comparison = comparison_.get()] {
-      comparison->status = CheckHistory(context_.log, partition_, comparison->applied,
-                                        &comparison->misfit, &beside_);
-    });
-  }
   return absl::OkStatus();
 }
 
@@ -556,7 +522,6 @@ absl::Status PartitionFolder::Checkpoint() {
 
 void PartitionFolder::AbandonCheckpoint() {
   flush_.Wait();
-  comparison_.reset();
   if (checkpoint_ != nullptr) {
     checkpoint_.reset();
     dirty_ = true;

@@ -73,12 +73,6 @@ class PartitionFolder {
   int64_t lag() const;
 
  private:
-  // Of batches, on the thread that flushes.
-  struct Comparison {
-    std::vector<std::pair<Offset, uint64_t>> applied;
-    std::pair<Offset, uint64_t> misfit;
-    absl::Status status;
-  };
   struct EndAnswer {
     SteadyTime asked;
     absl::StatusOr<Offset> end;
@@ -110,10 +104,6 @@ class PartitionFolder {
   // and where another folder of this process was before: should something of another history have
   // been applied without having been noticed, what was applied last may fit.
   absl::Status VerifyBatches();
-  // Does the same beside the fold, whenever some batches more have been applied, so that an error
-  // has few of them read again. Takes the answer where it has come; waits only where they are as
-  // many as are remembered.
-  absl::Status CompareInTime();
   absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
@@ -147,12 +137,9 @@ class PartitionFolder {
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;
   std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
-  std::unique_ptr<Comparison> comparison_;         // likewise
-  SteadyTime next_comparison_;
   bool at_end_ = false;               // what is compared for the last checkpoint is not cancelled
   eventlog::Cancellation comparing_;  // what the thread itself compares before
-  eventlog::Cancellation beside_;     // what is compared beside it
-  BackgroundTask flush_;              // flushes for the checkpoint, or compares
+  BackgroundTask flush_;              // flushes for the checkpoint
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -100,8 +100,7 @@ class StoreManager {
   // Likewise of the last event that was handed to Apply whole; after a start, of the checkpoint's.
   virtual AppliedState LastApplied(PartitionId partition) { return CheckpointState(partition); }
   // The last event of each Apply() of something new since NoteCompared(); ascending. As with
-  // LastApplied(), it does not matter who called it. Only the newest kSinceComparedMax are kept:
-  // who applies compares them before they are more.
+  // LastApplied(), it does not matter who called it. The newest kSinceComparedMax are kept.
   static constexpr size_t kSinceComparedMax = 256;
   virtual std::vector<std::pair<Offset, uint64_t>> AppliedSinceCompared(PartitionId) { return {}; }
   // The log was seen to hold all of these up to `last`, which is kept: what is applied after it may

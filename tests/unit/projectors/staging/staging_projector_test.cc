@@ -719,25 +719,6 @@ TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedByBatchesToo) {
   Stop();
 }
 
-// There is no error either, and what was applied last is of the new history: it is found beside the
-// fold, before what is remembered of the old one is too much.
-TEST_F(StagingProjectorTest, WhatWasAppliedIsComparedByBatchesInTime) {
-  testing::FakeClock clock;
-  clock_ = &clock;
-  options_.batch_bytes_max = 1;  // an event is a batch
-  AppendDefinitions();
-  const Offset last = Append(Set("A1"));
-  const auto another = AnotherHistory(last, 1'000);
-  RegrownLog log(*log_);
-  Start(&log);
-  AwaitApplied(last);
-  log.SwitchTo(*another);  // unseen
-  EXPECT_EQ(AwaitRefusal(), "log_diverged");
-  EXPECT_GT(stores_->AppliedOf(org_), last);
-  projector_->Stop();
-  Stop();
-}
-
 // A comparison amid which the leader goes away is ended with the folder.
 TEST_F(StagingProjectorTest, AComparisonDoesNotHoldUpTheEnd) {
   testing::FakeClock clock;
