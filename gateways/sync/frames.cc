@@ -21,31 +21,6 @@ void FrameWriter::Quoted(std::string_view name, Offset offset) {
                  std::max<int64_t>(offset.value(), 0));
 }
 
-void FrameWriter::Checkpoint(const CheckpointFrame& checkpoint) {
-  const auto& [position, buckets, removed, history, entities] = checkpoint;
-  Begin("checkpoint");
-  Quoted("position", position);
-  if (!history.empty()) {
-    fmt::format_to(std::back_inserter(*out_), R"(,"history":"{}")", history);
-  }
-  *out_ += ",\"buckets\":[";
-  for (size_t i = 0; i < buckets.size(); ++i) {
-    fmt::format_to(std::back_inserter(*out_),
-                   R"({}{{"bucket":"{}","count":"{}","checksum":"{:016x}"}})", i == 0 ? "" : ",",
-                   buckets[i].id, buckets[i].count, buckets[i].checksum);
-  }
-  *out_ += "],\"removed\":[";
-  for (size_t i = 0; i < removed.size(); ++i) {
-    fmt::format_to(std::back_inserter(*out_), "{}\"{}\"", i == 0 ? "" : ",", removed[i]);
-  }
-  out_->push_back(']');
-  if (!entities.empty()) {
-    *out_ += ",\"entities\":";
-    *out_ += entities;
-  }
-  End();
-}
-
 void FrameWriter::Ops(std::string_view bucket, Offset from, Offset to, std::string_view ops) {
   Begin("ops");
   fmt::format_to(std::back_inserter(*out_), R"("bucket":"{}",)", bucket);

@@ -19,6 +19,9 @@ using std::chrono::milliseconds;
 
 constexpr size_t kPieceBytes = size_t{256} << 10;
 constexpr size_t kChangeBytes = size_t{8} << 10;  // as much as most changes need
+constexpr size_t kBucketBytes = 96;               // about, of a bucket in a checkpoint
+// Of a checkpoint that is longer than a piece: as much as a client has a write's time to take.
+constexpr size_t kCheckpointBytes = size_t{64} << 10;
 
 std::string_view ContentType(FrameFormat format) {
   return format == FrameFormat::kSse ? "text/event-stream" : "application/x-ndjson";
@@ -37,7 +40,7 @@ class StreamSession {
         watch_(hub, org),
         state_(
             {.log_id = context.options.log_id, .buckets_max = context.options.buckets_per_caller},
-            ClaimsOf(principal), std::move(request), format) {}
+            context.columns, ClaimsOf(principal), std::move(request), format) {}
 
   // The first checkpoint: errors here can still be answered properly.
   net::awaitable<absl::Status> Open() {
@@ -156,9 +159,9 @@ class StreamSession {
 
   // The next checkpoint from the newest snapshot; false where there is nothing to send. Many look
   // at once after a change that they share, and few of them have much to send: the first piece of
-  // a live one is small, beside a checkpoint like the last.
+  // a live one is small, beside its buckets in a checkpoint.
   net::awaitable<absl::StatusOr<bool>> Look() {
-    const size_t first = std::min(kPieceBytes, checkpoint_bytes_ + kChangeBytes);
+    const size_t first = std::min(kPieceBytes, state_.buckets() * kBucketBytes + kChangeBytes);
     const absl::Status share = co_await TakeShare(state_.begun() ? first : kPieceBytes);
     if (!share.ok()) {
       co_return share;
@@ -173,9 +176,6 @@ class StreamSession {
     if (began.ok()) {
       touched_.Looked(state_);
     }
-    if (began.ok() && *began) {
-      checkpoint_bytes_ = buffer_.size();
-    }
     if (!began.ok() || !*began) {
       share_ = {};
     }
@@ -186,8 +186,10 @@ class StreamSession {
     ASSIGN_OR_RETURN(std::shared_ptr<const OrgSnapshot> snapshot, SnapshotOf(context_, org_));
     const Offset applied = snapshot->applied().position;
     RETURN_IF_ERROR(CheckClient(*snapshot));
-    snapshot_taken_ = Now();
-    return state_.Begin(std::move(snapshot), touched_.At(applied), &buffer_);
+    ASSIGN_OR_RETURN(const bool began, state_.Begin(std::move(snapshot), touched_.At(applied)));
+    state_.WriteCheckpoint(piece_bytes_, &buffer_);
+    loading_since_ = Now();
+    return began;
   }
 
   // Whether the client's rows are of the snapshot's history, before the first checkpoint.
@@ -216,7 +218,7 @@ class StreamSession {
   // snapshots, because an old one keeps the store's files from being cleaned up.
   net::awaitable<bool> SendCheckpoint() {
     while (!buffer_.empty() || state_.sending()) {
-      if (state_.sending()) {
+      if (state_.sending() && !state_.amid_checkpoint()) {
         co_await Fill();
         BeatWhilePassing();
       }
@@ -241,7 +243,7 @@ class StreamSession {
   }
 
   net::awaitable<void> Fill() {
-    const bool old = Now() - snapshot_taken_ > context_.options.snapshot_age_max;
+    const bool old = Now() - loading_since_ > context_.options.snapshot_age_max;
     // No conditional expression: GCC 12 destroys what one with co_await in it returns too early.
     absl::Status status;
     if (buffer_.empty() && MayGoOn()) {
@@ -263,7 +265,7 @@ class StreamSession {
         status = began.status();
       }
     }
-    if (status.ok() && state_.sending()) {
+    if (status.ok() && state_.sending() && !state_.amid_checkpoint()) {
       status = co_await OnStoreThread(context_, org_, principal_.subject,
                                       [this] { return state_.Fill(piece_bytes_, &buffer_); });
     }
@@ -273,8 +275,45 @@ class StreamSession {
     share_.Keep(buffer_.size());
   }
 
-  // Gives away what was read, if this process still may: it may have been paused since.
+  // Gives away what was read, and the rest of a checkpoint of which that is a part: no other frame
+  // may come between. False also where the session has ended amid one: then it is the connection's
+  // end that tells the client.
   net::awaitable<bool> Flush() {
+    bool alive = co_await SendBuffer();
+    if (!alive || !state_.amid_checkpoint()) {
+      co_return alive && !cut_;
+    }
+    while (alive && state_.amid_checkpoint()) {
+      co_await FillCheckpoint();
+      alive = co_await SendBuffer();
+    }
+    // However slowly the client takes its columns, rows come next: a checkpoint that replaced this
+    // one would have the columns, too.
+    loading_since_ = Now();
+    co_return alive && !cut_;
+  }
+
+  // The next piece of a checkpoint that is longer than one.
+  net::awaitable<void> FillCheckpoint() {
+    absl::Status status;
+    if (MayGoOn()) {
+      const HeldUp held_up(*this);
+      status = co_await TakeShare(kCheckpointBytes);
+    }
+    if (status.ok() && ended_.ok()) {
+      status = co_await OnStoreThread(context_, org_, principal_.subject, [this] {
+        state_.WriteCheckpoint(piece_bytes_, &buffer_);
+        return absl::OkStatus();
+      });
+    }
+    if (!status.ok()) {
+      End(status);
+    }
+    share_.Keep(buffer_.size());
+  }
+
+  // Gives away what was read, if this process still may: it may have been paused since.
+  net::awaitable<bool> SendBuffer() {
     if (buffer_.empty()) {
       co_return true;
     }
@@ -365,6 +404,7 @@ class StreamSession {
   // client has still to take of the answer keeps nothing of the store.
   void End(const absl::Status& why) {
     ended_ = why;
+    cut_ = cut_ || state_.amid_checkpoint();
     state_.LetGo();
     spdlog::info("sync_stream_ended org={} code={}", org_.value(), ErrorCode(why));
   }
@@ -380,12 +420,12 @@ class StreamSession {
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
-  FairBudget::Share share_;      // for what the buffer holds
-  size_t piece_bytes_ = 0;       // ... and may come to
-  size_t checkpoint_bytes_ = 0;  // of the last one
-  SteadyTime snapshot_taken_;
+  FairBudget::Share share_;   // for what the buffer holds
+  size_t piece_bytes_ = 0;    // ... and may come to
+  SteadyTime loading_since_;  // from the snapshot that it has
   SteadyTime heartbeat_due_;
   bool warned_ = false;
+  bool cut_ = false;  // it has ended amid a frame
   absl::Status ended_;
 };
 

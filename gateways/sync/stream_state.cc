@@ -6,7 +6,6 @@
 
 #include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
-#include "gateways/sync/entity_json.h"
 #include "gateways/sync/op_json.h"
 #include "schemas/status.h"
 
@@ -22,9 +21,10 @@ Position EndOf(Offset offset) { return {offset, UINT32_MAX}; }
 
 }  // namespace
 
-StreamState::StreamState(StreamOptions options, projectors::CallerClaims caller,
-                         StreamRequest request, FrameFormat format)
+StreamState::StreamState(StreamOptions options, CallerColumnsTable& columns,
+                         projectors::CallerClaims caller, StreamRequest request, FrameFormat format)
     : options_(std::move(options)),
+      table_(columns),
       caller_(std::move(caller)),
       format_(format),
       client_history_(HistoryMark::Parse(request.history)),
@@ -36,9 +36,9 @@ StreamState::StreamState(StreamOptions options, projectors::CallerClaims caller,
 }
 
 absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snapshot,
-                                        const Touched& touched, std::string* out) {
+                                        const Touched& touched) {
   RETURN_IF_ERROR(CheckHistory(*snapshot));
-  const bool first = model_ == nullptr;
+  const bool first = !begun();
   const bool superseded = sending();
   if (superseded) {
     // The client has the columns of the checkpoint that is replaced by now, and those of the last
@@ -51,9 +51,8 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   removed_.clear();
   resets_.clear();
   gained_ = false;
-  if (model_ != snapshot_->model()) {
-    RETURN_IF_ERROR(Recompute(*snapshot_->model()));
-    model_ = snapshot_->model();
+  if (first || columns_->model != snapshot_->model()) {
+    RETURN_IF_ERROR(Recompute(snapshot_->model()));
     RETURN_IF_ERROR(PlaceTouched({}));
   } else {
     RETURN_IF_ERROR(PlaceTouched(touched));
@@ -64,12 +63,12 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   quiet_ = std::max(quiet_, touched.quiet);
   // The client counts with what a checkpoint has named, so a new bucket is named also while empty.
   if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty() &&
-      columns_ == columns_sent_) {
+      columns_->hash == columns_sent_) {
     position_ = applied.position;
     snapshot_.reset();
     return false;
   }
-  RETURN_IF_ERROR(WriteCheckpoint(out));
+  PrepareCheckpoint();
   return true;
 }
 
@@ -107,15 +106,14 @@ std::vector<BucketKey> StreamState::Keys() const {
 }
 
 // The caller's buckets may be others: those that stay keep their place.
-absl::Status StreamState::Recompute(const OrgModel& model) {
+absl::Status StreamState::Recompute(const std::shared_ptr<const OrgModel>& model) {
   ASSIGN_OR_RETURN(std::vector<CallerBucket> current,
-                   model.BucketsOf(caller_, options_.buckets_max));
-  ASSIGN_OR_RETURN(const auto entities, model.EntitiesOf(caller_));
-  columns_ = HashIdentity(EntitiesJson(entities));
+                   model->BucketsOf(caller_, options_.buckets_max));
+  ASSIGN_OR_RETURN(columns_, table_.Of(model, caller_));
   Buckets old = std::exchange(buckets_, {});
   keys_.clear();
   for (CallerBucket& bucket : current) {
-    std::string id = BucketIdText(options_.log_id, model.incarnation(), bucket);
+    std::string id = BucketIdText(options_.log_id, model->incarnation(), bucket);
     auto node = old.extract(id);
     gained_ = gained_ || node.empty();
     const auto at = node.empty() ? buckets_.try_emplace(std::move(id)).first
@@ -213,31 +211,30 @@ bool StreamState::PlaceFirst(const std::string& id, Bucket* bucket) const {
   return true;
 }
 
-absl::Status StreamState::WriteCheckpoint(std::string* out) {
-  std::vector<BucketSummary> summaries;
-  summaries.reserve(buckets_.size());
+void StreamState::PrepareCheckpoint() {
+  CheckpointWriter::Content content{
+      .position = looked_.position,
+      .history = looked_.Text(),
+      .buckets = {},
+      .removed = std::exchange(removed_, {}),
+      .resets = std::exchange(resets_, {}),
+      .columns = columns_->hash != columns_sent_ ? columns_ : nullptr,
+  };
+  content.buckets.reserve(buckets_.size());
   for (const auto& [id, bucket] : buckets_) {
-    summaries.push_back({id, bucket.count, bucket.checksum});
+    content.buckets.push_back({id, bucket.count, bucket.checksum});
   }
-  std::string entities;
-  if (columns_ != columns_sent_) {
-    ASSIGN_OR_RETURN(const auto current, model_->EntitiesOf(caller_));
-    entities = EntitiesJson(current);
+  checkpoint_.emplace(format_, std::move(content));
+}
+
+void StreamState::WriteCheckpoint(size_t bytes, std::string* out) {
+  if (checkpoint_.has_value() && checkpoint_->Write(bytes, out)) {
+    checkpoint_.reset();
   }
-  const std::string history = looked_.Text();
-  FrameWriter frames(format_, out);
-  frames.Checkpoint({.position = looked_.position,
-                     .buckets = summaries,
-                     .removed = removed_,
-                     .history = history,
-                     .entities = entities});
-  for (const std::string& id : resets_) {
-    frames.Reset(id);
-  }
-  return absl::OkStatus();
 }
 
 void StreamState::LetGo() {
+  checkpoint_.reset();
   iterator_.reset();
   snapshot_.reset();
 }
@@ -255,7 +252,7 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
     for (auto& [id, bucket] : buckets_) {
       bucket.whole = position_;
     }
-    columns_sent_ = columns_;
+    columns_sent_ = columns_->hash;
     snapshot_.reset();
     ops_json_ = {};  // a session that waits holds no buffer
   }

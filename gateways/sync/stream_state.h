@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "gateways/sync/caller_columns.h"
+#include "gateways/sync/checkpoint_writer.h"
 #include "gateways/sync/frames.h"
 #include "gateways/sync/history_mark.h"
 #include "gateways/sync/identity_hash.h"
@@ -37,12 +39,14 @@ struct Touched {
   Offset quiet = kNoOffset;
 };
 
-// Begin() with a snapshot, Fill() until it is sent, then Begin() with the next one, also before the
-// end of the one before. Pure: no I/O but the snapshot's. Not thread-safe.
+// Begin() with a snapshot, WriteCheckpoint() and then Fill() until it is sent, then Begin() with
+// the next one, also before the end of the one before, but not amid its checkpoint. Pure: no I/O
+// but the snapshot's. Not thread-safe.
 class StreamState {
  public:
-  StreamState(StreamOptions options, projectors::CallerClaims caller, StreamRequest request,
-              FrameFormat format);
+  // `columns` must outlive the object.
+  StreamState(StreamOptions options, CallerColumnsTable& columns, projectors::CallerClaims caller,
+              StreamRequest request, FrameFormat format);
 
   // The highest position that the client has, kNoOffset for none.
   Offset client_position() const { return client_position_; }
@@ -53,26 +57,30 @@ class StreamState {
   // that it has is void.
   void ResetAll() { reset_all_ = true; }
   bool resets_all() const { return reset_all_; }
-  bool begun() const { return model_ != nullptr; }
+  bool begun() const { return columns_ != nullptr; }
 
-  // Appends the checkpoint of a newer snapshot and the resets. False, and nothing appended, where
-  // nothing of the caller's has changed since the last checkpoint. Looks at the buckets that
-  // `touched` names, and at those that are still to be sent; at all of them at first, and where the
-  // organisation's definitions are others. Errors as OrgModel::BucketsOf, after which only a new
-  // state can go on; so after kUnavailable "log_diverged", for a snapshot of another history than
-  // the last. kUnavailable "not_caught_up" for one that is older than the last: a later call may
-  // bring a newer one, and must name what this one did.
+  // Goes on from a newer snapshot. True where there is a checkpoint to write; false where nothing
+  // of the caller's has changed since the last one. Looks at the buckets that `touched` names, and
+  // at those that are still to be sent; at all of them at first, and where the organisation's
+  // definitions are others. Errors as OrgModel::BucketsOf, after which only a new state can go on;
+  // so after kUnavailable "log_diverged", for a snapshot of another history than the last.
+  // kUnavailable "not_caught_up" for one that is older than the last: a later call may bring a
+  // newer one, and must name what this one did.
   [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
-                                           const Touched& touched, std::string* out);
-  [[nodiscard]] absl::StatusOr<bool> Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
-                                           std::string* out) {
-    return Begin(std::move(snapshot), {}, out);
-  }
+                                           const Touched& touched = {});
+
+  // Appends the checkpoint and the resets until `out` has about `bytes`, or all of them: an
+  // organisation's columns may have some 30 MB as text. No other frame may be sent amid them, and
+  // nothing but this be called.
+  void WriteCheckpoint(size_t bytes, std::string* out);
+  bool amid_checkpoint() const { return checkpoint_.has_value(); }
+
   // Nothing of the caller's has changed up to `position`.
   void SetQuiet(Offset position);
 
   // The buckets that the last Begin() found, ascending.
   [[nodiscard]] std::vector<BucketKey> Keys() const;
+  size_t buckets() const { return keys_.size(); }
 
   // Is there more to send of the snapshot?
   bool sending() const { return snapshot_ != nullptr; }
@@ -108,17 +116,18 @@ class StreamState {
 
   using Buckets = std::map<std::string, Bucket, std::less<>>;
 
-  absl::Status Recompute(const projectors::OrgModel& model);
+  absl::Status Recompute(const std::shared_ptr<const projectors::OrgModel>& model);
   absl::Status PlaceTouched(const Touched& touched);
   absl::Status Place(const std::string& id, Bucket* bucket);
   // Where a bucket that is new to the session starts; false where the client's rows of it are void.
   bool PlaceFirst(const std::string& id, Bucket* bucket) const;
   absl::Status CheckHistory(const projectors::OrgSnapshot& snapshot) const;
-  absl::Status WriteCheckpoint(std::string* out);
+  void PrepareCheckpoint();
   absl::Status FillBucket(const std::string& id, Bucket* bucket, size_t bytes_max,
                           std::string* out);
 
   const StreamOptions options_;
+  CallerColumnsTable& table_;
   const projectors::CallerClaims caller_;
   const FrameFormat format_;
   std::map<std::string, Offset> have_;  // what the client came with and no checkpoint named
@@ -128,9 +137,8 @@ class StreamState {
 
   Buckets buckets_;                                            // by id
   std::vector<std::pair<BucketKey, Buckets::iterator>> keys_;  // ascending
-  std::set<std::string_view> pending_;  // ids of buckets to be scanned in this checkpoint
-  std::shared_ptr<const projectors::OrgModel> model_;
-  IdentityHash columns_{};       // of the caller's entities, as of model_
+  std::set<std::string_view> pending_;            // ids of buckets to be scanned in this checkpoint
+  std::shared_ptr<const CallerColumns> columns_;  // and the model that all this is by
   IdentityHash columns_sent_{};  // as of the last checkpoint, where that was complete
   HistoryMark looked_;           // at the last snapshot
   Offset quiet_ = kNoOffset;
@@ -138,6 +146,7 @@ class StreamState {
   std::vector<std::string> removed_;
   std::vector<std::string> resets_;
 
+  std::optional<CheckpointWriter> checkpoint_;  // until it is written
   std::shared_ptr<const projectors::OrgSnapshot> snapshot_;
   std::unique_ptr<projectors::DeltaIterator> iterator_;  // over the first of pending_
   std::string ops_json_;

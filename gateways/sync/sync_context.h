@@ -20,6 +20,7 @@
 #include "gateways/http/fair_places.h"
 #include "gateways/http/http_types.h"
 #include "gateways/http/thread_pool.h"
+#include "gateways/sync/caller_columns.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
@@ -56,6 +57,7 @@ struct SyncContext {
         codec(options.log_id, options.cursor_secret),
         metrics(options.registry, options.sessions_max, options.connections_max,
                 options.answer_bytes_max),
+        columns([this] { metrics.ColumnsMade(); }),
         budget({.units_max = options.answer_bytes_max,
                 .waiting_max = options.connections_max,
                 .refusal = Error(absl::StatusCode::kUnavailable, "answers_queue_full",
@@ -76,6 +78,7 @@ struct SyncContext {
   const Clock& clock;
   const CursorCodec codec;
   SyncMetrics metrics;
+  CallerColumnsTable columns;
   FairBudget budget;  // bytes of answers that are built or being sent
   FairPlaces sessions;
   FairBudget turns;  // of `pool`'s threads

@@ -55,6 +55,12 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                 .Help("Looks of live streams at what a change may have done to their buckets")
                 .Register(to)
                 .Add({});
+  columns_made_ =
+      &BuildCounter()
+           .Name("sluice_sync_columns_made_total")
+           .Help("Lists of columns made for streams; callers who see the same share one")
+           .Register(to)
+           .Add({});
   page_seconds_ = &BuildHistogram()
                        .Name("sluice_sync_page_seconds")
                        .Help("Time to build one page of delta")

@@ -25,6 +25,7 @@ class SyncMetrics {
   void Connections(double by) { connections_->Increment(by); }
   void AnswerBytes(size_t bytes) { answer_bytes_->Set(static_cast<double>(bytes)); }
   void Woken() { woken_->Increment(); }
+  void ColumnsMade() { columns_made_->Increment(); }
   void Refused(std::string_view limit);
 
  private:
@@ -37,6 +38,7 @@ class SyncMetrics {
   prometheus::Gauge* connections_;
   prometheus::Gauge* answer_bytes_;
   prometheus::Counter* woken_;
+  prometheus::Counter* columns_made_;
   prometheus::Histogram* page_seconds_;
 };
 

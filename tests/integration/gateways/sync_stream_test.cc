@@ -1,3 +1,4 @@
+#include <prometheus/registry.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -339,6 +340,109 @@ TEST_F(StreamTest, AStoreAmidALargeEventIsWaitedFor) {
   stores_.SetAmidLargeEvent("contoso", false);
   client.Take(socket, "checkpoint_complete");
   EXPECT_EQ(client.Keys().size(), 2u);
+}
+
+// An organisation whose columns are many pieces of a stream as text.
+class ManyColumnsTest : public StreamTest {
+ protected:
+  static constexpr size_t kEntities = 40;
+
+  ManyColumnsTest() {
+    std::vector<std::string> reads = {"account"};
+    for (uint32_t i = 2; i <= kEntities; ++i) {
+      reads.push_back("entity" + std::to_string(i));
+      DefineColumns(i, 300);
+    }
+    stores_.Add("contoso", sluice::testing::DefineRole("field", true, reads));
+    options_.registry = std::make_shared<prometheus::Registry>();
+  }
+  void DefineColumns(uint32_t entity, uint32_t columns) {
+    std::vector<sluice::testing::TestAttribute> attributes = {{1, "id"}};
+    for (uint32_t id = 2; id <= columns; ++id) {
+      attributes.push_back({id, std::string(60, 'a') + std::to_string(id)});
+    }
+    stores_.Add("contoso", sluice::testing::DefineEntity(entity, "entity" + std::to_string(entity),
+                                                         attributes));
+  }
+  double ListsMade() const {
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == "sluice_sync_columns_made_total") {
+        return family.metric[0].counter.value;
+      }
+    }
+    return -1;
+  }
+};
+
+// No frame comes between, however many are due, and the load gets on.
+TEST_F(ManyColumnsTest, AFrameThatIsLongerThanAPieceComesWhole) {
+  for (int i = 0; i < 2'000; ++i) {
+    Put("A" + std::to_string(i), std::string(400, 'x'), "ann");
+  }
+  options_.heartbeat = std::chrono::milliseconds(1);
+  options_.snapshot_age_max = std::chrono::milliseconds(1);
+  options_.token_warning = std::chrono::hours(2);
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, {{"live", true}});
+  ASSERT_EQ(socket.Read(false).status, 200);
+  StreamClient client;
+  std::set<std::string> frames;
+  size_t checkpoints = 0;
+  while (!frames.contains("checkpoint_complete")) {
+    const std::string line = socket.ReadLine();
+    const json frame = json::parse(line, nullptr, false);
+    ASSERT_TRUE(frame.is_object()) << line.substr(0, 200);
+    client.Apply(frame);
+    frames.insert(frame.begin().key());
+    if (frame.contains("checkpoint")) {
+      EXPECT_GT(line.size(), size_t{1} << 20);
+      EXPECT_EQ(frame["checkpoint"]["entities"].size(), kEntities);
+      ASSERT_LT(++checkpoints, 20u) << "the load does not get on";
+    }
+  }
+  EXPECT_TRUE(frames.contains("token_expires"));
+  EXPECT_EQ(client.Keys().size(), 2'000u);
+}
+
+// One change of definitions concerns all sessions, and what they are sent is made for them once.
+TEST_F(ManyColumnsTest, SessionsThatSeeTheSameShareAList) {
+  options_.heartbeat = std::chrono::seconds(20);
+  Start();
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (int i = 0; i < 12; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    Open(*sockets.back(), {{"live", true}}, {{"sub", "user" + std::to_string(i)}});
+    ASSERT_EQ(sockets.back()->Read(false).status, 200);
+    StreamClient().Take(*sockets.back(), "checkpoint_complete");
+  }
+  EXPECT_EQ(ListsMade(), 1);
+  DefineColumns(2, 301);
+  for (const auto& socket : sockets) {
+    EXPECT_EQ(StreamClient().Take(*socket, "checkpoint")["entities"].size(), kEntities);
+  }
+  EXPECT_LE(ListsMade(), 3) << "of two threads that read stores each may make one at once";
+}
+
+// Who may not be answered any more amid a frame finds the connection closed, not a body's end.
+TEST_F(ManyColumnsTest, AStreamThatEndsAmidAFrameIsCutOff) {
+  std::atomic<int> asked = 0;
+  options_.may_serve = [&asked](const OrgId&) {
+    return ++asked < 20 ? absl::OkStatus()
+                        : Error(absl::StatusCode::kUnavailable, "not_served_here", "any more");
+  };
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, json::object());
+  std::string read;
+  char bytes[65536];
+  for (ssize_t got = 1; got > 0;) {
+    got = ::recv(socket.fd(), bytes, sizeof(bytes), 0);
+    read.append(bytes, static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  }
+  EXPECT_NE(read.find(R"({"checkpoint":)"), std::string::npos);
+  EXPECT_EQ(read.find("}}\n"), std::string::npos) << "the frame is whole";
+  EXPECT_FALSE(read.ends_with("0\r\n\r\n"));
 }
 
 TEST_F(StreamTest, StopEndsStreams) {

@@ -83,8 +83,9 @@ projectors::CallerClaims Claims(size_t number) {
   return claims;
 }
 
-StreamState NewState(size_t number) {
-  return StreamState({.log_id = "log", .frame_ops = 3}, Claims(number), {}, FrameFormat::kNdjson);
+StreamState NewState(CallerColumnsTable& columns, size_t number) {
+  return StreamState({.log_id = "log", .frame_ops = 3}, columns, Claims(number), {},
+                     FrameFormat::kNdjson);
 }
 
 // As a session of the stream handler goes on, one step at a time.
@@ -95,7 +96,7 @@ class Session {
         number_(number),
         watch_(hub, *OrgId::Parse(kOrg)),
         touched_(watch_),
-        state_(NewState(number)) {}
+        state_(NewState(columns_, number)) {}
 
   bool idle() const { return step_ == 0 && !state_.sending() && !watch_.changed(); }
   size_t looks() const { return looks_; }
@@ -120,9 +121,9 @@ class Session {
       snapshot_ = stores_.Snapshot(*OrgId::Parse(kOrg)).value();
       step_ = 2;
     } else {
-      const auto began =
-          state_.Begin(snapshot_, touched_.At(snapshot_->applied().position), &frames);
+      const auto began = state_.Begin(snapshot_, touched_.At(snapshot_->applied().position));
       ASSERT_TRUE(began.ok()) << began.status();
+      state_.WriteCheckpoint(SIZE_MAX, &frames);
       copy_.Apply(frames);
       touched_.Looked(state_);
       sent_ = std::move(snapshot_);
@@ -136,9 +137,10 @@ class Session {
   // What a new client is given by the snapshot.
   void Compare(const OrgSnapshot& snapshot) {
     Copy fresh;
-    StreamState state = NewState(number_);
+    StreamState state = NewState(columns_, number_);
     std::string frames;
-    ASSERT_TRUE(state.Begin({&snapshot, [](auto*) {}}, &frames).ok());
+    ASSERT_TRUE(state.Begin({&snapshot, [](auto*) {}}).ok());
+    state.WriteCheckpoint(SIZE_MAX, &frames);
     ASSERT_TRUE(state.Fill(SIZE_MAX, &frames).ok());
     fresh.Apply(frames);
     EXPECT_EQ(copy_.rows, fresh.rows)
@@ -154,6 +156,7 @@ class Session {
   const size_t number_;
   ChangeHub::Watch watch_;
   TouchedBuckets touched_;
+  CallerColumnsTable columns_;
   StreamState state_;
   Copy copy_;
   int step_ = 0;

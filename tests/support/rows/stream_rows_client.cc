@@ -77,7 +77,7 @@ void StreamRowsClient::Connect() {
   auto request = gateways::ParseStreamRequest(body.dump());
   gateways::StreamOptions options{.log_id = "log", .buckets_max = 1'000};
   options.frame_ops = dice_.Between(1, 4);
-  session_.emplace(options, record_.claims()[claims_], *std::move(request),
+  session_.emplace(options, columns_, record_.claims()[claims_], *std::move(request),
                    gateways::FrameFormat::kNdjson);
 }
 
@@ -95,7 +95,8 @@ void StreamRowsClient::Break() {
 bool StreamRowsClient::Begin(const std::shared_ptr<const OrgSnapshot>& snapshot) {
   at_ = record_.At(claims_);
   std::string frames;
-  const auto began = session_->Begin(snapshot, &frames);
+  const auto began = session_->Begin(snapshot);
+  session_->WriteCheckpoint(SIZE_MAX, &frames);
   if (!began.ok() || !at_->rows.has_value()) {
     if (ErrorCode(began.status()) != "offline_not_allowed" || at_->rows.has_value()) {
       checks_.Fail("may be off line or not: " + began.status().ToString(), *at_);

@@ -57,6 +57,7 @@ class StreamRowsClient {
   RowChecks checks_;
   const bool may_expire_;
   size_t claims_ = 0;
+  gateways::CallerColumnsTable columns_;
   std::optional<gateways::StreamState> session_;
   std::shared_ptr<const RowsAt> at_;  // of the last checkpoint
   std::string unknown_bucket_;        // that the session began with

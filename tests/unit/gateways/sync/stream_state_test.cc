@@ -51,16 +51,19 @@ class StreamStateTest : public ::testing::Test {
     org_.applied.position = Offset(offset);
   }
 
-  StreamState State(std::vector<StreamRequest::Have> have, size_t frame_ops = 100) const {
+  StreamState State(std::vector<StreamRequest::Have> have, size_t frame_ops = 100) {
     StreamRequest request;
     request.have = std::move(have);
-    return StreamState({.log_id = "log", .frame_ops = frame_ops},
+    return StreamState({.log_id = "log", .frame_ops = frame_ops}, table_,
                        {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
                        std::move(request), FrameFormat::kNdjson);
   }
   // A checkpoint of what the organisation is now; false where there is nothing to send.
-  bool Begin(StreamState* state) {
-    return state->Begin(std::make_shared<PlainSnapshot>(org_), &out_).value();
+  bool Begin(StreamState* state, const Touched& touched = {}) {
+    const bool began = state->Begin(std::make_shared<PlainSnapshot>(org_), touched).value();
+    state->WriteCheckpoint(SIZE_MAX, &out_);
+    EXPECT_FALSE(state->amid_checkpoint());
+    return began;
   }
   // One frame more, or all.
   void Fill(StreamState* state, size_t bytes) {
@@ -99,6 +102,8 @@ class StreamStateTest : public ::testing::Test {
   }
 
   PlainOrg org_;
+  int lists_made_ = 0;
+  CallerColumnsTable table_{[this] { ++lists_made_; }};
   std::string out_;
   json checkpoint_;
   json last_;  // ops frame
@@ -171,10 +176,7 @@ TEST_F(StreamStateTest, OnlyTouchedBucketsAreLookedAt) {
   Sent(&state);
   const BucketKey bucket = Bucket();
   const auto begin = [&](std::vector<BucketKey> keys, int64_t quiet) {
-    return state
-        .Begin(std::make_shared<PlainSnapshot>(org_),
-               {.any = false, .keys = std::move(keys), .quiet = Offset(quiet)}, &out_)
-        .value();
+    return Begin(&state, {.any = false, .keys = std::move(keys), .quiet = Offset(quiet)});
   };
   org_.applied.position = Offset(20);
   EXPECT_FALSE(begin({}, 20));
@@ -205,7 +207,7 @@ TEST_F(StreamStateTest, AStoreThatHasGoneBackOrIsAnotherIsNotSent) {
   EXPECT_EQ(checkpoint_["history"], "1.10.0000000000000001");
   const PlainOrg before = org_;
   const auto code = [&] {
-    return ErrorCode(state.Begin(std::make_shared<PlainSnapshot>(org_), &out_).status());
+    return ErrorCode(state.Begin(std::make_shared<PlainSnapshot>(org_)).status());
   };
   org_.applied.position = Offset(9);
   EXPECT_EQ(code(), "not_caught_up");
@@ -236,7 +238,7 @@ TEST_F(StreamStateTest, RowsOfAnotherHistoryAreVoid) {
     StreamRequest request;
     request.have = {{id, Offset(10)}};
     request.history = history;
-    return StreamState({.log_id = "log"},
+    return StreamState({.log_id = "log"}, table_,
                        {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
                        std::move(request), FrameFormat::kNdjson);
   };
@@ -269,6 +271,77 @@ TEST_F(StreamStateTest, ColumnsTravelWithTheCheckpoint) {
   Define(masked);
   Sent(&state);
   EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
+}
+
+// However many buckets and columns there are, no more of a checkpoint is made than is asked for.
+TEST_F(StreamStateTest, ALongCheckpointIsWrittenInPieces) {
+  v1::RoleDefined role = sluice::testing::DefineRole("field", true, {"account"});
+  for (uint32_t i = 2; i < 60; ++i) {
+    const std::string name = "entity" + std::to_string(i);
+    std::vector<sluice::testing::TestAttribute> attributes = {{1, "id"}};
+    for (uint32_t attribute = 2; attribute < 40; ++attribute) {
+      attributes.push_back({attribute, "attribute" + std::to_string(attribute)});
+    }
+    Define(sluice::testing::DefineEntity(i, name, attributes));
+    Define(sluice::testing::DefineProfile("p" + name, {{name, {v1::RULE_KIND_ALL}}}, {"field"}));
+    *role.mutable_role()->add_entities() =
+        sluice::testing::DefineRole("field", true, {name}).role().entities(0);
+  }
+  role.mutable_role()->mutable_entities(7)->add_deny_columns("attribute2");
+  role.mutable_role()->mutable_entities(8)->add_deny_columns("attribute39");
+  Define(role);
+  std::vector<StreamRequest::Have> have;
+  for (int i = 0; i < 500; ++i) {
+    have.push_back({"elsewhere" + std::to_string(i), Offset(7)});
+  }
+  StreamState whole = State(have);
+  whole.ResetAll();
+  Begin(&whole);
+  const std::string text = std::exchange(out_, "");
+  EXPECT_GT(text.size(), 100'000u);
+  EXPECT_EQ(json::parse(text.substr(0, text.find('\n')))["checkpoint"]["entities"].size(), 59u);
+
+  StreamState state = State(have);
+  state.ResetAll();
+  ASSERT_TRUE(state.Begin(std::make_shared<PlainSnapshot>(org_)).value());
+  std::string pieces;
+  while (state.amid_checkpoint()) {
+    std::string piece;
+    state.WriteCheckpoint(1'000, &piece);
+    EXPECT_LT(piece.size(), 1'200u);
+    pieces += piece;
+  }
+  EXPECT_EQ(pieces, text);
+}
+
+// Whose roles are the same, for definitions that are the same, shares the list with who has it.
+TEST_F(StreamStateTest, CallersWhoSeeTheSameShareAList) {
+  Define(sluice::testing::DefineRole("more", true, {"account"}));
+  const auto with = [&](std::vector<std::string> roles) {
+    return StreamState({.log_id = "log"}, table_,
+                       {.user = "ann", .roles = std::move(roles), .teams = {}, .business_unit = {}},
+                       {}, FrameFormat::kNdjson);
+  };
+  std::vector<StreamState> states;
+  states.reserve(6);
+  for (int i = 0; i < 2; ++i) {
+    states.push_back(with({"field"}));
+    states.push_back(with({"elsewhere", "field", "field"}));
+    states.push_back(with({i == 0 ? "field" : "more", i == 0 ? "more" : "field"}));
+  }
+  for (StreamState& state : states) {
+    ASSERT_TRUE(Begin(&state));
+  }
+  EXPECT_EQ(lists_made_, 2);
+  Define(sluice::testing::DefineRole("other", true, {"account"}));
+  for (StreamState& state : states) {
+    ASSERT_TRUE(Begin(&state));
+  }
+  EXPECT_EQ(lists_made_, 4);
+  states.clear();  // and nobody has one any more
+  StreamState last = with({"field"});
+  Begin(&last);
+  EXPECT_EQ(lists_made_, 5);
 }
 
 // A checkpoint is replaced by one with the columns of the last complete one: the client has others
