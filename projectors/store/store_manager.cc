@@ -105,7 +105,8 @@ StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEn
       env_(std::move(env)),
       metrics_(options_.registry),
       node_(std::move(node)),
-      stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()) {
+      stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()),
+      comparer_([this](const StoreSet::SlotPtr& slot) { return CompareStore(slot); }, metrics_) {
   metrics_.SetLimits(env_->open_stores_max(), env_->block_cache_bytes(),
                      env_->write_buffer_bytes());
   if (options_.check_history) {
@@ -387,6 +388,10 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     const StoreSet::SlotPtr& slot) {
   const OrgId& org = slot->org;
   auto store = stores_.Acquire(slot, /*reader=*/true);
+  if (absl::Status same = store.ok() ? comparer_.AwaitForReader(slot) : absl::OkStatus();
+      !same.ok()) {
+    store = std::move(same);
+  }
   if (!store.ok()) {
     const std::string code = ErrorCode(store.status());
     if (code == "log_truncated" || code == "log_diverged") {
@@ -514,6 +519,7 @@ absl::StatusOr<std::string> StoreManagerImpl::Digest(const OrgId& org) {
 }
 
 absl::Status StoreManagerImpl::Close() {
+  comparer_.Stop();
   // No checkpoint: the projector alone knows which rejections are in the dead letters.
   const absl::Status first = stores_.CloseAll();
   stores_.UpdateMetrics();

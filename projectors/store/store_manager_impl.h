@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "projectors/store/apart_set.h"
+#include "projectors/store/history_comparer.h"
 #include "projectors/store/node_store.h"
 #include "projectors/store/store_manager.h"
 #include "projectors/store/store_metrics.h"
@@ -130,6 +131,8 @@ class StoreManagerImpl final : public StoreManager {
   // Is `org` apart, and not to be shown? `slot`: its store, or nullptr.
   bool Hidden(const OrgId& org, const StoreSet::SlotPtr& slot);
   absl::Status CheckHistory(const StoreSet::Slot& slot, const AppliedState& applied);
+  // On a thread of comparer_.
+  absl::Status CompareStore(const StoreSet::SlotPtr& slot);
   absl::Status CompareAhead(const StoreSet::SlotPtr& slot, const AppliedState& applied,
                             Events events);
   absl::Mutex& RebuildMutex(PartitionId partition) {
@@ -162,7 +165,7 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status Missing(const StoreSet::SlotPtr& slot);
   absl::Status RemoveFormer();
   void LookForDamage(PartitionId partition);
-  absl::Status LookAhead(PartitionId partition);
+  void LookAhead(PartitionId partition);
   // Its history is compared again.
   void Doubt(const StoreSet::SlotPtr& slot);
   void NoteAhead(const StoreSet::SlotPtr& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -212,6 +215,7 @@ class StoreManagerImpl final : public StoreManager {
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);
   // They have, or may have, more than the last checkpoint vouches for: to be compared with the log.
   std::vector<StoreSet::SlotPtr> ahead_ ABSL_GUARDED_BY(mutex_);
+  HistoryComparer comparer_;  // ends before what it uses
 };
 
 }  // namespace sluice::projectors
