@@ -494,6 +494,18 @@ Offset StoreManagerImpl::AppliedOf(const OrgId& org) {
   return snapshot.ok() ? (*snapshot)->applied().position : ClosedUntil(org);
 }
 
+// A checkpoint vouches for what it noted. Once the partition has caught up there is no store that
+// holds more and has not been opened: the fold has come by its last event.
+Offset StoreManagerImpl::KnownAppliedOf(const OrgId& org) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (slot == nullptr || Hidden(org, slot)) {
+    return ClosedUntil(org);
+  }
+  const int64_t seen =
+      slot->checked ? std::max(slot->committed.load(), slot->durable.load()) : kNoOffset.value();
+  return std::max(Offset(std::max(seen, slot->noted.load())), ClosedUntil(org));
+}
+
 absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores() {
   std::vector<OrgStat> stats;
   for (const StoreSet::SlotPtr& slot : stores_.All()) {

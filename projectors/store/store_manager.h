@@ -245,6 +245,9 @@ class StoreManager {
 
   // The organisation's last applied event, kNoOffset where nothing of it has been applied here.
   virtual Offset AppliedOf(const OrgId& org) = 0;
+  // The same by what is known without opening a store, for whoever asks for many: less, where the
+  // store has not been opened since the start and its partition has not caught up.
+  virtual Offset KnownAppliedOf(const OrgId& org) { return AppliedOf(org); }
 
   struct OrgStat {
     OrgId org;

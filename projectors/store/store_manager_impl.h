@@ -72,6 +72,7 @@ class StoreManagerImpl final : public StoreManager {
   uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override;
   void Unsubscribe(uint64_t subscription) override;
   Offset AppliedOf(const OrgId& org) override;
+  Offset KnownAppliedOf(const OrgId& org) override;
   absl::StatusOr<std::vector<OrgStat>> ListStores() override;
   absl::Status Verify(const OrgId& org) override;
   absl::StatusOr<std::string> Digest(const OrgId& org) override;

@@ -267,6 +267,25 @@ TEST_F(StoreApartTest, AReaderThatFindsDamageHasItMended) {
   ExpectBoth();
 }
 
+TEST_F(StoreApartTest, HowFarStoresAreIsKnownWithoutOpeningThem) {
+  EXPECT_EQ(node_->KnownAppliedOf(Org("acme")), kNoOffset);
+  node_.CatchUp(log_);
+  const Offset applied = node_->AppliedOf(Org("acme"));
+  EXPECT_EQ(node_->KnownAppliedOf(Org("acme")), applied);
+  node_.Checkpoint();
+  node_.Stop();
+  fs::rename(node_.FolderOf("acme") + "/CURRENT", dir_ / "kept");  // it can't be opened
+  node_.Start();
+  EXPECT_EQ(node_->KnownAppliedOf(Org("acme")), applied);
+  node_.Stop();
+  fs::rename(dir_ / "kept", node_.FolderOf("acme") + "/CURRENT");
+  node_.Start();
+  Add(6);
+  node_.CatchUp(log_);
+  EXPECT_EQ(node_->KnownAppliedOf(Org("acme")), node_->AppliedOf(Org("acme")));
+  EXPECT_GT(node_->KnownAppliedOf(Org("acme")), applied);
+}
+
 TEST_F(StoreApartTest, AFolderThatHasGoneIsBuiltAnewBesideItsNeighbours) {
   node_.CatchUp(log_);
   node_.Checkpoint();
