@@ -15,11 +15,15 @@ bool AppliedWait::Here(const OrgId& org) const {
 }
 
 Offset AppliedWait::Applied(const OrgId& org) const {
-  Offset applied = Here(org) ? stores_->AppliedOf(org) : kNoOffset;
-  if (remote_) {
-    applied = std::max(applied, remote_(org).value_or(kNoOffset));
-  }
-  return applied;
+  return WithRemote(org, Here(org) ? stores_->AppliedOf(org) : kNoOffset);
+}
+
+Offset AppliedWait::KnownApplied(const OrgId& org) const {
+  return WithRemote(org, Here(org) ? stores_->KnownAppliedOf(org) : kNoOffset);
+}
+
+Offset AppliedWait::WithRemote(const OrgId& org, Offset applied) const {
+  return remote_ ? std::max(applied, remote_(org).value_or(kNoOffset)) : applied;
 }
 
 }  // namespace sluice::gateways

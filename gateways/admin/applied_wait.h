@@ -31,12 +31,16 @@ class AppliedWait {
   [[nodiscard]] bool Known(const OrgId& org) const { return !Here(org) || Current(org); }
   // kNoOffset where nothing is known. May open a store.
   [[nodiscard]] Offset Applied(const OrgId& org) const;
+  // Likewise, but never opens one (StoreManager::KnownAppliedOf).
+  [[nodiscard]] Offset KnownApplied(const OrgId& org) const;
   // Asks whether `org` is applied up to `offset`; for AnswerWait.
   [[nodiscard]] std::function<bool()> Reached(const OrgId& org, Offset offset) const {
     return [this, org, offset] { return Applied(org) >= offset; };
   }
 
  private:
+  Offset WithRemote(const OrgId& org, Offset applied) const;
+
   projectors::StoreManager* const stores_;
   const RemoteApplied remote_;
   const MayServe may_serve_;

@@ -188,7 +188,8 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   }
   Json orgs = Json::array();
   for (const auto& entry : entries) {
-    const Offset applied = applied_.Applied(entry->org);
+    // A page is not to open a thousand stores, and close those that others use.
+    const Offset applied = applied_.KnownApplied(entry->org);
     Json item;
     item["org"] = entry->org.value();
     item["display_name"] = entry->display_name;

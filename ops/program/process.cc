@@ -20,6 +20,7 @@
 #include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
+#include "eventlog/log.h"
 #include "eventlog/static_partition_group.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
@@ -31,7 +32,6 @@
 #include "ops/program/serving.h"
 #include "ops/program/waiting_listener.h"
 #include "projectors/provisioning/provisioning.h"
-#include "projectors/staging/history_check.h"
 #include "projectors/staging/node_announcer.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
@@ -43,6 +43,8 @@ namespace {
 constexpr auto kConnectRetry = std::chrono::milliseconds(500);
 constexpr auto kReadyWait = std::chrono::seconds(30);
 constexpr auto kNearEndAlone = std::chrono::seconds(60);
+// Of the log, when it is compared with a store: whoever needs that comes again.
+constexpr auto kComparePatience = std::chrono::seconds(2);
 
 bool HasRole(const Config& config, std::string_view role) {
   return std::any_of(config.roles.begin(), config.roles.end(),
@@ -175,7 +177,8 @@ absl::Status Process::Impl::StartStores() {
   options.fold.tombstone_horizon = config.sync.tombstone_horizon;
   options.fold.tombstone_age = config.sync.tombstone_age;
   options.check_history = [this](PartitionId partition, Offset applied, uint64_t event_hash) {
-    return projectors::CheckHistory(*log, partition, applied, event_hash);
+    return eventlog::VerifyContinuity(*log, eventlog::Topic::kChanges, partition, applied,
+                                      event_hash, kComparePatience);
   };
   options.sets_apart = true;  // the staging projector folds them
   options.registry = registry;

@@ -120,6 +120,7 @@ struct DirectoryFollower::Impl {
   absl::Status ReadOnce(PartitionId partition, Following& following);
   // What was read is compared before it is read on.
   void Doubt(PartitionId partition) ABSL_LOCKS_EXCLUDED(mutex);
+  void NoteFailure(PartitionId partition, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mutex);
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree(PartitionId partition, Following& following);
   // `settled`: it was looked at with all that was folded to the end, when this was
@@ -148,9 +149,12 @@ struct DirectoryFollower::Impl {
 absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& following) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kProvisioning, partition));
   following.end = range.end;
+  // Destroyed without the lock, which requests take: what reads of it are under way take to end.
+  std::unique_ptr<eventlog::ComparedReader> closed;
   absl::MutexLock lock(&mutex);
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   if (state.reader == nullptr || state.reader->last() == kNoOffset) {
+    closed = std::move(state.reader);
     state.reader = std::make_unique<eventlog::ComparedReader>(log, clock, Topic::kProvisioning,
                                                               partition, range.begin);
   }
@@ -213,6 +217,17 @@ void DirectoryFollower::Impl::Doubt(PartitionId partition) {
   Partition& state = partitions[static_cast<size_t>(partition.value())];
   if (state.reader != nullptr) {
     state.reader->Doubt();  // on the thread that reads
+  }
+}
+
+void DirectoryFollower::Impl::NoteFailure(PartitionId partition, const absl::Status& error) {
+  absl::MutexLock lock(&mutex);
+  Partition& state = partitions[static_cast<size_t>(partition.value())];
+  state.error = error;
+  if (state.reader != nullptr) {
+    // The log may end before offsets that were passed over, and events may come there now: whoever
+    // asks what is folded must not be told that these are.
+    state.next = std::min(state.next, state.reader->next());
   }
 }
 
@@ -308,10 +323,7 @@ void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<vo
     if (status.code() == absl::StatusCode::kDataLoss) {
       SetAgreement(partition, status);
     }
-    {
-      absl::MutexLock lock(&mutex);
-      partitions[static_cast<size_t>(partition.value())].error = status;
-    }
+    NoteFailure(partition, status);
     spdlog::warn("directory_read_failed partition={} error=\"{}\" retry_ms={}", partition.value(),
                  Message(status), backoff.count());
     if (!Pause(backoff)) {

@@ -451,6 +451,15 @@ void SideFolder::NoteReadFailure(const absl::Status& status, std::vector<Waiting
       }
     }
   }
+  if (ErrorCode(status) == "offset_beyond_end") {
+    // Where events are lost, the comparison of what was passed over tells, which comes before
+    // anything is taken from what is read next. Otherwise only offsets without events are, and they
+    // are read again: events may come there.
+    const Offset applied = stores_.LastApplied(partition_).position;
+    for (const Waiting& w : waiting) {
+      w.work->through = std::min(w.work->through, Offset(applied.value() + 1));
+    }
+  }
   if (!own) {
     read_backoff_ = std::clamp(read_backoff_ * 2, kBackoffMin, kReadBackoffMax);
     read_at_ = clock_.SteadyNow() + read_backoff_;

@@ -15,9 +15,6 @@ namespace sluice::projectors {
 namespace {
 
 constexpr std::string_view kLargeEvent = "large_event";
-// What one look at stores that are ahead may take.
-constexpr std::chrono::milliseconds kLookTime{20};
-
 // How often the same is tried before the store is taken for damaged, once: an error of the disk may
 // last for a while (the side thread's back-off makes it some 50 s).
 constexpr int kFailuresMax = 1;
@@ -345,12 +342,14 @@ absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const
       apart_.IsDue(partition, apart, next)) {
     Doubt(slot);
   }
+  {
+    // First: as soon as it is given back the main thread has to look after it, however far it has
+    // come itself by then.
+    absl::MutexLock lock(&mutex_);
+    partitions_[partition].stores_ahead = true;
+  }
   const bool given_back = apart_.Advance(partition, apart, next);
   if (given_back) {
-    {
-      absl::MutexLock lock(&mutex_);
-      partitions_[partition].stores_ahead = true;
-    }
     spdlog::info("store_given_back org={} partition={} next={}", org.value(), partition.value(),
                  next.value());
   }
@@ -359,19 +358,18 @@ absl::StatusOr<bool> StoreManagerImpl::AdvanceApart(PartitionId partition, const
 
 absl::Status StoreManagerImpl::LookForTrouble(PartitionId partition) {
   LookForDamage(partition);
-  RETURN_IF_ERROR(LookAhead(partition));
+  LookAhead(partition);
   absl::MutexLock lock(&mutex_);
   return partitions_[partition].other_history;
 }
 
-// Opening a store for a reader compares it. Until the partition has caught up the fold may come by
-// what its store applied last, and compare that for nothing. What cannot be said now, because the
-// log does not answer or too many stores are open, is asked again at the next look.
-absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
+// Until the partition has caught up the fold may come by what a store applied last, and compare
+// that for nothing. What cannot be said, because the log does not answer or too many stores are
+// open, is asked again at the next look.
+void StoreManagerImpl::LookAhead(PartitionId partition) {
   if (!apart_.CaughtUp(partition)) {
-    return absl::OkStatus();
+    return;
   }
-  const auto until = std::chrono::steady_clock::now() + kLookTime;
   std::vector<StoreSet::SlotPtr> ahead;
   {
     absl::MutexLock lock(&mutex_);
@@ -379,23 +377,22 @@ absl::Status StoreManagerImpl::LookAhead(PartitionId partition) {
     ahead = ahead_;
   }
   for (const StoreSet::SlotPtr& slot : ahead) {
-    if (slot->registration.partition != partition) {
-      continue;
-    }
-    const absl::Status opened = stores_.Acquire(slot, /*reader=*/true).status();
-    NoteTrouble(*slot, opened);
-    {
-      absl::MutexLock lock(&mutex_);
-      std::erase(ahead_, slot);
-      if (absl::IsUnavailable(opened) || absl::IsResourceExhausted(opened)) {
-        ahead_.push_back(slot);  // after the others
-      }
-    }
-    if (std::chrono::steady_clock::now() >= until) {
-      break;  // the neighbours' events wait
+    if (slot->registration.partition == partition && !comparer_.Ask(slot)) {
+      return;
     }
   }
-  return absl::OkStatus();
+}
+
+absl::Status StoreManagerImpl::CompareStore(const StoreSet::SlotPtr& slot) {
+  const absl::Status same = stores_.Compare(slot);
+  NoteTrouble(*slot, same);
+  absl::MutexLock lock(&mutex_);
+  std::erase(ahead_, slot);
+  if (!slot->checked &&
+      (same.ok() || absl::IsUnavailable(same) || absl::IsResourceExhausted(same))) {
+    ahead_.push_back(slot);  // after the others
+  }
+  return same;
 }
 
 void StoreManagerImpl::NoteAhead(const StoreSet::SlotPtr& slot) {
@@ -437,17 +434,19 @@ void StoreManagerImpl::DoubtStoresAhead(PartitionId partition) {
   partitions_[partition].stores_ahead |= some;
 }
 
+// It is in doubt from here on, also where it can't be opened now: then whoever opens it has it
+// compared, before it is read or given anything.
 absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg& apart) {
   const StoreSet::SlotPtr slot = stores_.Find(apart.org);
   const auto entry = apart_.Find(partition, apart.org.value());
   if (!options_.check_history || slot == nullptr || !entry.has_value() || entry->rebuild_due) {
     return absl::OkStatus();
   }
-  const auto store = stores_.Acquire(slot, /*reader=*/false);
-  if (!store.ok()) {
+  stores_.Doubt(*slot);
+  if (!stores_.Acquire(slot, /*reader=*/false).ok()) {
     return absl::OkStatus();
   }
-  const absl::Status same = CheckHistory(*slot, (*store)->applied());
+  const absl::Status same = comparer_.Await(slot);
   if (ErrorCode(same) != "store_corrupt") {
     return same;
   }

@@ -336,8 +336,7 @@ absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
   if (applied.partial.has_value()) {
     // What was done of an event is not done again, so the rest must be that event's. Rare: asked.
     if (skipped < events.size()) {
-      RETURN_IF_ERROR(CheckHistory(*slot, applied));
-      StoreSet::MarkChecked(*slot);
+      RETURN_IF_ERROR(comparer_.Await(slot));
     }
     return absl::OkStatus();
   }
@@ -352,9 +351,7 @@ absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
     NoteAhead(slot);
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(CheckHistory(*slot, applied));
-  StoreSet::MarkChecked(*slot);
-  return absl::OkStatus();
+  return comparer_.Await(slot);
 }
 
 absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store,

@@ -105,7 +105,8 @@ StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEn
       env_(std::move(env)),
       metrics_(options_.registry),
       node_(std::move(node)),
-      stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()) {
+      stores_(env_, metrics_, options_.path + "/orgs", node_->log_id()),
+      comparer_([this](const StoreSet::SlotPtr& slot) { return CompareStore(slot); }, metrics_) {
   metrics_.SetLimits(env_->open_stores_max(), env_->block_cache_bytes(),
                      env_->write_buffer_bytes());
   if (options_.check_history) {
@@ -350,6 +351,10 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     const StoreSet::SlotPtr& slot) {
   const OrgId& org = slot->org;
   auto store = stores_.Acquire(slot, /*reader=*/true);
+  if (absl::Status same = store.ok() ? comparer_.AwaitForReader(slot) : absl::OkStatus();
+      !same.ok()) {
+    store = std::move(same);
+  }
   if (!store.ok()) {
     const std::string code = ErrorCode(store.status());
     if (code == "log_truncated" || code == "log_diverged") {
@@ -452,6 +457,18 @@ Offset StoreManagerImpl::AppliedOf(const OrgId& org) {
   return snapshot.ok() ? (*snapshot)->applied().position : ClosedUntil(org);
 }
 
+// A checkpoint vouches for what it noted. Once the partition has caught up there is no store that
+// holds more and has not been opened: the fold has come by its last event.
+Offset StoreManagerImpl::KnownAppliedOf(const OrgId& org) {
+  const StoreSet::SlotPtr slot = stores_.Find(org);
+  if (slot == nullptr || Hidden(org, slot)) {
+    return ClosedUntil(org);
+  }
+  const int64_t seen =
+      slot->checked ? std::max(slot->committed.load(), slot->durable.load()) : kNoOffset.value();
+  return std::max(Offset(std::max(seen, slot->noted.load())), ClosedUntil(org));
+}
+
 absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores() {
   std::vector<OrgStat> stats;
   for (const StoreSet::SlotPtr& slot : stores_.All()) {
@@ -477,6 +494,7 @@ absl::StatusOr<std::string> StoreManagerImpl::Digest(const OrgId& org) {
 }
 
 absl::Status StoreManagerImpl::Close() {
+  comparer_.Stop();
   // No checkpoint: the projector alone knows which rejections are in the dead letters.
   const absl::Status first = stores_.CloseAll();
   stores_.UpdateMetrics();

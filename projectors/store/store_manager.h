@@ -108,7 +108,7 @@ class StoreManager {
   virtual void NoteCompared(PartitionId, Offset /*last*/) {}
   // LastApplied() is about to be compared, because the log may be another one. It says nothing of
   // stores that have applied more: they are compared before anything more is applied to them, or
-  // read of them. By the thread that calls Apply(). May wait for a reader's comparison.
+  // read of them. By the thread that calls Apply().
   virtual void DoubtStoresAhead(PartitionId) {}
   // The newest event by which a store of the partition was made or removed, position and hash: to
   // be compared too before reading on, for that is remembered at once, whatever the checkpoint.
@@ -231,7 +231,8 @@ class StoreManager {
   // ---- for readers ----
 
   // kNotFound, code "org_not_found", where no open organisation of that name has been applied here.
-  // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use;
+  // kResourceExhausted, code "stores_busy", where twice the limit of stores are open and in use, or
+  // the log is slow to tell whether it holds what the store does;
   // kUnavailable, code "not_caught_up", for a store that was opened amid a large event or is being
   // built anew; code "log_truncated" or "log_diverged" where it has events that the log has not.
   virtual absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) = 0;
@@ -251,6 +252,9 @@ class StoreManager {
 
   // The organisation's last applied event, kNoOffset where nothing of it has been applied here.
   virtual Offset AppliedOf(const OrgId& org) = 0;
+  // The same by what is known without opening a store, for whoever asks for many: less, where the
+  // store has not been opened since the start and its partition has not caught up.
+  virtual Offset KnownAppliedOf(const OrgId& org) { return AppliedOf(org); }
 
   struct OrgStat {
     OrgId org;

@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "projectors/store/apart_set.h"
+#include "projectors/store/history_comparer.h"
 #include "projectors/store/node_store.h"
 #include "projectors/store/store_manager.h"
 #include "projectors/store/store_metrics.h"
@@ -71,6 +72,7 @@ class StoreManagerImpl final : public StoreManager {
   uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override;
   void Unsubscribe(uint64_t subscription) override;
   Offset AppliedOf(const OrgId& org) override;
+  Offset KnownAppliedOf(const OrgId& org) override;
   absl::StatusOr<std::vector<OrgStat>> ListStores() override;
   absl::Status Verify(const OrgId& org) override;
   absl::StatusOr<std::string> Digest(const OrgId& org) override;
@@ -134,6 +136,8 @@ class StoreManagerImpl final : public StoreManager {
   // Is `org` apart, and not to be shown? `slot`: its store, or nullptr.
   bool Hidden(const OrgId& org, const StoreSet::SlotPtr& slot);
   absl::Status CheckHistory(const StoreSet::Slot& slot, const AppliedState& applied);
+  // On a thread of comparer_.
+  absl::Status CompareStore(const StoreSet::SlotPtr& slot);
   absl::Status CompareAhead(const StoreSet::SlotPtr& slot, const AppliedState& applied,
                             Events events);
   absl::Mutex& RebuildMutex(PartitionId partition) {
@@ -168,7 +172,7 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status Missing(const StoreSet::SlotPtr& slot);
   absl::Status RemoveFormer();
   void LookForDamage(PartitionId partition);
-  absl::Status LookAhead(PartitionId partition);
+  void LookAhead(PartitionId partition);
   // Its history is compared again.
   void Doubt(const StoreSet::SlotPtr& slot);
   void NoteAhead(const StoreSet::SlotPtr& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -218,6 +222,7 @@ class StoreManagerImpl final : public StoreManager {
   std::map<std::string, ClosedMark> closed_ ABSL_GUARDED_BY(mutex_);
   // They have, or may have, more than the last checkpoint vouches for: to be compared with the log.
   std::vector<StoreSet::SlotPtr> ahead_ ABSL_GUARDED_BY(mutex_);
+  HistoryComparer comparer_;  // ends before what it uses
 };
 
 }  // namespace sluice::projectors

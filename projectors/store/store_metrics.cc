@@ -65,6 +65,9 @@ struct StoreMetrics::Impl {
                                "Removals erased, past the tombstone horizon");
   Counter& parts = MakeCounter(r, "sluice_store_event_parts_total",
                                "Batches that ended within an event larger than one");
+  Counter& not_compared =
+      MakeCounter(r, "sluice_store_comparisons_refused_total",
+                  "Uses of a store put off, because the log was slow to be compared with it");
   prometheus::Family<Counter>& apart = prometheus::BuildCounter()
                                            .Name("sluice_store_set_apart_total")
                                            .Help("Organisations that were set apart, by reason")
@@ -117,5 +120,6 @@ void StoreMetrics::CountPart() { impl_->parts.Increment(); }
 void StoreMetrics::CountApart(const std::string& reason) {
   impl_->apart.Add({{"reason", reason}}).Increment();
 }
+void StoreMetrics::CountNotCompared() { impl_->not_compared.Increment(); }
 
 }  // namespace sluice::projectors

@@ -39,6 +39,7 @@ class StoreMetrics {
   void CountSwept(size_t removals);  // erased because the horizon has passed them
   void CountPart();                  // a batch that ended within a large event
   void CountApart(const std::string& reason);
+  void CountNotCompared();  // who needed a store compared was told to come again
 
  private:
   struct Impl;

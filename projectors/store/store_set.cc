@@ -177,48 +177,49 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
                    fmt::format("{} stores are open and in use: try again later", open_count()));
     }
   }
-  std::shared_ptr<RocksStore> store;
+  absl::MutexLock lock(&slot->mutex);
+  if (slot->retired) {
+    return Error(absl::StatusCode::kNotFound, "org_not_found",
+                 fmt::format("organisation {} has been closed", slot->org.value()));
+  }
+  if (slot->store == nullptr) {
+    ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
+    if (state == FolderState::kMissing) {
+      return Error(
+          absl::StatusCode::kNotFound, "store_missing",
+          fmt::format("the store of organisation {} is being built anew", slot->org.value()));
+    }
+    RETURN_IF_ERROR(Open(*slot));
+  }
+  if (slot->behind) {
+    return Error(
+        absl::StatusCode::kAborted, kStoreRewound,
+        fmt::format("the store of organisation {} ends at offset {}, but had {}: its "
+                    "folder was restored, or has lost what was not on disk",
+                    slot->org.value(), slot->opened_at.position.value(),
+                    std::max({slot->noted.load(), slot->durable.load(), slot->committed.load()})));
+  }
+  return slot->store;
+}
+
+absl::Status StoreSet::Compare(const SlotPtr& slot) {
+  // Held, so that it is not closed, and another folder opened, meanwhile.
+  ASSIGN_OR_RETURN(const std::shared_ptr<RocksStore> store, Acquire(slot, /*reader=*/true));
   AppliedState opened_at;
+  uint32_t doubts = 0;
   {
     absl::MutexLock lock(&slot->mutex);
-    if (slot->retired) {
-      return Error(absl::StatusCode::kNotFound, "org_not_found",
-                   fmt::format("organisation {} has been closed", slot->org.value()));
+    if (slot->checked) {
+      return absl::OkStatus();
     }
-    if (slot->store == nullptr) {
-      ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
-      if (state == FolderState::kMissing) {
-        return Error(
-            absl::StatusCode::kNotFound, "store_missing",
-            fmt::format("the store of organisation {} is being built anew", slot->org.value()));
-      }
-      RETURN_IF_ERROR(Open(*slot));
-    }
-    if (slot->behind) {
-      return Error(absl::StatusCode::kAborted, kStoreRewound,
-                   fmt::format("the store of organisation {} ends at offset {}, but had {}: its "
-                               "folder was restored, or has lost what was not on disk",
-                               slot->org.value(), slot->opened_at.position.value(),
-                               std::max({slot->noted.load(), slot->durable.load(),
-                                         slot->committed.load()})));
-    }
-    store = slot->store;
     opened_at = slot->opened_at;
+    doubts = slot->doubts;
   }
-  if (reader && !slot->checked) {
-    // Without the slot's lock: who folds it does not wait for the log's answer.
-    absl::MutexLock lock(&slot->check_mutex);
-    if (!slot->checked) {
-      {
-        absl::MutexLock state(&slot->mutex);  // it may have been doubted since
-        opened_at = slot->opened_at;
-      }
-      RETURN_IF_ERROR_CTX(check_(*slot, opened_at),
-                          fmt::format("organisation {}", slot->org.value()));
-      MarkChecked(*slot);
-    }
-  }
-  return store;
+  // Without the slot's lock: who folds it does not wait for the log's answer.
+  RETURN_IF_ERROR_CTX(check_(*slot, opened_at), fmt::format("organisation {}", slot->org.value()));
+  absl::MutexLock lock(&slot->mutex);
+  slot->checked = slot->checked || slot->doubts == doubts;
+  return absl::OkStatus();
 }
 
 void StoreSet::MarkChecked(Slot& slot) {
@@ -226,14 +227,13 @@ void StoreSet::MarkChecked(Slot& slot) {
   slot.checked = true;
 }
 
-// First whoever compares it now is done: its answer is of before.
 void StoreSet::Doubt(Slot& slot) const {
-  absl::MutexLock check_lock(&slot.check_mutex);
   absl::MutexLock lock(&slot.mutex);
   if (check_ && slot.store != nullptr) {
     slot.opened_at = slot.store->applied();
   }
   slot.checked = !check_;
+  ++slot.doubts;
 }
 
 absl::Status StoreSet::Reopen(const SlotPtr& slot) {
@@ -271,6 +271,7 @@ void StoreSet::SetBack(Slot& slot, Offset held) {
     slot.noted = kNoOffset.value();
     slot.durable = held.value();
     slot.checked = !check_;
+    ++slot.doubts;
   }
   slot.committed = held.value();
   slot.behind = false;

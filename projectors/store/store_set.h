@@ -44,12 +44,12 @@ class StoreSet {
     // is not given back before.
     std::atomic<bool> flush_failed{false};
     ChangeCollector changes;  // by the partition's thread only
-    absl::Mutex check_mutex;  // of readers that compare it, so that one asks the log; taken first
     absl::Mutex mutex;
     // Its history has been compared with the log's. Until then it is neither read nor written to,
     // and no checkpoint vouches for it. Once true it stays so, but for a folder that was exchanged
     // and for Doubt().
     std::atomic<bool> checked{false};
+    uint32_t doubts ABSL_GUARDED_BY(mutex) = 0;  // how often it stopped being so
     // How often it was set back. Who has looked whether it may be shown, and finds another number
     // when it has read, may have read what is older than what was shown before.
     std::atomic<uint32_t> set_back{0};
@@ -60,8 +60,7 @@ class StoreSet {
     bool retired ABSL_GUARDED_BY(mutex) = false;
   };
   using SlotPtr = std::shared_ptr<Slot>;
-  // Says whether what the store has applied may be gone on from; called before it is first read.
-  // May block.
+  // Says whether what the store has applied may be gone on from. May block.
   using HistoryCheck = std::function<absl::Status(const Slot&, const AppliedState&)>;
 
   // Before the first store is opened.
@@ -90,13 +89,16 @@ class StoreSet {
   // holds less than it did at a checkpoint or in this process: who folds it has it set apart, and
   // calls SetBack(). A reader may be refused with
   // kResourceExhausted, code "stores_busy", where twice the limit are open and none is idle.
-  // For a reader its history is compared first, which may block. Who folds it does so itself, where
-  // it is not `checked`, and says so by MarkChecked().
+  // It is not to be used before it is Slot::checked.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<RocksStore>> Acquire(const SlotPtr& slot,
                                                                     bool reader);
+  // Asks the HistoryCheck, unless it is `checked`, and makes it so, unless it was doubted
+  // meanwhile: what was found out then says nothing. The errors of Acquire() for a reader, and of
+  // the check. Blocks.
+  [[nodiscard]] absl::Status Compare(const SlotPtr& slot);
+  // Its history is known to be the log's, by events that were read.
   static void MarkChecked(Slot& slot);
-  // The store is compared again before it is read or folded. By the thread that folds it; waits for
-  // a reader that is comparing it.
+  // The store is compared again before it is read or folded. By the thread that folds it.
   void Doubt(Slot& slot) const;
   // Closes a broken store and opens it as it was at its last flush. kUnavailable while it is in
   // use.

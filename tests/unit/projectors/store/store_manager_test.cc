@@ -4,9 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 
@@ -304,6 +309,9 @@ class StoreAheadTest : public ::testing::Test {
     options_.open_stores_max = 1;  // the others are flushed and closed
     options_.check_history = [this](PartitionId, Offset, uint64_t) {
       ++asked_;
+      if (hold_ != nullptr) {
+        hold_->WaitForNotification();
+      }
       return answer_;
     };
     node_ = std::make_unique<StoreNode>(options_);
@@ -334,6 +342,7 @@ class StoreAheadTest : public ::testing::Test {
   int64_t offset_ = -1;
   std::atomic<int> asked_{0};
   absl::Status answer_;
+  std::unique_ptr<absl::Notification> hold_;
   std::unique_ptr<StoreNode> node_;
 };
 
@@ -374,6 +383,39 @@ TEST_F(StoreAheadTest, IsComparedAgainWhereItsPartitionIs) {
   Add(&log_, {"acme"});
   EXPECT_EQ(ErrorCode(node_->TryCatchUp(log_)), "log_diverged");
   EXPECT_EQ(asked_, 2);
+}
+
+// Neither readers, who share their threads with all others, nor those that fold, which have to end
+// before the partition is given back.
+TEST_F(StoreAheadTest, ALogThatDoesNotAnswerHoldsNobody) {
+  hold_ = std::make_unique<absl::Notification>();
+  const auto code = [this] { return ErrorCode((*node_)->Snapshot(Org("acme")).status()); };
+  std::vector<std::future<std::string>> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.push_back(std::async(std::launch::async, code));
+  }
+  Log behind = log_;
+  behind.erase(LastOf(behind, "acme"));
+  std::future<std::string> fold = std::async(std::launch::async, [&] {
+    (*node_)->NoteNear(StoreNode::kPartition, SteadyTime());
+    (*node_)->DoubtStoresAhead(StoreNode::kPartition);
+    EXPECT_TRUE((*node_)->LookForTrouble(StoreNode::kPartition).ok());
+    Add(&behind, {"acme"});
+    return ErrorCode(node_->TryCatchUp(behind));
+  });
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  for (std::future<std::string>& reader : readers) {
+    EXPECT_EQ(reader.wait_until(deadline), std::future_status::ready);
+  }
+  EXPECT_EQ(fold.wait_until(deadline), std::future_status::ready);
+  hold_->Notify();
+  for (std::future<std::string>& reader : readers) {
+    EXPECT_EQ(reader.get(), "stores_busy");
+  }
+  EXPECT_EQ(fold.get(), "log_unavailable");
+  while (code() == "stores_busy") {
+  }
+  EXPECT_TRUE((*node_)->Snapshot(Org("acme")).ok());
 }
 
 TEST_F(StoreAheadTest, ACheckpointDoesNotVouchForWhatWasNotCompared) {

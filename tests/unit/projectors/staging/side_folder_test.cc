@@ -1,0 +1,117 @@
+#include "projectors/staging/side_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "eventlog/base/clock.h"
+#include "projectors/staging/staging_metrics.h"
+#include "tests/support/gap_log.h"
+#include "tests/support/memory_log.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::Topic;
+
+constexpr PartitionId kPartition{0};
+
+// One organisation is apart, and never given back.
+class OneApart final : public StoreManager {
+ public:
+  explicit OneApart(AppliedState applied) : applied_(std::move(applied)) {}
+
+  std::vector<ApartOrg> ApartOf(PartitionId) override {
+    return {{.org = *OrgId::Parse("acme"), .next = Offset(0), .reason = "store_io_error"}};
+  }
+  AppliedState LastApplied(PartitionId) override { return applied_; }
+  absl::StatusOr<size_t> ApplyApart(PartitionId, const ApartOrg&,
+                                    std::span<const eventlog::StoredEvent> events,
+                                    ApplyResult*) override {
+    absl::MutexLock lock(&mutex_);
+    for (const eventlog::StoredEvent& event : events) {
+      given_.insert(event.offset);
+    }
+    return events.size();
+  }
+  absl::StatusOr<bool> AdvanceApart(PartitionId, const ApartOrg&, Offset next) override {
+    absl::MutexLock lock(&mutex_);
+    next_ = next;
+    return false;
+  }
+  bool AwaitNext(Offset next) {
+    return Await([this, next] { return next_ == next; });
+  }
+  bool AwaitGiven(Offset offset) {
+    return Await([this, offset] { return given_.contains(offset); });
+  }
+
+  Offset CheckpointOf(PartitionId) override { return Offset(0); }
+  AppliedState CheckpointState(PartitionId) override { return {}; }
+  absl::StatusOr<ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
+                                    absl::FunctionRef<bool()>) override {
+    return ApplyResult{};
+  }
+  absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }
+  Offset Applied(PartitionId) override { return applied_.position; }
+  absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId&) override {
+    return absl::UnimplementedError("");
+  }
+  absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId&, std::string_view,
+                                                      std::string_view) override {
+    return std::nullopt;
+  }
+  uint64_t Subscribe(const OrgId&, AppliedCallback) override { return 0; }
+  void Unsubscribe(uint64_t) override {}
+  Offset AppliedOf(const OrgId&) override { return kNoOffset; }
+  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return std::vector<OrgStat>(); }
+  absl::Status Verify(const OrgId&) override { return absl::OkStatus(); }
+  absl::StatusOr<std::string> Digest(const OrgId&) override { return std::string(); }
+  absl::Status Close() override { return absl::OkStatus(); }
+
+ private:
+  template <typename Condition>
+  bool Await(Condition condition) {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&condition), absl::Seconds(30));
+  }
+
+  const AppliedState applied_;
+  absl::Mutex mutex_;
+  std::set<Offset> given_;
+  Offset next_ = kNoOffset;
+};
+
+// Offsets without events, that were passed over: events come there.
+TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
+  sluice::testing::MemoryLog memory;
+  eventlog::Event event;
+  event.key = "acme";
+  ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event, event}).ok());
+  sluice::testing::GapLog log(memory);
+  AppliedState applied;
+  applied.position = Offset(1);
+  applied.event_hash = eventlog::EventHash(event);
+  OneApart stores(applied);
+  const RealClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
+  log.lost = true;
+  ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event}).ok());
+  EXPECT_TRUE(stores.AwaitGiven(Offset(2)));
+  EXPECT_TRUE(side.History().ok()) << side.History();
+}
+
+}  // namespace
+}  // namespace sluice::projectors
