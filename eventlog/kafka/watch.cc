@@ -74,6 +74,7 @@ absl::Status KafkaWatch::Start() {
   constexpr milliseconds kEpochPatience{120'000};
   RETURN_IF_ERROR(ReadEpoch(range.end, kEpochPatience));
   epoch_ = fold_.epoch();
+  agreed_ = fold_.agreed();
   if (options_.inspect) {
     return absl::OkStatus();
   }
@@ -85,14 +86,37 @@ absl::Status KafkaWatch::Start() {
     }
   }
   if (epoch_.empty()) {
+    RETURN_IF_ERROR(CheckThatNothingWasLost());
     RETURN_IF_ERROR(AppendEpoch(NewEpoch(), {}));
     epoch_ = fold_.epoch();
+    agreed_ = fold_.agreed();
   }
   former_ = fold_.former();
-  agreed_ = fold_.agreed();
   SetFaults(std::move(faults));
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
+}
+
+// An epoch that is written beside a history would say that nobody exists.
+absl::Status KafkaWatch::CheckThatNothingWasLost() {
+  bool any_change = false;
+  for (int32_t p = 0; p < control_.PartitionCount(Topic::kProvisioning); ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(Topic::kProvisioning, PartitionId(p)));
+    if (range.end > Offset(0)) {
+      return absl::OkStatus();  // a log of before there were epochs
+    }
+  }
+  for (int32_t p = 0; p < control_.PartitionCount(Topic::kChanges) && !any_change; ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(Topic::kChanges, PartitionId(p)));
+    any_change = range.end > Offset(0);
+  }
+  return any_change
+             ? Error(absl::StatusCode::kDataLoss, "log_truncated",
+                     fmt::format("{} holds nothing, but {} does: what was in it is lost; restore "
+                                 "it, or go on with what is there: `sluice log new-epoch`",
+                                 control_.FullName(Topic::kProvisioning),
+                                 control_.FullName(Topic::kChanges)))
+             : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {
@@ -113,6 +137,7 @@ absl::Status KafkaWatch::ReadEpoch(Offset end, milliseconds patience) {
                           [this](const StoredEvent& event) {
                             fold_.Apply(event);
                             read_to_ = Offset(event.offset.value() + 1);
+                            last_ = {event.offset, EventHash(event.event)};
                             return absl::OkStatus();
                           },
                           patience),
@@ -167,25 +192,60 @@ absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch(const std::vector<AgreedEnd
 absl::Status KafkaWatch::CheckEpoch() {
   ASSIGN_OR_RETURN(const Offset end, control_.EndOf(kEpochTopic, kEpochPartition, kLookTimeout));
   if (end < read_to_) {
-    if (++short_ends_ >= kShortEndsMax) {
-      SetHistory(Error(absl::StatusCode::kDataLoss, "log_truncated",
-                       fmt::format("{}-{} was read to offset {} and ends at {} now: its end is "
-                                   "lost, or the topic was made anew; restore the log, or go on "
-                                   "with what it holds: `sluice log new-epoch`, then start again",
-                                   control_.FullName(kEpochTopic), kEpochPartition.value(),
-                                   read_to_.value(), end.value())));
+    return CheckOtherHistory(end, "log_truncated");
+  }
+  if (end > read_to_) {
+    const absl::Status goes_on = VerifyContinuity(log_, kEpochTopic, kEpochPartition, last_.first,
+                                                  last_.second, kLookTimeout);
+    if (absl::IsDataLoss(goes_on)) {
+      return CheckOtherHistory(end, "log_diverged");
     }
-    return absl::OkStatus();
+    RETURN_IF_ERROR(goes_on);
   }
   short_ends_ = 0;
   RETURN_IF_ERROR(ReadEpoch(end, kLookTimeout));
   if (fold_.epoch() != epoch_) {
-    SetHistory(Error(absl::StatusCode::kFailedPrecondition, "log_epoch_changed",
-                     fmt::format("the log's epoch is {} now, this process opened {}: start it "
-                                 "again; its stores are then built anew",
-                                 fold_.epoch(), epoch_)));
+    SetEpochChanged(fold_.epoch());
   }
   return absl::OkStatus();
+}
+
+// What was read is not there any more. An epoch may have been declared below that since, as after a
+// loss while this process was paused: then it has to end, whatever else is told of the history.
+absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
+  if (end != other_end_) {
+    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
+    EpochFold other;
+    RETURN_IF_ERROR(ReadUntil(
+        log_, kEpochTopic, kEpochPartition, range.begin, end,
+        [&other](const StoredEvent& event) {
+          other.Apply(event);
+          return absl::OkStatus();
+        },
+        kLookTimeout));
+    other_end_ = end;
+    if (!other.epoch().empty() && other.epoch() != epoch_) {
+      SetEpochChanged(other.epoch());
+      return absl::OkStatus();
+    }
+  }
+  if (++short_ends_ >= kShortEndsMax) {
+    SetHistory(Error(absl::StatusCode::kDataLoss, code,
+                     fmt::format("{}-{} was read to offset {} and ends at {} now, and what was "
+                                 "read is not in it: its end is lost, or the topic was made anew; "
+                                 "restore the log, or go on with what it holds: `sluice log "
+                                 "new-epoch`, then start again",
+                                 control_.FullName(kEpochTopic), kEpochPartition.value(),
+                                 read_to_.value(), end.value())));
+  }
+  return absl::OkStatus();
+}
+
+void KafkaWatch::SetEpochChanged(const std::string& epoch) {
+  SetHistory(Error(absl::StatusCode::kFailedPrecondition, "log_epoch_changed",
+                   fmt::format("the log's epoch is {} now, this process opened {}: start it "
+                               "again; its stores are then built anew",
+                               epoch, epoch_)));
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::CheckTopics() {
@@ -303,9 +363,15 @@ void KafkaWatch::SetFaults(std::vector<TopicFault> faults) {
 
 void KafkaWatch::SetHistory(absl::Status history) {
   const absl::MutexLock lock(&mutex_);
-  if (history_.ok()) {
-    spdlog::error("kafka_log_changed code={} reason=\"{}\"", ErrorCode(history), Message(history));
-    metrics_.SetTopicFault(kEpochTopic, ErrorCode(history), true);
+  // A new epoch ends the process, which what was found before does not.
+  const std::string code = ErrorCode(history);
+  const std::string before = history_.ok() ? "" : ErrorCode(history_);
+  if (before.empty() || (code == "log_epoch_changed" && before != code)) {
+    spdlog::error("kafka_log_changed code={} reason=\"{}\"", code, Message(history));
+    if (!before.empty()) {
+      metrics_.SetTopicFault(kEpochTopic, before, false);
+    }
+    metrics_.SetTopicFault(kEpochTopic, code, true);
     history_ = std::move(history);
   }
   bad_ = true;

@@ -63,7 +63,12 @@ class KafkaWatch {
   absl::Status ReadEpoch(Offset end, std::chrono::milliseconds patience);
   // Appends a LogStarted and reads on until it is seen.
   absl::Status AppendEpoch(const std::string& epoch, const std::vector<AgreedEnds>& agreed);
+  // Where the log has no epoch: kDataLoss "log_truncated" if it had one.
+  absl::Status CheckThatNothingWasLost();
   absl::Status CheckEpoch() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The epoch's partition ends at `end`, and does not go on from what was read; `code` says how.
+  absl::Status CheckOtherHistory(Offset end, std::string_view code) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetEpochChanged(const std::string& epoch) ABSL_LOCKS_EXCLUDED(mutex_);
   // Everything that is wrong with the topics now.
   absl::StatusOr<std::vector<TopicFault>> CheckTopics();
   // The same, asked until the cluster answers or options.connect_timeout has passed.
@@ -80,19 +85,21 @@ class KafkaWatch {
   Log& log_;
   KafkaControl& control_;
   KafkaMetrics& metrics_;
-  EpochFold fold_;     // used by Start(), then by the thread alone
-  Offset read_to_{0};  // likewise
+  EpochFold fold_;                                  // used by Start(), then by the thread alone
+  Offset read_to_{0};                               // likewise
+  std::pair<Offset, uint64_t> last_{kNoOffset, 0};  // likewise: the last event below, its hash
   std::string epoch_;
   std::vector<std::string> former_;  // that this process opened
   std::vector<AgreedEnds> agreed_;
-  int short_ends_ = 0;             // in a row, an end before what was read
+  int short_ends_ = 0;             // in a row, an end before what was read, or of something else
+  Offset other_end_ = kNoOffset;   // to where another history was read
   bool settings_told_ = false;     // that they can't be looked at
   std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append
   mutable absl::Mutex mutex_;
   absl::CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<TopicFault> faults_ ABSL_GUARDED_BY(mutex_);
-  absl::Status history_ ABSL_GUARDED_BY(mutex_);  // once an error, for ever
+  absl::Status history_ ABSL_GUARDED_BY(mutex_);  // never OK again
   std::thread thread_;
 };
 

@@ -272,10 +272,12 @@ std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl
   std::vector<std::pair<std::string, std::function<absl::Status()>>> checks;
   checks.emplace_back("log", [this] { return log->Health(); });
   checks.emplace_back("keys", [this] { return authenticator->Ready(); });
-  checks.emplace_back("directory", [this] { return directory->Health(); });
+  // In this order: the directory tells of partitions that are folded to their end, so that what it
+  // said before the fold had come there is not the last word.
   if (staging != nullptr) {
     checks.emplace_back("staging", [this] { return staging->Health(); });
   }
+  checks.emplace_back("directory", [this] { return directory->Health(); });
   if (provisioning != nullptr) {
     checks.emplace_back("provisioning", [this] { return provisioning->Health(); });
   }

@@ -217,8 +217,8 @@ absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
   const auto too_many = [](size_t rules, size_t max, std::string_view whose) {
     return Invalid(
         "too_many_rules",
-        fmt::format("the profiles would have {} rules {}, at most {} are taken; a filter "
-                    "counts once for each of its alternatives, a related rule once for "
+        fmt::format("the profiles would have {} different rules {}, at most {} are taken; a "
+                    "filter counts once for each of its alternatives, a related rule once for "
                     "each rule of the entity that its rows come by: use one rule that "
                     "compares with the caller's teams or claims",
                     rules, whose, max));

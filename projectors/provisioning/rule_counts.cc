@@ -5,6 +5,37 @@
 
 namespace sluice::projectors {
 
+void RuleCounts::Add(const Held& held) {
+  for (const auto& [entity, rules] : held.rules) {
+    for (const BucketKey rule : rules) {
+      if (profiles_of_[rule]++ == 0) {
+        ++sums_.of_entity[entity];
+        ++sums_.all;
+      }
+    }
+  }
+  for (const auto& [entity, count] : held.barren) {
+    sums_.of_entity[entity] += count;
+    sums_.all += count;
+  }
+}
+
+void RuleCounts::Take(const Held& held) {
+  for (const auto& [entity, rules] : held.rules) {
+    for (const BucketKey rule : rules) {
+      if (--profiles_of_[rule] == 0) {
+        profiles_of_.erase(rule);
+        --sums_.of_entity[entity];
+        --sums_.all;
+      }
+    }
+  }
+  for (const auto& [entity, count] : held.barren) {
+    sums_.of_entity[entity] -= count;
+    sums_.all -= count;
+  }
+}
+
 const RuleCounts::Held& RuleCounts::Get(const Schemas& schemas,
                                         const std::shared_ptr<const v1::Profile>& profile) {
   Held& held = held_[profile->name()];
@@ -13,26 +44,42 @@ const RuleCounts::Held& RuleCounts::Get(const Schemas& schemas,
       held.profile->SerializeAsString() == profile->SerializeAsString()) {
     held.profile = profile;
   }
-  if (held.profile != profile || !held.uses.HoldFor(schemas)) {
-    const std::vector<std::shared_ptr<const SyncRule>> none;
-    const auto rules = ProfileCompiler(schemas, none).Compile(profile);
-    held = {profile, rules->uses, rules->counts};
-    ++compiled_;
+  if (held.profile == profile && held.uses.HoldFor(schemas)) {
+    return held;
   }
+  const std::vector<std::shared_ptr<const SyncRule>> none;
+  const auto compiled = ProfileCompiler(schemas, none).Compile(profile);
+  std::map<EntityId, std::string_view> names;
+  for (const v1::EntityRules& entity : profile->entities()) {
+    if (const auto schema = schemas.find(entity.entity()); schema != schemas.end()) {
+      names.emplace(schema->second->id(), entity.entity());
+    }
+  }
+  Take(held);
+  held = {.profile = profile, .uses = compiled->uses, .rules = {}, .barren = compiled->barren};
+  for (const auto& rule : compiled->rules) {
+    held.rules[std::string(names[rule->entity])].push_back(BucketKey::OfName(rule->id));
+  }
+  Add(held);
+  ++compiled_;
   return held;
 }
 
 RuleCounts::Sums RuleCounts::Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles) {
   absl::MutexLock lock(&mutex_);
-  std::erase_if(held_, [&profiles](const auto& held) { return !profiles.contains(held.first); });
-  Sums sums;
-  for (const auto& [name, profile] : profiles) {
-    for (const auto& [entity, count] : Get(schemas, profile).counts) {
-      sums.of_entity[entity] += count;
-      sums.all += count;
+  for (auto held = held_.begin(); held != held_.end();) {
+    if (profiles.contains(held->first)) {
+      ++held;
+    } else {
+      Take(held->second);
+      held = held_.erase(held);
     }
   }
-  return sums;
+  for (const auto& [name, profile] : profiles) {
+    Get(schemas, profile);
+  }
+  std::erase_if(sums_.of_entity, [](const auto& entity) { return entity.second == 0; });
+  return sums_;
 }
 
 bool RuleCounts::SameBy(const Schemas& schemas, const Schemas& next,

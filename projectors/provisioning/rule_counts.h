@@ -5,24 +5,28 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/base/ids.h"
 #include "projectors/staging/profile_rules.h"
 
 namespace sluice::projectors {
 
-// How many rules the profiles of one organisation become. Each profile is compiled when it is asked
-// for first, and again when it has changed or what it uses of schemas has: a process that decides
-// nothing compiles nothing, and a decision what it changes. Keeps numbers only, of the profiles
-// that it was asked for last. Thread-safe.
+// How many rules the profiles of one organisation become: those that are equal are one, as they are
+// to the fold, and one that makes none counts as one of its profile's. Each profile is compiled
+// when it is asked for first, and again when it has changed or what it uses of schemas has: a
+// process that decides nothing compiles nothing, and a decision what it changes. Keeps a key for
+// each rule of the profiles that it was asked for last. Thread-safe.
 class RuleCounts {
  public:
   struct Sums {
     std::map<std::string, size_t, std::less<>> of_entity;
     size_t all = 0;
   };
-  // Of all `profiles`, added up: a rule that several of them have counts for each.
+  // Of all `profiles` together.
   [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Does the profile use nothing in which the two differ?
@@ -36,13 +40,19 @@ class RuleCounts {
   struct Held {
     std::shared_ptr<const v1::Profile> profile;
     SchemaUses uses;
-    std::map<std::string, size_t, std::less<>> counts;
+    std::map<std::string, std::vector<BucketKey>, std::less<>> rules;  // by entity, of their ids
+    std::map<std::string, size_t, std::less<>> barren;
   };
   const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  void Add(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Take(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   mutable absl::Mutex mutex_;
   std::map<std::string, Held, std::less<>> held_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<BucketKey, size_t> profiles_of_ ABSL_GUARDED_BY(mutex_);  // each rule
+  Sums sums_ ABSL_GUARDED_BY(mutex_);                                           // of held_
   size_t compiled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -106,7 +106,7 @@ struct ProfileCompiler::Profile {
   std::set<std::string_view> under_way;
   size_t count = 0;
   SchemaUses uses;
-  std::map<std::string, size_t, std::less<>> counts;
+  std::map<std::string, size_t, std::less<>> barren;
 };
 
 std::shared_ptr<const ProfileRules> ProfileCompiler::Compile(
@@ -121,14 +121,16 @@ std::shared_ptr<const ProfileRules> ProfileCompiler::Compile(
   for (const auto& [entity, declared] : made.declared) {
     const Rules& compiled = CompileEntity(entity, made);
     rules->rules.insert(rules->rules.end(), compiled.begin(), compiled.end());
-    made.counts.try_emplace(std::string(entity), declared.size());
+    if (!made.compiled.contains(entity)) {
+      made.barren.emplace(entity, declared.size());
+    }
   }
   std::ranges::sort(rules->rules, [](const auto& a, const auto& b) {
     return std::tie(a->depth, a->id) < std::tie(b->depth, b->id);
   });
   rules->profile = std::move(profile);
   rules->uses = std::move(made.uses);
-  rules->counts = std::move(made.counts);
+  rules->barren = std::move(made.barren);
   return rules;
 }
 
@@ -147,13 +149,15 @@ const ProfileCompiler::Rules& ProfileCompiler::CompileEntity(std::string_view na
     return kNone;
   }
   Rules compiled;
-  size_t count = 0;
+  size_t barren = 0;
   for (const v1::Rule* rule : declared->second) {
     const size_t before = compiled.size();
     CompileRule(*rule, *schema, profile, &compiled);
-    count += std::max<size_t>(compiled.size() - before, 1);
+    barren += compiled.size() == before ? 1 : 0;
   }
-  profile.counts.emplace(name, count);
+  if (barren > 0) {
+    profile.barren.emplace(name, barren);
+  }
   std::ranges::sort(compiled, [](const auto& a, const auto& b) { return a->id < b->id; });
   compiled.erase(std::unique(compiled.begin(), compiled.end()), compiled.end());
   profile.under_way.erase(declared->first);

@@ -49,8 +49,8 @@ struct ProfileRules {
   std::shared_ptr<const v1::Profile> profile;          // what they were made from
   SchemaUses uses;                                     // with that
   std::vector<std::shared_ptr<const SyncRule>> rules;  // ascending by (depth, id)
-  // By entity, how many rules the declared ones become, each at least one.
-  std::map<std::string, size_t, std::less<>> counts;
+  // By entity, how many of the declared ones make no rule.
+  std::map<std::string, size_t, std::less<>> barren;
 };
 
 // Makes the rules of several profiles, each rule once. Rules of entities that do not exist, of

@@ -81,6 +81,23 @@ class Operator {
     rd_kafka_NewPartitions_destroy(added);
   }
 
+  // With as many partitions as the log has.
+  void CreateTopic(Topic topic) {
+    std::array<char, 256> reason{};
+    rd_kafka_NewTopic_t* created = rd_kafka_NewTopic_new(
+        FullName(options_, topic).c_str(), options_.partitions, 1, reason.data(), reason.size());
+    ASSERT_NE(created, nullptr) << reason.data();
+    rd_kafka_NewTopic_set_config(created, "retention.ms", "-1");
+    rd_kafka_CreateTopics(handle_.get(), &created, 1, nullptr, queue_.get());
+    Await([](rd_kafka_event_t* event) {
+      size_t results = 0;
+      const auto** topics =
+          rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &results);
+      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    });
+    rd_kafka_NewTopic_destroy(created);
+  }
+
   void DeleteTopic(Topic topic) {
     rd_kafka_DeleteTopic_t* deleted = rd_kafka_DeleteTopic_new(FullName(options_, topic).c_str());
     rd_kafka_DeleteTopics(handle_.get(), &deleted, 1, nullptr, queue_.get());
@@ -195,6 +212,50 @@ TEST(KafkaWatch, ADeclaredEpochStopsTheProcessesOfTheFormerOne) {
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_EQ((*next)->id(), change->id);
   EXPECT_EQ(CodeOfAppend(**next, Topic::kChanges), "");
+}
+
+// The new one lies below what the process of the former one had read, and the log goes on beyond.
+TEST(KafkaWatch, AnEpochThatIsDeclaredAfterALossStopsTheProcessesOfTheFormerOne) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto running = KafkaLog::Open(options);
+  ASSERT_TRUE(running.ok()) << running.status();
+  ASSERT_EQ(CodeOfAppend(**running, Topic::kChanges), "");
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(CodeOfAppend(**running, Topic::kProvisioning), "");
+  }
+  Operator admin(options);
+  admin.DeleteTopic(Topic::kProvisioning);
+  AwaitHealth(**running, "topic_missing");
+  admin.CreateTopic(Topic::kProvisioning);
+  EXPECT_EQ(AwaitHealth(**running, "log_truncated"), "log_truncated");
+
+  EXPECT_EQ(CodeOfOpening(options), "log_truncated") << "nobody exists in a log that is made anew";
+  const auto change = KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); });
+  ASSERT_TRUE(change.ok()) << change.status();
+  const auto next = KafkaLog::Open(options);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ((*next)->id(), change->id);
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_EQ(CodeOfAppend(**next, Topic::kProvisioning), "");
+  }
+  EXPECT_EQ(AwaitHealth(**running, "log_epoch_changed"), "log_epoch_changed");
+}
+
+TEST(KafkaWatch, WhoInspectsALogKnowsWhereItsTopicsAgreed) {
+  const KafkaLogOptions options = WatchedOptions();
+  {
+    const auto log = KafkaLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+  }
+  ASSERT_TRUE(KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); }).ok());
+  KafkaLogOptions inspecting = options;
+  inspecting.inspect = true;
+  const auto opened = KafkaLog::Open(options);
+  const auto inspected = KafkaLog::Open(inspecting);
+  ASSERT_TRUE(opened.ok() && inspected.ok()) << opened.status() << inspected.status();
+  EXPECT_EQ((*inspected)->Agreed(kP0).changes, (*opened)->Agreed(kP0).changes);
+  EXPECT_GT((*inspected)->Agreed(kP0).changes, Offset(0));
 }
 
 TEST(KafkaWatch, SettingsThatLoseEventsAreReportedAndRefusedUntilTheyAreMended) {

@@ -271,7 +271,7 @@ TEST_F(LocalDatabaseTest, CountAndChecksumAreThoseOfTheContract) {
   // As clients/docs/local-database.md shows it.
   ASSERT_TRUE(database->Complete(1043).ok());
   EXPECT_EQ(Query("SELECT * FROM _sluice_meta"),
-            "format|2;history|1.1043.5b0c1a9e44d0f7c2;org|acme;position|1043");
+            "columns_of|1043;format|2;history|1.1043.5b0c1a9e44d0f7c2;org|acme;position|1043");
   EXPECT_EQ(Query("SELECT * FROM _sluice_entity"), "1|account|id;2|contact|id");
   EXPECT_EQ(Query("SELECT * FROM _sluice_names"), "");
   EXPECT_EQ(Query("SELECT * FROM _sluice_bucket"), "1|b1|1043|3|3415186389994361893");

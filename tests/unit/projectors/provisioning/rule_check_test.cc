@@ -166,9 +166,21 @@ class CompiledRulesTest : public RuleCheckTest {
 TEST_F(CompiledRulesTest, AlternativesAndWhatTheyBringCount) {
   ASSERT_TRUE(Put(0).ok());
   ASSERT_TRUE(Put(1).ok());
-  ExpectRefused(Put(2), "too_many_rules",
-                "profile 'p2': the profiles would have 2592 rules for entity 'account', at most "
-                "2000 are taken; a filter counts once for each of its alternatives");
+  ExpectRefused(
+      Put(2), "too_many_rules",
+      "profile 'p2': the profiles would have 2592 different rules for entity 'account', at most "
+      "2000 are taken; a filter counts once for each of its alternatives");
+}
+
+// One profile a role, all with the same rules: the fold has them once.
+TEST_F(CompiledRulesTest, RulesThatSeveralProfilesHaveCountOnce) {
+  for (size_t i = 0; i < 500; ++i) {
+    ASSERT_TRUE(
+        sequencer_.Carry(org_, ProfileRequest(fmt::format("p{}", i), ManyRules("account", 5)))
+            .status()
+            .ok())
+        << i;
+  }
 }
 
 // As a log may have it that was written before they counted.
@@ -189,9 +201,9 @@ TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
   EXPECT_TRUE(put("p0", R"({"entities":{"holder":[{"kind":"all"}]}})").ok());
   EXPECT_TRUE(put("q", R"({"entities":{}})").ok());
   ExpectRefused(put("q", R"({"entities":{"account":[{"kind":"all"}]}})"), "too_many_rules",
-                "12961 rules for entity 'account'");
+                "12961 different rules for entity 'account'");
   ExpectRefused(put("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
-                "14401 rules in all");
+                "14401 different rules in all");
   EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
 }
 
