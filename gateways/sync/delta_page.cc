@@ -147,6 +147,9 @@ class PageBuilder {
 
   absl::Status Send(const Source& source, const DeltaView& op) {
     ++scanned_;
+    if (op.old) {
+      return absl::OkStatus();
+    }
     const CursorGroupState& state = plan_.groups[source.group].state;
     if (source.lost != nullptr || !op.put) {
       return SendRemoval(source, state, op);

@@ -273,7 +273,7 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size
        iterator_->Next()) {
     const DeltaView& op = iterator_->op();
     bucket->progress = op.position;
-    if (!op.put && (op.position.offset <= bucket->since || op.entered > bucket->known)) {
+    if (!op.put && (op.old || op.position.offset <= bucket->since || op.entered > bucket->known)) {
       ++passed_;
       continue;
     }

@@ -64,9 +64,11 @@ class DeltaScan final : public DeltaIterator {
     it_->Seek(from);
   }
 
-  // Decodes the operation that the iterator stands on, after passing over old removals.
+  // Decodes the operation that the iterator stands on. Old removals are not passed over here: there
+  // may be millions of them, and who reads counts what a step passes over.
   void Settle() {
-    for (valid_ = false; it_->Valid(); it_->Next()) {
+    valid_ = false;
+    if (it_->Valid()) {
       const rocksdb::Slice key = it_->key();
       const rocksdb::Slice value = it_->value();
       auto decoded = DecodeDeltaKey({key.data(), key.size()});
@@ -80,10 +82,9 @@ class DeltaScan final : public DeltaIterator {
         status_ = db_.Note(Annotate(valid, What()));
         return;
       }
-      if (view_.put || view_.position.offset > horizon_) {
-        valid_ = true;
-        return;
-      }
+      view_.old = !view_.put && view_.position.offset <= horizon_;
+      valid_ = true;
+      return;
     }
     if (!it_->status().ok()) {
       status_ = db_.Note(FromRocks(it_->status(), What()));

@@ -21,6 +21,7 @@ struct DeltaView {
   std::string_view row;        // row bytes
   Offset entered = kNoOffset;  // as in DeltaOp
   bool returned = false;       // as in DeltaOp
+  bool old = false;            // a removal that the horizon has passed: to be passed over
 };
 
 // The operations of one bucket in position order. Views are valid until Next(). Not thread-safe;

@@ -140,7 +140,8 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
 
   std::unique_ptr<projectors::DeltaIterator> Scan(BucketKey bucket, Position after) const override {
     const auto it = org_.deltas.find(bucket);
-    return std::make_unique<Iterator>(it == org_.deltas.end() ? kNoOps : it->second, after);
+    return std::make_unique<Iterator>(it == org_.deltas.end() ? kNoOps : it->second, after,
+                                      org_.applied.horizon);
   }
 
   absl::StatusOr<projectors::BucketState> Bucket(BucketKey bucket) const override {
@@ -196,7 +197,8 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
 
   class Iterator final : public projectors::DeltaIterator {
    public:
-    Iterator(const Ops& ops, Position after) : it_(ops.upper_bound(after)), end_(ops.end()) {
+    Iterator(const Ops& ops, Position after, Offset horizon)
+        : it_(ops.upper_bound(after)), end_(ops.end()), horizon_(horizon) {
       if (after.offset == kNoOffset) {
         it_ = ops.begin();
       }
@@ -214,11 +216,13 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
     void Show() {
       if (it_ != end_) {
         const auto& [position, op] = *it_;
-        view_ = {position, op.put, op.key.entity, op.key.key, op.row, op.entered, op.returned};
+        view_ = {position, op.put,     op.key.entity, op.key.key,
+                 op.row,   op.entered, op.returned,   !op.put && position.offset <= horizon_};
       }
     }
     Ops::const_iterator it_;
     Ops::const_iterator end_;
+    Offset horizon_;
     projectors::DeltaView view_;
   };
 

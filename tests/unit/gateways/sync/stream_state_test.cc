@@ -140,18 +140,22 @@ TEST_F(StreamStateTest, ABucketOfManyRemovalsIsReadInSteps) {
     Put(std::to_string(i), ++offset, false);
   }
   Put("B", ++offset);
-  StreamState state = State({});
-  ASSERT_TRUE(Begin(&state));
-  EXPECT_THAT(Frames(), ElementsAre("checkpoint " + std::to_string(offset)));
-  Fill(&state, 1'000'000);
-  EXPECT_THAT(Frames(), ElementsAre("put A"));
-  EXPECT_TRUE(state.sending());
-  Fill(&state, 1'000'000);
-  EXPECT_THAT(Frames(), ElementsAre());
-  EXPECT_TRUE(state.sending());
-  Fill(&state, 1'000'000);
-  EXPECT_THAT(Frames(), ElementsAre("put B", "checkpoint_complete"));
-  EXPECT_FALSE(state.sending());
+  for (const bool old : {false, true}) {
+    SCOPED_TRACE(old);
+    org_.applied.horizon = old ? Offset(offset - 1) : kNoOffset;
+    StreamState state = State({});
+    ASSERT_TRUE(Begin(&state));
+    EXPECT_THAT(Frames(), ElementsAre("checkpoint " + std::to_string(offset)));
+    Fill(&state, 1'000'000);
+    EXPECT_THAT(Frames(), ElementsAre("put A"));
+    EXPECT_TRUE(state.sending());
+    Fill(&state, 1'000'000);
+    EXPECT_THAT(Frames(), ElementsAre());
+    EXPECT_TRUE(state.sending());
+    Fill(&state, 1'000'000);
+    EXPECT_THAT(Frames(), ElementsAre("put B", "checkpoint_complete"));
+    EXPECT_FALSE(state.sending());
+  }
 }
 
 // Values can be chosen so that a bucket has the count and the checksum that it had before.

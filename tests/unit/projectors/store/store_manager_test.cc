@@ -36,12 +36,13 @@ BucketKey AllAccounts(const OrgSnapshot& snapshot) {
   return BucketKey(0);
 }
 
-// "put A1@10.0" and so on.
+// "put A1@10.0" and so on, "old remove A1@10.0" for what is to be passed over.
 std::vector<std::string> ScanAll(const OrgSnapshot& snapshot, Position after) {
   std::vector<std::string> ops;
   const auto scan = snapshot.Scan(AllAccounts(snapshot), after);
   for (; scan->Valid(); scan->Next()) {
-    ops.push_back(std::string(scan->op().put ? "put " : "remove ")
+    ops.push_back(std::string(scan->op().old ? "old " : "")
+                      .append(scan->op().put ? "put " : "remove ")
                       .append(scan->op().key)
                       .append("@")
                       .append(scan->op().position.ToString()));
@@ -213,7 +214,7 @@ TEST_F(StoreManagerTest, AChangeSetIsFoundWithinTheWindowOnly) {
   EXPECT_EQ(find("s1"), Offset(71));
 }
 
-TEST_F(StoreManagerTest, AScanGoesOnAfterAPositionAndLeavesOldRemovalsOut) {
+TEST_F(StoreManagerTest, AScanGoesOnAfterAPositionAndTellsOldRemovals) {
   log_.push_back(AccountEvent("acme", 10, "A1", "U1"));
   const std::string row = testing::RowWriter().Text(1, "A2").Text(2, "U1").bytes();
   const std::string row3 = testing::RowWriter().Text(1, "A3").Text(2, "U1").bytes();
@@ -239,7 +240,8 @@ TEST_F(StoreManagerTest, AScanGoesOnAfterAPositionAndLeavesOldRemovalsOut) {
   FillUntil(550);
   node_.CatchUp(log_);
   EXPECT_GE(Snapshot()->applied().horizon, Offset(12));
-  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}), std::vector<std::string>{"put A4@506.0"});
+  EXPECT_EQ(ScanAll(*Snapshot(), {Offset(11), 1}),
+            (std::vector<std::string>{"old remove A1@12.0", "put A4@506.0"}));
 }
 
 TEST_F(StoreManagerTest, TheHistoryIsKnownAtEveryEventUpToTheHorizon) {
