@@ -29,8 +29,8 @@ class RocksStore final : public FoldView {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       std::shared_ptr<RocksEnv> env, std::string path, const StoreIdentity& identity);
 
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) override;
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
+                                                                size_t bytes_max) override;
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
                                                           BucketKey bucket) override;
   absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
@@ -42,7 +42,8 @@ class RocksStore final : public FoldView {
       std::span<const BucketKey> keys) override;
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
                                                                         std::string_view after,
-                                                                        size_t max) override;
+                                                                        size_t max,
+                                                                        size_t bytes_max) override;
   absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
                                                      std::string_view value, std::string_view after,
                                                      size_t max) override;

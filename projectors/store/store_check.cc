@@ -88,7 +88,7 @@ class Verifier {
         return absl::OkStatus();
       }
       seen = key;
-      ASSIGN_OR_RETURN(const auto records, reader_.GetRecords({&key, 1}));
+      ASSIGN_OR_RETURN(const auto records, reader_.GetRecords({&key, 1}, SIZE_MAX));
       return records[0].has_value() && records[0]->apart
                  ? absl::OkStatus()
                  : Differs(fmt::format("record {} \"{}\" has none apart, but there are",
@@ -168,7 +168,7 @@ class Verifier {
     for (const Pending& delta : *pending) {
       keys.push_back({delta.op.entity, delta.op.key});
     }
-    ASSIGN_OR_RETURN(auto records, reader_.GetRecords(keys));
+    ASSIGN_OR_RETURN(auto records, reader_.GetRecords(keys, SIZE_MAX));
     for (size_t i = 0; i < records.size(); ++i) {
       if (records[i].has_value() && records[i]->apart) {
         ASSIGN_OR_RETURN(auto membership, reader_.GetMembership(keys[i], (*pending)[i].bucket));

@@ -103,7 +103,7 @@ absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
   for (const auto& [key, places] : by_record) {
     keys.push_back(key);
   }
-  ASSIGN_OR_RETURN(auto records, GetRecords(keys));
+  ASSIGN_OR_RETURN(auto records, GetRecords(keys, SIZE_MAX));
   for (size_t i = 0; i < keys.size(); ++i) {
     if (!records[i].has_value()) {
       continue;
