@@ -17,6 +17,10 @@
 #include "projectors/store/record_codec.h"
 #include "projectors/store/rocks_snapshot.h"
 
+namespace rocksdb {
+class WriteBatch;
+}  // namespace rocksdb
+
 namespace sluice::projectors {
 
 // One organisation's staging store. The FoldView part and Commit are for one thread at a time (the
@@ -98,7 +102,10 @@ class RocksStore final : public FoldView {
     BucketKey bucket;
     Position position;
   };
+  using Places = std::vector<std::pair<BucketKey, Position>>;
   absl::Status EraseRemovals(std::span<const OldRemoval> removals);
+  absl::Status EraseRemovalsOf(const RecordKey& key, std::optional<Record> record,
+                               const Places& places, rocksdb::WriteBatch* batch);
   absl::Status TrimHistory();
   explicit RocksStore(std::shared_ptr<OrgDb> db) : db_(std::move(db)) {}
   absl::Status Load(const StoreIdentity& identity);
