@@ -75,11 +75,11 @@ std::optional<std::string> ToJson(const OrgModel& model, Kind kind, const std::s
     const auto found = model.profiles().find(name);
     return found == model.profiles().end()
                ? std::nullopt
-               : std::make_optional(projectors::ProfileToJson(found->second));
+               : std::make_optional(projectors::ProfileToJson(*found->second));
   }
   const auto found = model.roles().find(name);
   return found == model.roles().end() ? std::nullopt
-                                      : std::make_optional(projectors::RoleToJson(found->second));
+                                      : std::make_optional(projectors::RoleToJson(*found->second));
 }
 
 std::vector<std::string> Names(const OrgModel& model, Kind kind) {

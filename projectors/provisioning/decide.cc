@@ -62,18 +62,15 @@ absl::StatusOr<Decision> DecideClose(const OrgId& org, const OrgEntry& entry) {
 absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry,
                                          const Request::PutEntity& wanted) {
   const auto found = entry.model->entities().find(wanted.name());
-  const EntitySchema* const held =
-      found == entry.model->entities().end() ? nullptr : found->second.get();
-  const v1::EntitySchema* const current = held == nullptr ? nullptr : &held->proto();
+  const v1::EntitySchema* const current =
+      found == entry.model->entities().end() ? nullptr : &found->second->proto();
   ASSIGN_OR_RETURN(v1::EntitySchema next,
                    schemas::EvolveSchema(current, wanted, EntityId(entry.next_entity_id)));
   Decision decision;
-  if (current != nullptr) {
-    if (current->SerializeAsString() == next.SerializeAsString()) {
-      return decision;
-    }
-    RETURN_IF_ERROR(CheckInUse(*entry.model, *held, next));
+  if (current != nullptr && current->SerializeAsString() == next.SerializeAsString()) {
+    return decision;
   }
+  RETURN_IF_ERROR(CheckEntity(*entry.model, next, *entry.rule_counts));
   RETURN_IF_ERROR(CheckTotal(*entry.model, next));
   v1::EntityDefined& defined = *decision.outcome.mutable_entity_defined();
   *defined.mutable_schema() = std::move(next);
@@ -98,11 +95,11 @@ absl::StatusOr<Decision> DecideDeleteEntity(const OrgId& org, const OrgEntry& en
 absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entry,
                                           const v1::Profile& profile) {
   RETURN_IF_ERROR(CheckTotal(*entry.model, profile));
-  RETURN_IF_ERROR(CheckProfile(*entry.model, profile));
+  RETURN_IF_ERROR(CheckProfile(*entry.model, profile, *entry.rule_counts));
   Decision decision;
   const auto current = entry.model->profiles().find(profile.name());
   if (current != entry.model->profiles().end() &&
-      current->second.SerializeAsString() == profile.SerializeAsString()) {
+      current->second->SerializeAsString() == profile.SerializeAsString()) {
     return decision;
   }
   *decision.outcome.mutable_profile_defined()->mutable_profile() = profile;
@@ -117,7 +114,7 @@ absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
   Decision decision;
   const auto current = entry.model->roles().find(role.name());
   if (current != entry.model->roles().end() &&
-      current->second.SerializeAsString() == role.SerializeAsString()) {
+      current->second->SerializeAsString() == role.SerializeAsString()) {
     return decision;
   }
   *decision.outcome.mutable_role_defined()->mutable_role() = role;

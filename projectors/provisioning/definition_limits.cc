@@ -10,9 +10,7 @@
 namespace sluice::projectors {
 namespace {
 
-size_t Bytes(const std::shared_ptr<const EntitySchema>& entity) {
-  return entity->proto().ByteSizeLong();
-}
+size_t Bytes(const EntitySchema& entity) { return entity.proto().ByteSizeLong(); }
 size_t Bytes(const v1::Profile& profile) { return profile.ByteSizeLong(); }
 size_t Bytes(const v1::Role& role) { return role.ByteSizeLong(); }
 
@@ -20,7 +18,7 @@ template <typename Definitions>
 size_t BytesOfAll(const Definitions& definitions) {
   size_t bytes = 0;
   for (const auto& [name, definition] : definitions) {
-    bytes += Bytes(definition);
+    bytes += Bytes(*definition);
   }
   return bytes;
 }
@@ -49,7 +47,7 @@ absl::Status Check(const OrgModel& model, const Kind<Definitions>& kind, const D
         "{} '{}': the organisation would have {} {}, at most {} are taken: delete what is not used",
         kind.one, next.name(), kind.held.size() + 1, kind.several, kind.max));
   }
-  const size_t before = is_new ? 0 : Bytes(found->second);
+  const size_t before = is_new ? 0 : Bytes(*found->second);
   const size_t after = next.ByteSizeLong();
   if (after <= before) {
     return absl::OkStatus();

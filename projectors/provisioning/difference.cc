@@ -64,9 +64,9 @@ void AddDefinitions(const OrgId& org, const Definitions& from, const Definitions
   }
   for (const auto& [name, definition] : to) {
     const auto found = from.find(name);
-    if (found == from.end() || Plain(found->second) != Plain(definition)) {
+    if (found == from.end() || Plain(*found->second) != Plain(*definition)) {
       Defined defined;
-      set(definition, &defined);
+      set(*definition, &defined);
       events->push_back(Control(org, defined));
     }
   }
@@ -94,7 +94,7 @@ std::vector<Event> Difference(const OrgModel& from, const OrgEntry& to) {
     opened.set_display_name(to.display_name);
     events.push_back(Control(to.org, opened));
   }
-  const std::shared_ptr<const OrgModel> before = anew ? OrgModel::Empty() : nullptr;
+  const std::shared_ptr<const OrgModel> before = anew ? OrgModel::WithoutRules() : nullptr;
   const OrgModel& now = anew ? *before : from;
   AddEntities(now, to, &events);
   AddDefinitions<v1::ProfileDefined, v1::ProfileDeleted>(

@@ -92,7 +92,7 @@ absl::StatusOr<std::string> Directory::Impl::Open(const WireOutcome& outcome, Or
         absl::StatusCode::kInvalidArgument, "malformed_event",
         fmt::format("incarnation {} opens after {}", opened.incarnation(), entry.incarnation));
   }
-  entry.model = OrgModel::Empty();
+  entry.model = OrgModel::WithoutRules();
   RETURN_IF_ERROR(ApplyToModel(opened, entry));
   entry.state = OrgState::kReady;
   entry.incarnation = opened.incarnation();

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "eventlog/event.h"
+#include "projectors/provisioning/rule_counts.h"
 #include "projectors/staging/org_model.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -28,9 +29,11 @@ struct OrgEntry {
   Offset opened;        // OrgOpened of this incarnation, in `changes`
   Offset last_control;  // its newest control event in `changes`
   uint32_t next_entity_id = 1;
-  std::shared_ptr<const OrgModel> model;  // definitions
+  std::shared_ptr<const OrgModel> model;  // definitions, without rules
   std::map<std::string, std::string>
       etags;  // "entity/account", "profile/field", "role/x", "org" -> ETag
+  // What Decide() remembers, shared by all entries of the organisation.
+  std::shared_ptr<RuleCounts> rule_counts = std::make_shared<RuleCounts>();
 };
 
 // The strong ETag of a definition: its canonical bytes and the offset that brought it.

@@ -40,7 +40,7 @@ struct Waiting {
 
 // An organisation as `changes` has it.
 struct InChanges {
-  std::shared_ptr<const OrgModel> model = OrgModel::Empty();
+  std::shared_ptr<const OrgModel> model = OrgModel::WithoutRules();
   Offset opened = kNoOffset;
   Offset last = kNoOffset;
 };
@@ -279,7 +279,8 @@ std::vector<std::shared_ptr<const OrgEntry>> Reconciler::Entries() const {
 bool Reconciler::Differs() const {
   return std::ranges::any_of(Entries(), [this](const auto& entry) {
     const auto found = orgs_.find(entry->org.value());
-    return !Difference(found == orgs_.end() ? *OrgModel::Empty() : *found->second.model, *entry)
+    return !Difference(found == orgs_.end() ? *OrgModel::WithoutRules() : *found->second.model,
+                       *entry)
                 .empty();
   });
 }

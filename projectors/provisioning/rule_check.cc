@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -191,53 +191,64 @@ std::string LostBy(const v1::Rule& rule, std::string_view entity, const Evolutio
   return lost ? fmt::format("the {} ownership", KindName(rule.kind())) : "";
 }
 
-}  // namespace
-
-namespace {
-
-// A profile that has no more rules than it had may be put also where there are too many.
-absl::Status CheckNumbers(const OrgModel& model, const v1::Profile& profile) {
-  struct Rules {
-    size_t before = 0;  // of the profile
-    size_t after = 0;
-    size_t others = 0;  // of other profiles
-  };
-  const auto check = [](const Rules& rules, size_t max, std::string_view whose) {
-    const size_t all = rules.after + rules.others;
-    return all <= max || rules.after <= rules.before
-               ? absl::OkStatus()
-               : Invalid("too_many_rules",
-                         fmt::format("the profiles would have {} rules {}, at most {} are taken: "
-                                     "use one rule that compares with the caller's teams or claims",
-                                     all, whose, max));
-  };
-  std::map<std::string_view, Rules> entities;
-  Rules org;
-  const auto count = [&](const v1::Profile& of, size_t Rules::*in) {
-    for (const v1::EntityRules& rules : of.entities()) {
-      entities[rules.entity()].*in += static_cast<size_t>(rules.rules_size());
-      org.*in += static_cast<size_t>(rules.rules_size());
+// What the profile's rules use of `current` must be the same in `next`.
+absl::Status CheckInUse(const v1::Profile& profile, const EntitySchema& current,
+                        const v1::EntitySchema& next) {
+  for (const v1::EntityRules& rules : profile.entities()) {
+    for (int i = 0; i < rules.rules_size(); ++i) {
+      const v1::Rule& rule = rules.rules(i);
+      const std::string lost = LostBy(rule, rules.entity(), {current, next});
+      if (!lost.empty()) {
+        return Error(
+            absl::StatusCode::kFailedPrecondition, "attribute_in_use",
+            fmt::format("entity '{}' cannot lose {}: {} needs it; change the profile "
+                        "first",
+                        current.name(), lost, NameOf(profile.name(), rules.entity(), i, rule)));
+      }
     }
+  }
+  return absl::OkStatus();
+}
+
+// What does not become more may be put also where there are too many.
+absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
+                          const Definitions<v1::Profile>& profiles, RuleCounts& counts) {
+  const RuleCounts::Sums after = counts.Of(schemas, profiles);
+  const auto too_many = [](size_t rules, size_t max, std::string_view whose) {
+    return Invalid(
+        "too_many_rules",
+        fmt::format("the profiles would have {} rules {}, at most {} are taken; a filter "
+                    "counts once for each of its alternatives, a related rule once for "
+                    "each rule of the entity that its rows come by: use one rule that "
+                    "compares with the caller's teams or claims",
+                    rules, whose, max));
   };
-  for (const auto& [name, held] : model.profiles()) {
-    count(held, name == profile.name() ? &Rules::before : &Rules::others);
+  const bool entity_over = std::ranges::any_of(
+      after.of_entity, [](const auto& entity) { return entity.second > kRulesOfEntityMax; });
+  if (!entity_over && after.all <= kRulesOfOrgMax) {
+    return absl::OkStatus();
   }
-  count(profile, &Rules::after);
-  for (const auto& [entity, rules] : entities) {
-    RETURN_IF_ERROR(check(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity)));
+  const RuleCounts::Sums before = counts.Of(model.entities(), model.profiles());
+  for (const auto& [entity, rules] : after.of_entity) {
+    const auto had = before.of_entity.find(entity);
+    if (rules > kRulesOfEntityMax && (had == before.of_entity.end() || rules > had->second)) {
+      return too_many(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity));
+    }
   }
-  return check(org, kRulesOfOrgMax, "in all");
+  return after.all > kRulesOfOrgMax && after.all > before.all
+             ? too_many(after.all, kRulesOfOrgMax, "in all")
+             : absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status CheckProfile(const OrgModel& model, const v1::Profile& profile) {
-  RETURN_IF_ERROR_CTX(CheckNumbers(model, profile), fmt::format("profile '{}'", profile.name()));
+absl::Status CheckProfile(const OrgModel& model, const v1::Profile& profile, RuleCounts& counts) {
+  const std::string context = fmt::format("profile '{}'", profile.name());
   RuleGraph graph;
   for (const v1::EntityRules& rules : profile.entities()) {
     const EntitySchema* const entity = FindEntity(model, rules.entity());
     if (entity == nullptr) {
-      return Annotate(UnknownEntity(rules.entity()), fmt::format("profile '{}'", profile.name()));
+      return Annotate(UnknownEntity(rules.entity()), context);
     }
     for (int i = 0; i < rules.rules_size(); ++i) {
       const v1::Rule& rule = rules.rules(i);
@@ -245,7 +256,10 @@ absl::Status CheckProfile(const OrgModel& model, const v1::Profile& profile) {
                           NameOf(profile.name(), rules.entity(), i, rule));
     }
   }
-  RETURN_IF_ERROR_CTX(graph.Check(), fmt::format("profile '{}'", profile.name()));
+  RETURN_IF_ERROR_CTX(graph.Check(), context);
+  Definitions<v1::Profile> profiles = model.profiles();
+  profiles[profile.name()] = std::make_shared<const v1::Profile>(profile);
+  RETURN_IF_ERROR_CTX(CheckNumbers(model, model.entities(), profiles, counts), context);
   return absl::OkStatus();
 }
 
@@ -273,22 +287,18 @@ absl::Status CheckRole(const OrgModel& model, const v1::Role& role) {
   return absl::OkStatus();
 }
 
-absl::Status CheckInUse(const OrgModel& model, const EntitySchema& current,
-                        const v1::EntitySchema& next) {
+absl::Status CheckEntity(const OrgModel& model, const v1::EntitySchema& next, RuleCounts& counts) {
+  const std::string context = fmt::format("entity '{}'", next.name());
+  Schemas schemas = model.entities();
+  std::shared_ptr<const EntitySchema>& schema = schemas[next.name()];
+  const std::shared_ptr<const EntitySchema> current = schema;
+  ASSIGN_OR_RETURN(schema, EntitySchema::FromProto(next));
   for (const auto& [name, profile] : model.profiles()) {
-    for (const v1::EntityRules& rules : profile.entities()) {
-      for (int i = 0; i < rules.rules_size(); ++i) {
-        const v1::Rule& rule = rules.rules(i);
-        const std::string lost = LostBy(rule, rules.entity(), {current, next});
-        if (!lost.empty()) {
-          return Error(absl::StatusCode::kFailedPrecondition, "attribute_in_use",
-                       fmt::format("entity '{}' cannot lose {}: {} needs it; change the profile "
-                                   "first",
-                                   current.name(), lost, NameOf(name, rules.entity(), i, rule)));
-        }
-      }
+    if (current != nullptr && !counts.SameBy(model.entities(), schemas, profile)) {
+      RETURN_IF_ERROR(CheckInUse(*profile, *current, next));
     }
   }
+  RETURN_IF_ERROR_CTX(CheckNumbers(model, schemas, model.profiles(), counts), context);
   return absl::OkStatus();
 }
 

@@ -7,18 +7,6 @@
 #include "schemas/status.h"
 
 namespace sluice::projectors {
-namespace {
-
-// About what a change of one bucket takes beside the row.
-constexpr size_t kChangeBytes = 128;
-
-// What it takes to hold a row against a rule, beside the row's bytes, and how many of those take as
-// much as a unit of work: see FoldOptions::step_work.
-constexpr size_t kRuleWork = 64;
-constexpr size_t kBytesPerWork = 16;
-
-}  // namespace
-
 BucketPlacer::BucketPlacer(const Parts& parts, const Limits& limits)
     : parts_(parts), limits_(limits) {}
 
@@ -77,6 +65,12 @@ absl::Status BucketPlacer::CheckOnce(size_t work) const {
                   work, limits_.once_max));
 }
 
+absl::Status BucketPlacer::CountOnce(size_t work, size_t* once) {
+  *once += work;
+  work_ += work;
+  return CheckOnce(*once);
+}
+
 // What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too.
 size_t BucketPlacer::ChangesMax(Slot slot) const {
   const size_t each = kChangeBytes + parts_.overlay.entry(slot).now.row.size();
@@ -113,99 +107,6 @@ bool BucketPlacer::Concerns(uint32_t number) const {
   return rule == nullptr ? round_ == 1 : rule->depth == round_;
 }
 
-BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) const {
-  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-  References references;
-  if (rules == nullptr) {
-    return references;
-  }
-  const auto text = [&](AttributeId attribute) {
-    return entry.live() ? ReferencedKey(*rules->schema, attribute, entry.now.row) : std::string();
-  };
-  for (const SyncRule* feed : rules->feeds) {
-    references.up.push_back(feed->down ? std::string() : text(feed->attribute));
-  }
-  for (const AttributeId attribute : rules->links) {
-    references.links.push_back(text(attribute));
-  }
-  return references;
-}
-
-absl::Status BucketPlacer::Written(Slot slot, const References& before) {
-  written_.push_back(slot);
-  // An event's operations are done together, however often they change one large row.
-  work_ += parts_.overlay.entry(slot).now.row.size() / kBytesPerWork;
-  RETURN_IF_ERROR(CheckOnce(work_));
-  const RecordKey key = parts_.overlay.entry(slot).key;
-  const RuleSet::Entity* rules = rules_->Find(key.entity);
-  if (rules == nullptr) {
-    return absl::OkStatus();
-  }
-  uint32_t depth = 1;
-  for (const SyncRule* rule : rules->rules) {
-    if (rule->depth > depth) {
-      depth = rule->depth;
-      queue_->Add(depth, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
-    }
-  }
-  if (rules->feeds.empty() && rules->links.empty()) {
-    return absl::OkStatus();
-  }
-  const References after = ReferencesOf(slot);
-  for (size_t i = 0; i < rules->links.size(); ++i) {
-    if (before.links[i] != after.links[i]) {
-      if (!before.links[i].empty()) {
-        parts_.links.Erase({key.entity, rules->links[i], before.links[i], key.key});
-      }
-      if (!after.links[i].empty()) {
-        parts_.links.Put({key.entity, rules->links[i], after.links[i], key.key});
-      }
-    }
-  }
-  // What the row gives moves to where it points now; how its own buckets change comes later.
-  if (before.up == after.up) {
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(ReadAll(slot));
-  const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
-  for (size_t i = 0; i < rules->feeds.size(); ++i) {
-    if (before.up[i] == after.up[i]) {
-      continue;
-    }
-    for (const Membership& m : memberships) {
-      if (m.member && m.rule == rules->feeds[i]->source) {
-        RETURN_IF_ERROR(Support(*rules->feeds[i], before.up[i], m.bucket, -1));
-        RETURN_IF_ERROR(Support(*rules->feeds[i], after.up[i], m.bucket, 1));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-void BucketPlacer::Prefetch(EntityId entity, std::string_view row) {
-  const RuleSet::Entity* rules = rules_->Find(entity);
-  if (rules == nullptr || row.empty()) {
-    return;
-  }
-  const auto fetch = [&](EntityId of, AttributeId attribute) {
-    const std::string text = ReferencedKey(*rules->schema, attribute, row);
-    if (!text.empty()) {
-      parts_.overlay.SlotOfCopy(of, text);
-    }
-  };
-  for (const SyncRule* rule : rules->rules) {
-    if (rule->down) {
-      fetch(rule->source_entity, rule->attribute);
-    }
-  }
-  for (const SyncRule* feed : rules->feeds) {
-    if (!feed->down) {
-      fetch(feed->entity, feed->attribute);
-    }
-  }
-}
-
 absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
   bool complete = true;
   if (by_support && parts_.overlay.entry(slot).now.last.offset != offset_) {
@@ -221,9 +122,7 @@ absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
     (void)parts_.overlay.TakeStirred(slot, [this](uint32_t rule) { return Concerns(rule); });
     complete = Move(slot, [this](uint32_t rule) { return Concerns(rule); });
   }
-  for (const FoldOverlay::Move& move : std::exchange(moves_, {})) {
-    RETURN_IF_ERROR(PassOn(slot, move));
-  }
+  RETURN_IF_ERROR(PassOn(slot, std::exchange(moves_, {})));
   return complete;
 }
 
@@ -284,37 +183,73 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
   if (rules == nullptr) {
     return absl::OkStatus();
   }
-  const size_t work = rules->At(round_).size() *
-                      (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork);
-  RETURN_IF_ERROR(CheckOnce(work));
-  work_ += work;
+  size_t once = 0;
+  RETURN_IF_ERROR(
+      CountOnce(rules->At(round_).size() *
+                    (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork),
+                &once));
+  bool by_parents = false;
+  bool by_support = false;
   for (const SyncRule* rule : rules->At(round_)) {
-    if (rule->kind != v1::RULE_KIND_RELATED) {
-      ASSIGN_OR_RETURN(std::optional<BucketName> bucket,
-                       BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
-      if (bucket.has_value()) {
-        AddTarget(*rule, *bucket);
-      }
-    } else if (rule->down) {
-      const std::string parent =
-          ReferencedKey(*rules->schema, rule->attribute, parts_.overlay.entry(slot).now.row);
-      if (parent.empty()) {
+    if (rule->kind == v1::RULE_KIND_RELATED) {
+      (rule->down ? by_parents : by_support) = true;
+      continue;
+    }
+    ASSIGN_OR_RETURN(std::optional<BucketName> bucket,
+                     BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
+    if (bucket.has_value()) {
+      AddTarget(*rule, *bucket);
+    }
+  }
+  if (by_parents) {
+    RETURN_IF_ERROR(FindTargetsByParents(slot, *rules, &once));
+  }
+  return by_support ? FindTargetsBySupport(slot, &once) : absl::OkStatus();
+}
+
+// The parents' buckets, and for each the rules that go out from it: both may be many.
+absl::Status BucketPlacer::FindTargetsByParents(Slot slot, const RuleSet::Entity& rules,
+                                                size_t* once) {
+  const EntityId entity = parts_.overlay.entry(slot).key.entity;
+  for (const RuleSet::Reference& reference : rules.references) {
+    if (!reference.down || reference.round != round_) {
+      continue;
+    }
+    const std::string parent =
+        ReferencedKey(*rules.schema, reference.attribute, parts_.overlay.entry(slot).now.row);
+    const RuleSet::Entity* of_parent = rules_->Find(reference.entity);
+    if (parent.empty() || of_parent == nullptr) {
+      continue;
+    }
+    const Slot of = parts_.overlay.SlotOfCopy(reference.entity, parent);
+    RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+    RETURN_IF_ERROR(ReadAll(of));
+    const std::vector<Membership>& memberships = parts_.overlay.entry(of).now.memberships;
+    RETURN_IF_ERROR(CountOnce(memberships.size() * kLookWork, once));
+    for (const Membership& m : memberships) {
+      if (!m.member) {
         continue;
       }
-      const Slot of = parts_.overlay.SlotOfCopy(rule->source_entity, parent);
-      RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-      RETURN_IF_ERROR(ReadAll(of));
-      for (const Membership& m : parts_.overlay.entry(of).now.memberships) {
-        if (m.member && m.rule == rule->source) {
-          AddTarget(*rule, DerivedBucket(*rule, m.bucket));
+      const auto feeds = of_parent->FeedsOf(m.rule);
+      RETURN_IF_ERROR(CountOnce(feeds.size(), once));
+      for (const SyncRule* feed : feeds) {
+        if (feed->down && feed->depth == round_ && feed->entity == entity &&
+            feed->attribute == reference.attribute) {
+          AddTarget(*feed, DerivedBucket(*feed, m.bucket));
         }
       }
-    } else {
-      for (const sluice::projectors::Support& s : parts_.overlay.entry(slot).now.support) {
-        if (s.rule == rule->number) {
-          AddTarget(*rule, DerivedBucket(*rule, s.source));
-        }
-      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::FindTargetsBySupport(Slot slot, size_t* once) {
+  const std::vector<sluice::projectors::Support>& support = parts_.overlay.entry(slot).now.support;
+  RETURN_IF_ERROR(CountOnce(support.size() * kLookWork, once));
+  for (const sluice::projectors::Support& s : support) {
+    const SyncRule* rule = rules_->FindRule(s.rule);
+    if (rule != nullptr && rule->depth == round_) {
+      AddTarget(*rule, DerivedBucket(*rule, s.source));
     }
   }
   return absl::OkStatus();
@@ -323,52 +258,6 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
 void BucketPlacer::AddTarget(const SyncRule& rule, const BucketName& bucket) {
   targets_.push_back({bucket.key, rule.number});
   parts_.buckets.Name(bucket);
-}
-
-// The row has come into a bucket, or left it: so do the rows that are related to it.
-absl::Status BucketPlacer::PassOn(Slot slot, const FoldOverlay::Move& move) {
-  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-  if (rules == nullptr || rules->feeds.empty()) {
-    return absl::OkStatus();
-  }
-  const RecordKey key = entry.key;
-  const bool live = entry.live();
-  for (const SyncRule* feed : rules->feeds) {
-    // Whatever a new rule brings is looked at by entity: see RulesReplaced().
-    if (feed->source != move.target.rule || IsNew(*feed)) {
-      continue;
-    }
-    if (feed->down) {
-      queue_->Add(feed->depth,
-                  {WorkQueue::Kind::kChildren, feed->entity, feed->attribute, key.key});
-    } else if (live) {  // a deleted row points nowhere: Written() has taken back what it gave
-      const std::string target =
-          ReferencedKey(*rules->schema, feed->attribute, parts_.overlay.entry(slot).now.row);
-      RETURN_IF_ERROR(Support(*feed, target, move.target.bucket, move.entered ? 1 : -1));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& target,
-                                   BucketKey source, int delta) {
-  if (target.empty()) {
-    return absl::OkStatus();
-  }
-  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
-  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-  ASSIGN_OR_RETURN(const bool counted,
-                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
-  if (!counted) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                 fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
-                             rule.entity.value(), target, rule.id));
-  }
-  if (!IsNew(rule)) {
-    queue_->Add(rule.depth, {WorkQueue::Kind::kRow, rule.entity, AttributeId(), target});
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace sluice::projectors

@@ -15,7 +15,7 @@
 #include "projectors/staging/fold_overlay.h"
 #include "projectors/staging/fold_view.h"
 #include "projectors/staging/link_index.h"
-#include "projectors/staging/sync_rules.h"
+#include "projectors/staging/rule_set.h"
 #include "projectors/staging/work_queue.h"
 
 namespace sluice::projectors {
@@ -56,10 +56,10 @@ class BucketPlacer {
 
   // What a row says of others, taken before it is written or deleted and given to Written() after.
   struct References {
-    std::vector<std::string> up;     // of Entity::feeds that go up, in order; "" where null
+    std::vector<std::string> ups;    // of Entity::ups, in order; "" where null
     std::vector<std::string> links;  // of Entity::links, in order
   };
-  [[nodiscard]] References ReferencesOf(FoldOverlay::Slot slot) const;
+  [[nodiscard]] References ReferencesOf(FoldOverlay::Slot slot);
   // The event has written or deleted the row.
   [[nodiscard]] absl::Status Written(FoldOverlay::Slot slot, const References& before);
   // Makes slots for the rows that a row may have to do with, to be read by Load().
@@ -93,10 +93,24 @@ class BucketPlacer {
   using Slot = FoldOverlay::Slot;
   using Item = WorkQueue::Item;
 
+  // Rows that are read together.
+  static constexpr size_t kChunkMax = 512;
+  static constexpr size_t kRelatedMax = 4'096;
+  // About what a change of one bucket takes beside the row.
+  static constexpr size_t kChangeBytes = 128;
+  // What it takes to hold a row against a rule, or to give another row what follows from one,
+  // beside the row's bytes; to look at one attribute, membership or support; and how many bytes of
+  // a row take as much as a unit of work: see FoldOptions::step_work.
+  static constexpr size_t kRuleWork = 64;
+  static constexpr size_t kLookWork = 4;
+  static constexpr size_t kBytesPerWork = 16;
+
   // As far as it does not depend on how many rows were read.
   bool FullBesideRows() const;
   // kAborted, code "large_event", for more than is begun at once.
   absl::Status CheckOnce(size_t work) const;
+  // Counts what can't be cut either, of a row that has taken so much: `once` has the sum.
+  absl::Status CountOnce(size_t work, size_t* once);
   size_t Chunk() const;
   // How many bytes of rows to read at once.
   size_t Room() const;
@@ -122,13 +136,24 @@ class BucketPlacer {
   absl::StatusOr<size_t> PlaceAll(std::span<const RecordKey> keys, bool by_support);
   // The slots of the first of them, read: one at least.
   absl::StatusOr<std::vector<Slot>> Read(std::span<const RecordKey> keys);
-  absl::Status PrefetchRelated(std::span<const Slot> slots);
+  // Is there room in the batch for the next of these rows? There is for the first. Reads the rows
+  // that it has to do with in this round, together with those of the rows after it: `fetched` says
+  // how far. Each row may have to do with a thousand, so that they are not read for all at once.
+  absl::StatusOr<bool> HasRoom(std::span<const Slot> slots, size_t next, size_t* fetched);
+  // As Prefetch(), of one round, or of all where it is 0.
+  void Fetch(const RuleSet::Entity& rules, std::string_view row, uint32_t round);
+  // What the row gives moves to where it points now; how its own buckets change comes later.
+  absl::Status MoveSupport(Slot slot, const RuleSet::Entity& rules, const References& before,
+                           const References& after);
   // Reads the memberships and support of a record that has them apart.
   absl::Status ReadAll(Slot slot);
   absl::Status FindTargets(Slot slot);
+  absl::Status FindTargetsByParents(Slot slot, const RuleSet::Entity& rules, size_t* once);
+  absl::Status FindTargetsBySupport(Slot slot, size_t* once);
   void AddTarget(const SyncRule& rule, const BucketName& bucket);
   [[nodiscard]] bool Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
-  absl::Status PassOn(Slot slot, const FoldOverlay::Move& move);
+  // The row has come into buckets, or left them: so do the rows that are related to it.
+  absl::Status PassOn(Slot slot, const std::vector<FoldOverlay::Move>& moves);
   absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source,
                        int delta);
   absl::Status SupportAnew(Slot slot);

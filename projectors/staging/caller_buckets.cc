@@ -22,8 +22,8 @@ absl::StatusOr<RolesByName> RolesOf(const OrgModel& model, const CallerClaims& c
   for (const std::string& name : caller.roles) {
     const auto role = model.roles().find(name);
     if (role != model.roles().end()) {
-      roles.emplace(role->first, &role->second);
-      offline = offline || role->second.offline();
+      roles.emplace(role->first, role->second.get());
+      offline = offline || role->second->offline();
     }
   }
   if (!offline) {
@@ -214,12 +214,12 @@ absl::StatusOr<std::vector<CallerBucket>> OrgModel::BucketsOf(const CallerClaims
   }
   for (const auto& [name, profile] : profiles_) {
     const bool holds = std::ranges::any_of(
-        profile.roles(), [&](const std::string& role) { return roles.contains(role); });
+        profile->roles(), [&](const std::string& role) { return roles.contains(role); });
     if (!holds) {
       continue;
     }
-    defined = std::max(defined, profile.defined_at());
-    for (const SyncRule* rule : rules_->OfProfile(name)) {
+    defined = std::max(defined, profile->defined_at());
+    for (const std::shared_ptr<const SyncRule>& rule : rules_->OfProfile(name)) {
       RETURN_IF_ERROR(buckets.Add(name, *rule));
     }
   }

@@ -63,10 +63,14 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
     for (auto& [key, record] : records) {
       slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
     }
-    if (round_ > 0) {
-      RETURN_IF_ERROR(PrefetchRelated(slots));
-    }
+    size_t fetched = 0;
     for (size_t i = 0; i < slots.size(); ++i) {
+      if (round_ > 0) {
+        ASSIGN_OR_RETURN(const bool room, HasRoom(slots, i, &fetched));
+        if (!room) {
+          return false;
+        }
+      }
       ASSIGN_OR_RETURN(const bool complete, RunEntityRow(slots[i], gone));
       if (!complete) {
         return false;
@@ -98,29 +102,6 @@ absl::StatusOr<bool> BucketPlacer::RunEntityRow(Slot slot, bool gone) {
     RETURN_IF_ERROR(SupportAnew(slot));
   }
   return complete;
-}
-
-// What the row gives by rules that are new and go out from its buckets of this round.
-absl::Status BucketPlacer::SupportAnew(Slot slot) {
-  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-  if (rules == nullptr || !entry.live()) {
-    return absl::OkStatus();
-  }
-  for (const SyncRule* feed : rules->feeds) {
-    if (feed->down || feed->depth != round_ + 1 || !IsNew(*feed)) {
-      continue;
-    }
-    const std::string target =
-        ReferencedKey(*rules->schema, feed->attribute, parts_.overlay.entry(slot).now.row);
-    const std::vector<Membership> memberships = parts_.overlay.entry(slot).now.memberships;
-    for (const Membership& m : memberships) {
-      if (m.member && m.rule == feed->source) {
-        RETURN_IF_ERROR(Support(*feed, target, m.bucket, 1));
-      }
-    }
-  }
-  return absl::OkStatus();
 }
 
 // References by which children are looked for from now on.

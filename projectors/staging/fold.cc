@@ -29,13 +29,6 @@ constexpr int64_t kMarks = 16;
 // The clock takes that many events at least over the tombstones' age.
 constexpr int64_t kClockSteps = 64;
 
-// Would the fold treat every row alike under both?
-bool SameRules(const OrgModel& a, const OrgModel& b) {
-  const auto same_entity = [](const auto& x, const auto& y) { return x.first == y.first; };
-  return a.rules().numbers() == b.rules().numbers() &&
-         std::ranges::equal(a.rules().entities(), b.rules().entities(), same_entity);
-}
-
 // One call of Fold.
 class Folder {
  public:
@@ -246,7 +239,7 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent
     return Outcome::kDone;
   }
   // What an event before it has left in memory, a look at all rows in the store would miss.
-  if ((overlay_.touched() || !links_.empty()) && !SameRules(*model_, **applied)) {
+  if ((overlay_.touched() || !links_.empty()) && !model_->rules().SameAs((*applied)->rules())) {
     return Outcome::kNotNow;
   }
   Count(event);

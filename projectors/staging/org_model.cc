@@ -80,14 +80,16 @@ absl::Status CheckSuccessor(const EntitySchema& old, const EntitySchema& now,
 
 // What is defined again as it was is not defined anew.
 template <typename Definition>
-void Replace(Definition defined, Offset offset,
-             std::map<std::string, Definition, std::less<>>* definitions) {
-  Definition& current = (*definitions)[defined.name()];
-  defined.set_defined_at(current.defined_at());
-  if (defined.SerializeAsString() != current.SerializeAsString() && offset != kNoOffset) {
+void Replace(Definition defined, Offset offset, Definitions<Definition>* definitions) {
+  std::shared_ptr<const Definition>& current = (*definitions)[defined.name()];
+  defined.set_defined_at(current == nullptr ? 0 : current->defined_at());
+  if (current != nullptr && defined.SerializeAsString() == current->SerializeAsString()) {
+    return;
+  }
+  if (offset != kNoOffset) {
     defined.set_defined_at(offset.value());
   }
-  current = std::move(defined);
+  current = std::make_shared<const Definition>(std::move(defined));
 }
 
 }  // namespace
@@ -97,7 +99,12 @@ std::shared_ptr<const OrgModel> OrgModel::Empty() { return Closed(0); }
 std::shared_ptr<const OrgModel> OrgModel::Closed(uint32_t incarnation) {
   std::shared_ptr<OrgModel> model(new OrgModel());
   model->incarnation_ = incarnation;
-  model->Compile({}, 1);
+  return model;
+}
+
+std::shared_ptr<const OrgModel> OrgModel::WithoutRules() {
+  std::shared_ptr<OrgModel> model(new OrgModel());
+  model->has_rules_ = false;
   return model;
 }
 
@@ -123,17 +130,20 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
   }
   for (v1::Profile& profile : *state.mutable_profiles()) {
     std::string name = profile.name();
-    model->profiles_.emplace(std::move(name), std::move(profile));
+    model->profiles_.emplace(std::move(name),
+                             std::make_shared<const v1::Profile>(std::move(profile)));
   }
   for (v1::Role& role : *state.mutable_roles()) {
     std::string name = role.name();
-    model->roles_.emplace(std::move(name), std::move(role));
+    model->roles_.emplace(std::move(name), std::make_shared<const v1::Role>(std::move(role)));
   }
   RuleSet::Numbers numbers;
   for (const auto& rule : state.rules()) {
     numbers.emplace(rule.id(), rule.number());
   }
-  model->Compile(numbers, std::max(state.next_rule_number(), 1U));
+  model->IndexEntities();
+  model->rules_ = RuleSet::Make(model->entities_, model->profiles_, numbers,
+                                std::max(state.next_rule_number(), 1U));
   return model;
 }
 
@@ -149,15 +159,15 @@ std::string OrgModel::Serialize() const {
     *state.add_entities() = schema->proto();
   }
   for (const auto& [name, profile] : profiles_) {
-    *state.add_profiles() = profile;
+    *state.add_profiles() = *profile;
   }
   for (const auto& [name, role] : roles_) {
-    *state.add_roles() = role;
+    *state.add_roles() = *role;
   }
-  for (const auto& [id, number] : rules_->numbers()) {
-    auto& rule = *state.add_rules();
-    rule.set_id(id);
-    rule.set_number(number);
+  for (const std::shared_ptr<const SyncRule>& rule : rules_->rules()) {
+    auto& stored = *state.add_rules();
+    stored.set_id(rule->id);
+    stored.set_number(rule->number);
   }
   state.set_next_rule_number(rules_->next_number());
   return state.SerializeAsString();
@@ -192,10 +202,10 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(const eventlog::
     RETURN_IF_ERROR(next->Define(event, offset));
   }
   next->answered_ = std::max(answered_, event.answers);  // also that of an earlier incarnation
-  if (next->incarnation_ == incarnation_) {
-    next->Compile(rules_->numbers(), rules_->next_number());
-  } else {
-    next->Compile({}, 1);
+  next->IndexEntities();
+  // All of it is immutable: what is the same object is the same.
+  if (has_rules_ && (next->entities_ != entities_ || next->profiles_ != profiles_)) {
+    next->rules_ = next->rules_->Next(next->entities_, next->profiles_);
   }
   return next;
 }
@@ -210,7 +220,9 @@ absl::Status OrgModel::Open(const eventlog::Event& event) {
                      fmt::format("opens incarnation {}, the last one is {} ({})",
                                  opened.incarnation(), incarnation_, open_ ? "open" : "closed"));
   }
+  const bool has_rules = has_rules_;
   *this = OrgModel();  // an incarnation starts with no definitions
+  has_rules_ = has_rules;
   incarnation_ = opened.incarnation();
   open_ = true;
   display_name_ = opened.display_name();
@@ -278,12 +290,11 @@ std::shared_ptr<const EntitySchema> OrgModel::FindEntity(EntityId id) const {
   return found == entities_by_id_.end() ? nullptr : found->second;
 }
 
-void OrgModel::Compile(const RuleSet::Numbers& numbers, uint32_t next_number) {
+void OrgModel::IndexEntities() {
   entities_by_id_.clear();
   for (const auto& [name, schema] : entities_) {
     entities_by_id_.emplace(schema->id(), schema);
   }
-  rules_ = RuleSet::Make(entities_, profiles_, numbers, next_number);
 }
 
 }  // namespace sluice::projectors

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "eventlog/event.h"
+#include "projectors/staging/rule_set.h"
 #include "projectors/staging/sync_rules.h"
 #include "schemas/entity_schema.h"
 
@@ -46,6 +47,9 @@ class OrgModel {
   [[nodiscard]] static std::shared_ptr<const OrgModel> Empty();
   // After the OrgClosed of `incarnation`.
   [[nodiscard]] static std::shared_ptr<const OrgModel> Closed(uint32_t incarnation);
+  // As Empty(), for who needs the definitions alone: neither it nor what Apply() makes of it has
+  // rules, and both are cheap.
+  [[nodiscard]] static std::shared_ptr<const OrgModel> WithoutRules();
   // As Serialize() wrote it. kDataLoss otherwise.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const OrgModel>> Parse(
       std::string_view bytes);
@@ -71,12 +75,10 @@ class OrgModel {
   uint32_t incarnation() const { return incarnation_; }
   bool open() const { return open_; }
   const std::string& display_name() const { return display_name_; }
-  const std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>>& entities() const {
-    return entities_;
-  }
+  const Schemas& entities() const { return entities_; }
   std::shared_ptr<const EntitySchema> FindEntity(EntityId id) const;  // nullptr where there is none
-  const std::map<std::string, v1::Profile, std::less<>>& profiles() const { return profiles_; }
-  const std::map<std::string, v1::Role, std::less<>>& roles() const { return roles_; }
+  const Definitions<v1::Profile>& profiles() const { return profiles_; }
+  const Definitions<v1::Role>& roles() const { return roles_; }
 
   // The rules of all profiles, compiled.
   const RuleSet& rules() const { return *rules_; }
@@ -97,18 +99,18 @@ class OrgModel {
   absl::Status Open(const eventlog::Event& event);
   absl::Status Define(const eventlog::Event& event, Offset offset);
   absl::Status DefineEntity(const eventlog::Event& event);
-  // What is derived from the rest. Rules keep the numbers that `numbers` has of them.
-  void Compile(const RuleSet::Numbers& numbers, uint32_t next_number);
+  void IndexEntities();
 
   uint32_t incarnation_ = 0;
   bool open_ = false;
   Offset answered_ = kNoOffset;  // the highest Event::answers of those applied
   std::string display_name_;
-  std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>> entities_;
-  std::map<std::string, v1::Profile, std::less<>> profiles_;
-  std::map<std::string, v1::Role, std::less<>> roles_;
+  Schemas entities_;
+  Definitions<v1::Profile> profiles_;
+  Definitions<v1::Role> roles_;
   std::map<EntityId, std::shared_ptr<const EntitySchema>> entities_by_id_;  // derived
-  std::shared_ptr<const RuleSet> rules_;  // derived, but for the rules' numbers
+  bool has_rules_ = true;
+  std::shared_ptr<const RuleSet> rules_ = RuleSet::None();  // derived, but for the rules' numbers
 };
 
 }  // namespace sluice::projectors

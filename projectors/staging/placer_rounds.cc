@@ -8,12 +8,6 @@
 
 // The part of BucketPlacer that goes through the rounds, and reads what they look at.
 namespace sluice::projectors {
-namespace {
-
-// Rows that are read together, if they are not large.
-constexpr size_t kChunkMax = 512;
-
-}  // namespace
 
 size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
 
@@ -90,9 +84,10 @@ absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
   // However often the event has written a row, it is placed as it is in the end.
   absl::flat_hash_set<Slot> once;
   std::erase_if(written, [&once](Slot slot) { return !once.insert(slot).second; });
-  RETURN_IF_ERROR(PrefetchRelated(written));
+  size_t fetched = 0;
   for (size_t i = 0; i < written.size(); ++i) {
-    if (i == 0 || !FullBesideRows()) {
+    ASSIGN_OR_RETURN(const bool room, HasRoom(written, i, &fetched));
+    if (room) {
       ASSIGN_OR_RETURN(const bool complete, Place(written[i], false));
       if (complete) {
         continue;
@@ -145,55 +140,20 @@ absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
   }
 }
 
-// The rows that these have to do with in this round, read together as far as there is room: those
-// that are not read here are read one by one, where they are looked at.
-absl::Status BucketPlacer::PrefetchRelated(std::span<const Slot> slots) {
-  for (const Slot slot : slots) {
-    if (parts_.overlay.unread() >= limits_.rows_max) {
-      break;
-    }
-    const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-    const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
-    if (rules == nullptr || !entry.live()) {
-      continue;
-    }
-    std::vector<std::pair<EntityId, AttributeId>> wanted;
-    for (const SyncRule* rule : rules->At(round_)) {
-      if (rule->down) {
-        wanted.emplace_back(rule->source_entity, rule->attribute);
-      }
-    }
-    for (const SyncRule* feed : rules->feeds) {
-      if (!feed->down && feed->depth == round_ + 1) {
-        wanted.emplace_back(feed->entity, feed->attribute);
-      }
-    }
-    if (wanted.empty()) {
-      continue;
-    }
-    std::sort(wanted.begin(), wanted.end());
-    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-    const std::string row = entry.now.row;  // a new slot moves the entry
-    for (const auto& [entity, attribute] : wanted) {
-      const std::string text = ReferencedKey(*rules->schema, attribute, row);
-      if (!text.empty()) {
-        parts_.overlay.SlotOfCopy(entity, text);
-      }
-    }
-  }
-  return parts_.overlay.Load(parts_.view, Room());
-}
-
 absl::StatusOr<size_t> BucketPlacer::PlaceAll(std::span<const RecordKey> keys, bool by_support) {
   size_t placed = 0;
   while (placed < keys.size()) {
     ASSIGN_OR_RETURN(const std::vector<Slot> slots, Read(keys.subspan(placed)));
-    RETURN_IF_ERROR(PrefetchRelated(slots));
-    for (const Slot slot : slots) {
-      if (placed > 0 && FullBesideRows()) {
+    if (placed > 0 && FullBesideRows()) {
+      return placed;
+    }
+    size_t fetched = 0;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      ASSIGN_OR_RETURN(const bool room, HasRoom(slots, i, &fetched));
+      if (!room) {
         return placed;
       }
-      ASSIGN_OR_RETURN(const bool complete, Place(slot, by_support));
+      ASSIGN_OR_RETURN(const bool complete, Place(slots[i], by_support));
       if (!complete) {
         return placed;
       }

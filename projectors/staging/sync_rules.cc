@@ -248,6 +248,24 @@ std::string ReferencedKey(const EntitySchema& schema, AttributeId id, std::strin
   return **std::move(text);
 }
 
+std::vector<std::string> ReferencedKeys(const EntitySchema& schema,
+                                        std::span<const AttributeId> attributes,
+                                        std::string_view row) {
+  std::vector<std::string> keys(attributes.size());
+  size_t next = 0;
+  schemas::RowScanner scanner(row);
+  while (next < attributes.size() && scanner.Next()) {
+    const schemas::FieldView& field = scanner.field();
+    while (next < attributes.size() && attributes[next] < field.id) {
+      ++next;
+    }
+    if (next < attributes.size() && attributes[next] == field.id) {
+      keys[next] = ReferencedKey(schema, field.id, field.raw);  // a row of that field alone
+    }
+  }
+  return keys;
+}
+
 BucketName DerivedBucket(const SyncRule& rule, BucketKey source) {
   return MakeBucketName(fmt::format("{}={:016x}{:016x}", rule.id, source.high, source.low));
 }

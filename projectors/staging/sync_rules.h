@@ -1,8 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,6 +62,11 @@ struct BucketName {
 [[nodiscard]] std::string ReferencedKey(const EntitySchema& schema, AttributeId attribute,
                                         std::string_view row);
 
+// The same of several attributes, ascending: one walk over the row.
+[[nodiscard]] std::vector<std::string> ReferencedKeys(const EntitySchema& schema,
+                                                      std::span<const AttributeId> attributes,
+                                                      std::string_view row);
+
 // The bucket that `rule`, a related one, derives from the bucket `source` of its source rule.
 [[nodiscard]] BucketName DerivedBucket(const SyncRule& rule, BucketKey source);
 
@@ -80,56 +83,5 @@ struct CallerClaims {
 [[nodiscard]] std::vector<BucketName> BucketsOfCaller(const SyncRule& rule,
                                                       const EntitySchema& schema,
                                                       const CallerClaims& caller, size_t max);
-
-// All rules of one model. Immutable, so thread-safe.
-class RuleSet {
- public:
-  using Schemas = std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>>;
-  using Profiles = std::map<std::string, v1::Profile, std::less<>>;
-  // Of rules by id: kept as long as the rule is there.
-  using Numbers = std::map<std::string, uint32_t, std::less<>>;
-
-  // What concerns the rows of one entity.
-  struct Entity {
-    std::shared_ptr<const EntitySchema> schema;
-    std::vector<const SyncRule*> rules;  // that bring its rows, ascending by (depth, id)
-    std::vector<const SyncRule*> feeds;  // related ones whose source rows are its rows
-    std::vector<AttributeId> links;      // references by which children are found, ascending
-    // Its rules of one depth.
-    std::span<const SyncRule* const> At(uint32_t depth) const;
-  };
-
-  // Rules of entities that do not exist, of ownership that the entity lacks, of filters and
-  // references that no longer fit, chains that are too long and circles make no rule: a sequencer
-  // refuses them, and a log that has them all the same must not stop the fold. New rules get
-  // numbers from `next_number` on, ascending by id.
-  [[nodiscard]] static std::shared_ptr<const RuleSet> Make(const Schemas& schemas,
-                                                           const Profiles& profiles,
-                                                           const Numbers& numbers,
-                                                           uint32_t next_number);
-  RuleSet(const RuleSet&) = delete;
-  RuleSet& operator=(const RuleSet&) = delete;
-
-  const Entity* Find(EntityId entity) const;        // nullptr where there is none
-  const SyncRule* FindRule(uint32_t number) const;  // nullptr where there is none
-  const std::map<EntityId, Entity>& entities() const { return entities_; }
-  // Ascending by depth: sources come before what derives from them.
-  std::span<const SyncRule* const> OfProfile(std::string_view profile) const;
-  uint32_t depth_max() const { return depth_max_; }
-  const Numbers& numbers() const { return numbers_; }
-  uint32_t next_number() const { return next_number_; }
-
- private:
-  friend class RuleCompiler;
-  RuleSet() = default;
-
-  std::vector<std::unique_ptr<SyncRule>> rules_;
-  std::map<EntityId, Entity> entities_;
-  std::map<uint32_t, const SyncRule*> by_number_;
-  std::map<std::string, std::vector<const SyncRule*>, std::less<>> of_profile_;
-  uint32_t depth_max_ = 0;
-  Numbers numbers_;
-  uint32_t next_number_ = 1;
-};
 
 }  // namespace sluice::projectors

@@ -143,10 +143,10 @@ std::string Text(const OrgModel& model) {
     text += " " + entity->proto().ShortDebugString();
   }
   for (const auto& [name, profile] : model.profiles()) {
-    text += " " + profile.ShortDebugString();
+    text += " " + profile->ShortDebugString();
   }
   for (const auto& [name, role] : model.roles()) {
-    text += " " + role.ShortDebugString();
+    text += " " + role->ShortDebugString();
   }
   return text;
 }

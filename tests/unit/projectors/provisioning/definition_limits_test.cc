@@ -112,7 +112,7 @@ TEST_F(DefinitionLimitsTest, BytesAreAddedUp) {
   constexpr size_t kMiB = size_t{1} << 20;
   Must(ProfileRequest("p", R"({"entities":{"order":[{"kind":"all"}]}})"));
   const size_t entity = model().entities().at("order")->proto().ByteSizeLong();
-  const size_t profile = model().profiles().at("p").ByteSizeLong();
+  const size_t profile = model().profiles().at("p")->ByteSizeLong();
   const std::shared_ptr<const OrgEntry> entry = sequencer_.directory().Find(org_);
   std::shared_ptr<const OrgModel> full = entry->model;
   for (size_t i = 1; i < kDefinitionBytesOfOrgMax / kMiB; ++i) {
@@ -134,7 +134,7 @@ TEST_F(DefinitionLimitsTest, BytesAreAddedUp) {
   EXPECT_EQ(CheckTotal(*roomy, RoleOf("r1", kMiB + 100)), absl::OkStatus());
   EXPECT_EQ(ErrorCode(CheckTotal(*roomy, RoleOf("r1", kMiB + 101))), "too_many_definitions");
 
-  v1::Profile larger = full->profiles().at("p");
+  v1::Profile larger = *full->profiles().at("p");
   larger.add_roles("r");
   EXPECT_EQ(ErrorCode(CheckTotal(*full, larger)), "too_many_definitions");
   v1::EntitySchema wider = full->entities().at("order")->proto();

@@ -122,6 +122,131 @@ TEST_F(RuleCheckTest, RulesAreNumbered) {
   ExpectRefused(put("c", ManyRules("last", 1)), "too_many_rules", "10001 rules in all");
 }
 
+// 960 once compiled: 96 filters of accounts, and what their nine references bring.
+std::string FewRulesThatBecomeMany(size_t profile) {
+  std::string json = R"({"entities":{"holder":[)";
+  for (size_t filter = 0; filter < 3; ++filter) {
+    json += fmt::format(R"({}{{"kind":"filter","where":")", filter == 0 ? "" : ",");
+    for (size_t i = 0; i < kFilterAlternativesMax; ++i) {
+      json += fmt::format("{}'{}_{}_{}' in @roles", i == 0 ? "" : " or ", profile, filter, i);
+    }
+    json += "\"}";
+  }
+  json += R"(],"account":[)";
+  for (size_t i = 0; i < 9; ++i) {
+    json += fmt::format(R"({}{{"kind":"related","through":"holder.x{}"}})", i == 0 ? "" : ",", i);
+  }
+  return json + "]}}";
+}
+
+class CompiledRulesTest : public RuleCheckTest {
+ protected:
+  void SetUp() override {
+    RuleCheckTest::SetUp();
+    for (int i = 0; i < 9; ++i) {
+      holder_.emplace_back(fmt::format("x{}", i), "account");
+    }
+    PutEntity("holder", holder_);
+  }
+  absl::Status Put(size_t profile) {
+    return sequencer_
+        .Carry(org_, ProfileRequest(fmt::format("p{}", profile), FewRulesThatBecomeMany(profile)))
+        .status();
+  }
+  void Delete(const v1::ProvisioningRequest& request) {
+    const absl::Status deleted = sequencer_.Carry(org_, request).status();
+    ASSERT_TRUE(deleted.ok()) << deleted;
+  }
+  std::shared_ptr<const OrgEntry> Entry() { return sequencer_.directory().Find(org_); }
+
+  Attributes holder_ = {{"name", ""}, {"team", ""}};
+};
+
+// The work is that of the rules as they are compiled, so the limits are.
+TEST_F(CompiledRulesTest, AlternativesAndWhatTheyBringCount) {
+  ASSERT_TRUE(Put(0).ok());
+  ASSERT_TRUE(Put(1).ok());
+  ExpectRefused(Put(2), "too_many_rules",
+                "profile 'p2': the profiles would have 2592 rules for entity 'account', at most "
+                "2000 are taken; a filter counts once for each of its alternatives");
+}
+
+// As a log may have it that was written before they counted.
+TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
+  OrgEntry entry = *Entry();
+  for (size_t i = 0; i < 15; ++i) {
+    eventlog::Event event;
+    v1::ProfileDefined defined;
+    *defined.mutable_profile() = *ParseProfile(fmt::format("p{}", i), FewRulesThatBecomeMany(i));
+    event.type = v1::ProfileDefined::descriptor()->full_name();
+    event.value = defined.SerializeAsString();
+    entry.model = entry.model->Apply(event).value();
+  }
+  const auto put = [&](const std::string& name, const std::string& json) {
+    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+  };
+  EXPECT_TRUE(put("p0", FewRulesThatBecomeMany(100)).ok());  // no more than it had
+  EXPECT_TRUE(put("p0", R"({"entities":{"holder":[{"kind":"all"}]}})").ok());
+  EXPECT_TRUE(put("q", R"({"entities":{}})").ok());
+  ExpectRefused(put("q", R"({"entities":{"account":[{"kind":"all"}]}})"), "too_many_rules",
+                "12961 rules for entity 'account'");
+  ExpectRefused(put("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
+                "14401 rules in all");
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+}
+
+// Rules of an entity that was deleted mean nothing until there is one of that name again.
+TEST_F(CompiledRulesTest, RulesThatComeBackCount) {
+  ASSERT_TRUE(Put(0).ok());
+  ASSERT_TRUE(Put(1).ok());
+  v1::ProvisioningRequest deletes;
+  deletes.mutable_delete_entity()->set_name("holder");
+  Delete(deletes);
+  const auto put = [this](const std::string& name, size_t rules) {
+    return sequencer_.Carry(org_, ProfileRequest(name, ManyRules("account", rules))).status();
+  };
+  for (int i = 0; i < 10; ++i) {
+    const absl::Status status = put(fmt::format("q{}", i), 100);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  ExpectRefused(TryEntity("holder", holder_), "too_many_rules",
+                "entity 'holder': the profiles would have 2728 rules for entity 'account'");
+  v1::ProvisioningRequest deletes_profile;
+  deletes_profile.mutable_delete_profile()->set_name("p1");
+  Delete(deletes_profile);
+  PutEntity("holder", holder_);
+}
+
+TEST_F(CompiledRulesTest, ADecisionCompilesWhatItChangesAndAHistoryNothing) {
+  const auto put = [this](const std::string& name, const std::string& attribute) {
+    const absl::Status status =
+        sequencer_
+            .Carry(org_, ProfileRequest(name, fmt::format(R"({{"entities":{{"holder":[
+                                 {{"kind":"filter","where":"{} eq '1'"}}]}}}})",
+                                                          attribute)))
+            .status();
+    ASSERT_TRUE(status.ok()) << status;
+  };
+  for (int i = 0; i < 50; ++i) {
+    put(fmt::format("q{}", i), "name");
+  }
+  OrgEntry started = *Entry();
+  EXPECT_TRUE(started.model->rules().rules().empty());
+  started.rule_counts = std::make_shared<RuleCounts>();  // as at a start
+  const auto decide = [&](const v1::ProvisioningRequest& request) {
+    const size_t before = started.rule_counts->compiled();
+    EXPECT_TRUE(Decide(org_, &started, request).ok());
+    return started.rule_counts->compiled() - before;
+  };
+  EXPECT_EQ(decide(testing::RoleRequest("r", "{}")), 0U);
+  EXPECT_EQ(decide(ProfileRequest("last", R"({"entities":{"holder":[{"kind":"all"}]}})")), 51U);
+  EXPECT_EQ(decide(ProfileRequest("last", R"({"entities":{"order":[{"kind":"all"}]}})")), 1U);
+  EXPECT_EQ(decide(testing::EntityRequest("new")), 0U);
+  holder_.emplace_back("more", "");
+  PutEntity("holder", holder_);
+  EXPECT_EQ(sequencer_.directory().Find(org_)->rule_counts->compiled(), 50U);
+}
+
 TEST_F(RuleCheckTest, AProfilePutAgainChangesNothing) {
   ASSERT_TRUE(PutProfile(kFilterProfile).ok());
   const auto again = sequencer_.Carry(org_, ProfileRequest("field", kFilterProfile));

@@ -127,5 +127,79 @@ TEST_F(ManyRulesTest, ALargeRowIsNotPatchedOftenInOneTurn) {
   Apply(event);
 }
 
+// Deals of which each has all of 20 filters, and what each gives by its two references.
+class ManyFeedsTest : public ManyRulesTest {
+ protected:
+  static constexpr uint32_t kDeal = 2;
+  static constexpr size_t kFilters = 20;
+  static constexpr size_t kFeeds = 2 * kFilters;
+
+  ManyFeedsTest() {
+    v1::EntityDefined deal =
+        testing::DefineEntity(kDeal, "deal", {{1, "id"}, {2, "buyer"}, {3, "seller"}});
+    deal.mutable_schema()->mutable_attributes(1)->set_references("account");
+    deal.mutable_schema()->mutable_attributes(2)->set_references("account");
+    Apply(MakeEvent(offset_++, deal));
+    v1::ProfileDefined defined;
+    defined.mutable_profile()->set_name("p");
+    v1::EntityRules& deals = *defined.mutable_profile()->add_entities();
+    deals.set_entity("deal");
+    for (size_t i = 0; i < kFilters; ++i) {
+      v1::Rule& rule = *deals.add_rules();
+      rule.set_kind(v1::RULE_KIND_FILTER);
+      rule.set_where(fmt::format("id ne 'none{}'", i));
+    }
+    v1::EntityRules& accounts = *defined.mutable_profile()->add_entities();
+    accounts.set_entity("account");
+    for (const char* through : {"deal.buyer", "deal.seller"}) {
+      v1::Rule& rule = *accounts.add_rules();
+      rule.set_kind(v1::RULE_KIND_RELATED);
+      rule.set_through(through);
+    }
+    Apply(MakeEvent(offset_++, defined));
+  }
+  // Deals of which all name one account as buyer and one as seller.
+  StoredEvent Deals(int deals, const std::string& account) {
+    std::vector<v1::Operation> ops;
+    for (int i = 0; i < deals; ++i) {
+      const std::string key = fmt::format("d{}", i);
+      ops.push_back(testing::Upsert(
+          kDeal, key,
+          RowWriter().Text(1, key).Text(2, account + "b").Text(3, account + "s").bytes()));
+    }
+    return MakeEvent(offset_++, MakeSet(ops));
+  }
+};
+
+TEST_F(ManyFeedsTest, WhatRowsGiveOthersIsCounted) {
+  options_.step_work = 10 * kFeeds * 64;
+  Apply(Deals(100, "x"));  // 40 of the rules are looked at for what they give, 20 for the row
+  EXPECT_GE(parts_, 14);
+  EXPECT_LE(parts_, 20);
+}
+
+// It is a part of the operations, so it can't be cut.
+TEST_F(ManyFeedsTest, ReferencesOfManyRowsAreNotChangedInOneTurn) {
+  Apply(Deals(100, "x"));
+  options_.step_work = 100 * kFeeds * 64;
+  const StoredEvent some = Deals(40, "y");
+  ASSERT_TRUE(TryTurn(some).ok());
+  Apply(some);
+  const StoredEvent all = Deals(100, "z");
+  EXPECT_EQ(ErrorCode(TryTurn(all)), "large_event");
+  Apply(all);
+}
+
+// Rules can be many, references are as many as the rows have.
+TEST_F(ManyFeedsTest, ReferencesAreKnownOnceHoweverManyRulesGoBy) {
+  const RuleSet::Entity& deals = *store_.model()->rules().Find(schemas::EntityId(kDeal));
+  EXPECT_EQ(deals.feeds.size(), kFeeds);
+  EXPECT_EQ(deals.ups.size(), 2U);
+  EXPECT_EQ(deals.references.size(), 2U);
+  for (const SyncRule* rule : deals.rules) {
+    EXPECT_EQ(deals.FeedsOf(rule->number).size(), 2U);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::projectors

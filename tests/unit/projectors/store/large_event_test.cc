@@ -63,7 +63,7 @@ TEST_F(LargeEventTest, ReadersSeeTheStateBeforeUntilItIsWhole) {
   EXPECT_TRUE(absl::IsCancelled(stopped.status())) << stopped.status();
   EXPECT_EQ(node->AppliedOf(Org("acme")), Offset(1000));
   const auto before = node->Snapshot(Org("acme")).value();
-  EXPECT_EQ(before->model()->profiles().at("field").entities(0).rules_size(), 2);
+  EXPECT_EQ(before->model()->profiles().at("field")->entities(0).rules_size(), 2);
   EXPECT_EQ(before->Bucket(MakeBucketName("e1|all").key).value().count, 100u);
   EXPECT_TRUE(node->Verify(Org("acme")).ok());
   ASSERT_TRUE(node->Apply(StoreNode::kPartition, {&large, 1}).ok());

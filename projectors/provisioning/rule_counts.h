@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "projectors/staging/profile_rules.h"
+
+namespace sluice::projectors {
+
+// How many rules the profiles of one organisation become. Each profile is compiled when it is asked
+// for first, and again when it has changed or what it uses of schemas has: a process that decides
+// nothing compiles nothing, and a decision what it changes. Keeps numbers only, of the profiles
+// that it was asked for last. Thread-safe.
+class RuleCounts {
+ public:
+  struct Sums {
+    std::map<std::string, size_t, std::less<>> of_entity;
+    size_t all = 0;
+  };
+  // Of all `profiles`, added up: a rule that several of them have counts for each.
+  [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Does the profile use nothing in which the two differ?
+  [[nodiscard]] bool SameBy(const Schemas& schemas, const Schemas& next,
+                            const std::shared_ptr<const v1::Profile>& profile)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // How often a profile was compiled.
+  [[nodiscard]] size_t compiled() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Held {
+    std::shared_ptr<const v1::Profile> profile;
+    SchemaUses uses;
+    std::map<std::string, size_t, std::less<>> counts;
+  };
+  const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;
+  std::map<std::string, Held, std::less<>> held_ ABSL_GUARDED_BY(mutex_);
+  size_t compiled_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "projectors/staging/sync_rules.h"
+#include "schemas/entity_schema.h"
+
+// From one profile's definition to the rules that the fold evaluates.
+namespace sluice::projectors {
+
+using Schemas = std::map<std::string, std::shared_ptr<const EntitySchema>, std::less<>>;
+// By name; models that follow one another share those that are the same.
+template <typename Definition>
+using Definitions = std::map<std::string, std::shared_ptr<const Definition>, std::less<>>;
+
+// What was read of schemas to make something: it is the same by others of which that is the same.
+// A copy, so that it keeps no schema that has been replaced. Not thread-safe while it is made.
+class SchemaUses {
+ public:
+  // nullptr where there is none of that name, which is remembered too.
+  const EntitySchema* Find(const Schemas& schemas, std::string_view name);
+  // An attribute of an entity that was found.
+  void Use(const EntitySchema& entity, AttributeId attribute);
+  // It may depend on anything that the entity has.
+  void UseAll(const EntitySchema& entity);
+
+  [[nodiscard]] bool HoldFor(const Schemas& schemas) const;
+
+ private:
+  struct Entity {
+    EntityId id{};  // 0: there was none
+    v1::Ownership ownership;
+    std::map<AttributeId, schemas::Attribute> attributes;
+    std::string whole;  // a hash of the schema, where anything of it counts
+  };
+  static bool Holds(const Entity& used, const EntitySchema* schema);
+
+  std::map<std::string, Entity, std::less<>> entities_;
+};
+
+// The rules of one profile. Immutable once numbered, so safe to share.
+struct ProfileRules {
+  std::shared_ptr<const v1::Profile> profile;          // what they were made from
+  SchemaUses uses;                                     // with that
+  std::vector<std::shared_ptr<const SyncRule>> rules;  // ascending by (depth, id)
+  // By entity, how many rules the declared ones become, each at least one.
+  std::map<std::string, size_t, std::less<>> counts;
+};
+
+// Makes the rules of several profiles, each rule once. Rules of entities that do not exist, of
+// ownership that the entity lacks, of filters and references that no longer fit, chains that are
+// too long and circles make no rule: a sequencer refuses them, and a log that has them all the same
+// must not stop the fold. Not thread-safe.
+class ProfileCompiler {
+ public:
+  // A rule that did not exist before, and where it is a related one, its source.
+  struct Fresh {
+    std::shared_ptr<SyncRule> rule;  // without its number, and that of its source
+    std::shared_ptr<const SyncRule> source;
+  };
+
+  // `schemas` and `known` (ascending by id: rules that there are already, with their numbers) must
+  // outlive the compiler.
+  ProfileCompiler(const Schemas& schemas, const std::vector<std::shared_ptr<const SyncRule>>& known)
+      : schemas_(schemas), known_(known) {}
+
+  [[nodiscard]] std::shared_ptr<const ProfileRules> Compile(
+      std::shared_ptr<const v1::Profile> profile);
+  // The rules that were not known, by id: to be numbered before anybody else sees them.
+  std::map<std::string_view, Fresh>& fresh() { return fresh_; }
+
+ private:
+  using Rules = std::vector<std::shared_ptr<const SyncRule>>;
+  struct Profile;
+
+  const Rules& CompileEntity(std::string_view name, Profile& profile);
+  void CompileRule(const v1::Rule& rule, const EntitySchema& schema, Profile& profile, Rules* out);
+  void CompileOwnership(v1::RuleKind kind, const EntitySchema& schema, Profile& profile,
+                        Rules* out);
+  void CompileFilter(const v1::Rule& rule, const EntitySchema& schema, Profile& profile,
+                     Rules* out);
+  void CompileRelated(const v1::Rule& rule, const EntitySchema& schema, Profile& profile,
+                      Rules* out);
+  void Add(SyncRule rule, const std::shared_ptr<const SyncRule>& source, Profile& profile,
+           Rules* out);
+
+  const Schemas& schemas_;
+  const Rules& known_;
+  std::map<std::string_view, Fresh> fresh_;
+};
+
+}  // namespace sluice::projectors

@@ -1,0 +1,212 @@
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+#include "projectors/staging/bucket_placer.h"
+#include "schemas/status.h"
+
+// The part of BucketPlacer that goes from a row to those that it points at, and that point at it.
+// Of one profile's filters and references the product becomes rules: nothing here walks over all of
+// them for a row.
+namespace sluice::projectors {
+
+BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  if (rules == nullptr || (rules->ups.empty() && rules->links.empty())) {
+    return {};
+  }
+  const std::string_view row = entry.live() ? std::string_view(entry.now.row) : "";
+  work_ += (rules->ups.size() + rules->links.size()) * kLookWork + 2 * row.size() / kBytesPerWork;
+  return {ReferencedKeys(*rules->schema, rules->ups, row),
+          ReferencedKeys(*rules->schema, rules->links, row)};
+}
+
+absl::Status BucketPlacer::Written(Slot slot, const References& before) {
+  written_.push_back(slot);
+  // An event's operations are done together, however often they change one large row.
+  work_ += parts_.overlay.entry(slot).now.row.size() / kBytesPerWork;
+  RETURN_IF_ERROR(CheckOnce(work_));
+  const RecordKey key = parts_.overlay.entry(slot).key;
+  const RuleSet::Entity* rules = rules_->Find(key.entity);
+  if (rules == nullptr) {
+    return absl::OkStatus();
+  }
+  for (uint32_t depth = 2; depth <= rules_->depth_max(); ++depth) {
+    if (!rules->At(depth).empty()) {
+      queue_->Add(depth, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
+    }
+  }
+  if (rules->ups.empty() && rules->links.empty()) {
+    return absl::OkStatus();
+  }
+  const References after = ReferencesOf(slot);
+  for (size_t i = 0; i < rules->links.size(); ++i) {
+    if (before.links[i] != after.links[i]) {
+      if (!before.links[i].empty()) {
+        parts_.links.Erase({key.entity, rules->links[i], before.links[i], key.key});
+      }
+      if (!after.links[i].empty()) {
+        parts_.links.Put({key.entity, rules->links[i], after.links[i], key.key});
+      }
+    }
+  }
+  return before.ups == after.ups ? absl::OkStatus() : MoveSupport(slot, *rules, before, after);
+}
+
+absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
+                                       const References& before, const References& after) {
+  RETURN_IF_ERROR(ReadAll(slot));
+  std::vector<std::pair<uint32_t, BucketKey>> sources;
+  for (const Membership& m : parts_.overlay.entry(slot).now.memberships) {
+    if (m.member) {
+      sources.emplace_back(m.rule, m.bucket);
+    }
+  }
+  for (const auto& [source, bucket] : sources) {
+    work_ += kLookWork;
+    for (const SyncRule* feed : rules.FeedsOf(source)) {
+      const auto i = static_cast<size_t>(std::ranges::lower_bound(rules.ups, feed->attribute) -
+                                         rules.ups.begin());
+      if (feed->down || before.ups[i] == after.ups[i]) {
+        work_ += kLookWork;
+        continue;
+      }
+      work_ += 2 * kRuleWork;
+      RETURN_IF_ERROR(CheckOnce(work_));
+      RETURN_IF_ERROR(Support(*feed, before.ups[i], bucket, -1));
+      RETURN_IF_ERROR(Support(*feed, after.ups[i], bucket, 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void BucketPlacer::Prefetch(EntityId entity, std::string_view row) {
+  const RuleSet::Entity* rules = rules_->Find(entity);
+  if (rules != nullptr && !row.empty()) {
+    Fetch(*rules, row, 0);
+  }
+}
+
+void BucketPlacer::Fetch(const RuleSet::Entity& rules, std::string_view row, uint32_t round) {
+  if (rules.references.empty()) {
+    return;
+  }
+  // Taken before the first slot is made: that moves the entry that the row may be of.
+  const std::vector<std::string> texts = ReferencedKeys(*rules.schema, rules.referenced, row);
+  size_t at = 0;
+  for (const RuleSet::Reference& reference : rules.references) {
+    while (rules.referenced[at] != reference.attribute) {
+      ++at;
+    }
+    if (!texts[at].empty() && (round == 0 || reference.round == round)) {
+      parts_.overlay.SlotOfCopy(reference.entity, texts[at]);
+    }
+  }
+}
+
+absl::StatusOr<bool> BucketPlacer::HasRoom(std::span<const Slot> slots, size_t next,
+                                           size_t* fetched) {
+  if (next > 0 && (FullBesideRows() || (next == *fetched && Full()))) {
+    return false;
+  }
+  if (next < *fetched) {
+    return true;
+  }
+  for (size_t related = 0; *fetched < slots.size() && related < kRelatedMax; ++*fetched) {
+    const FoldOverlay::Entry& entry = parts_.overlay.entry(slots[*fetched]);
+    const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+    if (rules != nullptr && entry.live() && !rules->references.empty()) {
+      related += rules->references.size();
+      work_ += rules->references.size() * kLookWork + entry.now.row.size() / kBytesPerWork;
+      Fetch(*rules, entry.now.row, round_);
+    }
+  }
+  // Those for which there is no room are read one by one, where they are looked at.
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view, Room()));
+  return true;
+}
+
+absl::Status BucketPlacer::PassOn(Slot slot, const std::vector<FoldOverlay::Move>& moves) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  if (moves.empty() || rules == nullptr || rules->feeds.empty()) {
+    return absl::OkStatus();
+  }
+  size_t once = 0;
+  for (const FoldOverlay::Move& move : moves) {
+    once += rules->FeedsOf(move.target.rule).size() * kRuleWork;
+  }
+  work_ += once;
+  RETURN_IF_ERROR(CheckOnce(once));
+  const RecordKey key = entry.key;
+  const bool live = entry.live();
+  const std::vector<std::string> ups =
+      ReferencedKeys(*rules->schema, rules->ups, live ? std::string_view(entry.now.row) : "");
+  for (const FoldOverlay::Move& move : moves) {
+    for (const SyncRule* feed : rules->FeedsOf(move.target.rule)) {
+      if (IsNew(*feed)) {
+        continue;  // whatever a new rule brings is looked at by entity: see RulesReplaced()
+      }
+      if (feed->down) {
+        queue_->Add(feed->depth,
+                    {WorkQueue::Kind::kChildren, feed->entity, feed->attribute, key.key});
+      } else if (live) {  // a deleted row points nowhere: Written() has taken back what it gave
+        const auto i = static_cast<size_t>(std::ranges::lower_bound(rules->ups, feed->attribute) -
+                                           rules->ups.begin());
+        RETURN_IF_ERROR(Support(*feed, ups[i], move.target.bucket, move.entered ? 1 : -1));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& target,
+                                   BucketKey source, int delta) {
+  if (target.empty()) {
+    return absl::OkStatus();
+  }
+  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  ASSIGN_OR_RETURN(const bool counted,
+                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
+  if (!counted) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
+                             rule.entity.value(), target, rule.id));
+  }
+  if (!IsNew(rule)) {
+    queue_->Add(rule.depth, {WorkQueue::Kind::kRow, rule.entity, AttributeId(), target});
+  }
+  return absl::OkStatus();
+}
+
+// What the row gives by rules that are new and go out from its buckets of this round.
+absl::Status BucketPlacer::SupportAnew(Slot slot) {
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  if (rules == nullptr || rules->ups.empty() || !entry.live()) {
+    return absl::OkStatus();
+  }
+  size_t once = 0;
+  RETURN_IF_ERROR(CountOnce(entry.now.memberships.size() * kLookWork, &once));
+  std::vector<std::pair<const SyncRule*, BucketKey>> gives;
+  for (const Membership& m : entry.now.memberships) {
+    for (const SyncRule* feed :
+         m.member ? rules->FeedsOf(m.rule) : std::span<const SyncRule* const>()) {
+      if (!feed->down && feed->depth == round_ + 1 && IsNew(*feed)) {
+        gives.emplace_back(feed, m.bucket);
+      }
+    }
+  }
+  RETURN_IF_ERROR(CountOnce(gives.size() * kRuleWork, &once));
+  const std::vector<std::string> ups = ReferencedKeys(*rules->schema, rules->ups, entry.now.row);
+  for (const auto& [feed, source] : gives) {
+    const auto i = static_cast<size_t>(std::ranges::lower_bound(rules->ups, feed->attribute) -
+                                       rules->ups.begin());
+    RETURN_IF_ERROR(Support(*feed, ups[i], source, 1));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::projectors

@@ -1,0 +1,176 @@
+#include "projectors/staging/rule_set.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "projectors/staging/org_model.h"
+#include "tests/support/change_events.h"
+
+// What an event compiles, and that it makes no difference how a set of rules came to be.
+namespace sluice::projectors {
+namespace {
+
+using ModelPtr = std::shared_ptr<const OrgModel>;
+
+ModelPtr After(const ModelPtr& model, const google::protobuf::Message& control) {
+  const auto next = model->Apply(testing::MakeEvent(1, control).event);
+  EXPECT_TRUE(next.ok()) << next.status();
+  return next.ok() ? *next : model;
+}
+
+constexpr auto kAll = v1::RULE_KIND_ALL;
+constexpr auto kUser = v1::RULE_KIND_USER;
+
+// An account with attributes as many as that, which an order references.
+v1::EntityDefined Account(uint32_t attributes) {
+  std::vector<testing::TestAttribute> list = {{1, "id"}, {2, "owner"}};
+  for (uint32_t id = 3; id <= attributes; ++id) {
+    list.push_back({id, fmt::format("x{}", id)});
+  }
+  return testing::DefineEntity(1, "account", list, 2);
+}
+
+v1::EntityDefined Order(uint32_t attributes) {
+  std::vector<testing::TestAttribute> list = {{1, "id"}, {2, "owner"}, {3, "account"}};
+  for (uint32_t id = 4; id <= attributes; ++id) {
+    list.push_back({id, fmt::format("x{}", id)});
+  }
+  v1::EntityDefined order = testing::DefineEntity(2, "order", list, 2);
+  order.mutable_schema()->mutable_attributes(2)->set_references("account");
+  return order;
+}
+
+v1::EntityDeleted Deleted(uint32_t id) {
+  v1::EntityDeleted deleted;
+  deleted.set_entity_id(id);
+  return deleted;
+}
+
+// The profile's own filter, orders of a user's, and those of accounts that it has by the filter.
+v1::ProfileDefined Profile(const std::string& name, const std::string& value) {
+  v1::ProfileDefined defined =
+      testing::DefineProfile(name, {{"account", {}}, {"order", {kUser}}}, {"sales"});
+  v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
+  filter.set_kind(v1::RULE_KIND_FILTER);
+  filter.set_where(fmt::format("x3 eq '{}' and (owner eq @user or x4 in @teams)", value));
+  v1::Rule& related = *defined.mutable_profile()->mutable_entities(1)->add_rules();
+  related.set_kind(v1::RULE_KIND_RELATED);
+  related.set_through("order.account");
+  return defined;
+}
+
+ModelPtr Organisation(int profiles) {
+  ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
+  model = After(model, Account(4));
+  model = After(model, Order(3));
+  for (int i = 0; i < profiles; ++i) {
+    model = After(model, Profile(fmt::format("p{}", i), fmt::format("v{}", i)));
+  }
+  return model;
+}
+
+TEST(RuleSet, AnEventCompilesWhatItChanges) {
+  const ModelPtr model = Organisation(50);
+  EXPECT_EQ(model->rules().profiles_compiled(), 1U);
+  EXPECT_EQ(model->rules().rules().size(), 201U);  // the user's orders are one rule
+  const auto compiled = [&](const google::protobuf::Message& control) {
+    return After(model, control)->rules().profiles_compiled();
+  };
+  EXPECT_EQ(compiled(Profile("p7", "other")), 1U);
+  v1::ProfileDeleted profile_deleted;
+  profile_deleted.set_name("p7");
+  EXPECT_EQ(compiled(profile_deleted), 0U);
+  EXPECT_EQ(compiled(Account(5)), 0U);  // an attribute that no rule names
+  EXPECT_EQ(compiled(Deleted(2)), 50U);
+  const ModelPtr other = After(model, testing::DefineRole("sales", true, {"account"}));
+  EXPECT_EQ(&other->rules(), &model->rules());
+  EXPECT_EQ(&After(model, Profile("p7", "v7"))->rules(), &model->rules());  // as it was
+}
+
+TEST(RuleSet, WhoNeedsDefinitionsAloneCompilesNothing) {
+  ModelPtr model = After(OrgModel::WithoutRules(), testing::OpenOrg(1));
+  model = After(After(model, Account(4)), Profile("p", "v"));
+  EXPECT_EQ(model->profiles().size(), 1U);
+  EXPECT_EQ(model->rules().profiles_compiled(), 0U);
+  EXPECT_TRUE(model->rules().rules().empty());
+}
+
+// A rule as text, without its own number.
+std::string Describe(const RuleSet& set, const SyncRule& rule) {
+  const SyncRule* source = set.FindRule(rule.source);
+  return fmt::format("{} {} {} {} of {}", rule.id, rule.number, rule.depth, rule.attribute.value(),
+                     source == nullptr ? "" : source->id);
+}
+
+std::vector<std::string> Describe(const OrgModel& model) {
+  const RuleSet& set = model.rules();
+  std::vector<std::string> lines = {fmt::format("{} {}", set.depth_max(), set.next_number())};
+  for (const auto& rule : set.rules()) {
+    lines.push_back(Describe(set, *rule));
+    EXPECT_EQ(set.FindRule(rule->number), rule.get());
+  }
+  for (const auto& [id, entity] : set.entities()) {
+    lines.push_back(fmt::format("entity {}", entity.schema->proto().ShortDebugString()));
+    for (const SyncRule* rule : entity.rules) {
+      lines.push_back(Describe(set, *rule));
+    }
+    lines.emplace_back("feeds");
+    for (const SyncRule* rule : entity.feeds) {
+      lines.push_back(Describe(set, *rule));
+    }
+  }
+  for (const auto& [name, profile] : model.profiles()) {
+    lines.push_back("profile " + name);
+    for (const auto& rule : set.OfProfile(name)) {
+      lines.push_back(rule->id);
+    }
+  }
+  return lines;
+}
+
+// Event by event, and all at once from what was stored.
+TEST(RuleSet, ItDoesNotMatterHowItCameToBe) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::minstd_rand random(seed);
+  const auto below = [&random](unsigned n) { return static_cast<uint32_t>(random() % n); };
+  ModelPtr model = Organisation(3);
+  uint32_t account = 4;
+  uint32_t order = 3;
+  for (int step = 0; step < 200; ++step) {
+    const std::string name = fmt::format("p{}", below(6));
+    switch (below(6)) {
+      case 0:
+        model = After(model, Deleted(1 + below(2)));
+        break;
+      case 1:
+        account += below(2);
+        model = After(model, Account(account));
+        break;
+      case 2:
+        order += below(2);
+        model = After(model, Order(order));
+        break;
+      case 3: {
+        v1::ProfileDeleted deleted;
+        deleted.set_name(name);
+        model = After(model, deleted);
+        break;
+      }
+      case 4:
+        model = After(model, testing::DefineProfile(name, {{"account", {kAll, kUser}}}, {}));
+        break;
+      default:
+        model = After(model, Profile(name, fmt::format("v{}", below(4))));
+    }
+    const auto parsed = OrgModel::Parse(model->Serialize());
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    ASSERT_EQ(Describe(*model), Describe(**parsed)) << "step " << step;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::projectors
