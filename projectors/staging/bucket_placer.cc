@@ -1,7 +1,5 @@
 #include "projectors/staging/bucket_placer.h"
 
-#include <absl/container/flat_hash_set.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -29,8 +27,8 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   bytes_ = 0;
   work_before_ += work_;
   work_ = 0;
-  read_bytes_ = 0;
   rows_at_begin_ = parts_.overlay.size();
+  held_at_begin_ = parts_.overlay.bytes() + parts_.links.bytes();
 }
 
 PartialEvent BucketPlacer::Progress() const { return {offset_, round_, item_, row_, next_index_}; }
@@ -40,8 +38,20 @@ bool BucketPlacer::Full() const {
 }
 
 bool BucketPlacer::FullBesideRows() const {
-  return bytes_ >= limits_.bytes_max || read_bytes_ >= limits_.bytes_max ||
-         work_ >= limits_.work_max;
+  return Held() >= limits_.bytes_max || work_ >= limits_.work_max;
+}
+
+size_t BucketPlacer::Held() const {
+  const size_t read = parts_.overlay.bytes() + parts_.links.bytes();
+  // Rows that the event deletes are gone from it, too.
+  return bytes_ + queue_->bytes() + (read > held_at_begin_ ? read - held_at_begin_ : 0);
+}
+
+// Half of what is left, since rows that are read are written, too; and never so little that a batch
+// ends with many small reads.
+size_t BucketPlacer::Room() const {
+  const size_t left = limits_.bytes_max - std::min(Held(), limits_.bytes_max);
+  return std::max(left / 2, limits_.bytes_max / 16);
 }
 
 absl::Status BucketPlacer::CheckOnce(size_t work) const {
@@ -81,12 +91,9 @@ absl::Status BucketPlacer::ReadAll(Slot slot) {
                    fmt::format("a row has {} memberships, and {} are looked at in one step", places,
                                limits_.places_max));
     }
-    read_bytes_ += places * kPlaceBytes;
   }
   return parts_.overlay.Complete(slot, parts_.view);
 }
-
-size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
 
 bool BucketPlacer::IsNew(const SyncRule& rule) const {
   return before_ != nullptr && before_->FindRule(rule.number) == nullptr;
@@ -98,145 +105,6 @@ bool BucketPlacer::Concerns(uint32_t number) const {
     rule = before_->FindRule(number);
   }
   return rule == nullptr ? round_ == 1 : rule->depth == round_;
-}
-
-absl::StatusOr<bool> BucketPlacer::Run() {
-  const uint32_t last =
-      std::max(rules_->depth_max(), before_ == nullptr ? 0 : before_->depth_max());
-  while (true) {
-    ASSIGN_OR_RETURN(const bool complete, RunRound());
-    if (!complete) {
-      return false;
-    }
-    if (round_ >= last) {
-      return true;
-    }
-    ++round_;
-    item_.clear();
-    row_.clear();
-    if (queue_->stored()) {
-      return false;  // its work has to be in the store when a round begins
-    }
-  }
-}
-
-absl::StatusOr<bool> BucketPlacer::RunRound() {
-  if (round_ == 1 && !written_.empty()) {
-    ASSIGN_OR_RETURN(const bool complete, PlaceWritten());
-    if (!complete) {
-      return false;
-    }
-  }
-  while (true) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
-    if (items.empty()) {
-      return true;
-    }
-    for (size_t i = 0; i < items.size();) {
-      ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(items[i]));
-      size_t done = 1;
-      if (item.kind == WorkQueue::Kind::kRow) {
-        done = items.size() - i;  // rows come last
-        ASSIGN_OR_RETURN(const size_t placed, PlaceRows({items.data() + i, done}));
-        if (placed < done) {
-          for (const size_t end = i + placed; i < end; ++i) {
-            queue_->Done(round_, items[i]);
-          }
-          item_ = items[i];
-          row_.clear();
-          return false;
-        }
-      } else {
-        item_ = items[i];
-        ASSIGN_OR_RETURN(const bool complete, item.kind == WorkQueue::Kind::kEntity
-                                                  ? RunEntity(item)
-                                                  : RunChildren(item));
-        if (!complete) {
-          return false;
-        }
-      }
-      for (const size_t end = i + done; i < end; ++i) {
-        queue_->Done(round_, items[i]);
-      }
-      item_ = items[i - 1] + '\0';
-      row_.clear();
-      if (Full()) {
-        return false;
-      }
-    }
-  }
-}
-
-// Those that the batch has no room for wait with what else the round has to do.
-absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
-  std::vector<Slot> written = std::exchange(written_, {});
-  // However often the event has written a row, it is placed as it is in the end.
-  absl::flat_hash_set<Slot> once;
-  std::erase_if(written, [&once](Slot slot) { return !once.insert(slot).second; });
-  size_t fetched = 0;
-  for (size_t i = 0; i < written.size(); ++i) {
-    ASSIGN_OR_RETURN(const bool room, HasRoom(written, i, &fetched));
-    if (room) {
-      ASSIGN_OR_RETURN(const bool complete, Place(written[i], false));
-      if (complete) {
-        continue;
-      }
-    }
-    for (; i < written.size(); ++i) {
-      const RecordKey& key = parts_.overlay.entry(written[i]).key;
-      queue_->Add(round_, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
-    }
-    return false;
-  }
-  return true;
-}
-
-absl::StatusOr<size_t> BucketPlacer::PlaceRows(std::span<const std::string> items) {
-  std::vector<Slot> slots;
-  slots.reserve(items.size());
-  for (const std::string& bytes : items) {
-    ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(bytes));
-    slots.push_back(parts_.overlay.SlotOfCopy(item.entity, item.key));
-  }
-  // Items are there for rows that were written and for rows whose support has changed. What an
-  // earlier batch of the event did to a row is not known here, nor what a definition means for it.
-  return PlaceAll(slots, !resumed_ && before_ == nullptr);
-}
-
-absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
-  while (true) {
-    ASSIGN_OR_RETURN(LinkIndex::Page page,
-                     parts_.links.Children(item.entity, item.attribute, item.key, row_, Chunk()));
-    std::vector<Slot> slots;
-    slots.reserve(page.children.size());
-    for (const std::string& child : page.children) {
-      slots.push_back(parts_.overlay.SlotOfCopy(item.entity, child));
-    }
-    ASSIGN_OR_RETURN(const size_t placed, PlaceAll(slots));
-    if (placed < slots.size()) {
-      row_ = placed > 0 ? page.children[placed - 1] : row_;
-      return false;
-    }
-    row_ = std::move(page.last);
-    if (page.end || Full()) {
-      return page.end;
-    }
-  }
-}
-
-absl::StatusOr<size_t> BucketPlacer::PlaceAll(const std::vector<Slot>& slots, bool by_support) {
-  size_t fetched = 0;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    ASSIGN_OR_RETURN(const bool room, HasRoom(slots, i, &fetched));
-    if (!room) {
-      return i;
-    }
-    ASSIGN_OR_RETURN(const bool complete, Place(slots[i], by_support));
-    if (!complete) {
-      return i;
-    }
-  }
-  return slots.size();
 }
 
 absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {

@@ -32,7 +32,7 @@ class BucketPlacer {
   // How much one batch may take on before a large event is cut.
   struct Limits {
     size_t rows_max = 0;
-    size_t bytes_max = 0;
+    size_t bytes_max = 0;   // as FoldOptions::step_bytes
     size_t work_max = 0;    // as FoldOptions::step_work
     size_t places_min = 1;  // a row in so many buckets or fewer is never cut
     size_t places_max = 0;  // one that has more of them is not read as a whole
@@ -70,14 +70,22 @@ class BucketPlacer {
   // References by which nobody looks for children any more.
   const std::vector<std::pair<EntityId, AttributeId>>& unlinked() const { return unlinked_; }
 
+  // Has the batch taken on so much of the event that it should end within it?
+  bool Full() const;
+  // The event's operations go on in another batch: what has been written so far is placed when all
+  // of them are done.
+  void PutOffWritten();
+
   // Does all that follows. False where the batch is full before the end: then Spill() and commit,
   // and go on in another batch with the same event.
   [[nodiscard]] absl::StatusOr<bool> Run();
   // How far it came.
   PartialEvent Progress() const;
-  // About how much the batch's events have taken on so far.
+  // About how much the batch's events have to write, and have taken on, so far.
   size_t bytes() const { return bytes_before_ + bytes_; }
   size_t work() const { return work_before_ + work_; }
+  // Of rows that the event reads beside those that it names, and of what it is to write.
+  size_t Held() const;
   void Spill(FoldBatch* batch) { queue_->Spill(batch); }
   void Finish(FoldBatch* batch) { queue_->Finish(batch); }
 
@@ -88,9 +96,8 @@ class BucketPlacer {
   // Rows that are read together.
   static constexpr size_t kChunkMax = 512;
   static constexpr size_t kRelatedMax = 4'096;
-  // About what a change of one bucket takes beside the row, and a membership or support.
+  // About what a change of one bucket takes beside the row.
   static constexpr size_t kChangeBytes = 128;
-  static constexpr size_t kPlaceBytes = 128;
   // What it takes to hold a row against a rule, or to give another row what follows from one,
   // beside the row's bytes; to look at one attribute, membership or support; and how many bytes of
   // a row take as much as a unit of work: see FoldOptions::step_work.
@@ -98,7 +105,6 @@ class BucketPlacer {
   static constexpr size_t kLookWork = 4;
   static constexpr size_t kBytesPerWork = 16;
 
-  bool Full() const;
   // As far as it does not depend on how many rows were read.
   bool FullBesideRows() const;
   // kAborted, code "large_event", for more than is begun at once.
@@ -106,6 +112,8 @@ class BucketPlacer {
   // Counts what can't be cut either, of a row that has taken so much: `once` has the sum.
   absl::Status CountOnce(size_t work, size_t* once);
   size_t Chunk() const;
+  // How many bytes of rows to read at once.
+  size_t Room() const;
   // How many buckets of the row may change in this batch.
   size_t ChangesMax(Slot slot) const;
   void CountChanges(Slot slot, size_t changes);
@@ -125,11 +133,13 @@ class BucketPlacer {
   // These how many they have placed: all, unless the batch is full.
   absl::StatusOr<size_t> PlaceRows(std::span<const std::string> items);
   // `by_support`: of a row that the event has not written, nothing but support can have changed.
-  absl::StatusOr<size_t> PlaceAll(const std::vector<Slot>& slots, bool by_support = false);
+  absl::StatusOr<size_t> PlaceAll(std::span<const RecordKey> keys, bool by_support);
+  // The slots of the first of them, read: one at least.
+  absl::StatusOr<std::vector<Slot>> Read(std::span<const RecordKey> keys);
   // Is there room in the batch for the next of these rows? There is for the first. Reads the rows
   // that it has to do with in this round, together with those of the rows after it: `fetched` says
   // how far. Each row may have to do with a thousand, so that they are not read for all at once.
-  absl::StatusOr<bool> HasRoom(const std::vector<Slot>& slots, size_t next, size_t* fetched);
+  absl::StatusOr<bool> HasRoom(std::span<const Slot> slots, size_t next, size_t* fetched);
   // As Prefetch(), of one round, or of all where it is 0.
   void Fetch(const RuleSet::Entity& rules, std::string_view row, uint32_t round);
   // What the row gives moves to where it points now; how its own buckets change comes later.
@@ -165,12 +175,12 @@ class BucketPlacer {
   bool resumed_ = false;
   std::vector<Slot> written_;
   std::vector<std::pair<EntityId, AttributeId>> unlinked_;
-  size_t bytes_ = 0;       // to be written
-  size_t read_bytes_ = 0;  // memberships and support that were apart
+  size_t bytes_ = 0;  // to be written
   size_t work_ = 0;
   size_t bytes_before_ = 0;  // of the batch's earlier events
   size_t work_before_ = 0;
   size_t rows_at_begin_ = 0;
+  size_t held_at_begin_ = 0;
 
   std::vector<FoldOverlay::Target> targets_;
   std::vector<FoldOverlay::Decision> decisions_;

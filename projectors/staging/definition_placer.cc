@@ -54,8 +54,10 @@ void BucketPlacer::RulesReplaced(const RuleSet& before) {
 absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
   const bool gone = rules_->Find(item.entity) == nullptr;
   while (true) {
-    ASSIGN_OR_RETURN(auto records, parts_.view.ScanRecords(item.entity, row_, Chunk()));
-    const bool end = records.size() < Chunk();
+    ASSIGN_OR_RETURN(auto records, parts_.view.ScanRecords(item.entity, row_, Chunk(), Room()));
+    if (records.empty()) {
+      return true;
+    }
     std::vector<Slot> slots;
     slots.reserve(records.size());
     for (auto& [key, record] : records) {
@@ -78,8 +80,8 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
         return false;
       }
     }
-    if (end || Full()) {
-      return end;
+    if (Full()) {
+      return false;
     }
   }
 }
@@ -113,7 +115,6 @@ absl::Status BucketPlacer::LinkAnew(Slot slot) {
     }
     std::string text = ReferencedKey(*rules->schema, attribute, entry.now.row);
     if (!text.empty()) {
-      bytes_ += 64 + text.size() + entry.key.key.size();
       parts_.links.Put({entry.key.entity, attribute, std::move(text), entry.key.key});
     }
   }

@@ -6,12 +6,11 @@
 #include <map>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "fmt/format.h"
-#include "google/protobuf/arena.h"
 #include "projectors/staging/bucket_changes.h"
 #include "projectors/staging/bucket_placer.h"
 #include "projectors/staging/fold_overlay.h"
+#include "projectors/staging/gathered_span.h"
 #include "projectors/staging/link_index.h"
 #include "projectors/staging/operation_check.h"
 #include "schemas/row_codec.h"
@@ -22,7 +21,6 @@
 namespace sluice::projectors {
 namespace {
 
-constexpr std::string_view kChangeSet = "sluice.v1.ChangeSet";
 constexpr std::string_view kOrgClosed = "sluice.v1.OrgClosed";
 
 // Marks over the tombstones' horizon, and over their age: removals outlive either by the distance
@@ -42,34 +40,24 @@ class Folder {
         links_(view),
         placer_({view, overlay_, links_, buckets_},
                 {options.step_rows, options.step_bytes, options.step_work, options.inline_max,
-                 options.places_max, options.work_max}) {
+                 options.places_max, options.work_max}),
+        span_(view, overlay_, placer_) {
     result_.batch.applied = applied;
     UseModel();
   }
 
-  absl::StatusOr<FoldResult> Run(std::span<const eventlog::StoredEvent> events);
+  absl::StatusOr<FoldResult> Run(std::span<const eventlog::StoredEvent> all);
 
  private:
   using Slot = FoldOverlay::Slot;
 
-  // A change set of the span, parsed, with what it refers to.
-  struct ParsedSet {
-    v1::ChangeSet* set = nullptr;  // nullptr: malformed
-    size_t first_slot = 0;         // of its operations, in op_slots_
-    std::optional<size_t> seen;    // in seen_; nullopt for a set without id
-  };
-  struct Seen {
-    std::string key;
-    std::optional<AppliedSet> applied;
-    bool written = false;
-  };
+  using ParsedSet = GatheredSpan::Set;
   enum class Outcome { kDone, kPartial, kNotNow };
 
   absl::Status Gather(std::span<const eventlog::StoredEvent> events);
-  void GatherSet(const eventlog::StoredEvent& event);
-  void PrefetchRelated();
   absl::StatusOr<Outcome> ApplyEvent(const eventlog::StoredEvent& event);
   absl::StatusOr<Outcome> ApplySet(Offset offset, const ParsedSet& parsed);
+  bool Takes(Offset offset, const ParsedSet& parsed);
   absl::StatusOr<bool> ApplyOps(Offset offset, const ParsedSet& parsed);
   absl::Status ApplyOp(Position position, const v1::Operation& op, Slot slot);
   absl::StatusOr<Outcome> ApplyControl(const eventlog::StoredEvent& event);
@@ -79,6 +67,7 @@ class Folder {
   void Complete(const eventlog::StoredEvent& event);
   absl::StatusOr<FoldResult> Emit(Outcome outcome);
   bool Full() const;
+  size_t Held() const;
 
   void UseModel();
   const EntitySchema* FindEntity(uint32_t id) const {
@@ -101,17 +90,15 @@ class Folder {
   std::optional<PartialEvent> resumed_;  // what an earlier batch has begun
   uint64_t partial_hash_ = 0;            // of the event that this batch ends within
 
-  google::protobuf::Arena arena_;
+  uint32_t next_op_ = 0;  // of that event: PartialEvent::op
+
   FoldOverlay overlay_;
   size_t rows_at_start_ = 0;  // of overlay_, read for the span
   BucketChanges buckets_;
   LinkIndex links_;
   BucketPlacer placer_;
-  std::vector<ParsedSet> sets_;  // the change sets of the span, in order
-  size_t next_set_ = 0;
-  std::vector<Slot> op_slots_;
-  std::vector<Seen> seen_;
-  absl::flat_hash_map<std::string, size_t> seen_index_;
+  GatheredSpan span_;
+  size_t next_set_ = 0;                               // in span_
   std::map<uint32_t, const EntitySchema*> entities_;  // of model_
   std::map<EntityId, std::string> names_;  // of entities that any model of this batch had
 };
@@ -123,73 +110,6 @@ void Folder::UseModel() {
     names_.try_emplace(schema->id(), name);
   }
   placer_.UseRules(model_->rules());
-}
-
-void Folder::GatherSet(const eventlog::StoredEvent& event) {
-  ParsedSet& parsed = sets_.emplace_back();
-  auto* set = google::protobuf::Arena::CreateMessage<v1::ChangeSet>(&arena_);
-  if (!set->ParseFromString(event.event.value)) {
-    return;
-  }
-  parsed.set = set;
-  parsed.first_slot = op_slots_.size();
-  for (const v1::Operation& op : set->ops()) {
-    op_slots_.push_back(overlay_.SlotOf(EntityId(op.entity_id()), op.key()));
-  }
-  if (!set->id().empty()) {
-    std::string key = ChangeSetKey(set->source(), set->id());
-    const auto [found, inserted] = seen_index_.try_emplace(key, seen_.size());
-    if (inserted) {
-      seen_.push_back({std::move(key), std::nullopt, false});
-    }
-    parsed.seen = found->second;
-  }
-}
-
-// The rows that the sets' rows may have to do with, as they are and as they will be.
-void Folder::PrefetchRelated() {
-  size_t next = 0;
-  for (const ParsedSet& parsed : sets_) {
-    for (int i = 0; parsed.set != nullptr && i < parsed.set->ops_size(); ++i) {
-      const v1::Operation& op = parsed.set->ops(i);
-      placer_.Prefetch(EntityId(op.entity_id()), op.row());
-      const std::string before = overlay_.entry(op_slots_[next++]).now.row;
-      placer_.Prefetch(EntityId(op.entity_id()), before);
-    }
-  }
-}
-
-// Reads all that the span refers to, so that the events are then applied in memory.
-absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
-  sets_.reserve(events.size());
-  op_slots_.reserve(events.size());
-  seen_.reserve(events.size());
-  seen_index_.reserve(events.size());
-  overlay_.Reserve(events.size());
-  for (const eventlog::StoredEvent& event : events) {
-    if (event.event.type == kChangeSet && event.offset > result_.batch.applied.position) {
-      GatherSet(event);
-    }
-  }
-  RETURN_IF_ERROR(overlay_.Load(view_));
-  if (model_->rules().depth_max() > 1) {
-    PrefetchRelated();
-    RETURN_IF_ERROR(overlay_.Load(view_));
-  }
-  if (seen_.empty()) {
-    return absl::OkStatus();
-  }
-  std::vector<std::string> keys;
-  keys.reserve(seen_.size());
-  for (Seen& seen : seen_) {
-    keys.push_back(std::move(seen.key));
-  }
-  ASSIGN_OR_RETURN(const std::vector<std::optional<AppliedSet>> applied, view_.GetChangeSets(keys));
-  for (size_t i = 0; i < keys.size(); ++i) {
-    seen_[i].key = std::move(keys[i]);
-    seen_[i].applied = applied[i];
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot slot) {
@@ -224,7 +144,7 @@ absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot sl
 }
 
 // False where the set is a duplicate, or does not fit: then nothing of it is applied.
-absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
+bool Folder::Takes(Offset offset, const ParsedSet& parsed) {
   if (parsed.set == nullptr) {
     Reject(offset, 0, "malformed_event", "the payload is not a sluice.v1.ChangeSet");
     return false;
@@ -239,7 +159,7 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
     return false;
   }
   const uint64_t ordinal = result_.batch.applied.events;
-  Seen* seen = parsed.seen.has_value() ? &seen_[*parsed.seen] : nullptr;
+  GatheredSpan::Seen* seen = parsed.seen.has_value() ? &span_.seen()[*parsed.seen] : nullptr;
   if (seen != nullptr && seen->applied.has_value() &&
       ordinal - seen->applied->ordinal <= static_cast<uint64_t>(options_.dedup_window)) {
     ++result_.counters.duplicates;
@@ -253,10 +173,6 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
       return false;
     }
   }
-  for (int i = 0; i < set.ops_size(); ++i) {
-    RETURN_IF_ERROR(ApplyOp(Position{offset, static_cast<uint32_t>(i)}, set.ops(i),
-                            op_slots_[parsed.first_slot + static_cast<size_t>(i)]));
-  }
   if (seen != nullptr) {
     seen->applied = AppliedSet{offset, ordinal};
     seen->written = true;
@@ -264,15 +180,36 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
   return true;
 }
 
+// False where there are more of them than the batch has room for: the next one goes on.
+absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
+  const auto ops = static_cast<size_t>(parsed.set->ops_size());
+  for (size_t i = parsed.first_op; i < parsed.end_op; ++i) {
+    next_op_ = static_cast<uint32_t>(i);
+    if (i > parsed.first_op && placer_.Full()) {
+      return false;
+    }
+    RETURN_IF_ERROR(ApplyOp(Position{offset, next_op_}, parsed.set->ops(static_cast<int>(i)),
+                            span_.SlotOf(parsed, i)));
+  }
+  next_op_ = parsed.end_op < ops ? static_cast<uint32_t>(parsed.end_op) : 0;
+  return next_op_ == 0;
+}
+
 absl::StatusOr<Folder::Outcome> Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
   const PartialEvent* resumed = Resumed(offset);
   const auto ops = static_cast<uint32_t>(parsed.set == nullptr ? 0 : parsed.set->ops_size());
   placer_.Begin(offset, result_.batch.applied.horizon, ops, resumed);
-  if (resumed == nullptr) {
-    ASSIGN_OR_RETURN(const bool applied, ApplyOps(offset, parsed));
-    if (!applied) {
-      return Outcome::kDone;
-    }
+  if (resumed == nullptr && !Takes(offset, parsed)) {
+    return Outcome::kDone;
+  }
+  if (resumed != nullptr && resumed->op == 0) {
+    return Place();
+  }
+  ASSIGN_OR_RETURN(const bool complete, ApplyOps(offset, parsed));
+  if (!complete || resumed != nullptr) {
+    // Nothing is placed before all is written: a row may be written again, or related to such.
+    placer_.PutOffWritten();
+    return Outcome::kPartial;
   }
   return Place();
 }
@@ -399,12 +336,12 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
   if (model_->open()) {
     Count(event);
   }
-  if (type != kChangeSet) {
+  if (type != kChangeSetType) {
     Reject(event.offset, 0, "unknown_event_type",
            fmt::format("events of type \"{}\" are not known in `changes`", type.substr(0, 128)));
     return Outcome::kDone;
   }
-  const ParsedSet& parsed = sets_[next_set_++];
+  const ParsedSet& parsed = span_.sets()[next_set_++];
   if (!model_->open()) {
     Reject(event.offset, 0, "org_not_open", "the organisation is not open at this position");
     return Outcome::kDone;
@@ -414,13 +351,14 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
 
 absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
+  result_.held_bytes = Held();
   result_.partial = outcome == Outcome::kPartial;
   RETURN_IF_ERROR(
       overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; },
                     &buckets_, view_, options_.inline_max, &batch));
   RETURN_IF_ERROR(buckets_.Emit(view_, &batch));
   links_.Emit(&batch);
-  for (Seen& seen : seen_) {
+  for (GatheredSpan::Seen& seen : span_.seen()) {
     if (seen.written) {
       batch.change_sets.emplace_back(std::move(seen.key), *seen.applied);
     }
@@ -429,6 +367,7 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
     placer_.Spill(&batch);
     batch.applied.partial = placer_.Progress();
     batch.applied.partial->event_hash = partial_hash_;
+    batch.applied.partial->op = next_op_;
     result_.model = model_before_ != nullptr ? std::move(model_before_) : std::move(model_);
     return std::move(result_);
   }
@@ -442,36 +381,50 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
 
 // Room for another event beside those that the batch has taken?
 bool Folder::Full() const {
-  return overlay_.size() - rows_at_start_ >= options_.step_rows ||
-         placer_.bytes() >= options_.step_bytes || placer_.work() >= options_.step_work;
+  return overlay_.size() - rows_at_start_ >= options_.step_rows || Held() >= options_.step_bytes ||
+         placer_.work() >= options_.step_work;
 }
 
-absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> events) {
+size_t Folder::Held() const { return overlay_.bytes() + links_.bytes() + placer_.bytes(); }
+
+// Leaves half of the room to what the events make, and to what they bring with them.
+absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
+  const GatheredSpan::Limits limits{.bytes_max = options_.step_bytes / 4,
+                                    .related_max = options_.step_bytes / 4,
+                                    .related_rows_max = options_.step_rows};
+  return span_.Gather(events, limits, model_->rules().depth_max() > 1,
+                      resumed_.has_value() ? &*resumed_ : nullptr);
+}
+
+absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> all) {
   const AppliedState start = result_.batch.applied;
   const std::shared_ptr<const OrgModel> model = model_;
   resumed_ = start.partial;
+  const auto next = std::ranges::find_if(
+      all, [&](const eventlog::StoredEvent& event) { return event.offset > start.position; });
+  result_.consumed = static_cast<size_t>(next - all.begin());
+  std::span<const eventlog::StoredEvent> events = all.subspan(result_.consumed);
+  if (resumed_.has_value() && !events.empty()) {
+    if (resumed_->offset != events.front().offset) {
+      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                   fmt::format("the event at {} has been applied in part, the next one given is "
+                               "at {}",
+                               resumed_->offset.value(), events.front().offset.value()));
+    }
+    events = events.first(1);
+  }
   RETURN_IF_ERROR(Gather(events));
   rows_at_start_ = overlay_.size();
   const eventlog::StoredEvent* last = nullptr;
   Outcome outcome = Outcome::kDone;
-  for (const eventlog::StoredEvent& event : events) {
-    if (event.offset <= start.position) {
-      ++result_.consumed;
-      continue;
-    }
-    if (last == nullptr && resumed_.has_value() && resumed_->offset != event.offset) {
-      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                   fmt::format("the event at {} has been applied in part, the next one given is "
-                               "at {}",
-                               resumed_->offset.value(), event.offset.value()));
-    }
+  for (const eventlog::StoredEvent& event : events.first(span_.events())) {
     if (result_.closed || (last != nullptr && Full())) {
       break;
     }
     ASSIGN_OR_RETURN(outcome, ApplyEvent(event));
     if (outcome == Outcome::kPartial && last != nullptr) {
       // Too large to share a batch: what comes before it is folded alone.
-      return Folder(options_, start, model, view_).Run(events.first(result_.consumed));
+      return Folder(options_, start, model, view_).Run(all.first(result_.consumed));
     }
     if (outcome == Outcome::kPartial) {
       // Once for all its parts: it may be large.

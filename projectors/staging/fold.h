@@ -22,9 +22,11 @@ struct FoldOptions {
   int64_t tombstone_horizon = 10'000'000;  // for which removals are kept
   // How long removals are kept, by the organisation's clock; 0: as long as the horizon says.
   std::chrono::microseconds tombstone_age{0};
-  // How much one batch takes on before a large event is cut; no part of the result.
+  // How much one batch takes on before a large event is cut; no part of the result. The bytes are
+  // of rows that are read and of what is to be written, together: a batch holds about so many, half
+  // as many more at most, and what its last row takes.
   size_t step_rows = 20'000;
-  size_t step_bytes = size_t{32} << 20;
+  size_t step_bytes = size_t{64} << 20;
   // Of looking at rows: 64 for each rule that one is held against, or by which it gives another row
   // something, 4 for each reference, membership and support that is looked at, and a sixteenth of
   // its bytes for each of the first and for each operation that changes it; some 14 ns each.
@@ -64,6 +66,7 @@ struct FoldResult {
   // The batch ends within the event after those: batch.applied.partial says where. To be called
   // again with the same event; until it is complete readers must not see the store.
   bool partial = false;
+  size_t held_bytes = 0;  // of rows that were read, and of what is to be written: step_bytes
 };
 
 // Folds `events` (one organisation's, in order, all after `applied.position`) onto `view`. Pure:

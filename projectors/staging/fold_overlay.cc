@@ -12,6 +12,9 @@
 namespace sluice::projectors {
 namespace {
 
+// About what a membership or support takes.
+constexpr size_t kPlaceBytes = 128;
+
 // A membership that ended begins anew with the event `entered`.
 void Return(Offset entered, Offset horizon, Membership* membership) {
   membership->earlier.push_back(
@@ -110,6 +113,8 @@ void FoldOverlay::SetStored(Entry& entry, std::optional<Record> record) {
   entry.exists = entry.existed = record.has_value();
   if (record.has_value()) {
     entry.now = *std::move(record);
+    bytes_ += entry.now.row.size() +
+              kPlaceBytes * (entry.now.memberships.size() + entry.now.support.size());
     entry.was_live = !entry.now.deleted;
     if (entry.now.apart) {
       entry.apart = std::make_unique<Apart>();
@@ -119,7 +124,7 @@ void FoldOverlay::SetStored(Entry& entry, std::optional<Record> record) {
   }
 }
 
-absl::Status FoldOverlay::Load(FoldView& view) {
+absl::Status FoldOverlay::Load(FoldView& view, size_t bytes_max) {
   if (loaded_ == entries_.size()) {
     return absl::OkStatus();
   }
@@ -128,14 +133,30 @@ absl::Status FoldOverlay::Load(FoldView& view) {
   for (size_t i = loaded_; i < entries_.size(); ++i) {
     keys.push_back(std::move(entries_[i].key));
   }
-  ASSIGN_OR_RETURN(std::vector<std::optional<Record>> records, view.GetRecords(keys));
+  ASSIGN_OR_RETURN(std::vector<std::optional<Record>> records, view.GetRecords(keys, bytes_max));
   for (size_t i = 0; i < keys.size(); ++i) {
-    Entry& entry = entries_[loaded_ + i];
-    entry.key = std::move(keys[i]);
-    SetStored(entry, std::move(records[i]));
+    entries_[loaded_ + i].key = std::move(keys[i]);
   }
-  loaded_ = entries_.size();
+  // In memory memberships are larger than in the store, so there may be less room than it thought.
+  const size_t before = bytes_;
+  for (size_t i = 0; i < records.size() && (i == 0 || bytes_ - before < bytes_max); ++i) {
+    SetStored(entries_[loaded_++], std::move(records[i]));
+  }
+  UnmakeUnread();
   return absl::OkStatus();
+}
+
+void FoldOverlay::UnmakeUnread() {
+  while (entries_.size() > loaded_) {
+    const RecordKey& key = entries_.back().key;
+    const auto slot = slots_.find(KeyView{key.entity, key.key});
+    const bool own = !own_keys_.empty() && slot->first.key.data() == own_keys_.back().data();
+    slots_.erase(slot);
+    entries_.pop_back();
+    if (own) {
+      own_keys_.pop_back();
+    }
+  }
 }
 
 absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
@@ -151,6 +172,7 @@ absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
   Record& now = entry.now;
   now.apart = false;
   now.memberships_apart = now.support_apart = 0;
+  bytes_ += kPlaceBytes * (stored.memberships.size() + stored.support.size());
   entry.before = stored.memberships;
   entry.apart->support = stored.support;
   now.memberships = std::move(stored.memberships);
@@ -188,6 +210,7 @@ absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(
   const auto [at, added] = entry.apart->touched.try_emplace(bucket);
   if (added) {
     ASSIGN_OR_RETURN(at->second.stored, view.GetMembership(entry.key, bucket));
+    bytes_ += kPlaceBytes;
     at->second.now = at->second.stored;
   }
   return &at->second;
@@ -200,6 +223,7 @@ absl::StatusOr<FoldOverlay::Apart::OneSupport*> FoldOverlay::TouchSupport(Slot s
   const auto [at, added] = entry.apart->touched_support.try_emplace(std::pair(rule, source));
   if (added) {
     ASSIGN_OR_RETURN(at->second.stored, view.GetSupport(entry.key, rule, source));
+    bytes_ += kPlaceBytes;
     at->second.now = at->second.stored;
   }
   return &at->second;
@@ -237,6 +261,7 @@ void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> ver
   entry.exists = true;
   entry.now.deleted = false;
   entry.now.last = position;
+  bytes_ = bytes_ - entry.now.row.size() + row.size();
   entry.now.row = std::move(row);
   if (version.has_value()) {
     entry.now.version = version;
@@ -251,7 +276,8 @@ bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
   entry.exists = true;
   entry.now.deleted = true;
   entry.now.last = position;
-  entry.now.row.clear();
+  bytes_ -= entry.now.row.size();
+  entry.now.row = std::string();  // lets go of the memory, too
   if (version.has_value()) {
     entry.now.version = version;
   }
@@ -422,6 +448,7 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
         return false;
       }
       at = support.insert(at, Support{rule, source, 0});
+      bytes_ += kPlaceBytes;
     }
     count = &at->count;
   }

@@ -62,6 +62,10 @@ class FoldOverlay {
   void Reserve(size_t count);
   size_t size() const { return entries_.size(); }
   bool touched() const { return touched_; }  // has anything been changed?
+  // How many have not been read yet.
+  size_t unread() const { return entries_.size() - loaded_; }
+  // Of the rows, memberships and support that are here, about.
+  size_t bytes() const { return bytes_; }
   // The slot of a record, a new one for a record not seen yet, which Load() then reads. `key` must
   // outlive the overlay.
   Slot SlotOf(EntityId entity, std::string_view key);
@@ -70,8 +74,10 @@ class FoldOverlay {
   // The slot of a record that has just been read from the store; one that the overlay has already
   // stays as it is.
   Slot Adopt(const RecordKey& key, Record record);
-  // Reads the slots that were made since the last call.
-  [[nodiscard]] absl::Status Load(FoldView& view);
+  // Reads the slots that were made since the last call, in order, until these have `bytes_max`
+  // bytes together, and at least one. Those that are left are unmade: they are size() and above,
+  // and mean nothing any more.
+  [[nodiscard]] absl::Status Load(FoldView& view, size_t bytes_max = SIZE_MAX);
 
   // Reads all memberships and support of a record that has them apart. To be called before what
   // looks at all of them.
@@ -164,7 +170,8 @@ class FoldOverlay {
     return {support.rule, support.source};
   }
   Entry& Touch(Slot slot);
-  static void SetStored(Entry& entry, std::optional<Record> record);
+  void SetStored(Entry& entry, std::optional<Record> record);
+  void UnmakeUnread();
   // The operations that a membership was, and is.
   static void EmitErased(const Membership& was, const Entry& entry, std::string_view entity_name,
                          BucketChanges* buckets, FoldBatch* batch);
@@ -183,6 +190,7 @@ class FoldOverlay {
   absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
   std::vector<Entry> entries_;
   size_t loaded_ = 0;  // entries before it have been read
+  size_t bytes_ = 0;
   bool touched_ = false;
   std::deque<std::string> own_keys_;  // what slots_ refers to of SlotOfCopy's
   std::vector<Membership> scratch_;

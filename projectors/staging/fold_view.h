@@ -37,9 +37,10 @@ class FoldView {
  public:
   virtual ~FoldView() = default;
 
-  // In the order of `keys`; nullopt where there is neither row nor tombstone.
+  // Of the first of `keys`, in their order; nullopt where there is neither row nor tombstone. Of
+  // all of them, unless they have more than about `bytes_max` bytes together; of one at least.
   virtual absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) = 0;
+      std::span<const RecordKey> keys, size_t bytes_max) = 0;
 
   // Of a record whose memberships and support are apart: one of them (nullopt, 0 where there is
   // none), or all, which makes `record` one that has them with it.
@@ -57,10 +58,10 @@ class FoldView {
   virtual absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) = 0;
 
-  // The next `max` records of `entity` (tombstones too) after the key `after`, in key order; fewer
-  // only where there are no more.
+  // The next records of `entity` (tombstones too) after the key `after`, in key order: `max` at
+  // most, and none after those that have `bytes_max` bytes together; none where there are no more.
   virtual absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(
-      EntityId entity, std::string_view after, size_t max) = 0;
+      EntityId entity, std::string_view after, size_t max, size_t bytes_max) = 0;
 
   // The keys of the next `max` rows of `entity` after `after` whose `attribute` has `value`.
   virtual absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,

@@ -7,6 +7,11 @@
 
 namespace sluice::projectors {
 
+void LinkIndex::Set(Link link, bool present) {
+  const size_t size = sizeof(Link) + link.value.size() + link.child.size();
+  bytes_ += pending_.insert_or_assign(std::move(link), present).second ? size : 0;
+}
+
 absl::StatusOr<LinkIndex::Page> LinkIndex::Children(EntityId entity, AttributeId attribute,
                                                     std::string_view value, std::string_view after,
                                                     size_t max) const {

@@ -16,10 +16,12 @@ class LinkIndex {
  public:
   explicit LinkIndex(FoldView& view) : view_(view) {}
 
-  void Put(Link link) { pending_.insert_or_assign(std::move(link), true); }
-  void Erase(Link link) { pending_.insert_or_assign(std::move(link), false); }
+  void Put(Link link) { Set(std::move(link), true); }
+  void Erase(Link link) { Set(std::move(link), false); }
 
   bool empty() const { return pending_.empty(); }
+  // Of the batch's own, about.
+  size_t bytes() const { return bytes_; }
 
   // The children after `after`, in key order: `max` of the store's at most, and the batch's own
   // among them. The last page has `end`; the next one begins after `last`.
@@ -36,8 +38,11 @@ class LinkIndex {
   void Emit(FoldBatch* batch);
 
  private:
+  void Set(Link link, bool present);
+
   FoldView& view_;
   absl::btree_map<Link, bool> pending_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace sluice::projectors

@@ -105,7 +105,7 @@ void BucketPlacer::Fetch(const RuleSet::Entity& rules, std::string_view row, uin
   }
 }
 
-absl::StatusOr<bool> BucketPlacer::HasRoom(const std::vector<Slot>& slots, size_t next,
+absl::StatusOr<bool> BucketPlacer::HasRoom(std::span<const Slot> slots, size_t next,
                                            size_t* fetched) {
   if (next > 0 && (FullBesideRows() || (next == *fetched && Full()))) {
     return false;
@@ -113,7 +113,6 @@ absl::StatusOr<bool> BucketPlacer::HasRoom(const std::vector<Slot>& slots, size_
   if (next < *fetched) {
     return true;
   }
-  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
   for (size_t related = 0; *fetched < slots.size() && related < kRelatedMax; ++*fetched) {
     const FoldOverlay::Entry& entry = parts_.overlay.entry(slots[*fetched]);
     const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
@@ -123,7 +122,8 @@ absl::StatusOr<bool> BucketPlacer::HasRoom(const std::vector<Slot>& slots, size_
       Fetch(*rules, entry.now.row, round_);
     }
   }
-  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  // Those for which there is no room are read one by one, where they are looked at.
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view, Room()));
   return true;
 }
 

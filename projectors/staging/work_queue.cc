@@ -32,6 +32,11 @@ absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
   return item;
 }
 
+void WorkQueue::Add(uint32_t round, const Item& item) {
+  const auto [at, added] = added_.insert({round, Encode(item)});
+  bytes_ += added ? sizeof(WorkItem) + at->item.size() : 0;
+}
+
 absl::StatusOr<std::vector<std::string>> WorkQueue::Next(uint32_t round, std::string_view from,
                                                          size_t max) const {
   if (stored_) {
@@ -48,6 +53,7 @@ absl::StatusOr<std::vector<std::string>> WorkQueue::Next(uint32_t round, std::st
 void WorkQueue::Done(uint32_t round, const std::string& item) {
   if (stored_) {
     done_.push_back({round, item});
+    bytes_ += sizeof(WorkItem) + item.size();
   } else {
     added_.erase({round, item});
   }

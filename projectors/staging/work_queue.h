@@ -36,13 +36,16 @@ class WorkQueue {
   WorkQueue(FoldView& view, bool stored) : view_(view), stored_(stored) {}
 
   // Repeating an item is nothing.
-  void Add(uint32_t round, const Item& item) { added_.insert({round, Encode(item)}); }
+  void Add(uint32_t round, const Item& item);
 
   // The round's next items from `from` on, in order, `max` at most; nothing may be added to the
   // round once it has begun.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> Next(uint32_t round, std::string_view from,
                                                               size_t max) const;
   void Done(uint32_t round, const std::string& item);
+
+  // Of what this batch has added and done, about.
+  size_t bytes() const { return bytes_; }
 
   // Has the round items that this batch has yet to write? Then it can't begin in this batch.
   bool stored() const { return stored_; }
@@ -57,6 +60,7 @@ class WorkQueue {
   const bool stored_;
   absl::btree_set<WorkItem> added_;
   std::vector<WorkItem> done_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace sluice::projectors

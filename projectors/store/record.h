@@ -120,6 +120,7 @@ struct PartialEvent {
   std::string row;          // the last key of it that was done; empty: none
   uint32_t next_index = 0;  // of the next position
   uint64_t event_hash = 0;  // eventlog::EventHash of it; 0: not known, by an earlier program
+  uint32_t op = 0;          // of a change set: the operation that comes next; 0: all are done
   friend bool operator==(const PartialEvent&, const PartialEvent&) = default;
 };
 

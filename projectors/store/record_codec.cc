@@ -294,6 +294,9 @@ std::string EncodeApplied(const AppliedState& applied) {
     PutText(applied.partial->row, &out);
     PutVarint(applied.partial->next_index, &out);
     PutFixed64(applied.partial->event_hash, &out);
+    if (applied.partial->op > 0) {
+      PutVarint(applied.partial->op, &out);
+    }
   }
   return out;
 }
@@ -328,6 +331,12 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
     partial.next_index = reader.Varint32();
     if (reader.ok() && !reader.rest().empty()) {
       partial.event_hash = reader.Fixed64();
+    }
+    if (reader.ok() && !reader.rest().empty()) {
+      partial.op = reader.Varint32();
+      if (partial.op == 0) {
+        return Malformed("applied state", bytes);
+      }
     }
   }
   if (!reader.done()) {

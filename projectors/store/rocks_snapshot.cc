@@ -19,33 +19,46 @@ constexpr size_t kMultiGetMax = 512;
 
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-// The values of `keys`, decoded, in their order.
+// The values of the first of `keys`, decoded, in their order: of all, unless these have more than
+// `bytes_max` bytes together, and of one at least.
 template <typename T, typename Decode>
 absl::StatusOr<std::vector<std::optional<T>>> MultiGet(rocksdb::DB& db,
                                                        const rocksdb::ReadOptions& options,
                                                        rocksdb::ColumnFamilyHandle* family,
                                                        std::span<const std::string> keys,
-                                                       const std::string& what, Decode decode) {
-  std::vector<std::optional<T>> found(keys.size());
+                                                       const std::string& what, Decode decode,
+                                                       size_t bytes_max = SIZE_MAX) {
+  std::vector<std::optional<T>> found;
+  found.reserve(keys.size());
   std::vector<rocksdb::Slice> slices;
   std::vector<rocksdb::PinnableSlice> values(std::min(keys.size(), kMultiGetMax));
   std::vector<rocksdb::Status> statuses(values.size());
-  for (size_t begin = 0; begin < keys.size(); begin += kMultiGetMax) {
-    const size_t count = std::min(kMultiGetMax, keys.size() - begin);
+  rocksdb::ReadOptions bounded = options;
+  size_t piece = kMultiGetMax;
+  for (size_t bytes = 0; found.size() < keys.size() && (found.empty() || bytes < bytes_max);) {
+    const size_t begin = found.size();
+    const size_t count = std::min(piece, keys.size() - begin);
     slices.assign(keys.begin() + begin, keys.begin() + begin + count);
-    db.MultiGet(options, family, count, slices.data(), values.data(), statuses.data());
-    for (size_t i = 0; i < count; ++i) {
+    // Past it those that are left, in the order of their bytes, are refused.
+    bounded.value_size_soft_limit = count == 1 ? SIZE_MAX : bytes_max - bytes;
+    db.MultiGet(bounded, family, count, slices.data(), values.data(), statuses.data());
+    for (size_t i = 0; i < count && piece > 1; ++i) {
+      piece = statuses[i].IsAborted() ? 1 : piece;
+    }
+    for (size_t i = 0; i < count && !statuses[i].IsAborted(); ++i) {
+      std::optional<T>& one = found.emplace_back();
       if (statuses[i].ok()) {
         auto value = decode(View(values[i]));
         if (!value.ok()) {
           return Annotate(value.status(), what);
         }
-        found[begin + i] = *std::move(value);
+        bytes += values[i].size();
+        one = *std::move(value);
       } else if (!statuses[i].IsNotFound()) {
         return FromRocks(statuses[i], what);
       }
-      values[i].Reset();
     }
+    std::ranges::for_each(values, [](rocksdb::PinnableSlice& value) { value.Reset(); });
   }
   return found;
 }
@@ -80,14 +93,14 @@ absl::StatusOr<std::optional<std::string>> RocksReader::GetDefault(std::string_v
 }
 
 absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
-    std::span<const RecordKey> keys) const {
+    std::span<const RecordKey> keys, size_t bytes_max) const {
   std::vector<std::string> encoded;
   encoded.reserve(keys.size());
   for (const RecordKey& key : keys) {
     encoded.push_back(EncodeRecordKey(key.entity, key.key));
   }
   return MultiGet<Record>(db_.db(), Options(), db_.records(), encoded, What("records"),
-                          DecodeRecord);
+                          DecodeRecord, bytes_max);
 }
 
 absl::StatusOr<std::optional<Membership>> RocksReader::GetMembership(const RecordKey& key,
@@ -172,7 +185,7 @@ absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
 }
 
 absl::StatusOr<std::optional<Record>> RocksReader::GetRecord(const RecordKey& key) const {
-  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}, SIZE_MAX));
   if (records[0].has_value()) {
     RETURN_IF_ERROR(Complete(key, &*records[0]));
   }
@@ -181,7 +194,7 @@ absl::StatusOr<std::optional<Record>> RocksReader::GetRecord(const RecordKey& ke
 
 absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
-  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}));
+  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}, SIZE_MAX));
   std::optional<Record>& record = records[0];
   if (record.has_value() && record->apart) {
     if (buckets.size() >= record->memberships_apart) {
@@ -212,7 +225,8 @@ absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
 
 absl::Status RocksReader::ForEach(
     Family family, const std::string& from, const std::string& until,
-    absl::FunctionRef<absl::Status(std::string_view, std::string_view)> visit, size_t max) const {
+    absl::FunctionRef<absl::Status(std::string_view, std::string_view)> visit, size_t max,
+    size_t bytes_max) const {
   rocksdb::ReadOptions options = Options();
   const rocksdb::Slice bound(until);
   if (!until.empty()) {
@@ -224,14 +238,16 @@ absl::Status RocksReader::ForEach(
   options.adaptive_readahead = true;
   const std::unique_ptr<rocksdb::Iterator> it(
       db_.db().NewIterator(options, db_.handles()[static_cast<size_t>(family)]));
-  for (it->Seek(from); it->Valid() && max > 0; it->Next(), --max) {
+  size_t bytes = 0;
+  for (it->Seek(from); it->Valid() && max > 0 && bytes < bytes_max; it->Next(), --max) {
+    bytes += it->value().size();
     RETURN_IF_ERROR(visit(View(it->key()), View(it->value())));
   }
   return FromRocks(it->status(), What("a range"));
 }
 
 absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksReader::ScanRecords(
-    EntityId entity, std::string_view after, size_t max) const {
+    EntityId entity, std::string_view after, size_t max, size_t bytes_max) const {
   std::string from = EncodeRecordKey(entity, after);
   if (!after.empty()) {
     from.push_back('\0');  // the key after
@@ -246,7 +262,7 @@ absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksReader::ScanRecor
         records.emplace_back(std::move(record_key), std::move(record));
         return absl::OkStatus();
       },
-      max));
+      max, bytes_max));
   return records;
 }
 

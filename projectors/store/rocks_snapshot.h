@@ -29,8 +29,9 @@ class RocksReader {
   RocksReader(const OrgDb& db, const rocksdb::Snapshot* snapshot) : db_(db), snapshot_(snapshot) {}
 
   absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) const;
+  // As FoldView has it.
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
+                                                                size_t bytes_max) const;
   // As OrgSnapshot has them.
   absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const;
   absl::StatusOr<std::optional<Record>> GetRecordIn(const RecordKey& key,
@@ -64,7 +65,8 @@ class RocksReader {
   // As FoldView has them.
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
                                                                         std::string_view after,
-                                                                        size_t max) const;
+                                                                        size_t max,
+                                                                        size_t bytes_max) const;
   absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
                                                      std::string_view value, std::string_view after,
                                                      size_t max) const;
@@ -78,11 +80,12 @@ class RocksReader {
   enum class Family { kDefault, kRecords, kDeltas, kChangeSets, kLinks, kPlaces };
   rocksdb::ReadOptions Options() const;
   std::string What(std::string_view family) const;
-  // Every entry at or after `from` and before `until` ("": no end), `max` at most.
+  // Every entry at or after `from` and before `until` ("": no end), `max` at most, and none after
+  // those whose values have `bytes_max` bytes together.
   absl::Status ForEach(
       Family family, const std::string& from, const std::string& until,
       absl::FunctionRef<absl::Status(std::string_view key, std::string_view value)> visit,
-      size_t max = SIZE_MAX) const;
+      size_t max = SIZE_MAX, size_t bytes_max = SIZE_MAX) const;
   // What follows `prefix` in the keys of `links` that begin with it, from `from` on.
   absl::StatusOr<std::vector<std::string>> ScanSuffixes(const std::string& prefix,
                                                         const std::string& from, size_t max) const;

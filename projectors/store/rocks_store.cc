@@ -185,8 +185,8 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
 }
 
 absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
-    std::span<const RecordKey> keys) {
-  return latest().GetRecords(keys);
+    std::span<const RecordKey> keys, size_t bytes_max) {
+  return latest().GetRecords(keys, bytes_max);
 }
 
 absl::StatusOr<std::optional<Membership>> RocksStore::GetMembership(const RecordKey& key,
@@ -214,8 +214,8 @@ absl::StatusOr<std::vector<std::optional<BucketState>>> RocksStore::GetBuckets(
 }
 
 absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksStore::ScanRecords(
-    EntityId entity, std::string_view after, size_t max) {
-  return latest().ScanRecords(entity, after, max);
+    EntityId entity, std::string_view after, size_t max, size_t bytes_max) {
+  return latest().ScanRecords(entity, after, max, bytes_max);
 }
 
 absl::StatusOr<std::vector<std::string>> RocksStore::ScanLinks(EntityId entity,

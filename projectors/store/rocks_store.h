@@ -17,6 +17,10 @@
 #include "projectors/store/record_codec.h"
 #include "projectors/store/rocks_snapshot.h"
 
+namespace rocksdb {
+class WriteBatch;
+}  // namespace rocksdb
+
 namespace sluice::projectors {
 
 // One organisation's staging store. The FoldView part and Commit are for one thread at a time (the
@@ -29,8 +33,8 @@ class RocksStore final : public FoldView {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       std::shared_ptr<RocksEnv> env, std::string path, const StoreIdentity& identity);
 
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) override;
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
+                                                                size_t bytes_max) override;
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
                                                           BucketKey bucket) override;
   absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
@@ -42,7 +46,8 @@ class RocksStore final : public FoldView {
       std::span<const BucketKey> keys) override;
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
                                                                         std::string_view after,
-                                                                        size_t max) override;
+                                                                        size_t max,
+                                                                        size_t bytes_max) override;
   absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
                                                      std::string_view value, std::string_view after,
                                                      size_t max) override;
@@ -97,7 +102,10 @@ class RocksStore final : public FoldView {
     BucketKey bucket;
     Position position;
   };
+  using Places = std::vector<std::pair<BucketKey, Position>>;
   absl::Status EraseRemovals(std::span<const OldRemoval> removals);
+  absl::Status EraseRemovalsOf(const RecordKey& key, std::optional<Record> record,
+                               const Places& places, rocksdb::WriteBatch* batch);
   absl::Status TrimHistory();
   explicit RocksStore(std::shared_ptr<OrgDb> db) : db_(std::move(db)) {}
   absl::Status Load(const StoreIdentity& identity);

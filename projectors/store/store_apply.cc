@@ -20,8 +20,8 @@ using std::chrono::steady_clock;
 // An organisation that has no store.
 class EmptyView final : public FoldView {
  public:
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) override {
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
+                                                                size_t) override {
     return std::vector<std::optional<Record>>(keys.size());
   }
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey&, BucketKey) override {
@@ -38,7 +38,7 @@ class EmptyView final : public FoldView {
     return std::vector<std::optional<BucketState>>(keys.size());
   }
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId, std::string_view,
-                                                                        size_t) override {
+                                                                        size_t, size_t) override {
     return std::vector<std::pair<RecordKey, Record>>();
   }
   absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId, AttributeId, std::string_view,
@@ -321,6 +321,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     RETURN_IF_ERROR(committed);
   }
   AddFold(fold, turn.result);
+  metrics_.ObserveStep(fold.held_bytes);
   if (fold.partial) {
     metrics_.CountPart();
   }

@@ -14,7 +14,9 @@
 namespace sluice::projectors {
 namespace {
 
+// Deltas that are compared with their records together, and how many bytes of either.
 constexpr size_t kDeltasPerLookup = 1024;
+constexpr size_t kLookupBytes = size_t{8} << 20;
 
 absl::Status Differs(const std::string& what) {
   return Error(absl::StatusCode::kDataLoss, "store_inconsistent", what);
@@ -88,7 +90,7 @@ class Verifier {
         return absl::OkStatus();
       }
       seen = key;
-      ASSIGN_OR_RETURN(const auto records, reader_.GetRecords({&key, 1}));
+      ASSIGN_OR_RETURN(const auto records, reader_.GetRecords({&key, 1}, SIZE_MAX));
       return records[0].has_value() && records[0]->apart
                  ? absl::OkStatus()
                  : Differs(fmt::format("record {} \"{}\" has none apart, but there are",
@@ -147,11 +149,17 @@ class Verifier {
 
   absl::Status CheckDeltas() {
     std::vector<Pending> pending;
+    size_t bytes = 0;
     RETURN_IF_ERROR(reader_.ForEachDelta([&](BucketKey bucket, const DeltaView& view) {
       if (!Expired(view.put, view.position)) {
         pending.push_back({bucket, view.position, Copy(view)});
+        bytes += view.row.size();
       }
-      return pending.size() < kDeltasPerLookup ? absl::OkStatus() : CheckPending(&pending);
+      if (pending.size() < kDeltasPerLookup && bytes < kLookupBytes) {
+        return absl::OkStatus();
+      }
+      bytes = 0;
+      return CheckPending(&pending);
     }));
     RETURN_IF_ERROR(CheckPending(&pending));
     // Each delta has its membership, so equal numbers mean that each membership has its delta.
@@ -168,15 +176,20 @@ class Verifier {
     for (const Pending& delta : *pending) {
       keys.push_back({delta.op.entity, delta.op.key});
     }
-    ASSIGN_OR_RETURN(auto records, reader_.GetRecords(keys));
-    for (size_t i = 0; i < records.size(); ++i) {
-      if (records[i].has_value() && records[i]->apart) {
-        ASSIGN_OR_RETURN(auto membership, reader_.GetMembership(keys[i], (*pending)[i].bucket));
-        if (membership.has_value()) {
-          records[i]->memberships.push_back(*std::move(membership));
+    for (size_t begin = 0; begin < keys.size();) {
+      ASSIGN_OR_RETURN(auto records,
+                       reader_.GetRecords(std::span(keys).subspan(begin), kLookupBytes));
+      for (std::optional<Record>& record : records) {
+        const Pending& delta = (*pending)[begin];
+        if (record.has_value() && record->apart) {
+          ASSIGN_OR_RETURN(auto membership, reader_.GetMembership(keys[begin], delta.bucket));
+          if (membership.has_value()) {
+            record->memberships.push_back(*std::move(membership));
+          }
         }
+        RETURN_IF_ERROR(CheckDelta(delta, record));
+        ++begin;
       }
-      RETURN_IF_ERROR(CheckDelta((*pending)[i], records[i]));
     }
     pending->clear();
     return absl::OkStatus();

@@ -71,7 +71,8 @@ namespace {
 
 // What the main thread does of one event before the rest of it is done apart: about 20 ms of work.
 constexpr size_t kTurnRows = 2'000;
-constexpr size_t kTurnBytes = size_t{4} << 20;
+// Of rows that are read and of what is to be written.
+constexpr size_t kTurnBytes = size_t{8} << 20;
 // Of a row that many others point at: they are read in one step, and some 3 us each.
 constexpr size_t kTurnPlaces = 4'000;
 // Of rows that are held against rules: some 14 ns each.

@@ -17,6 +17,8 @@ using prometheus::Registry;
 
 const Histogram::BucketBoundaries kSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                               0.1,    0.25,  0.5,    1,     2.5,  5,     10};
+const Histogram::BucketBoundaries kStepBytes = {64 << 10, 256 << 10, 1 << 20,  4 << 20,
+                                                16 << 20, 64 << 20,  128 << 20};
 
 Gauge& MakeGauge(Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
@@ -24,8 +26,9 @@ Gauge& MakeGauge(Registry& registry, const char* name, const char* help) {
 Counter& MakeCounter(Registry& registry, const char* name, const char* help) {
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
 }
-Histogram& MakeHistogram(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, kSeconds);
+Histogram& MakeHistogram(Registry& registry, const char* name, const char* help,
+                         const Histogram::BucketBoundaries& boundaries = kSeconds) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, boundaries);
 }
 double Seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 
@@ -47,6 +50,9 @@ struct StoreMetrics::Impl {
   Gauge& snapshots = MakeGauge(r, "sluice_store_snapshots_held", "Snapshots that readers hold");
   Gauge& disk = MakeGauge(r, "sluice_store_disk_bytes", "Tables of the open stores");
   Histogram& apply = MakeHistogram(r, "sluice_store_apply_seconds", "Folding one batch of events");
+  Histogram& step = MakeHistogram(
+      r, "sluice_store_step_bytes",
+      "Held by a batch of one organisation: rows read, and what it writes", kStepBytes);
   Histogram& flush = MakeHistogram(r, "sluice_store_flush_seconds", "Flushing one store");
   Histogram& checkpoint =
       MakeHistogram(r, "sluice_store_checkpoint_seconds", "Checkpointing one partition");
@@ -115,6 +121,9 @@ void StoreMetrics::CountError() { impl_->errors.Increment(); }
 void StoreMetrics::CountEviction() { impl_->evictions.Increment(); }
 void StoreMetrics::CountSwept(size_t removals) {
   impl_->swept.Increment(static_cast<double>(removals));
+}
+void StoreMetrics::ObserveStep(size_t held_bytes) {
+  impl_->step.Observe(static_cast<double>(held_bytes));
 }
 void StoreMetrics::CountPart() { impl_->parts.Increment(); }
 void StoreMetrics::CountApart(const std::string& reason) {

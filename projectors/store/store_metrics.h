@@ -37,7 +37,8 @@ class StoreMetrics {
   void CountError();
   void CountEviction();
   void CountSwept(size_t removals);  // erased because the horizon has passed them
-  void CountPart();                  // a batch that ended within a large event
+  void ObserveStep(size_t held_bytes);
+  void CountPart();  // a batch that ended within a large event
   void CountApart(const std::string& reason);
   void CountNotCompared();  // who needed a store compared was told to come again
 

@@ -20,6 +20,7 @@ constexpr size_t kPutsMin = 1'000;  // between two sweeps, however small the sto
 constexpr size_t kLookedAtMin = 1'000;
 constexpr size_t kLookedAtPerPut = 4;
 constexpr uint64_t kEventsPerTrim = 4'096;
+constexpr size_t kRecordBytes = size_t{2} << 20;  // of the records that are changed at once
 
 bool RemembersNothing(const Record& record) {
   return record.deleted && !record.version.has_value() && record.memberships.empty() &&
@@ -88,49 +89,15 @@ absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
   if (removals.empty()) {
     return absl::OkStatus();
   }
-  std::map<RecordKey, std::vector<std::pair<BucketKey, Position>>> by_record;
+  std::map<RecordKey, Places> by_record;
   std::set<BucketKey> touched;
-  rocksdb::WriteBatch batch;
   for (const OldRemoval& removal : removals) {
     by_record[removal.key].emplace_back(removal.bucket, removal.position);
     touched.insert(removal.bucket);
-    RETURN_IF_ERROR(FromRocks(
-        batch.SingleDelete(db_->deltas(), EncodeDeltaKey(removal.bucket, removal.position)),
-        "erasing a removal"));
-  }
-  std::vector<RecordKey> keys;
-  keys.reserve(by_record.size());
-  for (const auto& [key, places] : by_record) {
-    keys.push_back(key);
-  }
-  ASSIGN_OR_RETURN(auto records, GetRecords(keys));
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!records[i].has_value()) {
-      continue;
-    }
-    const auto& places = by_record[keys[i]];
-    std::erase_if(records[i]->memberships, [&](const Membership& m) {
-      return !m.member &&
-             std::ranges::find(places, std::pair(m.bucket, m.position)) != places.end();
-    });
-    for (const auto& [bucket, position] : places) {
-      if (!records[i]->apart) {
-        break;
-      }
-      ASSIGN_OR_RETURN(const auto membership, latest().GetMembership(keys[i], bucket));
-      if (membership.has_value() && !membership->member && membership->position == position) {
-        RETURN_IF_ERROR(FromRocks(batch.Delete(db_->places(), EncodeMembershipKey(keys[i], bucket)),
-                                  "erasing a removal"));
-        records[i]->memberships_apart -= 1;
-      }
-    }
-    const std::string key = EncodeRecordKey(keys[i].entity, keys[i].key);
-    RETURN_IF_ERROR(FromRocks(RemembersNothing(*records[i])
-                                  ? batch.Delete(db_->records(), key)
-                                  : batch.Put(db_->records(), key, EncodeRecord(*records[i])),
-                              "erasing a removal"));
   }
   // The last operation of a bucket without rows is a removal: with it goes the bucket's state.
+  // That comes first: a removal that is left by a crash is found again, a state would not be.
+  rocksdb::WriteBatch batch;
   const std::vector<BucketKey> buckets(touched.begin(), touched.end());
   ASSIGN_OR_RETURN(const auto states, GetBuckets(buckets));
   for (size_t i = 0; i < buckets.size(); ++i) {
@@ -139,10 +106,53 @@ absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
                                 "erasing a bucket"));
     }
   }
-  rocksdb::WriteOptions options;
-  options.disableWAL = true;  // whatever is lost is swept again
-  dirty_ = true;
-  return FromRocks(db_->db().Write(options, &batch), fmt::format("sweeping store {}", path()));
+  std::vector<RecordKey> keys;
+  keys.reserve(by_record.size());
+  for (const auto& [key, places] : by_record) {
+    keys.push_back(key);
+  }
+  for (size_t i = 0; i < keys.size();) {
+    ASSIGN_OR_RETURN(auto records, GetRecords(std::span(keys).subspan(i), kRecordBytes));
+    for (std::optional<Record>& record : records) {
+      RETURN_IF_ERROR(EraseRemovalsOf(keys[i], std::move(record), by_record.at(keys[i]), &batch));
+      ++i;
+    }
+    rocksdb::WriteOptions options;
+    options.disableWAL = true;  // whatever is lost is swept again
+    dirty_ = true;
+    RETURN_IF_ERROR(
+        FromRocks(db_->db().Write(options, &batch), fmt::format("sweeping store {}", path())));
+    batch.Clear();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksStore::EraseRemovalsOf(const RecordKey& key, std::optional<Record> record,
+                                         const Places& places, rocksdb::WriteBatch* batch) {
+  const auto note = [](const rocksdb::Status& s) { return FromRocks(s, "erasing a removal"); };
+  for (const auto& [bucket, position] : places) {
+    RETURN_IF_ERROR(note(batch->SingleDelete(db_->deltas(), EncodeDeltaKey(bucket, position))));
+  }
+  if (!record.has_value()) {
+    return absl::OkStatus();
+  }
+  std::erase_if(record->memberships, [&](const Membership& m) {
+    return !m.member && std::ranges::find(places, std::pair(m.bucket, m.position)) != places.end();
+  });
+  for (const auto& [bucket, position] : places) {
+    if (!record->apart) {
+      break;
+    }
+    ASSIGN_OR_RETURN(const auto membership, latest().GetMembership(key, bucket));
+    if (membership.has_value() && !membership->member && membership->position == position) {
+      RETURN_IF_ERROR(note(batch->Delete(db_->places(), EncodeMembershipKey(key, bucket))));
+      record->memberships_apart -= 1;
+    }
+  }
+  const std::string encoded = EncodeRecordKey(key.entity, key.key);
+  return note(RemembersNothing(*record)
+                  ? batch->Delete(db_->records(), encoded)
+                  : batch->Put(db_->records(), encoded, EncodeRecord(*record)));
 }
 
 }  // namespace sluice::projectors

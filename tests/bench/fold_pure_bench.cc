@@ -17,8 +17,8 @@ using projectors::RecordKey;
 // Knows the records that it was given, in a hash map; as cheap as a view can be.
 class HashView final : public projectors::FoldView {
  public:
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(
-      std::span<const RecordKey> keys) override {
+  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
+                                                                size_t) override {
     std::vector<std::optional<Record>> found(keys.size());
     for (size_t i = 0; i < keys.size(); ++i) {
       const auto record = records.find(keys[i].key);
@@ -50,7 +50,7 @@ class HashView final : public projectors::FoldView {
     return found;
   }
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(projectors::EntityId,
-                                                                        std::string_view,
+                                                                        std::string_view, size_t,
                                                                         size_t) override {
     return std::vector<std::pair<RecordKey, Record>>();
   }

@@ -291,16 +291,22 @@ absl::Status ModelStore::CheckMemberships(const FoldBatch& batch) const {
 }
 
 absl::StatusOr<std::vector<std::optional<Record>>> ModelStore::GetRecords(
-    std::span<const RecordKey> keys) {
+    std::span<const RecordKey> keys, size_t bytes_max) {
   ++reads_;
   std::vector<std::optional<Record>> found;
+  size_t bytes = 0;
   for (const RecordKey& key : keys) {
+    if (!found.empty() && bytes >= bytes_max) {
+      break;
+    }
     const auto record = content_.records.find(key);
     found.push_back(record == content_.records.end() ? std::nullopt
                                                      : std::optional<Record>(record->second));
     if (apart_.contains(key)) {
       found.back() = WithoutApart(*found.back());
     }
+    bytes += found.back().has_value() ? found.back()->row.size() : 0;
+    read_bytes_ += found.back().has_value() ? found.back()->row.size() : 0;
   }
   return found;
 }
@@ -358,13 +364,18 @@ absl::StatusOr<std::vector<std::optional<BucketState>>> ModelStore::GetBuckets(
 }
 
 absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ModelStore::ScanRecords(
-    projectors::EntityId entity, std::string_view after, size_t max) {
+    projectors::EntityId entity, std::string_view after, size_t max, size_t bytes_max) {
   ++reads_;
+  size_t bytes = 0;
   std::vector<std::pair<RecordKey, Record>> found;
   const RecordKey from{entity, std::string(after)};
   for (auto it = after.empty() ? content_.records.lower_bound(from)
                                : content_.records.upper_bound(from);
-       it != content_.records.end() && it->first.entity == entity && found.size() < max; ++it) {
+       it != content_.records.end() && it->first.entity == entity && found.size() < max &&
+       bytes < bytes_max;
+       ++it) {
+    bytes += it->second.row.size();
+    read_bytes_ += it->second.row.size();
     found.emplace_back(it->first,
                        apart_.contains(it->first) ? WithoutApart(it->second) : it->second);
   }

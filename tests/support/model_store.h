@@ -49,9 +49,11 @@ class ModelStore final : public projectors::FoldView {
   size_t whole_reads() const { return whole_reads_; }
   // How often the fold has asked, to check that it asks for a span at once.
   size_t reads() const { return reads_; }
+  // How many bytes of rows it was given.
+  size_t read_bytes() const { return read_bytes_; }
 
   absl::StatusOr<std::vector<std::optional<projectors::Record>>> GetRecords(
-      std::span<const projectors::RecordKey> keys) override;
+      std::span<const projectors::RecordKey> keys, size_t bytes_max) override;
   absl::StatusOr<std::optional<projectors::Membership>> GetMembership(
       const projectors::RecordKey& key, BucketKey bucket) override;
   absl::StatusOr<uint64_t> GetSupport(const projectors::RecordKey& key, uint32_t rule,
@@ -62,7 +64,7 @@ class ModelStore final : public projectors::FoldView {
   absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
   absl::StatusOr<std::vector<std::pair<projectors::RecordKey, projectors::Record>>> ScanRecords(
-      projectors::EntityId entity, std::string_view after, size_t max) override;
+      projectors::EntityId entity, std::string_view after, size_t max, size_t bytes_max) override;
   absl::StatusOr<std::vector<std::string>> ScanLinks(projectors::EntityId entity,
                                                      projectors::AttributeId attribute,
                                                      std::string_view value, std::string_view after,
@@ -80,6 +82,7 @@ class ModelStore final : public projectors::FoldView {
   std::set<projectors::RecordKey> apart_;  // those that the fold keeps apart
   std::shared_ptr<const projectors::OrgModel> model_;
   size_t reads_ = 0;
+  size_t read_bytes_ = 0;
   size_t whole_reads_ = 0;
 };
 

@@ -188,6 +188,31 @@ TEST_F(LargeEventTest, RemovalsPastTheHorizonAreErased) {
   node.ExpectFoldOf("acme", log);
 }
 
+// They are erased from the records of the rows, which are read and written a few at a time.
+TEST_F(LargeEventTest, SoAreThoseOfRowsThatAreLarge) {
+  StoreNode node(Options());
+  Log log = testing::OrgWithAccounts("acme", 0);
+  int64_t offset = 10;
+  constexpr int kRows = 12;
+  for (const std::string owner : {"U1", "U2"}) {
+    for (int i = 0; i < kRows; ++i) {
+      const std::string key = "L" + std::to_string(i);
+      const testing::RowWriter row =
+          testing::RowWriter().Text(1, key).Text(2, owner).Text(3, std::string(400'000, 't'));
+      log.push_back(testing::MakeEvent(
+          offset++, testing::MakeSet({testing::Upsert(1, key, row.bytes())}), "acme"));
+    }
+  }
+  for (int i = 0; i < 4'500; ++i) {  // several sweeps: what one leaves would be counted again
+    log.push_back(AccountEvent("acme", offset++, "S" + std::to_string(i), "U3"));
+  }
+  node.CatchUp(log);
+  EXPECT_EQ(Metric("sluice_store_removals_swept_total"), kRows);
+  node.ExpectFoldOf("acme", log);
+  node.Restart();
+  node.ExpectFoldOf("acme", log);
+}
+
 TEST_F(LargeEventTest, AgeMovesTheHorizonToo) {
   StoreOptions options = Options();
   options.fold.tombstone_age = std::chrono::hours(64);

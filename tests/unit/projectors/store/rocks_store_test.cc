@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <rocksdb/db.h>
 
+#include <algorithm>
+
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
 
@@ -121,6 +123,41 @@ TEST_F(RocksStoreTest, ACompactionDropsChangeSetsTwoWindowsBehindTheDisk) {
   EXPECT_EQ(Find("early", "s1"), std::nullopt);
   EXPECT_EQ(Find("early", "s2"), std::nullopt);
   EXPECT_EQ(Find("later", "400"), Offset(400));
+}
+
+// As much as the caller has room for, whether it is in memory or on disk.
+TEST_F(RocksStoreTest, RecordsAreReadUntilTheyHaveSomeBytes) {
+  constexpr size_t kBytes = 10'000;
+  Log log = testing::OrgWithAccounts("acme", 0);
+  std::vector<RecordKey> keys;
+  for (int i = 0; i < 40; ++i) {
+    const std::string key = "L" + std::to_string(10 + i);
+    log.push_back(Account(100 + i, key, std::string(kBytes, 'o'), "s", key));
+    keys.push_back({EntityId(1), key});
+  }
+  ApplyUntil(log, INT64_MAX);
+  // Neither the order of the keys nor one that is not there matters.
+  std::ranges::reverse(keys);
+  keys.insert(keys.begin() + 1, {EntityId(1), "none"});
+  for (const bool flushed : {false, true}) {
+    const auto all = store_->GetRecords(keys, SIZE_MAX).value();
+    ASSERT_EQ(all.size(), 41u);
+    EXPECT_FALSE(all[1].has_value());
+    for (const auto& [bytes_max, count] :
+         {std::pair<size_t, size_t>(0, 1), {1, 1}, {kBytes + 1'000, 3}, {4 * kBytes, 5}}) {
+      const auto some = store_->GetRecords(keys, bytes_max).value();
+      ASSERT_EQ(some.size(), count) << bytes_max;
+      EXPECT_TRUE(std::ranges::equal(some, std::span(all).first(count)));
+    }
+    const auto scanned = store_->ScanRecords(EntityId(1), "L2", 100, 3 * kBytes).value();
+    ASSERT_EQ(scanned.size(), 3u);
+    EXPECT_EQ(scanned[0].first.key, "L20");
+    EXPECT_EQ(store_->ScanRecords(EntityId(1), "L2", 2, SIZE_MAX)->size(), 2u);
+    EXPECT_TRUE(store_->ScanRecords(EntityId(1), "M", 2, SIZE_MAX)->empty());
+    if (!flushed) {
+      ASSERT_TRUE(store_->Flush().ok());
+    }
+  }
 }
 
 }  // namespace

@@ -134,6 +134,47 @@ TEST(HotRowApartTest, AChangeOfARowThatManyPointAtIsDoneApart) {
   EXPECT_THAT(node->ApartOf(kPartition), IsEmpty());
 }
 
+// However little it says: it is not the set that takes room and time, but the rows.
+TEST_F(StoreApartTest, ASmallSetOfLargeRowsTakesOneTurnOfTheMainThread) {
+  StoreOptions options = testing::SmallStoreOptions(dir_ / "large");
+  options.registry = std::make_shared<prometheus::Registry>();
+  ApartNode node(options);
+  constexpr int kRows = 60;
+  std::vector<v1::Operation> patches;
+  for (int i = 0; i < kRows; ++i) {
+    const std::string key = "L" + std::to_string(i);
+    const std::string row =
+        testing::RowWriter().Text(1, key).Text(2, "U1").Text(3, std::string(400'000, 't')).bytes();
+    log_.push_back(
+        testing::MakeEvent(Next(), testing::MakeSet({testing::Upsert(1, key, row)}), "acme"));
+    patches.push_back(testing::Patch(1, key, testing::RowWriter().Text(2, "U2").bytes()));
+  }
+  node.CatchUp(log_);
+  const auto metric = [&](const std::string& name) {
+    const std::string text = prometheus::TextSerializer().Serialize(options.registry->Collect());
+    return std::stod(text.substr(text.find("\n" + name + " ") + name.size() + 2));
+  };
+  const double parts = metric("sluice_store_event_parts_total");
+  const double held = metric("sluice_store_step_bytes_sum");
+  const double steps = metric("sluice_store_step_bytes_count");
+  log_.push_back(testing::MakeEvent(Next(), testing::MakeSet(patches), "acme"));
+  Add(1, "beta");
+  ASSERT_TRUE(node.Main(log_, 2));
+  node.ExpectFoldOf("beta", log_);
+  const auto apart = node->ApartOf(kPartition);
+  ASSERT_THAT(apart, SizeIs(1));
+  EXPECT_EQ(apart[0].reason, "large_event");
+  EXPECT_EQ(metric("sluice_store_event_parts_total"), parts + 1) << "between it and its neighbour";
+  EXPECT_EQ(metric("sluice_store_step_bytes_count"), steps + 2);
+  EXPECT_LE(metric("sluice_store_step_bytes_sum") - held, 12 << 20);
+  node.Checkpoint();
+  node.Side(log_, 4);
+  node.Start();  // a crash amid its operations
+  node.CatchUp(log_);
+  node.ExpectFoldOf("acme", log_);
+  EXPECT_THAT(node->ApartOf(kPartition), IsEmpty());
+}
+
 TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
   ApartSet set;
   const ApartOrg org{Org("acme"), Offset(10), "large_event"};

@@ -1,0 +1,224 @@
+// What a batch of the fold holds of rows that are large: it is cut by their bytes, wherever they
+// come from, and comes to the same store.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "projectors/staging/fold.h"
+#include "tests/support/change_events.h"
+#include "tests/support/model_store.h"
+
+namespace sluice::projectors {
+namespace {
+
+using eventlog::StoredEvent;
+using testing::MakeEvent;
+using testing::MakeSet;
+using testing::ModelStore;
+using testing::RowWriter;
+
+constexpr uint32_t kProduct = 1;
+constexpr uint32_t kOrder = 2;
+constexpr int kRows = 600;
+constexpr size_t kRowBytes = 10'000;
+
+class LargeRowsTest : public ::testing::Test {
+ protected:
+  LargeRowsTest() {
+    options_.step_bytes = 20 * kRowBytes;
+    Apply({MakeEvent(offset_++, testing::OpenOrg(1))});
+    const std::vector<testing::TestAttribute> attributes = {
+        {1, "id"}, {2, "owner"}, {3, "text"}, {4, "mark"}, {5, "of"}};
+    v1::EntityDefined order = testing::DefineEntity(kOrder, "order", attributes, 2);
+    order.mutable_schema()->mutable_attributes(4)->set_references("product");
+    Apply({MakeEvent(offset_++, testing::DefineEntity(kProduct, "product", attributes, 2))});
+    Apply({MakeEvent(offset_++, order)});
+  }
+
+  // Users have their orders, and `related`, where it is not empty, is how others follow.
+  void Define(std::string_view entity, std::string_view of, std::string_view through) {
+    v1::ProfileDefined defined;
+    v1::Profile& profile = *defined.mutable_profile();
+    profile.set_name("p");
+    v1::EntityRules& own = *profile.add_entities();
+    own.set_entity(std::string(of));
+    own.add_rules()->set_kind(v1::RULE_KIND_USER);
+    if (!through.empty()) {
+      v1::EntityRules& others = *profile.add_entities();
+      others.set_entity(std::string(entity));
+      v1::Rule& rule = *others.add_rules();
+      rule.set_kind(v1::RULE_KIND_RELATED);
+      rule.set_through(std::string(through));
+    }
+    Apply({MakeEvent(offset_++, defined)});
+  }
+
+  static std::string Key(int i) { return fmt::format("k{}", i); }
+  static v1::Operation Row(uint32_t entity, int i, size_t bytes, std::string_view of = "") {
+    RowWriter row;
+    row.Text(1, Key(i)).Text(2, "U1").Text(3, std::string(bytes, 't'));
+    if (!of.empty()) {
+      row.Text(5, of);
+    }
+    return testing::Upsert(entity, Key(i), row.bytes());
+  }
+  static v1::Operation Mark(int i, std::string_view mark) {
+    return testing::Patch(kProduct, Key(i), RowWriter().Text(4, mark).bytes());
+  }
+  StoredEvent Set(const std::vector<v1::Operation>& ops) {
+    const int64_t offset = offset_++;
+    return MakeEvent(offset, MakeSet(ops, fmt::format("s{}", offset)));
+  }
+  // kRows rows of an entity, in sets that fit a batch each.
+  void Load(uint32_t entity, size_t bytes, bool pointing = false) {
+    for (int i = 0; i < kRows; i += 10) {
+      std::vector<v1::Operation> ops;
+      for (int row = i; row < i + 10; ++row) {
+        ops.push_back(Row(entity, row, bytes, pointing ? Key(row) : ""));
+      }
+      Apply({Set(ops)});
+    }
+  }
+
+  // In as many batches as it takes, each of which holds little; and in one.
+  void Apply(const std::vector<StoredEvent>& events) {
+    batches_ = 0;
+    cut_among_operations_ = 0;
+    for (std::span<const StoredEvent> rest(events); !rest.empty(); ++batches_) {
+      const size_t before = store_.read_bytes();
+      const auto result = store_.Apply(options_, rest);
+      ASSERT_TRUE(result.ok()) << result.status();
+      ASSERT_TRUE(result->rejected.empty()) << result->rejected.front().reason;
+      rest = rest.subspan(result->consumed);
+      const auto& partial = result->batch.applied.partial;
+      cut_among_operations_ += partial.has_value() && partial->op > 0 ? 1 : 0;
+      size_t written = 0;
+      for (const auto& [place, op] : result->batch.delta_puts) {
+        written += op.row.size();
+      }
+      const size_t most = options_.step_bytes * 3 / 2 + 3 * kRowBytes;
+      EXPECT_LE(store_.read_bytes() - before, most);
+      EXPECT_LE(written, most);
+      EXPECT_LE(result->held_bytes, most);
+    }
+    FoldOptions whole;
+    whole.step_bytes = std::numeric_limits<size_t>::max();
+    const auto result = whole_.Apply(whole, events);
+    ASSERT_TRUE(result.ok() && !result->partial && result->consumed == events.size())
+        << result.status();
+    ASSERT_EQ(Differences(store_.content(), whole_.content()), "");
+  }
+
+  FoldOptions options_;
+  ModelStore store_;
+  ModelStore whole_;  // without a limit
+  int64_t offset_ = 0;
+  int batches_ = 0;
+  int cut_among_operations_ = 0;
+};
+
+TEST_F(LargeRowsTest, ASmallSetThatChangesManyIsCutBetweenItsOperations) {
+  Define("", "product", "");
+  Load(kProduct, kRowBytes);
+  std::vector<v1::Operation> ops;
+  for (int i = kRows - 1; i >= 0; --i) {
+    ops.push_back(Mark(i, "a"));
+  }
+  Apply({Set(ops)});
+  EXPECT_GT(cut_among_operations_, kRows / 25);
+  EXPECT_LT(batches_, kRows / 3) << "most of what is read gets on";
+  ops.clear();
+  for (int i = 0; i < kRows; ++i) {
+    ops.push_back(testing::Delete(kProduct, Key(i)));
+  }
+  Apply({Set(ops)});
+  EXPECT_GT(cut_among_operations_, kRows / 25);
+  EXPECT_EQ(store_.content().applied.records, 0u);
+}
+
+// The parts know of one another what one batch would: the row, its version, and its last position.
+TEST_F(LargeRowsTest, ARowThatASetChangesOftenIsPlacedAsItIsInTheEnd) {
+  Define("", "product", "");
+  Load(kProduct, kRowBytes);
+  std::vector<v1::Operation> ops;
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 100; ++i) {
+      switch ((i + round) % 4) {
+        case 0:
+          ops.push_back(testing::Delete(kProduct, Key(i)));
+          break;
+        case 1:
+          ops.push_back(Row(kProduct, i, 100));
+          break;
+        case 2:
+          ops.push_back(Mark(i, fmt::format("{}", round)));
+          ops.back().set_version(10 - round);  // the first is the newest
+          break;
+        default:
+          ops.push_back(Row(kProduct, kRows + i, 100));
+          ops.push_back(testing::Delete(kProduct, Key(kRows + i)));
+      }
+    }
+  }
+  const StoredEvent set = Set(ops);
+  Apply({set});
+  EXPECT_GT(cut_among_operations_, 3);
+  StoredEvent again = set;
+  again.offset = Offset(offset_++);
+  Apply({again});
+  EXPECT_EQ(batches_, 1) << "a repetition is known as such";
+}
+
+TEST_F(LargeRowsTest, ABatchTakesAsManyEventsAsItsRowsAllow) {
+  Define("", "product", "");
+  Load(kProduct, kRowBytes);
+  std::vector<StoredEvent> events;
+  for (int i = 0; i < kRows; i += 2) {
+    events.push_back(Set({Mark(i, "a"), Mark(i + 1, "b")}));
+  }
+  Apply(events);
+  EXPECT_GE(batches_, kRows / 20);
+  EXPECT_EQ(cut_among_operations_, 0);
+}
+
+TEST_F(LargeRowsTest, ARuleMoreReadsAFewRowsAtOnce) {
+  Define("", "order", "");
+  Load(kProduct, kRowBytes);
+  Define("", "product", "");
+  EXPECT_GT(batches_, kRows / 20);
+  EXPECT_LT(batches_, kRows / 3);
+}
+
+TEST_F(LargeRowsTest, SoDoTheRowsThatFollowAnother) {
+  Define("order", "product", "order.of");
+  Apply({Set({Row(kProduct, 0, 10)})});
+  for (int i = 0; i < kRows; ++i) {
+    Apply({Set({Row(kOrder, i, kRowBytes, Key(0))})});
+  }
+  Apply({Set({testing::Patch(kProduct, Key(0), RowWriter().Text(2, "U2").bytes())})});
+  EXPECT_GT(batches_, kRows / 20);
+  EXPECT_LT(batches_, kRows / 3);
+}
+
+TEST_F(LargeRowsTest, AndThoseThatSmallRowsPointAt) {
+  Define("product", "order", "order.of");
+  Load(kProduct, kRowBytes);
+  Load(kOrder, 10, /*pointing=*/true);
+  std::vector<v1::Operation> ops;
+  for (int i = 0; i < kRows; ++i) {
+    ops.push_back(Row(kOrder, i, 10, Key(kRows - 1 - i)));
+  }
+  Apply({Set(ops)});
+  EXPECT_GT(cut_among_operations_, kRows / 25);
+  ops.clear();
+  for (int i = 0; i < kRows; ++i) {
+    ops.push_back(testing::Patch(kOrder, Key(i), RowWriter().Text(2, "U2").bytes()));
+  }
+  Apply({Set(ops)});
+  EXPECT_GT(batches_, kRows / 20);
+}
+
+}  // namespace
+}  // namespace sluice::projectors
