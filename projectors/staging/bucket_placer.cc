@@ -185,8 +185,9 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
   }
   size_t once = 0;
   RETURN_IF_ERROR(
-      CountOnce(rules->At(round_).size() *
-                    (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork),
+      CountOnce(rules->ComparisonsAt(round_) * kLookWork +
+                    rules->At(round_).size() *
+                        (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork),
                 &once));
   bool by_parents = false;
   bool by_support = false;

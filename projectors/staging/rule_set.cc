@@ -7,6 +7,9 @@
 namespace sluice::projectors {
 namespace {
 
+// Of a filter's canonical text: "a3 eq 'open' and " is one.
+constexpr size_t kComparisonBytes = 16;
+
 uint32_t NumberOf(const SyncRule* rule) { return rule->number; }
 
 template <typename T>
@@ -29,6 +32,10 @@ std::span<const SyncRule* const> RuleSet::Entity::At(uint32_t depth) const {
   const auto [first, last] =
       std::ranges::equal_range(rules, depth, {}, [](const SyncRule* rule) { return rule->depth; });
   return {first, last};
+}
+
+size_t RuleSet::Entity::ComparisonsAt(uint32_t depth) const {
+  return depth == 0 || depth > comparisons.size() ? 0 : comparisons[depth - 1];
 }
 
 std::span<const SyncRule* const> RuleSet::Entity::FeedsOf(uint32_t source) const {
@@ -111,6 +118,8 @@ void RuleSet::Index(const Schemas& schemas) {
     Entity& entity = entities_[rule->entity];
     entity.rules.push_back(rule.get());
     depth_max_ = std::max(depth_max_, rule->depth);
+    entity.comparisons.resize(std::max<size_t>(entity.comparisons.size(), rule->depth));
+    entity.comparisons[rule->depth - 1] += 1 + rule->filter.canonical.size() / kComparisonBytes;
     if (rule->kind != v1::RULE_KIND_RELATED) {
       continue;
     }

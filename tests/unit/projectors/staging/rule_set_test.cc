@@ -90,6 +90,27 @@ TEST(RuleSet, AnEventCompilesWhatItChanges) {
   EXPECT_EQ(&After(model, Profile("p7", "v7"))->rules(), &model->rules());  // as it was
 }
 
+// What a step of the fold does is counted by it: rules can differ a hundred times in what they
+// take.
+TEST(RuleSet, AFilterHasItsComparisons) {
+  const auto comparisons = [](size_t count) {
+    std::string where = "x3 eq 'first'";
+    for (size_t i = 1; i < count; ++i) {
+      where += fmt::format(" or x{} eq 'value {}'", 3 + i % 2, i);
+    }
+    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {"sales"});
+    v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
+    filter.set_kind(v1::RULE_KIND_FILTER);
+    filter.set_where(where);
+    const ModelPtr model =
+        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4)), defined);
+    return model->rules().Find(EntityId(1))->ComparisonsAt(1);
+  };
+  EXPECT_LE(comparisons(1), 2U);
+  EXPECT_GE(comparisons(300), 300U);
+  EXPECT_EQ(Organisation(1)->rules().Find(EntityId(1))->ComparisonsAt(9), 0U);
+}
+
 TEST(RuleSet, WhoNeedsDefinitionsAloneCompilesNothing) {
   ModelPtr model = After(OrgModel::WithoutRules(), testing::OpenOrg(1));
   model = After(After(model, Account(4)), Profile("p", "v"));
