@@ -9,6 +9,9 @@
 namespace sluice::projectors {
 namespace {
 
+// Of a filter's canonical text: "a3 eq 'open' or " has one.
+constexpr size_t kComparisonBytes = 16;
+
 std::string_view OwnershipName(v1::RuleKind kind) {
   return kind == v1::RULE_KIND_USER   ? "user"
          : kind == v1::RULE_KIND_TEAM ? "team"
@@ -219,7 +222,8 @@ void ProfileCompiler::CompileFilter(const v1::Rule& rule, const EntitySchema& sc
          .text = ShownFilter(rule.where()),
          .entity = schema.id(),
          .kind = rule.kind(),
-         .filter = {alternative.terms, alternative.condition, {}}},
+         .filter = {alternative.terms, alternative.condition, {}},
+         .comparisons = 1 + alternative.canonical.size() / kComparisonBytes},
         nullptr, profile, out);
   }
 }

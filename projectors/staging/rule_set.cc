@@ -7,9 +7,6 @@
 namespace sluice::projectors {
 namespace {
 
-// Of a filter's canonical text: "a3 eq 'open' and " is one.
-constexpr size_t kComparisonBytes = 16;
-
 uint32_t NumberOf(const SyncRule* rule) { return rule->number; }
 
 template <typename T>
@@ -119,7 +116,7 @@ void RuleSet::Index(const Schemas& schemas) {
     entity.rules.push_back(rule.get());
     depth_max_ = std::max(depth_max_, rule->depth);
     entity.comparisons.resize(std::max<size_t>(entity.comparisons.size(), rule->depth));
-    entity.comparisons[rule->depth - 1] += 1 + rule->filter.canonical.size() / kComparisonBytes;
+    entity.comparisons[rule->depth - 1] += rule->comparisons;
     if (rule->kind != v1::RULE_KIND_RELATED) {
       continue;
     }

@@ -38,6 +38,7 @@ struct SyncRule {
   // `entity` where `down`, of `source_entity` otherwise.
   AttributeId attribute{};
   FilterAlternative filter{};
+  size_t comparisons = 1;  // about how many the filter makes
   // Related: the rows of `entity` that point at a source row (`down`), or that source rows point
   // at; a source row is one that the rule numbered `source` brings.
   bool down = false;

@@ -18,11 +18,11 @@ using testing::ProfileRequest;
 constexpr char kFilterProfile[] =
     R"({"entities":{"order":[{"kind":"all"},{"kind":"filter","where":"status eq 'open' and region in @teams"}]}})";
 
-// A profile of so many rules for one entity, with a filter each.
-std::string ManyRules(const std::string& entity, size_t rules) {
+// A profile of so many rules for one entity, with a filter each, from that number on.
+std::string ManyRules(const std::string& entity, size_t rules, size_t first = 1'000'000) {
   std::string json = R"({"entities":{")" + entity + R"(":[)";
-  for (size_t i = 0; i < rules; ++i) {
-    json += fmt::format(R"({}{{"kind":"filter","where":"id eq '{}'"}})", i == 0 ? "" : ",", i);
+  for (size_t i = first; i < first + rules; ++i) {
+    json += fmt::format(R"({}{{"kind":"filter","where":"id eq '{}'"}})", i == first ? "" : ",", i);
   }
   return json + "]}}";
 }
@@ -102,15 +102,18 @@ TEST_F(RuleCheckTest, RulesAreNumbered) {
   const auto fill = [&](const std::string& entity) {
     for (size_t i = 0; i < kRulesOfEntityMax / kOfProfile; ++i) {
       const absl::Status status =
-          put(fmt::format("{}{}", entity, i), ManyRules(entity, kOfProfile));
+          put(fmt::format("{}{}", entity, i), ManyRules(entity, kOfProfile, i * kOfProfile));
       ASSERT_TRUE(status.ok()) << status;
     }
   };
   fill("order");
-  ExpectRefused(put("b", ManyRules("order", 1)), "too_many_rules",
-                "profile 'b': the profiles would have 2001 rules for entity 'order', at most 2000");
-  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile)).ok());
-  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile - 1)).ok());
+  ExpectRefused(
+      put("b", ManyRules("order", 1)), "too_many_rules",
+      "profile 'b': the profiles would have 2001 different rules for entity 'order', at most 2000");
+  EXPECT_TRUE(put("b", ManyRules("order", kOfProfile, 0)).ok());  // which are there
+  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile, 0)).ok());
+  EXPECT_TRUE(put("b", R"({"entities":{}})").ok());
+  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile - 1, 0)).ok());
   EXPECT_TRUE(put("b", ManyRules("order", 1)).ok());
   for (int i = 0; i < 4; ++i) {
     const std::string entity = fmt::format("e{}", i);
@@ -119,7 +122,8 @@ TEST_F(RuleCheckTest, RulesAreNumbered) {
   }
   PutEntity("last", {});
   EXPECT_TRUE(put("b", ManyRules("last", 1)).ok());  // in the place of its other one
-  ExpectRefused(put("c", ManyRules("last", 1)), "too_many_rules", "10001 rules in all");
+  ExpectRefused(put("c", ManyRules("last", 1, 7)), "too_many_rules",
+                "10001 different rules in all");
 }
 
 // 960 once compiled: 96 filters of accounts, and what their nine references bring.
@@ -214,15 +218,15 @@ TEST_F(CompiledRulesTest, RulesThatComeBackCount) {
   v1::ProvisioningRequest deletes;
   deletes.mutable_delete_entity()->set_name("holder");
   Delete(deletes);
-  const auto put = [this](const std::string& name, size_t rules) {
-    return sequencer_.Carry(org_, ProfileRequest(name, ManyRules("account", rules))).status();
-  };
-  for (int i = 0; i < 10; ++i) {
-    const absl::Status status = put(fmt::format("q{}", i), 100);
+  for (size_t i = 0; i < 10; ++i) {
+    const std::string many = ManyRules("account", 100, 100 * i);
+    const absl::Status status =
+        sequencer_.Carry(org_, ProfileRequest(fmt::format("q{}", i), many)).status();
     ASSERT_TRUE(status.ok()) << status;
   }
-  ExpectRefused(TryEntity("holder", holder_), "too_many_rules",
-                "entity 'holder': the profiles would have 2728 rules for entity 'account'");
+  ExpectRefused(
+      TryEntity("holder", holder_), "too_many_rules",
+      "entity 'holder': the profiles would have 2728 different rules for entity 'account'");
   v1::ProvisioningRequest deletes_profile;
   deletes_profile.mutable_delete_profile()->set_name("p1");
   Delete(deletes_profile);
