@@ -18,6 +18,12 @@ bool PartitionAppends::Take() {
   return true;
 }
 
+void PartitionAppends::TakeRefused() {
+  const absl::MutexLock lock(&mutex_);
+  state_ = State::kFailing;
+  ++in_flight_;
+}
+
 void PartitionAppends::Confirmed() {
   const absl::MutexLock lock(&mutex_);
   silent_for_ = milliseconds(0);

@@ -20,11 +20,13 @@ class PartitionAppends {
  public:
   // A batch is about to be handed over; false: it is to be refused.
   bool Take();
+  // One that was held back is to be refused: what comes behind it waits for its answer likewise.
+  void TakeRefused();
   // One event of what was handed over is durable.
   void Confirmed();
   // One event of what was handed over is not, or that is not known.
   void Failed();
-  // A batch that Take() took has had its answer: its callback has returned.
+  // A batch that was taken has had its answer: its callback has returned.
   void Answered();
 
   // Time goes by.

@@ -370,8 +370,14 @@ void KafkaProducer::UseClient(std::unique_ptr<ProducerClient> client) {
     }
     client_.swap(client);
     for (Batch* batch : held) {
-      // What was held back comes behind what has failed, and was appended before that was known.
-      const size_t left = batch->appends.failing() ? Refuse(batch) : HandOver(*client_, batch);
+      // What was held back comes behind what has failed, and was appended before that was known. It
+      // is answered when this lock is free again: whoever comes between comes behind it, too.
+      const bool handed = !batch->appends.failing() && batch->appends.Take();
+      if (!handed) {
+        batch->appends.TakeRefused();
+      }
+      batch->taken = true;
+      const size_t left = handed ? Produce(*client_, *batch) : Refuse(batch);
       if (left > 0) {
         refused.emplace_back(batch, left);
       }

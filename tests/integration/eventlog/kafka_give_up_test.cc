@@ -31,11 +31,11 @@ constexpr milliseconds kAppendTimeout{1'000};
 constexpr size_t kBatchEvents = 100;
 
 // Appends batch after batch to one partition without waiting for answers, and keeps when each was
-// called and answered.
+// handed over and answered.
 class Appender {
  public:
   struct Call {
-    Time called;
+    Time appended;  // AppendAsync() had returned by then
     std::optional<Time> answered;
     absl::StatusOr<std::vector<Offset>> answer = absl::UnknownError("no answer");
   };
@@ -80,10 +80,6 @@ class Appender {
       for (size_t i = 0; i < kBatchEvents; ++i) {
         batch.push_back(MakeKafkaEvent("acme", std::to_string(call) + "/" + std::to_string(i)));
       }
-      {
-        const absl::MutexLock lock(&mutex_);
-        calls_[call].called = std::chrono::steady_clock::now();
-      }
       log_.AppendAsync(Topic::kChanges, partition_, std::move(batch),
                        [this, call](absl::StatusOr<std::vector<Offset>> answer) {
                          const absl::MutexLock lock(&mutex_);
@@ -92,8 +88,9 @@ class Appender {
                          ++answered_;
                          successes_ += calls_[call].answer.ok() ? 1 : 0;
                        });
-      // The load's rate: some 100,000 events in a pause.
       const absl::MutexLock lock(&mutex_);
+      calls_[call].appended = std::chrono::steady_clock::now();
+      // The load's rate: some 100,000 events in a pause.
       const auto stopping = [this] { return stopping_.load(); };
       mutex_.AwaitWithTimeout(absl::Condition(&stopping), absl::Milliseconds(2));
     }
@@ -133,6 +130,7 @@ void CountStored(Log& log, PartitionId partition, std::vector<size_t>* stored) {
 void Check(const std::vector<Appender::Call>& calls, const std::vector<size_t>& stored) {
   size_t failed = 0;
   size_t overtaken = 0;
+  size_t cut = 0;
   std::optional<Time> cut_at;  // when the last answer of a batch came that is not there in full
   for (size_t i = 0; i < calls.size(); ++i) {
     const Appender::Call& call = calls[i];
@@ -144,9 +142,20 @@ void Check(const std::vector<Appender::Call>& calls, const std::vector<size_t>& 
       EXPECT_THAT(std::string(call.answer.status().message()),
                   ::testing::Not(::testing::HasSubstr("Local:")));
     }
-    overtaken += stored[i] > 0 && cut_at.has_value() && call.called < *cut_at ? 1 : 0;
-    if (stored[i] < kBatchEvents) {
-      cut_at = std::max(cut_at.value_or(Time{}), call.answered.value());
+    if (stored[i] > 0 && cut_at.has_value() && call.appended < *cut_at) {
+      ++overtaken;
+      const auto ms = [&](Time time) {
+        return std::chrono::duration<double, std::milli>(time - calls[0].appended).count();
+      };
+      ADD_FAILURE() << "batch " << i << " (" << stored[i] << " stored, appended by "
+                    << ms(call.appended) << ", answered at " << ms(*call.answered) << ": "
+                    << call.answer.status() << ") is behind batch " << cut << " (" << stored[cut]
+                    << " stored, appended by " << ms(calls[cut].appended) << ", answered at "
+                    << ms(*calls[cut].answered) << ": " << calls[cut].answer.status() << ")";
+    }
+    if (stored[i] < kBatchEvents && *call.answered >= cut_at.value_or(Time{})) {
+      cut_at = call.answered;
+      cut = i;
     }
   }
   EXPECT_EQ(overtaken, 0) << "batches are durable behind others that were given up, though they "

@@ -31,6 +31,18 @@ TEST(PartitionAppendsTest, WhatHasFailedIsAnsweredInFullBeforeAnythingFollows) {
   EXPECT_TRUE(appends.Take());
 }
 
+TEST(PartitionAppendsTest, WhatWasHeldBackAndIsRefusedIsAnsweredBeforeAnythingFollows) {
+  PartitionAppends appends;
+  ASSERT_TRUE(appends.Take());
+  appends.Failed();
+  appends.Answered();
+  appends.TakeRefused();
+  EXPECT_FALSE(appends.Take());
+  appends.Failed();
+  appends.Answered();
+  EXPECT_TRUE(appends.Take());
+}
+
 TEST(PartitionAppendsTest, OneThatGoesAloneMayFailToo) {
   PartitionAppends appends;
   ASSERT_TRUE(appends.Take());
