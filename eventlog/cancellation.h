@@ -37,6 +37,9 @@ class Cancellation {
   std::set<Reader*> readers_ ABSL_GUARDED_BY(mutex_);
 };
 
+// What log.h has where none is given.
+inline constexpr std::chrono::seconds kReadPatience{30};
+
 // As ReadUntil() and VerifyContinuity() of log.h, but for `cancellation`, which may be nullptr:
 // kCancelled where it ends the read. What they ask the log besides is not ended.
 [[nodiscard]] absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from,

@@ -9,8 +9,6 @@ namespace sluice::eventlog {
 namespace {
 
 constexpr std::chrono::seconds kQuiet{1};
-// As VerifyContinuity() has it.
-constexpr std::chrono::seconds kPatience{30};
 
 }  // namespace
 
@@ -59,7 +57,7 @@ void ComparedReader::Close() {
 
 absl::Status ComparedReader::CompareApplied() {
   return compare_ ? compare_()
-                  : VerifyContinuity(log_, topic_, partition_, last_, last_hash_, kPatience,
+                  : VerifyContinuity(log_, topic_, partition_, last_, last_hash_, kReadPatience,
                                      &comparing_);
 }
 

@@ -191,15 +191,19 @@ size_t KafkaProducer::TakeIn(Batch* batch) {
   }
   {
     const absl::MutexLock lock(&held_mutex_);
-    if (held_.has_value() && !batch->appends.failing()) {
+    if (held_.has_value()) {
+      if (batch->appends.failing()) {
+        return Refuse(batch);
+      }
       held_->push_back(batch);
       return 0;
     }
-    if (held_.has_value()) {
-      return Refuse(batch);
-    }
   }
-  return HandOver(*client_, batch);
+  if (!batch->appends.Take()) {
+    return Refuse(batch);
+  }
+  batch->taken = true;
+  return Produce(*client_, *batch);
 }
 
 size_t KafkaProducer::Refuse(Batch* batch) {
@@ -208,14 +212,6 @@ size_t KafkaProducer::Refuse(Batch* batch) {
                   "then one goes alone; try again",
                   TopicName(batch->topic), batch->partition.value())));
   return batch->events.size();
-}
-
-size_t KafkaProducer::HandOver(ProducerClient& client, Batch* batch) {
-  if (!batch->appends.Take()) {
-    return Refuse(batch);
-  }
-  batch->taken = true;
-  return Produce(client, *batch);
 }
 
 size_t KafkaProducer::Produce(ProducerClient& client, Batch& batch) {

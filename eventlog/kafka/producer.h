@@ -54,7 +54,6 @@ class KafkaProducer {
   // These return how many of the batch's events, its last ones, nobody will report on: the caller
   // answers for them, under no lock. Where that is 0 the batch may be gone.
   size_t TakeIn(Batch* batch) ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  size_t HandOver(ProducerClient& client, Batch* batch);
   static size_t Produce(ProducerClient& client, Batch& batch);
   static size_t Refuse(Batch* batch);
   void Poll();

@@ -99,24 +99,27 @@ absl::Status KafkaWatch::Start() {
 
 // An epoch that is written beside a history would say that nobody exists.
 absl::Status KafkaWatch::CheckThatNothingWasLost() {
-  bool any_change = false;
-  for (int32_t p = 0; p < control_.PartitionCount(Topic::kProvisioning); ++p) {
-    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(Topic::kProvisioning, PartitionId(p)));
-    if (range.end > Offset(0)) {
-      return absl::OkStatus();  // a log of before there were epochs
+  const auto holds_events = [this](Topic topic) -> absl::StatusOr<bool> {
+    for (int32_t p = 0; p < control_.PartitionCount(topic); ++p) {
+      ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(topic, PartitionId(p)));
+      if (range.end > Offset(0)) {
+        return true;
+      }
     }
+    return false;
+  };
+  ASSIGN_OR_RETURN(const bool requests, holds_events(Topic::kProvisioning));
+  if (requests) {
+    return absl::OkStatus();  // a log of before there were epochs
   }
-  for (int32_t p = 0; p < control_.PartitionCount(Topic::kChanges) && !any_change; ++p) {
-    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(Topic::kChanges, PartitionId(p)));
-    any_change = range.end > Offset(0);
-  }
-  return any_change
-             ? Error(absl::StatusCode::kDataLoss, "log_truncated",
-                     fmt::format("{} holds nothing, but {} does: what was in it is lost; restore "
-                                 "it, or go on with what is there: `sluice log new-epoch`",
-                                 control_.FullName(Topic::kProvisioning),
-                                 control_.FullName(Topic::kChanges)))
-             : absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool changes, holds_events(Topic::kChanges));
+  return changes ? Error(absl::StatusCode::kDataLoss, "log_truncated",
+                         fmt::format("{} holds nothing, but {} does: what was in it is lost; "
+                                     "restore it, or go on with what is there: `sluice log "
+                                     "new-epoch`",
+                                     control_.FullName(Topic::kProvisioning),
+                                     control_.FullName(Topic::kChanges)))
+                 : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {

@@ -274,8 +274,8 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
 
 void IngestSession::FinishDoubtful() {
   if (stops()) {
-    *stopped_ =
-        true;  // the doubtful ones are answered without a thread, once the request has ended
+    // The doubtful ones are answered without a thread, once the request has ended.
+    *stopped_ = true;
     return;
   }
   AppendGathered();  // these wait for no store
@@ -283,11 +283,11 @@ void IngestSession::FinishDoubtful() {
 }
 
 void IngestSession::AddRead(ReadChangeSet read) {
-  if (read.id.empty() && relayed_) {
-    RefuseRead("", FitsByNow());
-    return;
-  }
   if (read.id.empty()) {
+    if (relayed_) {
+      RefuseRead("", FitsByNow());
+      return;
+    }
     read.set.set_id(NewUuid7(service_.clock()));
     auto ticket = std::make_shared<SetTicket>();
     waiting_.push_back({read.set.id(), absl::OkStatus(), ticket});

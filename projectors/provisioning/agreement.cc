@@ -28,8 +28,6 @@ struct Found {
   std::optional<StoredEvent> event;
 };
 
-constexpr std::chrono::seconds kPatience{30};
-
 absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partition, Offset offset,
                            std::chrono::milliseconds patience,
                            eventlog::Cancellation* cancellation) {
@@ -113,7 +111,7 @@ absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition,
     }
     if (end > range.begin && hash != 0) {
       RETURN_IF_ERROR(eventlog::VerifyContinuity(log, topic, partition, Offset(end.value() - 1),
-                                                 hash, kPatience, cancellation));
+                                                 hash, eventlog::kReadPatience, cancellation));
     }
   }
   return absl::OkStatus();
@@ -170,7 +168,7 @@ absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const Contr
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers,
-                                           kPatience, cancellation));
+                                           eventlog::kReadPatience, cancellation));
   if (mark.answers >= found.end) {
     return Truncated(partition, "provisioning", found.end, mark.answers, "changes");
   }

@@ -1,21 +1,13 @@
 #include "projectors/staging/history_check.h"
 
-#include <chrono>
-
 #include "schemas/status.h"
 
 namespace sluice::projectors {
-namespace {
-
-// Of a read in which nothing comes.
-constexpr std::chrono::seconds kPatience{30};
-
-}  // namespace
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, Offset applied,
                           uint64_t event_hash, eventlog::Cancellation* cancellation) {
   return eventlog::VerifyContinuity(log, eventlog::Topic::kChanges, partition, applied, event_hash,
-                                    kPatience, cancellation);
+                                    eventlog::kReadPatience, cancellation);
 }
 
 absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
@@ -51,7 +43,7 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
         next += event.offset == next->first ? 1 : 0;
         return absl::OkStatus();
       },
-      kPatience, cancellation);
+      eventlog::kReadPatience, cancellation);
   // What was there a moment ago has been removed, or lost: the next try tells.
   return absl::IsOutOfRange(read)
              ? Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read))

@@ -9,6 +9,14 @@
 // Of one profile's filters and references the product becomes rules: nothing here walks over all of
 // them for a row.
 namespace sluice::projectors {
+namespace {
+
+// Where `attribute`, which is among them, stands in `ascending`.
+size_t PlaceIn(const std::vector<AttributeId>& ascending, AttributeId attribute) {
+  return static_cast<size_t>(std::ranges::lower_bound(ascending, attribute) - ascending.begin());
+}
+
+}  // namespace
 
 BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
@@ -66,8 +74,7 @@ absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
   for (const auto& [source, bucket] : sources) {
     work_ += kLookWork;
     for (const SyncRule* feed : rules.FeedsOf(source)) {
-      const auto i = static_cast<size_t>(std::ranges::lower_bound(rules.ups, feed->attribute) -
-                                         rules.ups.begin());
+      const size_t i = PlaceIn(rules.ups, feed->attribute);
       if (feed->down || before.ups[i] == after.ups[i]) {
         work_ += kLookWork;
         continue;
@@ -133,12 +140,12 @@ absl::Status BucketPlacer::PassOn(Slot slot, const std::vector<FoldOverlay::Move
   if (moves.empty() || rules == nullptr || rules->feeds.empty()) {
     return absl::OkStatus();
   }
-  size_t once = 0;
+  size_t feeds = 0;
   for (const FoldOverlay::Move& move : moves) {
-    once += rules->FeedsOf(move.target.rule).size() * kRuleWork;
+    feeds += rules->FeedsOf(move.target.rule).size();
   }
-  work_ += once;
-  RETURN_IF_ERROR(CheckOnce(once));
+  size_t once = 0;
+  RETURN_IF_ERROR(CountOnce(feeds * kRuleWork, &once));
   const RecordKey key = entry.key;
   const bool live = entry.live();
   const std::vector<std::string> ups =
@@ -152,9 +159,8 @@ absl::Status BucketPlacer::PassOn(Slot slot, const std::vector<FoldOverlay::Move
         queue_->Add(feed->depth,
                     {WorkQueue::Kind::kChildren, feed->entity, feed->attribute, key.key});
       } else if (live) {  // a deleted row points nowhere: Written() has taken back what it gave
-        const auto i = static_cast<size_t>(std::ranges::lower_bound(rules->ups, feed->attribute) -
-                                           rules->ups.begin());
-        RETURN_IF_ERROR(Support(*feed, ups[i], move.target.bucket, move.entered ? 1 : -1));
+        const std::string& target = ups[PlaceIn(rules->ups, feed->attribute)];
+        RETURN_IF_ERROR(Support(*feed, target, move.target.bucket, move.entered ? 1 : -1));
       }
     }
   }
@@ -202,9 +208,8 @@ absl::Status BucketPlacer::SupportAnew(Slot slot) {
   RETURN_IF_ERROR(CountOnce(gives.size() * kRuleWork, &once));
   const std::vector<std::string> ups = ReferencedKeys(*rules->schema, rules->ups, entry.now.row);
   for (const auto& [feed, source] : gives) {
-    const auto i = static_cast<size_t>(std::ranges::lower_bound(rules->ups, feed->attribute) -
-                                       rules->ups.begin());
-    RETURN_IF_ERROR(Support(*feed, ups[i], source, 1));
+    const std::string& target = ups[PlaceIn(rules->ups, feed->attribute)];
+    RETURN_IF_ERROR(Support(*feed, target, source, 1));
   }
   return absl::OkStatus();
 }

@@ -72,12 +72,7 @@ class Operator {
         FullName(options_, topic).c_str(), count, reason.data(), reason.size());
     ASSERT_NE(added, nullptr) << reason.data();
     rd_kafka_CreatePartitions(handle_.get(), &added, 1, nullptr, queue_.get());
-    Await([](rd_kafka_event_t* event) {
-      size_t results = 0;
-      const auto** topics = rd_kafka_CreatePartitions_result_topics(
-          rd_kafka_event_CreatePartitions_result(event), &results);
-      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
-    });
+    AwaitTopic(rd_kafka_event_CreatePartitions_result, rd_kafka_CreatePartitions_result_topics);
     rd_kafka_NewPartitions_destroy(added);
   }
 
@@ -89,28 +84,29 @@ class Operator {
     ASSERT_NE(created, nullptr) << reason.data();
     rd_kafka_NewTopic_set_config(created, "retention.ms", "-1");
     rd_kafka_CreateTopics(handle_.get(), &created, 1, nullptr, queue_.get());
-    Await([](rd_kafka_event_t* event) {
-      size_t results = 0;
-      const auto** topics =
-          rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &results);
-      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
-    });
+    AwaitTopic(rd_kafka_event_CreateTopics_result, rd_kafka_CreateTopics_result_topics);
     rd_kafka_NewTopic_destroy(created);
   }
 
   void DeleteTopic(Topic topic) {
     rd_kafka_DeleteTopic_t* deleted = rd_kafka_DeleteTopic_new(FullName(options_, topic).c_str());
     rd_kafka_DeleteTopics(handle_.get(), &deleted, 1, nullptr, queue_.get());
-    Await([](rd_kafka_event_t* event) {
-      size_t results = 0;
-      const auto** topics =
-          rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &results);
-      return results == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
-    });
+    AwaitTopic(rd_kafka_event_DeleteTopics_result, rd_kafka_DeleteTopics_result_topics);
     rd_kafka_DeleteTopic_destroy(deleted);
   }
 
  private:
+  // The answer about one topic: `result` of the event, `topics` of that.
+  template <typename Result>
+  void AwaitTopic(const Result* (*result)(rd_kafka_event_t*),
+                  const rd_kafka_topic_result_t** (*topics)(const Result*, size_t*)) {
+    Await([&](rd_kafka_event_t* event) {
+      size_t count = 0;
+      const rd_kafka_topic_result_t** found = topics(result(event), &count);
+      return count == 1 ? rd_kafka_topic_result_error(found[0]) : RD_KAFKA_RESP_ERR__FAIL;
+    });
+  }
+
   template <typename ErrorOf>
   void Await(ErrorOf error_of) {
     rd_kafka_event_t* event = rd_kafka_queue_poll(queue_.get(), kAdminMillis);
