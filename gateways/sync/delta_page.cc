@@ -83,7 +83,11 @@ class PageBuilder {
       sending_groups_ += group.state.lost ? 0 : 1;
       lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.based);
       for (const PlanBucket& bucket : group.buckets) {
-        group_of_.emplace(bucket.key, Place{&group, &bucket});
+        if (bucket.current != nullptr) {
+          group_of_.insert_or_assign(bucket.key, Place{&group, &bucket});
+        } else {
+          group_of_.emplace(bucket.key, Place{&group, &bucket});
+        }
         buckets_.push_back(bucket.key);
         if (bucket.current != nullptr) {
           EntityInfo& entity = entities_[bucket.current->schema->name()];
@@ -102,6 +106,7 @@ class PageBuilder {
       }
     }
     std::sort(buckets_.begin(), buckets_.end());
+    buckets_.erase(std::unique(buckets_.begin(), buckets_.end()), buckets_.end());
     std::make_heap(heap_.begin(), heap_.end(), Later);
     return absl::OkStatus();
   }
@@ -357,8 +362,10 @@ class PageBuilder {
   std::string* const out_;
   const size_t start_;
   std::vector<Source> heap_;
-  absl::flat_hash_map<BucketKey, Place> group_of_;  // by bucket key
-  std::vector<BucketKey> buckets_;                  // its keys, ascending
+  // By bucket key. Of one that is back after several times away, where it is the caller's: lost
+  // groups beside it only remove.
+  absl::flat_hash_map<BucketKey, Place> group_of_;
+  std::vector<BucketKey> buckets_;  // its keys, ascending
   std::unordered_map<std::string_view, EntityInfo> entities_;
   std::vector<RecordKey> sent_here_;  // at the position being sent
   // By entity's name and key, for lost buckets: two of them may have held one row.

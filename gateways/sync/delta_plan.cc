@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -32,9 +33,11 @@ bool IsComplete(const Cursor& cursor) {
 // Groups that nothing tells apart any more become one. What differs is never made equal: a lower
 // `left` would leave rows with the holder, a higher one would name keys that it never knew.
 void MergeGroups(std::vector<PlanGroup>* groups) {
+  // Lost ones first: a server of before, which knows no bucket in two groups, then refuses such a
+  // cursor. Did it meet the bucket that is the caller's first, it would forget the lost one.
   const auto order = [](const PlanGroup& g) {
     const CursorGroupState& s = g.state;
-    return std::tuple(s.lost, s.position, s.since, s.left, s.held, s.turned, s.based, s.steady);
+    return std::tuple(!s.lost, s.position, s.since, s.left, s.held, s.turned, s.based, s.steady);
   };
   for (PlanGroup& group : *groups) {
     CursorGroupState& state = group.state;
@@ -69,6 +72,7 @@ class Planner {
     complete_ = IsComplete(cursor_);
     plan_.base = complete_ ? cursor_.seen : cursor_.base;
     plan_.first = complete_ ? applied : cursor_.first;
+    NoteSeveral();
     for (const CursorGroup& group : cursor_.groups) {
       Carry(group, applied);
     }
@@ -85,7 +89,7 @@ class Planner {
       return Expired(fmt::format("the caller has lost {} buckets at once", lost_count_));
     }
     MergeGroups(&plan_.groups);
-    if (plan_.groups.size() > kGroupsMax || flapping_) {
+    if (plan_.groups.size() > kGroupsMax) {
       return Expired("the caller's rules or claims changed too often while pages were read");
     }
     return std::move(plan_);
@@ -104,6 +108,21 @@ class Planner {
     }
   }
 
+  // Which buckets were away more than once already?
+  void NoteSeveral() {
+    if (std::ranges::none_of(cursor_.groups, [](const auto& group) { return group.state.lost; })) {
+      return;
+    }
+    absl::flat_hash_set<BucketKey> met;
+    for (const CursorGroup& group : cursor_.groups) {
+      for (const CursorBucket& bucket : group.buckets) {
+        if (!met.insert(bucket.key).second) {
+          several_.insert(bucket.key);
+        }
+      }
+    }
+  }
+
   // Sorts the buckets of one group of the cursor into what goes on, starts anew, or is lost.
   void Carry(const CursorGroup& from, Offset applied) {
     PlanGroup kept{from.state, {}};
@@ -119,7 +138,8 @@ class Planner {
                   .steady = complete_,
                   .held = from.state.lost ? from.state.left : from.state.held,
                   .turned = from.state.lost ? applied : from.state.turned};
-    // A state tells of one time away, not of two.
+    // A state tells of one time away. Of a bucket that is back for the second time the lost group
+    // stays, with what its holder knows from then, and beside it the bucket begins anew, as gained.
     const bool twice = from.state.lost && from.state.turned > Settled(from.state);
     PlanGroup lost;
     lost.state = {.since = Settled(from.state),
@@ -131,7 +151,7 @@ class Planner {
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
       const auto it = current_.find(bucket.key);
-      if (it == current_.end()) {
+      if (it == current_.end() || (from.state.lost && (twice || several_.contains(bucket.key)))) {
         PlanGroup& to = from.state.lost ? kept : lost;
         to.buckets.push_back({.key = bucket.key, .lost_entity = LostEntity(entity)});
         ++lost_count_;
@@ -139,7 +159,6 @@ class Planner {
         Current& now = it->second;
         now.taken = true;
         const bool same = !from.state.lost && now.columns == entity.columns;
-        flapping_ = flapping_ || twice;
         const bool changed = now.bucket->defined > cursor_.seen && from.state.turned == kNoOffset;
         PlanGroup& to = !same ? anew : changed ? redefined : kept;
         to.buckets.push_back({.key = bucket.key, .current = now.bucket});
@@ -164,8 +183,8 @@ class Planner {
   absl::flat_hash_map<BucketKey, Current> current_;
   DeltaPlan plan_;
   size_t lost_count_ = 0;
+  absl::flat_hash_set<BucketKey> several_;  // buckets in more than one group of the cursor
   bool complete_ = false;
-  bool flapping_ = false;
 };
 
 // Builds the cursor's list of entities while its groups are written.

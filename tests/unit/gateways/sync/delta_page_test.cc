@@ -232,14 +232,52 @@ TEST_F(DeltaPageTest, ABucketThatComesAndGoesNamesNobodyOfTheTimesBetween) {
   Put("B", 9, {});
   EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
   EXPECT_TRUE(page_.more);
-  const Cursor regained = cursor_;
   EXPECT_EQ(Page({}), RemoveOf("A", "5.0") + "," + RemoveOf("B", "9.0"));
-  cursor_ = regained;
-  Page({}, 1);
-  std::string ops;
-  const CallerBucket buckets[] = {Bucket(1)};
-  EXPECT_EQ(ErrorCode(BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, {}, &ops).status()),
-            "cursor_expired");
+}
+
+// Away for the second time amid pages, and back for the second time: what its holder knows from
+// before each time is removed where it is gone, nothing of the times between is named, and
+// everything that is there is sent.
+TEST_F(DeltaPageTest, ABucketThatIsBackForTheSecondTimeBeginsAnewBesideWhatWasKnown) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Put("C", 7, {kOne});
+  Page({Bucket(1)});
+  Page({}, 1);  // A is removed
+  Put("D", 8, {kOne});
+  Put("D", 9, {});  // came and went while it was away
+  EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
+  Page({}, 1);  // A once more
+  Put("B", 10, {});
+  Put("E", 11, {kOne});
+  Put("E", 12, {});
+  EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
+  EXPECT_TRUE(page_.more);
+  Put("C", 13, {});
+  Put("F", 14, {kOne});
+  EXPECT_EQ(Page({Bucket(1)}),
+            RemoveOf("B", "10.0") + "," + RemoveOf("C", "13.0") + "," + PutOf("F", "14.0"));
+  EXPECT_FALSE(page_.more);
+  EXPECT_EQ(Page({Bucket(1)}), "");
+}
+
+// Each time away that its holder may know rows from has a group of its own in the cursor.
+TEST_F(DeltaPageTest, ABucketMayComeAndGoTenTimesAmidPages) {
+  Put("A", 5, {kOne});
+  Put("B", 6, {kOne});
+  Page({Bucket(1)});
+  for (int64_t round = 0; round < 10; ++round) {
+    Page({}, 1);
+    const std::string between = "N" + std::to_string(round);  // never shown
+    Put(between, 10 + 4 * round, {kOne});
+    Put(between, 11 + 4 * round, {});
+    EXPECT_EQ(Page({Bucket(1)}, 1), PutOf("A", "5.0"));
+  }
+  Put("B", 500, {});
+  EXPECT_EQ(Page({}), RemoveOf("A", "5.0"));  // a page looks at so many operations
+  EXPECT_EQ(Page({}), RemoveOf("B", "500.0"));
+  EXPECT_FALSE(page_.more);
+  EXPECT_EQ(Page({Bucket(1)}), PutOf("A", "5.0"));
 }
 
 // The rows that a caller keeps when one of its buckets takes the place of another are not sent.
