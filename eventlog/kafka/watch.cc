@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/admin.h"
+#include "schemas/sluice/v1/events.pb.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -17,9 +18,14 @@ using std::chrono::milliseconds;
 
 constexpr Topic kEpochTopic = Topic::kProvisioning;
 constexpr PartitionId kEpochPartition{0};
+constexpr PartitionId kNodesPartition{0};
 // One look; the next comes soon, and the destructor waits for it.
 constexpr milliseconds kLookTimeout{2'000};
 constexpr milliseconds kRetryInterval{100};
+// Under a client quota nothing may come for long, and who gives up begins at the start again.
+constexpr milliseconds kStartPatience{120'000};
+// What took the place of the last events may be as many as they were.
+constexpr milliseconds kCompareInterval{10'000};
 // A leader that was just elected may tell an end that lags; one that does so twice has lost events.
 constexpr int kShortEndsMax = 2;
 
@@ -62,6 +68,7 @@ KafkaWatch::~KafkaWatch() {
     stopping_ = true;
     wake_.Signal();
   }
+  reading_.Cancel();
   if (thread_.joinable()) {
     thread_.join();
   }
@@ -70,9 +77,7 @@ KafkaWatch::~KafkaWatch() {
 absl::Status KafkaWatch::Start() {
   ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
   read_to_ = range.begin;
-  // Under a client quota nothing may come for long, and who gives up begins at the start again.
-  constexpr milliseconds kEpochPatience{120'000};
-  RETURN_IF_ERROR(ReadEpoch(range.end, kEpochPatience));
+  RETURN_IF_ERROR(ReadEpoch(range.end, kStartPatience));
   epoch_ = fold_.epoch();
   agreed_ = fold_.agreed();
   if (options_.inspect) {
@@ -97,29 +102,39 @@ absl::Status KafkaWatch::Start() {
   return absl::OkStatus();
 }
 
-// An epoch that is written beside a history would say that nobody exists.
+// An epoch that is written beside a history would say that nobody exists. Every event of `changes`
+// answers a request of the same partition, in logs of before there were epochs too; and whoever
+// opened a log with an epoch has announced it in `nodes`, which may be whole where a disk with
+// partition 0 of both topics is lost.
 absl::Status KafkaWatch::CheckThatNothingWasLost() {
-  const auto holds_events = [this](Topic topic) -> absl::StatusOr<bool> {
-    for (int32_t p = 0; p < control_.PartitionCount(topic); ++p) {
-      ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(topic, PartitionId(p)));
-      if (range.end > Offset(0)) {
-        return true;
-      }
-    }
-    return false;
+  const auto lost = [this](int32_t partition, Topic witness) {
+    return Error(absl::StatusCode::kDataLoss, "log_truncated",
+                 fmt::format("{}-{} holds nothing, but {} tells of what was in it: it is lost; "
+                             "restore it, or go on with what is there: `sluice log new-epoch`",
+                             control_.FullName(Topic::kProvisioning), partition,
+                             control_.FullName(witness)));
   };
-  ASSIGN_OR_RETURN(const bool requests, holds_events(Topic::kProvisioning));
-  if (requests) {
-    return absl::OkStatus();  // a log of before there were epochs
+  for (int32_t p = 0; p < control_.PartitionCount(Topic::kChanges); ++p) {
+    ASSIGN_OR_RETURN(const OffsetRange requests,
+                     control_.Range(Topic::kProvisioning, PartitionId(p)));
+    ASSIGN_OR_RETURN(const OffsetRange changes, control_.Range(Topic::kChanges, PartitionId(p)));
+    if (requests.end == Offset(0) && changes.end > Offset(0)) {
+      return lost(p, Topic::kChanges);
+    }
   }
-  ASSIGN_OR_RETURN(const bool changes, holds_events(Topic::kChanges));
-  return changes ? Error(absl::StatusCode::kDataLoss, "log_truncated",
-                         fmt::format("{} holds nothing, but {} does: what was in it is lost; "
-                                     "restore it, or go on with what is there: `sluice log "
-                                     "new-epoch`",
-                                     control_.FullName(Topic::kProvisioning),
-                                     control_.FullName(Topic::kChanges)))
-                 : absl::OkStatus();
+  ASSIGN_OR_RETURN(const OffsetRange nodes, control_.Range(Topic::kNodes, kNodesPartition));
+  const std::string with_epoch = control_.log_name() + "#";
+  bool had_epoch = false;
+  RETURN_IF_ERROR(ReadUntil(
+      log_, Topic::kNodes, kNodesPartition, nodes.begin, nodes.end,
+      [&](const StoredEvent& event) {
+        v1::NodeAnnouncement told;
+        had_epoch = had_epoch || (told.ParseFromString(event.event.value) &&
+                                  told.log_id().starts_with(with_epoch));
+        return absl::OkStatus();
+      },
+      kStartPatience, &reading_));
+  return had_epoch ? lost(kEpochPartition.value(), Topic::kNodes) : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {
@@ -143,7 +158,7 @@ absl::Status KafkaWatch::ReadEpoch(Offset end, milliseconds patience) {
                             last_ = {event.offset, EventHash(event.event)};
                             return absl::OkStatus();
                           },
-                          patience),
+                          patience, &reading_),
                       "cannot read the log's epoch");
   read_to_ = std::max(read_to_, end);
   return absl::OkStatus();
@@ -197,16 +212,18 @@ absl::Status KafkaWatch::CheckEpoch() {
   if (end < read_to_) {
     return CheckOtherHistory(end, "log_truncated");
   }
-  if (end > read_to_) {
+  const SteadyTime now = clock_->SteadyNow();
+  if (end > read_to_ || now - compared_ >= kCompareInterval) {
     const absl::Status goes_on = VerifyContinuity(log_, kEpochTopic, kEpochPartition, last_.first,
-                                                  last_.second, kLookTimeout);
+                                                  last_.second, kReadPatience, &reading_);
     if (absl::IsDataLoss(goes_on)) {
       return CheckOtherHistory(end, "log_diverged");
     }
     RETURN_IF_ERROR(goes_on);
+    compared_ = now;
   }
   short_ends_ = 0;
-  RETURN_IF_ERROR(ReadEpoch(end, kLookTimeout));
+  RETURN_IF_ERROR(ReadEpoch(end, kReadPatience));
   if (fold_.epoch() != epoch_) {
     SetEpochChanged(fold_.epoch());
   }
@@ -216,30 +233,32 @@ absl::Status KafkaWatch::CheckEpoch() {
 // What was read is not there any more. An epoch may have been declared below that since, as after a
 // loss while this process was paused: then it has to end, whatever else is told of the history.
 absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
-  if (end != other_end_) {
-    ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
-    EpochFold other;
-    RETURN_IF_ERROR(ReadUntil(
-        log_, kEpochTopic, kEpochPartition, range.begin, end,
-        [&other](const StoredEvent& event) {
-          other.Apply(event);
-          return absl::OkStatus();
-        },
-        kLookTimeout));
-    other_end_ = end;
-    if (!other.epoch().empty() && other.epoch() != epoch_) {
-      SetEpochChanged(other.epoch());
-      return absl::OkStatus();
-    }
+  if (++short_ends_ < kShortEndsMax) {
+    return absl::OkStatus();
   }
-  if (++short_ends_ >= kShortEndsMax) {
-    SetHistory(Error(absl::StatusCode::kDataLoss, code,
-                     fmt::format("{}-{} was read to offset {} and ends at {} now, and what was "
-                                 "read is not in it: its end is lost, or the topic was made anew; "
-                                 "restore the log, or go on with what it holds: `sluice log "
-                                 "new-epoch`, then start again",
-                                 control_.FullName(kEpochTopic), kEpochPartition.value(),
-                                 read_to_.value(), end.value())));
+  // Before the read, which may take long or fail.
+  SetHistory(Error(absl::StatusCode::kDataLoss, code,
+                   fmt::format("{}-{} was read to offset {} and ends at {} now, and what was "
+                               "read is not in it: its end is lost, or the topic was made anew; "
+                               "restore the log, or go on with what it holds: `sluice log "
+                               "new-epoch`, then start again",
+                               control_.FullName(kEpochTopic), kEpochPartition.value(),
+                               read_to_.value(), end.value())));
+  if (end == other_end_) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(kEpochTopic, kEpochPartition));
+  EpochFold other;
+  RETURN_IF_ERROR(ReadUntil(
+      log_, kEpochTopic, kEpochPartition, range.begin, end,
+      [&other](const StoredEvent& event) {
+        other.Apply(event);
+        return absl::OkStatus();
+      },
+      kReadPatience, &reading_));
+  other_end_ = end;
+  if (!other.epoch().empty() && other.epoch() != epoch_) {
+    SetEpochChanged(other.epoch());
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/cancellation.h"
 #include "eventlog/epoch.h"
 #include "eventlog/kafka/control.h"
 #include "eventlog/kafka/metrics.h"
@@ -91,6 +92,7 @@ class KafkaWatch {
   std::string epoch_;
   std::vector<std::string> former_;  // that this process opened
   std::vector<AgreedEnds> agreed_;
+  SteadyTime compared_{};          // what was read with what is there
   int short_ends_ = 0;             // in a row, an end before what was read, or of something else
   Offset other_end_ = kNoOffset;   // to where another history was read
   bool settings_told_ = false;     // that they can't be looked at
@@ -100,6 +102,7 @@ class KafkaWatch {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<TopicFault> faults_ ABSL_GUARDED_BY(mutex_);
   absl::Status history_ ABSL_GUARDED_BY(mutex_);  // never OK again
+  Cancellation reading_;
   std::thread thread_;
 };
 

@@ -12,6 +12,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/kafka_log.h"
+#include "schemas/sluice/v1/events.pb.h"
 #include "schemas/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 #include "tests/support/broker/broker_environment.h"
@@ -77,15 +78,38 @@ class Operator {
   }
 
   // With as many partitions as the log has.
-  void CreateTopic(Topic topic) {
+  void CreateTopic(Topic topic) { EXPECT_EQ(CodeOfCreating(topic), RD_KAFKA_RESP_ERR_NO_ERROR); }
+  rd_kafka_resp_err_t CodeOfCreating(Topic topic) {
     std::array<char, 256> reason{};
     rd_kafka_NewTopic_t* created = rd_kafka_NewTopic_new(
         FullName(options_, topic).c_str(), options_.partitions, 1, reason.data(), reason.size());
-    ASSERT_NE(created, nullptr) << reason.data();
+    EXPECT_NE(created, nullptr) << reason.data();
     rd_kafka_NewTopic_set_config(created, "retention.ms", "-1");
     rd_kafka_CreateTopics(handle_.get(), &created, 1, nullptr, queue_.get());
-    AwaitTopic(rd_kafka_event_CreateTopics_result, rd_kafka_CreateTopics_result_topics);
+    const auto code =
+        AnswerAbout(rd_kafka_event_CreateTopics_result, rd_kafka_CreateTopics_result_topics);
     rd_kafka_NewTopic_destroy(created);
+    return code;
+  }
+
+  // Beside the log, as it is there whatever a process may append.
+  void Produce(Topic topic, PartitionId partition, const std::string& value) {
+    ASSERT_EQ(rd_kafka_producev(
+                  handle_.get(), RD_KAFKA_V_TOPIC(FullName(options_, topic).c_str()),
+                  RD_KAFKA_V_PARTITION(partition.value()), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                  RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()), RD_KAFKA_V_END),
+              RD_KAFKA_RESP_ERR_NO_ERROR);
+    ASSERT_EQ(rd_kafka_flush(handle_.get(), kAdminMillis), RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+
+  // As a broker's lost disk leaves it.
+  void Empty(Topic topic) {
+    DeleteTopic(topic);
+    const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+    while (CodeOfCreating(topic) == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS &&
+           std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
   }
 
   void DeleteTopic(Topic topic) {
@@ -100,11 +124,20 @@ class Operator {
   template <typename Result>
   void AwaitTopic(const Result* (*result)(rd_kafka_event_t*),
                   const rd_kafka_topic_result_t** (*topics)(const Result*, size_t*)) {
+    EXPECT_EQ(AnswerAbout(result, topics), RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  template <typename Result>
+  rd_kafka_resp_err_t AnswerAbout(const Result* (*result)(rd_kafka_event_t*),
+                                  const rd_kafka_topic_result_t** (*topics)(const Result*,
+                                                                            size_t*)) {
+    rd_kafka_resp_err_t answer = RD_KAFKA_RESP_ERR__FAIL;
     Await([&](rd_kafka_event_t* event) {
       size_t count = 0;
       const rd_kafka_topic_result_t** found = topics(result(event), &count);
-      return count == 1 ? rd_kafka_topic_result_error(found[0]) : RD_KAFKA_RESP_ERR__FAIL;
+      answer = count == 1 ? rd_kafka_topic_result_error(found[0]) : answer;
+      return RD_KAFKA_RESP_ERR_NO_ERROR;
     });
+    return answer;
   }
 
   template <typename ErrorOf>
@@ -193,6 +226,71 @@ TEST(KafkaWatch, TopicsThatAreMadeAnewAreAnotherLog) {
   EXPECT_EQ(after.substr(0, after.find('#')), before.substr(0, before.find('#')));
 }
 
+// Until opening has the code ("" for ok): a topic that was just made anew may be unknown to a
+// broker for a moment.
+std::string AwaitOpening(const KafkaLogOptions& options, const std::string& code) {
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  std::string now = CodeOfOpening(options);
+  while (now != code && std::chrono::steady_clock::now() < deadline) {
+    now = CodeOfOpening(options);
+  }
+  return now;
+}
+
+void StartEpochBehindLoss(const KafkaLogOptions& options) {
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  absl::Status started;
+  do {
+    started = KafkaLog::StartEpoch(options, [](Log&) { return absl::OkStatus(); }).status();
+  } while (ErrorCode(started) == "no_log" && std::chrono::steady_clock::now() < deadline);
+  EXPECT_TRUE(started.ok()) << started;
+}
+
+// The disk of one broker is lost, which has led some of the partitions.
+TEST(KafkaWatch, NoEpochIsWrittenBesideAHistoryWhoseFirstPartitionIsLost) {
+  KafkaLogOptions options = WatchedOptions();
+  options.connect_timeout = std::chrono::seconds(2);
+  {
+    const auto log = KafkaLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+    v1::NodeAnnouncement announcement;
+    announcement.set_log_id((*log)->id());
+    ASSERT_TRUE(
+        (*log)
+            ->Append(Topic::kNodes, kP0, {MakeKafkaEvent("node", announcement.SerializeAsString())})
+            .ok());
+  }
+  Operator admin(options);
+  admin.Empty(Topic::kProvisioning);
+  admin.Produce(Topic::kProvisioning, PartitionId(1), "whole");
+  EXPECT_EQ(AwaitOpening(options, "log_truncated"), "log_truncated");
+  // `changes` has lost the same partition, and only `nodes` tells that there was an epoch.
+  admin.Empty(Topic::kChanges);
+  EXPECT_EQ(AwaitOpening(options, "log_truncated"), "log_truncated");
+  KafkaLogOptions inspecting = options;
+  inspecting.inspect = true;
+  const auto inspected = KafkaLog::Open(inspecting);
+  ASSERT_TRUE(inspected.ok()) << inspected.status();
+  const auto range = (*inspected)->Range(Topic::kProvisioning, kP0);
+  ASSERT_TRUE(range.ok()) << range.status();
+  EXPECT_EQ(range->end, Offset(0)) << "something was written";
+  StartEpochBehindLoss(options);  // the way on that the message names
+  EXPECT_EQ(CodeOfOpening(options), "");
+}
+
+TEST(KafkaWatch, ALogOfBeforeThereWereEpochsIsGivenOne) {
+  KafkaLogOptions options = WatchedOptions();
+  options.connect_timeout = std::chrono::seconds(2);
+  ASSERT_EQ(CodeOfOpening(options), "");
+  Operator admin(options);
+  admin.Empty(Topic::kProvisioning);
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+    admin.Produce(topic, PartitionId(1), "of before");
+  }
+  EXPECT_EQ(AwaitOpening(options, ""), "");
+}
+
 TEST(KafkaWatch, ADeclaredEpochStopsTheProcessesOfTheFormerOne) {
   const KafkaLogOptions options = WatchedOptions();
   const auto running = KafkaLog::Open(options);
@@ -234,6 +332,20 @@ TEST(KafkaWatch, AnEpochThatIsDeclaredAfterALossStopsTheProcessesOfTheFormerOne)
   for (int i = 0; i < 40; ++i) {
     ASSERT_EQ(CodeOfAppend(**next, Topic::kProvisioning), "");
   }
+  EXPECT_EQ(AwaitHealth(**running, "log_epoch_changed"), "log_epoch_changed");
+}
+
+// As many events as were lost have come since, the declared epoch among them: the end is where it
+// was.
+TEST(KafkaWatch, AnEpochThatIsDeclaredInThePlaceOfWhatWasLostIsSeen) {
+  KafkaLogOptions options = WatchedOptions();
+  options.health_interval =
+      std::chrono::seconds(5);  // no look in between, as of one that is paused
+  const auto running = KafkaLog::Open(options);
+  ASSERT_TRUE(running.ok()) << running.status();
+  Operator admin(options);
+  admin.Empty(Topic::kProvisioning);
+  StartEpochBehindLoss(options);
   EXPECT_EQ(AwaitHealth(**running, "log_epoch_changed"), "log_epoch_changed");
 }
 
