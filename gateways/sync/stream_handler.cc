@@ -31,7 +31,8 @@ std::string_view ContentType(FrameFormat format) {
 class StreamSession {
  public:
   StreamSession(SyncContext& context, ChangeHub& hub, Connection& connection, const OrgId& org,
-                const Principal& principal, StreamRequest request, FrameFormat format)
+                const Principal& principal, StreamRequest request, FrameFormat format,
+                ByteHold& asked)
       : context_(context),
         connection_(connection),
         org_(org),
@@ -40,7 +41,8 @@ class StreamSession {
         watch_(hub, org),
         state_(
             {.log_id = context.options.log_id, .buckets_max = context.options.buckets_per_caller},
-            context.columns, ClaimsOf(principal), std::move(request), format) {}
+            context.columns, ClaimsOf(principal), std::move(request), format),
+        asked_(asked) {}
 
   // The first checkpoint: errors here can still be answered properly.
   net::awaitable<absl::Status> Open() {
@@ -261,6 +263,7 @@ class StreamSession {
       if (!NotCaughtUp(began.status())) {  // or it goes on from the one that it has
         if (began.ok()) {
           Began(true);
+          replaces_ = true;
         }
         status = began.status();
       }
@@ -280,16 +283,18 @@ class StreamSession {
   // end that tells the client.
   net::awaitable<bool> Flush() {
     bool alive = co_await SendBuffer();
-    if (!alive || !state_.amid_checkpoint()) {
-      co_return alive && !cut_;
-    }
+    const bool long_one = state_.amid_checkpoint();
     while (alive && state_.amid_checkpoint()) {
       co_await FillCheckpoint();
       alive = co_await SendBuffer();
     }
-    // However slowly the client takes its columns, rows come next: a checkpoint that replaced this
-    // one would have the columns, too.
-    loading_since_ = Now();
+    asked_.Set(0);  // what the client has is answered now
+    if (long_one && replaces_) {
+      // Once more would be as long. The one before, which has the columns, may have taken the
+      // client hours, in which what it may see has changed: that is replaced before a row is sent.
+      loading_since_ = Now();
+    }
+    replaces_ = false;
     co_return alive && !cut_;
   }
 
@@ -417,6 +422,8 @@ class StreamSession {
   ChangeHub::Watch watch_;
   ClientWatch client_{connection_.http(), watch_};
   StreamState state_;
+  ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
+  bool replaces_ = false;  // the checkpoint that is being sent replaces one
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;
@@ -440,18 +447,19 @@ absl::StatusOr<StreamRequest> Parse(const HttpRequest& request, std::optional<Fr
 }  // namespace
 
 net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Connection& connection,
-                                       const HttpRequest& request) {
+                                       HttpRequest& request, ByteHold& asked) {
   const Principal& principal = *request.principal;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
+  request.body = {};  // the stream may last for hours
   SessionSlot slot(context);
   absl::Status ready = !org.ok()      ? org.status()
                        : !wanted.ok() ? wanted.status()
                                       : slot.Take(principal);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format);
+    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format, asked);
     ready = co_await session->Open();
   }
   if (ready.ok()) {

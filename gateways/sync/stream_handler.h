@@ -3,6 +3,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <optional>
 
+#include "gateways/http/byte_budget.h"
 #include "gateways/sync/change_hub.h"
 #include "gateways/sync/connection.h"
 #include "gateways/sync/sync_context.h"
@@ -16,9 +17,10 @@ struct StreamEnd {
   AccessNote note{};                    // of a stream that began: why the server ended it
 };
 
-// `POST …/stream`.
+// `POST …/stream`. The request's body is given up once it is parsed, and `asked`, its place in the
+// budget of bodies, once the client was answered with a checkpoint: streams last for hours.
 [[nodiscard]] net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub,
-                                                     Connection& connection,
-                                                     const HttpRequest& request);
+                                                     Connection& connection, HttpRequest& request,
+                                                     ByteHold& asked);
 
 }  // namespace sluice::gateways

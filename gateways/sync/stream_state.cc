@@ -40,11 +40,6 @@ absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snaps
   RETURN_IF_ERROR(CheckHistory(*snapshot));
   const bool first = !begun();
   const bool superseded = sending();
-  if (superseded) {
-    // The client has the columns of the checkpoint that is replaced by now, and those of the last
-    // complete one may be the current ones again.
-    columns_sent_ = {};
-  }
   iterator_.reset();
   snapshot_ = std::move(snapshot);
   const projectors::AppliedState& applied = snapshot_->applied();
@@ -220,6 +215,9 @@ void StreamState::PrepareCheckpoint() {
       .resets = std::exchange(resets_, {}),
       .columns = columns_->hash != columns_sent_ ? columns_ : nullptr,
   };
+  // Whatever comes next, a checkpoint that is begun is written whole: also where it is replaced
+  // before it is complete the client has its columns, and has forgotten those of before.
+  columns_sent_ = columns_->hash;
   content.buckets.reserve(buckets_.size());
   for (const auto& [id, bucket] : buckets_) {
     content.buckets.push_back({id, bucket.count, bucket.checksum});
@@ -252,7 +250,6 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
     for (auto& [id, bucket] : buckets_) {
       bucket.whole = position_;
     }
-    columns_sent_ = columns_->hash;
     snapshot_.reset();
     ops_json_ = {};  // a session that waits holds no buffer
   }

@@ -139,8 +139,8 @@ class StreamState {
   std::vector<std::pair<BucketKey, Buckets::iterator>> keys_;  // ascending
   std::set<std::string_view> pending_;            // ids of buckets to be scanned in this checkpoint
   std::shared_ptr<const CallerColumns> columns_;  // and the model that all this is by
-  IdentityHash columns_sent_{};  // as of the last checkpoint, where that was complete
-  HistoryMark looked_;           // at the last snapshot
+  IdentityHash columns_sent_{};                   // as of the last checkpoint
+  HistoryMark looked_;                            // at the last snapshot
   Offset quiet_ = kNoOffset;
   bool gained_ = false;  // buckets since the last checkpoint
   std::vector<std::string> removed_;

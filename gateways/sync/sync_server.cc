@@ -212,7 +212,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   AccessNote note;
   bool usable = true;
   if (!response.has_value() && asked.target.route == Target::Route::kStream) {
-    StreamEnd end = co_await HandleStream(context, hub, connection, asked);
+    StreamEnd end = co_await HandleStream(context, hub, connection, asked, body.hold);
     response = std::move(end.refused);
     usable = end.connection_usable;
     note = std::move(end.note);

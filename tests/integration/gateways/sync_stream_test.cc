@@ -1,7 +1,9 @@
 #include <prometheus/registry.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <set>
 #include <thread>
@@ -91,6 +93,16 @@ class StreamTest : public SyncTest {
   void Open(HttpSocket& socket, const json& body, const json& claims = kAnn,
             const std::string& headers = "") {
     socket.Request("POST", "/v1/orgs/contoso/stream", Token(claims) + headers, body.dump());
+  }
+  // Of options_.registry, which a test sets that asks.
+  prometheus::ClientMetric Metric(const std::string& name) const {
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == name && !family.metric.empty()) {
+        return family.metric[0];
+      }
+    }
+    ADD_FAILURE() << "no metric " << name;
+    return {};
   }
 };
 
@@ -342,6 +354,28 @@ TEST_F(StreamTest, AStoreAmidALargeEventIsWaitedFor) {
   EXPECT_EQ(client.Keys().size(), 2u);
 }
 
+// What a client says that it has keeps its place in the budget of bodies until it is answered:
+// otherwise some hundred devices that are live would keep out all others.
+TEST_F(StreamTest, ALiveSessionHoldsNoPartOfItsRequest) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  options_.heartbeat = std::chrono::seconds(20);
+  Start();
+  HttpSocket socket(port_);
+  json have = json::array();
+  for (int i = 0; i < 1'000; ++i) {
+    have.push_back({{"bucket", "bucket" + std::to_string(i)}, {"after", 1}});
+  }
+  Open(socket, {{"live", true}, {"have", have}});
+  ASSERT_EQ(socket.Read(false).status, 200);
+  EXPECT_EQ(StreamClient().Take(socket, "checkpoint")["removed"].size(), have.size());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (Metric("sluice_http_request_bytes").gauge.value > 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
+}
+
 // An organisation whose columns are many pieces of a stream as text.
 class ManyColumnsTest : public StreamTest {
  protected:
@@ -364,14 +398,7 @@ class ManyColumnsTest : public StreamTest {
     stores_.Add("contoso", sluice::testing::DefineEntity(entity, "entity" + std::to_string(entity),
                                                          attributes));
   }
-  double ListsMade() const {
-    for (const auto& family : options_.registry->Collect()) {
-      if (family.name == "sluice_sync_columns_made_total") {
-        return family.metric[0].counter.value;
-      }
-    }
-    return -1;
-  }
+  double ListsMade() const { return Metric("sluice_sync_columns_made_total").counter.value; }
 };
 
 // No frame comes between, however many are due, and the load gets on.
@@ -395,14 +422,45 @@ TEST_F(ManyColumnsTest, AFrameThatIsLongerThanAPieceComesWhole) {
     ASSERT_TRUE(frame.is_object()) << line.substr(0, 200);
     client.Apply(frame);
     frames.insert(frame.begin().key());
-    if (frame.contains("checkpoint")) {
+    if (frame.contains("checkpoint") && checkpoints++ == 0) {
       EXPECT_GT(line.size(), size_t{1} << 20);
       EXPECT_EQ(frame["checkpoint"]["entities"].size(), kEntities);
-      ASSERT_LT(++checkpoints, 20u) << "the load does not get on";
+    } else if (frame.contains("checkpoint")) {
+      EXPECT_FALSE(frame["checkpoint"].contains("entities")) << "the client has them";
+      ASSERT_LT(checkpoints, 20u) << "the load does not get on";
     }
   }
   EXPECT_TRUE(frames.contains("token_expires"));
   EXPECT_EQ(client.Keys().size(), 2'000u);
+}
+
+// However long a client takes for its columns: what it may not see any more by then is not sent.
+TEST_F(ManyColumnsTest, RowsBehindALongCheckpointAreOfANewSnapshot) {
+  for (int i = 0; i < 100; ++i) {
+    Put("A" + std::to_string(i), "x", "ann");
+  }
+  options_.snapshot_age_max = std::chrono::milliseconds(1);
+  std::atomic<int> asked = 0;
+  options_.may_serve = [this, &asked](const OrgId&) {
+    if (++asked == 10) {  // amid the checkpoint
+      stores_.Add("contoso", sluice::testing::DefineRole("field", true, {"entity2"}));
+      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
+    }
+    return absl::OkStatus();
+  };
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, json::object());
+  ASSERT_EQ(socket.Read(false).status, 200);
+  std::vector<std::string> frames;
+  while (frames.empty() || frames.back() != "checkpoint_complete") {
+    const json frame = json::parse(socket.ReadLine());
+    frames.push_back(frame.begin().key());
+    ASSERT_LT(frames.size(), 1'000u);
+  }
+  EXPECT_GT(asked, 10);
+  EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 2);
+  EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
 }
 
 // One change of definitions concerns all sessions, and what they are sent is made for them once.
