@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include "eventlog/kafka/conf.h"
+#include "eventlog/kafka/known_brokers.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -138,6 +139,7 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
   rd_kafka_conf_set_opaque(conf.get(), &consumer->connections);
   rd_kafka_conf_set_closesocket_cb(conf.get(), CloseSocket);
   ASSIGN_OR_RETURN(consumer->handle, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
+  brokers_.AddTo(consumer->handle.get());
   return consumer;
 }
 

@@ -18,6 +18,8 @@
 
 namespace sluice::eventlog {
 
+class KnownBrokers;
+
 // Consumer handles shared by readers. A handle costs threads and connections but serves one reader
 // of every partition, so there are as many as the most readers that one partition ever had at a
 // time. Handles stay until the pool goes. Thread-safe.
@@ -62,7 +64,9 @@ class ConsumerPool {
   // What its readers read: on and on, or an event or two (Log::OpenPointReader()).
   enum class Use { kStreams, kPoints };
 
-  ConsumerPool(const KafkaLogOptions& options, Use use) : options_(options), use_(use) {}
+  // `brokers` must outlive it.
+  ConsumerPool(const KafkaLogOptions& options, Use use, const KnownBrokers& brokers)
+      : options_(options), use_(use), brokers_(brokers) {}
 
   // kResourceExhausted, code "too_many_readers", where the partition has as many readers as
   // options.readers_per_partition_max. The pool must outlive the lease.
@@ -81,6 +85,7 @@ class ConsumerPool {
 
   const KafkaLogOptions options_;
   const Use use_;
+  const KnownBrokers& brokers_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Consumer>> consumers_ ABSL_GUARDED_BY(mutex_);
 };

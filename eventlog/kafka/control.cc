@@ -11,6 +11,7 @@
 
 #include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
+#include "eventlog/kafka/known_brokers.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -28,14 +29,17 @@ int Millis(milliseconds duration) {
 
 }  // namespace
 
-KafkaControl::KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics)
+KafkaControl::KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics,
+                           KnownBrokers& brokers)
     : options_(options),
       clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      brokers_(brokers) {}
 
 absl::StatusOr<std::unique_ptr<KafkaControl>> KafkaControl::Connect(const KafkaLogOptions& options,
-                                                                    KafkaMetrics& metrics) {
-  std::unique_ptr<KafkaControl> control(new KafkaControl(options, metrics));
+                                                                    KafkaMetrics& metrics,
+                                                                    KnownBrokers& brokers) {
+  std::unique_ptr<KafkaControl> control(new KafkaControl(options, metrics, brokers));
   // A consumer handle: unlike a producer's, its questions never create a topic.
   ASSIGN_OR_RETURN(KafkaConf conf, MakeConf(options, {{"allow.auto.create.topics", "false"}}));
   rd_kafka_conf_set_opaque(conf.get(), control.get());
@@ -228,6 +232,7 @@ absl::StatusOr<std::vector<bool>> KafkaControl::LookUpLeaders(Topic topic, milli
   }
   const std::unique_ptr<const rd_kafka_metadata_t, void (*)(const rd_kafka_metadata_t*)> owner(
       metadata, rd_kafka_metadata_destroy);
+  brokers_.Learn(*metadata);
   const rd_kafka_metadata_topic_t* found = metadata->topic_cnt == 1 ? metadata->topics : nullptr;
   if (found == nullptr || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
     return Error(absl::StatusCode::kUnavailable, "topic_missing",

@@ -20,6 +20,8 @@
 
 namespace sluice::eventlog {
 
+class KnownBrokers;
+
 // The Kafka log's questions and orders to the cluster: topics, offsets, retention, health. They go
 // over a connection of their own, so that they never queue behind a fetch that waits for data. A
 // thread checks the connection. Thread-safe.
@@ -28,9 +30,10 @@ class KafkaControl {
   // Waits up to options.connect_timeout for the cluster, creates the topics that are missing and
   // learns the partitions of all; those of topics that were there need no leader. kUnavailable
   // where the cluster does not answer in time; kFailedPrecondition where topics have different
-  // partition counts. `metrics` must outlive it.
+  // partition counts. `metrics` and `brokers`, which it teaches, must outlive it.
   static absl::StatusOr<std::unique_ptr<KafkaControl>> Connect(const KafkaLogOptions& options,
-                                                               KafkaMetrics& metrics);
+                                                               KafkaMetrics& metrics,
+                                                               KnownBrokers& brokers);
   ~KafkaControl();
 
   // "kafka:<cluster id>/<topic prefix>": the log's id without its epoch.
@@ -59,7 +62,7 @@ class KafkaControl {
                                std::chrono::milliseconds timeout);
 
  private:
-  KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics);
+  KafkaControl(const KafkaLogOptions& options, KafkaMetrics& metrics, KnownBrokers& brokers);
 
   // Whether some were created.
   absl::StatusOr<bool> EnsureTopics(std::chrono::milliseconds timeout);
@@ -81,6 +84,7 @@ class KafkaControl {
   const KafkaLogOptions options_;
   const std::shared_ptr<const Clock> clock_;
   KafkaMetrics& metrics_;
+  KnownBrokers& brokers_;
   KafkaHandle handle_;
   std::string log_name_;
   std::map<Topic, int32_t> partition_counts_;  // set by Connect()

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "eventlog/kafka/consumer_pool.h"
 #include "eventlog/kafka/control.h"
+#include "eventlog/kafka/known_brokers.h"
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/producer.h"
 #include "eventlog/kafka/reader.h"
@@ -14,6 +16,9 @@
 
 namespace sluice::eventlog {
 namespace {
+
+// What is told in the other topics is told again, or nobody misses it.
+constexpr std::chrono::milliseconds kSideCloseTimeout{1'000};
 
 absl::Status CheckOptions(const KafkaLogOptions& options) {
   // librdkafka's limit of message.max.bytes, less the overhead of a record.
@@ -50,17 +55,24 @@ absl::Status LearnEnd(Log& log, Topic topic, PartitionId partition, Offset* end,
 }  // namespace
 
 KafkaLog::KafkaLog(const KafkaLogOptions& options)
-    : metrics_(std::make_unique<KafkaMetrics>(options.metrics, options.limits)) {}
+    : metrics_(std::make_unique<KafkaMetrics>(options.metrics, options.limits)),
+      brokers_(std::make_unique<KnownBrokers>()) {}
 
 KafkaLog::~KafkaLog() = default;
 
 absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<KafkaLog> log(new KafkaLog(options));
-  ASSIGN_OR_RETURN(log->control_, KafkaControl::Connect(options, *log->metrics_));
-  log->consumers_ = std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kStreams);
-  log->point_consumers_ = std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kPoints);
-  ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_));
+  ASSIGN_OR_RETURN(log->control_, KafkaControl::Connect(options, *log->metrics_, *log->brokers_));
+  log->consumers_ =
+      std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kStreams, *log->brokers_);
+  log->point_consumers_ =
+      std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kPoints, *log->brokers_);
+  ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_, *log->brokers_));
+  KafkaLogOptions beside = options;
+  beside.close_timeout = std::min(options.close_timeout, kSideCloseTimeout);
+  ASSIGN_OR_RETURN(log->side_producer_,
+                   KafkaProducer::Create(beside, *log->metrics_, *log->brokers_));
   log->watch_ = std::make_unique<KafkaWatch>(options, *log, *log->control_, *log->metrics_);
   RETURN_IF_ERROR_CTX(log->watch_->Start(),
                       fmt::format("cannot use the Kafka log at {}", options.brokers));
@@ -120,7 +132,14 @@ void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event
     done(std::move(status));
     return;
   }
-  producer_->Append(topic, partition, std::move(batch), std::move(done));
+  if (absl::Status status = watch_->CheckSize(batch); !status.ok()) {
+    metrics_->AppendFailed(ErrorCode(status));
+    done(std::move(status));
+    return;
+  }
+  KafkaProducer& producer =
+      topic == Topic::kProvisioning || topic == Topic::kChanges ? *producer_ : *side_producer_;
+  producer.Append(topic, partition, std::move(batch), std::move(done));
 }
 
 absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReader(Topic topic, PartitionId partition,

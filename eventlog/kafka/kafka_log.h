@@ -18,6 +18,7 @@ class KafkaControl;
 class KafkaMetrics;
 class KafkaProducer;
 class KafkaWatch;
+class KnownBrokers;
 
 // The log in Kafka, through librdkafka: one topic `<prefix><name>` for each Topic, events as
 // CloudEvents in binary mode (docs/event-format.md). Appends are idempotent within one process's
@@ -90,10 +91,14 @@ class KafkaLog final : public Log {
 
   // In the order of their making: each is used by those after it.
   std::unique_ptr<KafkaMetrics> metrics_;
+  std::unique_ptr<KnownBrokers> brokers_;
   std::unique_ptr<KafkaControl> control_;
   std::unique_ptr<ConsumerPool> consumers_;
   std::unique_ptr<ConsumerPool> point_consumers_;
   std::unique_ptr<KafkaProducer> producer_;
+  // Of the topics that are not the history: who may not write one of them, or whose partition is
+  // away, must not hold up the others, and one event that is refused for good ends a producer.
+  std::unique_ptr<KafkaProducer> side_producer_;
   std::unique_ptr<KafkaWatch> watch_;
   std::string id_;
 };

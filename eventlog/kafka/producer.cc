@@ -26,6 +26,7 @@ constexpr milliseconds kReplaceBackoff{500};
 // For partitions that get on while the producer is replaced because of others.
 constexpr milliseconds kOthersWait{1'000};
 constexpr int kOthersPollMs = 10;
+constexpr int kConnectWaitMs = 2'000;
 // A process that was stopped for longer has not waited for the broker meanwhile.
 constexpr milliseconds kStepMax{1'000};
 
@@ -76,16 +77,19 @@ struct KafkaProducer::Batch {
   }
 };
 
-KafkaProducer::KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics)
+KafkaProducer::KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics,
+                             const KnownBrokers& brokers)
     : options_(options),
       clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
       metrics_(metrics),
+      brokers_(brokers),
       progress_(options.append_timeout) {}
 
 absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const KafkaLogOptions& options,
-                                                                     KafkaMetrics& metrics) {
-  std::unique_ptr<KafkaProducer> producer(new KafkaProducer(options, metrics));
-  ASSIGN_OR_RETURN(auto client, MakeProducerClient(options, &KafkaProducer::OnDelivery));
+                                                                     KafkaMetrics& metrics,
+                                                                     const KnownBrokers& brokers) {
+  std::unique_ptr<KafkaProducer> producer(new KafkaProducer(options, metrics, brokers));
+  ASSIGN_OR_RETURN(auto client, MakeProducerClient(options, brokers, &KafkaProducer::OnDelivery));
   {
     const absl::MutexLock lock(&producer->mutex_);
     producer->client_ = std::move(client);
@@ -325,10 +329,16 @@ void KafkaProducer::Poll() {
 }
 
 void KafkaProducer::ReplaceClient() {
-  auto client = MakeProducerClient(options_, &KafkaProducer::OnDelivery);
+  auto client = MakeProducerClient(options_, brokers_, &KafkaProducer::OnDelivery);
   if (!client.ok()) {
     spdlog::error("kafka_producer_replace_failed error=\"{}\"", Message(client.status()));
     return;
+  }
+  // It connects before anything is held back for it.
+  const rd_kafka_metadata_t* metadata = nullptr;
+  if (rd_kafka_metadata((*client)->handle.get(), 0, (*client)->topics.begin()->second.get(),
+                        &metadata, kConnectWaitMs) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    rd_kafka_metadata_destroy(metadata);
   }
   ProducerClient* old = nullptr;
   {

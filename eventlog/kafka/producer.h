@@ -21,6 +21,7 @@ typedef struct rd_kafka_message_s rd_kafka_message_t;
 
 namespace sluice::eventlog {
 
+class KnownBrokers;
 struct ProducerClient;
 
 // The appending half of the Kafka log: an idempotent producer with acks=all, a bounded queue, and a
@@ -34,9 +35,10 @@ struct ProducerClient;
 // kUnavailable. Thread-safe.
 class KafkaProducer {
  public:
-  // `metrics` must outlive the producer. Does not wait for a broker.
+  // `metrics` and `brokers` must outlive the producer. Does not wait for a broker.
   static absl::StatusOr<std::unique_ptr<KafkaProducer>> Create(const KafkaLogOptions& options,
-                                                               KafkaMetrics& metrics);
+                                                               KafkaMetrics& metrics,
+                                                               const KnownBrokers& brokers);
 
   // Waits up to options.close_timeout for what is in flight, then fails the rest.
   ~KafkaProducer();
@@ -48,7 +50,7 @@ class KafkaProducer {
  private:
   struct Batch;
 
-  KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics);
+  KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics, const KnownBrokers& brokers);
 
   absl::Status Admit(const std::vector<Event>& batch, size_t* bytes);
   // These return how many of the batch's events, its last ones, nobody will report on: the caller
@@ -68,6 +70,7 @@ class KafkaProducer {
   const KafkaLogOptions options_;
   const std::shared_ptr<const Clock> clock_;
   KafkaMetrics& metrics_;
+  const KnownBrokers& brokers_;
   std::atomic<size_t> queue_bytes_ = 0;
   std::atomic<size_t> queue_events_ = 0;
   AppendProgress progress_;

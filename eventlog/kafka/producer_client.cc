@@ -7,6 +7,7 @@
 
 #include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
+#include "eventlog/kafka/known_brokers.h"
 #include "schemas/status.h"
 
 namespace sluice::eventlog {
@@ -18,7 +19,7 @@ constexpr int kPurgedWaitMs = 100;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ProducerClient>> MakeProducerClient(
-    const KafkaLogOptions& options,
+    const KafkaLogOptions& options, const KnownBrokers& brokers,
     void (*on_delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*)) {
   ASSIGN_OR_RETURN(
       KafkaConf conf,
@@ -39,6 +40,10 @@ absl::StatusOr<std::unique_ptr<ProducerClient>> MakeProducerClient(
                          {"queue.buffering.max.messages", "10000000"},
                          {"queue.buffering.max.kbytes", "2097151"},
                          {"linger.ms", "1"},
+                         // A fetch brings a record batch whole, also one that asks for an event:
+                         // under a quota of readers those of a megabyte, as many as there are
+                         // otherwise, do not come beside what else is read.
+                         {"batch.size", "131072"},
                          {"compression.codec", "lz4"}}));
   auto client = std::make_unique<ProducerClient>();
   rd_kafka_conf_set_opaque(conf.get(), client.get());
@@ -49,6 +54,7 @@ absl::StatusOr<std::unique_ptr<ProducerClient>> MakeProducerClient(
     }
   });
   ASSIGN_OR_RETURN(client->handle, MakeHandle(RD_KAFKA_PRODUCER, std::move(conf)));
+  brokers.AddTo(client->handle.get());
   for (const Topic topic : kAllTopics) {
     const std::string name = options.topic_prefix + std::string(TopicName(topic));
     client->topics[topic].reset(rd_kafka_topic_new(client->handle.get(), name.c_str(), nullptr));

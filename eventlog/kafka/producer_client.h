@@ -14,6 +14,8 @@
 // Included by the .cc files of this folder only: it brings librdkafka's header.
 namespace sluice::eventlog {
 
+class KnownBrokers;
+
 // An idempotent producer of librdkafka with acks=all and its topics. It never leaves an event out
 // and goes on behind it: it has no time-out of its own, which would end single events and send the
 // next ones, and what a broker refuses for good ends it as a whole. Thread-safe.
@@ -25,7 +27,7 @@ struct ProducerClient {
 
 // `on_delivery` is called for each event, by whoever polls the handle. Does not wait for a broker.
 absl::StatusOr<std::unique_ptr<ProducerClient>> MakeProducerClient(
-    const KafkaLogOptions& options,
+    const KafkaLogOptions& options, const KnownBrokers& brokers,
     void (*on_delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*));
 
 // Serves the reports of all that is left in it, which fails. Nothing is produced meanwhile.

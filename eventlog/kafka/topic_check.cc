@@ -4,10 +4,12 @@
 #include <librdkafka/rdkafka.h>
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/handles.h"
 #include "schemas/status.h"
@@ -24,6 +26,10 @@ using EventHandle = std::unique_ptr<rd_kafka_event_t, void (*)(rd_kafka_event_t*
 constexpr milliseconds kAnswerMargin{1'000};
 
 bool KeptForEver(Topic topic) { return topic != Topic::kNodes && topic != Topic::kWork; }
+
+bool TakesLargeEvents(Topic topic) {
+  return topic == Topic::kProvisioning || topic == Topic::kChanges || topic == Topic::kDeadletter;
+}
 
 std::string MendingCommand(const std::string& name, const std::string& brokers,
                            std::string_view setting) {
@@ -63,7 +69,7 @@ TopicSettings SettingsOf(const rd_kafka_ConfigResource_t* described) {
 }  // namespace
 
 std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
-                                         const std::string& brokers,
+                                         const std::string& brokers, size_t record_bytes,
                                          const TopicSettings& settings) {
   std::vector<TopicFault> faults;
   const auto policy = settings.find("cleanup.policy");
@@ -93,7 +99,24 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
                              MendingCommand(name, brokers, fmt::format("{}=-1", setting))))});
     }
   }
+  if (const size_t taken = RecordBytesMax(settings);
+      TakesLargeEvents(topic) && taken < record_bytes) {
+    faults.push_back(
+        {topic, FaultEffect::kReport,
+         Error(absl::StatusCode::kFailedPrecondition, "topic_message_bytes",
+               fmt::format("topic {} has max.message.bytes={}, and events may be larger: they are "
+                           "refused as too_large; run {}, or lower log.event_bytes",
+                           name, taken,
+                           MendingCommand(name, brokers,
+                                          fmt::format("max.message.bytes={}", record_bytes))))});
+  }
   return faults;
+}
+
+size_t RecordBytesMax(const TopicSettings& settings) {
+  const auto found = settings.find("max.message.bytes");
+  size_t bytes = 0;
+  return found != settings.end() && absl::SimpleAtoi(found->second, &bytes) ? bytes : SIZE_MAX;
 }
 
 absl::StatusOr<std::map<std::string, TopicSettings>> DescribeTopics(

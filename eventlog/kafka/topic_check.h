@@ -27,11 +27,16 @@ struct TopicFault {
 
 using TopicSettings = std::map<std::string, std::string>;
 
-// The faults among one topic's settings: codes "topic_compacted" and "topic_retention". `name` is
-// the topic's full name; `brokers` goes into the command that mends it.
+// The faults among one topic's settings: codes "topic_compacted", "topic_retention" and, where it
+// takes no records of `record_bytes`, "topic_message_bytes". `name` is the topic's full name;
+// `brokers` goes into the command that mends it.
 [[nodiscard]] std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
                                                        const std::string& brokers,
+                                                       size_t record_bytes,
                                                        const TopicSettings& settings);
+
+// How large a record the topic takes; SIZE_MAX where its settings do not tell.
+[[nodiscard]] size_t RecordBytesMax(const TopicSettings& settings);
 
 // The settings of the topics, by their full names. kUnavailable where the cluster does not answer;
 // kPermissionDenied where it does not tell this client; kUnimplemented where it can't.

@@ -24,6 +24,8 @@ constexpr milliseconds kLookTimeout{2'000};
 constexpr milliseconds kRetryInterval{100};
 // Under a client quota nothing may come for long, and who gives up begins at the start again.
 constexpr milliseconds kStartPatience{120'000};
+// A broker keeps back who is over its quota for some 10 s at most.
+constexpr milliseconds kRunningPatience{15'000};
 // What took the place of the last events may be as many as they were.
 constexpr milliseconds kCompareInterval{10'000};
 // A leader that was just elected may tell an end that lags; one that does so twice has lost events.
@@ -98,6 +100,7 @@ absl::Status KafkaWatch::Start() {
   }
   former_ = fold_.former();
   SetFaults(std::move(faults));
+  compared_ = clock_->SteadyNow();
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
 }
@@ -183,7 +186,7 @@ absl::Status KafkaWatch::CheckForNewEpoch() {
   for (const TopicFault& fault : faults) {
     const std::string code = ErrorCode(fault.status);
     // What `provisioning` has lost at its beginning is told there again from `changes`.
-    const bool passes = code == "topic_retention" ||
+    const bool passes = code == "topic_retention" || code == "topic_message_bytes" ||
                         (code == "log_begins_late" && fault.topic == Topic::kProvisioning);
     if (!passes) {
       return Error(
@@ -215,7 +218,7 @@ absl::Status KafkaWatch::CheckEpoch() {
   const SteadyTime now = clock_->SteadyNow();
   if (end > read_to_ || now - compared_ >= kCompareInterval) {
     const absl::Status goes_on = VerifyContinuity(log_, kEpochTopic, kEpochPartition, last_.first,
-                                                  last_.second, kReadPatience, &reading_);
+                                                  last_.second, kRunningPatience, &reading_);
     if (absl::IsDataLoss(goes_on)) {
       return CheckOtherHistory(end, "log_diverged");
     }
@@ -223,7 +226,7 @@ absl::Status KafkaWatch::CheckEpoch() {
     compared_ = now;
   }
   short_ends_ = 0;
-  RETURN_IF_ERROR(ReadEpoch(end, kReadPatience));
+  RETURN_IF_ERROR(ReadEpoch(end, kRunningPatience));
   if (fold_.epoch() != epoch_) {
     SetEpochChanged(fold_.epoch());
   }
@@ -255,7 +258,7 @@ absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
         other.Apply(event);
         return absl::OkStatus();
       },
-      kReadPatience, &reading_));
+      kRunningPatience, &reading_));
   other_end_ = end;
   if (!other.epoch().empty() && other.epoch() != epoch_) {
     SetEpochChanged(other.epoch());
@@ -325,15 +328,22 @@ absl::Status KafkaWatch::CheckSettings(std::vector<TopicFault>& faults) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(described.status());
+  const size_t record_bytes = options_.limits.event_bytes_max + kRecordOverheadMax;
+  size_t taken = SIZE_MAX;
   for (const Topic topic : kAllTopics) {
     const auto found = described->find(control_.FullName(topic));
-    if (found != described->end()) {
-      for (TopicFault& fault :
-           FaultsOfSettings(topic, found->first, options_.brokers, found->second)) {
-        faults.push_back(std::move(fault));
-      }
+    if (found == described->end()) {
+      continue;
+    }
+    for (TopicFault& fault :
+         FaultsOfSettings(topic, found->first, options_.brokers, record_bytes, found->second)) {
+      faults.push_back(std::move(fault));
+    }
+    if (topic == Topic::kProvisioning || topic == Topic::kChanges) {
+      taken = std::min(taken, RecordBytesMax(found->second));
     }
   }
+  event_bytes_max_ = taken >= record_bytes ? SIZE_MAX : taken - std::min(taken, kRecordOverheadMax);
   return absl::OkStatus();
 }
 
@@ -430,6 +440,22 @@ absl::Status KafkaWatch::MayAppend(Topic topic) const {
   return absl::OkStatus();
 }
 
+absl::Status KafkaWatch::CheckSize(const std::vector<Event>& batch) const {
+  const size_t limit = event_bytes_max_.load(std::memory_order_relaxed);
+  if (limit == SIZE_MAX) {
+    return absl::OkStatus();
+  }
+  for (const Event& event : batch) {
+    if (const size_t size = event.ByteSize(); size > limit) {
+      return Error(absl::StatusCode::kInvalidArgument, "too_large",
+                   fmt::format("an event of {} bytes is over the limit of {} that the topics' "
+                               "max.message.bytes leaves: split it",
+                               size, limit));
+    }
+  }
+  return absl::OkStatus();
+}
+
 void KafkaWatch::Run() {
   SteadyTime checked = clock_->SteadyNow();
   while (true) {
@@ -445,18 +471,18 @@ void KafkaWatch::Run() {
     if (!control_.Health().ok()) {
       continue;  // nobody answers; reading and appending say so themselves
     }
+    // First, as what is read of a topic that is gone is waited for.
+    if (clock_->SteadyNow() - checked >= options_.topic_check_interval) {
+      auto faults = CheckTopics();
+      checked = clock_->SteadyNow();
+      if (faults.ok()) {
+        SetFaults(*std::move(faults));
+      } else {
+        spdlog::warn("kafka_topics_not_checked reason=\"{}\"", Message(faults.status()));
+      }
+    }
     if (const absl::Status looked = CheckEpoch(); !looked.ok()) {
       spdlog::debug("kafka_epoch_not_checked reason=\"{}\"", Message(looked));
-    }
-    if (clock_->SteadyNow() - checked < options_.topic_check_interval) {
-      continue;
-    }
-    auto faults = CheckTopics();
-    checked = clock_->SteadyNow();
-    if (faults.ok()) {
-      SetFaults(*std::move(faults));
-    } else {
-      spdlog::warn("kafka_topics_not_checked reason=\"{}\"", Message(faults.status()));
     }
   }
 }

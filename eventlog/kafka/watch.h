@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -58,6 +59,9 @@ class KafkaWatch {
   absl::Status Health() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The same where an event would go to a place in which it is lost.
   absl::Status MayAppend(Topic topic) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // kInvalidArgument, code "too_large", for what the topics' settings do not take: a broker's
+  // refusal would end the producer, and with it what others append.
+  absl::Status CheckSize(const std::vector<Event>& batch) const;
 
  private:
   // Reads on to the known end of the epoch's partition.
@@ -92,10 +96,11 @@ class KafkaWatch {
   std::string epoch_;
   std::vector<std::string> former_;  // that this process opened
   std::vector<AgreedEnds> agreed_;
-  SteadyTime compared_{};          // what was read with what is there
-  int short_ends_ = 0;             // in a row, an end before what was read, or of something else
-  Offset other_end_ = kNoOffset;   // to where another history was read
-  bool settings_told_ = false;     // that they can't be looked at
+  SteadyTime compared_{};         // what was read with what is there
+  int short_ends_ = 0;            // in a row, an end before what was read, or of something else
+  Offset other_end_ = kNoOffset;  // to where another history was read
+  bool settings_told_ = false;    // that they can't be looked at
+  std::atomic<size_t> event_bytes_max_ = SIZE_MAX;  // by the topics' settings
   std::atomic<bool> bad_ = false;  // some fault or history_: the only look of an append
   mutable absl::Mutex mutex_;
   absl::CondVar wake_;

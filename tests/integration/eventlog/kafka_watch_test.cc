@@ -2,6 +2,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -389,6 +390,67 @@ TEST(KafkaWatch, SettingsThatLoseEventsAreReportedAndRefusedUntilTheyAreMended) 
   EXPECT_EQ(AwaitHealth(**log, ""), "");
   EXPECT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
   EXPECT_EQ(CodeOfOpening(options), "");
+}
+
+// A broker's refusal would end the producer, and with it what is in flight for others.
+TEST(KafkaWatch, WhatATopicDoesNotTakeIsRefusedBeforeItIsSent) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  const auto append = [&log](Topic topic, size_t bytes) -> std::string {
+    const auto appended =
+        (*log)->Append(topic, kP0, {MakeKafkaEvent("acme", std::string(bytes, 'x'))});
+    return appended.ok() ? "" : ErrorCode(appended.status());
+  };
+  Operator admin(options);
+  admin.Configure(Topic::kChanges, {{"retention.ms", "-1"}, {"max.message.bytes", "200000"}});
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  while (append(Topic::kProvisioning, 300'000) != "too_large" &&
+         std::chrono::steady_clock::now() < deadline) {
+  }
+  EXPECT_EQ(append(Topic::kChanges, 300'000), "too_large");
+  EXPECT_EQ(append(Topic::kChanges, 100'000), "");
+  EXPECT_TRUE((*log)->Health().ok()) << (*log)->Health();
+}
+
+// Who may not write to it, or writes more than it takes, does so again and again.
+TEST(KafkaWatch, ARefusalOfAnotherTopicLeavesTheHistoryAlone) {
+  const KafkaLogOptions options = WatchedOptions();
+  const auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  Operator admin(options);
+  admin.Configure(Topic::kNodes, {{"cleanup.policy", "compact"}, {"max.message.bytes", "1000"}});
+  std::atomic<bool> stopping = false;
+  std::atomic<size_t> appended = 0;
+  std::thread neighbour([&] {
+    while (!stopping) {
+      EXPECT_EQ(CodeOfAppend(**log, Topic::kChanges), "");
+      ++appended;
+    }
+  });
+  const auto refused = [&log] {
+    // What can't be compressed.
+    std::string value(5'000, '\0');
+    uint32_t state = 1;
+    for (char& byte : value) {
+      state = state * 1664525 + 1013904223;
+      byte = static_cast<char>(state >> 24);
+    }
+    return !(*log)->Append(Topic::kNodes, kP0, {MakeKafkaEvent("node", value)}).ok();
+  };
+  const auto deadline = std::chrono::steady_clock::now() + kKafkaPatience;
+  int refusals = 0;
+  while (refusals < 3 && std::chrono::steady_clock::now() < deadline) {
+    refusals += refused() ? 1 : 0;
+  }
+  const size_t before = appended;
+  while (appended < before + 20 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  stopping = true;
+  neighbour.join();
+  EXPECT_EQ(refusals, 3);
+  EXPECT_GE(appended, before + 20);
 }
 
 TEST(KafkaWatch, AddedPartitionsStopAppendsAndRefuseTheLog) {

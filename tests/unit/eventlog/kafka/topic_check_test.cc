@@ -12,7 +12,8 @@ namespace {
 
 std::vector<std::string> CodesOf(Topic topic, const TopicSettings& settings) {
   std::vector<std::string> codes;
-  for (const TopicFault& fault : FaultsOfSettings(topic, "sluice.x", "b:9092", settings)) {
+  for (const TopicFault& fault :
+       FaultsOfSettings(topic, "sluice.x", "b:9092", 8'454'144, settings)) {
     EXPECT_EQ(fault.topic, topic);
     codes.push_back(ErrorCode(fault.status));
   }
@@ -48,9 +49,19 @@ TEST(TopicCheck, WorkExpiresAndNodesAreCompacted) {
             Codes());
 }
 
+TEST(TopicCheck, EventsThatATopicDoesNotTake) {
+  const Codes small = {"topic_message_bytes"};
+  EXPECT_EQ(CodesOf(Topic::kChanges, {{"max.message.bytes", "1048588"}}), small);
+  EXPECT_EQ(CodesOf(Topic::kDeadletter, {{"max.message.bytes", "1048588"}}), small);
+  EXPECT_EQ(CodesOf(Topic::kChanges, {{"max.message.bytes", "8454144"}}), Codes());
+  EXPECT_EQ(CodesOf(Topic::kNodes, {{"max.message.bytes", "1048588"}}), Codes());
+  EXPECT_EQ(RecordBytesMax({{"max.message.bytes", "1048588"}}), 1'048'588U);
+  EXPECT_EQ(RecordBytesMax({}), SIZE_MAX);
+}
+
 TEST(TopicCheck, SaysWhichSettingAndHowToMendIt) {
   const auto faults =
-      FaultsOfSettings(Topic::kChanges, "sluice.changes", "b:9092",
+      FaultsOfSettings(Topic::kChanges, "sluice.changes", "b:9092", 8'454'144,
                        {{"cleanup.policy", "delete"}, {"retention.ms", "604800000"}});
   ASSERT_EQ(faults.size(), 1U);
   EXPECT_EQ(faults[0].status.code(), absl::StatusCode::kFailedPrecondition);

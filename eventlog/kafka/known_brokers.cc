@@ -1,0 +1,30 @@
+#include "eventlog/kafka/known_brokers.h"
+
+#include <fmt/format.h>
+
+#include <span>
+#include <utility>
+
+namespace sluice::eventlog {
+
+void KnownBrokers::Learn(const rd_kafka_metadata_t& metadata) {
+  std::string list;
+  for (const rd_kafka_metadata_broker_t& broker :
+       std::span(metadata.brokers, static_cast<size_t>(metadata.broker_cnt))) {
+    list += fmt::format("{}{}:{}", list.empty() ? "" : ",", broker.host, broker.port);
+  }
+  // An answer of a cluster that is just starting may name nobody.
+  if (!list.empty()) {
+    const absl::MutexLock lock(&mutex_);
+    list_ = std::move(list);
+  }
+}
+
+void KnownBrokers::AddTo(rd_kafka_t* handle) const {
+  const absl::MutexLock lock(&mutex_);
+  if (!list_.empty()) {
+    rd_kafka_brokers_add(handle, list_.c_str());
+  }
+}
+
+}  // namespace sluice::eventlog
