@@ -125,7 +125,9 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
       {"socket.timeout.ms", "10000"},
       {"reconnect.backoff.ms", "50"},
       {"reconnect.backoff.max.ms", "2000"},
-      {"topic.metadata.refresh.interval.ms", "60000"},
+      // A broker that is cut off from the others, but not from us, goes on as the leader that it
+      // believes to be, with nothing new: only another one tells who leads now.
+      {"topic.metadata.refresh.interval.ms", "10000"},
   };
   for (const auto& [name, value] : common) {
     RETURN_IF_ERROR(Set(conf.get(), std::string(name), value));

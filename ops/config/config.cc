@@ -192,7 +192,9 @@ std::vector<Setting> DataSettings() {
        Integer(FIELD(log.replication_factor), 1, 100)},
       // At most 512 MiB: an event is one protobuf message and one Kafka record, which end at 2 GiB,
       // and a process holds several.
-      {"log.event_bytes", "8MiB", "Largest event; larger ones are refused with too_large.",
+      {"log.event_bytes", "8MiB",
+       "Largest event; larger ones are refused with too_large. On Kafka topics that are there keep "
+       "their max.message.bytes: where that is less, it is the limit.",
        Bytes(FIELD(log.event_bytes), 1 << 16, 1 << 29)},
       {"log.queue_bytes", "64MiB",
        "Events waiting to become durable; past it appends are refused until there is room.",
