@@ -26,7 +26,8 @@ constexpr milliseconds kReplaceBackoff{500};
 // For partitions that get on while the producer is replaced because of others.
 constexpr milliseconds kOthersWait{1'000};
 constexpr int kOthersPollMs = 10;
-constexpr int kConnectWaitMs = 2'000;
+constexpr milliseconds kConnectWait{2'000};
+constexpr int kConnectLookMs = 50;
 // A process that was stopped for longer has not waited for the broker meanwhile.
 constexpr milliseconds kStepMax{1'000};
 
@@ -328,25 +329,37 @@ void KafkaProducer::Poll() {
   }
 }
 
+// Before anything is held back for the new one. Who is answered by the old one goes on meanwhile.
+void KafkaProducer::AwaitConnection(ProducerClient& client, ProducerClient& old) {
+  const auto deadline = std::chrono::steady_clock::now() + kConnectWait;
+  const rd_kafka_metadata_t* metadata = nullptr;
+  while (rd_kafka_metadata(client.handle.get(), 0, client.topics.begin()->second.get(), &metadata,
+                           kConnectLookMs) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    rd_kafka_poll(old.handle.get(), 0);
+    if (stopping_ || std::chrono::steady_clock::now() >= deadline) {
+      return;
+    }
+  }
+  rd_kafka_metadata_destroy(metadata);
+}
+
 void KafkaProducer::ReplaceClient() {
   auto client = MakeProducerClient(options_, brokers_, &KafkaProducer::OnDelivery);
   if (!client.ok()) {
     spdlog::error("kafka_producer_replace_failed error=\"{}\"", Message(client.status()));
     return;
   }
-  // It connects before anything is held back for it.
-  const rd_kafka_metadata_t* metadata = nullptr;
-  if (rd_kafka_metadata((*client)->handle.get(), 0, (*client)->topics.begin()->second.get(),
-                        &metadata, kConnectWaitMs) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-    rd_kafka_metadata_destroy(metadata);
-  }
   ProducerClient* old = nullptr;
+  {
+    const absl::ReaderMutexLock lock(&mutex_);
+    old = client_.get();
+  }
+  AwaitConnection(**client, *old);
   {
     // Nobody hands anything over while this is held, nor after it.
     const absl::MutexLock lock(&mutex_);
     const absl::MutexLock held_lock(&held_mutex_);
     held_.emplace();
-    old = client_.get();
   }
   std::array<char, 512> reason{};
   if (rd_kafka_fatal_error(old->handle.get(), reason.data(), reason.size()) ==

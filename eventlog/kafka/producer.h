@@ -59,6 +59,7 @@ class KafkaProducer {
   static size_t Produce(ProducerClient& client, Batch& batch);
   static size_t Refuse(Batch* batch);
   void Poll();
+  void AwaitConnection(ProducerClient& client, ProducerClient& old);
   // Where no new one can be made, the old one stays.
   void ReplaceClient();
   // Hands over to it what was held back, too.

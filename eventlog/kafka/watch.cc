@@ -105,24 +105,26 @@ absl::Status KafkaWatch::Start() {
   return absl::OkStatus();
 }
 
-// An epoch that is written beside a history would say that nobody exists. Every event of `changes`
-// answers a request of the same partition, in logs of before there were epochs too; and whoever
-// opened a log with an epoch has announced it in `nodes`, which may be whole where a disk with
-// partition 0 of both topics is lost.
+// An epoch that is written beside a history would say that nobody exists. It is the first event of
+// a log: where its partition is empty and another is not, it was lost; and whoever opened a log
+// with an epoch has announced it in `nodes`. A log of before there were epochs has something in
+// that partition, or is begun anew as the error says.
 absl::Status KafkaWatch::CheckThatNothingWasLost() {
-  const auto lost = [this](int32_t partition, Topic witness) {
-    return Error(absl::StatusCode::kDataLoss, "log_truncated",
-                 fmt::format("{}-{} holds nothing, but {} tells of what was in it: it is lost; "
-                             "restore it, or go on with what is there: `sluice log new-epoch`",
-                             control_.FullName(Topic::kProvisioning), partition,
-                             control_.FullName(witness)));
+  const auto lost = [this](Topic witness) {
+    return Error(
+        absl::StatusCode::kDataLoss, "log_truncated",
+        fmt::format("{}-{} holds no epoch, but what is in {} was written under one: it is "
+                    "lost; restore it, or go on with what is there: `sluice log new-epoch`",
+                    control_.FullName(kEpochTopic), kEpochPartition.value(),
+                    control_.FullName(witness)));
   };
+  ASSIGN_OR_RETURN(const OffsetRange first, control_.Range(kEpochTopic, kEpochPartition));
   for (int32_t p = 0; p < control_.PartitionCount(Topic::kChanges); ++p) {
-    ASSIGN_OR_RETURN(const OffsetRange requests,
-                     control_.Range(Topic::kProvisioning, PartitionId(p)));
-    ASSIGN_OR_RETURN(const OffsetRange changes, control_.Range(Topic::kChanges, PartitionId(p)));
-    if (requests.end == Offset(0) && changes.end > Offset(0)) {
-      return lost(p, Topic::kChanges);
+    for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+      ASSIGN_OR_RETURN(const OffsetRange range, control_.Range(topic, PartitionId(p)));
+      if (first.end == Offset(0) && range.end > Offset(0)) {
+        return lost(topic);
+      }
     }
   }
   ASSIGN_OR_RETURN(const OffsetRange nodes, control_.Range(Topic::kNodes, kNodesPartition));
@@ -137,7 +139,7 @@ absl::Status KafkaWatch::CheckThatNothingWasLost() {
         return absl::OkStatus();
       },
       kStartPatience, &reading_));
-  return had_epoch ? lost(kEpochPartition.value(), Topic::kNodes) : absl::OkStatus();
+  return had_epoch ? lost(Topic::kNodes) : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {

@@ -266,8 +266,9 @@ TEST(KafkaWatch, NoEpochIsWrittenBesideAHistoryWhoseFirstPartitionIsLost) {
   admin.Empty(Topic::kProvisioning);
   admin.Produce(Topic::kProvisioning, PartitionId(1), "whole");
   EXPECT_EQ(AwaitOpening(options, "log_truncated"), "log_truncated");
-  // `changes` has lost the same partition, and only `nodes` tells that there was an epoch.
-  admin.Empty(Topic::kChanges);
+  admin.Empty(Topic::kChanges);  // it has lost the same partition
+  EXPECT_EQ(AwaitOpening(options, "log_truncated"), "log_truncated");
+  admin.Empty(Topic::kProvisioning);  // only `nodes` tells that there was an epoch
   EXPECT_EQ(AwaitOpening(options, "log_truncated"), "log_truncated");
   KafkaLogOptions inspecting = options;
   inspecting.inspect = true;
@@ -287,7 +288,7 @@ TEST(KafkaWatch, ALogOfBeforeThereWereEpochsIsGivenOne) {
   Operator admin(options);
   admin.Empty(Topic::kProvisioning);
   for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
-    admin.Produce(topic, PartitionId(1), "of before");
+    admin.Produce(topic, kP0, "of before");
   }
   EXPECT_EQ(AwaitOpening(options, ""), "");
 }
