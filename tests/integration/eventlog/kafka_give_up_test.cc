@@ -202,7 +202,7 @@ TEST(KafkaGiveUpTest, NothingIsDurableBehindWhatABrokerRefuses) {
       "changes --partitions 1 --config retention.ms=-1 --config max.message.bytes=5000");
   ASSERT_TRUE(created.ok()) << created.status();
   options.properties["batch.num.messages"] = "1";  // so that it is refused alone
-  options.check_settings = false;  // or it would be refused before it is sent
+  options.check_settings = false;                  // or it would be refused before it is sent
   auto log = KafkaLog::Open(options);
   ASSERT_TRUE(log.ok()) << log.status();
   const auto append = [&](std::vector<Event> batch) {
