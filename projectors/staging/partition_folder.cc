@@ -405,6 +405,13 @@ absl::Status PartitionFolder::OpenReader() {
   return absl::OkStatus();
 }
 
+// Destroyed without the lock, which requests take: what reads of it are under way take to end.
+void PartitionFolder::CloseReader() {
+  std::unique_ptr<eventlog::ComparedReader> closed;
+  absl::MutexLock lock(&mutex_);
+  closed = std::move(reader_);
+}
+
 absl::Status PartitionFolder::ReadBatch() {
   eventlog::ComparedReader* reader = nullptr;
   {
@@ -433,8 +440,7 @@ absl::Status PartitionFolder::ReadBatch() {
     RETURN_IF_ERROR(VerifyHistory());
     if (ErrorCode(read.status()) == "offset_beyond_end") {
       // Only offsets without events are missing: reading goes on behind what was applied.
-      absl::MutexLock lock(&mutex_);
-      reader_.reset();
+      CloseReader();
       return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read.status()));
     }
   }
@@ -457,8 +463,7 @@ absl::Status PartitionFolder::ApplyBatch() {
     if (ErrorCode(applied.status()) == "store_rewound") {
       // A store went back to what was on disk: read again from the checkpoint.
       events_.clear();
-      absl::MutexLock lock(&mutex_);
-      reader_.reset();
+      CloseReader();
     }
     return applied.status();
   }

@@ -87,6 +87,8 @@ class PartitionFolder {
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
   absl::Status Step();
   absl::Status OpenReader();
+  // Where it stands is read anew.
+  void CloseReader() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ReadBatch();
   absl::Status ApplyBatch();
   // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
