@@ -9,6 +9,8 @@ namespace sluice::eventlog {
 namespace {
 
 constexpr std::chrono::seconds kQuiet{1};
+// How long what was compared is taken to be there still.
+constexpr std::chrono::seconds kHolds{30};
 
 }  // namespace
 
@@ -62,11 +64,12 @@ absl::Status ComparedReader::CompareApplied() {
 }
 
 bool ComparedReader::IsDoubtful(uint64_t session, bool has_events) {
-  const bool other = !compared_.has_value() || compared_->session != session;
-  if (!has_events) {
-    return other;  // each session once, so that a silence is watched, too
-  }
   const SteadyTime now = clock_.SteadyNow();
+  const bool other =
+      !compared_.has_value() || compared_->session != session || now - compared_at_ > kHolds;
+  if (!has_events) {
+    return other;  // so that a silence is watched, too
+  }
   const bool quiet = now - std::exchange(heard_, now) > kQuiet;
   return quiet || other || !compared_->with_events;
 }
@@ -93,6 +96,7 @@ absl::StatusOr<std::vector<StoredEvent>> ComparedReader::Read(const ReadLimits& 
       return same;
     }
     compared_ = Compared{reader->session(), !events->empty()};
+    compared_at_ = clock_.SteadyNow();
   }
   next_ = reader->next();
   if (!events->empty()) {

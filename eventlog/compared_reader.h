@@ -23,6 +23,8 @@ namespace sluice::eventlog {
 // It is compared
 // - where the events are the first, or of another session() of the reader than those before; where
 //   nothing comes, too, once the session has changed;
+// - where that was not done for half a minute, whatever comes: a leader may change without any
+//   connection ending, and where the new one's log is no longer nothing would ever come of it;
 // - where none had come for a second: what comes next may be of another history, whatever the
 //   reader knows of its connections, and no broker comes back, and no leader is elected, in less;
 // - after an error, and after Doubt(), also before anything is read: that the log has lost its end
@@ -78,6 +80,7 @@ class ComparedReader {
     bool with_events;
   };
   std::optional<Compared> compared_;
+  SteadyTime compared_at_;
   SteadyTime heard_;  // when events came last, or were first waited for
   bool doubted_ = false;
   Cancellation comparing_;

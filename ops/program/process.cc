@@ -217,6 +217,7 @@ absl::Status Process::Impl::StartProjectors() {
       options.near_end = kNearEndAlone;
     }
     options.serving_changed = [this] { TellOfServing(); };
+    options.nodes = nodes.get();
     options.registry = registry;
     staging = std::make_unique<projectors::StagingProjector>(*log, *staging_group, *stores,
                                                              boot_clock, options);
@@ -228,6 +229,9 @@ absl::Status Process::Impl::StartProjectors() {
   hooks.agreement_changed = [this] { TellOfServing(); };
   hooks.last_control = [this](PartitionId partition) { return serving.LastControl(partition); };
   hooks.others_known = [this] { return nodes == nullptr || nodes->Known(); };
+  if (nodes != nullptr) {
+    hooks.folded = [this](PartitionId partition) { return nodes->Folded(partition).marks; };
+  }
   if (staging != nullptr) {
     hooks.may_serve = [this](PartitionId partition) { return staging->MayServe(partition); };
     hooks.taken_over = [this](PartitionId partition) { return staging->TakenOver(partition); };

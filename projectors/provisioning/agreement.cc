@@ -179,4 +179,15 @@ absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const Contr
   return Diverged(partition, "provisioning", mark.answers, "changes");
 }
 
+absl::Status CheckFolded(eventlog::Log& log, PartitionId partition,
+                         std::span<const FoldedMark> marks, eventlog::Cancellation* cancellation) {
+  for (const FoldedMark& mark : marks) {
+    RETURN_IF_ERROR_CTX(
+        eventlog::VerifyContinuity(log, Topic::kChanges, partition, mark.at, mark.event_hash,
+                                   eventlog::kReadPatience, cancellation),
+        "what a node has told on `nodes` to have folded");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace sluice::projectors

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -8,6 +9,7 @@
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
+#include "projectors/staging/folded_marks.h"
 
 // `provisioning` and `changes` tell of one another: an outcome names the control event that a
 // request led to, a control event the request that it answers. They are separate in Kafka, so each
@@ -51,5 +53,11 @@ struct OutcomeMark {
 [[nodiscard]] absl::Status CheckRequest(eventlog::Log& log, PartitionId partition,
                                         const ControlMark& mark,
                                         eventlog::Cancellation* cancellation = nullptr);
+
+// Does `changes` hold all that nodes have told to have folded? Errors as
+// eventlog::VerifyContinuity().
+[[nodiscard]] absl::Status CheckFolded(eventlog::Log& log, PartitionId partition,
+                                       std::span<const FoldedMark> marks,
+                                       eventlog::Cancellation* cancellation = nullptr);
 
 }  // namespace sluice::projectors

@@ -30,6 +30,9 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 // Also how long a partition that this process has taken over may be folded before it is looked at.
 constexpr std::chrono::milliseconds kReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
+// After so long a look is due whatever has come: nothing else tells a process that folds nothing
+// that `changes` has lost its end.
+constexpr std::chrono::seconds kLookAgain{30};
 // Of a look in which nothing comes.
 constexpr std::chrono::seconds kLookPatience{30};
 // At the start, when what is known of `changes` comes in bit by bit.
@@ -73,6 +76,7 @@ struct DirectoryFollower::Impl {
     bool settled = false;   // Agree() looked since the fold reached the end
     bool settling = false;  // it will reach the end, and has not
     SteadyTime next_look;
+    SteadyTime look_again;
   };
 
   Impl(eventlog::Log& the_log, const Clock& the_clock,
@@ -272,19 +276,24 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
     absl::MutexLock lock(&mutex);
     const Partition& state = partitions[static_cast<size_t>(partition.value())];
     const bool changed = following.look_due || control != following.control ||
-                         following.outcomes.at != following.outcome_looked_at;
+                         following.outcomes.at != following.outcome_looked_at ||
+                         now >= following.look_again;
     if (waits || !state.caught_up || (!settles && (!changed || now < following.next_look))) {
       return absl::OkStatus();
     }
   }
   const bool early = settles || !following.settled;
   following.next_look = now + (early ? kEarlyLookInterval : kLookInterval);
+  following.look_again = now + kLookAgain;
   absl::Status agreement = CheckAgreedEnds(log, partition, &comparing);
   if (agreement.ok()) {
     agreement = CheckControl(log, partition, following.outcomes, kLookPatience, &comparing);
   }
   if (agreement.ok()) {
     agreement = CheckRequest(log, partition, control, &comparing);
+  }
+  if (agreement.ok() && hooks.folded) {
+    agreement = CheckFolded(log, partition, hooks.folded(partition), &comparing);
   }
   if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
     return agreement;  // the log can't tell now: what is known stands

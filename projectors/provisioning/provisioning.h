@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,7 @@
 #include "eventlog/log.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/staging/control_mark.h"
+#include "projectors/staging/folded_marks.h"
 #include "projectors/staging/partition_health.h"
 
 namespace sluice::eventlog {
@@ -40,7 +42,10 @@ class DirectoryFollower {
     std::function<uint64_t(PartitionId)> taken_over;
     // Below it `changes` is folded, where may_serve says that it is folded here; empty: all of it.
     std::function<Offset(PartitionId)> folded_until;
-    // Whether last_control says what the others told before this process came; empty: it does.
+    // What others have folded of `changes` (NodeDirectory::Folded()); empty: there are none.
+    std::function<std::vector<FoldedMark>(PartitionId)> folded;
+    // Whether last_control and `folded` say what the others told before this process came; empty:
+    // they do.
     std::function<bool()> others_known;
   };
   DirectoryFollower(eventlog::Log& log, const Clock& clock,
@@ -70,8 +75,9 @@ class DirectoryFollower {
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
   // was read? As of the last look: when it had been read first, after each error of the log, within
-  // a second of a control event or an outcome, and once more when the fold has passed over the
-  // place that the outcome tells of. Where it is not ok, nothing of the partition's organisations
+  // a second of a control event or an outcome, once more when the fold has passed over the place
+  // that the outcome tells of, and every 30 seconds: `changes` may lose what others have folded
+  // without a word. Where it is not ok, nothing of the partition's organisations
   // can be told for sure. kUnavailable, code "not_caught_up", before the first; kDataLoss, codes
   // "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;

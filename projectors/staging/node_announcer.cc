@@ -21,6 +21,8 @@ using eventlog::Topic;
 
 constexpr PartitionId kOnlyPartition{0};
 constexpr int kApartMax = 1'000;
+// How soon it is seen that `nodes` has been read.
+constexpr std::chrono::milliseconds kKnownLook{10};
 
 // Where the node answers; either may be empty.
 struct NodeUrls {
@@ -38,7 +40,7 @@ struct NodeAnnouncer::Impl {
   const Clock& clock;
   AnnouncerOptions options;
   std::thread thread;
-  bool reached = true;  // the last one was taken; of the thread's
+  bool reached = false;  // the last one was taken; of the thread's
   absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::optional<NodeUrls> urls ABSL_GUARDED_BY(mutex);
@@ -46,9 +48,12 @@ struct NodeAnnouncer::Impl {
   v1::NodeAnnouncement Make() ABSL_LOCKS_EXCLUDED(mutex);
   void AddPartition(PartitionId partition, bool serves, v1::NodeAnnouncement& announcement);
   void AddControl(PartitionId partition, v1::NodeAnnouncement& announcement);
+  void AddFolded(PartitionId partition, v1::NodeAnnouncement& announcement);
   // False where the log did not take it. Waits for the log; from Stop() on for stop_wait.
   bool Announce(const v1::NodeAnnouncement& announcement) ABSL_LOCKS_EXCLUDED(mutex);
   absl::Status Append(eventlog::Event event) ABSL_LOCKS_EXCLUDED(mutex);
+  // False where it is to stop before `nodes` has been read.
+  bool AwaitKnown() ABSL_LOCKS_EXCLUDED(mutex);
   void Run() ABSL_LOCKS_EXCLUDED(mutex);
 };
 
@@ -77,6 +82,7 @@ v1::NodeAnnouncement NodeAnnouncer::Impl::Make() {
     if (tells.last_control) {
       AddControl(PartitionId(p), announcement);
     }
+    AddFolded(PartitionId(p), announcement);
   }
   return announcement;
 }
@@ -111,6 +117,29 @@ void NodeAnnouncer::Impl::AddControl(PartitionId partition, v1::NodeAnnouncement
   told->set_at(control.at.value());
   told->set_answers(control.answers.value());
   told->set_id(control.id);
+}
+
+// Also what was folded of partitions that others fold now: it says what the log held.
+void NodeAnnouncer::Impl::AddFolded(PartitionId partition, v1::NodeAnnouncement& announcement) {
+  const auto tell = [&](Offset at, uint64_t event_hash) {
+    auto* const told = announcement.add_folded();
+    told->set_partition(partition.value());
+    told->set_applied(at.value());
+    told->set_event_hash(event_hash);
+    return told;
+  };
+  // In this order: what is applied by then is on top of what was compared. Before that nothing of
+  // its own is told, as it would take the place of what this node told before.
+  if (const auto compared = nodes.Compared(partition); stores != nullptr && compared.has_value()) {
+    if (const AppliedState own = stores->LastApplied(partition); own.position != kNoOffset) {
+      auto* const told = tell(own.position, own.event_hash);
+      told->set_told_until(compared->until.value());
+      told->set_compared(compared->at.value());
+    }
+  }
+  for (const FoldedMark& former : nodes.FormerFolded(partition)) {
+    tell(former.at, former.event_hash);
+  }
 }
 
 absl::Status NodeAnnouncer::Impl::Append(eventlog::Event event) {
@@ -166,10 +195,18 @@ bool NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   return done.ok();
 }
 
+bool NodeAnnouncer::Impl::AwaitKnown() {
+  const absl::MutexLock lock(&mutex);
+  while (!nodes.Known() && !stopping) {
+    mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::FromChrono(kKnownLook));
+  }
+  return nodes.Known();
+}
+
 void NodeAnnouncer::Impl::Run() {
   std::string last;
   auto announced = std::chrono::steady_clock::time_point();
-  while (true) {
+  while (AwaitKnown()) {
     v1::NodeAnnouncement now = Make();
     std::string bytes = now.SerializeAsString();
     now.set_asks(nodes.TakeMustAsk());
@@ -197,7 +234,7 @@ NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreManager* stores, NodeDirec
                      .clock = clock,
                      .options = std::move(options),
                      .thread = {},
-                     .reached = true,
+                     .reached = false,
                      .mutex = {},
                      .urls = {}}) {}
 

@@ -25,8 +25,10 @@ struct AnnouncerOptions {
 };
 
 // Tells the other processes, on the topic `nodes`, for which partitions this one answers and how
-// far it is. Announcements are hints for whoever does not hold an organisation itself: nothing is
-// decided by them alone. Thread-safe.
+// far it is, and, for ever, what it has folded. Announcements are hints for whoever does not hold
+// an organisation itself: nothing is decided by them alone. The first one waits until `nodes` has
+// been read: it takes the place of the last one of this node, whose word it has to tell on.
+// Thread-safe.
 class NodeAnnouncer {
  public:
   // What is told of a partition, called by the announcer's thread.

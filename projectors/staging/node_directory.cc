@@ -69,6 +69,8 @@ struct NodeDirectory::Impl {
   eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
   std::map<std::string, Node> nodes ABSL_GUARDED_BY(mutex);
   std::map<PartitionId, ControlMark> controls ABSL_GUARDED_BY(mutex);
+  FoldedMarks folded ABSL_GUARDED_BY(mutex);
+  Offset taken ABSL_GUARDED_BY(mutex) = Offset(0);  // below it everything is in `folded`
 
   void Run();
   // Reads until an error or Stop(); the log is opened anew after an error.
@@ -97,6 +99,9 @@ void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownE
   }
   const absl::MutexLock lock(&mutex);
   TakeControls(node.announced);
+  if (node.announced.log_id() == log.id()) {  // before an epoch positions meant other events
+    folded.Take(stored.event.key, stored.offset, node.announced);
+  }
   if (node.announced.leaving()) {
     nodes.erase(stored.event.key);
   } else {
@@ -133,6 +138,10 @@ absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahea
   while (true) {
     if (opened.next() >= ahead.end) {
       known = ahead;
+      if (!read_once) {
+        const absl::MutexLock lock(&mutex);
+        folded.SetKnown();
+      }
       read_once = true;
       if (clock.SteadyNow() - ahead.asked >= kEndInterval) {
         ASSIGN_OR_RETURN(ahead, AskEnd());
@@ -144,6 +153,8 @@ absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahea
       Take(stored, ahead);
     }
     next = opened.next();
+    const absl::MutexLock lock(&mutex);
+    taken = next;
   }
 }
 
@@ -153,6 +164,9 @@ absl::Status NodeDirectory::Impl::Follow() {
     ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
     next = range.begin;
     known.reset();
+    const absl::MutexLock lock(&mutex);
+    folded.BeginAnew();
+    taken = Offset(0);
   }
   ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kOnlyPartition, next));
   {
@@ -197,12 +211,13 @@ void NodeDirectory::Impl::ForEachFresh(Whom whom,
 NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self)
     : impl_(new Impl{.log = log,
                      .clock = clock,
-                     .self = std::move(self),
+                     .self = self,
                      .known = {},
                      .thread = {},
                      .mutex = {},
                      .nodes = {},
-                     .controls = {}}) {}
+                     .controls = {},
+                     .folded = FoldedMarks(self)}) {}
 
 NodeDirectory::~NodeDirectory() { Stop(); }
 
@@ -241,6 +256,26 @@ Offset NodeDirectory::FoldedUntil(PartitionId partition) const {
 }
 
 bool NodeDirectory::Known() const { return impl_->read_once; }
+
+NodeDirectory::ToldFolded NodeDirectory::Folded(PartitionId partition) const {
+  const absl::MutexLock lock(&impl_->mutex);
+  return {impl_->taken, impl_->folded.Uncompared(partition)};
+}
+
+void NodeDirectory::NoteCompared(PartitionId partition, ComparedMarks compared) {
+  const absl::MutexLock lock(&impl_->mutex);
+  impl_->folded.NoteCompared(partition, compared);
+}
+
+std::optional<ComparedMarks> NodeDirectory::Compared(PartitionId partition) const {
+  const absl::MutexLock lock(&impl_->mutex);
+  return impl_->folded.Compared(partition);
+}
+
+std::vector<FoldedMark> NodeDirectory::FormerFolded(PartitionId partition) const {
+  const absl::MutexLock lock(&impl_->mutex);
+  return impl_->folded.OfFormer(partition);
+}
 
 ControlMark NodeDirectory::LastControl(PartitionId partition) const {
   const absl::MutexLock lock(&impl_->mutex);

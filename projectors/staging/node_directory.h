@@ -10,6 +10,7 @@
 #include "eventlog/base/clock.h"
 #include "eventlog/log.h"
 #include "projectors/staging/control_mark.h"
+#include "projectors/staging/folded_marks.h"
 
 namespace sluice::projectors {
 
@@ -52,6 +53,21 @@ class NodeDirectory {
   // The control event that answers the newest request, of all that was ever announced of this log
   // and epoch, by whom and when ever: `changes` held it once, and `provisioning` the request.
   [[nodiscard]] ControlMark LastControl(PartitionId partition) const;
+
+  // What others, and this node before the process came, have told to have folded of the partition,
+  // of this log and epoch, whenever that was: the log must hold it. Without what is known to have
+  // been compared since, by this process or by another node that has folded on.
+  struct ToldFolded {
+    Offset until;  // of `nodes`: what was announced below it is in `marks`
+    std::vector<FoldedMark> marks;
+  };
+  [[nodiscard]] ToldFolded Folded(PartitionId partition) const;
+  // The log was seen to hold those, and before them what this process has applied, which is
+  // `compared.at`. To be called once Known() was so before they were asked for.
+  void NoteCompared(PartitionId partition, ComparedMarks compared);
+  [[nodiscard]] std::optional<ComparedMarks> Compared(PartitionId partition) const;
+  // What this node told before the process came, and has to be told on.
+  [[nodiscard]] std::vector<FoldedMark> FormerFolded(PartitionId partition) const;
 
   // What another node found wrong with the log's partition, as it announced lately; empty where
   // nothing is.

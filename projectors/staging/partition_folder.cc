@@ -7,6 +7,7 @@
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
 #include "projectors/staging/history_check.h"
+#include "projectors/staging/node_directory.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
 
@@ -20,6 +21,12 @@ constexpr milliseconds kLookInterval{500};
 // While there are dead letters: how soon the answer of an append is seen at the end of the log.
 constexpr milliseconds kLettersLook{10};
 constexpr milliseconds kLettersLookSlow{100};
+// How long what others fold on is left uncompared.
+constexpr milliseconds kToldLookInterval{1'000};
+// How long a partition waits for what others have told before it came, and looks for it. Where
+// `nodes` cannot be read it is folded without, and compared once that is known.
+constexpr milliseconds kOthersPatience{5'000};
+constexpr milliseconds kOthersLook{10};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
@@ -266,6 +273,9 @@ void PartitionFolder::FoldOn() {
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
+  if (IsToldDue()) {
+    RETURN_IF_ERROR(VerifyApplied());
+  }
   side_.Wake();
   if (letters_.full()) {
     RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
@@ -328,13 +338,69 @@ absl::Status PartitionFolder::VerifyHistory() {
   RETURN_IF_ERROR(
       CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_), cancellation()));
   context_.stores.DoubtStoresAhead(partition_);
+  return VerifyApplied();
+}
+
+absl::Status PartitionFolder::VerifyApplied() {
   const AppliedState state = context_.stores.LastApplied(partition_);
   RETURN_IF_ERROR(NoteIfLost(CheckHistory(context_.log, partition_, state, cancellation()),
                              state.position, state.event_hash));
   const AppliedState noted = context_.stores.LastNoted(partition_);
-  return noted.position > state.position  // what comes before, the comparison above has told
-             ? CheckHistory(context_.log, partition_, noted, cancellation())
-             : absl::OkStatus();
+  if (noted.position > state.position) {  // what comes before, the comparison above has told
+    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted, cancellation()));
+  }
+  return VerifyTold(state);
+}
+
+// After what this process has applied: where the log, which loses nothing but its end, holds then
+// what lies below that, it is of the history that was applied.
+absl::Status PartitionFolder::VerifyTold(const AppliedState& applied) {
+  NodeDirectory* const nodes = context_.options.nodes;
+  if (nodes == nullptr) {
+    return absl::OkStatus();
+  }
+  const bool known = nodes->Known();
+  const NodeDirectory::ToldFolded told = nodes->Folded(partition_);
+  for (const FoldedMark& mark : told.marks) {
+    if (mark != FoldedMark{applied.position, applied.event_hash}) {
+      RETURN_IF_ERROR_CTX(NoteIfLost(CheckHistory(context_.log, partition_, mark.at,
+                                                  mark.event_hash, cancellation()),
+                                     mark.at, mark.event_hash),
+                          "what a node has told on `nodes` to have folded");
+    }
+  }
+  if (known) {
+    nodes->NoteCompared(partition_, {told.until, applied.position});
+  }
+  return absl::OkStatus();
+}
+
+bool PartitionFolder::IsToldDue() {
+  NodeDirectory* const nodes = context_.options.nodes;
+  const SteadyTime now = context_.clock.SteadyNow();
+  if (nodes == nullptr || now < next_told_look_) {
+    return false;
+  }
+  next_told_look_ = now + kToldLookInterval;
+  if (nodes->Known() && !nodes->Compared(partition_).has_value()) {
+    return true;
+  }
+  const AppliedState own = context_.stores.LastApplied(partition_);
+  return std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
+    return mark != FoldedMark{own.position, own.event_hash};
+  });
+}
+
+void PartitionFolder::AwaitOthers() {
+  const NodeDirectory* const nodes = context_.options.nodes;
+  if (nodes == nullptr) {
+    return;
+  }
+  const SteadyTime end = context_.clock.SteadyNow() + kOthersPatience;
+  absl::MutexLock lock(&mutex_);
+  while (!nodes->Known() && !stopping_ && context_.clock.SteadyNow() < end) {
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::FromChrono(kOthersLook));
+  }
 }
 
 absl::Status PartitionFolder::VerifyBatches() {
@@ -366,6 +432,9 @@ absl::Status PartitionFolder::OpenReader() {
     absl::MutexLock lock(&mutex_);
     open = reader_ != nullptr;
     verify = std::exchange(verify_due_, false);
+  }
+  if (!open) {
+    AwaitOthers();
   }
   if (!open || verify) {
     // After an error of the log, or where it ends too early, it may be another one's turn; and what
@@ -405,6 +474,13 @@ absl::Status PartitionFolder::OpenReader() {
   return absl::OkStatus();
 }
 
+// Destroyed without the lock, which requests take: what reads of it are under way take to end.
+void PartitionFolder::CloseReader() {
+  std::unique_ptr<eventlog::ComparedReader> closed;
+  absl::MutexLock lock(&mutex_);
+  closed = std::move(reader_);
+}
+
 absl::Status PartitionFolder::ReadBatch() {
   eventlog::ComparedReader* reader = nullptr;
   {
@@ -433,8 +509,7 @@ absl::Status PartitionFolder::ReadBatch() {
     RETURN_IF_ERROR(VerifyHistory());
     if (ErrorCode(read.status()) == "offset_beyond_end") {
       // Only offsets without events are missing: reading goes on behind what was applied.
-      absl::MutexLock lock(&mutex_);
-      reader_.reset();
+      CloseReader();
       return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read.status()));
     }
   }
@@ -457,8 +532,7 @@ absl::Status PartitionFolder::ApplyBatch() {
     if (ErrorCode(applied.status()) == "store_rewound") {
       // A store went back to what was on disk: read again from the checkpoint.
       events_.clear();
-      absl::MutexLock lock(&mutex_);
-      reader_.reset();
+      CloseReader();
     }
     return applied.status();
   }

@@ -87,6 +87,8 @@ class PartitionFolder {
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
   absl::Status Step();
   absl::Status OpenReader();
+  // Where it stands is read anew.
+  void CloseReader() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ReadBatch();
   absl::Status ApplyBatch();
   // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
@@ -100,6 +102,13 @@ class PartitionFolder {
   // Compares what was applied last with the log, and what else tells of another history. Whatever
   // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
   absl::Status VerifyHistory();
+  // Of that, what this process and the others have applied.
+  absl::Status VerifyApplied();
+  absl::Status VerifyTold(const AppliedState& applied);
+  // Whether others have told of something since that was compared.
+  bool IsToldDue();
+  // Until what the others have told is known, or for kOthersPatience.
+  void AwaitOthers();
   // Also what was applied last of every batch since that was done last. After an error of the log,
   // and where another folder of this process was before: should something of another history have
   // been applied without having been noticed, what was applied last may fit.
@@ -133,6 +142,7 @@ class PartitionFolder {
   size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
+  SteadyTime next_told_look_;
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;

@@ -137,9 +137,11 @@ void SideFolder::FoldApart() {
   }
 }
 
+// Destroyed without the lock, which requests take: what reads of them are under way take to end.
 void SideFolder::CloseReaders() {
+  std::array<Place, 2> closed;
   absl::MutexLock lock(&mutex_);
-  places_ = {};
+  closed = std::exchange(places_, {});
 }
 
 size_t SideFolder::Held() const {
@@ -320,8 +322,9 @@ absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other
     }
   }
   ASSIGN_OR_RETURN(auto opened, log_.OpenReader(eventlog::Topic::kChanges, partition_, from));
+  Place closed;  // destroyed without the lock
   absl::MutexLock lock(&mutex_);
-  places_.front() = {std::move(opened), 0, ++sessions_};
+  closed = std::exchange(places_.front(), Place{std::move(opened), 0, ++sessions_});
   if (stopping_) {
     places_.front().reader->Cancel();
   }

@@ -19,6 +19,8 @@ class PartitionGroup;
 
 namespace sluice::projectors {
 
+class NodeDirectory;
+
 struct StagingOptions {
   // A partition is near its end while, at some moment of the last so long, everything had been
   // folded that was in the log then; the log is asked for its end once a second. It is well below
@@ -35,6 +37,9 @@ struct StagingOptions {
   // Called, on a thread of the projector's, when MayServe() may have come to say something else of
   // some organisation: it must only enqueue. May be empty.
   std::function<void()> serving_changed;
+  // What the others have folded is compared with the log, too; nullptr: there are none. Must
+  // outlive the projector's threads.
+  NodeDirectory* nodes = nullptr;
   std::shared_ptr<prometheus::Registry> registry;
 };
 

@@ -27,9 +27,13 @@ SCHEMA = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, 
 class Place:
     """One server and one caller, with everything that is asked of them."""
 
-    def __init__(self, binary, folder, arguments=()):
+    def __init__(self, binary, folder, arguments=(), keys_of=None):
+        """`keys_of`: another place, whose callers are this one's too."""
         self.folder = folder
-        self.sluice = Sluice(binary, folder / "server", ["--set", "log.partitions=1", *arguments]).start()
+        self.sluice = Sluice(binary, folder / "server", ["--set", "log.partitions=1", *arguments])
+        if keys_of is not None:
+            copy_keys(keys_of, self.sluice)
+        self.sluice.start()
         self.admin_token = self.sluice.token("sluice.admin sluice.ingest")
         self.tokens = {}
 
@@ -109,6 +113,13 @@ class Place:
         code = self.sluice.stop()
         assert code in (0, None), f"a graceful stop ended with {code}"
         self.sluice.start()
+
+
+def copy_keys(place, sluice):
+    sluice.data.mkdir(mode=0o700)
+    for file in place.sluice.data.iterdir():
+        if file.is_file() and file.name != "node-id":
+            shutil.copy(file, sluice.data)
 
 
 def keys(prefix, count):
@@ -391,10 +402,7 @@ def paused_while_the_end_is_lost(binary, folder, script):
         place.sluice.process.send_signal(signal.SIGSTOP)
         broker.lose_end(segment, size)
         writer = Sluice(binary, folder / "writer", ["--set", "log.partitions=1", "--roles", "admin", *arguments])
-        writer.data.mkdir(mode=0o700)
-        for file in place.sluice.data.iterdir():  # the keys of the tokens
-            if file.is_file() and file.name != "node-id":
-                shutil.copy(file, writer.data)
+        copy_keys(place, writer)
         writer.start()
         body = "".join(json.dumps({"ops": [{"op": "upsert", "entity": "item", "row": {"id": key, "owner": "anna"}}]}) + "\n"
                        for key in keys("new", 8)).encode()
@@ -416,6 +424,53 @@ def paused_while_the_end_is_lost(binary, folder, script):
     finally:
         if writer is not None:
             writer.kill()
+        broker.stop()
+
+
+def node_goes_with_its_disk(binary, folder, script):
+    """Of the two nodes with stores only one has applied what the broker then loses, and it is gone, with its disk: it has
+    told the other one of it, whatever becomes of that."""
+    broker = Broker(script, folder / "broker")
+    try:
+        arguments = ["--log", "kafka", "--brokers", broker.address, "--set", "log.topic_prefix=gone.",
+                     "--set", "staging.checkpoint_interval=500ms"]
+        named = [*arguments, "--set", "staging.node_id=a"]
+        gone = Place(binary, folder / "gone", named)
+        gone.provision()
+        gone.ingest(keys("kept", 3))
+        left = Place(binary, folder / "left", [*arguments, "--set", "staging.replica_set=second"], keys_of=gone)
+        await_true("the other one serves", lambda: left.delta()[1] == set(keys("kept", 3)))
+        segment = broker.segment("gone.changes-0")
+        size = segment.stat().st_size
+        left.sluice.process.send_signal(signal.SIGSTOP)
+        gone.ingest(keys("lost", 3))
+        assert len(gone.delta()[1]) == 6, gone.delta()
+        assert gone.sluice.stop() == 0  # it tells that it leaves, and how far it had come
+        shutil.rmtree(gone.sluice.data / "stores")
+        broker.lose_end(segment, size)
+        left.sluice.process.send_signal(signal.SIGCONT)
+        await_true("the other one tells of it", left.refused)
+        assert left.delta()[:2] == (503, "log_truncated"), left.delta()
+        answer = left.ingest(["new"], wait="0s", expect=(200, 503))
+        assert "log_truncated" in json.dumps(answer), f"a set in the place of a lost one: {answer}"
+        left.restart()
+        await_true("and after a restart", left.refused)
+        left.sluice.stop()
+        shutil.rmtree(left.sluice.data / "stores")
+        for name, more in (("a new one in its place", named), ("one that folds nothing", [*arguments, "--roles", "admin"])):
+            new = Place(binary, folder / name.replace(" ", "-"), more, keys_of=gone)
+            await_true(f"{name} tells of it", new.refused)
+            answer = new.ingest(["new"], wait="0s", expect=(200, 503))
+            assert "log_truncated" in json.dumps(answer), f"a set in the place of a lost one: {answer}"
+            new.sluice.stop()
+        done = left.sluice.command("log", "new-epoch", "--log", "kafka", "--brokers", broker.address, "--topic-prefix", "gone.")
+        print("   ", (done.stdout + done.stderr).strip().replace("\n", "\n    "))
+        left.sluice.start()
+        await_true("ready after the new epoch", lambda: left.ready()[0] == 200)
+        left.ingest(["new"])
+        assert left.delta()[1] == set(keys("kept", 3) + ["new"]), left.delta()
+        left.sluice.stop()
+    finally:
         broker.stop()
 
 
@@ -488,7 +543,7 @@ def provisioning_alone(binary, folder, script):
 
 
 EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal, closed_in_a_lost_time]
-KAFKA = [topics_made_anew, cut_segment, paused_while_the_end_is_lost, changes_alone, provisioning_alone]
+KAFKA = [topics_made_anew, cut_segment, paused_while_the_end_is_lost, node_goes_with_its_disk, changes_alone, provisioning_alone]
 
 
 def main():

@@ -163,6 +163,31 @@ TEST_F(ComparedReaderTest, AfterASilenceItIsComparedWhateverTheReaderTells) {
   EXPECT_EQ(Read(reader), "log_diverged");
 }
 
+// A leader may change though no connection ends; then nothing need ever come of the new one's log.
+TEST_F(ComparedReaderTest, ASilenceIsComparedNowAndThen) {
+  log_.Be("abcd", true);
+  ComparedReader reader = MakeReader();
+  EXPECT_EQ(Read(reader, 10), "abcd");
+  log_.Be("abcX", false);
+  EXPECT_EQ(Read(reader), "");
+  clock_.Advance(std::chrono::seconds(31));
+  EXPECT_EQ(Read(reader), "log_diverged");
+}
+
+TEST_F(ComparedReaderTest, WhatComesWithoutEndIsComparedNowAndThenToo) {
+  log_.Be(std::string(100, 'a'), true);
+  ComparedReader reader = MakeReader();
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(Read(reader, 1), "a");
+    clock_.Advance(std::chrono::seconds(1));
+  }
+  log_.Be(std::string(100, 'b'), false);
+  EXPECT_EQ(Read(reader, 1), "b") << "nothing has told of it";
+  clock_.Advance(std::chrono::seconds(1));
+  log_.Be(std::string(100, 'c'), false);
+  EXPECT_EQ(Read(reader, 1), "log_diverged");
+}
+
 TEST_F(ComparedReaderTest, AfterAnErrorItIsComparedThoughNothingComes) {
   log_.Be("ab", true);
   ComparedReader reader = MakeReader();

@@ -46,6 +46,7 @@ TEST_F(ServingTest, WhatAnotherNodeTellsOfALostHistoryCounts) {
   EXPECT_TRUE(serving.Troubled().empty());
 
   NodeDirectory of_b(*log_, *clock_, "b");
+  of_b.Start();
   const int32_t lost = PartitionOf(org_).value();
   NodeAnnouncer::Tells tells;
   tells.serves = [](PartitionId) { return false; };

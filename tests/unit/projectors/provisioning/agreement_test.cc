@@ -394,6 +394,33 @@ TEST_F(AgreementTest, WhatWasToldIsLookedAtWhenTheFoldHasPassedOverIt) {
   other.Stop();
 }
 
+// A process that folds nothing, after the node that told of it has gone.
+TEST_F(AgreementTest, WhatOthersHaveFoldedIsLookedAtThoughNothingComes) {
+  Define();
+  eventlog::Event set = log_.All(Topic::kChanges).front().event;
+  set.id = "a set";
+  set.answers = kNoOffset;
+  ASSERT_TRUE(log_.Append(Topic::kChanges, kPartition, {set}).ok());
+  sluice::testing::FakeClock clock;
+  DirectoryFollower::Hooks hooks;
+  hooks.folded = [mark = FoldedMark{Offset(3), eventlog::EventHash(set)}](PartitionId) {
+    return std::vector<FoldedMark>{mark};
+  };
+  DirectoryFollower other(log_, clock, nullptr, hooks);
+  ASSERT_TRUE(other.Start().ok());
+  ASSERT_EQ(AwaitServing("", &other), "");
+  log_.Cut(Topic::kChanges, 3);
+  clock.Advance(31s);
+  EXPECT_EQ(AwaitServing("log_truncated", &other), "log_truncated");
+  ReplaceEndOfChanges(3, 5);
+  clock.Advance(2s);
+  EXPECT_EQ(AwaitServing("log_diverged", &other), "log_diverged");
+  log_.Replace(Topic::kChanges, 3, {set});
+  clock.Advance(2s);
+  EXPECT_EQ(AwaitServing("", &other), "") << "the log was restored";
+  other.Stop();
+}
+
 // What others told of lost definitions is known before anything is told of them here.
 TEST_F(AgreementTest, NothingIsToldBeforeItIsKnownWhatOthersTold) {
   Define();

@@ -129,6 +129,7 @@ class SilentLog final : public testing::ForwardingLog {
 TEST_F(NodeDirectoryTest, ANodeEndsAlsoWhileTheLogDoesNotAnswer) {
   SilentLog silent(*log_);
   NodeDirectory nodes(*log_, clock_, "n");
+  nodes.Start();
   const RealClock clock;
   {
     NodeAnnouncer announcer(
@@ -253,6 +254,7 @@ TEST_F(NodeDirectoryTest, WhoLeavesServesNothingAtOnce) {
   nodes.Start();
   ASSERT_TRUE(Await([&] { return nodes.TakeMustAsk(); }));
   NodeDirectory of_b(*log_, clock_, "b");
+  of_b.Start();
   NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, Fault("log_truncated"), clock_, Named("b"));
   b.Start();
   b.Serve("http://b/admin", "");
@@ -295,6 +297,8 @@ TEST_F(NodeDirectoryTest, WhoLeavesTellsOnWhatItKnowsOfControlEvents) {
   NodeDirectory nodes(*log_, clock_, "me");
   nodes.Start();
   NodeDirectory of_b(*log_, clock_, "b");
+  of_b.Start();
+  ASSERT_TRUE(Await([&] { return of_b.Known(); }));
   NodeAnnouncer::Tells tells = Fault("");
   tells.last_control = [&](PartitionId p) { return p == PartitionId(0) ? control : ControlMark(); };
   NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, tells, clock_, Named("b"));
@@ -340,11 +344,12 @@ TEST_F(NodeDirectoryTest, WhoRunsIsNamedAndWhoLeftIsNot) {
   constexpr std::chrono::milliseconds kWait{300};
   Announce("dead", "", 0, 1);
   EXPECT_THAT(*AwaitAnnouncements(*log_, RealClock(), kWait), ::testing::IsEmpty());
-  NodeDirectory none(*log_, clock_, "b");
+  NodeDirectory of_b(*log_, clock_, "b");
+  of_b.Start();
   AnnouncerOptions often = Named("b");
   often.interval_min = std::chrono::milliseconds(1);
   often.interval_max = std::chrono::milliseconds(10);
-  NodeAnnouncer b(*log_, /*stores=*/nullptr, none, Fault(""), clock_, often);
+  NodeAnnouncer b(*log_, /*stores=*/nullptr, of_b, Fault(""), clock_, often);
   b.Start();
   b.Serve("http://b/admin", "");
   EXPECT_THAT(*AwaitAnnouncements(*log_, RealClock(), kWait),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
 #include <memory>
 #include <optional>
 #include <set>
@@ -111,6 +113,26 @@ TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
   ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event}).ok());
   EXPECT_TRUE(stores.AwaitGiven(Offset(2)));
   EXPECT_TRUE(side.History().ok()) << side.History();
+}
+
+// Requests ask whether somebody's events are lost.
+TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
+  sluice::testing::MemoryLog memory;
+  sluice::testing::GapLog log(memory);
+  OneApart stores({});
+  const RealClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
+  log.slow_to_close = true;
+  log.lost = true;
+  log.closing.WaitForNotification();
+  std::future<bool> asked =
+      std::async(std::launch::async, [&side] { return side.HasLostEvents(*OrgId::Parse("acme")); });
+  EXPECT_EQ(asked.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  log.closed.Notify();
 }
 
 }  // namespace

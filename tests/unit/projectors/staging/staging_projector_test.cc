@@ -6,12 +6,14 @@
 
 #include <atomic>
 #include <filesystem>
+#include <future>
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
 #include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/gap_log.h"
 #include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
@@ -427,6 +429,26 @@ TEST_F(StagingProjectorTest, AStallIsNotTheEnd) {
   stalling.Release();
   EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok());
   EXPECT_TRUE(projector_->MayServe(org_).ok());
+  Stop();
+}
+
+// Offsets without events, which were passed over, have gone.
+TEST_F(StagingProjectorTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
+  testing::GapLog log(*log_);
+  Start(&log);
+  for (const PartitionId partition : {PartitionId(0), PartitionId(1)}) {
+    ASSERT_TRUE(Await([&] { return projector_->MayServe(partition).ok(); }));
+  }
+  log.slow_to_close = true;
+  log.lost = true;
+  log.closing.WaitForNotification();
+  auto asked = std::async(std::launch::async, [this] {
+    return std::pair(projector_->MayServe(PartitionId(0)), projector_->MayServe(PartitionId(1)));
+  });
+  EXPECT_EQ(asked.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  log.closed.Notify();
+  asked.wait();
+  projector_->Stop();
   Stop();
 }
 

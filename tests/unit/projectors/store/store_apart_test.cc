@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "projectors/store/apart_set.h"
+#include "projectors/store/node_store.h"
 #include "tests/support/apart_node.h"
 #include "tests/support/hot_row.h"
 #include "tests/support/temp_dir.h"
@@ -192,6 +193,31 @@ TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
   known = set.Of(kPartition).at(0).state;
   EXPECT_TRUE(set.Advance(kPartition, known, Offset(40)));
   EXPECT_FALSE(set.Find(kPartition, "acme").has_value());
+}
+
+// It was apart, and had come to 501 of a log that has lost its end since: what it came by there was
+// of another history, whose place what comes now takes.
+TEST_F(StoreApartTest, HowFarSomebodyHadComeInALostHistoryIsNotBelieved) {
+  while (node_.Main(log_, 7)) {
+  }
+  node_.Checkpoint();
+  node_.Stop();
+  const Offset end(log_.back().offset.value() + 1);
+  {
+    const auto env = std::make_shared<RocksEnv>(RocksEnv::Limits{});
+    const auto remembered = NodeStore::Open(env, Options().path + "/node", Options().log_id);
+    ASSERT_TRUE(remembered.ok()) << remembered.status();
+    const ApartOrg acme{.org = Org("acme"), .next = Offset(501), .reason = "store_io_error"};
+    ASSERT_TRUE((*remembered)->PutApart(kPartition, acme).ok());
+  }
+  node_.Start();
+  const auto apart = node_->ApartStateOf(kPartition, Org("acme"));
+  ASSERT_TRUE(apart.has_value());
+  EXPECT_EQ(apart->next, end);
+  EXPECT_EQ(node_->ApartFrom(kPartition, *apart, kNoOffset), end);
+  Add(10);
+  node_.CatchUp(log_);
+  ExpectBoth();
 }
 
 // The side thread reads for itself, and had come further: by then what comes to the main thread may
