@@ -6,7 +6,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "projectors/staging/dead_letter.h"
 #include "schemas/status.h"
 #include "spdlog/spdlog.h"
@@ -16,7 +15,7 @@ namespace {
 
 constexpr size_t kLettersMax = 10'000;
 constexpr size_t kLetterBytesMax = 8 << 20;
-constexpr size_t kLettersPerAppend = 100;
+constexpr size_t kLettersPerAppend = 1'000;
 constexpr size_t kLetterBytesPerAppend = 1 << 20;
 constexpr std::chrono::seconds kSlow{1};
 constexpr absl::Duration kStopLook = absl::Milliseconds(100);
@@ -83,39 +82,51 @@ absl::Status LetterBox::Look() {
   return absl::OkStatus();
 }
 
-absl::Status LetterBox::Write(absl::FunctionRef<bool()> stopping,
-                              std::chrono::milliseconds wait_max) {
+absl::Status LetterBox::Write(std::chrono::milliseconds wait_max) {
   const absl::Time until = absl::Now() + absl::FromChrono(wait_max);
   while (!letters_.empty()) {
-    if (answer_ == nullptr) {
-      Begin();
+    ASSIGN_OR_RETURN(const bool came, WriteSome([] { return false; }, until));
+    if (!came) {
+      break;
     }
-    {
-      absl::MutexLock lock(&answer_->mutex);
-      while (!answer_->mutex.AwaitWithTimeout(absl::Condition(&answer_->done),
-                                              std::min(kStopLook, until - absl::Now()))) {
-        if (stopping()) {
-          return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
-        }
-        if (absl::Now() >= until) {
-          return absl::OkStatus();
-        }
-      }
-    }
-    RETURN_IF_ERROR(End());
   }
   return absl::OkStatus();
 }
 
+absl::Status LetterBox::MakeRoom(absl::FunctionRef<bool()> stopping) {
+  // Not until it is empty: whoever's events come next waits meanwhile.
+  while (full()) {
+    ASSIGN_OR_RETURN(const bool came, WriteSome(stopping, absl::InfiniteFuture()));
+    if (!came) {
+      return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> LetterBox::WriteSome(absl::FunctionRef<bool()> stopping, absl::Time until) {
+  if (answer_ == nullptr) {
+    Begin();
+  }
+  {
+    absl::MutexLock lock(&answer_->mutex);
+    while (!answer_->mutex.AwaitWithTimeout(absl::Condition(&answer_->done),
+                                            std::min(kStopLook, until - absl::Now()))) {
+      if (stopping() || absl::Now() >= until) {
+        return false;
+      }
+    }
+  }
+  RETURN_IF_ERROR(End());
+  return true;
+}
+
 void LetterBox::Begin() {
-  const PartitionId target =
-      log_.PartitionFor(eventlog::Topic::kDeadletter, letters_.begin()->second.key);
   std::vector<eventlog::Event> batch;
   size_t bytes = 0;
   for (const auto& [place, letter] : letters_) {
     bytes += letter.ByteSize();
-    if (batch.size() >= kLettersPerAppend || (!batch.empty() && bytes > kLetterBytesPerAppend) ||
-        log_.PartitionFor(eventlog::Topic::kDeadletter, letter.key) != target) {
+    if (batch.size() >= kLettersPerAppend || (!batch.empty() && bytes > kLetterBytesPerAppend)) {
       break;
     }
     batch.push_back(letter);
@@ -123,10 +134,11 @@ void LetterBox::Begin() {
   }
   // One append at a time, the oldest first: what is left is then all that is not durable, and
   // oldest() is where a checkpoint must not pass. The letters stay until the answer: they are sent
-  // again, under the same ids, where it is that some may not be there.
+  // again, under the same ids, where it is that some may not be there. All go to one partition,
+  // whatever is written as their keys: none waits for the leader of another one's.
   sent_at_ = clock_.SteadyNow();
   answer_ = std::make_shared<Answer>();
-  log_.AppendAsync(eventlog::Topic::kDeadletter, target, std::move(batch),
+  log_.AppendAsync(eventlog::Topic::kDeadletter, partition_, std::move(batch),
                    [answer = answer_](const absl::StatusOr<std::vector<Offset>>& offsets) {
                      absl::MutexLock lock(&answer->mutex);
                      answer->done = true;

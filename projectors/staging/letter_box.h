@@ -10,15 +10,18 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "eventlog/log.h"
 #include "projectors/staging/staging_metrics.h"
 #include "projectors/staging/staging_projector.h"
 
 namespace sluice::projectors {
 
-// Dead letters on their way to the log: it holds each until it is durable, a letter once however
-// often it is told of. It refuses none: who adds to it stops when it is full(), so that it holds
-// what one batch of events makes more than that at most. Not thread-safe.
+// Dead letters of one partition of `changes` on their way to the partition of `deadletter` that has
+// the same number, and is the one of their keys. It holds each until it is durable, a letter once
+// however often it is told of. It refuses none: who adds to it stops when it is full(), so that it
+// holds what one batch of events makes more than that at most. Not thread-safe.
 class LetterBox {
  public:
   // All must outlive it.
@@ -41,16 +44,21 @@ class LetterBox {
   // later call, after a wait of StagingOptions::retry_min and more.
   [[nodiscard]] absl::Status Look();
   // Appends all of them in small batches and waits, for `wait_max` at most: it may not be empty
-  // then. The first error ends it. kCancelled when `stopping` says so before an answer has come.
-  [[nodiscard]] absl::Status Write(absl::FunctionRef<bool()> stopping,
-                                   std::chrono::milliseconds wait_max = std::chrono::hours(24 *
-                                                                                           365));
+  // then. The first error ends it.
+  [[nodiscard]] absl::Status Write(std::chrono::milliseconds wait_max);
+  // Appends them until it is not full any more, and waits as long as that takes. The first error
+  // ends it. kCancelled when `stopping` says so before an answer has come.
+  [[nodiscard]] absl::Status MakeRoom(absl::FunctionRef<bool()> stopping);
 
  private:
   using Place = std::pair<Offset, uint32_t>;  // of the rejected operation
   struct Answer;
 
   void Begin();
+  // Waits for the answer of an append, which is begun where none is under way, until `until` or
+  // `stopping`, and takes it. Whether it has come.
+  [[nodiscard]] absl::StatusOr<bool> WriteSome(absl::FunctionRef<bool()> stopping,
+                                               absl::Time until);
   // Of the append under way, whose answer has come.
   [[nodiscard]] absl::Status End();
 

@@ -215,7 +215,7 @@ void PartitionFolder::Run() {
   if (context_.log.Health().ok() && Answers()) {
     absl::Status status = LookLast();
     if (status.ok() && !letters_.slow()) {
-      status = PassLetters(letters_.Write([] { return false; }, kWaitMax));
+      status = PassLetters(letters_.Write(kWaitMax));
     }
     if (status.ok() && dirty_) {
       status = Checkpoint();
@@ -277,9 +277,7 @@ absl::Status PartitionFolder::Step() {
     RETURN_IF_ERROR(VerifyApplied());
   }
   side_.Wake();
-  if (letters_.full()) {
-    RETURN_IF_ERROR(letters_.Write([this] { return stopping(); }));
-  }
+  RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
   if (events_.empty()) {
     RETURN_IF_ERROR(ReadBatch());
   }

@@ -31,6 +31,16 @@ class HeldLog final : public ForwardingLog {
       log_.AppendAsync(topic_, partition_, std::move(append.batch), std::move(append.done));
     }
   }
+  // Of those that are held, the first alone.
+  void ReleaseFirst() {
+    std::vector<Held> first;
+    {
+      absl::MutexLock lock(&mutex_);
+      first.push_back(std::move(held_.front()));
+      held_.erase(held_.begin());
+    }
+    log_.AppendAsync(topic_, partition_, std::move(first[0].batch), std::move(first[0].done));
+  }
   // Whether so many appends are held, or the end of the partition was asked for so often, before a
   // long time has passed.
   bool AwaitHeld(size_t count) {

@@ -377,13 +377,55 @@ TEST_F(StagingProjectorTest, AFullLetterBoxHoldsUpThePartition) {
   Stop();
 }
 
-// Each step makes more letters than one append takes: they are never all written by themselves.
+// Whoever's events come next waits for the room that they need, not for the last of the letters.
+TEST_F(StagingProjectorTest, AFullLetterBoxHoldsUpThePartitionUntilThereIsRoom) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  options_.batch_bytes_max = 1;
+  AppendDefinitions();
+  const std::string large(1 << 20, 'x');
+  for (int i = 0; i < 8; ++i) {
+    Append(testing::MakeSet({testing::Delete(9, large)}));
+  }
+  const Offset last = Append(Set("A1"));
+  testing::HeldLog silent(*log_, PartitionOf(), Topic::kDeadletter);
+  Start(&silent);
+  EXPECT_TRUE(Await([&] { return GaugeOf("sluice_staging_dead_letters_held") == 8; }));
+  ASSERT_TRUE(silent.AwaitHeld(1));
+  EXPECT_LT(stores_->AppliedOf(org_), last);
+  silent.ReleaseFirst();
+  AwaitApplied(last);
+  ASSERT_TRUE(silent.AwaitHeld(1));  // nobody waits for the next one
+  Stop();
+}
+
+// All letters of a partition go the same way, so that none waits behind another one's, whatever is
+// written into the log as a key.
+TEST_F(StagingProjectorTest, LettersOfAPartitionGoToOnePartition) {
+  AppendDefinitions();
+  const PartitionId other(kPartitions - 1 - PartitionOf().value());
+  OrgId elsewhere = org_;
+  for (int i = 0; PartitionOf(elsewhere) != other; ++i) {
+    elsewhere = OrgId::Parse("org" + std::to_string(i)).value();
+  }
+  const Event stray = testing::MakeEvent(1'000, Set("A1"), elsewhere.value()).event;
+  ASSERT_TRUE(log_->Append(Topic::kChanges, PartitionOf(), {stray}).ok());
+  Append(testing::MakeSet({testing::Delete(9, "A1")}));
+  testing::HeldLog silent(*log_, other, Topic::kDeadletter);
+  Start(&silent);
+  const std::vector<Event> letters = DeadLetters(2);
+  ASSERT_THAT(letters, SizeIs(2));
+  EXPECT_EQ(letters[0].key, elsewhere.value());
+  EXPECT_EQ(letters[1].key, org_.value());
+  Stop();
+}
+
+// Each step makes as many letters as one append takes: while they come none of them is the last.
 TEST_F(StagingProjectorTest, WhatIsRefusedAllTheTimeHoldsUpNoCheckpoint) {
   options_.checkpoint_interval = std::chrono::milliseconds(1);
-  options_.batch_events_max = 200;
+  options_.batch_events_max = 1'000;
   AppendDefinitions();
   std::vector<Event> refused;
-  for (int i = 0; i < 5'000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     const auto set = testing::MakeSet({testing::Delete(9, "A1")});
     refused.push_back(testing::MakeEvent(1'000 + i, set, org_.value()).event);
   }
