@@ -1,9 +1,10 @@
 #include "projectors/rules/condition.h"
 
 #include <algorithm>
-#include <forward_list>
 #include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "schemas/field_value.h"
@@ -37,15 +38,22 @@ using Slots = absl::InlinedVector<FilterValue, 8>;
 }  // namespace
 
 struct Condition::Program {
-  // The inputs' bytes. Of the expression itself nothing is kept: each level of it has a text, which
-  // is all that is below it.
-  std::forward_list<FilterLiteral> literals;
+  // The inputs' bytes, one after the other: set aside as a whole before the first is put down, so
+  // that they stay where they are. Of the expression itself nothing is kept: each level of it has a
+  // text, which is all that is below it.
+  std::string bytes;
   std::vector<schemas::Attribute> attributes;  // ascending by id; a slot each
   std::vector<Step> steps;
   std::vector<Input> inputs;
   uint32_t root = 0;
 
-  void Gather(const Expression& expression);
+  struct Needs {
+    std::vector<std::pair<AttributeId, v1::AttributeType>> attributes;  // some of them repeated
+    size_t bytes = 0;
+    size_t steps = 0;
+    size_t inputs = 0;
+  };
+  static void Gather(const Expression& expression, Needs& needs);
   uint32_t Compile(const Expression& expression);
   Input MakeInput(const Operand& operand);
   absl::Status Fill(std::string_view row, Slots& slots) const;
@@ -53,16 +61,20 @@ struct Condition::Program {
   FilterValue Read(const Input& input, const Slots& slots) const;
 };
 
-void Condition::Program::Gather(const Expression& expression) {
+void Condition::Program::Gather(const Expression& expression, Needs& needs) {
+  ++needs.steps;
+  needs.inputs += expression.operands.size() + expression.children.size();
   for (const Operand& operand : expression.operands) {
     if (operand.kind == Operand::Kind::kAttribute) {
-      attributes.push_back({operand.attribute, "", operand.type, ""});
+      needs.attributes.emplace_back(operand.attribute, operand.type);
     } else if (operand.kind == Operand::Kind::kExpression) {
-      Gather(*operand.expression);
+      Gather(*operand.expression, needs);
+    } else {
+      needs.bytes += operand.literal.bytes.size();
     }
   }
   for (const ExpressionPtr& child : expression.children) {
-    Gather(*child);
+    Gather(*child, needs);
   }
 }
 
@@ -71,8 +83,9 @@ Input Condition::Program::MakeInput(const Operand& operand) {
   input.kind = operand.kind;
   switch (operand.kind) {
     case Operand::Kind::kLiteral:
-      literals.push_front(operand.literal);
-      input.literal = literals.front().view();
+      input.literal = operand.literal.view();
+      input.literal.bytes = {bytes.data() + bytes.size(), operand.literal.bytes.size()};
+      bytes.append(operand.literal.bytes);
       break;
     case Operand::Kind::kAttribute: {
       const auto slot = std::lower_bound(
@@ -89,18 +102,20 @@ Input Condition::Program::MakeInput(const Operand& operand) {
 }
 
 uint32_t Condition::Program::Compile(const Expression& expression) {
-  // Its operands first: they put their own inputs down, and a step's inputs lie side by side.
-  std::vector<Input> own;
-  own.reserve(expression.operands.size() + expression.children.size());
+  // Its places first: its operands put down inputs of their own, and a step's lie side by side.
+  const size_t first = inputs.size();
+  size_t at = first;
+  inputs.resize(first + expression.operands.size() + expression.children.size());
   for (const Operand& operand : expression.operands) {
-    own.push_back(MakeInput(operand));
+    const Input input = MakeInput(operand);
+    inputs[at++] = input;
   }
   for (const ExpressionPtr& child : expression.children) {
-    own.push_back({Operand::Kind::kExpression, Compile(*child), {}});
+    const uint32_t step = Compile(*child);
+    inputs[at++] = {Operand::Kind::kExpression, step, {}};
   }
   steps.push_back({expression.kind, expression.constant, expression.comparison, expression.function,
-                   static_cast<uint32_t>(inputs.size()), static_cast<uint32_t>(own.size())});
-  inputs.insert(inputs.end(), own.begin(), own.end());
+                   static_cast<uint32_t>(first), static_cast<uint32_t>(at - first)});
   return static_cast<uint32_t>(steps.size() - 1);
 }
 
@@ -202,17 +217,19 @@ std::shared_ptr<const Condition> CompileCondition(const Expression& expression) 
   // All attributes, once each and in their order, before anything is compiled: operands are given
   // the numbers of their slots.
   auto program = std::make_unique<Condition::Program>();
-  program->Gather(expression);
-  auto& attributes = program->attributes;
-  std::sort(attributes.begin(), attributes.end(),
-            [](const auto& a, const auto& b) { return a.id < b.id; });
-  attributes.erase(std::unique(attributes.begin(), attributes.end(),
-                               [](const auto& a, const auto& b) { return a.id == b.id; }),
-                   attributes.end());
-  attributes.shrink_to_fit();
+  Condition::Program::Needs needs;
+  Condition::Program::Gather(expression, needs);
+  std::ranges::sort(needs.attributes);
+  const auto repeated = std::ranges::unique(needs.attributes);
+  needs.attributes.erase(repeated.begin(), repeated.end());
+  program->attributes.reserve(needs.attributes.size());
+  for (const auto& [id, type] : needs.attributes) {
+    program->attributes.push_back({id, "", type, ""});
+  }
+  program->bytes.reserve(needs.bytes);
+  program->steps.reserve(needs.steps);
+  program->inputs.reserve(needs.inputs);
   program->root = program->Compile(expression);
-  program->steps.shrink_to_fit();
-  program->inputs.shrink_to_fit();
   return std::make_shared<const Condition>(std::move(program));
 }
 

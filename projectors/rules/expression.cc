@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "schemas/datetime.h"
@@ -38,16 +39,20 @@ Binding BindingOf(const Expression& expression) {
   }
 }
 
-std::string TextWithin(const Expression& expression, Binding needed) {
-  return BindingOf(expression) >= needed ? expression.text : fmt::format("({})", expression.text);
+void AppendWithin(const Expression& expression, Binding needed, std::string* text) {
+  const bool alone = BindingOf(expression) >= needed;
+  text->append(alone ? "" : "(").append(expression.text).append(alone ? "" : ")");
 }
 
 std::string Quoted(std::string_view text) {
-  std::string quoted = "'";
-  for (const char c : text) {
-    quoted.append(c == '\'' ? 2 : 1, c);
+  std::string quoted;
+  quoted.reserve(text.size() + 2);
+  quoted.push_back('\'');
+  for (size_t end = 0; (end = text.find('\'')) != std::string_view::npos;) {
+    quoted.append(text.substr(0, end)).append("''");
+    text.remove_prefix(end + 1);
   }
-  return quoted + "'";
+  return quoted.append(text).append("'");
 }
 
 std::string DoubleText(double number) {
@@ -89,14 +94,19 @@ std::string LiteralText(const FilterLiteral& literal) {
   return "";
 }
 
+std::string AttributeText(AttributeId attribute) { return "a" + std::to_string(attribute.value()); }
+
 std::string OperandText(const Operand& operand, Binding needed) {
   switch (operand.kind) {
     case Operand::Kind::kLiteral:
       return LiteralText(operand.literal);
     case Operand::Kind::kAttribute:
-      return fmt::format("a{}", operand.attribute.value());
-    case Operand::Kind::kExpression:
-      return TextWithin(*operand.expression, needed);
+      return AttributeText(operand.attribute);
+    case Operand::Kind::kExpression: {
+      std::string text;
+      AppendWithin(*operand.expression, needed, &text);
+      return text;
+    }
   }
   return "";
 }
@@ -129,9 +139,9 @@ void Adopt(Expression& expression) {
   }
 }
 
-ExpressionPtr Finish(Expression expression) {
-  Adopt(expression);
-  return std::make_shared<const Expression>(std::move(expression));
+ExpressionPtr Finish(std::shared_ptr<Expression> expression) {
+  Adopt(*expression);
+  return expression;
 }
 
 Comparison Mirror(Comparison comparison) {
@@ -169,7 +179,8 @@ bool StandsBefore(const Operand& a, const Operand& b) {
 ExpressionPtr MakeList(Kind kind, std::vector<ExpressionPtr> operands) {
   const bool is_and = kind == Kind::kAnd;
   const Truth neutral = is_and ? Truth::kTrue : Truth::kFalse;
-  Expression list;
+  const auto made = std::make_shared<Expression>();
+  Expression& list = *made;
   list.kind = kind;
   for (ExpressionPtr& operand : operands) {
     if (operand->kind == kind) {
@@ -195,11 +206,16 @@ ExpressionPtr MakeList(Kind kind, std::vector<ExpressionPtr> operands) {
   if (list.children.size() == 1) {
     return list.children.front();
   }
+  size_t size = 0;
+  for (const ExpressionPtr& child : list.children) {
+    size += child->text.size() + std::string_view(" and ()").size();
+  }
+  list.text.reserve(size);
   for (const ExpressionPtr& child : list.children) {
     list.text.append(list.text.empty() ? "" : is_and ? " and " : " or ");
-    list.text.append(TextWithin(*child, is_and ? kBindsAnd : kBindsOr));
+    AppendWithin(*child, is_and ? kBindsAnd : kBindsOr, &list.text);
   }
-  return Finish(std::move(list));
+  return Finish(made);
 }
 
 }  // namespace
@@ -217,9 +233,8 @@ std::string_view FunctionName(Function function) {
 }
 
 std::string ClaimText(const ClaimTerm& term) {
-  const std::string subject = term.attribute.value() == 0
-                                  ? Quoted(term.constant)
-                                  : fmt::format("a{}", term.attribute.value());
+  const std::string subject =
+      term.attribute.value() == 0 ? Quoted(term.constant) : AttributeText(term.attribute);
   switch (term.claim) {
     case Claim::kUser:
       return subject + " eq @user";
@@ -234,17 +249,17 @@ std::string ClaimText(const ClaimTerm& term) {
 }
 
 ExpressionPtr MakeConstant(Truth truth) {
-  Expression constant;
-  constant.constant = truth;
-  constant.text = truth == Truth::kNull ? "null" : truth == Truth::kTrue ? "true" : "false";
+  auto constant = std::make_shared<Expression>();
+  constant->constant = truth;
+  constant->text = truth == Truth::kNull ? "null" : truth == Truth::kTrue ? "true" : "false";
   return Finish(std::move(constant));
 }
 
 ExpressionPtr MakeAttribute(Operand attribute) {
-  Expression expression;
-  expression.kind = Kind::kAttribute;
-  expression.text = OperandText(attribute, kBindsAll);
-  expression.operands.push_back(std::move(attribute));
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kAttribute;
+  expression->text = OperandText(attribute, kBindsAll);
+  expression->operands.push_back(std::move(attribute));
   return Finish(std::move(expression));
 }
 
@@ -261,42 +276,43 @@ ExpressionPtr MakeComparison(Comparison comparison, Operand a, Operand b) {
     std::swap(a, b);
     comparison = Mirror(comparison);
   }
-  Expression expression;
-  expression.kind = Kind::kCompare;
-  expression.comparison = comparison;
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kCompare;
+  expression->comparison = comparison;
   // Comparisons of one level are read from the left, so the right one needs to bind tighter.
-  expression.text =
-      fmt::format("{} {} {}", OperandText(a, kBindsEquality),
-                  kComparisons[static_cast<size_t>(comparison)], OperandText(b, kBindsOrder));
-  expression.operands.push_back(std::move(a));
-  expression.operands.push_back(std::move(b));
+  expression->text = OperandText(a, kBindsEquality);
+  expression->text.append(" ").append(kComparisons[static_cast<size_t>(comparison)]).append(" ");
+  expression->text.append(OperandText(b, kBindsOrder));
+  expression->operands.reserve(2);
+  expression->operands.push_back(std::move(a));
+  expression->operands.push_back(std::move(b));
   return Finish(std::move(expression));
 }
 
 ExpressionPtr MakeIn(Operand operand, std::vector<Operand> items) {
-  std::vector<std::pair<std::string, Operand>> ordered;
+  std::vector<std::pair<std::string, size_t>> ordered;  // places among the items, by their texts
   ordered.reserve(items.size());
-  for (Operand& item : items) {
-    std::string text = OperandText(item, kBindsAll);
-    ordered.emplace_back(std::move(text), std::move(item));
+  for (const Operand& item : items) {
+    ordered.emplace_back(OperandText(item, kBindsAll), ordered.size());
   }
-  std::sort(ordered.begin(), ordered.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  ordered.erase(std::unique(ordered.begin(), ordered.end(),
-                            [](const auto& a, const auto& b) { return a.first == b.first; }),
-                ordered.end());
+  std::ranges::sort(ordered);
+  const auto repeated =
+      std::ranges::unique(ordered, {}, [](const auto& item) -> const auto& { return item.first; });
+  ordered.erase(repeated.begin(), repeated.end());
   if (ordered.size() == 1) {
-    return MakeComparison(Comparison::kEq, std::move(operand), std::move(ordered.front().second));
+    return MakeComparison(Comparison::kEq, std::move(operand),
+                          std::move(items[ordered.front().second]));
   }
-  Expression expression;
-  expression.kind = Kind::kIn;
-  expression.text = OperandText(operand, kBindsAll) + " in (";
-  expression.operands.push_back(std::move(operand));
-  for (auto& [text, item] : ordered) {
-    expression.text.append(expression.operands.size() == 1 ? "" : ",").append(text);
-    expression.operands.push_back(std::move(item));
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kIn;
+  expression->text = OperandText(operand, kBindsAll) + " in (";
+  expression->operands.reserve(1 + ordered.size());
+  expression->operands.push_back(std::move(operand));
+  for (const auto& [text, place] : ordered) {
+    expression->text.append(expression->operands.size() == 1 ? "" : ",").append(text);
+    expression->operands.push_back(std::move(items[place]));
   }
-  expression.text.push_back(')');
+  expression->text.push_back(')');
   return Finish(std::move(expression));
 }
 
@@ -307,13 +323,13 @@ ExpressionPtr MakeCall(Function function, Operand a, Operand b) {
   if (IsLiteral(a) && IsLiteral(b)) {
     return MakeConstant(Call(function, a.literal.view(), b.literal.view()));
   }
-  Expression expression;
-  expression.kind = Kind::kCall;
-  expression.function = function;
-  expression.text = fmt::format("{}({},{})", FunctionName(function), OperandText(a, kBindsOr),
-                                OperandText(b, kBindsOr));
-  expression.operands.push_back(std::move(a));
-  expression.operands.push_back(std::move(b));
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kCall;
+  expression->function = function;
+  expression->text = fmt::format("{}({},{})", FunctionName(function), OperandText(a, kBindsOr),
+                                 OperandText(b, kBindsOr));
+  expression->operands.push_back(std::move(a));
+  expression->operands.push_back(std::move(b));
   return Finish(std::move(expression));
 }
 
@@ -324,10 +340,11 @@ ExpressionPtr MakeNot(ExpressionPtr operand) {
   if (operand->kind == Kind::kNot) {
     return operand->children.front();
   }
-  Expression expression;
-  expression.kind = Kind::kNot;
-  expression.text = "not " + TextWithin(*operand, kBindsAll);
-  expression.children.push_back(std::move(operand));
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kNot;
+  expression->text = "not ";
+  AppendWithin(*operand, kBindsAll, &expression->text);
+  expression->children.push_back(std::move(operand));
   return Finish(std::move(expression));
 }
 
@@ -340,11 +357,11 @@ ExpressionPtr MakeOr(std::vector<ExpressionPtr> operands) {
 }
 
 ExpressionPtr MakeClaim(ClaimTerm term, size_t parameter) {
-  Expression expression;
-  expression.kind = Kind::kClaim;
-  expression.text = ClaimText(term);
-  expression.claim = std::move(term);
-  expression.parameter = parameter;
+  auto expression = std::make_shared<Expression>();
+  expression->kind = Kind::kClaim;
+  expression->text = ClaimText(term);
+  expression->claim = std::move(term);
+  expression->parameter = parameter;
   return Finish(std::move(expression));
 }
 

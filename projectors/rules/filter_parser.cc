@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -20,22 +20,36 @@ namespace {
 using TermKind = FilterTerm::Kind;
 using TokenKind = FilterToken::Kind;
 
-constexpr std::array<std::string_view, 9> kOperators = {"eq", "ne", "gt",  "ge", "lt",
-                                                        "le", "in", "and", "or"};
 constexpr std::string_view kParameters = "@user, @teams, @businessunit and @roles";
 
-std::optional<Comparison> EqualityOf(std::string_view word) {
-  return word == "eq"   ? std::optional(Comparison::kEq)
-         : word == "ne" ? std::optional(Comparison::kNe)
-                        : std::nullopt;
+// How tightly an operator with two operands binds them; `in` and `not` bind tighter.
+enum class Binding : uint8_t { kNone, kOr, kAnd, kEquality, kOrder };
+
+struct Operator {
+  Binding binding = Binding::kNone;  // of no operator
+  Comparison comparison = Comparison::kEq;
+};
+
+Operator OperatorOf(std::string_view word) {
+  if (word.size() == 2) {
+    return word == "eq"   ? Operator{Binding::kEquality, Comparison::kEq}
+           : word == "or" ? Operator{Binding::kOr}
+           : word == "ne" ? Operator{Binding::kEquality, Comparison::kNe}
+           : word == "gt" ? Operator{Binding::kOrder, Comparison::kGt}
+           : word == "ge" ? Operator{Binding::kOrder, Comparison::kGe}
+           : word == "lt" ? Operator{Binding::kOrder, Comparison::kLt}
+           : word == "le" ? Operator{Binding::kOrder, Comparison::kLe}
+                          : Operator{};
+  }
+  return word == "and" ? Operator{Binding::kAnd} : Operator{};
 }
 
-std::optional<Comparison> OrderOf(std::string_view word) {
-  return word == "gt"   ? std::optional(Comparison::kGt)
-         : word == "ge" ? std::optional(Comparison::kGe)
-         : word == "lt" ? std::optional(Comparison::kLt)
-         : word == "le" ? std::optional(Comparison::kLe)
-                        : std::nullopt;
+bool IsOperator(std::string_view word) {
+  return word == "in" || OperatorOf(word).binding != Binding::kNone;
+}
+
+Binding TighterThan(Binding binding) {
+  return static_cast<Binding>(static_cast<uint8_t>(binding) + 1);
 }
 
 std::optional<Function> FunctionOf(std::string_view word) {
@@ -53,8 +67,10 @@ std::optional<Claim> ClaimOfParameter(std::string_view parameter) {
                                         : std::nullopt;
 }
 
-// Recursive descent, a method a level of OData 4.01's table of precedence (part 2, 5.1.1.17):
-// in, then not, then gt ge lt le, then eq ne, then and, then or; each level is read from the left.
+// Recursive descent by OData 4.01's table of precedence (part 2, 5.1.1.17): in, then not, then
+// gt ge lt le, then eq ne, then and, then or; each level is read from the left. The operators with
+// two operands are one method (precedence climbing): a method a level would hand each operand
+// through all of them.
 class Parser {
  public:
   Parser(std::string_view text, const EntitySchema& schema, std::set<AttributeId>* attributes)
@@ -63,16 +79,14 @@ class Parser {
   absl::StatusOr<ExpressionPtr> Parse();
 
  private:
-  // A level of the grammar.
-  using Level = absl::StatusOr<FilterTerm> (Parser::*)();
-
-  absl::StatusOr<FilterTerm> Or() { return List("or", &Parser::And); }
-  absl::StatusOr<FilterTerm> And() { return List("and", &Parser::Equality); }
-  absl::StatusOr<FilterTerm> List(std::string_view word, Level next);
-  absl::StatusOr<FilterTerm> Equality() { return Comparisons(&EqualityOf, &Parser::Order); }
-  absl::StatusOr<FilterTerm> Order() { return Comparisons(&OrderOf, &Parser::Unary); }
-  absl::StatusOr<FilterTerm> Comparisons(std::optional<Comparison> (*of)(std::string_view),
-                                         Level next);
+  // What operators of this binding or a tighter one make.
+  absl::StatusOr<FilterTerm> Operation(Binding least);
+  // The rest of what begins with the operand `first`, up to an operator of another binding.
+  absl::StatusOr<FilterTerm> List(Binding binding, const FilterTerm& first);
+  absl::StatusOr<FilterTerm> Compare(Operator here, const FilterTerm& left);
+  Operator Here() const {
+    return token_.kind == TokenKind::kWord ? OperatorOf(token_.text) : Operator{};
+  }
   absl::StatusOr<FilterTerm> Unary();
   absl::StatusOr<FilterTerm> Membership();
   absl::StatusOr<ExpressionPtr> InList(const FilterTerm& operand);
@@ -80,7 +94,7 @@ class Parser {
   absl::StatusOr<FilterTerm> Grouped();
   absl::StatusOr<FilterTerm> Word();
   absl::StatusOr<FilterTerm> Call(Function function, size_t offset);
-  absl::StatusOr<FilterTerm> Attribute(const FilterToken& word);
+  absl::StatusOr<FilterTerm> Attribute(std::string_view word, size_t offset);
   // The literal or parameter at the current token, nullopt where there is none.
   absl::StatusOr<std::optional<FilterTerm>> Literal();
 
@@ -116,8 +130,7 @@ absl::Status Parser::Unexpected(std::string_view expected) const {
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   const bool shouted = token_.kind == TokenKind::kWord && lower != token_.text &&
-                       (lower == "not" ||
-                        std::find(kOperators.begin(), kOperators.end(), lower) != kOperators.end());
+                       (lower == "not" || IsOperator(lower));
   return FilterError(
       text_, token_.offset,
       fmt::format("expected {}, found {}{}", expected, schemas::QuoteForError(token_.text),
@@ -154,43 +167,43 @@ absl::StatusOr<FilterTerm> Parser::Wrap(absl::StatusOr<ExpressionPtr> expression
 
 absl::StatusOr<ExpressionPtr> Parser::Parse() {
   RETURN_IF_ERROR(Advance());
-  ASSIGN_OR_RETURN(const FilterTerm term, Or());
+  ASSIGN_OR_RETURN(const FilterTerm term, Operation(Binding::kOr));
   if (token_.kind != TokenKind::kEnd) {
     return Unexpected("an operator (eq ne gt ge lt le in and or) or the end");
   }
   return typing_.Boolean(term, "a filter");
 }
 
-absl::StatusOr<FilterTerm> Parser::List(std::string_view word, Level next) {
-  ASSIGN_OR_RETURN(FilterTerm first, (this->*next)());
-  if (!AtWord(word)) {
-    return first;
+absl::StatusOr<FilterTerm> Parser::Operation(Binding least) {
+  ASSIGN_OR_RETURN(FilterTerm term, Unary());
+  for (Operator here = Here(); here.binding >= least; here = Here()) {
+    if (here.binding <= Binding::kAnd) {
+      ASSIGN_OR_RETURN(term, List(here.binding, term));
+    } else {
+      ASSIGN_OR_RETURN(term, Compare(here, term));
+    }
   }
+  return term;
+}
+
+absl::StatusOr<FilterTerm> Parser::List(Binding binding, const FilterTerm& first) {
+  const std::string_view word = binding == Binding::kAnd ? "and" : "or";
   std::vector<ExpressionPtr> operands;
   ASSIGN_OR_RETURN(operands.emplace_back(), typing_.Boolean(first, word));
-  while (AtWord(word)) {
+  while (Here().binding == binding) {
     RETURN_IF_ERROR(Advance());
-    ASSIGN_OR_RETURN(const FilterTerm operand, (this->*next)());
+    ASSIGN_OR_RETURN(const FilterTerm operand, Operation(TighterThan(binding)));
     ASSIGN_OR_RETURN(operands.emplace_back(), typing_.Boolean(operand, word));
   }
-  return Wrap(word == "and" ? MakeAnd(std::move(operands)) : MakeOr(std::move(operands)),
+  return Wrap(binding == Binding::kAnd ? MakeAnd(std::move(operands)) : MakeOr(std::move(operands)),
               first.offset);
 }
 
-absl::StatusOr<FilterTerm> Parser::Comparisons(std::optional<Comparison> (*of)(std::string_view),
-                                               Level next) {
-  ASSIGN_OR_RETURN(FilterTerm term, (this->*next)());
-  for (;;) {
-    const auto comparison = token_.kind == TokenKind::kWord ? of(token_.text) : std::nullopt;
-    if (!comparison.has_value()) {
-      return term;
-    }
-    const size_t operator_offset = token_.offset;
-    RETURN_IF_ERROR(Advance());
-    ASSIGN_OR_RETURN(const FilterTerm right, (this->*next)());
-    ASSIGN_OR_RETURN(term,
-                     Wrap(typing_.Compare(*comparison, operator_offset, term, right), term.offset));
-  }
+absl::StatusOr<FilterTerm> Parser::Compare(Operator here, const FilterTerm& left) {
+  const size_t operator_offset = token_.offset;
+  RETURN_IF_ERROR(Advance());
+  ASSIGN_OR_RETURN(const FilterTerm right, Operation(TighterThan(here.binding)));
+  return Wrap(typing_.Compare(here.comparison, operator_offset, left, right), left.offset);
 }
 
 absl::StatusOr<FilterTerm> Parser::Unary() {
@@ -253,7 +266,7 @@ absl::StatusOr<FilterTerm> Parser::Primary() {
 absl::StatusOr<FilterTerm> Parser::Grouped() {
   RETURN_IF_ERROR(Enter(token_.offset));
   RETURN_IF_ERROR(Advance());
-  ASSIGN_OR_RETURN(FilterTerm term, Or());
+  ASSIGN_OR_RETURN(FilterTerm term, Operation(Binding::kOr));
   RETURN_IF_ERROR(Expect(TokenKind::kClose, "an operator or a closing parenthesis"));
   --nesting_;
   return term;
@@ -264,7 +277,6 @@ absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
   term.offset = token_.offset;
   term.source = token_.text;
   term.scalar = token_.scalar;
-  term.bytes = token_.value;
   const std::string_view text = token_.text;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   switch (token_.kind) {
@@ -287,12 +299,15 @@ absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
       break;
     case TokenKind::kString:
       term.kind = TermKind::kString;
+      term.bytes = std::move(token_.value);
       break;
     case TokenKind::kBinary:
       term.kind = TermKind::kBinary;
+      term.bytes = std::move(token_.value);
       break;
     case TokenKind::kUuid:
       term.kind = TermKind::kUuid;
+      term.bytes = std::move(token_.value);
       break;
     case TokenKind::kDatetime:
       term.kind = TermKind::kDatetime;
@@ -319,52 +334,53 @@ absl::StatusOr<FilterTerm> Parser::Word() {
   if (token_.kind != TokenKind::kWord) {
     return Unexpected("an attribute, a literal, a parameter, not or an opening parenthesis");
   }
-  const FilterToken word = token_;
+  const std::string_view word = token_.text;
+  const size_t offset = token_.offset;
   RETURN_IF_ERROR(Advance());
   if (token_.kind != TokenKind::kOpen) {
-    return Attribute(word);
+    return Attribute(word, offset);
   }
-  const auto function = FunctionOf(word.text);
+  const auto function = FunctionOf(word);
   if (!function.has_value()) {
-    return FilterError(text_, word.offset,
+    return FilterError(text_, offset,
                        fmt::format("there is no function {}; there are contains, startswith and "
                                    "endswith",
-                                   schemas::QuoteForError(word.text)));
+                                   schemas::QuoteForError(word)));
   }
-  return Call(*function, word.offset);
+  return Call(*function, offset);
 }
 
 absl::StatusOr<FilterTerm> Parser::Call(Function function, size_t offset) {
   RETURN_IF_ERROR(Enter(offset));
   RETURN_IF_ERROR(Advance());
-  ASSIGN_OR_RETURN(const FilterTerm first, Or());
+  ASSIGN_OR_RETURN(const FilterTerm first, Operation(Binding::kOr));
   RETURN_IF_ERROR(Expect(TokenKind::kComma, "a comma and the function's second argument"));
-  ASSIGN_OR_RETURN(const FilterTerm second, Or());
+  ASSIGN_OR_RETURN(const FilterTerm second, Operation(Binding::kOr));
   RETURN_IF_ERROR(Expect(TokenKind::kClose, "the function's closing parenthesis"));
   --nesting_;
   return Wrap(typing_.Call(function, first, second), offset);
 }
 
-absl::StatusOr<FilterTerm> Parser::Attribute(const FilterToken& word) {
+absl::StatusOr<FilterTerm> Parser::Attribute(std::string_view word, size_t offset) {
   FilterTerm term;
   term.kind = TermKind::kAttribute;
-  term.offset = word.offset;
-  term.source = word.text;
-  term.attribute = schema_.Find(word.text);
+  term.offset = offset;
+  term.source = word;
+  term.attribute = schema_.Find(word);
   if (term.attribute != nullptr) {
     attributes_.insert(term.attribute->id);
     return term;
   }
-  if (std::find(kOperators.begin(), kOperators.end(), word.text) != kOperators.end()) {
+  if (IsOperator(word)) {
     return FilterError(
-        text_, word.offset,
+        text_, offset,
         fmt::format("expected an attribute, a literal or a parameter, found the operator {}",
-                    word.text));
+                    word));
   }
-  return FilterError(text_, word.offset,
-                     fmt::format("entity '{}' has no attribute {}", schema_.name(),
-                                 schemas::QuoteForError(word.text)),
-                     "unknown_attribute");
+  return FilterError(
+      text_, offset,
+      fmt::format("entity '{}' has no attribute {}", schema_.name(), schemas::QuoteForError(word)),
+      "unknown_attribute");
 }
 
 }  // namespace

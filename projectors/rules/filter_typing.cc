@@ -337,6 +337,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::In(const FilterTerm& a,
   RETURN_IF_ERROR(CheckNoParameter(a, "on the left of a list"));
   std::vector<ExpressionPtr> any;
   std::vector<Operand> literals;
+  literals.reserve(items.size());
   const bool is_literal = a.kind != Kind::kAttribute && a.kind != Kind::kExpression;
   for (const FilterTerm& item : items) {
     if (is_literal || item.kind == Kind::kParameter) {
