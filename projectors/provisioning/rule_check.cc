@@ -225,7 +225,7 @@ absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
   };
   const bool entity_over = std::ranges::any_of(
       after.of_entity, [](const auto& entity) { return entity.second > kRulesOfEntityMax; });
-  if (!entity_over && after.all <= kRulesOfOrgMax) {
+  if (!entity_over && after.all <= kRulesOfOrgMax && after.filter_bytes <= kFilterBytesOfOrgMax) {
     return absl::OkStatus();
   }
   const RuleCounts::Sums before = counts.Of(model.entities(), model.profiles());
@@ -235,8 +235,16 @@ absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
       return too_many(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity));
     }
   }
-  return after.all > kRulesOfOrgMax && after.all > before.all
-             ? too_many(after.all, kRulesOfOrgMax, "in all")
+  if (after.all > kRulesOfOrgMax && after.all > before.all) {
+    return too_many(after.all, kRulesOfOrgMax, "in all");
+  }
+  return after.filter_bytes > kFilterBytesOfOrgMax && after.filter_bytes > before.filter_bytes
+             ? Invalid("too_many_rules",
+                       fmt::format("the profiles would have filters of {} bytes in all, at most {} "
+                                   "are taken; a filter counts with its text, or with all of its "
+                                   "alternatives where these are longer: compare with the "
+                                   "caller's teams or claims in place of lists of values",
+                                   after.filter_bytes, kFilterBytesOfOrgMax))
              : absl::OkStatus();
 }
 

@@ -16,6 +16,10 @@ namespace sluice::projectors {
 // become more.
 inline constexpr size_t kRulesOfEntityMax = 2'000;
 inline constexpr size_t kRulesOfOrgMax = 10'000;
+// Of the filters of all profiles together (ProfileRules::filter_bytes). All of them are compiled
+// when an entity that they name is defined, and the organisation's partition waits for it: some
+// 200 ms for these.
+inline constexpr size_t kFilterBytesOfOrgMax = size_t{4} << 20;
 
 // `counts` is the organisation's.
 

@@ -6,6 +6,7 @@
 namespace sluice::projectors {
 
 void RuleCounts::Add(const Held& held) {
+  sums_.filter_bytes += held.filter_bytes;
   for (const auto& [entity, rules] : held.rules) {
     for (const BucketKey rule : rules) {
       if (profiles_of_[rule]++ == 0) {
@@ -21,6 +22,7 @@ void RuleCounts::Add(const Held& held) {
 }
 
 void RuleCounts::Take(const Held& held) {
+  sums_.filter_bytes -= held.filter_bytes;
   for (const auto& [entity, rules] : held.rules) {
     for (const BucketKey rule : rules) {
       if (--profiles_of_[rule] == 0) {
@@ -56,7 +58,11 @@ const RuleCounts::Held& RuleCounts::Get(const Schemas& schemas,
     }
   }
   Take(held);
-  held = {.profile = profile, .uses = compiled->uses, .rules = {}, .barren = compiled->barren};
+  held = {.profile = profile,
+          .uses = compiled->uses,
+          .rules = {},
+          .barren = compiled->barren,
+          .filter_bytes = compiled->filter_bytes};
   for (const auto& rule : compiled->rules) {
     held.rules[std::string(names[rule->entity])].push_back(BucketKey::OfName(rule->id));
   }

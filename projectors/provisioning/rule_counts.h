@@ -25,6 +25,7 @@ class RuleCounts {
   struct Sums {
     std::map<std::string, size_t, std::less<>> of_entity;
     size_t all = 0;
+    size_t filter_bytes = 0;  // as ProfileRules has them, of each profile by itself
   };
   // Of all `profiles` together.
   [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
@@ -42,6 +43,7 @@ class RuleCounts {
     SchemaUses uses;
     std::map<std::string, std::vector<BucketKey>, std::less<>> rules;  // by entity, of their ids
     std::map<std::string, size_t, std::less<>> barren;
+    size_t filter_bytes = 0;
   };
   const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

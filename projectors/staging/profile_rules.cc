@@ -102,19 +102,53 @@ bool SchemaUses::HoldFor(const Schemas& schemas) const {
   });
 }
 
+bool SchemaUses::HoldFor(const EntitySchema& entity,
+                         const std::vector<AttributeId>& attributes) const {
+  const auto found = entities_.find(entity.name());
+  return found != entities_.end() && found->second.id == entity.id() &&
+         std::ranges::all_of(attributes, [&](AttributeId attribute) {
+           const auto used = found->second.attributes.find(attribute);
+           const schemas::Attribute* const now = entity.Find(attribute);
+           return used != found->second.attributes.end() && now != nullptr &&
+                  SameAttribute(*now, used->second);
+         });
+}
+
 // One profile, while it is compiled.
 struct ProfileCompiler::Profile {
+  const ProfileRules* before = nullptr;
   std::map<std::string_view, std::vector<const v1::Rule*>> declared;  // by entity
   std::map<std::string_view, Rules> compiled;
   std::set<std::string_view> under_way;
   size_t count = 0;
   SchemaUses uses;
   std::map<std::string, size_t, std::less<>> barren;
+  Filters filters;
+  size_t filter_bytes = 0;
+
+  // What the filter became, if that is known; nullptr otherwise.
+  std::shared_ptr<const FilterRules> Find(const ProfileRules::FilterKey& key,
+                                          const EntitySchema& schema) const;
 };
 
+std::shared_ptr<const FilterRules> ProfileCompiler::Profile::Find(
+    const ProfileRules::FilterKey& key, const EntitySchema& schema) const {
+  if (const auto found = filters.find(key); found != filters.end()) {
+    return found->second;
+  }
+  if (before == nullptr) {
+    return nullptr;
+  }
+  const auto found = before->filters.find(key);
+  return found != before->filters.end() && before->uses.HoldFor(schema, found->second->attributes)
+             ? found->second
+             : nullptr;
+}
+
 std::shared_ptr<const ProfileRules> ProfileCompiler::Compile(
-    std::shared_ptr<const v1::Profile> profile) {
+    std::shared_ptr<const v1::Profile> profile, const ProfileRules* before) {
   Profile made;
+  made.before = before;
   for (const v1::EntityRules& entity : profile->entities()) {
     for (const v1::Rule& rule : entity.rules()) {
       made.declared[entity.entity()].push_back(&rule);
@@ -134,6 +168,8 @@ std::shared_ptr<const ProfileRules> ProfileCompiler::Compile(
   rules->profile = std::move(profile);
   rules->uses = std::move(made.uses);
   rules->barren = std::move(made.barren);
+  rules->filters = std::move(made.filters);
+  rules->filter_bytes = made.filter_bytes;
   return rules;
 }
 
@@ -209,15 +245,42 @@ void ProfileCompiler::CompileOwnership(v1::RuleKind kind, const EntitySchema& sc
 
 void ProfileCompiler::CompileFilter(const v1::Rule& rule, const EntitySchema& schema,
                                     Profile& profile, Rules* out) {
-  const auto filter = Filter::Parse(rule.where(), schema);
-  if (!filter.ok()) {
+  const ProfileRules::FilterKey key(schema.id(), rule.where());
+  std::shared_ptr<const FilterRules> known = profile.Find(key, schema);
+  // One that the profile's limit cuts off is made rule by rule.
+  if (known == nullptr || profile.count + known->rules.size() > kRulesPerProfileMax) {
+    known = ParseFilter(rule, schema, profile, out);
+  } else {
+    profile.count += known->rules.size();
+    out->insert(out->end(), known->rules.begin(), known->rules.end());
+  }
+  if (known == nullptr) {
+    profile.filter_bytes += rule.where().size();
     profile.uses.UseAll(schema);
     return;
   }
-  for (const AttributeId attribute : (*filter)->attributes()) {
+  profile.filter_bytes += known->bytes;
+  for (const AttributeId attribute : known->attributes) {
     profile.uses.Use(schema, attribute);
   }
+  if (profile.count < kRulesPerProfileMax) {  // or some of its rules may have been cut off
+    profile.filters.try_emplace(key, std::move(known));
+  }
+}
+
+std::shared_ptr<const FilterRules> ProfileCompiler::ParseFilter(const v1::Rule& rule,
+                                                                const EntitySchema& schema,
+                                                                Profile& profile, Rules* out) {
+  ++parsed_;
+  const auto filter = Filter::Parse(rule.where(), schema);
+  if (!filter.ok()) {
+    return nullptr;
+  }
+  auto made = std::make_shared<FilterRules>();
+  made->attributes = (*filter)->attributes();
+  const auto first = static_cast<std::ptrdiff_t>(out->size());
   for (const FilterAlternative& alternative : (*filter)->alternatives()) {
+    made->bytes += alternative.canonical.size();
     Add({.id = fmt::format("e{}|filter:{}", schema.id().value(), TextHash(alternative.canonical)),
          .text = ShownFilter(rule.where()),
          .entity = schema.id(),
@@ -226,6 +289,9 @@ void ProfileCompiler::CompileFilter(const v1::Rule& rule, const EntitySchema& sc
          .comparisons = 1 + alternative.canonical.size() / kComparisonBytes},
         nullptr, profile, out);
   }
+  made->bytes = std::max(made->bytes, rule.where().size());
+  made->rules.assign(out->begin() + first, out->end());
+  return made;
 }
 
 void ProfileCompiler::CompileRelated(const v1::Rule& rule, const EntitySchema& schema,

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "projectors/staging/sync_rules.h"
 #include "schemas/entity_schema.h"
 
@@ -31,6 +32,9 @@ class SchemaUses {
   void UseAll(const EntitySchema& entity);
 
   [[nodiscard]] bool HoldFor(const Schemas& schemas) const;
+  // Is the entity the one that was found, and are these the attributes that were used of it?
+  [[nodiscard]] bool HoldFor(const EntitySchema& entity,
+                             const std::vector<AttributeId>& attributes) const;
 
  private:
   struct Entity {
@@ -44,13 +48,28 @@ class SchemaUses {
   std::map<std::string, Entity, std::less<>> entities_;
 };
 
+// What a filter's text became: the same by each schema that has the same attributes.
+struct FilterRules {
+  std::vector<std::shared_ptr<const SyncRule>> rules;  // one for each of its alternatives
+  std::vector<AttributeId> attributes;                 // all that it names, ascending
+  size_t bytes = 0;                                    // as ProfileRules::filter_bytes
+};
+
 // The rules of one profile. Immutable once numbered, so safe to share.
 struct ProfileRules {
+  // An entity's, and its text, which `profile` holds.
+  using FilterKey = std::pair<EntityId, std::string_view>;
+  using Filters = absl::flat_hash_map<FilterKey, std::shared_ptr<const FilterRules>>;
+
   std::shared_ptr<const v1::Profile> profile;          // what they were made from
   SchemaUses uses;                                     // with that
   std::vector<std::shared_ptr<const SyncRule>> rules;  // ascending by (depth, id)
   // By entity, how many of the declared ones make no rule.
   std::map<std::string, size_t, std::less<>> barren;
+  Filters filters;  // that have all of their rules
+  // Of all of its filters: of the text, or of the canonical texts of its alternatives together
+  // where that is more. What it takes to compile them goes by it.
+  size_t filter_bytes = 0;
 };
 
 // Makes the rules of several profiles, each rule once. Rules of entities that do not exist, of
@@ -70,13 +89,18 @@ class ProfileCompiler {
   ProfileCompiler(const Schemas& schemas, const std::vector<std::shared_ptr<const SyncRule>>& known)
       : schemas_(schemas), known_(known) {}
 
+  // `before`: what it was until now, whose rules are among `known`; may be nullptr. A filter that
+  // is in there and means the same still is not parsed.
   [[nodiscard]] std::shared_ptr<const ProfileRules> Compile(
-      std::shared_ptr<const v1::Profile> profile);
+      std::shared_ptr<const v1::Profile> profile, const ProfileRules* before = nullptr);
   // The rules that were not known, by id: to be numbered before anybody else sees them.
   std::map<std::string_view, Fresh>& fresh() { return fresh_; }
+  // How many filters were parsed.
+  size_t parsed() const { return parsed_; }
 
  private:
   using Rules = std::vector<std::shared_ptr<const SyncRule>>;
+  using Filters = ProfileRules::Filters;
   struct Profile;
 
   const Rules& CompileEntity(std::string_view name, Profile& profile);
@@ -85,6 +109,9 @@ class ProfileCompiler {
                         Rules* out);
   void CompileFilter(const v1::Rule& rule, const EntitySchema& schema, Profile& profile,
                      Rules* out);
+  // What it becomes, as far as the profile's limit lets it; nullptr where it does not fit.
+  std::shared_ptr<const FilterRules> ParseFilter(const v1::Rule& rule, const EntitySchema& schema,
+                                                 Profile& profile, Rules* out);
   void CompileRelated(const v1::Rule& rule, const EntitySchema& schema, Profile& profile,
                       Rules* out);
   void Add(SyncRule rule, const std::shared_ptr<const SyncRule>& source, Profile& profile,
@@ -93,6 +120,7 @@ class ProfileCompiler {
   const Schemas& schemas_;
   const Rules& known_;
   std::map<std::string_view, Fresh> fresh_;
+  size_t parsed_ = 0;
 };
 
 }  // namespace sluice::projectors

@@ -76,8 +76,10 @@ void RuleSet::Compile(const Schemas& schemas, const Definitions<v1::Profile>& pr
       continue;
     }
     ++profiles_compiled_;
-    profiles_.emplace_hint(profiles_.end(), name, compiler.Compile(profile));
+    const ProfileRules* const made = held == before.profiles_.end() ? nullptr : held->second.get();
+    profiles_.emplace_hint(profiles_.end(), name, compiler.Compile(profile, made));
   }
+  filters_parsed_ = compiler.parsed();
   // A source has its number, or gets it here, before it is asked for it.
   for (auto& [id, fresh] : compiler.fresh()) {
     const auto known = numbers.find(id);

@@ -126,6 +126,69 @@ TEST_F(RuleCheckTest, RulesAreNumbered) {
                 "10001 different rules in all");
 }
 
+// So many different filters of 8,000 bytes each.
+std::string LongFilters(size_t filters, size_t first = 0) {
+  std::string json = R"({"entities":{"order":[)";
+  for (size_t i = 0; i < filters; ++i) {
+    const std::string where = fmt::format("status eq '{:07}", first + i);
+    json += fmt::format(R"({}{{"kind":"filter","where":"{}{}'"}})", i == 0 ? "" : ",", where,
+                        std::string(8'000 - where.size() - 1, 'x'));
+  }
+  return json + "]}}";
+}
+
+// All of them are compiled when their entity is defined.
+TEST_F(RuleCheckTest, BytesOfFiltersAreAddedUp) {
+  constexpr size_t kOfProfile = 100;
+  const auto put = [this](const std::string& name, const std::string& json) {
+    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
+  };
+  for (size_t i = 0; i < 5; ++i) {
+    const absl::Status status = put(fmt::format("p{}", i), LongFilters(kOfProfile, i * kOfProfile));
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_TRUE(put("q", LongFilters(24)).ok());
+  ExpectRefused(put("q", LongFilters(25)), "too_many_rules",
+                "the profiles would have filters of 4200000 bytes in all, at most 4194304");
+  EXPECT_TRUE(put("q", LongFilters(24, 3)).ok());
+  EXPECT_TRUE(put("r", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
+  // As it becomes: 4 x 4 alternatives, each with all that stands beside the parameters.
+  std::string any = "region eq '0'";
+  for (int i = 1; i < 100; ++i) {
+    any += fmt::format(" or region eq '{}'", i);
+  }
+  std::string where;
+  for (const char* claim : {"@user", "@businessunit"}) {
+    where +=
+        fmt::format("(id eq {0} or status eq {0} or region eq {0} or contact eq {0}) and ", claim);
+  }
+  where += "(" + any + ")";
+  EXPECT_TRUE(put("q", LongFilters(20)).ok());
+  EXPECT_TRUE(
+      put("s", R"({"entities":{"order":[{"kind":"filter","where":")" + where + "\"}]}}").ok());
+  ExpectRefused(put("q", LongFilters(24)), "too_many_rules", "bytes in all");
+}
+
+// As a log may have it that was written before they counted.
+TEST_F(RuleCheckTest, WhoHasMoreBytesOfFiltersMayMakeThemLess) {
+  OrgEntry entry = *sequencer_.directory().Find(org_);
+  for (size_t i = 0; i < 6; ++i) {
+    eventlog::Event event;
+    v1::ProfileDefined defined;
+    *defined.mutable_profile() = *ParseProfile(fmt::format("p{}", i), LongFilters(100, 100 * i));
+    event.type = v1::ProfileDefined::descriptor()->full_name();
+    event.value = defined.SerializeAsString();
+    entry.model = entry.model->Apply(event).value();
+  }
+  const auto put = [&](const std::string& name, const std::string& json) {
+    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+  };
+  EXPECT_TRUE(put("p0", LongFilters(99)).ok());
+  EXPECT_TRUE(put("p0", LongFilters(100, 1'000)).ok());
+  EXPECT_TRUE(put("q", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
+  ExpectRefused(put("q", LongFilters(1)), "too_many_rules", "bytes in all");
+}
+
 // 960 once compiled: 96 filters of accounts, and what their nine references bring.
 std::string FewRulesThatBecomeMany(size_t profile) {
   std::string json = R"({"entities":{"holder":[)";

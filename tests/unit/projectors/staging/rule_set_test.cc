@@ -90,6 +90,85 @@ TEST(RuleSet, AnEventCompilesWhatItChanges) {
   EXPECT_EQ(&After(model, Profile("p7", "v7"))->rules(), &model->rules());  // as it was
 }
 
+v1::Rule Filter(const std::string& where) {
+  v1::Rule rule;
+  rule.set_kind(v1::RULE_KIND_FILTER);
+  rule.set_where(where);
+  return rule;
+}
+
+// So many filters of accounts, one of them twice, and one of orders.
+v1::ProfileDefined Filters(int count, const std::string& more = "") {
+  v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}, {"order", {}}}, {});
+  v1::EntityRules& accounts = *defined.mutable_profile()->mutable_entities(0);
+  for (int i = 0; i < count; ++i) {
+    *accounts.add_rules() = Filter(fmt::format("x3 eq '{}' and x4 in @teams", i));
+  }
+  *accounts.add_rules() = accounts.rules(0);
+  if (!more.empty()) {
+    *accounts.add_rules() = Filter(more);
+  }
+  *defined.mutable_profile()->mutable_entities(1)->add_rules() = Filter("account eq '1'");
+  return defined;
+}
+
+// A profile may have a megabyte of them, and its partition waits while they are compiled.
+TEST(RuleSet, AFilterThatMeansTheSameIsNotParsedAgain) {
+  ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
+  model = After(After(model, Account(4)), Order(3));
+  model = After(model, Filters(100));
+  EXPECT_EQ(model->rules().filters_parsed(), 101U);
+  const auto parsed = [](const ModelPtr& after) {
+    // What was not parsed is what it would have been.
+    const auto anew = OrgModel::Parse(after->Serialize());
+    EXPECT_EQ(anew->get()->rules().rules().size(), after->rules().rules().size());
+    for (const auto& rule : after->rules().rules()) {
+      const SyncRule* const other = (*anew)->rules().FindRule(rule->number);
+      EXPECT_TRUE(other != nullptr && other->id == rule->id) << rule->id;
+    }
+    return after->rules().filters_parsed();
+  };
+  EXPECT_EQ(parsed(After(model, Filters(100, "x3 eq 'more'"))), 1U);
+  EXPECT_EQ(parsed(After(model, Filters(99))), 0U);
+  const ModelPtr without = After(model, Deleted(2));
+  EXPECT_EQ(without->rules().profiles_compiled(), 1U);
+  EXPECT_EQ(parsed(without), 0U);
+  EXPECT_EQ(parsed(After(without, Order(3))), 1U);
+  // An attribute by which accounts would come that nobody has named before.
+  v1::EntityDefined owned = Account(4);
+  owned.mutable_schema()->mutable_ownership()->set_team(3);
+  EXPECT_EQ(parsed(After(model, owned)), 0U);
+  v1::EntityDefined referring = Account(4);
+  referring.mutable_schema()->mutable_attributes(2)->set_references("order");
+  EXPECT_EQ(parsed(After(model, referring)), 100U);  // x3 is another attribute now
+  EXPECT_EQ(parsed(After(After(model, Deleted(1)), Account(4))), 100U);
+  v1::EntityDefined other = Account(4);
+  other.mutable_schema()->set_entity_id(7);
+  EXPECT_EQ(parsed(After(After(model, Deleted(1)), other)), 100U);
+}
+
+// Those that the limit of a profile has cut off come once there is room for them.
+TEST(RuleSet, AFilterThatWasCutOffIsParsedAgain) {
+  std::string where = "owner eq @user";
+  for (int i = 0; i < 9; ++i) {
+    where += fmt::format(" or '{}' in @roles", i);
+  }
+  const auto profile = [&where](int first, int count) {
+    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {});
+    for (int i = first; i < first + count; ++i) {
+      *defined.mutable_profile()->mutable_entities(0)->add_rules() =
+          Filter(fmt::format("{} or x3 eq '{}'", where, i));
+    }
+    return defined;
+  };
+  ModelPtr model = After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4));
+  const ModelPtr cut = After(model, profile(0, 91));  // eleven alternatives each
+  const ModelPtr less = After(cut, profile(1, 90));
+  const ModelPtr anew = After(model, profile(1, 90));
+  EXPECT_EQ(less->rules().rules().size(), anew->rules().rules().size());
+  EXPECT_EQ(less->rules().filters_parsed(), 1U);
+}
+
 // What a step of the fold does is counted by it: rules can differ a hundred times in what they
 // take.
 TEST(RuleSet, AFilterHasItsComparisons) {
