@@ -112,7 +112,9 @@ KafkaProducer::~KafkaProducer() {
   if (client == nullptr) {
     return;
   }
-  rd_kafka_flush(client->handle.get(), static_cast<int>(options_.close_timeout.count()));
+  const auto waited = std::chrono::floor<milliseconds>(clock_->SteadyNow() - last_append_.load());
+  const milliseconds left = std::max(options_.close_timeout - waited, milliseconds(0));
+  rd_kafka_flush(client->handle.get(), static_cast<int>(left.count()));
   FailWhatIsLeft(*client);
 }
 
@@ -160,6 +162,8 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
     return;
   }
   const size_t count = events.size();
+  const SteadyTime now = clock_->SteadyNow();
+  last_append_ = now;
   metrics_.queue_bytes.Increment(static_cast<double>(bytes));
   metrics_.queue_events.Increment(static_cast<double>(count));
   auto* batch = new Batch{.producer = this,
@@ -171,7 +175,7 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
                           .slots = {},
                           .offsets = std::vector<Offset>(count, kNoOffset),
                           .bytes = bytes,
-                          .taken_at = clock_->SteadyNow(),
+                          .taken_at = now,
                           .done = std::move(done),
                           .unanswered = count,
                           .mutex = {},

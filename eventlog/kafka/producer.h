@@ -40,7 +40,8 @@ class KafkaProducer {
                                                                KafkaMetrics& metrics,
                                                                const KnownBrokers& brokers);
 
-  // Waits up to options.close_timeout for what is in flight, then fails the rest.
+  // Waits for what is in flight until options.close_timeout after the last append, then fails the
+  // rest: what has been waited for meanwhile, as others were closed, is not waited for again.
   ~KafkaProducer();
 
   // As Log::AppendAsync(); `partition` exists. Refusals call `done` on this thread.
@@ -75,6 +76,7 @@ class KafkaProducer {
   std::atomic<size_t> queue_bytes_ = 0;
   std::atomic<size_t> queue_events_ = 0;
   AppendProgress progress_;
+  std::atomic<SteadyTime> last_append_ = SteadyTime();
   std::atomic<bool> stopping_ = false;
   absl::Mutex mutex_;
   // Held shared while producing, exclusively while the client is replaced.

@@ -13,6 +13,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -49,6 +50,27 @@ constexpr auto kComparePatience = std::chrono::seconds(2);
 bool HasRole(const Config& config, std::string_view role) {
   return std::any_of(config.roles.begin(), config.roles.end(),
                      [&](const std::string& have) { return have == "all" || have == role; });
+}
+
+// Stops what there is of `parts`, all at the same time.
+template <typename... Parts>
+void StopTogether(Parts*... parts) {
+  std::vector<std::thread> threads;
+  threads.reserve(sizeof...(parts));
+  const auto stop = [&threads](auto* part) {
+    if (part == nullptr) {
+      return;
+    }
+    try {
+      threads.emplace_back([part] { part->Stop(); });
+    } catch (const std::system_error&) {
+      part->Stop();  // no thread is to be had: one after the other then
+    }
+  };
+  (stop(parts), ...);
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
 }
 
 projectors::AnnouncerOptions AnnouncerFor(const std::string& node_id,
@@ -118,7 +140,6 @@ struct Process::Impl {
   void TellOfServing() ABSL_LOCKS_EXCLUDED(serving_mutex);
   std::vector<std::pair<std::string, std::function<absl::Status()>>> HealthChecks();
   void AwaitReady(const std::function<bool()>& stopping);
-  void StopListeners();
   void Stop();
 };
 
@@ -403,51 +424,22 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   return absl::OkStatus();
 }
 
-// At the same time, within one grace: clients of one that take their time do not make those of the
-// other wait for a process that will not answer them.
-void Process::Impl::StopListeners() {
-  std::thread stopping_sync;
-  if (sync != nullptr && admin != nullptr) {
-    try {
-      stopping_sync = std::thread([this] { sync->Stop(); });
-    } catch (const std::system_error&) {
-      // No thread is to be had: one after the other then.
-    }
-  }
-  if (admin != nullptr) {
-    admin->Stop();
-  }
-  if (stopping_sync.joinable()) {
-    stopping_sync.join();
-  } else if (sync != nullptr) {
-    sync->Stop();
-  }
-}
-
 // Requests first, then what answers them, then what keeps it.
 void Process::Impl::Stop() {
   {
     const absl::MutexLock lock(&serving_mutex);
     told = nullptr;
   }
-  StopListeners();
-  // The checkpoints first: while a broker is away the others may take longer than the process is
-  // given to end. Who no longer folds serves nobody, announced or not.
+  // Within one grace: clients of one that take their time do not make those of the other wait for
+  // a process that will not answer them.
+  StopTogether(admin.get(), sync.get());
+  // Who no longer folds serves nobody, announced or not.
   if (announcer != nullptr) {
     announcer->RequestStop();
   }
-  if (staging != nullptr) {
-    staging->Stop();
-  }
-  if (provisioning != nullptr) {
-    provisioning->Stop();
-  }
-  if (announcer != nullptr) {
-    announcer->Stop();
-  }
-  if (directory != nullptr) {
-    directory->Stop();
-  }
+  // While a broker is away each may wait for an answer of the log: at the same time, or it takes
+  // longer than the process is given to end, and the checkpoints begin at once.
+  StopTogether(staging.get(), provisioning.get(), announcer.get(), directory.get(), nodes.get());
   sync.reset();
   admin.reset();
   announcer.reset();
