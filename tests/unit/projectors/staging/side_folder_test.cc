@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <deque>
 #include <future>
 #include <memory>
 #include <optional>
@@ -10,12 +11,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/clock.h"
 #include "projectors/staging/staging_metrics.h"
+#include "schemas/status.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/memory_log.h"
 
@@ -32,6 +36,8 @@ class OneApart final : public StoreManager {
   explicit OneApart(AppliedState applied) : applied_(std::move(applied)) {}
 
   std::vector<ApartOrg> ApartOf(PartitionId) override {
+    absl::MutexLock lock(&mutex_);
+    ++turns_;
     return {{.org = *OrgId::Parse("acme"), .next = Offset(0), .reason = "store_io_error"}};
   }
   AppliedState LastApplied(PartitionId) override { return applied_; }
@@ -46,8 +52,31 @@ class OneApart final : public StoreManager {
   }
   absl::StatusOr<bool> AdvanceApart(PartitionId, const ApartOrg&, Offset next) override {
     absl::MutexLock lock(&mutex_);
+    if (!answers_.empty()) {
+      const std::string code = answers_.front();
+      answers_.pop_front();
+      return Error(absl::StatusCode::kUnavailable, code, "not now");
+    }
     next_ = next;
     return false;
+  }
+  // The codes with which the next calls of AdvanceApart() fail.
+  void FailWith(std::deque<std::string> codes) {
+    absl::MutexLock lock(&mutex_);
+    answers_ = std::move(codes);
+  }
+  // Looks until the thread has begun so many more turns.
+  bool AwaitTurns(int count) {
+    int until = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      until = turns_ + count;
+    }
+    return Await([this, until] { return turns_ >= until; });
+  }
+  // So many of these are left, and the last one has been dealt with.
+  bool AwaitLeft(size_t failures) {
+    return Await([this, failures] { return answers_.size() == failures; }) && AwaitTurns(1);
   }
   bool AwaitNext(Offset next) {
     return Await([this, next] { return next_ == next; });
@@ -89,6 +118,8 @@ class OneApart final : public StoreManager {
   const AppliedState applied_;
   absl::Mutex mutex_;
   std::set<Offset> given_;
+  std::deque<std::string> answers_;
+  int turns_ = 0;
   Offset next_ = kNoOffset;
 };
 
@@ -133,6 +164,45 @@ TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
       std::async(std::launch::async, [&side] { return side.HasLostEvents(*OrgId::Parse("acme")); });
   EXPECT_EQ(asked.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   log.closed.Notify();
+}
+
+// The clock stands still: whatever is put off never comes.
+TEST(SideFolderTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
+  sluice::testing::MemoryLog log;
+  eventlog::Event event;
+  event.key = "acme";
+  ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {event}).ok());
+  OneApart stores(AppliedState{});
+  stores.FailWith(std::deque<std::string>(640, "store_reading"));
+  const sluice::testing::FakeClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  EXPECT_TRUE(stores.AwaitNext(Offset(1)));
+}
+
+// Who fails again and again waits longer each time, also where some is read in between.
+TEST(SideFolderTest, ReadingOnEndsNoBackOff) {
+  sluice::testing::MemoryLog log;
+  OneApart stores(AppliedState{});
+  const std::string failed = "store_io_error";
+  stores.FailWith({failed, "store_reading", failed, "store_reading", failed});
+  sluice::testing::FakeClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  ASSERT_TRUE(stores.AwaitLeft(4));
+  clock.Advance(std::chrono::milliseconds(100));
+  ASSERT_TRUE(stores.AwaitLeft(2));
+  clock.Advance(std::chrono::milliseconds(100));
+  ASSERT_TRUE(stores.AwaitTurns(3));
+  EXPECT_TRUE(stores.AwaitLeft(2)) << "it waits for 200 ms the second time";
+  clock.Advance(std::chrono::milliseconds(100));
+  EXPECT_TRUE(stores.AwaitLeft(0));
+  clock.Advance(std::chrono::milliseconds(400));
+  EXPECT_TRUE(stores.AwaitNext(Offset(0)));
 }
 
 }  // namespace
