@@ -372,13 +372,14 @@ uint64_t SideFolder::NumberOfRead() {
 // history that parted from the store's below what the store has applied, and its next checkpoint
 // would hide that; or below what had none of its events then, and may have some now.
 absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<Waiting>& waiting) {
-  std::set<Offset> same;  // many have passed over the same
+  // Many have passed over the same; not who did so before the log lost that, and who did since.
+  std::set<std::pair<Offset, uint64_t>> same;
   for (const Waiting& w : waiting) {
     if (w.work->compared == number || (!came && w.work->looked == number)) {
       continue;
     }
     RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
-    if (const auto& [offset, hash] = w.work->passed; same.insert(offset).second) {
+    if (const auto& [offset, hash] = w.work->passed; same.emplace(offset, hash).second) {
       absl::Status held = CheckHistory(log_, partition_, offset, hash, &comparing_);
       if (IsOtherHistory(held)) {
         absl::MutexLock lock(&mutex_);
