@@ -561,14 +561,24 @@ absl::Status PartitionFolder::CheckpointIfDue() {
   return BeginCheckpoint();
 }
 
+Offset PartitionFolder::FirstUntold() const {
+  const Offset waiting = letters_.oldest();
+  const Offset read(next_);
+  if (read > context_.stores.LastApplied(partition_).position) {
+    return waiting;
+  }
+  return waiting == kNoOffset ? read : std::min(waiting, read);
+}
+
 // A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its
 // position is taken here; the stores are flushed while events are applied. It waits for no letter,
 // but passes none that waits: whoever folds on after a crash tells of that one again.
 absl::Status PartitionFolder::BeginCheckpoint() {
   RETURN_IF_ERROR(VerifyHistory());
-  checkpoint_ = context_.stores.BeginCheckpoint(partition_, letters_.oldest());
+  const Offset untold = FirstUntold();
+  checkpoint_ = context_.stores.BeginCheckpoint(partition_, untold);
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
-  dirty_ = !letters_.empty();
+  dirty_ = untold != kNoOffset;
   if (checkpoint_ != nullptr) {
     flush_.Start([checkpoint = checkpoint_.get()] { checkpoint->Flush(); });
   }

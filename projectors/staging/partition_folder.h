@@ -94,6 +94,10 @@ class PartitionFolder {
   // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
   absl::Status PassLetters(const absl::Status& written);
   absl::Status CheckpointIfDue();
+  // The first event whose rejection may not be in the dead letters yet; kNoOffset for none. What
+  // was applied behind the events that this folder has come by is the work of an earlier one of
+  // this process, which took its letters with it: the stores tell of them as the events are read.
+  Offset FirstUntold() const;
   absl::Status BeginCheckpoint();
   absl::Status EndCheckpoint();
   absl::Status Checkpoint();

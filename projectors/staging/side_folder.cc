@@ -193,10 +193,10 @@ milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
     if (stopping()) {
       return milliseconds(0);
     }
-    const bool has_work = !work.events.empty() || !work.letters.empty();
+    const bool has_work = !work.events.empty() || !work.letters.empty() || work.reading;
     if (has_work && work.retry_at <= clock_.SteadyNow()) {
       // To look whether letters are written is no work: who awaits that has the thread wait.
-      worked = worked || !work.events.empty();
+      worked = worked || !work.events.empty() || work.reading;
       Step(a, work);
     }
     letters += work.letters.size();
@@ -235,7 +235,17 @@ absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
 }
 
 absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
-  RETURN_IF_ERROR(stores_.AdvanceApart(partition_, apart, work.through).status());
+  const absl::Status advanced = stores_.AdvanceApart(partition_, apart, work.through).status();
+  if (const bool read = std::exchange(work.reading, ErrorCode(advanced) == kStoreReading);
+      work.reading) {
+    // What gets on has not failed, and has not succeeded either, for whoever fails next.
+    if (!read) {
+      spdlog::info("staging_apart_reading partition={} org={} state=\"{}\"", partition_.value(),
+                   apart.org.value(), Message(advanced));
+    }
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(advanced);
   work.backoff = milliseconds(0);
   work.retry_at = {};
   work.failure.clear();
@@ -265,7 +275,7 @@ std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOr
   std::vector<Waiting> waiting;
   for (const ApartOrg& a : apart) {
     Work& work = work_.at(a.org.value());
-    if (work.events.empty() && work.letters.empty() && work.retry_at <= now) {
+    if (work.events.empty() && work.letters.empty() && !work.reading && work.retry_at <= now) {
       waiting.push_back({&a, &work});
     }
   }
@@ -362,13 +372,14 @@ uint64_t SideFolder::NumberOfRead() {
 // history that parted from the store's below what the store has applied, and its next checkpoint
 // would hide that; or below what had none of its events then, and may have some now.
 absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<Waiting>& waiting) {
-  std::set<Offset> same;  // many have passed over the same
+  // Many have passed over the same; not who did so before the log lost that, and who did since.
+  std::set<std::pair<Offset, uint64_t>> same;
   for (const Waiting& w : waiting) {
     if (w.work->compared == number || (!came && w.work->looked == number)) {
       continue;
     }
     RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart));
-    if (const auto& [offset, hash] = w.work->passed; same.insert(offset).second) {
+    if (const auto& [offset, hash] = w.work->passed; same.emplace(offset, hash).second) {
       absl::Status held = CheckHistory(log_, partition_, offset, hash, &comparing_);
       if (IsOtherHistory(held)) {
         absl::MutexLock lock(&mutex_);

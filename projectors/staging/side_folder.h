@@ -75,7 +75,8 @@ class SideFolder {
     LetterBox letters;  // of what was applied
     std::chrono::milliseconds backoff{0};
     SteadyTime retry_at;
-    std::string failure;  // the code that it failed with last
+    std::string failure;   // the code that it failed with last
+    bool reading = false;  // its store is read as a whole, a part each step, before anything else
 
     void DropEvents();
     // Takes over what was read below `next`; `last` is the last event of that.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -69,6 +70,16 @@ void HistoryComparer::Stop() {
   }
 }
 
+bool HistoryComparer::MakeRoom(Lane& lane) {
+  const auto last = std::find_if(lane.waiting.rbegin(), lane.waiting.rend(),
+                                 [](const JobPtr& job) { return job->waiters == 0; });
+  if (last == lane.waiting.rend()) {
+    return false;
+  }
+  lane.waiting.erase(std::next(last).base());
+  return true;
+}
+
 absl::StatusOr<HistoryComparer::JobPtr> HistoryComparer::Enqueue(const StoreSet::SlotPtr& slot,
                                                                  bool first) {
   if (stopping_) {
@@ -86,7 +97,7 @@ absl::StatusOr<HistoryComparer::JobPtr> HistoryComparer::Enqueue(const StoreSet:
       return job;
     }
     lane.waiting.erase(found);
-  } else if (lane.waiting.size() >= kWaitingMax) {
+  } else if (lane.waiting.size() >= kWaitingMax && !(first && MakeRoom(lane))) {
     return Busy(slot);
   } else {
     job = std::make_shared<Job>(Job{.slot = slot});
@@ -134,8 +145,11 @@ absl::Status HistoryComparer::AwaitDone(const StoreSet::SlotPtr& slot, bool read
       const Time since = lane.under_way == nullptr ? called : std::min(called, lane.began);
       until = since + kReaderPatience;
     }
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&job->done),
-                                 absl::FromChrono(until - steady_clock::now()))) {
+    ++job->waiters;
+    const bool done = mutex_.AwaitWithTimeout(absl::Condition(&job->done),
+                                              absl::FromChrono(until - steady_clock::now()));
+    --job->waiters;
+    if (!done) {
       metrics_.CountNotCompared();
       return reader ? Busy(slot) : NoAnswer(slot);
     }

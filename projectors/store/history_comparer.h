@@ -33,8 +33,8 @@ class HistoryComparer {
   HistoryComparer(const HistoryComparer&) = delete;
   HistoryComparer& operator=(const HistoryComparer&) = delete;
 
-  // Has the store compared, after those that somebody waits for. False where as many wait already
-  // as may: ask again later.
+  // Has the store compared, after those that somebody waits for, to whom it gives way where as many
+  // stores wait as may. False where that is so already, and once it has stopped. Ask again later.
   bool Ask(const StoreSet::SlotPtr& slot) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Waits until the store is Slot::checked. The comparison's error; kUnavailable, code
@@ -56,6 +56,7 @@ class HistoryComparer {
     StoreSet::SlotPtr slot;
     bool done = false;
     absl::Status status{};
+    int waiters = 0;  // in AwaitDone()
   };
   using JobPtr = std::shared_ptr<Job>;
   // Of one partition.
@@ -66,6 +67,8 @@ class HistoryComparer {
     std::thread thread;
   };
 
+  // Takes out of the row of a partition the last one that nobody waits for, if there is one.
+  static bool MakeRoom(Lane& lane);
   absl::StatusOr<JobPtr> Enqueue(const StoreSet::SlotPtr& slot, bool first)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status AwaitDone(const StoreSet::SlotPtr& slot, bool reader) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/status.h"
 
@@ -46,36 +47,53 @@ absl::Status OrgDb::Note(absl::Status status) const {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(status));
 }
 
-absl::Status OrgDb::ReadOn() {
-  if (!io_failed_) {
-    return absl::OkStatus();
-  }
+std::vector<std::string> OrgDb::Tables() const {
   std::vector<rocksdb::LiveFileMetaData> tables;
   db_->GetLiveFilesMetaData(&tables);
-  const auto left = std::ranges::find_if(
-      tables, [this](const auto& table) { return !read_.contains(table.name); });
-  if (left == tables.end()) {
-    read_.clear();
-    io_failed_ = false;
-    return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const rocksdb::LiveFileMetaData& table : tables) {
+    names.push_back(table.db_path + table.name);
   }
+  return names;
+}
+
+absl::Status OrgDb::ReadTable(const std::string& name) const {
   rocksdb::Options options;
   options.env = db_->GetEnv();
   rocksdb::SstFileReader reader(options);
-  rocksdb::Status status = reader.Open(left->db_path + left->name);
+  rocksdb::Status status = reader.Open(name);
   status = status.ok() ? reader.VerifyChecksum() : status;
-  std::vector<rocksdb::LiveFileMetaData> now;
-  db_->GetLiveFilesMetaData(&now);
-  const bool live =
-      std::ranges::any_of(now, [&](const auto& table) { return table.name == left->name; });
-  if (!status.ok() && live) {  // otherwise a compaction has taken it away meanwhile
-    read_.clear();
-    return FromRocks(status, fmt::format("reading store {} as a whole", path_));
+  if (!status.ok()) {
+    const std::vector<std::string> now = Tables();
+    if (std::ranges::find(now, name) == now.end()) {
+      return absl::OkStatus();  // a compaction has read all of it, and taken it away
+    }
   }
-  read_.insert(left->name);
-  return Error(absl::StatusCode::kUnavailable, "store_busy",
-               fmt::format("store {} is being read as a whole: {} of {} tables are read", path_,
-                           read_.size(), tables.size()));
+  return FromRocks(status, fmt::format("reading store {} as a whole", path_));
+}
+
+absl::Status OrgDb::ReadOn(std::chrono::milliseconds time) {
+  if (!io_failed_) {
+    return absl::OkStatus();
+  }
+  if (to_read_.empty()) {
+    to_read_ = Tables();
+  }
+  const auto until = std::chrono::steady_clock::now() + time;
+  while (!to_read_.empty()) {
+    if (absl::Status read = ReadTable(to_read_.back()); !read.ok()) {
+      to_read_.clear();
+      return read;
+    }
+    to_read_.pop_back();
+    if (!to_read_.empty() && std::chrono::steady_clock::now() >= until) {
+      return Error(absl::StatusCode::kUnavailable, kStoreReading,
+                   fmt::format("store {} is being read as a whole: {} tables are left", path_,
+                               to_read_.size()));
+    }
+  }
+  io_failed_ = false;
+  return absl::OkStatus();
 }
 
 OrgDb::~OrgDb() {

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -51,22 +51,25 @@ class OrgDb {
   bool damaged() const { return damaged_; }
   // A reader met an error of the disk (code "store_io_error").
   bool io_failed() const { return io_failed_; }
-  // Where that is so, reads every block of every table, one table a call, for whoever else has to
-  // be done on the caller's thread: kUnavailable, code "store_busy", while some are left, from
-  // which the next call goes on; OK, and it is so no more; or what is wrong, after which it begins
-  // anew. By one thread at a time.
-  [[nodiscard]] absl::Status ReadOn();
+  // Where that is so, reads every block of the tables that there are at the first call: what is
+  // written later was written by a disk that is well. Tables are read until `time` is over, one at
+  // least, for whoever else has to be done on the caller's thread: kUnavailable, code
+  // "store_reading", while some are left, from which the next call goes on; OK, and it is so no
+  // more; or what is wrong, after which it begins anew. By one thread at a time.
+  [[nodiscard]] absl::Status ReadOn(std::chrono::milliseconds time);
   // Tells compactions how far the store has come on disk: what they drop is gone, and after a crash
   // the store goes on from there, not from what it had applied.
   void set_flushed_events(uint64_t events) { flushed_events_->store(events); }
 
  private:
   OrgDb() = default;
+  std::vector<std::string> Tables() const;
+  absl::Status ReadTable(const std::string& name) const;
   std::shared_ptr<RocksEnv> env_;
   std::string path_;
   mutable std::atomic<bool> damaged_{false};
   mutable std::atomic<bool> io_failed_{false};
-  std::set<std::string> read_;  // tables that ReadOn() has read
+  std::vector<std::string> to_read_;  // tables that ReadOn() has yet to read
   std::atomic<int64_t> applied_{-1};
   std::atomic<uint64_t> events_{0};
   std::shared_ptr<std::atomic<uint64_t>> flushed_events_;

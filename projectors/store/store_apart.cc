@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "projectors/store/store_codes.h"
@@ -19,6 +20,8 @@ constexpr std::string_view kLargeEvent = "large_event";
 // last for a while (the side thread's back-off makes it some 50 s).
 constexpr int kFailuresMax = 1;
 constexpr int kIoFailuresMax = 10;
+// Of one step of reading a store as a whole.
+constexpr std::chrono::milliseconds kReadTime{50};
 
 // What is no failure of the store: it is apart for its work, or goes on from what is on disk.
 bool IsNoFailure(std::string_view code) { return code == kLargeEvent || code == kStoreRewound; }
@@ -311,8 +314,8 @@ absl::Status StoreManagerImpl::OpenApart(const StoreSet::SlotPtr& slot, const Ap
     return GoneBack(slot);
   }
   // A store that could be opened may lack a block that nobody has asked for again. All of a large
-  // one takes long, so it is read table by table, and the others have their turns in between.
-  const absl::Status opened = store.ok() ? (*store)->database()->ReadOn() : store.status();
+  // one takes long, so it is read in steps, and the others have their turns in between.
+  const absl::Status opened = store.ok() ? (*store)->database()->ReadOn(kReadTime) : store.status();
   if (!opened.ok() && !absl::IsResourceExhausted(opened) && ErrorCode(opened) != "org_not_found" &&
       !IsSoonOver(ErrorCode(opened))) {
     SetApart(partition, apart.org, entry->state.next, opened);

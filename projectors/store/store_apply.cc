@@ -303,7 +303,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     stores_.Retire(slot);
     subscriptions_.Notify(slot->org, {.applied = mark.offset, .definitions = true, .closed = true});
   } else {
-    absl::Status committed = CommitTo(slot, *store, fold, acknowledged);
+    absl::Status committed = CommitTo(slot, *store, fold, fold.rejected, acknowledged);
     if (committed.ok()) {
       // At once: readers see it, whatever becomes of the sweep.
       slot->changes.Add(applied, fold.batch);
@@ -356,13 +356,14 @@ absl::Status StoreManagerImpl::CompareAhead(const StoreSet::SlotPtr& slot,
 }
 
 absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store,
-                                        const FoldResult& fold, Offset acknowledged) {
-  absl::Status status = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+                                        const FoldResult& fold, std::span<const Rejected> rejected,
+                                        Offset acknowledged) {
+  absl::Status status = store.Commit(fold.batch, fold.model, rejected, acknowledged);
   if (!status.ok() && !absl::IsDataLoss(status)) {
     // A failed flush refuses writes until it is told that the cause may have gone.
     spdlog::warn("store_write_failed org={} error=\"{}\"", slot->org.value(), Message(status));
     RETURN_IF_ERROR(store.Resume());
-    status = store.Commit(fold.batch, fold.model, fold.rejected, acknowledged);
+    status = store.Commit(fold.batch, fold.model, rejected, acknowledged);
   }
   if (status.ok()) {
     slot->committed = fold.batch.applied.position.value();
@@ -463,14 +464,22 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
                    Fold(turn.fold, AppliedState{}, ModelWithoutStore(org), events, nothing));
   RETURN_IF_ERROR(CheckProgress(fold));
   // What never was open has not been closed.
-  if (fold.closed && fold.model->incarnation() > 0) {
-    const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
-    RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.batch.applied.event_hash, fold.rejected));
-  } else if (fold.model->open()) {
-    const auto opened = std::find_if(
-        events.begin(), events.end(),
-        [](const eventlog::StoredEvent& e) { return e.event.type == "sluice.v1.OrgOpened"; });
-    RETURN_IF_ERROR(MakeStore(partition, org, *opened, fold));
+  const bool closed = fold.closed && fold.model->incarnation() > 0;
+  if (!closed && !fold.model->open()) {
+    NoteRejectedWithoutStore(partition, org, fold.rejected);
+  } else {
+    // Whoever reads again from the checkpoint skips all of these, by the store or by the mark.
+    std::vector<Rejected> rejected = RejectedWithoutStore(partition, org, events.front().offset);
+    rejected.insert(rejected.end(), fold.rejected.begin(), fold.rejected.end());
+    if (closed) {
+      const ClosedMark mark{fold.model->incarnation(), fold.batch.applied.position};
+      RETURN_IF_ERROR(CloseOrg(partition, org, mark, fold.batch.applied.event_hash, rejected));
+    } else {
+      const auto opened = std::find_if(
+          events.begin(), events.end(),
+          [](const eventlog::StoredEvent& e) { return e.event.type == "sluice.v1.OrgOpened"; });
+      RETURN_IF_ERROR(MakeStore(partition, org, *opened, fold, rejected));
+    }
   }
   AddFold(fold, turn.result);
   // All of it is new to readers.
@@ -481,7 +490,8 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyWithoutStore(PartitionId partition
 
 absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org,
                                          const eventlog::StoredEvent& opened,
-                                         const FoldResult& fold) {
+                                         const FoldResult& fold,
+                                         std::span<const Rejected> rejected) {
   RETURN_IF_ERROR(NoteRewind(partition));
   const OrgRegistration registration{fold.model->incarnation(), partition, opened.offset};
   if (stores_.open_count() >= env_->open_stores_max()) {
@@ -500,7 +510,7 @@ absl::Status StoreManagerImpl::MakeStore(PartitionId partition, const OrgId& org
   }
   if (made.ok()) {
     ASSIGN_OR_RETURN(const auto store, stores_.Acquire(slot, /*reader=*/false));
-    made = CommitTo(slot, *store, fold, kNoOffset);
+    made = CommitTo(slot, *store, fold, rejected, kNoOffset);
   }
   if (!made.ok()) {
     stores_.Retire(slot);

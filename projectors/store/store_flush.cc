@@ -261,6 +261,8 @@ absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,
                 [&](const PartitionCheckpoint& before) { return before.next < checkpoint.next; });
   state.rejected_of_closed.erase(state.rejected_of_closed.begin(),
                                  state.rejected_of_closed.lower_bound(handled));
+  state.rejected_without_store.erase(state.rejected_without_store.begin(),
+                                     state.rejected_without_store.lower_bound({handled, 0}));
   return absl::OkStatus();
 }
 

@@ -219,10 +219,10 @@ class StoreManager {
                                             ApplyResult* /*result*/) {
     return events.size();
   }
-  // Says that everything of the organisation below `next` is applied, and its rejections
-  // dead-lettered. True where it is given back to the main thread. Does nothing where the
-  // organisation's own `next` has been set anew. Flushes a store that a checkpoint could not flush:
-  // an error is the organisation's own, to be retried with back-off.
+  // Everything of the organisation below `next` is applied, and its rejections dead-lettered. True
+  // where it is given back to the main thread; nothing is done where its own `next` has been set
+  // anew. May flush its store, or read some of it: kUnavailable, code "store_reading", says that it
+  // gets on, and is to be called again; another error is its own, to be retried with back-off.
   virtual absl::StatusOr<bool> AdvanceApart(PartitionId /*partition*/, const ApartOrg& /*apart*/,
                                             Offset /*next*/) {
     return false;

@@ -99,6 +99,10 @@ class StoreManagerImpl final : public StoreManager {
     std::map<std::string, PartitionId> gone = {};
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
     std::multimap<Offset, Rejected> rejected_of_closed;
+    // What was refused while its organisation had no store, and that no checkpoint has passed, by
+    // offset and operation: the next store of the organisation keeps it, for whoever skips its
+    // event then. The newest kWithoutStoreMax (store_progress.cc).
+    std::map<std::pair<Offset, uint32_t>, std::pair<OrgId, Rejected>> rejected_without_store = {};
     // A store of the partition was found to be of another history than the log's.
     absl::Status other_history = {};
     bool checkpointing = false;  // no rebuild begins
@@ -151,13 +155,19 @@ class StoreManagerImpl final : public StoreManager {
     return options_.sets_apart && apart_.Find(partition, org.value()).has_value();
   }
   absl::Status CommitTo(const StoreSet::SlotPtr& slot, RocksStore& store, const FoldResult& fold,
-                        Offset acknowledged);
+                        std::span<const Rejected> rejected, Offset acknowledged);
   // `rejected`: those of the organisation that no checkpoint has passed.
   absl::Status CloseOrg(PartitionId partition, const OrgId& org, const ClosedMark& mark,
                         uint64_t event_hash, std::span<const Rejected> rejected);
   void RejectionsOfClosed(PartitionId partition, Events events, ApplyResult* result);
+  // `rejected`: likewise.
   absl::Status MakeStore(PartitionId partition, const OrgId& org,
-                         const eventlog::StoredEvent& opened, const FoldResult& fold);
+                         const eventlog::StoredEvent& opened, const FoldResult& fold,
+                         std::span<const Rejected> rejected);
+  // Of the organisation's events before `end`; and of those that were folded just now.
+  std::vector<Rejected> RejectedWithoutStore(PartitionId partition, const OrgId& org, Offset end);
+  void NoteRejectedWithoutStore(PartitionId partition, const OrgId& org,
+                                std::span<const Rejected> rejected);
   // The newer of this event and the one that is noted.
   NotedEvent Newer(PartitionId partition, Offset offset, uint64_t event_hash);
   void Note(PartitionId partition, const NotedEvent& noted);

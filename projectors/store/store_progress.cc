@@ -10,6 +10,9 @@ namespace {
 
 // Places of checkpoints that pass no rejection.
 constexpr size_t kBeforeRejectionsMax = 256;
+// Rejections that no store keeps. No more letters wait to be written than half of that and what a
+// batch makes, and the oldest are written first.
+constexpr size_t kWithoutStoreMax = 20'000;
 
 AppliedState StateOf(const NotedEvent& event) {
   AppliedState state;
@@ -54,6 +57,30 @@ void StoreManagerImpl::NoteApplied(PartitionId partition, Events events, ApplyRe
   for (const eventlog::StoredEvent& event : events) {
     if (event.event.answers > state.control.answers) {
       state.control = {event.offset, event.event.answers, event.event.id};
+    }
+  }
+}
+
+std::vector<Rejected> StoreManagerImpl::RejectedWithoutStore(PartitionId partition,
+                                                             const OrgId& org, Offset end) {
+  std::vector<Rejected> rejected;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [place, of] : partitions_[partition].rejected_without_store) {
+    if (place.first < end && of.first == org) {
+      rejected.push_back(of.second);
+    }
+  }
+  return rejected;
+}
+
+void StoreManagerImpl::NoteRejectedWithoutStore(PartitionId partition, const OrgId& org,
+                                                std::span<const Rejected> rejected) {
+  absl::MutexLock lock(&mutex_);
+  auto& noted = partitions_[partition].rejected_without_store;
+  for (const Rejected& one : rejected) {
+    noted.insert_or_assign({one.offset, one.op_index}, std::pair(org, one));
+    if (noted.size() > kWithoutStoreMax) {
+      noted.erase(noted.begin());
     }
   }
 }

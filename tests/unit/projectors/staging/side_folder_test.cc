@@ -2,20 +2,26 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/base/clock.h"
 #include "projectors/staging/staging_metrics.h"
+#include "schemas/status.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/memory_log.h"
 
@@ -26,15 +32,30 @@ using eventlog::Topic;
 
 constexpr PartitionId kPartition{0};
 
-// One organisation is apart, and never given back.
-class OneApart final : public StoreManager {
+// Organisations that are apart, and never given back.
+class ApartStores final : public StoreManager {
  public:
-  explicit OneApart(AppliedState applied) : applied_(std::move(applied)) {}
+  // `applied`: LastApplied().
+  explicit ApartStores(AppliedState applied = {}) : applied_(std::move(applied)) {}
 
-  std::vector<ApartOrg> ApartOf(PartitionId) override {
-    return {{.org = *OrgId::Parse("acme"), .next = Offset(0), .reason = "store_io_error"}};
+  void Add(const std::string& org, Offset next) {
+    absl::MutexLock lock(&mutex_);
+    apart_.push_back({.org = *OrgId::Parse(org), .next = next, .reason = "store_io_error"});
+    std::ranges::sort(apart_, {}, &ApartOrg::org);
   }
-  AppliedState LastApplied(PartitionId) override { return applied_; }
+  void SetApplied(const AppliedState& applied) {
+    absl::MutexLock lock(&mutex_);
+    applied_ = applied;
+  }
+  std::vector<ApartOrg> ApartOf(PartitionId) override {
+    absl::MutexLock lock(&mutex_);
+    ++turns_;
+    return apart_;
+  }
+  AppliedState LastApplied(PartitionId) override {
+    absl::MutexLock lock(&mutex_);
+    return applied_;
+  }
   absl::StatusOr<size_t> ApplyApart(PartitionId, const ApartOrg&,
                                     std::span<const eventlog::StoredEvent> events,
                                     ApplyResult*) override {
@@ -44,16 +65,46 @@ class OneApart final : public StoreManager {
     }
     return events.size();
   }
-  absl::StatusOr<bool> AdvanceApart(PartitionId, const ApartOrg&, Offset next) override {
+  absl::StatusOr<bool> AdvanceApart(PartitionId, const ApartOrg& apart, Offset next) override {
     absl::MutexLock lock(&mutex_);
-    next_ = next;
+    if (!answers_.empty()) {
+      const std::string code = answers_.front();
+      answers_.pop_front();
+      return Error(absl::StatusCode::kUnavailable, code, "not now");
+    }
+    next_[apart.org.value()] = next;
     return false;
   }
-  bool AwaitNext(Offset next) {
-    return Await([this, next] { return next_ == next; });
+  // The codes with which the next calls of AdvanceApart() fail.
+  void FailWith(std::deque<std::string> codes) {
+    absl::MutexLock lock(&mutex_);
+    answers_ = std::move(codes);
+  }
+  // Looks until the thread has begun so many more turns.
+  bool AwaitTurns(int count) {
+    int until = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      until = turns_ + count;
+    }
+    return Await([this, until] { return turns_ >= until; });
+  }
+  // So many of these are left, and the last one has been dealt with.
+  bool AwaitLeft(size_t failures) {
+    return Await([this, failures] { return answers_.size() == failures; }) && AwaitTurns(1);
+  }
+  bool AwaitNext(Offset next, const std::string& org = "acme") {
+    return Await([&] {
+      const auto found = next_.find(org);
+      return found != next_.end() && found->second == next;
+    });
   }
   bool AwaitGiven(Offset offset) {
     return Await([this, offset] { return given_.contains(offset); });
+  }
+  bool was_given(Offset offset) {
+    absl::MutexLock lock(&mutex_);
+    return given_.contains(offset);
   }
 
   Offset CheckpointOf(PartitionId) override { return Offset(0); }
@@ -63,7 +114,7 @@ class OneApart final : public StoreManager {
     return ApplyResult{};
   }
   absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }
-  Offset Applied(PartitionId) override { return applied_.position; }
+  Offset Applied(PartitionId partition) override { return LastApplied(partition).position; }
   absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId&) override {
     return absl::UnimplementedError("");
   }
@@ -86,23 +137,37 @@ class OneApart final : public StoreManager {
     return mutex_.AwaitWithTimeout(absl::Condition(&condition), absl::Seconds(30));
   }
 
-  const AppliedState applied_;
   absl::Mutex mutex_;
+  AppliedState applied_;
+  std::vector<ApartOrg> apart_;
   std::set<Offset> given_;
-  Offset next_ = kNoOffset;
+  std::deque<std::string> answers_;
+  int turns_ = 0;
+  std::map<std::string, Offset> next_;
 };
+
+eventlog::Event EventOf(const std::string& org, const std::string& id) {
+  eventlog::Event event;
+  event.key = org;
+  event.id = id;
+  return event;
+}
+
+AppliedState Applied(int64_t offset, const eventlog::Event& event) {
+  AppliedState applied;
+  applied.position = Offset(offset);
+  applied.event_hash = eventlog::EventHash(event);
+  return applied;
+}
 
 // Offsets without events, that were passed over: events come there.
 TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
   sluice::testing::MemoryLog memory;
-  eventlog::Event event;
-  event.key = "acme";
+  const eventlog::Event event = EventOf("acme", "1");
   ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event, event}).ok());
   sluice::testing::GapLog log(memory);
-  AppliedState applied;
-  applied.position = Offset(1);
-  applied.event_hash = eventlog::EventHash(event);
-  OneApart stores(applied);
+  ApartStores stores(Applied(1, event));
+  stores.Add("acme", Offset(0));
   const RealClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
@@ -119,7 +184,8 @@ TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
 TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
   sluice::testing::MemoryLog memory;
   sluice::testing::GapLog log(memory);
-  OneApart stores({});
+  ApartStores stores;
+  stores.Add("acme", Offset(0));
   const RealClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
@@ -133,6 +199,73 @@ TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
       std::async(std::launch::async, [&side] { return side.HasLostEvents(*OrgId::Parse("acme")); });
   EXPECT_EQ(asked.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   log.closed.Notify();
+}
+
+// The clock stands still: whatever is put off never comes.
+TEST(SideFolderTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
+  sluice::testing::MemoryLog log;
+  ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("acme", "1")}).ok());
+  ApartStores stores;
+  stores.Add("acme", Offset(0));
+  stores.FailWith(std::deque<std::string>(640, "store_reading"));
+  const sluice::testing::FakeClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  EXPECT_TRUE(stores.AwaitNext(Offset(1)));
+}
+
+// Who fails again and again waits longer each time, also where some is read in between.
+TEST(SideFolderTest, ReadingOnEndsNoBackOff) {
+  sluice::testing::MemoryLog log;
+  ApartStores stores;
+  stores.Add("acme", Offset(0));
+  const std::string failed = "store_io_error";
+  stores.FailWith({failed, "store_reading", failed, "store_reading", failed});
+  sluice::testing::FakeClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  ASSERT_TRUE(stores.AwaitLeft(4));
+  clock.Advance(std::chrono::milliseconds(100));
+  ASSERT_TRUE(stores.AwaitLeft(2));
+  clock.Advance(std::chrono::milliseconds(100));
+  ASSERT_TRUE(stores.AwaitTurns(3));
+  EXPECT_TRUE(stores.AwaitLeft(2)) << "it waits for 200 ms the second time";
+  clock.Advance(std::chrono::milliseconds(100));
+  EXPECT_TRUE(stores.AwaitLeft(0));
+  clock.Advance(std::chrono::milliseconds(400));
+  EXPECT_TRUE(stores.AwaitNext(Offset(0)));
+}
+
+// One passed over an event that the log has lost since, another one over what is there by now: that
+// the second fits says nothing of the first.
+TEST(SideFolderTest, WhatWasPassedOverAtTheSameOffsetIsComparedForEachHistory) {
+  sluice::testing::MemoryLog log;
+  const eventlog::Event lost = EventOf("beta", "lost");
+  const eventlog::Event instead = EventOf("zeta", "instead");
+  ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("beta", "1"), lost}).ok());
+  ApartStores stores(Applied(1, lost));
+  stores.Add("zeta", Offset(2));
+  const RealClock clock;
+  const StagingOptions options;
+  StagingMetrics metrics(nullptr);
+  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  side.Wake();
+  ASSERT_TRUE(stores.AwaitNext(Offset(2), "zeta"));
+  log.Replace(Topic::kChanges, 1, {instead});
+  stores.SetApplied(Applied(1, instead));
+  stores.Add("acme", Offset(2));
+  ASSERT_TRUE(stores.AwaitNext(Offset(2), "acme"));
+  ASSERT_TRUE(side.History().ok()) << side.History();
+  ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("zeta", "2")}).ok());
+  while (side.History().ok() && !stores.was_given(Offset(2))) {
+    ASSERT_TRUE(stores.AwaitTurns(1));
+  }
+  EXPECT_EQ(ErrorCode(side.History()), "log_diverged");
+  EXPECT_FALSE(stores.was_given(Offset(2)));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <filesystem>
 #include <future>
+#include <limits>
 
 #include "projectors/staging/history_check.h"
 #include "schemas/status.h"
@@ -123,6 +124,56 @@ class RegrownLog final : public FlakyLog {
   std::atomic<uint64_t> session_ = 0;
   std::atomic<int32_t> fails_ = -1;  // the partition whose next read fails
   std::atomic<bool> well_ = true;
+};
+
+// From Bar() on readers of `changes` that begin before an offset do not come by it: whoever folds
+// does not get on, and whoever compares what was applied is answered.
+class BarredLog final : public testing::ForwardingLog {
+ public:
+  using testing::ForwardingLog::ForwardingLog;
+  void Bar(Offset at) { at_ = at.value(); }
+  void Unbar() { at_ = std::numeric_limits<int64_t>::max(); }
+  int empty_reads() const { return empty_reads_; }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    auto reader = log_.OpenReader(topic, partition, from);
+    if (!reader.ok() || topic != Topic::kChanges || from.value() >= at_) {
+      return reader;
+    }
+    return std::make_unique<Barred>(*this, *std::move(reader));
+  }
+
+ private:
+  class Barred final : public eventlog::Reader {
+   public:
+    Barred(BarredLog& log, std::unique_ptr<eventlog::Reader> reader)
+        : log_(log), reader_(std::move(reader)) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      eventlog::ReadLimits before = limits;
+      before.events_max =
+          std::min(before.events_max, static_cast<size_t>(log_.at_ - next().value()));
+      if (before.events_max > 0) {
+        return reader_->Read(before);
+      }
+      ++log_.empty_reads_;
+      return cancelled_ ? absl::StatusOr<std::vector<eventlog::StoredEvent>>(
+                              absl::CancelledError("cancelled"))
+                        : std::vector<eventlog::StoredEvent>();
+    }
+    Offset next() const override { return reader_->next(); }
+    void Cancel() override {
+      cancelled_ = true;
+      reader_->Cancel();
+    }
+
+   private:
+    BarredLog& log_;
+    const std::unique_ptr<eventlog::Reader> reader_;
+    std::atomic<bool> cancelled_ = false;
+  };
+  std::atomic<int64_t> at_ = std::numeric_limits<int64_t>::max();
+  std::atomic<int> empty_reads_ = 0;
 };
 
 // Stores whose flushes for a checkpoint wait until Release().
@@ -352,6 +403,37 @@ TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone
   const std::vector<Event> letters = DeadLetters(2);
   ASSERT_THAT(letters, SizeIs(2));  // also the one that had no answer when the process ended
   EXPECT_EQ(letters[0].id, letters[1].id);
+  Stop();
+}
+
+// Whoever takes the partition over in the same process reads again from the checkpoint, and may
+// have to go before it comes by what was refused: the stores have applied that, and nobody holds a
+// letter.
+TEST_F(StagingProjectorTest, ACheckpointPassesNoLetterThatAnEarlierFolderHeld) {
+  AppendDefinitions();
+  const Offset rejected = Append(testing::MakeSet({testing::Delete(9, "A1")}));
+  const Offset last = Append(Set("A1"));
+  BarredLog barred(*log_);
+  testing::HeldLog silent(barred, PartitionOf(), Topic::kDeadletter);
+  Start(&silent);
+  AwaitApplied(last);
+  ASSERT_TRUE(silent.AwaitHeld(1));
+  Reassign(silent, [&] { barred.Bar(rejected); });
+  EXPECT_TRUE(Await([&] { return barred.empty_reads() >= 10; }));
+  projector_->Stop();
+  EXPECT_EQ(stores_->LastApplied(PartitionOf()).position, last);
+  EXPECT_LE(stores_->CheckpointOf(PartitionOf()), rejected);
+  // Where it comes by all of it, the letter is written, and the checkpoint goes on.
+  barred.Unbar();
+  silent.Release();
+  Reassign(silent, [] {});
+  const std::vector<Event> letters = DeadLetters(2);
+  ASSERT_THAT(letters, SizeIs(2));  // also the one that had no answer when the first folder ended
+  EXPECT_EQ(letters[0].id, letters[1].id);
+  EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok());
+  Stop();
+  Start();
+  EXPECT_EQ(stores_->CheckpointOf(PartitionOf()), Offset(last.value() + 1));
   Stop();
 }
 

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -115,16 +117,49 @@ TEST_F(HistoryComparerTest, WhoIsWaitedForComesFirst) {
   EXPECT_EQ(order_, (std::vector<std::string>{"first", "later2", "later0", "later1"}));
 }
 
-TEST_F(HistoryComparerTest, OnlySoManyWait) {
-  Hold();
-  ASSERT_TRUE(comparer_.Ask(SlotOf("first", 0)));
-  AwaitCompared(1);
-  int waiting = 0;
-  while (comparer_.Ask(SlotOf("later", 0))) {
-    ASSERT_LT(++waiting, 1'000);
+// As many as may wait for the first comparison, which does not end: nobody waits for them.
+class FullRowTest : public HistoryComparerTest {
+ protected:
+  void SetUp() override {
+    Hold();
+    ASSERT_TRUE(comparer_.Ask(SlotOf("first", 0)));
+    AwaitCompared(1);
+    while (comparer_.Ask(SlotOf("later" + std::to_string(asked_), 0))) {
+      ASSERT_LT(++asked_, 1'000);
+    }
+    ASSERT_GT(asked_, 0);
   }
-  EXPECT_GT(waiting, 0);
-  EXPECT_EQ(ErrorCode(comparer_.Await(SlotOf("more", 0))), "stores_busy");
+  int asked_ = 0;
+};
+
+// Who has to have a store compared comes first, in place of the last of those.
+TEST_F(FullRowTest, WhomNobodyWaitsForGivesWay) {
+  EXPECT_EQ(ErrorCode(comparer_.Await(SlotOf("more", 0))), "log_unavailable") << "as in any row";
+  EXPECT_FALSE(comparer_.Ask(SlotOf("another", 0)));
+  LetGo();
+  AwaitCompared(1 + asked_);
+  EXPECT_EQ(order_[1], "more");
+  EXPECT_EQ(order_[2], "later0");
+  EXPECT_EQ(order_.back(), "later" + std::to_string(asked_ - 2));
+}
+
+TEST_F(FullRowTest, OnlySoManyAreWaitedFor) {
+  std::atomic<int> no_answer = 0;
+  std::atomic<int> busy = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < asked_ + 8; ++i) {
+    threads.emplace_back([&, slot = SlotOf("more" + std::to_string(i), 0)] {
+      const std::string code = ErrorCode(comparer_.Await(slot));
+      no_answer += code == "log_unavailable" ? 1 : 0;
+      busy += code == "stores_busy" ? 1 : 0;
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(no_answer, asked_);
+  EXPECT_EQ(busy, 8);
+  EXPECT_EQ(ErrorCode(comparer_.Await(SlotOf("more", 0))), "log_unavailable") << "they have gone";
 }
 
 // A store may be doubted while it is compared: what was found out is of before.

@@ -297,6 +297,60 @@ TEST_F(StoreManagerTest, RejectionsAreToldAgainUntilACheckpointPassesThem) {
   EXPECT_EQ(told(8), std::vector<int64_t>{13});
 }
 
+// An organisation that is closed, and refused something before it is open again: there was no store
+// to keep the rejection, but the next one's position lies behind it.
+class RefusedWithoutStoreTest : public StoreManagerTest {
+ protected:
+  RefusedWithoutStoreTest() {
+    v1::OrgClosed closed;
+    closed.set_incarnation(1);
+    log_.push_back(testing::MakeEvent(10, closed, "acme"));
+    log_.push_back(Bad(11));
+    for (const StoredEvent& event : testing::OrgWithAccounts("acme", 12, 2)) {
+      log_.push_back(event);
+    }
+  }
+  void Close(int64_t offset) {
+    v1::OrgClosed closed;
+    closed.set_incarnation(2);
+    log_.push_back(testing::MakeEvent(offset, closed, "acme"));
+  }
+  // Everything is flushed, while the letter waits, and the process ends. What the next one tells.
+  std::vector<int64_t> ToldAfterACrash() {
+    node_.CatchUp(log_, 1);
+    auto pending = node_->BeginCheckpoint(StoreNode::kPartition, Offset(11));
+    EXPECT_NE(pending, nullptr);
+    pending->Flush();
+    EXPECT_TRUE(node_->EndCheckpoint(std::move(pending)).ok());
+    node_.Crash();
+    EXPECT_LE(node_->CheckpointOf(StoreNode::kPartition), Offset(11));
+    node_.rejected.clear();
+    node_.CatchUp(log_, 1);
+    return OffsetsOf(node_.rejected);
+  }
+};
+
+TEST_F(RefusedWithoutStoreTest, IsToldAgainWhereThereIsAStoreSince) {
+  EXPECT_EQ(ToldAfterACrash(), std::vector<int64_t>{11});
+  node_.Checkpoint();
+  node_.Crash();
+  node_.rejected.clear();
+  node_.CatchUp(log_, 1);
+  EXPECT_TRUE(node_.rejected.empty()) << "a checkpoint has passed it";
+}
+
+TEST_F(RefusedWithoutStoreTest, IsToldAgainWhereItsOrganisationHasBeenClosedSince) {
+  Close(20);
+  EXPECT_EQ(ToldAfterACrash(), std::vector<int64_t>{11});
+}
+
+TEST_F(RefusedWithoutStoreTest, IsToldAgainWhereThePartitionComesBack) {
+  node_.CatchUp(log_, 1);
+  node_.rejected.clear();
+  node_.CatchUp(log_, 1);
+  EXPECT_EQ(OffsetsOf(node_.rejected), std::vector<int64_t>{11});
+}
+
 // Stores that are flushed beyond the checkpoint: the log may have lost what they applied.
 class StoreAheadTest : public ::testing::Test {
  protected:
