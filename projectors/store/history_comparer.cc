@@ -22,6 +22,7 @@ constexpr size_t kWaitingMax = 32;
 constexpr milliseconds kReaderPatience{500};
 // Of a thread that folds: it comes again, and ends in between where it has to.
 constexpr milliseconds kFoldPatience{3'000};
+constexpr milliseconds kApartPatience{30'000};
 
 absl::Status Stopped() {
   return Error(absl::StatusCode::kUnavailable, "log_unavailable",
@@ -122,6 +123,27 @@ bool HistoryComparer::Ask(const StoreSet::SlotPtr& slot) {
 
 absl::Status HistoryComparer::Await(const StoreSet::SlotPtr& slot) {
   return AwaitDone(slot, /*reader=*/false);
+}
+
+// Whoever comes again has the store compared anew, and under a quota one comparison may take longer
+// than a try.
+absl::Status HistoryComparer::AwaitApart(const StoreSet::SlotPtr& slot,
+                                         absl::FunctionRef<bool()> stopping) {
+  const Time until = steady_clock::now() + kApartPatience;
+  absl::Status status = Await(slot);
+  while (!status.ok() && IsAsked(slot) && !stopping() && steady_clock::now() < until) {
+    status = Await(slot);
+  }
+  return status;
+}
+
+bool HistoryComparer::IsAsked(const StoreSet::SlotPtr& slot) const {
+  const absl::MutexLock lock(&mutex_);
+  const auto found = lanes_.find(slot->registration.partition);
+  return found != lanes_.end() &&
+         ((found->second.under_way != nullptr && found->second.under_way->slot == slot) ||
+          std::ranges::find(found->second.waiting, slot, &Job::slot) !=
+              found->second.waiting.end());
 }
 
 absl::Status HistoryComparer::AwaitForReader(const StoreSet::SlotPtr& slot) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -41,6 +42,11 @@ class HistoryComparer {
   // "log_unavailable", where that takes more than 3 s, and then it goes on, so that the next call
   // may find it done.
   [[nodiscard]] absl::Status Await(const StoreSet::SlotPtr& slot) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same for who is folded apart, whose thread is nobody else's: as long as the comparison goes
+  // on, up to 30 s in all, but for 3 s at most once `stopping` says so.
+  [[nodiscard]] absl::Status AwaitApart(const StoreSet::SlotPtr& slot,
+                                        absl::FunctionRef<bool()> stopping)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // The same for a reader, which waits for half a second, counted from the begin of the comparison
   // under way in the partition, its own or another one's: who comes while the log does not answer
   // is told at once. kResourceExhausted, code "stores_busy".
@@ -72,11 +78,12 @@ class HistoryComparer {
   absl::StatusOr<JobPtr> Enqueue(const StoreSet::SlotPtr& slot, bool first)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status AwaitDone(const StoreSet::SlotPtr& slot, bool reader) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool IsAsked(const StoreSet::SlotPtr& slot) const ABSL_LOCKS_EXCLUDED(mutex_);
   void Run(Lane& lane) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Compare compare_;
   StoreMetrics& metrics_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<PartitionId, Lane> lanes_ ABSL_GUARDED_BY(mutex_);
 };

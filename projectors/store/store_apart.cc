@@ -439,7 +439,8 @@ void StoreManagerImpl::DoubtStoresAhead(PartitionId partition) {
 
 // It is in doubt from here on, also where it can't be opened now: then whoever opens it has it
 // compared, before it is read or given anything.
-absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg& apart) {
+absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg& apart,
+                                          absl::FunctionRef<bool()> stopping) {
   const StoreSet::SlotPtr slot = stores_.Find(apart.org);
   const auto entry = apart_.Find(partition, apart.org.value());
   if (!options_.check_history || slot == nullptr || !entry.has_value() || entry->rebuild_due) {
@@ -449,7 +450,7 @@ absl::Status StoreManagerImpl::CheckApart(PartitionId partition, const ApartOrg&
   if (!stores_.Acquire(slot, /*reader=*/false).ok()) {
     return absl::OkStatus();
   }
-  const absl::Status same = comparer_.Await(slot);
+  const absl::Status same = comparer_.AwaitApart(slot, stopping);
   if (ErrorCode(same) != "store_corrupt") {
     return same;
   }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/base/clock.h"
@@ -205,9 +206,11 @@ class StoreManager {
   // Compares what the organisation's store has applied with the log, before it is given events of
   // a reader that may be of another history. kDataLoss, code "log_truncated" or "log_diverged",
   // which LookForTrouble() tells the main thread, too; kUnavailable where the log cannot tell now.
-  // What is wrong with the store itself is told by ApplyApart().
+  // What is wrong with the store itself is told by ApplyApart(). Waits up to 30 s for a log that
+  // takes long, but some seconds at most once `stopping` says so.
   [[nodiscard]] virtual absl::Status CheckApart(PartitionId /*partition*/,
-                                                const ApartOrg& /*apart*/) {
+                                                const ApartOrg& /*apart*/,
+                                                absl::FunctionRef<bool()> /*stopping*/) {
     return absl::OkStatus();
   }
   // Takes the first of `events`, which are all of the organisation's from that place on, in order,

@@ -59,7 +59,8 @@ class StoreManagerImpl final : public StoreManager {
   std::vector<ApartOrg> ApartOf(PartitionId partition) override;
   std::optional<ApartOrg> ApartStateOf(PartitionId partition, const OrgId& org) override;
   Offset ApartFrom(PartitionId partition, const ApartOrg& apart, Offset begin) override;
-  absl::Status CheckApart(PartitionId partition, const ApartOrg& apart) override;
+  absl::Status CheckApart(PartitionId partition, const ApartOrg& apart,
+                          absl::FunctionRef<bool()> stopping) override;
   absl::StatusOr<size_t> ApplyApart(PartitionId partition, const ApartOrg& apart,
                                     std::span<const eventlog::StoredEvent> events,
                                     ApplyResult* result) override;

@@ -77,6 +77,39 @@ TEST_F(HistoryComparerTest, ItsErrorIsThatOfWhoeverWaits) {
   EXPECT_EQ(compared_, 2);
 }
 
+// Who is apart asked for it to be compared anew: the comparison that takes long is the one that
+// counts, and the next would take as long.
+TEST_F(HistoryComparerTest, WhoIsApartWaitsForTheComparisonThatItAskedFor) {
+  const auto slot = SlotOf("acme", 0);
+  Hold();
+  int tries = 0;
+  EXPECT_TRUE(comparer_
+                  .AwaitApart(slot,
+                              [&] {
+                                ++tries;  // one has been given up
+                                LetGo();
+                                return false;
+                              })
+                  .ok());
+  EXPECT_EQ(tries, 1);
+  EXPECT_EQ(compared_, 1);
+}
+
+TEST_F(HistoryComparerTest, WhoIsApartStopsWaiting) {
+  Hold();
+  EXPECT_EQ(ErrorCode(comparer_.AwaitApart(SlotOf("acme", 0), [] { return true; })),
+            "log_unavailable");
+  LetGo();
+  {
+    absl::MutexLock lock(&mutex_);
+    answer_ = Error(absl::StatusCode::kUnavailable, "log_unavailable", "no answer");
+  }
+  int tries = 0;
+  const auto count = [&] { return ++tries > 10; };
+  EXPECT_EQ(ErrorCode(comparer_.AwaitApart(SlotOf("beta", 0), count)), "log_unavailable");
+  EXPECT_EQ(tries, 0) << "what has failed is tried by whoever asks for it again";
+}
+
 // Whoever waits is told, the rest at once; the log has been asked once when it answers.
 TEST_F(HistoryComparerTest, ALogThatDoesNotAnswerHoldsNoReader) {
   const auto slot = SlotOf("acme", 0);

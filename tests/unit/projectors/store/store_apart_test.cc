@@ -280,7 +280,7 @@ TEST_F(StoreApartTest, AStoreThatCannotBeOpenedToBeComparedIsComparedWhenItIs) {
   EXPECT_TRUE(node->Snapshot(Org("beta")).ok());
   node.LoseFolder("acme");
   const ApartOrg acme = node->ApartOf(kPartition).front();
-  EXPECT_TRUE(node->CheckApart(kPartition, acme).ok());
+  EXPECT_TRUE(node->CheckApart(kPartition, acme, [] { return false; }).ok());
   node.RestoreFolders();
   EXPECT_EQ(asked, 0);
   ApplyResult result;
