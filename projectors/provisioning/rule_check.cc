@@ -210,34 +210,53 @@ absl::Status CheckInUse(const v1::Profile& profile, const EntitySchema& current,
   return absl::OkStatus();
 }
 
+absl::Status TooManyRules(std::string_view message) { return Invalid("too_many_rules", message); }
+
+absl::Status TooManyRules(size_t rules, size_t max, std::string_view whose) {
+  return TooManyRules(fmt::format(
+      "the profiles would have {} different rules {}, at most {} are taken; a filter counts once "
+      "for each of its alternatives, a related rule once for each rule of the entity that its rows "
+      "come by: use one rule that compares with the caller's teams or claims",
+      rules, whose, max));
+}
+
+// The first entity that would have more than `max`, and more than before.
+template <typename Counts>
+typename Counts::const_iterator Exceeding(const Counts& after, const Counts& before, size_t max) {
+  return std::ranges::find_if(after, [&](const auto& entity) {
+    const auto had = before.find(entity.first);
+    return entity.second > max && (had == before.end() || entity.second > had->second);
+  });
+}
+
 // What does not become more may be put also where there are too many.
 absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
                           const Definitions<v1::Profile>& profiles, RuleCounts& counts) {
+  const RuleCounts::Sums none;
   const RuleCounts::Sums after = counts.Of(schemas, profiles);
-  const auto too_many = [](size_t rules, size_t max, std::string_view whose) {
-    return Invalid(
-        "too_many_rules",
-        fmt::format("the profiles would have {} different rules {}, at most {} are taken; a "
-                    "filter counts once for each of its alternatives, a related rule once for "
-                    "each rule of the entity that its rows come by: use one rule that "
-                    "compares with the caller's teams or claims",
-                    rules, whose, max));
-  };
-  const bool entity_over = std::ranges::any_of(
-      after.of_entity, [](const auto& entity) { return entity.second > kRulesOfEntityMax; });
-  if (!entity_over && after.all <= kRulesOfOrgMax) {
+  if (after.all <= kRulesOfOrgMax &&
+      Exceeding(after.of_entity, none.of_entity, kRulesOfEntityMax) == after.of_entity.end() &&
+      Exceeding(after.through, none.through, kThroughOfEntityMax) == after.through.end()) {
     return absl::OkStatus();
   }
   const RuleCounts::Sums before = counts.Of(model.entities(), model.profiles());
-  for (const auto& [entity, rules] : after.of_entity) {
-    const auto had = before.of_entity.find(entity);
-    if (rules > kRulesOfEntityMax && (had == before.of_entity.end() || rules > had->second)) {
-      return too_many(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity));
-    }
+  if (const auto entity = Exceeding(after.of_entity, before.of_entity, kRulesOfEntityMax);
+      entity != after.of_entity.end()) {
+    return TooManyRules(entity->second, kRulesOfEntityMax,
+                        fmt::format("for entity '{}'", entity->first));
   }
-  return after.all > kRulesOfOrgMax && after.all > before.all
-             ? too_many(after.all, kRulesOfOrgMax, "in all")
-             : absl::OkStatus();
+  if (after.all > kRulesOfOrgMax && after.all > before.all) {
+    return TooManyRules(after.all, kRulesOfOrgMax, "in all");
+  }
+  if (const auto entity = Exceeding(after.through, before.through, kThroughOfEntityMax);
+      entity != after.through.end()) {
+    return TooManyRules(fmt::format(
+        "the related rules of all profiles would go through {} attributes of entity '{}', at most "
+        "{} are taken: each row of it that comes or moves has to do with the rows that all of them "
+        "point at",
+        entity->second, entity->first, kThroughOfEntityMax));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

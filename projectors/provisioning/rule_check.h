@@ -16,6 +16,9 @@ namespace sluice::projectors {
 // become more.
 inline constexpr size_t kRulesOfEntityMax = 2'000;
 inline constexpr size_t kRulesOfOrgMax = 10'000;
+// Of one entity, that related rules of all profiles go through: a row that comes, or moves, has to
+// do with as many others, each of which may be large.
+inline constexpr size_t kThroughOfEntityMax = 64;
 
 // `counts` is the organisation's.
 

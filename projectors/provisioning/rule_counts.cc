@@ -18,6 +18,9 @@ void RuleCounts::Add(const Held& held) {
     sums_.of_entity[entity] += count;
     sums_.all += count;
   }
+  for (const auto& attribute : held.through) {
+    sums_.through[attribute.first] += profiles_through_[attribute]++ == 0 ? 1 : 0;
+  }
 }
 
 void RuleCounts::Take(const Held& held) {
@@ -33,6 +36,13 @@ void RuleCounts::Take(const Held& held) {
   for (const auto& [entity, count] : held.barren) {
     sums_.of_entity[entity] -= count;
     sums_.all -= count;
+  }
+  for (const auto& attribute : held.through) {
+    const auto profiles = profiles_through_.find(attribute);
+    if (--profiles->second == 0) {
+      profiles_through_.erase(profiles);
+      --sums_.through[attribute.first];
+    }
   }
 }
 
@@ -56,9 +66,17 @@ const RuleCounts::Held& RuleCounts::Get(const Schemas& schemas,
     }
   }
   Take(held);
-  held = {.profile = profile, .uses = compiled->uses, .rules = {}, .barren = compiled->barren};
+  held = {.profile = profile,
+          .uses = compiled->uses,
+          .rules = {},
+          .barren = compiled->barren,
+          .through = {}};
   for (const auto& rule : compiled->rules) {
     held.rules[std::string(names[rule->entity])].push_back(BucketKey::OfName(rule->id));
+    if (rule->kind == v1::RULE_KIND_RELATED) {
+      // Both have rules in the profile: no row comes by those of an entity that has none.
+      held.through.emplace(names[rule->down ? rule->entity : rule->source_entity], rule->attribute);
+    }
   }
   Add(held);
   ++compiled_;
@@ -78,7 +96,9 @@ RuleCounts::Sums RuleCounts::Of(const Schemas& schemas, const Definitions<v1::Pr
   for (const auto& [name, profile] : profiles) {
     Get(schemas, profile);
   }
-  std::erase_if(sums_.of_entity, [](const auto& entity) { return entity.second == 0; });
+  const auto none = [](const auto& entity) { return entity.second == 0; };
+  std::erase_if(sums_.of_entity, none);
+  std::erase_if(sums_.through, none);
   return sums_;
 }
 

@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -25,6 +27,8 @@ class RuleCounts {
   struct Sums {
     std::map<std::string, size_t, std::less<>> of_entity;
     size_t all = 0;
+    // By entity, how many of its attributes related rules go through.
+    std::map<std::string, size_t, std::less<>> through;
   };
   // Of all `profiles` together.
   [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
@@ -42,6 +46,7 @@ class RuleCounts {
     SchemaUses uses;
     std::map<std::string, std::vector<BucketKey>, std::less<>> rules;  // by entity, of their ids
     std::map<std::string, size_t, std::less<>> barren;
+    std::set<std::pair<std::string, AttributeId>> through;
   };
   const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -52,7 +57,9 @@ class RuleCounts {
   mutable absl::Mutex mutex_;
   std::map<std::string, Held, std::less<>> held_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<BucketKey, size_t> profiles_of_ ABSL_GUARDED_BY(mutex_);  // each rule
-  Sums sums_ ABSL_GUARDED_BY(mutex_);                                           // of held_
+  // How many profiles go through each attribute.
+  std::map<std::pair<std::string, AttributeId>, size_t> profiles_through_ ABSL_GUARDED_BY(mutex_);
+  Sums sums_ ABSL_GUARDED_BY(mutex_);  // of held_
   size_t compiled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
