@@ -312,8 +312,8 @@ absl::Status CheckEntity(const OrgModel& model, const v1::EntitySchema& next, Ru
   std::shared_ptr<const EntitySchema>& schema = schemas[next.name()];
   const std::shared_ptr<const EntitySchema> current = schema;
   ASSIGN_OR_RETURN(schema, EntitySchema::FromProto(next));
-  for (const auto& [name, profile] : model.profiles()) {
-    if (current != nullptr && !counts.SameBy(model.entities(), schemas, profile)) {
+  if (current != nullptr) {
+    for (const auto& profile : counts.ChangedBy(model.entities(), schemas, model.profiles())) {
       RETURN_IF_ERROR(CheckInUse(*profile, *current, next));
     }
   }

@@ -47,18 +47,20 @@ void RuleCounts::Take(const Held& held) {
 }
 
 const RuleCounts::Held& RuleCounts::Get(const Schemas& schemas,
-                                        const std::shared_ptr<const v1::Profile>& profile) {
+                                        const std::shared_ptr<const v1::Profile>& profile,
+                                        SchemaHashes* hashes) {
   Held& held = held_[profile->name()];
   // What was decided on comes back as an object of its own.
   if (held.profile != nullptr && held.profile != profile &&
       held.profile->SerializeAsString() == profile->SerializeAsString()) {
     held.profile = profile;
   }
-  if (held.profile == profile && held.uses.HoldFor(schemas)) {
+  if (held.profile == profile && held.uses.HoldFor(schemas, hashes)) {
+    held.uses.HeldFor(schemas);
     return held;
   }
   const std::vector<std::shared_ptr<const SyncRule>> none;
-  const auto compiled = ProfileCompiler(schemas, none).Compile(profile);
+  const auto compiled = ProfileCompiler(schemas, none, hashes).Compile(profile);
   std::map<EntityId, std::string_view> names;
   for (const v1::EntityRules& entity : profile->entities()) {
     if (const auto schema = schemas.find(entity.entity()); schema != schemas.end()) {
@@ -93,24 +95,39 @@ RuleCounts::Sums RuleCounts::Of(const Schemas& schemas, const Definitions<v1::Pr
       held = held_.erase(held);
     }
   }
+  SchemaHashes hashes;
   for (const auto& [name, profile] : profiles) {
-    Get(schemas, profile);
+    Get(schemas, profile, &hashes);
   }
+  hashed_ += hashes.made();
   const auto none = [](const auto& entity) { return entity.second == 0; };
   std::erase_if(sums_.of_entity, none);
   std::erase_if(sums_.through, none);
   return sums_;
 }
 
-bool RuleCounts::SameBy(const Schemas& schemas, const Schemas& next,
-                        const std::shared_ptr<const v1::Profile>& profile) {
+std::vector<std::shared_ptr<const v1::Profile>> RuleCounts::ChangedBy(
+    const Schemas& schemas, const Schemas& next, const Definitions<v1::Profile>& profiles) {
   absl::MutexLock lock(&mutex_);
-  return Get(schemas, profile).uses.HoldFor(next);
+  SchemaHashes hashes;
+  std::vector<std::shared_ptr<const v1::Profile>> changed;
+  for (const auto& [name, profile] : profiles) {
+    if (!Get(schemas, profile, &hashes).uses.HoldFor(next, &hashes)) {
+      changed.push_back(profile);
+    }
+  }
+  hashed_ += hashes.made();
+  return changed;
 }
 
 size_t RuleCounts::compiled() const {
   absl::MutexLock lock(&mutex_);
   return compiled_;
+}
+
+size_t RuleCounts::hashed() const {
+  absl::MutexLock lock(&mutex_);
+  return hashed_;
 }
 
 }  // namespace sluice::projectors

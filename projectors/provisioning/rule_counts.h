@@ -33,12 +33,14 @@ class RuleCounts {
   // Of all `profiles` together.
   [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Does the profile use nothing in which the two differ?
-  [[nodiscard]] bool SameBy(const Schemas& schemas, const Schemas& next,
-                            const std::shared_ptr<const v1::Profile>& profile)
+  // Those of `profiles` that use something in which the two differ.
+  [[nodiscard]] std::vector<std::shared_ptr<const v1::Profile>> ChangedBy(
+      const Schemas& schemas, const Schemas& next, const Definitions<v1::Profile>& profiles)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // How often a profile was compiled.
   [[nodiscard]] size_t compiled() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // How often a schema was compared as a whole.
+  [[nodiscard]] size_t hashed() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Held {
@@ -48,8 +50,8 @@ class RuleCounts {
     std::map<std::string, size_t, std::less<>> barren;
     std::set<std::pair<std::string, AttributeId>> through;
   };
-  const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile,
+                  SchemaHashes* hashes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Add(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Take(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -61,6 +63,7 @@ class RuleCounts {
   std::map<std::pair<std::string, AttributeId>, size_t> profiles_through_ ABSL_GUARDED_BY(mutex_);
   Sums sums_ ABSL_GUARDED_BY(mutex_);  // of held_
   size_t compiled_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t hashed_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace sluice::projectors

@@ -67,17 +67,19 @@ std::shared_ptr<const RuleSet> RuleSet::Next(const Schemas& schemas,
 void RuleSet::Compile(const Schemas& schemas, const Definitions<v1::Profile>& profiles,
                       const RuleSet& before, const Numbers& numbers) {
   const bool same_schemas = SameSchemas(before.entities_, schemas);
-  ProfileCompiler compiler(schemas, before.rules_);
+  SchemaHashes hashes;
+  ProfileCompiler compiler(schemas, before.rules_, &hashes);
   for (const auto& [name, profile] : profiles) {
     const auto held = before.profiles_.find(name);
     if (held != before.profiles_.end() && held->second->profile == profile &&
-        (same_schemas || held->second->uses.HoldFor(schemas))) {
+        (same_schemas || held->second->uses.HoldFor(schemas, &hashes))) {
       profiles_.emplace_hint(profiles_.end(), name, held->second);
       continue;
     }
     ++profiles_compiled_;
     profiles_.emplace_hint(profiles_.end(), name, compiler.Compile(profile));
   }
+  schemas_hashed_ = hashes.made();
   // A source has its number, or gets it here, before it is asked for it.
   for (auto& [id, fresh] : compiler.fresh()) {
     const auto known = numbers.find(id);

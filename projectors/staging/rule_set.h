@@ -73,6 +73,8 @@ class RuleSet {
   uint32_t next_number() const { return next_number_; }
   // Of how many profiles the rules were made for this set, others being there already.
   size_t profiles_compiled() const { return profiles_compiled_; }
+  // And how many schemas were compared as a whole, or are to be.
+  size_t schemas_hashed() const { return schemas_hashed_; }
   // Would the fold treat every row alike under both? Of two models of one incarnation.
   [[nodiscard]] bool SameAs(const RuleSet& other) const;
 
@@ -89,6 +91,7 @@ class RuleSet {
   uint32_t depth_max_ = 0;
   uint32_t next_number_ = 1;
   size_t profiles_compiled_ = 0;
+  size_t schemas_hashed_ = 0;
 };
 
 }  // namespace sluice::projectors

@@ -466,5 +466,31 @@ TEST_F(RuleCheckTest, DeniedColumnsExistAndAreNotTheKey) {
   ExpectRefused(put(R"(["id"])"), "invalid_argument", "primary key");
 }
 
+// A rule that no longer fits depends on anything that the entity has.
+TEST_F(CompiledRulesTest, ADecisionComparesAWholeSchemaOnce) {
+  PutEntity("lost", {{"x", ""}});
+  for (int i = 0; i < 50; ++i) {
+    const absl::Status put =
+        sequencer_
+            .Carry(org_, ProfileRequest(
+                             fmt::format("q{}", i),
+                             R"({"entities":{"lost":[{"kind":"filter","where":"x eq '1'"}]}})"))
+            .status();
+    ASSERT_TRUE(put.ok()) << put;
+  }
+  v1::ProvisioningRequest deletes;
+  deletes.mutable_delete_entity()->set_name("lost");
+  Delete(deletes);
+  PutEntity("lost", {{"y", ""}});
+  const auto hashed = [&](const std::string& name, const Attributes& attributes) {
+    const size_t before = Entry()->rule_counts->hashed();
+    PutEntity(name, attributes);
+    return Entry()->rule_counts->hashed() - before;
+  };
+  EXPECT_LE(hashed("other", {}), 1U);  // what was decided on is another object of the same
+  EXPECT_EQ(hashed("another", {}), 0U);
+  EXPECT_LE(hashed("lost", {{"y", ""}, {"z", ""}}), 3U);
+}
+
 }  // namespace
 }  // namespace sluice::projectors

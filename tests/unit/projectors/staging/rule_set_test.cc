@@ -90,6 +90,35 @@ TEST(RuleSet, AnEventCompilesWhatItChanges) {
   EXPECT_EQ(&After(model, Profile("p7", "v7"))->rules(), &model->rules());  // as it was
 }
 
+// A rule that no longer fits may come to fit by anything that a schema gets, and schemas are large.
+TEST(RuleSet, WhatDependsOnAWholeSchemaComparesItOnce) {
+  ModelPtr model = Organisation(0);
+  for (int i = 0; i < 20; ++i) {
+    v1::ProfileDefined defined =
+        testing::DefineProfile(fmt::format("p{}", i), {{"account", {}}, {"order", {}}}, {});
+    for (v1::EntityRules& entity : *defined.mutable_profile()->mutable_entities()) {
+      v1::Rule& filter = *entity.add_rules();
+      filter.set_kind(v1::RULE_KIND_FILTER);
+      filter.set_where("x9 eq 'gone'");
+    }
+    model = After(model, defined);
+    EXPECT_EQ(model->rules().schemas_hashed(), 2U);
+  }
+  model = After(model, testing::DefineEntity(3, "new", {{1, "id"}}));
+  EXPECT_EQ(model->rules().schemas_hashed(), 0U);
+  model = After(model, Order(4));
+  EXPECT_EQ(model->rules().profiles_compiled(), 20U);
+  EXPECT_EQ(model->rules().schemas_hashed(), 2U);  // the profiles are made anew, by both
+  model = After(model, Deleted(3));
+  EXPECT_EQ(model->rules().schemas_hashed(), 0U);
+  EXPECT_TRUE(model->rules().rules().empty());
+  model = After(model, Account(9));  // now they fit
+  EXPECT_EQ(model->rules().rules().size(), 1U);
+  const auto parsed = OrgModel::Parse(model->Serialize());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ((*parsed)->rules().schemas_hashed(), 1U);
+}
+
 // What a step of the fold does is counted by it: rules can differ a hundred times in what they
 // take.
 TEST(RuleSet, AFilterHasItsComparisons) {
