@@ -195,11 +195,11 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
     return absl::OkStatus();
   }
   size_t once = 0;
-  RETURN_IF_ERROR(
-      CountOnce(rules->ComparisonsAt(round_) * kLookWork +
-                    rules->At(round_).size() *
-                        (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork),
-                &once));
+  const size_t row_bytes = parts_.overlay.entry(slot).now.row.size();
+  RETURN_IF_ERROR(CountOnce(rules->ComparisonsAt(round_) * kLookWork +
+                                rules->At(round_).size() * (kRuleWork + row_bytes / kBytesPerWork) +
+                                rules->SearchesAt(round_) * (row_bytes / kSearchedBytesPerWork),
+                            &once));
   bool by_parents = false;
   bool by_support = false;
   for (const SyncRule* rule : rules->At(round_)) {

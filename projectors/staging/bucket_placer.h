@@ -104,6 +104,8 @@ class BucketPlacer {
   static constexpr size_t kRuleWork = 64;
   static constexpr size_t kLookWork = 4;
   static constexpr size_t kBytesPerWork = 16;
+  // Of a value in which something is looked for that it nearly has everywhere: 1.2 ns a byte.
+  static constexpr size_t kSearchedBytesPerWork = 8;
 
   // As far as it does not depend on how many rows were read.
   bool FullBesideRows() const;

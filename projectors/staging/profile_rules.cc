@@ -240,7 +240,8 @@ void ProfileCompiler::CompileFilter(const v1::Rule& rule, const EntitySchema& sc
          .entity = schema.id(),
          .kind = rule.kind(),
          .filter = {alternative.terms, alternative.condition, {}},
-         .comparisons = 1 + alternative.canonical.size() / kComparisonBytes},
+         .comparisons = 1 + alternative.canonical.size() / kComparisonBytes,
+         .searches = alternative.condition == nullptr ? 0 : alternative.condition->searches()},
         nullptr, profile, out);
   }
 }

@@ -35,6 +35,10 @@ size_t RuleSet::Entity::ComparisonsAt(uint32_t depth) const {
   return depth == 0 || depth > comparisons.size() ? 0 : comparisons[depth - 1];
 }
 
+size_t RuleSet::Entity::SearchesAt(uint32_t depth) const {
+  return depth == 0 || depth > searches.size() ? 0 : searches[depth - 1];
+}
+
 std::span<const SyncRule* const> RuleSet::Entity::FeedsOf(uint32_t source) const {
   const auto [first, last] = std::ranges::equal_range(
       feeds, source, {}, [](const SyncRule* rule) { return rule->source; });
@@ -119,6 +123,8 @@ void RuleSet::Index(const Schemas& schemas) {
     depth_max_ = std::max(depth_max_, rule->depth);
     entity.comparisons.resize(std::max<size_t>(entity.comparisons.size(), rule->depth));
     entity.comparisons[rule->depth - 1] += rule->comparisons;
+    entity.searches.resize(entity.comparisons.size());
+    entity.searches[rule->depth - 1] += rule->searches;
     if (rule->kind != v1::RULE_KIND_RELATED) {
       continue;
     }

@@ -41,9 +41,11 @@ class RuleSet {
     std::vector<Reference> references;    // of `rules` that go down and `feeds` up, ascending
     std::vector<AttributeId> referenced;  // of `references`, ascending
     std::vector<size_t> comparisons;      // by depth less one: about how many its rules make
+    std::vector<size_t> searches;         // likewise, of those that may read a whole value
     // Its rules of one depth.
     std::span<const SyncRule* const> At(uint32_t depth) const;
     size_t ComparisonsAt(uint32_t depth) const;
+    size_t SearchesAt(uint32_t depth) const;
     // Of `feeds`, those whose source is the rule of that number.
     std::span<const SyncRule* const> FeedsOf(uint32_t source) const;
   };

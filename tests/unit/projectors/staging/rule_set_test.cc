@@ -140,6 +140,22 @@ TEST(RuleSet, AFilterHasItsComparisons) {
   EXPECT_EQ(Organisation(1)->rules().Find(EntityId(1))->ComparisonsAt(9), 0U);
 }
 
+// contains() may read all of a large value, each time.
+TEST(RuleSet, AFilterHasItsSearches) {
+  const auto searches = [](const std::string& where) {
+    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {"sales"});
+    v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
+    filter.set_kind(v1::RULE_KIND_FILTER);
+    filter.set_where(where);
+    const ModelPtr model =
+        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4)), defined);
+    return model->rules().Find(EntityId(1))->SearchesAt(1);
+  };
+  EXPECT_EQ(searches("x3 eq 'first' or startswith(x3,'a')"), 0U);
+  EXPECT_EQ(searches("contains(x3,'a') and (contains(x4,'b') or not contains(x3,'c'))"), 3U);
+  EXPECT_EQ(searches("x3 eq x4 or startswith(x3,x4)"), 2U);
+}
+
 TEST(RuleSet, WhoNeedsDefinitionsAloneCompilesNothing) {
   ModelPtr model = After(OrgModel::WithoutRules(), testing::OpenOrg(1));
   model = After(After(model, Account(4)), Profile("p", "v"));
