@@ -210,42 +210,60 @@ absl::Status CheckInUse(const v1::Profile& profile, const EntitySchema& current,
   return absl::OkStatus();
 }
 
+absl::Status TooManyRules(std::string_view message) { return Invalid("too_many_rules", message); }
+
+absl::Status TooManyRules(size_t rules, size_t max, std::string_view whose) {
+  return TooManyRules(fmt::format(
+      "the profiles would have {} different rules {}, at most {} are taken; a filter counts once "
+      "for each of its alternatives, a related rule once for each rule of the entity that its rows "
+      "come by: use one rule that compares with the caller's teams or claims",
+      rules, whose, max));
+}
+
+// The first entity that would have more than `max`, and more than before.
+template <typename Counts>
+typename Counts::const_iterator Exceeding(const Counts& after, const Counts& before, size_t max) {
+  return std::ranges::find_if(after, [&](const auto& entity) {
+    const auto had = before.find(entity.first);
+    return entity.second > max && (had == before.end() || entity.second > had->second);
+  });
+}
+
 // What does not become more may be put also where there are too many.
 absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
                           const Definitions<v1::Profile>& profiles, RuleCounts& counts) {
+  const RuleCounts::Sums none;
   const RuleCounts::Sums after = counts.Of(schemas, profiles);
-  const auto too_many = [](size_t rules, size_t max, std::string_view whose) {
-    return Invalid(
-        "too_many_rules",
-        fmt::format("the profiles would have {} different rules {}, at most {} are taken; a "
-                    "filter counts once for each of its alternatives, a related rule once for "
-                    "each rule of the entity that its rows come by: use one rule that "
-                    "compares with the caller's teams or claims",
-                    rules, whose, max));
-  };
-  const bool entity_over = std::ranges::any_of(
-      after.of_entity, [](const auto& entity) { return entity.second > kRulesOfEntityMax; });
-  if (!entity_over && after.all <= kRulesOfOrgMax && after.filter_bytes <= kFilterBytesOfOrgMax) {
+  if (after.all <= kRulesOfOrgMax && after.filter_bytes <= kFilterBytesOfOrgMax &&
+      Exceeding(after.of_entity, none.of_entity, kRulesOfEntityMax) == after.of_entity.end() &&
+      Exceeding(after.through, none.through, kThroughOfEntityMax) == after.through.end()) {
     return absl::OkStatus();
   }
   const RuleCounts::Sums before = counts.Of(model.entities(), model.profiles());
-  for (const auto& [entity, rules] : after.of_entity) {
-    const auto had = before.of_entity.find(entity);
-    if (rules > kRulesOfEntityMax && (had == before.of_entity.end() || rules > had->second)) {
-      return too_many(rules, kRulesOfEntityMax, fmt::format("for entity '{}'", entity));
-    }
+  if (const auto entity = Exceeding(after.of_entity, before.of_entity, kRulesOfEntityMax);
+      entity != after.of_entity.end()) {
+    return TooManyRules(entity->second, kRulesOfEntityMax,
+                        fmt::format("for entity '{}'", entity->first));
   }
   if (after.all > kRulesOfOrgMax && after.all > before.all) {
-    return too_many(after.all, kRulesOfOrgMax, "in all");
+    return TooManyRules(after.all, kRulesOfOrgMax, "in all");
   }
-  return after.filter_bytes > kFilterBytesOfOrgMax && after.filter_bytes > before.filter_bytes
-             ? Invalid("too_many_rules",
-                       fmt::format("the profiles would have filters of {} bytes in all, at most {} "
-                                   "are taken; a filter counts with its text, or with all of its "
-                                   "alternatives where these are longer: compare with the "
-                                   "caller's teams or claims in place of lists of values",
-                                   after.filter_bytes, kFilterBytesOfOrgMax))
-             : absl::OkStatus();
+  if (after.filter_bytes > kFilterBytesOfOrgMax && after.filter_bytes > before.filter_bytes) {
+    return TooManyRules(
+        fmt::format("the profiles would have filters of {} bytes in all, at most {} are taken; a "
+                    "filter counts with its text, or with all of its alternatives where these are "
+                    "longer: compare with the caller's teams or claims in place of lists of values",
+                    after.filter_bytes, kFilterBytesOfOrgMax));
+  }
+  if (const auto entity = Exceeding(after.through, before.through, kThroughOfEntityMax);
+      entity != after.through.end()) {
+    return TooManyRules(fmt::format(
+        "the related rules of all profiles would go through {} attributes of entity '{}', at most "
+        "{} are taken: each row of it that comes or moves has to do with the rows that all of them "
+        "point at",
+        entity->second, entity->first, kThroughOfEntityMax));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -301,8 +319,8 @@ absl::Status CheckEntity(const OrgModel& model, const v1::EntitySchema& next, Ru
   std::shared_ptr<const EntitySchema>& schema = schemas[next.name()];
   const std::shared_ptr<const EntitySchema> current = schema;
   ASSIGN_OR_RETURN(schema, EntitySchema::FromProto(next));
-  for (const auto& [name, profile] : model.profiles()) {
-    if (current != nullptr && !counts.SameBy(model.entities(), schemas, profile)) {
+  if (current != nullptr) {
+    for (const auto& profile : counts.ChangedBy(model.entities(), schemas, model.profiles())) {
       RETURN_IF_ERROR(CheckInUse(*profile, *current, next));
     }
   }

@@ -20,6 +20,9 @@ inline constexpr size_t kRulesOfOrgMax = 10'000;
 // when an entity that they name is defined, and the organisation's partition waits for it: some
 // 200 ms for these.
 inline constexpr size_t kFilterBytesOfOrgMax = size_t{4} << 20;
+// Of one entity, that related rules of all profiles go through: a row that comes, or moves, has to
+// do with as many others, each of which may be large.
+inline constexpr size_t kThroughOfEntityMax = 64;
 
 // `counts` is the organisation's.
 

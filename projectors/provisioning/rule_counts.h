@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -26,16 +28,20 @@ class RuleCounts {
     std::map<std::string, size_t, std::less<>> of_entity;
     size_t all = 0;
     size_t filter_bytes = 0;  // as ProfileRules has them, of each profile by itself
+    // By entity, how many of its attributes related rules go through.
+    std::map<std::string, size_t, std::less<>> through;
   };
   // Of all `profiles` together.
   [[nodiscard]] Sums Of(const Schemas& schemas, const Definitions<v1::Profile>& profiles)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Does the profile use nothing in which the two differ?
-  [[nodiscard]] bool SameBy(const Schemas& schemas, const Schemas& next,
-                            const std::shared_ptr<const v1::Profile>& profile)
+  // Those of `profiles` that use something in which the two differ.
+  [[nodiscard]] std::vector<std::shared_ptr<const v1::Profile>> ChangedBy(
+      const Schemas& schemas, const Schemas& next, const Definitions<v1::Profile>& profiles)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // How often a profile was compiled.
   [[nodiscard]] size_t compiled() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // How often a schema was compared as a whole.
+  [[nodiscard]] size_t hashed() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Held {
@@ -43,10 +49,11 @@ class RuleCounts {
     SchemaUses uses;
     std::map<std::string, std::vector<BucketKey>, std::less<>> rules;  // by entity, of their ids
     std::map<std::string, size_t, std::less<>> barren;
+    std::set<std::pair<std::string, AttributeId>> through;
     size_t filter_bytes = 0;
   };
-  const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Held& Get(const Schemas& schemas, const std::shared_ptr<const v1::Profile>& profile,
+                  SchemaHashes* hashes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Add(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Take(const Held& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -54,8 +61,11 @@ class RuleCounts {
   mutable absl::Mutex mutex_;
   std::map<std::string, Held, std::less<>> held_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<BucketKey, size_t> profiles_of_ ABSL_GUARDED_BY(mutex_);  // each rule
-  Sums sums_ ABSL_GUARDED_BY(mutex_);                                           // of held_
+  // How many profiles go through each attribute.
+  std::map<std::pair<std::string, AttributeId>, size_t> profiles_through_ ABSL_GUARDED_BY(mutex_);
+  Sums sums_ ABSL_GUARDED_BY(mutex_);  // of held_
   size_t compiled_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t hashed_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace sluice::projectors

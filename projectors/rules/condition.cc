@@ -207,6 +207,16 @@ Condition::Condition(std::unique_ptr<const Program> program) : program_(std::mov
 
 Condition::~Condition() = default;
 
+size_t Condition::searches() const {
+  return static_cast<size_t>(std::ranges::count_if(program_->steps, [this](const Step& step) {
+    const std::span inputs = std::span(program_->inputs).subspan(step.first, step.count);
+    return (step.kind == Kind::kCall && step.function == Function::kContains) ||
+           (inputs.size() > 1 && std::ranges::all_of(inputs, [](const Input& input) {
+              return input.kind == Operand::Kind::kAttribute;
+            }));
+  }));
+}
+
 absl::StatusOr<bool> Condition::Matches(std::string_view row) const {
   Slots slots;
   RETURN_IF_ERROR(program_->Fill(row, slots));

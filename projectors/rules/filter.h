@@ -51,6 +51,10 @@ class Condition {
   // no row, as far as it had to read them.
   [[nodiscard]] absl::StatusOr<bool> Matches(std::string_view row) const;
 
+  // How many of its steps may each read a whole value of the row: contains(), and what compares two
+  // attributes. All others read as much as a literal has.
+  [[nodiscard]] size_t searches() const;
+
  private:
   std::unique_ptr<const Program> program_;
 };

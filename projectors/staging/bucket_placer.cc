@@ -22,6 +22,7 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   round_ = resumed_ ? resumed->round : 1;
   item_ = resumed_ ? resumed->item : std::string();
   row_ = resumed_ ? resumed->row : std::string();
+  gives_wait_.reset();
   written_.clear();
   bytes_before_ += bytes_;
   bytes_ = 0;
@@ -39,6 +40,12 @@ bool BucketPlacer::Full() const {
 
 bool BucketPlacer::FullBesideRows() const {
   return Held() >= limits_.bytes_max || work_ >= limits_.work_max;
+}
+
+// A row more is begun where the batch is not full, and may be read with what there is room for.
+bool BucketPlacer::Crowded() const {
+  const size_t held = Held();
+  return held > limits_.bytes_max && held - limits_.bytes_max >= limits_.bytes_max / 4;
 }
 
 size_t BucketPlacer::Held() const {
@@ -71,9 +78,13 @@ absl::Status BucketPlacer::CountOnce(size_t work, size_t* once) {
   return CheckOnce(*once);
 }
 
-// What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too.
+// What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too. A
+// change is passed on by each reference that goes up.
 size_t BucketPlacer::ChangesMax(Slot slot) const {
-  const size_t each = kChangeBytes + parts_.overlay.entry(slot).now.row.size();
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
+  const size_t ups = rules == nullptr ? 0 : rules->ups.size();
+  const size_t each = kChangeBytes * (1 + ups) + entry.now.row.size();
   const size_t left = limits_.bytes_max - std::min(bytes_, limits_.bytes_max);
   return std::max({left / each, limits_.places_min, size_t{1}});
 }
@@ -184,11 +195,11 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
     return absl::OkStatus();
   }
   size_t once = 0;
-  RETURN_IF_ERROR(
-      CountOnce(rules->ComparisonsAt(round_) * kLookWork +
-                    rules->At(round_).size() *
-                        (kRuleWork + parts_.overlay.entry(slot).now.row.size() / kBytesPerWork),
-                &once));
+  const size_t row_bytes = parts_.overlay.entry(slot).now.row.size();
+  RETURN_IF_ERROR(CountOnce(rules->ComparisonsAt(round_) * kLookWork +
+                                rules->At(round_).size() * (kRuleWork + row_bytes / kBytesPerWork) +
+                                rules->SearchesAt(round_) * (row_bytes / kSearchedBytesPerWork),
+                            &once));
   bool by_parents = false;
   bool by_support = false;
   for (const SyncRule* rule : rules->At(round_)) {
@@ -218,28 +229,45 @@ absl::Status BucketPlacer::FindTargetsByParents(Slot slot, const RuleSet::Entity
     }
     const std::string parent =
         ReferencedKey(*rules.schema, reference.attribute, parts_.overlay.entry(slot).now.row);
-    const RuleSet::Entity* of_parent = rules_->Find(reference.entity);
-    if (parent.empty() || of_parent == nullptr) {
+    if (!parent.empty()) {
+      RETURN_IF_ERROR(AddTargetsOf(reference, parent, entity, once));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A row may have many parents, and these be large: those for which there is no room are looked at
+// one after the other.
+absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
+                                        const std::string& parent, EntityId entity, size_t* once) {
+  const RuleSet::Entity* of_parent = rules_->Find(reference.entity);
+  if (of_parent == nullptr) {
+    return absl::OkStatus();
+  }
+  const size_t slots = parts_.overlay.size();
+  const Slot of = parts_.overlay.SlotOfCopy(reference.entity, parent);
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  RETURN_IF_ERROR(ReadAll(of));
+  const Record& record = parts_.overlay.entry(of).now;
+  const bool was_read = of >= slots;
+  RETURN_IF_ERROR(CountOnce(
+      record.memberships.size() * kLookWork + (was_read ? record.row.size() / kBytesPerWork : 0),
+      once));
+  for (const Membership& m : record.memberships) {
+    if (!m.member) {
       continue;
     }
-    const Slot of = parts_.overlay.SlotOfCopy(reference.entity, parent);
-    RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-    RETURN_IF_ERROR(ReadAll(of));
-    const std::vector<Membership>& memberships = parts_.overlay.entry(of).now.memberships;
-    RETURN_IF_ERROR(CountOnce(memberships.size() * kLookWork, once));
-    for (const Membership& m : memberships) {
-      if (!m.member) {
-        continue;
-      }
-      const auto feeds = of_parent->FeedsOf(m.rule);
-      RETURN_IF_ERROR(CountOnce(feeds.size(), once));
-      for (const SyncRule* feed : feeds) {
-        if (feed->down && feed->depth == round_ && feed->entity == entity &&
-            feed->attribute == reference.attribute) {
-          AddTarget(*feed, DerivedBucket(*feed, m.bucket));
-        }
+    const auto feeds = of_parent->FeedsOf(m.rule);
+    RETURN_IF_ERROR(CountOnce(feeds.size(), once));
+    for (const SyncRule* feed : feeds) {
+      if (feed->down && feed->depth == round_ && feed->entity == entity &&
+          feed->attribute == reference.attribute) {
+        AddTarget(*feed, DerivedBucket(*feed, m.bucket));
       }
     }
+  }
+  if (was_read && Crowded()) {
+    parts_.overlay.UnmakeLast();
   }
   return absl::OkStatus();
 }

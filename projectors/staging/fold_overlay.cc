@@ -15,6 +15,10 @@ namespace {
 // About what a membership or support takes.
 constexpr size_t kPlaceBytes = 128;
 
+size_t BytesOf(const Record& record) {
+  return record.row.size() + kPlaceBytes * (record.memberships.size() + record.support.size());
+}
+
 // A membership that ended begins anew with the event `entered`.
 void Return(Offset entered, Offset horizon, Membership* membership) {
   membership->earlier.push_back(
@@ -113,8 +117,7 @@ void FoldOverlay::SetStored(Entry& entry, std::optional<Record> record) {
   entry.exists = entry.existed = record.has_value();
   if (record.has_value()) {
     entry.now = *std::move(record);
-    bytes_ += entry.now.row.size() +
-              kPlaceBytes * (entry.now.memberships.size() + entry.now.support.size());
+    bytes_ += BytesOf(entry.now);
     entry.was_live = !entry.now.deleted;
     if (entry.now.apart) {
       entry.apart = std::make_unique<Apart>();
@@ -142,21 +145,27 @@ absl::Status FoldOverlay::Load(FoldView& view, size_t bytes_max) {
   for (size_t i = 0; i < records.size() && (i == 0 || bytes_ - before < bytes_max); ++i) {
     SetStored(entries_[loaded_++], std::move(records[i]));
   }
-  UnmakeUnread();
+  while (entries_.size() > loaded_) {
+    PopSlot();
+  }
   return absl::OkStatus();
 }
 
-void FoldOverlay::UnmakeUnread() {
-  while (entries_.size() > loaded_) {
-    const RecordKey& key = entries_.back().key;
-    const auto slot = slots_.find(KeyView{key.entity, key.key});
-    const bool own = !own_keys_.empty() && slot->first.key.data() == own_keys_.back().data();
-    slots_.erase(slot);
-    entries_.pop_back();
-    if (own) {
-      own_keys_.pop_back();
-    }
+void FoldOverlay::PopSlot() {
+  const RecordKey& key = entries_.back().key;
+  const auto slot = slots_.find(KeyView{key.entity, key.key});
+  const bool own = !own_keys_.empty() && slot->first.key.data() == own_keys_.back().data();
+  slots_.erase(slot);
+  entries_.pop_back();
+  if (own) {
+    own_keys_.pop_back();
   }
+}
+
+void FoldOverlay::UnmakeLast() {
+  bytes_ -= BytesOf(entries_.back().now);
+  PopSlot();
+  loaded_ = entries_.size();
 }
 
 absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {

@@ -71,6 +71,9 @@ class FoldOverlay {
   Slot SlotOf(EntityId entity, std::string_view key);
   // The same with a copy of the key.
   Slot SlotOfCopy(EntityId entity, std::string_view key);
+  bool Has(EntityId entity, std::string_view key) const {
+    return slots_.contains(KeyView{entity, key});
+  }
   // The slot of a record that has just been read from the store; one that the overlay has already
   // stays as it is.
   Slot Adopt(const RecordKey& key, Record record);
@@ -78,6 +81,9 @@ class FoldOverlay {
   // bytes together, and at least one. Those that are left are unmade: they are size() and above,
   // and mean nothing any more.
   [[nodiscard]] absl::Status Load(FoldView& view, size_t bytes_max = SIZE_MAX);
+
+  // Lets go of the record of the last slot, which was only looked at, and of the slot.
+  void UnmakeLast();
 
   // Reads all memberships and support of a record that has them apart. To be called before what
   // looks at all of them.
@@ -171,7 +177,7 @@ class FoldOverlay {
   }
   Entry& Touch(Slot slot);
   void SetStored(Entry& entry, std::optional<Record> record);
-  void UnmakeUnread();
+  void PopSlot();
   // The operations that a membership was, and is.
   static void EmitErased(const Membership& was, const Entry& entry, std::string_view entity_name,
                          BucketChanges* buckets, FoldBatch* batch);

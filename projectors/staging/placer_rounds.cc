@@ -8,6 +8,16 @@
 
 // The part of BucketPlacer that goes through the rounds, and reads what they look at.
 namespace sluice::projectors {
+namespace {
+
+// The first of `items` that are of the same kind, which each begins with.
+std::span<const std::string> OfOneKind(std::span<const std::string> items) {
+  const auto other = std::ranges::find_if(
+      items, [&](const std::string& item) { return item.front() != items.front().front(); });
+  return items.first(static_cast<size_t>(other - items.begin()));
+}
+
+}  // namespace
 
 size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
 
@@ -46,9 +56,11 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
     for (size_t i = 0; i < items.size();) {
       ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(items[i]));
       size_t done = 1;
-      if (item.kind == WorkQueue::Kind::kRow) {
-        done = items.size() - i;  // rows come last
-        ASSIGN_OR_RETURN(const size_t placed, PlaceRows({items.data() + i, done}));
+      if (item.kind == WorkQueue::Kind::kRow || item.kind == WorkQueue::Kind::kGive) {
+        const std::span<const std::string> run = OfOneKind(std::span(items).subspan(i));
+        done = run.size();
+        ASSIGN_OR_RETURN(const size_t placed,
+                         item.kind == WorkQueue::Kind::kRow ? PlaceRows(run) : RunGives(run));
         if (placed < done) {
           for (const size_t end = i + placed; i < end; ++i) {
             queue_->Done(round_, items[i]);

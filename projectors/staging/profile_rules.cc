@@ -48,11 +48,15 @@ bool SameAttribute(const schemas::Attribute& a, const schemas::Attribute& b) {
   return a.id == b.id && a.name == b.name && a.type == b.type && a.references == b.references;
 }
 
-std::string WholeOf(const EntitySchema& schema) {
-  return TextHash(schema.proto().SerializeAsString());
-}
-
 }  // namespace
+
+const std::string& SchemaHashes::Of(const EntitySchema& schema) {
+  std::string& hash = hashes_[&schema];
+  if (hash.empty()) {
+    hash = TextHash(schema.proto().SerializeAsString());
+  }
+  return hash;
+}
 
 const EntitySchema* SchemaUses::Find(const Schemas& schemas, std::string_view name) {
   const auto found = schemas.find(name);
@@ -63,6 +67,7 @@ const EntitySchema* SchemaUses::Find(const Schemas& schemas, std::string_view na
   if (added) {
     entity->second.id = found->second->id();
     entity->second.ownership = found->second->proto().ownership();
+    entity->second.seen = found->second;
   }
   return found->second.get();
 }
@@ -73,14 +78,18 @@ void SchemaUses::Use(const EntitySchema& entity, AttributeId attribute) {
   }
 }
 
-void SchemaUses::UseAll(const EntitySchema& entity) {
+void SchemaUses::UseAll(const EntitySchema& entity, SchemaHashes* hashes) {
   std::string& whole = entities_.find(entity.name())->second.whole;
   if (whole.empty()) {
-    whole = WholeOf(entity);
+    whole = hashes->Of(entity);
   }
 }
 
-bool SchemaUses::Holds(const Entity& used, const EntitySchema* schema) {
+bool SchemaUses::Holds(const Entity& used, const std::shared_ptr<const EntitySchema>& schema,
+                       SchemaHashes* hashes) {
+  if (schema != nullptr && !used.seen.owner_before(schema) && !schema.owner_before(used.seen)) {
+    return true;
+  }
   if (schema == nullptr || used.id == EntityId()) {
     return schema == nullptr && used.id == EntityId();
   }
@@ -88,17 +97,17 @@ bool SchemaUses::Holds(const Entity& used, const EntitySchema* schema) {
   return used.id == schema->id() && used.ownership.user() == ownership.user() &&
          used.ownership.team() == ownership.team() &&
          used.ownership.business_unit() == ownership.business_unit() &&
-         (used.whole.empty() || used.whole == WholeOf(*schema)) &&
-         std::ranges::all_of(used.attributes, [schema](const auto& attribute) {
+         (used.whole.empty() || used.whole == hashes->Of(*schema)) &&
+         std::ranges::all_of(used.attributes, [&schema](const auto& attribute) {
            const schemas::Attribute* now = schema->Find(attribute.first);
            return now != nullptr && SameAttribute(*now, attribute.second);
          });
 }
 
-bool SchemaUses::HoldFor(const Schemas& schemas) const {
-  return std::ranges::all_of(entities_, [&schemas](const auto& used) {
+bool SchemaUses::HoldFor(const Schemas& schemas, SchemaHashes* hashes) const {
+  return std::ranges::all_of(entities_, [&](const auto& used) {
     const auto found = schemas.find(used.first);
-    return Holds(used.second, found == schemas.end() ? nullptr : found->second.get());
+    return Holds(used.second, found == schemas.end() ? nullptr : found->second, hashes);
   });
 }
 
@@ -112,6 +121,14 @@ bool SchemaUses::HoldFor(const EntitySchema& entity,
            return used != found->second.attributes.end() && now != nullptr &&
                   SameAttribute(*now, used->second);
          });
+}
+
+void SchemaUses::HeldFor(const Schemas& schemas) {
+  for (auto& [name, used] : entities_) {
+    if (const auto found = schemas.find(name); found != schemas.end()) {
+      used.seen = found->second;
+    }
+  }
 }
 
 // One profile, while it is compiled.
@@ -256,7 +273,7 @@ void ProfileCompiler::CompileFilter(const v1::Rule& rule, const EntitySchema& sc
   }
   if (known == nullptr) {
     profile.filter_bytes += rule.where().size();
-    profile.uses.UseAll(schema);
+    profile.uses.UseAll(schema, hashes_);
     return;
   }
   profile.filter_bytes += known->bytes;
@@ -286,7 +303,8 @@ std::shared_ptr<const FilterRules> ProfileCompiler::ParseFilter(const v1::Rule& 
          .entity = schema.id(),
          .kind = rule.kind(),
          .filter = {alternative.terms, alternative.condition, {}},
-         .comparisons = 1 + alternative.canonical.size() / kComparisonBytes},
+         .comparisons = 1 + alternative.canonical.size() / kComparisonBytes,
+         .searches = alternative.condition == nullptr ? 0 : alternative.condition->searches()},
         nullptr, profile, out);
   }
   made->bytes = std::max(made->bytes, rule.where().size());
@@ -308,7 +326,7 @@ void ProfileCompiler::CompileRelated(const v1::Rule& rule, const EntitySchema& s
   const schemas::Attribute* const attribute =
       holder->Find(std::string_view(rule.through()).substr(dot + 1));
   if (attribute == nullptr) {
-    profile.uses.UseAll(*holder);
+    profile.uses.UseAll(*holder, hashes_);
     return;
   }
   profile.uses.Use(*holder, attribute->id);

@@ -20,6 +20,17 @@ using Schemas = std::map<std::string, std::shared_ptr<const EntitySchema>, std::
 template <typename Definition>
 using Definitions = std::map<std::string, std::shared_ptr<const Definition>, std::less<>>;
 
+// Hashes of whole schemas, of which each is made once: many profiles may depend on all of a large
+// one. For one look at definitions, whose schemas must outlive it. Not thread-safe.
+class SchemaHashes {
+ public:
+  const std::string& Of(const EntitySchema& schema);
+  size_t made() const { return hashes_.size(); }
+
+ private:
+  std::map<const EntitySchema*, std::string> hashes_;
+};
+
 // What was read of schemas to make something: it is the same by others of which that is the same.
 // A copy, so that it keeps no schema that has been replaced. Not thread-safe while it is made.
 class SchemaUses {
@@ -29,12 +40,14 @@ class SchemaUses {
   // An attribute of an entity that was found.
   void Use(const EntitySchema& entity, AttributeId attribute);
   // It may depend on anything that the entity has.
-  void UseAll(const EntitySchema& entity);
+  void UseAll(const EntitySchema& entity, SchemaHashes* hashes);
 
-  [[nodiscard]] bool HoldFor(const Schemas& schemas) const;
+  [[nodiscard]] bool HoldFor(const Schemas& schemas, SchemaHashes* hashes) const;
   // Is the entity the one that was found, and are these the attributes that were used of it?
   [[nodiscard]] bool HoldFor(const EntitySchema& entity,
                              const std::vector<AttributeId>& attributes) const;
+  // They hold for these: who asks for the same objects again need not compare what they say.
+  void HeldFor(const Schemas& schemas);
 
  private:
   struct Entity {
@@ -42,8 +55,11 @@ class SchemaUses {
     v1::Ownership ownership;
     std::map<AttributeId, schemas::Attribute> attributes;
     std::string whole;  // a hash of the schema, where anything of it counts
+    // One that all this was said of; it is not kept by it, and no other one is taken for it.
+    std::weak_ptr<const EntitySchema> seen;
   };
-  static bool Holds(const Entity& used, const EntitySchema* schema);
+  static bool Holds(const Entity& used, const std::shared_ptr<const EntitySchema>& schema,
+                    SchemaHashes* hashes);
 
   std::map<std::string, Entity, std::less<>> entities_;
 };
@@ -84,10 +100,11 @@ class ProfileCompiler {
     std::shared_ptr<const SyncRule> source;
   };
 
-  // `schemas` and `known` (ascending by id: rules that there are already, with their numbers) must
-  // outlive the compiler.
-  ProfileCompiler(const Schemas& schemas, const std::vector<std::shared_ptr<const SyncRule>>& known)
-      : schemas_(schemas), known_(known) {}
+  // `schemas`, `known` (ascending by id: rules that there are already, with their numbers) and
+  // `hashes`, of these schemas, must outlive the compiler.
+  ProfileCompiler(const Schemas& schemas, const std::vector<std::shared_ptr<const SyncRule>>& known,
+                  SchemaHashes* hashes)
+      : schemas_(schemas), known_(known), hashes_(hashes) {}
 
   // `before`: what it was until now, whose rules are among `known`; may be nullptr. A filter that
   // is in there and means the same still is not parsed.
@@ -119,6 +136,7 @@ class ProfileCompiler {
 
   const Schemas& schemas_;
   const Rules& known_;
+  SchemaHashes* const hashes_;
   std::map<std::string_view, Fresh> fresh_;
   size_t parsed_ = 0;
 };

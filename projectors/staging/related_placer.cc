@@ -65,6 +65,8 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
 absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
                                        const References& before, const References& after) {
   RETURN_IF_ERROR(ReadAll(slot));
+  const std::string key = parts_.overlay.entry(slot).key.key;
+  const uint32_t op = parts_.overlay.entry(slot).now.last.index;
   std::vector<std::pair<uint32_t, BucketKey>> sources;
   for (const Membership& m : parts_.overlay.entry(slot).now.memberships) {
     if (m.member) {
@@ -81,8 +83,8 @@ absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
       }
       work_ += 2 * kRuleWork;
       RETURN_IF_ERROR(CheckOnce(work_));
-      RETURN_IF_ERROR(Support(*feed, before.ups[i], bucket, -1));
-      RETURN_IF_ERROR(Support(*feed, after.ups[i], bucket, 1));
+      RETURN_IF_ERROR(Support(*feed, before.ups[i], bucket, -1, key, op));
+      RETURN_IF_ERROR(Support(*feed, after.ups[i], bucket, 1, key, op));
     }
   }
   return absl::OkStatus();
@@ -160,31 +162,95 @@ absl::Status BucketPlacer::PassOn(Slot slot, const std::vector<FoldOverlay::Move
                     {WorkQueue::Kind::kChildren, feed->entity, feed->attribute, key.key});
       } else if (live) {  // a deleted row points nowhere: Written() has taken back what it gave
         const std::string& target = ups[PlaceIn(rules->ups, feed->attribute)];
-        RETURN_IF_ERROR(Support(*feed, target, move.target.bucket, move.entered ? 1 : -1));
+        RETURN_IF_ERROR(Support(*feed, target, move.target.bucket, move.entered ? 1 : -1, key.key,
+                                WorkQueue::kByMove));
       }
     }
   }
   return absl::OkStatus();
 }
 
+// A row may point at a thousand, and each of these be large: those for which there is no room get
+// their support at the beginning of the round that looks at it, where a batch can be cut.
 absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& target,
-                                   BucketKey source, int delta) {
+                                   BucketKey source, int delta, std::string_view giver,
+                                   uint32_t op) {
   if (target.empty()) {
     return absl::OkStatus();
-  }
-  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
-  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
-  ASSIGN_OR_RETURN(const bool counted,
-                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
-  if (!counted) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                 fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
-                             rule.entity.value(), target, rule.id));
   }
   if (!IsNew(rule)) {
     queue_->Add(rule.depth, {WorkQueue::Kind::kRow, rule.entity, AttributeId(), target});
   }
-  return absl::OkStatus();
+  bool waits = Crowded() && !parts_.overlay.Has(rule.entity, target);
+  if (!waits && delta < 0) {
+    ASSIGN_OR_RETURN(waits, GivesWait());
+  }
+  if (waits) {
+    gives_wait_ = true;
+    queue_->Add(rule.depth, WorkQueue::ItemOf({.entity = rule.entity,
+                                               .target = target,
+                                               .rule = rule.number,
+                                               .source = source,
+                                               .taken = delta < 0,
+                                               .op = op,
+                                               .giver = std::string(giver)}));
+    return absl::OkStatus();
+  }
+  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  return AddSupport(slot, rule, source, delta);
+}
+
+// Then nothing is taken before it, since what is taken may be what waits to be given.
+absl::StatusOr<bool> BucketPlacer::GivesWait() {
+  for (uint32_t round = round_ + 1; !gives_wait_.has_value() && round <= rules_->depth_max();
+       ++round) {
+    ASSIGN_OR_RETURN(const bool stored, queue_->HasStoredGives(round));
+    if (stored) {
+      gives_wait_ = true;
+    }
+  }
+  gives_wait_ = gives_wait_.value_or(false);
+  return *gives_wait_;
+}
+
+absl::Status BucketPlacer::AddSupport(Slot slot, const SyncRule& rule, BucketKey source,
+                                      int delta) {
+  ASSIGN_OR_RETURN(const bool counted,
+                   parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
+  if (counted) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+               fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
+                           rule.entity.value(), parts_.overlay.entry(slot).key.key, rule.id));
+}
+
+absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items) {
+  std::vector<WorkQueue::Give> gives;
+  std::vector<RecordKey> targets;
+  for (const std::string& bytes : items) {
+    ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode(bytes));
+    ASSIGN_OR_RETURN(WorkQueue::Give give, WorkQueue::GiveOf(item));
+    targets.push_back({give.entity, give.target});
+    gives.push_back(std::move(give));
+  }
+  size_t done = 0;
+  while (done < gives.size() && (done == 0 || !Full())) {
+    ASSIGN_OR_RETURN(const std::vector<Slot> slots, Read(std::span(targets).subspan(done)));
+    for (const Slot slot : slots) {
+      const WorkQueue::Give& give = gives[done++];
+      const SyncRule* rule = rules_->FindRule(give.rule);
+      if (rule == nullptr) {
+        return Error(
+            absl::StatusCode::kDataLoss, "store_corrupt",
+            fmt::format("a large event's work names rule {}, which there is not", give.rule));
+      }
+      work_ += kRuleWork;
+      RETURN_IF_ERROR(AddSupport(slot, *rule, give.source, give.taken ? -1 : 1));
+    }
+  }
+  return done;
 }
 
 // What the row gives by rules that are new and go out from its buckets of this round.
@@ -207,9 +273,10 @@ absl::Status BucketPlacer::SupportAnew(Slot slot) {
   }
   RETURN_IF_ERROR(CountOnce(gives.size() * kRuleWork, &once));
   const std::vector<std::string> ups = ReferencedKeys(*rules->schema, rules->ups, entry.now.row);
+  const std::string key = entry.key.key;
   for (const auto& [feed, source] : gives) {
     const std::string& target = ups[PlaceIn(rules->ups, feed->attribute)];
-    RETURN_IF_ERROR(Support(*feed, target, source, 1));
+    RETURN_IF_ERROR(Support(*feed, target, source, 1, key, WorkQueue::kByMove));
   }
   return absl::OkStatus();
 }

@@ -35,6 +35,10 @@ size_t RuleSet::Entity::ComparisonsAt(uint32_t depth) const {
   return depth == 0 || depth > comparisons.size() ? 0 : comparisons[depth - 1];
 }
 
+size_t RuleSet::Entity::SearchesAt(uint32_t depth) const {
+  return depth == 0 || depth > searches.size() ? 0 : searches[depth - 1];
+}
+
 std::span<const SyncRule* const> RuleSet::Entity::FeedsOf(uint32_t source) const {
   const auto [first, last] = std::ranges::equal_range(
       feeds, source, {}, [](const SyncRule* rule) { return rule->source; });
@@ -67,11 +71,12 @@ std::shared_ptr<const RuleSet> RuleSet::Next(const Schemas& schemas,
 void RuleSet::Compile(const Schemas& schemas, const Definitions<v1::Profile>& profiles,
                       const RuleSet& before, const Numbers& numbers) {
   const bool same_schemas = SameSchemas(before.entities_, schemas);
-  ProfileCompiler compiler(schemas, before.rules_);
+  SchemaHashes hashes;
+  ProfileCompiler compiler(schemas, before.rules_, &hashes);
   for (const auto& [name, profile] : profiles) {
     const auto held = before.profiles_.find(name);
     if (held != before.profiles_.end() && held->second->profile == profile &&
-        (same_schemas || held->second->uses.HoldFor(schemas))) {
+        (same_schemas || held->second->uses.HoldFor(schemas, &hashes))) {
       profiles_.emplace_hint(profiles_.end(), name, held->second);
       continue;
     }
@@ -80,6 +85,7 @@ void RuleSet::Compile(const Schemas& schemas, const Definitions<v1::Profile>& pr
     profiles_.emplace_hint(profiles_.end(), name, compiler.Compile(profile, made));
   }
   filters_parsed_ = compiler.parsed();
+  schemas_hashed_ = hashes.made();
   // A source has its number, or gets it here, before it is asked for it.
   for (auto& [id, fresh] : compiler.fresh()) {
     const auto known = numbers.find(id);
@@ -119,6 +125,8 @@ void RuleSet::Index(const Schemas& schemas) {
     depth_max_ = std::max(depth_max_, rule->depth);
     entity.comparisons.resize(std::max<size_t>(entity.comparisons.size(), rule->depth));
     entity.comparisons[rule->depth - 1] += rule->comparisons;
+    entity.searches.resize(entity.comparisons.size());
+    entity.searches[rule->depth - 1] += rule->searches;
     if (rule->kind != v1::RULE_KIND_RELATED) {
       continue;
     }

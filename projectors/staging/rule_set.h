@@ -41,9 +41,11 @@ class RuleSet {
     std::vector<Reference> references;    // of `rules` that go down and `feeds` up, ascending
     std::vector<AttributeId> referenced;  // of `references`, ascending
     std::vector<size_t> comparisons;      // by depth less one: about how many its rules make
+    std::vector<size_t> searches;         // likewise, of those that may read a whole value
     // Its rules of one depth.
     std::span<const SyncRule* const> At(uint32_t depth) const;
     size_t ComparisonsAt(uint32_t depth) const;
+    size_t SearchesAt(uint32_t depth) const;
     // Of `feeds`, those whose source is the rule of that number.
     std::span<const SyncRule* const> FeedsOf(uint32_t source) const;
   };
@@ -75,6 +77,8 @@ class RuleSet {
   size_t profiles_compiled() const { return profiles_compiled_; }
   // And how many filters were parsed for that.
   size_t filters_parsed() const { return filters_parsed_; }
+  // And how many schemas were compared as a whole, or are to be.
+  size_t schemas_hashed() const { return schemas_hashed_; }
   // Would the fold treat every row alike under both? Of two models of one incarnation.
   [[nodiscard]] bool SameAs(const RuleSet& other) const;
 
@@ -92,6 +96,7 @@ class RuleSet {
   uint32_t next_number_ = 1;
   size_t profiles_compiled_ = 0;
   size_t filters_parsed_ = 0;
+  size_t schemas_hashed_ = 0;
 };
 
 }  // namespace sluice::projectors

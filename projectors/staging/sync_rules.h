@@ -39,6 +39,7 @@ struct SyncRule {
   AttributeId attribute{};
   FilterAlternative filter{};
   size_t comparisons = 1;  // about how many the filter makes
+  size_t searches = 0;     // Condition::searches() of it
   // Related: the rows of `entity` that point at a source row (`down`), or that source rows point
   // at; a source row is one that the rule numbered `source` brings.
   bool down = false;

@@ -6,6 +6,14 @@
 #include "schemas/status.h"
 
 namespace sluice::projectors {
+namespace {
+
+absl::Status MalformedItem() {
+  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+               "an item of a large event's work is malformed");
+}
+
+}  // namespace
 
 std::string WorkQueue::Encode(const Item& item) {
   std::string out;
@@ -24,12 +32,42 @@ absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
   item.kind = static_cast<Kind>(kind);
   item.entity = EntityId(reader.Fixed32());
   item.attribute = AttributeId(reader.Fixed32());
-  if (!reader.ok() || kind < 1 || kind > 3) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                 "an item of a large event's work is malformed");
+  if (!reader.ok() || kind > static_cast<uint8_t>(Kind::kRow)) {
+    return MalformedItem();
   }
   item.key = reader.rest();
   return item;
+}
+
+// Those of one row are beside one another: it is read once for them.
+WorkQueue::Item WorkQueue::ItemOf(const Give& give) {
+  Item item{Kind::kGive, give.entity, AttributeId(), std::string()};
+  PutFixed32(static_cast<uint32_t>(give.target.size()), &item.key);
+  item.key.append(give.target);
+  PutFixed32(give.rule, &item.key);
+  PutFixed64(give.source.high, &item.key);
+  PutFixed64(give.source.low, &item.key);
+  item.key.push_back(give.taken ? 1 : 0);
+  PutFixed32(give.op, &item.key);
+  item.key.append(give.giver);
+  return item;
+}
+
+absl::StatusOr<WorkQueue::Give> WorkQueue::GiveOf(const Item& item) {
+  ByteReader reader(item.key);
+  Give give;
+  give.entity = item.entity;
+  give.target = reader.Take(reader.Fixed32());
+  give.rule = reader.Fixed32();
+  give.source.high = reader.Fixed64();
+  give.source.low = reader.Fixed64();
+  give.taken = reader.Byte() != 0;
+  give.op = reader.Fixed32();
+  if (!reader.ok()) {
+    return MalformedItem();
+  }
+  give.giver = reader.rest();
+  return give;
 }
 
 void WorkQueue::Add(uint32_t round, const Item& item) {
@@ -57,6 +95,18 @@ void WorkQueue::Done(uint32_t round, const std::string& item) {
   } else {
     added_.erase({round, item});
   }
+}
+
+absl::StatusOr<bool> WorkQueue::HasStoredGives(uint32_t round) const {
+  if (!stored_) {
+    return false;
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> first, view_.ScanWork(round, "", 1));
+  if (first.empty()) {
+    return false;
+  }
+  ASSIGN_OR_RETURN(const Item item, Decode(first.front()));
+  return item.kind == Kind::kGive;
 }
 
 void WorkQueue::Spill(FoldBatch* batch) {

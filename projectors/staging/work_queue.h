@@ -18,6 +18,7 @@ namespace sluice::projectors {
 class WorkQueue {
  public:
   enum class Kind : uint8_t {
+    kGive = 0,      // support that a row is given, or that is taken from it: see Give
     kEntity = 1,    // every row of an entity
     kChildren = 2,  // the rows that point at a row
     kRow = 3,
@@ -26,8 +27,25 @@ class WorkQueue {
     Kind kind = Kind::kRow;
     EntityId entity;
     AttributeId attribute;  // kChildren: of the rows that point
-    std::string key;        // kRow: of the row; kChildren: of the row that is pointed at
+    std::string key;  // kRow: of the row; kChildren: of the row that is pointed at; kGive: the rest
   };
+  // A change of a row's support for which an earlier batch, or round, had no room. What is given
+  // comes before what is taken of the same, so that no count is ever less than nothing.
+  struct Give {
+    EntityId entity;  // of the row
+    std::string target;
+    uint32_t rule = 0;
+    BucketKey source;
+    bool taken = false;
+    // By whom, so that no two of an event are the same item: the operation that made the giving row
+    // point elsewhere, or kByMove where it has come into the bucket or left it.
+    uint32_t op = 0;
+    std::string giver;
+  };
+  static constexpr uint32_t kByMove = UINT32_MAX;
+  [[nodiscard]] static Item ItemOf(const Give& give);
+  // As Decode(), of an item of kind kGive.
+  [[nodiscard]] static absl::StatusOr<Give> GiveOf(const Item& item);
   [[nodiscard]] static std::string Encode(const Item& item);
   // kDataLoss, code "store_corrupt", for what Encode() cannot have written.
   [[nodiscard]] static absl::StatusOr<Item> Decode(std::string_view bytes);
@@ -43,6 +61,8 @@ class WorkQueue {
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> Next(uint32_t round, std::string_view from,
                                                               size_t max) const;
   void Done(uint32_t round, const std::string& item);
+  // Has an earlier batch left gives to the round, which has not begun?
+  [[nodiscard]] absl::StatusOr<bool> HasStoredGives(uint32_t round) const;
 
   // Of what this batch has added and done, about.
   size_t bytes() const { return bytes_; }

@@ -323,7 +323,7 @@ absl::Status RocksReader::ForEachRecord(
 
 absl::Status RocksReader::ForEachDelta(
     absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit, const std::string& from,
-    size_t max) const {
+    size_t max, size_t bytes_max) const {
   return ForEach(
       Family::kDeltas, from, "",
       [&](std::string_view key, std::string_view value) {
@@ -333,7 +333,7 @@ absl::Status RocksReader::ForEachDelta(
         RETURN_IF_ERROR(DecodeDelta(value, &view));
         return visit(delta_key.bucket, view);
       },
-      max);
+      max, bytes_max);
 }
 
 absl::Status RocksReader::ForEachBucket(

@@ -52,9 +52,11 @@ class RocksReader {
   absl::Status ForEachRecord(
       std::optional<EntityId> entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
-  // In key order: by bucket, then position; from the encoded key `from` on, `max` at most.
+  // In key order: by bucket, then position; from the encoded key `from` on, `max` at most, and none
+  // after those that have `bytes_max` bytes together.
   absl::Status ForEachDelta(absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit,
-                            const std::string& from = "", size_t max = SIZE_MAX) const;
+                            const std::string& from = "", size_t max = SIZE_MAX,
+                            size_t bytes_max = SIZE_MAX) const;
   absl::Status ForEachBucket(
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(

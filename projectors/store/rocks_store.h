@@ -67,8 +67,9 @@ class RocksStore final : public FoldView {
                                     std::span<const Rejected> rejected, Offset acknowledged);
   // After a commit of `puts` operations: looks a little further for removals that the horizon has
   // passed, and erases them with what remembers them, and the history up to there. How far is in
-  // proportion to `puts`, so that a store's size follows its live rows. Not seen by readers, for
-  // whom such removals are gone. Returns how many it has erased.
+  // proportion to `puts`, so that a store's size follows its live rows, but over some MiB at most
+  // of operations that it passes, and of records that it changes. Not seen by readers, for whom
+  // such removals are gone. Returns how many it has erased.
   [[nodiscard]] absl::StatusOr<size_t> Sweep(size_t puts);
   // Appends the kept rejections of `events`, which are all applied, from offset `from` on.
   void RejectionsOf(std::span<const eventlog::StoredEvent> events, Offset from,
@@ -103,7 +104,8 @@ class RocksStore final : public FoldView {
     Position position;
   };
   using Places = std::vector<std::pair<BucketKey, Position>>;
-  absl::Status EraseRemovals(std::span<const OldRemoval> removals);
+  absl::StatusOr<size_t> EraseRemovals(std::span<const OldRemoval> removals);
+  absl::Status EraseStates(std::span<const OldRemoval> removals, rocksdb::WriteBatch* batch);
   absl::Status EraseRemovalsOf(const RecordKey& key, std::optional<Record> record,
                                const Places& places, rocksdb::WriteBatch* batch);
   absl::Status TrimHistory();

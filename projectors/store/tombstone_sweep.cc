@@ -20,7 +20,10 @@ constexpr size_t kPutsMin = 1'000;  // between two sweeps, however small the sto
 constexpr size_t kLookedAtMin = 1'000;
 constexpr size_t kLookedAtPerPut = 4;
 constexpr uint64_t kEventsPerTrim = 4'096;
-constexpr size_t kRecordBytes = size_t{2} << 20;  // of the records that are changed at once
+// Of operations that are looked at in one call, which have their rows with them, and of records
+// that are changed: it belongs to a commit, however small that is.
+constexpr size_t kSweepBytes = size_t{4} << 20;
+constexpr size_t kDeltaBytes = 64;  // beside key and row, at most
 
 bool RemembersNothing(const Record& record) {
   return record.deleted && !record.version.has_value() && record.memberships.empty() &&
@@ -49,22 +52,28 @@ absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
   std::vector<OldRemoval> old;
   const size_t max = std::max(kLookedAtMin, kLookedAtPerPut * puts);
   size_t looked_at = 0;
-  std::string next;
+  size_t bytes = 0;  // rather more than they have
+  std::string last;
   RETURN_IF_ERROR(latest().ForEachDelta(
       [&](BucketKey bucket, const DeltaView& view) {
         if (!view.put && view.position.offset <= swept_) {
           old.push_back({{view.entity, std::string(view.key)}, bucket, view.position});
         }
-        if (++looked_at == max) {
-          next = EncodeDeltaKey(bucket, view.position);
-          next.push_back('\0');
-        }
+        ++looked_at;
+        bytes += kDeltaBytes + view.key.size() + view.row.size();
+        last = EncodeDeltaKey(bucket, view.position);
         return absl::OkStatus();
       },
-      sweep_from_, max));
-  RETURN_IF_ERROR(EraseRemovals(old));
-  sweep_from_ = std::move(next);
-  return old.size();
+      sweep_from_, max, kSweepBytes));
+  ASSIGN_OR_RETURN(const size_t erased, EraseRemovals(old));
+  if (erased < old.size()) {
+    sweep_from_ = EncodeDeltaKey(old[erased].bucket, old[erased].position);
+  } else if (looked_at < max && bytes < kSweepBytes) {
+    sweep_from_.clear();  // those were the last
+  } else {
+    sweep_from_ = last + '\0';
+  }
+  return erased;
 }
 
 // A range at once, but seldom: each leaves a range tombstone that reads have to pass.
@@ -84,45 +93,59 @@ absl::Status RocksStore::TrimHistory() {
   return absl::OkStatus();
 }
 
-// Erases the operations, and from their records what says that they are there.
-absl::Status RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
+// Erases the operations, and from their records what says that they are there. Of the first of
+// `removals`, as many as there is time for: returns their number, one at least.
+absl::StatusOr<size_t> RocksStore::EraseRemovals(std::span<const OldRemoval> removals) {
   if (removals.empty()) {
-    return absl::OkStatus();
+    return size_t{0};
   }
-  std::map<RecordKey, Places> by_record;
+  std::map<RecordKey, size_t> index;  // in `keys`
+  std::vector<RecordKey> keys;        // as they come
+  std::vector<size_t> key_of;
+  key_of.reserve(removals.size());
+  for (const OldRemoval& removal : removals) {
+    const auto [at, added] = index.try_emplace(removal.key, keys.size());
+    if (added) {
+      keys.push_back(removal.key);
+    }
+    key_of.push_back(at->second);
+  }
+  ASSIGN_OR_RETURN(auto records, GetRecords(keys, kSweepBytes));
+  const auto unread = [&](size_t key) { return key >= records.size(); };
+  const auto count = static_cast<size_t>(std::ranges::find_if(key_of, unread) - key_of.begin());
+  std::vector<Places> places(records.size());
+  for (size_t i = 0; i < count; ++i) {
+    places[key_of[i]].emplace_back(removals[i].bucket, removals[i].position);
+  }
+  rocksdb::WriteBatch batch;
+  RETURN_IF_ERROR(EraseStates(removals.first(count), &batch));
+  for (size_t i = 0; i < records.size(); ++i) {
+    RETURN_IF_ERROR(EraseRemovalsOf(keys[i], std::move(records[i]), places[i], &batch));
+  }
+  rocksdb::WriteOptions options;
+  options.disableWAL = true;  // whatever is lost is swept again
+  dirty_ = true;
+  RETURN_IF_ERROR(
+      FromRocks(db_->db().Write(options, &batch), fmt::format("sweeping store {}", path())));
+  return count;
+}
+
+// The last operation of a bucket without rows is a removal: with it goes the bucket's state. That
+// comes no later than the first of its removals: one that is left is found again, a state would not
+// be.
+absl::Status RocksStore::EraseStates(std::span<const OldRemoval> removals,
+                                     rocksdb::WriteBatch* batch) {
   std::set<BucketKey> touched;
   for (const OldRemoval& removal : removals) {
-    by_record[removal.key].emplace_back(removal.bucket, removal.position);
     touched.insert(removal.bucket);
   }
-  // The last operation of a bucket without rows is a removal: with it goes the bucket's state.
-  // That comes first: a removal that is left by a crash is found again, a state would not be.
-  rocksdb::WriteBatch batch;
   const std::vector<BucketKey> buckets(touched.begin(), touched.end());
   ASSIGN_OR_RETURN(const auto states, GetBuckets(buckets));
   for (size_t i = 0; i < buckets.size(); ++i) {
     if (states[i].has_value() && states[i]->count == 0 && states[i]->changed <= swept_) {
-      RETURN_IF_ERROR(FromRocks(batch.Delete(db_->defaults(), EncodeBucketKey(buckets[i])),
+      RETURN_IF_ERROR(FromRocks(batch->Delete(db_->defaults(), EncodeBucketKey(buckets[i])),
                                 "erasing a bucket"));
     }
-  }
-  std::vector<RecordKey> keys;
-  keys.reserve(by_record.size());
-  for (const auto& [key, places] : by_record) {
-    keys.push_back(key);
-  }
-  for (size_t i = 0; i < keys.size();) {
-    ASSIGN_OR_RETURN(auto records, GetRecords(std::span(keys).subspan(i), kRecordBytes));
-    for (std::optional<Record>& record : records) {
-      RETURN_IF_ERROR(EraseRemovalsOf(keys[i], std::move(record), by_record.at(keys[i]), &batch));
-      ++i;
-    }
-    rocksdb::WriteOptions options;
-    options.disableWAL = true;  // whatever is lost is swept again
-    dirty_ = true;
-    RETURN_IF_ERROR(
-        FromRocks(db_->db().Write(options, &batch), fmt::format("sweeping store {}", path())));
-    batch.Clear();
   }
   return absl::OkStatus();
 }

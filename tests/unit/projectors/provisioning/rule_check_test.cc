@@ -239,6 +239,51 @@ TEST_F(CompiledRulesTest, AlternativesAndWhatTheyBringCount) {
       "2000 are taken; a filter counts once for each of its alternatives");
 }
 
+// A row of many references has to do with as many rows, both ways.
+TEST_F(RuleCheckTest, SoDoAttributesThatRulesGoThrough) {
+  constexpr size_t kReferences = 100;
+  Attributes attributes;
+  for (size_t i = 0; i < kReferences; ++i) {
+    attributes.emplace_back(fmt::format("x{}", i), i % 2 == 0 ? "account" : "contact");
+  }
+  PutEntity("kit", attributes);
+  const auto through = [&](size_t first, size_t end) {
+    std::string up;
+    std::string down;
+    for (size_t i = first; i < end; ++i) {
+      const std::string rule = fmt::format(R"(,{{"kind":"related","through":"kit.x{}"}})", i);
+      (i % 2 == 0 ? up : down) += rule;
+    }
+    return R"({"entities":{"kit":[{"kind":"all"})" + down + R"(],"account":[{"kind":"all"})" + up +
+           R"(],"contact":[{"kind":"all"}]}})";
+  };
+  const auto put = [this](const std::string& name, const std::string& json) {
+    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
+  };
+  EXPECT_TRUE(put("a", through(0, 40)).ok());
+  EXPECT_TRUE(put("b", through(20, kThroughOfEntityMax)).ok());
+  ExpectRefused(put("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)), "too_many_rules",
+                "profile 'c': the related rules of all profiles would go through 65 attributes of "
+                "entity 'kit', at most 64");
+  EXPECT_TRUE(put("b", through(20, 40)).ok());
+  EXPECT_TRUE(put("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)).ok());
+  // As a log may have it that was written before they counted.
+  OrgEntry entry = *sequencer_.directory().Find(org_);
+  eventlog::Event event;
+  v1::ProfileDefined defined;
+  *defined.mutable_profile() = *ParseProfile("b", through(20, 80));
+  event.type = v1::ProfileDefined::descriptor()->full_name();
+  event.value = defined.SerializeAsString();
+  entry.model = entry.model->Apply(event).value();
+  const auto decide = [&](const std::string& name, size_t first, size_t end) {
+    return Decide(org_, &entry, ProfileRequest(name, through(first, end))).status();
+  };
+  EXPECT_TRUE(decide("a", 0, 50).ok());
+  EXPECT_TRUE(decide("b", 20, 79).ok());
+  ExpectRefused(decide("c", 80, 82), "too_many_rules", "82 attributes");
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+}
+
 // One profile a role, all with the same rules: the fold has them once.
 TEST_F(CompiledRulesTest, RulesThatSeveralProfilesHaveCountOnce) {
   for (size_t i = 0; i < 500; ++i) {
@@ -482,6 +527,32 @@ TEST_F(RuleCheckTest, DeniedColumnsExistAndAreNotTheKey) {
   ExpectRefused(put(R"(["status","nope"])"), "unknown_attribute",
                 "role 'sales', deny_columns: entity 'order' has no attribute 'nope'");
   ExpectRefused(put(R"(["id"])"), "invalid_argument", "primary key");
+}
+
+// A rule that no longer fits depends on anything that the entity has.
+TEST_F(CompiledRulesTest, ADecisionComparesAWholeSchemaOnce) {
+  PutEntity("lost", {{"x", ""}});
+  for (int i = 0; i < 50; ++i) {
+    const absl::Status put =
+        sequencer_
+            .Carry(org_, ProfileRequest(
+                             fmt::format("q{}", i),
+                             R"({"entities":{"lost":[{"kind":"filter","where":"x eq '1'"}]}})"))
+            .status();
+    ASSERT_TRUE(put.ok()) << put;
+  }
+  v1::ProvisioningRequest deletes;
+  deletes.mutable_delete_entity()->set_name("lost");
+  Delete(deletes);
+  PutEntity("lost", {{"y", ""}});
+  const auto hashed = [&](const std::string& name, const Attributes& attributes) {
+    const size_t before = Entry()->rule_counts->hashed();
+    PutEntity(name, attributes);
+    return Entry()->rule_counts->hashed() - before;
+  };
+  EXPECT_LE(hashed("other", {}), 1U);  // what was decided on is another object of the same
+  EXPECT_EQ(hashed("another", {}), 0U);
+  EXPECT_LE(hashed("lost", {{"y", ""}, {"z", ""}}), 3U);
 }
 
 }  // namespace

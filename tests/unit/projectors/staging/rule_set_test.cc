@@ -169,6 +169,35 @@ TEST(RuleSet, AFilterThatWasCutOffIsParsedAgain) {
   EXPECT_EQ(less->rules().filters_parsed(), 1U);
 }
 
+// A rule that no longer fits may come to fit by anything that a schema gets, and schemas are large.
+TEST(RuleSet, WhatDependsOnAWholeSchemaComparesItOnce) {
+  ModelPtr model = Organisation(0);
+  for (int i = 0; i < 20; ++i) {
+    v1::ProfileDefined defined =
+        testing::DefineProfile(fmt::format("p{}", i), {{"account", {}}, {"order", {}}}, {});
+    for (v1::EntityRules& entity : *defined.mutable_profile()->mutable_entities()) {
+      v1::Rule& filter = *entity.add_rules();
+      filter.set_kind(v1::RULE_KIND_FILTER);
+      filter.set_where("x9 eq 'gone'");
+    }
+    model = After(model, defined);
+    EXPECT_EQ(model->rules().schemas_hashed(), 2U);
+  }
+  model = After(model, testing::DefineEntity(3, "new", {{1, "id"}}));
+  EXPECT_EQ(model->rules().schemas_hashed(), 0U);
+  model = After(model, Order(4));
+  EXPECT_EQ(model->rules().profiles_compiled(), 20U);
+  EXPECT_EQ(model->rules().schemas_hashed(), 2U);  // the profiles are made anew, by both
+  model = After(model, Deleted(3));
+  EXPECT_EQ(model->rules().schemas_hashed(), 0U);
+  EXPECT_TRUE(model->rules().rules().empty());
+  model = After(model, Account(9));  // now they fit
+  EXPECT_EQ(model->rules().rules().size(), 1U);
+  const auto parsed = OrgModel::Parse(model->Serialize());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ((*parsed)->rules().schemas_hashed(), 1U);
+}
+
 // What a step of the fold does is counted by it: rules can differ a hundred times in what they
 // take.
 TEST(RuleSet, AFilterHasItsComparisons) {
@@ -188,6 +217,22 @@ TEST(RuleSet, AFilterHasItsComparisons) {
   EXPECT_LE(comparisons(1), 2U);
   EXPECT_GE(comparisons(300), 300U);
   EXPECT_EQ(Organisation(1)->rules().Find(EntityId(1))->ComparisonsAt(9), 0U);
+}
+
+// contains() may read all of a large value, each time.
+TEST(RuleSet, AFilterHasItsSearches) {
+  const auto searches = [](const std::string& where) {
+    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {"sales"});
+    v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
+    filter.set_kind(v1::RULE_KIND_FILTER);
+    filter.set_where(where);
+    const ModelPtr model =
+        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4)), defined);
+    return model->rules().Find(EntityId(1))->SearchesAt(1);
+  };
+  EXPECT_EQ(searches("x3 eq 'first' or startswith(x3,'a')"), 0U);
+  EXPECT_EQ(searches("contains(x3,'a') and (contains(x4,'b') or not contains(x3,'c'))"), 3U);
+  EXPECT_EQ(searches("x3 eq x4 or startswith(x3,x4)"), 2U);
 }
 
 TEST(RuleSet, WhoNeedsDefinitionsAloneCompilesNothing) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <rocksdb/db.h>
+#include <rocksdb/perf_context.h>
+#include <rocksdb/perf_level.h>
 
 #include <algorithm>
 
@@ -158,6 +160,50 @@ TEST_F(RocksStoreTest, RecordsAreReadUntilTheyHaveSomeBytes) {
       ASSERT_TRUE(store_->Flush().ok());
     }
   }
+}
+
+// It belongs to a commit, behind which others wait: what it passes and what it changes has a limit,
+// as rows may be large.
+TEST_F(RocksStoreTest, ASweepTakesAFewMegabytesAtOnce) {
+  constexpr int kRows = 60;
+  constexpr size_t kBytes = 500'000;
+  Log log = testing::OrgWithAccounts("acme", 0);
+  int64_t offset = 100;
+  // The operations that it comes by first are those of the rows.
+  std::string before = "U";
+  while (MakeBucketName("e1|user:a2=" + before).key < MakeBucketName("e1|all").key) {
+    before += "U";
+  }
+  for (const std::string& owner : {before, std::string("other")}) {
+    for (int i = 0; i < kRows; ++i) {
+      const std::string key = "L" + std::to_string(i);
+      const testing::RowWriter row =
+          testing::RowWriter().Text(1, key).Text(2, owner).Text(3, std::string(kBytes, 't'));
+      log.push_back(testing::MakeEvent(
+          offset++, testing::MakeSet({testing::Upsert(1, key, row.bytes())}), "acme"));
+    }
+  }
+  for (int i = 0; i < 600; ++i) {
+    log.push_back(testing::AccountEvent("acme", offset++, "S" + std::to_string(i), "U3"));
+  }
+  ApplyUntil(log, INT64_MAX);
+  rocksdb::SetPerfLevel(rocksdb::PerfLevel::kEnableCount);
+  const rocksdb::PerfContext& perf = *rocksdb::get_perf_context();
+  size_t erased = 0;
+  int passing = 0;
+  for (int calls = 0; erased < kRows && calls < 200; ++calls) {
+    const uint64_t read = perf.multiget_read_bytes;
+    const auto swept = store_->Sweep(calls == 0 ? 2'000 : 1);
+    ASSERT_TRUE(swept.ok()) << swept.status();
+    passing += *swept == 0 ? 1 : 0;
+    EXPECT_LE(*swept, (size_t{4} << 20) / kBytes + 1);
+    // Those that come before one that was not read for want of room are read again.
+    EXPECT_LE(perf.multiget_read_bytes - read, (size_t{8} << 20) + 2 * kBytes);
+    erased += *swept;
+  }
+  rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable);
+  EXPECT_EQ(erased, size_t{kRows});
+  EXPECT_GE(passing, static_cast<int>(kRows * kBytes / (size_t{4} << 20)) - 1);
 }
 
 }  // namespace
