@@ -237,7 +237,8 @@ std::vector<Setting> DataSettings() {
       // A cursor names the buckets: one of 2,000 still fits into a request's head.
       {"limits.buckets_per_caller", "1000",
        "Buckets that one caller's rules and claims may make; more are refused with "
-       "too_many_buckets. A cursor names them all and has to fit a request's head.",
+       "too_many_buckets, and so are names of theirs of more than 1 KiB on the average. A cursor "
+       "names them all and has to fit a request's head.",
        Integer(FIELD(limits.buckets_per_caller), 1, 2'000)},
   };
 }

@@ -108,7 +108,11 @@ class CallerBuckets {
  public:
   CallerBuckets(const RuleSet& rules, const RolesByName& roles, const CallerClaims& caller,
                 size_t buckets_max)
-      : rules_(rules), roles_(roles), caller_(caller), max_(buckets_max) {}
+      : rules_(rules),
+        roles_(roles),
+        claims_(caller),
+        max_(buckets_max),
+        bytes_max_(kNameBytes * std::max<size_t>(max_, 1'000)) {}
 
   // `rule`'s source, if it has one, has been added before.
   absl::Status Add(std::string_view profile, const SyncRule& rule) {
@@ -117,19 +121,23 @@ class CallerBuckets {
     if (columns == nullptr) {
       return absl::OkStatus();
     }
-    std::vector<BucketName> names;
+    const NamesRoom room{max_ - buckets_.size(), bytes_max_ - name_bytes_};
+    ClaimedBuckets claimed;
     if (rule.kind == v1::RULE_KIND_RELATED) {
       // Of rows that the caller has, so none where no role reads their entity.
-      for (const BucketKey source : of_rule_[rule.source]) {
-        names.push_back(DerivedBucket(rule, source));
+      const std::vector<BucketKey>& sources = of_rule_[rule.source];
+      claimed.count = sources.size();
+      for (size_t i = 0; i < sources.size() && claimed.count <= room.buckets; ++i) {
+        claimed.names.push_back(DerivedBucket(rule, sources[i]));
       }
     } else {
-      names = BucketsOfCaller(rule, *columns->schema, caller_, CountedMax());
+      claimed = BucketsOfCaller(rule, *columns->schema, claims_, room);
     }
-    if (buckets_.size() + names.size() > max_) {
-      return TooMany(profile, rule, *columns, names.size());
+    if (claimed.names.size() < claimed.count) {
+      return TooMany(profile, rule, *columns, claimed);
     }
-    for (BucketName& name : names) {
+    name_bytes_ += claimed.bytes;
+    for (BucketName& name : claimed.names) {
       const BucketKey key = name.key;
       of_rule->second.push_back(key);
       buckets_.try_emplace(key, CallerBucket{std::move(name), columns->schema, columns->denied,
@@ -149,25 +157,37 @@ class CallerBuckets {
   }
 
  private:
+  // Of a bucket's name, on the average. Some attributes that are compared with claims take far
+  // less.
+  static constexpr size_t kNameBytes = 1'024;
+  // As many buckets as a refusal tells of.
+  static constexpr uint64_t kToldMax = 1'000'000'000;
+
   struct Columns {
     std::shared_ptr<const EntitySchema> schema;
     std::vector<AttributeId> denied;
     uint64_t hash = 0;
   };
 
-  // So far a rule's buckets are counted, for a refusal that tells how many there are.
-  size_t CountedMax() const { return std::max<size_t>(max_, 10'000); }
-
   absl::Status TooMany(std::string_view profile, const SyncRule& rule, const Columns& columns,
-                       size_t of_rule) const {
-    const std::string_view more = of_rule > CountedMax() ? "more than " : "";
-    of_rule = std::min(of_rule, CountedMax());
+                       const ClaimedBuckets& claimed) const {
+    const std::string where = fmt::format("rule {} of entity {} in profile {}", rule.text,
+                                          columns.schema->name(), profile);
+    if (claimed.count <= max_ - buckets_.size()) {
+      return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
+                   fmt::format("{} makes {} buckets for the caller whose names have {} bytes, {} "
+                               "with those of the rules before it; the limit is {}: compare fewer "
+                               "attributes with claims, or give the claims shorter values",
+                               where, claimed.count, claimed.bytes, name_bytes_ + claimed.bytes,
+                               bytes_max_));
+    }
+    const std::string_view more = claimed.count > kToldMax ? "more than " : "";
+    const uint64_t count = std::min(claimed.count, kToldMax);
     return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
-                 fmt::format("rule {} of entity {} in profile {} makes {}{} buckets for the "
-                             "caller, {}{} with the rules before it; the limit is {}: use a wider "
-                             "rule, or fewer values in the caller's claims",
-                             rule.text, columns.schema->name(), profile, more, of_rule, more,
-                             buckets_.size() + of_rule, max_));
+                 fmt::format("{} makes {}{} buckets for the caller, {}{} with the rules before it; "
+                             "the limit is {}: use a wider rule, or fewer values in the caller's "
+                             "claims",
+                             where, more, count, more, buckets_.size() + count, max_));
   }
 
   // nullptr where none of the roles reads the entity.
@@ -184,8 +204,10 @@ class CallerBuckets {
 
   const RuleSet& rules_;
   const RolesByName& roles_;
-  const CallerClaims& caller_;
+  ClaimTexts claims_;
   const size_t max_;
+  const size_t bytes_max_;
+  size_t name_bytes_ = 0;
   std::map<EntityId, std::optional<Columns>> columns_;
   std::map<uint32_t, std::vector<BucketKey>> of_rule_;
   std::map<BucketKey, CallerBucket> buckets_;

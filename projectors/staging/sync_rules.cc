@@ -37,6 +37,10 @@ void AppendValue(std::string_view value, std::string* name) {
   name->append(value);
 }
 
+size_t ValueBytes(std::string_view value) {
+  return fmt::formatted_size("{}:", value.size()) + value.size();
+}
+
 absl::StatusOr<std::optional<BucketName>> FilterBucketOfRow(const SyncRule& rule,
                                                             const EntitySchema& schema,
                                                             std::string_view row) {
@@ -65,87 +69,66 @@ absl::StatusOr<std::optional<BucketName>> FilterBucketOfRow(const SyncRule& rule
   return MakeBucketName(std::move(name));
 }
 
-std::vector<std::string_view> ClaimValues(Claim claim, const CallerClaims& caller) {
-  switch (claim) {
-    case Claim::kUser:
-      return caller.user.empty() ? std::vector<std::string_view>()
-                                 : std::vector<std::string_view>{caller.user};
-    case Claim::kTeams:
-      return {caller.teams.begin(), caller.teams.end()};
-    case Claim::kBusinessUnit:
-      return caller.business_unit.has_value() ? std::vector<std::string_view>{*caller.business_unit}
-                                              : std::vector<std::string_view>();
-    case Claim::kRoles:
-      return {caller.roles.begin(), caller.roles.end()};
-  }
-  return {};
-}
-
-// The claim's values as the attribute's canonical texts, ascending and unique.
-std::vector<std::string> ValuesOfType(Claim claim, const schemas::Attribute& attribute,
-                                      const CallerClaims& caller) {
-  std::vector<std::string> values;
-  for (const std::string_view claimed : ClaimValues(claim, caller)) {
-    absl::StatusOr<std::string> text = schemas::CanonicalText(attribute.type, claimed);
-    if (text.ok()) {
-      values.push_back(*std::move(text));
-    }
-  }
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-  return values;
-}
-
 // Every combination of the claims' values; terms that name one attribute take one value together.
 class FilterChoices {
  public:
-  FilterChoices(const SyncRule& rule, const EntitySchema& schema, const CallerClaims& caller,
-                size_t max)
-      : rule_(rule), max_(max) {
+  FilterChoices(const SyncRule& rule, const EntitySchema& schema, ClaimTexts& claims)
+      : rule_(rule) {
+    std::vector<ClaimTexts::Set> compared;  // of each attribute, at its first term
     for (const ClaimTerm& term : rule.filter.terms) {
       if (term.attribute == AttributeId()) {
-        const auto values = ClaimValues(term.claim, caller);
-        possible_ = possible_ && std::ranges::find(values, term.constant) != values.end();
-      } else {
-        const schemas::Attribute* attribute = schema.Find(term.attribute);
-        possible_ = possible_ && attribute != nullptr;
-        AddTerm(term.attribute, attribute == nullptr
-                                    ? std::vector<std::string>()
-                                    : ValuesOfType(term.claim, *attribute, caller));
+        possible_ = possible_ && claims.Has(term.claim, term.constant);
+        continue;
       }
+      const auto first = std::ranges::find(terms_, term.attribute) - terms_.begin();
+      terms_.push_back(term.attribute);
+      compared.push_back(0);
+      first_.push_back(static_cast<size_t>(first));
+      compared[first_.back()] |= ClaimTexts::Of(term.claim);
     }
-    // Where one claim is absent, combinations of the others would be walked for nothing.
-    for (size_t i = 0; i < terms_.size(); ++i) {
-      possible_ = possible_ && !values_[first_[i]].empty();
+    values_.resize(terms_.size());
+    for (size_t i = 0; possible_ && i < terms_.size(); ++i) {
+      if (first_[i] == i) {
+        const schemas::Attribute* attribute = schema.Find(terms_[i]);
+        values_[i] = attribute == nullptr ? nullptr : &claims.Common(compared[i], attribute->type);
+        // Where one claim is absent, combinations of the others would be walked for nothing.
+        possible_ = attribute != nullptr && !values_[i]->empty();
+      }
     }
   }
 
-  std::vector<BucketName> Names() {
-    if (possible_) {
+  uint64_t Count() const {
+    uint64_t count = possible_ ? 1 : 0;
+    for (size_t i = 0; possible_ && i < terms_.size(); ++i) {
+      if (first_[i] == i && __builtin_mul_overflow(count, values_[i]->size(), &count)) {
+        return UINT64_MAX;
+      }
+    }
+    return count;
+  }
+
+  // Of all names, which are `count`: each value of a term is in an equal part of them.
+  uint64_t Bytes(uint64_t count) const {
+    uint64_t bytes = count * (rule_.id.size() + (terms_.empty() ? 0 : 1));
+    for (size_t i = 0; count > 0 && i < terms_.size(); ++i) {
+      const std::vector<std::string>& values = *values_[first_[i]];
+      for (const std::string& value : values) {
+        bytes += count / values.size() * ValueBytes(value);
+      }
+    }
+    return bytes;
+  }
+
+  std::vector<BucketName> Names(uint64_t count) {
+    names_.reserve(count);
+    if (count > 0) {
       Choose(0);
     }
     return std::move(names_);
   }
 
  private:
-  void AddTerm(AttributeId attribute, std::vector<std::string> values) {
-    const auto earlier = std::ranges::find(terms_, attribute);
-    const auto first = static_cast<size_t>(earlier - terms_.begin());
-    if (earlier != terms_.end()) {
-      std::vector<std::string> common;
-      std::ranges::set_intersection(values_[first], values, std::back_inserter(common));
-      values_[first] = std::move(common);
-      values.clear();
-    }
-    terms_.push_back(attribute);
-    first_.push_back(first);
-    values_.push_back(std::move(values));
-  }
-
   void Choose(size_t term) {
-    if (names_.size() > max_) {
-      return;
-    }
     if (term == terms_.size()) {
       std::string name = rule_.id;
       if (!chosen_.empty()) {
@@ -163,7 +146,7 @@ class FilterChoices {
       chosen_.pop_back();
       return;
     }
-    for (const std::string& value : values_[term]) {
+    for (const std::string& value : *values_[term]) {
       chosen_.push_back(value);
       Choose(term + 1);
       chosen_.pop_back();
@@ -171,11 +154,11 @@ class FilterChoices {
   }
 
   const SyncRule& rule_;
-  const size_t max_;
   bool possible_ = true;
   std::vector<AttributeId> terms_;
-  std::vector<size_t> first_;                     // of each term, the first one of its attribute
-  std::vector<std::vector<std::string>> values_;  // common to all terms of the attribute, at first_
+  std::vector<size_t> first_;  // of each term, the first one of its attribute
+  // Common to all terms of the attribute, at first_.
+  std::vector<const std::vector<std::string>*> values_;
   std::vector<std::string_view> chosen_;
   std::vector<BucketName> names_;
 };
@@ -270,26 +253,36 @@ BucketName DerivedBucket(const SyncRule& rule, BucketKey source) {
   return MakeBucketName(fmt::format("{}={:016x}{:016x}", rule.id, source.high, source.low));
 }
 
-std::vector<BucketName> BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema,
-                                        const CallerClaims& caller, size_t max) {
-  if (rule.kind == v1::RULE_KIND_ALL) {
-    return {MakeBucketName(rule.id)};
-  }
+ClaimedBuckets BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema, ClaimTexts& claims,
+                               const NamesRoom& room) {
+  ClaimedBuckets claimed;
   if (rule.kind == v1::RULE_KIND_FILTER) {
-    return FilterChoices(rule, schema, caller, max).Names();
-  }
-  std::vector<BucketName> buckets;
-  const schemas::Attribute* attribute = schema.Find(rule.attribute);
-  if (attribute == nullptr) {
-    return buckets;
-  }
-  for (const std::string& value : ValuesOfType(OwnershipClaim(rule.kind), *attribute, caller)) {
-    if (buckets.size() > max) {
-      break;
+    FilterChoices choices(rule, schema, claims);
+    claimed.count = choices.Count();
+    claimed.bytes = claimed.count > room.buckets ? 0 : choices.Bytes(claimed.count);
+    if (claimed.count <= room.buckets && claimed.bytes <= room.bytes) {
+      claimed.names = choices.Names(claimed.count);
     }
-    buckets.push_back(MakeBucketName(fmt::format("{}={}", rule.id, value)));
+    return claimed;
   }
-  return buckets;
+  std::vector<std::string> names;  // no more than the claim has values
+  if (rule.kind == v1::RULE_KIND_ALL) {
+    names.push_back(rule.id);
+  } else if (const auto* attribute = schema.Find(rule.attribute); attribute != nullptr) {
+    const ClaimTexts::Set owner = ClaimTexts::Of(OwnershipClaim(rule.kind));
+    for (const std::string& value : claims.Common(owner, attribute->type)) {
+      names.push_back(fmt::format("{}={}", rule.id, value));
+    }
+  }
+  for (std::string& name : names) {
+    claimed.count += 1;
+    claimed.bytes += name.size();
+    claimed.names.push_back(MakeBucketName(std::move(name)));
+  }
+  if (claimed.count > room.buckets || claimed.bytes > room.bytes) {
+    claimed.names.clear();
+  }
+  return claimed;
 }
 
 }  // namespace sluice::projectors

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "eventlog/base/ids.h"
 #include "projectors/rules/filter.h"
+#include "projectors/staging/claim_texts.h"
 #include "schemas/entity_schema.h"
 
 // The rules of an organisation's profiles as the fold evaluates them, and the buckets they make.
@@ -72,18 +73,23 @@ struct BucketName {
 // The bucket that `rule`, a related one, derives from the bucket `source` of its source rule.
 [[nodiscard]] BucketName DerivedBucket(const SyncRule& rule, BucketKey source);
 
-// Who asks: what a sync token's claims say of the caller. An absent claim matches nothing.
-struct CallerClaims {
-  std::string user;  // `sub`
-  std::vector<std::string> roles;
-  std::vector<std::string> teams;
-  std::optional<std::string> business_unit;
+// How many buckets may be named, and of how many bytes their names may be together.
+struct NamesRoom {
+  uint64_t buckets = 0;
+  uint64_t bytes = 0;
 };
 
-// The buckets of `rule`, of a kind other than related, that a caller's claims choose, but no more
-// than `max` + 1. A claim that cannot be a value of the attribute names no bucket.
-[[nodiscard]] std::vector<BucketName> BucketsOfCaller(const SyncRule& rule,
-                                                      const EntitySchema& schema,
-                                                      const CallerClaims& caller, size_t max);
+// The buckets of one rule that a caller's claims choose. They are counted before any is named: a
+// few values of a few claims have millions of combinations.
+struct ClaimedBuckets {
+  uint64_t count = 0;             // UINT64_MAX for as many or more
+  uint64_t bytes = 0;             // of their names; 0 where there is no room for so many buckets
+  std::vector<BucketName> names;  // all, or none where there is no room for them
+};
+
+// Those of `rule`, of a kind other than related. A claim that cannot be a value of the attribute
+// names no bucket.
+[[nodiscard]] ClaimedBuckets BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema,
+                                             ClaimTexts& claims, const NamesRoom& room);
 
 }  // namespace sluice::projectors

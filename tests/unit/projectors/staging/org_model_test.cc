@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <chrono>
 #include <functional>
 
 #include "schemas/status.h"
@@ -43,6 +44,7 @@ v1::EntityDefined Account(uint32_t id = 1) {
                                2, 3, 4);
 }
 
+constexpr NamesRoom kWide{.buckets = 10'000, .bytes = uint64_t{1} << 30};
 constexpr auto kAll = v1::RULE_KIND_ALL;
 constexpr auto kUser = v1::RULE_KIND_USER;
 constexpr auto kTeam = v1::RULE_KIND_TEAM;
@@ -441,6 +443,38 @@ TEST(OrgModel, TooManyBucketsNameTheRule) {
   EXPECT_TRUE(model->BucketsOf(caller, 20'000).ok());
 }
 
+// Each name has the values of all terms: 961 buckets would have names of 13 MB.
+TEST(OrgModel, TooLongNamesNameTheRule) {
+  std::vector<testing::TestAttribute> attributes{{1, "id"}, {2, "g"}, {3, "h"}};
+  std::string where = "g in @teams and h in @teams";
+  for (uint32_t id = 4; id < 18; ++id) {
+    attributes.push_back({id, "f" + std::to_string(id)});
+    where += " and f" + std::to_string(id) + " eq @user";
+  }
+  ModelPtr model = After(Organisation(), testing::DefineEntity(3, "order", attributes));
+  model = After(model, testing::DefineRole("clerk", true, {"order"}));
+  v1::ProfileDefined profile = testing::DefineProfile("a", {{"order", {}}}, {"clerk"});
+  v1::Rule* rule = profile.mutable_profile()->mutable_entities(0)->add_rules();
+  rule->set_kind(v1::RULE_KIND_FILTER);
+  rule->set_where(where);
+  model = After(model, profile);
+  CallerClaims caller;
+  caller.user = std::string(kClaimBytesMax, 'u');
+  caller.roles = {"clerk"};
+  for (int i = 0; i < 31; ++i) {
+    caller.teams.push_back("t" + std::to_string(i));
+  }
+  const absl::Status status = model->BucketsOf(caller, 1'000).status();
+  EXPECT_EQ(ErrorCode(status), "too_many_buckets");
+  EXPECT_THAT(std::string(Message(status)),
+              AllOf(StartsWith("rule filter"),
+                    HasSubstr("makes 961 buckets for the caller whose names have 13"),
+                    HasSubstr("the limit is 1024000:")));
+  caller.user.resize(50);
+  EXPECT_EQ(NamesOf(model, caller).size(), 961U);
+  EXPECT_EQ(ErrorCode(model->BucketsOf(caller, 960).status()), "too_many_buckets");
+}
+
 // What a sequencer wrote that was paused while another one took over.
 TEST(OrgModelFencing, ADefinitionThatAnswersAnOlderRequestIsPassedOver) {
   const auto after = [](const ModelPtr& model, const google::protobuf::Message& control,
@@ -476,8 +510,8 @@ TEST(OrgModelFencing, ADefinitionThatAnswersAnOlderRequestIsPassedOver) {
 }
 
 // The rule's terms, each an attribute and the claim that it is compared with.
-std::vector<BucketName> FilterBuckets(const std::vector<std::pair<uint32_t, Claim>>& terms,
-                                      const CallerClaims& caller) {
+ClaimedBuckets FilterBuckets(const std::vector<std::pair<uint32_t, Claim>>& terms,
+                             const CallerClaims& caller, const NamesRoom& room = kWide) {
   const v1::EntityDefined entity =
       testing::DefineEntity(1, "account", {{1, "id"}, {2, "a"}, {3, "b"}, {4, "c"}, {5, "d"}});
   SyncRule rule;
@@ -486,25 +520,119 @@ std::vector<BucketName> FilterBuckets(const std::vector<std::pair<uint32_t, Clai
   for (const auto& [attribute, claim] : terms) {
     rule.filter.terms.push_back({claim, AttributeId(attribute), ""});
   }
-  return BucketsOfCaller(rule, *EntitySchema::FromProto(entity.schema()).value(), caller, 10'000);
+  ClaimTexts claims(caller);
+  return BucketsOfCaller(rule, *EntitySchema::FromProto(entity.schema()).value(), claims, room);
+}
+
+CallerClaims WithTeams(int count) {
+  CallerClaims caller;
+  for (int i = 0; i < count; ++i) {
+    caller.teams.push_back("t" + std::to_string(i));
+  }
+  return caller;
+}
+
+TEST(SyncRules, CombinationsAreCountedBeforeOneIsNamed) {
+  const CallerClaims caller = WithTeams(100);
+  const NamesRoom room{.buckets = 1'000, .bytes = 1 << 20};
+  const auto many = FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}}, caller, room);
+  EXPECT_EQ(many.count, 10'000U);
+  EXPECT_EQ(many.names.capacity(), 0U);
+  std::vector<std::pair<uint32_t, Claim>> terms;
+  for (uint32_t i = 0; i < 4; ++i) {
+    terms.emplace_back(2 + i, Claim::kTeams);
+  }
+  EXPECT_EQ(FilterBuckets(terms, caller, room).count, 100'000'000U);
+  EXPECT_EQ(FilterBuckets(terms, WithTeams(70'000), room).count, UINT64_MAX);
+}
+
+TEST(SyncRules, NamesAreCountedInBytesBeforeOneIsMade) {
+  CallerClaims caller = WithTeams(11);  // t0 to t9, and t10 is longer
+  caller.user = std::string(kClaimBytesMax, 'u');
+  const std::vector<std::pair<uint32_t, Claim>> terms{
+      {2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kUser}, {3, Claim::kTeams}};
+  const auto all = FilterBuckets(terms, caller);
+  EXPECT_EQ(all.count, 121U);
+  ASSERT_EQ(all.names.size(), 121U);
+  uint64_t bytes = 0;
+  for (const BucketName& name : all.names) {
+    bytes += name.name.size();
+  }
+  EXPECT_EQ(all.bytes, bytes);
+  EXPECT_EQ(FilterBuckets(terms, caller, {.buckets = 121, .bytes = bytes}).names, all.names);
+  const auto none = FilterBuckets(terms, caller, {.buckets = 121, .bytes = bytes - 1});
+  EXPECT_EQ(none.count, 121U);
+  EXPECT_EQ(none.names.capacity(), 0U);
+  EXPECT_TRUE(FilterBuckets(terms, caller, {.buckets = 120, .bytes = bytes}).names.empty());
+}
+
+TEST(SyncRules, AClaimThatIsTooLongMatchesNothing) {
+  const std::string longest(kClaimBytesMax, 'x');
+  const CallerClaims fits{
+      .user = longest, .roles = {longest}, .teams = {longest}, .business_unit = longest};
+  const std::string longer = longest + "x";
+  const CallerClaims too_long{
+      .user = longer, .roles = {longer}, .teams = {longer}, .business_unit = longer};
+  for (const Claim claim : {Claim::kUser, Claim::kTeams, Claim::kBusinessUnit, Claim::kRoles}) {
+    EXPECT_EQ(FilterBuckets({{2, claim}}, fits).names.size(), 1U);
+    EXPECT_EQ(FilterBuckets({{2, claim}}, too_long).count, 0U);
+  }
+  SyncRule rule;
+  rule.kind = v1::RULE_KIND_FILTER;
+  const auto schema = EntitySchema::FromProto(Account().schema()).value();
+  for (const auto& [constant, caller] : {std::pair(longest, fits), std::pair(longer, too_long)}) {
+    rule.filter.terms = {{Claim::kRoles, AttributeId(), constant}};
+    ClaimTexts claims(caller);
+    EXPECT_EQ(BucketsOfCaller(rule, *schema, claims, kWide).count,
+              caller.user == longest ? 1U : 0U);
+  }
+  SyncRule ownership;
+  ownership.attribute = AttributeId(2);
+  ClaimTexts of_fits(fits);
+  ClaimTexts of_too_long(too_long);
+  for (const auto kind : {kUser, kTeam, kUnit}) {
+    ownership.kind = kind;
+    EXPECT_EQ(BucketsOfCaller(ownership, *schema, of_fits, kWide).count, 1U);
+    EXPECT_EQ(BucketsOfCaller(ownership, *schema, of_too_long, kWide).count, 0U);
+  }
+}
+
+// However often they are compared with: here half a million times.
+TEST(SyncRules, ClaimsAreLookedAtOnce) {
+  CallerClaims caller = WithTeams(1'000);
+  ClaimTexts claims(caller);
+  std::vector<testing::TestAttribute> attributes{{1, "id"}};
+  SyncRule rule;
+  rule.kind = v1::RULE_KIND_FILTER;
+  for (uint32_t id = 2; id <= 500; ++id) {
+    attributes.push_back({id, "a" + std::to_string(id)});
+    rule.filter.terms.push_back({Claim::kTeams, AttributeId(id), ""});
+  }
+  rule.filter.terms.push_back({Claim::kRoles, AttributeId(500), ""});  // which is absent
+  const auto schema =
+      EntitySchema::FromProto(testing::DefineEntity(1, "e", attributes).schema()).value();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 1'000; ++i) {
+    EXPECT_EQ(BucketsOfCaller(rule, *schema, claims, kWide).count, 0U);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
 }
 
 // Eight thousand million combinations of the others would be walked before it.
 TEST(SyncRules, AnAbsentClaimEndsAFilterAtOnce) {
-  CallerClaims caller;
-  for (int i = 0; i < 2'000; ++i) {
-    caller.teams.push_back("t" + std::to_string(i));
-  }
-  EXPECT_TRUE(
+  CallerClaims caller = WithTeams(2'000);
+  EXPECT_EQ(
       FilterBuckets(
           {{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {5, Claim::kBusinessUnit}},
           caller)
-          .empty());
+          .count,
+      0U);
   caller.user = "ann";
-  EXPECT_TRUE(
+  EXPECT_EQ(
       FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {2, Claim::kUser}},
                     caller)
-          .empty());
+          .count,
+      0U);
 }
 
 TEST(SyncRules, TermsOfOneAttributeTakeOneValueTogether) {
@@ -512,7 +640,7 @@ TEST(SyncRules, TermsOfOneAttributeTakeOneValueTogether) {
   caller.user = "ann";
   caller.teams = {"ann", "red"};
   const auto names =
-      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {2, Claim::kUser}}, caller);
+      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {2, Claim::kUser}}, caller).names;
   ASSERT_EQ(names.size(), 2u);
   EXPECT_EQ(names[0].name, "e1|filter:x=3:ann3:ann3:ann");
   EXPECT_EQ(names[1].name, "e1|filter:x=3:ann3:red3:ann");
