@@ -12,7 +12,7 @@ namespace sluice::projectors {
 void BucketChanges::Name(const BucketName& bucket) {
   std::string& name = changes_[bucket.key].name;
   if (name.empty()) {
-    name = bucket.name;
+    name = KeptName(bucket.key, bucket.name);  // a row may come into very many, all by one value
   }
 }
 
@@ -52,6 +52,7 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     BucketState state;
     if (stored[i].has_value()) {
       state = *std::move(stored[i]);
+      state.name = KeptName(keys[i], state.name);  // an earlier program kept all of it
     } else {
       state.name = std::move(change.name);
     }

@@ -210,6 +210,7 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
     ASSIGN_OR_RETURN(std::optional<BucketName> bucket,
                      BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
     if (bucket.has_value()) {
+      RETURN_IF_ERROR(CountOnce(bucket->name.size() / kNameBytesPerWork, &once));
       AddTarget(*rule, *bucket);
     }
   }

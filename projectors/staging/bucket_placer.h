@@ -100,12 +100,14 @@ class BucketPlacer {
   static constexpr size_t kChangeBytes = 128;
   // What it takes to hold a row against a rule, or to give another row what follows from one,
   // beside the row's bytes; to look at one attribute, membership or support; and how many bytes of
-  // a row take as much as a unit of work: see FoldOptions::step_work.
+  // a row, or of the name of a bucket of its, take as much as a unit of work: see
+  // FoldOptions::step_work.
   static constexpr size_t kRuleWork = 64;
   static constexpr size_t kLookWork = 4;
   static constexpr size_t kBytesPerWork = 16;
   // Of a value in which something is looked for that it nearly has everywhere: 1.2 ns a byte.
   static constexpr size_t kSearchedBytesPerWork = 8;
+  static constexpr size_t kNameBytesPerWork = 8;
 
   // As far as it does not depend on how many rows were read.
   bool FullBesideRows() const;

@@ -28,8 +28,9 @@ struct FoldOptions {
   size_t step_rows = 20'000;
   size_t step_bytes = size_t{64} << 20;
   // Of looking at rows: 64 for each rule that one is held against, or by which it gives another row
-  // something, 4 for each reference, membership and support that is looked at, and a sixteenth of
-  // its bytes for each of the first and for each operation that changes it; some 14 ns each.
+  // something, 4 for each reference, membership and support that is looked at, a sixteenth of
+  // its bytes for each of the first and for each operation that changes it, and an eighth of those
+  // of its buckets' names; some 14 ns each.
   size_t step_work = size_t{16} << 20;
   // A record with more memberships and support than this has them apart; no part of the result.
   size_t inline_max = 32;

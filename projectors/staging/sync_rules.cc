@@ -14,6 +14,8 @@
 namespace sluice::projectors {
 namespace {
 
+const std::string kCutMark = "...#";
+
 absl::Status MissingAttribute(const SyncRule& rule, const EntitySchema& schema) {
   return Error(
       absl::StatusCode::kInternal, "internal",
@@ -194,6 +196,22 @@ BucketKey KeyOfName(const std::string& name) {
 BucketName MakeBucketName(std::string name) {
   const BucketKey key = KeyOfName(name);
   return {key, std::move(name)};
+}
+
+std::string KeptName(BucketKey key, std::string_view name) {
+  constexpr size_t kBeginBytes = 256;
+  if (name.size() <= kKeptNameBytesMax) {
+    return std::string(name);
+  }
+  size_t end = kBeginBytes;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) {
+    --end;  // not within a character
+  }
+  return fmt::format("{}{}{}", name.substr(0, end), kCutMark, key.ToHex());
+}
+
+bool IsKeptName(BucketKey key, std::string_view kept) {
+  return BucketKey::OfName(kept) == key || kept.ends_with(kCutMark + key.ToHex());
 }
 
 absl::StatusOr<std::optional<BucketName>> BucketOfRow(const SyncRule& rule,

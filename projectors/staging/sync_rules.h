@@ -55,6 +55,14 @@ struct BucketName {
 };
 [[nodiscard]] BucketName MakeBucketName(std::string name);
 
+// A bucket is known by its key. Of its name, which is for people, so much is kept: one value of a
+// row may be in the names of thousands of buckets. Of a longer one its beginning is kept and the
+// key, "e3|filter:0f...=900000:aaa...#<32 hex digits>".
+inline constexpr size_t kKeptNameBytesMax = 1'024;
+[[nodiscard]] std::string KeptName(BucketKey key, std::string_view name);
+// May `kept` be what is kept of the name of that bucket, now or by an earlier program?
+[[nodiscard]] bool IsKeptName(BucketKey key, std::string_view kept);
+
 // The bucket of `rule`, of a kind other than related, that a row is in; nullopt for none. Pure.
 [[nodiscard]] absl::StatusOr<std::optional<BucketName>> BucketOfRow(const SyncRule& rule,
                                                                     const EntitySchema& schema,

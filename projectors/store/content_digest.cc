@@ -5,6 +5,7 @@
 #define XXH_STATIC_LINKING_ONLY  // for the state on the stack
 #include <xxhash.h>
 
+#include "projectors/staging/sync_rules.h"
 #include "projectors/store/byte_codec.h"
 #include "projectors/store/record_codec.h"
 
@@ -65,6 +66,7 @@ void ContentDigest::AddBucket(BucketKey bucket, const BucketState& state) {
   if (state.count != 0 || state.checksum != 0 || !passed) {
     BucketState known = state;
     known.changed = passed ? kNoOffset : state.changed;
+    known.name = KeptName(bucket, state.name);  // an earlier program kept all of it
     Add('b', EncodeBucketKey(bucket), EncodeBucket(known));
   }
 }

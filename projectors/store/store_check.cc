@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "projectors/staging/sync_rules.h"
 #include "projectors/store/content_digest.h"
 #include "schemas/status.h"
 
@@ -227,7 +228,7 @@ class Verifier {
 
   absl::Status CheckBuckets() {
     RETURN_IF_ERROR(reader_.ForEachBucket([&](BucketKey bucket, const BucketState& state) {
-      if (BucketKey::OfName(state.name) != bucket) {
+      if (!IsKeptName(bucket, state.name)) {
         return Differs(fmt::format("bucket {} is named {}, which is another bucket's name",
                                    bucket.ToHex(), state.name));
       }

@@ -1,9 +1,11 @@
 // Rows that are held against many rules, and large ones: what a batch takes on of them.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <limits>
 
+#include "projectors/staging/bucket_changes.h"
 #include "projectors/staging/fold.h"
 #include "schemas/status.h"
 #include "tests/support/change_events.h"
@@ -125,6 +127,71 @@ TEST_F(ManyRulesTest, ALargeRowIsNotPatchedOftenInOneTurn) {
   const StoredEvent event = MakeEvent(offset_++, MakeSet(patches));
   EXPECT_EQ(ErrorCode(TryTurn(event)), "large_event");
   Apply(event);
+}
+
+// Notes with a long text, which is in the names of their buckets.
+class LongNamesTest : public ManyRulesTest {
+ protected:
+  static constexpr uint32_t kNote = 2;
+
+  LongNamesTest() {
+    Apply(MakeEvent(offset_++, testing::DefineEntity(kNote, "note", {{1, "id"}, {2, "text"}})));
+    v1::ProfileDefined defined = testing::DefineProfile("q", {{"note", {}}}, {});
+    for (int i = 0; i < kRules; ++i) {
+      v1::Rule& rule = *defined.mutable_profile()->mutable_entities(0)->add_rules();
+      rule.set_kind(v1::RULE_KIND_FILTER);
+      rule.set_where(fmt::format("text eq @user and id ne '{}'", i));
+    }
+    Apply(MakeEvent(offset_++, defined));
+  }
+  StoredEvent Note(const std::string& text) {
+    return MakeEvent(
+        offset_++,
+        MakeSet({testing::Upsert(kNote, "n", RowWriter().Text(1, "n").Text(2, text).bytes())}));
+  }
+};
+
+TEST_F(LongNamesTest, AreKeptInShort) {
+  std::string text = "x";
+  for (int i = 0; i < 10'000; ++i) {
+    text += "\xc3\xa4";
+  }
+  Apply(Note(text));
+  const auto model = OrgModel::Parse(store_.content().model).value();
+  const auto& buckets = store_.content().buckets;
+  EXPECT_EQ(buckets.size(), size_t{kRules});
+  for (const SyncRule* rule : model->rules().Find(EntityId(kNote))->rules) {
+    const std::string name = fmt::format("{}={}:{}", rule->id, text.size(), text);
+    const BucketKey key = BucketKey::OfName(name);
+    ASSERT_TRUE(buckets.contains(key)) << "the key is that of the whole name";
+    EXPECT_EQ(buckets.at(key).name, KeptName(key, name));
+    EXPECT_LE(buckets.at(key).name.size(), kKeptNameBytesMax);
+  }
+  Apply(Note("short"));
+}
+
+// To hash the names takes longer than to look at the row.
+TEST_F(LongNamesTest, AreWork) {
+  options_.step_work = 1'000'000;
+  const StoredEvent small = Note(std::string(10'000, 'a'));
+  ASSERT_TRUE(TryTurn(small).ok());
+  Apply(small);
+  const StoredEvent large = Note(std::string(100'000, 'b'));
+  EXPECT_EQ(ErrorCode(TryTurn(large)), "large_event");
+  Apply(large);
+}
+
+TEST(BucketChanges, HoldNoLongNames) {
+  const auto allocated = [] {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  };
+  const size_t before = allocated();
+  BucketChanges changes;
+  for (int i = 0; i < 500; ++i) {
+    changes.Name(MakeBucketName(fmt::format("e1|filter:{}={}", i, std::string(100'000, 'a'))));
+  }
+  EXPECT_LT(allocated() - before, size_t{1} << 20);
 }
 
 // Deals of which each has all of 20 filters, and what each gives by its two references.

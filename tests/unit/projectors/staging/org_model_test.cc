@@ -532,6 +532,25 @@ CallerClaims WithTeams(int count) {
   return caller;
 }
 
+TEST(SyncRules, OfALongNameTheBeginningIsKept) {
+  const std::string longest(kKeptNameBytesMax, 'x');
+  const BucketKey key = BucketKey::OfName(longest);
+  EXPECT_EQ(KeptName(key, longest), longest);
+  EXPECT_TRUE(IsKeptName(key, longest));
+  std::string name(255, 'x');
+  for (int i = 0; i < 500; ++i) {
+    name += "\xc3\xa4";
+  }
+  const BucketKey other = BucketKey::OfName(name);
+  const std::string kept = KeptName(other, name);
+  EXPECT_EQ(kept, std::string(255, 'x') + "...#" + other.ToHex()) << "no part of a character";
+  EXPECT_EQ(KeptName(other, kept), kept);
+  EXPECT_TRUE(IsKeptName(other, kept));
+  EXPECT_TRUE(IsKeptName(other, name)) << "an earlier program kept all of it";
+  EXPECT_FALSE(IsKeptName(key, kept));
+  EXPECT_FALSE(IsKeptName(other, longest));
+}
+
 TEST(SyncRules, CombinationsAreCountedBeforeOneIsNamed) {
   const CallerClaims caller = WithTeams(100);
   const NamesRoom room{.buckets = 1'000, .bytes = 1 << 20};

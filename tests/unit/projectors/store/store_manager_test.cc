@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "projectors/store/content_digest.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 
@@ -120,6 +121,32 @@ TEST_F(StoreManagerTest, ASnapshotIsWholeAndStaysAsItWas) {
   reader.join();
   EXPECT_EQ(ScanAll(*before, {kNoOffset, 0}), ops);
   EXPECT_EQ(before->applied().position, Offset(10));
+}
+
+// Whose owner no token can name.
+TEST_F(StoreManagerTest, RowsWithALongOwnerAreInABucketWithAShortName) {
+  const std::string owner(100'000, 'u');
+  log_.push_back(AccountEvent("acme", 10, "A1", owner));
+  node_.CatchUp(log_);
+  const std::string name = "e1|user:a2=" + owner;
+  const BucketKey key = BucketKey::OfName(name);
+  const BucketState state = Snapshot()->Bucket(key).value();
+  EXPECT_EQ(state.count, 1U);
+  EXPECT_EQ(state.name, KeptName(key, name));
+  EXPECT_LE(state.name.size(), kKeptNameBytesMax);
+  EXPECT_TRUE(node_->Verify(Org("acme")).ok());
+}
+
+TEST(ContentDigest, IsTheSameWhicheverProgramKeptTheName) {
+  const std::string name = "e1|user:a2=" + std::string(5'000, 'u');
+  const BucketKey key = BucketKey::OfName(name);
+  const auto digest_of = [key](const std::string& kept) {
+    ContentDigest digest(60);
+    digest.AddBucket(key, {.name = kept, .count = 1, .checksum = 2, .changed = Offset(3)});
+    return digest.Hex();
+  };
+  EXPECT_EQ(digest_of(name), digest_of(KeptName(key, name)));
+  EXPECT_NE(digest_of(name), digest_of("e1|user:a2=u"));
 }
 
 TEST_F(StoreManagerTest, SubscribersHearOfTheirOrganisationUntilTheyLeave) {
