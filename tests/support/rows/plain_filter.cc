@@ -76,6 +76,9 @@ bool Call(const std::string& op, const std::string& text, const std::string& par
 }
 
 bool MatchesClaim(const std::string& claim, const std::string& value, const CallerClaims& claims) {
+  if (value.size() > kPlainClaimBytesMax) {
+    return false;
+  }
   if (claim == "@user") {
     return !claims.user.empty() && claims.user == value;
   }

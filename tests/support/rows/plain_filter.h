@@ -35,6 +35,9 @@ struct PlainFilter {
   bool swapped = false;  // the text has the literal first
 };
 
+// A claim of more bytes matches nothing.
+inline constexpr size_t kPlainClaimBytesMax = 1'024;
+
 // nullopt is "unknown".
 using Truth = std::optional<bool>;
 using Lookup = std::function<std::optional<PlainValue>(const std::string& attribute)>;

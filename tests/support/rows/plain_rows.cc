@@ -83,6 +83,9 @@ class ProfileRows {
       return false;
     }
     const std::string text = TextOf(*owner);
+    if (text.size() > kPlainClaimBytesMax) {
+      return false;
+    }
     if (kind == v1::RULE_KIND_USER) {
       return claims_.user == text && !text.empty();
     }

@@ -34,7 +34,8 @@ std::optional<PlainValue> RandomOrg::RandomValue(const PlainAttribute& attribute
     return Text(dice_.Pick<std::string>({"u1", "u2", "u3"}));
   }
   if (name == "team") {
-    return Text(dice_.Pick<std::string>({"t1", "t2", "t3"}));
+    return Text(
+        dice_.Pick<std::string>({"t1", "t2", "t3", "t1", "t2", "t3", kLongTeam, kTooLongTeam}));
   }
   if (name == "unit") {
     return Text(dice_.Pick<std::string>({"b1", "b2"}));

@@ -21,7 +21,7 @@ CallerClaims RandomClaims(Dice* dice) {
   if (dice->Chance(20)) {
     claims.roles.push_back("ghost");
   }
-  claims.teams = dice->Some<std::string>({"t1", "t2", "t3", "7"}, 40);
+  claims.teams = dice->Some<std::string>({"t1", "t2", "t3", "7", kLongTeam, kTooLongTeam}, 40);
   if (dice->Chance(75)) {
     claims.business_unit = dice->Pick<std::string>({"b1", "b2"});
   }

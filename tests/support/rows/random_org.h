@@ -10,6 +10,10 @@
 
 namespace sluice::testing {
 
+// Teams: one as long as a claim may be, and one of which nobody gets the rows.
+inline const std::string kLongTeam(kPlainClaimBytesMax, 't');
+inline const std::string kTooLongTeam(kPlainClaimBytesMax + 1, 't');
+
 // Dice that are the same on every machine.
 class Dice {
  public:
