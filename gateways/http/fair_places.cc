@@ -19,8 +19,7 @@ size_t LeftOf(size_t has, size_t free) {
 // By what is free, not by what there is: an owner that is alone may have most, and the fuller it
 // gets the less a large one may add, so that the next ones always find some. The same of callers
 // within an owner: a second one that takes all it can get leaves some to a third.
-bool FairPlaces::TryTake(const Owner& owner) {
-  absl::MutexLock lock(&mutex_);
+bool FairPlaces::TryTakeOne(const Owner& owner) {
   const auto found = owners_.find(owner.name);
   const bool known = found != owners_.end();
   const size_t left = LeftOf(known ? found->second.places : 0, places_max_ - taken_);
@@ -41,8 +40,7 @@ bool FairPlaces::TryTake(const Owner& owner) {
   return true;
 }
 
-void FairPlaces::GiveBack(const Owner& owner) {
-  absl::MutexLock lock(&mutex_);
+void FairPlaces::GiveBackOne(const Owner& owner) {
   --taken_;
   const auto found = owners_.find(owner.name);
   if (!owner.caller.empty()) {
@@ -53,6 +51,26 @@ void FairPlaces::GiveBack(const Owner& owner) {
   }
   if (--found->second.places == 0) {
     owners_.erase(found);
+  }
+}
+
+bool FairPlaces::TryTake(const Owner& owner, size_t places) {
+  absl::MutexLock lock(&mutex_);
+  for (size_t i = 0; i < places; ++i) {
+    if (!TryTakeOne(owner)) {
+      for (; i > 0; --i) {
+        GiveBackOne(owner);
+      }
+      return false;
+    }
+  }
+  return true;
+}
+
+void FairPlaces::GiveBack(const Owner& owner, size_t places) {
+  absl::MutexLock lock(&mutex_);
+  for (; places > 0; --places) {
+    GiveBackOne(owner);
   }
 }
 

@@ -19,10 +19,10 @@ class FairPlaces {
  public:
   explicit FairPlaces(size_t places_max) : places_max_(places_max) {}
 
-  // False where `owner` gets none.
-  [[nodiscard]] bool TryTake(const Owner& owner);
-  // One that it took.
-  void GiveBack(const Owner& owner);
+  // So many, or none: false where `owner` does not get them.
+  [[nodiscard]] bool TryTake(const Owner& owner, size_t places = 1);
+  // Of those that it took.
+  void GiveBack(const Owner& owner, size_t places = 1);
   [[nodiscard]] size_t taken() const;
 
  private:
@@ -30,6 +30,9 @@ class FairPlaces {
     size_t places = 0;
     std::unordered_map<std::string, size_t> callers;  // none at 0
   };
+
+  bool TryTakeOne(const Owner& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveBackOne(const Owner& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t places_max_;
   mutable absl::Mutex mutex_;

@@ -40,6 +40,13 @@ std::vector<std::string> RolesOf(const OrgModel& model, const CallerClaims& call
 
 }  // namespace
 
+const CallerEntity* CallerColumns::Find(std::string_view entity) const {
+  const auto found = std::ranges::lower_bound(
+      entities, entity, {},
+      [](const CallerEntity& e) -> std::string_view { return e.schema->name(); });
+  return found != entities.end() && found->schema->name() == entity ? &*found : nullptr;
+}
+
 absl::StatusOr<std::shared_ptr<const CallerColumns>> CallerColumnsTable::Of(
     const std::shared_ptr<const OrgModel>& model, const CallerClaims& caller) {
   Key key{model.get(), RolesOf(*model, caller)};

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,8 +19,10 @@ namespace sluice::gateways {
 // The entities and columns that a caller sees, as of one model.
 struct CallerColumns {
   std::shared_ptr<const projectors::OrgModel> model;
-  std::vector<projectors::CallerEntity> entities;
-  IdentityHash hash{};  // of what `entities` are as text
+  std::vector<projectors::CallerEntity> entities;  // by name
+  IdentityHash hash{};                             // of what `entities` are as text
+  // nullptr where the caller sees no such entity.
+  const projectors::CallerEntity* Find(std::string_view entity) const;
 };
 
 // Gives callers of one model who have the same roles one and the same list: a change of definitions

@@ -169,7 +169,8 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
         watch->ended() || context.clock.SteadyNow() >= deadline) {
       co_return built;  // who has closed its side only may still read it
     }
-    if (absl::Status status = slot.Take(*call.principal); !status.ok()) {
+    const size_t buckets = built.ok() ? built->buckets.size() : 0;
+    if (absl::Status status = slot.Take(*call.principal, buckets); !status.ok()) {
       co_return status;
     }
     admitted = true;

@@ -90,8 +90,8 @@ class PageBuilder {
         }
         buckets_.push_back(bucket.key);
         if (bucket.current != nullptr) {
-          EntityInfo& entity = entities_[bucket.current->schema->name()];
-          entity.id = bucket.current->schema->id();
+          EntityInfo& entity = entities_[bucket.current->entity->schema->name()];
+          entity.id = bucket.current->entity->schema->id();
           ++entity.buckets;
         }
         Source source{
@@ -170,7 +170,8 @@ class PageBuilder {
     }
     const CallerBucket& bucket = *source.bucket->current;
     Note(op);
-    return AppendPut(*bucket.schema, bucket.denied, op.key, op.position, op.row, out_);
+    return AppendPut(*bucket.entity->schema, bucket.entity->denied, op.key, op.position, op.row,
+                     out_);
   }
 
   // In a lost bucket a put stands for a removal, too.
@@ -188,7 +189,8 @@ class PageBuilder {
     if (!known) {
       return absl::OkStatus();
     }
-    const std::string& entity = lost ? source.lost->name : source.bucket->current->schema->name();
+    const std::string& entity =
+        lost ? source.lost->name : source.bucket->current->entity->schema->name();
     if (lost || entities_[entity].buckets > 1) {
       ASSIGN_OR_RETURN(const bool held, IsMember(entity, op.key));
       if (held) {
@@ -276,9 +278,9 @@ class PageBuilder {
     if (loading) {
       return sending_groups_ > 1 || plan_.base != kNoOffset;
     }
-    return op.returned ||
-           (op.entered == op.position.offset &&
-            (lost_at_base_ || entities_[source.bucket->current->schema->name()].buckets > 1));
+    return op.returned || (op.entered == op.position.offset &&
+                           (lost_at_base_ ||
+                            entities_[source.bucket->current->entity->schema->name()].buckets > 1));
   }
 
   // Has the holder this very row, and will it keep it?

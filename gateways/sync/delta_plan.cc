@@ -201,9 +201,10 @@ class EntityTable {
     return it->second;
   }
   uint32_t IndexOf(const CallerBucket& bucket) {
-    const auto [it, added] = by_schema_.try_emplace(bucket.schema.get(), 0);
+    const schemas::EntitySchema& schema = *bucket.entity->schema;
+    const auto [it, added] = by_schema_.try_emplace(&schema, 0);
     if (added) {
-      it->second = IndexOf({bucket.schema->id(), bucket.columns, bucket.schema->name()});
+      it->second = IndexOf({schema.id(), bucket.columns, schema.name()});
     }
     return it->second;
   }

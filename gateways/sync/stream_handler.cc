@@ -32,7 +32,7 @@ class StreamSession {
  public:
   StreamSession(SyncContext& context, ChangeHub& hub, Connection& connection, const OrgId& org,
                 const Principal& principal, StreamRequest request, FrameFormat format,
-                ByteHold& asked)
+                SessionSlot& slot, ByteHold& asked)
       : context_(context),
         connection_(connection),
         org_(org),
@@ -42,6 +42,7 @@ class StreamSession {
         state_(
             {.log_id = context.options.log_id, .buckets_max = context.options.buckets_per_caller},
             context.columns, ClaimsOf(principal), std::move(request), format),
+        slot_(slot),
         asked_(asked) {}
 
   // The first checkpoint: errors here can still be answered properly.
@@ -168,19 +169,23 @@ class StreamSession {
     if (!share.ok()) {
       co_return share;
     }
-    absl::StatusOr<bool> began =
+    const absl::StatusOr<bool> began =
         co_await OnStoreThread(context_, org_, principal_.subject, [this] { return Begin(); });
-    Began(began);
-    co_return began;
+    co_return Began(began);
   }
 
-  void Began(const absl::StatusOr<bool>& began) {
+  // Takes the places of as many buckets as there are now.
+  absl::StatusOr<bool> Began(absl::StatusOr<bool> began) {
     if (began.ok()) {
       touched_.Looked(state_);
+      if (absl::Status places = slot_.Take(principal_, state_.buckets()); !places.ok()) {
+        began = std::move(places);
+      }
     }
     if (!began.ok() || !*began) {
       share_ = {};
     }
+    return began;
   }
 
   // On a thread that may block.
@@ -262,7 +267,7 @@ class StreamSession {
           co_await OnStoreThread(context_, org_, principal_.subject, [this] { return Begin(); });
       if (!NotCaughtUp(began.status())) {  // or it goes on from the one that it has
         if (began.ok()) {
-          Began(true);
+          began = Began(true);
           replaces_ = true;
         }
         status = began.status();
@@ -422,6 +427,7 @@ class StreamSession {
   ChangeHub::Watch watch_;
   ClientWatch client_{connection_.http(), watch_};
   StreamState state_;
+  SessionSlot& slot_;
   ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
   bool replaces_ = false;  // the checkpoint that is being sent replaces one
   TouchedBuckets touched_{watch_};
@@ -456,10 +462,11 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   SessionSlot slot(context);
   absl::Status ready = !org.ok()      ? org.status()
                        : !wanted.ok() ? wanted.status()
-                                      : slot.Take(principal);
+                                      : slot.Take(principal, 0);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format, asked);
+    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format, slot,
+                    asked);
     ready = co_await session->Open();
   }
   if (ready.ok()) {

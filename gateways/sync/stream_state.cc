@@ -102,19 +102,26 @@ std::vector<BucketKey> StreamState::Keys() const {
 
 // The caller's buckets may be others: those that stay keep their place.
 absl::Status StreamState::Recompute(const std::shared_ptr<const OrgModel>& model) {
-  ASSIGN_OR_RETURN(std::vector<CallerBucket> current,
+  ASSIGN_OR_RETURN(const std::vector<CallerBucket> current,
                    model->BucketsOf(caller_, options_.buckets_max));
   ASSIGN_OR_RETURN(columns_, table_.Of(model, caller_));
   Buckets old = std::exchange(buckets_, {});
   keys_.clear();
-  for (CallerBucket& bucket : current) {
+  for (const CallerBucket& bucket : current) {
     std::string id = BucketIdText(options_.log_id, model->incarnation(), bucket);
     auto node = old.extract(id);
     gained_ = gained_ || node.empty();
     const auto at = node.empty() ? buckets_.try_emplace(std::move(id)).first
                                  : buckets_.insert(std::move(node)).position;
-    at->second.bucket = std::move(bucket);
-    keys_.emplace_back(at->second.bucket.bucket.key, at);
+    // Not the name, nor a list of columns of its own: a session may last for days.
+    at->second.key = bucket.bucket.key;
+    at->second.entity = columns_->Find(bucket.entity->schema->name());
+    if (at->second.entity == nullptr) {
+      return Error(absl::StatusCode::kInternal, "internal",
+                   "a bucket of entity " + bucket.entity->schema->name() +
+                       ", which the caller does not see");
+    }
+    keys_.emplace_back(at->second.key, at);
   }
   for (const auto& [id, bucket] : old) {
     removed_.push_back(id);
@@ -153,8 +160,7 @@ absl::Status StreamState::PlaceTouched(const Touched& touched) {
 // of its last change that tells, because count and checksum can be made to be equal.
 absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
   const projectors::AppliedState& applied = snapshot_->applied();
-  ASSIGN_OR_RETURN(const projectors::BucketState state,
-                   snapshot_->Bucket(bucket->bucket.bucket.key));
+  ASSIGN_OR_RETURN(const projectors::BucketState state, snapshot_->Bucket(bucket->key));
   const bool pending = pending_.contains(id);
   if (bucket->placed && !pending) {
     bucket->progress = std::max(bucket->progress, EndOf(quiet_));
@@ -261,7 +267,7 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size
                                      std::string* out) {
   bytes_max = std::min(bytes_max, options_.frame_bytes);
   if (iterator_ == nullptr) {
-    iterator_ = snapshot_->Scan(bucket->bucket.bucket.key, bucket->progress);
+    iterator_ = snapshot_->Scan(bucket->key, bucket->progress);
   }
   ops_json_.clear();
   size_t ops = 0;
@@ -277,10 +283,10 @@ absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size
     if (ops++ > 0) {
       ops_json_.push_back(',');
     }
-    const schemas::EntitySchema& schema = *bucket->bucket.schema;
+    const schemas::EntitySchema& schema = *bucket->entity->schema;
     if (op.put) {
       RETURN_IF_ERROR(
-          AppendPut(schema, bucket->bucket.denied, op.key, op.position, op.row, &ops_json_));
+          AppendPut(schema, bucket->entity->denied, op.key, op.position, op.row, &ops_json_));
     } else {
       AppendRemove(schema.name(), op.key, op.position, &ops_json_);
     }

@@ -104,8 +104,9 @@ class StreamState {
 
  private:
   struct Bucket {
-    projectors::CallerBucket bucket;
-    Position progress;         // sent up to here
+    BucketKey key;
+    const projectors::CallerEntity* entity = nullptr;  // of columns_
+    Position progress;                                 // sent up to here
     Offset whole = kNoOffset;  // what the client counts as its position here: the last `to`
     Offset since = kNoOffset;  // the client knows no row that was removed at or before this
     Offset known = kNoOffset;  // nor one that entered after this, but for this snapshot's puts

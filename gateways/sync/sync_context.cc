@@ -5,6 +5,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <optional>
 
+#include "fmt/format.h"
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "schemas/status.h"
@@ -19,26 +20,31 @@ std::string_view WithoutSlash(std::string_view base) {
 }  // namespace
 
 SessionSlot::~SessionSlot() {
-  if (taken_.has_value()) {
-    context_.sessions.GiveBack(*taken_);
-    context_.metrics.Sessions(-1);
+  if (taken_ > 0) {
+    context_.sessions.GiveBack(*owner_, taken_);
+    context_.metrics.Sessions(-1, -static_cast<double>(taken_));
   }
 }
 
-absl::Status SessionSlot::Take(const Principal& principal) {
-  if (taken_.has_value()) {
-    return absl::OkStatus();
+absl::Status SessionSlot::Take(const Principal& principal, size_t buckets) {
+  const size_t places = 1 + buckets / kBucketsPerPlace;
+  if (!owner_.has_value()) {
+    owner_ = OwnerOf(principal);
   }
-  Owner owner = OwnerOf(principal);
-  if (!context_.sessions.TryTake(owner)) {
+  if (places < taken_) {
+    context_.sessions.GiveBack(*owner_, taken_ - places);
+  } else if (!context_.sessions.TryTake(*owner_, places - taken_)) {
     context_.metrics.Refused("sessions");
     return Error(
         absl::StatusCode::kUnavailable, "too_many_sessions",
-        "this server has as many open sessions as it may have, of all, of this organisation or of "
-        "this caller: try again later");
+        fmt::format("this server has as many open sessions as it may have, of all, of this "
+                    "organisation or of this caller, whose {} buckets take {} places: try again "
+                    "later",
+                    buckets, places));
   }
-  taken_ = std::move(owner);
-  context_.metrics.Sessions(1);
+  context_.metrics.Sessions(taken_ == 0 ? 1 : 0,
+                            static_cast<double>(places) - static_cast<double>(taken_));
+  taken_ = places;
   return absl::OkStatus();
 }
 

@@ -87,19 +87,23 @@ struct SyncContext {
   std::atomic<size_t> connections{0};
 };
 
-// A place among the sessions, given back at the end.
+// A session's places among all, given back at the end: one, and another for each kBucketsPerPlace
+// of its buckets, which take about as much memory as the session itself.
 class SessionSlot {
  public:
   explicit SessionSlot(SyncContext& context) : context_(context) {}
   SessionSlot(const SessionSlot&) = delete;
   SessionSlot& operator=(const SessionSlot&) = delete;
   ~SessionSlot();
-  // kUnavailable "too_many_sessions" where the caller gets none. Taking it again is nothing.
-  [[nodiscard]] absl::Status Take(const Principal& principal);
+  static constexpr size_t kBucketsPerPlace = 64;
+  // Of a session of so many buckets, whether it has places already or not. kUnavailable
+  // "too_many_sessions" where the caller does not get them: then those that it has stay.
+  [[nodiscard]] absl::Status Take(const Principal& principal, size_t buckets);
 
  private:
   SyncContext& context_;
-  std::optional<Owner> taken_;  // whose it is
+  std::optional<Owner> owner_;
+  size_t taken_ = 0;
 };
 
 // Runs `work` on a thread that may block and resumes the caller where it was. `work` does not

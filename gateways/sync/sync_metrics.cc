@@ -41,7 +41,9 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                    .Register(to)
                    .Add({});
   sessions_ = &AddGauge(to, "sluice_sync_sessions", "Streams and waiting deltas");
-  AddGauge(to, "sluice_sync_sessions_limit", "Most streams and waiting deltas at once")
+  places_ = &AddGauge(to, "sluice_sync_session_places",
+                      "Places that they take: one each, and another for each 64 buckets");
+  AddGauge(to, "sluice_sync_sessions_limit", "Most places of streams and waiting deltas at once")
       .Set(static_cast<double>(sessions_max));
   connections_ = &AddGauge(to, "sluice_sync_connections", "Open connections");
   AddGauge(to, "sluice_sync_connections_limit", "Most open connections")

@@ -21,7 +21,11 @@ class SyncMetrics {
   void Page(double seconds) { page_seconds_->Observe(seconds); }
   void Sent(size_t bytes) { bytes_sent_->Increment(static_cast<double>(bytes)); }
   void Ops(size_t ops) { ops_sent_->Increment(static_cast<double>(ops)); }
-  void Sessions(double by) { sessions_->Increment(by); }
+  // So many more sessions, and places that they take.
+  void Sessions(double sessions, double places) {
+    sessions_->Increment(sessions);
+    places_->Increment(places);
+  }
   void Connections(double by) { connections_->Increment(by); }
   void AnswerBytes(size_t bytes) { answer_bytes_->Set(static_cast<double>(bytes)); }
   void Woken() { woken_->Increment(); }
@@ -35,6 +39,7 @@ class SyncMetrics {
   prometheus::Counter* bytes_sent_;
   prometheus::Counter* ops_sent_;
   prometheus::Gauge* sessions_;
+  prometheus::Gauge* places_;
   prometheus::Gauge* connections_;
   prometheus::Gauge* answer_bytes_;
   prometheus::Counter* woken_;

@@ -39,7 +39,9 @@ struct SyncOptions {
   size_t body_bytes_max = size_t{1} << 20;
   size_t connections_max = 25'000;  // past it the longest silent makes room, or 503
   size_t descriptors_max = 0;       // connections take no more descriptors than this; 0: no limit
-  size_t sessions_max = 20'000;     // streams and waiting deltas; past it 503 too_many_sessions
+  // Places of streams and waiting deltas: one each, and another for each 64 buckets. Past it 503
+  // too_many_sessions.
+  size_t sessions_max = 20'000;
   size_t buckets_per_caller = 1'000;
   size_t page_bytes_max = size_t{4} << 20;  // of a delta page; one row more may start below it
 
@@ -104,7 +106,7 @@ class SyncServer {
   // Makes every live stream and waiting delta look at `may_serve` again. Thread-safe.
   void ServingChanged();
 
-  // Streams and waiting deltas at this moment.
+  // Places that streams and waiting deltas have at this moment.
   [[nodiscard]] size_t sessions() const;
 
  private:

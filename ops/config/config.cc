@@ -144,7 +144,9 @@ std::vector<Setting> CoreSettings() {
       {"sync.threads", "0", "Threads of the clients' endpoint; 0 takes one a processor.",
        Integer(FIELD(sync.threads), 0, 1'024)},
       {"sync.sessions", "20000",
-       "Live streams and waiting requests of clients at a time; more are answered 503 "
+       "Live streams and waiting requests of clients at a time, of which one counts as one more "
+       "for "
+       "each 64 buckets of its caller; more are answered 503 "
        "too_many_sessions, and so is an organisation, or one `sub` of it, that would leave too few "
        "to others (at most four fifths, and half of that). Of connections a quarter more are "
        "taken; "

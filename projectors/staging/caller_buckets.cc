@@ -131,7 +131,7 @@ class CallerBuckets {
         claimed.names.push_back(DerivedBucket(rule, sources[i]));
       }
     } else {
-      claimed = BucketsOfCaller(rule, *columns->schema, claims_, room);
+      claimed = BucketsOfCaller(rule, *columns->entity->schema, claims_, room);
     }
     if (claimed.names.size() < claimed.count) {
       return TooMany(profile, rule, *columns, claimed);
@@ -140,8 +140,8 @@ class CallerBuckets {
     for (BucketName& name : claimed.names) {
       const BucketKey key = name.key;
       of_rule->second.push_back(key);
-      buckets_.try_emplace(key, CallerBucket{std::move(name), columns->schema, columns->denied,
-                                             columns->hash, kNoOffset});
+      buckets_.try_emplace(
+          key, CallerBucket{std::move(name), columns->entity, columns->hash, kNoOffset});
     }
     return absl::OkStatus();
   }
@@ -164,15 +164,14 @@ class CallerBuckets {
   static constexpr uint64_t kToldMax = 1'000'000'000;
 
   struct Columns {
-    std::shared_ptr<const EntitySchema> schema;
-    std::vector<AttributeId> denied;
+    std::shared_ptr<const CallerEntity> entity;
     uint64_t hash = 0;
   };
 
   absl::Status TooMany(std::string_view profile, const SyncRule& rule, const Columns& columns,
                        const ClaimedBuckets& claimed) const {
     const std::string where = fmt::format("rule {} of entity {} in profile {}", rule.text,
-                                          columns.schema->name(), profile);
+                                          columns.entity->schema->name(), profile);
     if (claimed.count <= max_ - buckets_.size()) {
       return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
                    fmt::format("{} makes {} buckets for the caller whose names have {} bytes, {} "
@@ -196,7 +195,9 @@ class CallerBuckets {
     if (added) {
       const std::shared_ptr<const EntitySchema>& schema = rules_.Find(entity)->schema;
       if (const auto denied = DeniedNames(roles_, *schema); denied.has_value()) {
-        found->second = Columns{schema, IdsOf(*denied, *schema), ColumnsHash(*denied, *schema)};
+        found->second =
+            Columns{std::make_shared<CallerEntity>(CallerEntity{schema, IdsOf(*denied, *schema)}),
+                    ColumnsHash(*denied, *schema)};
       }
     }
     return found->second.has_value() ? &*found->second : nullptr;

@@ -18,11 +18,16 @@
 
 namespace sluice::projectors {
 
+// An entity as one caller may see it.
+struct CallerEntity {
+  std::shared_ptr<const EntitySchema> schema;
+  std::vector<AttributeId> denied;  // columns that no role of the caller's shows, ascending
+};
+
 // A bucket as one caller may see it.
 struct CallerBucket {
   BucketName bucket;
-  std::shared_ptr<const EntitySchema> schema;
-  std::vector<AttributeId> denied;  // columns that no role of the caller's shows, ascending
+  std::shared_ptr<const CallerEntity> entity;  // one for all buckets of it
   // Names what the caller sees of the entity: where it changes, rows sent before do not count. 0:
   // every column, none of which has the name of an earlier one.
   uint64_t columns = 0;
@@ -31,12 +36,6 @@ struct CallerBucket {
   friend bool operator<(const CallerBucket& a, const CallerBucket& b) {
     return a.bucket.key < b.bucket.key;
   }
-};
-
-// An entity as one caller may see it.
-struct CallerEntity {
-  std::shared_ptr<const EntitySchema> schema;
-  std::vector<AttributeId> denied;  // as in CallerBucket
 };
 
 // An organisation's definitions as of one position: the fold of its control events. Immutable:

@@ -320,6 +320,49 @@ TEST_F(DeltaTest, OneCallerLeavesPlacesToItsColleagues) {
   EXPECT_EQ(bob.Read(false).status, 200);
 }
 
+// What a session keeps grows with its buckets.
+TEST_F(DeltaTest, ManyBucketsTakeSeveralPlaces) {
+  options_.sessions_max = 100;  // of which one caller may have 40
+  Start();
+  json ann = kAnn;
+  for (int i = 0; i < 640; ++i) {
+    ann["teams"].push_back("t" + std::to_string(i));
+  }
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (size_t i = 1; i <= 3; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    sockets.back()->Request("POST", "/v1/orgs/contoso/stream", Token(ann), R"({"live":true})");
+    ASSERT_EQ(sockets.back()->Read(false).status, 200);
+    EXPECT_EQ(server_->sessions(), i * 11);  // 641 buckets
+  }
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?wait=60s", ann)), "too_many_sessions");
+  HttpSocket stream(port_);
+  stream.Request("POST", "/v1/orgs/contoso/stream", Token(ann), R"({"live":true})");
+  EXPECT_EQ(Code(stream.Read()), "too_many_sessions");
+  EXPECT_EQ(server_->sessions(), 33U);
+  const auto define = [&](v1::RuleKind kind) {
+    stores_.Add("contoso", sluice::testing::DefineProfile("p", {{"account", {kind}}}, {"field"}));
+  };
+  define(v1::RULE_KIND_USER);  // one bucket for each
+  while (server_->sessions() != 3) {
+    std::this_thread::yield();
+  }
+  auto waiting = std::make_unique<HttpSocket>(port_);
+  waiting->Request("GET", "/v1/orgs/contoso/delta?wait=60s", Token(ann));
+  while (server_->sessions() != 4) {
+    std::this_thread::yield();
+  }
+  define(v1::RULE_KIND_TEAM);
+  while (server_->sessions() < 33) {
+    std::this_thread::yield();
+  }
+  sockets.clear();
+  waiting.reset();
+  while (server_->sessions() != 0) {
+    std::this_thread::yield();
+  }
+}
+
 TEST_F(DeltaTest, WhatIsNoRequest) {
   options_.body_bytes_max = 1000;
   options_.idle_timeout = std::chrono::milliseconds(300);

@@ -181,7 +181,7 @@ class DeltaProperty {
   static HeldBuckets Held(const std::vector<projectors::CallerBucket>& buckets) {
     HeldBuckets held;
     for (const projectors::CallerBucket& bucket : buckets) {
-      held.emplace(bucket.bucket.key, bucket.denied.empty());
+      held.emplace(bucket.bucket.key, bucket.entity->denied.empty());
     }
     return held;
   }
@@ -237,8 +237,8 @@ class DeltaProperty {
     const auto buckets = world_.BucketsOf(client.caller);
     const HeldBuckets now = Held(buckets);
     for (const projectors::CallerBucket& bucket : buckets) {
-      const auto it = world_.org().records.find({bucket.schema->id(), name.second});
-      if (bucket.schema->name() == name.first && it != world_.org().records.end()) {
+      const auto it = world_.org().records.find({bucket.entity->schema->id(), name.second});
+      if (bucket.entity->schema->name() == name.first && it != world_.org().records.end()) {
         return std::ranges::any_of(it->second.memberships, [&](const auto& membership) {
           const bool based = client.at_base.contains(membership.bucket);
           const bool away = !membership.member || !now.contains(membership.bucket);

@@ -216,12 +216,14 @@ std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller
     for (const int tag : entity.rules) {
       const BucketKey key = KeyOf(entity, tag);
       if (caller.allowed.contains(key)) {
-        projectors::CallerBucket bucket{{key, key.ToHex()}, entity.schema, {}};
+        projectors::CallerEntity seen{entity.schema, {}};
+        projectors::CallerBucket bucket{{key, key.ToHex()}, nullptr};
         if (const auto it = caller.hides_second.find(name);
             it != caller.hides_second.end() && it->second) {
-          bucket.denied.push_back(schemas::AttributeId(3));
+          seen.denied.push_back(schemas::AttributeId(3));
           bucket.columns = 3;
         }
+        bucket.entity = std::make_shared<projectors::CallerEntity>(std::move(seen));
         buckets.push_back(std::move(bucket));
       }
     }

@@ -32,6 +32,22 @@ TEST(FairPlacesTest, HoweverManyCallersOfOneAskSomeAreLeftToTheOthers) {
   EXPECT_EQ(TakeAll(places, {"b", "carol"}), 119U) << "of the 239 that it may have";
 }
 
+TEST(FairPlacesTest, SeveralAreTakenOrNone) {
+  FairPlaces places(1'000);
+  const Owner one{"a", "mallory"};
+  EXPECT_FALSE(places.TryTake(one, 401));
+  EXPECT_EQ(places.taken(), 0U);
+  EXPECT_TRUE(places.TryTake(one, 399));
+  EXPECT_FALSE(places.TryTake(one, 2));
+  EXPECT_EQ(places.taken(), 399U);
+  EXPECT_TRUE(places.TryTake(one, 1));
+  EXPECT_TRUE(places.TryTake(one, 0));
+  places.GiveBack(one, 300);
+  EXPECT_EQ(places.taken(), 100U);
+  places.GiveBack(one, 100);
+  EXPECT_EQ(TakeAll(places, one), 400U);
+}
+
 TEST(FairPlacesTest, WhoHasNoneGetsOneWhileThereIsOne) {
   FairPlaces places(3);
   EXPECT_TRUE(places.TryTake({"a", "x"}));

@@ -12,6 +12,7 @@ namespace sluice::gateways {
 namespace {
 
 using projectors::CallerBucket;
+using projectors::CallerEntity;
 using sluice::testing::PlainOrg;
 using sluice::testing::PlainSnapshot;
 
@@ -35,13 +36,17 @@ class DeltaPageTest : public ::testing::Test {
     schema_ = schemas::EntitySchema::FromProto(proto).value();
   }
 
+  std::shared_ptr<const CallerEntity> Entity(std::vector<schemas::AttributeId> denied) const {
+    return std::make_shared<CallerEntity>(CallerEntity{schema_, std::move(denied)});
+  }
+
   CallerBucket Bucket(uint64_t key) const {
-    return {{BucketKey{key, 0}, std::to_string(key)}, schema_, {}, 0, kNoOffset};
+    return {{BucketKey{key, 0}, std::to_string(key)}, Entity({}), 0, kNoOffset};
   }
   // The same without the column `name`.
   CallerBucket Masked(uint64_t key) const {
     CallerBucket bucket = Bucket(key);
-    bucket.denied = {schemas::AttributeId(2)};
+    bucket.entity = Entity({schemas::AttributeId(2)});
     bucket.columns = 2;
     return bucket;
   }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <nlohmann/json.hpp>
 
@@ -275,6 +276,47 @@ TEST_F(StreamStateTest, ColumnsTravelWithTheCheckpoint) {
   Define(masked);
   Sent(&state);
   EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
+}
+
+// A caller may have many sessions, each for days: what one keeps of a bucket does not grow with the
+// bucket's name, nor with the columns.
+TEST_F(StreamStateTest, OfABucketLittleIsKept) {
+  std::vector<sluice::testing::TestAttribute> attributes = {{1, "id"}, {2, "team"}, {3, "owner"}};
+  v1::RoleDefined role = sluice::testing::DefineRole("field", true, {"wide"});
+  for (uint32_t i = 4; i < 1'000; ++i) {
+    attributes.push_back({i, "c" + std::to_string(i)});
+    role.mutable_role()->mutable_entities(0)->add_deny_columns(attributes.back().name);
+  }
+  Define(sluice::testing::DefineEntity(2, "wide", attributes));
+  v1::ProfileDefined profile =
+      sluice::testing::DefineProfile("p", {{"wide", {v1::RULE_KIND_FILTER}}}, {"field"});
+  profile.mutable_profile()->mutable_entities(0)->mutable_rules(0)->set_where(
+      "team in @teams and owner eq @user");
+  Define(profile);
+  Define(role);
+  projectors::CallerClaims claims;
+  claims.user = std::string(1'000, 'u');
+  claims.roles = {"field"};
+  for (int i = 0; i < 900; ++i) {
+    claims.teams.push_back("t" + std::to_string(i));
+  }
+  const auto allocated = [] {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  };
+  constexpr size_t kStates = 10;
+  std::vector<std::unique_ptr<StreamState>> states;
+  size_t before = 0;
+  for (size_t i = 0; i <= kStates; ++i) {
+    states.push_back(std::make_unique<StreamState>(StreamOptions{.log_id = "log"}, table_, claims,
+                                                   StreamRequest(), FrameFormat::kNdjson));
+    Begin(states.back().get());
+    Fill(states.back().get(), 1'000'000);
+    EXPECT_EQ(states.back()->buckets(), 900U);
+    Frames();
+    before = i == 0 ? allocated() : before;  // the first makes what all share
+  }
+  EXPECT_LT((allocated() - before) / kStates, 900U * 500U);
 }
 
 // However many buckets and columns there are, no more of a checkpoint is made than is asked for.

@@ -274,7 +274,7 @@ TEST(OrgModel, AColumnIsShownWhenSomeRoleThatReadsTheEntityShowsIt) {
   const auto denied = [&](std::vector<std::string> roles) {
     const auto buckets = model->BucketsOf(
         {.user = "U", .roles = std::move(roles), .teams = {}, .business_unit = {}}, 10);
-    return buckets.ok() && buckets->size() == 1 ? buckets->front().denied
+    return buckets.ok() && buckets->size() == 1 ? buckets->front().entity->denied
                                                 : std::vector<AttributeId>{AttributeId(99)};
   };
   EXPECT_THAT(denied({"x"}), ElementsAre(AttributeId(3), AttributeId(5)));  // never the key
