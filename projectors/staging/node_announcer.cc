@@ -20,7 +20,6 @@ namespace {
 using eventlog::Topic;
 
 constexpr PartitionId kOnlyPartition{0};
-constexpr int kApartMax = 1'000;
 // How soon it is seen that `nodes` has been read.
 constexpr std::chrono::milliseconds kKnownLook{10};
 

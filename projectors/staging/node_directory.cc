@@ -324,7 +324,8 @@ std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId&
   // What this process had applied before it gave the partition away is applied.
   impl_->ForEachFresh(Impl::Whom::kAll, [&](const Node& node) {
     const auto* served = ServedBy(node, partition);
-    if (served != nullptr &&
+    // A list that is full may lack some: then nothing is known of anybody.
+    if (served != nullptr && served->apart_size() < kApartMax &&
         std::ranges::find(served->apart(), org.value()) == served->apart().end()) {
       applied = std::max(applied.value_or(kNoOffset), Offset(served->applied()));
     }

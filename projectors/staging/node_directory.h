@@ -22,6 +22,9 @@ enum class NodeUse {
            // admin first
 };
 
+// So many organisations that are apart a node names of a partition, the first ones.
+inline constexpr int kApartMax = 1'000;
+
 // The newest announcement of every node. One counts for 30 s from when it came, by this
 // process's own steady clock: what other machines' clocks say is compared with nothing. When it
 // came is known to within a second or two, and taken too early rather than too late: what was in
