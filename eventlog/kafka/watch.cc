@@ -93,8 +93,14 @@ absl::Status KafkaWatch::Start() {
     }
   }
   if (epoch_.empty()) {
-    RETURN_IF_ERROR(CheckThatNothingWasLost());
-    RETURN_IF_ERROR(AppendEpoch(NewEpoch(), {}));
+    const absl::Status whole = CheckThatNothingWasLost();
+    // Another process may have been first meanwhile: what is there then is its.
+    ASSIGN_OR_RETURN(const OffsetRange now, control_.Range(kEpochTopic, kEpochPartition));
+    RETURN_IF_ERROR(ReadEpoch(now.end, kStartPatience));
+    if (fold_.epoch().empty()) {
+      RETURN_IF_ERROR(whole);
+      RETURN_IF_ERROR(AppendEpoch(NewEpoch(), {}));
+    }
     epoch_ = fold_.epoch();
     agreed_ = fold_.agreed();
   }

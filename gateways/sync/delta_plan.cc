@@ -33,11 +33,13 @@ bool IsComplete(const Cursor& cursor) {
 // Groups that nothing tells apart any more become one. What differs is never made equal: a lower
 // `left` would leave rows with the holder, a higher one would name keys that it never knew.
 void MergeGroups(std::vector<PlanGroup>* groups) {
-  // Lost ones first: a server of before, which knows no bucket in two groups, then refuses such a
-  // cursor. Did it meet the bucket that is the caller's first, it would forget the lost one.
+  // Lost ones first, and of these one that tells of two times away, as every bucket in several
+  // groups has: a server of before, which knows no bucket in two groups, then refuses such a
+  // cursor. Did it meet another group of the bucket first, it would forget this one.
   const auto order = [](const PlanGroup& g) {
     const CursorGroupState& s = g.state;
-    return std::tuple(!s.lost, s.position, s.since, s.left, s.held, s.turned, s.based, s.steady);
+    return std::tuple(!s.lost, s.turned == kNoOffset, s.position, s.since, s.left, s.held, s.turned,
+                      s.based, s.steady);
   };
   for (PlanGroup& group : *groups) {
     CursorGroupState& state = group.state;

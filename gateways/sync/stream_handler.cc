@@ -9,6 +9,7 @@
 #include "gateways/sync/accept.h"
 #include "gateways/sync/stream_state.h"
 #include "gateways/sync/touched_buckets.h"
+#include "schemas/release.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -237,7 +238,7 @@ class StreamSession {
         co_return alive;
       }
     }
-    buffer_ = {};  // a session that waits holds no memory
+    Release(&buffer_);  // a session that waits holds no memory
     co_return true;
   }
 
@@ -294,7 +295,7 @@ class StreamSession {
       alive = co_await SendBuffer();
     }
     asked_.Set(0);  // what the client has is answered now
-    if (long_one && replaces_) {
+    if (long_one && replaces_ && !state_.names_columns()) {
       // Once more would be as long. The one before, which has the columns, may have taken the
       // client hours, in which what it may see has changed: that is replaced before a row is sent.
       loading_since_ = Now();
@@ -458,7 +459,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   const std::optional<FrameFormat> format = FormatFor(request.accept);
   absl::StatusOr<StreamRequest> wanted = Parse(request, format);
-  request.body = {};  // the stream may last for hours
+  Release(&request.body);  // the stream may last for hours
   SessionSlot slot(context);
   absl::Status ready = !org.ok()      ? org.status()
                        : !wanted.ok() ? wanted.status()

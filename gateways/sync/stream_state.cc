@@ -7,6 +7,7 @@
 #include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
+#include "schemas/release.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -213,13 +214,14 @@ bool StreamState::PlaceFirst(const std::string& id, Bucket* bucket) const {
 }
 
 void StreamState::PrepareCheckpoint() {
+  names_columns_ = columns_->hash != columns_sent_;
   CheckpointWriter::Content content{
       .position = looked_.position,
       .history = looked_.Text(),
       .buckets = {},
       .removed = std::exchange(removed_, {}),
       .resets = std::exchange(resets_, {}),
-      .columns = columns_->hash != columns_sent_ ? columns_ : nullptr,
+      .columns = names_columns_ ? columns_ : nullptr,
   };
   // Whatever comes next, a checkpoint that is begun is written whole: also where it is replaced
   // before it is complete the client has its columns, and has forgotten those of before.
@@ -257,7 +259,7 @@ absl::Status StreamState::Fill(size_t bytes, std::string* out) {
       bucket.whole = position_;
     }
     snapshot_.reset();
-    ops_json_ = {};  // a session that waits holds no buffer
+    Release(&ops_json_);  // a session that waits holds no buffer
   }
   return absl::OkStatus();
 }

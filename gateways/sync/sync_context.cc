@@ -27,7 +27,9 @@ SessionSlot::~SessionSlot() {
 }
 
 absl::Status SessionSlot::Take(const Principal& principal, size_t buckets) {
-  const size_t places = 1 + buckets / kBucketsPerPlace;
+  // Where there are few places, whoever is alone still gets in with as many buckets as may be.
+  const size_t places =
+      std::min(1 + buckets / kBucketsPerPlace, 1 + context_.options.sessions_max / 8);
   if (!owner_.has_value()) {
     owner_ = OwnerOf(principal);
   }

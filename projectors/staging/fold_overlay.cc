@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "projectors/staging/fold.h"
+#include "schemas/release.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
@@ -286,7 +287,7 @@ bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
   entry.now.deleted = true;
   entry.now.last = position;
   bytes_ -= entry.now.row.size();
-  entry.now.row = std::string();  // lets go of the memory, too
+  Release(&entry.now.row);
   if (version.has_value()) {
     entry.now.version = version;
   }

@@ -363,6 +363,20 @@ TEST_F(DeltaTest, ManyBucketsTakeSeveralPlaces) {
   }
 }
 
+// A small server is not too small for its largest callers.
+TEST_F(DeltaTest, WhoHasManyBucketsGetsInWhereThereAreFewPlaces) {
+  options_.sessions_max = 20;
+  Start();
+  json ann = kAnn;
+  for (int i = 0; i < 999; ++i) {
+    ann["teams"].push_back("t" + std::to_string(i));
+  }
+  HttpSocket socket(port_);
+  socket.Request("POST", "/v1/orgs/contoso/stream", Token(ann), R"({"live":true})");
+  ASSERT_EQ(socket.Read(false).status, 200);
+  EXPECT_EQ(server_->sessions(), 3U);
+}
+
 TEST_F(DeltaTest, WhatIsNoRequest) {
   options_.body_bytes_max = 1000;
   options_.idle_timeout = std::chrono::milliseconds(300);

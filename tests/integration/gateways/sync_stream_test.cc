@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <prometheus/registry.h>
 #include <sys/socket.h>
 
@@ -376,6 +377,34 @@ TEST_F(StreamTest, ALiveSessionHoldsNoPartOfItsRequest) {
   EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
 }
 
+// Of what it sent and was sent, either.
+TEST_F(StreamTest, ALiveSessionHoldsNoMemory) {
+  constexpr int kSessions = 40;
+  constexpr size_t kMib = size_t{1} << 20;
+  for (int i = 0; i < 250; ++i) {
+    Put("A" + std::to_string(i), std::string(8'000, 'x'), "ann");
+  }
+  options_.heartbeat = std::chrono::seconds(20);
+  Start();
+  const auto in_use = [] { return mallinfo2().uordblks; };  // 0 beside a sanitizer
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  size_t before = 0;
+  for (int i = 0; i < kSessions; ++i) {
+    before = i == 1 ? in_use() : before;  // the first one makes what all of them share
+    sockets.push_back(std::make_unique<HttpSocket>(port_));
+    sockets.back()->Request("POST", "/v1/orgs/contoso/stream", Token(kAnn),
+                            R"({"live":true})" + std::string(kMib - 100, ' '));
+    ASSERT_EQ(sockets.back()->Read(false).status, 200);
+    StreamClient().Take(*sockets.back(), "checkpoint_complete");
+  }
+  // A session waits again a moment after its client has read all.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (in_use() > before + 20 * kMib && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_LE(in_use(), before + 20 * kMib);
+}
+
 // An organisation whose columns are many pieces of a stream as text.
 class ManyColumnsTest : public StreamTest {
  protected:
@@ -460,6 +489,42 @@ TEST_F(ManyColumnsTest, RowsBehindALongCheckpointAreOfANewSnapshot) {
   }
   EXPECT_GT(asked, 10);
   EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 2);
+  EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
+}
+
+// So it is where the one that takes its place is as long, as columns have come meanwhile.
+TEST_F(ManyColumnsTest, RowsBehindALongCheckpointThatReplacesOneAreToo) {
+  for (int i = 0; i < 100; ++i) {
+    Put("A" + std::to_string(i), "x", "ann");
+  }
+  options_.snapshot_age_max = std::chrono::milliseconds(1);
+  std::atomic<int> asked = 0;
+  options_.may_serve = [this, &asked](const OrgId&) {
+    ++asked;
+    if (asked == 10) {  // amid the first checkpoint
+      DefineColumns(2, 301);
+      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
+    } else if (asked == 60) {  // amid the second
+      stores_.Add("contoso", sluice::testing::DefineRole("field", true, {"entity2"}));
+      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
+    }
+    return absl::OkStatus();
+  };
+  Start();
+  HttpSocket socket(port_);
+  Open(socket, json::object());
+  ASSERT_EQ(socket.Read(false).status, 200);
+  std::vector<std::string> frames;
+  size_t named = 0;
+  while (frames.empty() || frames.back() != "checkpoint_complete") {
+    const json frame = json::parse(socket.ReadLine());
+    frames.push_back(frame.begin().key());
+    named += frame.begin()->contains("entities") ? 1 : 0;
+    ASSERT_LT(frames.size(), 1'000u);
+  }
+  EXPECT_GT(asked, 60);
+  EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 3);
+  EXPECT_EQ(named, 3u);
   EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
 }
 

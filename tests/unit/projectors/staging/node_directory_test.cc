@@ -201,6 +201,7 @@ TEST_F(NodeDirectoryTest, ANodeWhereAnOrganisationIsApartHasNotAppliedIt) {
   // So many are apart that not all are named: it may be any of them.
   others_apart_ = kApartMax;
   Announce("b", "", 0, 13);
+  others_apart_ = 0;
   AwaitRead(nodes);
   EXPECT_EQ(nodes.Applied(PartitionId(0), org_), Offset(7));
   nodes.Stop();
