@@ -21,8 +21,11 @@ constexpr milliseconds kLookInterval{500};
 // While there are dead letters: how soon the answer of an append is seen at the end of the log.
 constexpr milliseconds kLettersLook{10};
 constexpr milliseconds kLettersLookSlow{100};
-// How long what others fold on is left uncompared.
-constexpr milliseconds kToldLookInterval{1'000};
+// How long what others fold on is left uncompared. Each look asks the log for the place of every
+// other node that is ahead, on the thread that folds.
+constexpr milliseconds kToldLookInterval{10'000};
+// The same before the first that all was known for: until then the node tells of nothing.
+constexpr milliseconds kFirstLookInterval{1'000};
 // How long a partition waits for what others have told before it came, and looks for it. Where
 // `nodes` cannot be read it is folded without, and compared once that is known.
 constexpr milliseconds kOthersPatience{5'000};
@@ -274,7 +277,15 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
   if (IsToldDue()) {
-    RETURN_IF_ERROR(VerifyApplied());
+    // Where the log cannot tell now, reading goes on: VerifyHistory() will not be without an
+    // answer.
+    const absl::Status told = VerifyApplied();
+    const bool compared = context_.options.nodes->Compared(partition_).has_value();
+    next_told_look_ =
+        context_.clock.SteadyNow() + (compared ? kToldLookInterval : kFirstLookInterval);
+    if (!told.ok() && !absl::IsUnavailable(told)) {
+      return told;
+    }
   }
   side_.Wake();
   RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
@@ -367,6 +378,7 @@ absl::Status PartitionFolder::VerifyTold(const AppliedState& applied) {
                           "what a node has told on `nodes` to have folded");
     }
   }
+  told_held_ = told.marks;
   if (known) {
     nodes->NoteCompared(partition_, {told.until, applied.position});
   }
@@ -379,13 +391,13 @@ bool PartitionFolder::IsToldDue() {
   if (nodes == nullptr || now < next_told_look_) {
     return false;
   }
-  next_told_look_ = now + kToldLookInterval;
   if (nodes->Known() && !nodes->Compared(partition_).has_value()) {
     return true;
   }
   const AppliedState own = context_.stores.LastApplied(partition_);
   return std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
-    return mark != FoldedMark{own.position, own.event_hash};
+    return mark != FoldedMark{own.position, own.event_hash} &&
+           !std::ranges::binary_search(told_held_, mark);
   });
 }
 

@@ -18,6 +18,7 @@
 #include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
 #include "projectors/staging/background_task.h"
+#include "projectors/staging/folded_marks.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
@@ -147,6 +148,7 @@ class PartitionFolder {
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
   SteadyTime next_told_look_;
+  std::vector<FoldedMark> told_held_;  // that the log was seen to hold at the last look; ascending
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;

@@ -92,7 +92,7 @@ TEST_F(ToldHistoryTest, WhatHasTakenThePlaceOfALostEndIsToldOfThoughItIsFolded) 
   ASSERT_TRUE(AwaitCode("")) << projector_->MayServe(org_);
   Announce("gone", Offset(2), 0xABC);
   ASSERT_TRUE(Await([&] { return !nodes_->Folded(PartitionOf()).marks.empty(); }));
-  clock.Advance(std::chrono::seconds(2));  // neither a checkpoint is due nor another comparison
+  clock.Advance(std::chrono::seconds(12));  // neither a checkpoint is due nor another comparison
   EXPECT_TRUE(AwaitCode("log_diverged")) << projector_->MayServe(org_);
   EXPECT_EQ(stores_->LastLost(PartitionOf()).position, Offset(2));
   StopAll();
