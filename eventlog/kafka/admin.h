@@ -18,6 +18,10 @@ namespace sluice::eventlog {
 
 // What a record may have besides what Event::ByteSize() counts: header names and framing.
 inline constexpr size_t kRecordOverheadMax = 64 << 10;
+// Of a record batch of several events. A fetch brings a batch whole, also one that asks for an
+// event: under a quota of readers those of a megabyte, as many as librdkafka makes otherwise, do
+// not come beside what else is read.
+inline constexpr size_t kRecordBatchBytes = 128 << 10;
 
 struct TopicToCreate {
   Topic topic;

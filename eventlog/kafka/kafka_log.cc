@@ -132,7 +132,7 @@ void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event
     done(std::move(status));
     return;
   }
-  if (absl::Status status = watch_->CheckSize(batch); !status.ok()) {
+  if (absl::Status status = watch_->CheckSize(topic, batch); !status.ok()) {
     metrics_->AppendFailed(ErrorCode(status));
     done(std::move(status));
     return;

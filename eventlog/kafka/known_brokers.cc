@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace sluice::eventlog {
@@ -11,7 +12,10 @@ void KnownBrokers::Learn(const rd_kafka_metadata_t& metadata) {
   std::string list;
   for (const rd_kafka_metadata_broker_t& broker :
        std::span(metadata.brokers, static_cast<size_t>(metadata.broker_cnt))) {
-    list += fmt::format("{}{}:{}", list.empty() ? "" : ",", broker.host, broker.port);
+    const std::string_view host = broker.host;
+    const bool literal = host.find(':') != std::string_view::npos;  // IPv6
+    list += fmt::format("{}{}{}{}:{}", list.empty() ? "" : ",", literal ? "[" : "", host,
+                        literal ? "]" : "", broker.port);
   }
   // An answer of a cluster that is just starting may name nobody.
   if (!list.empty()) {

@@ -27,7 +27,7 @@ constexpr milliseconds kReplaceBackoff{500};
 constexpr milliseconds kOthersWait{1'000};
 constexpr int kOthersPollMs = 10;
 constexpr milliseconds kConnectWait{2'000};
-constexpr int kConnectLookMs = 50;
+constexpr int kConnectLookMs = 250;  // for the question and its answer
 // A process that was stopped for longer has not waited for the broker meanwhile.
 constexpr milliseconds kStepMax{1'000};
 

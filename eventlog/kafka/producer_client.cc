@@ -40,10 +40,7 @@ absl::StatusOr<std::unique_ptr<ProducerClient>> MakeProducerClient(
                          {"queue.buffering.max.messages", "10000000"},
                          {"queue.buffering.max.kbytes", "2097151"},
                          {"linger.ms", "1"},
-                         // A fetch brings a record batch whole, also one that asks for an event:
-                         // under a quota of readers those of a megabyte, as many as there are
-                         // otherwise, do not come beside what else is read.
-                         {"batch.size", "131072"},
+                         {"batch.size", std::to_string(kRecordBatchBytes)},
                          {"compression.codec", "lz4"}}));
   auto client = std::make_unique<ProducerClient>();
   rd_kafka_conf_set_opaque(conf.get(), client.get());

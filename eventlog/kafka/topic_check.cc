@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/handles.h"
 #include "schemas/status.h"
@@ -102,7 +103,10 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
   if (const size_t taken = RecordBytesMax(settings);
       TakesLargeEvents(topic) && taken < record_bytes) {
     faults.push_back(
-        {topic, FaultEffect::kReport,
+        // Less than a batch of several events: these would be refused with all that is in flight.
+        {topic,
+         taken < kRecordBatchBytes + kRecordOverheadMax ? FaultEffect::kNoAppendToTopic
+                                                        : FaultEffect::kReport,
          Error(absl::StatusCode::kFailedPrecondition, "topic_message_bytes",
                fmt::format("topic {} has max.message.bytes={}, and events may be larger: they are "
                            "refused as too_large; run {}, or lower log.event_bytes",

@@ -28,6 +28,9 @@ constexpr milliseconds kStartPatience{120'000};
 constexpr milliseconds kRunningPatience{15'000};
 // What took the place of the last events may be as many as they were.
 constexpr milliseconds kCompareInterval{10'000};
+// What `provisioning` tells of an event of `changes` is longer than that by so much at most, and
+// must fit once that is there.
+constexpr size_t kOutcomeRoom = 256;
 // A leader that was just elected may tell an end that lags; one that does so twice has lost events.
 constexpr int kShortEndsMax = 2;
 
@@ -448,10 +451,13 @@ absl::Status KafkaWatch::MayAppend(Topic topic) const {
   return absl::OkStatus();
 }
 
-absl::Status KafkaWatch::CheckSize(const std::vector<Event>& batch) const {
-  const size_t limit = event_bytes_max_.load(std::memory_order_relaxed);
+absl::Status KafkaWatch::CheckSize(Topic topic, const std::vector<Event>& batch) const {
+  size_t limit = event_bytes_max_.load(std::memory_order_relaxed);
   if (limit == SIZE_MAX) {
     return absl::OkStatus();
+  }
+  if (topic == Topic::kChanges) {
+    limit -= std::min(limit, kOutcomeRoom);
   }
   for (const Event& event : batch) {
     if (const size_t size = event.ByteSize(); size > limit) {

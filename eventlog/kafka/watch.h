@@ -61,7 +61,7 @@ class KafkaWatch {
   absl::Status MayAppend(Topic topic) const ABSL_LOCKS_EXCLUDED(mutex_);
   // kInvalidArgument, code "too_large", for what the topics' settings do not take: a broker's
   // refusal would end the producer, and with it what others append.
-  absl::Status CheckSize(const std::vector<Event>& batch) const;
+  absl::Status CheckSize(Topic topic, const std::vector<Event>& batch) const;
 
  private:
   // Reads on to the known end of the epoch's partition.

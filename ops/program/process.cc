@@ -266,9 +266,11 @@ absl::Status Process::Impl::StartProjectors() {
   if (HasRole(config, "projectors")) {
     ASSIGN_OR_RETURN(provisioning_group,
                      MakeGroup(config, *log, "provisioning", node_id, registry));
+    projectors::ProvisioningProjector::Gate gate = serving.Gate();
+    gate.event_bytes_max = static_cast<size_t>(config.log.event_bytes);
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, boot_clock,
-        [this](const OrgId& org) { return serving.StoreApplied(org); }, registry, serving.Gate());
+        [this](const OrgId& org) { return serving.StoreApplied(org); }, registry, gate);
     parts.provisioning = provisioning.get();
     RETURN_IF_ERROR(provisioning->Start());
   }

@@ -22,6 +22,10 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
 constexpr std::chrono::milliseconds kClosingReadWait{20};
 constexpr size_t kBatchMax = 256;
+// Of outcomes, and of what they tell of: a log takes no more at once than its queue holds.
+constexpr size_t kBatchBytes = size_t{8} << 20;
+// Of the numbers in an outcome that are not known before its control event is appended.
+constexpr size_t kOffsetBytesMax = 32;
 // Of a read of `changes` in which nothing comes: whoever stops a sequencer waits for it, and the
 // next try goes on from there.
 constexpr std::chrono::milliseconds kControlsPatience{2'000};
@@ -35,6 +39,13 @@ void Increment(prometheus::Counter* counter) {
 absl::Status StillReading(PartitionId partition) {
   return Error(absl::StatusCode::kUnavailable, "unavailable",
                fmt::format("partition {} of provisioning is still being read", partition.value()));
+}
+
+void SetTooLarge(v1::ProvisioningOutcome* outcome) {
+  outcome->clear_change();
+  SetRefusal(Error(absl::StatusCode::kInvalidArgument, "too_large",
+                   "the definition does not fit into an event of the log"),
+             outcome);
 }
 
 }  // namespace
@@ -255,6 +266,13 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
     decided.control->traceparent = pending.traceparent;
     decided.control->cause = pending.cause;
     decided.control->answers = pending.offset;
+    // What is in `changes` must be told, and an outcome is larger than what it tells of.
+    if (OutcomeEvent(pending.org, decided.outcome, pending.cause).ByteSize() + kOffsetBytesMax >
+        gate_.event_bytes_max.value_or(eventlog::AppendLimits().event_bytes_max)) {
+      decided.control.reset();
+      SetTooLarge(&decided.outcome);
+      decided.outcome.set_changes_offset(kNoOffset.value());
+    }
   }
   decided.pending = std::move(pending);
   return decided;
@@ -297,10 +315,7 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
     auto offset = log_.Append(Topic::kChanges, partition_, {events[i]});
     v1::ProvisioningOutcome& outcome = owners[i]->outcome;
     if (ErrorCode(offset.status()) == "too_large") {
-      outcome.clear_change();
-      SetRefusal(Error(absl::StatusCode::kInvalidArgument, "too_large",
-                       "the definition does not fit into an event of the log"),
-                 &outcome);
+      SetTooLarge(&outcome);
       continue;
     }
     RETURN_IF_ERROR(offset.status());
@@ -319,8 +334,13 @@ absl::Status PartitionSequencer::AppendOutcomes(std::vector<eventlog::Event> out
 
 absl::Status PartitionSequencer::Sequence() {
   std::vector<Decided> decided;
+  size_t bytes = 0;
   for (RequestLedger::Pending& pending : ledger_.Next(kBatchMax)) {
     decided.push_back(DecideOne(std::move(pending)));
+    bytes += decided.back().outcome.ByteSizeLong();
+    if (bytes >= kBatchBytes) {
+      break;  // the others are next
+    }
   }
   if (decided.empty()) {
     return absl::OkStatus();

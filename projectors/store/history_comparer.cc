@@ -131,10 +131,11 @@ absl::Status HistoryComparer::AwaitApart(const StoreSet::SlotPtr& slot,
                                          absl::FunctionRef<bool()> stopping) {
   const Time until = steady_clock::now() + kApartPatience;
   absl::Status status = Await(slot);
-  while (!status.ok() && IsAsked(slot) && !stopping() && steady_clock::now() < until) {
+  while (!status.ok() && !slot->checked && IsAsked(slot) && !stopping() &&
+         steady_clock::now() < until) {
     status = Await(slot);
   }
-  return status;
+  return slot->checked ? absl::OkStatus() : status;  // also where it has ended just now
 }
 
 bool HistoryComparer::IsAsked(const StoreSet::SlotPtr& slot) const {

@@ -36,10 +36,11 @@ class PartitionSequencerTest : public ::testing::Test {
     }
     return *follower_;
   }
-  std::unique_ptr<ProvisioningProjector> Sequencer(eventlog::Log& log) {
+  std::unique_ptr<ProvisioningProjector> Sequencer(eventlog::Log& log,
+                                                   ProvisioningProjector::Gate gate = {}) {
     group_ = std::make_unique<eventlog::StaticPartitionGroup>(1);
     auto projector = std::make_unique<ProvisioningProjector>(
-        log, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr);
+        log, *group_, clock_, [](const OrgId&) { return kNoOffset; }, nullptr, std::move(gate));
     EXPECT_TRUE(projector->Start().ok());
     return projector;
   }
@@ -138,6 +139,42 @@ TEST_F(PartitionSequencerTest, ControlEventsNameTheirRequestAndWhoMadeIt) {
   EXPECT_EQ(controls[0].event.answers, requests[0].offset);
   EXPECT_EQ(controls[1].event.answers, requests[2].offset);
   EXPECT_EQ(controls[1].event.cause.subject, "bob");
+}
+
+// An outcome is longer than the control event that it tells of, and must not be refused once that
+// is in `changes`: the same would be decided, and appended, again and again.
+TEST_F(PartitionSequencerTest, WhatIsDecidedCanBeTold) {
+  follower_.reset();
+  log_ = *eventlog::EmbeddedLog::Open(
+      {.path = dir_ / "small", .partitions = 1, .limits = {.event_bytes_max = 4'096}});
+  ASSERT_TRUE(follower().Start().ok());
+  ProvisioningProjector::Gate gate;
+  gate.event_bytes_max = 4'096;
+  const auto sequencer = Sequencer(*log_, std::move(gate));
+  Decide(testing::OpenRequest("Acme"));
+  size_t accepted = 0;
+  size_t refused = 0;
+  for (size_t letters = 3'200; letters < 4'000; letters += 5) {
+    auto request = testing::EntityRequest("account" + std::to_string(letters));
+    for (size_t left = letters, i = 0; left > 0; ++i) {
+      const std::string name = "a" + std::to_string(i) + std::string(120, 'x');
+      auto& added = *request.mutable_put_entity()->add_attributes();
+      added.set_name(name.substr(0, std::min(name.size(), left + 4)));
+      added.set_type(v1::ATTRIBUTE_TYPE_STRING);
+      left -= std::min(left, name.size());
+    }
+    const Offset before = EndOfChanges();
+    const auto outcome = follower().Request(testing::Org("acme"), std::move(request), 60s, {});
+    if (!outcome.ok()) {
+      EXPECT_EQ(ErrorCode(outcome.status()), "too_large") << "a request that the log does not take";
+      continue;
+    }
+    (outcome->status.ok() ? accepted : refused) += 1;
+    EXPECT_EQ(EndOfChanges().value() - before.value(), outcome->status.ok() ? 1 : 0);
+  }
+  EXPECT_GT(accepted, 0U);
+  EXPECT_GT(refused, 0U);
+  Decide(testing::EntityRequest("account"));
 }
 
 }  // namespace
