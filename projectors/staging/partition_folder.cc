@@ -280,10 +280,10 @@ absl::Status PartitionFolder::Step() {
     // Where the log cannot tell now, reading goes on: VerifyHistory() will not be without an
     // answer.
     const absl::Status told = VerifyApplied();
-    const bool compared = context_.options.nodes->Compared(partition_).has_value();
-    next_told_look_ =
-        context_.clock.SteadyNow() + (compared ? kToldLookInterval : kFirstLookInterval);
-    if (!told.ok() && !absl::IsUnavailable(told)) {
+    const bool known =
+        context_.options.nodes->Compared(partition_).has_value() && !ends_below_told_.has_value();
+    next_told_look_ = context_.clock.SteadyNow() + (known ? kToldLookInterval : kFirstLookInterval);
+    if (!told.ok() && (!absl::IsUnavailable(told) || ends_below_told_.has_value())) {
       return told;
     }
   }
@@ -372,12 +372,23 @@ absl::Status PartitionFolder::VerifyTold(const AppliedState& applied) {
   const NodeDirectory::ToldFolded told = nodes->Folded(partition_);
   for (const FoldedMark& mark : told.marks) {
     if (mark != FoldedMark{applied.position, applied.event_hash}) {
-      RETURN_IF_ERROR_CTX(NoteIfLost(CheckHistory(context_.log, partition_, mark.at,
-                                                  mark.event_hash, cancellation()),
-                                     mark.at, mark.event_hash),
+      absl::Status held =
+          CheckHistory(context_.log, partition_, mark.at, mark.event_hash, cancellation());
+      if (ErrorCode(held) == "log_truncated") {
+        const SteadyTime now = context_.clock.SteadyNow();
+        ends_below_told_ = ends_below_told_.value_or(now);
+        if (now - *ends_below_told_ < kMarksBelieved) {
+          return Error(absl::StatusCode::kUnavailable, "log_unavailable",
+                       fmt::format("{}; another node has folded that: the log is asked again "
+                                   "before it is believed",
+                                   Message(held)));
+        }
+      }
+      RETURN_IF_ERROR_CTX(NoteIfLost(std::move(held), mark.at, mark.event_hash),
                           "what a node has told on `nodes` to have folded");
     }
   }
+  ends_below_told_.reset();
   told_held_ = told.marks;
   if (known) {
     nodes->NoteCompared(partition_, {told.until, applied.position});

@@ -148,6 +148,8 @@ class PartitionFolder {
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
   SteadyTime next_told_look_;
+  // Since when the log has been seen to end below what others have folded.
+  std::optional<SteadyTime> ends_below_told_;
   std::vector<FoldedMark> told_held_;  // that the log was seen to hold at the last look; ascending
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};
