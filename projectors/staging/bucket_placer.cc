@@ -19,7 +19,7 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   horizon_ = horizon;
   resumed_ = resumed != nullptr;
   next_index_ = resumed_ ? resumed->next_index : next_index;
-  round_ = resumed_ ? resumed->round : 1;
+  round_ = resumed_ ? resumed->round : 0;
   item_ = resumed_ ? resumed->item : std::string();
   row_ = resumed_ ? resumed->row : std::string();
   gives_wait_.reset();

@@ -37,6 +37,7 @@ class BucketPlacer {
     size_t places_min = 1;  // a row in so many buckets or fewer is never cut
     size_t places_max = 0;  // one that has more of them is not read as a whole
     size_t once_max = 0;    // of work that can't be cut
+    size_t turned_max = 0;  // as FoldOptions::turned_max
   };
   struct Parts {
     FoldView& view;
@@ -111,6 +112,22 @@ class BucketPlacer {
 
   // As far as it does not depend on how many rows were read.
   bool FullBesideRows() const;
+  // Since it was made, has so much been taken on as a batch may, whatever was held before?
+  class Beside {
+   public:
+    explicit Beside(const BucketPlacer& placer)
+        : placer_(placer), held_(placer.Held()), work_(placer.work_) {}
+    bool Full() const {
+      const size_t held = placer_.Held();
+      return (held > held_ && held - held_ >= placer_.limits_.bytes_max) ||
+             placer_.work_ - work_ >= placer_.limits_.work_max;
+    }
+
+   private:
+    const BucketPlacer& placer_;
+    const size_t held_;
+    const size_t work_;
+  };
   // Has it more than it should, amid a row? Then what the row has to do with is not kept, or waits.
   bool Crowded() const;
   // kAborted, code "large_event", for more than is begun at once.
@@ -132,6 +149,8 @@ class BucketPlacer {
   absl::StatusOr<bool> RunEntity(const Item& item);
   absl::StatusOr<bool> RunEntityRow(Slot slot, bool gone);
   absl::StatusOr<bool> RunChildren(const Item& item);
+  absl::StatusOr<bool> RunTurn(const Item& item);
+  absl::StatusOr<bool> RunItem(const Item& item);
   absl::StatusOr<bool> PlaceWritten();
   absl::StatusOr<bool> Place(Slot slot, bool by_support);
   absl::StatusOr<bool> PlaceStirred(Slot slot);
@@ -152,6 +171,10 @@ class BucketPlacer {
   // What the row gives moves to where it points now; how its own buckets change comes later.
   absl::Status MoveSupport(Slot slot, const RuleSet::Entity& rules, const References& before,
                            const References& after);
+  // What one of its buckets gives.
+  absl::Status TurnBucket(const WorkQueue::Turn& turn, const RuleSet::Entity& rules, uint32_t rule,
+                          BucketKey bucket);
+  std::vector<std::pair<BucketKey, uint32_t>> SourcesOf(Slot slot) const;
   // Reads the memberships and support of a record that has them apart.
   absl::Status ReadAll(Slot slot);
   absl::Status FindTargets(Slot slot);
@@ -168,7 +191,7 @@ class BucketPlacer {
                        std::string_view giver, uint32_t op);
   absl::Status AddSupport(Slot slot, const SyncRule& rule, BucketKey source, int delta);
   absl::StatusOr<bool> GivesWait();
-  absl::Status SupportAnew(Slot slot);
+  absl::StatusOr<bool> SupportAnew(Slot slot);
   absl::Status LinkAnew(Slot slot);
 
   const Parts parts_;

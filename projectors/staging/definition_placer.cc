@@ -12,7 +12,6 @@ void BucketPlacer::RulesReplaced(const RuleSet& before) {
   if (resumed_) {
     return;
   }
-  round_ = 0;
   const auto look = [&](uint32_t round, EntityId entity) {
     queue_->Add(round, {WorkQueue::Kind::kEntity, entity, AttributeId(), std::string()});
   };
@@ -98,10 +97,10 @@ absl::StatusOr<bool> BucketPlacer::RunEntityRow(Slot slot, bool gone) {
   parts_.overlay.DropSupport(slot,
                              [&](uint32_t number) { return rules_->FindRule(number) != nullptr; });
   ASSIGN_OR_RETURN(const bool complete, Place(slot, /*by_support=*/false));
-  if (complete) {
-    RETURN_IF_ERROR(SupportAnew(slot));
+  if (!complete) {
+    return false;
   }
-  return complete;
+  return SupportAnew(slot);
 }
 
 // References by which children are looked for from now on.

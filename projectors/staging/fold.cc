@@ -40,7 +40,7 @@ class Folder {
         links_(view),
         placer_({view, overlay_, links_, buckets_},
                 {options.step_rows, options.step_bytes, options.step_work, options.inline_max,
-                 options.places_max, options.work_max}),
+                 options.places_max, options.work_max, options.turned_max}),
         span_(view, overlay_, placer_) {
     result_.batch.applied = applied;
     UseModel();

@@ -38,6 +38,9 @@ struct FoldOptions {
   // not begun: Fold() fails with kAborted, code "large_event". No part of the result.
   size_t places_max = std::numeric_limits<size_t>::max();
   size_t work_max = std::numeric_limits<size_t>::max();
+  // A row of which more buckets and references together give to other rows than before does so in
+  // parts. No part of the result, but the same for all batches of an event.
+  size_t turned_max = 4'096;
 };
 
 // Something of an event that can't be applied. The rest of the log goes on.

@@ -22,11 +22,13 @@ std::span<const std::string> OfOneKind(std::span<const std::string> items) {
 size_t BucketPlacer::Chunk() const { return std::clamp<size_t>(limits_.rows_max, 1, kChunkMax); }
 
 absl::StatusOr<bool> BucketPlacer::Run() {
+  // The first, in which rows are placed that the event has written, also where there are no rules.
   const uint32_t last =
-      std::max(rules_->depth_max(), before_ == nullptr ? 0 : before_->depth_max());
+      std::max({1U, rules_->depth_max(), before_ == nullptr ? 0 : before_->depth_max()});
   while (true) {
     ASSIGN_OR_RETURN(const bool complete, RunRound());
     if (!complete) {
+      PutOffWritten();  // where the first round has not begun
       return false;
     }
     if (round_ >= last) {
@@ -71,9 +73,7 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
         }
       } else {
         item_ = items[i];
-        ASSIGN_OR_RETURN(const bool complete, item.kind == WorkQueue::Kind::kEntity
-                                                  ? RunEntity(item)
-                                                  : RunChildren(item));
+        ASSIGN_OR_RETURN(const bool complete, RunItem(item));
         if (!complete) {
           return false;
         }
@@ -115,7 +115,18 @@ absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
 void BucketPlacer::PutOffWritten() {
   for (const Slot slot : std::exchange(written_, {})) {
     const RecordKey& key = parts_.overlay.entry(slot).key;
-    queue_->Add(round_, {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
+    queue_->Add(std::max(round_, 1U), {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
+  }
+}
+
+absl::StatusOr<bool> BucketPlacer::RunItem(const Item& item) {
+  switch (item.kind) {
+    case WorkQueue::Kind::kEntity:
+      return RunEntity(item);
+    case WorkQueue::Kind::kTurn:
+      return RunTurn(item);
+    default:
+      return RunChildren(item);
   }
 }
 

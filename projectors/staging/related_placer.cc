@@ -65,29 +65,79 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
 absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
                                        const References& before, const References& after) {
   RETURN_IF_ERROR(ReadAll(slot));
-  const std::string key = parts_.overlay.entry(slot).key.key;
-  const uint32_t op = parts_.overlay.entry(slot).now.last.index;
-  std::vector<std::pair<uint32_t, BucketKey>> sources;
-  for (const Membership& m : parts_.overlay.entry(slot).now.memberships) {
-    if (m.member) {
-      sources.emplace_back(m.rule, m.bucket);
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  WorkQueue::Turn turn{entry.key.entity, entry.key.key, entry.now.last.index, {}};
+  for (size_t i = 0; i < rules.ups.size(); ++i) {
+    if (before.ups[i] != after.ups[i]) {
+      turn.references.push_back({rules.ups[i], before.ups[i], after.ups[i]});
     }
   }
-  for (const auto& [source, bucket] : sources) {
-    work_ += kLookWork;
-    for (const SyncRule* feed : rules.FeedsOf(source)) {
-      const size_t i = PlaceIn(rules.ups, feed->attribute);
-      if (feed->down || before.ups[i] == after.ups[i]) {
-        work_ += kLookWork;
-        continue;
-      }
-      work_ += 2 * kRuleWork;
-      RETURN_IF_ERROR(CheckOnce(work_));
-      RETURN_IF_ERROR(Support(*feed, before.ups[i], bucket, -1, key, op));
-      RETURN_IF_ERROR(Support(*feed, after.ups[i], bucket, 1, key, op));
-    }
+  work_ += kLookWork * entry.now.memberships.size();
+  // By what is the same for all operations of the event on the row, so that none overtakes another.
+  if (entry.now.memberships.size() * rules.ups.size() > limits_.turned_max) {
+    queue_->Add(0, WorkQueue::ItemOf(turn));
+    return absl::OkStatus();
+  }
+  for (const auto& [bucket, rule] : SourcesOf(slot)) {
+    RETURN_IF_ERROR(TurnBucket(turn, rules, rule, bucket));
+    RETURN_IF_ERROR(CheckOnce(work_));
   }
   return absl::OkStatus();
+}
+
+// The row's buckets, with their rules, ascending.
+std::vector<std::pair<BucketKey, uint32_t>> BucketPlacer::SourcesOf(Slot slot) const {
+  std::vector<std::pair<BucketKey, uint32_t>> sources;
+  for (const Membership& m : parts_.overlay.entry(slot).now.memberships) {
+    if (m.member) {
+      sources.emplace_back(m.bucket, m.rule);
+    }
+  }
+  std::ranges::sort(sources);
+  return sources;
+}
+
+absl::Status BucketPlacer::TurnBucket(const WorkQueue::Turn& turn, const RuleSet::Entity& rules,
+                                      uint32_t rule, BucketKey bucket) {
+  for (const SyncRule* feed : rules.FeedsOf(rule)) {
+    work_ += kLookWork;
+    const auto moved = std::ranges::lower_bound(turn.references, feed->attribute, {},
+                                                &WorkQueue::Turn::Reference::attribute);
+    if (feed->down || moved == turn.references.end() || moved->attribute != feed->attribute) {
+      continue;
+    }
+    work_ += 2 * kRuleWork;
+    RETURN_IF_ERROR(Support(*feed, moved->before, bucket, -1, turn.key, turn.op));
+    RETURN_IF_ERROR(Support(*feed, moved->after, bucket, 1, turn.key, turn.op));
+  }
+  return absl::OkStatus();
+}
+
+// The row itself may fill a batch: what comes of it has as much room beside it.
+absl::StatusOr<bool> BucketPlacer::RunTurn(const Item& item) {
+  ASSIGN_OR_RETURN(const WorkQueue::Turn turn, WorkQueue::TurnOf(item));
+  const RuleSet::Entity* rules = rules_->Find(turn.entity);
+  if (rules == nullptr) {
+    return true;
+  }
+  const Slot slot = parts_.overlay.SlotOfCopy(turn.entity, turn.key);
+  RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  RETURN_IF_ERROR(ReadAll(slot));
+  const std::vector<std::pair<BucketKey, uint32_t>> sources = SourcesOf(slot);
+  work_ += kLookWork * sources.size();
+  const Beside beside(*this);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string place = sources[i].first.ToHex();
+    if (place <= row_) {
+      continue;
+    }
+    RETURN_IF_ERROR(TurnBucket(turn, *rules, sources[i].second, sources[i].first));
+    row_ = place;
+    if (beside.Full() && i + 1 < sources.size()) {
+      return false;
+    }
+  }
+  return true;
 }
 
 void BucketPlacer::Prefetch(EntityId entity, std::string_view row) {
@@ -253,32 +303,42 @@ absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items
   return done;
 }
 
-// What the row gives by rules that are new and go out from its buckets of this round.
-absl::Status BucketPlacer::SupportAnew(Slot slot) {
+// What the row gives by rules that are new and go out from its buckets of this round. False where
+// there is more than the batch has room for: row_ then says, behind the last row that was done, up
+// to which bucket (a key holds no U+0000).
+absl::StatusOr<bool> BucketPlacer::SupportAnew(Slot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   if (rules == nullptr || rules->ups.empty() || !entry.live()) {
-    return absl::OkStatus();
+    return true;
   }
   size_t once = 0;
   RETURN_IF_ERROR(CountOnce(entry.now.memberships.size() * kLookWork, &once));
-  std::vector<std::pair<const SyncRule*, BucketKey>> gives;
-  for (const Membership& m : entry.now.memberships) {
-    for (const SyncRule* feed :
-         m.member ? rules->FeedsOf(m.rule) : std::span<const SyncRule* const>()) {
-      if (!feed->down && feed->depth == round_ + 1 && IsNew(*feed)) {
-        gives.emplace_back(feed, m.bucket);
-      }
-    }
-  }
-  RETURN_IF_ERROR(CountOnce(gives.size() * kRuleWork, &once));
   const std::vector<std::string> ups = ReferencedKeys(*rules->schema, rules->ups, entry.now.row);
   const std::string key = entry.key.key;
-  for (const auto& [feed, source] : gives) {
-    const std::string& target = ups[PlaceIn(rules->ups, feed->attribute)];
-    RETURN_IF_ERROR(Support(*feed, target, source, 1, key, WorkQueue::kByMove));
+  constexpr size_t kPlace = 33;  // U+0000 and a bucket's key
+  const bool amid = row_.size() >= kPlace && row_[row_.size() - kPlace] == '\0';
+  const std::string done = row_.substr(0, row_.size() - (amid ? kPlace : 0));
+  const std::string after = amid ? row_.substr(row_.size() - kPlace + 1) : "";
+  const Beside beside(*this);
+  for (const auto& [source, rule] : SourcesOf(slot)) {
+    const std::string place = source.ToHex();
+    if (place <= after) {
+      continue;
+    }
+    if (beside.Full()) {
+      return false;
+    }
+    for (const SyncRule* feed : rules->FeedsOf(rule)) {
+      if (!feed->down && feed->depth == round_ + 1 && IsNew(*feed)) {
+        work_ += kRuleWork;
+        RETURN_IF_ERROR(Support(*feed, ups[PlaceIn(rules->ups, feed->attribute)], source, 1, key,
+                                WorkQueue::kByMove));
+      }
+    }
+    row_ = done + '\0' + place;
   }
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace sluice::projectors

@@ -32,7 +32,7 @@ absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
   item.kind = static_cast<Kind>(kind);
   item.entity = EntityId(reader.Fixed32());
   item.attribute = AttributeId(reader.Fixed32());
-  if (!reader.ok() || kind > static_cast<uint8_t>(Kind::kRow)) {
+  if (!reader.ok() || kind > static_cast<uint8_t>(Kind::kTurn)) {
     return MalformedItem();
   }
   item.key = reader.rest();
@@ -68,6 +68,40 @@ absl::StatusOr<WorkQueue::Give> WorkQueue::GiveOf(const Item& item) {
   }
   give.giver = reader.rest();
   return give;
+}
+
+WorkQueue::Item WorkQueue::ItemOf(const Turn& turn) {
+  Item item{Kind::kTurn, turn.entity, AttributeId(), std::string()};
+  const auto put = [&item](std::string_view text) {
+    PutFixed32(static_cast<uint32_t>(text.size()), &item.key);
+    item.key.append(text);
+  };
+  put(turn.key);
+  PutFixed32(turn.op, &item.key);
+  for (const Turn::Reference& reference : turn.references) {
+    PutFixed32(reference.attribute.value(), &item.key);
+    put(reference.before);
+    put(reference.after);
+  }
+  return item;
+}
+
+absl::StatusOr<WorkQueue::Turn> WorkQueue::TurnOf(const Item& item) {
+  ByteReader reader(item.key);
+  Turn turn;
+  turn.entity = item.entity;
+  turn.key = reader.Take(reader.Fixed32());
+  turn.op = reader.Fixed32();
+  while (reader.ok() && !reader.rest().empty()) {
+    Turn::Reference& reference = turn.references.emplace_back();
+    reference.attribute = AttributeId(reader.Fixed32());
+    reference.before = reader.Take(reader.Fixed32());
+    reference.after = reader.Take(reader.Fixed32());
+  }
+  if (!reader.ok()) {
+    return MalformedItem();
+  }
+  return turn;
 }
 
 void WorkQueue::Add(uint32_t round, const Item& item) {

@@ -22,12 +22,14 @@ class WorkQueue {
     kEntity = 1,    // every row of an entity
     kChildren = 2,  // the rows that point at a row
     kRow = 3,
+    kTurn = 4,  // what a row gives to others than before, in round 0: see Turn
   };
   struct Item {
     Kind kind = Kind::kRow;
     EntityId entity;
     AttributeId attribute;  // kChildren: of the rows that point
-    std::string key;  // kRow: of the row; kChildren: of the row that is pointed at; kGive: the rest
+    std::string
+        key;  // kRow: of the row; kChildren: of the row that is pointed at; kGive, kTurn: the rest
   };
   // A change of a row's support for which an earlier batch, or round, had no room. What is given
   // comes before what is taken of the same, so that no count is ever less than nothing.
@@ -43,6 +45,23 @@ class WorkQueue {
     std::string giver;
   };
   static constexpr uint32_t kByMove = UINT32_MAX;
+  // An operation has made a row in very many buckets point elsewhere: each of its buckets gives to
+  // other rows. Nothing of it changes before rounds begin, so that this can be done then, in parts.
+  struct Turn {
+    struct Reference {
+      AttributeId attribute;
+      std::string before;
+      std::string after;
+    };
+    EntityId entity;
+    std::string key;
+    uint32_t op = 0;
+    std::vector<Reference> references;
+  };
+  // Those of one row ascend by operation.
+  [[nodiscard]] static Item ItemOf(const Turn& turn);
+  // As Decode(), of an item of kind kTurn.
+  [[nodiscard]] static absl::StatusOr<Turn> TurnOf(const Item& item);
   [[nodiscard]] static Item ItemOf(const Give& give);
   // As Decode(), of an item of kind kGive.
   [[nodiscard]] static absl::StatusOr<Give> GiveOf(const Item& item);

@@ -23,6 +23,7 @@ FoldOptions CutAt(size_t rows) {
   options.inline_max = rows % 4;
   options.step_bytes = rows % 2 == 0 ? options.step_bytes : 100 * rows;
   options.step_work = rows % 3 == 0 ? 200 * rows : options.step_work;
+  options.turned_max = rows % 4;
   return options;
 }
 

@@ -312,5 +312,59 @@ TEST_F(LargeRowsTest, RowsThatGiveOneItsBucketsAreNotKept) {
   Apply({Set({Kit("a", "U1", 150)})});
 }
 
+// A row that many point at gives each of its buckets to all that it points at, which is their
+// product: that is done in parts, where it points elsewhere and where a rule comes for it.
+TEST_F(LargeRowsTest, WhatARowInManyBucketsGivesIsDoneInParts) {
+  constexpr uint32_t kSale = 4;
+  constexpr int kSales = 300;
+  DefineKit();
+  v1::EntityDefined sale =
+      testing::DefineEntity(kSale, "sale", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
+  sale.mutable_schema()->mutable_attributes(2)->set_references("kit");
+  Apply({MakeEvent(offset_++, sale)});
+  v1::ProfileDefined defined;
+  const auto related = [&defined](std::string_view entity) {
+    v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
+    rules.set_entity(std::string(entity));
+    return [&rules](std::string through) {
+      v1::Rule& rule = *rules.add_rules();
+      rule.set_kind(v1::RULE_KIND_RELATED);
+      rule.set_through(std::move(through));
+    };
+  };
+  defined.mutable_profile()->set_name("p");
+  v1::EntityRules& own = *defined.mutable_profile()->add_entities();
+  own.set_entity("sale");
+  own.add_rules()->set_kind(v1::RULE_KIND_USER);
+  related("kit")("sale.of");
+  const v1::ProfileDefined without = defined;
+  const auto parts = related("product");
+  for (uint32_t i = 0; i < kParts; ++i) {
+    parts(fmt::format("kit.part{}", i));
+  }
+  looked_at_ = 100 * options_.step_bytes;  // the row, and what it points at, small as it is
+  copies_ = 3 * options_.step_bytes / 2;  // what it gives has as much room beside what is held
+  Load(kProduct, 10);
+  Apply({MakeEvent(offset_++, defined)});
+  for (int i = 0; i < kSales; ++i) {
+    Apply({Set({testing::Upsert(
+        kSale, Key(i),
+        RowWriter().Text(1, Key(i)).Text(2, fmt::format("U{}", i)).Text(3, "a").bytes())})});
+  }
+  Apply({Set({Kit("a", "U", 0)})});
+  Apply({Set({Kit("a", "U", 50)})});
+  EXPECT_GT(batches_, 20);
+  Apply({Set({Kit("a", "U", 200), Kit("b", "U", 200), Kit("a", "U", 300)})});
+  EXPECT_GT(batches_, 20);
+  Apply({MakeEvent(offset_++, without)});
+  Apply({MakeEvent(offset_++, defined)});
+  EXPECT_GT(batches_, 20);
+  Apply({Set({testing::Delete(kKit, "a")})});
+  EXPECT_GT(batches_, 20);
+  for (const auto& [key, record] : store_.content().records) {
+    EXPECT_TRUE(key.entity != EntityId(kProduct) || record.support.empty()) << key.key;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::projectors
