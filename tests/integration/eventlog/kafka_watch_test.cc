@@ -95,8 +95,9 @@ class Operator {
 
   // Beside the log, as it is there whatever a process may append.
   void Produce(Topic topic, PartitionId partition, const std::string& value) {
+    const std::string name = FullName(options_, topic);
     ASSERT_EQ(rd_kafka_producev(
-                  handle_.get(), RD_KAFKA_V_TOPIC(FullName(options_, topic).c_str()),
+                  handle_.get(), RD_KAFKA_V_TOPIC(name.c_str()),
                   RD_KAFKA_V_PARTITION(partition.value()), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                   RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()), RD_KAFKA_V_END),
               RD_KAFKA_RESP_ERR_NO_ERROR);
