@@ -343,7 +343,7 @@ TEST_F(LargeRowsTest, WhatARowInManyBucketsGivesIsDoneInParts) {
     parts(fmt::format("kit.part{}", i));
   }
   looked_at_ = 100 * options_.step_bytes;  // the row, and what it points at, small as it is
-  copies_ = 3 * options_.step_bytes / 2;  // what it gives has as much room beside what is held
+  copies_ = 3 * options_.step_bytes / 2;   // what it gives has as much room beside what is held
   Load(kProduct, 10);
   Apply({MakeEvent(offset_++, defined)});
   for (int i = 0; i < kSales; ++i) {
