@@ -113,7 +113,10 @@ class StagingApartTest : public StagingFixture {
 // Readers that are opened below `from` get nothing until Release().
 class SlowHistory final : public testing::ForwardingLog {
  public:
-  SlowHistory(eventlog::Log& log, Offset from) : testing::ForwardingLog(log), from_(from) {}
+  // Who reads `partition` from before `from`; readers of others are another thread's, and would
+  // take what a test has in store for these.
+  SlowHistory(eventlog::Log& log, PartitionId partition, Offset from)
+      : testing::ForwardingLog(log), partition_(partition), from_(from) {}
   void Release() { released_ = true; }
   // After so many of their batches one of them fails.
   void FailAfter(int batches) { until_failure_ = batches; }
@@ -130,7 +133,7 @@ class SlowHistory final : public testing::ForwardingLog {
     if (reader.ok() && topic == Topic::kChanges && from.value() == changed_) {
       return std::make_unique<Changed>(*std::move(reader));
     }
-    if (!reader.ok() || topic != Topic::kChanges || from >= from_) {
+    if (!reader.ok() || topic != Topic::kChanges || partition != partition_ || from >= from_) {
       return reader;
     }
     return std::make_unique<Slow>(*this, *std::move(reader));
@@ -180,6 +183,7 @@ class SlowHistory final : public testing::ForwardingLog {
    private:
     const std::unique_ptr<eventlog::Reader> reader_;
   };
+  const PartitionId partition_;
   const Offset from_;
   std::atomic<bool> released_{false};
   std::atomic<int> until_failure_{INT_MAX};
@@ -392,7 +396,7 @@ TEST_F(StagingApartTest, AStoreFromABackupGoesOnWithWhatTheLogHas) {
 // The log fails while a store is built anew, and has another history when it is there again.
 TEST_F(StagingApartTest, WhatIsReadAfterAnErrorIsComparedBeforeItIsApplied) {
   LoseStore();
-  SlowHistory log(*log_, last_);
+  SlowHistory log(*log_, PartitionOf(), last_);
   log.FailAfter(3);
   log.Release();
   ExpectComparedAmidTheRebuild(&log, "its events up to here had been applied before the error");
@@ -401,7 +405,7 @@ TEST_F(StagingApartTest, WhatIsReadAfterAnErrorIsComparedBeforeItIsApplied) {
 // Likewise without an error: the connection has ended, and another one brings what comes now.
 TEST_F(StagingApartTest, WhatIsReadOverAnotherConnectionIsComparedBeforeItIsApplied) {
   LoseStore();
-  SlowHistory log(*log_, last_);
+  SlowHistory log(*log_, PartitionOf(), last_);
   log.EndConnectionsAfter(3, /*lost=*/false);
   log.Release();
   ExpectComparedAmidTheRebuild(&log, "its events up to here had come over the one that ended");
@@ -419,7 +423,7 @@ TEST_F(StagingApartTest, WhatWasPassedOverForAnOrganisationIsComparedToo) {
   AwaitApplied(other_, last_other_);
   Stop();
   fs::remove_all(dir_ / "stores/orgs/acme");
-  SlowHistory log(*log_, last_other_);
+  SlowHistory log(*log_, PartitionOf(), last_other_);
   log.EndConnectionsAfter(5, /*lost=*/true);
   log.Release();
   options_.batch_events_max = 30;
@@ -479,7 +483,7 @@ TEST_F(StagingApartTest, ALongHistoryDoesNotHoldUpThoseNearTheEnd) {
   AwaitApplied(last_);
   AwaitApplied(other_, last_other_);
   Stop();
-  SlowHistory log(*log_, last_);
+  SlowHistory log(*log_, PartitionOf(), last_);
   fs::remove_all(dir_ / "stores/orgs/acme");
   Start(&log);
   for (int i = 0; i < 3; ++i) {
@@ -537,7 +541,7 @@ TEST_F(StagingApartTest, TheLagIsThatOfTheScrape) {
   const std::string lag =
       "sluice_staging_lag_events{partition=\"" + std::to_string(PartitionOf().value()) + "\"}";
   AppendRows(100);
-  SlowHistory log(*log_, last_);
+  SlowHistory log(*log_, PartitionOf(), last_);
   Start(&log);
   EXPECT_TRUE(Await([&] {
     projector_->RefreshMetrics();
