@@ -449,7 +449,19 @@ def node_goes_with_its_disk(binary, folder, script):
         shutil.rmtree(gone.sluice.data / "stores")
         broker.lose_end(segment, size)
         left.sluice.process.send_signal(signal.SIGCONT)
-        await_true("the other one tells of it", left.refused)
+
+        def told():
+            # librdkafka 2.0.2 may abort on what was sent to a process that slept (rd_slice_narrow_copy, confluent-kafka-python
+            # issue 689): then what keeps a server running starts it again.
+            try:
+                if left.sluice.process.poll() is not None:
+                    print("    aborted, and started again")
+                    left.sluice.start()
+                return left.refused()
+            except OSError:
+                return False
+
+        await_true("the other one tells of it", told)
         assert left.delta()[:2] == (503, "log_truncated"), left.delta()
         answer = left.ingest(["new"], wait="0s", expect=(200, 503))
         assert "log_truncated" in json.dumps(answer), f"a set in the place of a lost one: {answer}"
