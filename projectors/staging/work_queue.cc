@@ -13,6 +13,12 @@ absl::Status MalformedItem() {
                "an item of a large event's work is malformed");
 }
 
+// As store-format.md has the texts of items, with a length of four bytes: PutText() has a varint.
+void PutLongText(std::string_view text, std::string* out) {
+  PutFixed32(static_cast<uint32_t>(text.size()), out);
+  out->append(text);
+}
+
 }  // namespace
 
 std::string WorkQueue::Encode(const Item& item) {
@@ -42,8 +48,7 @@ absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
 // Those of one row are beside one another: it is read once for them.
 WorkQueue::Item WorkQueue::ItemOf(const Give& give) {
   Item item{Kind::kGive, give.entity, AttributeId(), std::string()};
-  PutFixed32(static_cast<uint32_t>(give.target.size()), &item.key);
-  item.key.append(give.target);
+  PutLongText(give.target, &item.key);
   PutFixed32(give.rule, &item.key);
   PutFixed64(give.source.high, &item.key);
   PutFixed64(give.source.low, &item.key);
@@ -72,16 +77,12 @@ absl::StatusOr<WorkQueue::Give> WorkQueue::GiveOf(const Item& item) {
 
 WorkQueue::Item WorkQueue::ItemOf(const Turn& turn) {
   Item item{Kind::kTurn, turn.entity, AttributeId(), std::string()};
-  const auto put = [&item](std::string_view text) {
-    PutFixed32(static_cast<uint32_t>(text.size()), &item.key);
-    item.key.append(text);
-  };
-  put(turn.key);
+  PutLongText(turn.key, &item.key);
   PutFixed32(turn.op, &item.key);
   for (const Turn::Reference& reference : turn.references) {
     PutFixed32(reference.attribute.value(), &item.key);
-    put(reference.before);
-    put(reference.after);
+    PutLongText(reference.before, &item.key);
+    PutLongText(reference.after, &item.key);
   }
   return item;
 }

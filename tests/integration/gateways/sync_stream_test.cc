@@ -427,6 +427,19 @@ class ManyColumnsTest : public StreamTest {
     stores_.Add("contoso", sluice::testing::DefineEntity(entity, "entity" + std::to_string(entity),
                                                          attributes));
   }
+  // A whole load: what its frames are called, and how many of them name the columns.
+  void Load(std::vector<std::string>* frames, size_t* named) {
+    Start();
+    HttpSocket socket(port_);
+    Open(socket, json::object());
+    ASSERT_EQ(socket.Read(false).status, 200);
+    while (frames->empty() || frames->back() != "checkpoint_complete") {
+      const json frame = json::parse(socket.ReadLine());
+      frames->push_back(frame.begin().key());
+      *named += frame.begin()->contains("entities") ? 1 : 0;
+      ASSERT_LT(frames->size(), 1'000u);
+    }
+  }
   double ListsMade() const { return Metric("sluice_sync_columns_made_total").counter.value; }
 };
 
@@ -477,16 +490,9 @@ TEST_F(ManyColumnsTest, RowsBehindALongCheckpointAreOfANewSnapshot) {
     }
     return absl::OkStatus();
   };
-  Start();
-  HttpSocket socket(port_);
-  Open(socket, json::object());
-  ASSERT_EQ(socket.Read(false).status, 200);
   std::vector<std::string> frames;
-  while (frames.empty() || frames.back() != "checkpoint_complete") {
-    const json frame = json::parse(socket.ReadLine());
-    frames.push_back(frame.begin().key());
-    ASSERT_LT(frames.size(), 1'000u);
-  }
+  size_t named = 0;
+  Load(&frames, &named);
   EXPECT_GT(asked, 10);
   EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 2);
   EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
@@ -510,18 +516,9 @@ TEST_F(ManyColumnsTest, RowsBehindALongCheckpointThatReplacesOneAreToo) {
     }
     return absl::OkStatus();
   };
-  Start();
-  HttpSocket socket(port_);
-  Open(socket, json::object());
-  ASSERT_EQ(socket.Read(false).status, 200);
   std::vector<std::string> frames;
   size_t named = 0;
-  while (frames.empty() || frames.back() != "checkpoint_complete") {
-    const json frame = json::parse(socket.ReadLine());
-    frames.push_back(frame.begin().key());
-    named += frame.begin()->contains("entities") ? 1 : 0;
-    ASSERT_LT(frames.size(), 1'000u);
-  }
+  Load(&frames, &named);
   EXPECT_GT(asked, 60);
   EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 3);
   EXPECT_EQ(named, 3u);
