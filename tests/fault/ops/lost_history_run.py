@@ -293,7 +293,11 @@ class Broker:
     def lose_end(self, segment, size):
         """The broker dies, and comes back without what `segment` had after `size` bytes."""
         self.run("kill", "--node", "1")
-        os.truncate(segment, size)
+        # A file of its own: brokers send with sendfile(2), so what waits in a socket of this machine for a process that
+        # sleeps are the pages of the old one, and cutting that would make zeros of them, at which librdkafka aborts.
+        cut = segment.with_suffix(".cut")
+        cut.write_bytes(segment.read_bytes()[:size])
+        os.replace(cut, segment)
         for name in ("*.index", "*.timeindex", "*.snapshot"):
             for stale in segment.parent.glob(name):
                 stale.unlink()
@@ -449,19 +453,7 @@ def node_goes_with_its_disk(binary, folder, script):
         shutil.rmtree(gone.sluice.data / "stores")
         broker.lose_end(segment, size)
         left.sluice.process.send_signal(signal.SIGCONT)
-
-        def told():
-            # librdkafka 2.0.2 may abort on what was sent to a process that slept (rd_slice_narrow_copy, confluent-kafka-python
-            # issue 689): then what keeps a server running starts it again.
-            try:
-                if left.sluice.process.poll() is not None:
-                    print("    aborted, and started again")
-                    left.sluice.start()
-                return left.refused()
-            except OSError:
-                return False
-
-        await_true("the other one tells of it", told)
+        await_true("the other one tells of it", left.refused)
         assert left.delta()[:2] == (503, "log_truncated"), left.delta()
         answer = left.ingest(["new"], wait="0s", expect=(200, 503))
         assert "log_truncated" in json.dumps(answer), f"a set in the place of a lost one: {answer}"
