@@ -19,7 +19,8 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   horizon_ = horizon;
   resumed_ = resumed != nullptr;
   next_index_ = resumed_ ? resumed->next_index : next_index;
-  round_ = resumed_ ? resumed->round : 0;
+  // Before the last operation no round has begun, whatever a program without round 0 has noted.
+  round_ = resumed_ && resumed->op == 0 ? resumed->round : 0;
   item_ = resumed_ ? resumed->item : std::string();
   row_ = resumed_ ? resumed->row : std::string();
   gives_wait_.reset();

@@ -312,58 +312,111 @@ TEST_F(LargeRowsTest, RowsThatGiveOneItsBucketsAreNotKept) {
   Apply({Set({Kit("a", "U1", 150)})});
 }
 
-// A row that many point at gives each of its buckets to all that it points at, which is their
-// product: that is done in parts, where it points elsewhere and where a rule comes for it.
-TEST_F(LargeRowsTest, WhatARowInManyBucketsGivesIsDoneInParts) {
-  constexpr uint32_t kSale = 4;
-  constexpr int kSales = 300;
-  DefineKit();
-  v1::EntityDefined sale =
-      testing::DefineEntity(kSale, "sale", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
-  sale.mutable_schema()->mutable_attributes(2)->set_references("kit");
-  Apply({MakeEvent(offset_++, sale)});
-  v1::ProfileDefined defined;
-  const auto related = [&defined](std::string_view entity) {
-    v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
-    rules.set_entity(std::string(entity));
-    return [&rules](std::string through) {
+// Sales are their owners', kits follow sales, and products, where a rule says so, kits.
+class HotRowsTest : public LargeRowsTest {
+ protected:
+  static constexpr uint32_t kSale = 4;
+  HotRowsTest() {
+    DefineKit();
+    v1::EntityDefined sale =
+        testing::DefineEntity(kSale, "sale", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
+    sale.mutable_schema()->mutable_attributes(2)->set_references("kit");
+    Apply({MakeEvent(offset_++, sale)});
+    looked_at_ = 100 * options_.step_bytes;  // the row, and what it points at, small as it is
+    copies_ = 3 * options_.step_bytes / 2;   // what it gives has as much room beside what is held
+  }
+
+  // Products follow the first `parts` parts of a kit.
+  static v1::ProfileDefined Profile(uint32_t parts) {
+    v1::ProfileDefined defined;
+    v1::Profile& profile = *defined.mutable_profile();
+    profile.set_name("p");
+    v1::EntityRules& own = *profile.add_entities();
+    own.set_entity("sale");
+    own.add_rules()->set_kind(v1::RULE_KIND_USER);
+    const auto add = [](v1::EntityRules& rules, std::string through) {
       v1::Rule& rule = *rules.add_rules();
       rule.set_kind(v1::RULE_KIND_RELATED);
       rule.set_through(std::move(through));
     };
-  };
-  defined.mutable_profile()->set_name("p");
-  v1::EntityRules& own = *defined.mutable_profile()->add_entities();
-  own.set_entity("sale");
-  own.add_rules()->set_kind(v1::RULE_KIND_USER);
-  related("kit")("sale.of");
-  const v1::ProfileDefined without = defined;
-  const auto parts = related("product");
-  for (uint32_t i = 0; i < kParts; ++i) {
-    parts(fmt::format("kit.part{}", i));
+    v1::EntityRules& kits = *profile.add_entities();
+    kits.set_entity("kit");
+    add(kits, "sale.of");
+    if (parts > 0) {
+      v1::EntityRules& products = *profile.add_entities();
+      products.set_entity("product");
+      for (uint32_t i = 0; i < parts; ++i) {
+        add(products, fmt::format("kit.part{}", i));
+      }
+    }
+    return defined;
   }
-  looked_at_ = 100 * options_.step_bytes;  // the row, and what it points at, small as it is
-  copies_ = 3 * options_.step_bytes / 2;   // what it gives has as much room beside what is held
+  static v1::Operation Sale(std::string_view key, std::string_view owner, std::string_view of) {
+    return testing::Upsert(kSale, key, RowWriter().Text(1, key).Text(2, owner).Text(3, of).bytes());
+  }
+  // Of kit "a", each another user's.
+  void Sell(int sales) {
+    for (int i = 0; i < sales; ++i) {
+      Apply({Set({Sale(Key(i), fmt::format("U{}", i), "a")})});
+    }
+  }
+};
+
+// A row that many point at gives each of its buckets to all that it points at, which is their
+// product: that is done in parts, where it points elsewhere and where a rule comes for it.
+TEST_F(HotRowsTest, WhatARowInManyBucketsGivesIsDoneInParts) {
   Load(kProduct, 10);
-  Apply({MakeEvent(offset_++, defined)});
-  for (int i = 0; i < kSales; ++i) {
-    Apply({Set({testing::Upsert(
-        kSale, Key(i),
-        RowWriter().Text(1, Key(i)).Text(2, fmt::format("U{}", i)).Text(3, "a").bytes())})});
-  }
+  Apply({MakeEvent(offset_++, Profile(kParts))});
+  Sell(300);
   Apply({Set({Kit("a", "U", 0)})});
   Apply({Set({Kit("a", "U", 50)})});
   EXPECT_GT(batches_, 20);
   Apply({Set({Kit("a", "U", 200), Kit("b", "U", 200), Kit("a", "U", 300)})});
   EXPECT_GT(batches_, 20);
-  Apply({MakeEvent(offset_++, without)});
-  Apply({MakeEvent(offset_++, defined)});
+  Apply({MakeEvent(offset_++, Profile(0))});
+  Apply({MakeEvent(offset_++, Profile(kParts))});
   EXPECT_GT(batches_, 20);
   Apply({Set({testing::Delete(kKit, "a")})});
   EXPECT_GT(batches_, 20);
   for (const auto& [key, record] : store_.content().records) {
     EXPECT_TRUE(key.entity != EntityId(kProduct) || record.support.empty()) << key.key;
   }
+}
+
+// What somebody points at has a record, though there is no such row, under any text.
+TEST_F(HotRowsTest, ATextThatLooksLikeAPlaceAmidARowIsNone) {
+  Apply({MakeEvent(offset_++, Profile(0))});
+  for (const std::string& bytes : {std::string("\0", 1), std::string("\0\u00ff", 3)}) {
+    const std::string text = "a" + bytes + std::string(32, 'z');
+    Apply(
+        {Set({Kit("a", "U", 0), Kit("b", "U", 0), Sale("s1", "U1", "b"), Sale("s2", "U2", text)})});
+    Apply({MakeEvent(offset_++, Profile(1))});
+    const auto& support = store_.content().records.at({EntityId(kProduct), Key(0)}).support;
+    EXPECT_EQ(support.size(), 1u) << "a row of U1's kit";
+    Apply({Set({testing::Delete(kKit, "b")})});
+    Apply({MakeEvent(offset_++, Profile(0))});
+  }
+}
+
+// A program without round 0 went on with the first one.
+TEST_F(HotRowsTest, AStoreThatWasLeftAmidOperationsBeforeThereWasRoundZeroIsGoneOnFrom) {
+  Load(kProduct, 10);
+  Apply({MakeEvent(offset_++, Profile(kParts))});
+  Sell(100);
+  Apply({Set({Kit("a", "U", 0)})});
+  std::vector<v1::Operation> ops;
+  for (int i = 0; i < 30; ++i) {
+    ops.push_back(Row(kProduct, i, kRowBytes));
+  }
+  ops.push_back(Kit("a", "U", 200));
+  const std::vector<StoredEvent> events = {Set(ops)};
+  const auto begun = store_.Apply(options_, events);
+  ASSERT_TRUE(begun.ok() && begun->partial);
+  auto& partial = store_.content().applied.partial;
+  ASSERT_GT(partial->op, 0u);
+  partial->round = 1;
+  Apply(events);
+  EXPECT_TRUE(store_.content().work.empty());
 }
 
 }  // namespace
