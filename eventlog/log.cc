@@ -124,7 +124,8 @@ constexpr std::string_view kWayOn =
     "restore the log that the stores were made from; or, to go on with what this one holds, run "
     "`sluice log new-epoch`, after which stores are built anew and clients start afresh";
 
-absl::Status TruncatedError(Topic topic, PartitionId partition, Offset applied, Offset end) {
+absl::Status Truncated(Log& log, Topic topic, PartitionId partition, Offset applied, Offset end) {
+  RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, applied));
   return Error(
       absl::StatusCode::kDataLoss, "log_truncated",
       fmt::format("offset {} of {}-{} was applied to a store, but the log ends at {}: "
@@ -147,7 +148,7 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
   }
   ASSIGN_OR_RETURN(const OffsetRange range, log.Range(topic, partition));
   if (applied >= range.end) {
-    return TruncatedError(topic, partition, applied, range.end);
+    return Truncated(log, topic, partition, applied, range.end);
   }
   if (applied < range.begin) {
     return absl::OkStatus();
@@ -161,7 +162,7 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
     if (code == "offset_below_begin") {
       return absl::OkStatus();
     }
-    return code == "offset_beyond_end" ? TruncatedError(topic, partition, applied, applied)
+    return code == "offset_beyond_end" ? Truncated(log, topic, partition, applied, applied)
                                        : events.status();
   }
   if (events->empty()) {

@@ -136,6 +136,13 @@ class Log {
   // asked.
   virtual absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) = 0;
 
+  // Whether it is to be believed that the partition ends before `lost`, as was just told, although
+  // an event is known to have been there: kUnavailable, code "log_end_doubted", where it has to be
+  // asked again first. Memory only.
+  virtual absl::Status ConfirmLoss(Topic /*topic*/, PartitionId /*partition*/, Offset /*lost*/) {
+    return absl::OkStatus();
+  }
+
   // Retention: removes what lies before `begin`; at most up to the end. Earlier begins are ignored.
   virtual absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) = 0;
 
@@ -161,10 +168,10 @@ class Log {
                                      std::chrono::milliseconds patience = std::chrono::seconds(30));
 
 // Checks that the log still holds what a store applied: kDataLoss, code "log_truncated", where
-// `applied` is beyond the log's end, "log_diverged" where another event is at `applied`, or none
-// and later ones are there. kUnavailable where the log cannot be asked or shows nothing for
-// `patience`: an empty read is no difference, ask again. An `applied` below the log's begin can't
-// be compared and is accepted; kNoOffset always is.
+// `applied` is beyond the log's end, and Log::ConfirmLoss() says so, "log_diverged" where another
+// event is at `applied`, or none and later ones are there. kUnavailable where the log cannot be
+// asked or shows nothing for `patience`: an empty read is no difference, ask again. An `applied`
+// below the log's begin can't be compared and is accepted; kNoOffset always is.
 [[nodiscard]] absl::Status VerifyContinuity(
     Log& log, Topic topic, PartitionId partition, Offset applied, uint64_t applied_hash,
     std::chrono::milliseconds patience = std::chrono::seconds(30));

@@ -74,6 +74,9 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   ASSIGN_OR_RETURN(log->side_producer_,
                    KafkaProducer::Create(beside, *log->metrics_, *log->brokers_));
   log->watch_ = std::make_unique<KafkaWatch>(options, *log, *log->control_, *log->metrics_);
+  if (!options.inspect) {
+    log->doubt_ = std::make_unique<LossDoubt>(options.clock);
+  }
   RETURN_IF_ERROR_CTX(log->watch_->Start(),
                       fmt::format("cannot use the Kafka log at {}", options.brokers));
   log->id_ = LogIdOf(log->control_->log_name(), log->watch_->epoch());
@@ -167,7 +170,15 @@ absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReaderIn(ConsumerPool& poo
 
 absl::StatusOr<OffsetRange> KafkaLog::Range(Topic topic, PartitionId partition) {
   RETURN_IF_ERROR(CheckPartition(topic, partition));
-  return control_->Range(topic, partition);
+  ASSIGN_OR_RETURN(const OffsetRange range, control_->Range(topic, partition));
+  if (doubt_ != nullptr) {
+    doubt_->NoteEnd(topic, partition, range.end);
+  }
+  return range;
+}
+
+absl::Status KafkaLog::ConfirmLoss(Topic topic, PartitionId partition, Offset lost) {
+  return doubt_ == nullptr ? absl::OkStatus() : doubt_->Confirm(topic, partition, lost);
 }
 
 absl::Status KafkaLog::TruncateBefore(Topic topic, PartitionId partition, Offset begin) {

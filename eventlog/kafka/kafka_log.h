@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/epoch.h"
+#include "eventlog/kafka/loss_doubt.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/log.h"
 
@@ -76,6 +77,8 @@ class KafkaLog final : public Log {
   absl::StatusOr<std::unique_ptr<Reader>> OpenPointReader(Topic topic, PartitionId partition,
                                                           Offset from) override;
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
+  // As LossDoubt says; at once where the log is inspected, by a person.
+  absl::Status ConfirmLoss(Topic topic, PartitionId partition, Offset lost) override;
   // kFailedPrecondition for `nodes`, which Kafka compacts instead.
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
   // Memory only: whether the brokers answered last, then the codes of Open() that were found since,
@@ -100,6 +103,7 @@ class KafkaLog final : public Log {
   // away, must not hold up the others, and one event that is refused for good ends a producer.
   std::unique_ptr<KafkaProducer> side_producer_;
   std::unique_ptr<KafkaWatch> watch_;
+  std::unique_ptr<LossDoubt> doubt_;  // nullptr where the log is inspected
   std::string id_;
 };
 

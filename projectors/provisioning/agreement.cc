@@ -68,12 +68,14 @@ absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partitio
   return found;
 }
 
-absl::Status Truncated(PartitionId partition, std::string_view topic, Offset end, Offset offset,
-                       std::string_view other) {
+absl::Status Truncated(eventlog::Log& log, PartitionId partition, Topic topic, Offset end,
+                       Offset offset, Topic other) {
+  RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, offset));
   return Error(absl::StatusCode::kDataLoss, "log_truncated",
                fmt::format("{0}-{1} ends at {2}, but {3}-{1} tells of its offset {4}: the end of "
                            "{0} is lost; {5}",
-                           topic, partition.value(), end.value(), other, offset.value(), kWayOn));
+                           eventlog::TopicName(topic), partition.value(), end.value(),
+                           eventlog::TopicName(other), offset.value(), kWayOn));
 }
 
 absl::Status Diverged(PartitionId partition, std::string_view topic, Offset offset,
@@ -103,6 +105,7 @@ absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition,
         std::tuple(Topic::kChanges, agreed.changes, agreed.changes_hash)}) {
     ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
     if (range.end < end) {
+      RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, Offset(end.value() - 1)));
       return Error(absl::StatusCode::kDataLoss, "log_truncated",
                    fmt::format("{}-{} ends at {}, but ended at {} when the epoch was declared: its "
                                "end is lost; {}",
@@ -133,7 +136,8 @@ absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const Outco
                    Find(log, Topic::kChanges, partition, mark.control, patience, cancellation));
   // The end first: only below it does an event that is not there tell of another history.
   if (mark.control >= found.end) {
-    return Truncated(partition, "changes", found.end, mark.control, "provisioning");
+    return Truncated(log, partition, Topic::kChanges, found.end, mark.control,
+                     Topic::kProvisioning);
   }
   if (found.removed || (found.event.has_value() && found.event->event.id == mark.control_id)) {
     return absl::OkStatus();
@@ -170,7 +174,8 @@ absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const Contr
   ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers,
                                            eventlog::kReadPatience, cancellation));
   if (mark.answers >= found.end) {
-    return Truncated(partition, "provisioning", found.end, mark.answers, "changes");
+    return Truncated(log, partition, Topic::kProvisioning, found.end, mark.answers,
+                     Topic::kChanges);
   }
   if (found.removed ||
       (found.event.has_value() && ControlEventId(RequestIdOf(*found.event)) == mark.id)) {

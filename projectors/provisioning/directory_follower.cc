@@ -77,8 +77,6 @@ struct DirectoryFollower::Impl {
     bool settling = false;  // it will reach the end, and has not
     SteadyTime next_look;
     SteadyTime look_again;
-    // Since when `changes` has been seen to end below what others have folded.
-    std::optional<SteadyTime> ends_below_told;
   };
 
   Impl(eventlog::Log& the_log, const Clock& the_clock,
@@ -296,12 +294,6 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
   }
   if (agreement.ok() && hooks.folded) {
     agreement = CheckFolded(log, partition, hooks.folded(partition), &comparing);
-    if (ErrorCode(agreement) != "log_truncated") {
-      following.ends_below_told.reset();
-    } else if (now - following.ends_below_told.emplace(following.ends_below_told.value_or(now)) <
-               kMarksBelieved) {
-      return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(agreement));
-    }
   }
   if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
     return agreement;  // the log can't tell now: what is known stands

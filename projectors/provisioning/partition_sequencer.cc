@@ -172,6 +172,7 @@ absl::Status PartitionSequencer::AskForEnd() {
   end_ = range.end;
   const Offset last = reader_->last();
   if (last >= end_) {
+    RETURN_IF_ERROR(log_.ConfirmLoss(Topic::kProvisioning, partition_, last));
     return Error(absl::StatusCode::kDataLoss, "log_truncated",
                  fmt::format("provisioning-{} was read to offset {} and ends at {} now: its end is "
                              "lost; restore the log, or go on with what it holds: `sluice log "

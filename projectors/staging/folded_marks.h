@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -23,11 +22,6 @@ struct FoldedMark {
   uint64_t event_hash = 0;  // eventlog::EventHash
   friend auto operator<=>(const FoldedMark&, const FoldedMark&) = default;
 };
-
-// That the log ends below a mark is believed after so long: a leader that has been replaced, and
-// does not know it, may be asked until this process hears of the new one (10 s), from which another
-// node has what it tells of.
-inline constexpr std::chrono::seconds kMarksBelieved{15};
 
 // What a node has compared with the log: all marks at or below its own place `at` that the
 // announcements below `until` of `nodes` told of. That place is on top of them from then on.

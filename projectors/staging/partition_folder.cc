@@ -30,6 +30,8 @@ constexpr milliseconds kFirstLookInterval{1'000};
 // `nodes` cannot be read it is folded without, and compared once that is known.
 constexpr milliseconds kOthersPatience{5'000};
 constexpr milliseconds kOthersLook{10};
+// A log that may have lost its end is asked again so often.
+constexpr milliseconds kDoubtBackOff{500};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
@@ -44,6 +46,15 @@ constexpr int kEndsMax = 16;
 bool IsFatal(const absl::Status& status) {
   return (status.code() == absl::StatusCode::kDataLoss && ErrorCode(status) != "store_corrupt") ||
          status.code() == absl::StatusCode::kOutOfRange;
+}
+
+// The log is asked again before it is believed.
+bool IsDoubt(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
+
+// Of what the others have told: where the log cannot tell now, reading goes on, and it is asked
+// again.
+absl::Status UnlessUnavailable(absl::Status compared) {
+  return absl::IsUnavailable(compared) && !IsDoubt(compared) ? absl::OkStatus() : compared;
 }
 
 absl::Status CatchingUp(PartitionId partition) {
@@ -257,6 +268,10 @@ void PartitionFolder::FoldOn() {
       break;
     }
     SetHealth(status);
+    if (IsDoubt(status)) {
+      Doubt();
+      backoff_ = std::min(backoff_, kDoubtBackOff);
+    }
     if (IsFatal(status)) {
       spdlog::error("staging_partition_failed partition={} code={} error=\"{}\"",
                     partition_.value(), ErrorCode(status), Message(status));
@@ -277,15 +292,7 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
   if (IsToldDue()) {
-    // Where the log cannot tell now, reading goes on: VerifyHistory() will not be without an
-    // answer.
-    const absl::Status told = VerifyApplied();
-    const bool known =
-        context_.options.nodes->Compared(partition_).has_value() && !ends_below_told_.has_value();
-    next_told_look_ = context_.clock.SteadyNow() + (known ? kToldLookInterval : kFirstLookInterval);
-    if (!told.ok() && (!absl::IsUnavailable(told) || ends_below_told_.has_value())) {
-      return told;
-    }
+    RETURN_IF_ERROR(UnlessUnavailable(VerifyHistory()));
   }
   side_.Wake();
   RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
@@ -341,57 +348,68 @@ absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
   return compared;
 }
 
+void PartitionFolder::Doubt() {
+  absl::MutexLock lock(&mutex_);
+  verify_due_ = true;
+  caught_up_ = false;
+  TellNear();
+}
+
 absl::Status PartitionFolder::VerifyHistory() {
+  RETURN_IF_ERROR(VerifyApplied());
+  return VerifyTold();
+}
+
+absl::Status PartitionFolder::VerifyRead() {
+  RETURN_IF_ERROR(VerifyApplied());
+  return context_.clock.SteadyNow() < next_told_look_ ? absl::OkStatus()
+                                                      : UnlessUnavailable(VerifyTold());
+}
+
+absl::Status PartitionFolder::VerifyApplied() {
   // What was lost before first: the log may have been restored since, and it must not be forgotten
   // for anything else while it is not.
   RETURN_IF_ERROR(
       CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_), cancellation()));
   context_.stores.DoubtStoresAhead(partition_);
-  return VerifyApplied();
-}
-
-absl::Status PartitionFolder::VerifyApplied() {
   const AppliedState state = context_.stores.LastApplied(partition_);
   RETURN_IF_ERROR(NoteIfLost(CheckHistory(context_.log, partition_, state, cancellation()),
                              state.position, state.event_hash));
   const AppliedState noted = context_.stores.LastNoted(partition_);
-  if (noted.position > state.position) {  // what comes before, the comparison above has told
-    RETURN_IF_ERROR(CheckHistory(context_.log, partition_, noted, cancellation()));
-  }
-  return VerifyTold(state);
+  return noted.position <= state.position  // what comes before, the comparison above has told
+             ? absl::OkStatus()
+             : CheckHistory(context_.log, partition_, noted, cancellation());
 }
 
 // After what this process has applied: where the log, which loses nothing but its end, holds then
 // what lies below that, it is of the history that was applied.
-absl::Status PartitionFolder::VerifyTold(const AppliedState& applied) {
+absl::Status PartitionFolder::VerifyTold() {
   NodeDirectory* const nodes = context_.options.nodes;
   if (nodes == nullptr) {
     return absl::OkStatus();
   }
-  const bool known = nodes->Known();
-  const NodeDirectory::ToldFolded told = nodes->Folded(partition_);
+  const absl::Status held = CompareTold(*nodes);
+  next_told_look_ =
+      context_.clock.SteadyNow() +
+      (nodes->Compared(partition_).has_value() ? kToldLookInterval : kFirstLookInterval);
+  return held;
+}
+
+absl::Status PartitionFolder::CompareTold(NodeDirectory& nodes) {
+  const AppliedState applied = context_.stores.LastApplied(partition_);
+  const bool known = nodes.Known();
+  const NodeDirectory::ToldFolded told = nodes.Folded(partition_);
   for (const FoldedMark& mark : told.marks) {
     if (mark != FoldedMark{applied.position, applied.event_hash}) {
       absl::Status held =
           CheckHistory(context_.log, partition_, mark.at, mark.event_hash, cancellation());
-      if (ErrorCode(held) == "log_truncated") {
-        const SteadyTime now = context_.clock.SteadyNow();
-        ends_below_told_ = ends_below_told_.value_or(now);
-        if (now - *ends_below_told_ < kMarksBelieved) {
-          return Error(absl::StatusCode::kUnavailable, "log_unavailable",
-                       fmt::format("{}; another node has folded that: the log is asked again "
-                                   "before it is believed",
-                                   Message(held)));
-        }
-      }
       RETURN_IF_ERROR_CTX(NoteIfLost(std::move(held), mark.at, mark.event_hash),
                           "what a node has told on `nodes` to have folded");
     }
   }
-  ends_below_told_.reset();
   told_held_ = told.marks;
   if (known) {
-    nodes->NoteCompared(partition_, {told.until, applied.position});
+    nodes.NoteCompared(partition_, {told.until, applied.position});
   }
   return absl::OkStatus();
 }
@@ -399,17 +417,22 @@ absl::Status PartitionFolder::VerifyTold(const AppliedState& applied) {
 bool PartitionFolder::IsToldDue() {
   NodeDirectory* const nodes = context_.options.nodes;
   const SteadyTime now = context_.clock.SteadyNow();
-  if (nodes == nullptr || now < next_told_look_) {
+  if (nodes == nullptr || now < std::max(next_told_look_, next_told_glance_)) {
     return false;
   }
   if (nodes->Known() && !nodes->Compared(partition_).has_value()) {
     return true;
   }
   const AppliedState own = context_.stores.LastApplied(partition_);
-  return std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
-    return mark != FoldedMark{own.position, own.event_hash} &&
-           !std::ranges::binary_search(told_held_, mark);
-  });
+  const bool due =
+      std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
+        return mark != FoldedMark{own.position, own.event_hash} &&
+               !std::ranges::binary_search(told_held_, mark);
+      });
+  if (!due) {
+    next_told_glance_ = now + kFirstLookInterval;  // not each batch: requests ask the directory too
+  }
+  return due;
 }
 
 void PartitionFolder::AwaitOthers() {
@@ -474,9 +497,9 @@ absl::Status PartitionFolder::OpenReader() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
   const Offset from = context_.stores.CheckpointOf(partition_);
-  auto reader = std::make_unique<eventlog::ComparedReader>(
-      context_.log, context_.clock, eventlog::Topic::kChanges, partition_, from,
-      [this] { return VerifyHistory(); });
+  auto reader = std::make_unique<eventlog::ComparedReader>(context_.log, context_.clock,
+                                                           eventlog::Topic::kChanges, partition_,
+                                                           from, [this] { return VerifyRead(); });
   end_at_start_ = range.end;
   end_ = range.end.value();
   {

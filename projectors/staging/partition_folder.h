@@ -107,9 +107,12 @@ class PartitionFolder {
   // Compares what was applied last with the log, and what else tells of another history. Whatever
   // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
   absl::Status VerifyHistory();
-  // Of that, what this process and the others have applied.
-  absl::Status VerifyApplied();
-  absl::Status VerifyTold(const AppliedState& applied);
+  // The same for what was read and is to be folded: with what others have told not each time, which
+  // may be more than what was read.
+  absl::Status VerifyRead();
+  absl::Status VerifyApplied();  // by this process
+  absl::Status VerifyTold();     // by the others
+  absl::Status CompareTold(NodeDirectory& nodes);
   // Whether others have told of something since that was compared.
   bool IsToldDue();
   // Until what the others have told is known, or for kOthersPatience.
@@ -119,6 +122,9 @@ class PartitionFolder {
   // been applied without having been noticed, what was applied last may fit.
   absl::Status VerifyBatches();
   absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
+  // The log may have lost what was applied: it is compared before anything else, and until then
+  // nobody may be served.
+  void Doubt();
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
   void AdaptBatch(SteadyTime::duration took);
@@ -148,8 +154,7 @@ class PartitionFolder {
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
   SteadyTime next_told_look_;
-  // Since when the log has been seen to end below what others have folded.
-  std::optional<SteadyTime> ends_below_told_;
+  SteadyTime next_told_glance_;        // whether something was told since
   std::vector<FoldedMark> told_held_;  // that the log was seen to hold at the last look; ascending
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};

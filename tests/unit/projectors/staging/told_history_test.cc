@@ -1,12 +1,17 @@
 // What others have told to have folded, whatever became of them: the log must hold it.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <limits>
+#include <optional>
 #include <utility>
 
+#include "eventlog/kafka/loss_doubt.h"
 #include "projectors/staging/node_announcer.h"
 #include "projectors/staging/node_directory.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
@@ -98,25 +103,96 @@ TEST_F(ToldHistoryTest, WhatHasTakenThePlaceOfALostEndIsToldOfThoughItIsFolded) 
   StopAll();
 }
 
-// Another one hears sooner of a new leader; the one that was replaced goes on telling its own end.
-TEST_F(ToldHistoryTest, AnEndThatLagsIsNoLoss) {
-  testing::FakeClock clock;
-  clock_ = &clock;
-  AppendDefinitions();
-  StartWithNodes();
-  ASSERT_TRUE(AwaitCode("")) << projector_->MayServe(org_);
+// A leader that was replaced and does not know it: asked for the end of `changes` it tells `end`,
+// while readers hear of the new one.
+class OldLeaderLog final : public testing::ForwardingLog {
+ public:
+  OldLeaderLog(eventlog::Log& log, std::shared_ptr<const Clock> clock)
+      : ForwardingLog(log), doubt_(std::move(clock)) {}
+  void EndAt(Offset end) { end_ = end.value(); }
+  void EndAsItIs() { end_ = std::numeric_limits<int64_t>::max(); }
+
+  absl::StatusOr<eventlog::OffsetRange> Range(Topic topic, PartitionId partition) override {
+    auto range = log_.Range(topic, partition);
+    if (range.ok() && topic == Topic::kChanges) {
+      range->end = std::min(range->end, Offset(end_));
+      doubt_.NoteEnd(topic, partition, range->end);
+    }
+    return range;
+  }
+  absl::Status ConfirmLoss(Topic topic, PartitionId partition, Offset lost) override {
+    ++asked_;
+    return doubt_.Confirm(topic, partition, lost);
+  }
+  // How often somebody was told of a loss.
+  int asked() const { return asked_; }
+
+ private:
+  eventlog::LossDoubt doubt_;
+  std::atomic<int> asked_ = 0;
+  std::atomic<int64_t> end_ = std::numeric_limits<int64_t>::max();
+};
+
+class OldLeaderTest : public ToldHistoryTest {
+ protected:
+  void SetUp() override {
+    ToldHistoryTest::SetUp();
+    clock_ = clock_of_all_.get();
+    log_of_all_.emplace(*log_, clock_of_all_);
+    AppendDefinitions();
+    nodes_ = std::make_unique<NodeDirectory>(*log_, real_clock_, "me");
+    nodes_->Start();
+    options_.nodes = nodes_.get();
+    Start(&*log_of_all_);
+    ASSERT_TRUE(AwaitCode("")) << projector_->MayServe(org_);
+  }
+  void TearDown() override { StopAll(); }
+  // While time goes on.
+  bool AwaitCodeInTime(const std::string& code) {
+    return Await([&] {
+      clock_of_all_->Advance(std::chrono::seconds(1));
+      const absl::Status status = projector_->MayServe(org_);
+      return (status.ok() ? "" : ErrorCode(status)) == code;
+    });
+  }
+
+  std::shared_ptr<testing::FakeClock> clock_of_all_ = std::make_shared<testing::FakeClock>();
+  std::optional<OldLeaderLog> log_of_all_;
+};
+
+// Another node hears of the new leader sooner.
+TEST_F(OldLeaderTest, AnEndThatLagsBehindWhatOthersToldIsNoLoss) {
   const Event next = testing::MakeEvent(next_id_, Set("A1"), org_.value()).event;
   Announce("other", Offset(3), eventlog::EventHash(next));
   ASSERT_TRUE(Await([&] { return !nodes_->Folded(PartitionOf()).marks.empty(); }));
-  clock.Advance(std::chrono::seconds(12));
+  clock_of_all_->Advance(std::chrono::seconds(12));
+  ASSERT_TRUE(Await([&] { return log_of_all_->asked() > 0; }));
   EXPECT_TRUE(AwaitCode("not_caught_up")) << projector_->MayServe(org_);
   AwaitApplied(Append(Set("A1")));
-  EXPECT_TRUE(Await([&] {
-    clock.Advance(std::chrono::seconds(1));
-    return projector_->MayServe(org_).ok();
-  })) << projector_->MayServe(org_);
+  EXPECT_TRUE(AwaitCodeInTime("")) << projector_->MayServe(org_);
   EXPECT_EQ(stores_->LastLost(PartitionOf()).position, kNoOffset);
-  StopAll();
+}
+
+// The reader does, and what it has read is folded.
+TEST_F(OldLeaderTest, NorIsOneThatLagsBehindWhatIsFolded) {
+  const Offset last = Append(Set("A1"));
+  AwaitApplied(last);
+  log_of_all_->EndAt(last);
+  // Asked anew, whenever that was done last.
+  static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
+  ASSERT_TRUE(Await([&] { return log_of_all_->asked() > 0; }));
+  EXPECT_TRUE(AwaitCode("not_caught_up")) << projector_->MayServe(org_);
+  log_of_all_->EndAsItIs();
+  EXPECT_TRUE(AwaitCodeInTime("")) << projector_->MayServe(org_);
+  EXPECT_EQ(stores_->LastLost(PartitionOf()).position, kNoOffset);
+}
+
+TEST_F(OldLeaderTest, AnEndThatLagsForLongIsLost) {
+  const Offset last = Append(Set("A1"));
+  AwaitApplied(last);
+  log_of_all_->EndAt(last);
+  EXPECT_TRUE(AwaitCodeInTime("log_truncated")) << projector_->MayServe(org_);
+  EXPECT_EQ(stores_->LastLost(PartitionOf()).position, last);
 }
 
 TEST_F(ToldHistoryTest, NothingIsAnsweredBeforeItIsKnownWhatOthersHaveFolded) {

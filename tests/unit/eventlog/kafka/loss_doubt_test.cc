@@ -1,0 +1,58 @@
+#include "eventlog/kafka/loss_doubt.h"
+
+#include <gtest/gtest.h>
+
+#include "schemas/status.h"
+#include "tests/support/fake_clock.h"
+
+namespace sluice::eventlog {
+namespace {
+
+using std::chrono::seconds;
+
+class LossDoubtTest : public ::testing::Test {
+ protected:
+  // Whether it is believed that `changes`-0 ends at `end`, before `lost`.
+  bool Tell(int64_t end, int64_t lost, PartitionId partition = PartitionId(0)) {
+    doubt_.NoteEnd(Topic::kChanges, partition, Offset(end));
+    const absl::Status confirmed = doubt_.Confirm(Topic::kChanges, partition, Offset(lost));
+    EXPECT_TRUE(confirmed.ok() || ErrorCode(confirmed) == "log_end_doubted") << confirmed;
+    return confirmed.ok();
+  }
+
+  std::shared_ptr<testing::FakeClock> clock_ = std::make_shared<testing::FakeClock>();
+  LossDoubt doubt_{clock_};
+};
+
+TEST_F(LossDoubtTest, AnEndIsBelievedOnceItHasBeenToldForLong) {
+  EXPECT_FALSE(Tell(5, 7));
+  clock_->Advance(seconds(10));
+  EXPECT_FALSE(Tell(5, 7));
+  EXPECT_FALSE(Tell(5, 7, PartitionId(1))) << "each partition for itself";
+  clock_->Advance(seconds(5));
+  EXPECT_TRUE(Tell(6, 7)) << "what has come since does not reach it";
+  EXPECT_TRUE(Tell(6, 9)) << "nor what lies behind";
+  EXPECT_FALSE(Tell(5, 7, PartitionId(1)));
+}
+
+TEST_F(LossDoubtTest, WhoeverHearsOfTheNewLeaderIsBelievedAtOnce) {
+  EXPECT_FALSE(Tell(5, 9));
+  clock_->Advance(seconds(10));
+  EXPECT_FALSE(Tell(5, 7));
+  doubt_.NoteEnd(Topic::kChanges, PartitionId(0), Offset(8));
+  clock_->Advance(seconds(10));
+  EXPECT_FALSE(Tell(5, 7)) << "an old answer again";
+  clock_->Advance(seconds(15));
+  EXPECT_TRUE(Tell(5, 7));
+}
+
+TEST_F(LossDoubtTest, TimeInWhichNothingWasToldDoesNotCount) {
+  EXPECT_FALSE(Tell(5, 7));
+  clock_->Advance(seconds(21));
+  EXPECT_FALSE(Tell(5, 7));
+  clock_->Advance(seconds(15));
+  EXPECT_TRUE(Tell(5, 7));
+}
+
+}  // namespace
+}  // namespace sluice::eventlog
