@@ -142,6 +142,9 @@ class Log {
   virtual absl::Status ConfirmLoss(Topic /*topic*/, PartitionId /*partition*/, Offset /*lost*/) {
     return absl::OkStatus();
   }
+  // Whether somebody was told so, and it is not known yet: what the partition holds is then neither
+  // shown nor added to. Memory only.
+  virtual bool IsEndDoubted(Topic /*topic*/, PartitionId /*partition*/) { return false; }
 
   // Retention: removes what lies before `begin`; at most up to the end. Earlier begins are ignored.
   virtual absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) = 0;

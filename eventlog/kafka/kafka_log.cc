@@ -181,6 +181,10 @@ absl::Status KafkaLog::ConfirmLoss(Topic topic, PartitionId partition, Offset lo
   return doubt_ == nullptr ? absl::OkStatus() : doubt_->Confirm(topic, partition, lost);
 }
 
+bool KafkaLog::IsEndDoubted(Topic topic, PartitionId partition) {
+  return doubt_ != nullptr && doubt_->IsDoubted(topic, partition);
+}
+
 absl::Status KafkaLog::TruncateBefore(Topic topic, PartitionId partition, Offset begin) {
   RETURN_IF_ERROR(CheckPartition(topic, partition));
   return control_->TruncateBefore(topic, partition, begin);

@@ -79,6 +79,7 @@ class KafkaLog final : public Log {
   absl::StatusOr<OffsetRange> Range(Topic topic, PartitionId partition) override;
   // As LossDoubt says; at once where the log is inspected, by a person.
   absl::Status ConfirmLoss(Topic topic, PartitionId partition, Offset lost) override;
+  bool IsEndDoubted(Topic topic, PartitionId partition) override;
   // kFailedPrecondition for `nodes`, which Kafka compacts instead.
   absl::Status TruncateBefore(Topic topic, PartitionId partition, Offset begin) override;
   // Memory only: whether the brokers answered last, then the codes of Open() that were found since,

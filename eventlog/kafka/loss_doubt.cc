@@ -12,25 +12,31 @@ namespace {
 
 // Handles ask who leads every 10 s (conf.cc).
 constexpr std::chrono::seconds kLossConfirmed{15};
-// Whoever doubts asks again within seconds, and an answer may take 10.
-constexpr std::chrono::seconds kForgotten{20};
+// Between two answers no more than this counts as told: a broker may have been away.
+constexpr std::chrono::seconds kGap{5};
+// Whoever doubts asks again sooner, or has found that there is nothing to doubt.
+constexpr std::chrono::seconds kAskedAgain{60};
 
 }  // namespace
 
 LossDoubt::LossDoubt(std::shared_ptr<const Clock> clock)
     : clock_(clock != nullptr ? std::move(clock) : std::make_shared<RealClock>()) {}
 
+void LossDoubt::Count(SteadyTime now, Loss* loss) {
+  loss->told += std::min<SteadyTime::duration>(now - loss->last, kGap);
+  loss->last = now;
+}
+
 absl::Status LossDoubt::Confirm(Topic topic, PartitionId partition, Offset lost) {
   const SteadyTime now = clock_->SteadyNow();
   absl::MutexLock lock(&mutex_);
-  const auto [it, is_new] = losses_.try_emplace({topic, partition}, Loss{lost, now, now});
-  Loss& loss = it->second;
-  if (now - loss.last > kForgotten) {
-    loss = {lost, now, now};
-  }
+  const std::pair place(topic, partition);
+  Loss& loss =
+      losses_.try_emplace(place, Loss{.lost = lost, .last = now, .asked = now}).first->second;
+  Count(now, &loss);
   loss.lost = std::min(loss.lost, lost);
-  loss.last = now;
-  if (now - loss.since >= kLossConfirmed) {
+  loss.asked = now;
+  if (loss.told >= kLossConfirmed) {
     return absl::OkStatus();
   }
   return Error(
@@ -44,9 +50,20 @@ absl::Status LossDoubt::Confirm(Topic topic, PartitionId partition, Offset lost)
 void LossDoubt::NoteEnd(Topic topic, PartitionId partition, Offset end) {
   absl::MutexLock lock(&mutex_);
   const auto it = losses_.find({topic, partition});
-  if (it != losses_.end() && end > it->second.lost) {
-    losses_.erase(it);
+  if (it == losses_.end()) {
+    return;
   }
+  if (end > it->second.lost) {
+    losses_.erase(it);
+  } else {
+    Count(clock_->SteadyNow(), &it->second);
+  }
+}
+
+bool LossDoubt::IsDoubted(Topic topic, PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = losses_.find({topic, partition});
+  return it != losses_.end() && clock_->SteadyNow() - it->second.asked <= kAskedAgain;
 }
 
 }  // namespace sluice::eventlog

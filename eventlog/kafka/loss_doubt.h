@@ -24,17 +24,22 @@ class LossDoubt {
   explicit LossDoubt(std::shared_ptr<const Clock> clock);
 
   // As Log::ConfirmLoss(): OK where the partition has been told to end before `lost`, or before
-  // something lower, for kLossConfirmed, and never for a while that nothing was told.
+  // something lower, for kLossConfirmed. Of the time between two answers little counts.
   absl::Status Confirm(Topic topic, PartitionId partition, Offset lost) ABSL_LOCKS_EXCLUDED(mutex_);
   // The partition was told to end at `end`.
   void NoteEnd(Topic topic, PartitionId partition, Offset end) ABSL_LOCKS_EXCLUDED(mutex_);
+  // As Log::IsEndDoubted(): Confirm() was asked of late, and no end has been told since that mends
+  // it.
+  bool IsDoubted(Topic topic, PartitionId partition) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Loss {
     Offset lost;  // the lowest
-    SteadyTime since;
-    SteadyTime last;
+    SteadyTime::duration told{0};
+    SteadyTime last;   // told
+    SteadyTime asked;  // by Confirm()
   };
+  static void Count(SteadyTime now, Loss* loss);
 
   const std::shared_ptr<const Clock> clock_;
   absl::Mutex mutex_;

@@ -250,6 +250,9 @@ absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
   if (++short_ends_ < kShortEndsMax) {
     return absl::OkStatus();
   }
+  if (code == "log_truncated") {
+    RETURN_IF_ERROR(log_.ConfirmLoss(kEpochTopic, kEpochPartition, Offset(read_to_.value() - 1)));
+  }
   // Before the read, which may take long or fail.
   SetHistory(Error(absl::StatusCode::kDataLoss, code,
                    fmt::format("{}-{} was read to offset {} and ends at {} now, and what was "

@@ -224,6 +224,7 @@ absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& or
       code == "log_truncated" || code == "log_diverged") {
     return may_serve;
   }
+  RETURN_IF_ERROR(MayAppend(log().PartitionFor(eventlog::Topic::kChanges, org.value())));
   return found;
 }
 

@@ -35,7 +35,25 @@ absl::Status Serving::MayServe(const OrgId& org) const {
   }
   RETURN_IF_ERROR(agrees);
   // Another node may have seen what is lost: this one, which has not, knows less, not better.
-  return ToldFault(partition);
+  RETURN_IF_ERROR(ToldFault(partition));
+  return Doubt(partition).ok()
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kUnavailable, "not_caught_up",
+                     fmt::format("whether partition {} of the log has lost its end is not known "
+                                 "yet: try again",
+                                 partition.value()));
+}
+
+absl::Status Serving::Doubt(PartitionId partition) const {
+  for (const eventlog::Topic topic : {eventlog::Topic::kProvisioning, eventlog::Topic::kChanges}) {
+    if (parts_.log->IsEndDoubted(topic, partition)) {
+      return Error(absl::StatusCode::kUnavailable, "log_end_doubted",
+                   fmt::format("{}-{} is told to end before what has been in it, by a broker that "
+                               "may lead no more: nothing was taken, try again",
+                               eventlog::TopicName(topic), partition.value()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Serving::ToldFault(PartitionId partition) const {
@@ -82,7 +100,8 @@ absl::Status Serving::MayDecide(PartitionId partition) const {
 
 absl::Status Serving::MayAppend(PartitionId partition) const {
   RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
-  return ToldFault(partition);
+  RETURN_IF_ERROR(ToldFault(partition));
+  return Doubt(partition);
 }
 
 std::vector<gateways::TroubledOrgs> Serving::Troubled() const {
@@ -139,7 +158,7 @@ Offset Serving::StoreApplied(const OrgId& org) const {
 absl::StatusOr<bool> Serving::Exists(const OrgId& org) const {
   const PartitionId partition = PartitionOf(org);
   if (!parts_.directory->CaughtUp(partition).ok() || !parts_.directory->MayServe(partition).ok() ||
-      !ToldFault(partition).ok()) {
+      !ToldFault(partition).ok() || !Doubt(partition).ok()) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  "this server has yet to read which organisations there are: try again");
   }

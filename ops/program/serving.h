@@ -60,6 +60,8 @@ class Serving {
   }
   // What another node tells of the partition.
   absl::Status ToldFault(PartitionId partition) const;
+  // kUnavailable, code "log_end_doubted", while it is not known whether the log has lost an end.
+  absl::Status Doubt(PartitionId partition) const;
 
   const Parts& parts_;
 };

@@ -112,7 +112,8 @@ absl::Status PartitionFolder::MayServe() const {
     return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
                  fmt::format("partition {} has stopped", partition_.value()));
   }
-  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > context_.options.near_end) {
+  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > context_.options.near_end ||
+      context_.log.IsEndDoubted(eventlog::Topic::kChanges, partition_)) {
     return CatchingUp(partition_);
   }
   return absl::OkStatus();
@@ -269,7 +270,8 @@ void PartitionFolder::FoldOn() {
     }
     SetHealth(status);
     if (IsDoubt(status)) {
-      Doubt();
+      absl::MutexLock lock(&mutex_);
+      verify_due_ = true;  // before anything else is folded
       backoff_ = std::min(backoff_, kDoubtBackOff);
     }
     if (IsFatal(status)) {
@@ -292,7 +294,9 @@ absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
   if (IsToldDue()) {
-    RETURN_IF_ERROR(UnlessUnavailable(VerifyHistory()));
+    const absl::Status held = VerifyHistory();
+    NoteLookedAtTold(*context_.options.nodes);  // also where the look has not come to that
+    RETURN_IF_ERROR(UnlessUnavailable(held));
   }
   side_.Wake();
   RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
@@ -339,31 +343,47 @@ absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
 absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
                                          uint64_t event_hash) {
   if (IsOtherHistory(compared)) {
-    const absl::Status noted = context_.stores.NoteLost(partition_, offset, event_hash);
-    if (!noted.ok()) {
-      spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
-                   Message(noted));
-    }
+    NoteLost(offset, event_hash);
   }
   return compared;
 }
 
-void PartitionFolder::Doubt() {
-  absl::MutexLock lock(&mutex_);
-  verify_due_ = true;
-  caught_up_ = false;
-  TellNear();
+void PartitionFolder::NoteLost(Offset offset, uint64_t event_hash) {
+  const absl::Status noted = context_.stores.NoteLost(partition_, offset, event_hash);
+  if (!noted.ok()) {
+    spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
+                 Message(noted));
+  }
 }
 
 absl::Status PartitionFolder::VerifyHistory() {
+  RETURN_IF_ERROR(VerifyEnd());
   RETURN_IF_ERROR(VerifyApplied());
   return VerifyTold();
 }
 
+absl::Status PartitionFolder::VerifyEnd() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                   context_.log.Range(eventlog::Topic::kChanges, partition_));
+  Offset highest = std::max(context_.stores.LastApplied(partition_).position,
+                            context_.stores.LastNoted(partition_).position);
+  if (context_.options.nodes != nullptr) {
+    for (const FoldedMark& mark : context_.options.nodes->Folded(partition_).marks) {
+      highest = std::max(highest, mark.at);
+    }
+  }
+  return highest < range.end
+             ? absl::OkStatus()
+             : context_.log.ConfirmLoss(eventlog::Topic::kChanges, partition_, highest);
+}
+
 absl::Status PartitionFolder::VerifyRead() {
   RETURN_IF_ERROR(VerifyApplied());
-  return context_.clock.SteadyNow() < next_told_look_ ? absl::OkStatus()
-                                                      : UnlessUnavailable(VerifyTold());
+  if (context_.clock.SteadyNow() < next_told_look_) {
+    told_held_.clear();  // the next look is at all of them
+    return absl::OkStatus();
+  }
+  return UnlessUnavailable(VerifyTold());
 }
 
 absl::Status PartitionFolder::VerifyApplied() {
@@ -389,13 +409,18 @@ absl::Status PartitionFolder::VerifyTold() {
     return absl::OkStatus();
   }
   const absl::Status held = CompareTold(*nodes);
-  next_told_look_ =
-      context_.clock.SteadyNow() +
-      (nodes->Compared(partition_).has_value() ? kToldLookInterval : kFirstLookInterval);
+  NoteLookedAtTold(*nodes);
   return held;
 }
 
+void PartitionFolder::NoteLookedAtTold(const NodeDirectory& nodes) {
+  next_told_look_ =
+      context_.clock.SteadyNow() +
+      (nodes.Compared(partition_).has_value() ? kToldLookInterval : kFirstLookInterval);
+}
+
 absl::Status PartitionFolder::CompareTold(NodeDirectory& nodes) {
+  told_held_.clear();
   const AppliedState applied = context_.stores.LastApplied(partition_);
   const bool known = nodes.Known();
   const NodeDirectory::ToldFolded told = nodes.Folded(partition_);
@@ -466,7 +491,13 @@ absl::Status PartitionFolder::LookLast() {
     absl::MutexLock lock(&mutex_);
     return verify_due_;
   }();
-  return due ? VerifyBatches() : absl::OkStatus();
+  absl::Status held = due ? VerifyBatches() : absl::OkStatus();
+  const AppliedState own = context_.stores.LastApplied(partition_);
+  if (IsDoubt(held) && own.position != kNoOffset &&
+      context_.stores.LastLost(partition_).position == kNoOffset) {
+    NoteLost(own.position, own.event_hash);  // who comes next looks first whether the log has it
+  }
+  return held;
 }
 
 absl::Status PartitionFolder::OpenReader() {

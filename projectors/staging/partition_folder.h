@@ -110,9 +110,12 @@ class PartitionFolder {
   // The same for what was read and is to be folded: with what others have told not each time, which
   // may be more than what was read.
   absl::Status VerifyRead();
+  // One question, before much is read of a log that ends too early.
+  absl::Status VerifyEnd();
   absl::Status VerifyApplied();  // by this process
   absl::Status VerifyTold();     // by the others
   absl::Status CompareTold(NodeDirectory& nodes);
+  void NoteLookedAtTold(const NodeDirectory& nodes);
   // Whether others have told of something since that was compared.
   bool IsToldDue();
   // Until what the others have told is known, or for kOthersPatience.
@@ -122,9 +125,7 @@ class PartitionFolder {
   // been applied without having been noticed, what was applied last may fit.
   absl::Status VerifyBatches();
   absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
-  // The log may have lost what was applied: it is compared before anything else, and until then
-  // nobody may be served.
-  void Doubt();
+  void NoteLost(Offset offset, uint64_t event_hash);
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
   void AdaptBatch(SteadyTime::duration took);

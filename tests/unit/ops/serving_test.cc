@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <optional>
+
 #include "projectors/staging/node_announcer.h"
+#include "tests/support/forwarding_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
 
 namespace sluice::ops {
@@ -67,6 +71,42 @@ TEST_F(ServingTest, WhatAnotherNodeTellsOfALostHistoryCounts) {
   b.Stop();
   EXPECT_TRUE(Await([&] { return serving.MayServe(org_).ok(); })) << serving.MayServe(org_);
   nodes.Stop();
+  directory.Stop();
+}
+
+class DoubtedLog final : public testing::ForwardingLog {
+ public:
+  explicit DoubtedLog(eventlog::Log& log) : ForwardingLog(log) {}
+  void Doubt(std::optional<eventlog::Topic> topic) { topic_ = topic; }
+  bool IsEndDoubted(eventlog::Topic topic, PartitionId /*partition*/) override {
+    return topic_.load() == topic;
+  }
+
+ private:
+  std::atomic<std::optional<eventlog::Topic>> topic_ = std::optional<eventlog::Topic>();
+};
+
+// Whoever doubts: rows may be those of rights that were taken away, and what comes may come into
+// the place of what is lost.
+TEST_F(ServingTest, NothingIsAnsweredOrTakenWhileItIsNotKnownWhetherTheLogHasLostItsEnd) {
+  Append(testing::OpenOrg(1));
+  DoubtedLog log(*log_);
+  Start(&log);
+  DirectoryFollower directory(log, *clock_, nullptr, {});
+  ASSERT_TRUE(directory.Start().ok());
+  const Serving::Parts parts{
+      .log = &log, .stores = stores_.get(), .staging = projector_.get(), .directory = &directory};
+  const Serving serving(parts);
+  for (const eventlog::Topic topic : {eventlog::Topic::kProvisioning, eventlog::Topic::kChanges}) {
+    ASSERT_TRUE(Await([&] { return serving.MayServe(org_).ok(); })) << serving.MayServe(org_);
+    EXPECT_TRUE(serving.MayDecide(PartitionOf(org_)).ok());
+    log.Doubt(topic);
+    EXPECT_EQ(ErrorCode(serving.MayServe(org_)), "not_caught_up");
+    EXPECT_EQ(ErrorCode(serving.MayAppend(PartitionOf(org_))), "log_end_doubted");
+    EXPECT_EQ(ErrorCode(serving.MayDecide(PartitionOf(org_))), "log_end_doubted");
+    EXPECT_EQ(ErrorCode(serving.Exists(org_).status()), "not_caught_up");
+    log.Doubt(std::nullopt);
+  }
   directory.Stop();
 }
 

@@ -124,6 +124,9 @@ class OldLeaderLog final : public testing::ForwardingLog {
     ++asked_;
     return doubt_.Confirm(topic, partition, lost);
   }
+  bool IsEndDoubted(Topic topic, PartitionId partition) override {
+    return doubt_.IsDoubted(topic, partition);
+  }
   // How often somebody was told of a loss.
   int asked() const { return asked_; }
 
