@@ -108,6 +108,7 @@ TEST_F(ServingTest, NothingIsAnsweredOrTakenWhileItIsNotKnownWhetherTheLogHasLos
     log.Doubt(std::nullopt);
   }
   directory.Stop();
+  Stop();
 }
 
 }  // namespace
