@@ -11,6 +11,7 @@
 #include <fstream>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,30 @@ inline double MebibytesResident() {
   std::ifstream("/proc/self/statm") >> pages >> resident;
   return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
+
+// How much this process grows beside what it has resident when this is made.
+class PeakMemory {
+ public:
+  PeakMemory() {
+    std::ofstream("/proc/self/clear_refs") << 5;  // the peak begins anew
+    before_ = MebibytesResident();
+  }
+  // In bytes.
+  double Grown() const {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;) {
+      if (word == "VmHWM:") {
+        double kibibytes = 0;
+        status >> kibibytes;
+        return (kibibytes / 1024 - before_) * (1 << 20);
+      }
+    }
+    return 0;
+  }
+
+ private:
+  double before_ = 0;
+};
 
 // Stores in a folder of their own, and the next offset of their log. What goes wrong ends the
 // program.

@@ -64,11 +64,13 @@ class HotRowEvents {
     return At(MakeSet({Delete(kOrder, fmt::format("o{}", number))}));
   }
 
- private:
+  // The next event of the log.
   template <typename Payload>
   eventlog::StoredEvent At(const Payload& payload) {
     return MakeEvent(offset_++, payload, "acme");
   }
+
+ private:
   int64_t offset_ = 0;
 };
 
