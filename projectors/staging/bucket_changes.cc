@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "fmt/format.h"
+#include "projectors/staging/sync_rules.h"
 #include "schemas/status.h"
 
 namespace sluice::projectors {
-void BucketChanges::Name(const BucketName& bucket) {
-  std::string& name = changes_[bucket.key].name;
-  if (name.empty()) {
-    name = KeptName(bucket.key, bucket.name);  // a row may come into very many, all by one value
+void BucketChanges::Name(BucketKey bucket, std::string name) {
+  std::string& known = changes_[bucket].name;
+  if (known.empty()) {
+    known = KeptName(bucket, std::move(name));  // a row may come into very many, all by one value
   }
 }
 
@@ -38,7 +39,7 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
   keys.reserve(changes_.size());
   for (const auto& [key, change] : changes_) {
     if (change.changed != kNoOffset || change.count != 0 || change.checksum != 0) {
-      keys.push_back(key);  // others were only named, in case that a row comes into them
+      keys.push_back(key);  // rows came into others, and went long before the batch's horizon
     }
   }
   std::sort(keys.begin(), keys.end());
@@ -52,7 +53,7 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     BucketState state;
     if (stored[i].has_value()) {
       state = *std::move(stored[i]);
-      state.name = KeptName(keys[i], state.name);  // an earlier program kept all of it
+      state.name = KeptName(keys[i], std::move(state.name));  // an earlier program kept all of it
     } else {
       state.name = std::move(change.name);
     }

@@ -6,7 +6,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "projectors/staging/fold_view.h"
-#include "projectors/staging/org_model.h"
 
 namespace sluice::projectors {
 
@@ -15,8 +14,8 @@ namespace sluice::projectors {
 // Not thread-safe.
 class BucketChanges {
  public:
-  // A row has come into the bucket.
-  void Name(const BucketName& bucket);
+  // A row has come into the bucket. What is kept of its name is held to the end of the batch.
+  void Name(BucketKey bucket, std::string name);
 
   // An operation, a put with the checksum's term or a removal, is written to the bucket at `at`.
   void Written(BucketKey bucket, Offset at, bool put, uint64_t row_checksum);

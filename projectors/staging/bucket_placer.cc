@@ -126,11 +126,16 @@ absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
   } else {
     RETURN_IF_ERROR(ReadAll(slot));
     targets_.clear();
+    sources_.clear();
+    names_.clear();
     if (parts_.overlay.entry(slot).live()) {
       RETURN_IF_ERROR(FindTargets(slot));
     }
     std::sort(targets_.begin(), targets_.end());
-    targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
+    const auto same = [](const FoldOverlay::Target& a, const FoldOverlay::Target& b) {
+      return a.bucket == b.bucket && a.rule == b.rule;
+    };
+    targets_.erase(std::unique(targets_.begin(), targets_.end(), same), targets_.end());
     (void)parts_.overlay.TakeStirred(slot, [this](uint32_t rule) { return Concerns(rule); });
     complete = Move(slot, [this](uint32_t rule) { return Concerns(rule); });
   }
@@ -143,15 +148,14 @@ absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
 absl::StatusOr<bool> BucketPlacer::PlaceStirred(Slot slot) {
   const auto concerns = [this](uint32_t rule) { return Concerns(rule); };
   decisions_.clear();
-  for (const auto& [number, source] : parts_.overlay.TakeStirred(slot, concerns)) {
-    const BucketName bucket = DerivedBucket(*rules_->FindRule(number), source);
+  const auto stirred = parts_.overlay.TakeStirred(slot, concerns);
+  for (size_t i = 0; i < stirred.size(); ++i) {
+    const auto& [number, source] = stirred[i];
+    const BucketKey bucket = DerivedBucket(*rules_->FindRule(number), source).key;
     ASSIGN_OR_RETURN(const uint64_t support,
                      parts_.overlay.SupportOf(slot, number, source, parts_.view));
     const bool member = parts_.overlay.entry(slot).live() && support > 0;
-    if (member) {
-      parts_.buckets.Name(bucket);
-    }
-    decisions_.push_back({{bucket.key, number}, member});
+    decisions_.push_back({{bucket, number, static_cast<uint32_t>(i)}, member});
   }
   std::sort(decisions_.begin(), decisions_.end());
   moves_.clear();
@@ -167,6 +171,12 @@ absl::StatusOr<bool> BucketPlacer::PlaceStirred(Slot slot) {
                                              .next = next},
                                             parts_.view, &moves_));
   CountChanges(slot, placed.changes);
+  for (const FoldOverlay::Move& move : moves_) {
+    if (move.entered) {
+      const auto& [number, source] = stirred[move.target.from];
+      parts_.buckets.Name(move.target.bucket, DerivedName(*rules_->FindRule(number), source));
+    }
+  }
   return placed.complete;
 }
 
@@ -186,7 +196,24 @@ bool BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
                             .next = next},
                            &moves_);
   CountChanges(slot, placed.changes);
+  NameEntered(slot);
   return placed.complete;
+}
+
+void BucketPlacer::NameEntered(Slot slot) {
+  const std::vector<sluice::projectors::Support>& support = parts_.overlay.entry(slot).now.support;
+  for (const auto& [target, entered] : moves_) {
+    if (!entered) {
+      continue;
+    }
+    const SyncRule& rule = *rules_->FindRule(target.rule);
+    if (rule.kind != v1::RULE_KIND_RELATED) {
+      parts_.buckets.Name(target.bucket, std::move(names_[target.from]));
+    } else {
+      const BucketKey source = rule.down ? sources_[target.from] : support[target.from].source;
+      parts_.buckets.Name(target.bucket, DerivedName(rule, source));
+    }
+  }
 }
 
 absl::Status BucketPlacer::FindTargets(Slot slot) {
@@ -212,7 +239,8 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
                      BucketOfRow(*rule, *rules->schema, parts_.overlay.entry(slot).now.row));
     if (bucket.has_value()) {
       RETURN_IF_ERROR(CountOnce(bucket->name.size() / kNameBytesPerWork, &once));
-      AddTarget(*rule, *bucket);
+      AddTarget(*rule, bucket->key, names_.size());
+      names_.push_back(KeptName(bucket->key, std::move(bucket->name)));
     }
   }
   if (by_parents) {
@@ -264,7 +292,8 @@ absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
     for (const SyncRule* feed : feeds) {
       if (feed->down && feed->depth == round_ && feed->entity == entity &&
           feed->attribute == reference.attribute) {
-        AddTarget(*feed, DerivedBucket(*feed, m.bucket));
+        AddTarget(*feed, DerivedBucket(*feed, m.bucket).key, sources_.size());
+        sources_.push_back(m.bucket);
       }
     }
   }
@@ -277,18 +306,18 @@ absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
 absl::Status BucketPlacer::FindTargetsBySupport(Slot slot, size_t* once) {
   const std::vector<sluice::projectors::Support>& support = parts_.overlay.entry(slot).now.support;
   RETURN_IF_ERROR(CountOnce(support.size() * kLookWork, once));
-  for (const sluice::projectors::Support& s : support) {
-    const SyncRule* rule = rules_->FindRule(s.rule);
+  targets_.reserve(targets_.size() + support.size());
+  for (size_t i = 0; i < support.size(); ++i) {
+    const SyncRule* rule = rules_->FindRule(support[i].rule);
     if (rule != nullptr && rule->depth == round_) {
-      AddTarget(*rule, DerivedBucket(*rule, s.source));
+      AddTarget(*rule, DerivedBucket(*rule, support[i].source).key, i);
     }
   }
   return absl::OkStatus();
 }
 
-void BucketPlacer::AddTarget(const SyncRule& rule, const BucketName& bucket) {
-  targets_.push_back({bucket.key, rule.number});
-  parts_.buckets.Name(bucket);
+void BucketPlacer::AddTarget(const SyncRule& rule, BucketKey bucket, size_t from) {
+  targets_.push_back({bucket, rule.number, static_cast<uint32_t>(from)});
 }
 
 }  // namespace sluice::projectors

@@ -182,8 +182,10 @@ class BucketPlacer {
   absl::Status AddTargetsOf(const RuleSet::Reference& reference, const std::string& parent,
                             EntityId entity, size_t* once);
   absl::Status FindTargetsBySupport(Slot slot, size_t* once);
-  void AddTarget(const SyncRule& rule, const BucketName& bucket);
+  void AddTarget(const SyncRule& rule, BucketKey bucket, size_t from);
   [[nodiscard]] bool Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
+  // Names the buckets that the row has come into by Move().
+  void NameEntered(Slot slot);
   // The row has come into buckets, or left them: so do the rows that are related to it.
   absl::Status PassOn(Slot slot, const std::vector<FoldOverlay::Move>& moves);
   // By `giver`, with `op` as WorkQueue::Give has it.
@@ -218,7 +220,12 @@ class BucketPlacer {
   size_t rows_at_begin_ = 0;
   size_t held_at_begin_ = 0;
 
+  // Of a row: the buckets that it is to be in. It may be in millions, which are named where it
+  // comes into them. Target::from is the place in the row's support of what gives it the bucket; in
+  // sources_ of the parent's bucket; or in names_ of the name, by rules that are not related.
   std::vector<FoldOverlay::Target> targets_;
+  std::vector<BucketKey> sources_;
+  std::vector<std::string> names_;
   std::vector<FoldOverlay::Decision> decisions_;
   std::vector<FoldOverlay::Move> moves_;
 };

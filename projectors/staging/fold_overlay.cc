@@ -183,8 +183,12 @@ absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
   now.apart = false;
   now.memberships_apart = now.support_apart = 0;
   bytes_ += kPlaceBytes * (stored.memberships.size() + stored.support.size());
-  entry.before = stored.memberships;
-  entry.apart->support = stored.support;
+  if (entry.touched) {
+    entry.before = stored.memberships;
+  }
+  if (!entry.apart->touched_support.empty()) {
+    entry.apart->support = stored.support;
+  }
   now.memberships = std::move(stored.memberships);
   now.support = std::move(stored.support);
   for (auto& [bucket, one] : entry.apart->touched) {
@@ -258,11 +262,17 @@ FoldOverlay::Entry& FoldOverlay::Touch(Slot slot) {
   Entry& entry = entries_[slot];
   if (!entry.touched) {
     touched_ = entry.touched = true;
-    if (entry.apart == nullptr) {
-      entry.before = entry.now.memberships;  // of one that is apart they were kept as it was read
+    if (!entry.partly()) {
+      entry.before = entry.now.memberships;
     }
   }
   return entry;
+}
+
+void FoldOverlay::KeepSupport(Entry& entry) {
+  if (entry.apart != nullptr && entry.apart->complete && !entry.apart->support.has_value()) {
+    entry.apart->support = entry.now.support;
+  }
 }
 
 void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> version,
@@ -299,6 +309,7 @@ void FoldOverlay::Strip(Slot slot) {
   if (now.version.has_value() || !now.support.empty()) {
     Entry& entry = Touch(slot);
     entry.now.version.reset();
+    KeepSupport(entry);
     entry.now.support.clear();
   }
 }
@@ -322,6 +333,9 @@ FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> target
     return placed.complete;
   };
   scratch_.clear();
+  if (old.size() > scratch_.capacity()) {
+    scratch_.reserve(old.size() + std::min(targets.size(), placement.changes_max));
+  }
   size_t i = 0;
   size_t j = 0;
   while (i < old.size() || j < targets.size()) {
@@ -354,8 +368,14 @@ FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> target
     }
     i += known ? 1 : 0;
   }
+  changes_ += placed.changes;
   if (placed.changes > 0) {
-    Touch(slot).now.memberships.swap(scratch_);
+    Entry& entry = entries_[slot];
+    if (!entry.touched) {
+      touched_ = entry.touched = true;
+      entry.before.swap(entry.now.memberships);  // as Touch(), without a copy
+    }
+    entry.now.memberships.swap(scratch_);
   }
   return placed;
 }
@@ -410,6 +430,7 @@ absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
     }
     move(decision, &*at);
   }
+  changes_ += placed.changes;
   return placed;
 }
 
@@ -457,6 +478,7 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
       if (delta < 0) {
         return false;
       }
+      KeepSupport(entry);
       at = support.insert(at, Support{rule, source, 0});
       bytes_ += kPlaceBytes;
     }
@@ -466,6 +488,7 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
   if (!before && delta < 0) {
     return false;
   }
+  KeepSupport(entry);
   *count += static_cast<uint64_t>(static_cast<int64_t>(delta));
   const bool after = *count > 0;
   if (before != after) {
@@ -483,7 +506,9 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
 void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep) {
   const auto gone = [&](const Support& s) { return !keep(s.rule); };
   if (std::ranges::any_of(entries_[slot].now.support, gone)) {
-    std::erase_if(Touch(slot).now.support, gone);
+    Entry& entry = Touch(slot);
+    KeepSupport(entry);
+    std::erase_if(entry.now.support, gone);
   }
 }
 

@@ -36,12 +36,14 @@ class FoldOverlay {
       uint64_t stored = 0;
       uint64_t now = 0;
     };
-    bool complete = false;  // then Record has them all, and `support` is what was stored
+    bool complete = false;  // then Record has them all
     uint64_t memberships_stored = 0;
     uint64_t support_stored = 0;
     absl::btree_map<BucketKey, OneMembership> touched;
     absl::btree_map<std::pair<uint32_t, BucketKey>, OneSupport> touched_support;
-    std::vector<Support> support;
+    // Of a complete one: what was stored, once that is not what Record has. Of very many a copy is
+    // what the fold holds most of.
+    std::optional<std::vector<Support>> support;
   };
   struct Entry {
     RecordKey key;
@@ -50,7 +52,7 @@ class FoldOverlay {
     bool touched = false;
     bool existed = false;            // in the store
     bool was_live = false;           // a row in the store
-    std::vector<Membership> before;  // in the store, of a touched record
+    std::vector<Membership> before;  // in the store, of a touched record that is not here partly
     // Support that began or ended since the row was placed: rule and source.
     std::vector<std::pair<uint32_t, BucketKey>> stirred;
     std::unique_ptr<Apart> apart;  // of a record that the store has apart
@@ -103,6 +105,7 @@ class FoldOverlay {
   struct Target {
     BucketKey bucket;
     uint32_t rule = 0;
+    uint32_t from = 0;  // the caller's: a Move has it
     friend auto operator<=>(const Target&, const Target&) = default;
   };
   // What Place() did: the buckets that the row has come into or left.
@@ -176,6 +179,8 @@ class FoldOverlay {
     return {support.rule, support.source};
   }
   Entry& Touch(Slot slot);
+  // Before support changes.
+  static void KeepSupport(Entry& entry);
   void SetStored(Entry& entry, std::optional<Record> record);
   void PopSlot();
   // The operations that a membership was, and is.
@@ -197,6 +202,7 @@ class FoldOverlay {
   std::vector<Entry> entries_;
   size_t loaded_ = 0;  // entries before it have been read
   size_t bytes_ = 0;
+  size_t changes_ = 0;  // as Placed, of all
   bool touched_ = false;
   std::deque<std::string> own_keys_;  // what slots_ refers to of SlotOfCopy's
   std::vector<Membership> scratch_;

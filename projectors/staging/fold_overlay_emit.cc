@@ -84,7 +84,9 @@ void FoldOverlay::EmitApart(Entry& entry, FoldBatch* batch) {
   const bool was = entry.apart != nullptr;
   const std::vector<Membership>& before = was ? entry.before : none;
   const std::vector<Support> no_support;
-  const std::vector<Support>& support_before = was ? entry.apart->support : no_support;
+  const bool same_support = was && !entry.apart->support.has_value();
+  const std::vector<Support>& support_before =
+      same_support ? entry.now.support : (was ? *entry.apart->support : no_support);
   const bool is = entry.now.apart;
   const std::vector<Membership>& now = is ? entry.now.memberships : none;
   const std::vector<Support>& support_now = is ? entry.now.support : no_support;
@@ -131,13 +133,9 @@ void FoldOverlay::EmitApart(Entry& entry, FoldBatch* batch) {
 absl::Status FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> entity_name,
                                BucketChanges* buckets, FoldView& view, size_t inline_max,
                                FoldBatch* batch) {
-  size_t memberships = 0;
-  for (const Entry& entry : entries_) {
-    memberships += entry.now.memberships.size();
-  }
   batch->records.reserve(entries_.size());
-  batch->delta_puts.reserve(memberships);
-  batch->delta_erases.reserve(memberships);
+  batch->delta_puts.reserve(changes_);
+  batch->delta_erases.reserve(changes_);
   for (Slot slot = 0; slot < entries_.size(); ++slot) {
     Entry& entry = entries_[slot];
     if (entry.touched && entry.partly() &&

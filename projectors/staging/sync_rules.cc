@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
 #include "fmt/format.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
@@ -198,16 +199,16 @@ BucketName MakeBucketName(std::string name) {
   return {key, std::move(name)};
 }
 
-std::string KeptName(BucketKey key, std::string_view name) {
+std::string KeptName(BucketKey key, std::string name) {
   constexpr size_t kBeginBytes = 256;
   if (name.size() <= kKeptNameBytesMax) {
-    return std::string(name);
+    return name;
   }
   size_t end = kBeginBytes;
   while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) {
     --end;  // not within a character
   }
-  return fmt::format("{}{}{}", name.substr(0, end), kCutMark, key.ToHex());
+  return fmt::format("{}{}{}", std::string_view(name).substr(0, end), kCutMark, key.ToHex());
 }
 
 bool IsKeptName(BucketKey key, std::string_view kept) {
@@ -268,7 +269,12 @@ std::vector<std::string> ReferencedKeys(const EntitySchema& schema,
 }
 
 BucketName DerivedBucket(const SyncRule& rule, BucketKey source) {
-  return MakeBucketName(fmt::format("{}={:016x}{:016x}", rule.id, source.high, source.low));
+  return MakeBucketName(DerivedName(rule, source));
+}
+
+std::string DerivedName(const SyncRule& rule, BucketKey source) {
+  return absl::StrCat(rule.id, "=", absl::Hex(source.high, absl::kZeroPad16),
+                      absl::Hex(source.low, absl::kZeroPad16));
 }
 
 ClaimedBuckets BucketsOfCaller(const SyncRule& rule, const EntitySchema& schema, ClaimTexts& claims,

@@ -59,7 +59,7 @@ struct BucketName {
 // row may be in the names of thousands of buckets. Of a longer one its beginning is kept and the
 // key, "e3|filter:0f...=900000:aaa...#<32 hex digits>".
 inline constexpr size_t kKeptNameBytesMax = 1'024;
-[[nodiscard]] std::string KeptName(BucketKey key, std::string_view name);
+[[nodiscard]] std::string KeptName(BucketKey key, std::string name);
 // May `kept` be what is kept of the name of that bucket, now or by an earlier program?
 [[nodiscard]] bool IsKeptName(BucketKey key, std::string_view kept);
 
@@ -80,6 +80,8 @@ inline constexpr size_t kKeptNameBytesMax = 1'024;
 
 // The bucket that `rule`, a related one, derives from the bucket `source` of its source rule.
 [[nodiscard]] BucketName DerivedBucket(const SyncRule& rule, BucketKey source);
+// Its name alone: less to do where the key is known.
+[[nodiscard]] std::string DerivedName(const SyncRule& rule, BucketKey source);
 
 // How many buckets may be named, and of how many bytes their names may be together.
 struct NamesRoom {

@@ -354,6 +354,7 @@ absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> ModelStore::G
 absl::StatusOr<std::vector<std::optional<BucketState>>> ModelStore::GetBuckets(
     std::span<const BucketKey> keys) {
   ++reads_;
+  on_decided_();  // this is asked last
   std::vector<std::optional<BucketState>> found;
   for (const BucketKey& key : keys) {
     const auto bucket = content_.buckets.find(key);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -51,6 +52,8 @@ class ModelStore final : public projectors::FoldView {
   size_t reads() const { return reads_; }
   // How many bytes of rows it was given.
   size_t read_bytes() const { return read_bytes_; }
+  // Called where the fold has decided all that a batch does, and still holds what it has looked at.
+  void OnDecided(std::function<void()> hook) { on_decided_ = std::move(hook); }
 
   absl::StatusOr<std::vector<std::optional<projectors::Record>>> GetRecords(
       std::span<const projectors::RecordKey> keys, size_t bytes_max) override;
@@ -84,6 +87,7 @@ class ModelStore final : public projectors::FoldView {
   size_t reads_ = 0;
   size_t read_bytes_ = 0;
   size_t whole_reads_ = 0;
+  std::function<void()> on_decided_ = [] {};
 };
 
 }  // namespace sluice::testing

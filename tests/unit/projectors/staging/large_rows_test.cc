@@ -2,6 +2,7 @@
 // come from, and comes to the same store.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <limits>
@@ -381,6 +382,48 @@ TEST_F(HotRowsTest, WhatARowInManyBucketsGivesIsDoneInParts) {
   for (const auto& [key, record] : store_.content().records) {
     EXPECT_TRUE(key.entity != EntityId(kProduct) || record.support.empty()) << key.key;
   }
+}
+
+// One row, too, may be in very many: whatever of them a batch changes, it looks at all, and holds
+// of each no more than it has to. A name has more bytes than what gives the row the bucket.
+TEST_F(HotRowsTest, OfTheBucketsOfARowThoseAreNamedThatItEnters) {
+  constexpr int kSales = 300;
+  constexpr size_t kBuckets = kSales * kParts;
+  Apply({MakeEvent(offset_++, Profile(kParts))});
+  Apply({Set({Row(kProduct, 0, 10)})});
+  Sell(kSales);
+  RowWriter kit;
+  kit.Text(1, "a").Text(2, "U");
+  for (uint32_t i = 0; i < kParts; ++i) {
+    kit.Text(kFirstPart + i, Key(0));
+  }
+  const StoredEvent set = Set({testing::Upsert(kKit, "a", kit.bytes())});
+  const auto allocated = [] {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  };
+  const RecordKey row{EntityId(kProduct), Key(0)};
+  size_t looks = 0;
+  for (bool partial = true; partial;) {
+    const size_t entered = store_.content().records.at(row).memberships.size();
+    const size_t before = allocated();
+    size_t held = 0;
+    store_.OnDecided([&] { held = allocated() - before; });
+    const auto result = store_.Apply(options_, {&set, 1});
+    ASSERT_TRUE(result.ok()) << result.status();
+    partial = result->partial;
+    if (entered > 0) {
+      ++looks;
+      const size_t changed = store_.content().records.at(row).memberships.size() - entered;
+      const size_t of_batch = 1'000 * changed;  // what is written of each, with its name
+      EXPECT_LT(held, 64 * kBuckets + 190 * entered + of_batch)
+          << entered << " memberships, " << changed << " more";
+    }
+  }
+  EXPECT_EQ(store_.content().records.at(row).memberships.size(), kBuckets);
+  EXPECT_GT(looks, 10u);
+  ASSERT_TRUE(whole_.Apply(FoldOptions(), {&set, 1}).ok());
+  EXPECT_EQ(Differences(store_.content(), whole_.content()), "");
 }
 
 // What somebody points at has a record, though there is no such row, under any text.
