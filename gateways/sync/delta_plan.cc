@@ -130,19 +130,11 @@ class Planner {
     PlanGroup kept{from.state, {}};
     kept.state.based = kept.state.based || complete_;
     kept.state.steady = kept.state.steady || complete_;
-    // Kept, but the caller's rules have changed since the last page: it need not have had them all
-    // the time, and newer rows than that page's may not come with the cursor. As if regained.
-    PlanGroup redefined = kept;
-    redefined.state.held = cursor_.seen;
-    redefined.state.turned = applied;
     PlanGroup anew;  // with other columns, or regained
     anew.state = {.since = Settled(from.state),
                   .steady = complete_,
                   .held = from.state.lost ? from.state.left : from.state.held,
                   .turned = from.state.lost ? applied : from.state.turned};
-    // A state tells of one time away. Of a bucket that is back for the second time the lost group
-    // stays, with what its holder knows from then, and beside it the bucket begins anew, as gained.
-    const bool twice = from.state.lost && from.state.turned > Settled(from.state);
     PlanGroup lost;
     lost.state = {.since = Settled(from.state),
                   .lost = true,
@@ -150,26 +142,57 @@ class Planner {
                   .left = cursor_.seen,
                   .held = from.state.held,
                   .turned = from.state.turned};
+    PlanGroup kept_redefined = Redefined(kept, applied);
+    PlanGroup anew_redefined = Redefined(anew, applied);
+    // A state tells of one time away. Of a bucket that is back for the second time the lost group
+    // stays, with what its holder knows from then, and beside it the bucket begins anew, as gained.
+    // Of one that the caller may have been without for the second time there is a lost group now.
+    // It reads removals alone (rows that are there are the caller's), and beside it the bucket goes
+    // on where it was, with the removals that are to come.
+    const bool told = from.state.turned > Settled(from.state);
+    PlanGroup known = lost;
+    known.state.position = {Settled(from.state), UINT32_MAX};
+    PlanGroup beside = kept;
+    beside.state.since = applied;
+    beside.state.held = beside.state.turned = kNoOffset;
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
       const auto it = current_.find(bucket.key);
-      if (it == current_.end() || (from.state.lost && (twice || several_.contains(bucket.key)))) {
-        PlanGroup& to = from.state.lost ? kept : lost;
-        to.buckets.push_back({.key = bucket.key, .lost_entity = LostEntity(entity)});
-        ++lost_count_;
+      if (it == current_.end() || (from.state.lost && (told || several_.contains(bucket.key)))) {
+        AddLost(bucket.key, entity, from.state.lost ? &kept : &lost);
       } else if (!it->second.taken) {
         Current& now = it->second;
-        now.taken = true;
         const bool same = !from.state.lost && now.columns == entity.columns;
-        const bool changed = now.bucket->defined > cursor_.seen && from.state.turned == kNoOffset;
-        PlanGroup& to = !same ? anew : changed ? redefined : kept;
-        to.buckets.push_back({.key = bucket.key, .current = now.bucket});
+        const bool redefined = !from.state.lost && now.bucket->defined > cursor_.seen;
+        PlanGroup* to =
+            redefined ? (same ? &kept_redefined : &anew_redefined) : (same ? &kept : &anew);
+        if (redefined && told) {
+          AddLost(bucket.key, entity, &known);
+          to = same ? &beside : nullptr;  // with other columns it begins as gained
+        }
+        if (to != nullptr) {
+          now.taken = true;
+          to->buckets.push_back({.key = bucket.key, .current = now.bucket});
+        }
       }
     }
-    Add(std::move(kept));
-    Add(std::move(redefined));
-    Add(std::move(anew));
-    Add(std::move(lost));
+    for (PlanGroup* group :
+         {&kept, &kept_redefined, &anew, &anew_redefined, &beside, &lost, &known}) {
+      Add(std::move(*group));
+    }
+  }
+
+  // The caller's rules have changed since the last page: it need not have had the buckets all the
+  // time, and newer rows than that page's may not come with the cursor. As if regained.
+  PlanGroup Redefined(PlanGroup group, Offset applied) const {
+    group.state.held = cursor_.seen;
+    group.state.turned = applied;
+    return group;
+  }
+
+  void AddLost(BucketKey key, const CursorEntity& entity, PlanGroup* to) {
+    to->buckets.push_back({.key = key, .lost_entity = LostEntity(entity)});
+    ++lost_count_;
   }
 
   uint32_t LostEntity(const CursorEntity& entity) {

@@ -48,7 +48,10 @@ void PlainWorld::Define(const std::string& name) {
     added->set_name(attribute);
     added->set_type(v1::ATTRIBUTE_TYPE_STRING);
   }
-  entities_[name] = {Must(schemas::EntitySchema::FromProto(proto)), {0, 1, 2}, {}};
+  Entity entity;
+  entity.schema = Must(schemas::EntitySchema::FromProto(proto));
+  entity.rules = {0, 1, 2};
+  entities_[name] = std::move(entity);
 }
 
 BucketKey PlainWorld::KeyOf(const Entity& entity, int tag) const {
@@ -144,6 +147,23 @@ void PlainWorld::ChangeRules() {
   org_.applied.position = offset;
 }
 
+// The role gives up an entity or reads it again, then perhaps with other columns; rows stay in the
+// buckets, come and go all the while.
+void PlainWorld::ChangeRole() {
+  const Offset offset(org_.applied.position.value() + 1);
+  auto it = entities_.begin();
+  std::advance(it, Below(entities_.size()));
+  Entity& changed = it->second;
+  changed.granted = !changed.granted || Below(4) == 0;
+  if (changed.granted) {
+    changed.hides_second = Below(2) == 0;
+  }
+  for (auto& [name, entity] : entities_) {
+    entity.defined = offset;
+  }
+  org_.applied.position = offset;
+}
+
 void PlainWorld::Redefine() {
   const Offset offset(org_.applied.position.value() + 1);
   const std::string name = Below(2) == 0 ? "account" : "contact";
@@ -166,7 +186,11 @@ PlainWorld::Event PlainWorld::Step() {
     ChangeRules();
     return Event::kRules;
   }
-  if (kind < 9) {
+  if (kind < 6) {
+    ChangeRole();
+    return Event::kRules;
+  }
+  if (kind < 11) {
     MoveRows();
   } else {
     ChangeSet();
@@ -210,16 +234,24 @@ void PlainWorld::ChangeClaims(Caller* caller) {
   }
 }
 
+bool PlainWorld::Hides(const Caller& caller, const std::string& name, const Entity& entity) {
+  const auto it = caller.hides_second.find(name);
+  return entity.hides_second || (it != caller.hides_second.end() && it->second);
+}
+
 std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller) const {
   std::vector<projectors::CallerBucket> buckets;
   for (const auto& [name, entity] : entities_) {
+    if (!entity.granted) {
+      continue;
+    }
     for (const int tag : entity.rules) {
       const BucketKey key = KeyOf(entity, tag);
       if (caller.allowed.contains(key)) {
         projectors::CallerEntity seen{entity.schema, {}};
         projectors::CallerBucket bucket{{key, key.ToHex()}, nullptr};
-        if (const auto it = caller.hides_second.find(name);
-            it != caller.hides_second.end() && it->second) {
+        bucket.defined = entity.defined;
+        if (Hides(caller, name, entity)) {
           seen.denied.push_back(schemas::AttributeId(3));
           bucket.columns = 3;
         }
@@ -231,11 +263,13 @@ std::vector<projectors::CallerBucket> PlainWorld::BucketsOf(const Caller& caller
   return buckets;
 }
 
-HeldRows PlainWorld::RowsOf(const Caller& caller) const {
+HeldRows PlainWorld::Rows(const Caller& caller, bool also_ungranted) const {
   HeldRows rows;
   for (const auto& [name, entity] : entities_) {
-    const auto hides = caller.hides_second.find(name);
-    const bool hidden = hides != caller.hides_second.end() && hides->second;
+    if (!entity.granted && !also_ungranted) {
+      continue;
+    }
+    const bool hidden = Hides(caller, name, entity);
     for (const auto& [key, row] : entity.rows) {
       for (const BucketKey bucket : BucketsOfRow(entity, row)) {
         if (caller.allowed.contains(bucket)) {

@@ -23,7 +23,8 @@ class PlainWorld {
   explicit PlainWorld(uint64_t seed);
 
   // One event: a change set, rows that come into buckets and leave them without being written (as
-  // related rows do), a change of rules, an entity deleted and defined anew.
+  // related rows do), a change of rules or of a role that every caller has, an entity deleted and
+  // defined anew.
   enum class Event { kRows, kRules, kEntity };
   Event Step();
   // Removals at or below a random position are forgotten.
@@ -38,7 +39,9 @@ class PlainWorld {
   void ChangeClaims(Caller* caller);
 
   [[nodiscard]] std::vector<projectors::CallerBucket> BucketsOf(const Caller& caller) const;
-  [[nodiscard]] HeldRows RowsOf(const Caller& caller) const;
+  [[nodiscard]] HeldRows RowsOf(const Caller& caller) const { return Rows(caller, false); }
+  // With what the caller's claims give it of entities that the role does not read.
+  [[nodiscard]] HeldRows RowsOfClaims(const Caller& caller) const { return Rows(caller, true); }
   [[nodiscard]] std::shared_ptr<const PlainSnapshot> Snapshot() const {
     return std::make_shared<PlainSnapshot>(org_);
   }
@@ -56,14 +59,22 @@ class PlainWorld {
     std::shared_ptr<const schemas::EntitySchema> schema;
     std::set<int> rules;
     std::map<std::string, Row> rows;
+    // What the callers' role says of it: its buckets live on while the role does not read it.
+    bool granted = true;
+    bool hides_second = false;
+    Offset defined = kNoOffset;  // CallerBucket::defined
   };
 
+  [[nodiscard]] HeldRows Rows(const Caller& caller, bool also_ungranted) const;
+  [[nodiscard]] static bool Hides(const Caller& caller, const std::string& name,
+                                  const Entity& entity);
   [[nodiscard]] BucketKey KeyOf(const Entity& entity, int tag) const;
   [[nodiscard]] std::set<BucketKey> BucketsOfRow(const Entity& entity, const Row& row) const;
   void Define(const std::string& name);
   void ChangeSet();
   void MoveRows();
   void ChangeRules();
+  void ChangeRole();
   void Redefine();
   std::string Bytes(const Entity& entity, const std::string& key, const Row& row);
 

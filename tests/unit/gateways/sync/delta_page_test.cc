@@ -188,7 +188,16 @@ TEST_F(DeltaPageTest, RowsOfATimeWithoutRulesAreNotNamed) {
   bucket.defined = Offset(4);
   EXPECT_EQ(Page({bucket}), RemoveOf("A", "5.0"));
   EXPECT_EQ(Page({bucket}), "");
-  // The same amid pages, and only until they have passed that time.
+  cursor_ = cursor;  // nor of one that was given back with other columns
+  CallerBucket masked = Masked(1);
+  masked.defined = Offset(4);
+  EXPECT_EQ(Page({masked}), RemoveOf("A", "5.0"));
+  EXPECT_EQ(Page({masked}), "");
+}
+
+// The same amid pages, and only until they have passed that time.
+TEST_F(DeltaPageTest, RowsOfATimeWithoutRulesAmidPagesAreNotNamed) {
+  CallerBucket bucket = Bucket(1);
   Put("C", 6, {kOne});
   Put("D", 7, {kOne});
   cursor_ = {};
@@ -204,6 +213,40 @@ TEST_F(DeltaPageTest, RowsOfATimeWithoutRulesAreNotNamed) {
   EXPECT_EQ(Page({bucket}), PutOf("G", "13.0"));
   Put("G", 14, {});
   EXPECT_EQ(Page({bucket}), RemoveOf("G", "14.0"));
+}
+
+// Nor are those of a second such time, before pages have passed the first: what the holder may know
+// from before each of them is removed, and the load goes on where it was.
+TEST_F(DeltaPageTest, RowsOfASecondTimeWithoutRulesAreNotNamed) {
+  for (const bool other_columns : {false, true}) {
+    org_ = {};
+    cursor_ = {};
+    CallerBucket bucket = Bucket(1);
+    Put("C", 6, {kOne});
+    Put("D", 7, {kOne});
+    Put("I", 8, {kOne});
+    EXPECT_EQ(Page({bucket}, 1), PutOf("C", "6.0"));
+    Put("E", 9, {kOne});
+    Put("E", 10, {});
+    Put("C", 11, {});
+    bucket.defined = Offset(12);
+    Put("F", 13, {kOne});
+    EXPECT_EQ(Page({bucket}, 1), PutOf("D", "7.0"));
+    Put("F", 14, {});
+    Put("H", 15, {kOne});
+    Put("H", 16, {});
+    if (other_columns) {
+      bucket = Masked(1);
+    }
+    bucket.defined = Offset(17);
+    Put("D", 18, {});
+    const std::string removals =
+        RemoveOf("C", "11.0") + "," + RemoveOf("F", "14.0") + "," + RemoveOf("D", "18.0");
+    EXPECT_EQ(Page({bucket}), PutOf("I", "8.0") + "," + removals);
+    EXPECT_FALSE(page_.more);
+    Put("I", 19, {});
+    EXPECT_EQ(Page({bucket}), RemoveOf("I", "19.0"));
+  }
 }
 
 TEST_F(DeltaPageTest, ARowOfTwoLostBucketsIsRemovedOnce) {
