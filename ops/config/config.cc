@@ -199,7 +199,8 @@ std::vector<Setting> DataSettings() {
        "their max.message.bytes: where that is less, it is the limit.",
        Bytes(FIELD(log.event_bytes), 1 << 16, 1 << 29)},
       {"log.queue_bytes", "64MiB",
-       "Events waiting to become durable; past it appends are refused until there is room.",
+       "Events waiting to become durable; past it appends are refused until there is room. A "
+       "larger event is refused with too_large.",
        Bytes(FIELD(log.queue_bytes), 1 << 20)},
       {"staging.replica_set", "main",
        "Kafka: the consumer group (behind the prefix) that shares the partitions. Each set is one "

@@ -9,14 +9,15 @@
 #include "schemas/status.h"
 
 namespace sluice::ops {
-namespace {
 
-eventlog::AppendLimits Limits(const Config& config) {
+eventlog::AppendLimits AppendLimitsOf(const Config& config) {
   eventlog::AppendLimits limits;
   limits.event_bytes_max = static_cast<size_t>(config.log.event_bytes);
   limits.queue_bytes_max = static_cast<size_t>(config.log.queue_bytes);
   return limits;
 }
+
+namespace {
 
 eventlog::KafkaLogOptions KafkaOptions(const Config& config) {
   eventlog::KafkaLogOptions options;
@@ -24,7 +25,7 @@ eventlog::KafkaLogOptions KafkaOptions(const Config& config) {
   options.topic_prefix = config.log.topic_prefix;
   options.partitions = static_cast<int32_t>(config.log.partitions);
   options.replication_factor = static_cast<int16_t>(config.log.replication_factor);
-  options.limits = Limits(config);
+  options.limits = AppendLimitsOf(config);
   options.properties = config.log.kafka;
   return options;
 }
@@ -33,7 +34,7 @@ eventlog::EmbeddedLogOptions EmbeddedOptions(const Config& config) {
   eventlog::EmbeddedLogOptions options;
   options.path = config.data_dir + "/log";
   options.partitions = static_cast<int32_t>(config.log.partitions);
-  options.limits = Limits(config);
+  options.limits = AppendLimitsOf(config);
   return options;
 }
 

@@ -20,6 +20,9 @@ namespace sluice::ops {
 [[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLog(
     const Config& config, std::shared_ptr<prometheus::Registry> registry);
 
+// What appends to it may hold.
+[[nodiscard]] eventlog::AppendLimits AppendLimitsOf(const Config& config);
+
 // The same log for a tool that only looks: nothing is made that is missing, any partition count is
 // taken, and a log that a server would refuse is opened. kNotFound, code "no_log".
 [[nodiscard]] absl::StatusOr<std::unique_ptr<eventlog::Log>> OpenLogToInspect(const Config& config);

@@ -267,7 +267,7 @@ absl::Status Process::Impl::StartProjectors() {
     ASSIGN_OR_RETURN(provisioning_group,
                      MakeGroup(config, *log, "provisioning", node_id, registry));
     projectors::ProvisioningProjector::Gate gate = serving.Gate();
-    gate.event_bytes_max = static_cast<size_t>(config.log.event_bytes);
+    gate.append_limits = AppendLimitsOf(config);
     provisioning = std::make_unique<projectors::ProvisioningProjector>(
         *log, *provisioning_group, boot_clock,
         [this](const OrgId& org) { return serving.StoreApplied(org); }, registry, gate);

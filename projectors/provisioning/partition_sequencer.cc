@@ -22,7 +22,8 @@ constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
 constexpr std::chrono::milliseconds kClosingReadWait{20};
 constexpr size_t kBatchMax = 256;
-// Of outcomes, and of what they tell of: a log takes no more at once than its queue holds.
+// Of outcomes, and of what they tell of: a log takes no more at once than its queue holds. Where
+// that is less, they are appended one by one.
 constexpr size_t kBatchBytes = size_t{8} << 20;
 // Of the numbers in an outcome that are not known before its control event is appended.
 constexpr size_t kOffsetBytesMax = 32;
@@ -269,7 +270,7 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
     decided.control->answers = pending.offset;
     // What is in `changes` must be told, and an outcome is larger than what it tells of.
     if (OutcomeEvent(pending.org, decided.outcome, pending.cause).ByteSize() + kOffsetBytesMax >
-        gate_.event_bytes_max.value_or(eventlog::AppendLimits().event_bytes_max)) {
+        std::min(gate_.append_limits.event_bytes_max, gate_.append_limits.queue_bytes_max)) {
       decided.control.reset();
       SetTooLarge(&decided.outcome);
       decided.outcome.set_changes_offset(kNoOffset.value());
@@ -326,10 +327,21 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
 }
 
 absl::Status PartitionSequencer::AppendOutcomes(std::vector<eventlog::Event> outcomes) {
-  ASSIGN_OR_RETURN(const auto offsets,
-                   log_.Append(Topic::kProvisioning, partition_, std::move(outcomes)));
-  written_ = offsets.back();
-  caught_up_ = false;
+  const auto append = [this](std::vector<eventlog::Event> events) -> absl::Status {
+    ASSIGN_OR_RETURN(const auto offsets,
+                     log_.Append(Topic::kProvisioning, partition_, std::move(events)));
+    written_ = offsets.back();
+    caught_up_ = false;
+    return absl::OkStatus();
+  };
+  const absl::Status status = append(outcomes);
+  if (ErrorCode(status) != "too_large" || outcomes.size() == 1) {
+    return status;
+  }
+  // The log's queue is smaller than the batch, but takes each.
+  for (eventlog::Event& outcome : outcomes) {
+    RETURN_IF_ERROR(append({std::move(outcome)}));
+  }
   return absl::OkStatus();
 }
 

@@ -116,9 +116,8 @@ class ProvisioningProjector {
     // anybody has come by, which covers what lies below. The sequencer reads the rest by itself.
     std::function<Offset(PartitionId)> folded_until;
     std::function<ControlMark(PartitionId)> last_control;
-    // Of an event of the log, AppendLimits' own where it is not given: what is decided has to fit,
-    // and what is told of it.
-    std::optional<size_t> event_bytes_max;
+    // The log's: what is decided has to fit, and what is told of it.
+    eventlog::AppendLimits append_limits;
   };
   ProvisioningProjector(eventlog::Log& log, eventlog::PartitionGroup& group, const Clock& clock,
                         StoreApplied store_applied, std::shared_ptr<prometheus::Registry> registry,
