@@ -16,10 +16,16 @@ constexpr uint8_t kFormat = 3;
 constexpr size_t kAuthenticatorBytes = 16;
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kHashBytes = sizeof(IdentityHash);
-constexpr size_t kBucketBytesMin = 17;
-constexpr size_t kTextMax = size_t{64} << 10;
-constexpr size_t kEntitiesMax = 4'096;
+constexpr size_t kNameMax = 128;
 constexpr size_t kGroupsMax = 64;
+// A cursor that is given is one that is taken: what the most buckets come to, each of an entity of
+// its own with the longest name.
+constexpr size_t kEntityBytesMax = 5 + 8 + 2 + kNameMax;
+constexpr size_t kBucketBytesMax = 2 + sizeof(BucketKey);
+constexpr size_t kOtherBytesMax = size_t{8} << 10;  // of the header, the groups' states and the end
+constexpr size_t kBytesMax =
+    kCursorBucketsMax * (kEntityBytesMax + kBucketBytesMax) + kOtherBytesMax;
+constexpr size_t kTextMax = (kBytesMax + 2) / 3 * 4;
 // Flags of a group.
 constexpr uint8_t kLost = 1;
 constexpr uint8_t kBased = 2;
@@ -158,7 +164,7 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   const size_t count = reader.Varint(*buckets_left);
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
-    const auto entity = static_cast<uint32_t>(reader.Varint(kEntitiesMax));
+    const auto entity = static_cast<uint32_t>(reader.Varint(kCursorBucketsMax));
     group->buckets.push_back({entity, reader.Key()});
     if (entity >= entities) {
       return false;
@@ -195,17 +201,17 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
   cursor->history = reader.Fixed64();
   cursor->base = reader.ReadOffset();
   cursor->first = reader.ReadOffset();
-  const size_t entities = reader.Varint(kEntitiesMax);
+  const size_t entities = reader.Varint(kCursorBucketsMax);
   for (size_t i = 0; i < entities && reader.ok(); ++i) {
     CursorEntity entity;
     entity.id = schemas::EntityId(
         static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max())));
     entity.columns = reader.Fixed64();
-    entity.name = reader.Bytes(reader.Varint(128));
+    entity.name = reader.Bytes(reader.Varint(kNameMax));
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
-  size_t buckets_left = kTextMax / kBucketBytesMin;
+  size_t buckets_left = kCursorBucketsMax;
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
     if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {

@@ -241,7 +241,7 @@ std::vector<Setting> DataSettings() {
       {"limits.buckets_per_caller", "1000",
        "Buckets that one caller's rules and claims may make; more are refused with "
        "too_many_buckets, and so are names of theirs of more than 1 KiB on the average. A cursor "
-       "names them all and has to fit a request's head.",
+       "names them all, and one of more than some 1,400 comes as the body of a POST.",
        Integer(FIELD(limits.buckets_per_caller), 1, 2'000)},
   };
 }

@@ -53,6 +53,36 @@ TEST_F(DeltaTest, PagesThenDifferences) {
   EXPECT_FALSE(page["more"]);
 }
 
+// Whatever the names of its entities come to.
+TEST_F(DeltaTest, ACursorThatIsGivenIsTaken) {
+  using sluice::testing::DefineEntity;
+  std::vector<std::string> names;
+  std::vector<sluice::testing::EntityRuleKinds> rules;
+  for (uint32_t i = 1; i <= 400; ++i) {
+    std::string& name = names.emplace_back("e" + std::to_string(i));
+    name.resize(128, 'x');
+    stores_.Add("contoso", DefineEntity(100 + i, name, {{1, "id"}}));
+    rules.push_back({name, {v1::RULE_KIND_ALL}});
+  }
+  stores_.Add("contoso", sluice::testing::DefineRole("all", true, names));
+  stores_.Add("contoso", sluice::testing::DefineProfile("wide", rules, {"all"}));
+  for (const std::string key : {"A1", "A2"}) {
+    sluice::testing::RowWriter row;
+    stores_.Add("contoso", sluice::testing::MakeSet(
+                               {sluice::testing::Upsert(101, key, row.Text(1, key).bytes())}));
+  }
+  Start();
+  const json caller = {{"sub", "ann"}, {"roles", {"all"}}};
+  const json first = Delta("limit=1", caller);
+  EXPECT_TRUE(first["more"]);
+  HttpSocket socket(port_);
+  socket.Request("POST", "/v1/orgs/contoso/delta", Token(caller),
+                 json({{"cursor", first["cursor"]}, {"limit", 1}}).dump());
+  const HttpReply second = socket.Read();
+  ASSERT_EQ(second.status, 200) << second.body;
+  EXPECT_EQ(json::parse(second.body)["ops"][0]["key"], "A2");
+}
+
 TEST_F(DeltaTest, Refusals) {
   Put("A1", "n", "ann");
   Define("fabrikam");

@@ -36,6 +36,35 @@ TEST(CursorTest, RoundTrip) {
   EXPECT_EQ(*decoded, Sample());
 }
 
+// The longest that there is: each of the most buckets is of an entity of its own.
+TEST(CursorTest, TheLongestIsTaken) {
+  Cursor cursor;
+  cursor.incarnation = UINT32_MAX;
+  cursor.seen = cursor.base = cursor.first = Offset(INT64_MAX - 1);
+  cursor.history = ~0ULL;
+  for (uint32_t i = 0; i < 32; ++i) {
+    cursor.groups.push_back({{.position = {Offset(INT64_MAX - 1), UINT32_MAX - i},
+                              .since = Offset(INT64_MAX - 1),
+                              .lost = true,
+                              .left = Offset(INT64_MAX - 1),
+                              .held = Offset(INT64_MAX - 1),
+                              .turned = Offset(INT64_MAX - 1)},
+                             {}});
+  }
+  for (uint32_t i = 0; i < kCursorBucketsMax; ++i) {
+    std::string name = std::to_string(i);
+    name.insert(0, 128 - name.size(), 'x');
+    cursor.entities.push_back({schemas::EntityId(UINT32_MAX - i), ~0ULL, name});
+    cursor.groups[i % 32].buckets.push_back({i, BucketKey{i, ~0ULL}});
+  }
+  const CursorCodec codec("log-1", "");
+  const std::string text = codec.Encode("contoso", cursor);
+  EXPECT_LT(text.size(), 440'000U);
+  const auto decoded = codec.Decode("contoso", text);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(*decoded, cursor);
+}
+
 // The worked example of gateways/docs/sync.md.
 TEST(CursorTest, BytesStayAsTheyAre) {
   Cursor cursor;
