@@ -1,5 +1,7 @@
 #include "gateways/sync/connection.h"
 
+#include "gateways/sync/accept.h"
+
 namespace sluice::gateways {
 
 net::awaitable<bool> Connection::Respond(const HttpRequest&, const HttpResponse& response) {
@@ -25,7 +27,7 @@ HttpRequest ToSyncRequest(const HttpHead& head) {
   HttpRequest request;
   request.method = head.method;
   request.target = ParseTarget(head.query.empty() ? head.path : head.path + "?" + head.query);
-  request.accept = head.HeaderList("Accept");
+  request.format = FormatFor(head.HeaderList("Accept"));
   request.request_id = head.request_id;
   request.head = head.head_only();
   request.keep_alive = head.keep_alive;

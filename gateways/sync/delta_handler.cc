@@ -9,6 +9,7 @@
 #include "gateways/sync/connection.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
+#include "schemas/release.h"
 #include "schemas/status.h"
 
 #define RETURN_IF_ERROR_CO(expr)                        \
@@ -196,6 +197,7 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
                                      : ParseDeltaRequest(request.target.query));
   if (!call.request.cursor.empty()) {
     ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
+    Release(&call.request.cursor);  // it may wait for long
   }
   call.principal = request.principal;
   call.caller = ClaimsOf(*request.principal);

@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 
-#include "gateways/sync/accept.h"
 #include "gateways/sync/stream_state.h"
 #include "gateways/sync/touched_buckets.h"
 #include "schemas/release.h"
@@ -443,8 +442,8 @@ class StreamSession {
   absl::Status ended_;
 };
 
-absl::StatusOr<StreamRequest> Parse(const HttpRequest& request, std::optional<FrameFormat> format) {
-  if (!format.has_value()) {
+absl::StatusOr<StreamRequest> Parse(const HttpRequest& request) {
+  if (!request.format.has_value()) {
     return Error(absl::StatusCode::kInvalidArgument, "not_acceptable",
                  "streams come as application/x-ndjson or text/event-stream");
   }
@@ -457,8 +456,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
                                        HttpRequest& request, ByteHold& asked) {
   const Principal& principal = *request.principal;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
-  const std::optional<FrameFormat> format = FormatFor(request.accept);
-  absl::StatusOr<StreamRequest> wanted = Parse(request, format);
+  absl::StatusOr<StreamRequest> wanted = Parse(request);
   Release(&request.body);  // the stream may last for hours
   SessionSlot slot(context);
   absl::Status ready = !org.ok()      ? org.status()
@@ -466,8 +464,8 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
                                       : slot.Take(principal, 0);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *format, slot,
-                    asked);
+    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *request.format,
+                    slot, asked);
     ready = co_await session->Open();
   }
   if (ready.ok()) {
@@ -482,6 +480,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
     end.refused->note.subject = principal.subject;
     co_return end;
   }
+  Release(&request.target.query);
   end.connection_usable = co_await session->Start(request);
   if (end.connection_usable) {
     end.connection_usable = co_await session->Run();

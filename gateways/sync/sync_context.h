@@ -22,6 +22,7 @@
 #include "gateways/http/thread_pool.h"
 #include "gateways/sync/caller_columns.h"
 #include "gateways/sync/cursor.h"
+#include "gateways/sync/frames.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
 #include "gateways/sync/sync_server.h"
@@ -39,7 +40,7 @@ struct HttpRequest {
   Target target;
   // Who asks, with a token that is good for syncing `target.org`; nullptr on open routes.
   std::shared_ptr<const Principal> principal;
-  std::string accept;
+  std::optional<FrameFormat> format;  // of a stream; nullopt: its client takes none of ours
   std::string request_id;
   std::string body;
   bool head = false;

@@ -23,6 +23,7 @@
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/release.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
 
@@ -207,7 +208,9 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
     response = co_await ReadBody(http, head, body, asked);
   }
   if (!response.has_value()) {
-    std::vector<std::pair<std::string, std::string>>().swap(head.headers);  // it may stay for hours
+    // The request may stay for hours, and what it keeps of its head is in `asked`.
+    std::vector<std::pair<std::string, std::string>>().swap(head.headers);
+    Release(&head.query);
   }
   AccessNote note;
   bool usable = true;
