@@ -102,17 +102,21 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
   }
   if (const size_t taken = RecordBytesMax(settings);
       TakesLargeEvents(topic) && taken < record_bytes) {
+    // Less than a batch of several events: these would be refused with all that is in flight. Dead
+    // letters are sent again one by one then, without what they are about where they have to be.
+    const bool takes_no_batch =
+        topic != Topic::kDeadletter && taken < kRecordBatchBytes + kRecordOverheadMax;
     faults.push_back(
-        // Less than a batch of several events: these would be refused with all that is in flight.
-        {topic,
-         taken < kRecordBatchBytes + kRecordOverheadMax ? FaultEffect::kNoAppendToTopic
-                                                        : FaultEffect::kReport,
-         Error(absl::StatusCode::kFailedPrecondition, "topic_message_bytes",
-               fmt::format("topic {} has max.message.bytes={}, and events may be larger: they are "
-                           "refused as too_large; run {}, or lower log.event_bytes",
-                           name, taken,
-                           MendingCommand(name, brokers,
-                                          fmt::format("max.message.bytes={}", record_bytes))))});
+        {topic, takes_no_batch ? FaultEffect::kNoAppendToTopic : FaultEffect::kReport,
+         Error(
+             absl::StatusCode::kFailedPrecondition, "topic_message_bytes",
+             fmt::format("topic {} has max.message.bytes={}, and {}; run {}, or lower "
+                         "log.event_bytes",
+                         name, taken,
+                         takes_no_batch ? "batches of events are larger: nothing is appended to it"
+                                        : "events may be larger: they are refused as too_large",
+                         MendingCommand(name, brokers,
+                                        fmt::format("max.message.bytes={}", record_bytes))))});
   }
   return faults;
 }

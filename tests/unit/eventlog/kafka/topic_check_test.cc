@@ -59,6 +59,24 @@ TEST(TopicCheck, EventsThatATopicDoesNotTake) {
   EXPECT_EQ(RecordBytesMax({}), SIZE_MAX);
 }
 
+// Where it takes no batch either, whatever is in flight with one would be refused, but of letters.
+TEST(TopicCheck, BatchesThatATopicDoesNotTake) {
+  const auto effect = [](Topic topic, const std::string& bytes) {
+    const auto faults =
+        FaultsOfSettings(topic, "sluice.x", "b:9092", 8'454'144, {{"max.message.bytes", bytes}});
+    EXPECT_EQ(faults.size(), 1U);
+    return faults.at(0).effect;
+  };
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges}) {
+    EXPECT_EQ(effect(topic, "100000"), FaultEffect::kNoAppendToTopic);
+    EXPECT_EQ(effect(topic, "1048588"), FaultEffect::kReport);
+  }
+  EXPECT_EQ(effect(Topic::kDeadletter, "100000"), FaultEffect::kReport);
+  const auto faults = FaultsOfSettings(Topic::kChanges, "sluice.x", "b:9092", 8'454'144,
+                                       {{"max.message.bytes", "100000"}});
+  EXPECT_NE(Message(faults.at(0).status).find("nothing is appended"), std::string_view::npos);
+}
+
 TEST(TopicCheck, SaysWhichSettingAndHowToMendIt) {
   const auto faults =
       FaultsOfSettings(Topic::kChanges, "sluice.changes", "b:9092", 8'454'144,
