@@ -268,7 +268,6 @@ class StreamSession {
       if (!NotCaughtUp(began.status())) {  // or it goes on from the one that it has
         if (began.ok()) {
           began = Began(true);
-          replaces_ = true;
         }
         status = began.status();
       }
@@ -288,18 +287,11 @@ class StreamSession {
   // end that tells the client.
   net::awaitable<bool> Flush() {
     bool alive = co_await SendBuffer();
-    const bool long_one = state_.amid_checkpoint();
     while (alive && state_.amid_checkpoint()) {
       co_await FillCheckpoint();
       alive = co_await SendBuffer();
     }
     asked_.Set(0);  // what the client has is answered now
-    if (long_one && replaces_ && !state_.names_columns()) {
-      // Once more would be as long. The one before, which has the columns, may have taken the
-      // client hours, in which what it may see has changed: that is replaced before a row is sent.
-      loading_since_ = Now();
-    }
-    replaces_ = false;
     co_return alive && !cut_;
   }
 
@@ -429,7 +421,6 @@ class StreamSession {
   StreamState state_;
   SessionSlot& slot_;
   ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
-  bool replaces_ = false;  // the checkpoint that is being sent replaces one
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
   std::string buffer_;

@@ -214,14 +214,13 @@ bool StreamState::PlaceFirst(const std::string& id, Bucket* bucket) const {
 }
 
 void StreamState::PrepareCheckpoint() {
-  names_columns_ = columns_->hash != columns_sent_;
   CheckpointWriter::Content content{
       .position = looked_.position,
       .history = looked_.Text(),
       .buckets = {},
       .removed = std::exchange(removed_, {}),
       .resets = std::exchange(resets_, {}),
-      .columns = names_columns_ ? columns_ : nullptr,
+      .columns = columns_->hash != columns_sent_ ? columns_ : nullptr,
   };
   // Whatever comes next, a checkpoint that is begun is written whole: also where it is replaced
   // before it is complete the client has its columns, and has forgotten those of before.

@@ -74,8 +74,6 @@ class StreamState {
   // nothing but this be called.
   void WriteCheckpoint(size_t bytes, std::string* out);
   bool amid_checkpoint() const { return checkpoint_.has_value(); }
-  // Does the last checkpoint name the columns?
-  bool names_columns() const { return names_columns_; }
 
   // Nothing of the caller's has changed up to `position`.
   void SetQuiet(Offset position);
@@ -143,7 +141,6 @@ class StreamState {
   std::set<std::string_view> pending_;            // ids of buckets to be scanned in this checkpoint
   std::shared_ptr<const CallerColumns> columns_;  // and the model that all this is by
   IdentityHash columns_sent_{};                   // as of the last checkpoint
-  bool names_columns_ = false;                    // the last checkpoint
   HistoryMark looked_;                            // at the last snapshot
   Offset quiet_ = kNoOffset;
   bool gained_ = false;  // buckets since the last checkpoint
