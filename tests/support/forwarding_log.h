@@ -16,6 +16,10 @@ class ForwardingLog : public eventlog::Log {
   explicit ForwardingLog(eventlog::Log& log) : log_(log) {}
 
   const std::string& id() const override { return log_.id(); }
+  std::vector<std::string> FormerIds() const override { return log_.FormerIds(); }
+  eventlog::AgreedEnds Agreed(PartitionId partition) const override {
+    return log_.Agreed(partition);
+  }
   int32_t PartitionCount(eventlog::Topic topic) const override {
     return log_.PartitionCount(topic);
   }
