@@ -67,8 +67,7 @@ class DeltaProperty {
       client.caller = world_.RandomCaller();
     }
     for (int step = 0; step < steps && !::testing::Test::HasFailure(); ++step) {
-      // Now and then so many that a right goes and comes back between two pages.
-      for (size_t events = world_.Below(world_.Below(4) == 0 ? 16 : 4); events > 0; --events) {
+      for (size_t events = world_.Below(4); events > 0; --events) {
         Step();
       }
       if (world_.Below(30) == 0) {
@@ -78,7 +77,8 @@ class DeltaProperty {
       Disturb(&client);
       for (size_t pages = world_.Below(5); pages > 0; --pages) {
         Page(&client);
-        if (world_.Below(3) == 0) {
+        // Now and then so many that a right goes and comes back between two pages.
+        for (size_t i = world_.Below(8) == 0 ? world_.Below(32) : world_.Below(3) / 2; i > 0; --i) {
           Step();
         }
       }
