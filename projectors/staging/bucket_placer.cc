@@ -201,7 +201,7 @@ bool BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
 }
 
 void BucketPlacer::NameEntered(Slot slot) {
-  const std::vector<sluice::projectors::Support>& support = parts_.overlay.entry(slot).now.support;
+  const std::vector<sluice::projectors::Support>& support = parts_.overlay.AllSupport(slot);
   for (const auto& [target, entered] : moves_) {
     if (!entered) {
       continue;
@@ -304,7 +304,7 @@ absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
 }
 
 absl::Status BucketPlacer::FindTargetsBySupport(Slot slot, size_t* once) {
-  const std::vector<sluice::projectors::Support>& support = parts_.overlay.entry(slot).now.support;
+  const std::vector<sluice::projectors::Support>& support = parts_.overlay.AllSupport(slot);
   RETURN_IF_ERROR(CountOnce(support.size() * kLookWork, once));
   targets_.reserve(targets_.size() + support.size());
   for (size_t i = 0; i < support.size(); ++i) {

@@ -40,6 +40,20 @@ bool Expired(const Membership& membership, Offset horizon) {
   return !membership.member && membership.position.offset <= horizon;
 }
 
+// Of the bucket, among the first `known`, which ascend; nullptr where there is none.
+Membership* FindIn(std::vector<Membership>& memberships, size_t known, BucketKey bucket) {
+  const std::span<Membership> all = std::span(memberships).first(known);
+  const auto at = std::ranges::lower_bound(all, bucket, {}, &Membership::bucket);
+  return at != all.end() && at->bucket == bucket ? &*at : nullptr;
+}
+
+// Those behind the first `known` ascend too, and are of other buckets: they may be many, and each
+// would move half of the list where it was put into its place by itself.
+void MergeFrom(size_t known, std::vector<Membership>* memberships) {
+  const auto added = memberships->begin() + static_cast<std::ptrdiff_t>(known);
+  std::ranges::inplace_merge(*memberships, added, {}, &Membership::bucket);
+}
+
 // The row leaves the bucket at `position`.
 void Leave(Position position, bool by_definition, Offset horizon, Membership* membership) {
   membership->member = false;
@@ -186,35 +200,52 @@ absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
   if (entry.touched) {
     entry.before = stored.memberships;
   }
-  if (!entry.apart->touched_support.empty()) {
-    entry.apart->support = stored.support;
-  }
   now.memberships = std::move(stored.memberships);
   now.support = std::move(stored.support);
+  const size_t known = now.memberships.size();
   for (auto& [bucket, one] : entry.apart->touched) {
-    const auto at = std::ranges::lower_bound(now.memberships, bucket, {}, &Membership::bucket);
-    const bool there = at != now.memberships.end() && at->bucket == bucket;
-    if (there) {
-      *at = *std::move(one.now);
+    Membership* const membership = FindIn(now.memberships, known, bucket);
+    if (membership != nullptr) {
+      *membership = *std::move(one.now);
     } else if (one.now.has_value()) {
-      now.memberships.insert(at, *std::move(one.now));
+      now.memberships.push_back(*std::move(one.now));
     }
   }
-  for (const auto& [key, one] : entry.apart->touched_support) {
-    const auto at = std::ranges::lower_bound(now.support, key, {}, SupportOrder);
-    const bool there = at != now.support.end() && SupportOrder(*at) == key;
-    if (there && one.now == 0) {
-      now.support.erase(at);
-    } else if (there) {
-      at->count = one.now;
-    } else if (one.now > 0) {
-      now.support.insert(at, Support{key.first, key.second, one.now});
-    }
-  }
+  MergeFrom(known, &now.memberships);
   entry.apart->touched.clear();
-  entry.apart->touched_support.clear();
   entry.apart->complete = true;
   return absl::OkStatus();
+}
+
+// At once, since one by one each would move half of the list. What was touched ascends, too.
+void FoldOverlay::SettleSupport(Entry& entry) {
+  if (entry.partly() || entry.touched_support.empty()) {
+    return;
+  }
+  std::vector<Support> settled;
+  const std::vector<Support>& support = entry.now.support;
+  settled.reserve(support.size() + entry.touched_support.size());
+  auto at = support.begin();
+  for (const auto& [key, one] : entry.touched_support) {
+    for (; at != support.end() && SupportOrder(*at) < key; ++at) {
+      settled.push_back(*at);
+    }
+    at += at != support.end() && SupportOrder(*at) == key ? 1 : 0;
+    if (one.now > 0) {
+      settled.push_back({key.first, key.second, one.now});
+    }
+  }
+  settled.insert(settled.end(), at, support.end());
+  if (entry.apart != nullptr && !entry.apart->support.has_value()) {
+    entry.apart->support = std::move(entry.now.support);
+  }
+  entry.now.support = std::move(settled);
+  entry.touched_support.clear();
+}
+
+const std::vector<Support>& FoldOverlay::AllSupport(Slot slot) {
+  SettleSupport(entries_[slot]);
+  return entries_[slot].now.support;
 }
 
 absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(Slot slot,
@@ -230,15 +261,23 @@ absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(
   return &at->second;
 }
 
-absl::StatusOr<FoldOverlay::Apart::OneSupport*> FoldOverlay::TouchSupport(Slot slot, uint32_t rule,
-                                                                          BucketKey source,
-                                                                          FoldView& view) {
+absl::StatusOr<FoldOverlay::OneSupport*> FoldOverlay::TouchSupport(Slot slot, uint32_t rule,
+                                                                   BucketKey source,
+                                                                   FoldView& view) {
   Entry& entry = entries_[slot];
-  const auto [at, added] = entry.apart->touched_support.try_emplace(std::pair(rule, source));
+  const auto [at, added] = entry.touched_support.try_emplace(std::pair(rule, source));
   if (added) {
-    ASSIGN_OR_RETURN(at->second.stored, view.GetSupport(entry.key, rule, source));
-    bytes_ += kPlaceBytes;
-    at->second.now = at->second.stored;
+    OneSupport& one = at->second;
+    if (entry.partly()) {
+      ASSIGN_OR_RETURN(one.before, view.GetSupport(entry.key, rule, source));
+    } else {
+      const std::vector<Support>& support = entry.now.support;
+      const auto known = std::ranges::lower_bound(support, at->first, {}, SupportOrder);
+      one.before = known == support.end() || SupportOrder(*known) != at->first ? 0 : known->count;
+    }
+    one.now = one.before;
+    // What the record has with it has been counted.
+    bytes_ += entry.partly() || one.before == 0 ? kPlaceBytes : 0;
   }
   return &at->second;
 }
@@ -305,8 +344,7 @@ bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
 }
 
 void FoldOverlay::Strip(Slot slot) {
-  const Record& now = entries_[slot].now;
-  if (now.version.has_value() || !now.support.empty()) {
+  if (entries_[slot].now.version.has_value() || !AllSupport(slot).empty()) {
     Entry& entry = Touch(slot);
     entry.now.version.reset();
     KeepSupport(entry);
@@ -386,6 +424,8 @@ absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
                                                            FoldView& view,
                                                            std::vector<Move>* moves) {
   Placed placed;
+  // Behind these come those that it gets, until the end.
+  const size_t known = entries_[slot].now.memberships.size();
   std::optional<Position> moved;  // one position for all buckets of one row
   const auto move = [&](const Decision& decision, Membership* membership) {
     Touch(slot);
@@ -408,9 +448,9 @@ absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
     }
     if (entries_[slot].partly()) {
       ASSIGN_OR_RETURN(Apart::OneMembership* const one, TouchMembership(slot, bucket, view));
-      const bool known = one->now.has_value();
-      if ((known && one->now->member) != decision.member) {
-        if (!known) {
+      const bool there = one->now.has_value();
+      if ((there && one->now->member) != decision.member) {
+        if (!there) {
           one->now = Membership{bucket, {}};
           entries_[slot].now.memberships_apart += 1;
         }
@@ -419,17 +459,19 @@ absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
       continue;
     }
     std::vector<Membership>& now = entries_[slot].now.memberships;
-    auto at = std::ranges::lower_bound(now, bucket, {}, &Membership::bucket);
-    const bool known = at != now.end() && at->bucket == bucket;
-    if ((known && at->member) == decision.member) {
+    Membership* membership = now.size() > known && now.back().bucket == bucket
+                                 ? &now.back()
+                                 : FindIn(now, known, bucket);
+    if ((membership != nullptr && membership->member) == decision.member) {
       continue;
     }
     Touch(slot);  // before anything is changed
-    if (!known) {
-      at = now.insert(at, Membership{bucket, {}});
+    if (membership == nullptr) {
+      membership = &now.emplace_back(Membership{bucket, {}});
     }
-    move(decision, &*at);
+    move(decision, membership);
   }
+  MergeFrom(known, &entries_[slot].now.memberships);
   changes_ += placed.changes;
   return placed;
 }
@@ -449,13 +491,8 @@ std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
 
 absl::StatusOr<uint64_t> FoldOverlay::SupportOf(Slot slot, uint32_t rule, BucketKey source,
                                                 FoldView& view) {
-  if (entries_[slot].partly()) {
-    ASSIGN_OR_RETURN(const Apart::OneSupport* const one, TouchSupport(slot, rule, source, view));
-    return one->now;
-  }
-  const std::vector<Support>& support = entries_[slot].now.support;
-  const auto at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
-  return at == support.end() || SupportOrder(*at) != std::pair(rule, source) ? 0 : at->count;
+  ASSIGN_OR_RETURN(const OneSupport* const one, TouchSupport(slot, rule, source, view));
+  return one->now;
 }
 
 absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta,
@@ -466,46 +503,25 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
     entry.now = Record();
     entry.now.deleted = true;
   }
-  uint64_t* count = nullptr;
-  std::vector<Support>& support = entry.now.support;
-  auto at = support.end();
-  if (entry.partly()) {
-    ASSIGN_OR_RETURN(Apart::OneSupport* const one, TouchSupport(slot, rule, source, view));
-    count = &one->now;
-  } else {
-    at = std::ranges::lower_bound(support, std::pair(rule, source), {}, SupportOrder);
-    if (at == support.end() || SupportOrder(*at) != std::pair(rule, source)) {
-      if (delta < 0) {
-        return false;
-      }
-      KeepSupport(entry);
-      at = support.insert(at, Support{rule, source, 0});
-      bytes_ += kPlaceBytes;
-    }
-    count = &at->count;
-  }
-  const bool before = *count > 0;
+  ASSIGN_OR_RETURN(OneSupport* const one, TouchSupport(slot, rule, source, view));
+  const bool before = one->now > 0;
   if (!before && delta < 0) {
     return false;
   }
-  KeepSupport(entry);
-  *count += static_cast<uint64_t>(static_cast<int64_t>(delta));
-  const bool after = *count > 0;
+  one->now += static_cast<uint64_t>(static_cast<int64_t>(delta));
+  const bool after = one->now > 0;
   if (before != after) {
     entry.stirred.emplace_back(rule, source);
     if (entry.partly()) {
       entry.now.support_apart += after ? 1 : -1;
     }
   }
-  if (!after && !entry.partly()) {
-    support.erase(at);
-  }
   return true;
 }
 
 void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep) {
   const auto gone = [&](const Support& s) { return !keep(s.rule); };
-  if (std::ranges::any_of(entries_[slot].now.support, gone)) {
+  if (std::ranges::any_of(AllSupport(slot), gone)) {
     Entry& entry = Touch(slot);
     KeepSupport(entry);
     std::erase_if(entry.now.support, gone);

@@ -32,18 +32,17 @@ class FoldOverlay {
       std::optional<Membership> stored;
       std::optional<Membership> now;
     };
-    struct OneSupport {
-      uint64_t stored = 0;
-      uint64_t now = 0;
-    };
     bool complete = false;  // then Record has them all
     uint64_t memberships_stored = 0;
     uint64_t support_stored = 0;
     absl::btree_map<BucketKey, OneMembership> touched;
-    absl::btree_map<std::pair<uint32_t, BucketKey>, OneSupport> touched_support;
     // Of a complete one: what was stored, once that is not what Record has. Of very many a copy is
     // what the fold holds most of.
     std::optional<std::vector<Support>> support;
+  };
+  struct OneSupport {
+    uint64_t before = 0;  // in the store, or in Record
+    uint64_t now = 0;
   };
   struct Entry {
     RecordKey key;
@@ -53,6 +52,9 @@ class FoldOverlay {
     bool existed = false;            // in the store
     bool was_live = false;           // a row in the store
     std::vector<Membership> before;  // in the store, of a touched record that is not here partly
+    // Support that the batch touched, of which Record, where it has them all, does not know yet: a
+    // row may get or lose very many, in any order, and each would move half of its list.
+    absl::btree_map<std::pair<uint32_t, BucketKey>, OneSupport> touched_support;
     // Support that began or ended since the row was placed: rule and source.
     std::vector<std::pair<uint32_t, BucketKey>> stirred;
     std::unique_ptr<Apart> apart;  // of a record that the store has apart
@@ -90,6 +92,9 @@ class FoldOverlay {
   // Reads all memberships and support of a record that has them apart. To be called before what
   // looks at all of them.
   [[nodiscard]] absl::Status Complete(Slot slot, FoldView& view);
+  // All support of a complete record, ascending by rule and source: not in entry(), which may lack
+  // what the batch has changed of it. Valid as long as nothing of the record is changed.
+  const std::vector<Support>& AllSupport(Slot slot);
 
   // Valid until the next slot is made.
   const Entry& entry(Slot slot) const { return entries_[slot]; }
@@ -179,7 +184,7 @@ class FoldOverlay {
     return {support.rule, support.source};
   }
   Entry& Touch(Slot slot);
-  // Before support changes.
+  // Before Record's support changes.
   static void KeepSupport(Entry& entry);
   void SetStored(Entry& entry, std::optional<Record> record);
   void PopSlot();
@@ -195,8 +200,9 @@ class FoldOverlay {
   static void EmitApart(Entry& entry, FoldBatch* batch);
   absl::StatusOr<Apart::OneMembership*> TouchMembership(Slot slot, BucketKey bucket,
                                                         FoldView& view);
-  absl::StatusOr<Apart::OneSupport*> TouchSupport(Slot slot, uint32_t rule, BucketKey source,
-                                                  FoldView& view);
+  absl::StatusOr<OneSupport*> TouchSupport(Slot slot, uint32_t rule, BucketKey source,
+                                           FoldView& view);
+  static void SettleSupport(Entry& entry);
 
   absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
   std::vector<Entry> entries_;

@@ -71,8 +71,8 @@ void FoldOverlay::EmitPartly(Entry& entry, std::string_view entity_name, BucketC
     }
     batch->memberships.push_back({entry.key, bucket, std::move(one.now)});
   }
-  for (const auto& [key, one] : entry.apart->touched_support) {
-    if (one.stored != one.now) {
+  for (const auto& [key, one] : entry.touched_support) {
+    if (one.before != one.now) {
       batch->support.push_back({entry.key, {key.first, key.second, one.now}});
     }
   }
@@ -143,6 +143,9 @@ absl::Status FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> ent
       RETURN_IF_ERROR(Complete(slot, view));
     }
     const bool partly = entry.partly();
+    if (!partly) {
+      SettleSupport(entry);
+    }
     if (!partly && entry.exists && entry.now.deleted && !entry.now.version.has_value() &&
         entry.now.memberships.empty()) {
       // What remembers nothing is no record, or one of support alone, wherever the batch began.

@@ -87,6 +87,30 @@ Record WithoutApart(Record record) {
   return record;
 }
 
+BucketKey BucketOf(const projectors::Membership& m) { return m.bucket; }
+std::pair<uint32_t, BucketKey> OrderOf(const projectors::Support& s) { return {s.rule, s.source}; }
+
+// Of a list that ascends by `order`, which may be long.
+template <typename T, typename Key, typename Order>
+std::optional<T> Find(const Key& key, Order order, const std::vector<T>& all) {
+  const auto at = std::ranges::lower_bound(all, key, {}, order);
+  return at != all.end() && order(*at) == key ? std::optional<T>(*at) : std::nullopt;
+}
+
+// nullopt: it is there no more.
+template <typename T, typename Key, typename Order>
+void Put(const Key& key, const std::optional<T>& now, Order order, std::vector<T>* all) {
+  const auto at = std::ranges::lower_bound(*all, key, {}, order);
+  const bool there = at != all->end() && order(*at) == key;
+  if (there && now.has_value()) {
+    *at = *now;
+  } else if (there) {
+    all->erase(at);
+  } else if (now.has_value()) {
+    all->insert(at, *now);
+  }
+}
+
 absl::Status Broken(std::string_view what) {
   return Error(absl::StatusCode::kInternal, "batch_breaks_store", what);
 }
@@ -242,23 +266,14 @@ absl::Status ModelStore::CommitRecords(const FoldBatch& batch) {
     if (!apart_.contains(m.key)) {
       continue;  // what is whole again has erased its rows
     }
-    auto& all = content_.records.at(m.key).memberships;
-    std::erase_if(all, [&](const projectors::Membership& x) { return x.bucket == m.bucket; });
-    if (m.membership.has_value()) {
-      const auto at = std::ranges::lower_bound(all, m.bucket, {}, &projectors::Membership::bucket);
-      all.insert(at, *m.membership);
-    }
+    Put(m.bucket, m.membership, BucketOf, &content_.records.at(m.key).memberships);
   }
   for (const projectors::ApartSupport& s : batch.support) {
     if (!apart_.contains(s.key)) {
       continue;
     }
-    const auto order = [](const projectors::Support& x) { return std::pair(x.rule, x.source); };
-    auto& all = content_.records.at(s.key).support;
-    std::erase_if(all, [&](const auto& x) { return order(x) == order(s.support); });
-    if (s.support.count > 0) {
-      all.insert(std::ranges::lower_bound(all, order(s.support), {}, order), s.support);
-    }
+    const auto now = s.support.count > 0 ? std::optional(s.support) : std::nullopt;
+    Put(OrderOf(s.support), now, OrderOf, &content_.records.at(s.key).support);
   }
   for (const RecordKey& key : apart_) {
     Record& record = content_.records.at(key);
@@ -313,22 +328,13 @@ absl::StatusOr<std::vector<std::optional<Record>>> ModelStore::GetRecords(
 
 absl::StatusOr<std::optional<projectors::Membership>> ModelStore::GetMembership(
     const RecordKey& key, BucketKey bucket) {
-  for (const projectors::Membership& m : content_.records.at(key).memberships) {
-    if (m.bucket == bucket) {
-      return m;
-    }
-  }
-  return std::optional<projectors::Membership>();
+  return Find(bucket, BucketOf, content_.records.at(key).memberships);
 }
 
 absl::StatusOr<uint64_t> ModelStore::GetSupport(const RecordKey& key, uint32_t rule,
                                                 BucketKey source) {
-  for (const projectors::Support& s : content_.records.at(key).support) {
-    if (s.rule == rule && s.source == source) {
-      return s.count;
-    }
-  }
-  return 0;
+  const auto found = Find(std::pair(rule, source), OrderOf, content_.records.at(key).support);
+  return found.has_value() ? found->count : 0;
 }
 
 absl::Status ModelStore::Complete(const RecordKey& key, Record* record) {
