@@ -149,8 +149,7 @@ class BucketPlacer {
   absl::StatusOr<bool> RunEntity(const Item& item);
   absl::StatusOr<bool> RunEntityRow(Slot slot, bool gone);
   absl::StatusOr<bool> RunChildren(const Item& item);
-  absl::StatusOr<bool> RunTurn(const Item& item);
-  absl::StatusOr<bool> RunItem(const Item& item);
+  absl::StatusOr<bool> RunTurn(const WorkQueue::Turn& turn);
   absl::StatusOr<bool> PlaceWritten();
   absl::StatusOr<bool> Place(Slot slot, bool by_support);
   absl::StatusOr<bool> PlaceStirred(Slot slot);
@@ -158,6 +157,9 @@ class BucketPlacer {
   // These how many they have placed: all, unless the batch is full.
   absl::StatusOr<size_t> PlaceRows(std::span<const std::string> items);
   absl::StatusOr<size_t> RunGives(std::span<const std::string> items);
+  // How many items of the row of the one at `first` it has done: all, or none. Reads those that
+  // `items` lacks.
+  absl::StatusOr<size_t> RunTurns(size_t first, std::vector<std::string>* items);
   // `by_support`: of a row that the event has not written, nothing but support can have changed.
   absl::StatusOr<size_t> PlaceAll(std::span<const RecordKey> keys, bool by_support);
   // The slots of the first of them, read: one at least.

@@ -203,6 +203,7 @@ absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
   now.memberships = std::move(stored.memberships);
   now.support = std::move(stored.support);
   const size_t known = now.memberships.size();
+  now.memberships.reserve(known + entry.apart->touched.size());
   for (auto& [bucket, one] : entry.apart->touched) {
     Membership* const membership = FindIn(now.memberships, known, bucket);
     if (membership != nullptr) {

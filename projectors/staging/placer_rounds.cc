@@ -51,7 +51,7 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
     }
   }
   while (true) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
+    ASSIGN_OR_RETURN(std::vector<std::string> items, queue_->Next(round_, item_, Chunk()));
     if (items.empty()) {
       return true;
     }
@@ -71,9 +71,17 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
           row_.clear();
           return false;
         }
+      } else if (item.kind == WorkQueue::Kind::kTurn) {
+        item_ = items[i];
+        ASSIGN_OR_RETURN(done, RunTurns(i, &items));
+        if (done == 0) {
+          return false;
+        }
       } else {
         item_ = items[i];
-        ASSIGN_OR_RETURN(const bool complete, RunItem(item));
+        ASSIGN_OR_RETURN(const bool complete, item.kind == WorkQueue::Kind::kEntity
+                                                  ? RunEntity(item)
+                                                  : RunChildren(item));
         if (!complete) {
           return false;
         }
@@ -116,17 +124,6 @@ void BucketPlacer::PutOffWritten() {
   for (const Slot slot : std::exchange(written_, {})) {
     const RecordKey& key = parts_.overlay.entry(slot).key;
     queue_->Add(std::max(round_, 1U), {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
-  }
-}
-
-absl::StatusOr<bool> BucketPlacer::RunItem(const Item& item) {
-  switch (item.kind) {
-    case WorkQueue::Kind::kEntity:
-      return RunEntity(item);
-    case WorkQueue::Kind::kTurn:
-      return RunTurn(item);
-    default:
-      return RunChildren(item);
   }
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "fmt/format.h"
@@ -68,7 +69,6 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
 
 absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
                                        const References& before, const References& after) {
-  RETURN_IF_ERROR(ReadAll(slot));
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   WorkQueue::Turn turn{entry.key.entity, entry.key.key, entry.now.last.index, {}};
   for (size_t i = 0; i < rules.ups.size(); ++i) {
@@ -76,12 +76,15 @@ absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
       turn.references.push_back({rules.ups[i], before.ups[i], after.ups[i]});
     }
   }
-  work_ += kLookWork * entry.now.memberships.size();
+  const size_t memberships =
+      entry.partly() ? entry.now.memberships_apart : entry.now.memberships.size();
   // By what is the same for all operations of the event on the row, so that none overtakes another.
-  if (entry.now.memberships.size() * rules.ups.size() > limits_.turned_max) {
+  if (memberships * rules.ups.size() > limits_.turned_max) {
     queue_->Add(0, WorkQueue::ItemOf(turn));
     return absl::OkStatus();
   }
+  RETURN_IF_ERROR(ReadAll(slot));
+  work_ += kLookWork * memberships;
   for (const auto& [bucket, rule] : SourcesOf(slot)) {
     RETURN_IF_ERROR(TurnBucket(turn, rules, rule, bucket));
     RETURN_IF_ERROR(CheckOnce(work_));
@@ -117,11 +120,44 @@ absl::Status BucketPlacer::TurnBucket(const WorkQueue::Turn& turn, const RuleSet
   return absl::OkStatus();
 }
 
+// However often the event has written a row, what it gives moves once: nothing of the row's buckets
+// changes before rounds begin, so that its operations come to what it pointed at before the first
+// and points at after the last. They are as many as the event has operations, and always all of
+// them: the next batch has to find the same ones, whatever its limits are.
+absl::StatusOr<size_t> BucketPlacer::RunTurns(size_t first, std::vector<std::string>* items) {
+  std::optional<WorkQueue::Turn> whole;
+  size_t end = first;
+  for (;; ++end) {
+    if (end == items->size()) {
+      ASSIGN_OR_RETURN(std::vector<std::string> more,
+                       queue_->Next(round_, items->back() + '\0', Chunk()));
+      std::ranges::move(more, std::back_inserter(*items));
+    }
+    if (end == items->size()) {
+      break;
+    }
+    ASSIGN_OR_RETURN(const Item item, WorkQueue::Decode((*items)[end]));
+    if (item.kind != WorkQueue::Kind::kTurn) {
+      break;
+    }
+    ASSIGN_OR_RETURN(WorkQueue::Turn turn, WorkQueue::TurnOf(item));
+    if (!whole.has_value()) {
+      whole = std::move(turn);
+    } else if (turn.entity == whole->entity && turn.key == whole->key) {
+      whole->Then(std::move(turn));
+    } else {
+      break;
+    }
+  }
+  std::erase_if(whole->references, [](const auto& moved) { return moved.before == moved.after; });
+  ASSIGN_OR_RETURN(const bool complete, RunTurn(*whole));
+  return complete ? end - first : 0;
+}
+
 // The row itself may fill a batch: what comes of it has as much room beside it.
-absl::StatusOr<bool> BucketPlacer::RunTurn(const Item& item) {
-  ASSIGN_OR_RETURN(const WorkQueue::Turn turn, WorkQueue::TurnOf(item));
+absl::StatusOr<bool> BucketPlacer::RunTurn(const WorkQueue::Turn& turn) {
   const RuleSet::Entity* rules = rules_->Find(turn.entity);
-  if (rules == nullptr) {
+  if (rules == nullptr || turn.references.empty()) {
     return true;
   }
   const Slot slot = parts_.overlay.SlotOfCopy(turn.entity, turn.key);

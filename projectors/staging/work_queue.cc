@@ -1,5 +1,6 @@
 #include "projectors/staging/work_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "projectors/store/byte_codec.h"
@@ -103,6 +104,19 @@ absl::StatusOr<WorkQueue::Turn> WorkQueue::TurnOf(const Item& item) {
     return MalformedItem();
   }
   return turn;
+}
+
+void WorkQueue::Turn::Then(Turn later) {
+  op = later.op;
+  for (Reference& reference : later.references) {
+    const auto at =
+        std::ranges::lower_bound(references, reference.attribute, {}, &Reference::attribute);
+    if (at != references.end() && at->attribute == reference.attribute) {
+      at->after = std::move(reference.after);
+    } else {
+      references.insert(at, std::move(reference));
+    }
+  }
 }
 
 void WorkQueue::Add(uint32_t round, const Item& item) {

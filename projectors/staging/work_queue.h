@@ -56,7 +56,9 @@ class WorkQueue {
     EntityId entity;
     std::string key;
     uint32_t op = 0;
-    std::vector<Reference> references;
+    std::vector<Reference> references;  // ascending
+    // The same of a later operation on the row comes after it: what both come to.
+    void Then(Turn later);
   };
   // Those of one row ascend by operation.
   [[nodiscard]] static Item ItemOf(const Turn& turn);

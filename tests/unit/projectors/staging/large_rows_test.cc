@@ -426,6 +426,59 @@ TEST_F(HotRowsTest, OfTheBucketsOfARowThoseAreNamedThatItEnters) {
   EXPECT_EQ(Differences(store_.content(), whole_.content()), "");
 }
 
+// However often an event changes what such a row points at, all that it gives moves once.
+TEST_F(HotRowsTest, WhatARowGivesMovesOnceHoweverOftenASetChangesIt) {
+  options_.step_rows = 40;
+  options_.step_work = 100'000;
+  Load(kProduct, 10);
+  Apply({MakeEvent(offset_++, Profile(10))});
+  Sell(500);
+  Apply({Set({Kit("a", "U", 0)})});
+  const auto change = [this](int times, int to) {
+    std::vector<v1::Operation> ops;
+    for (int i = times - 1; i >= 0; --i) {
+      RowWriter row;
+      for (uint32_t part = 0; part < 10; ++part) {
+        row.Text(kFirstPart + part, Key(to + i + static_cast<int>(part)));
+      }
+      ops.push_back(testing::Patch(kKit, "a", row.bytes()));
+    }
+    const size_t reads = store_.whole_reads();
+    Apply({Set(ops)});
+    return std::pair(batches_, store_.whole_reads() - reads);
+  };
+  const auto [batches, reads] = change(2, 100);
+  EXPECT_GT(batches, 5);
+  const auto [batches_of_many, reads_of_many] = change(60, 200);
+  EXPECT_EQ(batches_of_many, batches);
+  EXPECT_EQ(reads_of_many, reads);
+}
+
+// Its operations are then more than are read at once, or fewer: they are all of them for each.
+TEST_F(HotRowsTest, WhatABatchHasBegunOfThatOneWithOtherLimitsGoesOnWith) {
+  options_.turned_max = 100;
+  Load(kProduct, 10);
+  Apply({MakeEvent(offset_++, Profile(kParts))});
+  Sell(100);
+  Apply({Set({Kit("a", "U", 0)})});
+  std::vector<v1::Operation> ops;
+  for (int i = 1; i <= 30; ++i) {
+    ops.push_back(Kit("a", "U", i));
+  }
+  const StoredEvent set = Set(ops);
+  int batches = 0;
+  for (bool partial = true; partial; ++batches) {
+    options_.step_rows = batches % 2 == 0 ? 7 : 2'000;
+    const auto result = store_.Apply(options_, {&set, 1});
+    ASSERT_TRUE(result.ok()) << result.status();
+    partial = result->partial;
+  }
+  EXPECT_GT(batches, 5);
+  options_.step_rows = 2'000;
+  ASSERT_TRUE(whole_.Apply(FoldOptions(), {&set, 1}).ok());
+  EXPECT_EQ(Differences(store_.content(), whole_.content()), "");
+}
+
 // What somebody points at has a record, though there is no such row, under any text.
 TEST_F(HotRowsTest, ATextThatLooksLikeAPlaceAmidARowIsNone) {
   Apply({MakeEvent(offset_++, Profile(0))});
