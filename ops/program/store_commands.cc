@@ -118,6 +118,22 @@ absl::Status Unfinished() {
                "after that");
 }
 
+// In this order: a store that is damaged may name any position, which is then no word on the log.
+// One that is unfinished is compared too: where the log has lost the change that it was stopped
+// amid, no start finishes it.
+absl::Status CheckStore(eventlog::Log* log, projectors::StoreManager& stores,
+                        const projectors::StoreManager::OrgStat& stat) {
+  const bool unfinished = stat.applied.partial.has_value();
+  if (!unfinished) {
+    RETURN_IF_ERROR(stat.status);
+    RETURN_IF_ERROR(stores.Verify(stat.org));
+  }
+  if (log != nullptr) {
+    RETURN_IF_ERROR(projectors::CheckHistory(*log, stat.partition, stat.applied));
+  }
+  return unfinished ? Unfinished() : absl::OkStatus();
+}
+
 std::string_view VerdictOf(const nlohmann::json& row) {
   const bool unfinished = row["code"].get<std::string>() == kUnfinished;
   return row["ok"].get<bool>() ? "ok" : unfinished ? "unfinished" : "WRONG";
@@ -154,15 +170,7 @@ absl::Status Verify(const Invocation& invocation, const Arguments& arguments) {
       if (!arguments.org.empty() && arguments.org != stat.org.value()) {
         continue;
       }
-      // In this order: a store that is damaged may name any position, which is then no word on the
-      // log.
-      absl::Status status = stat.status.ok() ? stores->Verify(stat.org) : stat.status;
-      if (status.ok() && log != nullptr) {
-        status = projectors::CheckHistory(*log, stat.partition, stat.applied);
-      }
-      if (ErrorCode(status) == kUnfinished) {
-        status = Unfinished();
-      }
+      const absl::Status status = CheckStore(log.get(), *stores, stat);
       const auto digest = stores->Digest(stat.org);
       rows.push_back({{"org", stat.org.value()},
                       {"ok", status.ok()},

@@ -177,10 +177,12 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   db_->set_applied(applied_.position.value());
   db_->set_events(applied_.events);
   db_->set_flushed_events(applied_.events);
-  if (!applied_.partial.has_value()) {
-    absl::MutexLock lock(&mutex_);
-    published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
+  if (applied_.partial.has_value()) {
+    opened_amid_ = applied_;
+    return absl::OkStatus();
   }
+  absl::MutexLock lock(&mutex_);
+  published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
   return absl::OkStatus();
 }
 

@@ -88,6 +88,8 @@ class RocksStore final : public FoldView {
 
   // nullptr in a store that was opened amid a large event, until that is complete.
   std::shared_ptr<const RocksSnapshot> published() const;
+  // How far it was when it was opened, where that was amid a large event.
+  const std::optional<AppliedState>& opened_amid() const { return opened_amid_; }
   // Nobody but the store itself uses the database: closing it closes the database.
   bool idle() const;
   // The database, to be waited for after the store has gone.
@@ -116,6 +118,7 @@ class RocksStore final : public FoldView {
   const std::shared_ptr<OrgDb> db_;
   std::string identity_to_write_;  // encoded; empty once it is in the store
   AppliedState applied_;
+  std::optional<AppliedState> opened_amid_;  // not changed after Open()
   std::shared_ptr<const OrgModel> model_;
   std::vector<Rejected> rejected_;  // in the store, ascending
   std::string sweep_from_;          // in `deltas`; empty: no sweep is under way

@@ -477,9 +477,15 @@ absl::StatusOr<std::vector<StoreManager::OrgStat>> StoreManagerImpl::ListStores(
     if (absl::IsNotFound(snapshot.status())) {
       continue;  // closed meanwhile
     }
+    AppliedState applied;
+    if (snapshot.ok()) {
+      applied = (*snapshot)->applied();
+    } else if (ErrorCode(snapshot.status()) == "not_caught_up") {
+      const auto store = stores_.Acquire(slot, /*reader=*/true);
+      applied = store.ok() ? (*store)->opened_amid().value_or(AppliedState()) : AppliedState();
+    }
     stats.push_back({slot->org, slot->registration.partition, slot->registration.incarnation,
-                     snapshot.ok() ? (*snapshot)->applied() : AppliedState{},
-                     FolderBytes(slot->path), snapshot.status()});
+                     std::move(applied), FolderBytes(slot->path), snapshot.status()});
   }
   return stats;
 }

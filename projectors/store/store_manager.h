@@ -265,7 +265,9 @@ class StoreManager {
     uint32_t incarnation = 0;
     AppliedState applied;
     uint64_t disk_bytes = 0;
-    absl::Status status{};  // why the store cannot be read now: `applied` says nothing then
+    // Why the store cannot be read now: `applied` says nothing then, unless it has `partial`. That
+    // is a store which was left amid a large event, as it was found.
+    absl::Status status{};
   };
   // Stores on disk, ascending by organisation.
   virtual absl::StatusOr<std::vector<OrgStat>> ListStores() = 0;
