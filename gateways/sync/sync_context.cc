@@ -161,7 +161,11 @@ net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org, Offset 
     co_return guess;
   }
   const absl::StatusOr<Offset> end = co_await EndSince(context, org, context.clock.SteadyNow());
-  co_return end.ok() && position >= *end;
+  if (!end.ok()) {
+    co_return false;
+  }
+  const auto& is_lost = context.options.is_lost;
+  co_return is_lost != nullptr ? is_lost(org, position, *end) : position >= *end;
 }
 
 HttpResponse Refusal(const SyncContext& context, const HttpRequest& request, const OrgId& org,

@@ -69,6 +69,10 @@ struct SyncOptions {
   // and thread-safe. Empty: not known, and a client that is ahead of this process is taken to have
   // another log's position once it has waited.
   std::function<std::optional<absl::StatusOr<Offset>>(const OrgId&, SteadyTime::duration)> log_end;
+  // Whether a client that has been at `position` has been in another history, where `log_end` tells
+  // `end`: a broker that leads no more may tell an old one, and its word costs the client all that
+  // it has. Cheap and thread-safe. Empty: where the end is not beyond the position.
+  std::function<bool(const OrgId&, Offset position, Offset end)> is_lost;
   // The offset below which this process has folded whatever the log has of the organisation. Cheap
   // and thread-safe. Empty: not known, and what the store says counts as the last word.
   std::function<Offset(const OrgId&)> folded_until;

@@ -21,6 +21,7 @@
 #include "eventlog/base/clock.h"
 #include "eventlog/base/text_values.h"
 #include "eventlog/base/uuid.h"
+#include "eventlog/kafka/loss_doubt.h"
 #include "eventlog/log.h"
 #include "eventlog/static_partition_group.h"
 #include "gateways/admin/admin_server.h"
@@ -121,6 +122,8 @@ struct Process::Impl {
   std::unique_ptr<projectors::NodeDirectory> nodes;
   std::unique_ptr<projectors::NodeAnnouncer> announcer;
   std::unique_ptr<gateways::AdminServer> admin;
+  // Of what clients say to have seen. Not the log's own: they may say what they like.
+  eventlog::LossDoubt claims{nullptr};
   std::unique_ptr<gateways::SyncServer> sync;
   int admin_port = 0;
   int sync_port = 0;
@@ -382,6 +385,13 @@ absl::Status Process::Impl::StartSync() {
   options.log_end = [this](const OrgId& org, SteadyTime::duration ago) {
     return staging->EndSince(org, ago);
   };
+  if (config.log.kind == "kafka") {
+    options.is_lost = [this](const OrgId& org, Offset position, Offset end) {
+      const PartitionId partition = log->PartitionFor(eventlog::Topic::kChanges, org.value());
+      claims.NoteEnd(eventlog::Topic::kChanges, partition, end);
+      return position >= end && claims.Confirm(eventlog::Topic::kChanges, partition, position).ok();
+    };
+  }
   options.registry = registry;
   sync = std::make_unique<gateways::SyncServer>(std::move(options), *stores, *authenticator, clock);
   ASSIGN_OR_RETURN(sync_port, sync->Start());

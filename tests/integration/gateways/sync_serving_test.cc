@@ -349,6 +349,35 @@ TEST_F(ServingTest, AnotherHistoryIsToldApart) {
   EXPECT_NE(frames.find("NEW0"), std::string::npos);
 }
 
+// A broker that leads no more tells an end of before: a client that has seen more keeps what it
+// has.
+TEST_F(ServingTest, AnEndThatIsNotBelievedIsNoOtherHistory) {
+  options_.catch_up_wait = std::chrono::milliseconds(100);
+  options_.log_end = [&](const OrgId&, SteadyTime::duration) {
+    return std::make_optional(absl::StatusOr<Offset>(Offset(1)));
+  };
+  std::atomic<bool> believed = false;
+  options_.is_lost = [&](const OrgId&, Offset position, Offset end) {
+    return position >= end && believed.load();
+  };
+  Put("A1", "n", "ann");
+  Put("LOST", "n", "ann");
+  Start();
+  const json page = Delta("");
+  const std::string cursor = page["cursor"];
+  const json checkpoint = FrameOf(Stream(json::object()).body, "checkpoint");
+  const json body = {
+      {"have",
+       {{{"bucket", checkpoint["buckets"][0]["bucket"]}, {"after", checkpoint["position"]}}}}};
+  stores_.Remove("contoso");
+  Define("contoso");
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "not_caught_up");
+  EXPECT_EQ(Code(Stream(body)), "not_caught_up");
+  believed = true;
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "cursor_other_log");
+  EXPECT_NE(FrameOf(Stream(body).body, "reset"), nullptr);
+}
+
 TEST_F(ServingTest, ALogThatDoesNotAnswerCountsAsNews) {
   options_.log_end = [](const OrgId&, SteadyTime::duration) {
     return std::make_optional(absl::StatusOr<Offset>(absl::UnavailableError("broker")));
