@@ -26,8 +26,13 @@ absl::Status Serving::MayServe(const OrgId& org) const {
   if (parts_.staging == nullptr) {
     return Error(absl::StatusCode::kUnavailable, "not_served_here", "this node keeps no stores");
   }
-  RETURN_IF_ERROR(parts_.staging->MayServe(org));
   const PartitionId partition = PartitionOf(org);
+  if (absl::Status serves = parts_.staging->MayServe(org); !serves.ok()) {
+    // What has to be mended by people is told before what mends itself.
+    return ErrorCode(serves) == "not_caught_up" && !FaultOf(partition).empty()
+               ? Fault(partition, FaultOf(partition))
+               : serves;
+  }
   // Rights may be those of definitions that nobody can see or change any more.
   const absl::Status agrees = parts_.directory->MayServe(partition);
   if (projectors::IsOtherHistory(agrees)) {
