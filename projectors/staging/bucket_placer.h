@@ -147,6 +147,9 @@ class BucketPlacer {
   // These answer false where the batch is full before the end.
   absl::StatusOr<bool> RunRound();
   absl::StatusOr<bool> RunEntity(const Item& item);
+  // In row_, between the row of an entity that is under way and the bucket up to which it is done:
+  // in no row's key, nor in a text that points at one, as it is no UTF-8.
+  static constexpr std::string_view kAmid{"\0\xff", 2};
   absl::StatusOr<bool> RunEntityRow(Slot slot, bool gone);
   absl::StatusOr<bool> RunChildren(const Item& item);
   absl::StatusOr<bool> RunTurn(const WorkQueue::Turn& turn);

@@ -52,6 +52,20 @@ void BucketPlacer::RulesReplaced(const RuleSet& before) {
 // Every row of an entity: its rules have changed, or what its rows give others.
 absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
   const bool gone = rules_->Find(item.entity) == nullptr;
+  // By its own key: what the event has given since may have made records that lie before it, which
+  // nothing has to be done for.
+  if (const size_t amid = row_.rfind(kAmid); amid != std::string::npos) {
+    const Slot slot = parts_.overlay.SlotOfCopy(item.entity, row_.substr(0, amid));
+    RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+    ASSIGN_OR_RETURN(const bool complete, RunEntityRow(slot, gone));
+    if (!complete) {
+      return false;
+    }
+    row_.resize(amid);
+    if (Full()) {
+      return false;
+    }
+  }
   while (true) {
     ASSIGN_OR_RETURN(auto records, parts_.view.ScanRecords(item.entity, row_, Chunk(), Room()));
     if (records.empty()) {

@@ -17,10 +17,6 @@ size_t PlaceIn(const std::vector<AttributeId>& ascending, AttributeId attribute)
   return static_cast<size_t>(std::ranges::lower_bound(ascending, attribute) - ascending.begin());
 }
 
-// Stands between a row that is done and the bucket up to which the next one is: in no row's key,
-// nor in a text that points at one, as it is no UTF-8.
-constexpr std::string_view kAmid("\0\xff", 2);
-
 }  // namespace
 
 BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) {
@@ -344,9 +340,8 @@ absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items
 }
 
 // What the row gives by rules that are new and go out from its buckets of this round. False where
-// there is more than the batch has room for: row_ then says, behind the last row that was done, up
-// to which bucket. No row lies between that one and the row under way, so reading on after such a
-// place comes to it.
+// there is more than the batch has room for: row_ then says, behind the row's key, up to which
+// bucket it is done.
 absl::StatusOr<bool> BucketPlacer::SupportAnew(Slot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
@@ -358,7 +353,6 @@ absl::StatusOr<bool> BucketPlacer::SupportAnew(Slot slot) {
   const std::vector<std::string> ups = ReferencedKeys(*rules->schema, rules->ups, entry.now.row);
   const std::string key = entry.key.key;
   const size_t amid = row_.rfind(kAmid);
-  const std::string done = row_.substr(0, amid);
   const std::string after = amid == std::string::npos ? "" : row_.substr(amid + kAmid.size());
   const Beside beside(*this);
   for (const auto& [source, rule] : SourcesOf(slot)) {
@@ -376,7 +370,7 @@ absl::StatusOr<bool> BucketPlacer::SupportAnew(Slot slot) {
                                 WorkQueue::kByMove));
       }
     }
-    row_ = done;
+    row_ = key;
     row_.append(kAmid).append(place);
   }
   return true;

@@ -356,9 +356,9 @@ class HotRowsTest : public LargeRowsTest {
     return testing::Upsert(kSale, key, RowWriter().Text(1, key).Text(2, owner).Text(3, of).bytes());
   }
   // Of kit "a", each another user's.
-  void Sell(int sales) {
+  void Sell(int sales, std::string_view kit = "a") {
     for (int i = 0; i < sales; ++i) {
-      Apply({Set({Sale(Key(i), fmt::format("U{}", i), "a")})});
+      Apply({Set({Sale(Key(i), fmt::format("U{}", i), kit)})});
     }
   }
 };
@@ -477,6 +477,34 @@ TEST_F(HotRowsTest, WhatABatchHasBegunOfThatOneWithOtherLimitsGoesOnWith) {
   options_.step_rows = 2'000;
   ASSERT_TRUE(whole_.Apply(FoldOptions(), {&set, 1}).ok());
   EXPECT_EQ(Differences(store_.content(), whole_.content()), "");
+}
+
+// It is found again by its own key: what the same batch gives may be in front of it.
+TEST_F(HotRowsTest, ARowThatIsCutIsGoneOnWithThoughTheEventMakesRecordsBeforeIt) {
+  constexpr uint32_t kNote = 5;
+  v1::EntityDefined note =
+      testing::DefineEntity(kNote, "note", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
+  note.mutable_schema()->mutable_attributes(2)->set_references("kit");
+  Apply({MakeEvent(offset_++, note)});
+  Load(kProduct, 10);
+  Apply({MakeEvent(offset_++, Profile(0))});
+  Apply({Set({Kit("a", "U", 0), Kit("b", "U", 100)})});
+  Sell(300, "b");
+  Apply({Set({testing::Upsert(kNote, "n",
+                              RowWriter().Text(1, "n").Text(2, "U1").Text(3, "aa").bytes())})});
+  v1::ProfileDefined defined = Profile(kParts);
+  v1::Rule& rule = *defined.mutable_profile()->mutable_entities(1)->add_rules();
+  rule.set_kind(v1::RULE_KIND_RELATED);
+  rule.set_through("note.of");
+  v1::EntityRules& notes = *defined.mutable_profile()->add_entities();
+  notes.set_entity("note");
+  notes.add_rules()->set_kind(v1::RULE_KIND_USER);
+  Apply({MakeEvent(offset_++, defined)});
+  EXPECT_GT(batches_, 20);
+  Apply({Set({testing::Delete(kKit, "b")})});
+  for (const auto& [key, record] : store_.content().records) {
+    EXPECT_TRUE(key.entity != EntityId(kProduct) || record.support.empty()) << key.key;
+  }
 }
 
 // What somebody points at has a record, though there is no such row, under any text.
