@@ -345,7 +345,8 @@ bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
 }
 
 void FoldOverlay::Strip(Slot slot) {
-  if (entries_[slot].now.version.has_value() || !AllSupport(slot).empty()) {
+  const bool supported = !AllSupport(slot).empty();  // with what was touched, which goes too
+  if (supported || entries_[slot].now.version.has_value()) {
     Entry& entry = Touch(slot);
     entry.now.version.reset();
     KeepSupport(entry);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "projectors/staging/fold.h"
 #include "schemas/status.h"
 
@@ -94,13 +95,16 @@ absl::Status GatheredSpan::Gather(std::span<const eventlog::StoredEvent> events,
 // The rows that the sets' rows may have to do with, as they are and as they will be. Those that are
 // not read here are read one by one, where they are looked at.
 absl::Status GatheredSpan::ReadRelated(const Limits& limits) {
+  absl::flat_hash_set<FoldOverlay::Slot> looked_at;  // a set may write one large row ever so often
   for (const Set& set : sets_) {
     for (size_t i = set.first_op; i < set.end_op && overlay_.unread() < limits.related_rows_max;
          ++i) {
       const v1::Operation& op = set.set->ops(static_cast<int>(i));
       placer_.Prefetch(EntityId(op.entity_id()), op.row());
-      const std::string before = overlay_.entry(SlotOf(set, i)).now.row;
-      placer_.Prefetch(EntityId(op.entity_id()), before);
+      const FoldOverlay::Slot slot = SlotOf(set, i);
+      if (looked_at.insert(slot).second) {
+        placer_.Prefetch(EntityId(op.entity_id()), overlay_.entry(slot).now.row);
+      }
     }
   }
   return overlay_.Load(view_, limits.related_max);
