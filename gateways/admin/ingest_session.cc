@@ -241,6 +241,10 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
   }
   auto ticket = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
   if (ticket != nullptr) {
+    if (absl::Status may = MayTell(*ticket); !may.ok()) {
+      RefuseRead(std::move(read.id), may);
+      return;
+    }
     service_.CountDuplicate();
     waiting_.push_back({std::move(read.id), absl::OkStatus(), ticket});
     NoteAhead(ticket);
@@ -282,6 +286,13 @@ void IngestSession::FinishDoubtful() {
   doubtful_.Finish();
 }
 
+// What was taken may be lost since: while that is not known, and once it is, nobody is told that it
+// was taken.
+absl::Status IngestSession::MayTell(SetTicket& ticket) const {
+  const auto answer = ticket.Peek();
+  return answer.has_value() && answer->ok() ? service_.MayAppend(partition_) : absl::OkStatus();
+}
+
 void IngestSession::AddRead(ReadChangeSet read) {
   if (read.id.empty()) {
     if (relayed_) {
@@ -296,6 +307,10 @@ void IngestSession::AddRead(ReadChangeSet read) {
   }
   DuplicateFilter::Claim claim =
       service_.duplicates().Enter(org_, entry_->incarnation, read.set.source(), read.set.id());
+  if (absl::Status may = claim.first ? absl::OkStatus() : MayTell(*claim.ticket); !may.ok()) {
+    RefuseRead(std::move(read.id), may);
+    return;
+  }
   waiting_.push_back({std::move(read.id), absl::OkStatus(), claim.ticket});
   if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
     service_.CountDuplicate();

@@ -100,6 +100,8 @@ class IngestSession {
   void AddRead(ReadChangeSet read);
   // A set that does not fit the definitions as they happen to be known.
   void AddMisfit(ReadChangeSet read, std::string_view json);
+  // Of a set that was sent before.
+  absl::Status MayTell(SetTicket& ticket) const;
   // One that does not fit those of now, or of which that can't be told (`unknown`). Was it taken
   // before? Then its answer is the first one's.
   void AddDoubtful(ReadChangeSet read, std::string_view json, const absl::Status& unknown);

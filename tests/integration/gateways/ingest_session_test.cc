@@ -259,6 +259,38 @@ TEST_F(IngestSessionTest, WhatAnotherNodeAsksAboutIsNotTaken) {
   EXPECT_EQ(send(SetLine("new", "A"), relayed), taken);
 }
 
+// It was taken, and may be lost since: sent again it is not told to be taken while that is not
+// known.
+TEST_F(IngestSessionTest, WhatWasTakenIsNotToldWhileItMayBeLost) {
+  admin_.MakeOrg("contoso");
+  absl::Status may_append;
+  gateways::IngestServing serving;
+  serving.may_append = [&](PartitionId) { return may_append; };
+  serving.applied = [](const OrgId&) { return kNoOffset; };  // so it is remembered
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr, serving);
+  const auto send = [&](const std::string& line) {
+    gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {});
+    EXPECT_TRUE(session.Refresh().ok());
+    session.Add(line);
+    EndAndSettle(session);
+    return session.TakeAnswers();
+  };
+  const std::string line = SetLine("set", "A");
+  std::string misfit = line;
+  misfit.replace(misfit.find("\"name\""), 6, "\"gone\"");
+  const std::string taken = send(line);
+  EXPECT_THAT(taken, HasSubstr("position"));
+  for (const std::string code : {"log_end_doubted", "log_truncated"}) {
+    may_append = Error(absl::StatusCode::kUnavailable, code, "not now");
+    EXPECT_THAT(send(line), AllOf(HasSubstr(code), Not(HasSubstr("position"))));
+    EXPECT_THAT(send(misfit), AllOf(HasSubstr(code), Not(HasSubstr("position"))));
+  }
+  may_append = absl::OkStatus();
+  EXPECT_EQ(send(line), taken);
+  EXPECT_EQ(send(misfit), taken);
+}
+
 TEST_F(IngestSessionTest, WhatWasCheckedAgainstAnotherIncarnationIsNotAppended) {
   admin_.MakeOrg("contoso");
   gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
