@@ -335,6 +335,9 @@ void KafkaControl::SetHealth(absl::Status health) {
 }
 
 absl::Status KafkaControl::CheckHealth() {
+  // Who leads is told by any broker, also by one that is cut off from the others: only by asking
+  // often does a handle hear of a new leader within seconds, of either topic.
+  static_cast<void>(LookUpLeaders(Topic::kProvisioning, kTryTimeout));
   ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(Topic::kChanges, kTryTimeout));
   return std::ranges::find(leaders, true) != leaders.end()
              ? absl::OkStatus()

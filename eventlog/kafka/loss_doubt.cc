@@ -34,6 +34,10 @@ absl::Status LossDoubt::Confirm(Topic topic, PartitionId partition, Offset lost)
   Loss& loss =
       losses_.try_emplace(place, Loss{.lost = lost, .last = now, .asked = now}).first->second;
   Count(now, &loss);
+  if (loss.highest > lost) {  // what was told was of a higher place alone
+    loss.told = {};
+    loss.highest = kNoOffset;
+  }
   loss.lost = std::min(loss.lost, lost);
   loss.asked = now;
   if (loss.told >= kLossConfirmed) {
@@ -56,6 +60,7 @@ void LossDoubt::NoteEnd(Topic topic, PartitionId partition, Offset end) {
   if (end > it->second.lost) {
     losses_.erase(it);
   } else {
+    it->second.highest = std::max(it->second.highest, end);
     Count(clock_->SteadyNow(), &it->second);
   }
 }

@@ -34,7 +34,8 @@ class LossDoubt {
 
  private:
   struct Loss {
-    Offset lost;  // the lowest
+    Offset lost;                 // the lowest
+    Offset highest = kNoOffset;  // end that was told since `told` began
     SteadyTime::duration told{0};
     SteadyTime last;   // told
     SteadyTime asked;  // by Confirm()

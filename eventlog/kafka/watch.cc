@@ -251,6 +251,7 @@ absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
     return absl::OkStatus();
   }
   if (code == "log_truncated") {
+    compared_ = {};  // the next end that is long enough is compared, which ends the doubt
     RETURN_IF_ERROR(log_.ConfirmLoss(kEpochTopic, kEpochPartition, Offset(read_to_.value() - 1)));
   }
   // Before the read, which may take long or fail.

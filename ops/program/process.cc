@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/hash/hash.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/base/boot_time_clock.h"
 #include "eventlog/base/clock.h"
@@ -387,7 +388,8 @@ absl::Status Process::Impl::StartSync() {
   };
   if (config.log.kind == "kafka") {
     options.is_lost = [this](const OrgId& org, Offset position, Offset end) {
-      const PartitionId partition = log->PartitionFor(eventlog::Topic::kChanges, org.value());
+      // By organisation: nobody's claims count for another's clients.
+      const auto partition = PartitionId(static_cast<int32_t>(absl::HashOf(org.value()) % 4'096));
       claims.NoteEnd(eventlog::Topic::kChanges, partition, end);
       return position >= end && claims.Confirm(eventlog::Topic::kChanges, partition, position).ok();
     };

@@ -73,6 +73,20 @@ TEST_F(LossDoubtTest, WhoeverAsksForTheEndCounts) {
   EXPECT_TRUE(Tell(5, 7));
 }
 
+// What was told of a higher place says nothing of one that lies below the ends that were told.
+TEST_F(LossDoubtTest, EachPlaceIsToldOfForItself) {
+  for (int i = 0; i < 20; ++i) {
+    static_cast<void>(Tell(90, 1'000));
+    clock_->Advance(seconds(1));
+  }
+  EXPECT_TRUE(Tell(90, 1'000));
+  for (int i = 0; i < 15; ++i) {
+    EXPECT_FALSE(Tell(60, 70)) << i;
+    clock_->Advance(seconds(1));
+  }
+  EXPECT_TRUE(Tell(60, 70));
+}
+
 TEST_F(LossDoubtTest, WhatNobodyAsksForAnyMoreIsForgotten) {
   EXPECT_FALSE(Tell(5, 7));
   clock_->Advance(seconds(61));
