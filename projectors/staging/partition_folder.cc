@@ -113,7 +113,8 @@ absl::Status PartitionFolder::MayServe() const {
                  fmt::format("partition {} has stopped", partition_.value()));
   }
   if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > context_.options.near_end ||
-      context_.log.IsEndDoubted(eventlog::Topic::kChanges, partition_)) {
+      context_.log.IsEndDoubted(eventlog::Topic::kChanges, partition_) ||
+      context_.log.IsEndDoubted(eventlog::Topic::kProvisioning, partition_)) {
     return CatchingUp(partition_);
   }
   return absl::OkStatus();
@@ -238,6 +239,9 @@ void PartitionFolder::Run() {
     if (!status.ok()) {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
                    Message(status));
+    }
+    if (IsDoubt(status)) {
+      NoteDoubted();
     }
   }
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
@@ -491,13 +495,19 @@ absl::Status PartitionFolder::LookLast() {
     absl::MutexLock lock(&mutex_);
     return verify_due_;
   }();
-  absl::Status held = due ? VerifyBatches() : absl::OkStatus();
+  return due ? VerifyBatches() : absl::OkStatus();
+}
+
+// Nobody waits for the end of a doubt that comes with the last look. Who comes next looks first
+// whether the log has what was applied.
+void PartitionFolder::NoteDoubted() {
   const AppliedState own = context_.stores.LastApplied(partition_);
-  if (IsDoubt(held) && own.position != kNoOffset &&
-      context_.stores.LastLost(partition_).position == kNoOffset) {
-    NoteLost(own.position, own.event_hash);  // who comes next looks first whether the log has it
+  const AppliedState lost = context_.stores.LastLost(partition_);
+  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
+  if (own.position != kNoOffset && range.ok() && own.position >= range->end &&
+      (lost.position == kNoOffset || lost.position < range->end)) {
+    NoteLost(own.position, own.event_hash);
   }
-  return held;
 }
 
 absl::Status PartitionFolder::OpenReader() {

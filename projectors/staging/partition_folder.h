@@ -126,6 +126,7 @@ class PartitionFolder {
   absl::Status VerifyBatches();
   absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
   void NoteLost(Offset offset, uint64_t event_hash);
+  void NoteDoubted();
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
   void AdaptBatch(SteadyTime::duration took);
