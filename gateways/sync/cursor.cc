@@ -24,7 +24,7 @@ constexpr size_t kEntityBytesMax = 5 + 8 + 2 + kNameMax;
 constexpr size_t kBucketBytesMax = 2 + sizeof(BucketKey);
 constexpr size_t kOtherBytesMax = size_t{8} << 10;  // of the header, the groups' states and the end
 constexpr size_t kBytesMax =
-    kCursorBucketsMax * (kEntityBytesMax + kBucketBytesMax) + kOtherBytesMax;
+    kCursorBucketsMax * (kEntityBytesMax + 2 * kBucketBytesMax) + kOtherBytesMax;
 constexpr size_t kTextMax = (kBytesMax + 2) / 3 * 4;
 // Flags of a group.
 constexpr uint8_t kLost = 1;
@@ -211,7 +211,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
-  size_t buckets_left = kCursorBucketsMax;
+  size_t buckets_left = 2 * kCursorBucketsMax;  // the caller's, and lost ones
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
     if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {

@@ -73,7 +73,7 @@ struct Cursor {
              : Offset(position.offset.value() - 1);
 }
 
-// How many buckets a cursor may name. Its text then has 46,000 characters, and up to 440,000 where
+// How many buckets a cursor may name. Its text then has 46,000 characters, and up to 490,000 where
 // each is of another entity with a long name; more than some 1,400 do not fit the head of a
 // request, and come as the body of a POST.
 inline constexpr size_t kCursorBucketsMax = 2'000;

@@ -148,8 +148,17 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
   co_return built;
 }
 
+size_t BucketsIn(const Cursor& cursor) {
+  size_t buckets = 0;
+  for (const CursorGroup& group : cursor.groups) {
+    buckets += group.buckets.size();
+  }
+  return buckets;
+}
+
 net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, ChangeHub& hub,
-                                                      HttpConnection& http, DeltaCall& call) {
+                                                      HttpConnection& http, DeltaCall& call,
+                                                      ByteHold& asked) {
   const std::chrono::milliseconds wait = std::min(
       call.request.wait,
       std::chrono::duration_cast<std::chrono::milliseconds>(call.good_until - context.clock.Now()));
@@ -170,11 +179,13 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
         watch->ended() || context.clock.SteadyNow() >= deadline) {
       co_return built;  // who has closed its side only may still read it
     }
-    const size_t buckets = built.ok() ? built->buckets.size() : 0;
+    // The session's places count what its cursor takes, instead of the bytes that it came in.
+    const size_t buckets = built.ok() ? built->buckets.size() : BucketsIn(call.cursor);
     if (absl::Status status = slot.Take(*call.principal, buckets); !status.ok()) {
       co_return status;
     }
     admitted = true;
+    asked.Set(0);
     if (built.ok()) {
       call.cursor = std::move(built->page.cursor);  // the next look is only at what is new
       if (!watch->listening()) {
@@ -217,13 +228,14 @@ HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request
 }  // namespace
 
 net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, HttpConnection& http,
-                                         const HttpRequest& request) {
+                                         HttpRequest& request, ByteHold& asked) {
   absl::StatusOr<DeltaCall> call = ParseCall(context, request);
+  Release(&request.body);  // it may wait for long
   HttpResponse response;
   if (!call.ok()) {
     response = DeltaProblem(context, request, OrgId(), call.status());
   } else {
-    absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, http, *call);
+    absl::StatusOr<BuiltPage> built = co_await BuildOrWait(context, hub, http, *call, asked);
     if (built.ok()) {
       context.metrics.Ops(built->page.ops);
       response.body = std::move(built->body);

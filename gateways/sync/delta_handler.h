@@ -9,9 +9,10 @@
 namespace sluice::gateways {
 
 // `GET …/delta`: one page, after waiting for it when it was asked to; not
-// longer than its client does.
+// longer than its client does. While it waits it gives back `request`'s body and `asked`, which
+// holds its bytes.
 [[nodiscard]] net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
-                                                       HttpConnection& http,
-                                                       const HttpRequest& request);
+                                                       HttpConnection& http, HttpRequest& request,
+                                                       ByteHold& asked);
 
 }  // namespace sluice::gateways

@@ -87,7 +87,7 @@ class Planner {
       }
     }
     Add(std::move(gained));
-    if (lost_count_ > 0 && lost_count_ + current.size() > kCursorBucketsMax) {
+    if (lost_count_ > kCursorBucketsMax) {
       return Expired(fmt::format("the caller has lost {} buckets at once", lost_count_));
     }
     MergeGroups(&plan_.groups);

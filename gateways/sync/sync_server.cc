@@ -116,8 +116,8 @@ struct SyncServer::Impl {
   net::awaitable<bool> Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub);
   net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
                                                        HttpBody& body, HttpRequest& request);
-  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http,
-                                      const HttpRequest& request);
+  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http, HttpRequest& request,
+                                      ByteHold& asked);
   void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
 
   SyncContext context;
@@ -220,7 +220,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
     usable = end.connection_usable;
     note = std::move(end.note);
   } else if (!response.has_value()) {
-    response = co_await Answer(hub, http, asked);
+    response = co_await Answer(hub, http, asked, body.hold);
   }
   const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
@@ -233,7 +233,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
 }
 
 net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnection& http,
-                                                      const HttpRequest& request) {
+                                                      HttpRequest& request, ByteHold& asked) {
   switch (request.target.route) {
     case Target::Route::kHealth:
       co_return HttpResponse{.status = 200, .body = R"({"status":"ok"})", .headers = {}};
@@ -244,7 +244,7 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnec
     case Target::Route::kEntities:
       co_return co_await HandleEntities(context, request);
     default:
-      co_return co_await HandleDelta(context, hub, http, request);
+      co_return co_await HandleDelta(context, hub, http, request, asked);
   }
 }
 

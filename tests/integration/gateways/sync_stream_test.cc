@@ -382,6 +382,24 @@ TEST_F(StreamTest, ALiveSessionHoldsNoPartOfItsRequest) {
   EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
 }
 
+TEST_F(StreamTest, NorDoesADeltaThatWaits) {
+  options_.registry = std::make_shared<prometheus::Registry>();
+  Start();
+  const json page = json::parse(Get("/v1/orgs/contoso/delta").body);
+  HttpSocket socket(port_);
+  socket.Request(
+      "POST", "/v1/orgs/contoso/delta", Token(kAnn),
+      json({{"cursor", page["cursor"]}, {"wait", "20s"}}).dump() + std::string(500'000, ' '));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while ((Metric("sluice_sync_session_places").gauge.value == 0 ||
+          Metric("sluice_http_request_bytes").gauge.value > 0) &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(Metric("sluice_sync_session_places").gauge.value, 1);
+  EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
+}
+
 // Of what it sent and was sent, either.
 TEST_F(StreamTest, ALiveSessionHoldsNoMemory) {
   constexpr int kSessions = 40;
