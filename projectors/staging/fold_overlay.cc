@@ -24,10 +24,10 @@ size_t BytesOf(const Record& record) {
 void Return(Offset entered, Offset horizon, Membership* membership) {
   membership->earlier.push_back(
       {membership->entered, membership->position.offset, membership->by_definition});
-  ForgetStays(horizon, membership);
   membership->member = true;
-  membership->entered = entered;
+  membership->entered = entered;  // before the stays are looked at, as the one after the last
   membership->by_definition = false;
+  ForgetStays(horizon, membership);
   std::vector<Stay>& earlier = membership->earlier;
   if (earlier.size() > kStaysMax) {
     earlier[1].from = earlier[0].from;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -43,8 +44,8 @@ struct Membership {
   Offset entered = kNoOffset;  // the event that brought the row into the bucket
   // Not a member: it was a definition (a profile, a schema) that ended the membership.
   bool by_definition = false;
-  // Times in the bucket before `entered` that the tombstone horizon has not passed, ascending, at
-  // most kStaysMax.
+  // Times in the bucket before `entered`, as long as the tombstone horizon has not passed the begin
+  // of the next one, ascending, at most kStaysMax.
   std::vector<Stay> earlier = {};
   // The first of `earlier` stands for several, and for the times between them.
   bool vague = false;
@@ -54,11 +55,20 @@ struct Membership {
   Offset first_entered() const { return earlier.empty() ? entered : earlier.front().from; }
 };
 
-// Drops of `earlier` what ended at or before `horizon`.
+// Drops of `earlier` what nobody can still have: a stay after which the next one had begun by
+// `horizon`. That it has ended by then is not enough. A client that loads has what it had, and what
+// the store it loads from holds up to where it has come: of a row that left before that place and
+// was back behind it, it is told where it comes to that, and may be told of a later store first.
 inline void ForgetStays(Offset horizon, Membership* membership) {
-  if (!membership->earlier.empty() && membership->earlier.front().until <= horizon) {
+  std::vector<Stay>& earlier = membership->earlier;
+  size_t gone = 0;
+  while (gone < earlier.size() &&
+         (gone + 1 < earlier.size() ? earlier[gone + 1].from : membership->entered) <= horizon) {
+    ++gone;
+  }
+  if (gone > 0) {
     membership->vague = false;
-    std::erase_if(membership->earlier, [&](const Stay& stay) { return stay.until <= horizon; });
+    earlier.erase(earlier.begin(), earlier.begin() + static_cast<std::ptrdiff_t>(gone));
   }
 }
 

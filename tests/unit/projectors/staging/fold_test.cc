@@ -205,7 +205,7 @@ TEST_F(FoldTest, ARowThatChangesItsOwnerMovesFromBucketToBucket) {
   EXPECT_THAT(Deltas("e1|user:a2=U1"), ElementsAre("put A2@4.1", "remove A1@7.0"));
 }
 
-// A membership remembers when the row was in the bucket, as long as its removals are.
+// A membership remembers when the row was in the bucket.
 TEST_F(FoldTest, AMembershipRemembersEarlierStays) {
   Define({kAll});
   const auto membership = [this] { return Find("A1")->memberships.front(); };
@@ -236,8 +236,7 @@ TEST_F(FoldTest, AMembershipRemembersEarlierStays) {
   EXPECT_THAT(membership().earlier, IsEmpty());
 }
 
-// Those that end before the horizon are forgotten one by one, and the oldest become one where
-// there are too many.
+// They are forgotten one by one, and the oldest become one where there are too many.
 TEST_F(FoldTest, StaysAreForgottenAndBounded) {
   options_.tombstone_horizon = 31;
   Define({kAll});
@@ -259,6 +258,29 @@ TEST_F(FoldTest, StaysAreForgottenAndBounded) {
   EXPECT_FALSE(membership().vague);
   EXPECT_EQ(membership().earlier[0], (Stay{Offset(18), Offset(19)}));
   EXPECT_EQ(membership().entered, Offset(30));
+}
+
+// A client that has what was there at 11, has loaded from a store of 19 up to 17, and is then told
+// of one in which the row has gone again, has the row of the first stay still.
+TEST_F(FoldTest, AStayIsRememberedUntilTheHorizonHasPassedTheBeginOfTheNext) {
+  options_.tombstone_horizon = 100;
+  Define({kAll});
+  const auto membership = [this] { return Find("A1")->memberships.front(); };
+  const auto put = testing::Upsert(kAccount, "A1", Row("A1", "U1"));
+  RunSet(10, {put});
+  RunSet(11, {testing::Delete(kAccount, "A1")});
+  for (int64_t offset = 12; offset < 18; ++offset) {
+    RunSet(offset, {testing::Upsert(kAccount, "A2", Row("A2", "U1"))});
+  }
+  RunSet(18, {put});
+  options_.tombstone_horizon = 5;
+  RunSet(19, {put});
+  EXPECT_THAT(membership().earlier, ElementsAre(Stay{Offset(10), Offset(11)}));
+  EXPECT_EQ(membership().first_entered(), Offset(10));
+  options_.tombstone_horizon = 1;
+  RunSet(20, {put});
+  EXPECT_THAT(membership().earlier, IsEmpty());
+  EXPECT_EQ(membership().first_entered(), Offset(18));
 }
 
 TEST_F(FoldTest, AMembershipRemembersThatADefinitionEndedIt) {
