@@ -40,13 +40,7 @@ absl::Status Serving::MayServe(const OrgId& org) const {
   }
   RETURN_IF_ERROR(agrees);
   // Another node may have seen what is lost: this one, which has not, knows less, not better.
-  RETURN_IF_ERROR(ToldFault(partition));
-  return Doubt(partition).ok()
-             ? absl::OkStatus()
-             : Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                     fmt::format("whether partition {} of the log has lost its end is not known "
-                                 "yet: try again",
-                                 partition.value()));
+  return ToldFault(partition);
 }
 
 absl::Status Serving::Doubt(PartitionId partition) const {
