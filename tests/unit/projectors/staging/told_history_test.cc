@@ -36,23 +36,25 @@ class ToldHistoryTest : public StagingFixture {
     event.value = announced.SerializeAsString();
     ASSERT_TRUE(log_->Append(Topic::kNodes, PartitionId(0), {event}).ok());
   }
-  void StartWithNodes(eventlog::Log* log_of_nodes = nullptr, const std::string& self = "me") {
+  void StartWithNodes(eventlog::Log* log_of_nodes = nullptr, eventlog::Log* log = nullptr) {
     nodes_ = std::make_unique<NodeDirectory>(log_of_nodes != nullptr ? *log_of_nodes : *log_,
-                                             real_clock_, self);
+                                             real_clock_, "me");
     nodes_->Start();
     options_.nodes = nodes_.get();
-    Start();
+    Start(log);
   }
   void StopAll() {
     Stop();
     options_.nodes = nullptr;
     nodes_.reset();
   }
+  // Of MayServe(); empty where that is OK.
+  std::string CodeNow() const {
+    const absl::Status status = projector_->MayServe(org_);
+    return status.ok() ? "" : ErrorCode(status);
+  }
   bool AwaitCode(const std::string& code) {
-    return Await([&] {
-      const absl::Status status = projector_->MayServe(org_);
-      return (status.ok() ? "" : ErrorCode(status)) == code;
-    });
+    return Await([&] { return CodeNow() == code; });
   }
   uint64_t HashAt(Offset offset) const {
     const auto events = testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf());
@@ -143,10 +145,7 @@ class OldLeaderTest : public ToldHistoryTest {
     clock_ = clock_of_all_.get();
     log_of_all_.emplace(*log_, clock_of_all_);
     AppendDefinitions();
-    nodes_ = std::make_unique<NodeDirectory>(*log_, real_clock_, "me");
-    nodes_->Start();
-    options_.nodes = nodes_.get();
-    Start(&*log_of_all_);
+    StartWithNodes(nullptr, &*log_of_all_);
     ASSERT_TRUE(AwaitCode("")) << projector_->MayServe(org_);
   }
   void TearDown() override { StopAll(); }
@@ -154,9 +153,15 @@ class OldLeaderTest : public ToldHistoryTest {
   bool AwaitCodeInTime(const std::string& code) {
     return Await([&] {
       clock_of_all_->Advance(std::chrono::seconds(1));
-      const absl::Status status = projector_->MayServe(org_);
-      return (status.ok() ? "" : ErrorCode(status)) == code;
+      return CodeNow() == code;
     });
+  }
+  // The last event, which is folded, while the log is told to end before it.
+  Offset FoldBeyondTheEnd() {
+    const Offset last = Append(Set("A1"));
+    AwaitApplied(last);
+    log_of_all_->EndAt(last);
+    return last;
   }
 
   std::shared_ptr<testing::FakeClock> clock_of_all_ = std::make_shared<testing::FakeClock>();
@@ -178,9 +183,7 @@ TEST_F(OldLeaderTest, AnEndThatLagsBehindWhatOthersToldIsNoLoss) {
 
 // The reader does, and what it has read is folded.
 TEST_F(OldLeaderTest, NorIsOneThatLagsBehindWhatIsFolded) {
-  const Offset last = Append(Set("A1"));
-  AwaitApplied(last);
-  log_of_all_->EndAt(last);
+  FoldBeyondTheEnd();
   // Asked anew, whenever that was done last.
   static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
   ASSERT_TRUE(Await([&] { return log_of_all_->asked() > 0; }));
@@ -191,9 +194,7 @@ TEST_F(OldLeaderTest, NorIsOneThatLagsBehindWhatIsFolded) {
 }
 
 TEST_F(OldLeaderTest, AnEndThatLagsForLongIsLost) {
-  const Offset last = Append(Set("A1"));
-  AwaitApplied(last);
-  log_of_all_->EndAt(last);
+  const Offset last = FoldBeyondTheEnd();
   EXPECT_TRUE(AwaitCodeInTime("log_truncated")) << projector_->MayServe(org_);
   EXPECT_EQ(stores_->LastLost(PartitionOf()).position, last);
 }
