@@ -304,54 +304,64 @@ TEST_F(ServingTest, OnlyWhatIsLostForGoodIsWiped) {
   EXPECT_FALSE(wipe(behind));
 }
 
+// Of what a client has had of a history: what it sends to go on.
+class OtherHistoryTest : public ServingTest {
+ protected:
+  void Load() {
+    Put("A1", "n", "ann");
+    Put("LOST", "n", "ann");
+    Start();
+    cursor_ = Delta("")["cursor"];
+    const json checkpoint = FrameOf(Stream(json::object()).body, "checkpoint");
+    bucket_ = checkpoint["buckets"][0]["bucket"];
+    body_ = {{"have", {{{"bucket", bucket_}, {"after", checkpoint["position"]}}}},
+             {"history", checkpoint["history"]}};
+  }
+  std::string cursor_;
+  std::string bucket_;
+  json body_;
+};
+
 // The log was restored to an earlier state: positions are given a second time.
-TEST_F(ServingTest, AnotherHistoryIsToldApart) {
+TEST_F(OtherHistoryTest, AnotherHistoryIsToldApart) {
   std::atomic<int64_t> end = 1'000;
   options_.log_end = [&](const OrgId&, SteadyTime::duration) {
     return std::make_optional(absl::StatusOr<Offset>(Offset(end.load())));
   };
-  Put("A1", "n", "ann");
-  Put("LOST", "n", "ann");
-  Start();
-  const json page = Delta("");
-  const std::string cursor = page["cursor"];
-  const json checkpoint = FrameOf(Stream(json::object()).body, "checkpoint");
-  const std::string bucket = checkpoint["buckets"][0]["bucket"];
-  json body = {{"have", {{{"bucket", bucket}, {"after", checkpoint["position"]}}}},
-               {"history", checkpoint["history"]}};
-  EXPECT_EQ(FrameOf(Stream(body).body, "reset"), nullptr);
-  EXPECT_EQ(FrameOf(Stream(body).body, "ops"), nullptr);
+  Load();
+  EXPECT_EQ(FrameOf(Stream(body_).body, "reset"), nullptr);
+  EXPECT_EQ(FrameOf(Stream(body_).body, "ops"), nullptr);
 
   stores_.Remove("contoso");
   Define("contoso");
   // Not there yet, and the log has more than the cursor knows: a replica that is behind.
-  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "not_caught_up");
-  EXPECT_EQ(Code(Stream(body)), "not_caught_up");
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor_)), "not_caught_up");
+  EXPECT_EQ(Code(Stream(body_)), "not_caught_up");
   // The log has no more than that.
   end = stores_.AppliedOf(*OrgId::Parse("contoso")).value() + 1;
-  const HttpReply lost = Get("/v1/orgs/contoso/delta?limit=7&cursor=" + cursor);
+  const HttpReply lost = Get("/v1/orgs/contoso/delta?limit=7&cursor=" + cursor_);
   EXPECT_EQ(lost.status, 410);
   EXPECT_EQ(Code(lost), "cursor_other_log");
   EXPECT_EQ(lost.headers.at("location"), "/v1/orgs/contoso/delta?limit=7");
-  EXPECT_EQ(FrameOf(Stream(body).body, "reset")["bucket"], bucket);
+  EXPECT_EQ(FrameOf(Stream(body_).body, "reset")["bucket"], bucket_);
   // Without `history` the position alone tells as much.
-  json plain = body;
+  json plain = body_;
   plain.erase("history");
-  EXPECT_EQ(FrameOf(Stream(plain).body, "reset")["bucket"], bucket);
+  EXPECT_EQ(FrameOf(Stream(plain).body, "reset")["bucket"], bucket_);
 
   // It has come to the position again.
   for (int i = 0; i < 4; ++i) {
     Put("NEW" + std::to_string(i), "n", "ann");
   }
-  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "cursor_other_log");
-  const std::string frames = Stream(body).body;
-  EXPECT_EQ(FrameOf(frames, "reset")["bucket"], bucket);
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor_)), "cursor_other_log");
+  const std::string frames = Stream(body_).body;
+  EXPECT_EQ(FrameOf(frames, "reset")["bucket"], bucket_);
   EXPECT_NE(frames.find("NEW0"), std::string::npos);
 }
 
 // A broker that leads no more tells an end of before: a client that has seen more keeps what it
 // has.
-TEST_F(ServingTest, AnEndThatIsNotBelievedIsNoOtherHistory) {
+TEST_F(OtherHistoryTest, AnEndThatIsNotBelievedIsNoOtherHistory) {
   options_.catch_up_wait = std::chrono::milliseconds(100);
   options_.log_end = [&](const OrgId&, SteadyTime::duration) {
     return std::make_optional(absl::StatusOr<Offset>(Offset(1)));
@@ -360,22 +370,15 @@ TEST_F(ServingTest, AnEndThatIsNotBelievedIsNoOtherHistory) {
   options_.is_lost = [&](const OrgId&, Offset position, Offset end) {
     return position >= end && believed.load();
   };
-  Put("A1", "n", "ann");
-  Put("LOST", "n", "ann");
-  Start();
-  const json page = Delta("");
-  const std::string cursor = page["cursor"];
-  const json checkpoint = FrameOf(Stream(json::object()).body, "checkpoint");
-  const json body = {
-      {"have",
-       {{{"bucket", checkpoint["buckets"][0]["bucket"]}, {"after", checkpoint["position"]}}}}};
+  Load();
+  body_.erase("history");
   stores_.Remove("contoso");
   Define("contoso");
-  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "not_caught_up");
-  EXPECT_EQ(Code(Stream(body)), "not_caught_up");
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor_)), "not_caught_up");
+  EXPECT_EQ(Code(Stream(body_)), "not_caught_up");
   believed = true;
-  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor)), "cursor_other_log");
-  EXPECT_NE(FrameOf(Stream(body).body, "reset"), nullptr);
+  EXPECT_EQ(Code(Get("/v1/orgs/contoso/delta?cursor=" + cursor_)), "cursor_other_log");
+  EXPECT_NE(FrameOf(Stream(body_).body, "reset"), nullptr);
 }
 
 TEST_F(ServingTest, ALogThatDoesNotAnswerCountsAsNews) {
