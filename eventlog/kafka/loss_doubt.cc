@@ -14,7 +14,8 @@ namespace {
 constexpr std::chrono::seconds kLossConfirmed{15};
 // Between two answers no more than this counts as told: a broker may have been away.
 constexpr std::chrono::seconds kGap{5};
-// Whoever doubts asks again sooner, or has found that there is nothing to doubt.
+// Whoever doubts asks again sooner, as long as the log answers, or has found that there is nothing
+// to doubt.
 constexpr std::chrono::seconds kAskedAgain{60};
 
 }  // namespace
@@ -34,9 +35,10 @@ absl::Status LossDoubt::Confirm(Topic topic, PartitionId partition, Offset lost)
   Loss& loss =
       losses_.try_emplace(place, Loss{.lost = lost, .last = now, .asked = now}).first->second;
   Count(now, &loss);
-  if (loss.highest > lost) {  // what was told was of a higher place alone
+  // What was told of a higher place says nothing of this one, and what nobody has asked for since
+  // says nothing of now.
+  if (lost < loss.lost || now - loss.asked > kAskedAgain) {
     loss.told = {};
-    loss.highest = kNoOffset;
   }
   loss.lost = std::min(loss.lost, lost);
   loss.asked = now;
@@ -60,7 +62,6 @@ void LossDoubt::NoteEnd(Topic topic, PartitionId partition, Offset end) {
   if (end > it->second.lost) {
     losses_.erase(it);
   } else {
-    it->second.highest = std::max(it->second.highest, end);
     Count(clock_->SteadyNow(), &it->second);
   }
 }
@@ -68,7 +69,8 @@ void LossDoubt::NoteEnd(Topic topic, PartitionId partition, Offset end) {
 bool LossDoubt::IsDoubted(Topic topic, PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   const auto it = losses_.find({topic, partition});
-  return it != losses_.end() && clock_->SteadyNow() - it->second.asked <= kAskedAgain;
+  // By when the partition last told of its end: while it tells nothing, the doubt stays.
+  return it != losses_.end() && it->second.last - it->second.asked <= kAskedAgain;
 }
 
 }  // namespace sluice::eventlog

@@ -24,21 +24,21 @@ class LossDoubt {
   explicit LossDoubt(std::shared_ptr<const Clock> clock);
 
   // As Log::ConfirmLoss(): OK where the partition has been told to end before `lost`, or before
-  // something lower, for kLossConfirmed. Of the time between two answers little counts.
+  // something lower that was asked for, for kLossConfirmed. Of the time between two answers little
+  // counts.
   absl::Status Confirm(Topic topic, PartitionId partition, Offset lost) ABSL_LOCKS_EXCLUDED(mutex_);
   // The partition was told to end at `end`.
   void NoteEnd(Topic topic, PartitionId partition, Offset end) ABSL_LOCKS_EXCLUDED(mutex_);
-  // As Log::IsEndDoubted(): Confirm() was asked of late, and no end has been told since that mends
-  // it.
+  // As Log::IsEndDoubted(): Confirm() was asked not long before the last end was told, and none has
+  // been told since that mends it.
   bool IsDoubted(Topic topic, PartitionId partition) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Loss {
-    Offset lost;                 // the lowest
-    Offset highest = kNoOffset;  // end that was told since `told` began
-    SteadyTime::duration told{0};
-    SteadyTime last;   // told
-    SteadyTime asked;  // by Confirm()
+    Offset lost;                   // the lowest
+    SteadyTime::duration told{0};  // for how long, of that
+    SteadyTime last;               // told
+    SteadyTime asked;              // by Confirm()
   };
   static void Count(SteadyTime now, Loss* loss);
 

@@ -24,7 +24,7 @@ constexpr size_t kEntityBytesMax = 5 + 8 + 2 + kNameMax;
 constexpr size_t kBucketBytesMax = 2 + sizeof(BucketKey);
 constexpr size_t kOtherBytesMax = size_t{8} << 10;  // of the header, the groups' states and the end
 constexpr size_t kBytesMax =
-    kCursorBucketsMax * (kEntityBytesMax + 2 * kBucketBytesMax) + kOtherBytesMax;
+    kCursorEntriesMax * (kEntityBytesMax + kBucketBytesMax) + kOtherBytesMax;
 constexpr size_t kTextMax = (kBytesMax + 2) / 3 * 4;
 // Flags of a group.
 constexpr uint8_t kLost = 1;
@@ -164,7 +164,7 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   const size_t count = reader.Varint(*buckets_left);
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
-    const auto entity = static_cast<uint32_t>(reader.Varint(kCursorBucketsMax));
+    const auto entity = static_cast<uint32_t>(reader.Varint(kCursorEntriesMax));
     group->buckets.push_back({entity, reader.Key()});
     if (entity >= entities) {
       return false;
@@ -201,7 +201,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
   cursor->history = reader.Fixed64();
   cursor->base = reader.ReadOffset();
   cursor->first = reader.ReadOffset();
-  const size_t entities = reader.Varint(kCursorBucketsMax);
+  const size_t entities = reader.Varint(kCursorEntriesMax);
   for (size_t i = 0; i < entities && reader.ok(); ++i) {
     CursorEntity entity;
     entity.id = schemas::EntityId(
@@ -211,7 +211,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
-  size_t buckets_left = 2 * kCursorBucketsMax;  // the caller's, and lost ones
+  size_t buckets_left = kCursorEntriesMax;
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
     if (!ReadGroup(reader, cursor->entities.size(), &buckets_left, &group)) {

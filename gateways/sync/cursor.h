@@ -73,10 +73,13 @@ struct Cursor {
              : Offset(position.offset.value() - 1);
 }
 
-// How many buckets a cursor may name. Its text then has 46,000 characters, and up to 490,000 where
-// each is of another entity with a long name; more than some 1,400 do not fit the head of a
-// request, and come as the body of a POST.
+// How many buckets of the caller's a cursor may name, and how many that the caller has lost.
 inline constexpr size_t kCursorBucketsMax = 2'000;
+// So many buckets it may name in all, and so many entities: one with the columns that the buckets
+// had, of which the same entity may have had several. The text of 2,000 buckets has 46,000
+// characters, and the longest 870,000, where each bucket is of another entity with a long name;
+// more than some 1,400 do not fit the head of a request, and come as the body of a POST.
+inline constexpr size_t kCursorEntriesMax = 2 * kCursorBucketsMax;
 
 // Writes and reads cursors of one log. Thread-safe.
 class CursorCodec {

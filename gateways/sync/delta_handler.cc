@@ -148,6 +148,14 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
   co_return built;
 }
 
+size_t BytesOf(const Cursor& cursor) {
+  size_t bytes = cursor.entities.size() * sizeof(CursorEntity);
+  for (const CursorGroup& group : cursor.groups) {
+    bytes += sizeof(group) + group.buckets.size() * sizeof(group.buckets[0]);
+  }
+  return bytes;
+}
+
 size_t BucketsIn(const Cursor& cursor) {
   size_t buckets = 0;
   for (const CursorGroup& group : cursor.groups) {
@@ -231,6 +239,9 @@ net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, H
                                          HttpRequest& request, ByteHold& asked) {
   absl::StatusOr<DeltaCall> call = ParseCall(context, request);
   Release(&request.body);  // it may wait for long
+  if (call.ok()) {
+    asked.Set(BytesOf(call->cursor));  // where that is less
+  }
   HttpResponse response;
   if (!call.ok()) {
     response = DeltaProblem(context, request, OrgId(), call.status());

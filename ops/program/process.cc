@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/hash/hash.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/base/boot_time_clock.h"
 #include "eventlog/base/clock.h"
@@ -99,6 +99,20 @@ std::string AnnouncedUrl(const std::string& listen, int port) {
   return Url(listen, port);
 }
 
+// Doubts of the log's end by what clients say to have seen. They may say what they like: so these
+// are not the log's own, and nobody's claims count for another organisation's clients. Thread-safe.
+class ClientClaims {
+ public:
+  eventlog::LossDoubt& DoubtOf(const OrgId& org) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return doubts_.try_emplace(org.value(), nullptr).first->second;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  absl::node_hash_map<std::string, eventlog::LossDoubt> doubts_ ABSL_GUARDED_BY(mutex_);
+};
+
 }  // namespace
 
 struct Process::Impl {
@@ -123,8 +137,7 @@ struct Process::Impl {
   std::unique_ptr<projectors::NodeDirectory> nodes;
   std::unique_ptr<projectors::NodeAnnouncer> announcer;
   std::unique_ptr<gateways::AdminServer> admin;
-  // Of what clients say to have seen. Not the log's own: they may say what they like.
-  eventlog::LossDoubt claims{nullptr};
+  ClientClaims claims;
   std::unique_ptr<gateways::SyncServer> sync;
   int admin_port = 0;
   int sync_port = 0;
@@ -388,10 +401,10 @@ absl::Status Process::Impl::StartSync() {
   };
   if (config.log.kind == "kafka") {
     options.is_lost = [this](const OrgId& org, Offset position, Offset end) {
-      // By organisation: nobody's claims count for another's clients.
-      const auto partition = PartitionId(static_cast<int32_t>(absl::HashOf(org.value()) % 4'096));
-      claims.NoteEnd(eventlog::Topic::kChanges, partition, end);
-      return position >= end && claims.Confirm(eventlog::Topic::kChanges, partition, position).ok();
+      const PartitionId partition = log->PartitionFor(eventlog::Topic::kChanges, org.value());
+      eventlog::LossDoubt& doubt = claims.DoubtOf(org);
+      doubt.NoteEnd(eventlog::Topic::kChanges, partition, end);
+      return position >= end && doubt.Confirm(eventlog::Topic::kChanges, partition, position).ok();
     };
   }
   options.registry = registry;

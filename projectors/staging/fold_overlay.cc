@@ -29,7 +29,8 @@ void Return(Offset entered, Offset horizon, Membership* membership) {
   membership->by_definition = false;
   ForgetStays(horizon, membership);
   std::vector<Stay>& earlier = membership->earlier;
-  if (earlier.size() > kStaysMax) {
+  const size_t old = !earlier.empty() && earlier.front().until <= horizon ? 1 : 0;
+  if (earlier.size() - old > kStaysMax) {
     earlier[1].from = earlier[0].from;
     earlier.erase(earlier.begin());
     membership->vague = true;

@@ -112,7 +112,8 @@ absl::Status PartitionFolder::MayServe() const {
     return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
                  fmt::format("partition {} has stopped", partition_.value()));
   }
-  if (!caught_up_ || context_.clock.SteadyNow() - near_end_ > context_.options.near_end ||
+  if (!caught_up_ || doubted_ ||
+      context_.clock.SteadyNow() - near_end_ > context_.options.near_end ||
       context_.log.IsEndDoubted(eventlog::Topic::kChanges, partition_) ||
       context_.log.IsEndDoubted(eventlog::Topic::kProvisioning, partition_)) {
     return CatchingUp(partition_);
@@ -181,6 +182,7 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   end_ = end.value();
   if (end < before) {
     verify_due_ = true;  // the log ends before what had been read of it
+    doubted_ = true;
     return;
   }
   while (!ends_.empty() && asked - ends_.front().second > context_.options.near_end) {
@@ -276,6 +278,7 @@ void PartitionFolder::FoldOn() {
     if (IsDoubt(status)) {
       absl::MutexLock lock(&mutex_);
       verify_due_ = true;  // before anything else is folded
+      doubted_ = true;
       backoff_ = std::min(backoff_, kDoubtBackOff);
     }
     if (IsFatal(status)) {
@@ -499,13 +502,14 @@ absl::Status PartitionFolder::LookLast() {
 }
 
 // Nobody waits for the end of a doubt that comes with the last look. Who comes next looks first
-// whether the log has what was applied.
+// whether the log has what was applied. There is room for one note: what was found to be lost
+// before gives way only where the log holds it again, for it may be all that tells of another
+// history.
 void PartitionFolder::NoteDoubted() {
   const AppliedState own = context_.stores.LastApplied(partition_);
-  const AppliedState lost = context_.stores.LastLost(partition_);
   const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
   if (own.position != kNoOffset && range.ok() && own.position >= range->end &&
-      (lost.position == kNoOffset || lost.position < range->end)) {
+      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)).ok()) {
     NoteLost(own.position, own.event_hash);
   }
 }
@@ -529,6 +533,8 @@ absl::Status PartitionFolder::OpenReader() {
       verify_due_ = true;
       return same;
     }
+    absl::MutexLock lock(&mutex_);
+    doubted_ = verify_due_;  // it may have been told again meanwhile
   }
   if (open) {
     return absl::OkStatus();

@@ -170,6 +170,9 @@ class PartitionFolder {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool cut_off_ ABSL_GUARDED_BY(mutex_) = false;  // it was waiting for a comparison then
   bool verify_due_ ABSL_GUARDED_BY(mutex_) = false;
+  // The log was told to end before what was read of it, and has not been compared since: that it is
+  // long enough again says nothing of what it holds there.
+  bool doubted_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<eventlog::ComparedReader> reader_ ABSL_GUARDED_BY(mutex_);  // the thread makes it
   absl::Status health_ ABSL_GUARDED_BY(mutex_);
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);     // for good

@@ -45,7 +45,7 @@ struct Membership {
   // Not a member: it was a definition (a profile, a schema) that ended the membership.
   bool by_definition = false;
   // Times in the bucket before `entered`, as long as the tombstone horizon has not passed the begin
-  // of the next one, ascending, at most kStaysMax.
+  // of the next one, ascending; at most kStaysMax that ended behind the horizon.
   std::vector<Stay> earlier = {};
   // The first of `earlier` stands for several, and for the times between them.
   bool vague = false;

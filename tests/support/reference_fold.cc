@@ -329,10 +329,17 @@ ReferenceFold::Buckets ReferenceFold::AllBuckets(std::map<std::string, uint64_t>
 
 namespace {
 
-// The stays that somebody may still ask for.
-std::vector<projectors::Stay> Remembered(std::vector<projectors::Stay> stays, Offset horizon) {
-  std::erase_if(stays, [&](const projectors::Stay& stay) { return stay.until <= horizon; });
-  return stays;
+// The stays before the one that began at `entered` that somebody may still ask for: those that were
+// not over for good, by another one's begin, when the horizon passed.
+std::vector<projectors::Stay> Remembered(const std::vector<projectors::Stay>& stays, Offset entered,
+                                         Offset horizon) {
+  std::vector<projectors::Stay> remembered;
+  Offset next = entered;
+  for (auto stay = stays.rbegin(); stay != stays.rend() && next > horizon; ++stay) {
+    remembered.insert(remembered.begin(), *stay);
+    next = stay->from;
+  }
+  return remembered;
 }
 
 }  // namespace
@@ -381,8 +388,11 @@ void ReferenceFold::PlaceRows(Offset offset, bool by_definition) {
         is = Place{BucketKey(), position, true, 0, offset};
       } else if (!is.member) {
         is.earlier.push_back({is.entered, is.position.offset, is.by_definition});
-        is.earlier = Remembered(is.earlier, applied_.horizon);
-        if (is.earlier.size() > 8) {
+        is.earlier = Remembered(is.earlier, offset, applied_.horizon);
+        const auto within = std::ranges::count_if(is.earlier, [&](const projectors::Stay& stay) {
+          return stay.until > applied_.horizon;
+        });
+        if (within > 8) {
           is.earlier[1].from = is.earlier[0].from;
           is.earlier.erase(is.earlier.begin());
         }
@@ -485,7 +495,7 @@ std::string DescribePlace(const std::string& bucket_key, const projectors::Membe
       " [{} {}@{}.{} since {}{}", bucket_key, place.member ? "put" : "remove",
       place.position.offset.value(), place.member && place.position == last ? last.index : 0,
       place.entered.value(), place.by_definition ? " ended by a definition" : "");
-  for (const projectors::Stay& stay : Remembered(place.earlier, horizon)) {
+  for (const projectors::Stay& stay : Remembered(place.earlier, place.entered, horizon)) {
     text += fmt::format(", {} to {}{}", stay.from.value(), stay.until.value(),
                         stay.by_definition ? " by a definition" : "");
   }

@@ -87,10 +87,40 @@ TEST_F(LossDoubtTest, EachPlaceIsToldOfForItself) {
   EXPECT_TRUE(Tell(60, 70));
 }
 
+// Nor of one that lies above them: somebody may claim what never was.
+TEST_F(LossDoubtTest, WhatWasToldOfAHigherPlaceDoesNotCount) {
+  for (int i = 0; i < 20; ++i) {
+    static_cast<void>(Tell(90, 1'000));
+    clock_->Advance(seconds(1));
+  }
+  for (int i = 0; i < 15; ++i) {
+    EXPECT_FALSE(Tell(95, 96)) << i;
+    clock_->Advance(seconds(1));
+  }
+  EXPECT_TRUE(Tell(95, 96));
+}
+
 TEST_F(LossDoubtTest, WhatNobodyAsksForAnyMoreIsForgotten) {
-  EXPECT_FALSE(Tell(5, 7));
-  clock_->Advance(seconds(61));
+  for (int i = 0; i < 20; ++i) {
+    static_cast<void>(Tell(5, 7));
+    clock_->Advance(seconds(1));
+  }
+  EXPECT_TRUE(Tell(5, 7));
+  for (int i = 0; i < 61; ++i) {
+    EXPECT_TRUE(doubt_.IsDoubted(Topic::kChanges, PartitionId(0))) << i;
+    clock_->Advance(seconds(1));
+    doubt_.NoteEnd(Topic::kChanges, PartitionId(0), Offset(4));
+  }
   EXPECT_FALSE(doubt_.IsDoubted(Topic::kChanges, PartitionId(0)));
+  EXPECT_FALSE(Tell(5, 7)) << "it begins anew";
+}
+
+// It may have no leader, or this process was paused.
+TEST_F(LossDoubtTest, WhileThePartitionTellsNothingTheDoubtStays) {
+  EXPECT_FALSE(Tell(5, 7));
+  clock_->Advance(seconds(3'600));
+  EXPECT_TRUE(doubt_.IsDoubted(Topic::kChanges, PartitionId(0)));
+  EXPECT_FALSE(Tell(5, 7));
 }
 
 }  // namespace

@@ -260,6 +260,21 @@ TEST_F(FoldTest, StaysAreForgottenAndBounded) {
   EXPECT_EQ(membership().entered, Offset(30));
 }
 
+// It stands only for who loads meanwhile: the others are within the age, and not too many.
+TEST_F(FoldTest, AStayThatEndedByTheHorizonIsNotCountedWithTheOthers) {
+  options_.tombstone_horizon = 31;
+  Define({kAll});
+  for (const int64_t offset : {10, 14, 16, 18, 20, 22, 24, 26, 28}) {
+    RunSet(offset, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+    RunSet(offset + 1, {testing::Delete(kAccount, "A1")});
+  }
+  RunSet(42, {testing::Upsert(kAccount, "A1", Row("A1", "U1"))});
+  const Membership membership = Find("A1")->memberships.front();
+  EXPECT_FALSE(membership.vague);
+  ASSERT_EQ(membership.earlier.size(), kStaysMax + 1);
+  EXPECT_EQ(membership.earlier[0], (Stay{Offset(10), Offset(11)}));
+}
+
 // A client that has what was there at 11, has loaded from a store of 19 up to 17, and is then told
 // of one in which the row has gone again, has the row of the first stay still.
 TEST_F(FoldTest, AStayIsRememberedUntilTheHorizonHasPassedTheBeginOfTheNext) {

@@ -129,11 +129,19 @@ class OldLeaderLog final : public testing::ForwardingLog {
   bool IsEndDoubted(Topic topic, PartitionId partition) override {
     return doubt_.IsDoubted(topic, partition);
   }
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
+                                                               Offset from) override {
+    ++opened_;
+    return log_.OpenReader(topic, partition, from);
+  }
   // How often somebody was told of a loss.
   int asked() const { return asked_; }
+  // How many readers were opened: to compare an event takes one.
+  int opened() const { return opened_; }
 
  private:
   eventlog::LossDoubt doubt_;
+  std::atomic<int> opened_ = 0;
   std::atomic<int> asked_ = 0;
   std::atomic<int64_t> end_ = std::numeric_limits<int64_t>::max();
 };
@@ -197,6 +205,38 @@ TEST_F(OldLeaderTest, AnEndThatLagsForLongIsLost) {
   const Offset last = FoldBeyondTheEnd();
   EXPECT_TRUE(AwaitCodeInTime("log_truncated")) << projector_->MayServe(org_);
   EXPECT_EQ(stores_->LastLost(PartitionOf()).position, last);
+}
+
+// Meanwhile others may have appended to what is left of it.
+TEST_F(OldLeaderTest, AnEndThatIsFarEnoughAgainIsComparedBeforeAnythingIsAnswered) {
+  FoldBeyondTheEnd();
+  static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
+  ASSERT_TRUE(AwaitCode("not_caught_up")) << projector_->MayServe(org_);
+  const int opened = log_of_all_->opened();
+  log_of_all_->EndAsItIs();
+  EXPECT_TRUE(Await([&] {
+    static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
+    return CodeNow().empty();
+  }));
+  EXPECT_GT(log_of_all_->opened(), opened);
+}
+
+TEST_F(OldLeaderTest, AStopAmidADoubtNotesWhatMayBeLost) {
+  const Offset last = FoldBeyondTheEnd();
+  static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
+  ASSERT_TRUE(Await([&] { return log_of_all_->asked() > 0; }));
+  projector_->Stop();
+  EXPECT_EQ(stores_->LastLost(PartitionOf()).position, last);
+}
+
+// It may be all that tells of another history: what was applied last may be of the new one.
+TEST_F(OldLeaderTest, AStopAmidADoubtKeepsWhatWasFoundToBeLostBefore) {
+  FoldBeyondTheEnd();
+  static_cast<void>(projector_->EndSince(org_, std::chrono::seconds(-1)));
+  ASSERT_TRUE(Await([&] { return log_of_all_->asked() > 0; }));
+  ASSERT_TRUE(stores_->NoteLost(PartitionOf(), Offset(0), 0xABC).ok());
+  projector_->Stop();
+  EXPECT_EQ(stores_->LastLost(PartitionOf()).event_hash, 0xABCU);
 }
 
 TEST_F(ToldHistoryTest, NothingIsAnsweredBeforeItIsKnownWhatOthersHaveFolded) {
