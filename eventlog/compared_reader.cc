@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

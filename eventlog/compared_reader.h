@@ -8,9 +8,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::eventlog {
 

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "eventlog/base/uuid.h"
+#include "schemas/base/uuid.h"
 #include "schemas/sluice/v1/events.pb.h"
 
 namespace sluice::eventlog {

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/event.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 // One log, one history: the epoch is a random text in the log's id. Positions of another epoch mean
 // nothing, so that stores are built anew and cursors answered with a fresh start.

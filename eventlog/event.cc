@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "schemas/sha256.h"
+#include "schemas/base/sha256.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <string>
 
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::eventlog {
 

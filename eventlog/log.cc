@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
-#include "eventlog/base/murmur2.h"
 #include "eventlog/cancellation.h"
-#include "schemas/status.h"
+#include "eventlog/murmur2.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

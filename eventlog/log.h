@@ -12,9 +12,9 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/epoch.h"
 #include "eventlog/event.h"
+#include "schemas/base/ids.h"
 
 // The log that everything else is a fold of. Two implementations, embedded/ and kafka/, under one
 // conformance suite (tests/integration/eventlog/).

@@ -4,7 +4,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::eventlog {
 

@@ -16,12 +16,12 @@ inline constexpr char kProblemContentType[] = "application/problem+json";
 int HttpStatusOf(const absl::Status& status);
 
 // The body: {"type":"urn:sluice:problem:<code>","title","status","detail","code"}, and "column"
-// (a number) where the status has one (schemas/status.h), and "wipe":true where what the caller's
-// device holds of the organisation is the caller's no longer: "offline_not_allowed", and what
-// WithWipe() marked. `detail` is the message, made valid UTF-8
-// and cut at 2 KiB. Failures of ours that no code describes get a generic detail, so that no path,
-// address or library's text leaves the process: log the status itself.
-// `http_status`: where the answer is sent with another than HttpStatusOf(), such as a redirection.
+// (a number) where the status has one (schemas/base/status.h), and "wipe":true where what the
+// caller's device holds of the organisation is the caller's no longer: "offline_not_allowed", and
+// what WithWipe() marked. `detail` is the message, made valid UTF-8 and cut at 2 KiB. Failures of
+// ours that no code describes get a generic detail, so that no path, address or library's text
+// leaves the process: log the status itself. `http_status`: where the answer is sent with another
+// than HttpStatusOf(), such as a redirection.
 std::string ProblemJson(const absl::Status& status, std::optional<int> http_status = std::nullopt);
 
 // `status`, marked: the device's rows of this organisation are to be deleted. Only for what is so

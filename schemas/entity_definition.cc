@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
 #include "schemas/field_value.h"
-#include "schemas/status.h"
 
 // Definitions as administrators write them: the JSON of API, section 1.
 namespace sluice::schemas {

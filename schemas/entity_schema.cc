@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "schemas/attribute_type.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::schemas {
 namespace {

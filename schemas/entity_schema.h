@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "schemas/named_type.h"
+#include "schemas/base/named_type.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 #include "schemas/sluice/v1/events.pb.h"
 

@@ -6,9 +6,9 @@
 #include <unordered_map>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/status.h"
 #include "schemas/entity_definition.h"
 #include "schemas/entity_schema.h"
-#include "schemas/status.h"
 
 // From one version of an entity's schema to the next (schemas/docs/evolution.md).
 namespace sluice::schemas {

@@ -7,10 +7,10 @@
 #include <limits>
 
 #include "schemas/attribute_type.h"
-#include "schemas/datetime.h"
-#include "schemas/decimal.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/decimal.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/wire.h"
 
 namespace sluice::schemas {

@@ -5,11 +5,11 @@
 #include <cstring>
 
 #include "schemas/attribute_type.h"
-#include "schemas/decimal.h"
+#include "schemas/base/decimal.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
 
 namespace sluice::schemas {
 namespace {

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <limits>
 
-#include "schemas/datetime.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/json_writer.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
-#include "schemas/json_writer.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
 #include "schemas/wire.h"
 
 // Row bytes to JSON: the hot path of serving. What ingest has validated is not validated again;

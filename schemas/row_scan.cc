@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "schemas/base/status.h"
 #include "schemas/field_value.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "schemas/wire.h"
 
 // What is done with row bytes without decoding the whole row.

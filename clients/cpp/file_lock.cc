@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

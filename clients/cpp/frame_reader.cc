@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "clients/cpp/printable.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

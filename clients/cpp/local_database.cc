@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "clients/cpp/local_database.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

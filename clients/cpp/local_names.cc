@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "clients/cpp/local_database.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 

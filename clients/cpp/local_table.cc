@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "clients/cpp/base64.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "clients/cpp/local_database.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

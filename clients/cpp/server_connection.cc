@@ -11,7 +11,7 @@
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
 #include "clients/cpp/printable.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {

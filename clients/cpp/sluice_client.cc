@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "clients/cpp/pull.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 // The handle: the puller, and what the last call said.
 struct sluice_client {

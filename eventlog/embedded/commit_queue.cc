@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "eventlog/embedded/event_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

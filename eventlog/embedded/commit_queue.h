@@ -11,12 +11,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/embedded/log_metrics.h"
 #include "eventlog/embedded/log_store.h"
 #include "eventlog/embedded/partition_ends.h"
 #include "eventlog/embedded/partition_state.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::eventlog {
 

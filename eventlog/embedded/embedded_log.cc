@@ -12,7 +12,7 @@
 #include "eventlog/embedded/partition_ends.h"
 #include "eventlog/embedded/partition_reader.h"
 #include "eventlog/embedded/partition_state.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstddef>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

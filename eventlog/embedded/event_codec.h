@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/event.h"
 #include "eventlog/log.h"
+#include "schemas/base/ids.h"
 
 // The bytes of the embedded log's keys and values (docs/embedded-log-format.md).
 namespace sluice::eventlog {

@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "absl/strings/str_split.h"
-#include "eventlog/base/text_values.h"
-#include "eventlog/base/uuid.h"
 #include "eventlog/embedded/event_codec.h"
 #include "eventlog/embedded/log_folder.h"
 #include "eventlog/embedded/partition_ends.h"
 #include "eventlog/epoch.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::eventlog {
 namespace {

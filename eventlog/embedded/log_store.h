@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/epoch.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 
 namespace rocksdb {
 class DB;

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "eventlog/embedded/event_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

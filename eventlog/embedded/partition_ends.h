@@ -9,8 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::eventlog {
 

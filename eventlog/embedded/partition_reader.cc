@@ -6,7 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "eventlog/embedded/event_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 

@@ -10,7 +10,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/handles.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

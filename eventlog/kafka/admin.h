@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/log.h"
+#include "schemas/base/ids.h"
 
 typedef struct rd_kafka_s rd_kafka_t;
 

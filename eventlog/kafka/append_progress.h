@@ -8,8 +8,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/log.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::eventlog {
 

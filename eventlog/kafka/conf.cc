@@ -6,7 +6,7 @@
 #include <array>
 #include <memory>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/known_brokers.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -12,9 +12,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/kafka/handles.h"
 #include "eventlog/kafka/options.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::eventlog {
 

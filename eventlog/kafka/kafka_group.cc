@@ -12,7 +12,7 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/conf.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

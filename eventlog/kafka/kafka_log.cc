@@ -12,7 +12,7 @@
 #include "eventlog/kafka/producer.h"
 #include "eventlog/kafka/reader.h"
 #include "eventlog/kafka/watch.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

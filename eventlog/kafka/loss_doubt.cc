@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "fmt/format.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -7,9 +7,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::eventlog {
 

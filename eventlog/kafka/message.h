@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/event.h"
+#include "schemas/base/clock.h"
 
 typedef struct rd_kafka_headers_s rd_kafka_headers_t;
 typedef struct rd_kafka_message_s rd_kafka_message_t;

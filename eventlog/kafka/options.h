@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 
 namespace prometheus {
 class Registry;

@@ -13,7 +13,7 @@
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/message.h"
 #include "eventlog/kafka/producer_client.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -8,7 +8,7 @@
 #include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/known_brokers.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

@@ -11,7 +11,7 @@
 #include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/message.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

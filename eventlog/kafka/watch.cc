@@ -8,8 +8,8 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/admin.h"
+#include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
-#include "schemas/status.h"
 
 namespace sluice::eventlog {
 namespace {

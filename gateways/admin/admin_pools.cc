@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "gateways/http/request_owner.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

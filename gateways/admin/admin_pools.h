@@ -5,12 +5,12 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/admin/ingest_threads.h"
 #include "gateways/admin/request_context.h"
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/fair_budget.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::gateways {
 

@@ -12,7 +12,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <utility>
 
-#include "eventlog/base/text_values.h"
 #include "gateways/admin/admin_pools.h"
 #include "gateways/admin/admission.h"
 #include "gateways/admin/applied_wait.h"
@@ -30,8 +29,9 @@
 #include "gateways/http/negotiation.h"
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

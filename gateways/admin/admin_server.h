@@ -15,7 +15,7 @@
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
 #include "projectors/provisioning/provisioning.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
 
 namespace sluice::gateways {
 
@@ -61,7 +61,7 @@ struct AdminServerDeps {
   projectors::DirectoryFollower& directory;
   Authenticator& authenticator;
   const Clock& clock;
-  projectors::StoreManager* stores = nullptr;  // none in a process without stores
+  projectors::StoreReader* stores = nullptr;  // none in a process without stores
   // How far the node that serves an organisation has applied it; for processes without its store.
   std::function<std::optional<Offset>(const OrgId&)> remote_applied;
   // Whether this process may speak for an organisation's rows (codes not_served_here,

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "gateways/admin/set_relay.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "eventlog/base/ids.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::gateways {
 
@@ -16,7 +16,7 @@ class AppliedWait {
   using RemoteApplied = std::function<std::optional<Offset>(const OrgId&)>;
   using MayServe = std::function<absl::Status(const OrgId&)>;
   // Each may be null.
-  AppliedWait(projectors::StoreManager* stores, RemoteApplied remote, MayServe may_serve)
+  AppliedWait(projectors::StoreReader* stores, RemoteApplied remote, MayServe may_serve)
       : stores_(stores), remote_(std::move(remote)), may_serve_(std::move(may_serve)) {}
 
   // Does this process hold the organisation's store, and fold its partition? What a store holds
@@ -31,7 +31,7 @@ class AppliedWait {
   [[nodiscard]] bool Known(const OrgId& org) const { return !Here(org) || Current(org); }
   // kNoOffset where nothing is known. May open a store.
   [[nodiscard]] Offset Applied(const OrgId& org) const;
-  // Likewise, but never opens one (StoreManager::KnownAppliedOf).
+  // Likewise, but never opens one (StoreReader::KnownAppliedOf).
   [[nodiscard]] Offset KnownApplied(const OrgId& org) const;
   // Asks whether `org` is applied up to `offset`; for AnswerWait.
   [[nodiscard]] std::function<bool()> Reached(const OrgId& org, Offset offset) const {
@@ -41,7 +41,7 @@ class AppliedWait {
  private:
   Offset WithRemote(const OrgId& org, Offset applied) const;
 
-  projectors::StoreManager* const stores_;
+  projectors::StoreReader* const stores_;
   const RemoteApplied remote_;
   const MayServe may_serve_;
 };

@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

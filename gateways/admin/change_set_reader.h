@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "schemas/sluice/v1/events.pb.h"
 
 namespace sluice::gateways {

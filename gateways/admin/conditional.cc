@@ -1,8 +1,8 @@
 #include "gateways/admin/conditional.h"
 
-#include "eventlog/base/text_values.h"
 #include "gateways/admin/request_context.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 

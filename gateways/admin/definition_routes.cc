@@ -7,9 +7,9 @@
 
 #include "gateways/admin/conditional.h"
 #include "gateways/http/negotiation.h"
+#include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <thread>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -5,9 +5,9 @@
 #include <functional>
 
 #include "absl/status/status.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 // A last word on what is not in the directory, or is not as a caller has it, may be said only where
 // everything has been read that the log had when the caller had come: another process may have

@@ -8,7 +8,7 @@
 #include <iterator>
 #include <utility>
 
-#include "schemas/sha256.h"
+#include "schemas/base/sha256.h"
 
 namespace sluice::gateways {
 namespace {

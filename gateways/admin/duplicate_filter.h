@@ -18,7 +18,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 namespace prometheus {
 class Registry;

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "gateways/problem.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

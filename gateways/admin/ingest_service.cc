@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 
@@ -115,7 +115,7 @@ struct IngestService::Metrics {
 
 IngestService::IngestService(IngestOptions options, eventlog::Log& log,
                              const projectors::Directory& directory,
-                             projectors::StoreManager* stores, const Clock& clock,
+                             projectors::StoreReader* stores, const Clock& clock,
                              const std::shared_ptr<prometheus::Registry>& registry,
                              IngestServing serving)
     : options_(options),

@@ -19,7 +19,7 @@
 #include "gateways/admin/duplicate_filter.h"
 #include "gateways/admin/set_relay.h"
 #include "projectors/provisioning/directory.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
 
 namespace prometheus {
 class Gauge;
@@ -99,7 +99,7 @@ class IngestService {
  public:
   // `stores` may be null. All references must outlive the service.
   IngestService(IngestOptions options, eventlog::Log& log, const projectors::Directory& directory,
-                projectors::StoreManager* stores, const Clock& clock,
+                projectors::StoreReader* stores, const Clock& clock,
                 const std::shared_ptr<prometheus::Registry>& registry, IngestServing serving = {});
   ~IngestService();
 
@@ -136,7 +136,7 @@ class IngestService {
   const IngestOptions& options() const { return options_; }
   eventlog::Log& log() const { return log_; }
   const projectors::Directory& directory() const { return directory_; }
-  projectors::StoreManager* stores() const { return stores_; }
+  projectors::StoreReader* stores() const { return stores_; }
   const Clock& clock() const { return clock_; }
   DuplicateFilter& duplicates() { return duplicates_; }
   SetRelay& relay() { return relay_; }
@@ -148,7 +148,7 @@ class IngestService {
   const IngestOptions options_;
   eventlog::Log& log_;
   const projectors::Directory& directory_;
-  projectors::StoreManager* const stores_;
+  projectors::StoreReader* const stores_;
   const Clock& clock_;
   const IngestServing serving_;
   SetRelay relay_;

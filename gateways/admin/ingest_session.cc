@@ -9,10 +9,10 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "eventlog/base/uuid.h"
 #include "gateways/problem.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

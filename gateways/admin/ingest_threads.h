@@ -9,11 +9,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "eventlog/base/clock.h"
 #include "gateways/admin/duplicate_filter.h"
 #include "gateways/admin/ingest_session.h"
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/fair_budget.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::gateways {
 

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
-#include "eventlog/base/text_values.h"
 #include "gateways/admin/conditional.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 namespace {

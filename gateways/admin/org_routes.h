@@ -8,7 +8,7 @@
 #include "gateways/admin/applied_wait.h"
 #include "gateways/admin/request_context.h"
 #include "projectors/provisioning/provisioning.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
 
 namespace sluice::gateways {
 
@@ -21,7 +21,7 @@ class OrgRoutes {
   using LastChange = std::function<Offset(const OrgId&)>;
   // The admin URL of a node that serves an organisation which is not served here.
   using ServedAt = std::function<std::optional<std::string>(const OrgId&)>;
-  OrgRoutes(projectors::DirectoryFollower& directory, projectors::StoreManager* stores,
+  OrgRoutes(projectors::DirectoryFollower& directory, projectors::StoreReader* stores,
             const AppliedWait& applied, LastChange last_change, ServedAt served_at,
             std::chrono::milliseconds provisioning_timeout)
       : directory_(directory),
@@ -42,7 +42,7 @@ class OrgRoutes {
   std::string_view StateOf(const projectors::OrgEntry& entry, Offset applied) const;
 
   projectors::DirectoryFollower& directory_;
-  projectors::StoreManager* const stores_;
+  projectors::StoreReader* const stores_;
   const AppliedWait& applied_;
   const LastChange last_change_;
   const ServedAt served_at_;

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/event.h"
 #include "gateways/admin/router.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::gateways {
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "gateways/http/http_types.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

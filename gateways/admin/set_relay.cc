@@ -9,8 +9,8 @@
 #include <string_view>
 #include <utility>
 
-#include "eventlog/base/text_values.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 namespace {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "gateways/http/fair_budget.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::gateways {
 

@@ -11,7 +11,7 @@
 #include "gateways/auth/key_source.h"
 #include "gateways/auth/token.h"
 #include "gateways/auth/token_cache.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

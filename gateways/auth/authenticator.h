@@ -12,7 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
+#include "schemas/base/clock.h"
 
 namespace prometheus {
 class Registry;

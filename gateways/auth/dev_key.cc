@@ -9,7 +9,7 @@
 #include "gateways/auth/file_io.h"
 #include "gateways/auth/jose.h"
 #include "gateways/auth/key_set.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -12,7 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

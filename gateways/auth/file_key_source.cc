@@ -5,7 +5,7 @@
 
 #include "gateways/auth/file_io.h"
 #include "gateways/auth/key_source.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "gateways/auth/key_set.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 

@@ -7,7 +7,7 @@
 
 #include "gateways/auth/base64url.h"
 #include "gateways/auth/strict_json.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

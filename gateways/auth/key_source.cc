@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 

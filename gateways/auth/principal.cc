@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include "gateways/auth/authenticator.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 

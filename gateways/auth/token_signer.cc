@@ -8,7 +8,7 @@
 #include "gateways/auth/jose.h"
 #include "gateways/auth/strict_json.h"
 #include "gateways/auth/token.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::gateways {
 

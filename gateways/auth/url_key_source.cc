@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "gateways/auth/jwks_fetcher.h"
 #include "gateways/auth/key_source.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

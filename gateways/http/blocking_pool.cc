@@ -5,7 +5,7 @@
 #include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 

@@ -16,7 +16,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::gateways {
 

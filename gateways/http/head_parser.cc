@@ -6,7 +6,7 @@
 #include <array>
 #include <cctype>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

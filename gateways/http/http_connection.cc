@@ -20,7 +20,7 @@
 #include "gateways/http/content_coding.h"
 #include "gateways/http/gone_watch.h"
 #include "gateways/http/head_parser.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

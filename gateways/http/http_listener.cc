@@ -21,7 +21,7 @@
 #include "gateways/http/connection_table.h"
 #include "gateways/http/pending_heads.h"
 #include "gateways/problem.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

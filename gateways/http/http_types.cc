@@ -6,7 +6,7 @@
 #include <cctype>
 
 #include "gateways/problem.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

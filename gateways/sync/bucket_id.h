@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 
 // What a bucket is to a client: the stored bucket, and the columns of it that the client sees.
 namespace sluice::gateways {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "gateways/sync/entity_json.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "gateways/sync/identity_hash.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 
 namespace sluice::gateways {
 

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "absl/container/btree_set.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
 #include "gateways/sync/change_feed.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::gateways {
 
@@ -28,7 +28,7 @@ class ChangeHub {
   struct Entry;
 
  public:
-  ChangeHub(boost::asio::io_context& io, projectors::StoreManager& stores)
+  ChangeHub(boost::asio::io_context& io, projectors::StoreReader& stores)
       : io_(io), stores_(stores) {}
   ChangeHub(const ChangeHub&) = delete;
   ChangeHub& operator=(const ChangeHub&) = delete;
@@ -108,7 +108,7 @@ class ChangeHub {
   void Deliver(const OrgId& org);
 
   boost::asio::io_context& io_;
-  projectors::StoreManager& stores_;
+  projectors::StoreReader& stores_;
   std::map<OrgId, Entry> entries_;
   bool stopped_ = false;
 };

@@ -7,7 +7,7 @@
 
 #include <limits>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

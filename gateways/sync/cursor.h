@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "gateways/sync/identity_hash.h"
+#include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
 
 // The cursor of `GET …/delta`: what its holder has been sent, so that any replica can go on. It

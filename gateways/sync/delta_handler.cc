@@ -9,8 +9,8 @@
 #include "gateways/sync/connection.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
+#include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/status.h"
 
 #define RETURN_IF_ERROR_CO(expr)                        \
   do {                                                  \

@@ -12,7 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

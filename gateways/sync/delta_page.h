@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 
 // One page of `GET …/delta` (API section 3.1), from a snapshot. Pure: no I/O but the snapshot's.

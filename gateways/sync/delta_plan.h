@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 
 // Which buckets a page of `delta` reads, and from where: the difference between what a cursor's

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 
 namespace sluice::gateways {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 // The frames of `POST …/stream` as text (API section 3.2).
 namespace sluice::gateways {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::gateways {
 

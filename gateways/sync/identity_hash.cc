@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "schemas/sha256.h"
+#include "schemas/base/sha256.h"
 
 namespace sluice::gateways {
 

@@ -2,8 +2,8 @@
 
 #include <charconv>
 
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

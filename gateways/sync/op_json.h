@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
 
 // The operations of API section 3 as JSON, shared by delta and stream.

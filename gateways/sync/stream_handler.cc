@@ -8,8 +8,8 @@
 
 #include "gateways/sync/stream_state.h"
 #include "gateways/sync/touched_buckets.h"
+#include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -7,8 +7,8 @@
 #include "gateways/sync/bucket_id.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/op_json.h"
+#include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {

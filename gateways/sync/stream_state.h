@@ -18,7 +18,7 @@
 #include "gateways/sync/history_mark.h"
 #include "gateways/sync/identity_hash.h"
 #include "gateways/sync/sync_request.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 
 // One session of `POST …/stream`, apart from its connection: what was sent and what comes next.

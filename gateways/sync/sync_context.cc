@@ -8,7 +8,7 @@
 #include "fmt/format.h"
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

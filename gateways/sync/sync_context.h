@@ -26,8 +26,8 @@
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
 #include "gateways/sync/sync_server.h"
-#include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "projectors/store/store_reader.h"
+#include "schemas/base/status.h"
 
 // What the parts of the sync listener share. Only for the .cc files of this folder.
 namespace sluice::gateways {
@@ -49,7 +49,7 @@ struct HttpRequest {
 };
 
 struct SyncContext {
-  SyncContext(SyncOptions sync_options, projectors::StoreManager& store_manager,
+  SyncContext(SyncOptions sync_options, projectors::StoreReader& store_manager,
               Authenticator& sync_authenticator, const Clock& system_clock, size_t store_threads)
       : options(std::move(sync_options)),
         stores(store_manager),
@@ -74,7 +74,7 @@ struct SyncContext {
         pool(store_threads) {}
 
   const SyncOptions options;
-  projectors::StoreManager& stores;
+  projectors::StoreReader& stores;
   Authenticator& authenticator;
   const Clock& clock;
   const CursorCodec codec;

@@ -7,9 +7,9 @@
 #include <map>
 #include <set>
 
-#include "eventlog/base/text_values.h"
 #include "gateways/http/http_types.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 namespace {

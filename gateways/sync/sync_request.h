@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 // What clients ask of the sync listener, parsed and checked. Pure.
 namespace sluice::gateways {

@@ -23,9 +23,9 @@
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/base/status.h"
 #include "schemas/release.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::gateways {
 namespace {
@@ -98,7 +98,7 @@ bool NeedsToken(Target::Route route) {
 }  // namespace
 
 struct SyncServer::Impl {
-  Impl(const SyncOptions& options, projectors::StoreManager& stores, Authenticator& authenticator,
+  Impl(const SyncOptions& options, projectors::StoreReader& stores, Authenticator& authenticator,
        const Clock& clock)
       : context(options, stores, authenticator, clock, ThreadsOr(options.store_threads)),
         listener(ListenerOptions(),
@@ -268,7 +268,7 @@ void SyncServer::Impl::Log(const HttpRequest& request, int status, const AccessN
               note.code.empty() ? "-" : note.code, took.count(), request.request_id);
 }
 
-SyncServer::SyncServer(SyncOptions options, projectors::StoreManager& stores,
+SyncServer::SyncServer(SyncOptions options, projectors::StoreReader& stores,
                        Authenticator& authenticator, const Clock& clock) {
   try {
     impl_ = std::make_unique<Impl>(options, stores, authenticator, clock);

@@ -11,15 +11,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/ids.h"
 #include "gateways/http/http_types.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/ids.h"
 
 namespace prometheus {
 class Registry;
 }
 namespace sluice::projectors {
-class StoreManager;
+class StoreReader;
 }
 
 namespace sluice::gateways {
@@ -93,7 +93,7 @@ struct SyncOptions {
 class SyncServer {
  public:
   // All must outlive the server.
-  SyncServer(SyncOptions options, projectors::StoreManager& stores, Authenticator& authenticator,
+  SyncServer(SyncOptions options, projectors::StoreReader& stores, Authenticator& authenticator,
              const Clock& clock);
   ~SyncServer();
   SyncServer(const SyncServer&) = delete;

@@ -1,4 +1,4 @@
-# One small static library per module: sluice_library(eventlog_base SOURCES a.cc DEPS absl::status)
+# One small static library per module: sluice_library(schemas_base SOURCES a.cc DEPS absl::status)
 function(sluice_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   if(ARG_SOURCES)

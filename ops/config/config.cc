@@ -8,8 +8,8 @@
 #include <set>
 #include <utility>
 
-#include "eventlog/base/text_values.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

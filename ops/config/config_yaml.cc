@@ -2,7 +2,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "ops/config/config.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {

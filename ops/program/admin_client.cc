@@ -14,10 +14,10 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/cord.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/text_values.h"
 #include "ops/program/signing.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

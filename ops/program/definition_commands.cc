@@ -6,12 +6,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
 #include "ops/program/printable.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {
@@ -170,7 +170,7 @@ void AddOrgChanges(CLI::App& group, Invocation& invocation,
   AddWait(create, *arguments);
   create->callback([&invocation, arguments] {
     invocation.run = [&invocation, arguments]() -> absl::Status {
-      if (!schemas::IsValidUtf8(arguments->display_name)) {
+      if (!IsValidUtf8(arguments->display_name)) {
         return WrongUsage("--display-name is not UTF-8");
       }
       json body = json::object();

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "schemas/datetime.h"
+#include "schemas/base/datetime.h"
 #include "schemas/row_codec.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -42,11 +42,11 @@ nlohmann::json Payload(const eventlog::Event& event) {
 
 nlohmann::json TimeText(SystemTime time) {
   const int64_t micros = time.time_since_epoch().count();
-  if (micros < schemas::kDatetimeMin || micros > schemas::kDatetimeMax) {
+  if (micros < kDatetimeMin || micros > kDatetimeMax) {
     return nullptr;
   }
-  std::string text(schemas::kDatetimeTextSize, ' ');
-  schemas::WriteDatetime(micros, text.data());
+  std::string text(kDatetimeTextSize, ' ');
+  WriteDatetime(micros, text.data());
   return text;
 }
 

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
 #include "schemas/entity_schema.h"
 
 namespace sluice::ops {

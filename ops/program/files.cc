@@ -12,9 +12,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "eventlog/base/uuid.h"
 #include "gateways/auth/file_io.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::ops {
 

@@ -12,13 +12,13 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "eventlog/base/clock.h"
-#include "eventlog/base/text_values.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
 #include "ops/program/ingester.h"
 #include "ops/program/progress.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "clients/cpp/backoff.h"
-#include "eventlog/base/uuid.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 
 namespace sluice::ops {
 namespace {

@@ -12,10 +12,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
 #include "ops/program/admin_client.h"
 #include "ops/program/ingest_set.h"
 #include "ops/program/line_reader.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::ops {
 

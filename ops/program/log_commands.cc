@@ -9,18 +9,18 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "eventlog/base/text_values.h"
 #include "ops/program/command.h"
 #include "ops/program/event_json.h"
 #include "ops/program/open_log.h"
 #include "ops/program/printable.h"
 #include "ops/program/progress.h"
 #include "ops/program/screen.h"
+#include "projectors/nodes/node_announcer.h"
+#include "projectors/nodes/node_directory.h"
 #include "projectors/provisioning/reconciler.h"
-#include "projectors/staging/node_announcer.h"
-#include "projectors/staging/node_directory.h"
-#include "schemas/datetime.h"
-#include "schemas/status.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {
@@ -89,7 +89,7 @@ absl::StatusOr<SystemTime> ParseSince(const std::string& text) {
   if (const auto ago = ParseDuration(text); ago.ok()) {
     return RealClock().Now() - *ago;
   }
-  const auto micros = schemas::ParseDatetime(text);
+  const auto micros = ParseDatetime(text);
   if (!micros.ok()) {
     return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
                  fmt::format("--since \"{}\" is neither a duration such as 2h nor a time such as "

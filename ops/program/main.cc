@@ -15,7 +15,7 @@
 #include "ops/config/config.h"
 #include "ops/program/command.h"
 #include "ops/program/files.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {

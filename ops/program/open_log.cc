@@ -6,7 +6,7 @@
 #include "eventlog/kafka/kafka_group.h"
 #include "eventlog/kafka/kafka_log.h"
 #include "eventlog/static_partition_group.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "schemas/text_codec.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::ops {
 namespace {
@@ -48,7 +48,7 @@ std::string Escape(std::string_view text, Form form) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const size_t size = schemas::Utf8SequenceSize(text);
+    const size_t size = Utf8SequenceSize(text);
     if (size == 0) {
       out += form == Form::kJson ? "\\ufffd"
                                  : fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
@@ -102,7 +102,7 @@ std::string PrintableJson(std::string_view json) { return Escape(json, Form::kJs
 size_t DisplayWidth(std::string_view text) {
   size_t width = 0;
   while (!text.empty()) {
-    const size_t size = std::max<size_t>(schemas::Utf8SequenceSize(text), 1);
+    const size_t size = std::max<size_t>(Utf8SequenceSize(text), 1);
     const char32_t c = CodePoint(text, size);
     width += IsIn(kZero, c) ? 0 : IsIn(kWide, c) ? 2 : 1;
     text.remove_prefix(size);

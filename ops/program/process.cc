@@ -18,10 +18,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/node_hash_map.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/boot_time_clock.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/text_values.h"
-#include "eventlog/base/uuid.h"
 #include "eventlog/kafka/loss_doubt.h"
 #include "eventlog/log.h"
 #include "eventlog/static_partition_group.h"
@@ -34,11 +30,15 @@
 #include "ops/program/open_log.h"
 #include "ops/program/serving.h"
 #include "ops/program/waiting_listener.h"
+#include "projectors/nodes/node_announcer.h"
 #include "projectors/provisioning/provisioning.h"
-#include "projectors/staging/node_announcer.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "schemas/base/boot_time_clock.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::ops {
 namespace {

@@ -10,12 +10,12 @@
 #include <utility>
 
 #include "clients/cpp/pull.h"
-#include "eventlog/base/text_values.h"
 #include "ops/program/command.h"
 #include "ops/program/progress.h"
 #include "ops/program/signals.h"
 #include "ops/program/signing.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

@@ -10,7 +10,7 @@
 #include <iterator>
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {

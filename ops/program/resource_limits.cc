@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 

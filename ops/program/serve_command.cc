@@ -15,7 +15,7 @@
 #include "ops/program/ready_file.h"
 #include "ops/program/resource_limits.h"
 #include "ops/program/signals.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "projectors/staging/history_check.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {

@@ -8,8 +8,8 @@
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
 #include "gateways/admin/admin_server.h"
+#include "projectors/nodes/node_directory.h"
 #include "projectors/provisioning/provisioning.h"
-#include "projectors/staging/node_directory.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
 

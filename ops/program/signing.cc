@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "eventlog/base/clock.h"
 #include "gateways/auth/dev_key.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 

@@ -6,7 +6,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "eventlog/base/text_values.h"
 #include "ops/config/config.h"
 #include "ops/program/command.h"
 #include "ops/program/open_log.h"
@@ -15,7 +14,8 @@
 #include "projectors/provisioning/agreement.h"
 #include "projectors/staging/history_check.h"
 #include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

@@ -9,11 +9,11 @@
 #include <sstream>
 #include <string_view>
 
-#include "eventlog/base/clock.h"
-#include "eventlog/base/text_values.h"
 #include "ops/program/command.h"
 #include "ops/program/signing.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {

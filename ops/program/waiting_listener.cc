@@ -4,7 +4,7 @@
 #include "absl/synchronization/mutex.h"
 #include "gateways/http/http_listener.h"
 #include "gateways/http/http_types.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::ops {
 

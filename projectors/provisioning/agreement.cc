@@ -6,7 +6,7 @@
 #include <tuple>
 #include <vector>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

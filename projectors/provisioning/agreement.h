@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/log.h"
+#include "projectors/fold/control_mark.h"
+#include "projectors/nodes/folded_marks.h"
 #include "projectors/provisioning/directory.h"
-#include "projectors/staging/control_mark.h"
-#include "projectors/staging/folded_marks.h"
 
 // `provisioning` and `changes` tell of one another: an outcome names the control event that a
 // request led to, a control event the request that it answers. They are separate in Kafka, so each

@@ -6,7 +6,7 @@
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/preconditions.h"
 #include "projectors/provisioning/rule_check.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string_view>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

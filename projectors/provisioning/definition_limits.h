@@ -1,7 +1,7 @@
 #pragma once
 
 #include "absl/status/status.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 // How much an organisation may define in all. Every process holds all definitions of all

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "eventlog/event.h"
+#include "projectors/model/org_model.h"
 #include "projectors/provisioning/directory.h"
-#include "projectors/staging/org_model.h"
 
 namespace sluice::projectors {
 

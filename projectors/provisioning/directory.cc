@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

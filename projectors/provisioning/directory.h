@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "eventlog/base/ids.h"
 #include "eventlog/event.h"
+#include "projectors/model/org_model.h"
 #include "projectors/provisioning/rule_counts.h"
-#include "projectors/staging/org_model.h"
+#include "schemas/base/ids.h"
 #include "schemas/sluice/v1/events.pb.h"
 
 namespace sluice::projectors {

@@ -12,13 +12,13 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "eventlog/base/uuid.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::projectors {
 namespace {
@@ -138,7 +138,7 @@ struct DirectoryFollower::Impl {
   const Hooks hooks;
   Directory directory;
   eventlog::Cancellation comparing;  // what Agree() reads
-  PartitionHealth health;
+  eventlog::PartitionHealth health;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
 
@@ -440,8 +440,8 @@ Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
   return state == nullptr ? kNoOffset : state->next;
 }
 
-TroubledPartitions DirectoryFollower::NotWell() const {
-  TroubledPartitions troubled;
+eventlog::TroubledPartitions DirectoryFollower::NotWell() const {
+  eventlog::TroubledPartitions troubled;
   for (int32_t p = 0; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
     const PartitionId partition(p);
     absl::Status status = CaughtUp(partition);

@@ -1,6 +1,6 @@
 #include "projectors/provisioning/end_question.h"
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 

@@ -5,9 +5,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
+#include "eventlog/background_task.h"
 #include "eventlog/log.h"
-#include "projectors/staging/background_task.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::projectors {
 
@@ -44,7 +44,7 @@ class EndQuestion {
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);  // the last
-  BackgroundTask task_;                                   // started under mutex_
+  eventlog::BackgroundTask task_;                         // started under mutex_
 };
 
 }  // namespace sluice::projectors

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "eventlog/base/uuid.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::projectors {
 namespace {

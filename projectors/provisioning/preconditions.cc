@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

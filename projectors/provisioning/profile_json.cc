@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "projectors/provisioning/directory.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

@@ -10,12 +10,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/log.h"
+#include "eventlog/partition_health.h"
+#include "projectors/fold/control_mark.h"
+#include "projectors/nodes/folded_marks.h"
 #include "projectors/provisioning/directory.h"
-#include "projectors/staging/control_mark.h"
-#include "projectors/staging/folded_marks.h"
-#include "projectors/staging/partition_health.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::eventlog {
 class PartitionGroup;
@@ -70,7 +70,7 @@ class DirectoryFollower {
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
   // Partitions without CaughtUp(), or whose Agreement() is not ok; MayServe() of those
   // that are folded here.
-  [[nodiscard]] TroubledPartitions NotWell() const;
+  [[nodiscard]] eventlog::TroubledPartitions NotWell() const;
   // As PartitionHealth has it.
   [[nodiscard]] absl::Status Health() const;
   // Do `provisioning` and `changes` tell the same of a partition, and is it the `provisioning` that
@@ -126,7 +126,7 @@ class ProvisioningProjector {
   [[nodiscard]] absl::Status Start();
   void Stop();
   // Partitions that have yet to be read, or whose requests can't be decided.
-  [[nodiscard]] TroubledPartitions NotWell() const;
+  [[nodiscard]] eventlog::TroubledPartitions NotWell() const;
   // As PartitionHealth has it; "no_threads" for a partition that is assigned and has none.
   [[nodiscard]] absl::Status Health() const;
 

@@ -16,7 +16,7 @@
 #include "eventlog/partition_group.h"
 #include "projectors/provisioning/partition_sequencer.h"
 #include "projectors/provisioning/provisioning.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {
@@ -94,7 +94,7 @@ struct ProvisioningProjector::Impl {
     }
   }
 
-  TroubledPartitions NotWell() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  eventlog::TroubledPartitions NotWell() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   absl::Status Health();
 
   eventlog::Log& log;
@@ -108,7 +108,7 @@ struct ProvisioningProjector::Impl {
   std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex) = {};  // assigned, and without a thread
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   std::thread tender = {};
-  PartitionHealth health = {};
+  eventlog::PartitionHealth health = {};
 };
 
 namespace {
@@ -175,8 +175,8 @@ absl::Status ProvisioningProjector::Impl::Health() {
   return health.Of(NotWell(), sequencers.size());
 }
 
-TroubledPartitions ProvisioningProjector::Impl::NotWell() const {
-  TroubledPartitions troubled;
+eventlog::TroubledPartitions ProvisioningProjector::Impl::NotWell() const {
+  eventlog::TroubledPartitions troubled;
   for (const auto& [partition, sequencer] : sequencers) {
     if (const absl::Status status = sequencer->Health(); !status.ok()) {
       troubled.emplace_back(partition, Error(status.code(), ErrorCode(status),
@@ -189,7 +189,7 @@ TroubledPartitions ProvisioningProjector::Impl::NotWell() const {
 
 absl::Status ProvisioningProjector::Health() const { return impl_->Health(); }
 
-TroubledPartitions ProvisioningProjector::NotWell() const {
+eventlog::TroubledPartitions ProvisioningProjector::NotWell() const {
   absl::MutexLock lock(&impl_->mutex);
   return impl_->NotWell();
 }

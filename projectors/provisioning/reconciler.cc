@@ -11,12 +11,12 @@
 #include <set>
 #include <utility>
 
-#include "eventlog/base/uuid.h"
 #include "projectors/provisioning/control_change.h"
 #include "projectors/provisioning/difference.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/given_ids.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::projectors {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "projectors/provisioning/rule_graph.h"
 #include "projectors/rules/filter.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

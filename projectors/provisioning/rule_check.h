@@ -1,8 +1,8 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "projectors/model/org_model.h"
 #include "projectors/provisioning/rule_counts.h"
-#include "projectors/staging/org_model.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 // What a profile, a role or a new version of a schema may say, given the other definitions. Errors

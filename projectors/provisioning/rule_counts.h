@@ -12,8 +12,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/ids.h"
-#include "projectors/staging/profile_rules.h"
+#include "projectors/model/profile_rules.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::projectors {
 

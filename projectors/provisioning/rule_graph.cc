@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "projectors/provisioning/rule_check.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "schemas/base/status.h"
 #include "schemas/field_value.h"
-#include "schemas/status.h"
 #include "schemas/wire.h"
 
 namespace sluice::projectors {

@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
-#include "schemas/datetime.h"
-#include "schemas/text_codec.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::projectors {
 namespace {
@@ -76,18 +76,18 @@ std::string LiteralText(const FilterLiteral& literal) {
     case Family::kBool:
       return literal.scalar != 0 ? "true" : "false";
     case Family::kDatetime: {
-      std::string text(schemas::kDatetimeTextSize, ' ');
-      schemas::WriteDatetime(literal.scalar, text.data());
+      std::string text(kDatetimeTextSize, ' ');
+      WriteDatetime(literal.scalar, text.data());
       return text;
     }
     case Family::kUuid: {
-      std::string text(schemas::kUuidTextSize, ' ');
-      schemas::EncodeUuid(literal.bytes, text.data());
+      std::string text(kUuidTextSize, ' ');
+      EncodeUuid(literal.bytes, text.data());
       return text;
     }
     case Family::kBytes: {
-      std::string text(schemas::Base64Size(literal.bytes.size()), ' ');
-      schemas::EncodeBase64(literal.bytes, text.data());
+      std::string text(Base64Size(literal.bytes.size()), ' ');
+      EncodeBase64(literal.bytes, text.data());
       return fmt::format("binary'{}'", text);
     }
   }

@@ -10,8 +10,8 @@
 #include "projectors/rules/filter_lexer.h"
 #include "projectors/rules/filter_parser.h"
 #include "projectors/rules/split.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::projectors {
 namespace {
@@ -22,11 +22,11 @@ absl::Status CheckText(std::string_view where) {
         where, kFilterBytesMax,
         fmt::format("the filter has {} bytes, more than {}", where.size(), kFilterBytesMax));
   }
-  if (schemas::IsValidUtf8(where)) {
+  if (IsValidUtf8(where)) {
     return absl::OkStatus();
   }
   size_t at = 0;
-  while (const size_t size = schemas::Utf8SequenceSize(where.substr(at))) {
+  while (const size_t size = Utf8SequenceSize(where.substr(at))) {
     at += size;
   }
   return FilterError(where, at, "this byte is not UTF-8");

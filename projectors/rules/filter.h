@@ -72,7 +72,7 @@ struct FilterAlternative {
 // safe to share between threads.
 class Filter {
  public:
-  // kInvalidArgument with a column (schemas/status.h): code "invalid_filter", or
+  // kInvalidArgument with a column (schemas/base/status.h): code "invalid_filter", or
   // "unknown_attribute" for a name that the schema lacks.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const Filter>> Parse(
       std::string_view where, const EntitySchema& schema);

@@ -7,11 +7,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "schemas/datetime.h"
-#include "schemas/decimal.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/decimal.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
 
 namespace sluice::projectors {
 namespace {
@@ -94,8 +94,8 @@ absl::StatusOr<FilterToken> FilterLexer::Next() {
       break;
   }
   if (IsWord(c) && IsUuid()) {
-    FilterToken token = Take(Kind::kUuid, schemas::kUuidTextSize);
-    token.value = *schemas::DecodeUuid(token.text);
+    FilterToken token = Take(Kind::kUuid, kUuidTextSize);
+    token.value = *DecodeUuid(token.text);
     return token;
   }
   if (IsDigit(c) || c == '-' || c == '+' || c == '.') {
@@ -105,19 +105,18 @@ absl::StatusOr<FilterToken> FilterLexer::Next() {
     return Word();
   }
   const std::string_view rest = text_.substr(at_);
-  return FilterError(
-      text_, at_,
-      fmt::format("{} begins nothing that a filter knows",
-                  schemas::QuoteForError(rest.substr(0, schemas::Utf8SequenceSize(rest)))));
+  return FilterError(text_, at_,
+                     fmt::format("{} begins nothing that a filter knows",
+                                 schemas::QuoteForError(rest.substr(0, Utf8SequenceSize(rest)))));
 }
 
 bool FilterLexer::IsUuid() const {
   constexpr size_t kFirstGroup = 8;
-  if (text_.size() - at_ < schemas::kUuidTextSize || text_[at_ + kFirstGroup] != '-') {
+  if (text_.size() - at_ < kUuidTextSize || text_[at_ + kFirstGroup] != '-') {
     return false;  // as nearly every word is none
   }
   const std::string_view word = Run(text_.substr(at_), kNumericPart);
-  return word.size() == schemas::kUuidTextSize && schemas::DecodeUuid(word).has_value();
+  return word.size() == kUuidTextSize && DecodeUuid(word).has_value();
 }
 
 absl::StatusOr<FilterToken> FilterLexer::Word() {
@@ -134,10 +133,10 @@ absl::StatusOr<FilterToken> FilterLexer::Word() {
 
 absl::StatusOr<FilterToken> FilterLexer::Numeric() {
   const std::string_view word = Run(text_.substr(at_), kNumericPart);
-  if (word == "-INF" || schemas::IsJsonNumber(word)) {
+  if (word == "-INF" || IsJsonNumber(word)) {
     return Take(Kind::kNumber, word.size());
   }
-  const auto micros = schemas::ParseDatetime(word);
+  const auto micros = ParseDatetime(word);
   if (micros.ok()) {
     FilterToken token = Take(Kind::kDatetime, word.size());
     token.scalar = *micros;
@@ -180,7 +179,7 @@ absl::StatusOr<FilterToken> FilterLexer::Binary() {
   if (quote == std::string_view::npos) {
     return FilterError(text_, at_, "the text that begins here has no closing '");
   }
-  auto value = schemas::DecodeBase64(text_.substr(start, quote - start));
+  auto value = DecodeBase64(text_.substr(start, quote - start));
   if (!value.has_value()) {
     return FilterError(text_, at_, "binary'...' holds no base64 (standard alphabet, padded)");
   }

@@ -11,8 +11,8 @@
 
 #include "projectors/rules/filter_lexer.h"
 #include "projectors/rules/filter_typing.h"
+#include "schemas/base/status.h"
 #include "schemas/field_value.h"
-#include "schemas/status.h"
 
 namespace sluice::projectors {
 namespace {

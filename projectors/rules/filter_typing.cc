@@ -8,11 +8,11 @@
 
 #include "projectors/rules/filter_lexer.h"
 #include "schemas/attribute_type.h"
-#include "schemas/datetime.h"
-#include "schemas/decimal.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/decimal.h"
+#include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
-#include "schemas/status.h"
-#include "schemas/text_codec.h"
 
 namespace sluice::projectors {
 namespace {
@@ -191,18 +191,18 @@ absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
   switch (partner.kind == Kind::kAttribute ? partner.attribute->type
                                            : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
     case v1::ATTRIBUTE_TYPE_DATETIME: {
-      const auto micros = schemas::ParseDatetime(term.bytes);
+      const auto micros = ParseDatetime(term.bytes);
       return micros.ok()
                  ? absl::StatusOr<Operand>(LiteralOperand(Family::kDatetime, *micros, 0, ""))
                  : explain(Message(micros.status()));
     }
     case v1::ATTRIBUTE_TYPE_DECIMAL: {
-      auto text = schemas::CanonicalDecimal(term.bytes);
+      auto text = CanonicalDecimal(term.bytes);
       return text.ok() ? absl::StatusOr<Operand>(ExactOperand(*std::move(text)))
                        : explain(Message(text.status()));
     }
     case v1::ATTRIBUTE_TYPE_UUID: {
-      auto bytes = schemas::DecodeUuid(term.bytes);
+      auto bytes = DecodeUuid(term.bytes);
       return bytes.has_value()
                  ? absl::StatusOr<Operand>(LiteralOperand(Family::kUuid, 0, 0, *std::move(bytes)))
                  : explain("is not a uuid");
@@ -223,11 +223,11 @@ absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family fam
                      fmt::format("{} {}", schemas::QuoteForError(term.source), Message(status)));
     };
     if (family == Family::kExact) {
-      auto text = schemas::CanonicalDecimal(term.source);
+      auto text = CanonicalDecimal(term.source);
       return text.ok() ? absl::StatusOr<Operand>(ExactOperand(*std::move(text)))
                        : explain(text.status());
     }
-    const auto number = schemas::ParseDouble(term.source);
+    const auto number = ParseDouble(term.source);
     return number.ok() ? absl::StatusOr<Operand>(LiteralOperand(family, 0, *number, ""))
                        : explain(number.status());
   }
@@ -308,13 +308,12 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
       term.constant = other.bytes;
       break;
     case Kind::kUuid:
-      term.constant.resize(schemas::kUuidTextSize);
-      schemas::EncodeUuid(other.bytes, term.constant.data());
+      term.constant.resize(kUuidTextSize);
+      EncodeUuid(other.bytes, term.constant.data());
       break;
     case Kind::kNumber:
-      if (const auto value =
-              schemas::ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
-                                    std::numeric_limits<int64_t>::max());
+      if (const auto value = ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
+                                          std::numeric_limits<int64_t>::max());
           value.ok()) {
         term.constant = std::to_string(*value);
         break;

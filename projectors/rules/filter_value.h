@@ -39,7 +39,7 @@ struct FilterValue {
 // kNull where an argument is null. Both are strings or null.
 [[nodiscard]] Truth Call(Function function, const FilterValue& a, const FilterValue& b);
 
-// Three-way comparison of canonical decimals (schemas/decimal.h) by value.
+// Three-way comparison of canonical decimals (schemas/base/decimal.h) by value.
 [[nodiscard]] int CompareDecimals(std::string_view a, std::string_view b);
 
 [[nodiscard]] inline Truth Not(Truth truth) {

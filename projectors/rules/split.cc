@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "projectors/rules/filter_lexer.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

@@ -3,9 +3,9 @@
 #include <span>
 #include <vector>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/event.h"
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::projectors {
 

@@ -1,6 +1,6 @@
 #include "projectors/staging/history_check.h"
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 

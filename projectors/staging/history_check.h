@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/log.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/fold/record.h"
 
 namespace sluice::projectors {
 

@@ -7,7 +7,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "projectors/staging/dead_letter.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
 namespace sluice::projectors {

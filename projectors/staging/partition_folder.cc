@@ -6,9 +6,9 @@
 #include "absl/time/time.h"
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
+#include "projectors/nodes/node_directory.h"
 #include "projectors/staging/history_check.h"
-#include "projectors/staging/node_directory.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
 namespace sluice::projectors {

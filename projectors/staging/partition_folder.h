@@ -14,11 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/background_task.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
-#include "projectors/staging/background_task.h"
-#include "projectors/staging/folded_marks.h"
+#include "projectors/nodes/folded_marks.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
@@ -29,7 +29,7 @@ namespace sluice::projectors {
 // Folds one partition of `changes` on a thread of its own, from Start() to Stop(), and on a second
 // one those who are apart. Two more flush stores for checkpoints and ask the log for its end.
 // Before it reads on, everything that this process has applied of the partition has been compared
-// with the log, whoever applied it: StoreManager remembers that, as stores outlive their folders,
+// with the log, whoever applied it: StoreWriter remembers that, as stores outlive their folders,
 // and eventlog::ComparedReader says when (docs/fold.md, "Which history").
 // Thread-safe.
 class PartitionFolder {
@@ -38,7 +38,7 @@ class PartitionFolder {
   struct Context {
     eventlog::Log& log;
     eventlog::PartitionGroup& group;
-    StoreManager& stores;
+    StoreWriter& stores;
     const Clock& clock;
     const StagingOptions& options;
     StagingMetrics& metrics;
@@ -164,7 +164,7 @@ class PartitionFolder {
   std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
   bool at_end_ = false;               // what is compared for the last checkpoint is not cancelled
   eventlog::Cancellation comparing_;  // what the thread itself compares before
-  BackgroundTask flush_;              // flushes for the checkpoint
+  eventlog::BackgroundTask flush_;    // flushes for the checkpoint
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -182,7 +182,7 @@ class PartitionFolder {
   SteadyTime near_end_ ABSL_GUARDED_BY(mutex_);  // everything that was there then is folded
   std::optional<EndAnswer> end_answer_ ABSL_GUARDED_BY(mutex_);  // the last
 
-  BackgroundTask probe_;  // started under mutex_
+  eventlog::BackgroundTask probe_;  // started under mutex_
   SideFolder side_;
   std::thread thread_;
 };

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "projectors/staging/history_check.h"
 #include "projectors/store/store_codes.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
 namespace sluice::projectors {
@@ -52,7 +52,7 @@ void SideFolder::Work::DropEvents() {
   done = bytes = 0;
 }
 
-SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, StoreManager& stores,
+SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, ApartWriter& stores,
                        const Clock& clock, const StagingOptions& options, StagingMetrics& metrics)
     : partition_(partition),
       log_(log),

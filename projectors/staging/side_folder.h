@@ -33,7 +33,7 @@ class SideFolder {
  public:
   // All must outlive it. Makes the thread, so that nobody's going apart can fail for want of one;
   // std::system_error where it can't be made.
-  SideFolder(PartitionId partition, eventlog::Log& log, StoreManager& stores, const Clock& clock,
+  SideFolder(PartitionId partition, eventlog::Log& log, ApartWriter& stores, const Clock& clock,
              const StagingOptions& options, StagingMetrics& metrics);
   ~SideFolder();
 
@@ -48,7 +48,7 @@ class SideFolder {
   // cannot go on, and is looked for from time to time.
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const;
   // kDataLoss, code "log_truncated" or "log_diverged", once the log no longer holds what was read.
-  // (Of what a store has applied StoreManager::LookForTrouble() tells.)
+  // (Of what a store has applied ApartWriter::LookForTrouble() tells.)
   [[nodiscard]] absl::Status History() const;
   // Dead letters of those who are apart that are not durable yet.
   size_t letters_held() const { return letters_held_; }
@@ -136,7 +136,7 @@ class SideFolder {
 
   const PartitionId partition_;
   eventlog::Log& log_;
-  StoreManager& stores_;
+  ApartWriter& stores_;
   const Clock& clock_;
   const StagingOptions& options_;
   StagingMetrics& metrics_;

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "eventlog/base/ids.h"
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
+#include "schemas/base/ids.h"
 
 namespace prometheus {
 class Registry;

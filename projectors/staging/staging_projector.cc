@@ -14,11 +14,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/partition_group.h"
+#include "eventlog/partition_health.h"
 #include "fmt/format.h"
 #include "projectors/staging/partition_folder.h"
-#include "projectors/staging/partition_health.h"
 #include "projectors/staging/staging_metrics.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
 namespace sluice::projectors {
@@ -37,7 +37,7 @@ absl::Status NotServedHere(PartitionId partition) {
 }  // namespace
 
 struct StagingProjector::Impl {
-  Impl(eventlog::Log& log_in, eventlog::PartitionGroup& group_in, StoreManager& stores_in,
+  Impl(eventlog::Log& log_in, eventlog::PartitionGroup& group_in, StoreWriter& stores_in,
        const Clock& clock_in, StagingOptions options_in)
       : log(log_in),
         group(group_in),
@@ -126,8 +126,8 @@ struct StagingProjector::Impl {
     return folders;
   }
   // Those that have yet to catch up, are not near their ends, or fail.
-  static TroubledPartitions NotWell(const Folders& folders) {
-    TroubledPartitions troubled;
+  static eventlog::TroubledPartitions NotWell(const Folders& folders) {
+    eventlog::TroubledPartitions troubled;
     for (const auto& [partition, folder] : folders) {
       absl::Status status = folder->Health();
       if (status.ok()) {
@@ -175,11 +175,11 @@ struct StagingProjector::Impl {
 
   eventlog::Log& log;
   eventlog::PartitionGroup& group;
-  StoreManager& stores;
+  StoreWriter& stores;
   const Clock& clock;
   const StagingOptions options;
   StagingMetrics metrics;
-  PartitionHealth health;
+  eventlog::PartitionHealth health;
 
   std::thread prober;
 
@@ -264,7 +264,7 @@ void StagingProjector::Impl::Probe() {
 }
 
 StagingProjector::StagingProjector(eventlog::Log& log, eventlog::PartitionGroup& group,
-                                   StoreManager& stores, const Clock& clock, StagingOptions options)
+                                   StoreWriter& stores, const Clock& clock, StagingOptions options)
     : impl_(std::make_unique<Impl>(log, group, stores, clock, std::move(options))) {}
 
 StagingProjector::~StagingProjector() { Stop(); }

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_writer.h"
 
 namespace sluice::eventlog {
 class PartitionGroup;
@@ -53,7 +53,7 @@ struct StagingOptions {
 class StagingProjector {
  public:
   // All must outlive the projector.
-  StagingProjector(eventlog::Log& log, eventlog::PartitionGroup& group, StoreManager& stores,
+  StagingProjector(eventlog::Log& log, eventlog::PartitionGroup& group, StoreWriter& stores,
                    const Clock& clock, StagingOptions options);
   ~StagingProjector();
 

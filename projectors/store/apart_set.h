@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_writer.h"
 
 namespace sluice::projectors {
 
@@ -34,7 +34,7 @@ class ApartSet {
   // Reading the partition begins, at its checkpoint: nobody who is apart begins behind it. What was
   // rejected from there on was told to whoever read it before, and need not have been written.
   void BeginAt(PartitionId partition, Offset checkpoint);
-  // As StoreManager::NoteNear().
+  // As StoreWriter::NoteNear().
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near);
   // Has NoteNear() said when?
   bool CaughtUp(PartitionId partition) const;

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "eventlog/base/ids.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::projectors {
 

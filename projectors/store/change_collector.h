@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "projectors/staging/fold_view.h"
+#include "projectors/fold/fold_view.h"
 #include "projectors/store/applied_change.h"
 
 namespace sluice::projectors {

@@ -5,9 +5,9 @@
 #define XXH_STATIC_LINKING_ONLY  // for the state on the stack
 #include <xxhash.h>
 
-#include "projectors/staging/sync_rules.h"
-#include "projectors/store/byte_codec.h"
+#include "projectors/model/sync_rules.h"
 #include "projectors/store/record_codec.h"
+#include "schemas/base/byte_codec.h"
 
 namespace sluice::projectors {
 

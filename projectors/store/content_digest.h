@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "projectors/store/record.h"
+#include "projectors/fold/record.h"
 
 namespace sluice::projectors {
 

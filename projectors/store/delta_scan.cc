@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "projectors/store/record_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

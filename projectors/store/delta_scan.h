@@ -2,9 +2,9 @@
 
 #include <memory>
 
-#include "eventlog/base/ids.h"
 #include "projectors/store/org_db.h"
 #include "projectors/store/org_store.h"
+#include "schemas/base/ids.h"
 
 namespace rocksdb {
 class Snapshot;

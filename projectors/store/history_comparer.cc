@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/ids.h"
 #include "projectors/store/store_metrics.h"
 #include "projectors/store/store_set.h"
+#include "schemas/base/ids.h"
 
 namespace sluice::projectors {
 

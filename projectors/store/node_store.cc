@@ -9,9 +9,9 @@
 #include <system_error>
 #include <utility>
 
-#include "projectors/store/byte_codec.h"
 #include "projectors/store/store_folder.h"
-#include "schemas/status.h"
+#include "schemas/base/byte_codec.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

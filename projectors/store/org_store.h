@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "projectors/staging/fold_view.h"
-#include "projectors/staging/org_model.h"
+#include "projectors/fold/fold_view.h"
+#include "projectors/model/org_model.h"
 
 namespace sluice::projectors {
 

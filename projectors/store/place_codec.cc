@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

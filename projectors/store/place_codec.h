@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "projectors/store/byte_codec.h"
-#include "projectors/store/record.h"
+#include "projectors/fold/record.h"
+#include "schemas/base/byte_codec.h"
 
 // The bytes of memberships and support, beside their record and apart from it: see record_codec.h.
 namespace sluice::projectors {

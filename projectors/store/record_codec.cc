@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "projectors/store/byte_codec.h"
 #include "projectors/store/place_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/byte_codec.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

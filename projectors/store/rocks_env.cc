@@ -21,7 +21,7 @@
 
 #include "projectors/store/record_codec.h"
 #include "projectors/store/regular_files.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

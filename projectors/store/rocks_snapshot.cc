@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "projectors/store/byte_codec.h"
 #include "projectors/store/delta_scan.h"
 #include "projectors/store/place_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/byte_codec.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

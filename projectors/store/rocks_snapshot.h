@@ -10,7 +10,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "projectors/staging/fold_view.h"
+#include "projectors/fold/fold_view.h"
 #include "projectors/store/org_db.h"
 #include "projectors/store/org_store.h"
 #include "projectors/store/record_codec.h"

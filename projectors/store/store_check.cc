@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "projectors/staging/sync_rules.h"
+#include "projectors/model/sync_rules.h"
 #include "projectors/store/content_digest.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {
@@ -28,7 +28,7 @@ DeltaOp Copy(const DeltaView& view) {
                  view.entered, view.returned};
 }
 
-// Checks a store against itself: see StoreManager::Verify.
+// Checks a store against itself: see StoreInspector::Verify.
 class Verifier {
  public:
   explicit Verifier(const RocksSnapshot& snapshot)

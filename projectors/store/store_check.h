@@ -7,10 +7,10 @@
 
 namespace sluice::projectors {
 
-// See StoreManager::Verify. Reads the whole store twice.
+// See StoreInspector::Verify. Reads the whole store twice.
 [[nodiscard]] absl::Status VerifySnapshot(const RocksSnapshot& snapshot);
 
-// See StoreManager::Digest: a ContentDigest of the snapshot.
+// See StoreInspector::Digest: a ContentDigest of the snapshot.
 [[nodiscard]] absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot,
                                                          int64_t dedup_window);
 

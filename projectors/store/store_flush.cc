@@ -8,7 +8,7 @@
 
 #include "projectors/store/pending_checkpoint.h"
 #include "projectors/store/store_manager_impl.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 

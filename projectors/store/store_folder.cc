@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <system_error>
 
-#include "eventlog/base/disk_check.h"
-#include "schemas/status.h"
+#include "schemas/base/disk_check.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

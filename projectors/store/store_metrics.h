@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
 
 namespace prometheus {
 class Registry;

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "projectors/store/store_manager_impl.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {

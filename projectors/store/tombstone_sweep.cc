@@ -9,7 +9,7 @@
 
 #include "projectors/store/place_codec.h"
 #include "projectors/store/rocks_store.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 // The part of RocksStore that forgets old removals. RocksDB's compaction filters cannot do it: they
 // see one key at a time, and would leave a plain deletion where the fold single-deletes later.

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "eventlog/base/uuid.h"
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/embedded/event_codec.h"
+#include "schemas/base/uuid.h"
 #include "tests/support/temp_dir.h"
 
 // Appending through the Log interface beside raw synced RocksDB WriteBatches of the same keys and

@@ -3,7 +3,7 @@
 #include <memory>
 #include <unordered_map>
 
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
 #include "tests/support/change_events.h"
 
 // The fold by itself: no store below it, so what it costs to decide.

@@ -24,7 +24,7 @@
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/kafka_log.h"
 #include "eventlog/kafka/message.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 
 namespace sluice::eventlog {

@@ -1,8 +1,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
-#include "schemas/status.h"
 
 // Any bytes as a definition: refused, or a schema whose own JSON gives the same schema again.
 

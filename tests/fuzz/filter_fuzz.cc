@@ -3,7 +3,7 @@
 #include <string>
 
 #include "projectors/rules/filter.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/unit/projectors/rules/filter_testing.h"
 
 // A filter, a zero byte, a row: nothing crashes whatever they are. What is refused has a code and a

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 // Any bytes as a row: nothing crashes, and what ValidateRow() accepts is the one encoding of its

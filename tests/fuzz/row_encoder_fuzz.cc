@@ -2,8 +2,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 // Any bytes as a row's JSON: refused with one of the documented codes, or encoded to a row that is

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
 
 namespace sluice::testing {

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <chrono>
 
-#include "eventlog/base/clock.h"
+#include "schemas/base/clock.h"
 
 namespace sluice::testing {
 

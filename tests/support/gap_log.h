@@ -7,7 +7,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "eventlog/log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/forwarding_log.h"
 
 namespace sluice::testing {

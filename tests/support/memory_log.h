@@ -13,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "eventlog/log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "fmt/format.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 namespace {

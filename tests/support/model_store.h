@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
 
 namespace sluice::testing {
 

@@ -16,9 +16,9 @@
 #include <thread>
 #include <vector>
 
-#include "eventlog/base/uuid.h"
 #include "eventlog/embedded/embedded_log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
+#include "schemas/base/uuid.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/temp_dir.h"
 

@@ -9,7 +9,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/kafka_log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 
 // A leader that dies while the cluster goes on naming it, as it does until it has elected another.

@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "projectors/store/org_db.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/store_node.h"
 

@@ -6,9 +6,9 @@
 #include <iterator>
 #include <map>
 
-#include "projectors/store/byte_codec.h"
 #include "projectors/store/org_db.h"
 #include "projectors/store/record_codec.h"
+#include "schemas/base/byte_codec.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 

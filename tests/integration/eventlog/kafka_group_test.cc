@@ -11,7 +11,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "eventlog/kafka/kafka_log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 #include "tests/support/broker/broker_environment.h"
 

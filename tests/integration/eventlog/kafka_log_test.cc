@@ -17,10 +17,10 @@
 #include <thread>
 #include <vector>
 
-#include "eventlog/base/murmur2.h"
 #include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
-#include "schemas/status.h"
+#include "eventlog/murmur2.h"
+#include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 #include "tests/support/broker/broker_environment.h"
 
@@ -64,9 +64,9 @@ std::string Incompressible(size_t bytes) {
   return value;
 }
 
-// Under a quota, what is fetched twice may never come. A reader whose thread gets no turn between the end
-// of a connection and what comes over the next one does fetch it twice, since it cannot tell the two apart:
-// on a busy machine one round may be such a one, not each of five.
+// Under a quota, what is fetched twice may never come. A reader whose thread gets no turn between
+// the end of a connection and what comes over the next one does fetch it twice, since it cannot
+// tell the two apart: on a busy machine one round may be such a one, not each of five.
 TEST(KafkaLogTest, WhatComesOverANewConnectionToAReaderThatWaitedIsNotFetchedTwice) {
   auto log = KafkaLog::Open(TestOptions(kBroker->brokers()));
   ASSERT_TRUE(log.ok()) << log.status();

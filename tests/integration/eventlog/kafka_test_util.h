@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "eventlog/base/clock.h"
-#include "eventlog/base/uuid.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/log.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/uuid.h"
 #include "tests/support/broker/test_broker.h"
 
 namespace sluice::eventlog {

@@ -13,8 +13,8 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/kafka_log.h"
+#include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
-#include "schemas/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
 #include "tests/support/broker/broker_environment.h"
 

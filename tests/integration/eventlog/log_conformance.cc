@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
-#include "eventlog/base/uuid.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/uuid.h"
 
 namespace sluice::eventlog {
 

@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 // The contract of eventlog/log.h as one suite over every implementation. An implementation's test
 // links the object library `log_conformance` and instantiates the suite:

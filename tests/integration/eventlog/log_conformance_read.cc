@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/integration/eventlog/log_conformance.h"
 
 // The part of the suite about reading, waiting, limits, retention and opening again.

@@ -17,7 +17,7 @@
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
 #include "projectors/provisioning/provisioning.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/integration/gateways/applied_stores.h"
 #include "tests/support/temp_dir.h"
 

@@ -10,20 +10,19 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
 #include "schemas/sluice/v1/events.pb.h"
 
 namespace sluice::testing {
 
 // What the admin gateway sees of stores, folded from `changes` in memory by threads of its own:
 // applied positions and the change sets that were applied. Paused, it applies nothing. Thread-safe.
-class AppliedStores final : public projectors::StoreManager {
+class AppliedStores final : public projectors::StoreReader {
  public:
   explicit AppliedStores(eventlog::Log& log) {
     for (int32_t i = 0; i < log.PartitionCount(eventlog::Topic::kChanges); ++i) {
       readers_.push_back(*log.OpenReader(eventlog::Topic::kChanges, PartitionId(i), Offset(0)));
-      threads_.emplace_back(
-          [this, i, reader = readers_.back().get()] { Run(*reader, PartitionId(i)); });
+      threads_.emplace_back([this, reader = readers_.back().get()] { Run(*reader); });
     }
   }
   ~AppliedStores() override {
@@ -67,7 +66,7 @@ class AppliedStores final : public projectors::StoreManager {
     const auto found = sets_.find(Key(org.value(), source, id));
     return found == sets_.end() ? std::nullopt : std::make_optional(found->second);
   }
-  uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override {
+  uint64_t Subscribe(const OrgId& org, projectors::AppliedCallback callback) override {
     absl::MutexLock lock(&mutex_);
     callbacks_[++next_] = {org.value(), std::move(callback)};
     return next_;
@@ -77,33 +76,17 @@ class AppliedStores final : public projectors::StoreManager {
     callbacks_.erase(subscription);
   }
 
-  // The rest is for projectors and the sync gateway.
-  Offset CheckpointOf(PartitionId) override { return Offset(0); }
-  projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
-                                                absl::FunctionRef<bool()>) override {
-    return projectors::ApplyResult{};
-  }
-  absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }
-  Offset Applied(PartitionId partition) override {
-    absl::MutexLock lock(&mutex_);
-    const auto found = partitions_.find(partition);
-    return found == partitions_.end() ? kNoOffset : found->second;
-  }
+  Offset KnownAppliedOf(const OrgId& org) override { return AppliedOf(org); }
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(const OrgId&) override {
     return absl::NotFoundError("no rows here");
   }
-  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return std::vector<OrgStat>(); }
-  absl::Status Verify(const OrgId&) override { return absl::OkStatus(); }
-  absl::StatusOr<std::string> Digest(const OrgId&) override { return std::string(); }
-  absl::Status Close() override { return absl::OkStatus(); }
 
  private:
   static std::string Key(std::string_view org, std::string_view source, std::string_view id) {
     return std::string(org) + '\n' + std::string(source) + '\n' + std::string(id);
   }
 
-  void Run(eventlog::Reader& reader, PartitionId partition) {
+  void Run(eventlog::Reader& reader) {
     while (true) {
       const auto batch = reader.Read({.wait_max = std::chrono::seconds(1)});
       if (!batch.ok()) {
@@ -119,7 +102,6 @@ class AppliedStores final : public projectors::StoreManager {
           sets_.try_emplace(Key(event.event.key, set.source(), set.id()), event.offset);
         }
         applied_[event.event.key] = event.offset;
-        partitions_[partition] = event.offset;
         for (const auto& [id, callback] : callbacks_) {
           if (callback.first == event.event.key) {
             callback.second({.applied = event.offset});
@@ -133,10 +115,10 @@ class AppliedStores final : public projectors::StoreManager {
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status unavailable_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> applied_ ABSL_GUARDED_BY(mutex_);
-  std::map<PartitionId, Offset> partitions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> sets_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> refused_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::pair<std::string, projectors::AppliedCallback>> callbacks_
+      ABSL_GUARDED_BY(mutex_);
   uint64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::unique_ptr<eventlog::Reader>> readers_;
   std::vector<std::thread> threads_;

@@ -11,7 +11,7 @@
 
 #include "gateways/auth/authenticator.h"
 #include "gateways/sync/sync_server.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/change_events.h"
 #include "tests/support/gateways/fold_stores.h"
 #include "tests/support/gateways/http_socket.h"

@@ -9,7 +9,7 @@
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/gateways/plain_world.h"
 
 // Random organisations and clients that page through them: whenever a page says that there is no

@@ -5,10 +5,10 @@
 #include <random>
 
 #include "absl/synchronization/mutex.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/clock.h"
 #include "schemas/sluice/v1/store.pb.h"
 #include "tests/support/forwarding_log.h"
 #include "tests/support/temp_dir.h"

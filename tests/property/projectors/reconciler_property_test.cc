@@ -9,11 +9,11 @@
 #include <random>
 #include <set>
 
-#include "eventlog/base/clock.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/reconciler.h"
 #include "projectors/provisioning/request_ledger.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
 #include "tests/support/memory_log.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/killed_program.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 // Random rows against the plain model: a map from attribute to the JSON text of its value.

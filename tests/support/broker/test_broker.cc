@@ -12,7 +12,7 @@
 #include <string_view>
 #include <utility>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 namespace {

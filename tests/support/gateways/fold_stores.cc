@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 
@@ -129,7 +129,7 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> FoldStores::Snaps
   return snapshot;
 }
 
-uint64_t FoldStores::Subscribe(const OrgId& org, AppliedCallback callback) {
+uint64_t FoldStores::Subscribe(const OrgId& org, projectors::AppliedCallback callback) {
   absl::MutexLock lock(&mutex_);
   callbacks_[next_subscription_] = {org.value(), std::move(callback)};
   return next_subscription_++;

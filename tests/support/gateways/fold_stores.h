@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "projectors/store/store_manager.h"
+#include "projectors/store/store_reader.h"
 #include "tests/support/change_events.h"
 #include "tests/support/gateways/plain_org.h"
 #include "tests/support/model_store.h"
@@ -17,7 +17,7 @@
 namespace sluice::testing {
 
 // Organisations kept in memory by the real fold, for readers. Thread-safe.
-class FoldStores final : public projectors::StoreManager {
+class FoldStores final : public projectors::StoreReader {
  public:
   // Folds one event of `org`, the next offset's, and tells those who subscribed. Returns its
   // offset.
@@ -36,27 +36,15 @@ class FoldStores final : public projectors::StoreManager {
 
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(
       const OrgId& org) override;
-  uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override;
+  uint64_t Subscribe(const OrgId& org, projectors::AppliedCallback callback) override;
   void Unsubscribe(uint64_t subscription) override;
   Offset AppliedOf(const OrgId& org) override;
 
-  // What only a projector or an operator calls.
-  Offset CheckpointOf(PartitionId) override { return kNoOffset; }
-  projectors::AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<projectors::ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
-                                                absl::FunctionRef<bool()>) override {
-    return absl::UnimplementedError("a reader's store");
-  }
-  absl::StatusOr<Offset> Checkpoint(PartitionId) override { return kNoOffset; }
-  Offset Applied(PartitionId) override { return kNoOffset; }
+  Offset KnownAppliedOf(const OrgId& org) override { return AppliedOf(org); }
   absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId&, std::string_view,
                                                       std::string_view) override {
     return std::nullopt;
   }
-  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return std::vector<OrgStat>(); }
-  absl::Status Verify(const OrgId&) override { return absl::OkStatus(); }
-  absl::StatusOr<std::string> Digest(const OrgId&) override { return std::string(); }
-  absl::Status Close() override { return absl::OkStatus(); }
 
  private:
   void Notify(const std::string& org, const projectors::AppliedChange& change)
@@ -72,7 +60,8 @@ class FoldStores final : public projectors::StoreManager {
   std::set<std::string> amid_ ABSL_GUARDED_BY(mutex_);
   // Made at the first question after a change.
   std::map<std::string, std::shared_ptr<const PlainSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, std::pair<std::string, AppliedCallback>> callbacks_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::pair<std::string, projectors::AppliedCallback>> callbacks_
+      ABSL_GUARDED_BY(mutex_);
   uint64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
 };
 

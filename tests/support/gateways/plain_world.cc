@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "projectors/staging/fold.h"
+#include "projectors/fold/fold.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::testing {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "projectors/staging/org_model.h"
+#include "projectors/model/org_model.h"
 #include "tests/support/gateways/plain_org.h"
 
 // A random organisation whose rules, rows and callers change, for property tests of what the sync

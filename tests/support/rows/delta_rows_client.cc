@@ -1,7 +1,7 @@
 #include "tests/support/rows/delta_rows_client.h"
 
 #include "gateways/sync/delta_plan.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 

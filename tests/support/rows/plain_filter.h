@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "projectors/staging/sync_rules.h"
+#include "projectors/model/sync_rules.h"
 #include "tests/support/rows/plain_value.h"
 
 // Filters as trees: written as text for the system under test, and evaluated here by their meaning

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/model_store.h"
 #include "tests/support/store_fixture.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
 
 namespace sluice::testing {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::testing {
 

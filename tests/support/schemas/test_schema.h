@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
-#include "schemas/status.h"
 
 // Schemas for tests, from the JSON that administrators write.
 namespace sluice::schemas::testing {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "eventlog/epoch.h"
+#include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
-#include "schemas/status.h"
 
 // What the functions over every log make of its answers: silence above all.
 namespace sluice::eventlog {

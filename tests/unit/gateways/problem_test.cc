@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

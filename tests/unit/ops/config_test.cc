@@ -8,8 +8,8 @@
 
 #include "eventlog/log.h"
 #include "gateways/sync/sync_server.h"
-#include "projectors/staging/fold.h"
-#include "schemas/status.h"
+#include "projectors/fold/fold.h"
+#include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::ops {

@@ -10,7 +10,7 @@
 #include <iterator>
 
 #include "ops/program/ready_file.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::ops {

@@ -15,7 +15,7 @@
 #include <sstream>
 #include <thread>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 
 namespace sluice::ops {

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <optional>
 
-#include "projectors/staging/node_announcer.h"
+#include "projectors/nodes/node_announcer.h"
 #include "tests/support/forwarding_log.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
 

@@ -6,7 +6,7 @@
 
 #include "eventlog/embedded/embedded_log.h"
 #include "ops/program/command.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
 

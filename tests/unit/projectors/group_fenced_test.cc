@@ -3,7 +3,7 @@
 
 #include "eventlog/partition_group.h"
 #include "projectors/provisioning/provisioning.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/unit/projectors/staging/staging_testing.h"
 
 namespace sluice::projectors {

@@ -5,8 +5,8 @@
 
 #include <string>
 
+#include "schemas/base/status.h"
 #include "schemas/entity_definition.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 namespace sluice::schemas {

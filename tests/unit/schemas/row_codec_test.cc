@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 namespace sluice::schemas {

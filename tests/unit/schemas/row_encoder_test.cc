@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 namespace sluice::schemas {

@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "clients/cpp/local_database.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/database_fixture.h"
 
 namespace sluice::client {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <thread>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_certificates.h"

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/database_fixture.h"
 #include "tests/support/clients/sync_frames.h"
 

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "clients/cpp/local_database.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/database_fixture.h"
 #include "tests/support/clients/sync_frames.h"
 

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
 
 // Buckets that differ, are reset, go, come back or are behind, and entities that change: which rows

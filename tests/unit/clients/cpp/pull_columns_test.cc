@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
 
 // Columns that travel with the checkpoint they belong to, and the history that a checkpoint is of.

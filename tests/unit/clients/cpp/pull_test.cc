@@ -7,7 +7,7 @@
 #include <future>
 #include <thread>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
 
 // Loads, connections, refusals, following and cancelling; what becomes of the buckets and rows is

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
 
 // Several nodes, refusals that are for good, and answers that are too long.

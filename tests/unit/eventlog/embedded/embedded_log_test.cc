@@ -11,7 +11,7 @@
 #include <fstream>
 #include <string>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
 
 // What the conformance suite cannot ask of every log: the folder, and what is wrong with it.

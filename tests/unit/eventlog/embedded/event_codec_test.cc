@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::eventlog {
 namespace {

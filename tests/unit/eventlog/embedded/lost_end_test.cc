@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "eventlog/embedded/embedded_log.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
 
 // A log whose files lost acknowledged events is refused, and taken again once a new epoch says so.

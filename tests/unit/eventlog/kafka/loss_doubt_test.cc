@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 
 namespace sluice::eventlog {

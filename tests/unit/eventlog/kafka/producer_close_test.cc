@@ -8,7 +8,7 @@
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/kafka/producer.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 
 namespace sluice::eventlog {

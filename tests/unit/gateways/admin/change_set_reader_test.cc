@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "eventlog/event.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

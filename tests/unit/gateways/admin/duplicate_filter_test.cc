@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

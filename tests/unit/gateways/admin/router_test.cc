@@ -7,7 +7,7 @@
 #include <set>
 
 #include "gateways/admin/openapi.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

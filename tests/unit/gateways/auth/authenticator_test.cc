@@ -11,7 +11,7 @@
 
 #include "gateways/auth/base64url.h"
 #include "gateways/auth/file_io.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/gateways/auth/test_keys.h"

@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/auth/key_set.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_certificates.h"

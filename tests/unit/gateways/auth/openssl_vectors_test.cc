@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gateways/auth/authenticator.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 

@@ -8,7 +8,7 @@
 #include "gateways/auth/base64url.h"
 #include "gateways/auth/strict_json.h"
 #include "gateways/auth/token_cache.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "gateways/http/byte_budget.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {

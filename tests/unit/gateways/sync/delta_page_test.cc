@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "gateways/sync/delta_plan.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/gateways/plain_org.h"
 
 namespace sluice::gateways {

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/change_events.h"
 #include "tests/support/gateways/plain_org.h"
 

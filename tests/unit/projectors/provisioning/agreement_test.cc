@@ -6,10 +6,10 @@
 
 #include <thread>
 
-#include "eventlog/base/clock.h"
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/memory_log.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"

@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
 // How much an organisation may define in all.

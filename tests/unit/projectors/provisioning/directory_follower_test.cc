@@ -5,8 +5,8 @@
 #include <future>
 #include <thread>
 
-#include "eventlog/base/clock.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/clock.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/memory_log.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"

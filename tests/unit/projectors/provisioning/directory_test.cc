@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
 namespace sluice::projectors {

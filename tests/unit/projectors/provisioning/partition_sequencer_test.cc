@@ -6,10 +6,10 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "eventlog/base/clock.h"
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/static_partition_group.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/clock.h"
 #include "tests/support/blocking_log.h"
 #include "tests/support/log_reading.h"
 #include "tests/support/stalling_log.h"

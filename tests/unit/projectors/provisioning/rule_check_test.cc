@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "projectors/provisioning/rule_graph.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
 // What profiles and roles may say of rules, and what a schema may no longer take from them.

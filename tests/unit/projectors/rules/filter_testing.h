@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "projectors/rules/filter.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
-#include "schemas/status.h"
 #include "tests/support/schemas/test_schema.h"
 
 namespace sluice::projectors::testing {

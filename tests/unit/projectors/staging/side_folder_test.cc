@@ -18,9 +18,9 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "eventlog/base/clock.h"
 #include "projectors/staging/staging_metrics.h"
-#include "schemas/status.h"
+#include "schemas/base/clock.h"
+#include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/memory_log.h"
@@ -33,7 +33,7 @@ using eventlog::Topic;
 constexpr PartitionId kPartition{0};
 
 // Organisations that are apart, and never given back.
-class ApartStores final : public StoreManager {
+class ApartStores final : public ApartWriter {
  public:
   // `applied`: LastApplied().
   explicit ApartStores(AppliedState applied = {}) : applied_(std::move(applied)) {}
@@ -107,28 +107,11 @@ class ApartStores final : public StoreManager {
     return given_.contains(offset);
   }
 
-  Offset CheckpointOf(PartitionId) override { return Offset(0); }
-  AppliedState CheckpointState(PartitionId) override { return {}; }
-  absl::StatusOr<ApplyResult> Apply(PartitionId, std::span<const eventlog::StoredEvent>,
-                                    absl::FunctionRef<bool()>) override {
-    return ApplyResult{};
+  std::optional<ApartOrg> ApartStateOf(PartitionId, const OrgId&) override { return std::nullopt; }
+  Offset ApartFrom(PartitionId, const ApartOrg& apart, Offset) override { return apart.next; }
+  absl::Status CheckApart(PartitionId, const ApartOrg&, absl::FunctionRef<bool()>) override {
+    return absl::OkStatus();
   }
-  absl::StatusOr<Offset> Checkpoint(PartitionId) override { return Offset(0); }
-  Offset Applied(PartitionId partition) override { return LastApplied(partition).position; }
-  absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId&) override {
-    return absl::UnimplementedError("");
-  }
-  absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId&, std::string_view,
-                                                      std::string_view) override {
-    return std::nullopt;
-  }
-  uint64_t Subscribe(const OrgId&, AppliedCallback) override { return 0; }
-  void Unsubscribe(uint64_t) override {}
-  Offset AppliedOf(const OrgId&) override { return kNoOffset; }
-  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return std::vector<OrgStat>(); }
-  absl::Status Verify(const OrgId&) override { return absl::OkStatus(); }
-  absl::StatusOr<std::string> Digest(const OrgId&) override { return std::string(); }
-  absl::Status Close() override { return absl::OkStatus(); }
 
  private:
   template <typename Condition>

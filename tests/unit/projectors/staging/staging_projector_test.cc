@@ -10,10 +10,11 @@
 #include <limits>
 
 #include "projectors/staging/history_check.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
+#include "tests/support/forwarding_stores.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
@@ -177,27 +178,15 @@ class BarredLog final : public testing::ForwardingLog {
 };
 
 // Stores whose flushes for a checkpoint wait until Release().
-class SlowFlushStores final : public StoreManager {
+class SlowFlushStores final : public ForwardingStores {
  public:
-  explicit SlowFlushStores(StoreManager& stores) : stores_(stores) {}
+  using ForwardingStores::ForwardingStores;
   void Release() {
     absl::MutexLock lock(&mutex_);
     released_ = true;
   }
   bool flushing() const { return flushing_; }
 
-  Offset CheckpointOf(PartitionId partition) override { return stores_.CheckpointOf(partition); }
-  AppliedState CheckpointState(PartitionId partition) override {
-    return stores_.CheckpointState(partition);
-  }
-  AppliedState LastApplied(PartitionId partition) override {
-    return stores_.LastApplied(partition);
-  }
-  absl::StatusOr<ApplyResult> Apply(PartitionId partition,
-                                    std::span<const eventlog::StoredEvent> events,
-                                    absl::FunctionRef<bool()> stopping) override {
-    return stores_.Apply(partition, events, stopping);
-  }
   absl::StatusOr<Offset> Checkpoint(PartitionId partition) override {
     AwaitRelease();
     return stores_.Checkpoint(partition);
@@ -210,26 +199,6 @@ class SlowFlushStores final : public StoreManager {
   absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override {
     return stores_.EndCheckpoint(std::move(static_cast<Pending&>(*pending).pending));
   }
-  absl::Status LookForTrouble(PartitionId partition) override {
-    return stores_.LookForTrouble(partition);
-  }
-  Offset Applied(PartitionId partition) override { return stores_.Applied(partition); }
-  absl::StatusOr<std::shared_ptr<const OrgSnapshot>> Snapshot(const OrgId& org) override {
-    return stores_.Snapshot(org);
-  }
-  absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId& org, std::string_view source,
-                                                      std::string_view id) override {
-    return stores_.FindChangeSet(org, source, id);
-  }
-  uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override {
-    return stores_.Subscribe(org, std::move(callback));
-  }
-  void Unsubscribe(uint64_t subscription) override { stores_.Unsubscribe(subscription); }
-  Offset AppliedOf(const OrgId& org) override { return stores_.AppliedOf(org); }
-  absl::StatusOr<std::vector<OrgStat>> ListStores() override { return stores_.ListStores(); }
-  absl::Status Verify(const OrgId& org) override { return stores_.Verify(org); }
-  absl::StatusOr<std::string> Digest(const OrgId& org) override { return stores_.Digest(org); }
-  absl::Status Close() override { return stores_.Close(); }
 
  private:
   struct Pending final : PendingCheckpoint {
@@ -247,7 +216,6 @@ class SlowFlushStores final : public StoreManager {
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(&released_), kPatience);
   }
-  StoreManager& stores_;
   std::atomic<bool> flushing_{false};
   absl::Mutex mutex_;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;

@@ -16,7 +16,7 @@
 #include "eventlog/static_partition_group.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/change_events.h"
 #include "tests/support/temp_dir.h"
 

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "eventlog/kafka/loss_doubt.h"
-#include "projectors/staging/node_announcer.h"
-#include "projectors/staging/node_directory.h"
+#include "projectors/nodes/node_announcer.h"
+#include "projectors/nodes/node_directory.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"
 

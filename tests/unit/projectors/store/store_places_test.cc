@@ -3,7 +3,7 @@
 
 #include "projectors/store/org_db.h"
 #include "projectors/store/place_codec.h"
-#include "schemas/status.h"
+#include "schemas/base/status.h"
 #include "tests/support/hot_row.h"
 #include "tests/support/store_node.h"
 #include "tests/support/temp_dir.h"

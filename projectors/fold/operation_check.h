@@ -1,0 +1,12 @@
+#pragma once
+
+#include "absl/status/status.h"
+#include "projectors/model/org_model.h"
+
+namespace sluice::projectors {
+
+// Can `op` be applied to a row of `schema` (nullptr: no such entity at this position)? Otherwise
+// why not, with the codes of API section 2: who else writes to the log may have written anything.
+[[nodiscard]] absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op);
+
+}  // namespace sluice::projectors

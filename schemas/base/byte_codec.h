@@ -1,0 +1,133 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+// Fixed-width big-endian integers (keys, so that they sort as numbers) and LEB128 varints.
+namespace sluice {
+
+inline void PutFixed32(uint32_t v, std::string* out) {
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    out->push_back(static_cast<char>(v >> shift));
+  }
+}
+
+inline void PutFixed64(uint64_t v, std::string* out) {
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    out->push_back(static_cast<char>(v >> shift));
+  }
+}
+
+inline void PutVarint(uint64_t v, std::string* out) {
+  while (v >= 0x80) {
+    out->push_back(static_cast<char>(v | 0x80));
+    v >>= 7;
+  }
+  out->push_back(static_cast<char>(v));
+}
+
+// Zigzag, so that small negative numbers are short too.
+inline void PutSigned(int64_t v, std::string* out) {
+  PutVarint((static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63), out);
+}
+
+inline void PutText(std::string_view text, std::string* out) {
+  PutVarint(text.size(), out);
+  out->append(text);
+}
+
+// The first text after all that begin with `prefix`; "" where there is none.
+inline std::string PrefixEnd(std::string prefix) {
+  while (!prefix.empty() && static_cast<uint8_t>(prefix.back()) == 0xff) {
+    prefix.pop_back();
+  }
+  if (!prefix.empty()) {
+    prefix.back() = static_cast<char>(static_cast<uint8_t>(prefix.back()) + 1);
+  }
+  return prefix;
+}
+
+// Takes values off the front of bytes. After a failure every further read gives zero or nothing and
+// ok() stays false, so one check at the end is enough.
+class ByteReader {
+ public:
+  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+
+  bool ok() const { return ok_; }
+  // Read all of it, and nothing was missing.
+  bool done() const { return ok_ && rest_.empty(); }
+  std::string_view rest() const { return rest_; }
+
+  uint8_t Byte() {
+    const std::string_view taken = Take(1);
+    return taken.empty() ? 0 : static_cast<uint8_t>(taken[0]);
+  }
+  uint32_t Fixed32() { return static_cast<uint32_t>(BigEndian(4)); }
+  uint64_t Fixed64() { return BigEndian(8); }
+
+  uint64_t Varint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      if (rest_.empty()) {
+        break;
+      }
+      const auto byte = static_cast<uint8_t>(rest_[0]);
+      rest_.remove_prefix(1);
+      if (shift == 63 && byte > 1) {
+        break;
+      }
+      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+      if ((byte & 0x80) == 0) {
+        return value;
+      }
+    }
+    Fail();
+    return 0;
+  }
+
+  // A varint that must fit 32 bits.
+  uint32_t Varint32() {
+    const uint64_t value = Varint();
+    if (value > UINT32_MAX) {
+      Fail();
+      return 0;
+    }
+    return static_cast<uint32_t>(value);
+  }
+
+  int64_t Signed() {
+    const uint64_t v = Varint();
+    return static_cast<int64_t>((v >> 1) ^ (~(v & 1) + 1));
+  }
+
+  std::string_view Text() { return Take(Varint()); }
+
+  std::string_view Take(uint64_t size) {
+    if (!ok_ || size > rest_.size()) {
+      Fail();
+      return {};
+    }
+    const std::string_view taken = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return taken;
+  }
+
+ private:
+  void Fail() {
+    ok_ = false;
+    rest_ = {};
+  }
+  uint64_t BigEndian(size_t size) {
+    uint64_t value = 0;
+    for (const char c : Take(size)) {
+      value = (value << 8) | static_cast<uint8_t>(c);
+    }
+    return value;
+  }
+
+  std::string_view rest_;
+  bool ok_ = true;
+};
+
+}  // namespace sluice
