@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "gateways/admin/set_relay.h"
+#include "gateways/ingest/set_relay.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {

@@ -8,12 +8,12 @@
 
 #include "absl/status/statusor.h"
 #include "gateways/admin/applied_wait.h"
-#include "gateways/admin/ingest_service.h"
-#include "gateways/admin/ingest_session.h"
-#include "gateways/admin/json_check.h"
-#include "gateways/admin/json_split.h"
 #include "gateways/admin/request_context.h"
 #include "gateways/http/content_coding.h"
+#include "gateways/ingest/ingest_service.h"
+#include "gateways/ingest/ingest_session.h"
+#include "gateways/ingest/json_check.h"
+#include "gateways/ingest/json_split.h"
 
 namespace sluice::gateways {
 

@@ -9,10 +9,10 @@
 #include <type_traits>
 #include <utility>
 
-#include "gateways/admin/duplicate_filter.h"
-#include "gateways/admin/ingest_session.h"
 #include "gateways/http/blocking_pool.h"
 #include "gateways/http/fair_budget.h"
+#include "gateways/ingest/duplicate_filter.h"
+#include "gateways/ingest/ingest_session.h"
 #include "schemas/base/clock.h"
 
 namespace sluice::gateways {

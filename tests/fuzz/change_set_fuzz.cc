@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "eventlog/event.h"
-#include "gateways/admin/change_set_reader.h"
+#include "gateways/ingest/change_set_reader.h"
 #include "schemas/row_codec.h"
 
 namespace {

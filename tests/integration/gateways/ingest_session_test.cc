@@ -1,5 +1,5 @@
 // Sessions of ingest, step by step.
-#include "gateways/admin/ingest_session.h"
+#include "gateways/ingest/ingest_session.h"
 
 #include <gmock/gmock.h>
 

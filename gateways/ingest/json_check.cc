@@ -1,4 +1,4 @@
-#include "gateways/admin/json_check.h"
+#include "gateways/ingest/json_check.h"
 
 #include <fmt/format.h>
 #include <simdjson.h>

@@ -1,4 +1,4 @@
-#include "gateways/admin/duplicate_filter.h"
+#include "gateways/ingest/duplicate_filter.h"
 
 #include <gtest/gtest.h>
 #include <malloc.h>

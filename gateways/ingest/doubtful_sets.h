@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "gateways/admin/duplicate_filter.h"
-#include "gateways/admin/ingest_service.h"
-#include "gateways/admin/set_relay.h"
+#include "gateways/ingest/duplicate_filter.h"
+#include "gateways/ingest/ingest_service.h"
+#include "gateways/ingest/set_relay.h"
 
 namespace sluice::gateways {
 

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "gateways/admin/change_set_reader.h"
-#include "gateways/admin/doubtful_sets.h"
-#include "gateways/admin/ingest_service.h"
+#include "gateways/ingest/change_set_reader.h"
+#include "gateways/ingest/doubtful_sets.h"
+#include "gateways/ingest/ingest_service.h"
 
 namespace sluice::gateways {
 

@@ -1,4 +1,4 @@
-#include "gateways/admin/change_set_reader.h"
+#include "gateways/ingest/change_set_reader.h"
 
 #include <fmt/format.h>
 #include <simdjson.h>

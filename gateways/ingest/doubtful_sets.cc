@@ -1,4 +1,4 @@
-#include "gateways/admin/doubtful_sets.h"
+#include "gateways/ingest/doubtful_sets.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-#include "gateways/admin/duplicate_filter.h"
+#include "gateways/ingest/duplicate_filter.h"
 
 #include <fmt/format.h>
 #include <prometheus/gauge.h>

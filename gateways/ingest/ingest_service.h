@@ -15,9 +15,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
-#include "gateways/admin/change_set_reader.h"
-#include "gateways/admin/duplicate_filter.h"
-#include "gateways/admin/set_relay.h"
+#include "gateways/ingest/change_set_reader.h"
+#include "gateways/ingest/duplicate_filter.h"
+#include "gateways/ingest/set_relay.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/store/store_reader.h"
 

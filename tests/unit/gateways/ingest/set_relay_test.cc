@@ -1,4 +1,4 @@
-#include "gateways/admin/set_relay.h"
+#include "gateways/ingest/set_relay.h"
 
 #include <gtest/gtest.h>
 #include <httplib.h>

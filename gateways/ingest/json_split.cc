@@ -1,4 +1,4 @@
-#include "gateways/admin/json_split.h"
+#include "gateways/ingest/json_split.h"
 
 #include <algorithm>
 

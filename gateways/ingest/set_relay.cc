@@ -1,4 +1,4 @@
-#include "gateways/admin/set_relay.h"
+#include "gateways/ingest/set_relay.h"
 
 #include <fmt/format.h>
 #include <httplib.h>

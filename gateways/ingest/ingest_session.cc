@@ -1,4 +1,4 @@
-#include "gateways/admin/ingest_session.h"
+#include "gateways/ingest/ingest_session.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "gateways/admin/ingest_service.h"
+#include "gateways/ingest/ingest_service.h"
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
