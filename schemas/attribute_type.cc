@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "schemas/ascii.h"
+#include "schemas/status.h"
+
 namespace sluice::schemas {
 namespace {
 
@@ -11,9 +14,12 @@ constexpr std::array<std::string_view, 10> kNames = {
     "", "string", "int32", "int64", "double", "decimal", "bool", "datetime", "uuid", "bytes"};
 
 bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 }  // namespace
+
+absl::Status TypeMismatch(std::string_view reason) {
+  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
+}
 
 std::string_view AttributeTypeName(v1::AttributeType type) {
   const auto index = static_cast<size_t>(type);

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 namespace sluice::schemas {
@@ -11,6 +12,10 @@ namespace sluice::schemas {
 
 // The type of that name, ATTRIBUTE_TYPE_UNSPECIFIED where there is none.
 [[nodiscard]] v1::AttributeType AttributeTypeFromName(std::string_view name);
+
+// A value that is none of its attribute's type: kInvalidArgument, code "type_mismatch". `reason`
+// goes on from the attribute's name: "is not UTF-8".
+[[nodiscard]] absl::Status TypeMismatch(std::string_view reason);
 
 // An entity's or attribute's name: [A-Za-z_][A-Za-z0-9_]{0,127}.
 [[nodiscard]] bool IsValidName(std::string_view name);

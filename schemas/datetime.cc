@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "schemas/ascii.h"
+#include "schemas/attribute_type.h"
 #include "schemas/status.h"
 
 namespace sluice::schemas {
@@ -12,12 +14,9 @@ namespace {
 constexpr int64_t kMicrosPerSecond = 1'000'000;
 constexpr int64_t kMicrosPerDay = 86'400 * kMicrosPerSecond;
 
-absl::Status Mismatch(std::string_view reason) {
-  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
-}
-
 absl::Status NotADatetime() {
-  return Mismatch("is not an RFC 3339 date and time with its offset, as 2026-01-31T10:00:00Z is");
+  return TypeMismatch(
+      "is not an RFC 3339 date and time with its offset, as 2026-01-31T10:00:00Z is");
 }
 
 // "00" to "99", one after the other.
@@ -30,8 +29,6 @@ constexpr std::array<char, 200> DigitPairs() {
   return pairs;
 }
 constexpr std::array<char, 200> kDigitPairs = DigitPairs();
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // The number of `count` digits at `at`, -1 where they are not digits.
 int Digits(std::string_view text, size_t at, size_t count) {
@@ -93,7 +90,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
                                          std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day))};
   if (!date.ok()) {
-    return Mismatch("names a day that does not exist");
+    return TypeMismatch("names a day that does not exist");
   }
   size_t at = 19;
   int64_t fraction = 0;
@@ -102,7 +99,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
     const size_t start = at;
     for (int64_t scale = kMicrosPerSecond / 10; at < text.size() && IsDigit(text[at]); ++at) {
       if (scale == 0 && text[at] != '0') {
-        return Mismatch("is finer than a microsecond");
+        return TypeMismatch("is finer than a microsecond");
       }
       fraction += scale * (text[at] - '0');
       scale /= 10;
@@ -118,7 +115,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
   const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
   const int64_t micros = days * kMicrosPerDay + time + fraction - offset * 60 * kMicrosPerSecond;
   if (micros < kDatetimeMin || micros > kDatetimeMax) {
-    return Mismatch("lies outside the years 0001 to 9999 UTC");
+    return TypeMismatch("lies outside the years 0001 to 9999 UTC");
   }
   return micros;
 }

@@ -20,6 +20,7 @@
 #include "gateways/admin/directory_end.h"
 #include "gateways/admin/ingest_exchange.h"
 #include "gateways/admin/ingest_routes.h"
+#include "gateways/admin/look_interval.h"
 #include "gateways/admin/openapi.h"
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
@@ -38,9 +39,7 @@ namespace {
 
 using Kind = DefinitionRoutes::Kind;
 
-constexpr size_t kGzipBytesMin = 1024;             // smaller answers gain nothing
-constexpr std::chrono::milliseconds kLookMin{1};   // how often a wait looks, at first
-constexpr std::chrono::milliseconds kLookMax{50};  // and later
+constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 // A path as a log line may hold it.
 std::string Loggable(std::string_view path) {

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "gateways/admin/look_interval.h"
 #include "schemas/status.h"
 
 namespace sluice::gateways {
@@ -18,8 +19,6 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr size_t kSetsMax = 1'000;
 constexpr size_t kBytesMax = size_t{256} << 10;
 constexpr std::chrono::milliseconds kCompany{50};
-constexpr std::chrono::milliseconds kLookMin{1};  // how often a wait looks, at first
-constexpr std::chrono::milliseconds kLookMax{50};
 
 absl::Status NotCaughtUp() {
   return Error(absl::StatusCode::kUnavailable, "not_caught_up",
