@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "schemas/base/ascii.h"
+#include "schemas/base/status.h"
+
 namespace sluice::schemas {
 namespace {
 
@@ -11,7 +14,6 @@ constexpr std::array<std::string_view, 10> kNames = {
     "", "string", "int32", "int64", "double", "decimal", "bool", "datetime", "uuid", "bytes"};
 
 bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "schemas/sluice/v1/definitions.pb.h"
 
 namespace sluice::schemas {

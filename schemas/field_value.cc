@@ -21,10 +21,6 @@ constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 constexpr int64_t kInt64Min = std::numeric_limits<int64_t>::min();
 constexpr int64_t kInt64Max = std::numeric_limits<int64_t>::max();
 
-absl::Status Mismatch(std::string_view reason) {
-  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
-}
-
 void AppendVarintField(AttributeId id, uint64_t value, std::string* out) {
   wire::AppendTag(id, wire::kVarint, out);
   wire::AppendVarint(value, out);
@@ -48,7 +44,7 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
   switch (attribute.type) {
     case v1::ATTRIBUTE_TYPE_STRING:
       if (!IsValidUtf8(text)) {
-        return Mismatch("is not UTF-8");
+        return TypeMismatch("is not UTF-8");
       }
       AppendBytesField(id, text, out);
       return absl::OkStatus();
@@ -74,7 +70,7 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
     }
     case v1::ATTRIBUTE_TYPE_BOOL:
       if (text != "true" && text != "false") {
-        return Mismatch("is neither true nor false");
+        return TypeMismatch("is neither true nor false");
       }
       AppendVarintField(id, text == "true" ? 1 : 0, out);
       return absl::OkStatus();
@@ -86,7 +82,7 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
     case v1::ATTRIBUTE_TYPE_UUID: {
       const auto value = DecodeUuid(text);
       if (!value.has_value()) {
-        return Mismatch("is not a uuid of the form 1b4e28ba-2fa1-11d2-883f-0016d3cca427");
+        return TypeMismatch("is not a uuid of the form 1b4e28ba-2fa1-11d2-883f-0016d3cca427");
       }
       AppendBytesField(id, *value, out);
       return absl::OkStatus();
@@ -94,13 +90,13 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
     case v1::ATTRIBUTE_TYPE_BYTES: {
       const auto value = DecodeBase64(text);
       if (!value.has_value()) {
-        return Mismatch("is not base64 (standard alphabet, padded)");
+        return TypeMismatch("is not base64 (standard alphabet, padded)");
       }
       AppendBytesField(id, *value, out);
       return absl::OkStatus();
     }
     default:
-      return Mismatch("has an attribute of no known type");
+      return TypeMismatch("has an attribute of no known type");
   }
 }
 
@@ -148,8 +144,8 @@ absl::Status AppendFieldText(const Attribute& attribute, const FieldView& field,
 
 absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
   if (field.wire_type != WireTypeOf(attribute.type)) {
-    return Mismatch(fmt::format("has wire type {}, which no {} has", field.wire_type,
-                                AttributeTypeName(attribute.type)));
+    return TypeMismatch(fmt::format("has wire type {}, which no {} has", field.wire_type,
+                                    AttributeTypeName(attribute.type)));
   }
   const size_t tag_size = wire::VarintSize(static_cast<uint64_t>(field.id.value()) << 3);
   const size_t body_size = field.wire_type == wire::kVarint ? wire::VarintSize(field.scalar)
@@ -157,7 +153,7 @@ absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
                                ? wire::VarintSize(field.payload.size()) + field.payload.size()
                                : 8;
   if (field.raw.size() != tag_size + body_size) {
-    return Mismatch("has a varint longer than it needs");
+    return TypeMismatch("has a varint longer than it needs");
   }
   const auto value = static_cast<int64_t>(field.scalar);
   bool fits = true;
@@ -190,7 +186,7 @@ absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
       break;
   }
   return fits ? absl::OkStatus()
-              : Mismatch(fmt::format("holds no {}", AttributeTypeName(attribute.type)));
+              : TypeMismatch(fmt::format("holds no {}", AttributeTypeName(attribute.type)));
 }
 
 std::string QuoteForError(std::string_view value) {

@@ -19,7 +19,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kRetryInterval{100};
+constexpr milliseconds kRequestRetryInterval{100};
 // One try of a request, before it is tried again, elsewhere where the leader has changed.
 constexpr milliseconds kTryTimeout{2'000};
 
@@ -80,7 +80,7 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
   do {
     rd_kafka_poll(handle_.get(), 0);  // serves the error callback
     const auto left = std::chrono::ceil<milliseconds>(deadline - clock_->SteadyNow());
-    const milliseconds patience = std::clamp(left, kRetryInterval, kTryTimeout);
+    const milliseconds patience = std::clamp(left, kRequestRetryInterval, kTryTimeout);
     if (log_name_.empty()) {
       char* cluster_id = rd_kafka_clusterid(handle_.get(), Millis(patience));
       if (cluster_id == nullptr) {
@@ -97,7 +97,7 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
         if (status.code() != absl::StatusCode::kUnavailable) {
           return status;
         }
-        rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+        rd_kafka_poll(handle_.get(), Millis(kRequestRetryInterval));
         continue;
       }
       created = *ensured;
@@ -117,7 +117,7 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
       partition_counts_[topic] = *count;
     }
     if (!status.ok()) {
-      rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+      rd_kafka_poll(handle_.get(), Millis(kRequestRetryInterval));
     }
   } while (!status.ok() && clock_->SteadyNow() < deadline);
   RETURN_IF_ERROR(status);
@@ -299,14 +299,14 @@ absl::Status KafkaControl::RetryWhileLeaderMoves(Topic topic, Request request) {
   const milliseconds try_timeout = std::min(kTryTimeout, options_.operation_timeout / 4);
   const auto patience = [&] {
     const auto left = std::chrono::ceil<milliseconds>(deadline - clock_->SteadyNow());
-    return std::max(std::min(left, try_timeout), kRetryInterval);
+    return std::max(std::min(left, try_timeout), kRequestRetryInterval);
   };
   while (true) {
     absl::Status status = request(patience());
     if (status.code() != absl::StatusCode::kUnavailable || clock_->SteadyNow() >= deadline) {
       return status;
     }
-    rd_kafka_poll(handle_.get(), Millis(kRetryInterval));
+    rd_kafka_poll(handle_.get(), Millis(kRequestRetryInterval));
     // A request that was not answered may have gone to a leader that is dead. librdkafka would ask
     // it again: it goes by the metadata that it was told last.
     if (const auto refreshed = LookUpPartitions(topic, patience()); !refreshed.ok()) {

@@ -21,7 +21,7 @@ using std::chrono::milliseconds;
 using PartitionList =
     std::unique_ptr<rd_kafka_topic_partition_list_t, void (*)(rd_kafka_topic_partition_list_t*)>;
 
-constexpr milliseconds kPollInterval{100};
+constexpr milliseconds kConsumerPollInterval{100};
 // Members learn of a rebalance by their next heartbeat.
 constexpr milliseconds kHeartbeatInterval{1'000};
 // How long Stop() waits for the coordinator to confirm that this member has gone.
@@ -179,7 +179,7 @@ void KafkaPartitionGroup::Run() {
     }
     // Serves the rebalance callback; a message can only be one that came before the pause.
     const KafkaMessage ignored(
-        rd_kafka_consumer_poll(handle_.get(), static_cast<int>(kPollInterval.count())));
+        rd_kafka_consumer_poll(handle_.get(), static_cast<int>(kConsumerPollInterval.count())));
     if (ignored != nullptr && ignored->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       spdlog::warn("kafka_group_error group={} error=\"{}\"", options_.replica_set,
                    rd_kafka_message_errstr(ignored.get()));
@@ -253,7 +253,7 @@ void KafkaPartitionGroup::Close() {
   while (rd_kafka_consumer_closed(handle_.get()) == 0 &&
          std::chrono::steady_clock::now() < deadline) {
     rd_kafka_event_t* event =
-        rd_kafka_queue_poll(queue.get(), static_cast<int>(kPollInterval.count()));
+        rd_kafka_queue_poll(queue.get(), static_cast<int>(kConsumerPollInterval.count()));
     if (event != nullptr && rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
       Revoke(rd_kafka_event_topic_partition_list(event));
     }

@@ -20,7 +20,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPollInterval{100};
+constexpr milliseconds kDeliveryPollInterval{100};
 // Between two tries to replace a producer.
 constexpr milliseconds kReplaceBackoff{500};
 // For partitions that get on while the producer is replaced because of others.
@@ -318,10 +318,10 @@ void KafkaProducer::Poll() {
       const absl::ReaderMutexLock lock(&mutex_);
       client = client_.get();  // only this thread replaces it
     }
-    rd_kafka_poll(client->handle.get(), static_cast<int>(kPollInterval.count()));
+    rd_kafka_poll(client->handle.get(), static_cast<int>(kDeliveryPollInterval.count()));
     const SteadyTime now = clock_->SteadyNow();
     if (const auto passed = std::chrono::floor<milliseconds>(now - looked_at);
-        passed >= kPollInterval) {
+        passed >= kDeliveryPollInterval) {
       looked_at = now;
       silent = progress_.Pass(std::min(passed, kStepMax));
     }

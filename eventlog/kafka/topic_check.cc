@@ -24,7 +24,7 @@ using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, void (*)(rd_kafka_
 using EventHandle = std::unique_ptr<rd_kafka_event_t, void (*)(rd_kafka_event_t*)>;
 
 // librdkafka answers by its own time-out; this much later it is given up in any case.
-constexpr milliseconds kAnswerMargin{1'000};
+constexpr milliseconds kDescribeMargin{1'000};
 
 bool KeptForEver(Topic topic) { return topic != Topic::kNodes && topic != Topic::kWork; }
 
@@ -145,7 +145,7 @@ absl::StatusOr<std::map<std::string, TopicSettings>> DescribeTopics(
   const KafkaQueue queue(rd_kafka_queue_new(handle));
   rd_kafka_DescribeConfigs(handle, asked.data(), asked.size(), options.get(), queue.get());
   const EventHandle event(
-      rd_kafka_queue_poll(queue.get(), static_cast<int>((timeout + kAnswerMargin).count())),
+      rd_kafka_queue_poll(queue.get(), static_cast<int>((timeout + kDescribeMargin).count())),
       rd_kafka_event_destroy);
   if (event == nullptr) {
     return KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT, kWhat);

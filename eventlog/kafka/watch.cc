@@ -21,7 +21,7 @@ constexpr PartitionId kEpochPartition{0};
 constexpr PartitionId kNodesPartition{0};
 // One look; the next comes soon, and the destructor waits for it.
 constexpr milliseconds kLookTimeout{2'000};
-constexpr milliseconds kRetryInterval{100};
+constexpr milliseconds kLookRetryInterval{100};
 // Under a client quota nothing may come for long, and who gives up begins at the start again.
 constexpr milliseconds kStartPatience{120'000};
 // A broker keeps back who is over its quota for some 10 s at most.
@@ -159,7 +159,7 @@ absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {
     if (!absl::IsUnavailable(faults.status()) || clock_->SteadyNow() >= deadline) {
       return faults;
     }
-    std::this_thread::sleep_for(kRetryInterval);
+    std::this_thread::sleep_for(kLookRetryInterval);
   }
 }
 

@@ -28,6 +28,7 @@
 #include "gateways/http/http_listener.h"
 #include "gateways/http/negotiation.h"
 #include "gateways/http/request_owner.h"
+#include "gateways/ingest/look_interval.h"
 #include "gateways/problem.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
@@ -38,9 +39,7 @@ namespace {
 
 using Kind = DefinitionRoutes::Kind;
 
-constexpr size_t kGzipBytesMin = 1024;             // smaller answers gain nothing
-constexpr std::chrono::milliseconds kLookMin{1};   // how often a wait looks, at first
-constexpr std::chrono::milliseconds kLookMax{50};  // and later
+constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 // A path as a log line may hold it.
 std::string Loggable(std::string_view path) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "gateways/ingest/look_interval.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -18,8 +19,8 @@ namespace net = boost::asio;
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kLookMin{1};  // how often a wait looks, at first
-constexpr std::chrono::milliseconds kLookMax{20};
+// Instead of kLookMax.
+constexpr std::chrono::milliseconds kEndLookMax{20};
 
 absl::Status NotRead() {
   return Error(absl::StatusCode::kUnavailable, "not_caught_up",
@@ -58,7 +59,7 @@ class DirectoryEnd {
   }
   std::chrono::milliseconds pause() {
     const std::chrono::milliseconds now = pause_;
-    pause_ = std::min(pause_ * 2, kLookMax);
+    pause_ = std::min(pause_ * 2, kEndLookMax);
     return now;
   }
 

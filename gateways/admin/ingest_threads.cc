@@ -5,15 +5,11 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "gateways/ingest/look_interval.h"
+
 namespace sluice::gateways {
-namespace {
 
 namespace net = boost::asio;
-
-constexpr std::chrono::milliseconds kLookMin{1};  // how often a store is looked at, at first
-constexpr std::chrono::milliseconds kLookMax{50};
-
-}  // namespace
 
 IngestWait::IngestWait(const net::any_io_executor& executor)
     : timer_(std::make_shared<net::steady_timer>(executor)),

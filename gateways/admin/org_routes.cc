@@ -13,7 +13,7 @@
 namespace sluice::gateways {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 using projectors::OrgEntry;
 using projectors::OrgState;
 
@@ -26,8 +26,8 @@ absl::Status OrgNotFound(const OrgId& org) {
                fmt::format("there is no organisation '{}'", org.value()));
 }
 
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string Dump(const OrderedJson& json) {
+  return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 // The display name of a PUT's body; empty where none is given.
@@ -35,7 +35,7 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
   if (body.empty()) {
     return std::string();
   }
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const OrderedJson json = OrderedJson::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
     return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
                  "the body must be an object, such as {\"display_name\":\"Contoso\"}");
@@ -57,7 +57,7 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
 }
 
 HttpResponse OrgAnswer(int status, const OrgId& org, std::string_view state, Offset position) {
-  Json json;
+  OrderedJson json;
   json["org"] = org.value();
   json["state"] = std::string(state);
   json["position"] = std::to_string(position.value());
@@ -129,7 +129,7 @@ absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
     return OrgNotFound(org);
   }
   const Offset applied = applied_.Applied(org);
-  Json json;
+  OrderedJson json;
   json["org"] = org.value();
   json["display_name"] = entry->display_name;
   json["state"] = std::string(StateOf(*entry, applied));
@@ -186,11 +186,11 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   if (more) {
     entries.pop_back();
   }
-  Json orgs = Json::array();
+  OrderedJson orgs = OrderedJson::array();
   for (const auto& entry : entries) {
     // A page is not to open a thousand stores, and close those that others use.
     const Offset applied = applied_.KnownApplied(entry->org);
-    Json item;
+    OrderedJson item;
     item["org"] = entry->org.value();
     item["display_name"] = entry->display_name;
     item["state"] = std::string(StateOf(*entry, applied));
@@ -202,7 +202,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
     }
     orgs.push_back(std::move(item));
   }
-  Json json;
+  OrderedJson json;
   json["orgs"] = std::move(orgs);
   json["next_page_token"] =
       more ? absl::WebSafeBase64Escape(entries.back()->org.value()) : std::string();

@@ -14,8 +14,6 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr size_t kKeyBytesMax = 16 * 1024;
-
 absl::Status CreateKey(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string jwk, GenerateEd25519Jwk());
   const absl::Status written = WriteFileAtomically(path, jwk + "\n", 0600, IfExists::kKeep);
@@ -51,10 +49,10 @@ absl::StatusOr<std::string> LoadOrCreateDevKey(const std::string& data_dir) {
     return absl::InvalidArgumentError(fmt::format("making {}: {}", data_dir, failed.message()));
   }
   const std::string path = (std::filesystem::path(data_dir) / kDevKeyFile).string();
-  absl::StatusOr<std::string> jwk = ReadSmallFile(path, kKeyBytesMax);
+  absl::StatusOr<std::string> jwk = ReadSmallFile(path, kPrivateKeyBytesMax);
   if (absl::IsNotFound(jwk.status())) {
     RETURN_IF_ERROR(CreateKey(path));
-    jwk = ReadSmallFile(path, kKeyBytesMax);
+    jwk = ReadSmallFile(path, kPrivateKeyBytesMax);
   }
   RETURN_IF_ERROR(jwk.status());
   WarnIfReadableByOthers(path);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,9 @@ class PublicKey {
   std::shared_ptr<const Impl> impl_;
   uint32_t algs_;
 };
+
+// No file of a private key is larger.
+inline constexpr size_t kPrivateKeyBytesMax = 16 * 1024;
 
 // A compact token with the header {"alg","typ":"JWT","kid"} over `payload`, signed by `private_jwk`
 // (an RSA, P-256 or Ed25519 key as JWK). kInvalidArgument when it is no such key; the message never

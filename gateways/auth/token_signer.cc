@@ -15,8 +15,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kKeyBytesMax = 16 * 1024;
-
 ordered_json ClaimsOf(const TokenSpec& spec, SystemTime now) {
   ordered_json claims;
   const auto add_text = [&claims](const char* name, const std::string& value) {
@@ -71,7 +69,7 @@ absl::StatusOr<std::string> SignToken(const TokenSpec& spec, const std::string& 
 }
 
 absl::StatusOr<std::string> ReadPrivateJwk(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string jwk, ReadSmallFile(path, kKeyBytesMax));
+  ASSIGN_OR_RETURN(std::string jwk, ReadSmallFile(path, kPrivateKeyBytesMax));
   if (!ParseStrictObject(jwk)) {
     return absl::InvalidArgumentError(fmt::format("{} is not a JWK", path));
   }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 
+#include "gateways/http/trim_blanks.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -48,14 +49,6 @@ std::string Lower(std::string_view text) {
   std::string lower(text);
   std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
   return lower;
-}
-
-std::string_view Trim(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t");
-  if (begin == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
 // A target's path and query. A target in absolute form ("http://host/path") is one that a server
@@ -124,7 +117,7 @@ absl::Status ReadHeaderLine(std::string_view line, HttpHead& head) {
           head.headers, [lower = Lower(name)](const auto& h) { return Lower(h.first) == lower; })) {
     return Invalid("a header that may be given once is given twice");
   }
-  head.headers.emplace_back(name, Trim(value));
+  head.headers.emplace_back(name, TrimBlanks(value));
   return absl::OkStatus();
 }
 
@@ -142,7 +135,7 @@ bool ConnectionSays(const HttpHead& head, std::string_view token) {
     while (!rest.empty()) {
       const std::string_view item = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(item.size() + 1, rest.size()));
-      if (Lower(Trim(item)) == token) {
+      if (Lower(TrimBlanks(item)) == token) {
         return true;
       }
     }

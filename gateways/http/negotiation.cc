@@ -4,20 +4,15 @@
 
 #include <algorithm>
 
+#include "gateways/http/trim_blanks.h"
+
 namespace sluice::gateways {
 namespace {
-
-std::string_view Trim(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  return first == std::string_view::npos
-             ? std::string_view()
-             : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 // Cuts off and returns what comes before the next `separator`, trimmed.
 std::string_view Next(std::string_view* rest, char separator) {
   const size_t end = std::min(rest->find(separator), rest->size());
-  const std::string_view part = Trim(rest->substr(0, end));
+  const std::string_view part = TrimBlanks(rest->substr(0, end));
   rest->remove_prefix(std::min(end + 1, rest->size()));
   return part;
 }

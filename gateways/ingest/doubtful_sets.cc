@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "gateways/ingest/look_interval.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -18,8 +19,6 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr size_t kSetsMax = 1'000;
 constexpr size_t kBytesMax = size_t{256} << 10;
 constexpr std::chrono::milliseconds kCompany{50};
-constexpr std::chrono::milliseconds kLookMin{1};  // how often a wait looks, at first
-constexpr std::chrono::milliseconds kLookMax{50};
 
 absl::Status NotCaughtUp() {
   return Error(absl::StatusCode::kUnavailable, "not_caught_up",
@@ -84,11 +83,8 @@ absl::Status DoubtfulSets::Reached() const {
   if (!end_.ok()) {
     return end_.status();
   }
-  // In this order: who is given back to the partition in between has been applied as far as it.
-  const Offset applied = service_.stores()->Applied(partition_);
-  const auto apart = service_.stores()->ApartStateOf(partition_, org_);
-  const int64_t next = apart.has_value() ? apart->next.value() : applied.value() + 1;
-  return next >= end_->value() ? absl::OkStatus() : NotCaughtUp();
+  return service_.stores()->AppliedUntil(partition_, org_) >= *end_ ? absl::OkStatus()
+                                                                    : NotCaughtUp();
 }
 
 void DoubtfulSets::Settle(bool wait) {

@@ -16,7 +16,7 @@ namespace {
 using projectors::CallerBucket;
 
 // Each change of the caller's buckets amid pages may add a few; they become one as pages go on.
-constexpr size_t kGroupsMax = 32;
+constexpr size_t kPlanGroupsMax = 32;
 
 absl::Status Expired(std::string_view why) {
   return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
@@ -91,7 +91,7 @@ class Planner {
       return Expired(fmt::format("the caller has lost {} buckets at once", lost_count_));
     }
     MergeGroups(&plan_.groups);
-    if (plan_.groups.size() > kGroupsMax) {
+    if (plan_.groups.size() > kPlanGroupsMax) {
       return Expired("the caller's rules or claims changed too often while pages were read");
     }
     return std::move(plan_);

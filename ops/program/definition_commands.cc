@@ -16,9 +16,9 @@
 namespace sluice::ops {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
-struct Arguments {
+struct DefinitionArguments {
   Connection connection;
   std::string org;
   std::string name;
@@ -28,11 +28,11 @@ struct Arguments {
   std::string wait = "10s";
 };
 
-std::string Text(const json& value) {
+std::string Text(const Json& value) {
   return Printable(value.is_string() ? value.get<std::string>() : value.dump());
 }
 
-void PrintFields(const json& object) {
+void PrintFields(const Json& object) {
   constexpr size_t kNameColumns = 14;
   for (const auto& [key, value] : object.items()) {
     fmt::print("{} {}\n", PadRight(Printable(key), kNameColumns), Text(value));
@@ -41,9 +41,9 @@ void PrintFields(const json& object) {
 
 // One row an organisation or definition; the columns are what most people look for. The last one is
 // as wide as each row's text: a display name may be long.
-void PrintTable(const json& rows, std::initializer_list<const char*> columns) {
+void PrintTable(const Json& rows, std::initializer_list<const char*> columns) {
   std::vector<std::vector<std::string>> lines = {{columns.begin(), columns.end()}};
-  for (const json& row : rows) {
+  for (const Json& row : rows) {
     std::vector<std::string>& line = lines.emplace_back();
     for (const char* column : columns) {
       const auto it = row.find(column);
@@ -66,8 +66,8 @@ void PrintTable(const json& rows, std::initializer_list<const char*> columns) {
 }
 
 // The one array of a list, nullptr for a definition: that has other members beside its arrays.
-const json* ListIn(const json& document) {
-  const json* list = nullptr;
+const Json* ListIn(const Json& document) {
+  const Json* list = nullptr;
   for (const auto& [name, value] : document.items()) {
     if (name == "next_page_token") {
       continue;
@@ -85,12 +85,12 @@ absl::Status Print(const Invocation& invocation, const std::string& body) {
     fmt::print("{}\n", PrintableJson(body));
     return absl::OkStatus();
   }
-  const json document = json::parse(body, nullptr, false);
+  const Json document = Json::parse(body, nullptr, false);
   if (!document.is_object()) {
     fmt::print("{}\n", PrintableLines(body));
     return absl::OkStatus();
   }
-  if (const json* rows = ListIn(document)) {
+  if (const Json* rows = ListIn(document)) {
     PrintTable(*rows,
                document.contains("orgs")
                    ? std::initializer_list<const char*>{"org", "state", "applied", "display_name"}
@@ -101,7 +101,7 @@ absl::Status Print(const Invocation& invocation, const std::string& body) {
   return absl::OkStatus();
 }
 
-absl::Status SendAndPrint(const Invocation& invocation, const Arguments& arguments,
+absl::Status SendAndPrint(const Invocation& invocation, const DefinitionArguments& arguments,
                           AdminClient::Request request) {
   if (const auto wait = ParseDuration(arguments.wait); !arguments.wait.empty() && !wait.ok()) {
     return WrongUsage(fmt::format("--wait: {}", Message(wait.status())));
@@ -118,22 +118,22 @@ absl::Status SendAndPrint(const Invocation& invocation, const Arguments& argumen
 }
 
 // Pages through all organisations, so that the caller sees one list.
-absl::Status ListOrgs(const Invocation& invocation, const Arguments& arguments) {
+absl::Status ListOrgs(const Invocation& invocation, const DefinitionArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
-  json all = json::array();
+  Json all = Json::array();
   std::string page_token;
   do {
     ASSIGN_OR_RETURN(
         const auto response,
         client->Send({.path = "/v1/orgs?page_size=1000&page_token=" + PathSegment(page_token)}));
-    const json page = json::parse(response.body, nullptr, false);
+    const Json page = Json::parse(response.body, nullptr, false);
     if (!page.is_object() || !page.contains("orgs")) {
       return absl::InternalError("the server's list of organisations can't be read");
     }
     all.insert(all.end(), page["orgs"].begin(), page["orgs"].end());
     page_token = page.value("next_page_token", "");
   } while (!page_token.empty());
-  return Print(invocation, json{{"orgs", all}}.dump());
+  return Print(invocation, Json{{"orgs", all}}.dump());
 }
 
 // An empty name would be another path: that of the list, or of the organisation itself.
@@ -144,17 +144,19 @@ CLI::Option* AddName(CLI::App& command, const char* name, std::string& value,
   });
 }
 
-std::string OrgPath(const Arguments& arguments) { return "/v1/orgs/" + PathSegment(arguments.org); }
+std::string OrgPath(const DefinitionArguments& arguments) {
+  return "/v1/orgs/" + PathSegment(arguments.org);
+}
 
 CLI::App* AddCommand(CLI::App& group, const std::string& name, const std::string& help,
-                     Arguments& arguments, const std::string& example) {
+                     DefinitionArguments& arguments, const std::string& example) {
   CLI::App* command = group.add_subcommand(name, help);
   AddConnectionOptions(*command, arguments.connection);
   command->footer("Example:\n  " + example);
   return command;
 }
 
-void AddWait(CLI::App* command, Arguments& arguments) {
+void AddWait(CLI::App* command, DefinitionArguments& arguments) {
   command
       ->add_option("--wait", arguments.wait,
                    "How long to wait until it is applied; empty: not at all")
@@ -162,7 +164,7 @@ void AddWait(CLI::App* command, Arguments& arguments) {
 }
 
 void AddOrgChanges(CLI::App& group, Invocation& invocation,
-                   const std::shared_ptr<Arguments>& arguments) {
+                   const std::shared_ptr<DefinitionArguments>& arguments) {
   CLI::App* create = AddCommand(group, "create", "Provision an organisation, or rename it",
                                 *arguments, "sluice org create acme --display-name \"Acme Ltd\"");
   AddName(*create, "ORG", arguments->org, "Name: a DNS label");
@@ -173,7 +175,7 @@ void AddOrgChanges(CLI::App& group, Invocation& invocation,
       if (!IsValidUtf8(arguments->display_name)) {
         return WrongUsage("--display-name is not UTF-8");
       }
-      json body = json::object();
+      Json body = Json::object();
       if (!arguments->display_name.empty()) {
         body["display_name"] = arguments->display_name;
       }
@@ -201,8 +203,9 @@ void AddDefinitionGroup(CLI::App& app, Invocation& invocation, const std::string
   group->require_subcommand(1);
   const auto add =
       [&](const std::string& name, const std::string& what, const std::string& example, bool named,
-          const std::function<AdminClient::Request(const Arguments&, std::string)>& request) {
-        auto arguments = std::make_shared<Arguments>();
+          const std::function<AdminClient::Request(const DefinitionArguments&, std::string)>&
+              request) {
+        auto arguments = std::make_shared<DefinitionArguments>();
         CLI::App* command = AddCommand(*group, name, what, *arguments, example);
         AddName(*command, "ORG", arguments->org);
         if (named) {
@@ -229,19 +232,19 @@ void AddDefinitionGroup(CLI::App& app, Invocation& invocation, const std::string
         });
       };
   add("put", "Define or replace one", fmt::format("sluice {} put acme NAME {}.json", kind, kind),
-      true, [](const Arguments&, std::string path) {
+      true, [](const DefinitionArguments&, std::string path) {
         return AdminClient::Request{.method = "PUT", .path = std::move(path)};
       });
   add("get", "Show one", fmt::format("sluice {} get acme NAME", kind), true,
-      [](const Arguments&, std::string path) {
+      [](const DefinitionArguments&, std::string path) {
         return AdminClient::Request{.path = std::move(path)};
       });
   add("list", "Show all", fmt::format("sluice {} list acme", kind), false,
-      [](const Arguments&, std::string path) {
+      [](const DefinitionArguments&, std::string path) {
         return AdminClient::Request{.path = std::move(path)};
       });
   add("delete", "Remove one", fmt::format("sluice {} delete acme NAME", kind), true,
-      [](const Arguments&, std::string path) {
+      [](const DefinitionArguments&, std::string path) {
         return AdminClient::Request{.method = "DELETE", .path = std::move(path)};
       });
 }
@@ -251,7 +254,7 @@ void AddDefinitionGroup(CLI::App& app, Invocation& invocation, const std::string
 void AddOrgCommands(CLI::App& app, Invocation& invocation) {
   CLI::App* group = app.add_subcommand("org", "Organisations: create, get, list, delete");
   group->require_subcommand(1);
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<DefinitionArguments>();
   AddOrgChanges(*group, invocation, arguments);
   CLI::App* get = AddCommand(*group, "get", "Show one", *arguments, "sluice org get acme");
   AddName(*get, "ORG", arguments->org);

@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct IngestArguments {
   Connection connection;
   IngestOptions options{.org = {}, .entity = {}, .source = "sluice-ingest"};
   std::string file;
@@ -40,7 +40,7 @@ struct Input {
   uint64_t size = 0;  // 0: not known
 };
 
-absl::Status OpenInput(const Arguments& arguments, Input* input) {
+absl::Status OpenInput(const IngestArguments& arguments, Input* input) {
   if (arguments.file == "-") {
     return absl::OkStatus();
   }
@@ -64,7 +64,7 @@ absl::Status OpenInput(const Arguments& arguments, Input* input) {
   return absl::OkStatus();
 }
 
-absl::Status OpenRejects(const Arguments& arguments, std::ofstream* rejects) {
+absl::Status OpenRejects(const IngestArguments& arguments, std::ofstream* rejects) {
   if (arguments.rejects.empty()) {
     return absl::OkStatus();
   }
@@ -82,7 +82,7 @@ absl::Status OpenRejects(const Arguments& arguments, std::ofstream* rejects) {
   return absl::OkStatus();
 }
 
-void PrintTotals(const Invocation& invocation, const Arguments& arguments,
+void PrintTotals(const Invocation& invocation, const IngestArguments& arguments,
                  const IngestTotals& totals, double seconds) {
   if (invocation.json) {
     nlohmann::json result = {{"sets", totals.sets},
@@ -104,7 +104,7 @@ void PrintTotals(const Invocation& invocation, const Arguments& arguments,
              totals.position.empty() ? "none" : totals.position);
 }
 
-std::string WhereRefusedAre(const Arguments& arguments, uint64_t refused, uint64_t too_long) {
+std::string WhereRefusedAre(const IngestArguments& arguments, uint64_t refused, uint64_t too_long) {
   if (arguments.rejects.empty()) {
     return "; --rejects FILE keeps such lines";
   }
@@ -115,7 +115,7 @@ std::string WhereRefusedAre(const Arguments& arguments, uint64_t refused, uint64
                      arguments.rejects, too_long);
 }
 
-absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
+absl::Status Ingest(const Invocation& invocation, const IngestArguments& arguments) {
   Input input;
   RETURN_IF_ERROR(OpenInput(arguments, &input));
   std::ofstream rejects;
@@ -170,7 +170,7 @@ absl::Status Ingest(const Invocation& invocation, const Arguments& arguments) {
 }  // namespace
 
 void AddIngestCommand(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<IngestArguments>();
   CLI::App* command = app.add_subcommand("ingest", "Send change sets, or plain rows, from a file");
   command->add_option("FILE", arguments->file, "NDJSON: a change set a line; - for standard input")
       ->required();

@@ -30,7 +30,7 @@ using eventlog::Topic;
 // Beyond the interval at which servers announce themselves: what an append may take.
 constexpr std::chrono::milliseconds kAnnouncementMargin{2'000};
 
-struct Arguments {
+struct LogArguments {
   Config config = DefaultConfig();
   std::string config_file;
   std::string topic = "changes";
@@ -43,7 +43,7 @@ struct Arguments {
   EventFilter filter;
 };
 
-absl::Status Complete(Arguments& arguments) {
+absl::Status Complete(LogArguments& arguments) {
   if (!arguments.config_file.empty()) {
     RETURN_IF_ERROR(LoadYaml(arguments.config_file, arguments.config));
   }
@@ -53,12 +53,12 @@ absl::Status Complete(Arguments& arguments) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<eventlog::Log>> Open(Arguments& arguments) {
+absl::StatusOr<std::unique_ptr<eventlog::Log>> Open(LogArguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
   return OpenLogToInspect(arguments.config);
 }
 
-absl::Status Stat(const Invocation& invocation, Arguments& arguments) {
+absl::Status Stat(const Invocation& invocation, LogArguments& arguments) {
   ASSIGN_OR_RETURN(const auto log, Open(arguments));
   nlohmann::json partitions = nlohmann::json::array();
   for (const Topic topic : eventlog::kAllTopics) {
@@ -103,7 +103,7 @@ absl::StatusOr<SystemTime> ParseSince(const std::string& text) {
 absl::Status Enough() { return absl::CancelledError("enough"); }
 
 absl::Status DumpPartition(eventlog::Log& log, Topic topic, PartitionId partition,
-                           const Arguments& arguments, EventJson& json) {
+                           const LogArguments& arguments, EventJson& json) {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
   const Offset from(std::max(arguments.from, range.begin.value()));
   // What rows mean is told by the definitions before them.
@@ -141,7 +141,7 @@ absl::Status DumpPartition(eventlog::Log& log, Topic topic, PartitionId partitio
   return absl::OkStatus();
 }
 
-absl::Status Dump(Arguments& arguments) {
+absl::Status Dump(LogArguments& arguments) {
   const auto* topic = std::find_if(
       std::begin(eventlog::kAllTopics), std::end(eventlog::kAllTopics),
       [&](const Topic candidate) { return eventlog::TopicName(candidate) == arguments.topic; });
@@ -244,7 +244,7 @@ absl::Status RequireNoServers(eventlog::Log& log, const Config& config, Screen& 
                            config.log.brokers, config.log.topic_prefix, fmt::join(running, ", ")));
 }
 
-absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
+absl::Status StartEpoch(const Invocation& invocation, LogArguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
   const std::set<std::string> close(arguments.close_orgs.begin(), arguments.close_orgs.end());
   if (!close.empty() && arguments.config.log.kind != "kafka") {
@@ -279,7 +279,7 @@ absl::Status StartEpoch(const Invocation& invocation, Arguments& arguments) {
   return absl::OkStatus();
 }
 
-void AddLogOptions(CLI::App& command, Arguments& arguments) {
+void AddLogOptions(CLI::App& command, LogArguments& arguments) {
   command
       .add_option("--data-dir", arguments.config.data_dir,
                   "Folder of an embedded log (its server must be stopped)")
@@ -295,7 +295,8 @@ void AddLogOptions(CLI::App& command, Arguments& arguments) {
   command.add_option("--config", arguments.config_file, "The server's YAML file");
 }
 
-void AddDump(CLI::App& group, Invocation& invocation, const std::shared_ptr<Arguments>& arguments) {
+void AddDump(CLI::App& group, Invocation& invocation,
+             const std::shared_ptr<LogArguments>& arguments) {
   CLI::App* dump = group.add_subcommand("dump", "Print events, one JSON object a line");
   AddLogOptions(*dump, *arguments);
   dump->add_option("TOPIC", arguments->topic, "Such as changes or provisioning")
@@ -323,7 +324,7 @@ void AddDump(CLI::App& group, Invocation& invocation, const std::shared_ptr<Argu
 }  // namespace
 
 void AddLogCommands(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<LogArguments>();
   CLI::App* group = app.add_subcommand("log", "The log: stat, dump, new-epoch");
   group->require_subcommand(1);
   CLI::App* stat = group->add_subcommand("stat", "Begin and end of every partition");

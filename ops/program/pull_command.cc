@@ -20,7 +20,7 @@
 namespace sluice::ops {
 namespace {
 
-struct Arguments {
+struct PullArguments {
   std::string url = "http://127.0.0.1:8471";
   std::string org;
   std::string db;
@@ -37,7 +37,7 @@ struct Arguments {
 };
 
 // Given, read anew from a file for each connection, or signed with the development key.
-absl::StatusOr<std::string> Token(const Arguments& arguments) {
+absl::StatusOr<std::string> Token(const PullArguments& arguments) {
   if (!arguments.token_file.empty()) {
     ASSIGN_OR_RETURN(std::string token, ReadInput(arguments.token_file));
     while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0) {
@@ -95,7 +95,7 @@ void Print(const Invocation& invocation, const client::PullResult& result, doubl
 }
 
 // What a refusal that is for good means for the file.
-absl::Status Refused(const Arguments& arguments, client::Puller& puller,
+absl::Status Refused(const PullArguments& arguments, client::Puller& puller,
                      const absl::Status& status) {
   if (!client::WipeDemanded(status) || !puller.HoldsRows()) {
     return status;
@@ -116,7 +116,7 @@ absl::Status Refused(const Arguments& arguments, client::Puller& puller,
   return Error(status.code(), ErrorCode(status), std::string(Message(status)) + after);
 }
 
-absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
+absl::Status Pull(const Invocation& invocation, const PullArguments& arguments) {
   ASSIGN_OR_RETURN(const std::string checked, Token(arguments));
   client::PullOptions options;
   options.url = arguments.url;
@@ -163,7 +163,7 @@ absl::Status Pull(const Invocation& invocation, const Arguments& arguments) {
 }  // namespace
 
 void AddPullCommand(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<PullArguments>();
   CLI::App* command =
       app.add_subcommand("pull", "Bring a caller's rows into a SQLite file, and keep them current");
   command->add_option("--org", arguments->org, "Organisation")->required();

@@ -10,13 +10,13 @@
 
 namespace sluice::ops {
 
-absl::StatusOr<DescriptorLimit> RaiseDescriptorLimit() {
+absl::StatusOr<DescriptorLimits> RaiseDescriptorLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return absl::InternalError(
         fmt::format("the limit of descriptors can't be read: {}", std::strerror(errno)));
   }
-  const DescriptorLimit result{limit.rlim_cur, limit.rlim_max};
+  const DescriptorLimits result{limit.rlim_cur, limit.rlim_max};
   limit.rlim_cur = limit.rlim_max;
   if (result.before != result.now && setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return absl::InternalError(fmt::format("the limit of descriptors can't be raised to {}: {}",

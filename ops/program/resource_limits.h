@@ -7,7 +7,7 @@
 namespace sluice::ops {
 
 // How many descriptors (files and connections) this process may have open at a time.
-struct DescriptorLimit {
+struct DescriptorLimits {
   uint64_t before = 0;  // as the process was started
   uint64_t now = 0;
 };
@@ -15,6 +15,6 @@ struct DescriptorLimit {
 // Raises the soft limit to the hard one: the soft one is 1,024 on most systems, for programs that
 // use select(2), and none of the libraries here does. Call it once, at start. kInternal where the
 // system refuses; the limit is then as before.
-[[nodiscard]] absl::StatusOr<DescriptorLimit> RaiseDescriptorLimit();
+[[nodiscard]] absl::StatusOr<DescriptorLimits> RaiseDescriptorLimit();
 
 }  // namespace sluice::ops

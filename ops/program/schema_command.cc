@@ -13,13 +13,13 @@
 namespace sluice::ops {
 namespace {
 
-struct Arguments {
+struct SchemaArguments {
   Connection connection;
   std::string org;
   std::string entity;
 };
 
-absl::Status Export(const Arguments& arguments) {
+absl::Status Export(const SchemaArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
   ASSIGN_OR_RETURN(const auto response,
                    client->Send({.path = "/v1/orgs/" + PathSegment(arguments.org) + "/entities/" +
@@ -32,7 +32,7 @@ absl::Status Export(const Arguments& arguments) {
 }  // namespace
 
 void AddSchemaCommand(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<SchemaArguments>();
   CLI::App* group = app.add_subcommand("schema", "Schemas for app developers");
   group->require_subcommand(1);
   CLI::App* command =

@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::chrono::seconds kLookInterval{1};
 
-struct Arguments {
+struct ServeArguments {
   std::string config_file;
   std::vector<std::string> settings;                       // KEY=VALUE
   std::vector<std::pair<std::string, std::string>> flags;  // key, value
@@ -39,7 +39,7 @@ constexpr Flag kFlags[] = {{"--data-dir", "data_dir"},           {"--log", "log.
                            {"--auth-jwks", "auth.jwks"},         {"--auth-issuer", "auth.issuer"},
                            {"--auth-audience", "auth.audience"}, {"--ready-file", "ready_file"}};
 
-absl::StatusOr<Config> MakeConfig(const Arguments& arguments) {
+absl::StatusOr<Config> MakeConfig(const ServeArguments& arguments) {
   Config config = DefaultConfig();
   if (!arguments.config_file.empty()) {
     if (const auto status = LoadYaml(arguments.config_file, config); !status.ok()) {
@@ -83,7 +83,7 @@ void RaiseLimits() {
   spdlog::info("descriptors limit={} was={}", limit->now, limit->before);
 }
 
-absl::Status Serve(const Arguments& arguments) {
+absl::Status Serve(const ServeArguments& arguments) {
   ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
   StartLogging(config);
   std::mutex mutex;
@@ -128,7 +128,7 @@ absl::Status Serve(const Arguments& arguments) {
 }  // namespace
 
 void AddServeCommand(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ServeArguments>();
   CLI::App* command = app.add_subcommand("serve", "Run the server, until Ctrl-C");
   command->add_option("--config", arguments->config_file,
                       "YAML file; `sluice config` lists the keys");

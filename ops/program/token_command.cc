@@ -24,7 +24,7 @@ constexpr std::string_view kScopes[] = {"sluice.admin", "sluice.ingest", "sluice
 // A hundred years: whoever wants no end of it at all.
 constexpr std::chrono::milliseconds kLifetimeMax = std::chrono::hours(24 * 36'500);
 
-struct Arguments {
+struct TokenArguments {
   std::string data_dir = "sluice-data";
   std::string key;
   std::string lifetime = "1h";
@@ -46,7 +46,7 @@ absl::Status CheckScope(const std::string& scope) {
   return absl::OkStatus();
 }
 
-absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments) {
+absl::Status PrintToken(const Invocation& invocation, const TokenArguments& arguments) {
   RETURN_IF_ERROR(CheckScope(arguments.spec.scope));
   gateways::TokenSpec spec = arguments.spec;
   if (!arguments.business_unit.empty()) {
@@ -71,7 +71,7 @@ absl::Status PrintToken(const Invocation& invocation, const Arguments& arguments
 }  // namespace
 
 void AddTokenCommand(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TokenArguments>();
   auto& spec = arguments->spec;
   spec.subject = "sluice-cli";
   spec.scope = "sluice.sync";

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "projectors/model/sort_unique.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::projectors {
@@ -22,12 +23,6 @@ std::vector<std::string_view> ValuesOf(Claim claim, const CallerClaims& caller) 
       return {caller.roles.begin(), caller.roles.end()};
   }
   return {};
-}
-
-template <typename T>
-void SortUnique(std::vector<T>* list) {
-  std::ranges::sort(*list);
-  list->erase(std::unique(list->begin(), list->end()), list->end());
 }
 
 }  // namespace

@@ -4,16 +4,12 @@
 #include <iterator>
 #include <utility>
 
+#include "projectors/model/sort_unique.h"
+
 namespace sluice::projectors {
 namespace {
 
 uint32_t NumberOf(const SyncRule* rule) { return rule->number; }
-
-template <typename T>
-void SortUnique(std::vector<T>* list) {
-  std::ranges::sort(*list);
-  list->erase(std::unique(list->begin(), list->end()), list->end());
-}
 
 bool SameSchemas(const std::map<EntityId, RuleSet::Entity>& entities, const Schemas& schemas) {
   return entities.size() == schemas.size() &&

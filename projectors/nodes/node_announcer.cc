@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "projectors/nodes/node_directory.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 #include "schemas/sluice/v1/events.pb.h"
@@ -19,7 +20,6 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr PartitionId kOnlyPartition{0};
 // How soon it is seen that `nodes` has been read.
 constexpr std::chrono::milliseconds kKnownLook{10};
 
@@ -147,7 +147,7 @@ absl::Status NodeAnnouncer::Impl::Append(eventlog::Event event) {
     std::optional<absl::Status> status ABSL_GUARDED_BY(mutex);
   };
   const auto answer = std::make_shared<Answer>();
-  log.AppendAsync(Topic::kNodes, kOnlyPartition, {std::move(event)},
+  log.AppendAsync(Topic::kNodes, kNodesPartition, {std::move(event)},
                   [answer](const absl::StatusOr<std::vector<Offset>>& offsets) {
                     const absl::MutexLock lock(&answer->mutex);
                     answer->status = offsets.status();

@@ -21,7 +21,6 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr PartitionId kOnlyPartition{0};
 constexpr auto kFresh = std::chrono::seconds(30);
 // How often the topic's end is asked for, which tells when what is read had come at the earliest.
 constexpr auto kEndInterval = std::chrono::seconds(1);
@@ -125,7 +124,7 @@ void NodeDirectory::Impl::TakeControls(const v1::NodeAnnouncement& announced) {
 
 absl::StatusOr<KnownEnd> NodeDirectory::Impl::AskEnd() {
   const SteadyTime asked = clock.SteadyNow();  // before the answer: what lies above came later
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kNodesPartition));
   // Where nothing that was read counts any more, as at the start and after a pause, the others need
   // not be waited for until they speak by themselves: what they answer lies above this end.
   if (!known.has_value() || asked - known->asked >= kFresh) {
@@ -161,14 +160,14 @@ absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahea
 absl::Status NodeDirectory::Impl::Follow() {
   ASSIGN_OR_RETURN(const KnownEnd ahead, AskEnd());
   if (next == kNoOffset || next > ahead.end) {  // never read, or a topic that was made anew
-    ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
+    ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kNodesPartition));
     next = range.begin;
     known.reset();
     const absl::MutexLock lock(&mutex);
     folded.BeginAnew();
     taken = Offset(0);
   }
-  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kOnlyPartition, next));
+  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kNodesPartition, next));
   {
     const absl::MutexLock lock(&mutex);
     if (stopping) {
@@ -336,8 +335,8 @@ std::optional<Offset> NodeDirectory::Applied(PartitionId partition, const OrgId&
 absl::StatusOr<std::vector<std::string>> AwaitAnnouncements(eventlog::Log& log, const Clock& clock,
                                                             std::chrono::milliseconds wait) {
   const SteadyTime deadline = clock.SteadyNow() + wait;
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kOnlyPartition));
-  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(Topic::kNodes, kOnlyPartition, range.end));
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kNodesPartition));
+  ASSIGN_OR_RETURN(const auto reader, log.OpenReader(Topic::kNodes, kNodesPartition, range.end));
   std::map<std::string, std::string> found;  // where it answers, by node
   for (SteadyTime now = clock.SteadyNow(); now < deadline; now = clock.SteadyNow()) {
     ASSIGN_OR_RETURN(

@@ -14,6 +14,9 @@
 
 namespace sluice::projectors {
 
+// The only partition of `nodes`.
+inline constexpr PartitionId kNodesPartition{0};
+
 // What a node that serves a partition is wanted for.
 enum class NodeUse {
   kSync,   // clients that sync: it has a sync listener

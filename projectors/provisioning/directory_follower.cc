@@ -25,10 +25,10 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr std::chrono::milliseconds kBackoffMin{50};
-constexpr std::chrono::milliseconds kBackoffMax{2'000};
+constexpr std::chrono::milliseconds kFollowBackoffMin{50};
+constexpr std::chrono::milliseconds kFollowBackoffMax{2'000};
 // Also how long a partition that this process has taken over may be folded before it is looked at.
-constexpr std::chrono::milliseconds kReadWait{200};
+constexpr std::chrono::milliseconds kFollowReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
 // After so long a look is due whatever has come: nothing else tells a process that folds nothing
 // that `changes` has lost its end.
@@ -40,7 +40,8 @@ constexpr std::chrono::milliseconds kEarlyLookInterval{200};
 // How long the first look waits for what the others have told. Where that cannot be read it is made
 // without: definitions do not hang on the topic `nodes`.
 constexpr std::chrono::seconds kOthersPatience{5};
-// Instead of kReadWait while the fold nears its end: whoever asks for rows waits for the next look.
+// Instead of kFollowReadWait while the fold nears its end: whoever asks for rows waits for the next
+// look.
 constexpr std::chrono::milliseconds kSettlingReadWait{50};
 
 bool MayBeRetried(const absl::Status& status) {
@@ -203,8 +204,9 @@ absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following&
     absl::MutexLock lock(&mutex);
     reader = partitions[static_cast<size_t>(partition.value())].reader.get();
   }
-  ASSIGN_OR_RETURN(const auto batch,
-                   reader->Read({.wait_max = following.settling ? kSettlingReadWait : kReadWait}));
+  ASSIGN_OR_RETURN(
+      const auto batch,
+      reader->Read({.wait_max = following.settling ? kSettlingReadWait : kFollowReadWait}));
   for (const eventlog::StoredEvent& event : batch) {
     Fold(partition, event, following.outcomes);
   }
@@ -307,7 +309,7 @@ absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& fo
 }
 
 void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<void()> read) {
-  std::chrono::milliseconds backoff = kBackoffMin;
+  std::chrono::milliseconds backoff = kFollowBackoffMin;
   bool open = false;
   Following following;
   following.begun = clock.SteadyNow();
@@ -318,7 +320,7 @@ void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<vo
       status = Agree(partition, following);
     }
     if (status.ok()) {
-      backoff = kBackoffMin;
+      backoff = kFollowBackoffMin;
       read();
       continue;
     }
@@ -338,7 +340,7 @@ void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<vo
     if (!Pause(backoff)) {
       return;
     }
-    backoff = std::min(backoff * 2, kBackoffMax);
+    backoff = std::min(backoff * 2, kFollowBackoffMax);
   }
 }
 
@@ -511,7 +513,7 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
   do {  // the id stays the same: where the first try did reach the log, the second is known
     appended = impl_->log.Append(Topic::kProvisioning, partition, {event}).status();
   } while (!appended.ok() && MayBeRetried(appended) && impl_->clock.SteadyNow() < deadline &&
-           impl_->Pause(kBackoffMin));
+           impl_->Pause(kFollowBackoffMin));
 
   absl::MutexLock lock(&impl_->mutex);
   std::optional<Directory::Outcome>& outcome = impl_->waiting[id];

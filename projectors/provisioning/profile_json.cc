@@ -52,12 +52,12 @@ absl::StatusOr<Json> ParseObject(std::string_view json) {
   std::vector<std::vector<std::string>> names;
   std::string repeated;
   const auto watch = [&](int, nlohmann::detail::parse_event_t event, Json& value) {
-    using Event = nlohmann::detail::parse_event_t;
-    if (event == Event::object_start) {
+    using ParseEvent = nlohmann::detail::parse_event_t;
+    if (event == ParseEvent::object_start) {
       names.emplace_back();
-    } else if (event == Event::object_end) {
+    } else if (event == ParseEvent::object_end) {
       names.pop_back();
-    } else if (event == Event::key) {
+    } else if (event == ParseEvent::key) {
       std::vector<std::string>& seen = names.back();
       if (std::ranges::find(seen, value.get_ref<const std::string&>()) != seen.end()) {
         repeated = value.get<std::string>();

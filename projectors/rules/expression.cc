@@ -20,9 +20,9 @@ using Kind = Expression::Kind;
 constexpr std::array<std::string_view, 6> kComparisons = {"eq", "ne", "gt", "ge", "lt", "le"};
 
 // How tightly an expression's text holds together; a weaker one needs parentheses.
-enum Binding { kBindsOr = 1, kBindsAnd, kBindsEquality, kBindsOrder, kBindsNot, kBindsAll };
+enum TextBinding { kBindsOr = 1, kBindsAnd, kBindsEquality, kBindsOrder, kBindsNot, kBindsAll };
 
-Binding BindingOf(const Expression& expression) {
+TextBinding BindingOf(const Expression& expression) {
   switch (expression.kind) {
     case Kind::kOr:
       return kBindsOr;
@@ -39,7 +39,7 @@ Binding BindingOf(const Expression& expression) {
   }
 }
 
-void AppendWithin(const Expression& expression, Binding needed, std::string* text) {
+void AppendWithin(const Expression& expression, TextBinding needed, std::string* text) {
   const bool alone = BindingOf(expression) >= needed;
   text->append(alone ? "" : "(").append(expression.text).append(alone ? "" : ")");
 }
@@ -96,7 +96,7 @@ std::string LiteralText(const FilterLiteral& literal) {
 
 std::string AttributeText(AttributeId attribute) { return "a" + std::to_string(attribute.value()); }
 
-std::string OperandText(const Operand& operand, Binding needed) {
+std::string OperandText(const Operand& operand, TextBinding needed) {
   switch (operand.kind) {
     case Operand::Kind::kLiteral:
       return LiteralText(operand.literal);

@@ -16,7 +16,7 @@
 namespace sluice::projectors {
 namespace {
 
-using Kind = FilterToken::Kind;
+using TokenKind = FilterToken::Kind;
 
 constexpr bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 constexpr bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -64,7 +64,7 @@ absl::Status FilterError(std::string_view text, size_t offset, std::string_view 
                     column);
 }
 
-FilterToken FilterLexer::Take(Kind kind, size_t size) {
+FilterToken FilterLexer::Take(TokenKind kind, size_t size) {
   FilterToken token;
   token.kind = kind;
   token.offset = at_;
@@ -76,25 +76,25 @@ FilterToken FilterLexer::Take(Kind kind, size_t size) {
 absl::StatusOr<FilterToken> FilterLexer::Next() {
   at_ += Run(text_.substr(at_), kBlank).size();
   if (at_ == text_.size()) {
-    return Take(Kind::kEnd, 0);
+    return Take(TokenKind::kEnd, 0);
   }
   const char c = text_[at_];
   switch (c) {
     case '(':
-      return Take(Kind::kOpen, 1);
+      return Take(TokenKind::kOpen, 1);
     case ')':
-      return Take(Kind::kClose, 1);
+      return Take(TokenKind::kClose, 1);
     case ',':
-      return Take(Kind::kComma, 1);
+      return Take(TokenKind::kComma, 1);
     case '\'':
       return Quoted();
     case '@':
-      return Take(Kind::kParameter, 1 + Run(text_.substr(at_ + 1), kWordPart).size());
+      return Take(TokenKind::kParameter, 1 + Run(text_.substr(at_ + 1), kWordPart).size());
     default:
       break;
   }
   if (IsWord(c) && IsUuid()) {
-    FilterToken token = Take(Kind::kUuid, kUuidTextSize);
+    FilterToken token = Take(TokenKind::kUuid, kUuidTextSize);
     token.value = *DecodeUuid(token.text);
     return token;
   }
@@ -122,7 +122,7 @@ bool FilterLexer::IsUuid() const {
 absl::StatusOr<FilterToken> FilterLexer::Word() {
   const std::string_view word = Run(text_.substr(at_), kWordPart);
   if (!text_.substr(at_ + word.size()).starts_with('\'')) {
-    return Take(Kind::kWord, word.size());
+    return Take(TokenKind::kWord, word.size());
   }
   if (word != "binary") {
     return FilterError(text_, at_,
@@ -134,11 +134,11 @@ absl::StatusOr<FilterToken> FilterLexer::Word() {
 absl::StatusOr<FilterToken> FilterLexer::Numeric() {
   const std::string_view word = Run(text_.substr(at_), kNumericPart);
   if (word == "-INF" || IsJsonNumber(word)) {
-    return Take(Kind::kNumber, word.size());
+    return Take(TokenKind::kNumber, word.size());
   }
   const auto micros = ParseDatetime(word);
   if (micros.ok()) {
-    FilterToken token = Take(Kind::kDatetime, word.size());
+    FilterToken token = Take(TokenKind::kDatetime, word.size());
     token.scalar = *micros;
     return token;
   }
@@ -168,7 +168,7 @@ absl::StatusOr<FilterToken> FilterLexer::Quoted() {
     value.push_back('\'');
     ++end;
   }
-  FilterToken token = Take(Kind::kString, end - at_);
+  FilterToken token = Take(TokenKind::kString, end - at_);
   token.value = std::move(value);
   return token;
 }
@@ -183,7 +183,7 @@ absl::StatusOr<FilterToken> FilterLexer::Binary() {
   if (!value.has_value()) {
     return FilterError(text_, at_, "binary'...' holds no base64 (standard alphabet, padded)");
   }
-  FilterToken token = Take(Kind::kBinary, quote + 1 - at_);
+  FilterToken token = Take(TokenKind::kBinary, quote + 1 - at_);
   token.value = *std::move(value);
   return token;
 }

@@ -17,27 +17,27 @@
 namespace sluice::projectors {
 namespace {
 
-using Kind = FilterTerm::Kind;
+using TermKind = FilterTerm::Kind;
 
 // The family that a term has by itself.
 Family OwnFamily(const FilterTerm& term) {
   switch (term.kind) {
-    case Kind::kBool:
-    case Kind::kExpression:
+    case TermKind::kBool:
+    case TermKind::kExpression:
       return Family::kBool;
-    case Kind::kNumber:
+    case TermKind::kNumber:
       return Family::kExact;
-    case Kind::kSpecial:
+    case TermKind::kSpecial:
       return Family::kDouble;
-    case Kind::kString:
+    case TermKind::kString:
       return Family::kString;
-    case Kind::kBinary:
+    case TermKind::kBinary:
       return Family::kBytes;
-    case Kind::kUuid:
+    case TermKind::kUuid:
       return Family::kUuid;
-    case Kind::kDatetime:
+    case TermKind::kDatetime:
       return Family::kDatetime;
-    case Kind::kAttribute:
+    case TermKind::kAttribute:
       return FamilyOf(term.attribute->type);
     default:
       return Family::kNull;
@@ -47,10 +47,10 @@ Family OwnFamily(const FilterTerm& term) {
 // The family in which two terms are compared: an attribute's type decides, then what is no number
 // (a number may be a double, where the other side is INF), then what is not null.
 Family CommonFamily(const FilterTerm& a, const FilterTerm& b) {
-  if (a.kind == Kind::kAttribute || b.kind == Kind::kNull) {
+  if (a.kind == TermKind::kAttribute || b.kind == TermKind::kNull) {
     return OwnFamily(a);
   }
-  if (b.kind == Kind::kAttribute || a.kind == Kind::kNull || a.kind == Kind::kNumber) {
+  if (b.kind == TermKind::kAttribute || a.kind == TermKind::kNull || a.kind == TermKind::kNumber) {
     return OwnFamily(b);
   }
   return OwnFamily(a);
@@ -58,13 +58,13 @@ Family CommonFamily(const FilterTerm& a, const FilterTerm& b) {
 
 std::string Describe(const FilterTerm& term) {
   switch (term.kind) {
-    case Kind::kNull:
+    case TermKind::kNull:
       return "null";
-    case Kind::kExpression:
+    case TermKind::kExpression:
       return "an expression that is true or false";
-    case Kind::kParameter:
+    case TermKind::kParameter:
       return fmt::format("the parameter {}", term.source);
-    case Kind::kAttribute:
+    case TermKind::kAttribute:
       return fmt::format("attribute {} of type {}", term.attribute->name,
                          schemas::AttributeTypeName(term.attribute->type));
     default:
@@ -146,8 +146,8 @@ absl::Status FilterTyping::Mismatch(const FilterTerm& term, const FilterTerm& pa
 }
 
 absl::Status FilterTyping::CheckNoParameter(const FilterTerm& term, std::string_view place) const {
-  const bool inside = term.kind == Kind::kExpression && term.expression->parameter.has_value();
-  if (!inside && term.kind != Kind::kParameter) {
+  const bool inside = term.kind == TermKind::kExpression && term.expression->parameter.has_value();
+  if (!inside && term.kind != TermKind::kParameter) {
     return absl::OkStatus();
   }
   return FilterError(text_, inside ? *term.expression->parameter : term.offset,
@@ -159,19 +159,19 @@ absl::Status FilterTyping::CheckNoParameter(const FilterTerm& term, std::string_
 absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
                                                     std::string_view operation) const {
   switch (term.kind) {
-    case Kind::kExpression:
+    case TermKind::kExpression:
       return term.expression;
-    case Kind::kNull:
+    case TermKind::kNull:
       return MakeConstant(Truth::kNull);
-    case Kind::kBool:
+    case TermKind::kBool:
       return MakeConstant(term.scalar != 0 ? Truth::kTrue : Truth::kFalse);
-    case Kind::kAttribute:
+    case TermKind::kAttribute:
       if (term.attribute->type == v1::ATTRIBUTE_TYPE_BOOL) {
         ASSIGN_OR_RETURN(Operand operand, Resolve(term, Family::kBool, term));
         return MakeAttribute(std::move(operand));
       }
       break;
-    case Kind::kParameter:
+    case TermKind::kParameter:
       return ErrorAt(term, fmt::format("{} is not compared with anything; write `attribute {} {}`",
                                        term.source, IsSet(term.claim) ? "in" : "eq", term.source));
     default:
@@ -188,8 +188,8 @@ absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
   const auto explain = [&](std::string_view reason) {
     return ErrorAt(term, fmt::format("{} {}", schemas::QuoteForError(term.source), reason));
   };
-  switch (partner.kind == Kind::kAttribute ? partner.attribute->type
-                                           : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
+  switch (partner.kind == TermKind::kAttribute ? partner.attribute->type
+                                               : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
     case v1::ATTRIBUTE_TYPE_DATETIME: {
       const auto micros = ParseDatetime(term.bytes);
       return micros.ok()
@@ -214,10 +214,10 @@ absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
 
 absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family family,
                                               const FilterTerm& partner) const {
-  if (term.kind == Kind::kNull) {
+  if (term.kind == TermKind::kNull) {
     return Operand();
   }
-  if (term.kind == Kind::kNumber && (family == Family::kExact || family == Family::kDouble)) {
+  if (term.kind == TermKind::kNumber && (family == Family::kExact || family == Family::kDouble)) {
     const auto explain = [&](const absl::Status& status) {
       return ErrorAt(term,
                      fmt::format("{} {}", schemas::QuoteForError(term.source), Message(status)));
@@ -232,17 +232,17 @@ absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family fam
                        : explain(number.status());
   }
   if (OwnFamily(term) != family) {
-    return term.kind == Kind::kString ? ResolveText(term, partner) : Mismatch(term, partner);
+    return term.kind == TermKind::kString ? ResolveText(term, partner) : Mismatch(term, partner);
   }
   switch (term.kind) {
-    case Kind::kAttribute: {
+    case TermKind::kAttribute: {
       Operand operand;
       operand.kind = Operand::Kind::kAttribute;
       operand.attribute = term.attribute->id;
       operand.type = term.attribute->type;
       return operand;
     }
-    case Kind::kExpression:
+    case TermKind::kExpression:
       return ToOperand(term.expression);
     default:
       return LiteralOperand(family, term.scalar, term.number, term.bytes);
@@ -253,7 +253,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Compare(Comparison comparison, size_
                                                     const FilterTerm& a,
                                                     const FilterTerm& b) const {
   for (const FilterTerm* term : {&a, &b}) {
-    if (term->kind == Kind::kParameter && comparison == Comparison::kEq) {
+    if (term->kind == TermKind::kParameter && comparison == Comparison::kEq) {
       return ClaimEquals(*term, term == &a ? b : a);
     }
     RETURN_IF_ERROR(CheckNoParameter(*term, comparison == Comparison::kEq
@@ -267,7 +267,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Compare(Comparison comparison, size_
   if (IsOrder(comparison) && !HasOrder(family)) {
     return FilterError(text_, operator_offset,
                        fmt::format("{} has no order; compare it by eq, ne or in",
-                                   Describe(a.kind == Kind::kNull ? b : a)));
+                                   Describe(a.kind == TermKind::kNull ? b : a)));
   }
   return MakeComparison(comparison, std::move(left), std::move(right));
 }
@@ -295,7 +295,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
   ClaimTerm term;
   term.claim = parameter.claim;
   switch (other.kind) {
-    case Kind::kAttribute:
+    case TermKind::kAttribute:
       if (!schemas::CanHoldOwner(other.attribute->type)) {
         return ErrorAt(parameter,
                        fmt::format("{} cannot be compared with a claim; a string, int32, "
@@ -304,14 +304,14 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
       }
       term.attribute = other.attribute->id;
       break;
-    case Kind::kString:
+    case TermKind::kString:
       term.constant = other.bytes;
       break;
-    case Kind::kUuid:
+    case TermKind::kUuid:
       term.constant.resize(kUuidTextSize);
       EncodeUuid(other.bytes, term.constant.data());
       break;
-    case Kind::kNumber:
+    case TermKind::kNumber:
       if (const auto value = ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
                                           std::numeric_limits<int64_t>::max());
           value.ok()) {
@@ -319,11 +319,11 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
         break;
       }
       [[fallthrough]];
-    case Kind::kExpression:
-    case Kind::kParameter:
+    case TermKind::kExpression:
+    case TermKind::kParameter:
     default:
       RETURN_IF_ERROR(CheckNoParameter(other, "beside another one"));
-      return ErrorAt(other.kind == Kind::kExpression ? parameter : other,
+      return ErrorAt(other.kind == TermKind::kExpression ? parameter : other,
                      fmt::format("{} cannot be compared with the claim {}; an attribute, a string, "
                                  "an integer or a uuid can",
                                  Describe(other), parameter.source));
@@ -337,9 +337,9 @@ absl::StatusOr<ExpressionPtr> FilterTyping::In(const FilterTerm& a,
   std::vector<ExpressionPtr> any;
   std::vector<Operand> literals;
   literals.reserve(items.size());
-  const bool is_literal = a.kind != Kind::kAttribute && a.kind != Kind::kExpression;
+  const bool is_literal = a.kind != TermKind::kAttribute && a.kind != TermKind::kExpression;
   for (const FilterTerm& item : items) {
-    if (is_literal || item.kind == Kind::kParameter) {
+    if (is_literal || item.kind == TermKind::kParameter) {
       ASSIGN_OR_RETURN(ExpressionPtr equal, Compare(Comparison::kEq, item.offset, a, item));
       any.push_back(std::move(equal));
       continue;
@@ -364,7 +364,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Call(Function function, const Filter
                                                  const FilterTerm& b) const {
   const auto resolve = [&](const FilterTerm& term) -> absl::StatusOr<Operand> {
     RETURN_IF_ERROR(CheckNoParameter(term, "in a function"));
-    if (term.kind != Kind::kNull && OwnFamily(term) != Family::kString) {
+    if (term.kind != TermKind::kNull && OwnFamily(term) != Family::kString) {
       return ErrorAt(term, fmt::format("{} takes strings, and this is {}", FunctionName(function),
                                        Describe(term)));
     }

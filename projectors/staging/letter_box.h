@@ -18,6 +18,9 @@
 
 namespace sluice::projectors {
 
+// While there are dead letters: how soon the answer of an append is seen at the end of the log.
+inline constexpr std::chrono::milliseconds kLettersLook{10};
+
 // Dead letters of one partition of `changes` on their way to the partition of `deadletter` that has
 // the same number, and is the one of their keys. It holds each until it is durable, a letter once
 // however often it is told of. It refuses none: who adds to it stops when it is full(), so that it

@@ -18,8 +18,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kWaitMax{1000};
 constexpr milliseconds kLookInterval{500};
-// While there are dead letters: how soon the answer of an append is seen at the end of the log.
-constexpr milliseconds kLettersLook{10};
+// Instead of kLettersLook where they are slow.
 constexpr milliseconds kLettersLookSlow{100};
 // How long what others fold on is left uncompared. Each look asks the log for the place of every
 // other node that is ahead, on the thread that folds.

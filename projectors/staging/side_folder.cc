@@ -18,8 +18,6 @@ using std::chrono::milliseconds;
 
 // How long a read waits at the end of the log, and the thread when it has nothing to do.
 constexpr milliseconds kIdle{50};
-// Likewise where dead letters have been sent: how soon their answer is seen.
-constexpr milliseconds kLettersLook{10};
 constexpr milliseconds kBackoffMin{100};
 constexpr milliseconds kBackoffMax{60'000};
 // A store that is being read, or was opened anew, is ready again soon.

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "projectors/store/rocks_slice.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
@@ -71,8 +72,6 @@ absl::Status LoadApart(std::string_view name, std::string_view value, NodeStore:
   return next.value() >= 0 ? absl::OkStatus()
                            : absl::DataLossError("malformed entry of who is apart");
 }
-
-rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 
 absl::Status Corrupt(std::string_view path, std::string_view why) {
   return Error(absl::StatusCode::kDataLoss, "store_corrupt",

@@ -8,14 +8,13 @@
 #include <utility>
 
 #include "projectors/store/place_codec.h"
+#include "projectors/store/rocks_slice.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {
-
-rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 
 // What `entries` have by their keys, which come first in each. A memtable is a skip list: where the
 // next key is close to the last one, its place is found from there, and in the cache.

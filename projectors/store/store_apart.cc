@@ -196,6 +196,13 @@ std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, co
   return entry.has_value() ? std::make_optional(std::move(entry->state)) : std::nullopt;
 }
 
+Offset StoreManagerImpl::AppliedUntil(PartitionId partition, const OrgId& org) {
+  // In this order: who is given back in between has been applied as far as the partition was.
+  const Offset applied = Applied(partition);
+  const std::optional<ApartOrg> apart = ApartStateOf(partition, org);
+  return apart.has_value() ? apart->next : Offset(applied.value() + 1);
+}
+
 Offset StoreManagerImpl::ApartFrom(PartitionId partition, const ApartOrg& apart, Offset begin) {
   const StoreSet::SlotPtr slot = stores_.Find(apart.org);
   auto entry = apart_.Find(partition, apart.org.value());

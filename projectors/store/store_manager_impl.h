@@ -72,6 +72,7 @@ class StoreManagerImpl final : public StoreManager {
                                                       std::string_view id) override;
   uint64_t Subscribe(const OrgId& org, AppliedCallback callback) override;
   void Unsubscribe(uint64_t subscription) override;
+  Offset AppliedUntil(PartitionId partition, const OrgId& org) override;
   Offset AppliedOf(const OrgId& org) override;
   Offset KnownAppliedOf(const OrgId& org) override;
   absl::StatusOr<std::vector<OrgStat>> ListStores() override;

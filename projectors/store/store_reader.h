@@ -36,6 +36,9 @@ class StoreReader {
   virtual uint64_t Subscribe(const OrgId& org, AppliedCallback callback) = 0;
   virtual void Unsubscribe(uint64_t subscription) = 0;
 
+  // The offset below which everything of the organisation, whose partition it is, has been applied.
+  virtual Offset AppliedUntil(PartitionId partition, const OrgId& org) = 0;
+
   // The organisation's last applied event, kNoOffset where nothing of it has been applied here.
   virtual Offset AppliedOf(const OrgId& org) = 0;
   // The same by what is known without opening a store, for whoever asks for many: less, where the

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice {
@@ -12,12 +13,9 @@ namespace {
 constexpr int64_t kMicrosPerSecond = 1'000'000;
 constexpr int64_t kMicrosPerDay = 86'400 * kMicrosPerSecond;
 
-absl::Status Mismatch(std::string_view reason) {
-  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
-}
-
 absl::Status NotADatetime() {
-  return Mismatch("is not an RFC 3339 date and time with its offset, as 2026-01-31T10:00:00Z is");
+  return TypeMismatch(
+      "is not an RFC 3339 date and time with its offset, as 2026-01-31T10:00:00Z is");
 }
 
 // "00" to "99", one after the other.
@@ -30,8 +28,6 @@ constexpr std::array<char, 200> DigitPairs() {
   return pairs;
 }
 constexpr std::array<char, 200> kDigitPairs = DigitPairs();
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // The number of `count` digits at `at`, -1 where they are not digits.
 int Digits(std::string_view text, size_t at, size_t count) {
@@ -64,7 +60,7 @@ int64_t TimeOfDay(std::string_view text) {
 }
 
 // Minutes east of UTC, or no_offset where `text` is no offset.
-constexpr int kNoOffset = 100'000;
+constexpr int kNoZone = 100'000;
 int OffsetMinutes(std::string_view text) {
   if (text == "Z" || text == "z") {
     return 0;
@@ -73,7 +69,7 @@ int OffsetMinutes(std::string_view text) {
   const int minutes = Digits(text, 4, 2);
   if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || text[3] != ':' || hours < 0 ||
       hours > 23 || minutes < 0 || minutes > 59) {
-    return kNoOffset;
+    return kNoZone;
   }
   return (text[0] == '-' ? -1 : 1) * (hours * 60 + minutes);
 }
@@ -93,7 +89,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
                                          std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day))};
   if (!date.ok()) {
-    return Mismatch("names a day that does not exist");
+    return TypeMismatch("names a day that does not exist");
   }
   size_t at = 19;
   int64_t fraction = 0;
@@ -102,7 +98,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
     const size_t start = at;
     for (int64_t scale = kMicrosPerSecond / 10; at < text.size() && IsDigit(text[at]); ++at) {
       if (scale == 0 && text[at] != '0') {
-        return Mismatch("is finer than a microsecond");
+        return TypeMismatch("is finer than a microsecond");
       }
       fraction += scale * (text[at] - '0');
       scale /= 10;
@@ -112,13 +108,13 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
     }
   }
   const int offset = OffsetMinutes(text.substr(at));
-  if (offset == kNoOffset) {
+  if (offset == kNoZone) {
     return NotADatetime();
   }
   const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
   const int64_t micros = days * kMicrosPerDay + time + fraction - offset * 60 * kMicrosPerSecond;
   if (micros < kDatetimeMin || micros > kDatetimeMax) {
-    return Mismatch("lies outside the years 0001 to 9999 UTC");
+    return TypeMismatch("lies outside the years 0001 to 9999 UTC");
   }
   return micros;
 }

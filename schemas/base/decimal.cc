@@ -8,16 +8,11 @@
 #include <limits>
 
 #include "absl/strings/charconv.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice {
 namespace {
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-absl::Status Mismatch(std::string_view reason) {
-  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
-}
 
 // The parts of a number in JSON's grammar.
 struct NumberParts {
@@ -83,7 +78,7 @@ bool IsJsonNumber(std::string_view text) { return SplitNumber(text).valid; }
 absl::StatusOr<std::string> CanonicalDecimal(std::string_view text) {
   const NumberParts parts = SplitNumber(text);
   if (!parts.valid) {
-    return Mismatch("is not a decimal number");
+    return TypeMismatch("is not a decimal number");
   }
   std::string digits;
   digits.reserve(parts.integer.size() + parts.fraction.size());
@@ -100,7 +95,8 @@ absl::StatusOr<std::string> CanonicalDecimal(std::string_view text) {
   const auto count = static_cast<int64_t>(digits.size());
   const int64_t needed = point <= 0 ? count - point : std::max(count, point);
   if (needed > kDecimalDigitsMax) {
-    return Mismatch(fmt::format("needs more than the {} digits of a decimal", kDecimalDigitsMax));
+    return TypeMismatch(
+        fmt::format("needs more than the {} digits of a decimal", kDecimalDigitsMax));
   }
   std::string result = parts.negative ? "-" : "";
   if (point <= 0) {
@@ -135,27 +131,27 @@ absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t min, int64_t
   if (result.ec != std::errc() || result.ptr != end || !IsJsonNumber(text)) {
     // Not plain digits: 5.0 and 5e0 are the integer 5 by value.
     if (!IsJsonNumber(text)) {
-      return Mismatch("is not an integer");
+      return TypeMismatch("is not an integer");
     }
     const auto canonical = CanonicalDecimal(text);
     if (canonical.ok() && canonical->find('.') != std::string::npos) {
-      return Mismatch("is not an integer");
+      return TypeMismatch("is not an integer");
     }
     if (!canonical.ok() ||
         std::from_chars(canonical->data(), canonical->data() + canonical->size(), value).ec !=
             std::errc()) {
-      return Mismatch(fmt::format("is not an integer from {} to {}", min, max));
+      return TypeMismatch(fmt::format("is not an integer from {} to {}", min, max));
     }
   }
   if (value < min || value > max) {
-    return Mismatch(fmt::format("is not an integer from {} to {}", min, max));
+    return TypeMismatch(fmt::format("is not an integer from {} to {}", min, max));
   }
   return value;
 }
 
 absl::StatusOr<double> ParseDouble(std::string_view text) {
   if (!IsJsonNumber(text)) {
-    return Mismatch("is not a number");
+    return TypeMismatch("is not a number");
   }
   double value = 0;
   // Abseil's, because it tells an overflow from an underflow, which rounds to zero.
@@ -164,7 +160,7 @@ absl::StatusOr<double> ParseDouble(std::string_view text) {
   if (std::abs(value) == std::numeric_limits<double>::max()) {
     double nearest = 0;
     if (std::from_chars(text.data(), text.data() + text.size(), nearest).ec != std::errc()) {
-      return Mismatch("is beyond the range of a double");
+      return TypeMismatch("is beyond the range of a double");
     }
   }
   return value == 0 ? 0.0 : value;

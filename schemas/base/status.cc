@@ -56,6 +56,10 @@ absl::Status Error(absl::StatusCode kind, std::string_view code, std::string_vie
   return status;
 }
 
+absl::Status TypeMismatch(std::string_view reason) {
+  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
+}
+
 std::string ErrorCode(const absl::Status& status) {
   if (auto payload = status.GetPayload(kCodePayload); payload.has_value()) {
     return std::string(*payload);

@@ -18,6 +18,10 @@ namespace sluice {
 [[nodiscard]] absl::Status Error(absl::StatusCode kind, std::string_view code,
                                  std::string_view message);
 
+// A value that is none of its attribute's type: kInvalidArgument, code "type_mismatch". `reason`
+// goes on from the attribute's name: "is not UTF-8".
+[[nodiscard]] absl::Status TypeMismatch(std::string_view reason);
+
 // The stable code, or the default of the status's kind ("invalid_argument", "not_found",
 // "internal", "unavailable", ...). Never empty for an error.
 [[nodiscard]] std::string ErrorCode(const absl::Status& status);

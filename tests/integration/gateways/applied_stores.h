@@ -22,7 +22,8 @@ class AppliedStores final : public projectors::StoreReader {
   explicit AppliedStores(eventlog::Log& log) {
     for (int32_t i = 0; i < log.PartitionCount(eventlog::Topic::kChanges); ++i) {
       readers_.push_back(*log.OpenReader(eventlog::Topic::kChanges, PartitionId(i), Offset(0)));
-      threads_.emplace_back([this, reader = readers_.back().get()] { Run(*reader); });
+      threads_.emplace_back(
+          [this, i, reader = readers_.back().get()] { Run(*reader, PartitionId(i)); });
     }
   }
   ~AppliedStores() override {
@@ -77,6 +78,11 @@ class AppliedStores final : public projectors::StoreReader {
   }
 
   Offset KnownAppliedOf(const OrgId& org) override { return AppliedOf(org); }
+  Offset AppliedUntil(PartitionId partition, const OrgId&) override {
+    absl::MutexLock lock(&mutex_);
+    const auto found = until_.find(partition);
+    return found == until_.end() ? Offset(0) : found->second;
+  }
   absl::StatusOr<std::shared_ptr<const projectors::OrgSnapshot>> Snapshot(const OrgId&) override {
     return absl::NotFoundError("no rows here");
   }
@@ -86,7 +92,7 @@ class AppliedStores final : public projectors::StoreReader {
     return std::string(org) + '\n' + std::string(source) + '\n' + std::string(id);
   }
 
-  void Run(eventlog::Reader& reader) {
+  void Run(eventlog::Reader& reader, PartitionId partition) {
     while (true) {
       const auto batch = reader.Read({.wait_max = std::chrono::seconds(1)});
       if (!batch.ok()) {
@@ -102,6 +108,7 @@ class AppliedStores final : public projectors::StoreReader {
           sets_.try_emplace(Key(event.event.key, set.source(), set.id()), event.offset);
         }
         applied_[event.event.key] = event.offset;
+        until_[partition] = Offset(event.offset.value() + 1);
         for (const auto& [id, callback] : callbacks_) {
           if (callback.first == event.event.key) {
             callback.second({.applied = event.offset});
@@ -115,6 +122,7 @@ class AppliedStores final : public projectors::StoreReader {
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status unavailable_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> applied_ ABSL_GUARDED_BY(mutex_);
+  std::map<PartitionId, Offset> until_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Offset> sets_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> refused_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<std::string, projectors::AppliedCallback>> callbacks_

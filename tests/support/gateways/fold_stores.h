@@ -41,6 +41,9 @@ class FoldStores final : public projectors::StoreReader {
   Offset AppliedOf(const OrgId& org) override;
 
   Offset KnownAppliedOf(const OrgId& org) override { return AppliedOf(org); }
+  Offset AppliedUntil(PartitionId, const OrgId& org) override {
+    return Offset(AppliedOf(org).value() + 1);
+  }
   absl::StatusOr<std::optional<Offset>> FindChangeSet(const OrgId&, std::string_view,
                                                       std::string_view) override {
     return std::nullopt;
