@@ -105,9 +105,6 @@ class RowScanner {
 [[nodiscard]] absl::StatusOr<std::string> CanonicalText(v1::AttributeType type,
                                                         std::string_view text);
 
-// Appends `text` as a JSON string, quoted and escaped; invalid UTF-8 becomes U+FFFD.
-void AppendJsonString(std::string_view text, std::string* out);
-
 // A primary key: 1 to 512 bytes of UTF-8 without U+0000. Code "invalid_key".
 [[nodiscard]] absl::Status ValidateKey(std::string_view key);
 

@@ -11,6 +11,7 @@
 #include "clients/cpp/printable.h"
 #include "clients/cpp/server_connection.h"
 #include "schemas/base/status.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::client {
@@ -169,14 +170,14 @@ class HttpPuller final : public Puller, private FrameHandler {
         continue;
       }
       body += first ? R"({"bucket":)" : R"(,{"bucket":)";
-      schemas::AppendJsonString(bucket, &body);
+      AppendJsonString(bucket, &body);
       body += fmt::format(R"(,"after":"{}"}})", after);
       first = false;
     }
     body += fmt::format(R"(],"live":{})", live);
     if (!database_->history().empty()) {
       body += R"(,"history":)";
-      schemas::AppendJsonString(database_->history(), &body);
+      AppendJsonString(database_->history(), &body);
     }
     return body + "}";
   }

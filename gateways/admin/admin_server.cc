@@ -32,6 +32,7 @@
 #include "gateways/problem.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -198,9 +199,9 @@ HttpResponse AdminServer::Impl::Ready() const {
       continue;
     }
     reasons.append(reasons.empty() ? "{\"name\":" : ",{\"name\":");
-    schemas::AppendJsonString(name, &reasons);
+    AppendJsonString(name, &reasons);
     reasons.append(",\"reason\":");
-    schemas::AppendJsonString(PublicReason(status), &reasons);
+    AppendJsonString(PublicReason(status), &reasons);
     reasons.push_back('}');
     first = first.ok() ? status : first;
   }

@@ -9,6 +9,7 @@
 #include "gateways/http/negotiation.h"
 #include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -196,9 +197,9 @@ absl::StatusOr<Answer> DefinitionRoutes::List(Kind kind, RequestContext& context
   std::string body = fmt::format("{{\"{}\":[", ListName(kind));
   for (const std::string& name : Names(*entry->model, kind)) {
     body.append(body.back() == '[' ? "{\"name\":" : ",{\"name\":");
-    schemas::AppendJsonString(name, &body);
+    AppendJsonString(name, &body);
     body.append(",\"etag\":");
-    schemas::AppendJsonString(EtagOf(*entry, Target(kind, name)), &body);
+    AppendJsonString(EtagOf(*entry, Target(kind, name)), &body);
     body.push_back(',');
     body.append(ToJson(*entry->model, kind, name).value_or("{\"\":null}").substr(1));
   }

@@ -12,6 +12,7 @@
 #include "gateways/problem.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -623,7 +624,7 @@ void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& re
   answers_.push_back('{');
   if (!answer.id.empty()) {
     answers_.append("\"id\":");
-    schemas::AppendJsonString(answer.id, &answers_);
+    AppendJsonString(answer.id, &answers_);
     answers_.push_back(',');
   }
   if (result.ok()) {

@@ -6,6 +6,7 @@
 
 #include "schemas/attribute_type.h"
 #include "schemas/entity_schema.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -14,9 +15,9 @@ namespace {
 using projectors::CallerEntity;
 
 void AppendMember(std::string_view name, std::string_view value, std::string* out) {
-  schemas::AppendJsonString(name, out);
+  AppendJsonString(name, out);
   *out += ':';
-  schemas::AppendJsonString(value, out);
+  AppendJsonString(value, out);
 }
 
 void AppendColumn(const schemas::Attribute& attribute, std::string* out) {

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "schemas/base/status.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -13,7 +14,7 @@ void AppendHead(std::string_view op, std::string_view entity, std::string_view k
   *out += op;
   *out += entity;  // a name of the schema: nothing in it needs an escape
   *out += R"(","key":)";
-  schemas::AppendJsonString(key, out);
+  AppendJsonString(key, out);
   *out += R"(,"position":")";
   char digits[40];
   char* end = std::to_chars(digits, digits + 20, position.offset.value()).ptr;

@@ -25,6 +25,7 @@
 #include "gateways/sync/sync_context.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -260,7 +261,7 @@ void SyncServer::Impl::Log(const HttpRequest& request, int status, const AccessN
   const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
   std::string subject;  // people choose it: in quotes, and no line of its own
-  schemas::AppendJsonString(note.subject, &subject);
+  AppendJsonString(note.subject, &subject);
   const bool probe = asked == Target::Route::kHealth || asked == Target::Route::kReady;
   spdlog::log(probe ? spdlog::level::debug : spdlog::level::info,
               "sync_request route={} org={} subject={} status={} code={} ms={:.1f} request_id={}",

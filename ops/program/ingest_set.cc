@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::ops {
@@ -80,7 +81,7 @@ bool NeedsId(std::string_view line) {
 
 std::string WithId(std::string_view line, std::string_view id) {
   std::string quoted;
-  schemas::AppendJsonString(id, &quoted);
+  AppendJsonString(id, &quoted);
   const Place place = PlaceOfId(line);
   if (place.end > 0) {
     return fmt::format("{}{}{}", line.substr(0, place.begin), quoted, line.substr(place.end));

@@ -10,6 +10,7 @@
 #include "clients/cpp/backoff.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::ops {
@@ -171,13 +172,13 @@ void Ingester::Render(const Set& set, std::string* body) const {
     return;
   }
   *body += fmt::format(R"({{"id":"{}","source":)", set.id);
-  schemas::AppendJsonString(options_.source, body);
+  AppendJsonString(options_.source, body);
   *body += R"(,"ops":[)";
   const char* separator = "";
   for (const InputLine& line : set.lines) {
     *body += separator;
     *body += R"({"op":"upsert","entity":)";
-    schemas::AppendJsonString(options_.entity, body);
+    AppendJsonString(options_.entity, body);
     *body += R"(,"row":)" + line.text + "}";
     separator = ",";
   }

@@ -67,4 +67,7 @@ class JsonWriter {
   char buffer_[kSize];
 };
 
+// Appends `text` as a JSON string, quoted and escaped; invalid UTF-8 becomes U+FFFD.
+void AppendJsonString(std::string_view text, std::string* out);
+
 }  // namespace sluice

@@ -14,6 +14,7 @@
 
 #include "schemas/attribute_type.h"
 #include "schemas/base/status.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 #include "tests/support/schemas/test_schema.h"
 

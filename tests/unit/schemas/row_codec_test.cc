@@ -1,3 +1,4 @@
+#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 #include <gmock/gmock.h>
