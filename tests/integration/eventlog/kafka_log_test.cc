@@ -22,15 +22,13 @@
 #include "eventlog/kafka/conf.h"
 #include "schemas/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 // What other programs see of our topics, and we of theirs: kcat and Kafka's own Java tools.
 namespace sluice::eventlog {
 namespace {
 
 using ::testing::HasSubstr;
-
-const auto* const kBroker = testing::BrokerEnvironment::Register();
 
 std::string MustRun(const std::string& command) {
   const auto output = testing::RunCommand(command);
@@ -64,9 +62,9 @@ std::string Incompressible(size_t bytes) {
   return value;
 }
 
-// Under a quota, what is fetched twice may never come. A reader whose thread gets no turn between the end
-// of a connection and what comes over the next one does fetch it twice, since it cannot tell the two apart:
-// on a busy machine one round may be such a one, not each of five.
+// Under a quota, what is fetched twice may never come. A reader whose thread gets no turn between
+// the end of a connection and what comes over the next one does fetch it twice, since it cannot
+// tell the two apart: on a busy machine one round may be such a one, not each of five.
 TEST(KafkaLogTest, WhatComesOverANewConnectionToAReaderThatWaitedIsNotFetchedTwice) {
   auto log = KafkaLog::Open(TestOptions(kBroker->brokers()));
   ASSERT_TRUE(log.ok()) << log.status();

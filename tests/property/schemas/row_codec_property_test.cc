@@ -15,6 +15,7 @@
 #include "schemas/attribute_type.h"
 #include "schemas/row_codec.h"
 #include "schemas/status.h"
+#include "tests/support/random_history.h"
 #include "tests/support/schemas/test_schema.h"
 
 // Random rows against the plain model: a map from attribute to the JSON text of its value.
@@ -38,14 +39,6 @@ class Random {
  private:
   std::mt19937_64 engine_;
 };
-
-uint64_t Seed() {
-  const char* const given = std::getenv("SLUICE_SEED");
-  const uint64_t seed =
-      given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
-  std::cout << "SLUICE_SEED=" << seed << std::endl;
-  return seed;
-}
 
 void AppendUtf8(uint32_t c, std::string* out) {
   if (c < 0x80) {
@@ -236,7 +229,7 @@ std::vector<AttributeId> RandomIds(const EntitySchema& schema, Random& random) {
 }
 
 TEST(RowCodecProperty, EncodeAndDecodeAreInverse) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     const Model model = RandomModel(*schema, random);
@@ -257,7 +250,7 @@ TEST(RowCodecProperty, EncodeAndDecodeAreInverse) {
 }
 
 TEST(RowCodecProperty, PatchEqualsTheModel) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     Model model = RandomModel(*schema, random);
@@ -281,7 +274,7 @@ TEST(RowCodecProperty, PatchEqualsTheModel) {
 }
 
 TEST(RowCodecProperty, MaskEqualsTheModel) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     Model model = RandomModel(*schema, random);
@@ -317,7 +310,7 @@ std::string Disguise(std::string text, Random& random) {
 }
 
 TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds * 10 && !HasFailure(); ++round) {
     std::string canonical = RandomDecimal(random);
     std::erase(canonical, '"');
@@ -330,7 +323,7 @@ TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
 
 // A damaged row is either refused or a row that another JSON encodes to.
 TEST(RowCodecProperty, DamagedRowsAreRefusedOrRows) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   int refused = 0;
   for (int round = 0; round < kRounds * 4 && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
