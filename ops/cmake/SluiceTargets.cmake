@@ -12,19 +12,32 @@ function(sluice_library name)
   endif()
 endfunction()
 
-# sluice_test(fold_test LABEL unit SOURCES projectors/staging/fold_test.cc DEPS projectors_staging [TIMEOUT 120])
+# sluice_test(projectors_store_test LABEL unit SOURCES store/a_test.cc store/b_test.cc DEPS projectors_store)
+# The tests of a module are one program, but for those that change what the whole process has, such as a limit.
 # LABEL is one of unit, property, fault, integration: the presets of the sanitizers run unit and property.
+# TIMEOUT: seconds, 300 without it. SHARDS: ctest runs the program's cases in as many parts, side by side.
 function(sluice_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPS;ARGS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT;SHARDS" "SOURCES;DEPS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock_main)
+  # The time of a test goes to what it calls.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   if(SLUICE_SANITIZE MATCHES "thread")
     target_link_libraries(${name} PRIVATE tests_support_tsan)  # Abseil's locks, made visible
   endif()
-  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT})
+  if(NOT ARG_SHARDS)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT})
+    return()
+  endif()
+  math(EXPR last "${ARG_SHARDS} - 1")
+  foreach(shard RANGE ${last})
+    add_test(NAME ${name}_${shard} COMMAND ${name})
+    set_tests_properties(${name}_${shard} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT}
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
 endfunction()

@@ -8,12 +8,11 @@
 
 #include "eventlog/kafka/kafka_log.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 namespace sluice::eventlog {
 namespace {
 
-const auto* const kBroker = testing::BrokerEnvironment::Register();
 constexpr PartitionId kPartition{0};
 
 struct Destroy {

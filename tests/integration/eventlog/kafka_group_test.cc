@@ -13,14 +13,12 @@
 #include "eventlog/kafka/kafka_log.h"
 #include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 namespace sluice::eventlog {
 namespace {
 
 constexpr int32_t kPartitions = 6;
-const auto* const kBroker = testing::BrokerEnvironment::Register();
-
 // Who holds which partition, over all members of a group.
 class Ownership {
  public:

@@ -22,15 +22,13 @@
 #include "eventlog/murmur2.h"
 #include "schemas/base/status.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 // What other programs see of our topics, and we of theirs: kcat and Kafka's own Java tools.
 namespace sluice::eventlog {
 namespace {
 
 using ::testing::HasSubstr;
-
-const auto* const kBroker = testing::BrokerEnvironment::Register();
 
 std::string MustRun(const std::string& command) {
   const auto output = testing::RunCommand(command);

@@ -16,14 +16,13 @@
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "tests/integration/eventlog/kafka_test_util.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 // One log, one history, over a real broker: topics that are made anew, a declared epoch, and
 // topics whose partitions, settings or begins do not fit any more.
 namespace sluice::eventlog {
 namespace {
 
-const auto* const kBroker = testing::BrokerEnvironment::Register();
 constexpr PartitionId kP0{0};
 constexpr int kAdminMillis = 30'000;
 

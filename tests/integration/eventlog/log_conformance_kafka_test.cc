@@ -3,7 +3,7 @@
 
 #include "eventlog/kafka/kafka_log.h"
 #include "tests/integration/eventlog/log_conformance.h"
-#include "tests/support/broker/broker_environment.h"
+#include "tests/integration/eventlog/shared_broker.h"
 
 namespace sluice::eventlog {
 namespace {
@@ -29,8 +29,6 @@ class KafkaFixture final : public LogFixture {
   const std::string brokers_;
   const std::string prefix_ = testing::RandomPrefix();
 };
-
-const auto* const kBroker = testing::BrokerEnvironment::Register();
 
 INSTANTIATE_TEST_SUITE_P(Kafka, LogConformance,
                          ::testing::Values(LogUnderTest{

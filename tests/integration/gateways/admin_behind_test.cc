@@ -15,8 +15,6 @@ using eventlog::Topic;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr char kLines[] = "application/x-ndjson";
-constexpr char kChanges[] = "/v1/orgs/contoso/changes";
 constexpr char kEntity[] = "/v1/orgs/contoso/entities/account";
 constexpr char kWithNew[] =
     R"({"primary_key":"accountid","attributes":[{"name":"accountid","type":"string"},)"

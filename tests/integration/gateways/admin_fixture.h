@@ -23,6 +23,9 @@
 
 namespace sluice::testing {
 
+inline constexpr char kLines[] = "application/x-ndjson";
+inline constexpr char kChanges[] = "/v1/orgs/contoso/changes";
+
 // Tokens are "Bearer <scope> <scope> [ms=<lifetime>] [org=<org>]": what tokens are is tested with
 // the authenticator.
 class ScopeAuthenticator final : public gateways::Authenticator {

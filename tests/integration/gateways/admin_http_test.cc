@@ -16,9 +16,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-constexpr char kChanges[] = "/v1/orgs/contoso/changes";
-constexpr char kLines[] = "application/x-ndjson";
-
 std::string Post(const std::string& headers, const std::string& token = "sluice.ingest") {
   return std::string("POST ") + kChanges + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
          token + "\r\nContent-Type: application/x-ndjson\r\n" + headers + "\r\n";

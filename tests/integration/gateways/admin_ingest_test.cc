@@ -15,9 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kLines[] = "application/x-ndjson";
-constexpr char kChanges[] = "/v1/orgs/contoso/changes";
-
 std::vector<json> ParseLines(const std::string& body) {
   std::vector<json> lines;
   std::istringstream stream(body);

@@ -14,8 +14,6 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kLines[] = "application/x-ndjson";
-constexpr char kChanges[] = "/v1/orgs/contoso/changes";
 constexpr char kWithGone[] =
     R"({"primary_key":"accountid","attributes":[{"name":"accountid","type":"string"},)"
     R"({"name":"name","type":"string"},{"name":"employees","type":"int32"},)"

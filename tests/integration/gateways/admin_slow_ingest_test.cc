@@ -19,7 +19,6 @@ using ::testing::StartsWith;
 
 constexpr size_t kSenders = 100;  // more than there are threads for ingest
 constexpr size_t kInFlight = size_t{8} << 20;
-constexpr char kLines[] = "application/x-ndjson";
 
 // A set that does not fit the definitions.
 std::string OddLine(const std::string& id) {

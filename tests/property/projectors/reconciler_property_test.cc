@@ -23,9 +23,9 @@ namespace {
 using eventlog::Topic;
 using ::testing::AnyOf;
 
-constexpr PartitionId kPartition{0};
+using testing::kPartition;
 
-v1::ProvisioningRequest RandomRequest(std::mt19937& random) {
+v1::ProvisioningRequest RandomReconcilerRequest(std::mt19937& random) {
   const std::string entity = std::string(1, static_cast<char>('a' + random() % 3));
   v1::ProvisioningRequest request;
   switch (random() % 9) {
@@ -61,7 +61,7 @@ class Sequencing {
   // Requests with unique ids; the last one may be left undecided, or without its outcome.
   void Run(int requests, bool stops_amid) {
     for (int i = 0; i < requests; ++i) {
-      Carry(random_() % 2 == 0 ? "acme" : "beta", RandomRequest(random_),
+      Carry(random_() % 2 == 0 ? "acme" : "beta", RandomReconcilerRequest(random_),
             stops_amid && i == requests - 1 ? static_cast<int>(random_() % 3) : 2);
     }
   }

@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "schemas/attribute_type.h"
-#include "schemas/base/status.h"
 #include "schemas/base/json_writer.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
+#include "tests/support/random_history.h"
 #include "tests/support/schemas/test_schema.h"
 
 // Random rows against the plain model: a map from attribute to the JSON text of its value.
@@ -39,14 +40,6 @@ class Random {
  private:
   std::mt19937_64 engine_;
 };
-
-uint64_t Seed() {
-  const char* const given = std::getenv("SLUICE_SEED");
-  const uint64_t seed =
-      given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
-  std::cout << "SLUICE_SEED=" << seed << std::endl;
-  return seed;
-}
 
 void AppendUtf8(uint32_t c, std::string* out) {
   if (c < 0x80) {
@@ -237,7 +230,7 @@ std::vector<AttributeId> RandomIds(const EntitySchema& schema, Random& random) {
 }
 
 TEST(RowCodecProperty, EncodeAndDecodeAreInverse) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     const Model model = RandomModel(*schema, random);
@@ -258,7 +251,7 @@ TEST(RowCodecProperty, EncodeAndDecodeAreInverse) {
 }
 
 TEST(RowCodecProperty, PatchEqualsTheModel) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     Model model = RandomModel(*schema, random);
@@ -282,7 +275,7 @@ TEST(RowCodecProperty, PatchEqualsTheModel) {
 }
 
 TEST(RowCodecProperty, MaskEqualsTheModel) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);
     Model model = RandomModel(*schema, random);
@@ -318,7 +311,7 @@ std::string Disguise(std::string text, Random& random) {
 }
 
 TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int round = 0; round < kRounds * 10 && !HasFailure(); ++round) {
     std::string canonical = RandomDecimal(random);
     std::erase(canonical, '"');
@@ -331,7 +324,7 @@ TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
 
 // A damaged row is either refused or a row that another JSON encodes to.
 TEST(RowCodecProperty, DamagedRowsAreRefusedOrRows) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   int refused = 0;
   for (int round = 0; round < kRounds * 4 && !HasFailure(); ++round) {
     const auto schema = RandomSchema(random);

@@ -14,6 +14,7 @@
 #include "schemas/base/status.h"
 #include "tests/support/blocking_log.h"
 #include "tests/support/fake_clock.h"
+#include "tests/unit/eventlog/log_testing.h"
 
 // What was read is held back until what was applied has been compared. One thread, so the scripts
 // of the log are plain.
@@ -21,8 +22,6 @@ namespace sluice::eventlog {
 namespace {
 
 using ::testing::ElementsAre;
-
-constexpr PartitionId kP0{0};
 
 // A log that may lose its end and grow again, at moments of the test's choice.
 class LossyLog final : public Log {

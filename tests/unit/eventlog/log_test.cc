@@ -12,6 +12,7 @@
 #include "eventlog/epoch.h"
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
+#include "tests/unit/eventlog/log_testing.h"
 
 // What the functions over every log make of its answers: silence above all.
 namespace sluice::eventlog {
@@ -19,7 +20,6 @@ namespace {
 
 using Answer = absl::StatusOr<std::vector<StoredEvent>>;
 
-constexpr PartitionId kP0{0};
 constexpr std::chrono::milliseconds kNoPatience{0};
 
 StoredEvent At(int64_t offset, const std::string& value = "v") {

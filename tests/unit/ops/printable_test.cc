@@ -40,10 +40,10 @@ TEST(PrintableTest, LinesKeepTheirEndsAndNothingElse) {
 }
 
 TEST(PrintableTest, JsonMeansTheSame) {
-  const std::string json =
+  const std::string text =
       "{\r\n\t\"name\": \"x\u202Ey\u009b\x7f\", \"escaped\": \"\\u001b\\n\", \"n\": 1}";
-  const std::string shown = PrintableJson(json);
-  EXPECT_EQ(nlohmann::json::parse(shown), nlohmann::json::parse(json));
+  const std::string shown = PrintableJson(text);
+  EXPECT_EQ(nlohmann::json::parse(shown), nlohmann::json::parse(text));
   EXPECT_EQ(shown,
             "{ \n\t\"name\": \"x\\u202ey\\u009b\\u007f\", \"escaped\": \"\\u001b\\n\", \"n\": 1}");
   EXPECT_EQ(PrintableJson("\"\xff\""), "\"\\ufffd\"");

@@ -29,7 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
 using testing::ValueOrDie;
 
 const fs::path kGolden = SLUICE_GOLDEN;
@@ -70,7 +69,7 @@ std::vector<fs::path> FilesOf(const std::string& folder, const std::string& exte
 }
 
 // "Frame-ops.txtpb" -> a new sluice.v1.Frame.
-std::unique_ptr<Message> NewMessage(const fs::path& file) {
+std::unique_ptr<google::protobuf::Message> NewMessage(const fs::path& file) {
   const std::string stem = file.stem().string();
   const std::string name = "sluice.v1." + stem.substr(0, stem.find('-'));
   const Descriptor* const descriptor =
@@ -79,13 +78,13 @@ std::unique_ptr<Message> NewMessage(const fs::path& file) {
     ADD_FAILURE() << "no message " << name;
     return nullptr;
   }
-  return std::unique_ptr<Message>(
+  return std::unique_ptr<google::protobuf::Message>(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
 }
 
 // Adds the full names of all fields that are set in `message`; fails for fields that no version of
 // the .proto has.
-void CollectFields(const Message& message, std::set<std::string>* names) {
+void CollectFields(const google::protobuf::Message& message, std::set<std::string>* names) {
   EXPECT_TRUE(message.GetReflection()->GetUnknownFields(message).empty())
       << message.GetDescriptor()->full_name();
   std::vector<const FieldDescriptor*> fields;

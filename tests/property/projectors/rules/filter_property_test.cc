@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "tests/property/projectors/rules/filter_model.h"
+#include "tests/support/random_history.h"
 #include "tests/unit/projectors/rules/filter_testing.h"
 
 // Random filters and rows against the plain model. SLUICE_SEED=<printed seed> replays a run.
@@ -14,14 +15,6 @@ using namespace testing;  // NOLINT: the model is written for this file
 
 constexpr int kFilters = 4'000;
 constexpr int kRows = 12;
-
-uint64_t Seed() {
-  const char* const given = std::getenv("SLUICE_SEED");
-  const uint64_t seed =
-      given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
-  std::cout << "SLUICE_SEED=" << seed << std::endl;
-  return seed;
-}
 
 std::string_view ParameterOf(Claim claim) {
   switch (claim) {
@@ -66,7 +59,7 @@ std::vector<std::string> TextsOf(const Filter& filter) {
 
 // Filters that the limits refuse are counted, and are few.
 void CompareWithModel(bool claims) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   int refused = 0;
   int matched = 0;
   for (int i = 0; i < kFilters && !::testing::Test::HasFailure(); ++i) {
@@ -98,7 +91,7 @@ TEST(FilterProperty, WithoutParametersEqualsTheModel) { CompareWithModel(false);
 TEST(FilterProperty, WithParametersEqualsTheModel) { CompareWithModel(true); }
 
 TEST(FilterProperty, CanonicalTextIsOneForEveryDress) {
-  Random random(Seed());
+  Random random(sluice::testing::TestSeed());
   for (int i = 0; i < kFilters && !HasFailure(); ++i) {
     const TreePtr tree = RandomTree(random, static_cast<int>(random.Below(5)), i % 2 == 0);
     const std::string one = Render(tree, random);

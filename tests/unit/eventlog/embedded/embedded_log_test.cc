@@ -13,6 +13,7 @@
 
 #include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/eventlog/log_testing.h"
 
 // What the conformance suite cannot ask of every log: the folder, and what is wrong with it.
 namespace sluice::eventlog {
@@ -20,18 +21,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr PartitionId kP0{0};
-
 std::string CodeOfOpening(const EmbeddedLogOptions& options) {
   const auto opened = EmbeddedLog::Open(options);
   return opened.ok() ? "opened" : ErrorCode(opened.status());
-}
-
-Event MakeEvent(const std::string& value) {
-  Event event;
-  event.id = value;
-  event.value = value;
-  return event;
 }
 
 TEST(EmbeddedLog, FixesThePartitionsWhenTheLogIsMade) {

@@ -10,6 +10,7 @@
 #include "eventlog/embedded/embedded_log.h"
 #include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/eventlog/log_testing.h"
 
 // A log whose files lost acknowledged events is refused, and taken again once a new epoch says so.
 namespace sluice::eventlog {
@@ -17,17 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr PartitionId kP0{0};
 constexpr PartitionId kP1{1};
 
 EmbeddedLogOptions Options(const std::string& path) { return {.path = path, .partitions = 2}; }
-
-Event MakeEvent(const std::string& value) {
-  Event event;
-  event.id = value;
-  event.value = value;
-  return event;
-}
 
 // Opens, appends `count` events to the partition one by one, and closes. Returns the log's id.
 std::string AppendTo(const std::string& path, PartitionId partition, int count) {

@@ -6,6 +6,7 @@
 #include "schemas/base/status.h"
 #include "tests/support/change_events.h"
 #include "tests/support/model_store.h"
+#include "tests/unit/projectors/staging/model_testing.h"
 #include "xxhash.h"
 
 namespace sluice::projectors {
@@ -15,8 +16,6 @@ using eventlog::StoredEvent;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr auto kAll = v1::RULE_KIND_ALL;
-constexpr auto kUser = v1::RULE_KIND_USER;
 constexpr uint32_t kAccount = 1;
 
 std::string Row(std::string_view key, std::string_view owner, std::string_view name = "") {

@@ -27,12 +27,12 @@ constexpr uint32_t kKit = 3;
 constexpr uint32_t kParts = 100;
 constexpr uint32_t kFirstPart = 3;
 constexpr int kRows = 600;
-constexpr size_t kRowBytes = 10'000;
+constexpr size_t kLargeRowBytes = 10'000;
 
 class LargeRowsTest : public ::testing::Test {
  protected:
   LargeRowsTest() {
-    options_.step_bytes = 20 * kRowBytes;
+    options_.step_bytes = 20 * kLargeRowBytes;
     Apply({MakeEvent(offset_++, testing::OpenOrg(1))});
     const std::vector<testing::TestAttribute> attributes = {
         {1, "id"}, {2, "owner"}, {3, "text"}, {4, "mark"}, {5, "of"}};
@@ -142,7 +142,7 @@ class LargeRowsTest : public ::testing::Test {
       for (const auto& [place, op] : result->batch.delta_puts) {
         written += op.row.size();
       }
-      const size_t most = options_.step_bytes * 3 / 2 + 3 * kRowBytes + copies_;
+      const size_t most = options_.step_bytes * 3 / 2 + 3 * kLargeRowBytes + copies_;
       EXPECT_LE(store_.read_bytes() - before, most + looked_at_);
       EXPECT_LE(written, most);
       EXPECT_LE(result->held_bytes, most);
@@ -167,7 +167,7 @@ class LargeRowsTest : public ::testing::Test {
 
 TEST_F(LargeRowsTest, ASmallSetThatChangesManyIsCutBetweenItsOperations) {
   Define("", "product", "");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   std::vector<v1::Operation> ops;
   for (int i = kRows - 1; i >= 0; --i) {
     ops.push_back(Mark(i, "a"));
@@ -187,7 +187,7 @@ TEST_F(LargeRowsTest, ASmallSetThatChangesManyIsCutBetweenItsOperations) {
 // The parts know of one another what one batch would: the row, its version, and its last position.
 TEST_F(LargeRowsTest, ARowThatASetChangesOftenIsPlacedAsItIsInTheEnd) {
   Define("", "product", "");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   std::vector<v1::Operation> ops;
   for (int round = 0; round < 3; ++round) {
     for (int i = 0; i < 100; ++i) {
@@ -219,7 +219,7 @@ TEST_F(LargeRowsTest, ARowThatASetChangesOftenIsPlacedAsItIsInTheEnd) {
 
 TEST_F(LargeRowsTest, ABatchTakesAsManyEventsAsItsRowsAllow) {
   Define("", "product", "");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   std::vector<StoredEvent> events;
   for (int i = 0; i < kRows; i += 2) {
     events.push_back(Set({Mark(i, "a"), Mark(i + 1, "b")}));
@@ -231,7 +231,7 @@ TEST_F(LargeRowsTest, ABatchTakesAsManyEventsAsItsRowsAllow) {
 
 TEST_F(LargeRowsTest, ARuleMoreReadsAFewRowsAtOnce) {
   Define("", "order", "");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   Define("", "product", "");
   EXPECT_GT(batches_, kRows / 20);
   EXPECT_LT(batches_, kRows / 3);
@@ -241,7 +241,7 @@ TEST_F(LargeRowsTest, SoDoTheRowsThatFollowAnother) {
   Define("order", "product", "order.of");
   Apply({Set({Row(kProduct, 0, 10)})});
   for (int i = 0; i < kRows; ++i) {
-    Apply({Set({Row(kOrder, i, kRowBytes, Key(0))})});
+    Apply({Set({Row(kOrder, i, kLargeRowBytes, Key(0))})});
   }
   Apply({Set({testing::Patch(kProduct, Key(0), RowWriter().Text(2, "U2").bytes())})});
   EXPECT_GT(batches_, kRows / 20);
@@ -250,7 +250,7 @@ TEST_F(LargeRowsTest, SoDoTheRowsThatFollowAnother) {
 
 TEST_F(LargeRowsTest, AndThoseThatSmallRowsPointAt) {
   Define("product", "order", "order.of");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   Load(kOrder, 10, /*pointing=*/true);
   std::vector<v1::Operation> ops;
   for (int i = 0; i < kRows; ++i) {
@@ -270,8 +270,8 @@ TEST_F(LargeRowsTest, AndThoseThatSmallRowsPointAt) {
 TEST_F(LargeRowsTest, AndThoseThatOneRowPointsAt) {
   DefineKit();
   DefineParts("product", "kit");
-  Load(kProduct, kRowBytes);
-  copies_ = 3 * kRowBytes;
+  Load(kProduct, kLargeRowBytes);
+  copies_ = 3 * kLargeRowBytes;
   Apply({Set({Kit("a", "U1", 0)})});
   EXPECT_GT(batches_, static_cast<int>(kParts) / 20);
   EXPECT_EQ(store_.content().buckets.size(), 1 + kParts);
@@ -291,7 +291,7 @@ TEST_F(LargeRowsTest, AndThoseThatOneRowPointsAt) {
 TEST_F(LargeRowsTest, ARuleMoreByWhichTheyComeIsDoneInPartsToo) {
   DefineKit();
   Define("", "kit", "");
-  Load(kProduct, kRowBytes);
+  Load(kProduct, kLargeRowBytes);
   Apply({Set({Kit("a", "U1", 0), Kit("b", "U2", 300)})});
   DefineParts("product", "kit");
   EXPECT_GT(batches_, 2 * static_cast<int>(kParts) / 20);
@@ -301,12 +301,12 @@ TEST_F(LargeRowsTest, ARuleMoreByWhichTheyComeIsDoneInPartsToo) {
 TEST_F(LargeRowsTest, RowsThatGiveOneItsBucketsAreNotKept) {
   DefineKit();
   DefineParts("kit", "product");
-  Load(kProduct, kRowBytes);
-  options_.work_max = kParts * (64 + kRowBytes / 16) / 2;
+  Load(kProduct, kLargeRowBytes);
+  options_.work_max = kParts * (64 + kLargeRowBytes / 16) / 2;
   const StoredEvent kit = Set({Kit("a", "U1", 0)});
   EXPECT_EQ(ErrorCode(store_.Apply(options_, {&kit, 1}).status()), "large_event");
   options_.work_max = std::numeric_limits<size_t>::max();
-  looked_at_ = kParts * (kRowBytes + 100);
+  looked_at_ = kParts * (kLargeRowBytes + 100);
   copies_ = options_.step_bytes / 2;
   Apply({kit});
   EXPECT_EQ(store_.content().buckets.size(), 1 + kParts);
@@ -530,7 +530,7 @@ TEST_F(HotRowsTest, AStoreThatWasLeftAmidOperationsBeforeThereWasRoundZeroIsGone
   Apply({Set({Kit("a", "U", 0)})});
   std::vector<v1::Operation> ops;
   for (int i = 0; i < 30; ++i) {
-    ops.push_back(Row(kProduct, i, kRowBytes));
+    ops.push_back(Row(kProduct, i, kLargeRowBytes));
   }
   ops.push_back(Kit("a", "U", 200));
   const std::vector<StoredEvent> events = {Set(ops)};

@@ -20,7 +20,7 @@ using testing::MakeSet;
 using testing::ModelStore;
 using testing::RowWriter;
 
-constexpr uint32_t kAccount = 1;
+constexpr uint32_t kAccountEntity = 1;
 constexpr int kRules = 100;
 constexpr size_t kRowWork = 64 * kRules;  // of a small row
 
@@ -28,8 +28,8 @@ class ManyRulesTest : public ::testing::Test {
  protected:
   ManyRulesTest() {
     Apply(MakeEvent(offset_++, testing::OpenOrg(1)));
-    Apply(
-        MakeEvent(offset_++, testing::DefineEntity(kAccount, "account", {{1, "id"}, {2, "name"}})));
+    Apply(MakeEvent(offset_++,
+                    testing::DefineEntity(kAccountEntity, "account", {{1, "id"}, {2, "name"}})));
     v1::ProfileDefined defined;
     defined.mutable_profile()->set_name("p");
     v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
@@ -44,7 +44,7 @@ class ManyRulesTest : public ::testing::Test {
 
   static v1::Operation Account(int number, size_t bytes) {
     const std::string key = fmt::format("a{}", number);
-    return testing::Upsert(kAccount, key,
+    return testing::Upsert(kAccountEntity, key,
                            RowWriter().Text(1, key).Text(2, std::string(bytes, '7')).bytes());
   }
   // A set of so many accounts.
@@ -121,7 +121,7 @@ TEST_F(ManyRulesTest, ALargeRowIsNotPatchedOftenInOneTurn) {
   Apply(Accounts(0, 1, 100'000));
   std::vector<v1::Operation> patches;
   for (int i = 0; i < 200; ++i) {
-    patches.push_back(testing::Patch(kAccount, "a0", RowWriter().Text(1, "a0").bytes()));
+    patches.push_back(testing::Patch(kAccountEntity, "a0", RowWriter().Text(1, "a0").bytes()));
   }
   options_.step_work = 100 * (100'000 / 16) + kRowWork;
   const StoredEvent event = MakeEvent(offset_++, MakeSet(patches));

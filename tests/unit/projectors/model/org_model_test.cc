@@ -10,6 +10,7 @@
 
 #include "schemas/base/status.h"
 #include "tests/support/change_events.h"
+#include "tests/unit/projectors/staging/model_testing.h"
 
 namespace sluice::projectors {
 namespace {
@@ -20,14 +21,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
-
-using ModelPtr = std::shared_ptr<const OrgModel>;
-
-ModelPtr After(const ModelPtr& model, const google::protobuf::Message& control) {
-  const auto next = model->Apply(testing::MakeEvent(1, control).event);
-  EXPECT_TRUE(next.ok()) << next.status();
-  return next.ok() ? *next : model;
-}
 
 std::string Refusal(const ModelPtr& model, const google::protobuf::Message& control) {
   const auto next = model->Apply(testing::MakeEvent(1, control).event);
@@ -45,8 +38,6 @@ v1::EntityDefined Account(uint32_t id = 1) {
 }
 
 constexpr NamesRoom kWide{.buckets = 10'000, .bytes = uint64_t{1} << 30};
-constexpr auto kAll = v1::RULE_KIND_ALL;
-constexpr auto kUser = v1::RULE_KIND_USER;
 constexpr auto kTeam = v1::RULE_KIND_TEAM;
 constexpr auto kUnit = v1::RULE_KIND_BUSINESS_UNIT;
 

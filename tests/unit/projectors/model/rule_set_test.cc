@@ -8,24 +8,14 @@
 
 #include "projectors/model/org_model.h"
 #include "tests/support/change_events.h"
+#include "tests/unit/projectors/staging/model_testing.h"
 
 // What an event compiles, and that it makes no difference how a set of rules came to be.
 namespace sluice::projectors {
 namespace {
 
-using ModelPtr = std::shared_ptr<const OrgModel>;
-
-ModelPtr After(const ModelPtr& model, const google::protobuf::Message& control) {
-  const auto next = model->Apply(testing::MakeEvent(1, control).event);
-  EXPECT_TRUE(next.ok()) << next.status();
-  return next.ok() ? *next : model;
-}
-
-constexpr auto kAll = v1::RULE_KIND_ALL;
-constexpr auto kUser = v1::RULE_KIND_USER;
-
 // An account with attributes as many as that, which an order references.
-v1::EntityDefined Account(uint32_t attributes) {
+v1::EntityDefined AccountOf(uint32_t attributes) {
   std::vector<testing::TestAttribute> list = {{1, "id"}, {2, "owner"}};
   for (uint32_t id = 3; id <= attributes; ++id) {
     list.push_back({id, fmt::format("x{}", id)});
@@ -33,7 +23,7 @@ v1::EntityDefined Account(uint32_t attributes) {
   return testing::DefineEntity(1, "account", list, 2);
 }
 
-v1::EntityDefined Order(uint32_t attributes) {
+v1::EntityDefined OrderOf(uint32_t attributes) {
   std::vector<testing::TestAttribute> list = {{1, "id"}, {2, "owner"}, {3, "account"}};
   for (uint32_t id = 4; id <= attributes; ++id) {
     list.push_back({id, fmt::format("x{}", id)});
@@ -64,8 +54,8 @@ v1::ProfileDefined Profile(const std::string& name, const std::string& value) {
 
 ModelPtr Organisation(int profiles) {
   ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
-  model = After(model, Account(4));
-  model = After(model, Order(3));
+  model = After(model, AccountOf(4));
+  model = After(model, OrderOf(3));
   for (int i = 0; i < profiles; ++i) {
     model = After(model, Profile(fmt::format("p{}", i), fmt::format("v{}", i)));
   }
@@ -83,7 +73,7 @@ TEST(RuleSet, AnEventCompilesWhatItChanges) {
   v1::ProfileDeleted profile_deleted;
   profile_deleted.set_name("p7");
   EXPECT_EQ(compiled(profile_deleted), 0U);
-  EXPECT_EQ(compiled(Account(5)), 0U);  // an attribute that no rule names
+  EXPECT_EQ(compiled(AccountOf(5)), 0U);  // an attribute that no rule names
   EXPECT_EQ(compiled(Deleted(2)), 50U);
   const ModelPtr other = After(model, testing::DefineRole("sales", true, {"account"}));
   EXPECT_EQ(&other->rules(), &model->rules());
@@ -115,7 +105,7 @@ v1::ProfileDefined Filters(int count, const std::string& more = "") {
 // A profile may have a megabyte of them, and its partition waits while they are compiled.
 TEST(RuleSet, AFilterThatMeansTheSameIsNotParsedAgain) {
   ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
-  model = After(After(model, Account(4)), Order(3));
+  model = After(After(model, AccountOf(4)), OrderOf(3));
   model = After(model, Filters(100));
   EXPECT_EQ(model->rules().filters_parsed(), 101U);
   const auto parsed = [](const ModelPtr& after) {
@@ -133,16 +123,16 @@ TEST(RuleSet, AFilterThatMeansTheSameIsNotParsedAgain) {
   const ModelPtr without = After(model, Deleted(2));
   EXPECT_EQ(without->rules().profiles_compiled(), 1U);
   EXPECT_EQ(parsed(without), 0U);
-  EXPECT_EQ(parsed(After(without, Order(3))), 1U);
+  EXPECT_EQ(parsed(After(without, OrderOf(3))), 1U);
   // An attribute by which accounts would come that nobody has named before.
-  v1::EntityDefined owned = Account(4);
+  v1::EntityDefined owned = AccountOf(4);
   owned.mutable_schema()->mutable_ownership()->set_team(3);
   EXPECT_EQ(parsed(After(model, owned)), 0U);
-  v1::EntityDefined referring = Account(4);
+  v1::EntityDefined referring = AccountOf(4);
   referring.mutable_schema()->mutable_attributes(2)->set_references("order");
   EXPECT_EQ(parsed(After(model, referring)), 100U);  // x3 is another attribute now
-  EXPECT_EQ(parsed(After(After(model, Deleted(1)), Account(4))), 100U);
-  v1::EntityDefined other = Account(4);
+  EXPECT_EQ(parsed(After(After(model, Deleted(1)), AccountOf(4))), 100U);
+  v1::EntityDefined other = AccountOf(4);
   other.mutable_schema()->set_entity_id(7);
   EXPECT_EQ(parsed(After(After(model, Deleted(1)), other)), 100U);
 }
@@ -161,7 +151,7 @@ TEST(RuleSet, AFilterThatWasCutOffIsParsedAgain) {
     }
     return defined;
   };
-  ModelPtr model = After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4));
+  ModelPtr model = After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4));
   const ModelPtr cut = After(model, profile(0, 91));  // eleven alternatives each
   const ModelPtr less = After(cut, profile(1, 90));
   const ModelPtr anew = After(model, profile(1, 90));
@@ -185,13 +175,13 @@ TEST(RuleSet, WhatDependsOnAWholeSchemaComparesItOnce) {
   }
   model = After(model, testing::DefineEntity(3, "new", {{1, "id"}}));
   EXPECT_EQ(model->rules().schemas_hashed(), 0U);
-  model = After(model, Order(4));
+  model = After(model, OrderOf(4));
   EXPECT_EQ(model->rules().profiles_compiled(), 20U);
   EXPECT_EQ(model->rules().schemas_hashed(), 2U);  // the profiles are made anew, by both
   model = After(model, Deleted(3));
   EXPECT_EQ(model->rules().schemas_hashed(), 0U);
   EXPECT_TRUE(model->rules().rules().empty());
-  model = After(model, Account(9));  // now they fit
+  model = After(model, AccountOf(9));  // now they fit
   EXPECT_EQ(model->rules().rules().size(), 1U);
   const auto parsed = OrgModel::Parse(model->Serialize());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -211,7 +201,7 @@ TEST(RuleSet, AFilterHasItsComparisons) {
     filter.set_kind(v1::RULE_KIND_FILTER);
     filter.set_where(where);
     const ModelPtr model =
-        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4)), defined);
+        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4)), defined);
     return model->rules().Find(EntityId(1))->ComparisonsAt(1);
   };
   EXPECT_LE(comparisons(1), 2U);
@@ -227,7 +217,7 @@ TEST(RuleSet, AFilterHasItsSearches) {
     filter.set_kind(v1::RULE_KIND_FILTER);
     filter.set_where(where);
     const ModelPtr model =
-        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), Account(4)), defined);
+        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4)), defined);
     return model->rules().Find(EntityId(1))->SearchesAt(1);
   };
   EXPECT_EQ(searches("x3 eq 'first' or startswith(x3,'a')"), 0U);
@@ -237,7 +227,7 @@ TEST(RuleSet, AFilterHasItsSearches) {
 
 TEST(RuleSet, WhoNeedsDefinitionsAloneCompilesNothing) {
   ModelPtr model = After(OrgModel::WithoutRules(), testing::OpenOrg(1));
-  model = After(After(model, Account(4)), Profile("p", "v"));
+  model = After(After(model, AccountOf(4)), Profile("p", "v"));
   EXPECT_EQ(model->profiles().size(), 1U);
   EXPECT_EQ(model->rules().profiles_compiled(), 0U);
   EXPECT_TRUE(model->rules().rules().empty());
@@ -293,11 +283,11 @@ TEST(RuleSet, ItDoesNotMatterHowItCameToBe) {
         break;
       case 1:
         account += below(2);
-        model = After(model, Account(account));
+        model = After(model, AccountOf(account));
         break;
       case 2:
         order += below(2);
-        model = After(model, Order(order));
+        model = After(model, OrderOf(order));
         break;
       case 3: {
         v1::ProfileDeleted deleted;

@@ -18,9 +18,8 @@ namespace sluice::projectors {
 namespace {
 
 using eventlog::Topic;
+using testing::kPartition;
 using namespace std::chrono_literals;
-
-constexpr PartitionId kPartition{0};
 
 v1::ProvisioningRequest Role(const std::string& denied) {
   return testing::RoleRequest("r", R"({"offline":true,"entities":{"account":{"read":true,)"

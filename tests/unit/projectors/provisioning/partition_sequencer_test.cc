@@ -20,9 +20,8 @@ namespace sluice::projectors {
 namespace {
 
 using eventlog::Topic;
+using testing::kPartition;
 using namespace std::chrono_literals;
-
-constexpr PartitionId kPartition{0};
 
 class PartitionSequencerTest : public ::testing::Test {
  protected:

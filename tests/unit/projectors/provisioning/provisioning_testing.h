@@ -9,6 +9,8 @@
 
 namespace sluice::projectors::testing {
 
+inline constexpr PartitionId kPartition{0};
+
 inline OrgId Org(std::string_view name) { return *OrgId::Parse(name); }
 
 inline v1::ProvisioningRequest OpenRequest(const std::string& display_name) {

@@ -22,8 +22,6 @@ using testing::OrgWithAccounts;
 using ::testing::SizeIs;
 using Log = ApartNode::Log;
 
-constexpr PartitionId kPartition = ApartNode::kPartition;
-
 class StoreRestoredTest : public testing::TwoOrgsTest {
  protected:
   void SetUp() override {
@@ -65,7 +63,7 @@ class StoreRestoredTest : public testing::TwoOrgsTest {
   std::string CodeOfReader() { return ErrorCode(node_->Snapshot(Org("acme")).status()); }
   // It is known, nobody is shown what it holds, and what it lacks is read.
   void ExpectItGoesOn() {
-    const auto apart = node_->ApartOf(kPartition);
+    const auto apart = node_->ApartOf(ApartNode::kPartition);
     ASSERT_THAT(apart, SizeIs(1));
     EXPECT_EQ(apart[0].reason, "store_rewound");
     EXPECT_EQ(apart[0].next, Offset(held_.value() + 1));
@@ -82,7 +80,7 @@ class StoreRestoredTest : public testing::TwoOrgsTest {
     node_.CatchUp(log);
     node_.ExpectFoldOf("acme", log_);
     node_.ExpectFoldOf("beta", log_);
-    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+    EXPECT_THAT(node_->ApartOf(ApartNode::kPartition), IsEmpty());
   }
   Log LogAfter(Offset offset) {
     Log rest = log_;
@@ -92,8 +90,8 @@ class StoreRestoredTest : public testing::TwoOrgsTest {
   void ExpectBuiltAnew() {
     node_.Start();
     EXPECT_EQ(CodeOfReader(), "not_caught_up");
-    EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
-    const auto apart = node_->ApartOf(kPartition);
+    EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
+    const auto apart = node_->ApartOf(ApartNode::kPartition);
     ASSERT_THAT(apart, SizeIs(1));
     EXPECT_EQ(apart[0].reason, "store_corrupt");
     EXPECT_EQ(apart[0].next, Offset(0));
@@ -113,7 +111,7 @@ TEST_F(StoreRestoredTest, WhileTheProcessWasStoppedAReaderFindsIt) {
   node_.Start();
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
   ExpectItGoesOn();
 }
 
@@ -136,7 +134,7 @@ TEST_F(StoreRestoredTest, WhileItRunsAndTheStoreIsClosed) {
   node_.CatchUp(log_);
   PutBack();
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
   ExpectItGoesOn();
 }
 
@@ -145,7 +143,7 @@ TEST_F(StoreRestoredTest, WhereARebuildHadBegun) {
   node_.Stop();
   fs::remove_all(node_.FolderOf("acme"));
   node_.Start();
-  EXPECT_EQ(node_->ApartOf(kPartition).at(0).next, Offset(0));
+  EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).next, Offset(0));
   Add(2);
   while (node_.Main(log_, 16)) {
   }
@@ -153,7 +151,7 @@ TEST_F(StoreRestoredTest, WhereARebuildHadBegun) {
   node_.Stop();
   PutBack();
   node_.Start();
-  EXPECT_EQ(node_->ApartOf(kPartition).at(0).next, Offset(0));
+  EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).next, Offset(0));
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
   ExpectBothOf(LogAfter(held_));
   EXPECT_FALSE(fs::exists(node_.FolderOf("acme") + ".damaged-1"));
@@ -163,7 +161,7 @@ TEST_F(StoreRestoredTest, WhileItRunsAndItsFolderHadGone) {
   node_.Stop();
   fs::remove_all(node_.FolderOf("acme"));
   node_.Start();
-  EXPECT_EQ(node_->ApartOf(kPartition).at(0).reason, "store_missing");
+  EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).reason, "store_missing");
   PutBack();
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
   ExpectBothOf(LogAfter(held_));
@@ -177,12 +175,12 @@ TEST_F(StoreRestoredTest, WhereItIsApartFartherOn) {
       "acme"));
   while (node_.Main(log_, 16)) {
   }
-  ASSERT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  ASSERT_THAT(node_->ApartOf(ApartNode::kPartition), SizeIs(1));
   node_.Checkpoint();
   node_.Stop();
   PutBack();
   node_.Start();
-  ASSERT_THAT(node_->ApartOf(kPartition), SizeIs(1));
+  ASSERT_THAT(node_->ApartOf(ApartNode::kPartition), SizeIs(1));
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
   ExpectBothOf(log_);
 }
@@ -198,7 +196,7 @@ TEST_F(StoreRestoredTest, AmidACheckpointAndACrash) {
     }
     node_.StepOfCheckpoint();
     EXPECT_EQ(CodeOfReader(), "not_caught_up");
-    EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+    EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
     node_.Side(log_, 4);
     if (end_late) {
       node_.CatchUp(log_);
@@ -210,7 +208,7 @@ TEST_F(StoreRestoredTest, AmidACheckpointAndACrash) {
     ExpectBothOf(log_);
     node_.Checkpoint();
     node_.Start();
-    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
+    EXPECT_THAT(node_->ApartOf(ApartNode::kPartition), IsEmpty());
     EXPECT_TRUE(node_->Snapshot(Org("acme")).ok()) << "it is at the checkpoint again";
     ExpectBothOf(log_);
   }
@@ -225,10 +223,11 @@ TEST_F(StoreRestoredTest, OfAnotherHistoryItIsBuiltAnew) {
   *last = AccountEvent("acme", held_.value(), "another", "U2");
   node_.Start();
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
   ExpectBothOf(log_);
   EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-1"));
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok()) << "its neighbours' history is right";
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok())
+      << "its neighbours' history is right";
 }
 
 TEST_F(StoreRestoredTest, OfAnotherOrganisationItIsBuiltAnew) {
@@ -268,9 +267,9 @@ TEST_F(StoreRestoredTest, OfAnOlderIncarnationItIsBuiltAnew) {
   fs::copy(dir_ / "backup", folder);
   node_.Start();
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
-  EXPECT_EQ(node_->ApartOf(kPartition).at(0).reason, "store_corrupt");
-  EXPECT_EQ(node_->ApartOf(kPartition).at(0).next, opened);
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
+  EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).reason, "store_corrupt");
+  EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).next, opened);
   node_.CatchUp(log_);
   node_.ExpectFoldOf("acme", LogAfter(Offset(opened.value() - 1)));
   EXPECT_TRUE(fs::exists(folder + ".damaged-1"));
@@ -297,7 +296,7 @@ TEST_F(StoreRestoredTest, AllOfAPartitionComeBack) {
   EXPECT_EQ(node_.next(), checkpoint);
   EXPECT_EQ(CodeOfReader(), "not_caught_up");
   EXPECT_TRUE(node_->Snapshot(Org("beta")).ok());
-  EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
+  EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
   ExpectBothOf(LogAfter(held_));
 }
 

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "projectors/model/org_model.h"
+#include "tests/support/change_events.h"
+
+namespace sluice::projectors {
+
+using ModelPtr = std::shared_ptr<const OrgModel>;
+
+inline constexpr auto kAll = v1::RULE_KIND_ALL;
+inline constexpr auto kUser = v1::RULE_KIND_USER;
+
+// The model with what a control event says, which it takes.
+inline ModelPtr After(const ModelPtr& model, const google::protobuf::Message& control) {
+  const auto next = model->Apply(testing::MakeEvent(1, control).event);
+  EXPECT_TRUE(next.ok()) << next.status();
+  return next.ok() ? *next : model;
+}
+
+}  // namespace sluice::projectors
