@@ -1,6 +1,9 @@
 #include "projectors/store/rocks_env.h"
 
 #include <fmt/format.h>
+#if __has_include(<rocksdb/advanced_cache.h>)
+#include <rocksdb/advanced_cache.h>  // since RocksDB 8.1 the class is there
+#endif
 #include <rocksdb/cache.h>
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
