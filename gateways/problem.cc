@@ -24,7 +24,8 @@ struct CodeRow {
   int retry_after = 0;  // seconds; 0: kRetryAfterDefault where the status asks for one
 };
 
-// Every code of API.md and those that the gateways add, sorted by code.
+// Every code of gateways/docs/api.md, section 7, but those that are its kind's alone; sorted by
+// code.
 constexpr auto kCodes = std::to_array<CodeRow>({
     {"aborted", 409, "Changed by somebody else meanwhile"},
     {"already_exists", 409, "Exists already"},

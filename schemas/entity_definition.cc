@@ -14,7 +14,7 @@
 #include "schemas/entity_schema.h"
 #include "schemas/field_value.h"
 
-// Definitions as administrators write them: the JSON of API, section 1.
+// Definitions as administrators write them: the JSON of gateways/docs/api.md, section 1.
 namespace sluice::schemas {
 namespace {
 

@@ -74,9 +74,9 @@ class EntitySchema {
   std::unordered_map<std::string_view, size_t> by_name_;
 };
 
-// The definition that an admin asks for (v1::ProvisioningRequest::PutEntity), from the JSON of API
-// section 1. kInvalidArgument for what is malformed; names, types, ownership and the key are
-// checked.
+// The definition that an admin asks for (v1::ProvisioningRequest::PutEntity), from the JSON of
+// gateways/docs/api.md, section 1. kInvalidArgument for what is malformed; names, types, ownership
+// and the key are checked.
 [[nodiscard]] absl::StatusOr<v1::ProvisioningRequest::PutEntity> ParseEntityDefinition(
     std::string_view name, std::string_view json);
 
@@ -91,7 +91,8 @@ class EntitySchema {
     const v1::EntitySchema* current, const v1::ProvisioningRequest::PutEntity& wanted,
     EntityId new_id);
 
-// The JSON of API section 1 for a schema (as GET answers), with attributes in order.
+// The JSON of gateways/docs/api.md, section 1, for a schema (as GET answers), with attributes in
+// order.
 [[nodiscard]] std::string EntitySchemaToJson(const v1::EntitySchema& schema);
 
 // A .proto file (proto3, every attribute `optional`, field number = attribute id, removed ids

@@ -89,8 +89,8 @@ class RowScanner {
                                                    std::span<const AttributeId> cleared);
 
 // Appends the row as a JSON object to `out`: attributes in ascending id, null and unknown (removed)
-// ones left out, those whose id is in `denied` (ascending) too. API section 0 says how values are
-// written. This is the hot path of serving: no intermediate document is built.
+// ones left out, those whose id is in `denied` (ascending) too. gateways/docs/api.md, section 0,
+// says how values are written. This is the hot path of serving: no intermediate document is built.
 [[nodiscard]] absl::Status AppendRowJson(const EntitySchema& schema, std::string_view row,
                                          std::span<const AttributeId> denied, std::string* out);
 

@@ -37,9 +37,9 @@ class FrameHandler {
   virtual absl::Status OnComplete(int64_t position) = 0;
 };
 
-// Cuts a stream of NDJSON into frames (API section 3.2) and hands them on. Frames of unknown names
-// are skipped, so that newer servers can say more. What a frame may have is bounded, see
-// clients/cpp/README.md; more is "malformed_frame". Not thread-safe.
+// Cuts a stream of NDJSON into frames (gateways/docs/api.md, section 3.2) and hands them on. Frames
+// of unknown names are skipped, so that newer servers can say more. What a frame may have is
+// bounded, see clients/cpp/README.md; more is "malformed_frame". Not thread-safe.
 class FrameReader {
  public:
   explicit FrameReader(FrameHandler& handler);

@@ -22,7 +22,7 @@ uint64_t HashOf(const LocalTable& table, std::string_view key) {
 
 }  // namespace
 
-// The checksum's term of one row: API section 3.2.
+// The checksum's term of one row: gateways/docs/api.md, section 3.2.
 uint64_t LocalDatabase::RowTerm(std::string_view entity, std::string_view key,
                                 std::string_view position) {
   term_bytes_.assign(entity).push_back('\0');

@@ -22,7 +22,7 @@ absl::Status NotRepresentable(const std::string& message) {
   return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable", message);
 }
 
-// As in API section 0.
+// As in gateways/docs/api.md, section 0.
 bool ValidName(std::string_view name) {
   const auto letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';

@@ -19,7 +19,7 @@ namespace sluice::client {
 struct ClientEntity {
   struct Column {
     std::string name;
-    std::string type;  // as in API section 1
+    std::string type;  // as in gateways/docs/api.md, section 1
   };
   std::string name;
   std::string primary_key;
@@ -52,12 +52,12 @@ struct BufferedRow {
   std::span<const Cell> cells;
 };
 
-// How a type of API section 1 is declared in SQLite: decimals, dates and uuids as text, since
-// SQLite has no exact type for them.
+// How a type of gateways/docs/api.md, section 1, is declared in SQLite: decimals, datetimes and
+// uuids as text, since SQLite has no exact type for them.
 [[nodiscard]] std::string_view SqlType(std::string_view type);
 
-// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as API
-// section 0 and 1 have it.
+// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as
+// gateways/docs/api.md, sections 0 and 1, has it.
 [[nodiscard]] absl::Status CheckNames(const std::vector<ClientEntity>& entities);
 
 // `name` as SQLite compares it: "Order" and "order" are one name.
@@ -68,7 +68,7 @@ struct BufferedRow {
 
 // What stands in the file for an entity or attribute whose name can't: x$ and the name, with a $
 // before each capital letter. No two names share one, also as SQLite compares them, and no name of
-// API section 0 is one.
+// gateways/docs/api.md, section 0, is one.
 [[nodiscard]] std::string EscapedName(std::string_view name);
 
 // The table of one entity and its statements. Not thread-safe.

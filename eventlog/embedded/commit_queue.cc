@@ -100,6 +100,8 @@ void CommitQueue::Append(PartitionState& partition, const std::vector<Event>& ba
     EncodeEvent(event, pending.bytes);
     pending.ends.push_back(static_cast<uint32_t>(pending.bytes.size()));
   }
+  // Under a second lock: events are encoded by whoever appends them, not while others wait. An
+  // order is promised only for the calls of one thread, which come here one after the other.
   const absl::MutexLock lock(&mu_);
   queue_.push_back(std::move(pending));
   work_.Signal();
@@ -148,7 +150,8 @@ void CommitQueue::Commit(Group& group) {
   if (written.ok()) {
     for (const auto& [partition, end] : ends) {
       // Synced, and not answered yet: nothing that anybody was told of lies beyond a recorded end,
-      // and nothing that a kill may take lies before it.
+      // and nothing that a kill may take lies before it. Readers see it before the answer goes out:
+      // whoever is told that its event is there reads it at once.
       ends_.Record(partition->topic(), partition->id(), end);
       partition->SetEnd(end);
     }
@@ -173,6 +176,8 @@ absl::Status CommitQueue::Write(Group& group, std::map<PartitionState*, Offset>&
       end = Offset(end.value() + 1);
     }
   }
+  // The second time with the same offsets: nobody has been told of them, and LogStore erases what
+  // the first write may have left on disk in the batch of the next one.
   absl::Status written = store_.Write(entries);
   if (!written.ok() && store_.Recover().ok()) {
     written = store_.Write(entries);
@@ -199,6 +204,8 @@ void CommitQueue::Answer(Group& group, const absl::Status& written) {
       metrics_.Failed(ErrorCode(written));
       pending.done(written);
     }
+    // Only when the callback has returned: what callbacks still hold counts, or one that is slow
+    // would have the queue grow behind it without a limit.
     const absl::MutexLock lock(&mu_);
     events_held_ -= count;
     bytes_held_ -= pending.charge;

@@ -249,6 +249,8 @@ absl::Status LogStore::Write(const std::vector<Entry>& entries) {
   }
   RETURN_IF_ERROR(CheckSpace(path_, bytes));
   rocksdb::WriteBatch batch(bytes);
+  // What a write that failed may have left on disk goes in the same batch, and before the new
+  // events, which may have the same keys: after a restart it would be taken for acknowledged.
   for (const auto& [first, end] : doubtful_) {
     batch.DeleteRange(first, end);
   }
@@ -256,6 +258,7 @@ absl::Status LogStore::Write(const std::vector<Entry>& entries) {
     batch.Put(EventKey(entry.topic, entry.partition, entry.offset), ToSlice(entry.bytes));
   }
   absl::Status written = WriteSynced(batch);
+  // Whether they are on disk is not known: a sync that failed may have written all, or some.
   if (written.ok()) {
     doubtful_.clear();
   } else {
@@ -319,6 +322,8 @@ absl::Status LogStore::RemoveBefore(Topic topic, PartitionId partition, Offset o
   const std::string first = EventKey(topic, partition, old_begin);
   const std::string end = EventKey(topic, partition, begin);
   rocksdb::WriteBatch batch;
+  // In one batch: a deletion whose begin is lost would leave a hole, which is taken for another
+  // log.
   batch.Put(BeginKey(topic, partition), end);
   batch.DeleteRange(first, end);
   RETURN_IF_ERROR(WriteSynced(batch));

@@ -49,7 +49,8 @@ absl::StatusOr<EventHandle> WaitForResult(rd_kafka_queue_t* queue, milliseconds 
   return event;
 }
 
-// DESIGN section 3: all for ever, but work (days) and nodes (the last per node).
+// As schemas/docs/events.md has it: all for ever, but `work` (a week) and `nodes` (the last of each
+// node).
 std::map<std::string, std::string> ConfigOf(const TopicToCreate& topic) {
   std::map<std::string, std::string> config = {
       {"max.message.bytes", std::to_string(topic.message_bytes_max)},

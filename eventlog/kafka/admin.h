@@ -31,7 +31,7 @@ struct TopicToCreate {
   size_t message_bytes_max = 0;
 };
 
-// Creates the topics, each with the retention that its kind has (DESIGN section 3). One that
+// Creates the topics, each with the retention that its kind has (schemas/docs/events.md). One that
 // another process has created meanwhile is fine.
 absl::Status CreateTopics(rd_kafka_t* handle, const std::vector<TopicToCreate>& topics,
                           std::chrono::milliseconds timeout);

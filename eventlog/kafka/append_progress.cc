@@ -9,6 +9,8 @@ bool PartitionAppends::Take() {
   if (in_flight_ > 0 && state_ != State::kWell) {
     return false;
   }
+  // One batch alone: were there a second one behind it and the first failed, the second could be
+  // durable without it.
   if (state_ == State::kFailing) {
     state_ = State::kOneAlone;
   }

@@ -271,12 +271,15 @@ void KafkaPartitionGroup::Assign(rd_kafka_topic_partition_list_t* partitions) {
   spdlog::info("kafka_group_assigned group={} partitions={}", options_.replica_set,
                assigned.size());
   held_.insert(assigned.begin(), assigned.end());
+  // Well again only when the callback has returned: until then nobody folds what was assigned.
   callbacks_.on_assigned(assigned);  // also of none: the group has answered
   const absl::MutexLock lock(&mutex_);
   health_ = absl::OkStatus();
 }
 
 void KafkaPartitionGroup::Revoke(rd_kafka_topic_partition_list_t* partitions) {
+  // The folds end before the partitions are given up: from the unassign on another member may have
+  // them, and answer for them.
   GiveBack(PartitionsOf(*partitions, options_.log.partitions),
            rd_kafka_assignment_lost(handle_.get()) != 0);
   LogFailure("unassign", rd_kafka_incremental_unassign(handle_.get(), partitions));

@@ -69,11 +69,15 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   log->point_consumers_ =
       std::make_unique<ConsumerPool>(options, ConsumerPool::Use::kPoints, *log->brokers_);
   ASSIGN_OR_RETURN(log->producer_, KafkaProducer::Create(options, *log->metrics_, *log->brokers_));
+  // The topics beside the history have a producer of their own: what a broker refuses for good is a
+  // fatal error of the producer, and fails whatever else it has in flight.
   KafkaLogOptions beside = options;
   beside.close_timeout = std::min(options.close_timeout, kSideCloseTimeout);
   ASSIGN_OR_RETURN(log->side_producer_,
                    KafkaProducer::Create(beside, *log->metrics_, *log->brokers_));
   log->watch_ = std::make_unique<KafkaWatch>(options, *log, *log->control_, *log->metrics_);
+  // Before the watch looks for the first time: without it each end that is too early is believed at
+  // once, as a tool that only looks may do.
   if (!options.inspect) {
     log->doubt_ = std::make_unique<LossDoubt>(options.clock);
   }
@@ -88,6 +92,8 @@ absl::StatusOr<EpochChange> KafkaLog::StartEpoch(KafkaLogOptions options, Agree 
   ASSIGN_OR_RETURN(const auto log, Open(options));
   RETURN_IF_ERROR(log->watch_->CheckForNewEpoch());
   RETURN_IF_ERROR(agree(*log));
+  // Only now that the topics agree, as that has appended to them; and before the epoch is written,
+  // which names these ends as those below which the topics are not compared any more.
   std::vector<AgreedEnds> ends;
   for (int32_t p = 0; p < log->PartitionCount(Topic::kChanges); ++p) {
     AgreedEnds& agreed = ends.emplace_back();
@@ -135,6 +141,7 @@ void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event
     done(std::move(status));
     return;
   }
+  // Before the producer has it: an event that the broker refuses would end the producer.
   if (absl::Status status = watch_->CheckSize(topic, batch); !status.ok()) {
     metrics_->AppendFailed(ErrorCode(status));
     done(std::move(status));

@@ -100,6 +100,9 @@ absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const Kafka
 }
 
 KafkaProducer::~KafkaProducer() {
+  // The thread first, so that nobody replaces the client that is taken below; then the client, so
+  // that nobody hands anything over to the one that is being emptied. Reports come on this thread
+  // then.
   stopping_ = true;
   if (poller_.joinable()) {
     poller_.join();
@@ -199,6 +202,8 @@ size_t KafkaProducer::TakeIn(Batch* batch) {
     return batch->events.size();
   }
   {
+    // Held back before it counts as in flight: whoever replaces the client waits for what is, and
+    // this batch is handed over only after that.
     const absl::MutexLock lock(&held_mutex_);
     if (held_.has_value()) {
       if (batch->appends.failing()) {

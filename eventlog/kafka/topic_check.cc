@@ -76,6 +76,9 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
   const auto policy = settings.find("cleanup.policy");
   if (topic != Topic::kNodes && policy != settings.end() &&
       policy->second.find("compact") != std::string::npos) {
+    // All events of an organisation have one key, so that compaction keeps the last of them: each
+    // append makes the loss larger, and none is taken. A retention removes by itself, whoever
+    // appends.
     faults.push_back(
         {topic, FaultEffect::kNoAppendToTopic,
          Error(absl::StatusCode::kFailedPrecondition, "topic_compacted",

@@ -210,6 +210,8 @@ absl::Status KafkaWatch::CheckForNewEpoch() {
 
 absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch(const std::vector<AgreedEnds>& agreed) {
   const std::string epoch = NewEpoch();
+  // What was appended is read back, and only that counts: two that are declared at once are both in
+  // the log, and the fold takes the first.
   RETURN_IF_ERROR(AppendEpoch(epoch, agreed));
   epoch_ = fold_.epoch();
   if (epoch_ != epoch) {

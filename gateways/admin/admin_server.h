@@ -83,7 +83,7 @@ struct AdminServerDeps {
   std::function<void()> refresh_metrics{};
 };
 
-// API sections 1, 2 and 5 over HTTP. Start and Stop by one thread.
+// gateways/docs/api.md, sections 1, 2 and 5, over HTTP. Start and Stop by one thread.
 class AdminServer {
  public:
   AdminServer(AdminServerOptions options, AdminServerDeps deps);

@@ -9,7 +9,8 @@
 
 namespace sluice::gateways {
 
-// Entities, profiles and roles: PUT, GET, list, DELETE (API sections 1 and 4). Thread-safe.
+// Entities, profiles and roles: PUT, GET, list, DELETE (gateways/docs/api.md, sections 1 and 4).
+// Thread-safe.
 class DefinitionRoutes {
  public:
   enum class Kind { kEntity, kProfile, kRole };

@@ -68,7 +68,7 @@ struct IngestJson {
   JsonShape shape;
 };
 
-// POST /v1/orgs/{org}/changes (API section 2). Thread-safe.
+// POST /v1/orgs/{org}/changes (gateways/docs/api.md, section 2). Thread-safe.
 class IngestRoutes {
  public:
   enum class Format { kLines, kJson };

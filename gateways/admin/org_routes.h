@@ -14,7 +14,7 @@ namespace sluice::gateways {
 
 inline constexpr size_t kOrgBodyBytesMax = 16 << 10;
 
-// Organisations: PUT, GET, list, DELETE (API section 1). Thread-safe.
+// Organisations: PUT, GET, list, DELETE (gateways/docs/api.md, section 1). Thread-safe.
 class OrgRoutes {
  public:
   // What is known of an organisation's newest change that this process appended, or kNoOffset.

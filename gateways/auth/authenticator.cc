@@ -69,6 +69,8 @@ class JwtAuthenticator final : public Authenticator {
     if (!token.ok()) {
       return Counted(token.status());
     }
+    // The keys before the cache, which is asked with their number: a token whose key has left the
+    // set is still in it, under the number of before.
     source_->Poll();
     const SystemTime now = clock_->Now();
     const TokenDigest digest = DigestOf(*token);
@@ -109,6 +111,8 @@ class JwtAuthenticator final : public Authenticator {
     if (!verified.ok()) {
       return verified;
     }
+    // Claims are read only of what a key has signed: an answer must not tell a stranger what its
+    // own text says of times, issuer or audience.
     absl::StatusOr<Principal> claims = ParseClaims(parsed->payload, rules_, now);
     if (!claims.ok()) {
       return claims.status();

@@ -114,6 +114,8 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
     status = ::fchmod(fd.get(), mode) == 0 ? WriteAndSync(fd.get(), bytes, path)
                                            : SystemError("setting the mode of", path, errno);
   }
+  // Synced before it gets its name, and the folder after: a power cut leaves the file of before or
+  // the whole of this one, and never a name without its bytes.
   if (status.ok()) {
     status = MoveIntoPlace(beside, path, if_exists);
   }

@@ -68,6 +68,7 @@ std::shared_ptr<const Principal> TokenCache::Find(const TokenDigest& digest, uin
     return nullptr;
   }
   const auto entry = it->second;
+  // By either the token may have ended meanwhile, by its key or by its time: it is checked anew.
   if (entry->generation != generation || now >= entry->until) {
     shard.Erase(entry);
     return nullptr;

@@ -31,6 +31,8 @@ class UrlKeySource final : public KeySource {
       absl::MutexLock lock(&fetch_mutex_);
       stopping_ = true;
     }
+    // Before the thread is waited for: a fetch that is about to begin finds itself stopped, and one
+    // under way is ended, so that nobody waits for a provider that hangs.
     fetcher_->Stop();
     if (thread_.joinable()) {
       thread_.join();

@@ -98,6 +98,9 @@ FairBudget::Turn FairBudget::GrantFirst(Org* org) {
     }
     Grant(org, &caller, first->units);
     first->granted = true;
+    // By its own executor: a timer is not thread-safe, and the waiter may be on another I/O thread.
+    // What was granted is noted before, under the lock, so that a time-out that comes first finds
+    // it.
     net::post(first->timer.get_executor(), [first] { first->timer.cancel(); });
     caller.waiting.pop_front();
     Count(org, &caller, *first, -1);
@@ -180,6 +183,8 @@ std::optional<FairBudget::Share> FairBudget::TryTake(const std::string& org,
   absl::MutexLock lock(&mutex_);
   Org& of = orgs_[org];
   Caller& own = of.callers[caller];
+  // Not while anybody waits, though there were room: who asks for little would overtake for ever
+  // who asks for much.
   if (!turns_.empty() || !FitsOwn(of, own, units) || !Fits(units)) {
     Forget(org, caller);
     return std::nullopt;
@@ -224,6 +229,7 @@ net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string o
     boost::system::error_code ignored;
     co_await waiter->timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
+  // Written under the lock, which Leave() has had since: nothing is granted to it any more.
   if (!waiter->granted) {
     co_return Refuse();
   }

@@ -118,6 +118,8 @@ void HttpConnection::CountHead(size_t bytes) {
 }
 
 absl::Status HttpConnection::SetKnown(Owner owner) {
+  // The place first: whoever is refused one stays a stranger, whose head goes on to count and who
+  // may be closed to make room.
   if (absl::Status placed = on_known_(owner); !placed.ok()) {
     last_ = true;
     return placed;
@@ -416,6 +418,8 @@ net::awaitable<bool> HttpConnection::Respond(const HttpHead& head, const HttpRes
   last_ = last_ || response.status == kNotModified;
   reusable_ = head.keep_alive && !last_ && !unread && !shared_.stopping.load();
   answer_begun_ = std::chrono::steady_clock::now();
+  // Small answers pass without asking: they cost less than what keeps account of them, and a
+  // refusal is one.
   ByteHold hold(shared_.answer_bytes, owner_);
   std::optional<HttpResponse> instead;
   if (response.body.size() > kPieceBytes && !hold.TryHold(response.body.size())) {

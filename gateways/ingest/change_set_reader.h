@@ -27,11 +27,11 @@ struct ReadChangeSet {
   v1::ChangeSet set;
 };
 
-// Reads change sets from the JSON of API section 2 against an organisation's model: members, types,
-// limits, and that every operation names an entity and has its key. Errors have the codes
-// "invalid_json", "invalid_argument", "too_large", "unknown_entity", "missing_key", "invalid_key"
-// and those of schemas::RowEncoder, and name the operation. Holds buffers, so reuse it; not
-// thread-safe.
+// Reads change sets from the JSON of gateways/docs/api.md, section 2, against an organisation's
+// model: members, types, limits, and that every operation names an entity and has its key. Errors
+// have the codes "invalid_json", "invalid_argument", "too_large", "unknown_entity", "missing_key",
+// "invalid_key" and those of schemas::RowEncoder, and name the operation. Holds buffers, so reuse
+// it; not thread-safe.
 class ChangeSetReader {
  public:
   explicit ChangeSetReader(ChangeSetLimits limits);

@@ -9,7 +9,8 @@
 #include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 
-// One page of `GET …/delta` (API section 3.1), from a snapshot. Pure: no I/O but the snapshot's.
+// One page of `GET …/delta` (gateways/docs/api.md, section 3.1), from a snapshot. Pure: no I/O but
+// the snapshot's.
 namespace sluice::gateways {
 
 // A page ends at the first of these; it always makes progress, though it may hold no operation.

@@ -6,7 +6,7 @@
 
 #include "schemas/base/ids.h"
 
-// The frames of `POST …/stream` as text (API section 3.2).
+// The frames of `POST …/stream` as text (gateways/docs/api.md, section 3.2).
 namespace sluice::gateways {
 
 // How frames are told apart.

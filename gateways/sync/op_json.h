@@ -8,7 +8,7 @@
 #include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
 
-// The operations of API section 3 as JSON, shared by delta and stream.
+// The operations of gateways/docs/api.md, section 3, as JSON, shared by delta and stream.
 namespace sluice::gateways {
 
 // Appends {"op":"put",…}. kDataLoss for row bytes that are malformed; `out` is then cut back.

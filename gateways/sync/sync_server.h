@@ -87,9 +87,9 @@ struct SyncOptions {
   std::shared_ptr<prometheus::Registry> registry;  // nullptr: metrics are not exported
 };
 
-// The sync listener (API section 3). I/O threads never block: whatever reads a store runs on
-// threads of its own, a bounded piece at a time, at most one for each connection. A caller's body
-// is read once its token is known to be good for the organisation.
+// The sync listener (gateways/docs/api.md, section 3). I/O threads never block: whatever reads a
+// store runs on threads of its own, a bounded piece at a time, at most one for each connection. A
+// caller's body is read once its token is known to be good for the organisation.
 class SyncServer {
  public:
   // All must outlive the server.

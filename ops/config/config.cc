@@ -145,12 +145,10 @@ std::vector<Setting> CoreSettings() {
        Integer(FIELD(sync.threads), 0, 1'024)},
       {"sync.sessions", "20000",
        "Live streams and waiting requests of clients at a time, of which one counts as one more "
-       "for "
-       "each 64 buckets of its caller; more are answered 503 "
-       "too_many_sessions, and so is an organisation, or one `sub` of it, that would leave too few "
-       "to others (at most four fifths, and half of that). Of connections a quarter more are "
-       "taken; "
-       "further ones are closed at once.",
+       "for each 64 buckets of its caller; more are answered 503 too_many_sessions, and so is an "
+       "organisation, or one `sub` of it, that would leave too few to others (at most four fifths, "
+       "and half of that). Of connections a quarter more are kept, as far as descriptors allow; "
+       "past it the one that is silent for longest makes room, else 503.",
        Integer(FIELD(sync.sessions), 1, 10'000'000)},
       {"sync.heartbeat", "20s", "Silence on a live stream after which a heartbeat is sent.",
        Duration(FIELD(sync.heartbeat))},
@@ -221,7 +219,7 @@ std::vector<Setting> DataSettings() {
        Bytes(FIELD(staging.batch_bytes), 1 << 12, 1 << 30)},
       {"staging.open_stores", "1000",
        "Stores open at a time, fewer where descriptors do not suffice (the log says so); past it "
-       "idle ones are closed, and past twice as many readers are answered 503 stores_busy.",
+       "idle ones are closed, and past twice as many readers are told stores_busy, to come again.",
        Integer(FIELD(staging.open_stores), 1, 1'000'000)},
       {"staging.block_cache_bytes", "256MiB", "Cache shared by all stores.",
        Bytes(FIELD(staging.block_cache_bytes), 1 << 20)},

@@ -67,6 +67,8 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     state.count += static_cast<uint64_t>(change.count);
     state.checksum += change.checksum;
     state.changed = std::max(state.changed, change.changed);
+    // A bucket without rows is remembered for as long as its removals are: whoever has rows of it
+    // finds by its last change that there is something to be read.
     if (state.count == 0 && state.changed <= batch->applied.horizon) {
       if (stored[i].has_value()) {
         batch->buckets.emplace_back(keys[i], std::nullopt);

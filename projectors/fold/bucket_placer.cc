@@ -136,9 +136,12 @@ absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
       return a.bucket == b.bucket && a.rule == b.rule;
     };
     targets_.erase(std::unique(targets_.begin(), targets_.end(), same), targets_.end());
+    // The look at the whole row decides what its support has stirred, too.
     (void)parts_.overlay.TakeStirred(slot, [this](uint32_t rule) { return Concerns(rule); });
     complete = Move(slot, [this](uint32_t rule) { return Concerns(rule); });
   }
+  // Also of a row that was cut: what it has entered and left so far is written with this batch, and
+  // the next one finds these buckets as they are to be, and nothing to pass on.
   RETURN_IF_ERROR(PassOn(slot, std::exchange(moves_, {})));
   return complete;
 }

@@ -10,7 +10,7 @@ namespace sluice::projectors {
 void BucketPlacer::RulesReplaced(const RuleSet& before) {
   before_ = &before;
   if (resumed_) {
-    return;
+    return;  // the first batch has queued all of these, and those that are done must not come back
   }
   const auto look = [&](uint32_t round, EntityId entity) {
     queue_->Add(round, {WorkQueue::Kind::kEntity, entity, AttributeId(), std::string()});
@@ -114,6 +114,8 @@ absl::StatusOr<bool> BucketPlacer::RunEntityRow(Slot slot, bool gone) {
   if (!complete) {
     return false;
   }
+  // Only when the row is placed: a new rule gives what goes out from its buckets of this round,
+  // which are final from here on.
   return SupportAnew(slot);
 }
 
@@ -136,6 +138,8 @@ absl::Status BucketPlacer::LinkAnew(Slot slot) {
 
 // The entity is gone: its rows leave every bucket, and are rows no more.
 absl::StatusOr<bool> BucketPlacer::Forget(Slot slot) {
+  // Deleted before it leaves its buckets, so that all of its removals have one position, and the
+  // batch that goes on finds the row deleted and gives the others the same one.
   RETURN_IF_ERROR(ReadAll(slot));
   if (parts_.overlay.entry(slot).live()) {
     parts_.overlay.Delete(slot, Position{offset_, next_index_++}, std::nullopt);

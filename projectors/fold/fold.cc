@@ -123,6 +123,8 @@ absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot sl
       return absl::OkStatus();
     }
   }
+  // What the row points at is noted before it is written: what it gives to other rows moves from
+  // there, and once it is written nobody could tell from where.
   const BucketPlacer::References before = placer_.ReferencesOf(slot);
   if (op.kind() == v1::Operation::KIND_DELETE) {
     return overlay_.Delete(slot, position, version) ? placer_.Written(slot, before)
@@ -166,6 +168,9 @@ bool Folder::Takes(Offset offset, const ParsedSet& parsed) {
     return false;
   }
   const v1::ChangeSet& set = *parsed.set;
+  // All operations are checked before the first is applied, since what is applied in memory is not
+  // undone; and after the look at its id, since a set that was applied stays so whatever the
+  // definitions are by now.
   for (int i = 0; i < set.ops_size(); ++i) {
     const absl::Status check = CheckOperation(FindEntity(set.ops(i).entity_id()), set.ops(i));
     if (!check.ok()) {
@@ -199,6 +204,8 @@ absl::StatusOr<Folder::Outcome> Folder::ApplySet(Offset offset, const ParsedSet&
   const PartialEvent* resumed = Resumed(offset);
   const auto ops = static_cast<uint32_t>(parsed.set == nullptr ? 0 : parsed.set->ops_size());
   placer_.Begin(offset, result_.batch.applied.horizon, ops, resumed);
+  // Of a set that an earlier batch has begun the id is in the store already, with that batch: asked
+  // once more, the set would be a duplicate of itself and never be completed.
   if (resumed == nullptr && !Takes(offset, parsed)) {
     return Outcome::kDone;
   }
@@ -311,7 +318,8 @@ void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
   applied.time_us = time;
 }
 
-// The event has been applied whole.
+// The event is done, whatever came of it: the chain is over what the log holds, so that two logs
+// that differ in a rejected event differ in their chains.
 void Folder::Complete(const eventlog::StoredEvent& event) {
   FoldBatch& batch = result_.batch;
   batch.applied.position = event.offset;
@@ -353,6 +361,8 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
   result_.held_bytes = Held();
   result_.partial = outcome == Outcome::kPartial;
+  // In this order: the operations that the overlay erases and writes are what buckets are counted
+  // by.
   RETURN_IF_ERROR(
       overlay_.Emit([&](EntityId id) -> std::string_view { return names_.find(id)->second; },
                     &buckets_, view_, options_.inline_max, &batch));
@@ -364,6 +374,8 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
     }
   }
   if (result_.partial) {
+    // The event has not happened yet: position and model stay those of before, and the batch that
+    // goes on applies a definition to the same model again.
     placer_.Spill(&batch);
     batch.applied.partial = placer_.Progress();
     batch.applied.partial->event_hash = partial_hash_;

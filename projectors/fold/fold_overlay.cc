@@ -161,6 +161,8 @@ absl::Status FoldOverlay::Load(FoldView& view, size_t bytes_max) {
   for (size_t i = 0; i < records.size() && (i == 0 || bytes_ - before < bytes_max); ++i) {
     SetStored(entries_[loaded_++], std::move(records[i]));
   }
+  // Those for which there was no room are given up again: an entry without its record looks like a
+  // row that does not exist, and what the store has of it would be overwritten.
   while (entries_.size() > loaded_) {
     PopSlot();
   }
@@ -171,6 +173,7 @@ void FoldOverlay::PopSlot() {
   const RecordKey& key = entries_.back().key;
   const auto slot = slots_.find(KeyView{key.entity, key.key});
   const bool own = !own_keys_.empty() && slot->first.key.data() == own_keys_.back().data();
+  // In this order: the index holds a view of the key's text, which is in own_keys_ or the caller's.
   slots_.erase(slot);
   entries_.pop_back();
   if (own) {
@@ -198,6 +201,7 @@ absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
   now.apart = false;
   now.memberships_apart = now.support_apart = 0;
   bytes_ += kPlaceBytes * (stored.memberships.size() + stored.support.size());
+  // Before what was touched is put in: the operations to be erased are those that the store has.
   if (entry.touched) {
     entry.before = stored.memberships;
   }
@@ -392,6 +396,9 @@ FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> target
     }
     const Target& target = targets[j++];
     const bool known = i < old.size() && old[i].bucket == target.bucket;
+    // A place at the position of the event has been given by it already, as by an earlier batch
+    // that had no room for the rest. So the next batch goes on where that one ended, without a note
+    // of how far it came.
     if (known && old[i].member && (!written || old[i].position == placement.written)) {
       scratch_.push_back(old[i++]);
       continue;
@@ -513,6 +520,8 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
   }
   one->now += static_cast<uint64_t>(static_cast<int64_t>(delta));
   const bool after = one->now > 0;
+  // Only the first that gives and the last that takes change anything for the row. Of one that very
+  // many point at, nearly all changes lie between the two.
   if (before != after) {
     entry.stirred.emplace_back(rule, source);
     if (entry.partly()) {

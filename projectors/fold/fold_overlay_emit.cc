@@ -46,6 +46,8 @@ void FoldOverlay::EmitDeltas(const Entry& entry, std::string_view entity_name,
     } else if (i == before.size() || now[j].bucket < before[i].bucket) {
       EmitWritten(now[j++], entry, entity_name, buckets, batch);
     } else {
+      // A place that has not moved is left as it is on disk, also where the row was looked at: so
+      // an operation is written once and erased once, as SingleDelete wants it.
       if (before[i].position != now[j].position) {
         EmitErased(before[i], entry, entity_name, buckets, batch);
         EmitWritten(now[j], entry, entity_name, buckets, batch);
@@ -138,6 +140,8 @@ absl::Status FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> ent
   batch->delta_erases.reserve(changes_);
   for (Slot slot = 0; slot < entries_.size(); ++slot) {
     Entry& entry = entries_[slot];
+    // Half as many, not as many: a record at the limit would otherwise go to and fro with each
+    // change.
     if (entry.touched && entry.partly() &&
         entry.now.memberships_apart + entry.now.support_apart <= inline_max / 2) {
       RETURN_IF_ERROR(Complete(slot, view));

@@ -31,8 +31,8 @@ struct WorkItem {
   friend auto operator<=>(const WorkItem&, const WorkItem&) = default;
 };
 
-// What the fold may read: one organisation's store before the batch. Implemented by OrgStore
-// (RocksDB) and by the tests' plain model. Called from one thread at a time.
+// What the fold may read: one organisation's store before the batch. Implemented by RocksStore
+// and by the tests' plain model. Called from one thread at a time.
 class FoldView {
  public:
   virtual ~FoldView() = default;

@@ -54,6 +54,8 @@ bool GatheredSpan::Cut(size_t first) {
     if (op == set.end_op) {
       continue;
     }
+    // Of the first event what fits is taken, or a set that is larger than the room would never be;
+    // any other waits for a batch in which it may be the first.
     if (set.event == 0) {
       set.end_op = op;
       ++i;

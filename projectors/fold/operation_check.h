@@ -6,7 +6,8 @@
 namespace sluice::projectors {
 
 // Can `op` be applied to a row of `schema` (nullptr: no such entity at this position)? Otherwise
-// why not, with the codes of API section 2: who else writes to the log may have written anything.
+// why not, with the codes of gateways/docs/api.md, section 2: who else writes to the log may have
+// written anything.
 [[nodiscard]] absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op);
 
 }  // namespace sluice::projectors

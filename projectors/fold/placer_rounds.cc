@@ -38,7 +38,9 @@ absl::StatusOr<bool> BucketPlacer::Run() {
     item_.clear();
     row_.clear();
     if (queue_->stored()) {
-      return false;  // its work has to be in the store when a round begins
+      // A round reads its work from the store, and what this batch has added to it comes there with
+      // its commit. To begin now would be to pass over that.
+      return false;
     }
   }
 }
@@ -123,6 +125,8 @@ absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
 void BucketPlacer::PutOffWritten() {
   for (const Slot slot : std::exchange(written_, {})) {
     const RecordKey& key = parts_.overlay.entry(slot).key;
+    // In the first round at the earliest: before it, what rows give others moves by the buckets
+    // that they had before the event.
     queue_->Add(std::max(round_, 1U), {WorkQueue::Kind::kRow, key.entity, AttributeId(), key.key});
   }
 }

@@ -9,7 +9,7 @@
 #include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
 
-// What a staging store holds (DESIGN section 4), as plain values. The byte formats are in
+// What a staging store holds, as plain values. The byte formats are in
 // projectors/docs/store-format.md.
 namespace sluice::projectors {
 
@@ -85,7 +85,7 @@ struct Support {
 // and the support that other rows give it.
 struct Record {
   Position last;                   // the operation that wrote it last
-  std::optional<int64_t> version;  // the source's own, see API section 2
+  std::optional<int64_t> version;  // the source's own: gateways/docs/api.md, section 2
   bool deleted = false;
   std::vector<Membership> memberships;  // ascending bucket key, at most one a bucket
   std::string row;                      // row bytes; empty when deleted
@@ -110,7 +110,7 @@ struct DeltaOp {
 };
 
 // What a bucket holds: how many live rows, and the sum modulo 2^64 of XXH64(seed 0) over
-// `entity name 0x00 key 0x00 position text` of each (API section 3.2).
+// `entity name 0x00 key 0x00 position text` of each (gateways/docs/api.md, section 3.2).
 struct BucketState {
   std::string name;  // rule id and parameter values; its hash is the key
   uint64_t count = 0;

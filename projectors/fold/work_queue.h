@@ -88,7 +88,8 @@ class WorkQueue {
   // Of what this batch has added and done, about.
   size_t bytes() const { return bytes_; }
 
-  // Has the round items that this batch has yet to write? Then it can't begin in this batch.
+  // The queue is in the store: what this batch adds is found only by the next one, so that a round
+  // cannot begin in the batch in which the round before it has ended.
   bool stored() const { return stored_; }
 
   // The event goes on in another batch: writes what that needs.

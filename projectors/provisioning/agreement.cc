@@ -70,6 +70,8 @@ absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partitio
 
 absl::Status Truncated(eventlog::Log& log, PartitionId partition, Topic topic, Offset end,
                        Offset offset, Topic other) {
+  // An end is told by one broker, which may lead no more: it is doubted before it is called a loss,
+  // for that stops the partition until somebody comes.
   RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, offset));
   return Error(absl::StatusCode::kDataLoss, "log_truncated",
                fmt::format("{0}-{1} ends at {2}, but {3}-{1} tells of its offset {4}: the end of "

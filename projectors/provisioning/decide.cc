@@ -70,6 +70,8 @@ absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry
   if (current != nullptr && current->SerializeAsString() == next.SerializeAsString()) {
     return decision;
   }
+  // Only what changes something is held against the limits: what is there may be put again as it
+  // is, though there be more of it by now than may be.
   RETURN_IF_ERROR(CheckEntity(*entry.model, next, *entry.rule_counts));
   RETURN_IF_ERROR(CheckTotal(*entry.model, next));
   v1::EntityDefined& defined = *decision.outcome.mutable_entity_defined();

@@ -90,7 +90,8 @@ struct Decision {
 [[nodiscard]] absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry,
                                               const v1::ProvisioningRequest& request);
 
-// Parses the JSON of API section 4; names and kinds are checked, what they refer to is for Decide.
+// Parses the JSON of gateways/docs/api.md, section 4; names and kinds are checked, what they refer
+// to is for Decide.
 [[nodiscard]] absl::StatusOr<v1::Profile> ParseProfile(std::string_view name,
                                                        std::string_view json);
 [[nodiscard]] absl::StatusOr<v1::Role> ParseRole(std::string_view name, std::string_view json);

@@ -101,8 +101,8 @@ class DirectoryFollower {
 
 // The sequencer: for its partitions of `provisioning` (the group's), decides each request that has
 // no outcome, appends the control event to `changes` (with an id derived from the request's, so
-// that a crash between the two appends is harmless), then the outcome. Announces `closed` when
-// `store_deleted` says that the organisation's OrgClosed has been applied.
+// that a crash between the two appends is harmless), then the outcome. Announces an organisation as
+// closed once `store_applied` says that its OrgClosed has been applied.
 class ProvisioningProjector {
  public:
   // `store_applied`: the organisation's last applied offset in this process's stores.

@@ -569,6 +569,11 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   const bool given_unknown = std::ranges::any_of(
       Entries(), [this](const auto& entry) { return !Incomplete(*entry).empty(); });
   if (!untold_.empty() || answered_ >= provisioning_next_ || closes || given_unknown || Differs()) {
+    // `provisioning` first, and `changes` last: after a crash in between, what is there is read
+    // again, and an outcome that was told counts as told. Requests are refused only after the
+    // outcomes are told, since one of those may be theirs; and positions are skipped before
+    // `changes` is written, since what is written there answers a position newer than every
+    // request.
     RETURN_IF_ERROR(TellOutcomes());
     RETURN_IF_ERROR(CloseOrgs());
     RETURN_IF_ERROR(KeepIds());

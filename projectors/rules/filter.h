@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "schemas/entity_schema.h"
 
-// The `where` of a filter rule (API section 4): a subset of OData 4.01's $filter. What is taken,
-// and how a filter becomes buckets, is in projectors/docs/filters.md.
+// The `where` of a filter rule (gateways/docs/api.md, section 4): a subset of OData 4.01's $filter.
+// What is taken, and how a filter becomes buckets, is in projectors/docs/filters.md.
 namespace sluice::projectors {
 
 using schemas::AttributeId;

@@ -250,6 +250,8 @@ absl::Status NodeStore::PutLost(PartitionId partition, const NotedEvent& lost) {
 absl::Status NodeStore::PutOrg(const std::string& org, const OrgRegistration& registration,
                                const NotedEvent& noted) {
   rocksdb::WriteBatch batch;
+  // In one write: how far the store of before was on disk would say of the new one, after a crash,
+  // that it has lost what it never had.
   (void)batch.Delete(kFlushedPrefix + org);  // of a store that has gone
   (void)batch.Put(kOrgPrefix + org, EncodeRegistration(registration));
   PutNoted(registration.partition, noted, &batch);

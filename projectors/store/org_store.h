@@ -58,7 +58,8 @@ class OrgSnapshot {
   // What a reader met in the snapshot. Where it is damage the store is built anew. Returns
   // `status`.
   virtual absl::Status Note(absl::Status status) const { return status; }
-  // Every record (tombstones too) of an entity in key order from `after` (exclusive, "" for all).
+  // Every record of the entity (tombstones too) in key order, with all that is apart; ends with the
+  // first error of `visit`.
   virtual absl::Status ForEachRecord(
       EntityId entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const = 0;

@@ -33,10 +33,11 @@ class RocksEnv {
   RocksEnv(const RocksEnv&) = delete;
   RocksEnv& operator=(const RocksEnv&) = delete;
 
-  // For an organisation's store. `flushed_events` is where its compactions read how far it has
-  // come on disk: AppliedState::events there.
+  // For an organisation's store.
   rocksdb::DBOptions StoreOptions() const;
-  // In the order default, records, deltas, changesets, links, places.
+  // Of the same, in the order default, records, deltas, changesets, links, places.
+  // `flushed_events` is where compactions read how far the store has come on disk:
+  // AppliedState::events there.
   std::vector<rocksdb::ColumnFamilyDescriptor> StoreFamilies(
       std::shared_ptr<const std::atomic<uint64_t>> flushed_events) const;
   // For the node store: small, with a write-ahead log.

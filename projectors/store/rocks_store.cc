@@ -245,6 +245,8 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
   }
   const auto kept = std::find_if(rejected_.begin(), rejected_.end(),
                                  [&](const Rejected& r) { return r.offset >= acknowledged; });
+  // In the same write as the rows: once the store has passed an event, nothing else tells of its
+  // rejection.
   for (auto it = rejected_.begin(); it != kept; ++it) {
     writer.Delete(EncodeRejectedKey(it->offset, it->op_index));
   }
@@ -264,6 +266,8 @@ absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const Or
   if (applied_.partial.has_value()) {
     return absl::OkStatus();
   }
+  // Rows, position and model of one commit are published together. Amid a large event nothing is:
+  // readers would see a part of it.
   auto snapshot = std::make_shared<const RocksSnapshot>(db_, applied_, model_);
   absl::MutexLock lock(&mutex_);
   published_.swap(snapshot);  // the old one is released after the lock is
@@ -296,6 +300,8 @@ absl::Status RocksStore::Flush(bool wait) {
   rocksdb::FlushOptions options;
   options.wait = wait;
   options.allow_write_stall = false;
+  // Before the flush as well: compactions drop change sets by how far the disk has come, and what
+  // is committed while the flush runs may be lost by a crash.
   const uint64_t reached = db_->events();
   const bool was_dirty = wait && dirty_.exchange(false);
   const rocksdb::Status status = db_->db().Flush(options, db_->handles());

@@ -128,6 +128,8 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
   }
   {
     absl::ReleasableMutexLock lock(&mutex_);
+    // Until CheckpointOf() is asked, what comes was read behind the place to which a store has gone
+    // back: to apply it would leave a gap there that nobody fills.
     if (partitions_[partition].rewound) {
       lock.Release();
       return RewoundError(partition);
@@ -297,6 +299,9 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   if (fold.closed) {
     std::vector<Rejected> rejected = store->RejectionsFrom(acknowledged);
     rejected.insert(rejected.end(), fold.rejected.begin(), fold.rejected.end());
+    // The mark before the folder goes: after a crash in between the folder is removed at the next
+    // start. The other way round a registration without a folder would send the partition back to
+    // the opening, and what the store alone knew to be rejected would be lost.
     store.reset();
     const ClosedMark mark{slot->registration.incarnation, fold.batch.applied.position};
     RETURN_IF_ERROR(CloseOrg(partition, slot->org, mark, fold.batch.applied.event_hash, rejected));

@@ -24,7 +24,8 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
     return absl::OkStatus();  // closed meanwhile, so flushed
   }
   const auto start = steady_clock::now();
-  // Not RocksStore::applied(), which the thread that folds it may be writing.
+  // Before the flush, which need not take along what is committed while it runs. Not
+  // RocksStore::applied(), which the thread that folds it may be writing.
   const Offset applied(store->database()->applied());
   absl::Status status = store->Flush();
   if (!status.ok() && !absl::IsDataLoss(status)) {
@@ -278,6 +279,8 @@ absl::StatusOr<Offset> StoreManagerImpl::EndCheckpoint(
   if (rewound) {
     return RewoundError(partition);  // what is read anew is behind the position of the begin
   }
+  // Last of all the claim: whoever it speaks for is on disk by now, or named with it as apart. A
+  // crash before it costs reading from the last checkpoint again, one after it nothing.
   RETURN_IF_ERROR(TakeFlushed(&pending));
   RETURN_IF_ERROR(PutCheckpoint(partition, pending.checkpoint, ApartAfterFlush(pending)));
   stores_.Reap();

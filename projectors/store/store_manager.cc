@@ -414,6 +414,8 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
     return OrgNotFound(org);
   }
   auto published = PublishedOf(slot);
+  // Looked at before and after: a store that is set back in between may have been read as it was
+  // before, and a position must not be shown that it does not reach any more.
   if (published.ok() && slot->set_back != set_back) {
     return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                  fmt::format("the store of organisation {} has been set back: try again later",
@@ -501,6 +503,7 @@ absl::StatusOr<std::string> StoreManagerImpl::Digest(const OrgId& org) {
 }
 
 absl::Status StoreManagerImpl::Close() {
+  // First, because a comparison holds its store open.
   comparer_.Stop();
   // No checkpoint: the projector alone knows which rejections are in the dead letters.
   const absl::Status first = stores_.CloseAll();

@@ -121,6 +121,8 @@ void StoreSet::Publish(SlotPtr slot) {
 
 void StoreSet::Retire(const SlotPtr& slot) {
   absl::MutexLock slot_lock(&slot->mutex);
+  // Out of the set before its folder goes: who holds the slot still finds it retired, and nobody
+  // finds a slot whose folder is half gone.
   slot->retired = true;
   {
     absl::MutexLock lock(&mutex_);
@@ -218,6 +220,7 @@ absl::Status StoreSet::Compare(const SlotPtr& slot) {
   // Without the slot's lock: who folds it does not wait for the log's answer.
   RETURN_IF_ERROR_CTX(check_(*slot, opened_at), fmt::format("organisation {}", slot->org.value()));
   absl::MutexLock lock(&slot->mutex);
+  // A doubt that came while the log was asked is one of what was asked, too.
   slot->checked = slot->checked || slot->doubts == doubts;
   return absl::OkStatus();
 }
@@ -353,6 +356,8 @@ bool StoreSet::Evict(Slot& slot) {
   }
   bool closed = false;
   if (slot.store != nullptr && slot.store.use_count() == 1 && slot.store->idle()) {
+    // Nothing is closed with writes that are not on disk: without a log of their own, these would
+    // be gone, and the store behind what it was known to hold.
     const absl::Status flushed = slot.store->dirty() ? slot.store->Flush() : absl::OkStatus();
     if (flushed.ok()) {
       if (!slot.behind) {

@@ -20,9 +20,9 @@ using Offset = NamedType<int64_t, struct OffsetTag>;
 // "Nothing yet": the applied position of an empty store.
 inline constexpr Offset kNoOffset{-1};
 
-// What a bucket is found by: the first 128 bits of SHA-256 of its full name (DESIGN section 4), as
-// two big-endian numbers. Names hold values that users choose, so no two may be found that share a
-// key.
+// What a bucket is found by: the first 128 bits of SHA-256 of its full name
+// (projectors/docs/fold.md), as two big-endian numbers. Names hold values that users choose, so no
+// two may be found that share a key.
 struct BucketKey {
   uint64_t high = 0;
   uint64_t low = 0;

@@ -8,8 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-// Errors are absl::Status. What a program outside may rely on, the stable `code` of API.md, travels
-// as a payload beside the message, so that a gateway can answer with it whatever layer refused.
+// Errors are absl::Status. What a program outside may rely on, the stable `code` of
+// gateways/docs/api.md, travels as a payload beside the message, so that a gateway can answer with
+// it whatever layer refused.
 namespace sluice {
 
 // A status with the stable code `code` (such as "unknown_attribute"). `message` says what was

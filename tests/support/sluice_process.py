@@ -122,7 +122,7 @@ class NotServed(ConnectionError):
 
 
 class DeltaClient:
-    """A client of API section 3.1, written from that page: rows and the cursor."""
+    """A client of gateways/docs/api.md, section 3.1, written from that page: rows and the cursor."""
 
     def __init__(self, org):
         self.org, self.rows, self.cursor, self.position = org, {}, None, -1

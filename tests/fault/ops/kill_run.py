@@ -113,7 +113,7 @@ class Writer(threading.Thread):
 
 
 def apply(rows, ops):
-    """One change set, as API section 2 says; rows by (entity, key)."""
+    """One change set, as gateways/docs/api.md, section 2, says; rows by (entity, key)."""
     for op in ops:
         key = op["entity"], op.get("key") or op["row"]["id"]
         if op["op"] == "upsert":

@@ -140,7 +140,7 @@ class Disturber(threading.Thread):
 
 
 class StreamClient:
-    """A client of API section 3.2, written from that page: rows by bucket, and the position of each."""
+    """A client of gateways/docs/api.md, section 3.2, written from that page: rows by bucket, each with its position."""
 
     def __init__(self):
         self.buckets = {}  # id -> {"after": text, "rows": {(entity, key): (position, row)}}
@@ -197,7 +197,7 @@ class StreamClient:
 
 
 class DeltaClient:
-    """A client of API section 3.1, written from that page."""
+    """A client of gateways/docs/api.md, section 3.1, written from that page."""
 
     def __init__(self):
         self.rows, self.cursor, self.position = {}, None, -1

@@ -1,8 +1,8 @@
-"""What API.md promises of the admin listener, ingest, health and the command line, asked of the real program.
+"""What gateways/docs/api.md promises of administration, ingest, health and the command line, asked of the program.
 
     api_admin_test.py BINARY
 
-Written from API.md alone. State is compared through `GET /delta` with a role that reads everything.
+Written from gateways/docs/api.md alone. State is compared through `GET /delta` with a role that reads everything.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The sync listener against API.md sections 3.1, 3.2 and 4: clients written from that page alone, a real server under
+"""The sync listener against gateways/docs/api.md, sections 3 and 4: clients written from that page, a real server under
 random changes, and a plain model of what a caller's rows are at each position.
 
     api_sync_test.py BINARY [--seed N] [--steps N]

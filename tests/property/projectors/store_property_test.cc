@@ -12,7 +12,7 @@
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
 
-// Invariants 1 and 2 of DESIGN section 9 on real stores: whatever the batches, evictions, restarts
+// Invariants 1 and 2 of ARCHITECTURE.md on real stores: whatever the batches, evictions, restarts
 // and crashes, a store equals the fold of its log.
 namespace sluice::projectors {
 namespace {

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-// The sync protocol's frames as a server writes them (API section 3.2), and what they make of a
-// client, worked out without the client's code.
+// The sync protocol's frames as a server writes them (gateways/docs/api.md, section 3.2), and what
+// they make of a client, worked out without the client's code.
 namespace sluice::testing {
 
 // The rows that a bucket holds: (entity, key) -> position.

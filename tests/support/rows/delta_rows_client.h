@@ -11,8 +11,8 @@
 
 namespace sluice::testing {
 
-// A client of `delta` (API section 3.1): pages are lost, applied twice or asked for again with an
-// earlier cursor, and its caller's claims change.
+// A client of `delta` (gateways/docs/api.md, section 3.1): pages are lost, applied twice or asked
+// for again with an earlier cursor, and its caller's claims change.
 class DeltaRowsClient {
  public:
   DeltaRowsClient(std::string who, uint64_t seed, OrgRecord& record, RowsReport& report,

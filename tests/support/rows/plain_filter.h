@@ -10,7 +10,7 @@
 #include "tests/support/rows/plain_value.h"
 
 // Filters as trees: written as text for the system under test, and evaluated here by their meaning
-// in OData 4.01 (API section 4), with a logic of three values.
+// in OData 4.01 (gateways/docs/api.md, section 4), with a logic of three values.
 namespace sluice::testing {
 
 using projectors::CallerClaims;

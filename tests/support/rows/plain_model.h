@@ -13,8 +13,9 @@
 #include "eventlog/event.h"
 #include "tests/support/rows/plain_filter.h"
 
-// One organisation as API.md describes it, by the simplest code that can be right: rows are maps,
-// and who may have which is found by asking every rule of every row. Shares no code with the fold.
+// One organisation as gateways/docs/api.md describes it, by the simplest code that can be right:
+// rows are maps, and who may have which is found by asking every rule of every row. Shares no code
+// with the fold.
 namespace sluice::testing {
 
 struct PlainAttribute {

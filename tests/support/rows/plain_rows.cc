@@ -2,7 +2,7 @@
 
 #include "tests/support/rows/plain_model.h"
 
-// Who may have which rows (API section 4), by brute force.
+// Who may have which rows (gateways/docs/api.md, section 4), by brute force.
 namespace sluice::testing {
 namespace {
 

@@ -28,9 +28,9 @@ struct PlainValue {
 [[nodiscard]] PlainValue Text(std::string_view text);
 [[nodiscard]] PlainValue Number(PlainType type, int64_t number);
 
-// As keys, owners and references are compared (API section 0).
+// As keys, owners and references are compared (gateways/docs/api.md, section 0).
 [[nodiscard]] std::string TextOf(const PlainValue& value);
-// As a row in JSON has it (API section 0).
+// As a row in JSON has it (gateways/docs/api.md, section 0).
 [[nodiscard]] nlohmann::json JsonOf(const PlainValue& value);
 // Appends the value to row bytes (schemas/docs/row-format.md).
 void AppendField(uint32_t id, const PlainValue& value, RowWriter* row);

@@ -43,8 +43,8 @@ class Dice {
 };
 
 // The random history of one organisation: few entities, keys, owners and values, so that everything
-// collides. Only what a sequencer lets pass (API sections 1, 2 and 4), but for sets that name an
-// entity which is gone.
+// collides. Only what a sequencer lets pass (gateways/docs/api.md, sections 1, 2 and 4), but for
+// sets that name an entity which is gone.
 class RandomOrg {
  public:
   // `label`: in its rows' texts, so that those of another organisation are known.

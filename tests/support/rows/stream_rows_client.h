@@ -11,9 +11,9 @@
 
 namespace sluice::testing {
 
-// A client of `stream` (API section 3.2), with the memory that it is to have: rows by bucket.
-// Streams break off at any frame's end, and go on with what the client has by then or had at its
-// last complete checkpoint.
+// A client of `stream` (gateways/docs/api.md, section 3.2), with the memory that it is to have:
+// rows by bucket. Streams break off at any frame's end, and go on with what the client has by then
+// or had at its last complete checkpoint.
 class StreamRowsClient {
  public:
   StreamRowsClient(std::string who, uint64_t seed, OrgRecord& record, RowsReport& report,

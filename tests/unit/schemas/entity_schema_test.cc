@@ -16,7 +16,8 @@ using ::testing::HasSubstr;
 using testing::MakeProto;
 using testing::ValueOrDie;
 
-// The definition that API section 1 shows: two ownership attributes are not in its list.
+// The definition that gateways/docs/api.md, section 1, shows: two ownership attributes are not in
+// its list.
 constexpr std::string_view kAccount = R"({"primary_key":"accountid",
      "attributes":[{"name":"accountid","type":"string"},
                    {"name":"name","type":"string"},
