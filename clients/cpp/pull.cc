@@ -10,8 +10,8 @@
 #include "clients/cpp/local_database.h"
 #include "clients/cpp/printable.h"
 #include "clients/cpp/server_connection.h"
-#include "schemas/base/status.h"
 #include "schemas/base/json_writer.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::client {

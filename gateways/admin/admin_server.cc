@@ -30,9 +30,9 @@
 #include "gateways/http/request_owner.h"
 #include "gateways/ingest/look_interval.h"
 #include "gateways/problem.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

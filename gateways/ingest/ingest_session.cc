@@ -10,9 +10,9 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gateways/problem.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "schemas/attribute_type.h"
-#include "schemas/entity_schema.h"
 #include "schemas/base/json_writer.h"
+#include "schemas/entity_schema.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

@@ -2,8 +2,8 @@
 
 #include <charconv>
 
-#include "schemas/base/status.h"
 #include "schemas/base/json_writer.h"
+#include "schemas/base/status.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

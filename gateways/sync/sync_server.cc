@@ -23,9 +23,9 @@
 #include "gateways/sync/openapi.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "clients/cpp/backoff.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::ops {
