@@ -1,4 +1,5 @@
-"""The tree's rules that a compiler does not check: which way includes point, and where headers may appear.
+"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, and that a
+type is defined once.
 
 An include may only point down the list of folders in the README; a client may include only schemas.
 `--self-test` shows that each rule can fail.
@@ -41,6 +42,12 @@ INNER = {
 # Modules that include nothing of the tree but themselves and these folders.
 NARROW = {"projectors/rules/": ("projectors/rules/", "schemas/"), "schemas/base/": ("schemas/base/",)}
 BASE_HEADERS_MAX = 24
+# A type that a header defines, or where a namespace begins or ends, as clang-format lays it out.
+DEFINITION = re.compile(
+    r"^(?:(?:inline )?namespace (?P<begin>[\w:]+) \{|(?P<end>\})  // namespace"
+    r"|(?:class|struct|union|enum(?: class| struct)?)(?: \[\[\w+\]\]| alignas\([^)]*\))* (?P<type>\w+(?:::\w+)*)"
+    r"(?: final)?(?: ?:(?!:)[^;{]*)? ?\{)", re.M)
+SHORT_NAMESPACE = re.compile(r"^namespace [\w:]+ \{\n[^\n]*\n\}$", re.M)  # has no comment at its end
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 
@@ -78,12 +85,36 @@ def problems(root):
     headers = list((root / "schemas" / "base").glob("*.h"))
     if len(headers) > BASE_HEADERS_MAX:
         found.append(f"schemas/base has {len(headers)} headers, more than {BASE_HEADERS_MAX}")
+    found += defined_twice(root)
     lists = "\n".join(p.read_text(encoding="utf-8") for p in root.rglob("CMakeLists.txt")
                       if "build" not in p.relative_to(root).parts)
     for path in sorted((root / "tests").rglob("*_test.*")):
         if path.suffix in (".cc", ".c", ".py") and path.name not in lists:
             found.append(f"{path.relative_to(root)}: belongs to no CMake target")
     return found
+
+
+def types(text):
+    """The qualified names of the types that a header defines, but for those within others."""
+    namespaces = []
+    for match in DEFINITION.finditer(SHORT_NAMESPACE.sub("", text)):
+        if match["begin"]:
+            namespaces.append(match["begin"])
+        elif match["end"]:
+            namespaces.pop()
+        else:
+            yield "::".join(namespaces + [match["type"]])
+
+
+def defined_twice(root):
+    # Sources that include one each of two definitions are undefined behaviour that no linker reports.
+    headers = {}
+    for folder in LAYERS + ["clients", "tests"]:
+        for path in sorted((root / folder).rglob("*.h")):
+            for name in types(path.read_text(encoding="utf-8")):
+                headers.setdefault(name, []).append(path.relative_to(root).as_posix())
+    return [f"{name} is defined in {' and in '.join(paths)}"
+            for name, paths in sorted(headers.items()) if len(paths) > 1]
 
 
 def self_test():
@@ -96,12 +127,15 @@ def self_test():
             "projectors/rules/a.cc": '#include "eventlog/x.h"\n',
             "projectors/fold/a.cc": '#include "projectors/store/x.h"\n',
             "tests/unit/lost_test.cc": "",
+            "schemas/x.h": "namespace sluice {\nclass X final : public Y {\n};\n}  // namespace sluice\n",
+            "eventlog/x.h": "namespace sluice {\nstruct X;\nenum class X : int {};\n}  // namespace sluice\n",
+            "projectors/x.h": "namespace sluice::other {\nclass X {\n};\n}  // namespace sluice::other\n",
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         found = problems(root)
-        if len(found) != 6:
-            sys.exit(f"the self-test found {found}, and should have found six problems")
+        if len(found) != 7:
+            sys.exit(f"the self-test found {found}, and should have found seven")
 
 
 if __name__ == "__main__":
