@@ -1,5 +1,5 @@
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
+#include "schemas/base/json_writer.h"
 
 #include <gmock/gmock.h>
 
