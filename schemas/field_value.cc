@@ -24,7 +24,7 @@ constexpr int64_t kInt64Max = std::numeric_limits<int64_t>::max();
 
 void AppendVarintField(AttributeId id, uint64_t value, std::string* out) {
   wire::AppendTag(id, wire::kVarint, out);
-  wire::AppendVarint(value, out);
+  PutVarint(value, out);
 }
 
 void AppendFixedField(AttributeId id, uint64_t value, std::string* out) {
@@ -34,7 +34,7 @@ void AppendFixedField(AttributeId id, uint64_t value, std::string* out) {
 
 void AppendBytesField(AttributeId id, std::string_view value, std::string* out) {
   wire::AppendTag(id, wire::kBytes, out);
-  wire::AppendVarint(value.size(), out);
+  PutVarint(value.size(), out);
   out->append(value);
 }
 
