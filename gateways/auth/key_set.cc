@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/base64url.h"
 #include "gateways/auth/strict_json.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -51,7 +51,7 @@ std::optional<json> PublicMembers(const json& jwk) {
   }
   for (const Member& member : members) {
     const std::optional<std::string> text = TextMember(jwk, member.name);
-    const std::optional<std::string> bytes = text ? Base64UrlDecode(*text) : std::nullopt;
+    const std::optional<std::string> bytes = text ? DecodeBase64Url(*text) : std::nullopt;
     if (!bytes || bytes->size() < member.bytes_min || bytes->size() > member.bytes_max) {
       return std::nullopt;
     }

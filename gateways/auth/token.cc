@@ -7,9 +7,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/base64url.h"
 #include "gateways/auth/strict_json.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -214,9 +214,9 @@ absl::StatusOr<UnverifiedToken> ParseToken(std::string_view token) {
   if (second == std::string_view::npos) {
     return TokenInvalid("it does not have three parts");
   }
-  const std::optional<std::string> header_text = Base64UrlDecode(token.substr(0, first));
-  std::optional<std::string> payload = Base64UrlDecode(token.substr(first + 1, second - first - 1));
-  const std::optional<std::string> signature = Base64UrlDecode(token.substr(second + 1));
+  const std::optional<std::string> header_text = DecodeBase64Url(token.substr(0, first));
+  std::optional<std::string> payload = DecodeBase64Url(token.substr(first + 1, second - first - 1));
+  const std::optional<std::string> signature = DecodeBase64Url(token.substr(second + 1));
   if (!header_text || !payload || !signature) {
     return TokenInvalid("a part is not base64url without padding");
   }

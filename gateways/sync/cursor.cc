@@ -1,14 +1,15 @@
 #include "gateways/sync/cursor.h"
 
-#include <absl/strings/escaping.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <xxhash.h>
 
 #include <limits>
+#include <optional>
 
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -180,17 +181,15 @@ std::string CursorCodec::Encode(std::string_view org, const Cursor& cursor) cons
   bytes += Body(cursor);
   bytes += Authenticator(bytes);
   PutFixed64(Checksum(bytes), &bytes);
-  return absl::WebSafeBase64Escape(absl::string_view(bytes.data(), bytes.size()));
+  return EncodeBase64Url(bytes);
 }
 
 absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_view text) const {
-  std::string bytes;
-  if (text.size() > kTextMax ||
-      !absl::WebSafeBase64Unescape(absl::string_view(text.data(), text.size()), &bytes) ||
-      // One text for one cursor: the decoder lets spaces, padding and unused bits pass.
-      absl::WebSafeBase64Escape(bytes) != text) {
+  const auto decoded = text.size() > kTextMax ? std::nullopt : DecodeBase64Url(text);
+  if (!decoded.has_value()) {
     return Invalid("it is not base64url");
   }
+  const std::string& bytes = *decoded;
   if (bytes.size() < 1 + kAuthenticatorBytes + kChecksumBytes) {
     return Invalid("it is cut short");
   }

@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/base64url.h"
 #include "gateways/auth/strict_json.h"
 #include "gateways/auth/token_cache.h"
 #include "schemas/base/status.h"
@@ -45,22 +44,6 @@ TEST(BearerTest, TheSchemeInAnyCase) {
   for (const char* header :
        {"", " ", "Bearer", "Bearer ", "Basic abc", "abc", "Bearerabc", "Bearer\tabc"}) {
     EXPECT_EQ(ErrorCode(BearerToken(header).status()), "token_missing") << header;
-  }
-}
-
-TEST(Base64UrlTest, RoundTripAndTheOneForm) {
-  // RFC 7515, appendix C.
-  const std::string bytes = "\x03\xec\xff\xe0\xc1";
-  EXPECT_EQ(Base64UrlEncode(bytes), "A-z_4ME");
-  EXPECT_EQ(Base64UrlDecode("A-z_4ME"), bytes);
-  EXPECT_EQ(Base64UrlDecode(""), "");
-  for (int size = 0; size < 10; ++size) {
-    const std::string text(static_cast<size_t>(size), '\xfb');
-    EXPECT_EQ(Base64UrlDecode(Base64UrlEncode(text)), text);
-  }
-  for (const char* refused : {"A", "AAAAA", "A+z/4ME", "A-z_4ME=", "A-z_ 4ME", "A-z_4MF", "AB",
-                              "A-z\n_4ME", "\xc3\xa9"}) {
-    EXPECT_EQ(Base64UrlDecode(refused), std::nullopt) << refused;
   }
 }
 
