@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/file_io.h"
 #include "gateways/auth/jose.h"
 #include "gateways/auth/strict_json.h"
 #include "gateways/auth/token.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <thread>
 
-#include "gateways/auth/file_io.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "tests/support/fake_clock.h"
