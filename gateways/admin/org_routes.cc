@@ -8,6 +8,7 @@
 
 #include "gateways/admin/conditional.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/base/text_values.h"
 
@@ -36,13 +37,15 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
   if (body.empty()) {
     return std::string();
   }
-  const OrderedJson json = OrderedJson::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
-                 "the body must be an object, such as {\"display_name\":\"Contoso\"}");
+  const absl::StatusOr<OrderedJson> json = ParseStrictObject<OrderedJson>(body);
+  if (!json.ok()) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "invalid_json",
+        fmt::format("the body must be an object, such as {{\"display_name\":\"Contoso\"}}: {}",
+                    Message(json.status())));
   }
   std::string name;
-  for (const auto& [member, value] : json.items()) {
+  for (const auto& [member, value] : json->items()) {
     if (member != "display_name" || !value.is_string()) {
       return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                    fmt::format("'{}': the body has one member, display_name, a string", member));

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/strict_json.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
@@ -220,8 +220,8 @@ absl::StatusOr<UnverifiedToken> ParseToken(std::string_view token) {
   if (!header_text || !payload || !signature) {
     return TokenInvalid("a part is not base64url without padding");
   }
-  const std::optional<json> header = ParseStrictObject(*header_text);
-  if (!header) {
+  const absl::StatusOr<json> header = ParseStrictObject(*header_text);
+  if (!header.ok()) {
     return TokenInvalid("its header is not a JSON object with unique names");
   }
   ASSIGN_OR_RETURN(UnverifiedToken parsed, ParseHeader(*header));
@@ -235,8 +235,8 @@ absl::StatusOr<UnverifiedToken> ParseToken(std::string_view token) {
 
 absl::StatusOr<Principal> ParseClaims(std::string_view payload, const ClaimRules& rules,
                                       SystemTime now) {
-  const std::optional<json> claims = ParseStrictObject(payload);
-  if (!claims) {
+  const absl::StatusOr<json> claims = ParseStrictObject(payload);
+  if (!claims.ok()) {
     return TokenInvalid("its payload is not a JSON object with unique names");
   }
   Principal principal;
