@@ -217,8 +217,7 @@ absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& or
   // What a store applied that the log has lost since was not taken. Asked after the store, so
   // that a fault that is found while the store is read counts.
   const absl::Status may_serve = MayServe(org);
-  if (const std::string code = may_serve.ok() ? "" : ErrorCode(may_serve);
-      code == "log_truncated" || code == "log_diverged") {
+  if (eventlog::IsOtherHistory(may_serve)) {
     return may_serve;
   }
   RETURN_IF_ERROR(MayAppend(log().PartitionFor(eventlog::Topic::kChanges, org.value())));

@@ -62,7 +62,7 @@ struct DirectoryFollower::Impl {
     std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
-              "whether the topics provisioning and changes fit each other is not known yet");
+              "this server has yet to read the organisations of this partition: try again");
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
   };
