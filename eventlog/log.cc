@@ -194,4 +194,17 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
   return absl::OkStatus();
 }
 
+bool IsOtherHistory(const absl::Status& status) {
+  const std::string code = ErrorCode(status);
+  return code == "log_truncated" || code == "log_diverged";
+}
+
+absl::Status OtherHistory(PartitionId partition, std::string_view code) {
+  return code.empty() ? absl::OkStatus()
+                      : Error(absl::StatusCode::kUnavailable, code,
+                              fmt::format("partition {} of the log does not hold what it held: it "
+                                          "has to be restored, or begun anew, by an operator",
+                                          partition.value()));
+}
+
 }  // namespace sluice::eventlog

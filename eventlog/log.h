@@ -179,4 +179,12 @@ class Log {
     Log& log, Topic topic, PartitionId partition, Offset applied, uint64_t applied_hash,
     std::chrono::milliseconds patience = std::chrono::seconds(30));
 
+// Is it one of the two errors that say that the log is another: "log_truncated", "log_diverged"?
+[[nodiscard]] bool IsOtherHistory(const absl::Status& status);
+
+// Why nothing may be appended to a partition with such an error, nor told of its organisations,
+// until a person has decided which history counts: kUnavailable, in the words that callers get,
+// with the error's code. OK where `code` is empty.
+[[nodiscard]] absl::Status OtherHistory(PartitionId partition, std::string_view code);
+
 }  // namespace sluice::eventlog

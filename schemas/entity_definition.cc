@@ -7,10 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <unordered_set>
-#include <vector>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
 #include "schemas/entity_schema.h"
 #include "schemas/field_value.h"
 
@@ -23,61 +24,6 @@ using PutEntity = v1::ProvisioningRequest::PutEntity;
 
 absl::Status Invalid(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
-}
-
-absl::Status InvalidJson(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_json", message);
-}
-
-// Counted before parsing, so that no parser's stack decides.
-bool DeeperThan(std::string_view json, int depth_max) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (in_string) {
-      i += c == '\\' ? 1 : 0;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > depth_max) {
-        return true;
-      }
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
-// The document, or why it is none. A name that comes twice in one object is refused, because
-// parsers differ in which of the two they take.
-absl::StatusOr<Json> ParseJson(std::string_view json) {
-  std::vector<std::unordered_set<std::string>> names;
-  std::string twice;
-  const auto watch = [&](int /*depth*/, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) {
-      names.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      names.pop_back();
-    } else if (event == Json::parse_event_t::key &&
-               !names.back().insert(parsed.get<std::string>()).second) {
-      twice = parsed.get<std::string>();
-    }
-    return true;
-  };
-  Json document;
-  try {
-    document = Json::parse(json.begin(), json.end(), watch);
-  } catch (const Json::exception& error) {
-    const std::string_view text = error.what();  // "[json.exception.parse_error.101] parse error…"
-    return InvalidJson(text.substr(text.starts_with("[") ? text.find("] ") + 2 : 0));
-  }
-  if (!twice.empty()) {
-    return InvalidJson(fmt::format("the name {} comes twice in one object", QuoteForError(twice)));
-  }
-  return document;
 }
 
 absl::Status CheckMembers(const Json& object, std::string_view what,
@@ -199,10 +145,7 @@ absl::StatusOr<PutEntity> ParseEntityDefinition(std::string_view name, std::stri
                  fmt::format("a definition of {} bytes is over the limit of {}", json.size(),
                              kDefinitionSizeMax));
   }
-  if (DeeperThan(json, kDefinitionDepthMax)) {
-    return InvalidJson(fmt::format("nested deeper than {}", kDefinitionDepthMax));
-  }
-  ASSIGN_OR_RETURN(const Json document, ParseJson(json));
+  ASSIGN_OR_RETURN(const Json document, ParseStrictJson(json, kDefinitionDepthMax));
   constexpr std::string_view kWhat = "an entity's definition";
   RETURN_IF_ERROR(CheckMembers(document, kWhat, {"primary_key", "attributes", "ownership"}));
   PutEntity entity;

@@ -24,7 +24,7 @@ constexpr int64_t kInt64Max = std::numeric_limits<int64_t>::max();
 
 void AppendVarintField(AttributeId id, uint64_t value, std::string* out) {
   wire::AppendTag(id, wire::kVarint, out);
-  wire::AppendVarint(value, out);
+  PutVarint(value, out);
 }
 
 void AppendFixedField(AttributeId id, uint64_t value, std::string* out) {
@@ -34,7 +34,7 @@ void AppendFixedField(AttributeId id, uint64_t value, std::string* out) {
 
 void AppendBytesField(AttributeId id, std::string_view value, std::string* out) {
   wire::AppendTag(id, wire::kBytes, out);
-  wire::AppendVarint(value.size(), out);
+  PutVarint(value.size(), out);
   out->append(value);
 }
 
@@ -188,22 +188,6 @@ absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
   }
   return fits ? absl::OkStatus()
               : TypeMismatch(fmt::format("holds no {}", AttributeTypeName(attribute.type)));
-}
-
-std::string QuoteForError(std::string_view value) {
-  constexpr size_t kShown = 40;
-  std::string quoted;
-  if (value.size() <= kShown) {
-    AppendJsonString(value, &quoted);
-    return quoted;
-  }
-  size_t cut = kShown;
-  while (cut > kShown - 4 && (static_cast<uint8_t>(value[cut]) & 0xc0) == 0x80) {
-    --cut;
-  }
-  AppendJsonString(value.substr(0, cut), &quoted);
-  quoted.append("... (").append(std::to_string(value.size())).append(" bytes)");
-  return quoted;
 }
 
 }  // namespace sluice::schemas

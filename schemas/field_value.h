@@ -38,7 +38,4 @@ namespace sluice::schemas {
 // that equal values have equal bytes. Code "type_mismatch"; the message is the reason alone.
 [[nodiscard]] absl::Status CheckField(const Attribute& attribute, const FieldView& field);
 
-// `value` for an error message: quoted, escaped, cut to some 40 bytes.
-[[nodiscard]] std::string QuoteForError(std::string_view value);
-
 }  // namespace sluice::schemas

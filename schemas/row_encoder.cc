@@ -6,6 +6,7 @@
 
 #include "schemas/attribute_type.h"
 #include "schemas/base/decimal.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"

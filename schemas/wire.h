@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "schemas/base/byte_codec.h"
 #include "schemas/row_codec.h"
 
 // Protobuf's wire format, as far as rows need it (protobuf.dev/programming-guides/encoding).
@@ -17,51 +18,18 @@ inline constexpr uint8_t kFixed64 = 1;
 inline constexpr uint8_t kBytes = 2;
 inline constexpr uint8_t kFixed32 = 5;
 
-inline void AppendVarint(uint64_t value, std::string* out) {
-  char bytes[10];
-  size_t size = 0;
-  while (value >= 0x80) {
-    bytes[size++] = static_cast<char>(value | 0x80);
-    value >>= 7;
-  }
-  bytes[size++] = static_cast<char>(value);
-  out->append(bytes, size);
-}
-
 inline size_t VarintSize(uint64_t value) {
   return static_cast<size_t>(std::bit_width(value | 1) + 6) / 7;
 }
 
 inline void AppendTag(AttributeId id, uint8_t wire_type, std::string* out) {
-  AppendVarint(static_cast<uint64_t>(id.value()) << 3 | wire_type, out);
+  PutVarint(static_cast<uint64_t>(id.value()) << 3 | wire_type, out);
 }
 
 inline void AppendFixed64(uint64_t value, std::string* out) {
   char bytes[8];
   std::memcpy(bytes, &value, 8);
   out->append(bytes, 8);
-}
-
-// Reads a varint at `p`; the byte after it, or nullptr where there is none within `end` or it does
-// not fit 64 bits.
-inline const char* ReadVarint(const char* p, const char* end, uint64_t* value) {
-  if (p < end && static_cast<uint8_t>(*p) < 0x80) {
-    *value = static_cast<uint8_t>(*p);
-    return p + 1;
-  }
-  uint64_t result = 0;
-  for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
-    const auto byte = static_cast<uint8_t>(*p++);
-    if (shift == 63 && byte > 1) {
-      return nullptr;
-    }
-    result |= static_cast<uint64_t>(byte & 0x7f) << shift;
-    if (byte < 0x80) {
-      *value = result;
-      return p;
-    }
-  }
-  return nullptr;
 }
 
 // Reads the field at `p` (p < end) into `field`; the byte after it, or nullptr where malformed or

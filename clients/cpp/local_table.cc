@@ -8,8 +8,8 @@
 #include <set>
 #include <utility>
 
-#include "clients/cpp/base64.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::client {
 namespace {

@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::eventlog {
 namespace {
 
@@ -18,45 +20,34 @@ const Histogram::BucketBoundaries kSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.
                                               0.025,  0.05,    0.1,    0.25,  0.5,    1,     5};
 const Histogram::BucketBoundaries kCounts = {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536};
 
-prometheus::Counter* AddCounter(prometheus::Registry& registry, const char* name,
-                                const char* help) {
-  return &prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(kLabels);
-}
-
-prometheus::Gauge* AddGauge(prometheus::Registry& registry, const char* name, const char* help) {
-  return &prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(kLabels);
-}
-
-Histogram* AddHistogram(prometheus::Registry& registry, const char* name, const char* help,
-                        const Histogram::BucketBoundaries& boundaries) {
-  return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(kLabels,
-                                                                                    boundaries);
-}
-
 }  // namespace
 
 LogMetrics::LogMetrics(std::shared_ptr<prometheus::Registry> registry, const AppendLimits& limits)
-    : registry_(registry != nullptr ? std::move(registry)
-                                    : std::make_shared<prometheus::Registry>()) {
+    : registry_(RegistryOrNew(std::move(registry))) {
   auto& r = *registry_;
-  events_ = AddCounter(r, "sluice_eventlog_append_events_total", "Events that became durable.");
-  bytes_ = AddCounter(r, "sluice_eventlog_append_bytes_total", "Bytes that became durable.");
-  syncs_ = AddCounter(r, "sluice_eventlog_syncs_total", "Synced writes.");
-  queue_events_ = AddGauge(r, "sluice_eventlog_append_queue_events", "Events not answered yet.");
-  queue_bytes_ = AddGauge(r, "sluice_eventlog_append_queue_bytes", "Bytes not answered yet.");
+  events_ =
+      &AddCounter(r, "sluice_eventlog_append_events_total", "Events that became durable.", kLabels);
+  bytes_ =
+      &AddCounter(r, "sluice_eventlog_append_bytes_total", "Bytes that became durable.", kLabels);
+  syncs_ = &AddCounter(r, "sluice_eventlog_syncs_total", "Synced writes.", kLabels);
+  queue_events_ =
+      &AddGauge(r, "sluice_eventlog_append_queue_events", "Events not answered yet.", kLabels);
+  queue_bytes_ =
+      &AddGauge(r, "sluice_eventlog_append_queue_bytes", "Bytes not answered yet.", kLabels);
   AddGauge(r, "sluice_eventlog_append_queue_events_limit",
-           "Events above which appends are refused.")
-      ->Set(static_cast<double>(limits.queue_events_max));
-  AddGauge(r, "sluice_eventlog_append_queue_bytes_limit", "Bytes above which appends are refused.")
-      ->Set(static_cast<double>(limits.queue_bytes_max));
-  sync_events_ =
-      AddHistogram(r, "sluice_eventlog_sync_events", "Events that share a synced write.", kCounts);
-  sync_batches_ = AddHistogram(r, "sluice_eventlog_sync_batches",
-                               "Appends that share a synced write.", kCounts);
-  sync_seconds_ =
-      AddHistogram(r, "sluice_eventlog_sync_seconds", "Time of a synced write.", kSeconds);
-  append_seconds_ = AddHistogram(r, "sluice_eventlog_append_seconds",
-                                 "Time from an append to its answer.", kSeconds);
+           "Events above which appends are refused.", kLabels)
+      .Set(static_cast<double>(limits.queue_events_max));
+  AddGauge(r, "sluice_eventlog_append_queue_bytes_limit", "Bytes above which appends are refused.",
+           kLabels)
+      .Set(static_cast<double>(limits.queue_bytes_max));
+  sync_events_ = &AddHistogram(r, "sluice_eventlog_sync_events",
+                               "Events that share a synced write.", kCounts, kLabels);
+  sync_batches_ = &AddHistogram(r, "sluice_eventlog_sync_batches",
+                                "Appends that share a synced write.", kCounts, kLabels);
+  sync_seconds_ = &AddHistogram(r, "sluice_eventlog_sync_seconds", "Time of a synced write.",
+                                kSeconds, kLabels);
+  append_seconds_ = &AddHistogram(r, "sluice_eventlog_append_seconds",
+                                  "Time from an append to its answer.", kSeconds, kLabels);
 }
 
 void LogMetrics::Appended(size_t events, size_t bytes) {
@@ -76,11 +67,8 @@ void LogMetrics::Answered(std::chrono::duration<double> latency) {
 }
 
 void LogMetrics::Failed(const std::string& code) {
-  prometheus::BuildCounter()
-      .Name("sluice_eventlog_append_failures_total")
-      .Help("Appends that got an error, by its code.")
-      .Register(*registry_)
-      .Add({{"log", "embedded"}, {"code", code}})
+  AddCounter(*registry_, "sluice_eventlog_append_failures_total",
+             "Appends that got an error, by its code.", {{"log", "embedded"}, {"code", code}})
       .Increment();
 }
 

@@ -12,6 +12,7 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/conf.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::eventlog {
@@ -55,11 +56,9 @@ prometheus::Counter* FencedTotal(const KafkaGroupOptions& options) {
   if (options.log.metrics == nullptr) {
     return nullptr;
   }
-  return &prometheus::BuildCounter()
-              .Name("sluice_eventlog_group_fenced_total")
-              .Help("Times that this process was put out of a consumer group and joined anew")
-              .Register(*options.log.metrics)
-              .Add({{"log", "kafka"}, {"group", options.replica_set}});
+  return &AddCounter(*options.log.metrics, "sluice_eventlog_group_fenced_total",
+                     "Times that this process was put out of a consumer group and joined anew",
+                     {{"log", "kafka"}, {"group", options.replica_set}});
 }
 
 }  // namespace

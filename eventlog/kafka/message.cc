@@ -1,11 +1,13 @@
 #include "eventlog/kafka/message.h"
 
-#include <fmt/format.h>
 #include <librdkafka/rdkafka.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
+
+#include "schemas/base/datetime.h"
 
 namespace sluice::eventlog {
 namespace {
@@ -27,98 +29,19 @@ Offset OffsetOf(std::string_view text) {
   return whole && offset >= 0 ? Offset(offset) : kNoOffset;
 }
 
-// Takes exactly `digits` digits and, unless it is 0, the separator `after` from the front of
-// `text`.
-bool TakeNumber(std::string_view& text, size_t digits, char after, int* number) {
-  const size_t size = digits + (after == 0 ? 0 : 1);
-  if (text.size() < size || (after != 0 && text[digits] != after)) {
-    return false;
-  }
-  const auto [end, error] = std::from_chars(text.data(), text.data() + digits, *number);
-  if (error != std::errc() || end != text.data() + digits || *number < 0) {
-    return false;
-  }
-  text.remove_prefix(size);
-  return true;
+// RFC 3339 in UTC with microseconds, "2026-01-31T09:05:00.000250Z". Years that it cannot write,
+// which no clock shows, are told as the nearest one.
+std::string TextOf(SystemTime time) {
+  return FormatDatetime(std::clamp(time.time_since_epoch().count(), kDatetimeMin, kDatetimeMax));
 }
 
-bool TakeFraction(std::string_view& text, std::chrono::microseconds* fraction) {
-  if (text.empty() || text.front() != '.') {
-    return true;
-  }
-  text.remove_prefix(1);
-  int64_t micros = 0;
-  int64_t scale = 100'000;
-  bool any = false;
-  for (; !text.empty() && text.front() >= '0' && text.front() <= '9'; text.remove_prefix(1)) {
-    micros += scale * (text.front() - '0');
-    scale /= 10;
-    any = true;
-  }
-  *fraction = std::chrono::microseconds(micros);
-  return any;
-}
-
-// "Z" or "+hh:mm", to the end of `text`.
-bool TakeZone(std::string_view text, std::chrono::minutes* east) {
-  if (text == "Z" || text == "z") {
-    return true;
-  }
-  if (text.size() != 6 || (text.front() != '+' && text.front() != '-')) {
-    return false;
-  }
-  const int sign = text.front() == '-' ? -1 : 1;
-  text.remove_prefix(1);
-  int hours = 0;
-  int minutes = 0;
-  if (!TakeNumber(text, 2, ':', &hours) || !TakeNumber(text, 2, 0, &minutes) || hours > 23 ||
-      minutes > 59) {
-    return false;
-  }
-  *east = sign * std::chrono::minutes(60 * hours + minutes);
-  return true;
+// The epoch where `text` is no time.
+SystemTime TimeOf(std::string_view text) {
+  return SystemTime(
+      std::chrono::microseconds(ParseDatetime(text, DatetimeForm::kNoted).value_or(0)));
 }
 
 }  // namespace
-
-std::string FormatTime(SystemTime time) {
-  const auto day = std::chrono::floor<std::chrono::days>(time);
-  const std::chrono::year_month_day date(day);
-  const std::chrono::hh_mm_ss clock(time - day);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", static_cast<int>(date.year()),
-                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                     clock.hours().count(), clock.minutes().count(), clock.seconds().count(),
-                     clock.subseconds().count());
-}
-
-bool ParseTime(std::string_view text, SystemTime* time) {
-  *time = SystemTime{};
-  int year = 0;
-  int month = 0;
-  int day = 0;
-  if (!TakeNumber(text, 4, '-', &year) || !TakeNumber(text, 2, '-', &month) ||
-      !TakeNumber(text, 2, 0, &day) || text.empty() ||
-      (text.front() != 'T' && text.front() != 't' && text.front() != ' ')) {
-    return false;
-  }
-  text.remove_prefix(1);
-  int hour = 0;
-  int minute = 0;
-  int second = 0;
-  std::chrono::microseconds fraction{0};
-  std::chrono::minutes east{0};
-  const std::chrono::year_month_day date(std::chrono::year(year),
-                                         std::chrono::month(static_cast<unsigned>(month)),
-                                         std::chrono::day(static_cast<unsigned>(day)));
-  if (!TakeNumber(text, 2, ':', &hour) || !TakeNumber(text, 2, ':', &minute) ||
-      !TakeNumber(text, 2, 0, &second) || !TakeFraction(text, &fraction) ||
-      !TakeZone(text, &east) || !date.ok() || hour > 23 || minute > 59 || second > 60) {
-    return false;
-  }
-  *time = SystemTime(std::chrono::sys_days(date).time_since_epoch() + std::chrono::hours(hour) +
-                     std::chrono::minutes(minute) + std::chrono::seconds(second) + fraction - east);
-  return true;
-}
 
 rd_kafka_headers_t* MakeHeaders(const Event& event) {
   rd_kafka_headers_t* headers = rd_kafka_headers_new(12);
@@ -127,7 +50,7 @@ rd_kafka_headers_t* MakeHeaders(const Event& event) {
   AddHeader(headers, "ce_source", event.source);
   AddHeader(headers, "ce_type", event.type);
   AddHeader(headers, "ce_subject", event.subject);
-  AddHeader(headers, "ce_time", FormatTime(event.time));
+  AddHeader(headers, "ce_time", TextOf(event.time));
   AddHeader(headers, "content-type", kContentType);
   AddHeader(headers, "traceparent", event.traceparent);
   AddHeader(headers, "ce_causesubject", event.cause.subject);
@@ -164,7 +87,7 @@ Event EventOf(const rd_kafka_message_t& message) {
     } else if (name == "ce_subject") {
       event.subject = value;
     } else if (name == "ce_time") {
-      (void)ParseTime(value, &event.time);
+      event.time = TimeOf(value);
     } else if (name == "traceparent") {
       event.traceparent = value;
     } else if (name == "ce_causesubject") {

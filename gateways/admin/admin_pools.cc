@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "gateways/http/request_owner.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -34,7 +35,7 @@ std::unique_ptr<FairBudget> MakePlaces(const Places& places, size_t waiting_max,
                                       places.what));
   if (registry != nullptr) {
     const auto gauge = [&](const std::string& name, const std::string& help) {
-      return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+      return &AddGauge(*registry, name, help);
     };
     const std::string metric(places.metric);
     gauge(metric + "_limit", "The most that " + metric + " may be; past it 503")

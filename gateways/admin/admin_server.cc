@@ -31,6 +31,7 @@
 #include "gateways/ingest/look_interval.h"
 #include "gateways/problem.h"
 #include "schemas/base/json_writer.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 #include "schemas/row_codec.h"
@@ -171,23 +172,15 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
   if (deps.registry == nullptr) {
     return;
   }
-  requests = &prometheus::BuildCounter()
-                  .Name("sluice_admin_requests_total")
-                  .Help("Requests answered by the admin listener")
-                  .Register(*deps.registry);
-  durations = &prometheus::BuildHistogram()
-                   .Name("sluice_admin_request_seconds")
-                   .Help("Time from a request's headers to its answer")
-                   .Register(*deps.registry);
-  connections = &prometheus::BuildGauge()
-                     .Name("sluice_admin_connections")
-                     .Help("Open connections of the admin listener")
-                     .Register(*deps.registry)
-                     .Add({});
-  refused = &prometheus::BuildCounter()
-                 .Name("sluice_admin_connections_refused_total")
-                 .Help("Connections turned away, or closed while silent to make room, by reason")
-                 .Register(*deps.registry);
+  requests = &CounterFamily(*deps.registry, "sluice_admin_requests_total",
+                            "Requests answered by the admin listener");
+  durations = &HistogramFamily(*deps.registry, "sluice_admin_request_seconds",
+                               "Time from a request's headers to its answer");
+  connections = &AddGauge(*deps.registry, "sluice_admin_connections",
+                          "Open connections of the admin listener");
+  refused =
+      &CounterFamily(*deps.registry, "sluice_admin_connections_refused_total",
+                     "Connections turned away, or closed while silent to make room, by reason");
 }
 
 HttpResponse AdminServer::Impl::Ready() const {
@@ -633,11 +626,8 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
     const size_t most = options.descriptors_max == 0
                             ? options.connections_max
                             : std::min(options.connections_max, options.descriptors_max);
-    prometheus::BuildGauge()
-        .Name("sluice_admin_connections_limit")
-        .Help("Connections that the admin listener keeps at once")
-        .Register(*deps.registry)
-        .Add({})
+    AddGauge(*deps.registry, "sluice_admin_connections_limit",
+             "Connections that the admin listener keeps at once")
         .Set(static_cast<double>(most));
   }
   listener = std::make_unique<HttpListener>(

@@ -1,7 +1,5 @@
 #include "gateways/admin/admission.h"
 
-#include <fmt/format.h>
-
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,14 +43,8 @@ absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
       RETURN_IF_ERROR(may_append(partition));
     }
     const absl::Status agreement = directory.Agreement(partition);
-    const std::string code = ErrorCode(agreement);
-    return agreement.ok()
-               ? agreement
-               : Error(absl::StatusCode::kUnavailable, code,
-                       fmt::format("partition {} of the log: {}", partition.value(),
-                                   code == "not_caught_up"
-                                       ? "this server has yet to read its organisations, try again"
-                                       : code));
+    return absl::IsDataLoss(agreement) ? eventlog::OtherHistory(partition, ErrorCode(agreement))
+                                       : agreement;
   };
   if (const auto partition = PartitionOf(match, log); partition.has_value()) {
     return of_partition(*partition);

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
-#include "absl/strings/escaping.h"
 #include "gateways/admin/conditional.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
+#include "schemas/base/text_codec.h"
 #include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
@@ -35,13 +37,15 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
   if (body.empty()) {
     return std::string();
   }
-  const OrderedJson json = OrderedJson::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
-                 "the body must be an object, such as {\"display_name\":\"Contoso\"}");
+  const absl::StatusOr<OrderedJson> json = ParseStrictObject<OrderedJson>(body);
+  if (!json.ok()) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "invalid_json",
+        fmt::format("the body must be an object, such as {{\"display_name\":\"Contoso\"}}: {}",
+                    Message(json.status())));
   }
   std::string name;
-  for (const auto& [member, value] : json.items()) {
+  for (const auto& [member, value] : json->items()) {
     if (member != "display_name" || !value.is_string()) {
       return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                    fmt::format("'{}': the body has one member, display_name, a string", member));
@@ -167,10 +171,12 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   }
   std::string after;
   if (const auto token = context.http.Query("page_token"); token.has_value() && !token->empty()) {
-    if (!absl::WebSafeBase64Unescape(*token, &after) || !OrgId::Parse(after).ok()) {
+    std::optional<std::string> decoded = DecodeBase64Url(*token);
+    if (!decoded.has_value() || !OrgId::Parse(*decoded).ok()) {
       return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
                    "page_token is not one that this server gave");
     }
+    after = *std::move(decoded);
   }
   auto entries = directory_.directory().List(after, static_cast<size_t>(page_size) + 1);
   if (context.principal != nullptr && !context.principal->org.empty()) {
@@ -204,8 +210,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   }
   OrderedJson json;
   json["orgs"] = std::move(orgs);
-  json["next_page_token"] =
-      more ? absl::WebSafeBase64Escape(entries.back()->org.value()) : std::string();
+  json["next_page_token"] = more ? EncodeBase64Url(entries.back()->org.value()) : std::string();
   return HttpResponse{.body = Dump(json)};
 }
 

@@ -6,9 +6,9 @@
 
 #include <filesystem>
 
-#include "gateways/auth/file_io.h"
 #include "gateways/auth/jose.h"
 #include "gateways/auth/key_set.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {

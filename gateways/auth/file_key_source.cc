@@ -3,8 +3,8 @@
 
 #include <utility>
 
-#include "gateways/auth/file_io.h"
 #include "gateways/auth/key_source.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/base64url.h"
-#include "gateways/auth/strict_json.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -51,7 +51,7 @@ std::optional<json> PublicMembers(const json& jwk) {
   }
   for (const Member& member : members) {
     const std::optional<std::string> text = TextMember(jwk, member.name);
-    const std::optional<std::string> bytes = text ? Base64UrlDecode(*text) : std::nullopt;
+    const std::optional<std::string> bytes = text ? DecodeBase64Url(*text) : std::nullopt;
     if (!bytes || bytes->size() < member.bytes_min || bytes->size() > member.bytes_max) {
       return std::nullopt;
     }
@@ -99,8 +99,8 @@ absl::StatusOr<KeySet> KeySet::Parse(std::string_view jwks) {
     return absl::InvalidArgumentError(
         fmt::format("the JWK set is larger than {} bytes", kJwksBytesMax));
   }
-  const std::optional<json> document = ParseStrictObject(jwks);
-  if (!document || !document->contains("keys") || !(*document)["keys"].is_array()) {
+  const absl::StatusOr<json> document = ParseStrictObject(jwks);
+  if (!document.ok() || !document->contains("keys") || !(*document)["keys"].is_array()) {
     return absl::InvalidArgumentError("not a JWK set: a JSON object with an array named keys");
   }
   const json& keys = (*document)["keys"];
@@ -144,8 +144,8 @@ bool KeySet::Knows(std::string_view kid) const {
 }
 
 absl::StatusOr<std::string> PublicJwks(const std::string& private_jwk) {
-  const std::optional<json> jwk = ParseStrictObject(private_jwk);
-  std::optional<json> members = jwk ? PublicMembers(*jwk) : std::nullopt;
+  const absl::StatusOr<json> jwk = ParseStrictObject(private_jwk);
+  std::optional<json> members = jwk.ok() ? PublicMembers(*jwk) : std::nullopt;
   if (!members) {
     return absl::InvalidArgumentError("not an RSA, P-256 or Ed25519 key in JWK form");
   }

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/base64url.h"
-#include "gateways/auth/strict_json.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -214,14 +214,14 @@ absl::StatusOr<UnverifiedToken> ParseToken(std::string_view token) {
   if (second == std::string_view::npos) {
     return TokenInvalid("it does not have three parts");
   }
-  const std::optional<std::string> header_text = Base64UrlDecode(token.substr(0, first));
-  std::optional<std::string> payload = Base64UrlDecode(token.substr(first + 1, second - first - 1));
-  const std::optional<std::string> signature = Base64UrlDecode(token.substr(second + 1));
+  const std::optional<std::string> header_text = DecodeBase64Url(token.substr(0, first));
+  std::optional<std::string> payload = DecodeBase64Url(token.substr(first + 1, second - first - 1));
+  const std::optional<std::string> signature = DecodeBase64Url(token.substr(second + 1));
   if (!header_text || !payload || !signature) {
     return TokenInvalid("a part is not base64url without padding");
   }
-  const std::optional<json> header = ParseStrictObject(*header_text);
-  if (!header) {
+  const absl::StatusOr<json> header = ParseStrictObject(*header_text);
+  if (!header.ok()) {
     return TokenInvalid("its header is not a JSON object with unique names");
   }
   ASSIGN_OR_RETURN(UnverifiedToken parsed, ParseHeader(*header));
@@ -235,8 +235,8 @@ absl::StatusOr<UnverifiedToken> ParseToken(std::string_view token) {
 
 absl::StatusOr<Principal> ParseClaims(std::string_view payload, const ClaimRules& rules,
                                       SystemTime now) {
-  const std::optional<json> claims = ParseStrictObject(payload);
-  if (!claims) {
+  const absl::StatusOr<json> claims = ParseStrictObject(payload);
+  if (!claims.ok()) {
     return TokenInvalid("its payload is not a JSON object with unique names");
   }
   Principal principal;

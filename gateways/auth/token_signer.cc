@@ -4,11 +4,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "gateways/auth/file_io.h"
 #include "gateways/auth/jose.h"
-#include "gateways/auth/strict_json.h"
 #include "gateways/auth/token.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
 
 namespace sluice::gateways {
 namespace {
@@ -70,7 +70,7 @@ absl::StatusOr<std::string> SignToken(const TokenSpec& spec, const std::string& 
 
 absl::StatusOr<std::string> ReadPrivateJwk(const std::string& path) {
   ASSIGN_OR_RETURN(std::string jwk, ReadSmallFile(path, kPrivateKeyBytesMax));
-  if (!ParseStrictObject(jwk)) {
+  if (!ParseStrictObject(jwk).ok()) {
     return absl::InvalidArgumentError(fmt::format("{} is not a JWK", path));
   }
   return jwk;

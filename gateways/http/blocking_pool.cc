@@ -5,6 +5,7 @@
 #include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
 
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -23,16 +24,11 @@ absl::StatusOr<std::unique_ptr<BlockingPool>> BlockingPool::Start(
   }
   if (registry != nullptr) {
     pool->registry_ = registry;
-    pool->gauge_ = &prometheus::BuildGauge()
-                        .Name("sluice_http_work")
-                        .Help("Requests that run on a pool's threads or wait for one")
-                        .Register(*registry)
-                        .Add({{"pool", name}});
-    prometheus::BuildGauge()
-        .Name("sluice_http_work_limit")
-        .Help("The most that sluice_http_work may be; past it 503")
-        .Register(*registry)
-        .Add({{"pool", name}})
+    pool->gauge_ =
+        &AddGauge(*registry, "sluice_http_work",
+                  "Requests that run on a pool's threads or wait for one", {{"pool", name}});
+    AddGauge(*registry, "sluice_http_work_limit",
+             "The most that sluice_http_work may be; past it 503", {{"pool", name}})
         .Set(static_cast<double>(work_max));
   }
   return pool;

@@ -3,6 +3,8 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::gateways {
 namespace {
 
@@ -18,13 +20,9 @@ ByteBudget::ByteBudget(size_t bytes_max, const std::string& name, const std::str
   if (registry == nullptr) {
     return;
   }
-  gauge_ = &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(
-      {{"listener", listener}});
-  prometheus::BuildGauge()
-      .Name(name + "_limit")
-      .Help("The most that " + name + " may be")
-      .Register(*registry)
-      .Add({{"listener", listener}})
+  gauge_ = &AddGauge(*registry, name, help, {{"listener", listener}});
+  AddGauge(*registry, name + "_limit", "The most that " + name + " may be",
+           {{"listener", listener}})
       .Set(static_cast<double>(bytes_max));
 }
 

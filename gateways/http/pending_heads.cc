@@ -5,6 +5,8 @@
 
 #include <iterator>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::gateways {
 
 PendingHeads::PendingHeads(size_t bytes_max, const std::string& listener,
@@ -14,8 +16,7 @@ PendingHeads::PendingHeads(size_t bytes_max, const std::string& listener,
     return;
   }
   const auto gauge = [&](const char* name, const char* help) {
-    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(
-        {{"listener", listener}});
+    return &AddGauge(*registry, name, help, {{"listener", listener}});
   };
   gauge_ = gauge("sluice_http_head_bytes", "Bytes of heads whose callers are not known");
   gauge("sluice_http_head_bytes_limit", "The most that sluice_http_head_bytes may be")

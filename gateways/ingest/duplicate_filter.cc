@@ -8,6 +8,7 @@
 #include <iterator>
 #include <utility>
 
+#include "schemas/base/metrics.h"
 #include "schemas/base/sha256.h"
 
 namespace sluice::gateways {
@@ -69,16 +70,10 @@ DuplicateFilter::DuplicateFilter(size_t sets_max, Applied applied,
                                  const std::shared_ptr<prometheus::Registry>& registry)
     : sets_max_(sets_max), applied_(std::move(applied)), metrics_(std::make_unique<Metrics>()) {
   if (registry != nullptr) {
-    metrics_->sets = &prometheus::BuildGauge()
-                          .Name("sluice_ingest_remembered_sets")
-                          .Help("Change sets in flight or not applied yet, remembered by id")
-                          .Register(*registry)
-                          .Add({});
-    prometheus::BuildGauge()
-        .Name("sluice_ingest_remembered_sets_limit")
-        .Help("Change sets that are remembered by id at most")
-        .Register(*registry)
-        .Add({})
+    metrics_->sets = &AddGauge(*registry, "sluice_ingest_remembered_sets",
+                               "Change sets in flight or not applied yet, remembered by id");
+    AddGauge(*registry, "sluice_ingest_remembered_sets_limit",
+             "Change sets that are remembered by id at most")
         .Set(static_cast<double>(sets_max));
   }
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -19,7 +20,7 @@ InFlight::InFlight(size_t bytes_max, size_t events_max,
     return;
   }
   const auto gauge = [&](const char* name, const char* help) {
-    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+    return &AddGauge(*registry, name, help);
   };
   bytes_gauge_ = gauge("sluice_ingest_in_flight_bytes", "Bytes appended and not durable yet");
   waiting_gauge_ = gauge("sluice_ingest_in_flight_waiting",
@@ -133,23 +134,19 @@ IngestService::IngestService(IngestOptions options, eventlog::Log& log,
     return;
   }
   const auto counter = [&](const char* name, const char* help) {
-    return &prometheus::BuildCounter().Name(name).Help(help).Register(*registry).Add({});
+    return &AddCounter(*registry, name, help);
   };
   metrics_->sets = counter("sluice_ingest_sets_total", "Change sets given to the log");
   metrics_->ops = counter("sluice_ingest_ops_total", "Operations of those change sets");
   metrics_->bytes = counter("sluice_ingest_bytes_total", "Bytes of those change sets as events");
   metrics_->duplicates =
       counter("sluice_ingest_duplicates_total", "Change sets that were there already");
-  metrics_->rejected = &prometheus::BuildCounter()
-                            .Name("sluice_ingest_rejected_total")
-                            .Help("Change sets answered with an error, by code")
-                            .Register(*registry);
-  metrics_->relays = &prometheus::BuildCounter()
-                          .Name("sluice_ingest_relays_total")
-                          .Help(
-                              "Requests to the node that serves an organisation, for sets that "
-                              "it has to answer, by result")
-                          .Register(*registry);
+  metrics_->rejected = &CounterFamily(*registry, "sluice_ingest_rejected_total",
+                                      "Change sets answered with an error, by code");
+  metrics_->relays =
+      &CounterFamily(*registry, "sluice_ingest_relays_total",
+                     "Requests to the node that serves an organisation, for sets that "
+                     "it has to answer, by result");
 }
 
 IngestService::~IngestService() = default;
@@ -220,8 +217,7 @@ absl::StatusOr<std::optional<Offset>> IngestService::FindInStore(const OrgId& or
   // What a store applied that the log has lost since was not taken. Asked after the store, so
   // that a fault that is found while the store is read counts.
   const absl::Status may_serve = MayServe(org);
-  if (const std::string code = may_serve.ok() ? "" : ErrorCode(may_serve);
-      code == "log_truncated" || code == "log_diverged") {
+  if (eventlog::IsOtherHistory(may_serve)) {
     return may_serve;
   }
   RETURN_IF_ERROR(MayAppend(log().PartitionFor(eventlog::Topic::kChanges, org.value())));

@@ -1,9 +1,9 @@
 #include "gateways/sync/bucket_id.h"
 
-#include <absl/strings/escaping.h>
 #include <fmt/format.h>
 
 #include "gateways/sync/identity_hash.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 
@@ -13,8 +13,7 @@ std::string BucketIdText(std::string_view log_id, uint32_t incarnation,
   const IdentityHash hash =
       HashIdentity(fmt::format("{}:{}|{}|{}:{}|{:016x}", log_id.size(), log_id, incarnation,
                                bucket.bucket.name.size(), bucket.bucket.name, bucket.columns));
-  const std::string_view bytes = BytesOf(hash);
-  return absl::WebSafeBase64Escape(absl::string_view(bytes.data(), bytes.size()));
+  return EncodeBase64Url(BytesOf(hash));
 }
 
 }  // namespace sluice::gateways

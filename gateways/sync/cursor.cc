@@ -1,13 +1,15 @@
 #include "gateways/sync/cursor.h"
 
-#include <absl/strings/escaping.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <xxhash.h>
 
 #include <limits>
+#include <optional>
 
+#include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -41,23 +43,9 @@ absl::Status Invalid(std::string_view why) {
 // Finds damage; the authenticator finds malice.
 uint64_t Checksum(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
 
-void PutFixed64(uint64_t value, std::string* out) {
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    out->push_back(static_cast<char>(value >> shift));
-  }
-}
-
 void PutKey(BucketKey key, std::string* out) {
   PutFixed64(key.high, out);
   PutFixed64(key.low, out);
-}
-
-void PutVarint(uint64_t value, std::string* out) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
 }
 
 // kNoOffset is -1, so that offsets are written as one more.
@@ -65,63 +53,15 @@ void PutOffset(Offset offset, std::string* out) {
   PutVarint(static_cast<uint64_t>(offset.value() + 1), out);
 }
 
-// Reads the bytes front to back; after a failure everything reads as 0.
-class ByteReader {
- public:
-  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+BucketKey ReadKey(ByteReader& reader) {
+  const uint64_t high = reader.Fixed64();
+  return {high, reader.Fixed64()};
+}
 
-  uint64_t Fixed64() {
-    if (rest_.size() < 8) {
-      return Fail();
-    }
-    uint64_t value = 0;
-    for (int i = 0; i < 8; ++i) {
-      value = value << 8 | static_cast<uint8_t>(rest_[static_cast<size_t>(i)]);
-    }
-    rest_.remove_prefix(8);
-    return value;
-  }
-  BucketKey Key() {
-    const uint64_t high = Fixed64();
-    return {high, Fixed64()};
-  }
-  uint64_t Varint(uint64_t max) {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<uint8_t>(rest_.front());
-      rest_.remove_prefix(1);
-      value |= uint64_t{byte & 0x7fU} << shift;
-      if ((byte & 0x80) == 0) {
-        return value <= max ? value : Fail();
-      }
-    }
-    return Fail();
-  }
-  Offset ReadOffset() {
-    return Offset(static_cast<int64_t>(Varint(std::numeric_limits<int64_t>::max())) - 1);
-  }
-  std::string_view Bytes(size_t size) {
-    if (rest_.size() < size) {
-      Fail();
-      return {};
-    }
-    const std::string_view bytes = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return bytes;
-  }
-  bool ok() const { return !failed_; }
-  bool AtEnd() const { return !failed_ && rest_.empty(); }
-
- private:
-  uint64_t Fail() {
-    failed_ = true;
-    rest_ = {};
-    return 0;
-  }
-
-  std::string_view rest_;
-  bool failed_ = false;
-};
+Offset ReadOffset(ByteReader& reader) {
+  constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
+  return Offset(static_cast<int64_t>(reader.Varint(kMax)) - 1);
+}
 
 void PutGroup(const CursorGroup& group, std::string* out) {
   const CursorGroupState& state = group.state;
@@ -151,21 +91,21 @@ bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, Cursor
   state.lost = (flags & kLost) != 0;
   state.based = (flags & kBased) != 0;
   state.steady = (flags & kSteady) != 0;
-  state.position.offset = reader.ReadOffset();
-  state.position.index = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
-  state.since = reader.ReadOffset();
+  state.position.offset = ReadOffset(reader);
+  state.position.index = reader.Varint32();
+  state.since = ReadOffset(reader);
   if (state.lost) {
-    state.left = reader.ReadOffset();
+    state.left = ReadOffset(reader);
   }
   if ((flags & kHeld) != 0) {
-    state.held = reader.ReadOffset();
-    state.turned = reader.ReadOffset();
+    state.held = ReadOffset(reader);
+    state.turned = ReadOffset(reader);
   }
   const size_t count = reader.Varint(*buckets_left);
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
     const auto entity = static_cast<uint32_t>(reader.Varint(kCursorEntriesMax));
-    group->buckets.push_back({entity, reader.Key()});
+    group->buckets.push_back({entity, ReadKey(reader)});
     if (entity >= entities) {
       return false;
     }
@@ -184,8 +124,7 @@ std::string Body(const Cursor& cursor) {
   for (const CursorEntity& entity : cursor.entities) {
     PutVarint(entity.id.value(), &bytes);
     PutFixed64(entity.columns, &bytes);
-    PutVarint(entity.name.size(), &bytes);
-    bytes += entity.name;
+    PutText(entity.name, &bytes);
   }
   PutVarint(cursor.groups.size(), &bytes);
   for (const CursorGroup& group : cursor.groups) {
@@ -196,18 +135,17 @@ std::string Body(const Cursor& cursor) {
 
 bool ReadBody(std::string_view bytes, Cursor* cursor) {
   ByteReader reader(bytes);
-  cursor->incarnation = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
-  cursor->seen = reader.ReadOffset();
+  cursor->incarnation = reader.Varint32();
+  cursor->seen = ReadOffset(reader);
   cursor->history = reader.Fixed64();
-  cursor->base = reader.ReadOffset();
-  cursor->first = reader.ReadOffset();
+  cursor->base = ReadOffset(reader);
+  cursor->first = ReadOffset(reader);
   const size_t entities = reader.Varint(kCursorEntriesMax);
   for (size_t i = 0; i < entities && reader.ok(); ++i) {
     CursorEntity entity;
-    entity.id = schemas::EntityId(
-        static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max())));
+    entity.id = schemas::EntityId(reader.Varint32());
     entity.columns = reader.Fixed64();
-    entity.name = reader.Bytes(reader.Varint(kNameMax));
+    entity.name = reader.Take(reader.Varint(kNameMax));
     cursor->entities.push_back(std::move(entity));
   }
   const size_t groups = reader.Varint(kGroupsMax);
@@ -218,7 +156,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
       return false;
     }
   }
-  return reader.AtEnd();
+  return reader.done();
 }
 
 }  // namespace
@@ -243,17 +181,15 @@ std::string CursorCodec::Encode(std::string_view org, const Cursor& cursor) cons
   bytes += Body(cursor);
   bytes += Authenticator(bytes);
   PutFixed64(Checksum(bytes), &bytes);
-  return absl::WebSafeBase64Escape(absl::string_view(bytes.data(), bytes.size()));
+  return EncodeBase64Url(bytes);
 }
 
 absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_view text) const {
-  std::string bytes;
-  if (text.size() > kTextMax ||
-      !absl::WebSafeBase64Unescape(absl::string_view(text.data(), text.size()), &bytes) ||
-      // One text for one cursor: the decoder lets spaces, padding and unused bits pass.
-      absl::WebSafeBase64Escape(bytes) != text) {
+  const auto decoded = text.size() > kTextMax ? std::nullopt : DecodeBase64Url(text);
+  if (!decoded.has_value()) {
     return Invalid("it is not base64url");
   }
+  const std::string& bytes = *decoded;
   if (bytes.size() < 1 + kAuthenticatorBytes + kChecksumBytes) {
     return Invalid("it is cut short");
   }
@@ -262,7 +198,7 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Invalid("its checksum differs");
   }
   ByteReader header(checked);
-  const auto format = static_cast<uint8_t>(header.Bytes(1).front());
+  const auto format = header.Byte();
   if (format == 0 || format > kFormat) {
     return Invalid("its format is unknown");
   }
@@ -270,8 +206,8 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
                  "the cursor is of an older format: start without a cursor");
   }
-  const std::string_view log_hash = header.Bytes(kHashBytes);
-  const std::string_view org_hash = header.Bytes(kHashBytes);
+  const std::string_view log_hash = header.Take(kHashBytes);
+  const std::string_view org_hash = header.Take(kHashBytes);
   if (!header.ok()) {
     return Invalid("it is cut short");
   }

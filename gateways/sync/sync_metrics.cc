@@ -3,43 +3,20 @@
 #include <string>
 #include <utility>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::gateways {
-namespace {
-
-using prometheus::BuildCounter;
-using prometheus::BuildGauge;
-using prometheus::BuildHistogram;
-using prometheus::Gauge;
-using prometheus::Registry;
-
-Gauge& AddGauge(Registry& registry, const std::string& name, const std::string& help) {
-  return BuildGauge().Name(name).Help(help).Register(registry).Add({});
-}
-
-}  // namespace
-
-SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max,
+SyncMetrics::SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t sessions_max,
                          size_t connections_max, size_t answer_bytes_max)
-    : registry_(registry != nullptr ? std::move(registry) : std::make_shared<Registry>()) {
-  Registry& to = *registry_;
-  requests_ = &BuildCounter()
-                   .Name("sluice_sync_requests_total")
-                   .Help("Requests answered, by route and HTTP status")
-                   .Register(to);
-  refused_ = &BuildCounter()
-                  .Name("sluice_sync_refused_total")
-                  .Help("Connections, sessions and answers refused, by the limit that was reached")
-                  .Register(to);
-  bytes_sent_ = &BuildCounter()
-                     .Name("sluice_sync_sent_bytes_total")
-                     .Help("Bytes of bodies and frames sent")
-                     .Register(to)
-                     .Add({});
-  ops_sent_ = &BuildCounter()
-                   .Name("sluice_sync_sent_ops_total")
-                   .Help("Puts and removes sent")
-                   .Register(to)
-                   .Add({});
+    : registry_(RegistryOrNew(std::move(registry))) {
+  prometheus::Registry& to = *registry_;
+  requests_ = &CounterFamily(to, "sluice_sync_requests_total",
+                             "Requests answered, by route and HTTP status");
+  refused_ =
+      &CounterFamily(to, "sluice_sync_refused_total",
+                     "Connections, sessions and answers refused, by the limit that was reached");
+  bytes_sent_ = &AddCounter(to, "sluice_sync_sent_bytes_total", "Bytes of bodies and frames sent");
+  ops_sent_ = &AddCounter(to, "sluice_sync_sent_ops_total", "Puts and removes sent");
   sessions_ = &AddGauge(to, "sluice_sync_sessions", "Streams and waiting deltas");
   places_ = &AddGauge(to, "sluice_sync_session_places",
                       "Places that they take: one each, and another for each 64 buckets");
@@ -52,23 +29,13 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                             "Bytes set aside for answers that are built or being sent");
   AddGauge(to, "sluice_sync_answer_bytes_limit", "Most bytes of answers at once")
       .Set(static_cast<double>(answer_bytes_max));
-  woken_ = &BuildCounter()
-                .Name("sluice_sync_woken_total")
-                .Help("Looks of live streams at what a change may have done to their buckets")
-                .Register(to)
-                .Add({});
+  woken_ = &AddCounter(to, "sluice_sync_woken_total",
+                       "Looks of live streams at what a change may have done to their buckets");
   columns_made_ =
-      &BuildCounter()
-           .Name("sluice_sync_columns_made_total")
-           .Help("Lists of columns made for streams; callers who see the same share one")
-           .Register(to)
-           .Add({});
-  page_seconds_ = &BuildHistogram()
-                       .Name("sluice_sync_page_seconds")
-                       .Help("Time to build one page of delta")
-                       .Register(to)
-                       .Add({}, prometheus::Histogram::BucketBoundaries{
-                                    0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
+      &AddCounter(to, "sluice_sync_columns_made_total",
+                  "Lists of columns made for streams; callers who see the same share one");
+  page_seconds_ = &AddHistogram(to, "sluice_sync_page_seconds", "Time to build one page of delta",
+                                {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
 }
 
 void SyncMetrics::Request(std::string_view route, int status) {

@@ -45,9 +45,7 @@ nlohmann::json TimeText(SystemTime time) {
   if (micros < kDatetimeMin || micros > kDatetimeMax) {
     return nullptr;
   }
-  std::string text(kDatetimeTextSize, ' ');
-  WriteDatetime(micros, text.data());
-  return text;
+  return FormatDatetime(micros);
 }
 
 // Names and values in place of ids and bytes.

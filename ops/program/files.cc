@@ -12,7 +12,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "gateways/auth/file_io.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -96,14 +96,6 @@ absl::Status MakeDataDir(const std::string& path) {
   return NarrowDataDir(path);
 }
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
-  const absl::Status written =
-      gateways::WriteFileAtomically(path, text, 0600, gateways::IfExists::kReplace);
-  return written.ok() ? written
-                      : Error(absl::StatusCode::kUnavailable, "file_unwritable",
-                              fmt::format("{} can't be written: {}", path, Message(written)));
-}
-
 absl::StatusOr<std::string> ReadSecret(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string secret(std::istreambuf_iterator<char>(file), {});
@@ -126,7 +118,7 @@ absl::StatusOr<std::string> NodeId(const std::string& data_dir, const std::strin
     return id;
   }
   id = NewUuid7(clock);
-  RETURN_IF_ERROR(WriteFileAtomically(path, id + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomically(path, id + "\n", 0600, IfExists::kReplace));
   return id;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,10 +16,6 @@ namespace sluice::ops {
 
 // Files and folders that are made from here on are their owner's alone (umask 077).
 void KeepFilesPrivate();
-
-// Writes beside `path` (mode 0600), syncs and renames, so that a reader never sees half of it and a
-// power cut leaves the old text or the new one. kUnavailable, code `file_unwritable`.
-[[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
 
 // The text of a file, without white space at its end; kFailedPrecondition where that is nothing.
 [[nodiscard]] absl::StatusOr<std::string> ReadSecret(const std::string& path);

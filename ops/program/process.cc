@@ -36,6 +36,7 @@
 #include "projectors/store/store_manager.h"
 #include "schemas/base/boot_time_clock.h"
 #include "schemas/base/clock.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 #include "schemas/base/uuid.h"
@@ -446,7 +447,8 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
     RETURN_IF_ERROR(WriteFileAtomically(
         config.ready_file,
         fmt::format("{{\"admin\":\"{}\",\"sync\":{},\"pid\":{}}}\n",
-                    Url(config.admin.listen, admin_port), sync_part, ::getpid())));
+                    Url(config.admin.listen, admin_port), sync_part, ::getpid()),
+        0600, IfExists::kReplace));
   }
   return absl::OkStatus();
 }

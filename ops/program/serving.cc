@@ -5,22 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "projectors/staging/history_check.h"
 #include "schemas/base/status.h"
 
 namespace sluice::ops {
-namespace {
-
-// What must not be answered or written until a person has decided which history counts.
-absl::Status Fault(PartitionId partition, const std::string& code) {
-  return code.empty() ? absl::OkStatus()
-                      : Error(absl::StatusCode::kUnavailable, code,
-                              fmt::format("partition {} of the log does not hold what it held: it "
-                                          "has to be restored, or begun anew, by an operator",
-                                          partition.value()));
-}
-
-}  // namespace
 
 absl::Status Serving::MayServe(const OrgId& org) const {
   if (parts_.staging == nullptr) {
@@ -30,13 +17,13 @@ absl::Status Serving::MayServe(const OrgId& org) const {
   if (absl::Status serves = parts_.staging->MayServe(org); !serves.ok()) {
     // What has to be mended by people is told before what mends itself.
     return ErrorCode(serves) == "not_caught_up" && !FaultOf(partition).empty()
-               ? Fault(partition, FaultOf(partition))
+               ? eventlog::OtherHistory(partition, FaultOf(partition))
                : serves;
   }
   // Rights may be those of definitions that nobody can see or change any more.
   const absl::Status agrees = parts_.directory->MayServe(partition);
-  if (projectors::IsOtherHistory(agrees)) {
-    return Fault(partition, ErrorCode(agrees));
+  if (eventlog::IsOtherHistory(agrees)) {
+    return eventlog::OtherHistory(partition, ErrorCode(agrees));
   }
   RETURN_IF_ERROR(agrees);
   // Another node may have seen what is lost: this one, which has not, knows less, not better.
@@ -56,8 +43,9 @@ absl::Status Serving::Doubt(PartitionId partition) const {
 }
 
 absl::Status Serving::ToldFault(PartitionId partition) const {
-  return parts_.nodes == nullptr ? absl::OkStatus()
-                                 : Fault(partition, parts_.nodes->FaultOf(partition));
+  return parts_.nodes == nullptr
+             ? absl::OkStatus()
+             : eventlog::OtherHistory(partition, parts_.nodes->FaultOf(partition));
 }
 
 projectors::ControlMark Serving::LastControl(PartitionId partition) const {
@@ -70,12 +58,12 @@ projectors::ControlMark Serving::LastControl(PartitionId partition) const {
 
 std::string Serving::FaultOf(PartitionId partition) const {
   const absl::Status agreement = parts_.directory->Agreement(partition);
-  if (projectors::IsOtherHistory(agreement)) {
+  if (eventlog::IsOtherHistory(agreement)) {
     return ErrorCode(agreement);
   }
   const absl::Status serves =
       parts_.staging == nullptr ? absl::OkStatus() : parts_.staging->MayServe(partition);
-  return projectors::IsOtherHistory(serves) ? ErrorCode(serves) : "";
+  return eventlog::IsOtherHistory(serves) ? ErrorCode(serves) : "";
 }
 
 projectors::ProvisioningProjector::Gate Serving::Gate() const {
@@ -98,7 +86,7 @@ absl::Status Serving::MayDecide(PartitionId partition) const {
 }
 
 absl::Status Serving::MayAppend(PartitionId partition) const {
-  RETURN_IF_ERROR(Fault(partition, FaultOf(partition)));
+  RETURN_IF_ERROR(eventlog::OtherHistory(partition, FaultOf(partition)));
   RETURN_IF_ERROR(ToldFault(partition));
   return Doubt(partition);
 }

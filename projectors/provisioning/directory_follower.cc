@@ -17,6 +17,7 @@
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -61,7 +62,7 @@ struct DirectoryFollower::Impl {
     std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
-              "whether the topics provisioning and changes fit each other is not known yet");
+              "this server has yet to read the organisations of this partition: try again");
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
   };
@@ -84,16 +85,10 @@ struct DirectoryFollower::Impl {
        const std::shared_ptr<prometheus::Registry>& registry, Hooks the_hooks)
       : log(the_log), clock(the_clock), hooks(std::move(the_hooks)) {
     if (registry != nullptr) {
-      events = &prometheus::BuildCounter()
-                    .Name("sluice_directory_events_total")
-                    .Help("Events of the provisioning topic folded into the directory")
-                    .Register(*registry)
-                    .Add({});
-      malformed = &prometheus::BuildCounter()
-                       .Name("sluice_directory_malformed_events_total")
-                       .Help("Events of the provisioning topic that could not be read")
-                       .Register(*registry)
-                       .Add({});
+      events = &AddCounter(*registry, "sluice_directory_events_total",
+                           "Events of the provisioning topic folded into the directory");
+      malformed = &AddCounter(*registry, "sluice_directory_malformed_events_total",
+                              "Events of the provisioning topic that could not be read");
     }
   }
 

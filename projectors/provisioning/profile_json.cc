@@ -5,6 +5,7 @@
 
 #include "projectors/provisioning/directory.h"
 #include "schemas/base/status.h"
+#include "schemas/base/strict_json.h"
 
 namespace sluice::projectors {
 namespace {
@@ -45,36 +46,6 @@ absl::Status CheckName(std::string_view what, std::string_view name, bool is_ent
                              is_entity ? "letters, digits and _, not starting with a digit,"
                                        : "letters, digits, '_', '-' and '.'",
                              kNameBytesMax));
-}
-
-// One JSON object without repeated names.
-absl::StatusOr<Json> ParseObject(std::string_view json) {
-  std::vector<std::vector<std::string>> names;
-  std::string repeated;
-  const auto watch = [&](int, nlohmann::detail::parse_event_t event, Json& value) {
-    using ParseEvent = nlohmann::detail::parse_event_t;
-    if (event == ParseEvent::object_start) {
-      names.emplace_back();
-    } else if (event == ParseEvent::object_end) {
-      names.pop_back();
-    } else if (event == ParseEvent::key) {
-      std::vector<std::string>& seen = names.back();
-      if (std::ranges::find(seen, value.get_ref<const std::string&>()) != seen.end()) {
-        repeated = value.get<std::string>();
-      }
-      seen.push_back(value.get<std::string>());
-    }
-    return true;
-  };
-  Json document = Json::parse(json.begin(), json.end(), watch, /*allow_exceptions=*/false);
-  if (document.is_discarded() || !document.is_object()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_json", "the body is no JSON object");
-  }
-  if (!repeated.empty()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
-                 fmt::format("member '{}' is given twice", repeated));
-  }
-  return document;
 }
 
 absl::Status CheckMembers(const Json& object, std::string_view where,
@@ -193,7 +164,7 @@ absl::Status ParseRules(const std::string& entity, const Json& json, v1::EntityR
 
 absl::StatusOr<v1::Profile> ParseProfile(std::string_view name, std::string_view json) {
   RETURN_IF_ERROR(CheckName("a profile", name, /*is_entity=*/false));
-  ASSIGN_OR_RETURN(const Json document, ParseObject(json));
+  ASSIGN_OR_RETURN(const Json document, ParseStrictObject<Json>(json));
   RETURN_IF_ERROR(CheckMembers(document, "the profile", {"entities", "roles"}));
   v1::Profile profile;
   profile.set_name(std::string(name));
@@ -218,7 +189,7 @@ absl::StatusOr<v1::Profile> ParseProfile(std::string_view name, std::string_view
 
 absl::StatusOr<v1::Role> ParseRole(std::string_view name, std::string_view json) {
   RETURN_IF_ERROR(CheckName("a role", name, /*is_entity=*/false));
-  ASSIGN_OR_RETURN(const Json document, ParseObject(json));
+  ASSIGN_OR_RETURN(const Json document, ParseStrictObject<Json>(json));
   RETURN_IF_ERROR(CheckMembers(document, "the role", {"offline", "entities"}));
   v1::Role role;
   role.set_name(std::string(name));

@@ -16,6 +16,7 @@
 #include "eventlog/partition_group.h"
 #include "projectors/provisioning/partition_sequencer.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -118,22 +119,14 @@ SequencerMetrics MakeMetrics(const std::shared_ptr<prometheus::Registry>& regist
   if (registry == nullptr) {
     return metrics;
   }
-  auto& requests = prometheus::BuildCounter()
-                       .Name("sluice_provisioning_requests_total")
-                       .Help("Provisioning requests decided, by outcome")
-                       .Register(*registry);
+  auto& requests = CounterFamily(*registry, "sluice_provisioning_requests_total",
+                                 "Provisioning requests decided, by outcome");
   metrics.accepted = &requests.Add({{"outcome", "accepted"}});
   metrics.refused = &requests.Add({{"outcome", "refused"}});
-  metrics.failures = &prometheus::BuildCounter()
-                          .Name("sluice_provisioning_failures_total")
-                          .Help("Reads and appends of the sequencer that failed and are repeated")
-                          .Register(*registry)
-                          .Add({});
-  metrics.pending = &prometheus::BuildGauge()
-                         .Name("sluice_provisioning_pending_requests")
-                         .Help("Provisioning requests that have no outcome yet")
-                         .Register(*registry)
-                         .Add({});
+  metrics.failures = &AddCounter(*registry, "sluice_provisioning_failures_total",
+                                 "Reads and appends of the sequencer that failed and are repeated");
+  metrics.pending = &AddGauge(*registry, "sluice_provisioning_pending_requests",
+                              "Provisioning requests that have no outcome yet");
   return metrics;
 }
 

@@ -9,6 +9,7 @@
 
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
@@ -107,7 +108,7 @@ absl::StatusOr<FilterToken> FilterLexer::Next() {
   const std::string_view rest = text_.substr(at_);
   return FilterError(text_, at_,
                      fmt::format("{} begins nothing that a filter knows",
-                                 schemas::QuoteForError(rest.substr(0, Utf8SequenceSize(rest)))));
+                                 QuoteForError(rest.substr(0, Utf8SequenceSize(rest)))));
 }
 
 bool FilterLexer::IsUuid() const {
@@ -144,12 +145,11 @@ absl::StatusOr<FilterToken> FilterLexer::Numeric() {
   }
   // "2026-..." was meant as a datetime, and its own reason says more.
   const bool dated = word.size() > 5 && word[4] == '-' && IsDigit(word[3]) && IsDigit(word[5]);
-  return FilterError(
-      text_, at_,
-      dated ? fmt::format("{} {}", schemas::QuoteForError(word), Message(micros.status()))
-            : fmt::format("{} is no number (12, -1.5, 1e3), datetime "
-                          "(2026-01-31T10:00:00Z) or uuid",
-                          schemas::QuoteForError(word)));
+  return FilterError(text_, at_,
+                     dated ? fmt::format("{} {}", QuoteForError(word), Message(micros.status()))
+                           : fmt::format("{} is no number (12, -1.5, 1e3), datetime "
+                                         "(2026-01-31T10:00:00Z) or uuid",
+                                         QuoteForError(word)));
 }
 
 absl::StatusOr<FilterToken> FilterLexer::Quoted() {

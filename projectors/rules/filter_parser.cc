@@ -11,6 +11,7 @@
 
 #include "projectors/rules/filter_lexer.h"
 #include "projectors/rules/filter_typing.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/field_value.h"
 
@@ -131,10 +132,9 @@ absl::Status Parser::Unexpected(std::string_view expected) const {
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   const bool shouted = token_.kind == TokenKind::kWord && lower != token_.text &&
                        (lower == "not" || IsOperator(lower));
-  return FilterError(
-      text_, token_.offset,
-      fmt::format("expected {}, found {}{}", expected, schemas::QuoteForError(token_.text),
-                  shouted ? "; operators are written in lower case" : ""));
+  return FilterError(text_, token_.offset,
+                     fmt::format("expected {}, found {}{}", expected, QuoteForError(token_.text),
+                                 shouted ? "; operators are written in lower case" : ""));
 }
 
 absl::Status Parser::Expect(TokenKind kind, std::string_view what) {
@@ -317,7 +317,7 @@ absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
       if (!claim.has_value()) {
         return FilterError(text_, token_.offset,
                            fmt::format("there is no parameter {}; there are {}",
-                                       schemas::QuoteForError(text), kParameters));
+                                       QuoteForError(text), kParameters));
       }
       term.kind = TermKind::kParameter;
       term.claim = *claim;
@@ -345,7 +345,7 @@ absl::StatusOr<FilterTerm> Parser::Word() {
     return FilterError(text_, offset,
                        fmt::format("there is no function {}; there are contains, startswith and "
                                    "endswith",
-                                   schemas::QuoteForError(word)));
+                                   QuoteForError(word)));
   }
   return Call(*function, offset);
 }
@@ -379,7 +379,7 @@ absl::StatusOr<FilterTerm> Parser::Attribute(std::string_view word, size_t offse
   }
   return FilterError(
       text_, offset,
-      fmt::format("entity '{}' has no attribute {}", schema_.name(), schemas::QuoteForError(word)),
+      fmt::format("entity '{}' has no attribute {}", schema_.name(), QuoteForError(word)),
       "unknown_attribute");
 }
 

@@ -10,6 +10,7 @@
 #include "schemas/attribute_type.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/field_value.h"
@@ -93,7 +94,7 @@ std::string Describe(const FilterTerm& term) {
     default:
       kind = "datetime";
   }
-  return fmt::format("the {} {}", kind, schemas::QuoteForError(term.source));
+  return fmt::format("the {} {}", kind, QuoteForError(term.source));
 }
 
 bool HasOrder(Family family) {
@@ -186,7 +187,7 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
 absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
                                                   const FilterTerm& partner) const {
   const auto explain = [&](std::string_view reason) {
-    return ErrorAt(term, fmt::format("{} {}", schemas::QuoteForError(term.source), reason));
+    return ErrorAt(term, fmt::format("{} {}", QuoteForError(term.source), reason));
   };
   switch (partner.kind == TermKind::kAttribute ? partner.attribute->type
                                                : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
@@ -219,8 +220,7 @@ absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family fam
   }
   if (term.kind == TermKind::kNumber && (family == Family::kExact || family == Family::kDouble)) {
     const auto explain = [&](const absl::Status& status) {
-      return ErrorAt(term,
-                     fmt::format("{} {}", schemas::QuoteForError(term.source), Message(status)));
+      return ErrorAt(term, fmt::format("{} {}", QuoteForError(term.source), Message(status)));
     };
     if (family == Family::kExact) {
       auto text = CanonicalDecimal(term.source);

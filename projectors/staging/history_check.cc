@@ -24,7 +24,7 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
   }
   const auto check = [&](const std::pair<Offset, uint64_t>& one) {
     absl::Status status = CheckHistory(log, partition, one.first, one.second, cancellation);
-    if (IsOtherHistory(status)) {
+    if (eventlog::IsOtherHistory(status)) {
       *misfit = one;
     }
     return status;
@@ -57,11 +57,6 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const Appli
   return partial.has_value() && partial->event_hash != 0
              ? CheckHistory(log, partition, partial->offset, partial->event_hash, cancellation)
              : absl::OkStatus();
-}
-
-bool IsOtherHistory(const absl::Status& status) {
-  const std::string code = ErrorCode(status);
-  return code == "log_truncated" || code == "log_diverged";
 }
 
 }  // namespace sluice::projectors

@@ -34,7 +34,4 @@ namespace sluice::projectors {
                                         std::pair<Offset, uint64_t>* misfit,
                                         eventlog::Cancellation* cancellation = nullptr);
 
-// Is it one of the two errors that say that the log is another?
-[[nodiscard]] bool IsOtherHistory(const absl::Status& status);
-
 }  // namespace sluice::projectors

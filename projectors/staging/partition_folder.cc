@@ -348,7 +348,7 @@ absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
 
 absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
                                          uint64_t event_hash) {
-  if (IsOtherHistory(compared)) {
+  if (eventlog::IsOtherHistory(compared)) {
     NoteLost(offset, event_hash);
   }
   return compared;

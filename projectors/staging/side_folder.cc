@@ -379,7 +379,7 @@ absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<W
     RETURN_IF_ERROR(stores_.CheckApart(partition_, *w.apart, [this] { return stopping(); }));
     if (const auto& [offset, hash] = w.work->passed; same.emplace(offset, hash).second) {
       absl::Status held = CheckHistory(log_, partition_, offset, hash, &comparing_);
-      if (IsOtherHistory(held)) {
+      if (eventlog::IsOtherHistory(held)) {
         absl::MutexLock lock(&mutex_);
         history_ = held;
       }

@@ -9,13 +9,10 @@
 #include <string>
 #include <utility>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::projectors {
 namespace {
-
-prometheus::Counter& MakeCounter(prometheus::Registry& registry, const std::string& name,
-                                 const std::string& help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
-}
 
 const prometheus::Histogram::BucketBoundaries kSeconds = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
@@ -28,54 +25,39 @@ prometheus::Labels LabelsOf(PartitionId partition) {
 
 struct StagingMetrics::Impl {
   explicit Impl(std::shared_ptr<prometheus::Registry> given)
-      : registry(given != nullptr ? std::move(given) : std::make_shared<prometheus::Registry>()),
-        events(MakeCounter(*registry, "sluice_staging_events_total", "Events folded.")),
-        ops(MakeCounter(*registry, "sluice_staging_ops_total",
-                        "Operations of change sets folded.")),
-        rejected(MakeCounter(*registry, "sluice_staging_rejected_total",
-                             "Events that could not be applied.")),
-        duplicates(MakeCounter(*registry, "sluice_staging_duplicates_total",
-                               "Change sets skipped because their id was applied before.")),
-        stale(MakeCounter(*registry, "sluice_staging_stale_versions_total",
-                          "Operations skipped because their version is not newer.")),
-        patches(MakeCounter(*registry, "sluice_staging_patches_of_nothing_total",
-                            "Patches skipped because there is no row.")),
-        answered(MakeCounter(*registry, "sluice_staging_answered_controls_total",
-                             "Control events skipped because their request, or a later one, "
-                             "had been answered: repeated after a crash, or written by a "
-                             "sequencer that was paused.")),
-        dead_letters(MakeCounter(*registry, "sluice_staging_dead_letters_total",
-                                 "Events written to the dead letters.")),
-        retries(MakeCounter(*registry, "sluice_staging_retries_total",
-                            "Steps that failed and are tried again.")),
-        lag(prometheus::BuildGauge()
-                .Name("sluice_staging_lag_events")
-                .Help("Events in the log that are not folded yet, by partition.")
-                .Register(*registry)),
-        letters_held(prometheus::BuildGauge()
-                         .Name("sluice_staging_dead_letters_held")
-                         .Help("Dead letters that the log has not taken yet, by partition; no "
-                               "checkpoint is written meanwhile, and at 10,000 (or 8 MiB) the "
-                               "partition waits.")
-                         .Register(*registry)),
-        apart(prometheus::BuildGauge()
-                  .Name("sluice_staging_apart")
-                  .Help("Organisations that are folded apart, by reason.")
-                  .Register(*registry)),
-        apart_bytes(prometheus::BuildGauge()
-                        .Name("sluice_staging_apart_bytes")
-                        .Help("Events held for organisations that are apart, by partition.")
-                        .Register(*registry)),
-        steps(prometheus::BuildHistogram()
-                  .Name("sluice_staging_apart_step_seconds")
-                  .Help("Time of one step of an organisation that is apart.")
-                  .Register(*registry)
-                  .Add({}, kSeconds)),
-        batches(prometheus::BuildHistogram()
-                    .Name("sluice_staging_apply_batch_seconds")
-                    .Help("Time to fold one batch of events into the stores.")
-                    .Register(*registry)
-                    .Add({}, kSeconds)) {}
+      : registry(RegistryOrNew(std::move(given))),
+        events(AddCounter(*registry, "sluice_staging_events_total", "Events folded.")),
+        ops(AddCounter(*registry, "sluice_staging_ops_total", "Operations of change sets folded.")),
+        rejected(AddCounter(*registry, "sluice_staging_rejected_total",
+                            "Events that could not be applied.")),
+        duplicates(AddCounter(*registry, "sluice_staging_duplicates_total",
+                              "Change sets skipped because their id was applied before.")),
+        stale(AddCounter(*registry, "sluice_staging_stale_versions_total",
+                         "Operations skipped because their version is not newer.")),
+        patches(AddCounter(*registry, "sluice_staging_patches_of_nothing_total",
+                           "Patches skipped because there is no row.")),
+        answered(AddCounter(*registry, "sluice_staging_answered_controls_total",
+                            "Control events skipped because their request, or a later one, "
+                            "had been answered: repeated after a crash, or written by a "
+                            "sequencer that was paused.")),
+        dead_letters(AddCounter(*registry, "sluice_staging_dead_letters_total",
+                                "Events written to the dead letters.")),
+        retries(AddCounter(*registry, "sluice_staging_retries_total",
+                           "Steps that failed and are tried again.")),
+        lag(GaugeFamily(*registry, "sluice_staging_lag_events",
+                        "Events in the log that are not folded yet, by partition.")),
+        letters_held(GaugeFamily(*registry, "sluice_staging_dead_letters_held",
+                                 "Dead letters that the log has not taken yet, by partition; no "
+                                 "checkpoint is written meanwhile, and at 10,000 (or 8 MiB) the "
+                                 "partition waits.")),
+        apart(GaugeFamily(*registry, "sluice_staging_apart",
+                          "Organisations that are folded apart, by reason.")),
+        apart_bytes(GaugeFamily(*registry, "sluice_staging_apart_bytes",
+                                "Events held for organisations that are apart, by partition.")),
+        steps(AddHistogram(*registry, "sluice_staging_apart_step_seconds",
+                           "Time of one step of an organisation that is apart.", kSeconds)),
+        batches(AddHistogram(*registry, "sluice_staging_apply_batch_seconds",
+                             "Time to fold one batch of events into the stores.", kSeconds)) {}
 
   std::shared_ptr<prometheus::Registry> registry;
   prometheus::Counter& events;

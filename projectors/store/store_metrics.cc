@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "schemas/base/metrics.h"
+
 namespace sluice::projectors {
 namespace {
 
@@ -20,16 +22,6 @@ const Histogram::BucketBoundaries kSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01
 const Histogram::BucketBoundaries kStepBytes = {64 << 10, 256 << 10, 1 << 20,  4 << 20,
                                                 16 << 20, 64 << 20,  128 << 20};
 
-Gauge& MakeGauge(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
-}
-Counter& MakeCounter(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
-}
-Histogram& MakeHistogram(Registry& registry, const char* name, const char* help,
-                         const Histogram::BucketBoundaries& boundaries = kSeconds) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, boundaries);
-}
 double Seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 
 }  // namespace
@@ -38,51 +30,49 @@ struct StoreMetrics::Impl {
   explicit Impl(std::shared_ptr<Registry> shared) : registry(std::move(shared)) {}
   const std::shared_ptr<Registry> registry;
   Registry& r = *registry;
-  Gauge& open = MakeGauge(r, "sluice_store_open_stores", "Stores that are open");
-  Gauge& open_max = MakeGauge(r, "sluice_store_open_stores_limit",
-                              "Past it idle stores are closed, least recently used first");
-  Gauge& stores = MakeGauge(r, "sluice_store_stores", "Stores on disk");
-  Gauge& cache = MakeGauge(r, "sluice_store_cache_bytes", "Block cache in use");
-  Gauge& cache_max = MakeGauge(r, "sluice_store_cache_limit_bytes", "Block cache limit");
-  Gauge& memtable = MakeGauge(r, "sluice_store_memtable_bytes", "Written and not yet flushed");
+  Gauge& open = AddGauge(r, "sluice_store_open_stores", "Stores that are open");
+  Gauge& open_max = AddGauge(r, "sluice_store_open_stores_limit",
+                             "Past it idle stores are closed, least recently used first");
+  Gauge& stores = AddGauge(r, "sluice_store_stores", "Stores on disk");
+  Gauge& cache = AddGauge(r, "sluice_store_cache_bytes", "Block cache in use");
+  Gauge& cache_max = AddGauge(r, "sluice_store_cache_limit_bytes", "Block cache limit");
+  Gauge& memtable = AddGauge(r, "sluice_store_memtable_bytes", "Written and not yet flushed");
   Gauge& memtable_max =
-      MakeGauge(r, "sluice_store_memtable_limit_bytes", "Past it the store with most is flushed");
-  Gauge& snapshots = MakeGauge(r, "sluice_store_snapshots_held", "Snapshots that readers hold");
-  Gauge& disk = MakeGauge(r, "sluice_store_disk_bytes", "Tables of the open stores");
-  Histogram& apply = MakeHistogram(r, "sluice_store_apply_seconds", "Folding one batch of events");
-  Histogram& step = MakeHistogram(
+      AddGauge(r, "sluice_store_memtable_limit_bytes", "Past it the store with most is flushed");
+  Gauge& snapshots = AddGauge(r, "sluice_store_snapshots_held", "Snapshots that readers hold");
+  Gauge& disk = AddGauge(r, "sluice_store_disk_bytes", "Tables of the open stores");
+  Histogram& apply =
+      AddHistogram(r, "sluice_store_apply_seconds", "Folding one batch of events", kSeconds);
+  Histogram& step = AddHistogram(
       r, "sluice_store_step_bytes",
       "Held by a batch of one organisation: rows read, and what it writes", kStepBytes);
-  Histogram& flush = MakeHistogram(r, "sluice_store_flush_seconds", "Flushing one store");
+  Histogram& flush = AddHistogram(r, "sluice_store_flush_seconds", "Flushing one store", kSeconds);
   Histogram& checkpoint =
-      MakeHistogram(r, "sluice_store_checkpoint_seconds", "Checkpointing one partition");
-  Counter& events = MakeCounter(r, "sluice_store_events_total", "Events folded");
-  Counter& ops = MakeCounter(r, "sluice_store_operations_total", "Operations folded");
+      AddHistogram(r, "sluice_store_checkpoint_seconds", "Checkpointing one partition", kSeconds);
+  Counter& events = AddCounter(r, "sluice_store_events_total", "Events folded");
+  Counter& ops = AddCounter(r, "sluice_store_operations_total", "Operations folded");
   Counter& duplicates =
-      MakeCounter(r, "sluice_store_duplicates_total", "Change sets skipped, seen before by id");
-  Counter& stale = MakeCounter(r, "sluice_store_stale_versions_total",
-                               "Operations skipped, not newer than the row");
-  Counter& patches = MakeCounter(r, "sluice_store_patches_of_nothing_total",
-                                 "Patches skipped, without a row to patch");
-  Counter& errors = MakeCounter(r, "sluice_store_errors_total", "Batches or flushes that failed");
+      AddCounter(r, "sluice_store_duplicates_total", "Change sets skipped, seen before by id");
+  Counter& stale = AddCounter(r, "sluice_store_stale_versions_total",
+                              "Operations skipped, not newer than the row");
+  Counter& patches = AddCounter(r, "sluice_store_patches_of_nothing_total",
+                                "Patches skipped, without a row to patch");
+  Counter& errors = AddCounter(r, "sluice_store_errors_total", "Batches or flushes that failed");
   Counter& evictions =
-      MakeCounter(r, "sluice_store_evictions_total", "Idle stores closed to make room");
-  Counter& swept = MakeCounter(r, "sluice_store_removals_swept_total",
-                               "Removals erased, past the tombstone horizon");
-  Counter& parts = MakeCounter(r, "sluice_store_event_parts_total",
-                               "Batches that ended within an event larger than one");
+      AddCounter(r, "sluice_store_evictions_total", "Idle stores closed to make room");
+  Counter& swept = AddCounter(r, "sluice_store_removals_swept_total",
+                              "Removals erased, past the tombstone horizon");
+  Counter& parts = AddCounter(r, "sluice_store_event_parts_total",
+                              "Batches that ended within an event larger than one");
   Counter& not_compared =
-      MakeCounter(r, "sluice_store_comparisons_refused_total",
-                  "Uses of a store put off, because the log was slow to be compared with it");
-  prometheus::Family<Counter>& apart = prometheus::BuildCounter()
-                                           .Name("sluice_store_set_apart_total")
-                                           .Help("Organisations that were set apart, by reason")
-                                           .Register(r);
+      AddCounter(r, "sluice_store_comparisons_refused_total",
+                 "Uses of a store put off, because the log was slow to be compared with it");
+  prometheus::Family<Counter>& apart = CounterFamily(
+      r, "sluice_store_set_apart_total", "Organisations that were set apart, by reason");
 };
 
 StoreMetrics::StoreMetrics(std::shared_ptr<Registry> registry)
-    : impl_(std::make_unique<Impl>(registry != nullptr ? std::move(registry)
-                                                       : std::make_shared<Registry>())) {}
+    : impl_(std::make_unique<Impl>(RegistryOrNew(std::move(registry)))) {}
 StoreMetrics::~StoreMetrics() = default;
 
 void StoreMetrics::SetLimits(size_t open_stores_max, size_t cache_bytes_max,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,11 +21,37 @@ inline void PutFixed64(uint64_t v, std::string* out) {
 }
 
 inline void PutVarint(uint64_t v, std::string* out) {
+  char bytes[10];
+  size_t size = 0;
   while (v >= 0x80) {
-    out->push_back(static_cast<char>(v | 0x80));
+    bytes[size++] = static_cast<char>(v | 0x80);
     v >>= 7;
   }
-  out->push_back(static_cast<char>(v));
+  bytes[size++] = static_cast<char>(v);
+  out->append(bytes, size);
+}
+
+// Reads a varint at `p`; the byte after it, or nullptr where there is none within `end` or it does
+// not fit 64 bits. A form longer than the value needs is read: who compares or authenticates bytes
+// refuses or keeps it.
+inline const char* ReadVarint(const char* p, const char* end, uint64_t* value) {
+  if (p < end && static_cast<uint8_t>(*p) < 0x80) {
+    *value = static_cast<uint8_t>(*p);
+    return p + 1;
+  }
+  uint64_t result = 0;
+  for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
+    const auto byte = static_cast<uint8_t>(*p++);
+    if (shift == 63 && byte > 1) {
+      return nullptr;
+    }
+    result |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      *value = result;
+      return p;
+    }
+  }
+  return nullptr;
 }
 
 // Zigzag, so that small negative numbers are short too.
@@ -66,35 +93,18 @@ class ByteReader {
   uint32_t Fixed32() { return static_cast<uint32_t>(BigEndian(4)); }
   uint64_t Fixed64() { return BigEndian(8); }
 
-  uint64_t Varint() {
+  // A varint of `max` at most.
+  uint64_t Varint(uint64_t max = UINT64_MAX) {
     uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      if (rest_.empty()) {
-        break;
-      }
-      const auto byte = static_cast<uint8_t>(rest_[0]);
-      rest_.remove_prefix(1);
-      if (shift == 63 && byte > 1) {
-        break;
-      }
-      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if ((byte & 0x80) == 0) {
-        return value;
-      }
-    }
-    Fail();
-    return 0;
-  }
-
-  // A varint that must fit 32 bits.
-  uint32_t Varint32() {
-    const uint64_t value = Varint();
-    if (value > UINT32_MAX) {
+    const char* const after = ReadVarint(rest_.data(), rest_.data() + rest_.size(), &value);
+    if (after == nullptr || value > max) {
       Fail();
       return 0;
     }
-    return static_cast<uint32_t>(value);
+    rest_.remove_prefix(static_cast<size_t>(after - rest_.data()));
+    return value;
   }
+  uint32_t Varint32() { return static_cast<uint32_t>(Varint(UINT32_MAX)); }
 
   int64_t Signed() {
     const uint64_t v = Varint();

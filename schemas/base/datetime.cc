@@ -47,13 +47,15 @@ int Digits(std::string_view text, size_t at, size_t count) {
 bool CharAt(std::string_view text, size_t at, char c) { return at < text.size() && text[at] == c; }
 
 // Microseconds since midnight UTC of the day before `date`'s offset is applied; -1 where malformed.
-int64_t TimeOfDay(std::string_view text) {
+int64_t TimeOfDay(std::string_view text, DatetimeForm form) {
+  const bool noted = form == DatetimeForm::kNoted;
   const int hour = Digits(text, 11, 2);
   const int minute = Digits(text, 14, 2);
   const int second = Digits(text, 17, 2);
-  if ((!CharAt(text, 10, 'T') && !CharAt(text, 10, 't')) || !CharAt(text, 13, ':') ||
-      !CharAt(text, 16, ':') || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 ||
-      second > 59) {
+  const bool parted =
+      CharAt(text, 10, 'T') || CharAt(text, 10, 't') || (noted && CharAt(text, 10, ' '));
+  if (!parted || !CharAt(text, 13, ':') || !CharAt(text, 16, ':') || hour < 0 || hour > 23 ||
+      minute < 0 || minute > 59 || second < 0 || second > (noted ? 60 : 59)) {
     return -1;
   }
   return (hour * 3600 + minute * 60 + second) * kMicrosPerSecond;
@@ -76,11 +78,11 @@ int OffsetMinutes(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
+absl::StatusOr<int64_t> ParseDatetime(std::string_view text, DatetimeForm form) {
   const int year = Digits(text, 0, 4);
   const int month = Digits(text, 5, 2);
   const int day = Digits(text, 8, 2);
-  const int64_t time = TimeOfDay(text);
+  const int64_t time = TimeOfDay(text, form);
   if (year < 0 || !CharAt(text, 4, '-') || month < 0 || !CharAt(text, 7, '-') || day < 0 ||
       time < 0) {
     return NotADatetime();
@@ -97,7 +99,7 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text) {
     ++at;
     const size_t start = at;
     for (int64_t scale = kMicrosPerSecond / 10; at < text.size() && IsDigit(text[at]); ++at) {
-      if (scale == 0 && text[at] != '0') {
+      if (scale == 0 && text[at] != '0' && form == DatetimeForm::kExact) {
         return TypeMismatch("is finer than a microsecond");
       }
       fraction += scale * (text[at] - '0');
@@ -145,6 +147,12 @@ void WriteDatetime(int64_t micros, char* out) {
   put(20, fraction / 10'000);
   put(22, fraction / 100 % 100);
   put(24, fraction % 100);
+}
+
+std::string FormatDatetime(int64_t micros) {
+  std::string text(kDatetimeTextSize, ' ');
+  WriteDatetime(micros, text.data());
+  return text;
 }
 
 }  // namespace sluice

@@ -16,13 +16,23 @@ inline constexpr int64_t kDatetimeMax = 253'402'300'799'999'999;
 // Length of the text that WriteDatetime() writes.
 inline constexpr size_t kDatetimeTextSize = 27;
 
-// An RFC 3339 date-time with its offset, as microseconds since 1970 UTC. Digits beyond the sixth of
-// a second must be zeros: nothing is cut off silently. Leap seconds (":60"), 24:00, a date alone
-// and a time without an offset are refused with code "type_mismatch".
-[[nodiscard]] absl::StatusOr<int64_t> ParseDatetime(std::string_view text);
+enum class DatetimeForm : uint8_t {
+  // A value that is kept: digits beyond the sixth of a second must be zeros, as nothing is cut off
+  // silently, and leap seconds (":60") are refused.
+  kExact,
+  // A time that somebody else noted: what is finer than a microsecond is cut off, a blank may stand
+  // for the T, and ":60" is the next minute's first second.
+  kNoted,
+};
+
+// An RFC 3339 date-time with its offset, as microseconds since 1970 UTC. 24:00, a date alone and a
+// time without an offset are refused with code "type_mismatch".
+[[nodiscard]] absl::StatusOr<int64_t> ParseDatetime(std::string_view text,
+                                                    DatetimeForm form = DatetimeForm::kExact);
 
 // Writes "2026-01-31T10:00:00.000000Z" (kDatetimeTextSize bytes) to `out`. `micros` must lie within
 // kDatetimeMin and kDatetimeMax.
 void WriteDatetime(int64_t micros, char* out);
+[[nodiscard]] std::string FormatDatetime(int64_t micros);
 
 }  // namespace sluice

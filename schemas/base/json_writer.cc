@@ -176,4 +176,20 @@ void AppendJsonString(std::string_view text, std::string* out) {
   writer.Flush();
 }
 
+std::string QuoteForError(std::string_view value) {
+  constexpr size_t kShown = 40;
+  std::string quoted;
+  if (value.size() <= kShown) {
+    AppendJsonString(value, &quoted);
+    return quoted;
+  }
+  size_t cut = kShown;
+  while (cut > kShown - 4 && (static_cast<uint8_t>(value[cut]) & 0xc0) == 0x80) {
+    --cut;
+  }
+  AppendJsonString(value.substr(0, cut), &quoted);
+  quoted.append("... (").append(std::to_string(value.size())).append(" bytes)");
+  return quoted;
+}
+
 }  // namespace sluice

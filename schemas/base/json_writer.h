@@ -70,4 +70,7 @@ class JsonWriter {
 // Appends `text` as a JSON string, quoted and escaped; invalid UTF-8 becomes U+FFFD.
 void AppendJsonString(std::string_view text, std::string* out);
 
+// `value` for an error message: quoted, escaped, cut to some 40 bytes.
+[[nodiscard]] std::string QuoteForError(std::string_view value);
+
 }  // namespace sluice

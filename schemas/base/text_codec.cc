@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,8 @@ namespace {
 
 constexpr std::string_view kBase64 =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::string_view kBase64Url =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 // "00" to "ff", one after the other.
 constexpr std::array<char, 512> HexPairs() {
@@ -24,15 +27,73 @@ constexpr std::array<char, 512> HexPairs() {
 }
 constexpr std::array<char, 512> kHexPairs = HexPairs();
 
-constexpr std::array<int8_t, 256> Base64Values() {
+// The six bits that each character stands for, -1 where it stands for none.
+constexpr std::array<int8_t, 256> ValuesOf(std::string_view alphabet) {
   std::array<int8_t, 256> values{};
   values.fill(-1);
-  for (size_t i = 0; i < kBase64.size(); ++i) {
-    values[static_cast<uint8_t>(kBase64[i])] = static_cast<int8_t>(i);
+  for (size_t i = 0; i < alphabet.size(); ++i) {
+    values[static_cast<uint8_t>(alphabet[i])] = static_cast<int8_t>(i);
   }
   return values;
 }
-constexpr std::array<int8_t, 256> kBase64Values = Base64Values();
+constexpr std::array<int8_t, 256> kBase64Values = ValuesOf(kBase64);
+constexpr std::array<int8_t, 256> kBase64UrlValues = ValuesOf(kBase64Url);
+
+// The bytes of characters without padding.
+std::optional<std::string> DecodeSextets(std::string_view text,
+                                         const std::array<int8_t, 256>& values) {
+  if (text.size() % 4 == 1) {
+    return std::nullopt;
+  }
+  std::string bytes;
+  bytes.reserve(text.size() / 4 * 3 + 2);
+  uint32_t bits = 0;
+  int held = 0;
+  for (const char c : text) {
+    const int value = values[static_cast<uint8_t>(c)];
+    if (value < 0) {
+      return std::nullopt;
+    }
+    bits = bits << 6 | static_cast<uint32_t>(value);
+    held += 6;
+    if (held >= 8) {
+      held -= 8;
+      bytes.push_back(static_cast<char>(bits >> held));
+      bits &= (1U << held) - 1;
+    }
+  }
+  if (bits != 0) {
+    return std::nullopt;
+  }
+  return bytes;
+}
+
+// Writes the characters of `bytes` without padding; the place after them.
+char* EncodeSextets(std::string_view bytes, std::string_view alphabet, char* out) {
+  size_t i = 0;
+  for (; i + 3 <= bytes.size(); i += 3) {
+    const uint32_t group = static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])) << 16 |
+                           static_cast<uint32_t>(static_cast<uint8_t>(bytes[i + 1])) << 8 |
+                           static_cast<uint8_t>(bytes[i + 2]);
+    *out++ = alphabet[group >> 18];
+    *out++ = alphabet[group >> 12 & 63];
+    *out++ = alphabet[group >> 6 & 63];
+    *out++ = alphabet[group & 63];
+  }
+  if (i == bytes.size()) {
+    return out;
+  }
+  const bool two = i + 2 == bytes.size();
+  const uint32_t group =
+      static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])) << 16 |
+      (two ? static_cast<uint32_t>(static_cast<uint8_t>(bytes[i + 1])) << 8 : 0U);
+  *out++ = alphabet[group >> 18];
+  *out++ = alphabet[group >> 12 & 63];
+  if (two) {
+    *out++ = alphabet[group >> 6 & 63];
+  }
+  return out;
+}
 
 int HexValue(char c) {
   if (c >= '0' && c <= '9') {
@@ -79,55 +140,25 @@ std::optional<std::string> DecodeBase64(std::string_view text) {
   if (text.size() % 4 != 0) {
     return std::nullopt;
   }
-  size_t padding = 0;
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') {
-    ++padding;
+  for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) {
+    text.remove_suffix(1);
   }
-  std::string bytes;
-  bytes.reserve(text.size() / 4 * 3);
-  uint32_t bits = 0;
-  int held = 0;
-  for (const char c : text.substr(0, text.size() - padding)) {
-    const int value = kBase64Values[static_cast<uint8_t>(c)];
-    if (value < 0) {
-      return std::nullopt;
-    }
-    bits = bits << 6 | static_cast<uint32_t>(value);
-    held += 6;
-    if (held >= 8) {
-      held -= 8;
-      bytes.push_back(static_cast<char>(bits >> held));
-      bits &= (1U << held) - 1;
-    }
-  }
-  if (bits != 0) {
-    return std::nullopt;
-  }
-  return bytes;
+  return DecodeSextets(text, kBase64Values);
 }
 
 void EncodeBase64(std::string_view bytes, char* out) {
-  size_t i = 0;
-  for (; i + 3 <= bytes.size(); i += 3) {
-    const uint32_t group = static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])) << 16 |
-                           static_cast<uint32_t>(static_cast<uint8_t>(bytes[i + 1])) << 8 |
-                           static_cast<uint8_t>(bytes[i + 2]);
-    *out++ = kBase64[group >> 18];
-    *out++ = kBase64[group >> 12 & 63];
-    *out++ = kBase64[group >> 6 & 63];
-    *out++ = kBase64[group & 63];
-  }
-  if (i == bytes.size()) {
-    return;
-  }
-  const bool two = i + 2 == bytes.size();
-  const uint32_t group =
-      static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])) << 16 |
-      (two ? static_cast<uint32_t>(static_cast<uint8_t>(bytes[i + 1])) << 8 : 0U);
-  *out++ = kBase64[group >> 18];
-  *out++ = kBase64[group >> 12 & 63];
-  *out++ = two ? kBase64[group >> 6 & 63] : '=';
-  *out++ = '=';
+  char* const end = out + Base64Size(bytes.size());
+  std::fill(EncodeSextets(bytes, kBase64, out), end, '=');
+}
+
+std::optional<std::string> DecodeBase64Url(std::string_view text) {
+  return DecodeSextets(text, kBase64UrlValues);
+}
+
+std::string EncodeBase64Url(std::string_view bytes) {
+  std::string text((bytes.size() * 4 + 2) / 3, ' ');
+  EncodeSextets(bytes, kBase64Url, text.data());
+  return text;
 }
 
 std::optional<std::string> DecodeUuid(std::string_view text) {

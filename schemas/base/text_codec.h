@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-// Text forms of binary values: base64, hyphenated uuids, UTF-8.
+// Text forms of binary values: base64, base64url, hyphenated uuids, UTF-8. Thread-safe.
 namespace sluice {
 
 [[nodiscard]] bool IsValidUtf8(std::string_view text);
@@ -18,6 +18,11 @@ namespace sluice {
 [[nodiscard]] constexpr size_t Base64Size(size_t bytes) { return (bytes + 2) / 3 * 4; }
 // Writes Base64Size(bytes.size()) characters to `out`.
 void EncodeBase64(std::string_view bytes, char* out);
+
+// base64url without padding (RFC 7515, section 2). Decode is as strict, and refuses padding, so
+// that a signed text has one form.
+[[nodiscard]] std::optional<std::string> DecodeBase64Url(std::string_view text);
+[[nodiscard]] std::string EncodeBase64Url(std::string_view bytes);
 
 inline constexpr size_t kUuidTextSize = 36;
 inline constexpr size_t kUuidSize = 16;

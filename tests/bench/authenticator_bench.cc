@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "gateways/auth/authenticator.h"
-#include "gateways/auth/file_io.h"
+#include "schemas/base/files.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/gateways/auth/test_keys.h"

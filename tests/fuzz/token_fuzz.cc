@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "gateways/auth/base64url.h"
 #include "gateways/auth/key_set.h"
 #include "gateways/auth/token.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -29,15 +29,15 @@ void FuzzClaims(std::string_view text) {
 }
 
 void FuzzBase64(std::string_view text) {
-  if (const auto bytes = Base64UrlDecode(text)) {
-    Require(Base64UrlEncode(*bytes) == text);
+  if (const auto bytes = DecodeBase64Url(text)) {
+    Require(EncodeBase64Url(*bytes) == text);
   }
 }
 
 // As the gateways see it, with an otherwise well-formed token around a header.
 void FuzzHeader(std::string_view text) {
-  const std::string token = Base64UrlEncode(text) + "." + Base64UrlEncode("{\"exp\":1790000001}") +
-                            "." + Base64UrlEncode(std::string(64, 's'));
+  const std::string token = EncodeBase64Url(text) + "." + EncodeBase64Url("{\"exp\":1790000001}") +
+                            "." + EncodeBase64Url(std::string(64, 's'));
   const auto parsed = ParseToken(token);
   if (parsed.ok()) {
     static const auto kKeys = KeySet::Parse(

@@ -2,16 +2,10 @@
 
 #include <algorithm>
 
+#include "schemas/base/byte_codec.h"
+
 namespace sluice::testing {
 namespace {
-
-void AppendVarint(uint64_t value, std::string* out) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
-}
 
 v1::Operation MakeOp(v1::Operation::Kind kind, uint32_t entity_id, std::string_view key,
                      std::optional<int64_t> version) {
@@ -41,20 +35,20 @@ eventlog::StoredEvent MakeEvent(int64_t offset, const google::protobuf::Message&
 }
 
 RowWriter& RowWriter::Text(uint32_t id, std::string_view value) {
-  AppendVarint(uint64_t{id} << 3 | 2, &bytes_);
-  AppendVarint(value.size(), &bytes_);
+  PutVarint(uint64_t{id} << 3 | 2, &bytes_);
+  PutVarint(value.size(), &bytes_);
   bytes_.append(value);
   return *this;
 }
 
 RowWriter& RowWriter::Varint(uint32_t id, uint64_t value) {
-  AppendVarint(uint64_t{id} << 3, &bytes_);
-  AppendVarint(value, &bytes_);
+  PutVarint(uint64_t{id} << 3, &bytes_);
+  PutVarint(value, &bytes_);
   return *this;
 }
 
 RowWriter& RowWriter::Fixed64(uint32_t id, uint64_t value) {
-  AppendVarint(uint64_t{id} << 3 | 1, &bytes_);
+  PutVarint(uint64_t{id} << 3 | 1, &bytes_);
   for (int shift = 0; shift < 64; shift += 8) {
     bytes_.push_back(static_cast<char>(value >> shift));
   }

@@ -192,5 +192,18 @@ TEST(Epoch, IsRandomAndPartOfTheId) {
   EXPECT_EQ(LogIdOf("kafka:c/sluice.", ""), "kafka:c/sluice.");
 }
 
+TEST(OtherHistory, KeepsTheCodeAndNamesThePartition) {
+  EXPECT_TRUE(OtherHistory(PartitionId(3), "").ok());
+  EXPECT_FALSE(IsOtherHistory(absl::OkStatus()));
+  EXPECT_FALSE(IsOtherHistory(Error(absl::StatusCode::kUnavailable, "not_caught_up", "")));
+  for (const char* code : {"log_truncated", "log_diverged"}) {
+    const absl::Status fault = OtherHistory(PartitionId(3), code);
+    EXPECT_EQ(fault.code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(ErrorCode(fault), code);
+    EXPECT_TRUE(Message(fault).starts_with("partition 3 of the log does not hold what it held"));
+    EXPECT_TRUE(IsOtherHistory(fault));
+  }
+}
+
 }  // namespace
 }  // namespace sluice::eventlog

@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "ops/program/ready_file.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "tests/support/temp_dir.h"
 
@@ -48,23 +49,6 @@ class FilesTest : public ::testing::Test {
   mode_t umask_ = 0;
 };
 
-TEST_F(FilesTest, AFileIsItsOwnersAloneAndReplacesWhatWasThere) {
-  const std::string path = MakeWide(dir_ / "f", false);
-  ASSERT_TRUE(WriteFileAtomically(path, "new\n").ok());
-  EXPECT_EQ(Read(path), "new\n");
-  EXPECT_EQ(Mode(path), 0600);
-  EXPECT_EQ(CountEntries(), 1);
-}
-
-TEST_F(FilesTest, AFileThatCanNotBeWrittenLeavesNothingBeside) {
-  const std::string path = MakeWide(dir_ / "folder", true);
-  std::ofstream(path + "/x") << "x";
-  const absl::Status status = WriteFileAtomically(path, "text");
-  EXPECT_EQ(ErrorCode(status), "file_unwritable");
-  EXPECT_THAT(std::string(Message(status)), ::testing::HasSubstr(path));
-  EXPECT_EQ(CountEntries(), 1);
-}
-
 TEST_F(FilesTest, ADataFolderIsMadeForItsOwnerAlone) {
   ASSERT_TRUE(MakeDataDir(dir_ / "a/b").ok());
   EXPECT_EQ(Mode(dir_ / "a/b"), 0700);
@@ -98,8 +82,9 @@ TEST_F(FilesTest, AFolderThatHoldsOthersThingsIsLeftToThem) {
 TEST_F(FilesTest, AReadyFileGoesWithTheProcessThatItNames) {
   const std::string path = dir_ / "ready.json";
   const auto write = [&](int pid) {
-    ASSERT_TRUE(
-        WriteFileAtomically(path, "{\"admin\":\"\",\"pid\":" + std::to_string(pid) + "}\n").ok());
+    ASSERT_TRUE(WriteFileAtomically(path, "{\"admin\":\"\",\"pid\":" + std::to_string(pid) + "}\n",
+                                    0600, IfExists::kReplace)
+                    .ok());
   };
   {
     const ReadyFile ready(path);

@@ -73,6 +73,13 @@ TEST(EventCodec, WritesTheDocumentedBytes) {
             "\x02\0\0\0\x03\0\0\0\0\0\0\x04\x12"s);
 }
 
+TEST(EventCodec, ATimeOrALengthThatDoesNotFit64BitsIsRefused) {
+  const std::string ten = std::string(9, '\xff') + '\x02';
+  EXPECT_EQ(ErrorCode(DecodeEvent("\x02" + ten + std::string(11, '\0')).status()), "log_corrupt");
+  EXPECT_EQ(ErrorCode(DecodeEvent("\x02\x00"s + ten + std::string(11, '\0')).status()),
+            "log_corrupt");
+}
+
 TEST(EventCodec, ReadsTheDocumentedBytes) {
   const auto event = DecodeEvent(DocumentedBytes());
   ASSERT_TRUE(event.ok()) << event.status();

@@ -9,9 +9,9 @@
 #include <fstream>
 #include <thread>
 
-#include "gateways/auth/base64url.h"
-#include "gateways/auth/file_io.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/gateways/auth/test_keys.h"
@@ -88,7 +88,7 @@ class AuthenticatorTest : public ::testing::Test {
 };
 
 std::string Unsigned(const json& header, const json& claims) {
-  return Base64UrlEncode(header.dump()) + "." + Base64UrlEncode(claims.dump()) + ".";
+  return EncodeBase64Url(header.dump()) + "." + EncodeBase64Url(claims.dump()) + ".";
 }
 
 TEST_F(AuthenticatorTest, TakesEveryAlgorithm) {
@@ -118,7 +118,7 @@ TEST_F(AuthenticatorTest, RefusesAlgNoneInAnySpelling) {
   for (const char* none : {"none", "None", "NONE", "nOnE", ""}) {
     EXPECT_EQ(Check(Unsigned({{"alg", none}}, Claims())), "token_invalid");
     EXPECT_EQ(Check(Unsigned({{"alg", none}, {"kid", "ed"}}, Claims()) +
-                    Base64UrlEncode(std::string(64, 'x'))),
+                    EncodeBase64Url(std::string(64, 'x'))),
               "token_invalid");
   }
   EXPECT_EQ(Check(Unsigned({{"kid", "ed"}}, Claims())), "token_invalid");
@@ -128,22 +128,22 @@ TEST_F(AuthenticatorTest, RefusesAlgNoneInAnySpelling) {
 TEST_F(AuthenticatorTest, RefusesAPublicKeyUsedAsHmacSecret) {
   Start();
   for (const char* alg : {"HS256", "HS384", "HS512"}) {
-    const std::string input = Base64UrlEncode(json{{"alg", alg}, {"kid", "rsa"}}.dump()) + "." +
-                              Base64UrlEncode(Claims().dump());
+    const std::string input = EncodeBase64Url(json{{"alg", alg}, {"kid", "rsa"}}.dump()) + "." +
+                              EncodeBase64Url(Claims().dump());
     for (const std::string& secret :
          {RsaKey().Pem(), RsaKey().Jwk().dump(), RsaKey().Jwk()["n"].get<std::string>()}) {
-      EXPECT_EQ(Check(input + "." + Base64UrlEncode(HmacSha256(secret, input))), "token_invalid");
+      EXPECT_EQ(Check(input + "." + EncodeBase64Url(HmacSha256(secret, input))), "token_invalid");
     }
   }
 }
 
 TEST_F(AuthenticatorTest, AnHmacKeyInTheSetIsPassedOver) {
   const std::string secret(32, 's');
-  WriteKeys(Jwks({EdKey().Jwk(), {{"kty", "oct"}, {"kid", "h"}, {"k", Base64UrlEncode(secret)}}}));
+  WriteKeys(Jwks({EdKey().Jwk(), {{"kty", "oct"}, {"kid", "h"}, {"k", EncodeBase64Url(secret)}}}));
   Start();
-  const std::string input = Base64UrlEncode(json{{"alg", "HS256"}, {"kid", "h"}}.dump()) + "." +
-                            Base64UrlEncode(Claims().dump());
-  EXPECT_EQ(Check(input + "." + Base64UrlEncode(HmacSha256(secret, input))), "token_invalid");
+  const std::string input = EncodeBase64Url(json{{"alg", "HS256"}, {"kid", "h"}}.dump()) + "." +
+                            EncodeBase64Url(Claims().dump());
+  EXPECT_EQ(Check(input + "." + EncodeBase64Url(HmacSha256(secret, input))), "token_invalid");
 }
 
 TEST_F(AuthenticatorTest, RefusesAnAlgorithmOfAnotherKeyType) {

@@ -10,12 +10,11 @@
 
 #include <cstdlib>
 
-#include "gateways/auth/base64url.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::testing {
 namespace {
 
-using gateways::Base64UrlEncode;
 using nlohmann::json;
 
 // A failing crypto library leaves nothing to test.
@@ -32,7 +31,7 @@ std::string Number(const EVP_PKEY* key, const char* name, int size = 0) {
   Require(BN_bn2binpad(number, reinterpret_cast<uint8_t*>(bytes.data()),
                        static_cast<int>(bytes.size())) > 0);
   BN_free(number);
-  return Base64UrlEncode(bytes);
+  return EncodeBase64Url(bytes);
 }
 
 // DER to the two 32-byte numbers of RFC 7518, section 3.4.
@@ -79,7 +78,7 @@ json TestKey::Jwk() const {
     std::string raw(32, '\0');
     size_t size = raw.size();
     Require(EVP_PKEY_get_raw_public_key(key, reinterpret_cast<uint8_t*>(raw.data()), &size) == 1);
-    jwk = {{"kty", "OKP"}, {"crv", "Ed25519"}, {"x", Base64UrlEncode(raw)}};
+    jwk = {{"kty", "OKP"}, {"crv", "Ed25519"}, {"x", EncodeBase64Url(raw)}};
   }
   if (!kid_.empty()) {
     jwk["kid"] = kid_;
@@ -119,8 +118,8 @@ std::string TestKey::Signature(std::string_view alg, std::string_view input) con
 
 std::string TestKey::Sign(std::string_view alg, const json& header,
                           std::string_view payload) const {
-  const std::string input = Base64UrlEncode(header.dump()) + "." + Base64UrlEncode(payload);
-  return input + "." + Base64UrlEncode(Signature(alg, input));
+  const std::string input = EncodeBase64Url(header.dump()) + "." + EncodeBase64Url(payload);
+  return input + "." + EncodeBase64Url(Signature(alg, input));
 }
 
 std::string TestKey::Token(std::string_view alg, const json& claims) const {

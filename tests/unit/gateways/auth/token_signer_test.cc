@@ -10,8 +10,8 @@
 
 #include "gateways/auth/authenticator.h"
 #include "gateways/auth/dev_key.h"
-#include "gateways/auth/file_io.h"
 #include "gateways/auth/key_set.h"
+#include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"

@@ -1,4 +1,4 @@
-#include "gateways/auth/file_io.h"
+#include "schemas/base/files.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 
 #include "schemas/base/status.h"
 
-namespace sluice::gateways {
+namespace sluice {
 namespace {
 
 // Closes a descriptor when it goes out of scope.
@@ -35,41 +35,49 @@ class Descriptor {
   int fd_;
 };
 
-absl::Status SystemError(std::string_view what, const std::string& path, int error) {
+absl::Status ReadError(const std::string& path, int error) {
   const auto kind =
       error == ENOENT ? absl::StatusCode::kNotFound : absl::StatusCode::kInvalidArgument;
-  return absl::Status(kind, fmt::format("{} {}: {}", what, path, std::strerror(error)));
+  return absl::Status(kind, fmt::format("reading {}: {}", path, std::strerror(error)));
+}
+
+absl::Status WriteError(std::string_view what, const std::string& path, int error) {
+  return Error(absl::StatusCode::kUnavailable, "file_unwritable",
+               fmt::format("{} can't be written: {}: {}", path, what, std::strerror(error)));
 }
 
 absl::Status WriteAndSync(int fd, std::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
     if (written < 0 && errno != EINTR) {
-      return SystemError("writing", path, errno);
+      return WriteError("writing", path, errno);
     }
     bytes.remove_prefix(static_cast<size_t>(std::max<ssize_t>(written, 0)));
   }
-  return ::fsync(fd) == 0 ? absl::OkStatus() : SystemError("syncing", path, errno);
+  return ::fsync(fd) == 0 ? absl::OkStatus() : WriteError("syncing", path, errno);
 }
 
 absl::Status SyncFolderOf(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   const Descriptor fd(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY));
   if (fd.get() < 0 || ::fsync(fd.get()) != 0) {
-    return SystemError("syncing the folder of", path, errno);
+    return WriteError("syncing its folder", path, errno);
   }
   return absl::OkStatus();
 }
 
-// link(2) fails when `path` exists, rename(2) replaces it.
+// The bytes are synced before the name shows them, or a power cut could leave the name of an empty
+// file; the folder after, or it could take the name away again. link(2) fails when `path` exists,
+// rename(2) replaces it.
 absl::Status MoveIntoPlace(const std::string& beside, const std::string& path, IfExists if_exists) {
   if (if_exists == IfExists::kReplace) {
-    return ::rename(beside.c_str(), path.c_str()) == 0 ? absl::OkStatus()
-                                                       : SystemError("writing", path, errno);
+    return ::rename(beside.c_str(), path.c_str()) == 0
+               ? absl::OkStatus()
+               : WriteError("moving it into place", path, errno);
   }
   if (::link(beside.c_str(), path.c_str()) != 0) {
     return errno == EEXIST ? absl::AlreadyExistsError(fmt::format("{} exists", path))
-                           : SystemError("writing", path, errno);
+                           : WriteError("moving it into place", path, errno);
   }
   return absl::OkStatus();
 }
@@ -80,7 +88,7 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
   if (fd.get() < 0 || ::fstat(fd.get(), &info) != 0) {
-    return SystemError("reading", path, errno);
+    return ReadError(path, errno);
   }
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(fmt::format("{} is not a regular file", path));
@@ -90,7 +98,7 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   while (size < bytes.size()) {
     const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
     if (got < 0 && errno != EINTR) {
-      return SystemError("reading", path, errno);
+      return ReadError(path, errno);
     }
     if (got == 0) {
       bytes.resize(size);
@@ -109,10 +117,10 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
   {
     const Descriptor fd(::mkostemp(beside.data(), O_CLOEXEC));
     if (fd.get() < 0) {
-      return SystemError("making a file beside", path, errno);
+      return WriteError("making a file beside", path, errno);
     }
     status = ::fchmod(fd.get(), mode) == 0 ? WriteAndSync(fd.get(), bytes, path)
-                                           : SystemError("setting the mode of", path, errno);
+                                           : WriteError("setting its mode", path, errno);
   }
   // Synced before it gets its name, and the folder after: a power cut leaves the file of before or
   // the whole of this one, and never a name without its bytes.
@@ -125,4 +133,4 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
   return status.ok() ? SyncFolderOf(path) : status;
 }
 
-}  // namespace sluice::gateways
+}  // namespace sluice

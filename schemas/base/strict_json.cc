@@ -1,0 +1,93 @@
+#include "schemas/base/strict_json.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "schemas/base/json_writer.h"
+#include "schemas/base/status.h"
+
+namespace sluice {
+namespace {
+
+absl::Status InvalidJson(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_json", message);
+}
+
+// Counted before parsing, so that no parser's stack or memory decides.
+bool DeeperThan(std::string_view json, int depth_max) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      i += c == '\\' ? 1 : 0;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > depth_max) {
+        return true;
+      }
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+template <typename Json>
+absl::StatusOr<Json> ParseStrictJson(std::string_view text, int depth_max) {
+  if (DeeperThan(text, depth_max)) {
+    return InvalidJson(fmt::format("nested deeper than {}", depth_max));
+  }
+  std::vector<std::unordered_set<std::string>> names;  // of the objects that are open
+  std::optional<std::string> twice;
+  using ParseEvent = typename Json::parse_event_t;
+  const auto watch = [&](int /*depth*/, ParseEvent event, Json& parsed) {
+    if (event == ParseEvent::object_start) {
+      names.emplace_back();
+    } else if (event == ParseEvent::object_end) {
+      names.pop_back();
+    } else if (event == ParseEvent::key &&
+               !names.back().insert(parsed.template get<std::string>()).second) {
+      twice = parsed.template get<std::string>();
+    }
+    return true;
+  };
+  Json document;
+  try {
+    document = Json::parse(text.begin(), text.end(), watch);
+  } catch (const typename Json::exception& error) {
+    const std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error…"
+    return InvalidJson(what.substr(what.starts_with("[") ? what.find("] ") + 2 : 0));
+  }
+  if (twice.has_value()) {
+    return InvalidJson(fmt::format("the name {} comes twice in one object", QuoteForError(*twice)));
+  }
+  return document;
+}
+
+template <typename Json>
+absl::StatusOr<Json> ParseStrictObject(std::string_view text, int depth_max) {
+  ASSIGN_OR_RETURN(Json document, ParseStrictJson<Json>(text, depth_max));
+  if (!document.is_object()) {
+    return InvalidJson("it is JSON, but not an object");
+  }
+  return document;
+}
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+template absl::StatusOr<json> ParseStrictJson(std::string_view, int);
+template absl::StatusOr<ordered_json> ParseStrictJson(std::string_view, int);
+template absl::StatusOr<json> ParseStrictObject(std::string_view, int);
+template absl::StatusOr<ordered_json> ParseStrictObject(std::string_view, int);
+
+}  // namespace sluice

@@ -1,0 +1,63 @@
+#include "schemas/base/strict_json.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "schemas/base/status.h"
+
+namespace sluice {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+std::string Nested(int depth) {
+  return "{\"a\":" + std::string(static_cast<size_t>(depth) - 1, '[') +
+         std::string(static_cast<size_t>(depth) - 1, ']') + "}";
+}
+
+TEST(StrictJsonTest, RefusesNamesTwiceAtAnyDepth) {
+  EXPECT_TRUE(ParseStrictObject(R"({"a":{"b":1},"b":[{"b":1},{"b":1}]})").ok());
+  for (const char* refused :
+       {R"({"a":1,"a":1})", R"({"a":1,"\u0061":2})", R"({"":1,"":1})", R"({"x":{"a":1,"a":2}})",
+        R"([{"a":1,"a":2}])", R"({"x":[{"a":1,"b":2,"a":3}]})"}) {
+    const auto parsed = ParseStrictJson(refused);
+    EXPECT_EQ(ErrorCode(parsed.status()), "invalid_json") << refused;
+    EXPECT_THAT(std::string(Message(parsed.status())), ::testing::HasSubstr("comes twice"));
+    EXPECT_FALSE(ParseStrictJson<ordered_json>(refused).ok()) << refused;
+  }
+}
+
+TEST(StrictJsonTest, RefusesWhatIsNoJson) {
+  for (const char* refused : {"", "{", "{}x", "{\"a\":\"\xff\"}", R"({"a":NaN})", R"({"a":1e999})",
+                              R"({"a":1,})", R"({'a':1})", "// c\n{}", R"({"a":"\ud800"})"}) {
+    EXPECT_EQ(ErrorCode(ParseStrictJson(refused).status()), "invalid_json") << refused;
+  }
+}
+
+TEST(StrictJsonTest, AnObjectIsAskedForOrAnyDocument) {
+  for (const char* other : {"[]", "1", "null", "\"{}\""}) {
+    EXPECT_TRUE(ParseStrictJson(other).ok()) << other;
+    EXPECT_EQ(ErrorCode(ParseStrictObject(other).status()), "invalid_json") << other;
+  }
+}
+
+TEST(StrictJsonTest, RefusesWhatIsNestedTooDeep) {
+  EXPECT_TRUE(ParseStrictObject(Nested(kJsonDepthMax)).ok());
+  for (const int depth : {kJsonDepthMax + 1, 5'000, 1'000'000}) {
+    EXPECT_EQ(Message(ParseStrictObject(Nested(depth)).status()), "nested deeper than 16");
+  }
+  EXPECT_FALSE(ParseStrictJson("[[]]", 1).ok());
+  EXPECT_TRUE(ParseStrictJson(R"(["[[\"[["])", 1).ok()) << "brackets of a string do not count";
+}
+
+TEST(StrictJsonTest, TheOrderOfMembersIsKeptWhereAskedFor) {
+  const std::string text = R"({"b":1,"a":2})";
+  EXPECT_EQ(ParseStrictObject<ordered_json>(text)->dump(), text);
+  EXPECT_EQ(ParseStrictObject(text)->dump(), R"({"a":2,"b":1})");
+}
+
+}  // namespace
+}  // namespace sluice
