@@ -9,26 +9,26 @@
 namespace sluice::eventlog {
 namespace {
 
-SystemTime At(int64_t micros) { return SystemTime(std::chrono::microseconds(micros)); }
+SystemTime Micros(int64_t micros) { return SystemTime(std::chrono::microseconds(micros)); }
 
 TEST(KafkaMessageTest, TimesAreWrittenInUtcWithMicroseconds) {
-  EXPECT_EQ(FormatTime(At(0)), "1970-01-01T00:00:00.000000Z");
-  EXPECT_EQ(FormatTime(At(1'769'850'300'000'250)), "2026-01-31T09:05:00.000250Z");
-  EXPECT_EQ(FormatTime(At(1'709'251'199'999'999)), "2024-02-29T23:59:59.999999Z");
-  EXPECT_EQ(FormatTime(At(-1)), "1969-12-31T23:59:59.999999Z");
+  EXPECT_EQ(FormatTime(Micros(0)), "1970-01-01T00:00:00.000000Z");
+  EXPECT_EQ(FormatTime(Micros(1'769'850'300'000'250)), "2026-01-31T09:05:00.000250Z");
+  EXPECT_EQ(FormatTime(Micros(1'709'251'199'999'999)), "2024-02-29T23:59:59.999999Z");
+  EXPECT_EQ(FormatTime(Micros(-1)), "1969-12-31T23:59:59.999999Z");
 }
 
 TEST(KafkaMessageTest, WhatIsWrittenIsReadBack) {
   for (const int64_t micros : {int64_t{0}, int64_t{-1}, int64_t{1'769'850'300'000'250},
                                int64_t{253'402'300'799'999'999}}) {
     SystemTime time;
-    EXPECT_TRUE(ParseTime(FormatTime(At(micros)), &time));
-    EXPECT_EQ(time, At(micros));
+    EXPECT_TRUE(ParseTime(FormatTime(Micros(micros)), &time));
+    EXPECT_EQ(time, Micros(micros));
   }
 }
 
 TEST(KafkaMessageTest, TimesOfOtherProducersAreRead) {
-  const SystemTime expected = At(1'769'850'300'000'000);
+  const SystemTime expected = Micros(1'769'850'300'000'000);
   for (const std::string text :
        {"2026-01-31T09:05:00Z", "2026-01-31t09:05:00z", "2026-01-31 09:05:00.0Z",
         "2026-01-31T10:05:00+01:00", "2026-01-31T03:35:00.000000-05:30",
@@ -45,7 +45,7 @@ TEST(KafkaMessageTest, WhatIsNoTimeIsRefused) {
         "2026-01-31T24:05:00Z", "2026-01-31T09:60:00Z", "2026-01-31T09:05:00.Z",
         "2026-01-31T09:05:00+0100", "2026-01-31T09:05:00+24:00", "2026-1-31T09:05:00Z",
         "-026-01-31T09:05:00Z", "2026-01-31T09:05:00Z ", "2026-01-31T09:-5:00Z"}) {
-    SystemTime time = At(1);
+    SystemTime time = Micros(1);
     EXPECT_FALSE(ParseTime(text, &time)) << text;
     EXPECT_EQ(time, SystemTime{}) << text;
   }
