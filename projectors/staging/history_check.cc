@@ -64,4 +64,6 @@ bool IsOtherHistory(const absl::Status& status) {
   return code == "log_truncated" || code == "log_diverged";
 }
 
+bool IsDoubtedEnd(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
+
 }  // namespace sluice::projectors

@@ -36,5 +36,7 @@ namespace sluice::projectors {
 
 // Is it one of the two errors that say that the log is another?
 [[nodiscard]] bool IsOtherHistory(const absl::Status& status);
+// Is the log to be asked again before it is believed to be another?
+[[nodiscard]] bool IsDoubtedEnd(const absl::Status& status);
 
 }  // namespace sluice::projectors

@@ -20,11 +20,6 @@ constexpr milliseconds kWaitMax{1000};
 constexpr milliseconds kLookInterval{500};
 // Instead of kLettersLook where they are slow.
 constexpr milliseconds kLettersLookSlow{100};
-// How long what others fold on is left uncompared. Each look asks the log for the place of every
-// other node that is ahead, on the thread that folds.
-constexpr milliseconds kToldLookInterval{10'000};
-// The same before the first that all was known for: until then the node tells of nothing.
-constexpr milliseconds kFirstLookInterval{1'000};
 // How long a partition waits for what others have told before it came, and looks for it. Where
 // `nodes` cannot be read it is folded without, and compared once that is known.
 constexpr milliseconds kOthersPatience{5'000};
@@ -47,15 +42,6 @@ bool IsFatal(const absl::Status& status) {
          status.code() == absl::StatusCode::kOutOfRange;
 }
 
-// The log is asked again before it is believed.
-bool IsDoubt(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
-
-// Of what the others have told: where the log cannot tell now, reading goes on, and it is asked
-// again.
-absl::Status UnlessUnavailable(absl::Status compared) {
-  return absl::IsUnavailable(compared) && !IsDoubt(compared) ? absl::OkStatus() : compared;
-}
-
 absl::Status CatchingUp(PartitionId partition) {
   return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                fmt::format("partition {} is behind the end of the log", partition.value()));
@@ -66,6 +52,8 @@ absl::Status CatchingUp(PartitionId partition) {
 PartitionFolder::PartitionFolder(PartitionId partition, Context context)
     : partition_(partition),
       context_(context),
+      guard_(partition, context.log, context.stores, context.clock, context.options.nodes,
+             comparing_),
       letters_(context.log, context.clock, partition, context.options, context.metrics),
       batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
       jitter_(std::random_device()()),
@@ -222,7 +210,7 @@ void PartitionFolder::Run() {
   FoldOn();
   // A checkpoint that is under way is given up, and one for the whole is made below.
   AbandonCheckpoint();
-  at_end_ = true;
+  guard_.OutliveCancellation();
   side_.Stop();
   if (HasFailed()) {
     return;
@@ -241,8 +229,8 @@ void PartitionFolder::Run() {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
                    Message(status));
     }
-    if (IsDoubt(status)) {
-      NoteDoubted();
+    if (IsDoubtedEnd(status)) {
+      guard_.NoteDoubted();
     }
   }
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
@@ -274,7 +262,7 @@ void PartitionFolder::FoldOn() {
       break;
     }
     SetHealth(status);
-    if (IsDoubt(status)) {
+    if (IsDoubtedEnd(status)) {
       absl::MutexLock lock(&mutex_);
       verify_due_ = true;  // before anything else is folded
       doubted_ = true;
@@ -299,11 +287,7 @@ void PartitionFolder::FoldOn() {
 absl::Status PartitionFolder::Step() {
   RETURN_IF_ERROR(OpenReader());
   RETURN_IF_ERROR(side_.History());
-  if (IsToldDue()) {
-    const absl::Status held = VerifyHistory();
-    NoteLookedAtTold(*context_.options.nodes);  // also where the look has not come to that
-    RETURN_IF_ERROR(UnlessUnavailable(held));
-  }
+  RETURN_IF_ERROR(guard_.VerifyNewlyTold());
   side_.Wake();
   RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
   if (events_.empty()) {
@@ -346,126 +330,6 @@ absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
-                                         uint64_t event_hash) {
-  if (IsOtherHistory(compared)) {
-    NoteLost(offset, event_hash);
-  }
-  return compared;
-}
-
-void PartitionFolder::NoteLost(Offset offset, uint64_t event_hash) {
-  const absl::Status noted = context_.stores.NoteLost(partition_, offset, event_hash);
-  if (!noted.ok()) {
-    spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
-                 Message(noted));
-  }
-}
-
-absl::Status PartitionFolder::VerifyHistory() {
-  RETURN_IF_ERROR(VerifyEnd());
-  RETURN_IF_ERROR(VerifyApplied());
-  return VerifyTold();
-}
-
-absl::Status PartitionFolder::VerifyEnd() {
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
-                   context_.log.Range(eventlog::Topic::kChanges, partition_));
-  Offset highest = std::max(context_.stores.LastApplied(partition_).position,
-                            context_.stores.LastNoted(partition_).position);
-  if (context_.options.nodes != nullptr) {
-    for (const FoldedMark& mark : context_.options.nodes->Folded(partition_).marks) {
-      highest = std::max(highest, mark.at);
-    }
-  }
-  return highest < range.end
-             ? absl::OkStatus()
-             : context_.log.ConfirmLoss(eventlog::Topic::kChanges, partition_, highest);
-}
-
-absl::Status PartitionFolder::VerifyRead() {
-  RETURN_IF_ERROR(VerifyApplied());
-  if (context_.clock.SteadyNow() < next_told_look_) {
-    told_held_.clear();  // the next look is at all of them
-    return absl::OkStatus();
-  }
-  return UnlessUnavailable(VerifyTold());
-}
-
-absl::Status PartitionFolder::VerifyApplied() {
-  // What was lost before first: the log may have been restored since, and it must not be forgotten
-  // for anything else while it is not.
-  RETURN_IF_ERROR(
-      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_), cancellation()));
-  context_.stores.DoubtStoresAhead(partition_);
-  const AppliedState state = context_.stores.LastApplied(partition_);
-  RETURN_IF_ERROR(NoteIfLost(CheckHistory(context_.log, partition_, state, cancellation()),
-                             state.position, state.event_hash));
-  const AppliedState noted = context_.stores.LastNoted(partition_);
-  return noted.position <= state.position  // what comes before, the comparison above has told
-             ? absl::OkStatus()
-             : CheckHistory(context_.log, partition_, noted, cancellation());
-}
-
-// After what this process has applied: where the log, which loses nothing but its end, holds then
-// what lies below that, it is of the history that was applied.
-absl::Status PartitionFolder::VerifyTold() {
-  NodeDirectory* const nodes = context_.options.nodes;
-  if (nodes == nullptr) {
-    return absl::OkStatus();
-  }
-  const absl::Status held = CompareTold(*nodes);
-  NoteLookedAtTold(*nodes);
-  return held;
-}
-
-void PartitionFolder::NoteLookedAtTold(const NodeDirectory& nodes) {
-  next_told_look_ =
-      context_.clock.SteadyNow() +
-      (nodes.Compared(partition_).has_value() ? kToldLookInterval : kFirstLookInterval);
-}
-
-absl::Status PartitionFolder::CompareTold(NodeDirectory& nodes) {
-  told_held_.clear();
-  const AppliedState applied = context_.stores.LastApplied(partition_);
-  const bool known = nodes.Known();
-  const NodeDirectory::ToldFolded told = nodes.Folded(partition_);
-  for (const FoldedMark& mark : told.marks) {
-    if (mark != FoldedMark{applied.position, applied.event_hash}) {
-      absl::Status held =
-          CheckHistory(context_.log, partition_, mark.at, mark.event_hash, cancellation());
-      RETURN_IF_ERROR_CTX(NoteIfLost(std::move(held), mark.at, mark.event_hash),
-                          "what a node has told on `nodes` to have folded");
-    }
-  }
-  told_held_ = told.marks;
-  if (known) {
-    nodes.NoteCompared(partition_, {told.until, applied.position});
-  }
-  return absl::OkStatus();
-}
-
-bool PartitionFolder::IsToldDue() {
-  NodeDirectory* const nodes = context_.options.nodes;
-  const SteadyTime now = context_.clock.SteadyNow();
-  if (nodes == nullptr || now < std::max(next_told_look_, next_told_glance_)) {
-    return false;
-  }
-  if (nodes->Known() && !nodes->Compared(partition_).has_value()) {
-    return true;
-  }
-  const AppliedState own = context_.stores.LastApplied(partition_);
-  const bool due =
-      std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
-        return mark != FoldedMark{own.position, own.event_hash} &&
-               !std::ranges::binary_search(told_held_, mark);
-      });
-  if (!due) {
-    next_told_glance_ = now + kFirstLookInterval;  // not each batch: requests ask the directory too
-  }
-  return due;
-}
-
 void PartitionFolder::AwaitOthers() {
   const NodeDirectory* const nodes = context_.options.nodes;
   if (nodes == nullptr) {
@@ -478,39 +342,12 @@ void PartitionFolder::AwaitOthers() {
   }
 }
 
-absl::Status PartitionFolder::VerifyBatches() {
-  RETURN_IF_ERROR(VerifyHistory());
-  const auto applied = context_.stores.AppliedSinceCompared(partition_);
-  if (applied.empty()) {
-    return absl::OkStatus();
-  }
-  std::pair<Offset, uint64_t> misfit;
-  const absl::Status status =
-      CheckHistory(context_.log, partition_, applied, &misfit, cancellation());
-  RETURN_IF_ERROR(NoteIfLost(status, misfit.first, misfit.second));
-  context_.stores.NoteCompared(partition_, applied.back().first);
-  return absl::OkStatus();
-}
-
 absl::Status PartitionFolder::LookLast() {
   const bool due = [this] {
     absl::MutexLock lock(&mutex_);
     return verify_due_;
   }();
-  return due ? VerifyBatches() : absl::OkStatus();
-}
-
-// Nobody waits for the end of a doubt that comes with the last look. Who comes next looks first
-// whether the log has what was applied. There is room for one note: what was found to be lost
-// before gives way only where the log holds it again, for it may be all that tells of another
-// history.
-void PartitionFolder::NoteDoubted() {
-  const AppliedState own = context_.stores.LastApplied(partition_);
-  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
-  if (own.position != kNoOffset && range.ok() && own.position >= range->end &&
-      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)).ok()) {
-    NoteLost(own.position, own.event_hash);
-  }
+  return due ? guard_.VerifyBatches() : absl::OkStatus();
 }
 
 absl::Status PartitionFolder::OpenReader() {
@@ -527,7 +364,7 @@ absl::Status PartitionFolder::OpenReader() {
   if (!open || verify) {
     // After an error of the log, or where it ends too early, it may be another one's turn; and what
     // the stores hold may be the work of another folder.
-    if (absl::Status same = VerifyBatches(); !same.ok()) {
+    if (absl::Status same = guard_.VerifyBatches(); !same.ok()) {
       absl::MutexLock lock(&mutex_);
       verify_due_ = true;
       return same;
@@ -543,9 +380,9 @@ absl::Status PartitionFolder::OpenReader() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
   const Offset from = context_.stores.CheckpointOf(partition_);
-  auto reader = std::make_unique<eventlog::ComparedReader>(context_.log, context_.clock,
-                                                           eventlog::Topic::kChanges, partition_,
-                                                           from, [this] { return VerifyRead(); });
+  auto reader = std::make_unique<eventlog::ComparedReader>(
+      context_.log, context_.clock, eventlog::Topic::kChanges, partition_, from,
+      [this] { return guard_.VerifyRead(); });
   end_at_start_ = range.end;
   end_ = range.end.value();
   {
@@ -596,7 +433,7 @@ absl::Status PartitionFolder::ReadBatch() {
   }
   if (absl::IsOutOfRange(read.status())) {
     // Not there any more, or another log: which of the two, the event that was applied last tells.
-    RETURN_IF_ERROR(VerifyHistory());
+    RETURN_IF_ERROR(guard_.VerifyHistory());
     if (ErrorCode(read.status()) == "offset_beyond_end") {
       // Only offsets without events are missing: reading goes on behind what was applied.
       CloseReader();
@@ -666,7 +503,7 @@ Offset PartitionFolder::FirstUntold() const {
 // position is taken here; the stores are flushed while events are applied. It waits for no letter,
 // but passes none that waits: whoever folds on after a crash tells of that one again.
 absl::Status PartitionFolder::BeginCheckpoint() {
-  RETURN_IF_ERROR(VerifyHistory());
+  RETURN_IF_ERROR(guard_.VerifyHistory());
   const Offset untold = FirstUntold();
   checkpoint_ = context_.stores.BeginCheckpoint(partition_, untold);
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;

@@ -18,7 +18,7 @@
 #include "eventlog/cancellation.h"
 #include "eventlog/compared_reader.h"
 #include "eventlog/log.h"
-#include "projectors/nodes/folded_marks.h"
+#include "projectors/staging/history_guard.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
@@ -103,30 +103,8 @@ class PartitionFolder {
   absl::Status EndCheckpoint();
   absl::Status Checkpoint();
   void AbandonCheckpoint();
-  eventlog::Cancellation* cancellation() { return at_end_ ? nullptr : &comparing_; }
-  // Compares what was applied last with the log, and what else tells of another history. Whatever
-  // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
-  absl::Status VerifyHistory();
-  // The same for what was read and is to be folded: with what others have told not each time, which
-  // may be more than what was read.
-  absl::Status VerifyRead();
-  // One question, before much is read of a log that ends too early.
-  absl::Status VerifyEnd();
-  absl::Status VerifyApplied();  // by this process
-  absl::Status VerifyTold();     // by the others
-  absl::Status CompareTold(NodeDirectory& nodes);
-  void NoteLookedAtTold(const NodeDirectory& nodes);
-  // Whether others have told of something since that was compared.
-  bool IsToldDue();
   // Until what the others have told is known, or for kOthersPatience.
   void AwaitOthers();
-  // Also what was applied last of every batch since that was done last. After an error of the log,
-  // and where another folder of this process was before: should something of another history have
-  // been applied without having been noticed, what was applied last may fit.
-  absl::Status VerifyBatches();
-  absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
-  void NoteLost(Offset offset, uint64_t event_hash);
-  void NoteDoubted();
   // Before the last checkpoint: nobody else will compare what this folder has applied.
   absl::Status LookLast();
   void AdaptBatch(SteadyTime::duration took);
@@ -149,22 +127,19 @@ class PartitionFolder {
   std::atomic<int64_t> end_{0};
 
   // Only the thread's own:
+  eventlog::Cancellation comparing_;  // what guard_ compares
+  HistoryGuard guard_;
   std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
   LetterBox letters_;                          // of what is applied
   bool dirty_ = false;   // something was applied since the last checkpoint was begun
   size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
-  SteadyTime next_told_look_;
-  SteadyTime next_told_glance_;        // whether something was told since
-  std::vector<FoldedMark> told_held_;  // that the log was seen to hold at the last look; ascending
   Offset end_at_start_;
   std::chrono::milliseconds backoff_{0};
   std::minstd_rand jitter_;
   std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
-  bool at_end_ = false;               // what is compared for the last checkpoint is not cancelled
-  eventlog::Cancellation comparing_;  // what the thread itself compares before
-  eventlog::BackgroundTask flush_;    // flushes for the checkpoint
+  eventlog::BackgroundTask flush_;                 // flushes for the checkpoint
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
