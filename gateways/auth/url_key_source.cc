@@ -1,6 +1,5 @@
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <utility>
@@ -8,6 +7,7 @@
 #include "absl/time/time.h"
 #include "gateways/auth/jwks_fetcher.h"
 #include "gateways/auth/key_source.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -24,7 +24,8 @@ class UrlKeySource final : public KeySource {
         interval_(options.refresh_interval),
         age_max_(options.keys_age_max),
         wait_max_(options.fetch_timeout + std::chrono::seconds(1)),
-        fetcher_(std::move(fetcher)) {}
+        fetcher_(std::move(fetcher)),
+        backoff_(interval_ * 2, kBackoffMax, Backoff::Jitter::kNone) {}
 
   ~UrlKeySource() override {
     {
@@ -93,9 +94,12 @@ class UrlKeySource final : public KeySource {
     const bool loaded = Install(fetcher_->Get()).ok();
     absl::MutexLock lock(&fetch_mutex_);
     // The thread comes back by itself: for old keys, and after a failure.
-    backoff_ = loaded ? interval_ : std::min(std::max(backoff_, interval_) * 2, kBackoffMax);
-    pause_ = loaded ? age_max_ : backoff_;
-    fetch_allowed_ = clock_->SteadyNow() + backoff_;
+    if (loaded) {
+      backoff_.Reset();
+    }
+    const std::chrono::milliseconds wait = loaded ? interval_ : backoff_.Next();
+    pause_ = loaded ? age_max_ : wait;
+    fetch_allowed_ = clock_->SteadyNow() + wait;
     fetching_ = false;
     ++fetches_;
     fetches_seen_ = fetches_;  // last, so that who sees it finds what the fetch has brought
@@ -112,7 +116,7 @@ class UrlKeySource final : public KeySource {
   bool stopping_ ABSL_GUARDED_BY(fetch_mutex_) = false;
   uint64_t fetches_ ABSL_GUARDED_BY(fetch_mutex_) = 0;  // ended ones, failed ones too
   std::atomic<uint64_t> fetches_seen_{0};               // the same, for those who only look
-  std::chrono::milliseconds backoff_ ABSL_GUARDED_BY(fetch_mutex_){0};
+  Backoff backoff_ ABSL_GUARDED_BY(fetch_mutex_);
   std::chrono::milliseconds pause_ ABSL_GUARDED_BY(fetch_mutex_){0};
   SteadyTime fetch_allowed_ ABSL_GUARDED_BY(fetch_mutex_);
   std::thread thread_;

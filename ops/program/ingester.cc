@@ -29,8 +29,8 @@ constexpr size_t kRowsPerSet = 100;
 // The largest that limits.line_bytes can be set to: no server takes more.
 constexpr size_t kLineBytesMax = 1 << 28;
 
-constexpr std::chrono::milliseconds kBackoffFirst(500);
-constexpr std::chrono::milliseconds kBackoffMax(30'000);
+constexpr std::chrono::milliseconds kRetryFirst(500);
+constexpr std::chrono::milliseconds kRetryMax(30'000);
 
 constexpr int kBadRequest = 400;
 constexpr int kUnauthorized = 401;
@@ -68,7 +68,8 @@ Ingester::Ingester(AdminClient& client, const Clock& clock, IngestOptions option
       progressed_(std::move(progressed)),
       wait_(std::move(wait)),
       run_(NewUuid7(clock)),
-      sets_of_rows_max_(kSetsPerRequest) {}
+      sets_of_rows_max_(kSetsPerRequest),
+      backoff_(kRetryFirst, kRetryMax, Backoff::Jitter::kFull) {}
 
 absl::Status Ingester::Run(std::istream& in) {
   LineReader reader(in, kLineBytesMax);
@@ -152,7 +153,7 @@ absl::Status Ingester::SendAll(std::vector<Set> sets) {
 // Sets of one line do not share a request with sets of more: a line that is refused is not sent
 // again, and so holds back nothing. One that is waited for goes alone.
 size_t Ingester::Share(std::span<const Set> sets) const {
-  if (sets.empty() || failures_ > 0) {
+  if (sets.empty() || backoff_.failing()) {
     return std::min<size_t>(sets.size(), 1);
   }
   const bool many = HasManyRows(sets.front());
@@ -282,13 +283,13 @@ absl::StatusOr<std::vector<Ingester::Set>> Ingester::Settle(std::span<Set> sets,
                               : std::min(sets_of_rows_max_ * 2, kSetsPerRequest);
   }
   if (totals_.sets > settled || waits_for_.empty()) {
-    failures_ = 0;
+    backoff_.Reset();
   }
   return again;
 }
 
 absl::Status Ingester::WaitFor(const std::vector<Set>& sets) {
-  if (failures_ == 0) {
+  if (!backoff_.failing()) {
     failing_since_ = clock_.SteadyNow();
   } else if (clock_.SteadyNow() - failing_since_ > kPatience) {
     return Unconfirmed(
@@ -297,8 +298,7 @@ absl::Status Ingester::WaitFor(const std::vector<Set>& sets) {
   }
   const std::string line =
       sets.empty() ? std::string() : fmt::format("line {}: ", sets.front().lines.front().number);
-  wait_(client::BackoffWait(++failures_, kBackoffFirst, kBackoffMax, retry_after_, random_),
-        line + waits_for_);
+  wait_(std::min(retry_after_, kRetryMax) + backoff_.Next(), line + waits_for_);
   return absl::OkStatus();
 }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <istream>
-#include <random>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "ops/program/admin_client.h"
 #include "ops/program/ingest_set.h"
 #include "ops/program/line_reader.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/clock.h"
 
 namespace sluice::ops {
@@ -98,9 +98,8 @@ class Ingester {
   // Why the last request has to be sent again, in part or as a whole; empty: it has not.
   std::string waits_for_;
   std::chrono::milliseconds retry_after_{0};
-  int failures_ = 0;  // since the last set that was answered for good
+  Backoff backoff_;  // failing: since the last set that was answered for good
   SteadyTime failing_since_;
-  std::mt19937_64 random_{std::random_device()()};
 };
 
 }  // namespace sluice::ops

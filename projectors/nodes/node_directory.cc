@@ -6,13 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
-#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include "eventlog/follower.h"
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -51,7 +50,7 @@ bool HasRoleAdmin(const v1::NodeAnnouncement& node) {
 
 }  // namespace
 
-struct NodeDirectory::Impl {
+struct NodeDirectory::Impl final : eventlog::Follower::Callbacks {
   eventlog::Log& log;
   const Clock& clock;
   const std::string self;
@@ -59,31 +58,42 @@ struct NodeDirectory::Impl {
   std::atomic<bool> was_asked = false;
   std::atomic<bool> read_once = false;  // to an end that was asked for
   std::atomic<bool> faults = false;     // some node tells of one
-  // Used by the thread alone.
-  Offset next = kNoOffset;        // what is read next; kNoOffset: from the beginning
+  // Used by the follower's thread alone.
+  KnownEnd ahead;                 // what it is read to
   std::optional<KnownEnd> known;  // what it was read to last
-  std::thread thread;
+  bool begins_anew = true;
   mutable absl::Mutex mutex;
-  bool stopping ABSL_GUARDED_BY(mutex) = false;
-  eventlog::Reader* reader ABSL_GUARDED_BY(mutex) = nullptr;
   std::map<std::string, Node> nodes ABSL_GUARDED_BY(mutex);
   std::map<PartitionId, ControlMark> controls ABSL_GUARDED_BY(mutex);
   FoldedMarks folded ABSL_GUARDED_BY(mutex);
   Offset taken ABSL_GUARDED_BY(mutex) = Offset(0);  // below it everything is in `folded`
+  eventlog::Follower follower;                      // the last: its thread uses the others
 
-  void Run();
-  // Reads until an error or Stop(); the log is opened anew after an error.
-  absl::Status Follow();
-  absl::Status ReadOn(eventlog::Reader& opened, KnownEnd ahead);
+  Impl(eventlog::Log& the_log, const Clock& the_clock, const std::string& the_self)
+      : log(the_log),
+        clock(the_clock),
+        self(the_self),
+        folded(the_self),
+        // Each node's newest announcement counts, whatever came before it: nothing is compared.
+        follower(the_log, the_clock, *this,
+                 {.topic = Topic::kNodes, .partition = kNodesPartition, .compare = [] {
+                    return absl::OkStatus();
+                  }}) {}
+  ~Impl() override { follower.Stop(); }
+
+  absl::StatusOr<Offset> Open() override;
+  absl::Status Step() override;
+  absl::Status Fold(const std::vector<eventlog::StoredEvent>& events) override;
+  bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
   absl::StatusOr<KnownEnd> AskEnd();
-  void Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) ABSL_LOCKS_EXCLUDED(mutex);
+  void Take(const eventlog::StoredEvent& stored) ABSL_LOCKS_EXCLUDED(mutex);
   void TakeControls(const v1::NodeAnnouncement& announced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   enum class Whom { kOthers, kAll };
   void ForEachFresh(Whom whom, absl::FunctionRef<void(const Node&)> visit) const
       ABSL_LOCKS_EXCLUDED(mutex);
 };
 
-void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored, const KnownEnd& ahead) {
+void NodeDirectory::Impl::Take(const eventlog::StoredEvent& stored) {
   Node node{.announced = {}, .offset = stored.offset, .came = std::nullopt};
   if (!node.announced.ParseFromString(stored.event.value)) {
     return;
@@ -133,66 +143,52 @@ absl::StatusOr<KnownEnd> NodeDirectory::Impl::AskEnd() {
   return KnownEnd{range.end, asked};
 }
 
-absl::Status NodeDirectory::Impl::ReadOn(eventlog::Reader& opened, KnownEnd ahead) {
-  while (true) {
-    if (opened.next() >= ahead.end) {
-      known = ahead;
-      if (!read_once) {
-        const absl::MutexLock lock(&mutex);
-        folded.SetKnown();
-      }
-      read_once = true;
-      if (clock.SteadyNow() - ahead.asked >= kEndInterval) {
-        ASSIGN_OR_RETURN(ahead, AskEnd());
-        continue;
-      }
-    }
-    ASSIGN_OR_RETURN(const auto events, opened.Read({.wait_max = kEndInterval}));
-    for (const eventlog::StoredEvent& stored : events) {
-      Take(stored, ahead);
-    }
-    next = opened.next();
-    const absl::MutexLock lock(&mutex);
-    taken = next;
+absl::StatusOr<Offset> NodeDirectory::Impl::Open() {
+  ASSIGN_OR_RETURN(ahead, AskEnd());
+  if (!begins_anew && follower.next() <= ahead.end) {
+    return follower.next();
   }
+  // Never read, or a topic that was made anew.
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kNodesPartition));
+  begins_anew = false;
+  known.reset();
+  const absl::MutexLock lock(&mutex);
+  folded.BeginAnew();
+  taken = Offset(0);
+  return range.begin;
 }
 
-absl::Status NodeDirectory::Impl::Follow() {
-  ASSIGN_OR_RETURN(const KnownEnd ahead, AskEnd());
-  if (next == kNoOffset || next > ahead.end) {  // never read, or a topic that was made anew
-    ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kNodes, kNodesPartition));
-    next = range.begin;
-    known.reset();
-    const absl::MutexLock lock(&mutex);
-    folded.BeginAnew();
-    taken = Offset(0);
-  }
-  ASSIGN_OR_RETURN(const auto opened, log.OpenReader(Topic::kNodes, kNodesPartition, next));
-  {
-    const absl::MutexLock lock(&mutex);
-    if (stopping) {
+absl::Status NodeDirectory::Impl::Step() {
+  if (follower.next() >= ahead.end) {
+    known = ahead;
+    if (!read_once) {
+      const absl::MutexLock lock(&mutex);
+      folded.SetKnown();
+    }
+    read_once = true;
+    if (clock.SteadyNow() - ahead.asked >= kEndInterval) {
+      ASSIGN_OR_RETURN(ahead, AskEnd());
       return absl::OkStatus();
     }
-    reader = opened.get();
   }
-  absl::Status status = ReadOn(*opened, ahead);
-  if (absl::IsOutOfRange(status)) {
-    next = kNoOffset;
-  }
+  RETURN_IF_ERROR(follower.ReadOn({.wait_max = kEndInterval}));
   const absl::MutexLock lock(&mutex);
-  reader = nullptr;
-  return status;
+  taken = follower.next();
+  return absl::OkStatus();
 }
 
-void NodeDirectory::Impl::Run() {
-  while (true) {
-    const absl::Status status = Follow();
-    const absl::MutexLock lock(&mutex);
-    if (mutex.AwaitWithTimeout(absl::Condition(&stopping), absl::Seconds(1))) {
-      return;
-    }
-    spdlog::warn("nodes_unreadable reason=\"{}\"", Message(status));
+absl::Status NodeDirectory::Impl::Fold(const std::vector<eventlog::StoredEvent>& events) {
+  for (const eventlog::StoredEvent& stored : events) {
+    Take(stored);
   }
+  return absl::OkStatus();
+}
+
+bool NodeDirectory::Impl::Failed(const absl::Status& status, std::chrono::milliseconds wait) {
+  begins_anew = begins_anew || absl::IsOutOfRange(status);
+  follower.Close();  // the end is asked for anew: what came meanwhile is not taken for news
+  spdlog::warn("nodes_unreadable reason=\"{}\" retry_ms={}", Message(status), wait.count());
+  return true;
 }
 
 void NodeDirectory::Impl::ForEachFresh(Whom whom,
@@ -207,36 +203,14 @@ void NodeDirectory::Impl::ForEachFresh(Whom whom,
   }
 }
 
-NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self)
-    : impl_(new Impl{.log = log,
-                     .clock = clock,
-                     .self = self,
-                     .known = {},
-                     .thread = {},
-                     .mutex = {},
-                     .nodes = {},
-                     .controls = {},
-                     .folded = FoldedMarks(self)}) {}
+NodeDirectory::NodeDirectory(eventlog::Log& log, const Clock& clock, const std::string& self)
+    : impl_(std::make_unique<Impl>(log, clock, self)) {}
 
-NodeDirectory::~NodeDirectory() { Stop(); }
+NodeDirectory::~NodeDirectory() = default;
 
-void NodeDirectory::Start() {
-  impl_->thread = std::thread([this] { impl_->Run(); });
-}
+void NodeDirectory::Start() { impl_->follower.Start(); }
 
-void NodeDirectory::Stop() {
-  if (!impl_->thread.joinable()) {
-    return;
-  }
-  {
-    const absl::MutexLock lock(&impl_->mutex);
-    impl_->stopping = true;
-    if (impl_->reader != nullptr) {
-      impl_->reader->Cancel();
-    }
-  }
-  impl_->thread.join();
-}
+void NodeDirectory::Stop() { impl_->follower.Stop(); }
 
 bool NodeDirectory::TakeMustAsk() { return impl_->must_ask.exchange(false); }
 

@@ -38,7 +38,7 @@ class NodeDirectory {
  public:
   // `clock`: its steady time goes on while the machine is suspended (BootTimeClock). `self`: this
   // process's node, which is left out of all but Applied(). `log` and `clock` must outlive it.
-  NodeDirectory(eventlog::Log& log, const Clock& clock, std::string self);
+  NodeDirectory(eventlog::Log& log, const Clock& clock, const std::string& self);
   ~NodeDirectory();
   void Start();
   void Stop();

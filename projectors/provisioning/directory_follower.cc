@@ -5,15 +5,13 @@
 
 #include <algorithm>
 #include <map>
-#include <thread>
+#include <memory>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "eventlog/cancellation.h"
-#include "eventlog/compared_reader.h"
+#include "eventlog/follower.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
@@ -26,8 +24,7 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr std::chrono::milliseconds kFollowBackoffMin{50};
-constexpr std::chrono::milliseconds kFollowBackoffMax{2'000};
+constexpr std::chrono::milliseconds kAppendRetryWait{50};
 // Also how long a partition that this process has taken over may be folded before it is looked at.
 constexpr std::chrono::milliseconds kFollowReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
@@ -54,11 +51,10 @@ bool MayBeRetried(const absl::Status& status) {
 }  // namespace
 
 struct DirectoryFollower::Impl {
+  class Following;
   struct Partition {
-    std::unique_ptr<eventlog::ComparedReader> reader;
-    bool caught_up = false;   // with the end at start
-    Offset next = kNoOffset;  // below it everything is folded
-    absl::Status error;       // of the last read
+    std::unique_ptr<Following> following;
+    bool caught_up = false;  // with the end at start
     std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
@@ -66,21 +62,6 @@ struct DirectoryFollower::Impl {
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
   };
-  // What the thread of a partition keeps.
-  struct Following {
-    SteadyTime begun;
-    Offset end;                            // at start
-    OutcomeMark outcomes;                  // of all that was read
-    ControlMark control;                   // that Agree() saw last
-    bool look_due = true;                  // whatever Agree() saw before
-    Offset outcome_looked_at = kNoOffset;  // and none is due for the fold's sake any more
-    uint64_t taken_over = 0;
-    bool settled = false;   // Agree() looked since the fold reached the end
-    bool settling = false;  // it will reach the end, and has not
-    SteadyTime next_look;
-    SteadyTime look_again;
-  };
-
   Impl(eventlog::Log& the_log, const Clock& the_clock,
        const std::shared_ptr<prometheus::Registry>& registry, Hooks the_hooks)
       : log(the_log), clock(the_clock), hooks(std::move(the_hooks)) {
@@ -104,6 +85,8 @@ struct DirectoryFollower::Impl {
     const PartitionId partition = log.PartitionFor(Topic::kProvisioning, org.value());
     return partitions.empty() ? nullptr : &partitions[static_cast<size_t>(partition.value())];
   }
+  // Those that are returned live as long as this.
+  std::vector<eventlog::Follower*> Followers() ABSL_LOCKS_EXCLUDED(mutex);
   std::vector<EndQuestion*> Ends() ABSL_LOCKS_EXCLUDED(mutex) {
     absl::MutexLock lock(&mutex);
     std::vector<EndQuestion*> ends;
@@ -113,27 +96,15 @@ struct DirectoryFollower::Impl {
     return ends;
   }
 
-  // Calls `read` after each read that went well.
-  void Follow(PartitionId partition, absl::FunctionRef<void()> read);
-  // Opens the reader, at the first time where the partition begins, and finds the end.
-  absl::Status Open(PartitionId partition, Following& following);
-  absl::Status ReadOnce(PartitionId partition, Following& following);
-  // What was read is compared before it is read on.
-  void Doubt(PartitionId partition) ABSL_LOCKS_EXCLUDED(mutex);
-  void NoteFailure(PartitionId partition, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mutex);
-  // Finds out what Agreement() tells, where that is due.
-  absl::Status Agree(PartitionId partition, Following& following);
   // `settled`: it was looked at with all that was folded to the end, when this was
   // Hooks::taken_over.
   void SetAgreement(PartitionId partition, absl::Status agreement,
                     std::optional<uint64_t> settled = std::nullopt) ABSL_LOCKS_EXCLUDED(mutex);
-  void Fold(PartitionId partition, const eventlog::StoredEvent& event, OutcomeMark& outcomes);
 
   eventlog::Log& log;
   const Clock& clock;
   const Hooks hooks;
   Directory directory;
-  eventlog::Cancellation comparing;  // what Agree() reads
   eventlog::PartitionHealth health;
   prometheus::Counter* events = nullptr;
   prometheus::Counter* malformed = nullptr;
@@ -143,93 +114,129 @@ struct DirectoryFollower::Impl {
   std::vector<Partition> partitions ABSL_GUARDED_BY(mutex);
   // Requests that somebody waits for: as many as there are callers.
   std::map<std::string, std::optional<Directory::Outcome>> waiting ABSL_GUARDED_BY(mutex);
-  std::vector<std::thread> threads;
 };
 
-absl::Status DirectoryFollower::Impl::Open(PartitionId partition, Following& following) {
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(Topic::kProvisioning, partition));
-  following.end = range.end;
-  // Destroyed without the lock, which requests take: what reads of it are under way take to end.
-  std::unique_ptr<eventlog::ComparedReader> closed;
+// What the thread of a partition does.
+class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
+ public:
+  Following(const DirectoryFollower& owner, PartitionId partition)
+      : owner_(owner),
+        impl_(*owner.impl_),
+        partition_(partition),
+        begun_(impl_.clock.SteadyNow()),
+        follower_(impl_.log, impl_.clock, *this,
+                  {.topic = Topic::kProvisioning, .partition = partition}) {}
+  ~Following() override { follower_.Stop(); }
+
+  eventlog::Follower& follower() { return follower_; }
+
+ private:
+  absl::StatusOr<Offset> Open() override;
+  absl::Status Step() override;
+  absl::Status Fold(const std::vector<eventlog::StoredEvent>& events) override;
+  bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
+  void FoldOne(const eventlog::StoredEvent& event) ABSL_LOCKS_EXCLUDED(impl_.mutex);
+  // Finds out what Agreement() tells, where that is due.
+  absl::Status Agree() ABSL_LOCKS_EXCLUDED(impl_.mutex);
+
+  const DirectoryFollower& owner_;
+  Impl& impl_;
+  const PartitionId partition_;
+  const SteadyTime begun_;
+  Offset end_;  // when it was opened
+  bool just_opened_ = false;
+  OutcomeMark outcomes_;                  // of all that was read
+  ControlMark control_;                   // that Agree() saw last
+  bool look_due_ = true;                  // whatever Agree() saw before
+  Offset outcome_looked_at_ = kNoOffset;  // and none is due for the fold's sake any more
+  uint64_t taken_over_ = 0;
+  bool settled_ = false;   // Agree() looked since the fold reached the end
+  bool settling_ = false;  // it will reach the end, and has not
+  SteadyTime next_look_;
+  SteadyTime look_again_;
+  eventlog::Follower follower_;
+};
+
+std::vector<eventlog::Follower*> DirectoryFollower::Impl::Followers() {
   absl::MutexLock lock(&mutex);
-  Partition& state = partitions[static_cast<size_t>(partition.value())];
-  if (state.reader == nullptr || state.reader->last() == kNoOffset) {
-    closed = std::move(state.reader);
-    state.reader = std::make_unique<eventlog::ComparedReader>(log, clock, Topic::kProvisioning,
-                                                              partition, range.begin);
+  std::vector<eventlog::Follower*> followers;
+  for (const Partition& partition : partitions) {
+    followers.push_back(&partition.following->follower());
   }
-  const Offset from = state.reader->next();
-  state.caught_up = state.caught_up || from >= range.end;
-  state.next = from;
-  if (stopping) {
-    state.reader->Cancel();
+  return followers;
+}
+
+absl::StatusOr<Offset> DirectoryFollower::Impl::Following::Open() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                   impl_.log.Range(Topic::kProvisioning, partition_));
+  end_ = range.end;
+  just_opened_ = true;
+  return range.begin;
+}
+
+absl::Status DirectoryFollower::Impl::Following::Step() {
+  // Of a partition that has nothing the agreement is to be known at once.
+  const std::chrono::milliseconds wait = std::exchange(just_opened_, false)
+                                             ? std::chrono::milliseconds(0)
+                                         : settling_ ? kSettlingReadWait
+                                                     : kFollowReadWait;
+  RETURN_IF_ERROR(follower_.ReadOn({.wait_max = wait}));
+  {
+    absl::MutexLock lock(&impl_.mutex);
+    Partition& state = impl_.partitions[static_cast<size_t>(partition_.value())];
+    state.caught_up = state.caught_up || follower_.next() >= end_;
+    follower_.SetHealth(absl::OkStatus());
+  }
+  RETURN_IF_ERROR(Agree());
+  // By one of the threads: each look is at all partitions.
+  if (partition_ == PartitionId(0) && !impl_.health.was_ready()) {
+    (void)owner_.Health();
   }
   return absl::OkStatus();
 }
 
-void DirectoryFollower::Impl::Fold(PartitionId partition, const eventlog::StoredEvent& event,
-                                   OutcomeMark& outcomes) {
-  if (events != nullptr) {
-    events->Increment();
+absl::Status DirectoryFollower::Impl::Following::Fold(
+    const std::vector<eventlog::StoredEvent>& events) {
+  for (const eventlog::StoredEvent& event : events) {
+    FoldOne(event);
   }
-  auto outcome = directory.Apply(event);
+  return absl::OkStatus();
+}
+
+void DirectoryFollower::Impl::Following::FoldOne(const eventlog::StoredEvent& event) {
+  if (impl_.events != nullptr) {
+    impl_.events->Increment();
+  }
+  auto outcome = impl_.directory.Apply(event);
   if (!outcome.ok()) {
-    if (malformed != nullptr) {
-      malformed->Increment();
+    if (impl_.malformed != nullptr) {
+      impl_.malformed->Increment();
     }
     spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
                  Message(outcome.status()));
     return;
   }
   if (outcome->has_value()) {
-    if (event.offset >= log.Agreed(partition).provisioning) {
-      outcomes.Add(**outcome, event.offset);
+    if (event.offset >= impl_.log.Agreed(partition_).provisioning) {
+      outcomes_.Add(**outcome, event.offset);
     }
-    absl::MutexLock lock(&mutex);
-    const auto found = waiting.find((*outcome)->request_id);
-    if (found != waiting.end() && !found->second.has_value()) {
+    absl::MutexLock lock(&impl_.mutex);
+    const auto found = impl_.waiting.find((*outcome)->request_id);
+    if (found != impl_.waiting.end() && !found->second.has_value()) {
       found->second = **std::move(outcome);
     }
   }
 }
 
-absl::Status DirectoryFollower::Impl::ReadOnce(PartitionId partition, Following& following) {
-  eventlog::ComparedReader* reader = nullptr;
-  {
-    absl::MutexLock lock(&mutex);
-    reader = partitions[static_cast<size_t>(partition.value())].reader.get();
+bool DirectoryFollower::Impl::Following::Failed(const absl::Status& status,
+                                                std::chrono::milliseconds wait) {
+  look_due_ = true;
+  if (status.code() == absl::StatusCode::kDataLoss) {
+    impl_.SetAgreement(partition_, status);
   }
-  ASSIGN_OR_RETURN(
-      const auto batch,
-      reader->Read({.wait_max = following.settling ? kSettlingReadWait : kFollowReadWait}));
-  for (const eventlog::StoredEvent& event : batch) {
-    Fold(partition, event, following.outcomes);
-  }
-  absl::MutexLock lock(&mutex);
-  Partition& state = partitions[static_cast<size_t>(partition.value())];
-  state.caught_up = state.caught_up || reader->next() >= following.end;
-  state.next = reader->next();
-  state.error = absl::OkStatus();
-  return absl::OkStatus();
-}
-
-void DirectoryFollower::Impl::Doubt(PartitionId partition) {
-  absl::MutexLock lock(&mutex);
-  Partition& state = partitions[static_cast<size_t>(partition.value())];
-  if (state.reader != nullptr) {
-    state.reader->Doubt();  // on the thread that reads
-  }
-}
-
-void DirectoryFollower::Impl::NoteFailure(PartitionId partition, const absl::Status& error) {
-  absl::MutexLock lock(&mutex);
-  Partition& state = partitions[static_cast<size_t>(partition.value())];
-  state.error = error;
-  if (state.reader != nullptr) {
-    // The log may end before offsets that were passed over, and events may come there now: whoever
-    // asks what is folded must not be told that these are.
-    state.next = std::min(state.next, state.reader->next());
-  }
+  spdlog::warn("directory_read_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
+               Message(status), wait.count());
+  return true;
 }
 
 void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status agreement,
@@ -252,91 +259,57 @@ void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status a
   }
 }
 
-absl::Status DirectoryFollower::Impl::Agree(PartitionId partition, Following& following) {
-  const SteadyTime now = clock.SteadyNow();
-  const bool waits =
-      hooks.others_known && !hooks.others_known() && now - following.begun < kOthersPatience;
+absl::Status DirectoryFollower::Impl::Following::Agree() {
+  const Hooks& hooks = impl_.hooks;
+  const SteadyTime now = impl_.clock.SteadyNow();
+  const bool waits = hooks.others_known && !hooks.others_known() && now - begun_ < kOthersPatience;
   // In this order: the mark is then of all that was folded to the end, and that the others told,
   // and the partition has not been elsewhere since.
-  const uint64_t taken_over = hooks.taken_over ? hooks.taken_over(partition) : 0;
-  following.settled = following.settled && taken_over == following.taken_over;
-  following.taken_over = taken_over;
-  const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition) : absl::OkStatus();
-  const ControlMark control = hooks.last_control ? hooks.last_control(partition) : ControlMark();
+  const uint64_t taken_over = hooks.taken_over ? hooks.taken_over(partition_) : 0;
+  settled_ = settled_ && taken_over == taken_over_;
+  taken_over_ = taken_over;
+  const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition_) : absl::OkStatus();
+  const ControlMark control = hooks.last_control ? hooks.last_control(partition_) : ControlMark();
   // Until the fold has passed over the place of the newest outcome's control event, `changes` can
   // lose it without the fold ever telling.
   const bool passed = !hooks.folded_until || ErrorCode(may_serve) == "not_served_here" ||
-                      hooks.folded_until(partition) > following.outcomes.control;
-  const bool settles = may_serve.ok() && !following.settled;
-  following.settling = waits || (!following.settled && ErrorCode(may_serve) == "not_caught_up");
+                      hooks.folded_until(partition_) > outcomes_.control;
+  const bool settles = may_serve.ok() && !settled_;
+  settling_ = waits || (!settled_ && ErrorCode(may_serve) == "not_caught_up");
   {
-    absl::MutexLock lock(&mutex);
-    const Partition& state = partitions[static_cast<size_t>(partition.value())];
-    const bool changed = following.look_due || control != following.control ||
-                         following.outcomes.at != following.outcome_looked_at ||
-                         now >= following.look_again;
-    if (waits || !state.caught_up || (!settles && (!changed || now < following.next_look))) {
+    absl::MutexLock lock(&impl_.mutex);
+    const Partition& state = impl_.partitions[static_cast<size_t>(partition_.value())];
+    const bool changed = look_due_ || control != control_ || outcomes_.at != outcome_looked_at_ ||
+                         now >= look_again_;
+    if (waits || !state.caught_up || (!settles && (!changed || now < next_look_))) {
       return absl::OkStatus();
     }
   }
-  const bool early = settles || !following.settled;
-  following.next_look = now + (early ? kEarlyLookInterval : kLookInterval);
-  following.look_again = now + kLookAgain;
-  absl::Status agreement = CheckAgreedEnds(log, partition, &comparing);
+  const bool early = settles || !settled_;
+  next_look_ = now + (early ? kEarlyLookInterval : kLookInterval);
+  look_again_ = now + kLookAgain;
+  absl::Status agreement = CheckAgreedEnds(impl_.log, partition_, &follower_.cancellation());
   if (agreement.ok()) {
-    agreement = CheckControl(log, partition, following.outcomes, kLookPatience, &comparing);
+    agreement =
+        CheckControl(impl_.log, partition_, outcomes_, kLookPatience, &follower_.cancellation());
   }
   if (agreement.ok()) {
-    agreement = CheckRequest(log, partition, control, &comparing);
+    agreement = CheckRequest(impl_.log, partition_, control, &follower_.cancellation());
   }
   if (agreement.ok() && hooks.folded) {
-    agreement = CheckFolded(log, partition, hooks.folded(partition), &comparing);
+    agreement =
+        CheckFolded(impl_.log, partition_, hooks.folded(partition_), &follower_.cancellation());
   }
   if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
     return agreement;  // the log can't tell now: what is known stands
   }
-  following.control = control;
-  following.outcome_looked_at = passed ? following.outcomes.at : kNoOffset;
-  following.look_due = !agreement.ok();  // until a person has mended it
-  following.settled = following.settled || settles;
-  SetAgreement(partition, std::move(agreement), settles ? std::optional(taken_over) : std::nullopt);
+  control_ = control;
+  outcome_looked_at_ = passed ? outcomes_.at : kNoOffset;
+  look_due_ = !agreement.ok();  // until a person has mended it
+  settled_ = settled_ || settles;
+  impl_.SetAgreement(partition_, std::move(agreement),
+                     settles ? std::optional(taken_over) : std::nullopt);
   return absl::OkStatus();
-}
-
-void DirectoryFollower::Impl::Follow(PartitionId partition, absl::FunctionRef<void()> read) {
-  std::chrono::milliseconds backoff = kFollowBackoffMin;
-  bool open = false;
-  Following following;
-  following.begun = clock.SteadyNow();
-  while (true) {
-    absl::Status status = open ? ReadOnce(partition, following) : Open(partition, following);
-    open = open || status.ok();
-    if (status.ok()) {
-      status = Agree(partition, following);
-    }
-    if (status.ok()) {
-      backoff = kFollowBackoffMin;
-      read();
-      continue;
-    }
-    if (status.code() == absl::StatusCode::kCancelled) {
-      return;
-    }
-    Doubt(partition);
-    following.look_due = true;
-    // Where no event is lost, the log ends before offsets without events that were passed over.
-    open = open && ErrorCode(status) != "offset_beyond_end";
-    if (status.code() == absl::StatusCode::kDataLoss) {
-      SetAgreement(partition, status);
-    }
-    NoteFailure(partition, status);
-    spdlog::warn("directory_read_failed partition={} error=\"{}\" retry_ms={}", partition.value(),
-                 Message(status), backoff.count());
-    if (!Pause(backoff)) {
-      return;
-    }
-    backoff = std::min(backoff * 2, kFollowBackoffMax);
-  }
 }
 
 DirectoryFollower::DirectoryFollower(eventlog::Log& log, const Clock& clock,
@@ -353,39 +326,32 @@ absl::Status DirectoryFollower::Start() {
       return absl::InternalError("a DirectoryFollower starts once");
     }
     impl_->partitions.resize(static_cast<size_t>(count));
-    for (int32_t partition = 0; partition < count; ++partition) {
-      impl_->partitions[static_cast<size_t>(partition)].end = std::make_unique<EndQuestion>(
-          impl_->log, impl_->clock, Topic::kProvisioning, PartitionId(partition));
+    for (int32_t p = 0; p < count; ++p) {
+      Impl::Partition& partition = impl_->partitions[static_cast<size_t>(p)];
+      partition.end = std::make_unique<EndQuestion>(impl_->log, impl_->clock, Topic::kProvisioning,
+                                                    PartitionId(p));
+      partition.following = std::make_unique<Impl::Following>(*this, PartitionId(p));
     }
   }
-  for (int32_t partition = 0; partition < count; ++partition) {
-    impl_->threads.emplace_back([this, partition] {
-      impl_->Follow(PartitionId(partition), [this, partition] {
-        // By one of the threads: each look is at all partitions.
-        if (partition == 0 && !impl_->health.was_ready()) {
-          (void)Health();
-        }
-      });
-    });
+  for (eventlog::Follower* const follower : impl_->Followers()) {
+    follower->Start();
   }
   return absl::OkStatus();
 }
 
 void DirectoryFollower::Stop() {
-  impl_->comparing.Cancel();
   {
     absl::MutexLock lock(&impl_->mutex);
     impl_->stopping = true;
-    for (Impl::Partition& partition : impl_->partitions) {
-      if (partition.reader != nullptr) {
-        partition.reader->Cancel();
-      }
-    }
   }
-  for (std::thread& thread : impl_->threads) {
-    thread.join();
+  // All are told before the first is waited for.
+  const std::vector<eventlog::Follower*> followers = impl_->Followers();
+  for (eventlog::Follower* const follower : followers) {
+    follower->RequestStop();
   }
-  impl_->threads.clear();
+  for (eventlog::Follower* const follower : followers) {
+    follower->Stop();
+  }
   for (EndQuestion* const end : impl_->Ends()) {
     end->Stop();
   }
@@ -408,7 +374,8 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
     return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
   }
   const Impl::Partition& state = impl_->partitions[index];
-  RETURN_IF_ERROR_CTX(state.error, fmt::format("directory, partition {}", index));
+  RETURN_IF_ERROR_CTX(state.following->follower().Health(),
+                      fmt::format("directory, partition {}", index));
   return state.caught_up
              ? absl::OkStatus()
              : Error(absl::StatusCode::kUnavailable, "unavailable",
@@ -434,7 +401,7 @@ std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& o
 Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
   absl::MutexLock lock(&impl_->mutex);
   const Impl::Partition* const state = impl_->Of(org);
-  return state == nullptr ? kNoOffset : state->next;
+  return state == nullptr ? kNoOffset : state->following->follower().next();
 }
 
 eventlog::TroubledPartitions DirectoryFollower::NotWell() const {
@@ -508,7 +475,7 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
   do {  // the id stays the same: where the first try did reach the log, the second is known
     appended = impl_->log.Append(Topic::kProvisioning, partition, {event}).status();
   } while (!appended.ok() && MayBeRetried(appended) && impl_->clock.SteadyNow() < deadline &&
-           impl_->Pause(kFollowBackoffMin));
+           impl_->Pause(kAppendRetryWait));
 
   absl::MutexLock lock(&impl_->mutex);
   std::optional<Directory::Outcome>& outcome = impl_->waiting[id];

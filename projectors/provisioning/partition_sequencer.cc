@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -17,8 +16,6 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr std::chrono::milliseconds kBackoffMin{50};
-constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kReadWait{200};  // also how often closing stores are looked at
 constexpr std::chrono::milliseconds kClosingReadWait{20};
 constexpr size_t kBatchMax = 256;
@@ -63,115 +60,69 @@ PartitionSequencer::PartitionSequencer(eventlog::Log& log, const Clock& clock,
       gate_(gate),
       metrics_(metrics),
       ledger_(log.Agreed(partition).provisioning),
-      health_(StillReading(partition)) {}
+      follower_(log, clock, *this,
+                {.topic = Topic::kProvisioning,
+                 .partition = partition,
+                 .health = StillReading(partition)}) {}
 
-PartitionSequencer::~PartitionSequencer() { Stop(); }
-
-void PartitionSequencer::Start() {
-  thread_ = std::thread([this] { Run(); });
-}
-
-void PartitionSequencer::RequestStop() {
-  comparing_.Cancel();
-  absl::MutexLock lock(&mutex_);
-  stopping_ = true;
-  if (owned_reader_ != nullptr) {
-    owned_reader_->Cancel();
-  }
-}
-
-void PartitionSequencer::Stop() {
-  RequestStop();
-  if (thread_.joinable()) {
-    thread_.join();
-  }
-}
-
-absl::Status PartitionSequencer::Health() const {
-  absl::MutexLock lock(&mutex_);
-  return health_;
-}
-
-bool PartitionSequencer::Pause(std::chrono::milliseconds delay) {
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::FromChrono(delay));
-  return !stopping_;
-}
-
-void PartitionSequencer::Run() {
-  std::chrono::milliseconds backoff = kBackoffMin;
-  while (true) {
-    const bool poll = !ledger_.closing().empty();
-    absl::Status status = opened_ ? Read(poll ? kClosingReadWait : kReadWait) : Open();
-    if (status.ok() && caught_up_ && HasWork()) {
-      status = AskForEnd();
-    }
-    if (status.ok() && caught_up_ && HasWork()) {
-      status = AskWhetherToDecide();
-    }
-    if (status.ok() && caught_up_) {
-      status = Sequence();
-    }
-    if (status.ok() && caught_up_) {
-      status = AnnounceDeletedStores();
-    }
-    if (status.code() == absl::StatusCode::kCancelled) {
-      break;
-    }
-    {
-      absl::MutexLock lock(&mutex_);
-      if (stopping_) {
-        break;
-      }
-      if (!status.ok() || caught_up_) {
-        health_ = status;
-      }
-    }
-    if (status.ok()) {
-      backoff = kBackoffMin;
-      continue;
-    }
-    controls_checked_ = false;
-    // The log may be another one's history now: what was read of `changes` below its end then may
-    // be other events, of which nobody has told.
-    controls_next_ = kNoOffset;
-    newest_control_ = {};
-    if (reader_ != nullptr) {
-      reader_->Doubt();
-    }
-    // Where no event is lost, the log ends before offsets without events that were passed over.
-    opened_ = opened_ && ErrorCode(status) != "offset_beyond_end";
-    Increment(metrics_.failures);
-    spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
-                 Message(status), backoff.count());
-    if (!Pause(backoff)) {
-      break;
-    }
-    backoff = std::min(backoff * 2, kBackoffMax);
-  }
-}
-
-absl::Status PartitionSequencer::Open() {
+absl::StatusOr<Offset> PartitionSequencer::Open() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
   end_ = range.end;
-  opened_ = true;
-  if (reader_ != nullptr && reader_->last() != kNoOffset) {
-    return absl::OkStatus();
+  return range.begin;
+}
+
+absl::Status PartitionSequencer::Step() {
+  RETURN_IF_ERROR(
+      follower_.ReadOn({.wait_max = ledger_.closing().empty() ? kReadWait : kClosingReadWait}));
+  if (CaughtUp() && HasWork()) {
+    RETURN_IF_ERROR(AskForEnd());
   }
-  absl::MutexLock lock(&mutex_);
-  owned_reader_ = std::make_unique<eventlog::ComparedReader>(log_, clock_, Topic::kProvisioning,
-                                                             partition_, range.begin);
-  reader_ = owned_reader_.get();
-  if (stopping_) {
-    reader_->Cancel();
+  if (CaughtUp() && HasWork()) {
+    RETURN_IF_ERROR(AskWhetherToDecide());
+  }
+  if (CaughtUp()) {
+    RETURN_IF_ERROR(Sequence());
+  }
+  if (CaughtUp()) {
+    RETURN_IF_ERROR(AnnounceDeletedStores());
+  }
+  if (CaughtUp()) {
+    follower_.SetHealth(absl::OkStatus());
   }
   return absl::OkStatus();
+}
+
+absl::Status PartitionSequencer::Fold(const std::vector<eventlog::StoredEvent>& events) {
+  for (const eventlog::StoredEvent& event : events) {
+    if (const absl::Status status = ledger_.Apply(event); !status.ok()) {
+      spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
+                   Message(status));
+    }
+  }
+  if (metrics_.pending != nullptr) {
+    const auto pending = static_cast<double>(ledger_.pending());
+    metrics_.pending->Increment(pending - pending_shown_);
+    pending_shown_ = pending;
+  }
+  return absl::OkStatus();
+}
+
+bool PartitionSequencer::Failed(const absl::Status& status, std::chrono::milliseconds wait) {
+  controls_checked_ = false;
+  // The log may be another one's history now: what was read of `changes` below its end then may
+  // be other events, of which nobody has told.
+  controls_next_ = kNoOffset;
+  newest_control_ = {};
+  Increment(metrics_.failures);
+  spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
+               Message(status), wait.count());
+  return true;
 }
 
 absl::Status PartitionSequencer::AskForEnd() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log_.Range(Topic::kProvisioning, partition_));
   end_ = range.end;
-  const Offset last = reader_->last();
+  const Offset last = follower_.last();
   if (last >= end_) {
     RETURN_IF_ERROR(log_.ConfirmLoss(Topic::kProvisioning, partition_, last));
     return Error(absl::StatusCode::kDataLoss, "log_truncated",
@@ -182,7 +133,7 @@ absl::Status PartitionSequencer::AskForEnd() {
   }
   // The end was asked for over another connection: nothing is decided by what was read over one
   // that has ended since, of a log that may have been another.
-  return Read(std::chrono::milliseconds(0));
+  return follower_.ReadOn({.wait_max = std::chrono::milliseconds(0)});
 }
 
 absl::Status PartitionSequencer::AskWhetherToDecide() {
@@ -200,8 +151,8 @@ absl::Status PartitionSequencer::AskWhetherToDecide() {
 absl::Status PartitionSequencer::CheckTold() {
   const OutcomeMark& newest = ledger_.outcomes();
   return newest.at == kNoOffset
-             ? CheckAgreedEnds(log_, partition_, &comparing_)
-             : CheckControl(log_, partition_, newest, kControlsPatience, &comparing_);
+             ? CheckAgreedEnds(log_, partition_, &follower_.cancellation())
+             : CheckControl(log_, partition_, newest, kControlsPatience, &follower_.cancellation());
 }
 
 absl::Status PartitionSequencer::CheckNewControls() {
@@ -225,27 +176,8 @@ absl::Status PartitionSequencer::CheckNewControls() {
         controls_next_ = Offset(event.offset.value() + 1);
         return absl::OkStatus();
       },
-      kControlsPatience, &comparing_));
-  return CheckRequest(log_, partition_, newest_control_, &comparing_);
-}
-
-absl::Status PartitionSequencer::Read(std::chrono::milliseconds wait) {
-  ASSIGN_OR_RETURN(const auto batch, reader_->Read({.wait_max = wait}));
-  for (const eventlog::StoredEvent& event : batch) {
-    if (const absl::Status status = ledger_.Apply(event); !status.ok()) {
-      spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
-                   Message(status));
-    }
-  }
-  // A request that was read may have its outcome further on: nothing is decided before the end,
-  // and that nothing came for a while says nothing about the end.
-  caught_up_ = reader_->next() >= end_ && reader_->next() > written_;
-  if (metrics_.pending != nullptr) {
-    const auto pending = static_cast<double>(ledger_.pending());
-    metrics_.pending->Increment(pending - pending_shown_);
-    pending_shown_ = pending;
-  }
-  return absl::OkStatus();
+      kControlsPatience, &follower_.cancellation()));
+  return CheckRequest(log_, partition_, newest_control_, &follower_.cancellation());
 }
 
 PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending pending) const {
@@ -331,7 +263,6 @@ absl::Status PartitionSequencer::AppendOutcomes(std::vector<eventlog::Event> out
     ASSIGN_OR_RETURN(const auto offsets,
                      log_.Append(Topic::kProvisioning, partition_, std::move(events)));
     written_ = offsets.back();
-    caught_up_ = false;
     return absl::OkStatus();
   };
   const absl::Status status = append(outcomes);

@@ -1,18 +1,11 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
-#include <set>
-#include <string>
-#include <thread>
-#include <utility>
+#include <optional>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
-#include "eventlog/cancellation.h"
-#include "eventlog/compared_reader.h"
+#include "eventlog/follower.h"
 #include "eventlog/log.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
@@ -40,22 +33,21 @@ struct SequencerMetrics {
 // another sequencer may take over: it decides only when it has read up to an end that it asked the
 // log for just then. One that was paused between its decision and its append still appends; the
 // control event then names a request that has been answered, and the fold passes over it
-// (OrgModel::Answered). Errors of the log are retried with back-off for ever. Start, Stop and the
-// destructor are called by one thread, Health by any.
-class PartitionSequencer {
+// (OrgModel::Answered). Start, Stop and the destructor are called by one thread, Health by any.
+class PartitionSequencer : eventlog::Follower::Callbacks {
  public:
   // All must outlive the sequencer.
   PartitionSequencer(eventlog::Log& log, const Clock& clock, PartitionId partition,
                      const ProvisioningProjector::StoreApplied& store_applied,
                      const ProvisioningProjector::Gate& gate, const SequencerMetrics& metrics);
-  ~PartitionSequencer();
+  ~PartitionSequencer() override { Stop(); }
 
-  void Start();
+  void Start() { follower_.Start(); }
   // Ends what is under way, without waiting: reads, also of a comparison. By any thread.
-  void RequestStop();
+  void RequestStop() { follower_.RequestStop(); }
   // RequestStop(), and waits; a request may be left between its two appends.
-  void Stop();
-  [[nodiscard]] absl::Status Health() const;
+  void Stop() { follower_.Stop(); }
+  [[nodiscard]] absl::Status Health() const { return follower_.Health(); }
 
  private:
   struct Decided {
@@ -64,13 +56,17 @@ class PartitionSequencer {
     std::optional<eventlog::Event> control;
   };
 
-  void Run();
-  absl::Status Open();
-  // Reads and folds what comes within `wait`; sets caught_up_.
-  absl::Status Read(std::chrono::milliseconds wait);
+  absl::StatusOr<Offset> Open() override;
+  absl::Status Step() override;
+  absl::Status Fold(const std::vector<eventlog::StoredEvent>& events) override;
+  bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
+  // Everything below end_ has been read, and what was appended. A request that was read may have
+  // its outcome further on: nothing is decided before the end, and that nothing came for a while
+  // says nothing about the end.
+  bool CaughtUp() const { return follower_.next() >= end_ && follower_.next() > written_; }
   // Is there anything to decide or to announce?
   bool HasWork() const { return ledger_.pending() > 0 || !ledger_.closing().empty(); }
-  // Asks the log where it ends, and reads what is there; caught_up_ then says whether everything
+  // Asks the log where it ends, and reads what is there; CaughtUp() then says whether everything
   // before has been read, of the log that was asked. kDataLoss, code "log_truncated", where it ends
   // before what has been read.
   absl::Status AskForEnd();
@@ -88,7 +84,6 @@ class PartitionSequencer {
   Decided DecideOne(RequestLedger::Pending pending) const;
   eventlog::Event OutcomeEvent(const OrgId& org, const v1::ProvisioningOutcome& outcome,
                                eventlog::Cause cause) const;
-  bool Pause(std::chrono::milliseconds delay) ABSL_LOCKS_EXCLUDED(mutex_);
 
   eventlog::Log& log_;
   const Clock& clock_;
@@ -99,22 +94,14 @@ class PartitionSequencer {
 
   // Of the thread alone.
   RequestLedger ledger_;
-  eventlog::ComparedReader* reader_ = nullptr;  // owned_reader_'s
-  bool opened_ = false;                         // and end_ is not of before an error
   Offset written_ = kNoOffset;        // last outcome appended: decide only once it is read back
   Offset end_ = kNoOffset;            // of the log, when it was last asked
-  bool caught_up_ = false;            // everything below end_ has been read, and written_
   bool controls_checked_ = false;     // since the last error
   Offset controls_next_ = kNoOffset;  // CheckNewControls() goes on from there
   ControlMark newest_control_;
   double pending_shown_ = 0;
 
-  mutable absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<eventlog::ComparedReader> owned_reader_ ABSL_GUARDED_BY(mutex_);
-  eventlog::Cancellation comparing_;  // what CheckTold() and CheckNewControls() read
-  absl::Status health_ ABSL_GUARDED_BY(mutex_);
-  std::thread thread_;
+  eventlog::Follower follower_;
 };
 
 }  // namespace sluice::projectors

@@ -36,7 +36,7 @@ LetterBox::LetterBox(eventlog::Log& log, const Clock& clock, PartitionId partiti
       partition_(partition),
       options_(options),
       metrics_(metrics),
-      jitter_(std::random_device()()) {}
+      backoff_(options.retry_min, options.retry_max) {}
 
 void LetterBox::Add(const std::vector<eventlog::StoredEvent>& events,
                     const std::vector<Rejected>& rejected) {
@@ -63,7 +63,7 @@ void LetterBox::Add(const std::vector<eventlog::StoredEvent>& events,
 bool LetterBox::full() const { return letters_.size() >= kLettersMax || bytes_ >= kLetterBytesMax; }
 
 bool LetterBox::slow() const {
-  return backoff_.count() > 0 || (answer_ != nullptr && clock_.SteadyNow() - sent_at_ >= kSlow);
+  return backoff_.failing() || (answer_ != nullptr && clock_.SteadyNow() - sent_at_ >= kSlow);
 }
 
 absl::Status LetterBox::Look() {
@@ -157,7 +157,7 @@ absl::Status LetterBox::End() {
       letters_.erase(letter);
     }
     metrics_.DeadLettered(sent.size());
-    backoff_ = {};
+    backoff_.Reset();
     retry_at_ = {};
     return absl::OkStatus();
   }
@@ -168,12 +168,7 @@ absl::Status LetterBox::End() {
     largest = WithoutOriginal(largest);
     bytes_ += largest.ByteSize();
   }
-  backoff_ = std::clamp(backoff_ * 2, options_.retry_min, options_.retry_max);
-  // Between half and the whole: processes that failed together do not come back together.
-  const auto half = backoff_.count() / 2;
-  retry_at_ = clock_.SteadyNow() +
-              std::chrono::milliseconds(
-                  half + static_cast<int64_t>(jitter_() % static_cast<uint64_t>(half + 1)));
+  retry_at_ = clock_.SteadyNow() + backoff_.Next();
   return answer->status;
 }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "eventlog/log.h"
 #include "projectors/staging/staging_metrics.h"
 #include "projectors/staging/staging_projector.h"
+#include "schemas/base/backoff.h"
 
 namespace sluice::projectors {
 
@@ -76,9 +76,8 @@ class LetterBox {
   std::shared_ptr<Answer> answer_;  // of the append under way, or nullptr
   std::vector<Place> sent_;         // with it
   SteadyTime sent_at_;
-  std::chrono::milliseconds backoff_{0};  // 0: the last append did not fail
+  Backoff backoff_;  // failing: the last append did
   SteadyTime retry_at_;
-  std::minstd_rand jitter_;
 };
 
 }  // namespace sluice::projectors

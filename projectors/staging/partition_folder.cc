@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
 #include "projectors/nodes/node_directory.h"
@@ -20,17 +19,10 @@ constexpr milliseconds kWaitMax{1000};
 constexpr milliseconds kLookInterval{500};
 // Instead of kLettersLook where they are slow.
 constexpr milliseconds kLettersLookSlow{100};
-// How long what others fold on is left uncompared. Each look asks the log for the place of every
-// other node that is ahead, on the thread that folds.
-constexpr milliseconds kToldLookInterval{10'000};
-// The same before the first that all was known for: until then the node tells of nothing.
-constexpr milliseconds kFirstLookInterval{1'000};
 // How long a partition waits for what others have told before it came, and looks for it. Where
 // `nodes` cannot be read it is folded without, and compared once that is known.
 constexpr milliseconds kOthersPatience{5'000};
 constexpr milliseconds kOthersLook{10};
-// A log that may have lost its end is asked again so often.
-constexpr milliseconds kDoubtBackOff{500};
 // A batch that takes longer is made smaller, one that takes less than half of it larger: whoever's
 // event comes next waits for the batch under way.
 constexpr milliseconds kBatchTime{40};
@@ -47,13 +39,9 @@ bool IsFatal(const absl::Status& status) {
          status.code() == absl::StatusCode::kOutOfRange;
 }
 
-// The log is asked again before it is believed.
-bool IsDoubt(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
-
-// Of what the others have told: where the log cannot tell now, reading goes on, and it is asked
-// again.
-absl::Status UnlessUnavailable(absl::Status compared) {
-  return absl::IsUnavailable(compared) && !IsDoubt(compared) ? absl::OkStatus() : compared;
+absl::Status Behind() {
+  return Error(absl::StatusCode::kUnavailable, "staging_catching_up",
+               "the log has not been read to the end that it had at the start");
 }
 
 absl::Status CatchingUp(PartitionId partition) {
@@ -68,41 +56,49 @@ PartitionFolder::PartitionFolder(PartitionId partition, Context context)
       context_(context),
       letters_(context.log, context.clock, partition, context.options, context.metrics),
       batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
-      jitter_(std::random_device()()),
-      health_(Error(absl::StatusCode::kUnavailable, "staging_catching_up",
-                    fmt::format("partition {} has not been read yet", partition.value()))),
       side_(partition, context.log, context.stores, context.clock, context.options,
-            context.metrics) {}
+            context.metrics),
+      follower_(context.log, context.clock, *this,
+                {.topic = eventlog::Topic::kChanges,
+                 .partition = partition,
+                 .retry = Backoff(context.options.retry_min, context.options.retry_max),
+                 .compare = [this] { return guard_.VerifyRead(); },
+                 .health = Behind()}),
+      guard_(partition, context.log, context.stores, context.clock, context.options.nodes,
+             follower_.cancellation()) {}
 
 PartitionFolder::~PartitionFolder() { Stop(); }
 
 void PartitionFolder::Start() {
-  thread_ = std::thread([this] { Run(); });
+  next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
+  follower_.Start();
+  spdlog::info("staging_partition_started partition={} from={}", partition_.value(),
+               context_.stores.CheckpointOf(partition_).value());
 }
 
 void PartitionFolder::RequestStop() {
   side_.RequestStop();
-  const bool cut_off = comparing_.Cancel();
-  absl::MutexLock lock(&mutex_);
-  cut_off_ = cut_off_ || cut_off;
-  stopping_ = true;
-  if (reader_ != nullptr) {
-    reader_->Cancel();
-  }
+  follower_.RequestStop();
 }
 
 void PartitionFolder::Stop() {
   RequestStop();
-  if (thread_.joinable()) {
-    thread_.join();
+  follower_.Stop();
+  {
+    // Whoever has found, with this lock, that it does not stop has begun to ask for the end.
+    absl::MutexLock lock(&mutex_);
   }
   // Here, and not when whoever holds the folder last lets go of it, which may be a request.
   probe_.Wait();
 }
 
+// Messages name organisations and folders: those are for the log.
 absl::Status PartitionFolder::Health() const {
-  absl::MutexLock lock(&mutex_);
-  return health_;
+  const absl::Status status = follower_.Health();
+  return status.ok()
+             ? status
+             : Error(status.code(), ErrorCode(status),
+                     fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
 }
 
 absl::Status PartitionFolder::MayServe() const {
@@ -120,22 +116,8 @@ absl::Status PartitionFolder::MayServe() const {
   return absl::OkStatus();
 }
 
-bool PartitionFolder::stopping() const {
-  absl::MutexLock lock(&mutex_);
-  return stopping_;
-}
-
-// Messages name organisations and folders: those are for the log.
-void PartitionFolder::SetHealth(const absl::Status& status) {
-  absl::MutexLock lock(&mutex_);
-  health_ = status.ok()
-                ? status
-                : Error(status.code(), ErrorCode(status),
-                        fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
-}
-
 int64_t PartitionFolder::lag() const {
-  return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next_));
+  return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next().value()));
 }
 
 void PartitionFolder::Probe() {
@@ -150,7 +132,7 @@ std::optional<absl::StatusOr<Offset>> PartitionFolder::EndSince(SteadyTime since
   if (end_answer_.has_value() && end_answer_->asked >= since) {
     return end_answer_->end;
   }
-  if (stopping_) {
+  if (follower_.stopping()) {
     return Error(absl::StatusCode::kUnavailable, "not_served_here",
                  fmt::format("partition {} is being given up", partition_.value()));
   }
@@ -159,7 +141,7 @@ std::optional<absl::StatusOr<Offset>> PartitionFolder::EndSince(SteadyTime since
 }
 
 void PartitionFolder::StartProbe() {
-  if (!stopping_ && probe_.done()) {
+  if (!follower_.stopping() && probe_.done()) {
     probe_.Start([this] { AskEnd(); });
   }
 }
@@ -187,8 +169,7 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   while (!ends_.empty() && asked - ends_.front().second > context_.options.near_end) {
     ends_.pop_front();  // to reach it would say nothing any more
   }
-  const Offset next(next_);
-  if (next != kNoOffset && end <= next) {
+  if (next() != kNoOffset && end <= next()) {
     near_end_ = std::max(near_end_, asked);
     ends_.clear();
     TellNear();
@@ -202,7 +183,6 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
 
 void PartitionFolder::NoteProgress(Offset next) {
   absl::MutexLock lock(&mutex_);
-  next_ = next.value();
   while (!ends_.empty() && ends_.front().first <= next) {
     near_end_ = std::max(near_end_, ends_.front().second);
     ends_.pop_front();
@@ -218,11 +198,10 @@ void PartitionFolder::TellNear() {
   context_.stores.NoteNear(partition_, caught_up_ ? std::make_optional(near_end_) : std::nullopt);
 }
 
-void PartitionFolder::Run() {
-  FoldOn();
+void PartitionFolder::Ended() {
   // A checkpoint that is under way is given up, and one for the whole is made below.
   AbandonCheckpoint();
-  at_end_ = true;
+  guard_.OutliveCancellation();
   side_.Stop();
   if (HasFailed()) {
     return;
@@ -230,7 +209,7 @@ void PartitionFolder::Run() {
   // Without the log nothing says that the checkpoint would be right; a partition that did not
   // answer last would be waited for in vain.
   if (context_.log.Health().ok() && Answers()) {
-    absl::Status status = LookLast();
+    absl::Status status = IsVerifyDue() ? VerifyBatches() : absl::OkStatus();
     if (status.ok() && !letters_.slow()) {
       status = PassLetters(letters_.Write(kWaitMax));
     }
@@ -241,8 +220,8 @@ void PartitionFolder::Run() {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
                    Message(status));
     }
-    if (IsDoubt(status)) {
-      NoteDoubted();
+    if (IsDoubtedEnd(status)) {
+      guard_.NoteDoubted();
     }
   }
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
@@ -250,7 +229,7 @@ void PartitionFolder::Run() {
 
 bool PartitionFolder::Answers() const {
   absl::MutexLock lock(&mutex_);
-  return !cut_off_ && (!end_answer_.has_value() || end_answer_->end.ok());
+  return !follower_.cut_off() && (!end_answer_.has_value() || end_answer_->end.ok());
 }
 
 bool PartitionFolder::HasFailed() const {
@@ -258,78 +237,48 @@ bool PartitionFolder::HasFailed() const {
   return !failed_.ok();
 }
 
-// Until it is told to stop, or fails for good.
-void PartitionFolder::FoldOn() {
-  spdlog::info("staging_partition_started partition={} from={}", partition_.value(),
-               context_.stores.CheckpointOf(partition_).value());
-  next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
-  absl::Status status;
-  while (!stopping()) {
-    status = Step();
-    if (status.ok()) {
-      backoff_ = milliseconds(0);
-      continue;
-    }
-    if (stopping()) {
-      break;
-    }
-    SetHealth(status);
-    if (IsDoubt(status)) {
-      absl::MutexLock lock(&mutex_);
-      verify_due_ = true;  // before anything else is folded
-      doubted_ = true;
-      backoff_ = std::min(backoff_, kDoubtBackOff);
-    }
-    if (IsFatal(status)) {
-      spdlog::error("staging_partition_failed partition={} code={} error=\"{}\"",
-                    partition_.value(), ErrorCode(status), Message(status));
-      {
-        absl::MutexLock lock(&mutex_);
-        failed_ = status;
-      }
-      return;
-    }
-    context_.metrics.Retried();
-    spdlog::warn("staging_retry partition={} code={} error=\"{}\"", partition_.value(),
-                 ErrorCode(status), Message(status));
-    BackOff();
+bool PartitionFolder::Failed(const absl::Status& status, milliseconds wait) {
+  if (IsDoubtedEnd(status)) {
+    absl::MutexLock lock(&mutex_);
+    verify_due_ = true;  // before anything else is folded
+    doubted_ = true;
   }
+  if (IsFatal(status)) {
+    spdlog::error("staging_partition_failed partition={} code={} error=\"{}\"", partition_.value(),
+                  ErrorCode(status), Message(status));
+    absl::MutexLock lock(&mutex_);
+    failed_ = status;
+    return false;
+  }
+  context_.metrics.Retried();
+  spdlog::warn("staging_retry partition={} code={} error=\"{}\" retry_ms={}", partition_.value(),
+               ErrorCode(status), Message(status), wait.count());
+  return true;
 }
 
 absl::Status PartitionFolder::Step() {
-  RETURN_IF_ERROR(OpenReader());
+  if (IsVerifyDue()) {
+    RETURN_IF_ERROR(VerifyBatches());
+  }
   RETURN_IF_ERROR(side_.History());
-  if (IsToldDue()) {
-    const absl::Status held = VerifyHistory();
-    NoteLookedAtTold(*context_.options.nodes);  // also where the look has not come to that
-    RETURN_IF_ERROR(UnlessUnavailable(held));
-  }
+  RETURN_IF_ERROR(guard_.VerifyNewlyTold());
   side_.Wake();
-  RETURN_IF_ERROR(letters_.MakeRoom([this] { return stopping(); }));
-  if (events_.empty()) {
-    RETURN_IF_ERROR(ReadBatch());
-  }
-  if (!events_.empty()) {
-    RETURN_IF_ERROR(ApplyBatch());
-  }
+  RETURN_IF_ERROR(letters_.MakeRoom([this] { return follower_.stopping(); }));
+  RETURN_IF_ERROR(ReadBatch());
+  RETURN_IF_ERROR(follower_.Fold());
   RETURN_IF_ERROR(PassLetters(letters_.Look()));
   if (context_.clock.SteadyNow() >= next_look_) {
     RETURN_IF_ERROR(context_.stores.LookForTrouble(partition_));
     next_look_ = context_.clock.SteadyNow() + kLookInterval;
   }
-  const Offset next = [this] {
-    absl::MutexLock lock(&mutex_);
-    return reader_->next();
-  }();
   // Before the checkpoint: where that fails, what was read is folded all the same.
-  NoteProgress(next);
-  const bool caught_up = next >= end_at_start_;
+  NoteProgress(next());
+  const bool caught_up = next() >= end_at_start_;
   if (caught_up) {
     end_at_start_ = kNoOffset;  // from now on the partition counts as caught up
   }
   RETURN_IF_ERROR(CheckpointIfDue());
-  SetHealth(caught_up ? absl::OkStatus()
-                      : Error(absl::StatusCode::kUnavailable, "staging_catching_up", ""));
+  follower_.SetHealth(caught_up ? absl::OkStatus() : Behind());
   return absl::OkStatus();
 }
 
@@ -346,237 +295,59 @@ absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::NoteIfLost(absl::Status compared, Offset offset,
-                                         uint64_t event_hash) {
-  if (eventlog::IsOtherHistory(compared)) {
-    NoteLost(offset, event_hash);
-  }
-  return compared;
-}
-
-void PartitionFolder::NoteLost(Offset offset, uint64_t event_hash) {
-  const absl::Status noted = context_.stores.NoteLost(partition_, offset, event_hash);
-  if (!noted.ok()) {
-    spdlog::warn("staging_loss_not_noted partition={} error=\"{}\"", partition_.value(),
-                 Message(noted));
-  }
-}
-
-absl::Status PartitionFolder::VerifyHistory() {
-  RETURN_IF_ERROR(VerifyEnd());
-  RETURN_IF_ERROR(VerifyApplied());
-  return VerifyTold();
-}
-
-absl::Status PartitionFolder::VerifyEnd() {
-  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
-                   context_.log.Range(eventlog::Topic::kChanges, partition_));
-  Offset highest = std::max(context_.stores.LastApplied(partition_).position,
-                            context_.stores.LastNoted(partition_).position);
-  if (context_.options.nodes != nullptr) {
-    for (const FoldedMark& mark : context_.options.nodes->Folded(partition_).marks) {
-      highest = std::max(highest, mark.at);
-    }
-  }
-  return highest < range.end
-             ? absl::OkStatus()
-             : context_.log.ConfirmLoss(eventlog::Topic::kChanges, partition_, highest);
-}
-
-absl::Status PartitionFolder::VerifyRead() {
-  RETURN_IF_ERROR(VerifyApplied());
-  if (context_.clock.SteadyNow() < next_told_look_) {
-    told_held_.clear();  // the next look is at all of them
-    return absl::OkStatus();
-  }
-  return UnlessUnavailable(VerifyTold());
-}
-
-absl::Status PartitionFolder::VerifyApplied() {
-  // What was lost before first: the log may have been restored since, and it must not be forgotten
-  // for anything else while it is not.
-  RETURN_IF_ERROR(
-      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_), cancellation()));
-  context_.stores.DoubtStoresAhead(partition_);
-  const AppliedState state = context_.stores.LastApplied(partition_);
-  RETURN_IF_ERROR(NoteIfLost(CheckHistory(context_.log, partition_, state, cancellation()),
-                             state.position, state.event_hash));
-  const AppliedState noted = context_.stores.LastNoted(partition_);
-  return noted.position <= state.position  // what comes before, the comparison above has told
-             ? absl::OkStatus()
-             : CheckHistory(context_.log, partition_, noted, cancellation());
-}
-
-// After what this process has applied: where the log, which loses nothing but its end, holds then
-// what lies below that, it is of the history that was applied.
-absl::Status PartitionFolder::VerifyTold() {
-  NodeDirectory* const nodes = context_.options.nodes;
-  if (nodes == nullptr) {
-    return absl::OkStatus();
-  }
-  const absl::Status held = CompareTold(*nodes);
-  NoteLookedAtTold(*nodes);
-  return held;
-}
-
-void PartitionFolder::NoteLookedAtTold(const NodeDirectory& nodes) {
-  next_told_look_ =
-      context_.clock.SteadyNow() +
-      (nodes.Compared(partition_).has_value() ? kToldLookInterval : kFirstLookInterval);
-}
-
-absl::Status PartitionFolder::CompareTold(NodeDirectory& nodes) {
-  told_held_.clear();
-  const AppliedState applied = context_.stores.LastApplied(partition_);
-  const bool known = nodes.Known();
-  const NodeDirectory::ToldFolded told = nodes.Folded(partition_);
-  for (const FoldedMark& mark : told.marks) {
-    if (mark != FoldedMark{applied.position, applied.event_hash}) {
-      absl::Status held =
-          CheckHistory(context_.log, partition_, mark.at, mark.event_hash, cancellation());
-      RETURN_IF_ERROR_CTX(NoteIfLost(std::move(held), mark.at, mark.event_hash),
-                          "what a node has told on `nodes` to have folded");
-    }
-  }
-  told_held_ = told.marks;
-  if (known) {
-    nodes.NoteCompared(partition_, {told.until, applied.position});
-  }
-  return absl::OkStatus();
-}
-
-bool PartitionFolder::IsToldDue() {
-  NodeDirectory* const nodes = context_.options.nodes;
-  const SteadyTime now = context_.clock.SteadyNow();
-  if (nodes == nullptr || now < std::max(next_told_look_, next_told_glance_)) {
-    return false;
-  }
-  if (nodes->Known() && !nodes->Compared(partition_).has_value()) {
-    return true;
-  }
-  const AppliedState own = context_.stores.LastApplied(partition_);
-  const bool due =
-      std::ranges::any_of(nodes->Folded(partition_).marks, [&](const FoldedMark& mark) {
-        return mark != FoldedMark{own.position, own.event_hash} &&
-               !std::ranges::binary_search(told_held_, mark);
-      });
-  if (!due) {
-    next_told_glance_ = now + kFirstLookInterval;  // not each batch: requests ask the directory too
-  }
-  return due;
-}
-
 void PartitionFolder::AwaitOthers() {
   const NodeDirectory* const nodes = context_.options.nodes;
   if (nodes == nullptr) {
     return;
   }
   const SteadyTime end = context_.clock.SteadyNow() + kOthersPatience;
-  absl::MutexLock lock(&mutex_);
-  while (!nodes->Known() && !stopping_ && context_.clock.SteadyNow() < end) {
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::FromChrono(kOthersLook));
+  while (!nodes->Known() && context_.clock.SteadyNow() < end && follower_.Pause(kOthersLook)) {
   }
+}
+
+bool PartitionFolder::IsVerifyDue() const {
+  absl::MutexLock lock(&mutex_);
+  return verify_due_;
 }
 
 absl::Status PartitionFolder::VerifyBatches() {
-  RETURN_IF_ERROR(VerifyHistory());
-  const auto applied = context_.stores.AppliedSinceCompared(partition_);
-  if (applied.empty()) {
-    return absl::OkStatus();
-  }
-  std::pair<Offset, uint64_t> misfit;
-  const absl::Status status =
-      CheckHistory(context_.log, partition_, applied, &misfit, cancellation());
-  RETURN_IF_ERROR(NoteIfLost(status, misfit.first, misfit.second));
-  context_.stores.NoteCompared(partition_, applied.back().first);
-  return absl::OkStatus();
-}
-
-absl::Status PartitionFolder::LookLast() {
-  const bool due = [this] {
-    absl::MutexLock lock(&mutex_);
-    return verify_due_;
-  }();
-  return due ? VerifyBatches() : absl::OkStatus();
-}
-
-// Nobody waits for the end of a doubt that comes with the last look. Who comes next looks first
-// whether the log has what was applied. There is room for one note: what was found to be lost
-// before gives way only where the log holds it again, for it may be all that tells of another
-// history.
-void PartitionFolder::NoteDoubted() {
-  const AppliedState own = context_.stores.LastApplied(partition_);
-  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
-  if (own.position != kNoOffset && range.ok() && own.position >= range->end &&
-      CheckHistory(context_.log, partition_, context_.stores.LastLost(partition_)).ok()) {
-    NoteLost(own.position, own.event_hash);
-  }
-}
-
-absl::Status PartitionFolder::OpenReader() {
-  bool open = false;
-  bool verify = false;
   {
     absl::MutexLock lock(&mutex_);
-    open = reader_ != nullptr;
-    verify = std::exchange(verify_due_, false);
+    verify_due_ = false;
   }
-  if (!open) {
-    AwaitOthers();
-  }
-  if (!open || verify) {
-    // After an error of the log, or where it ends too early, it may be another one's turn; and what
-    // the stores hold may be the work of another folder.
-    if (absl::Status same = VerifyBatches(); !same.ok()) {
-      absl::MutexLock lock(&mutex_);
-      verify_due_ = true;
-      return same;
-    }
-    absl::MutexLock lock(&mutex_);
+  const absl::Status same = guard_.VerifyBatches();
+  absl::MutexLock lock(&mutex_);
+  verify_due_ = verify_due_ || !same.ok();
+  if (same.ok()) {
     doubted_ = verify_due_;  // it may have been told again meanwhile
   }
-  if (open) {
-    return absl::OkStatus();
-  }
+  return same;
+}
+
+absl::StatusOr<Offset> PartitionFolder::Open() {
+  AwaitOthers();
+  // What the stores hold may be the work of another folder.
+  RETURN_IF_ERROR(VerifyBatches());
   AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
   const Offset from = context_.stores.CheckpointOf(partition_);
-  auto reader = std::make_unique<eventlog::ComparedReader>(context_.log, context_.clock,
-                                                           eventlog::Topic::kChanges, partition_,
-                                                           from, [this] { return VerifyRead(); });
   end_at_start_ = range.end;
   end_ = range.end.value();
   {
     absl::MutexLock lock(&mutex_);
-    if (stopping_) {
-      return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
-    }
-    reader_ = std::move(reader);
     caught_up_ = false;
     ends_.assign({{range.end, asked}});
-    if (from >= end_at_start_) {
-      health_ = absl::OkStatus();  // nothing to catch up with, and the first read may wait
-    }
+  }
+  if (from >= end_at_start_) {
+    follower_.SetHealth(absl::OkStatus());  // nothing to catch up with; the first read may wait
   }
   NoteProgress(from);
-  return absl::OkStatus();
-}
-
-// Destroyed without the lock, which requests take: what reads of it are under way take to end.
-void PartitionFolder::CloseReader() {
-  std::unique_ptr<eventlog::ComparedReader> closed;
-  absl::MutexLock lock(&mutex_);
-  closed = std::move(reader_);
+  return from;
 }
 
 absl::Status PartitionFolder::ReadBatch() {
-  eventlog::ComparedReader* reader = nullptr;
-  {
-    absl::MutexLock lock(&mutex_);
-    reader = reader_.get();
-  }
   const auto until_checkpoint =
       std::chrono::duration_cast<milliseconds>(next_checkpoint_ - context_.clock.SteadyNow());
   const milliseconds letters_look = letters_.slow() ? kLettersLookSlow : kLettersLook;
@@ -585,25 +356,24 @@ absl::Status PartitionFolder::ReadBatch() {
       .events_max = batch_events_,
       .wait_max = letters_.empty() ? std::clamp(until_checkpoint, milliseconds(1), kWaitMax)
                                    : letters_look};
-  absl::StatusOr<std::vector<eventlog::StoredEvent>> read = reader->Read(limits);
+  const absl::Status read = follower_.Read(limits);
   if (read.ok()) {
-    events_ = *std::move(read);
-    return absl::OkStatus();
+    return read;
   }
   {
     absl::MutexLock lock(&mutex_);
     verify_due_ = true;
   }
-  if (absl::IsOutOfRange(read.status())) {
+  if (absl::IsOutOfRange(read)) {
     // Not there any more, or another log: which of the two, the event that was applied last tells.
-    RETURN_IF_ERROR(VerifyHistory());
-    if (ErrorCode(read.status()) == "offset_beyond_end") {
+    RETURN_IF_ERROR(guard_.VerifyHistory());
+    if (ErrorCode(read) == "offset_beyond_end") {
       // Only offsets without events are missing: reading goes on behind what was applied.
-      CloseReader();
-      return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read.status()));
+      follower_.Close();
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read));
     }
   }
-  return read.status();
+  return read;
 }
 
 void PartitionFolder::AdaptBatch(SteadyTime::duration took) {
@@ -614,24 +384,25 @@ void PartitionFolder::AdaptBatch(SteadyTime::duration took) {
   }
 }
 
-absl::Status PartitionFolder::ApplyBatch() {
+absl::Status PartitionFolder::Fold(const std::vector<eventlog::StoredEvent>& events) {
+  if (events.empty()) {
+    return absl::OkStatus();
+  }
   const SteadyTime start = context_.clock.SteadyNow();
   absl::StatusOr<ApplyResult> applied =
-      context_.stores.Apply(partition_, events_, [this] { return stopping(); });
+      context_.stores.Apply(partition_, events, [this] { return follower_.stopping(); });
   if (!applied.ok()) {
     if (ErrorCode(applied.status()) == "store_rewound") {
       // A store went back to what was on disk: read again from the checkpoint.
-      events_.clear();
-      CloseReader();
+      follower_.Close();
     }
     return applied.status();
   }
   dirty_ = true;
-  letters_.Add(events_, applied->rejected);
+  letters_.Add(events, applied->rejected);
   const SteadyTime::duration took = context_.clock.SteadyNow() - start;
   context_.metrics.BatchApplied(applied->counters, applied->rejected.size(), took);
   AdaptBatch(took);
-  events_.clear();
   side_.Wake();
   return absl::OkStatus();
 }
@@ -655,7 +426,7 @@ absl::Status PartitionFolder::CheckpointIfDue() {
 
 Offset PartitionFolder::FirstUntold() const {
   const Offset waiting = letters_.oldest();
-  const Offset read(next_);
+  const Offset read = next();
   if (read > context_.stores.LastApplied(partition_).position) {
     return waiting;
   }
@@ -666,7 +437,7 @@ Offset PartitionFolder::FirstUntold() const {
 // position is taken here; the stores are flushed while events are applied. It waits for no letter,
 // but passes none that waits: whoever folds on after a crash tells of that one again.
 absl::Status PartitionFolder::BeginCheckpoint() {
-  RETURN_IF_ERROR(VerifyHistory());
+  RETURN_IF_ERROR(guard_.VerifyHistory());
   const Offset untold = FirstUntold();
   checkpoint_ = context_.stores.BeginCheckpoint(partition_, untold);
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
@@ -700,16 +471,6 @@ void PartitionFolder::AbandonCheckpoint() {
     checkpoint_.reset();
     dirty_ = true;
   }
-}
-
-void PartitionFolder::BackOff() {
-  const StagingOptions& options = context_.options;
-  backoff_ = std::clamp(backoff_ * 2, options.retry_min, options.retry_max);
-  // Between half and the whole: processes that failed together do not come back together.
-  const auto half = backoff_.count() / 2;
-  const int64_t wait = half + static_cast<int64_t>(jitter_() % static_cast<uint64_t>(half + 1));
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::Milliseconds(wait));
 }
 
 }  // namespace sluice::projectors

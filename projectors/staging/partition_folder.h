@@ -5,8 +5,6 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <random>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,10 +13,9 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/background_task.h"
-#include "eventlog/cancellation.h"
-#include "eventlog/compared_reader.h"
+#include "eventlog/follower.h"
 #include "eventlog/log.h"
-#include "projectors/nodes/folded_marks.h"
+#include "projectors/staging/history_guard.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/side_folder.h"
 #include "projectors/staging/staging_metrics.h"
@@ -32,7 +29,7 @@ namespace sluice::projectors {
 // with the log, whoever applied it: StoreWriter remembers that, as stores outlive their folders,
 // and eventlog::ComparedReader says when (docs/fold.md, "Which history").
 // Thread-safe.
-class PartitionFolder {
+class PartitionFolder : eventlog::Follower::Callbacks {
  public:
   // All must outlive the folder.
   struct Context {
@@ -47,7 +44,7 @@ class PartitionFolder {
   // Makes all of its threads but the first, which Start() makes; std::system_error where one can't
   // be made: what there is may then be destroyed.
   PartitionFolder(PartitionId partition, Context context);
-  ~PartitionFolder();
+  ~PartitionFolder() override;
 
   void Start();
   // Ends the batch under way soon; does not wait.
@@ -69,7 +66,7 @@ class PartitionFolder {
   // asked. Never waits: a partition without a leader holds up no other one.
   void Probe();
   // One past what has been folded; kNoOffset before the start.
-  Offset next() const { return Offset(next_); }
+  Offset next() const { return follower_.next(); }
   // How many events of the log are not folded, by its end as it was told last.
   int64_t lag() const;
 
@@ -79,19 +76,18 @@ class PartitionFolder {
     absl::StatusOr<Offset> end;
   };
 
-  void Run();
-  void FoldOn();
+  absl::StatusOr<Offset> Open() override;
+  // One batch, or what is left of one that failed. An error leaves what is left for the next call.
+  absl::Status Step() override;
+  absl::Status Fold(const std::vector<eventlog::StoredEvent>& events) override;
+  bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
+  // Writes the last checkpoint.
+  void Ended() override;
   // Whether the log said where the partition ends when it was asked last, and held up no comparison
   // when this was to stop.
   bool Answers() const;
   bool HasFailed() const;
-  // One batch, or what is left of one that failed. An error leaves what is left for the next call.
-  absl::Status Step();
-  absl::Status OpenReader();
-  // Where it stands is read anew.
-  void CloseReader() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ReadBatch();
-  absl::Status ApplyBatch();
   // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
   absl::Status PassLetters(const absl::Status& written);
   absl::Status CheckpointIfDue();
@@ -103,32 +99,11 @@ class PartitionFolder {
   absl::Status EndCheckpoint();
   absl::Status Checkpoint();
   void AbandonCheckpoint();
-  eventlog::Cancellation* cancellation() { return at_end_ ? nullptr : &comparing_; }
-  // Compares what was applied last with the log, and what else tells of another history. Whatever
-  // does not fit is remembered: it is refused after a re-assignment and after a restart, too.
-  absl::Status VerifyHistory();
-  // The same for what was read and is to be folded: with what others have told not each time, which
-  // may be more than what was read.
-  absl::Status VerifyRead();
-  // One question, before much is read of a log that ends too early.
-  absl::Status VerifyEnd();
-  absl::Status VerifyApplied();  // by this process
-  absl::Status VerifyTold();     // by the others
-  absl::Status CompareTold(NodeDirectory& nodes);
-  void NoteLookedAtTold(const NodeDirectory& nodes);
-  // Whether others have told of something since that was compared.
-  bool IsToldDue();
   // Until what the others have told is known, or for kOthersPatience.
   void AwaitOthers();
-  // Also what was applied last of every batch since that was done last. After an error of the log,
-  // and where another folder of this process was before: should something of another history have
-  // been applied without having been noticed, what was applied last may fit.
-  absl::Status VerifyBatches();
-  absl::Status NoteIfLost(absl::Status compared, Offset offset, uint64_t event_hash);
-  void NoteLost(Offset offset, uint64_t event_hash);
-  void NoteDoubted();
-  // Before the last checkpoint: nobody else will compare what this folder has applied.
-  absl::Status LookLast();
+  // After an error of the log, or where it ends too early: it may be another one's turn.
+  bool IsVerifyDue() const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status VerifyBatches() ABSL_LOCKS_EXCLUDED(mutex_);
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
   void StartProbe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -138,43 +113,25 @@ class PartitionFolder {
   void NoteEnd(Offset end, SteadyTime asked, Offset before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TellNear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  bool stopping() const;
-  void SetHealth(const absl::Status& status);
-  // Waits before a step is tried again: exponential, with jitter; ends at Stop().
-  void BackOff();
-
   const PartitionId partition_;
   const Context context_;
-  std::atomic<int64_t> next_{kNoOffset.value()};
   std::atomic<int64_t> end_{0};
 
   // Only the thread's own:
-  std::vector<eventlog::StoredEvent> events_;  // read, not yet applied
-  LetterBox letters_;                          // of what is applied
+  LetterBox letters_;    // of what is applied
   bool dirty_ = false;   // something was applied since the last checkpoint was begun
   size_t batch_events_;  // what a batch holds now
   SteadyTime next_checkpoint_;
   SteadyTime next_look_;  // for damage that readers have found
-  SteadyTime next_told_look_;
-  SteadyTime next_told_glance_;        // whether something was told since
-  std::vector<FoldedMark> told_held_;  // that the log was seen to hold at the last look; ascending
   Offset end_at_start_;
-  std::chrono::milliseconds backoff_{0};
-  std::minstd_rand jitter_;
   std::unique_ptr<PendingCheckpoint> checkpoint_;  // under way, or nullptr
-  bool at_end_ = false;               // what is compared for the last checkpoint is not cancelled
-  eventlog::Cancellation comparing_;  // what the thread itself compares before
-  eventlog::BackgroundTask flush_;    // flushes for the checkpoint
+  eventlog::BackgroundTask flush_;                 // flushes for the checkpoint
 
   mutable absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cut_off_ ABSL_GUARDED_BY(mutex_) = false;  // it was waiting for a comparison then
   bool verify_due_ ABSL_GUARDED_BY(mutex_) = false;
   // The log was told to end before what was read of it, and has not been compared since: that it is
   // long enough again says nothing of what it holds there.
   bool doubted_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<eventlog::ComparedReader> reader_ ABSL_GUARDED_BY(mutex_);  // the thread makes it
-  absl::Status health_ ABSL_GUARDED_BY(mutex_);
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);     // for good
   bool caught_up_ ABSL_GUARDED_BY(mutex_) = false;  // with the end at the start
   // When the log was asked for ends that have not been reached; ascending.
@@ -184,7 +141,8 @@ class PartitionFolder {
 
   eventlog::BackgroundTask probe_;  // started under mutex_
   SideFolder side_;
-  std::thread thread_;
+  eventlog::Follower follower_;
+  HistoryGuard guard_;  // of the follower's thread alone
 };
 
 }  // namespace sluice::projectors

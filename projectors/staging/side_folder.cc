@@ -18,12 +18,8 @@ using std::chrono::milliseconds;
 
 // How long a read waits at the end of the log, and the thread when it has nothing to do.
 constexpr milliseconds kIdle{50};
-constexpr milliseconds kBackoffMin{100};
-constexpr milliseconds kBackoffMax{60'000};
 // A store that is being read, or was opened anew, is ready again soon.
 constexpr milliseconds kBackoffSoonMax{1'000};
-// Of reading, where the log fails.
-constexpr milliseconds kReadBackoffMax{10'000};
 // Events that wait for their turn, of all organisations together, in batches of the main thread's
 // limit.
 constexpr size_t kBatchesHeld = 4;
@@ -244,7 +240,7 @@ absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(advanced);
-  work.backoff = milliseconds(0);
+  work.backoff.Reset();
   work.retry_at = {};
   work.failure.clear();
   return absl::OkStatus();
@@ -258,12 +254,12 @@ void SideFolder::Fail(std::string_view org, Work& work, const absl::Status& stat
   }
   work.DropEvents();
   const bool soon = IsSoonOver(code);
-  work.backoff = std::clamp(work.backoff * 2, kBackoffMin, soon ? kBackoffSoonMax : kBackoffMax);
-  work.retry_at = clock_.SteadyNow() + work.backoff;
+  const milliseconds wait = work.backoff.Next(soon ? kBackoffSoonMax : milliseconds::max());
+  work.retry_at = clock_.SteadyNow() + wait;
   metrics_.Retried();
   if (!soon || work.failure != code) {
     spdlog::warn("staging_apart_failed partition={} org={} code={} error=\"{}\" retry_ms={}",
-                 partition_.value(), org, code, Message(status), work.backoff.count());
+                 partition_.value(), org, code, Message(status), wait.count());
   }
   work.failure = code;
 }
@@ -306,7 +302,7 @@ bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait)
       NoteReadFailure(read.status(), waiting);
       break;
     }
-    read_backoff_ = milliseconds(0);
+    read_backoff_.Reset();
     came = came || *read;
   }
   return came;
@@ -473,11 +469,11 @@ void SideFolder::NoteReadFailure(const absl::Status& status, std::vector<Waiting
     }
   }
   if (!own) {
-    read_backoff_ = std::clamp(read_backoff_ * 2, kBackoffMin, kReadBackoffMax);
-    read_at_ = clock_.SteadyNow() + read_backoff_;
+    const milliseconds wait = read_backoff_.Next();
+    read_at_ = clock_.SteadyNow() + wait;
     metrics_.Retried();
     spdlog::warn("staging_apart_read_failed partition={} code={} error=\"{}\" retry_ms={}",
-                 partition_.value(), ErrorCode(status), Message(status), read_backoff_.count());
+                 partition_.value(), ErrorCode(status), Message(status), wait.count());
   }
 }
 

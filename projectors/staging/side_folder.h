@@ -17,6 +17,7 @@
 #include "eventlog/log.h"
 #include "projectors/staging/letter_box.h"
 #include "projectors/staging/staging_projector.h"
+#include "schemas/base/backoff.h"
 
 namespace sluice::projectors {
 
@@ -73,7 +74,9 @@ class SideFolder {
     size_t done = 0;
     size_t bytes = 0;
     LetterBox letters;  // of what was applied
-    std::chrono::milliseconds backoff{0};
+    // Of its store, which is this process's alone: each failure counts, and when it is tried again.
+    Backoff backoff{std::chrono::milliseconds(100), std::chrono::milliseconds(60'000),
+                    Backoff::Jitter::kNone};
     SteadyTime retry_at;
     std::string failure;   // the code that it failed with last
     bool reading = false;  // its store is read as a whole, a part each step, before anything else
@@ -143,7 +146,7 @@ class SideFolder {
   // The thread's own:
   std::map<std::string, Work> work_;
   bool highest_first_ = false;
-  std::chrono::milliseconds read_backoff_{0};
+  Backoff read_backoff_{std::chrono::milliseconds(100), std::chrono::milliseconds(10'000)};
   SteadyTime read_at_;
   uint64_t sessions_ = 0;
   eventlog::Cancellation comparing_;
