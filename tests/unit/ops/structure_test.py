@@ -1,4 +1,5 @@
-"""The tree's rules that a compiler does not check: which way includes point, and where headers may appear.
+"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, and that no
+two files define a type of one qualified name.
 
 An include may only point down the list of folders in the README; a client may include only schemas.
 `--self-test` shows that each rule can fail.
@@ -43,6 +44,30 @@ NARROW = {"projectors/rules/": ("projectors/rules/", "schemas/"), "schemas/base/
 BASE_HEADERS_MAX = 24
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
+# What a scan for type definitions looks at: literals and comments (passed over), namespaces, types, braces.
+TOKEN = re.compile(
+    r'//[^\n]*|/\*.*?\*/|R"(?P<mark>[^\s()]*)\(.*?\)(?P=mark)"|"(?:\\.|[^"\\\n])*"|(?<![0-9A-Fa-f])\'(?:\\.|[^\'\\\n])+\''
+    r"|\bnamespace\b(?P<space>[\w:\s]*)\{"
+    r"|\b(?:class|struct|union|enum(?:\s+(?:class|struct))?)\s+(?:[A-Z][A-Z_]+\([^)]*\)\s*|\[\[[^\]]*\]\]\s*)*"
+    r"(?P<type>\w[\w:]*(?:<[^;{}()]*>)?)(?:\s+final)?\s*(?::(?!:)[^;{}()=]*)?\{"
+    r"|(?P<brace>[{}])", re.S)
+
+
+def types(text):
+    """The qualified names of the types that a file defines; those of unnamed namespaces and functions are its own."""
+    scopes = []
+    for token in TOKEN.finditer(text):
+        if token["type"] is not None:
+            scopes.append(token["type"])
+            if None not in scopes:
+                yield "::".join(scopes)
+        elif token["space"] is not None:
+            scopes.append(token["space"].strip() or None)
+        elif token["brace"] == "{":
+            scopes.append(None)
+        elif token["brace"] == "}" and scopes:
+            scopes.pop()
+
 
 def allowed(folder):
     if folder == "tests":
@@ -55,12 +80,18 @@ def allowed(folder):
 
 def problems(root):
     found = []
+    defined = {}  # qualified name of a type: the file that defines it
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         folder = name.split("/")[0]
         if path.suffix not in (".h", ".cc", ".c") or folder not in LAYERS + ["clients", "tests"]:
             continue
-        for bracket, header in INCLUDE.findall(path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        for type_name in types(text):
+            first = defined.setdefault(type_name, name)
+            if first != name:
+                found.append(f"{name}: defines {type_name}, and so does {first}")
+        for bracket, header in INCLUDE.findall(text):
             top = header.split("/")[0]
             if bracket == '"' and top in LAYERS + ["clients", "tests"] and top not in allowed(folder):
                 found.append(f"{name}: includes {header}, which is above {folder}/")
@@ -96,12 +127,16 @@ def self_test():
             "projectors/rules/a.cc": '#include "eventlog/x.h"\n',
             "projectors/fold/a.cc": '#include "projectors/store/x.h"\n',
             "tests/unit/lost_test.cc": "",
+            "schemas/x.h": "namespace sluice { struct Row; class A { enum class Row : int { kOne }; }; }\n",
+            "schemas/y.h": "namespace sluice { namespace { struct Row { int x = 1'000; }; } struct A::Other {}; }\n",
+            "schemas/z.h": "// struct Row {\nnamespace sluice::a { struct Row final : B<int> { Row() {} }; }\n",
+            "clients/cpp/z.h": "namespace sluice { namespace a {\ntemplate <class T>\nclass Row\n    : public T {};\n}}\n",
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         found = problems(root)
-        if len(found) != 6:
-            sys.exit(f"the self-test found {found}, and should have found six problems")
+        if len(found) != 7 or "schemas/z.h: defines sluice::a::Row, and so does clients/cpp/z.h" not in found:
+            sys.exit(f"the self-test found {found}, and should have found seven problems")
 
 
 if __name__ == "__main__":
