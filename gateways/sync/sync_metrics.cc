@@ -19,17 +19,9 @@ Gauge& AddGauge(Registry& registry, const std::string& name, const std::string& 
 }  // namespace
 
 SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max,
-                         size_t connections_max, size_t answer_bytes_max)
+                         size_t answer_bytes_max)
     : registry_(registry != nullptr ? std::move(registry) : std::make_shared<Registry>()) {
   Registry& to = *registry_;
-  requests_ = &BuildCounter()
-                   .Name("sluice_sync_requests_total")
-                   .Help("Requests answered, by route and HTTP status")
-                   .Register(to);
-  refused_ = &BuildCounter()
-                  .Name("sluice_sync_refused_total")
-                  .Help("Connections, sessions and answers refused, by the limit that was reached")
-                  .Register(to);
   bytes_sent_ = &BuildCounter()
                      .Name("sluice_sync_sent_bytes_total")
                      .Help("Bytes of bodies and frames sent")
@@ -45,9 +37,6 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                       "Places that they take: one each, and another for each 64 buckets");
   AddGauge(to, "sluice_sync_sessions_limit", "Most places of streams and waiting deltas at once")
       .Set(static_cast<double>(sessions_max));
-  connections_ = &AddGauge(to, "sluice_sync_connections", "Open connections");
-  AddGauge(to, "sluice_sync_connections_limit", "Most open connections")
-      .Set(static_cast<double>(connections_max));
   answer_bytes_ = &AddGauge(to, "sluice_sync_answer_bytes",
                             "Bytes set aside for answers that are built or being sent");
   AddGauge(to, "sluice_sync_answer_bytes_limit", "Most bytes of answers at once")
@@ -69,14 +58,6 @@ SyncMetrics::SyncMetrics(std::shared_ptr<Registry> registry, size_t sessions_max
                        .Register(to)
                        .Add({}, prometheus::Histogram::BucketBoundaries{
                                     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
-}
-
-void SyncMetrics::Request(std::string_view route, int status) {
-  requests_->Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
-}
-
-void SyncMetrics::Refused(std::string_view limit) {
-  refused_->Add({{"limit", std::string(limit)}}).Increment();
 }
 
 }  // namespace sluice::gateways
