@@ -1,7 +1,6 @@
 #include "gateways/admin/admin_server.h"
 
 #include <fmt/format.h>
-#include <prometheus/counter.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
@@ -22,12 +21,12 @@
 #include "gateways/admin/openapi.h"
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
-#include "gateways/http/authenticate.h"
+#include "gateways/http/admit_request.h"
 #include "gateways/http/byte_budget.h"
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
+#include "gateways/http/listener_account.h"
 #include "gateways/http/negotiation.h"
-#include "gateways/http/request_owner.h"
 #include "gateways/ingest/look_interval.h"
 #include "gateways/problem.h"
 #include "schemas/base/json_writer.h"
@@ -41,6 +40,9 @@ namespace {
 
 using Kind = DefinitionRoutes::Kind;
 
+constexpr std::string_view kAccessLine =
+    "admin_request method={method} path={path} operation={operation} status={status} ms={ms:.1f} "
+    "bytes={bytes} subject={subject} request_id={request_id}";
 constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 // A path as a log line may hold it.
@@ -108,11 +110,13 @@ struct AdminServer::Impl {
 
   absl::StatusOr<int> Start();
   net::awaitable<bool> Serve(HttpConnection& connection, HttpHead& head);
-  net::awaitable<absl::Status> Admit(HttpConnection& connection, RequestContext& context);
+  absl::Status MayAskHere(const RequestContext& context) const;
   net::awaitable<bool> Respond(HttpConnection& connection, RequestContext& context,
                                HttpResponse response, SteadyTime begun);
-  net::awaitable<absl::StatusOr<Answer>> Handle(HttpConnection& connection,
-                                                RequestContext& context);
+  net::awaitable<bool> Refuse(HttpConnection& connection, RequestContext& context,
+                              const absl::Status& status, SteadyTime begun);
+  net::awaitable<absl::StatusOr<Answer>> Handle(HttpConnection& connection, RequestContext& context,
+                                                ByteHold hold);
   net::awaitable<bool> ServeLines(HttpConnection& connection, RequestContext& context,
                                   SteadyTime begun);
   net::awaitable<absl::StatusOr<Answer>> HandleJson(HttpConnection& connection,
@@ -127,22 +131,18 @@ struct AdminServer::Impl {
   absl::StatusOr<Answer> Call(RequestContext& context);
   HttpResponse Ready() const;
   HttpResponse Metrics() const;
-  HttpResponse Problem(const absl::Status& status, std::string_view request_id) const;
-  // Whether the directory has all that the log says now of such an organisation.
   void Account(const RequestContext& context, const HttpResponse& response, size_t bytes,
                SteadyTime begun);
 
   const AdminServerOptions options;
   AdminServerDeps deps;
+  ListenerAccount account;
   AppliedWait applied;
   IngestService ingest_service;
   OrgRoutes orgs;
   DefinitionRoutes definitions;
   IngestRoutes ingest;
-  prometheus::Family<prometheus::Counter>* requests = nullptr;
   prometheus::Family<prometheus::Histogram>* durations = nullptr;
-  prometheus::Gauge* connections = nullptr;
-  prometheus::Family<prometheus::Counter>* refused = nullptr;
   std::unique_ptr<AdminPools> pools;
   std::unique_ptr<HttpListener>
       listener;  // last: its end destroys coroutines, which use the others
@@ -151,6 +151,15 @@ struct AdminServer::Impl {
 AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps)
     : options(std::move(the_options)),
       deps(std::move(the_deps)),
+      account({.listener = "admin",
+               .operation_label = "operation",
+               .refused_name = "sluice_admin_connections_refused_total",
+               .refused_label = "reason",
+               .connections_max = options.descriptors_max == 0
+                                      ? options.connections_max
+                                      : std::min(options.connections_max, options.descriptors_max),
+               .line = kAccessLine},
+              deps.registry),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
                      deps.clock, deps.registry,
@@ -172,20 +181,12 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
   if (deps.registry == nullptr) {
     return;
   }
-  requests = &CounterFamily(*deps.registry, "sluice_admin_requests_total",
-                            "Requests answered by the admin listener");
   durations = &HistogramFamily(*deps.registry, "sluice_admin_request_seconds",
                                "Time from a request's headers to its answer");
-  connections = &AddGauge(*deps.registry, "sluice_admin_connections",
-                          "Open connections of the admin listener");
-  refused =
-      &CounterFamily(*deps.registry, "sluice_admin_connections_refused_total",
-                     "Connections turned away, or closed while silent to make room, by reason");
 }
 
 HttpResponse AdminServer::Impl::Ready() const {
   std::string reasons;
-  absl::Status first;
   for (const auto& [name, check] : deps.health) {
     const absl::Status status = check();
     if (status.ok()) {
@@ -196,14 +197,11 @@ HttpResponse AdminServer::Impl::Ready() const {
     reasons.append(",\"reason\":");
     AppendJsonString(PublicReason(status), &reasons);
     reasons.push_back('}');
-    first = first.ok() ? status : first;
   }
-  if (first.ok()) {
-    return HttpResponse{
-        .body = ReadyBody(deps.troubled ? deps.troubled() : std::vector<TroubledOrgs>())};
+  if (reasons.empty()) {
+    return ReadyResponse(deps.troubled);
   }
-  HttpResponse response = ProblemResponse(
-      Error(absl::StatusCode::kUnavailable, "not_ready", "not every role can serve yet"));
+  HttpResponse response = NotReadyResponse("not every role can serve yet");
   response.body.pop_back();
   response.body.append(fmt::format(",\"reasons\":[{}]}}", reasons));
   return response;
@@ -256,7 +254,7 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
     case AdminRoute::kDeleteRole:
       return definitions.Delete(Kind::kRole, context);
     case AdminRoute::kHealthz:
-      return HttpResponse{.body = "{\"status\":\"ok\"}"};
+      return HealthResponse();
     case AdminRoute::kReadyz:
       return Ready();
     case AdminRoute::kMetrics:
@@ -269,53 +267,20 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
   return absl::InternalError("a route without a handler");
 }
 
-// Who asks, and whether it may; nothing but the head has been read.
-net::awaitable<absl::Status> AdminServer::Impl::Admit(HttpConnection& connection,
-                                                      RequestContext& context) {
-  // In this order: what the connection costs is its owner's before anything else is done for it,
-  // and who has no right learns nothing of the log, not even that its history is in doubt.
-  absl::StatusOr<std::shared_ptr<const Principal>> principal =
-      co_await Authenticate(deps.authenticator, context.http);
-  if (!principal.ok()) {
-    co_return principal.status();
-  }
-  if (absl::Status known = connection.SetKnown(OwnerOf(**principal)); !known.ok()) {
-    co_return known;
-  }
-  context.principal = *std::move(principal);
-  if (absl::Status allowed = Authorize(*context.principal, context.match); !allowed.ok()) {
-    co_return allowed;
-  }
+absl::Status AdminServer::Impl::MayAskHere(const RequestContext& context) const {
+  RETURN_IF_ERROR(Authorize(*context.principal, context.match));
   if (!context.match.info->pattern.starts_with("/v1/")) {
-    co_return absl::OkStatus();
+    return absl::OkStatus();
   }
-  if (absl::Status may_tell = MayTell(context.match, deps.log, deps.directory, deps.may_append);
-      !may_tell.ok()) {
-    co_return may_tell;
-  }
-  if (!options.administration) {
-    co_return MayServeWithoutRole(context, deps.stores != nullptr);
-  }
-  co_return absl::OkStatus();
+  RETURN_IF_ERROR(MayTell(context.match, deps.log, deps.directory, deps.may_append));
+  return options.administration ? absl::OkStatus()
+                                : MayServeWithoutRole(context, deps.stores != nullptr);
 }
 
-// Reads the body where there is one, and runs what the route is.
+// Runs what the route is. `hold` is the body's place in the budget.
 net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection& connection,
-                                                                 RequestContext& context) {
-  HttpBody body;  // keeps the body's place in the budget
-  const size_t bytes_max = BodyBytesMax(context.match.info->route, options);
-  if (bytes_max > 0 && context.http.has_body()) {
-    absl::StatusOr<HttpBody> read = co_await connection.ReadWholeBody(context.http, bytes_max);
-    if (!read.ok()) {
-      co_return read.status();
-    }
-    body = *std::move(read);
-    context.body = std::move(body.text);
-    // A body may take its time, and a token's may be over.
-    if (absl::Status good = RequireUnexpired(*context.principal, deps.clock.Now()); !good.ok()) {
-      co_return good;
-    }
-  }
+                                                                 RequestContext& context,
+                                                                 [[maybe_unused]] ByteHold hold) {
   if (context.match.info->route == AdminRoute::kIngest) {
     co_return co_await HandleJson(connection, context);
   }
@@ -456,6 +421,15 @@ net::awaitable<bool> AdminServer::Impl::Respond(HttpConnection& connection, Requ
   co_return usable;
 }
 
+net::awaitable<bool> AdminServer::Impl::Refuse(HttpConnection& connection, RequestContext& context,
+                                               const absl::Status& status, SteadyTime begun) {
+  if (HttpStatusOf(status) >= 500) {
+    spdlog::warn("admin_request_failed request_id={} code={} error=\"{}\"", context.http.request_id,
+                 ErrorCode(status), Message(status));
+  }
+  co_return co_await Respond(connection, context, ProblemResponse(status), begun);
+}
+
 // NDJSON is not held: its answers may go out before it has ended.
 net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
                                                    RequestContext& context, SteadyTime begun) {
@@ -464,8 +438,7 @@ net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
   };
   absl::StatusOr<std::unique_ptr<IngestLines>> lines = co_await BeginIngest(context, begin);
   if (!lines.ok()) {
-    HttpResponse refusal = Problem(lines.status(), context.http.request_id);
-    co_return co_await Respond(connection, context, std::move(refusal), begun);
+    co_return co_await Refuse(connection, context, lines.status(), begun);
   }
   const bool waits = context.http.Query("wait").has_value();
   IngestExchange exchange(connection, context.http, **lines, pools->ingest(),
@@ -485,8 +458,7 @@ net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
     co_return false;
   }
   if (!read.ok()) {
-    HttpResponse refusal = Problem(read, context.http.request_id);
-    co_return co_await Respond(connection, context, std::move(refusal), begun);
+    co_return co_await Refuse(connection, context, read, begun);
   }
   Answer answer(HttpResponse{.content_type = "application/x-ndjson", .body = exchange.TakeBody()});
   absl::StatusOr<std::optional<AnswerWait>> wait = ingest.Wait(context, (*lines)->last());
@@ -497,28 +469,18 @@ net::awaitable<bool> AdminServer::Impl::ServeLines(HttpConnection& connection,
   co_return co_await Respond(connection, context, std::move(response), begun);
 }
 
-HttpResponse AdminServer::Impl::Problem(const absl::Status& status,
-                                        std::string_view request_id) const {
-  if (HttpStatusOf(status) >= 500) {
-    spdlog::warn("admin_request_failed request_id={} code={} error=\"{}\"", request_id,
-                 ErrorCode(status), Message(status));
-  }
-  return ProblemResponse(status);
-}
-
 void AdminServer::Impl::Account(const RequestContext& context, const HttpResponse& response,
                                 size_t bytes, SteadyTime begun) {
-  const RouteInfo* route = context.match.info;
-  const auto took = std::chrono::duration<double>(deps.clock.SteadyNow() - begun).count();
-  const std::string operation(route == nullptr ? "none" : route->operation);
-  if (requests != nullptr) {
-    requests->Add({{"operation", operation}, {"status", std::to_string(response.status)}})
-        .Increment();
+  const RouteInfo<AdminRoute>* route = context.match.info;
+  const std::chrono::duration<double> took = deps.clock.SteadyNow() - begun;
+  const std::string_view operation = route == nullptr ? "none" : route->operation;
+  account.Count(operation, response.status);
+  if (durations != nullptr) {
     durations
-        ->Add({{"operation", operation}},
+        ->Add({{"operation", std::string(operation)}},
               prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
                                                       0.05, 0.1, 0.25, 1, 5, 30})
-        .Observe(took);
+        .Observe(took.count());
   }
   // What comes thousands of times a second is for debugging; an operator looks at the metrics.
   const bool frequent =
@@ -527,62 +489,68 @@ void AdminServer::Impl::Account(const RequestContext& context, const HttpRespons
   const auto level = response.status >= 500 ? spdlog::level::warn
                      : frequent             ? spdlog::level::debug
                                             : spdlog::level::info;
-  spdlog::log(level,
-              "admin_request method={} path={} operation={} status={} ms={:.1f} bytes={} "
-              "subject={} request_id={}",
-              Loggable(context.http.method), Loggable(context.http.path), operation,
-              response.status, took * 1000, bytes,
-              context.principal == nullptr ? "-" : Loggable(context.principal->subject),
-              context.http.request_id);
+  account.Log(level,
+              {.method = Loggable(context.http.method),
+               .path = Loggable(context.http.path),
+               .operation = operation,
+               .subject = context.principal == nullptr ? "-" : Loggable(context.principal->subject),
+               .status = response.status,
+               .bytes = bytes,
+               .ms = took,
+               .request_id = context.http.request_id});
 }
 
 net::awaitable<bool> AdminServer::Impl::Serve(HttpConnection& connection, HttpHead& head) {
   const SteadyTime begun = deps.clock.SteadyNow();
   RequestContext context{.http = head};
   std::string allow;
-  absl::StatusOr<RouteMatch> match = MatchRoute(head.method, head.path, &allow);
+  absl::StatusOr<AdminRouteMatch> match = MatchRoute(head.method, head.path, &allow);
   if (!match.ok()) {
-    HttpResponse refusal = Problem(match.status(), head.request_id);
+    HttpResponse refusal = ProblemResponse(match.status());
     if (!allow.empty()) {
       refusal.headers.emplace_back("Allow", allow);
     }
     co_return co_await Respond(connection, context, std::move(refusal), begun);
   }
   context.match = *std::move(match);
+  const AdminRoute route = context.match.info->route;
   if (!context.match.info->scope.has_value()) {
     // Health and documents: memory only, here and now, whatever the pools are busy with.
     absl::StatusOr<Answer> open = Call(context);
-    HttpResponse response =
-        open.ok() ? std::move(open->response) : Problem(open.status(), head.request_id);
-    co_return co_await Respond(connection, context, std::move(response), begun);
+    if (!open.ok()) {
+      co_return co_await Refuse(connection, context, open.status(), begun);
+    }
+    co_return co_await Respond(connection, context, std::move(open->response), begun);
   }
-  absl::Status admitted = co_await Admit(connection, context);
-  const bool ingesting = context.match.info->route == AdminRoute::kIngest;
-  absl::StatusOr<IngestRoutes::Format> format = IngestRoutes::Format::kJson;
-  if (admitted.ok() && ingesting) {
-    format = IngestRoutes::FormatOf(head);
-    admitted = format.status();
+  const absl::StatusOr<IngestRoutes::Format> format =
+      route == AdminRoute::kIngest ? IngestRoutes::FormatOf(head) : IngestRoutes::Format::kJson;
+  const bool lines = format.ok() && *format == IngestRoutes::Format::kLines;
+  const MayAsk may_ask = [this, &context, &format](const std::shared_ptr<const Principal>& caller) {
+    context.principal = caller;
+    const absl::Status may = MayAskHere(context);
+    return may.ok() ? format.status() : may;
+  };
+  absl::StatusOr<HttpBody> body =
+      co_await AdmitRequest(connection, head, deps.authenticator, deps.clock, may_ask,
+                            lines ? 0 : BodyBytesMax(route, options));
+  if (absl::IsCancelled(body.status())) {
+    co_return false;  // the client has gone, or the connection was closed to make room
   }
-  if (absl::IsCancelled(admitted)) {
-    co_return false;  // closed meanwhile, to make room
+  if (!body.ok()) {
+    co_return co_await Refuse(connection, context, body.status(), begun);
   }
-  if (!admitted.ok()) {
-    HttpResponse refusal = Problem(admitted, head.request_id);
-    co_return co_await Respond(connection, context, std::move(refusal), begun);
-  }
-  if (ingesting && *format == IngestRoutes::Format::kLines) {
+  if (lines) {
     co_return co_await ServeLines(connection, context, begun);
   }
-  absl::StatusOr<Answer> answer = co_await Handle(connection, context);
+  context.body = std::move(body->text);
+  absl::StatusOr<Answer> answer = co_await Handle(connection, context, std::move(body->hold));
   if (absl::IsCancelled(answer.status())) {
     co_return false;  // the client has gone
   }
-  HttpResponse response;
-  if (answer.ok()) {
-    response = co_await Await(*std::move(answer));
-  } else {
-    response = Problem(answer.status(), head.request_id);
+  if (!answer.ok()) {
+    co_return co_await Refuse(connection, context, answer.status(), begun);
   }
+  HttpResponse response = co_await Await(*std::move(answer));
   co_return co_await Respond(connection, context, std::move(response), begun);
 }
 
@@ -607,29 +575,12 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
   http.limits.head_timeout = options.head_timeout;
   http.is_open = [](const HttpHead& head) {
     std::string allow;
-    const absl::StatusOr<RouteMatch> match = MatchRoute(head.method, head.path, &allow);
+    const absl::StatusOr<AdminRouteMatch> match = MatchRoute(head.method, head.path, &allow);
     return match.ok() && (match->info->route == AdminRoute::kHealthz ||
                           match->info->route == AdminRoute::kReadyz);
   };
-  http.on_connections = [this](int by) {
-    if (connections != nullptr) {
-      connections->Increment(by);
-    }
-  };
-  http.on_refused = [this](std::string_view why) {
-    if (refused != nullptr) {
-      refused->Add({{"reason", std::string(why)}}).Increment();
-    }
-  };
   http.registry = deps.registry;
-  if (deps.registry != nullptr) {
-    const size_t most = options.descriptors_max == 0
-                            ? options.connections_max
-                            : std::min(options.connections_max, options.descriptors_max);
-    AddGauge(*deps.registry, "sluice_admin_connections_limit",
-             "Connections that the admin listener keeps at once")
-        .Set(static_cast<double>(most));
-  }
+  http.account = &account;
   listener = std::make_unique<HttpListener>(
       std::move(http), [this](HttpConnection& connection, HttpHead& head, size_t) {
         return Serve(connection, head);

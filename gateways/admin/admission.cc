@@ -12,7 +12,7 @@ namespace sluice::gateways {
 namespace {
 
 // The partition of the organisation that the route is of; nullopt where it is of all.
-std::optional<PartitionId> PartitionOf(const RouteMatch& match, const eventlog::Log& log) {
+std::optional<PartitionId> PartitionOf(const AdminRouteMatch& match, const eventlog::Log& log) {
   return match.info->pattern.find("{org}") == std::string_view::npos
              ? std::nullopt
              : std::make_optional(log.PartitionFor(eventlog::Topic::kProvisioning, match.org));
@@ -20,7 +20,7 @@ std::optional<PartitionId> PartitionOf(const RouteMatch& match, const eventlog::
 
 }  // namespace
 
-absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
+absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match) {
   const bool metrics = match.info->route == AdminRoute::kMetrics;
   if (!metrics || !principal.Has(Scope::kMetrics)) {
     RETURN_IF_ERROR(RequireScope(principal, *match.info->scope));
@@ -35,7 +35,7 @@ absl::Status Authorize(const Principal& principal, const RouteMatch& match) {
   return absl::OkStatus();
 }
 
-absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
+absl::Status MayTell(const AdminRouteMatch& match, const eventlog::Log& log,
                      const projectors::DirectoryFollower& directory,
                      const std::function<absl::Status(PartitionId)>& may_append) {
   const auto of_partition = [&](PartitionId partition) {

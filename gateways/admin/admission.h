@@ -15,14 +15,14 @@ namespace sluice::gateways {
 
 // What the caller may do with this token on this route. A token of one organisation is good for
 // that one alone, whatever its scopes; it sees no metrics, which are of all. kPermissionDenied.
-[[nodiscard]] absl::Status Authorize(const Principal& principal, const RouteMatch& match);
+[[nodiscard]] absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match);
 
 // Whether this process knows for sure what it would tell of the organisation, or of all of them:
 // definitions and rights are two topics of the log, and where they no longer fit each other, what
 // is known may be wrong, and what is not known may be there. kUnavailable, with the code of
 // DirectoryFollower::Agreement(), or of `may_append`: where nothing may be appended to a partition,
 // as its history is lost, what is left of it says nothing either. It may be empty.
-[[nodiscard]] absl::Status MayTell(const RouteMatch& match, const eventlog::Log& log,
+[[nodiscard]] absl::Status MayTell(const AdminRouteMatch& match, const eventlog::Log& log,
                                    const projectors::DirectoryFollower& directory,
                                    const std::function<absl::Status(PartitionId)>& may_append = {});
 

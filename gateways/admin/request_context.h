@@ -20,7 +20,7 @@ namespace sluice::gateways {
 struct RequestContext {
   const HttpHead& http;
   std::string body{};  // decompressed; empty where the route takes none or reads it by itself
-  RouteMatch match{};
+  AdminRouteMatch match{};
   std::shared_ptr<const Principal> principal{};  // nullptr on open routes
 
   // The path's organisation; code "invalid_argument" where it is no name for one.

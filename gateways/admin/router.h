@@ -1,15 +1,11 @@
 #pragma once
 
-#include <map>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "absl/status/status.h"
-#include "gateways/auth/authenticator.h"
+#include "absl/status/statusor.h"
+#include "gateways/http/router.h"
 
 namespace sluice::gateways {
 
@@ -38,27 +34,13 @@ enum class AdminRoute {
   kOpenApi,
 };
 
-struct RouteInfo {
-  AdminRoute route;
-  std::string_view method;
-  std::string_view pattern;    // "/v1/orgs/{org}/entities/{name}"
-  std::optional<Scope> scope;  // none: open to everybody
-  std::string_view operation;  // OpenAPI's operationId, also the label in metrics
-};
+using AdminRouteMatch = RouteMatch<AdminRoute>;
 
-[[nodiscard]] std::span<const RouteInfo> AdminRoutes();
+[[nodiscard]] std::span<const RouteInfo<AdminRoute>> AdminRoutes();
 
-struct RouteMatch {
-  const RouteInfo* info = nullptr;
-  std::string org;   // the path's {org}, decoded, unchecked
-  std::string name;  // the path's {name}, decoded, unchecked
-};
-
-// `path` is as sent: it is cut at '/' before its parts are decoded, so that no other spelling of a
-// slash makes another path. kNotFound, code "not_found", for a path that is nobody's;
-// kInvalidArgument, code "method_not_allowed", where only the method is wrong: `allow` then lists
-// the right ones. HEAD is taken where GET is.
-[[nodiscard]] absl::StatusOr<RouteMatch> MatchRoute(std::string_view method, std::string_view path,
-                                                    std::string* allow);
+// `path` is as sent. kNotFound, code "not_found", for a path that is nobody's; kInvalidArgument,
+// code "method_not_allowed", where only the method is wrong: `allow` then lists the right ones.
+[[nodiscard]] absl::StatusOr<AdminRouteMatch> MatchRoute(std::string_view method,
+                                                         std::string_view path, std::string* allow);
 
 }  // namespace sluice::gateways

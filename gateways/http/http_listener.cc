@@ -19,6 +19,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "gateways/http/connection_table.h"
+#include "gateways/http/listener_account.h"
 #include "gateways/http/pending_heads.h"
 #include "gateways/problem.h"
 #include "schemas/base/status.h"
@@ -143,8 +144,8 @@ absl::Status HttpListener::Impl::Place(uint64_t id, const Owner& owner) {
     case ConnectionTable::Place::kShare:
       break;
   }
-  if (options.on_refused) {
-    options.on_refused("share");
+  if (options.account != nullptr) {
+    options.account->Refused("share");
   }
   return Error(absl::StatusCode::kUnavailable, "too_busy",
                "this caller or its organisation has as many connections with requests under way as "
@@ -159,8 +160,8 @@ void HttpListener::Impl::CountHead(uint64_t id, size_t bytes) {
 
 // On the connection's own I/O thread, a moment later.
 void HttpListener::Impl::CloseForRoom(uint64_t id, std::string_view reason) {
-  if (options.on_refused) {
-    options.on_refused(reason);
+  if (options.account != nullptr) {
+    options.account->Refused(reason);
   }
   Worker& worker = *workers[id % workers.size()];
   net::post(worker.io, [&worker, id] {
@@ -184,8 +185,8 @@ void HttpListener::Impl::Admit(tcp::socket socket, size_t worker) {
     absl::MutexLock lock(&mutex);
     ++open;
   }
-  if (options.on_connections) {
-    options.on_connections(1);
+  if (options.account != nullptr) {
+    options.account->Connections(1);
   }
   auto connection = std::make_unique<HttpConnection>(
       shared, std::move(socket), [this, id](const Owner& owner) { return Place(id, owner); },
@@ -209,8 +210,8 @@ net::awaitable<void> HttpListener::Impl::Accept() {
     }
     // Out of descriptors, most likely: one that only waits gives its own, and those in the backlog
     // are taken a little later.
-    if (options.on_refused) {
-      options.on_refused("accept");
+    if (options.account != nullptr) {
+      options.account->Refused("accept");
     }
     if (const auto oldest = table.CloseOldestSilent(); oldest.has_value()) {
       CloseForRoom(*oldest, "silent");
@@ -276,8 +277,8 @@ net::awaitable<void> HttpListener::Impl::ServeOpen(HttpConnection& connection, s
     }
     usable = co_await handler(connection, *head, index);
   } else {
-    if (options.on_refused) {
-      options.on_refused("connections");
+    if (options.account != nullptr) {
+      options.account->Refused("connections");
     }
     const absl::Status full = Error(
         absl::StatusCode::kUnavailable, "too_busy",
@@ -321,8 +322,8 @@ void HttpListener::Impl::CloseWhere(const std::function<bool(const HttpConnectio
 }
 
 void HttpListener::Impl::Ended() {
-  if (options.on_connections) {
-    options.on_connections(-1);
+  if (options.account != nullptr) {
+    options.account->Connections(-1);
   }
   absl::MutexLock lock(&mutex);
   --open;

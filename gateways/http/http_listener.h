@@ -19,6 +19,8 @@ class Registry;
 
 namespace sluice::gateways {
 
+class ListenerAccount;
+
 struct HttpListenerOptions {
   std::string name;                 // of the listener, in metrics and the log: "admin", "sync"
   std::string host = "127.0.0.1";   // IPv4 or IPv6 address, or localhost
@@ -34,12 +36,13 @@ struct HttpListenerOptions {
   HttpLimits limits;
 
   // Each may be empty; called on I/O threads.
-  std::function<bool(const HttpHead&)> is_open;      // answered from memory, also past every limit
-  std::function<void(int)> on_connections;           // +1, -1
-  std::function<void(std::string_view)> on_refused;  // "accept", "connections", "heads", …
-  std::function<void(size_t)> on_sent;               // bytes
+  std::function<bool(const HttpHead&)> is_open;  // answered from memory, also past every limit
+  std::function<void(size_t)> on_sent;           // bytes
   std::function<void(const absl::Status&)> on_no_request;  // what came was none, and answered
   std::shared_ptr<prometheus::Registry> registry;          // nullptr: no metrics
+  // Connections and refusals ("accept", "connections", "heads", …) are counted there; nullptr:
+  // nowhere. It outlives the listener.
+  ListenerAccount* account = nullptr;
 };
 
 // Accepts connections and reads requests' heads on a few I/O threads that never block: a silent

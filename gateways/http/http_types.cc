@@ -92,14 +92,20 @@ std::optional<std::string> PercentDecode(std::string_view text) {
   return out;
 }
 
-std::string ReadyBody(const std::vector<TroubledOrgs>& apart) {
+HttpResponse HealthResponse() { return {.body = R"({"status":"ok"})"}; }
+
+HttpResponse ReadyResponse(const std::function<std::vector<TroubledOrgs>()>& troubled) {
   std::string list;
-  for (const TroubledOrgs& orgs : apart) {
+  for (const TroubledOrgs& orgs : troubled ? troubled() : std::vector<TroubledOrgs>()) {
     list += fmt::format(R"({}{{"code":"{}","partition":{},"count":{}}})", list.empty() ? "" : ",",
                         orgs.code, orgs.partition, orgs.count);
   }
-  return list.empty() ? R"({"status":"ready"})"
-                      : fmt::format(R"({{"status":"ready","apart":[{}]}})", list);
+  return {.body = list.empty() ? R"({"status":"ready"})"
+                               : fmt::format(R"({{"status":"ready","apart":[{}]}})", list)};
+}
+
+HttpResponse NotReadyResponse(std::string_view why) {
+  return ProblemResponse(Error(absl::StatusCode::kUnavailable, "not_ready", why));
 }
 
 std::string PublicReason(const absl::Status& status) {

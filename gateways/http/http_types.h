@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -69,7 +70,12 @@ struct TroubledOrgs {
   int32_t partition = 0;
   size_t count = 0;
 };
-// What /readyz says of a process that is ready: its other organisations are served.
-[[nodiscard]] std::string ReadyBody(const std::vector<TroubledOrgs>& apart);
+// What /healthz says, and /readyz of a process that is ready; its other organisations are served.
+// `troubled` may be empty.
+[[nodiscard]] HttpResponse HealthResponse();
+[[nodiscard]] HttpResponse ReadyResponse(
+    const std::function<std::vector<TroubledOrgs>()>& troubled);
+// ... and of one that is not: code "not_ready".
+[[nodiscard]] HttpResponse NotReadyResponse(std::string_view why);
 
 }  // namespace sluice::gateways

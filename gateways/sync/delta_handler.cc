@@ -6,7 +6,7 @@
 #include <iterator>
 #include <optional>
 
-#include "gateways/sync/connection.h"
+#include "gateways/sync/client_watch.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
 #include "schemas/base/status.h"
@@ -208,12 +208,12 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOrWait(SyncContext& context, Chan
   }
 }
 
-absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpRequest& request) {
+absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const SyncRequest& request) {
   DeltaCall call;
-  ASSIGN_OR_RETURN(call.org, OrgId::Parse(request.target.org));
-  ASSIGN_OR_RETURN(call.request, request.method == "POST"
+  ASSIGN_OR_RETURN(call.org, OrgId::Parse(request.match.org));
+  ASSIGN_OR_RETURN(call.request, request.http.method == "POST"
                                      ? ParseDeltaBody(request.body)
-                                     : ParseDeltaRequest(request.target.query));
+                                     : ParseDeltaRequest(request.http.query));
   if (!call.request.cursor.empty()) {
     ASSIGN_OR_RETURN(call.cursor, context.codec.Decode(call.org.value(), call.request.cursor));
     Release(&call.request.cursor);  // it may wait for long
@@ -224,11 +224,11 @@ absl::StatusOr<DeltaCall> ParseCall(const SyncContext& context, const HttpReques
   return call;
 }
 
-HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request, const OrgId& org,
+HttpResponse DeltaProblem(const SyncContext& context, const SyncRequest& request, const OrgId& org,
                           const absl::Status& status) {
   HttpResponse response = Refusal(context, request, org, status);
   if (response.status == 410) {
-    response.headers.emplace_back("Location", FreshStart(request.target));
+    response.headers.emplace_back("Location", FreshStart(request.http.path, request.http.query));
   }
   return response;
 }
@@ -236,7 +236,7 @@ HttpResponse DeltaProblem(const SyncContext& context, const HttpRequest& request
 }  // namespace
 
 net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub, HttpConnection& http,
-                                         HttpRequest& request, ByteHold& asked) {
+                                         SyncRequest& request, ByteHold& asked) {
   absl::StatusOr<DeltaCall> call = ParseCall(context, request);
   Release(&request.body);  // it may wait for long
   if (call.ok()) {

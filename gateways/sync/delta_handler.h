@@ -12,7 +12,7 @@ namespace sluice::gateways {
 // longer than its client does. While it waits it gives back `request`'s body and `asked`, which
 // holds its bytes.
 [[nodiscard]] net::awaitable<HttpResponse> HandleDelta(SyncContext& context, ChangeHub& hub,
-                                                       HttpConnection& http, HttpRequest& request,
+                                                       HttpConnection& http, SyncRequest& request,
                                                        ByteHold& asked);
 
 }  // namespace sluice::gateways

@@ -41,8 +41,8 @@ net::awaitable<absl::StatusOr<BuiltList>> BuildInTurn(SyncContext& context, cons
 
 }  // namespace
 
-net::awaitable<HttpResponse> HandleEntities(SyncContext& context, const HttpRequest& request) {
-  const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
+net::awaitable<HttpResponse> HandleEntities(SyncContext& context, const SyncRequest& request) {
+  const absl::StatusOr<OrgId> org = OrgId::Parse(request.match.org);
   if (!org.ok()) {
     co_return ProblemResponse(org.status());
   }

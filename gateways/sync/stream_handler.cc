@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "gateways/sync/client_watch.h"
 #include "gateways/sync/stream_state.h"
 #include "gateways/sync/touched_buckets.h"
 #include "schemas/base/status.h"
@@ -30,11 +31,11 @@ std::string_view ContentType(FrameFormat format) {
 // One stream on its connection: decides when, StreamState decides what.
 class StreamSession {
  public:
-  StreamSession(SyncContext& context, ChangeHub& hub, Connection& connection, const OrgId& org,
+  StreamSession(SyncContext& context, ChangeHub& hub, HttpConnection& http, const OrgId& org,
                 const Principal& principal, StreamRequest request, FrameFormat format,
                 SessionSlot& slot, ByteHold& asked)
       : context_(context),
-        connection_(connection),
+        http_(http),
         org_(org),
         principal_(principal),
         live_(request.live),
@@ -86,9 +87,11 @@ class StreamSession {
   }
 
   // The answer's head. False where the connection broke.
-  net::awaitable<bool> Start(const HttpRequest& request) {
+  net::awaitable<bool> Start(const SyncRequest& request) {
     const HeldUp held_up(*this);
-    co_return co_await connection_.StartStream(request, ContentType(state_.format()));
+    HttpResponse response;
+    response.content_type = ContentType(state_.format());
+    co_return co_await http_.StartStream(request.http, response);
   }
 
   // Sends until the end. False where the connection broke.
@@ -125,7 +128,7 @@ class StreamSession {
     explicit HeldUp(StreamSession& session) : watch_(session.watch_) {
       watch_.OnWakeAll([&session] {
         if (!session.MayGoOn()) {
-          session.connection_.http().Close();
+          session.http_.Close();
         }
       });
     }
@@ -322,7 +325,7 @@ class StreamSession {
     bool alive = true;
     if (MayGoOn()) {
       const HeldUp held_up(*this);
-      alive = co_await connection_.SendChunk(buffer_);
+      alive = co_await http_.SendChunk(buffer_);
     }
     buffer_.clear();
     share_ = {};
@@ -412,12 +415,12 @@ class StreamSession {
   }
 
   SyncContext& context_;
-  Connection& connection_;
+  HttpConnection& http_;
   const OrgId org_;
   const Principal& principal_;  // the request's
   const bool live_;
   ChangeHub::Watch watch_;
-  ClientWatch client_{connection_.http(), watch_};
+  ClientWatch client_{http_, watch_};
   StreamState state_;
   SessionSlot& slot_;
   ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
@@ -433,7 +436,7 @@ class StreamSession {
   absl::Status ended_;
 };
 
-absl::StatusOr<StreamRequest> Parse(const HttpRequest& request) {
+absl::StatusOr<StreamRequest> Parse(const SyncRequest& request) {
   if (!request.format.has_value()) {
     return Error(absl::StatusCode::kInvalidArgument, "not_acceptable",
                  "streams come as application/x-ndjson or text/event-stream");
@@ -443,10 +446,10 @@ absl::StatusOr<StreamRequest> Parse(const HttpRequest& request) {
 
 }  // namespace
 
-net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Connection& connection,
-                                       HttpRequest& request, ByteHold& asked) {
+net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, HttpConnection& http,
+                                       SyncRequest& request, ByteHold& asked) {
   const Principal& principal = *request.principal;
-  const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
+  const absl::StatusOr<OrgId> org = OrgId::Parse(request.match.org);
   absl::StatusOr<StreamRequest> wanted = Parse(request);
   Release(&request.body);  // the stream may last for hours
   SessionSlot slot(context);
@@ -455,8 +458,8 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
                                       : slot.Take(principal, 0);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *request.format,
-                    slot, asked);
+    session.emplace(context, hub, http, *org, principal, *std::move(wanted), *request.format, slot,
+                    asked);
     ready = co_await session->Open();
   }
   if (ready.ok()) {
@@ -471,7 +474,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
     end.refused->note.subject = principal.subject;
     co_return end;
   }
-  Release(&request.target.query);
+  Release(&request.http.query);
   end.connection_usable = co_await session->Start(request);
   if (end.connection_usable) {
     end.connection_usable = co_await session->Run();
@@ -479,7 +482,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   context.metrics.Ops(session->ops_sent());
   end.note = {principal.subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
   if (end.connection_usable) {
-    end.connection_usable = co_await connection.EndStream();
+    end.connection_usable = co_await http.EndStream();
   }
   co_return end;
 }

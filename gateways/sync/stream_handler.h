@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "gateways/http/byte_budget.h"
+#include "gateways/http/http_connection.h"
 #include "gateways/sync/change_hub.h"
-#include "gateways/sync/connection.h"
 #include "gateways/sync/sync_context.h"
 
 namespace sluice::gateways {
@@ -20,7 +20,7 @@ struct StreamEnd {
 // `POST …/stream`. The request's body is given up once it is parsed, and `asked`, its place in the
 // budget of bodies, once the client was answered with a checkpoint: streams last for hours.
 [[nodiscard]] net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub,
-                                                     Connection& connection, HttpRequest& request,
+                                                     HttpConnection& http, SyncRequest& request,
                                                      ByteHold& asked);
 
 }  // namespace sluice::gateways

@@ -36,7 +36,7 @@ absl::Status SessionSlot::Take(const Principal& principal, size_t buckets) {
   if (places < taken_) {
     context_.sessions.GiveBack(*owner_, taken_ - places);
   } else if (!context_.sessions.TryTake(*owner_, places - taken_)) {
-    context_.metrics.Refused("sessions");
+    context_.account.Refused("sessions");
     return Error(
         absl::StatusCode::kUnavailable, "too_many_sessions",
         fmt::format("this server has as many open sessions as it may have, of all, of this "
@@ -168,7 +168,7 @@ net::awaitable<bool> IsBeyondLog(SyncContext& context, const OrgId& org, Offset 
   co_return is_lost != nullptr ? is_lost(org, position, *end) : position >= *end;
 }
 
-HttpResponse Refusal(const SyncContext& context, const HttpRequest& request, const OrgId& org,
+HttpResponse Refusal(const SyncContext& context, const SyncRequest& request, const OrgId& org,
                      const absl::Status& status) {
   HttpResponse response = ProblemResponse(status);
   if (ErrorCode(status) != "not_served_here" || !context.options.served_at) {
@@ -178,9 +178,9 @@ HttpResponse Refusal(const SyncContext& context, const HttpRequest& request, con
     response.status = 307;
     response.body = ProblemJson(status, response.status);
     response.headers.clear();  // it need not wait
-    response.headers.emplace_back(
-        "Location", std::string(WithoutSlash(*base)) + request.target.path +
-                        (request.target.query.empty() ? "" : "?") + request.target.query);
+    response.headers.emplace_back("Location", std::string(WithoutSlash(*base)) + request.http.path +
+                                                  (request.http.query.empty() ? "" : "?") +
+                                                  request.http.query);
   }
   return response;
 }

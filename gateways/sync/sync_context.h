@@ -19,6 +19,7 @@
 #include "gateways/http/fair_budget.h"
 #include "gateways/http/fair_places.h"
 #include "gateways/http/http_types.h"
+#include "gateways/http/listener_account.h"
 #include "gateways/http/thread_pool.h"
 #include "gateways/sync/caller_columns.h"
 #include "gateways/sync/cursor.h"
@@ -34,19 +35,19 @@ namespace sluice::gateways {
 
 namespace net = boost::asio;
 
-// A request to the sync listener: what its handlers look at of the head, and the body.
-struct HttpRequest {
-  std::string method;
-  Target target;
-  // Who asks, with a token that is good for syncing `target.org`; nullptr on open routes.
-  std::shared_ptr<const Principal> principal;
-  std::optional<FrameFormat> format;  // of a stream; nullopt: its client takes none of ours
-  std::string request_id;
-  std::string body;
-  bool head = false;
-  bool keep_alive = true;
-  bool http11 = true;
+// A request to the sync listener on its way.
+struct SyncRequest {
+  HttpHead& http;  // without its headers once it is admitted
+  SyncRouteMatch match{};
+  std::optional<FrameFormat> format{};  // of a stream; nullopt: its client takes none of ours
+  // Who asks, with a token that is good for syncing `match.org`; nullptr on open routes.
+  std::shared_ptr<const Principal> principal{};
+  std::string body{};
 };
+
+inline constexpr std::string_view kAccessLine =
+    "sync_request route={operation} org={org} subject={subject} status={status} code={code} "
+    "ms={ms:.1f} request_id={request_id}";
 
 struct SyncContext {
   SyncContext(SyncOptions sync_options, projectors::StoreReader& store_manager,
@@ -56,15 +57,21 @@ struct SyncContext {
         authenticator(sync_authenticator),
         clock(system_clock),
         codec(options.log_id, options.cursor_secret),
-        metrics(options.registry, options.sessions_max, options.connections_max,
-                options.answer_bytes_max),
+        account({.listener = "sync",
+                 .operation_label = "route",
+                 .refused_name = "sluice_sync_refused_total",
+                 .refused_label = "limit",
+                 .connections_max = options.connections_max,
+                 .line = kAccessLine},
+                options.registry),
+        metrics(options.registry, options.sessions_max, options.answer_bytes_max),
         columns([this] { metrics.ColumnsMade(); }),
         budget({.units_max = options.answer_bytes_max,
                 .waiting_max = options.connections_max,
                 .refusal = Error(absl::StatusCode::kUnavailable, "answers_queue_full",
                                  "as many answers are being sent as may be: try again"),
                 .on_change = [this](size_t bytes, size_t) { metrics.AnswerBytes(bytes); },
-                .on_refused = [this] { metrics.Refused("answers"); }}),
+                .on_refused = [this] { account.Refused("answers"); }}),
         sessions(options.sessions_max),
         turns({.units_max = store_threads,
                .org_part = 1,  // one that is alone has all of them
@@ -78,6 +85,7 @@ struct SyncContext {
   Authenticator& authenticator;
   const Clock& clock;
   const CursorCodec codec;
+  ListenerAccount account;
   SyncMetrics metrics;
   CallerColumnsTable columns;
   FairBudget budget;  // bytes of answers that are built or being sent
@@ -177,7 +185,7 @@ net::awaitable<std::invoke_result_t<Work>> OnStoreThread(SyncContext& context, c
 
 // The answer to a request for `org` that fails: with "not_served_here" and a node that serves it
 // 307 to the same path there.
-[[nodiscard]] HttpResponse Refusal(const SyncContext& context, const HttpRequest& request,
+[[nodiscard]] HttpResponse Refusal(const SyncContext& context, const SyncRequest& request,
                                    const OrgId& org, const absl::Status& status);
 
 [[nodiscard]] projectors::CallerClaims ClaimsOf(const Principal& principal);

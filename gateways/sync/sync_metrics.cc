@@ -6,15 +6,11 @@
 #include "schemas/base/metrics.h"
 
 namespace sluice::gateways {
+
 SyncMetrics::SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t sessions_max,
-                         size_t connections_max, size_t answer_bytes_max)
+                         size_t answer_bytes_max)
     : registry_(RegistryOrNew(std::move(registry))) {
   prometheus::Registry& to = *registry_;
-  requests_ = &CounterFamily(to, "sluice_sync_requests_total",
-                             "Requests answered, by route and HTTP status");
-  refused_ =
-      &CounterFamily(to, "sluice_sync_refused_total",
-                     "Connections, sessions and answers refused, by the limit that was reached");
   bytes_sent_ = &AddCounter(to, "sluice_sync_sent_bytes_total", "Bytes of bodies and frames sent");
   ops_sent_ = &AddCounter(to, "sluice_sync_sent_ops_total", "Puts and removes sent");
   sessions_ = &AddGauge(to, "sluice_sync_sessions", "Streams and waiting deltas");
@@ -22,9 +18,6 @@ SyncMetrics::SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t 
                       "Places that they take: one each, and another for each 64 buckets");
   AddGauge(to, "sluice_sync_sessions_limit", "Most places of streams and waiting deltas at once")
       .Set(static_cast<double>(sessions_max));
-  connections_ = &AddGauge(to, "sluice_sync_connections", "Open connections");
-  AddGauge(to, "sluice_sync_connections_limit", "Most open connections")
-      .Set(static_cast<double>(connections_max));
   answer_bytes_ = &AddGauge(to, "sluice_sync_answer_bytes",
                             "Bytes set aside for answers that are built or being sent");
   AddGauge(to, "sluice_sync_answer_bytes_limit", "Most bytes of answers at once")
@@ -36,14 +29,6 @@ SyncMetrics::SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t 
                   "Lists of columns made for streams; callers who see the same share one");
   page_seconds_ = &AddHistogram(to, "sluice_sync_page_seconds", "Time to build one page of delta",
                                 {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
-}
-
-void SyncMetrics::Request(std::string_view route, int status) {
-  requests_->Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
-}
-
-void SyncMetrics::Refused(std::string_view limit) {
-  refused_->Add({{"limit", std::string(limit)}}).Increment();
 }
 
 }  // namespace sluice::gateways

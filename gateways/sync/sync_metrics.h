@@ -6,18 +6,16 @@
 #include <prometheus/registry.h>
 
 #include <memory>
-#include <string_view>
 
 namespace sluice::gateways {
 
-// What the sync listener counts. Thread-safe.
+// What the sync listener counts beside requests and connections. Thread-safe.
 class SyncMetrics {
  public:
   // A null registry gets one of our own, which nobody reads.
   SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t sessions_max,
-              size_t connections_max, size_t answer_bytes_max);
+              size_t answer_bytes_max);
 
-  void Request(std::string_view route, int status);
   void Page(double seconds) { page_seconds_->Observe(seconds); }
   void Sent(size_t bytes) { bytes_sent_->Increment(static_cast<double>(bytes)); }
   void Ops(size_t ops) { ops_sent_->Increment(static_cast<double>(ops)); }
@@ -26,21 +24,16 @@ class SyncMetrics {
     sessions_->Increment(sessions);
     places_->Increment(places);
   }
-  void Connections(double by) { connections_->Increment(by); }
   void AnswerBytes(size_t bytes) { answer_bytes_->Set(static_cast<double>(bytes)); }
   void Woken() { woken_->Increment(); }
   void ColumnsMade() { columns_made_->Increment(); }
-  void Refused(std::string_view limit);
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;
-  prometheus::Family<prometheus::Counter>* requests_;
-  prometheus::Family<prometheus::Counter>* refused_;
   prometheus::Counter* bytes_sent_;
   prometheus::Counter* ops_sent_;
   prometheus::Gauge* sessions_;
   prometheus::Gauge* places_;
-  prometheus::Gauge* connections_;
   prometheus::Gauge* answer_bytes_;
   prometheus::Counter* woken_;
   prometheus::Counter* columns_made_;

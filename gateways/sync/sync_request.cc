@@ -14,6 +14,16 @@
 namespace sluice::gateways {
 namespace {
 
+constexpr RouteInfo<SyncRoute> kRoutes[] = {
+    {SyncRoute::kDelta, "GET", "/v1/orgs/{org}/delta", Scope::kSync, "delta"},
+    {SyncRoute::kDelta, "POST", "/v1/orgs/{org}/delta", Scope::kSync, "delta"},
+    {SyncRoute::kStream, "POST", "/v1/orgs/{org}/stream", Scope::kSync, "stream"},
+    {SyncRoute::kEntities, "GET", "/v1/orgs/{org}/entities", Scope::kSync, "entities"},
+    {SyncRoute::kHealth, "GET", "/healthz", std::nullopt, "healthz"},
+    {SyncRoute::kReady, "GET", "/readyz", std::nullopt, "readyz"},
+    {SyncRoute::kOpenApi, "GET", "/openapi.json", std::nullopt, "openapi"},
+};
+
 absl::Status Invalid(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
@@ -77,16 +87,6 @@ absl::StatusOr<std::map<std::string, std::string>> Parameters(std::string_view q
   });
   RETURN_IF_ERROR(status);
   return parameters;
-}
-
-Target::Route RouteOf(std::string_view last) {
-  if (last == "delta") {
-    return Target::Route::kDelta;
-  }
-  if (last == "entities") {
-    return Target::Route::kEntities;
-  }
-  return last == "stream" ? Target::Route::kStream : Target::Route::kUnknown;
 }
 
 bool IsWord(std::string_view text, std::string_view others) {
@@ -221,50 +221,8 @@ absl::StatusOr<bool> SetParameter(std::string_view name, std::string_view value,
 
 }  // namespace
 
-Target ParseTarget(std::string_view target) {
-  Target parsed;
-  const size_t question = target.find('?');
-  parsed.path = target.substr(0, question);
-  if (question != std::string_view::npos) {
-    parsed.query = target.substr(question + 1);
-  }
-  const std::string_view path = parsed.path;
-  if (path == "/healthz") {
-    parsed.route = Target::Route::kHealth;
-  } else if (path == "/readyz") {
-    parsed.route = Target::Route::kReady;
-  } else if (path == "/openapi.json") {
-    parsed.route = Target::Route::kOpenApi;
-  } else if (constexpr std::string_view kPrefix = "/v1/orgs/"; path.starts_with(kPrefix)) {
-    const std::string_view rest = path.substr(kPrefix.size());
-    const size_t slash = rest.find('/');
-    const std::optional<std::string> org = PercentDecode(rest.substr(0, slash));
-    if (slash != std::string_view::npos && org.has_value()) {
-      parsed.org = *org;
-      parsed.route = RouteOf(rest.substr(slash + 1));
-    }
-  }
-  return parsed;
-}
-
-std::string_view RouteName(Target::Route route) {
-  switch (route) {
-    case Target::Route::kDelta:
-      return "delta";
-    case Target::Route::kStream:
-      return "stream";
-    case Target::Route::kEntities:
-      return "entities";
-    case Target::Route::kHealth:
-      return "healthz";
-    case Target::Route::kReady:
-      return "readyz";
-    case Target::Route::kOpenApi:
-      return "openapi";
-    case Target::Route::kUnknown:
-      break;
-  }
-  return "other";
+SyncRouteMatch MatchSyncRoute(std::string_view method, std::string_view path) {
+  return FindRoute(std::span<const RouteInfo<SyncRoute>>(kRoutes), method, path);
 }
 
 absl::StatusOr<DeltaRequest> ParseDeltaRequest(std::string_view query) {
@@ -301,10 +259,10 @@ absl::StatusOr<DeltaRequest> ParseDeltaBody(std::string_view body) {
   return request;
 }
 
-std::string FreshStart(const Target& target) {
-  std::string fresh = target.path;
+std::string FreshStart(std::string_view path, std::string_view query) {
+  std::string fresh(path);
   char separator = '?';
-  ForEachParameter(target.query, [&](std::string_view parameter) {
+  ForEachParameter(query, [&](std::string_view parameter) {
     if (NameOf(parameter) != "cursor") {
       fresh += separator;
       fresh += parameter;

@@ -8,22 +8,16 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "gateways/http/router.h"
 #include "schemas/base/ids.h"
 
 // What clients ask of the sync listener, parsed and checked. Pure.
 namespace sluice::gateways {
 
-// A request target, cut up: "/v1/orgs/contoso/delta?limit=10".
-struct Target {
-  enum class Route { kUnknown, kDelta, kStream, kEntities, kHealth, kReady, kOpenApi };
-  Route route = Route::kUnknown;
-  std::string org;    // percent-decoded, not checked
-  std::string path;   // as given
-  std::string query;  // as given, without '?'
-};
-[[nodiscard]] Target ParseTarget(std::string_view target);
-// A short name for metrics and the access log.
-[[nodiscard]] std::string_view RouteName(Target::Route route);
+enum class SyncRoute { kDelta, kStream, kEntities, kHealth, kReady, kOpenApi };
+using SyncRouteMatch = RouteMatch<SyncRoute>;
+// `path` is as sent.
+[[nodiscard]] SyncRouteMatch MatchSyncRoute(std::string_view method, std::string_view path);
 
 struct DeltaRequest {
   std::string cursor;  // empty: a fresh start
@@ -41,7 +35,7 @@ inline constexpr std::chrono::milliseconds kDeltaWaitMax{60'000};
 // are too long for an URL. Empty: a fresh start. Errors as above, and "invalid_json".
 [[nodiscard]] absl::StatusOr<DeltaRequest> ParseDeltaBody(std::string_view body);
 // The target of the same request without its cursor.
-[[nodiscard]] std::string FreshStart(const Target& target);
+[[nodiscard]] std::string FreshStart(std::string_view path, std::string_view query);
 
 struct StreamRequest {
   struct Have {

@@ -1,7 +1,8 @@
 #include "gateways/sync/sync_server.h"
 
-#include <absl/strings/str_split.h>
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/common.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -12,12 +13,11 @@
 #include <utility>
 #include <vector>
 
-#include "gateways/http/authenticate.h"
+#include "gateways/http/admit_request.h"
 #include "gateways/http/http_listener.h"
-#include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
+#include "gateways/sync/accept.h"
 #include "gateways/sync/change_hub.h"
-#include "gateways/sync/connection.h"
 #include "gateways/sync/delta_handler.h"
 #include "gateways/sync/entities_handler.h"
 #include "gateways/sync/openapi.h"
@@ -45,55 +45,25 @@ HttpResponse Ready(const SyncContext& context) {
   if (context.stopping.load()) {
     reasons.emplace_back("stopping");
   }
-  if (reasons.empty()) {
-    const auto& troubled = context.options.troubled;
-    return {.status = 200,
-            .body = ReadyBody(troubled ? troubled() : std::vector<TroubledOrgs>()),
-            .headers = {}};
-  }
-  std::string text = "not ready: ";
-  for (const std::string& reason : reasons) {
-    text += (&reason == &reasons.front() ? "" : "; ") + reason;
-  }
-  return ProblemResponse(Error(absl::StatusCode::kUnavailable, "not_ready", text));
+  return reasons.empty() ? ReadyResponse(context.options.troubled)
+                         : NotReadyResponse(fmt::format("not ready: {}", fmt::join(reasons, "; ")));
 }
 
-// The methods that a route takes, as `Allow` has them; empty for a route that is none.
-std::string_view MethodsOf(Target::Route route) {
-  switch (route) {
-    case Target::Route::kUnknown:
-      return "";
-    case Target::Route::kStream:
-      return "POST";
-    case Target::Route::kDelta:
-      return "GET, HEAD, POST";
-    default:
-      return "GET, HEAD";
-  }
+bool IsProbe(const SyncRouteMatch& match) {
+  return match.info != nullptr &&
+         (match.info->route == SyncRoute::kHealth || match.info->route == SyncRoute::kReady);
 }
 
-std::optional<HttpResponse> CheckRoute(const HttpRequest& request) {
-  const std::string_view methods = MethodsOf(request.target.route);
-  if (methods.empty()) {
+HttpResponse NoRoute(const SyncRouteMatch& match) {
+  if (match.info == nullptr) {
     return ProblemResponse(Error(absl::StatusCode::kNotFound, "not_found",
                                  "there is nothing at this path, see /openapi.json"));
   }
-  for (const absl::string_view method :
-       absl::StrSplit(absl::string_view(methods.data(), methods.size()), ", ")) {
-    if (std::string_view(method.data(), method.size()) == request.method) {
-      return std::nullopt;
-    }
-  }
   HttpResponse response =
       ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
-                            "use one of " + std::string(methods) + " here"));
-  response.headers.emplace_back("Allow", methods);
+                            "use one of " + match.allow + " here"));
+  response.headers.emplace_back("Allow", match.allow);
   return response;
-}
-
-bool NeedsToken(Target::Route route) {
-  return route != Target::Route::kHealth && route != Target::Route::kReady &&
-         route != Target::Route::kOpenApi && route != Target::Route::kUnknown;
 }
 
 }  // namespace
@@ -115,11 +85,11 @@ struct SyncServer::Impl {
 
   HttpListenerOptions ListenerOptions();
   net::awaitable<bool> Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub);
-  net::awaitable<std::optional<HttpResponse>> ReadBody(HttpConnection& http, const HttpHead& head,
-                                                       HttpBody& body, HttpRequest& request);
-  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http, HttpRequest& request,
+  net::awaitable<absl::StatusOr<ByteHold>> Admit(HttpConnection& http, SyncRequest& request);
+  net::awaitable<HttpResponse> Answer(ChangeHub& hub, HttpConnection& http, SyncRequest& request,
                                       ByteHold& asked);
-  void Log(const HttpRequest& request, int status, const AccessNote& note, SteadyTime start);
+  void Log(const SyncRouteMatch& match, std::string_view request_id, int status,
+           const AccessNote& note, SteadyTime start);
 
   SyncContext context;
   std::vector<ChangeHub*> hubs;  // one an I/O thread, kept by the listener
@@ -144,105 +114,87 @@ HttpListenerOptions SyncServer::Impl::ListenerOptions() {
   to.limits.head_timeout = std::min(from.head_timeout, from.idle_timeout);
   to.limits.body_timeout = from.body_timeout;
   to.limits.write_timeout = from.write_timeout;
-  to.is_open = [](const HttpHead& head) {
-    const Target::Route route = ParseTarget(head.path).route;
-    return route == Target::Route::kHealth || route == Target::Route::kReady;
-  };
-  to.on_connections = [this](int by) { context.metrics.Connections(by); };
-  to.on_refused = [this](std::string_view why) { context.metrics.Refused(why); };
+  to.is_open = [](const HttpHead& head) { return IsProbe(MatchSyncRoute(head.method, head.path)); };
+  to.account = &context.account;
   to.on_sent = [this](size_t bytes) { context.metrics.Sent(bytes); };
   to.on_no_request = [this](const absl::Status& status) {
-    HttpRequest none;
-    none.request_id = "-";
-    Log(none, HttpStatusOf(status), {.subject = {}, .code = ProblemCode(status)},
+    Log({}, "-", HttpStatusOf(status), {.subject = {}, .code = ProblemCode(status)},
         context.clock.SteadyNow());
   };
   to.registry = from.registry;
   return to;
 }
 
-// Nothing of a body is read before its sender is known to be allowed what it asks for. The token is
-// checked this once: handlers look at when it ends.
-net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConnection& http,
-                                                                       const HttpHead& head,
-                                                                       HttpBody& body,
-                                                                       HttpRequest& request) {
-  const absl::StatusOr<std::shared_ptr<const Principal>> principal =
-      co_await Authenticate(context.authenticator, head);
-  absl::Status allowed = principal.status();
-  if (allowed.ok()) {
-    allowed = http.SetKnown(OwnerOf(**principal));
-  }
-  if (allowed.ok()) {
-    allowed = RequireScope(**principal, Scope::kSync);
-  }
-  if (allowed.ok()) {
-    allowed = RequireOrg(**principal, request.target.org);
-  }
-  if (!allowed.ok()) {
-    co_return ProblemResponse(allowed);
-  }
-  if (head.has_body()) {
-    absl::StatusOr<HttpBody> read =
-        co_await http.ReadWholeBody(head, context.options.body_bytes_max);
-    if (!read.ok()) {
-      co_return ProblemResponse(read.status());
+// The place that its body takes in the budget.
+net::awaitable<absl::StatusOr<ByteHold>> SyncServer::Impl::Admit(HttpConnection& http,
+                                                                 SyncRequest& request) {
+  const MayAsk may_ask = [&request](const std::shared_ptr<const Principal>& caller) {
+    absl::Status may = RequireScope(*caller, *request.match.info->scope);
+    if (may.ok()) {
+      may = RequireOrg(*caller, request.match.org);
     }
-    body = *std::move(read);
-    request.body = std::move(body.text);
-    // A body may take its time, and a token's may be over.
-    if (absl::Status good = RequireUnexpired(**principal, context.clock.Now()); !good.ok()) {
-      co_return ProblemResponse(good);
-    }
+    request.principal = caller;
+    return may;
+  };
+  absl::StatusOr<HttpBody> body =
+      co_await AdmitRequest(http, request.http, context.authenticator, context.clock, may_ask,
+                            context.options.body_bytes_max);
+  if (!body.ok()) {
+    co_return body.status();
   }
-  request.principal = *principal;
-  co_return std::nullopt;
+  request.body = std::move(body->text);
+  // The request may stay for hours: of its head only the target and what answers need is kept.
+  std::vector<std::pair<std::string, std::string>>().swap(request.http.headers);
+  co_return std::move(body->hold);
 }
 
 net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub) {
   const SteadyTime start = context.clock.SteadyNow();
-  HttpRequest asked = ToSyncRequest(head);
-  Connection connection(http, head);
-  HttpBody body;  // keeps the body's place in the budget
-  std::optional<HttpResponse> response = CheckRoute(asked);
-  if (!response.has_value() && NeedsToken(asked.target.route)) {
-    response = co_await ReadBody(http, head, body, asked);
-  }
-  if (!response.has_value()) {
-    // The request may stay for hours, and what it keeps of its head is in `asked`.
-    std::vector<std::pair<std::string, std::string>>().swap(head.headers);
-    Release(&head.query);
+  SyncRequest asked{.http = head,
+                    .match = MatchSyncRoute(head.method, head.path),
+                    .format = FormatFor(head.HeaderList("Accept"))};
+  ByteHold hold;
+  std::optional<HttpResponse> response;
+  if (!asked.match.found()) {
+    response = NoRoute(asked.match);
+  } else if (asked.match.info->scope.has_value()) {
+    absl::StatusOr<ByteHold> admitted = co_await Admit(http, asked);
+    if (admitted.ok()) {
+      hold = *std::move(admitted);
+    } else {
+      response = ProblemResponse(admitted.status());
+    }
   }
   AccessNote note;
   bool usable = true;
-  if (!response.has_value() && asked.target.route == Target::Route::kStream) {
-    StreamEnd end = co_await HandleStream(context, hub, connection, asked, body.hold);
+  if (!response.has_value() && asked.match.info->route == SyncRoute::kStream) {
+    StreamEnd end = co_await HandleStream(context, hub, http, asked, hold);
     response = std::move(end.refused);
     usable = end.connection_usable;
     note = std::move(end.note);
   } else if (!response.has_value()) {
-    response = co_await Answer(hub, http, asked, body.hold);
+    response = co_await Answer(hub, http, asked, hold);
   }
   const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
-    usable = co_await connection.Respond(asked, *response);
+    usable = co_await http.Respond(head, *response);
     note = std::move(response->note);
     response.reset();  // and with it its share of what answers may hold
   }
-  Log(asked, status, note, start);
+  Log(asked.match, head.request_id, status, note, start);
   co_return usable;
 }
 
 net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnection& http,
-                                                      HttpRequest& request, ByteHold& asked) {
-  switch (request.target.route) {
-    case Target::Route::kHealth:
-      co_return HttpResponse{.status = 200, .body = R"({"status":"ok"})", .headers = {}};
-    case Target::Route::kReady:
+                                                      SyncRequest& request, ByteHold& asked) {
+  switch (request.match.info->route) {
+    case SyncRoute::kHealth:
+      co_return HealthResponse();
+    case SyncRoute::kReady:
       co_return Ready(context);
-    case Target::Route::kOpenApi:
-      co_return HttpResponse{.status = 200, .body = std::string(kOpenApi), .headers = {}};
-    case Target::Route::kEntities:
+    case SyncRoute::kOpenApi:
+      co_return HttpResponse{.body = std::string(kOpenApi)};
+    case SyncRoute::kEntities:
       co_return co_await HandleEntities(context, request);
     default:
       co_return co_await HandleDelta(context, hub, http, request, asked);
@@ -250,23 +202,23 @@ net::awaitable<HttpResponse> SyncServer::Impl::Answer(ChangeHub& hub, HttpConnec
 }
 
 // The path has no secret; the query holds a cursor and is left out.
-void SyncServer::Impl::Log(const HttpRequest& request, int status, const AccessNote& note,
-                           SteadyTime start) {
-  const Target::Route asked = request.target.route;
-  const std::string_view route = RouteName(asked);
-  context.metrics.Request(route, status);
+void SyncServer::Impl::Log(const SyncRouteMatch& match, std::string_view request_id, int status,
+                           const AccessNote& note, SteadyTime start) {
+  const std::string_view route = match.info == nullptr ? "other" : match.info->operation;
+  context.account.Count(route, status);
   if (!context.options.access_log) {
     return;
   }
-  const std::chrono::duration<double, std::milli> took = context.clock.SteadyNow() - start;
-  const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
-  std::string subject;  // people choose it: in quotes, and no line of its own
-  AppendJsonString(note.subject, &subject);
-  const bool probe = asked == Target::Route::kHealth || asked == Target::Route::kReady;
-  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info,
-              "sync_request route={} org={} subject={} status={} code={} ms={:.1f} request_id={}",
-              route, org.ok() ? org->value() : "-", subject, status,
-              note.code.empty() ? "-" : note.code, took.count(), request.request_id);
+  const absl::StatusOr<OrgId> org = OrgId::Parse(match.org);
+  RequestEntry entry{.operation = route,
+                     .org = org.ok() ? std::string_view(org->value()) : "-",
+                     .status = status,
+                     .code = note.code.empty() ? "-" : std::string_view(note.code),
+                     .ms = context.clock.SteadyNow() - start,
+                     .request_id = request_id};
+  // People choose it: in quotes, and no line of its own.
+  AppendJsonString(note.subject, &entry.subject);
+  context.account.Log(IsProbe(match) ? spdlog::level::debug : spdlog::level::info, entry);
 }
 
 SyncServer::SyncServer(SyncOptions options, projectors::StoreReader& stores,

@@ -33,15 +33,14 @@ boost::asio::awaitable<bool> WaitingListener::Impl::Answer(HttpConnection& conne
                                                            const HttpHead& head) {
   HttpResponse response;
   if (head.path == "/healthz") {
-    response.body = "{\"status\":\"ok\"}";
+    response = gateways::HealthResponse();
   } else {
     std::string why;
     {
       const absl::MutexLock lock(&mutex);
       why = reason;
     }
-    response = gateways::ProblemResponse(
-        Error(absl::StatusCode::kUnavailable, "not_ready", "not ready: " + why));
+    response = gateways::NotReadyResponse("not ready: " + why);
   }
   co_return co_await connection.Respond(head, response);
 }

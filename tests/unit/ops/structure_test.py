@@ -1,5 +1,5 @@
-"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, and that a
-type is defined once.
+"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, and that no
+two files define a type of one qualified name.
 
 An include may only point down the list of folders in the README; a client may include only schemas.
 `--self-test` shows that each rule can fail.
@@ -42,13 +42,31 @@ INNER = {
 # Modules that include nothing of the tree but themselves and these folders.
 NARROW = {"projectors/rules/": ("projectors/rules/", "schemas/"), "schemas/base/": ("schemas/base/",)}
 BASE_HEADERS_MAX = 24
-# A type that a header defines, or where a namespace begins or ends, as clang-format lays it out.
-DEFINITION = re.compile(
-    r"^(?:(?:inline )?namespace (?P<begin>[\w:]+) \{|(?P<end>\})  // namespace"
-    r"|(?:class|struct|union|enum(?: class| struct)?)(?: \[\[\w+\]\]| alignas\([^)]*\))* (?P<type>\w+(?:::\w+)*)"
-    r"(?: final)?(?: ?:(?!:)[^;{]*)? ?\{)", re.M)
-SHORT_NAMESPACE = re.compile(r"^namespace [\w:]+ \{\n[^\n]*\n\}$", re.M)  # has no comment at its end
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+# What a scan for type definitions looks at: literals and comments (passed over), namespaces, types, braces.
+TOKEN = re.compile(
+    r'//[^\n]*|/\*.*?\*/|R"(?P<mark>[^\s()]*)\(.*?\)(?P=mark)"|"(?:\\.|[^"\\\n])*"|(?<![0-9A-Fa-f])\'(?:\\.|[^\'\\\n])+\''
+    r"|\bnamespace\b(?P<space>[\w:\s]*)\{"
+    r"|\b(?:class|struct|union|enum(?:\s+(?:class|struct))?)\s+(?:[A-Z][A-Z_]+\([^)]*\)\s*|\[\[[^\]]*\]\]\s*)*"
+    r"(?P<type>\w[\w:]*(?:<[^;{}()]*>)?)(?:\s+final)?\s*(?::(?!:)[^;{}()=]*)?\{"
+    r"|(?P<brace>[{}])", re.S)
+
+
+def types(text):
+    """The qualified names of the types that a file defines; those of unnamed namespaces and functions are its own."""
+    scopes = []
+    for token in TOKEN.finditer(text):
+        if token["type"] is not None:
+            scopes.append(token["type"])
+            if None not in scopes:
+                yield "::".join(scopes)
+        elif token["space"] is not None:
+            scopes.append(token["space"].strip() or None)
+        elif token["brace"] == "{":
+            scopes.append(None)
+        elif token["brace"] == "}" and scopes:
+            scopes.pop()
 
 
 def allowed(folder):
@@ -62,12 +80,18 @@ def allowed(folder):
 
 def problems(root):
     found = []
+    defined = {}  # qualified name of a type: the file that defines it
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         folder = name.split("/")[0]
         if path.suffix not in (".h", ".cc", ".c") or folder not in LAYERS + ["clients", "tests"]:
             continue
-        for bracket, header in INCLUDE.findall(path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        for type_name in types(text):
+            first = defined.setdefault(type_name, name)
+            if first != name:
+                found.append(f"{name}: defines {type_name}, and so does {first}")
+        for bracket, header in INCLUDE.findall(text):
             top = header.split("/")[0]
             if bracket == '"' and top in LAYERS + ["clients", "tests"] and top not in allowed(folder):
                 found.append(f"{name}: includes {header}, which is above {folder}/")
@@ -85,36 +109,12 @@ def problems(root):
     headers = list((root / "schemas" / "base").glob("*.h"))
     if len(headers) > BASE_HEADERS_MAX:
         found.append(f"schemas/base has {len(headers)} headers, more than {BASE_HEADERS_MAX}")
-    found += defined_twice(root)
     lists = "\n".join(p.read_text(encoding="utf-8") for p in root.rglob("CMakeLists.txt")
                       if "build" not in p.relative_to(root).parts)
     for path in sorted((root / "tests").rglob("*_test.*")):
         if path.suffix in (".cc", ".c", ".py") and path.name not in lists:
             found.append(f"{path.relative_to(root)}: belongs to no CMake target")
     return found
-
-
-def types(text):
-    """The qualified names of the types that a header defines, but for those within others."""
-    namespaces = []
-    for match in DEFINITION.finditer(SHORT_NAMESPACE.sub("", text)):
-        if match["begin"]:
-            namespaces.append(match["begin"])
-        elif match["end"]:
-            namespaces.pop()
-        else:
-            yield "::".join(namespaces + [match["type"]])
-
-
-def defined_twice(root):
-    # Sources that include one each of two definitions are undefined behaviour that no linker reports.
-    headers = {}
-    for folder in LAYERS + ["clients", "tests"]:
-        for path in sorted((root / folder).rglob("*.h")):
-            for name in types(path.read_text(encoding="utf-8")):
-                headers.setdefault(name, []).append(path.relative_to(root).as_posix())
-    return [f"{name} is defined in {' and in '.join(paths)}"
-            for name, paths in sorted(headers.items()) if len(paths) > 1]
 
 
 def self_test():
@@ -127,15 +127,16 @@ def self_test():
             "projectors/rules/a.cc": '#include "eventlog/x.h"\n',
             "projectors/fold/a.cc": '#include "projectors/store/x.h"\n',
             "tests/unit/lost_test.cc": "",
-            "schemas/x.h": "namespace sluice {\nclass X final : public Y {\n};\n}  // namespace sluice\n",
-            "eventlog/x.h": "namespace sluice {\nstruct X;\nenum class X : int {};\n}  // namespace sluice\n",
-            "projectors/x.h": "namespace sluice::other {\nclass X {\n};\n}  // namespace sluice::other\n",
+            "schemas/x.h": "namespace sluice { struct Row; class A { enum class Row : int { kOne }; }; }\n",
+            "schemas/y.h": "namespace sluice { namespace { struct Row { int x = 1'000; }; } struct A::Other {}; }\n",
+            "schemas/z.h": "// struct Row {\nnamespace sluice::a { struct Row final : B<int> { Row() {} }; }\n",
+            "clients/cpp/z.h": "namespace sluice { namespace a {\ntemplate <class T>\nclass Row\n    : public T {};\n}}\n",
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         found = problems(root)
-        if len(found) != 7:
-            sys.exit(f"the self-test found {found}, and should have found seven")
+        if len(found) != 7 or "schemas/z.h: defines sluice::a::Row, and so does clients/cpp/z.h" not in found:
+            sys.exit(f"the self-test found {found}, and should have found seven problems")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ TEST(OpenApiTest, DescribesExactlyTheRoutes) {
     }
   }
   std::set<std::string> served;
-  for (const RouteInfo& route : AdminRoutes()) {
+  for (const RouteInfo<AdminRoute>& route : AdminRoutes()) {
     served.insert(std::string(route.method) + " " + std::string(route.pattern) + " " +
                   std::string(route.operation) + (route.scope.has_value() ? "" : " open"));
   }

@@ -1,0 +1,45 @@
+#include "gateways/http/router.h"
+
+#include "gateways/http/http_types.h"
+
+namespace sluice::gateways {
+namespace {
+
+// Takes the next "/segment" off `path`, without its slash.
+std::optional<std::string_view> NextSegment(std::string_view& path) {
+  if (path.empty() || path.front() != '/') {
+    return std::nullopt;
+  }
+  const size_t end = path.find('/', 1);
+  const std::string_view segment =
+      path.substr(1, end == std::string_view::npos ? std::string_view::npos : end - 1);
+  path = end == std::string_view::npos ? std::string_view() : path.substr(end);
+  return segment;
+}
+
+}  // namespace
+
+std::optional<PathParameters> MatchPath(std::string_view pattern, std::string_view path) {
+  PathParameters parameters;
+  while (!pattern.empty() && !path.empty()) {
+    const auto wanted = NextSegment(pattern);
+    const auto given = NextSegment(path);
+    if (!wanted.has_value() || !given.has_value()) {
+      return std::nullopt;
+    }
+    auto decoded = PercentDecode(*given);
+    if (!decoded.has_value()) {
+      return std::nullopt;
+    }
+    if (*wanted == "{org}" && !decoded->empty()) {
+      parameters.org = *std::move(decoded);
+    } else if (*wanted == "{name}" && !decoded->empty()) {
+      parameters.name = *std::move(decoded);
+    } else if (*wanted != *decoded) {
+      return std::nullopt;
+    }
+  }
+  return pattern.empty() && path.empty() ? std::make_optional(std::move(parameters)) : std::nullopt;
+}
+
+}  // namespace sluice::gateways
