@@ -33,7 +33,7 @@ absl::Status ServedElsewhere() {
 // Another process on the same log: it remembers nothing of what the first one took.
 class Node {
  public:
-  Node(AdminFixture& admin, projectors::StoreManager* stores,
+  Node(AdminFixture& admin, projectors::StoreReader* stores,
        const std::function<void(gateways::AdminServerDeps&)>& change = {},
        gateways::AdminServerOptions options = {}) {
     options.listen = "127.0.0.1:0";
