@@ -18,15 +18,11 @@ namespace ondemand = simdjson::ondemand;
 using projectors::OrgModel;
 using schemas::EntitySchema;
 
-constexpr size_t kIdBytesMax = 256;
+constexpr size_t kShownBytesMax = 256;  // of a name in an error
 
 absl::Status InvalidJson(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_json", why);
 }
-absl::Status InvalidArgument(std::string_view why) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", why);
-}
-
 absl::Status FromSimdjson(simdjson::error_code error) {
   if (error == simdjson::UTF8_ERROR) {
     return InvalidJson("the text is not UTF-8");
@@ -51,10 +47,7 @@ absl::Status ReadName(ondemand::value value, std::string_view what, std::string&
   }
   std::string_view text;
   RETURN_IF_SIMDJSON_ERROR(value.get_string().get(text));
-  if (text.size() > kIdBytesMax || text.find('\0') != std::string_view::npos) {
-    return InvalidArgument(
-        fmt::format("'{}' has at most {} bytes and no U+0000", what, kIdBytesMax));
-  }
+  RETURN_IF_ERROR(CheckName(text, what));
   out.assign(text);
   return absl::OkStatus();
 }
@@ -128,7 +121,7 @@ absl::Status ReadMember(std::string_view name, ondemand::value value, RawOperati
   if (member == std::end(kMembers)) {
     return InvalidArgument(
         fmt::format("unknown member '{}'; an operation has op, entity, key, row and version",
-                    name.substr(0, kIdBytesMax)));
+                    name.substr(0, kShownBytesMax)));
   }
   const uint32_t bit = 1U << (member - kMembers);
   if ((raw.seen & bit) != 0) {
@@ -161,12 +154,6 @@ absl::StatusOr<v1::Operation::Kind> KindOf(const RawOperation& raw) {
   }
   return InvalidArgument(
       fmt::format("op '{}' is not upsert, patch or delete", raw.op.substr(0, 64)));
-}
-
-absl::Status MissingKey(const EntitySchema& schema) {
-  return Error(absl::StatusCode::kInvalidArgument, "missing_key",
-               fmt::format("entity '{}' needs its key: '{}' in the row, or the member 'key'",
-                           schema.name(), schema.key().name));
 }
 
 }  // namespace
@@ -227,7 +214,7 @@ absl::Status ChangeSetReader::Impl::Build(const OrgModel& model, const RawOperat
   }
   if (kind == v1::Operation::KIND_DELETE) {
     if (raw.row.has_value()) {
-      return InvalidArgument("a delete has a key and no row");
+      return RowOfDelete();
     }
     return BuildKey(schema, raw, "", op);
   }
@@ -275,15 +262,12 @@ absl::Status ChangeSetReader::Impl::ReadOps(const OrgModel& model, ondemand::val
   for (auto element : array) {
     ondemand::value operation;
     RETURN_IF_SIMDJSON_ERROR(element.get(operation));
-    if (count == limits.ops_max) {
-      return Error(absl::StatusCode::kInvalidArgument, "too_large",
-                   fmt::format("a change set has at most {} operations; split it", limits.ops_max));
-    }
+    RETURN_IF_ERROR(CheckMore(count, limits));
     RETURN_IF_ERROR_CTX(ReadOperation(model, operation, *set.add_ops()),
                         fmt::format("operation {}", count));
     ++count;
   }
-  return count == 0 ? InvalidArgument("'ops' is empty") : absl::OkStatus();
+  return CheckAny(count);
 }
 
 absl::Status ChangeSetReader::Impl::ReadMembers(const OrgModel& model, ondemand::object object,
@@ -298,7 +282,7 @@ absl::Status ChangeSetReader::Impl::ReadMembers(const OrgModel& model, ondemand:
     const uint32_t bit = name == "id" ? 1 : name == "source" ? 2 : name == "ops" ? 4 : 0;
     if (bit == 0) {
       return InvalidArgument(fmt::format("unknown member '{}'; a change set has id, source and ops",
-                                         name.substr(0, kIdBytesMax)));
+                                         name.substr(0, kShownBytesMax)));
     }
     if ((seen & bit) != 0) {
       return InvalidJson(fmt::format("member '{}' is given twice", name));
@@ -326,11 +310,7 @@ absl::Status ChangeSetReader::Impl::ReadMembers(const OrgModel& model, ondemand:
 
 absl::Status ChangeSetReader::Impl::ReadSet(const OrgModel& model, std::string_view json,
                                             ReadChangeSet& out) {
-  if (json.size() > limits.line_bytes_max) {
-    return Error(absl::StatusCode::kInvalidArgument, "too_large",
-                 fmt::format("the change set has {} bytes, at most {} are taken; split it",
-                             json.size(), limits.line_bytes_max));
-  }
+  RETURN_IF_ERROR(CheckBytes(json.size(), limits));
   padded.assign(json);
   padded.append(simdjson::SIMDJSON_PADDING, ' ');
   ondemand::document document;

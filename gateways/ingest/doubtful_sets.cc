@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "gateways/ingest/look_interval.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -35,6 +36,22 @@ absl::Status Unknown(const absl::Status& reached, const absl::Status& misfit,
                            "taken before is not known here: send it again{}{}",
                            ErrorCode(misfit), Message(misfit), node.has_value() ? ", to " : "",
                            node.value_or("")));
+}
+
+// Asks another node whether a set was taken before that did not come as text: a set of its name
+// that fits no definitions, so that it is never taken for itself.
+std::string Question(const DoubtfulSets::Set& set) {
+  std::string line = R"({"id":)";
+  AppendJsonString(set.id, &line);
+  line += R"(,"source":)";
+  AppendJsonString(set.source, &line);
+  line += R"(,"ops":[{"op":"delete","entity":"","key":"-"}]})";
+  return line;
+}
+
+// That node would refuse the question as what it is.
+bool IsRefusedQuestion(const absl::StatusOr<Offset>& answer) {
+  return ErrorCode(answer.status()) == "unknown_entity";
 }
 
 }  // namespace
@@ -145,13 +162,20 @@ void DoubtfulSets::Pass(const absl::Status& reached, std::vector<Set> sets) {
   if (node.has_value() && !caller_.relayed && !relay_failed_) {
     std::vector<SetRelay::Set> lines;
     lines.reserve(sets.size());
+    std::vector<bool> asked;  // such as have no line
     for (Set& set : sets) {
-      lines.push_back({set.id, std::move(set.line)});
+      asked.push_back(set.line.empty());
+      lines.push_back({set.id, set.line.empty() ? Question(set) : std::move(set.line)});
     }
     auto relayed = service_.relay().Post(*node, org_, caller_, lines);
     service_.CountRelay(relayed.ok());
     if (relayed.ok()) {
       answers = *std::move(relayed);
+      for (size_t i = 0; i < answers.size(); ++i) {
+        if (asked[i] && IsRefusedQuestion(answers[i])) {
+          answers[i] = sets[i].misfit;
+        }
+      }
     } else {
       relay_failed_ = true;
       spdlog::warn("ingest_relay_failed request_id={} sets={} error=\"{}\"", caller_.request_id,

@@ -26,7 +26,7 @@ class DoubtfulSets {
   struct Set {
     std::string source;
     std::string id;
-    std::string line;                   // for the relay
+    std::string line;                   // for the relay; empty where it did not come as text
     absl::Status misfit;                // its answer where it was not taken before
     std::shared_ptr<SetTicket> ticket;  // gets the answer
   };

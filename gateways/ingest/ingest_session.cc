@@ -178,6 +178,18 @@ void IngestSession::RefuseRead(std::string id, const absl::Status& status) {
 }
 
 void IngestSession::Add(std::string_view json) {
+  Take([&](const projectors::OrgModel& model) { return reader_.Read(model, json); }, json);
+}
+
+void IngestSession::Add(v1::ChangeSet set) {
+  Take(
+      [&](const projectors::OrgModel& model) {
+        return CheckChangeSet(model, service_.options().set_limits, set);
+      },
+      "");
+}
+
+void IngestSession::Take(Read read_by, std::string_view line) {
   if (!ready_.ok()) {
     const absl::Status reached = ReachDirectory();
     if (!ready_.ok()) {
@@ -185,13 +197,13 @@ void IngestSession::Add(std::string_view json) {
       return;
     }
   }
-  ReadChangeSet read = reader_.Read(*entry_->model, json);
+  ReadChangeSet read = read_by(*entry_->model);
   if (*stopped_) {
     RefuseRead(std::move(read.id), NotTried());
   } else if (read.status.ok()) {
     AddRead(std::move(read));
   } else {
-    AddMisfit(std::move(read), json);
+    AddMisfit(std::move(read), read_by, line);
   }
   if (waiting_.size() >= kWaitingMax && !doubtful_.empty()) {
     FinishDoubtful();
@@ -209,9 +221,9 @@ bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) co
   return true;
 }
 
-void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
+void IngestSession::AddMisfit(ReadChangeSet read, Read read_by, std::string_view line) {
   if (!DependsOnDefinitions(read.status)) {
-    AddDoubtful(std::move(read), json, absl::OkStatus());
+    AddDoubtful(std::move(read), line, absl::OkStatus());
     return;
   }
   // Here and now: those behind it would otherwise be taken before it.
@@ -222,7 +234,7 @@ void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
     return;
   }
   if (entry_ != entry) {
-    read = reader_.Read(*entry_->model, json);
+    read = read_by(*entry_->model);
   }
   if (*stopped_) {  // while it waited
     RefuseRead(std::move(read.id), NotTried());
@@ -230,11 +242,11 @@ void IngestSession::AddMisfit(ReadChangeSet read, std::string_view json) {
     AddRead(std::move(read));
   } else {
     const absl::Status unknown = reached.ok() ? absl::OkStatus() : NotKnown(reached, read.status);
-    AddDoubtful(std::move(read), json, unknown);
+    AddDoubtful(std::move(read), line, unknown);
   }
 }
 
-void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
+void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view line,
                                 const absl::Status& unknown) {
   if (!read.named || read.id.empty() || !MayHaveFitted(read.status)) {
     RefuseRead(std::move(read.id), unknown.ok() ? read.status : unknown);
@@ -265,7 +277,7 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view json,
   }
   doubtful_.Add({.source = read.set.source(),
                  .id = std::move(read.id),
-                 .line = std::string(json),
+                 .line = std::string(line),
                  .misfit = std::move(read.status),
                  .ticket = ticket},
                 entry_->opened);

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "gateways/ingest/change_set_check.h"
 #include "gateways/ingest/change_set_reader.h"
 #include "gateways/ingest/doubtful_sets.h"
 #include "gateways/ingest/ingest_service.h"
@@ -39,6 +41,10 @@ class IngestSession {
 
   // Takes the JSON of one set. May wait for room. What is wrong with the set becomes its answer.
   void Add(std::string_view json);
+  // Likewise a set that comes as a message, with entities and attributes by their ids and without
+  // text to parse. It is answered as its JSON would be (CheckChangeSet), and is the same set: what
+  // came one way is recognised when it comes the other.
+  void Add(v1::ChangeSet set);
   // Answers one set, that can't even be read, with an error.
   void Refuse(const absl::Status& status);
 
@@ -89,6 +95,11 @@ class IngestSession {
     bool others = false;  // another request's
   };
 
+  // What a set is by the model of now.
+  using Read = absl::FunctionRef<ReadChangeSet(const projectors::OrgModel&)>;
+
+  // Both Add(). `line` is the set's text for another node, empty where it has none.
+  void Take(Read read_by, std::string_view line);
   void LookUp();
   // Returns when definitions are known that are no older than the sets which have come, having
   // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
@@ -99,12 +110,12 @@ class IngestSession {
   void RefuseRead(std::string id, const absl::Status& status);
   void AddRead(ReadChangeSet read);
   // A set that does not fit the definitions as they happen to be known.
-  void AddMisfit(ReadChangeSet read, std::string_view json);
+  void AddMisfit(ReadChangeSet read, Read read_by, std::string_view line);
   // Of a set that was sent before.
   absl::Status MayTell(SetTicket& ticket) const;
   // One that does not fit those of now, or of which that can't be told (`unknown`). Was it taken
   // before? Then its answer is the first one's.
-  void AddDoubtful(ReadChangeSet read, std::string_view json, const absl::Status& unknown);
+  void AddDoubtful(ReadChangeSet read, std::string_view line, const absl::Status& unknown);
   void FinishDoubtful();
   // The gathered sets' answer where they must not be appended.
   absl::Status CheckGathered() const;

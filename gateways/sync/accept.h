@@ -3,7 +3,7 @@
 #include <optional>
 #include <string_view>
 
-#include "gateways/sync/frames.h"
+#include "gateways/sync/encoder.h"
 
 // Content negotiation of streams (RFC 9110, section 12.5.1). Pure.
 namespace sluice::gateways {

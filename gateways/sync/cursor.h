@@ -66,13 +66,6 @@ struct Cursor {
   friend bool operator==(const Cursor&, const Cursor&) = default;
 };
 
-// The last offset of which `position` has every operation.
-[[nodiscard]] inline Offset WholeOffset(Position position) {
-  return position.index == UINT32_MAX || position.offset == kNoOffset
-             ? position.offset
-             : Offset(position.offset.value() - 1);
-}
-
 // How many buckets of the caller's a cursor may name, and how many that the caller has lost.
 inline constexpr size_t kCursorBucketsMax = 2'000;
 // So many buckets it may name in all, and so many entities: one with the columns that the buckets

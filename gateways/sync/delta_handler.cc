@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 
 #include "gateways/sync/client_watch.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
+#include "gateways/sync/json_encoder.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
 
@@ -87,12 +87,12 @@ absl::StatusOr<BuiltPage> Build(SyncContext& context, DeltaCall& call) {
   }
   // Large pages would otherwise be copied again and again while they grow.
   built.body.reserve(std::min(call.request.limit * 256, context.options.page_bytes_max) / 4);
-  built.body = R"({"ops":[)";
+  const OperationEncoder& encoder = JsonOperations();
+  encoder.BeginPage(&built.body);
   ASSIGN_OR_RETURN(built.page, BuildDeltaPage(*snapshot, incarnation, buckets, call.cursor, limits,
-                                              &built.body));
-  fmt::format_to(std::back_inserter(built.body), R"(],"cursor":"{}","position":"{}","more":{}}})",
-                 context.codec.Encode(call.org.value(), built.page.cursor),
-                 std::max<int64_t>(built.page.position.value(), 0), built.page.more);
+                                              encoder, &built.body));
+  encoder.EndPage(context.codec.Encode(call.org.value(), built.page.cursor), built.page.position,
+                  built.page.more, &built.body);
   context.metrics.Page(std::chrono::duration<double>(context.clock.SteadyNow() - start).count());
   return built;
 }

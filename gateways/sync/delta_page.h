@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
+#include "gateways/sync/encoder.h"
 #include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 
@@ -16,7 +17,7 @@ namespace sluice::gateways {
 // A page ends at the first of these; it always makes progress, though it may hold no operation.
 struct DeltaLimits {
   size_t ops_max = 1'000;
-  size_t bytes_max = size_t{4} << 20;  // of JSON; one operation more may start below it
+  size_t bytes_max = size_t{4} << 20;  // as encoded; one operation more may start below it
   size_t scanned_max = 100'000;        // operations read, sent or not
 };
 
@@ -27,12 +28,13 @@ struct DeltaPage {
   bool more = false;
 };
 
-// Appends the page's operations, separated by commas, to `out`. The buckets of all groups are read
-// as one list in the order of positions, so that groups which are behind catch up first and then go
-// on with the others. A cursor without groups starts afresh. CheckCursor must have passed.
+// Appends the page's operations to `out`, between what begins and ends a page. The buckets of all
+// groups are read as one list in the order of positions, so that groups which are behind catch up
+// first and then go on with the others. A cursor without groups starts afresh. CheckCursor must
+// have passed.
 [[nodiscard]] absl::StatusOr<DeltaPage> BuildDeltaPage(
     const projectors::OrgSnapshot& snapshot, uint32_t incarnation,
     std::span<const projectors::CallerBucket> buckets, const Cursor& cursor,
-    const DeltaLimits& limits, std::string* out);
+    const DeltaLimits& limits, const OperationEncoder& encoder, std::string* out);
 
 }  // namespace sluice::gateways

@@ -26,7 +26,7 @@ absl::Status Expired(std::string_view why) {
 // Are the holder's rows the caller's as of `seen`?
 bool IsComplete(const Cursor& cursor) {
   return cursor.seen != kNoOffset && std::ranges::all_of(cursor.groups, [&](const auto& group) {
-           return !group.state.lost && group.state.position == Position{cursor.seen, UINT32_MAX};
+           return !group.state.lost && group.state.position == EndOf(cursor.seen);
          });
 }
 
@@ -151,7 +151,7 @@ class Planner {
     // on where it was, with the removals that are to come.
     const bool told = from.state.turned > Settled(from.state);
     PlanGroup known = lost;
-    known.state.position = {Settled(from.state), UINT32_MAX};
+    known.state.position = EndOf(Settled(from.state));
     PlanGroup beside = kept;
     beside.state.since = applied;
     beside.state.held = beside.state.turned = kNoOffset;
@@ -297,7 +297,7 @@ Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint3
     CursorGroupState& state = groups.back().state;
     state.position = std::max(state.position, reached);
     if (complete) {
-      state = {.position = {applied.position, UINT32_MAX}, .since = applied.position};
+      state = {.position = EndOf(applied.position), .since = applied.position};
     }
   }
   MergeGroups(&groups);

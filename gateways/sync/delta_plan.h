@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
+#include "gateways/sync/position_bounds.h"
 #include "projectors/model/org_model.h"
 #include "projectors/store/org_store.h"
 

@@ -24,10 +24,6 @@ constexpr size_t kBucketBytes = 96;               // about, of a bucket in a che
 // Of a checkpoint that is longer than a piece: as much as a client has a write's time to take.
 constexpr size_t kCheckpointBytes = size_t{64} << 10;
 
-std::string_view ContentType(FrameFormat format) {
-  return format == FrameFormat::kSse ? "text/event-stream" : "application/x-ndjson";
-}
-
 // One stream on its connection: decides when, StreamState decides what.
 class StreamSession {
  public:
@@ -90,7 +86,7 @@ class StreamSession {
   net::awaitable<bool> Start(const SyncRequest& request) {
     const HeldUp held_up(*this);
     HttpResponse response;
-    response.content_type = ContentType(state_.format());
+    response.content_type = state_.encoder().content_type();
     co_return co_await http_.StartStream(request.http, response);
   }
 
@@ -248,7 +244,7 @@ class StreamSession {
   // there.
   void BeatWhilePassing() {
     if (ended_.ok() && buffer_.empty() && state_.sending() && Now() >= heartbeat_due_) {
-      FrameWriter(state_.format(), &buffer_).Heartbeat(std::max(state_.position(), Offset(0)));
+      state_.encoder().Heartbeat(state_.position(), &buffer_);
     }
   }
 
@@ -340,7 +336,7 @@ class StreamSession {
       End(Error(absl::StatusCode::kUnauthenticated, "token_expired", "the token has expired"));
     } else if (!warned_ && left <= context_.options.token_warning) {
       warned_ = true;
-      FrameWriter(state_.format(), &buffer_).TokenExpires((left.count() + 999) / 1000);
+      state_.encoder().TokenExpires((left.count() + 999) / 1000, &buffer_);
       co_return co_await Flush();
     }
     co_return true;
@@ -388,7 +384,7 @@ class StreamSession {
     if (touched_.none()) {
       state_.SetQuiet(watch_.applied());  // what others changed passes at no cost
     }
-    FrameWriter(state_.format(), &buffer_).Heartbeat(state_.position());
+    state_.encoder().Heartbeat(state_.position(), &buffer_);
     co_return co_await Flush();
   }
 

@@ -1,312 +1,52 @@
 #include "gateways/sync/stream_state.h"
 
 #include <algorithm>
-#include <optional>
-#include <utility>
 
-#include "gateways/sync/bucket_id.h"
-#include "gateways/sync/delta_plan.h"
-#include "gateways/sync/op_json.h"
 #include "schemas/base/status.h"
-#include "schemas/release.h"
 
 namespace sluice::gateways {
-namespace {
 
-using projectors::CallerBucket;
-using projectors::DeltaView;
-using projectors::OrgModel;
-using projectors::OrgSnapshot;
-
-Position EndOf(Offset offset) { return {offset, UINT32_MAX}; }
-
-}  // namespace
-
-StreamState::StreamState(StreamOptions options, CallerColumnsTable& columns,
-                         projectors::CallerClaims caller, StreamRequest request, FrameFormat format)
-    : options_(std::move(options)),
-      table_(columns),
-      caller_(std::move(caller)),
-      format_(format),
-      client_history_(HistoryMark::Parse(request.history)),
-      reset_all_(!request.history.empty() && !client_history_.has_value()) {
-  for (StreamRequest::Have& have : request.have) {
-    client_position_ = std::max(client_position_, have.after);
-    have_.emplace(std::move(have.bucket), have.after);
-  }
-}
-
-absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const OrgSnapshot> snapshot,
+absl::StatusOr<bool> StreamState::Begin(std::shared_ptr<const projectors::OrgSnapshot> snapshot,
                                         const Touched& touched) {
-  RETURN_IF_ERROR(CheckHistory(*snapshot));
-  const bool first = !begun();
-  const bool superseded = sending();
-  iterator_.reset();
-  snapshot_ = std::move(snapshot);
-  const projectors::AppliedState& applied = snapshot_->applied();
-  removed_.clear();
-  resets_.clear();
-  gained_ = false;
-  if (first || columns_->model != snapshot_->model()) {
-    RETURN_IF_ERROR(Recompute(snapshot_->model()));
-    RETURN_IF_ERROR(PlaceTouched({}));
-  } else {
-    RETURN_IF_ERROR(PlaceTouched(touched));
+  pieces_.NewSnapshot();  // first: what it reads from does not outlive the one before
+  ASSIGN_OR_RETURN(const bool began, plan_.Begin(std::move(snapshot), touched));
+  if (began) {
+    checkpoint_ = encoder_.Write(plan_.TakeCheckpoint());
   }
-  have_.clear();
-  reset_all_ = false;
-  looked_ = {applied.position, applied.history};
-  quiet_ = std::max(quiet_, touched.quiet);
-  // The client counts with what a checkpoint has named, so a new bucket is named also while empty.
-  if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty() &&
-      columns_->hash == columns_sent_) {
-    position_ = applied.position;
-    snapshot_.reset();
-    return false;
-  }
-  PrepareCheckpoint();
-  return true;
-}
-
-// What was sent must be a part of what the snapshot shows.
-absl::Status StreamState::CheckHistory(const OrgSnapshot& snapshot) const {
-  const projectors::AppliedState& applied = snapshot.applied();
-  if (looked_.position == kNoOffset) {
-    return absl::OkStatus();
-  }
-  if (applied.position < looked_.position) {
-    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 "the store has gone back behind what was sent");
-  }
-  ASSIGN_OR_RETURN(const std::optional<uint64_t> then, snapshot.HistoryAt(looked_.position));
-  const bool forgotten = !then.has_value() && looked_.position <= applied.horizon;
-  if (!forgotten && then != looked_.hash) {
-    return Error(absl::StatusCode::kUnavailable, "log_diverged",
-                 "the log holds another history than what was sent");
-  }
-  return absl::OkStatus();
-}
-
-void StreamState::SetQuiet(Offset position) {
-  quiet_ = std::max(quiet_, position);
-  position_ = std::max(position_, position);
-}
-
-std::vector<BucketKey> StreamState::Keys() const {
-  std::vector<BucketKey> keys;
-  keys.reserve(keys_.size());
-  for (const auto& [key, bucket] : keys_) {
-    keys.push_back(key);
-  }
-  return keys;
-}
-
-// The caller's buckets may be others: those that stay keep their place.
-absl::Status StreamState::Recompute(const std::shared_ptr<const OrgModel>& model) {
-  ASSIGN_OR_RETURN(const std::vector<CallerBucket> current,
-                   model->BucketsOf(caller_, options_.buckets_max));
-  ASSIGN_OR_RETURN(columns_, table_.Of(model, caller_));
-  Buckets old = std::exchange(buckets_, {});
-  keys_.clear();
-  for (const CallerBucket& bucket : current) {
-    std::string id = BucketIdText(options_.log_id, model->incarnation(), bucket);
-    auto node = old.extract(id);
-    gained_ = gained_ || node.empty();
-    const auto at = node.empty() ? buckets_.try_emplace(std::move(id)).first
-                                 : buckets_.insert(std::move(node)).position;
-    // Not the name, nor a list of columns of its own: a session may last for days.
-    at->second.key = bucket.bucket.key;
-    at->second.entity = columns_->Find(bucket.entity->schema->name());
-    if (at->second.entity == nullptr) {
-      return Error(absl::StatusCode::kInternal, "internal",
-                   "a bucket of entity " + bucket.entity->schema->name() +
-                       ", which the caller does not see");
-    }
-    keys_.emplace_back(at->second.key, at);
-  }
-  for (const auto& [id, bucket] : old) {
-    removed_.push_back(id);
-    pending_.erase(id);
-  }
-  for (const auto& [id, after] : have_) {
-    if (!buckets_.contains(id)) {
-      removed_.push_back(id);
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status StreamState::PlaceTouched(const Touched& touched) {
-  if (touched.any) {
-    for (auto& [id, bucket] : buckets_) {
-      RETURN_IF_ERROR(Place(id, &bucket));
-    }
-    return absl::OkStatus();
-  }
-  std::set<std::string_view> ids(pending_.begin(), pending_.end());
-  for (const BucketKey& key : touched.keys) {
-    const auto at = std::ranges::lower_bound(keys_, key, {}, &decltype(keys_)::value_type::first);
-    if (at != keys_.end() && at->first == key) {
-      ids.insert(at->second->first);
-    }
-  }
-  for (const std::string_view id : ids) {
-    const auto at = buckets_.find(id);
-    RETURN_IF_ERROR(Place(at->first, &at->second));
-  }
-  return absl::OkStatus();
-}
-
-// Where the bucket goes on in the new snapshot, and whether there is anything. It is the position
-// of its last change that tells, because count and checksum can be made to be equal.
-absl::Status StreamState::Place(const std::string& id, Bucket* bucket) {
-  const projectors::AppliedState& applied = snapshot_->applied();
-  ASSIGN_OR_RETURN(const projectors::BucketState state, snapshot_->Bucket(bucket->key));
-  const bool pending = pending_.contains(id);
-  if (bucket->placed && !pending) {
-    bucket->progress = std::max(bucket->progress, EndOf(quiet_));
-  }
-  bucket->count = state.count;
-  bucket->checksum = state.checksum;
-  bucket->known = std::max(bucket->known, bucket->progress.offset);
-  bool reset = !bucket->placed && !PlaceFirst(id, bucket);
-  const Offset whole = WholeOffset(bucket->progress);
-  // What the horizon has passed is not told apart: a bucket without rows is forgotten by then.
-  const bool nothing = whole == kNoOffset && state.count == 0 && state.changed == kNoOffset;
-  const bool unchanged =
-      nothing || (whole != kNoOffset && std::max(state.changed, applied.horizon) <= whole);
-  bucket->placed = true;
-  if (unchanged && !pending && !reset) {
-    bucket->progress = EndOf(applied.position);
-    return absl::OkStatus();
-  }
-  reset = reset || std::max(bucket->since, whole) < applied.horizon;
-  if (reset) {
-    bucket->progress = {};
-    bucket->whole = kNoOffset;
-    bucket->since = applied.position;
-    bucket->known = kNoOffset;
-    resets_.push_back(id);
-  }
-  pending_.insert(id);
-  return absl::OkStatus();
-}
-
-bool StreamState::PlaceFirst(const std::string& id, Bucket* bucket) const {
-  const Offset applied = snapshot_->applied().position;
-  bucket->since = applied;
-  const auto it = have_.find(id);
-  if (it == have_.end()) {
-    return true;
-  }
-  const Offset after = it->second;
-  // What the client began to load after the history that it names may be another log's.
-  const bool unknown = client_history_.has_value() && after > client_history_->position;
-  if (reset_all_ || unknown || after > applied) {
-    return false;
-  }
-  bucket->progress = EndOf(after);
-  bucket->whole = after;
-  bucket->since = kNoOffset;
-  // A frame that ended inside the event after `after` was counted as its start.
-  bucket->known = Offset(after.value() + 1);
-  return true;
-}
-
-void StreamState::PrepareCheckpoint() {
-  CheckpointWriter::Content content{
-      .position = looked_.position,
-      .history = looked_.Text(),
-      .buckets = {},
-      .removed = std::exchange(removed_, {}),
-      .resets = std::exchange(resets_, {}),
-      .columns = columns_->hash != columns_sent_ ? columns_ : nullptr,
-  };
-  // Whatever comes next, a checkpoint that is begun is written whole: also where it is replaced
-  // before it is complete the client has its columns, and has forgotten those of before.
-  columns_sent_ = columns_->hash;
-  content.buckets.reserve(buckets_.size());
-  for (const auto& [id, bucket] : buckets_) {
-    content.buckets.push_back({id, bucket.count, bucket.checksum});
-  }
-  checkpoint_.emplace(format_, std::move(content));
+  return began;
 }
 
 void StreamState::WriteCheckpoint(size_t bytes, std::string* out) {
-  if (checkpoint_.has_value() && checkpoint_->Write(bytes, out)) {
+  if (checkpoint_ != nullptr && checkpoint_->Write(bytes, out)) {
     checkpoint_.reset();
   }
 }
 
 void StreamState::LetGo() {
   checkpoint_.reset();
-  iterator_.reset();
-  snapshot_.reset();
+  pieces_.LetGo();
+  plan_.LetGo();
 }
 
 absl::Status StreamState::Fill(size_t bytes, std::string* out) {
-  passed_ = 0;
-  while (sending() && out->size() < bytes && passed_ < kPassedMax) {
-    if (!pending_.empty()) {
-      const auto next = buckets_.find(*pending_.begin());
-      RETURN_IF_ERROR(FillBucket(next->first, &next->second, bytes, out));
+  PieceLimits limits{.bytes = std::min(bytes, plan_.options().frame_bytes),
+                     .ops = plan_.options().frame_ops,
+                     .passed = kPassedMax};
+  while (sending() && out->size() < bytes && limits.passed > 0) {
+    std::optional<StreamPlan::BucketRead> read = plan_.Next();
+    if (!read.has_value()) {
+      pieces_.LetGo();
+      encoder_.CheckpointComplete(plan_.Complete(), out);
       continue;
     }
-    position_ = snapshot_->applied().position;
-    FrameWriter(format_, out).CheckpointComplete(position_);
-    for (auto& [id, bucket] : buckets_) {
-      bucket.whole = position_;
+    read->key.encoder = &encoder_.operations();
+    ASSIGN_OR_RETURN(const Piece piece, pieces_.Make(*plan_.snapshot(), read->key, limits));
+    if (piece.count > 0) {
+      encoder_.Ops(read->id, read->from, piece.to, piece.ops, out);
     }
-    snapshot_.reset();
-    Release(&ops_json_);  // a session that waits holds no buffer
-  }
-  return absl::OkStatus();
-}
-
-// One frame, or the end of the bucket.
-absl::Status StreamState::FillBucket(const std::string& id, Bucket* bucket, size_t bytes_max,
-                                     std::string* out) {
-  bytes_max = std::min(bytes_max, options_.frame_bytes);
-  if (iterator_ == nullptr) {
-    iterator_ = snapshot_->Scan(bucket->key, bucket->progress);
-  }
-  ops_json_.clear();
-  size_t ops = 0;
-  for (; iterator_->Valid() && ops_json_.size() < bytes_max && ops < options_.frame_ops &&
-         passed_ < kPassedMax;
-       iterator_->Next()) {
-    const DeltaView& op = iterator_->op();
-    bucket->progress = op.position;
-    if (!op.put && (op.old || op.position.offset <= bucket->since || op.entered > bucket->known)) {
-      ++passed_;
-      continue;
-    }
-    if (ops++ > 0) {
-      ops_json_.push_back(',');
-    }
-    const schemas::EntitySchema& schema = *bucket->entity->schema;
-    if (op.put) {
-      RETURN_IF_ERROR(
-          AppendPut(schema, bucket->entity->denied, op.key, op.position, op.row, &ops_json_));
-    } else {
-      AppendRemove(schema.name(), op.key, op.position, &ops_json_);
-    }
-  }
-  RETURN_IF_ERROR(iterator_->status());
-  Offset to = snapshot_->applied().position;
-  if (!iterator_->Valid()) {
-    bucket->progress = EndOf(to);
-    pending_.erase(id);
-    iterator_.reset();
-  } else {
-    // An event cut in two is not counted as sent: who resumes there gets it from its beginning.
-    const Offset last = bucket->progress.offset;
-    to = iterator_->op().position.offset > last ? last : Offset(last.value() - 1);
-  }
-  if (ops > 0) {
-    FrameWriter(format_, out).Ops(id, bucket->whole, to, ops_json_);
-    bucket->whole = to;
-    ops_sent_ += ops;
+    plan_.Sent(piece);
+    limits.passed -= piece.passed;
+    ops_sent_ += piece.count;
   }
   return absl::OkStatus();
 }

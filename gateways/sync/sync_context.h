@@ -23,7 +23,7 @@
 #include "gateways/http/thread_pool.h"
 #include "gateways/sync/caller_columns.h"
 #include "gateways/sync/cursor.h"
-#include "gateways/sync/frames.h"
+#include "gateways/sync/encoder.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
 #include "gateways/sync/sync_server.h"

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gateways/sync/delta_page.h"
+#include "gateways/sync/json_encoder.h"
 #include "projectors/store/store_manager.h"
 #include "tests/bench/bench_store.h"
 #include "tests/support/change_events.h"
@@ -179,8 +180,9 @@ size_t PullBytes(Org& org, const std::string& user, gateways::Cursor* cursor, si
   size_t bytes = 0;
   for (bool more = true; more;) {
     std::string out;
-    const auto page =
-        gateways::BuildDeltaPage(*snapshot, 1, buckets, *cursor, {.ops_max = 10'000}, &out).value();
+    const auto page = gateways::BuildDeltaPage(*snapshot, 1, buckets, *cursor, {.ops_max = 10'000},
+                                               gateways::JsonOperations(), &out)
+                          .value();
     bytes += out.size();
     *ops += page.ops;
     *cursor = page.cursor;

@@ -10,6 +10,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "tests/integration/gateways/admin_fixture.h"
+#include "tests/support/change_events.h"
 #include "tests/support/forwarding_log.h"
 
 namespace sluice::testing {
@@ -353,6 +354,175 @@ TEST_F(IngestSessionTest, WhatWaitedForRoomWhileItsOrganisationWasMadeAnewIsNotA
   EXPECT_THAT(session.TakeAnswers(), HasSubstr("org_not_ready"));
   EXPECT_EQ(session.last(), kNoOffset);
   EXPECT_EQ(service.in_flight()->bytes(), 0U);
+}
+
+// A set as its sender may have it: as text, or as a message.
+struct BothWays {
+  std::string what;
+  std::string answer;  // "position", or the code that it is refused with
+  std::string ops;     // of the text
+  std::vector<v1::Operation> typed;
+};
+
+std::vector<BothWays> SetsBothWays() {
+  constexpr uint32_t kSetEntity = 1;
+  const auto row = [](std::string_view key) { return RowWriter().Text(1, key); };
+  const std::string a = row("A").bytes();
+  const std::string upsert = R"({"op":"upsert","entity":"account","row":{"accountid":"A"}})";
+  const std::string remove = R"({"op":"delete","entity":"account")";
+  v1::Operation no_kind = Delete(kSetEntity, "A");
+  no_kind.set_kind(v1::Operation::KIND_UNSPECIFIED);
+  v1::Operation delete_with_row = Delete(kSetEntity, "A");
+  delete_with_row.set_row(a);
+  return {
+      {"upsert", "position", upsert, {Upsert(kSetEntity, "A", a)}},
+      {"patch",
+       "position",
+       R"({"op":"patch","entity":"account","key":"A","row":{"name":null,"employees":5}})",
+       {Patch(kSetEntity, "A", RowWriter().Varint(3, 5).bytes(), {2})}},
+      {"delete", "position", remove + R"(,"key":"A","version":7})", {Delete(kSetEntity, "A", 7)}},
+      {"entity", "unknown_entity", R"({"op":"delete","entity":"no","key":"A"})", {Delete(9, "A")}},
+      {"attribute",
+       "unknown_attribute",
+       R"({"op":"upsert","entity":"account","row":{"accountid":"A","no":"x"}})",
+       {Upsert(kSetEntity, "A", row("A").Text(99, "x").bytes())}},
+      {"type",
+       "type_mismatch",
+       R"({"op":"upsert","entity":"account","row":{"accountid":"A","employees":"x"}})",
+       {Upsert(kSetEntity, "A", row("A").Text(3, "x").bytes())}},
+      {"no key in the row",
+       "missing_key",
+       R"({"op":"upsert","entity":"account","row":{"name":"n"}})",
+       {Upsert(kSetEntity, "A", RowWriter().Text(2, "n").bytes())}},
+      {"no key", "missing_key", remove + "}", {Delete(kSetEntity, "")}},
+      {"bad key",
+       "invalid_key",
+       remove + R"(,"key":"a\u0000b"})",
+       {Delete(kSetEntity, std::string_view("a\0b", 3))}},
+      {"two keys",
+       "invalid_key",
+       R"({"op":"patch","entity":"account","key":"A","row":{"accountid":"B"}})",
+       {Patch(kSetEntity, "A", row("B").bytes())}},
+      {"kind", "invalid_argument", R"({"op":"merge","entity":"account","key":"A"})", {no_kind}},
+      {"row of a delete",
+       "invalid_argument",
+       remove + R"(,"key":"A","row":{"accountid":"A"}})",
+       {delete_with_row}},
+      {"nothing", "invalid_argument", "", {}},
+      {"as many as may be",
+       "position",
+       upsert + "," + upsert,
+       {Upsert(kSetEntity, "A", a), Upsert(kSetEntity, "A", a)}},
+      {"too many",
+       "too_large",
+       upsert + "," + upsert + "," + upsert,
+       {Upsert(kSetEntity, "A", a), Upsert(kSetEntity, "A", a), Upsert(kSetEntity, "A", a)}},
+      {"the second is wrong",
+       "missing_key",
+       upsert + "," + remove + "}",
+       {Upsert(kSetEntity, "A", a), Delete(kSetEntity, "")}},
+  };
+}
+
+// The answer to one set, an error without what people read.
+template <typename Set>
+nlohmann::json AnswerTo(gateways::IngestService& service, Set set,
+                        const gateways::RelayCaller& caller = {}) {
+  gateways::IngestSession session(service, *OrgId::Parse("contoso"), "", {}, caller);
+  EXPECT_TRUE(session.Refresh().ok());
+  session.Add(std::move(set));
+  EndAndSettle(session);
+  nlohmann::json answer = nlohmann::json::parse(session.TakeAnswers());
+  if (answer.contains("error")) {
+    answer["error"].erase("detail");
+  }
+  return answer;
+}
+
+std::string TextOf(const std::string& id, const std::string& ops) {
+  return R"({"id":")" + id + R"(","source":"crm","ops":[)" + ops + "]}";
+}
+
+// Also of a set that came the other way before.
+TEST_F(IngestSessionTest, ASetIsAnsweredTheSameAsTextAndAsAMessage) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestOptions options;
+  options.set_limits.ops_max = 2;
+  gateways::IngestServing serving;
+  serving.applied = [](const OrgId&) { return kNoOffset; };  // so they are remembered
+  gateways::IngestService service(options, admin_.log(), admin_.directory().directory(),
+                                  &admin_.stores(), admin_.clock(), nullptr, serving);
+  for (const BothWays& both : SetsBothWays()) {
+    SCOPED_TRACE(both.what);
+    const auto first = AnswerTo(service, TextOf("text " + both.what, both.ops));
+    EXPECT_EQ(first, AnswerTo(service, MakeSet(both.typed, "text " + both.what, "crm")));
+    const auto second = AnswerTo(service, MakeSet(both.typed, "message " + both.what, "crm"));
+    EXPECT_EQ(second, AnswerTo(service, TextOf("message " + both.what, both.ops)));
+    const std::string got =
+        first.contains("error") ? first["error"].value("code", "none") : "position";
+    EXPECT_EQ(got, both.answer);
+    EXPECT_EQ(second.contains("position"), first.contains("position"));
+    EXPECT_NE(first, second);  // they have names of their own
+  }
+}
+
+TEST_F(IngestSessionTest, AMessageIsRecognisedAlthoughItDoesNotFitAnyMore) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestServing serving;
+  serving.applied = [](const OrgId&) { return kNoOffset; };
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr, serving);
+  const auto taken = AnswerTo(service, SetLine("set", "A"));
+  EXPECT_TRUE(taken.contains("position"));
+  EXPECT_EQ(AnswerTo(service, MakeSet({Delete(9, "A")}, "set", "crm")), taken);
+}
+
+// Its ids would stand for other entities and attributes.
+TEST_F(IngestSessionTest, AMessageForAnotherIncarnationIsNotTaken) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr);
+  v1::ChangeSet set = MakeSet({Delete(1, "A")}, "", "crm");
+  set.set_incarnation(1);
+  EXPECT_TRUE(AnswerTo(service, set).contains("position"));
+  set.set_incarnation(2);
+  EXPECT_EQ(AnswerTo(service, set)["error"]["code"], "other_incarnation");
+  // Nor one whose names are none, or that is too large.
+  set.set_incarnation(0);
+  set.set_source(std::string(300, 'x'));
+  EXPECT_EQ(AnswerTo(service, set)["error"]["code"], "invalid_argument");
+  set.set_source("crm");
+  set.set_id("\xff");
+  EXPECT_EQ(AnswerTo(service, set)["error"]["code"], "invalid_argument");
+  set.set_id("set");
+  set.mutable_ops(0)->set_row(std::string(2 << 20, 'x'));
+  EXPECT_EQ(AnswerTo(service, set)["error"]["code"], "too_large");
+}
+
+// The node that serves the organisation is asked, as for a set that is text.
+TEST_F(IngestSessionTest, AnotherNodeKnowsOfAMessageWhetherItWasTaken) {
+  admin_.MakeOrg("contoso");
+  gateways::IngestServing serving;
+  serving.may_serve = [](const OrgId&) {
+    return Error(absl::StatusCode::kUnavailable, "not_served_here", "elsewhere");
+  };
+  serving.relay_to = [&](const OrgId&) {
+    return std::make_optional("http://127.0.0.1:" + std::to_string(admin_.port()));
+  };
+  gateways::IngestService service({}, admin_.log(), admin_.directory().directory(), nullptr,
+                                  admin_.clock(), nullptr, serving);
+  const auto result =
+      client_.Post(std::string(kChanges) + "?wait=30s", SetLine("set", "A"), kLines);
+  ASSERT_TRUE(result && result->status == 200);
+  const gateways::RelayCaller caller{.authorization = "Bearer sluice.ingest",
+                                     .traceparent = "",
+                                     .request_id = "",
+                                     .relayed = false};
+  const v1::Operation misfit = Upsert(1, "A", RowWriter().Text(1, "A").Text(99, "x").bytes());
+  EXPECT_EQ(AnswerTo(service, MakeSet({misfit}, "set", "crm"), caller)["position"],
+            nlohmann::json::parse(result->body)["position"]);
+  EXPECT_EQ(AnswerTo(service, MakeSet({misfit}, "never", "crm"), caller)["error"]["code"],
+            "unknown_attribute");
 }
 
 }  // namespace

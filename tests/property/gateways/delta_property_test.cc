@@ -9,6 +9,7 @@
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
+#include "gateways/sync/json_encoder.h"
 #include "schemas/base/status.h"
 #include "tests/support/gateways/plain_world.h"
 
@@ -171,7 +172,7 @@ class DeltaProperty {
       limits.scanned_max = 1 + world_.Below(6);
     }
     std::string ops;
-    const auto page = BuildDeltaPage(*snapshot, 1, buckets, cursor, limits, &ops);
+    const auto page = BuildDeltaPage(*snapshot, 1, buckets, cursor, limits, JsonOperations(), &ops);
     if (!page.ok()) {
       EXPECT_EQ(ErrorCode(page.status()), "cursor_expired");
       ++restless_;

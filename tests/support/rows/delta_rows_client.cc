@@ -1,6 +1,7 @@
 #include "tests/support/rows/delta_rows_client.h"
 
 #include "gateways/sync/delta_plan.h"
+#include "gateways/sync/json_encoder.h"
 #include "schemas/base/status.h"
 
 namespace sluice::testing {
@@ -122,13 +123,14 @@ bool DeltaRowsClient::Fetch(const OrgSnapshot& snapshot, const RowsAt& at, Fetch
     limits.scanned_max = dice_.Between(1, 6);
   }
   const uint32_t incarnation = snapshot.model()->incarnation();
-  auto page =
-      gateways::BuildDeltaPage(snapshot, incarnation, *buckets, cursor, limits, &fetched->ops);
+  auto page = gateways::BuildDeltaPage(snapshot, incarnation, *buckets, cursor, limits,
+                                       gateways::JsonOperations(), &fetched->ops);
   if (!page.ok() && !cursor_.empty()) {  // its rules and claims changed too often
     StartOver(page.status(), at);
     ++report_.counters.restless;
     fetched->ops.clear();
-    page = gateways::BuildDeltaPage(snapshot, incarnation, *buckets, {}, limits, &fetched->ops);
+    page = gateways::BuildDeltaPage(snapshot, incarnation, *buckets, {}, limits,
+                                    gateways::JsonOperations(), &fetched->ops);
   }
   if (!page.ok()) {
     checks_.Fail("gets no page: " + page.status().ToString(), at);

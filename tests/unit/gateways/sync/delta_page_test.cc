@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gateways/sync/delta_plan.h"
+#include "gateways/sync/json_encoder.h"
 #include "schemas/base/status.h"
 #include "schemas/row_codec.h"
 #include "tests/support/gateways/plain_org.h"
@@ -72,7 +73,8 @@ class DeltaPageTest : public ::testing::Test {
     DeltaLimits limits;
     limits.ops_max = limit;
     limits.scanned_max = scanned;
-    page_ = BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, limits, &ops).value();
+    page_ = BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, limits, JsonOperations(), &ops)
+                .value();
     cursor_ = page_.cursor;
     return ops;
   }

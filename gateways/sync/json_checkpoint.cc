@@ -1,4 +1,4 @@
-#include "gateways/sync/checkpoint_writer.h"
+#include "gateways/sync/json_checkpoint.h"
 
 #include <fmt/format.h>
 
@@ -17,17 +17,16 @@ std::span<const projectors::CallerEntity> EntitiesOf(
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(FrameFormat format, Content content)
-    : format_(format), content_(std::move(content)), columns_(EntitiesOf(content_.columns)) {}
+JsonCheckpoint::JsonCheckpoint(const JsonFrames& frames, Checkpoint content)
+    : frames_(frames), content_(std::move(content)), columns_(EntitiesOf(content_.columns)) {}
 
-bool CheckpointWriter::Write(size_t bytes, std::string* out) {
+bool JsonCheckpoint::Write(size_t bytes, std::string* out) {
   const auto to = std::back_inserter(*out);
-  FrameWriter frames(format_, out);
   while (next_ != Next::kNothing && out->size() < bytes) {
     const std::string_view comma = at_ == 0 ? "" : ",";
     if (next_ == Next::kHead) {
-      frames.Begin("checkpoint");
-      frames.Quoted("position", content_.position);
+      frames_.Begin("checkpoint", out);
+      AppendJsonOffset("position", content_.position, out);
       fmt::format_to(to, R"(,"history":"{}","buckets":[)", content_.history);
       Go(Next::kBucket);
     } else if (next_ == Next::kBucket && at_ == content_.buckets.size()) {
@@ -45,10 +44,10 @@ bool CheckpointWriter::Write(size_t bytes, std::string* out) {
     } else if (next_ == Next::kColumns) {
       Go(columns_.Write(bytes, out) ? Next::kEnd : Next::kColumns);
     } else if (next_ == Next::kEnd) {
-      frames.End();
+      frames_.End(out);
       Go(Next::kReset);
     } else if (at_ < content_.resets.size()) {
-      frames.Reset(content_.resets[at_++]);
+      frames_.Reset(content_.resets[at_++], out);
     } else {
       Go(Next::kNothing);
     }
