@@ -1,21 +1,78 @@
-// What tables and columns are called in the file: as their entities and attributes, but where
-// SQLite can't have it.
+#include "clients/cpp/schema_records.h"
+
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "clients/cpp/local_database.h"
 #include "schemas/base/status.h"
 
 namespace sluice::client {
 
-absl::Status LocalDatabase::SetName(const std::string& entity, const std::string& attribute,
+absl::StatusOr<LocalTables> SchemaRecords::Tables() const {
+  ASSIGN_OR_RETURN(
+      Statement entities,
+      Statement::Prepare(db_,
+                         "SELECT e.id, e.name, e.primary_key, coalesce(n.name, e.name) FROM "
+                         "_sluice_entity e LEFT JOIN _sluice_names n ON n.entity=e.name AND "
+                         "n.attribute=''"));
+  LocalTables tables;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, entities.Step());
+    if (!more) {
+      return tables;
+    }
+    tables.emplace(entities.Text(1), LocalTable(entities.Int(0), std::string(entities.Text(2)),
+                                                std::string(entities.Text(3))));
+  }
+}
+
+absl::StatusOr<int64_t> SchemaRecords::AddEntity(const std::string& entity,
+                                                 const std::string& primary_key) {
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      Statement::Prepare(db_, "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
+  insert.BindText(1, entity);
+  insert.BindText(2, primary_key);
+  RETURN_IF_ERROR(insert.Run());
+  return sqlite3_last_insert_rowid(db_);
+}
+
+absl::Status SchemaRecords::RemoveEntity(const std::string& entity, int64_t id) {
+  RETURN_IF_ERROR(Execute(db_, fmt::format("DELETE FROM _sluice_entity WHERE id={0}; "
+                                           "DELETE FROM _sluice_hidden WHERE entity={0}",
+                                           id)));
+  ASSIGN_OR_RETURN(Statement names,
+                   Statement::Prepare(db_, "DELETE FROM _sluice_names WHERE entity=?"));
+  names.BindText(1, entity);
+  return names.Run();
+}
+
+absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
+    const std::string& entity, const std::string& file_table) const {
+  ASSIGN_OR_RETURN(
+      Statement info,
+      Statement::Prepare(db_,
+                         "SELECT coalesce(n.attribute, t.name), t.name, t.type FROM "
+                         "pragma_table_info(?1) t LEFT JOIN _sluice_names n ON n.entity=?2 "
+                         "AND n.name=t.name AND n.attribute<>'' ORDER BY t.cid"));
+  info.BindText(1, file_table);
+  info.BindText(2, entity);
+  std::vector<LocalTable::Column> columns;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, info.Step());
+    if (!more) {
+      return columns;
+    }
+    columns.push_back(
+        {std::string(info.Text(0)), std::string(info.Text(1)), std::string(info.Text(2))});
+  }
+}
+
+absl::Status SchemaRecords::SetName(const std::string& entity, const std::string& attribute,
                                     const std::string& file_name) {
   const bool same = file_name == (attribute.empty() ? entity : attribute);
-  ASSIGN_OR_RETURN(Statement set,
-                   Statement::Prepare(
-                       db_.get(), same ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
-                                       : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
+  ASSIGN_OR_RETURN(
+      Statement set,
+      Statement::Prepare(db_, same ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
+                                   : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
   set.BindText(1, entity);
   set.BindText(2, attribute);
   if (!same) {
@@ -24,43 +81,28 @@ absl::Status LocalDatabase::SetName(const std::string& entity, const std::string
   return set.Run();
 }
 
-// A table keeps its name as long as it is there, since applications' queries have it.
-std::string LocalDatabase::TableNameFor(const std::string& entity,
-                                        const std::set<std::string>& current) const {
-  const bool taken = IsTakenTableName(entity) ||
-                     std::any_of(tables_.begin(), tables_.end(), [&](const auto& held) {
-                       return held.first != entity && current.contains(held.first) &&
-                              FoldedName(held.second.file_name()) == FoldedName(entity);
-                     });
-  return taken ? EscapedName(entity) : entity;
+absl::StatusOr<std::set<std::string>> SchemaRecords::HiddenColumns(int64_t entity) const {
+  ASSIGN_OR_RETURN(Statement select,
+                   Statement::Prepare(db_, "SELECT name FROM _sluice_hidden WHERE entity=?"));
+  select.BindInt(1, entity);
+  std::set<std::string> names;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, select.Step());
+    if (!more) {
+      return names;
+    }
+    names.emplace(select.Text(0));
+  }
 }
 
-// A new table must not meet another of its name: what is left, empty, of a deleted entity goes;
-// what an application made stays, and is an error.
-absl::Status LocalDatabase::MakeRoom(const std::string& file_name,
-                                     const std::set<std::string>& current) {
-  std::vector<std::string> left;
-  for (const auto& [name, table] : tables_) {
-    if (!current.contains(name) && FoldedName(table.file_name()) == FoldedName(file_name)) {
-      left.push_back(name);
-    }
-  }
-  for (const std::string& name : left) {
-    RETURN_IF_ERROR(DropTable(name));
-  }
-  ASSIGN_OR_RETURN(Statement find,
-                   Statement::Prepare(db_.get(),
-                                      "SELECT type FROM sqlite_schema WHERE name=? COLLATE NOCASE "
-                                      "AND type IN ('table','view','index')"));
-  find.BindText(1, file_name);
-  ASSIGN_OR_RETURN(const bool taken, find.Step());
-  if (!taken) {
-    return absl::OkStatus();
-  }
-  return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable",
-               fmt::format("the file has a {} called \"{}\" already, which is no table of Sluice: "
-                           "rename it, or pull into another file",
-                           find.Text(0), file_name));
+absl::Status SchemaRecords::SetHidden(int64_t entity, const std::string& column, bool hidden) {
+  ASSIGN_OR_RETURN(
+      Statement change,
+      Statement::Prepare(db_, hidden ? "INSERT OR IGNORE INTO _sluice_hidden VALUES(?,?)"
+                                     : "DELETE FROM _sluice_hidden WHERE entity=? AND name=?"));
+  change.BindInt(1, entity);
+  change.BindText(2, column);
+  return change.Run();
 }
 
 }  // namespace sluice::client
