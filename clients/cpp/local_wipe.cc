@@ -49,7 +49,9 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
       names.push_back(table.file_name());
     }
   }
-  // With their statements: SQLite drops no table that one of them may still be reading.
+  // With their statements: SQLite drops no table that one of them may still be reading. Until the
+  // tables are gone the state is to be read anew: a second call has to know which they are.
+  unfinished_ = true;
   schema_.Restart();
   memberships_.Clear();
   tables_.clear();
@@ -63,6 +65,7 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
     }
   }
   RETURN_IF_ERROR(Execute(db, "COMMIT"));
+  unfinished_ = false;
   position_ = -1;
   policy_.Start(/*first_load=*/true);
   // secure_delete has overwritten the pages in the log; the file has the old ones until it is
