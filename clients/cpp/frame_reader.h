@@ -2,26 +2,15 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "clients/cpp/local_database.h"
+#include "clients/cpp/frames.h"
 
 namespace sluice::client {
-
-// A `checkpoint` frame.
-struct Checkpoint {
-  int64_t position = -1;
-  std::vector<BucketSummary> buckets;  // all of the caller's
-  std::vector<std::string> removed;
-  // The columns that belong to its rows; nullopt: as before, or a server of before they were sent.
-  std::optional<std::vector<ClientEntity>> entities;
-  std::string history;  // opaque; empty where the server sends none
-};
 
 // What a stream's frames do. Each is called as its frame is read; views live until it returns.
 class FrameHandler {

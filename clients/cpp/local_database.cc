@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "schemas/base/status.h"
@@ -12,10 +13,6 @@ namespace {
 
 constexpr int kFormat = 2;
 constexpr int kFormatWithoutNames = 1;  // is taken over
-// Pages of the WAL that SQLite copies into the file at the end of a transaction. While a first load
-// writes many pages again and again it waits for more of them: 32 MiB.
-constexpr int kWalPages = 1000;
-constexpr int kWalPagesLoading = 8192;
 constexpr char kStateTables[] = R"sql(
 CREATE TABLE IF NOT EXISTS _sluice_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _sluice_entity(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL,
@@ -30,19 +27,18 @@ CREATE TABLE IF NOT EXISTS _sluice_names(entity TEXT, attribute TEXT, name TEXT 
   PRIMARY KEY(entity, attribute)) WITHOUT ROWID;
 )sql";
 
-// One INSERT of so many rows; the entity is the first parameter of all.
-std::string AddMembersSql(size_t rows) {
-  std::string sql = "INSERT OR IGNORE INTO _sluice_member VALUES";
-  for (size_t i = 0; i < rows; ++i) {
-    sql += fmt::format("{}(?1,?{},?{},?{})", i == 0 ? "" : ",", 3 * i + 2, 3 * i + 3, 3 * i + 4);
-  }
-  return sql;
+absl::Status NoBucket() {
+  return Error(absl::StatusCode::kInternal, "internal",
+               "an operation outside of a transaction, or of no bucket");
 }
 
 }  // namespace
 
 LocalDatabase::LocalDatabase(FileLock lock, SqliteHandle db, SchemaSource schema)
-    : lock_(std::move(lock)), db_(std::move(db)), schema_(std::move(schema)) {}
+    : lock_(std::move(lock)),
+      db_(std::move(db)),
+      memberships_(db_.get(), policy_, tables_),
+      schema_(db_.get(), policy_, tables_, memberships_, std::move(schema)) {}
 
 LocalDatabase::~LocalDatabase() { Rollback(); }
 
@@ -101,14 +97,6 @@ absl::Status LocalDatabase::Prepare(const std::string& org) {
   RETURN_IF_ERROR(CheckOwner(org));
   RETURN_IF_ERROR(Execute(db, "COMMIT"));
   unfinished_ = false;
-  const std::pair<std::optional<Statement>*, std::string> statements[] = {
-      {&add_members_, AddMembersSql(kRowsAtOnce)},
-      {&put_member_, "INSERT OR REPLACE INTO _sluice_member VALUES(?,?,?,?)"},
-      {&find_members_, "SELECT bucket, position FROM _sluice_member WHERE entity=? AND key=?"},
-      {&remove_member_, "DELETE FROM _sluice_member WHERE entity=? AND key=? AND bucket=?"}};
-  for (const auto& [statement, sql] : statements) {
-    ASSIGN_OR_RETURN(*statement, Statement::Prepare(db, sql));
-  }
   return LoadState();
 }
 
@@ -148,18 +136,7 @@ absl::Status LocalDatabase::CheckOwner(const std::string& org) {
 }
 
 absl::Status LocalDatabase::LoadState() {
-  buffer_.Clear();
-  expect_new_ = true;
-  buckets_.clear();
-  stale_.clear();
-  tables_.clear();
-  selected_ = nullptr;
-  last_put_ = nullptr;
   position_ = -1;
-  ops_since_commit_ = 0;
-  bytes_since_commit_ = 0;
-  pending_ = {};
-  gone_.clear();
   ASSIGN_OR_RETURN(
       Statement history,
       Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='history'"));
@@ -171,92 +148,23 @@ absl::Status LocalDatabase::LoadState() {
                                       "IN ('loading', 'position')"));
   ASSIGN_OR_RETURN(const bool begun, meta.Step());
   newest_ = begun ? meta.Int(0) : -1;
-  const bool complete = begun && meta.Int(1) == 1;
-  if (complete) {
+  if (begun && meta.Int(1) == 1) {
     position_ = newest_;
   }
-  // A client of before writes the position without it: what it hid is in doubt.
-  ASSIGN_OR_RETURN(
-      Statement own,
-      Statement::Prepare(db_.get(), "SELECT value FROM _sluice_meta WHERE name='columns_of'"));
-  ASSIGN_OR_RETURN(const bool has_own, own.Step());
-  columns_asked_ = begun && !(complete && has_own && own.Int(0) == position_);
-  ASSIGN_OR_RETURN(Statement buckets,
-                   Statement::Prepare(
-                       db_.get(), "SELECT id, bucket, after, count, checksum FROM _sluice_bucket"));
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, buckets.Step());
-    if (!more) {
-      sqlite3_wal_autocheckpoint(db_.get(), complete ? kWalPages : kWalPagesLoading);
-      StartFromHere();
-      return LoadTables();
-    }
-    // Only buckets that changed are written; every bucket of a complete checkpoint is at it.
-    buckets_.emplace(std::string(buckets.Text(1)),
-                     Bucket{buckets.Int(0), complete ? position_ : buckets.Int(2),
-                            static_cast<uint64_t>(buckets.Int(3)),
-                            static_cast<uint64_t>(buckets.Int(4)), false});
-  }
+  policy_.Start(position_ < 0);
+  sqlite3_wal_autocheckpoint(db_.get(), policy_.wal_pages());
+  RETURN_IF_ERROR(memberships_.Load(position_));
+  return schema_.Load(begun ? std::optional(newest_) : std::nullopt);
 }
 
-std::map<std::string, int64_t> LocalDatabase::Have() const {
-  std::map<std::string, int64_t> have;
-  for (const auto& [name, bucket] : buckets_) {
-    have.emplace(name, bucket.after);
+absl::StatusOr<HeldState> LocalDatabase::Connected() {
+  if (unfinished_ && !InTransaction()) {
+    RETURN_IF_ERROR(LoadState());
+    unfinished_ = false;
   }
-  return have;
-}
-
-void LocalDatabase::Connected() {
-  schema_seen_ = false;
-  columns_given_ = false;
-  last_put_ = nullptr;
-  StartFromHere();
-}
-
-void LocalDatabase::StartFromHere() {
-  resets_seen_ = false;
-  goes_on_ = false;
-  base_history_ = history_;
-  from_before_.clear();
-  for (const auto& [name, bucket] : buckets_) {
-    if (bucket.after >= 0) {
-      from_before_.insert(bucket.id);
-    }
-  }
-}
-
-// That the announced checkpoint goes on from what is here is certain only where the server sent
-// operations of it without a reset before: one that knows the rows to be of another history resets
-// every bucket first. Until then history() stays what it was, so that a connection that breaks in
-// between is asked for the resets again.
-absl::StatusOr<bool> LocalDatabase::Announce(int64_t position, const std::string& history) {
-  if (position < newest_) {
-    std::vector<std::string> beyond;
-    for (const auto& [name, bucket] : buckets_) {
-      if (bucket.after > position) {
-        beyond.push_back(name);
-      } else if (bucket.after >= 0) {
-        return false;
-      }
-    }
-    // At once: a row that is sent anew in one of them must not meet itself in another.
-    RETURN_IF_ERROR(Drop(beyond));
-  }
-  newest_ = position;
-  announced_history_ = history;
-  if (from_before_.empty()) {
-    history_ = announced_history_;
-  }
-  return true;
-}
-
-uint64_t LocalDatabase::rows_held() const {
-  uint64_t rows = buffer_.puts();
-  for (const auto& [name, bucket] : buckets_) {
-    rows += bucket.count;
-  }
-  return rows;
+  schema_.Restart();
+  memberships_.StartFromHere();
+  return HeldState{position_, newest_, history_, memberships_.Have()};
 }
 
 absl::Status LocalDatabase::Begin() {
@@ -273,19 +181,15 @@ absl::Status LocalDatabase::Begin() {
 // A frame that the schema source broke off is given again. But of a bucket from its start the
 // server sends no removals, so that a row which left it meanwhile would stay.
 absl::Status LocalDatabase::DropHalfFrame() {
-  if (!unfinished_ || selected_ == nullptr || selected_->after >= 0) {
-    return absl::OkStatus();
-  }
-  const auto it = std::find_if(buckets_.begin(), buckets_.end(),
-                               [this](const auto& held) { return &held.second == selected_; });
-  return Drop({it->first});
+  const std::string* const bucket = memberships_.SelectedAndNew();
+  return unfinished_ && bucket != nullptr ? Drop({*bucket}) : absl::OkStatus();
 }
 
 void LocalDatabase::Rollback() {
   if (InTransaction()) {
-    if (position_ < 0 && !unfinished_ && stale_.empty() && SaveBuckets().ok() &&
+    if (position_ < 0 && !unfinished_ && !memberships_.stale() && SaveState().ok() &&
         Execute(db_.get(), "COMMIT").ok()) {
-      selected_ = nullptr;
+      memberships_.Deselect();
       return;
     }
     for (auto& [name, table] : tables_) {
@@ -297,35 +201,21 @@ void LocalDatabase::Rollback() {
   // Also where SQLite has rolled back by itself, as it does when the disk is full. If the state
   // can't be read now, Begin() tries again.
   if (unfinished_) {
-    schema_seen_ = false;
-    columns_given_ = false;
+    schema_.Restart();
     unfinished_ = !LoadState().ok();
   }
 }
 
-absl::Status LocalDatabase::SaveBuckets() {
-  RETURN_IF_ERROR(WriteBuffered());
+// The rows first: an operation changes its bucket's sums as it is written.
+absl::Status LocalDatabase::SaveState() {
+  RETURN_IF_ERROR(memberships_.Write());
   if (position_ < 0) {
     RETURN_IF_ERROR(
         Execute(db_.get(),
                 fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('loading', {})", newest_)));
     RETURN_IF_ERROR(SaveHistory(history_));
   }
-  ASSIGN_OR_RETURN(
-      Statement save,
-      Statement::Prepare(db_.get(),
-                         "UPDATE _sluice_bucket SET after=?, count=?, checksum=? WHERE id=?"));
-  for (auto& [name, bucket] : buckets_) {
-    if (!std::exchange(bucket.changed, false)) {
-      continue;
-    }
-    save.BindInt(1, bucket.after);
-    save.BindInt(2, static_cast<int64_t>(bucket.count));
-    save.BindInt(3, static_cast<int64_t>(bucket.checksum));
-    save.BindInt(4, bucket.id);
-    RETURN_IF_ERROR(save.Run());
-  }
-  return absl::OkStatus();
+  return memberships_.SaveBuckets();
 }
 
 absl::Status LocalDatabase::SaveHistory(const std::string& history) {
@@ -341,8 +231,7 @@ absl::Status LocalDatabase::SaveHistory(const std::string& history) {
   return save.Run();
 }
 
-// Counted once, by the first checkpoint of this object; then its changes are added up.
-absl::Status LocalDatabase::CountRows() {
+absl::StatusOr<uint64_t> LocalDatabase::CountRows() const {
   uint64_t rows = 0;
   for (const auto& [name, table] : tables_) {
     ASSIGN_OR_RETURN(Statement count,
@@ -351,86 +240,161 @@ absl::Status LocalDatabase::CountRows() {
     RETURN_IF_ERROR(count.Step().status());
     rows += static_cast<uint64_t>(count.Int(0));
   }
-  rows_shown_ = rows;
+  return rows;
+}
+
+// What a step begins and does not end may not be kept: a first load that is broken off in it goes
+// back to what was kept last.
+template <typename Step>
+absl::Status LocalDatabase::AsOne(const Step& step) {
+  if (!InTransaction()) {
+    return NoBucket();
+  }
+  const bool before = std::exchange(unfinished_, true);
+  RETURN_IF_ERROR(step());
+  unfinished_ = before;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> LocalDatabase::SetEntities(
+    const std::vector<ClientEntity>& entities) {
+  std::vector<std::string> dropped;
+  RETURN_IF_ERROR(AsOne([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(dropped, schema_.Mirror(entities));
+    return absl::OkStatus();
+  }));
+  return dropped;
+}
+
+absl::Status LocalDatabase::Drop(const std::vector<std::string>& buckets) {
+  return AsOne([&] { return memberships_.Drop(buckets); });
+}
+
+absl::Status LocalDatabase::Reset(std::string_view bucket) {
+  RETURN_IF_ERROR(Drop({std::string(bucket)}));
+  return SelectBucket(bucket);
+}
+
+absl::Status LocalDatabase::SelectBucket(std::string_view bucket) {
+  return AsOne([&] { return memberships_.Select(bucket); });
+}
+
+absl::Status LocalDatabase::Put(std::string_view entity, std::string_view key,
+                                std::string_view position, const std::vector<RowValue>& row) {
+  if (!memberships_.selected()) {
+    return NoBucket();
+  }
+  unfinished_ = true;
+  const size_t before = memberships_.buffered();
+  for (bool refreshed = false;; refreshed = true) {
+    ASSIGN_OR_RETURN(Memberships::NamedTable* const table, schema_.TableFor(entity));
+    ASSIGN_OR_RETURN(const bool fits, memberships_.Put(*table, key, position, row));
+    if (fits) {
+      break;
+    }
+    // Not skipped: an answer from a server that is behind would lose the values for good.
+    RETURN_IF_ERROR(refreshed ? SchemaChanged("an attribute", entity) : schema_.RefreshFor(entity));
+  }
+  const size_t after = memberships_.buffered();  // what was there may have been written meanwhile
+  policy_.Came(after - std::min(before, after));
+  return LoadPolicy::IsMuch(after) ? memberships_.Write() : absl::OkStatus();
+}
+
+absl::Status LocalDatabase::Remove(std::string_view entity, std::string_view key) {
+  if (!memberships_.selected()) {
+    return NoBucket();
+  }
+  const auto it = tables_.find(entity);
+  if (it == tables_.end()) {
+    return absl::OkStatus();  // nothing of it was ever here
+  }
+  unfinished_ = true;
+  RETURN_IF_ERROR(memberships_.Remove(*it, key));
+  policy_.Came(0);
+  return LoadPolicy::IsMuch(memberships_.buffered()) ? memberships_.Write() : absl::OkStatus();
+}
+
+absl::Status LocalDatabase::FrameDone(int64_t to) {
+  if (!memberships_.selected()) {
+    return NoBucket();
+  }
+  memberships_.Loaded(to);
+  unfinished_ = false;
+  // Rows that are to come again must not be kept without what says so.
+  return policy_.KeepsPlace(rows_held()) && !memberships_.stale() ? KeepPlace() : absl::OkStatus();
+}
+
+// Between frames only, and rows and what says up to where they are in one transaction: after a
+// crash a bucket's `after` is either of before both or of both.
+absl::Status LocalDatabase::KeepPlace() {
+  policy_.Kept();
+  unfinished_ = true;
+  RETURN_IF_ERROR(SaveState());
+  RETURN_IF_ERROR(Execute(db_.get(), "COMMIT"));
+  RETURN_IF_ERROR(Execute(db_.get(), "BEGIN IMMEDIATE"));
+  unfinished_ = false;
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> LocalDatabase::Differing(
     const std::vector<BucketSummary>& announced) {
-  if (!schema_seen_) {
-    RETURN_IF_ERROR(RefreshSchema());
-  }
+  RETURN_IF_ERROR(schema_.RefreshOnce());
   const bool before = std::exchange(unfinished_, true);
-  RETURN_IF_ERROR(WriteBuffered());
+  RETURN_IF_ERROR(memberships_.Write());
   unfinished_ = before;
   std::vector<std::string> differing;
   for (const BucketSummary& expected : announced) {
-    const auto it = buckets_.find(expected.bucket);
-    const Bucket empty;
-    const Bucket& held = it == buckets_.end() ? empty : it->second;
-    if (held.count != expected.count || held.checksum != expected.checksum ||
-        stale_.contains(expected.bucket)) {
+    if (memberships_.Differs(expected)) {
       differing.push_back(expected.bucket);
     }
   }
   return differing;
 }
 
-absl::Status LocalDatabase::Complete(int64_t position) {
+// All of it is in the file before COMMIT, and what this object says changes after: a commit that
+// fails leaves both at the checkpoint before.
+absl::Status LocalDatabase::Complete(int64_t position, const std::string& history) {
   if (!InTransaction()) {
     return Error(absl::StatusCode::kInternal, "internal", "a checkpoint that was not begun");
   }
   unfinished_ = true;
-  RETURN_IF_ERROR(SaveBuckets());
-  if (!schema_seen_) {
-    RETURN_IF_ERROR(RefreshSchema());
-  }
-  if (!stale_.empty()) {
+  RETURN_IF_ERROR(SaveState());
+  RETURN_IF_ERROR(schema_.RefreshOnce());
+  if (memberships_.stale()) {
     return Error(absl::StatusCode::kUnavailable, "schema_changed",
                  "an attribute was replaced by another of its name: its rows are asked anew");
   }
-  if (position_ < 0) {
-    RETURN_IF_ERROR(ShowTables());
+  if (policy_.first_load()) {
+    RETURN_IF_ERROR(schema_.Show());
   }
-  columns_asked_ = columns_asked_ && !columns_given_;
-  if (!columns_asked_) {
-    RETURN_IF_ERROR(Execute(
-        db_.get(),
-        fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('columns_of', {})", position)));
-  }
-  RETURN_IF_ERROR(SaveHistory(announced_history_));
+  RETURN_IF_ERROR(schema_.Complete(position));
+  RETURN_IF_ERROR(SaveHistory(history));
+  // Counted once, by the first checkpoint of this object; then its changes are added up.
+  RowCounts came = memberships_.pending();
+  uint64_t rows = rows_shown() + came.inserted - came.removed;
   if (!rows_shown_.has_value()) {
-    RETURN_IF_ERROR(CountRows());
-    if (position_ < 0) {  // nothing was shown before, whatever went while it was loaded
-      pending_ = {.inserted = *rows_shown_};
+    ASSIGN_OR_RETURN(rows, CountRows());
+    if (policy_.first_load()) {  // nothing was shown before, whatever went while it was loaded
+      came = {.inserted = rows};
     }
-  } else {
-    *rows_shown_ += pending_.inserted - pending_.removed;
   }
   RETURN_IF_ERROR(
       Execute(db_.get(),
               fmt::format("INSERT OR REPLACE INTO _sluice_meta VALUES('position', {}); DELETE FROM "
                           "_sluice_meta WHERE name='loading'",
                           position)));
-  sqlite3_wal_autocheckpoint(db_.get(), kWalPages);
+  // Before the commit, which is what copies the log into the file.
+  sqlite3_wal_autocheckpoint(db_.get(), LoadPolicy(false).wal_pages());
   RETURN_IF_ERROR(Execute(db_.get(), "COMMIT"));
-  for (auto& [name, bucket] : buckets_) {
-    bucket.after = position;
-  }
+  policy_.Start(/*first_load=*/false);
+  memberships_.Completed(position);
   position_ = position;
   newest_ = position;
-  history_ = announced_history_;
-  counts_.inserted += pending_.inserted;
-  counts_.changed += pending_.changed;
-  counts_.removed += pending_.removed;
-  pending_ = {};
-  gone_.clear();
-  StartFromHere();
-  ops_since_commit_ = 0;
-  bytes_since_commit_ = 0;
-  expect_new_ = false;
-  buffer_ = RowBuffer();  // gives its memory back
-  selected_ = nullptr;
+  history_ = history;
+  rows_shown_ = rows;
+  counts_.inserted += came.inserted;
+  counts_.changed += came.changed;
+  counts_.removed += came.removed;
   unfinished_ = false;
   return absl::OkStatus();
 }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
-#include <set>
 #include <utility>
 
 #include "schemas/base/status.h"
@@ -15,40 +14,6 @@ namespace sluice::client {
 namespace {
 
 constexpr size_t kNoColumn = static_cast<size_t>(-1);
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-absl::Status NotRepresentable(const std::string& message) {
-  return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable", message);
-}
-
-// As in gateways/docs/api.md, section 0.
-bool ValidName(std::string_view name) {
-  const auto letter = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  };
-  return !name.empty() && name.size() <= 128 && letter(name[0]) &&
-         std::all_of(name.begin(), name.end(),
-                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
-}
-
-absl::Status CheckColumns(const ClientEntity& entity) {
-  std::set<std::string_view> names;
-  for (const ClientEntity::Column& column : entity.columns) {
-    if (!ValidName(column.name)) {
-      return NotRepresentable(
-          fmt::format("\"{}\" of entity {} is no attribute's name", column.name, entity.name));
-    }
-    if (!names.insert(column.name).second) {
-      return NotRepresentable(
-          fmt::format("entity {} has two attributes \"{}\"", entity.name, column.name));
-    }
-  }
-  return names.contains(entity.primary_key)
-             ? absl::OkStatus()
-             : NotRepresentable(fmt::format("entity {} has no attribute \"{}\", its key",
-                                            entity.name, entity.primary_key));
-}
 
 // Numbers that JSON can't hold, and bytes, come as text.
 void BindConverted(Statement& statement, int at, std::string_view sql_type, std::string_view text) {
@@ -77,53 +42,6 @@ void BindConverted(Statement& statement, int at, std::string_view sql_type, std:
 }
 
 }  // namespace
-
-std::string_view SqlType(std::string_view type) {
-  if (type == "int32" || type == "int64" || type == "bool") {
-    return "INTEGER";
-  }
-  if (type == "double") {
-    return "REAL";
-  }
-  if (type == "bytes") {
-    return "BLOB";
-  }
-  return "TEXT";
-}
-
-std::string FoldedName(std::string_view name) {
-  std::string folded(name);
-  std::transform(folded.begin(), folded.end(), folded.begin(), Lower);
-  return folded;
-}
-
-bool IsTakenTableName(std::string_view name) {
-  const std::string folded = FoldedName(name);
-  return folded.starts_with("sqlite_") || folded.starts_with("_sluice_");
-}
-
-std::string EscapedName(std::string_view name) {
-  std::string escaped = "x$";
-  for (const char c : name) {
-    if (c >= 'A' && c <= 'Z') {
-      escaped += '$';
-    }
-    escaped += c;
-  }
-  return escaped;
-}
-
-absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
-  std::set<std::string_view> names;
-  for (const ClientEntity& entity : entities) {
-    if (!ValidName(entity.name) || !names.insert(entity.name).second) {
-      return NotRepresentable(
-          fmt::format("\"{}\" is no entity's name, or that of two", entity.name));
-    }
-    RETURN_IF_ERROR(CheckColumns(entity));
-  }
-  return absl::OkStatus();
-}
 
 void LocalTable::ForgetStatements() {
   put_.reset();

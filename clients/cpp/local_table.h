@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,30 +12,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "clients/cpp/frames.h"
 #include "clients/cpp/sqlite.h"
 
-// What LocalDatabase is made of: one entity's table.
 namespace sluice::client {
-
-// An entity as the server shows it to the caller.
-struct ClientEntity {
-  struct Column {
-    std::string name;
-    std::string type;  // as in gateways/docs/api.md, section 1
-  };
-  std::string name;
-  std::string primary_key;
-  std::vector<Column> columns;  // the key among them
-};
-
-// A value of a row as JSON has it. One that is null is left out.
-struct RowValue {
-  enum class Kind { kText, kInteger, kDouble, kBool } kind = Kind::kText;
-  std::string_view name;
-  std::string_view text;
-  int64_t integer = 0;
-  double real = 0;
-};
 
 // A value of a row in a RowBuffer. Texts are parts of the buffer's bytes.
 struct Cell {
@@ -51,25 +33,6 @@ struct BufferedRow {
   std::string_view key;
   std::span<const Cell> cells;
 };
-
-// How a type of gateways/docs/api.md, section 1, is declared in SQLite: decimals, datetimes and
-// uuids as text, since SQLite has no exact type for them.
-[[nodiscard]] std::string_view SqlType(std::string_view type);
-
-// kFailedPrecondition, code "name_not_representable", for what is no entity with a key as
-// gateways/docs/api.md, sections 0 and 1, has it.
-[[nodiscard]] absl::Status CheckNames(const std::vector<ClientEntity>& entities);
-
-// `name` as SQLite compares it: "Order" and "order" are one name.
-[[nodiscard]] std::string FoldedName(std::string_view name);
-
-// Names that begin with sqlite_ are SQLite's, those with _sluice_ the client's.
-[[nodiscard]] bool IsTakenTableName(std::string_view name);
-
-// What stands in the file for an entity or attribute whose name can't: x$ and the name, with a $
-// before each capital letter. No two names share one, also as SQLite compares them, and no name of
-// gateways/docs/api.md, section 0, is one.
-[[nodiscard]] std::string EscapedName(std::string_view name);
 
 // The table of one entity and its statements. Not thread-safe.
 class LocalTable {
@@ -131,5 +94,8 @@ class LocalTable {
   std::optional<Statement> insert_;
   std::optional<Statement> remove_;
 };
+
+// By entity.
+using LocalTables = std::map<std::string, LocalTable, std::less<>>;
 
 }  // namespace sluice::client

@@ -43,21 +43,18 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
     RETURN_IF_ERROR(LoadState());  // to know all tables
     unfinished_ = false;
   }
-  for (std::optional<Statement>* statement :
-       {&add_members_, &put_member_, &find_members_, &remove_member_}) {
-    statement->reset();
-  }
   ASSIGN_OR_RETURN(std::vector<std::string> names, TablesToDrop(db));
   for (const auto& [name, table] : tables_) {
     if (position_ >= 0) {
       names.push_back(table.file_name());
     }
   }
+  // With their statements: SQLite drops no table that one of them may still be reading. Until the
+  // tables are gone the state is to be read anew: a second call has to know which they are.
+  unfinished_ = true;
+  schema_.Restart();
+  memberships_.Clear();
   tables_.clear();
-  buckets_.clear();
-  selected_ = nullptr;
-  last_put_ = nullptr;
-  buffer_.Clear();
   RETURN_IF_ERROR(Execute(db, "BEGIN IMMEDIATE"));
   for (const std::string& name : names) {
     if (const absl::Status dropped =
@@ -68,7 +65,9 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
     }
   }
   RETURN_IF_ERROR(Execute(db, "COMMIT"));
+  unfinished_ = false;
   position_ = -1;
+  policy_.Start(/*first_load=*/true);
   // secure_delete has overwritten the pages in the log; the file has the old ones until it is
   // copied.
   RETURN_IF_ERROR(EmptyLog(db));

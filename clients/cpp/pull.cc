@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
 #include <utility>
+#include <variant>
 
+#include "clients/cpp/checkpoint_state.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
 #include "clients/cpp/printable.h"
@@ -16,11 +16,6 @@
 
 namespace sluice::client {
 namespace {
-
-absl::Status OutOfOrder(std::string_view what) {
-  return Error(absl::StatusCode::kDataLoss, "malformed_frame",
-               fmt::format("the server sent {}", what));
-}
 
 // Texts of the server's, of the file's and of SQLite are in it.
 absl::Status ForTerminals(const absl::Status& status) {
@@ -119,7 +114,7 @@ class HttpPuller final : public Puller, private FrameHandler {
     }
     total_ = PullResult{};
     total_.position = database_->position();
-    reloaded_.clear();
+    state_.Restart();
     reconnect_ = false;
     return absl::OkStatus();
   }
@@ -135,7 +130,7 @@ class HttpPuller final : public Puller, private FrameHandler {
     while (!server_->cancelled()) {
       completed_ = false;
       progressed_ = false;
-      absl::Status status = Connect(live);
+      const absl::Status status = Connect(live);
       if (status.ok() && completed_ && !live && !reconnect_) {
         return absl::OkStatus();
       }
@@ -162,35 +157,15 @@ class HttpPuller final : public Puller, private FrameHandler {
     return live ? absl::OkStatus() : absl::CancelledError("the pull was cancelled");
   }
 
-  std::string RequestBody(bool live) const {
-    std::string body = R"({"have":[)";
-    bool first = true;
-    for (const auto& [bucket, after] : database_->Have()) {
-      if (after < 0) {
-        continue;
-      }
-      body += first ? R"({"bucket":)" : R"(,{"bucket":)";
-      AppendJsonString(bucket, &body);
-      body += fmt::format(R"(,"after":"{}"}})", after);
-      first = false;
-    }
-    body += fmt::format(R"(],"live":{})", live);
-    if (!database_->history().empty()) {
-      body += R"(,"history":)";
-      AppendJsonString(database_->history(), &body);
-    }
-    return body + "}";
-  }
-
   absl::Status Connect(bool live) {
     frames_.Restart();
-    database_->Connected();
+    ASSIGN_OR_RETURN(HeldState held, database_->Connected());
+    state_.Connect(std::move(held));
     const absl::Status status =
-        server_->Stream(RequestBody(live), [this](std::string_view bytes) -> absl::Status {
+        server_->Stream(state_.Request(live), [this](std::string_view bytes) -> absl::Status {
           total_.bytes_received += bytes.size();
           return frames_.Feed(bytes);
         });
-    in_checkpoint_ = false;  // the next connection announces its own
     if (reconnect_ || (completed_ && !live && absl::IsUnavailable(status))) {
       return absl::OkStatus();
     }
@@ -200,76 +175,11 @@ class HttpPuller final : public Puller, private FrameHandler {
   // ---- frames ----
 
   absl::Status OnCheckpoint(Checkpoint checkpoint) override {
-    RETURN_IF_ERROR(database_->Begin());
-    in_checkpoint_ = true;
-    target_ = checkpoint.position;
-    announced_ = std::move(checkpoint.buckets);
-    rows_total_ = 0;
-    mine_.clear();
-    for (const BucketSummary& bucket : announced_) {
-      mine_.insert(bucket.bucket);
-      rows_total_ += bucket.count;
-    }
-    // What is not the caller's any more goes, listed or not: `buckets` are all of the caller's.
-    std::vector<std::string> removed = std::move(checkpoint.removed);
-    for (const auto& [bucket, after] : database_->Have()) {
-      if (!mine_.contains(bucket)) {
-        removed.push_back(bucket);
-      }
-    }
-    const bool other_buckets =
-        !removed.empty() || std::any_of(announced_.begin(), announced_.end(),
-                                        [this](auto& b) { return !database_->Holds(b.bucket); });
-    RETURN_IF_ERROR(database_->Drop(removed));
-    ASSIGN_OR_RETURN(const bool follows,
-                     database_->Announce(checkpoint.position, checkpoint.history));
-    if (!follows) {
-      return StartOver();
-    }
-    if (checkpoint.entities.has_value()) {
-      // After what went and before what comes, so that no value meets a column that is not its own.
-      RETURN_IF_ERROR(database_->SetEntities(*checkpoint.entities));
-    } else if (other_buckets) {
-      // Other columns are other buckets; so are those of another entity under the same name.
-      database_->ForgetSchema();
-    }
-    // Known from the start, so that an empty bucket has its position too.
-    for (const BucketSummary& bucket : announced_) {
-      RETURN_IF_ERROR(database_->SelectBucket(bucket.bucket));
-    }
-    return absl::OkStatus();
-  }
-
-  // This server is behind the one that a part of the load came from. What both can agree on is the
-  // last complete checkpoint, or nothing.
-  absl::Status StartOver() {
-    if (database_->position() >= 0) {
-      database_->Rollback();
-    } else {
-      std::vector<std::string> all;
-      for (const auto& [bucket, after] : database_->Have()) {
-        all.push_back(bucket);
-      }
-      RETURN_IF_ERROR(database_->Drop(all));
-    }
-    reconnect_ = true;
-    return absl::AbortedError("the load starts over");
+    return DoAll(state_.OnCheckpoint(std::move(checkpoint)));
   }
 
   absl::Status OnBucket(std::string_view bucket) override {
-    RETURN_IF_ERROR(CheckAnnounced(bucket));
-    return database_->SelectBucket(bucket);
-  }
-
-  // What is not announced would be neither verified nor ever dropped.
-  absl::Status CheckAnnounced(std::string_view bucket) const {
-    if (!in_checkpoint_) {
-      return OutOfOrder("operations that belong to no checkpoint");
-    }
-    return mine_.contains(bucket)
-               ? absl::OkStatus()
-               : OutOfOrder(
-                     fmt::format("operations of bucket {}, which its checkpoint lacks", bucket));
+    return DoAll(state_.OnOperations(bucket));
   }
 
   absl::Status OnPut(std::string_view entity, std::string_view key, std::string_view position,
@@ -283,38 +193,72 @@ class HttpPuller final : public Puller, private FrameHandler {
 
   absl::Status OnOpsDone(int64_t to) override {
     progressed_ = true;
-    RETURN_IF_ERROR(database_->FrameDone(to));
+    RETURN_IF_ERROR(DoAll(state_.OnOperationsEnd(to)));
     if (on_progress_) {
-      on_progress_({database_->rows_held(), rows_total_, total_.bytes_received});
+      on_progress_({database_->rows_held(), state_.rows_announced(), total_.bytes_received});
     }
     return absl::OkStatus();
   }
 
-  absl::Status OnReset(std::string_view bucket) override {
-    RETURN_IF_ERROR(CheckAnnounced(bucket));
-    ++total_.buckets_reset;
-    return database_->Reset(bucket);
+  absl::Status OnReset(std::string_view bucket) override { return DoAll(state_.OnReset(bucket)); }
+
+  absl::Status OnComplete(int64_t position) override { return DoAll(state_.OnComplete(position)); }
+
+  // ---- what they do ----
+
+  // The first that fails ends the connection: the state is ahead of the file then, and the next
+  // Connect() sets it by what the file holds.
+  absl::Status DoAll(const Actions& actions) {
+    for (const Action& action : actions) {
+      RETURN_IF_ERROR(std::visit([this](const auto& what) { return Do(what); }, action));
+    }
+    return absl::OkStatus();
   }
 
-  absl::Status OnComplete(int64_t position) override {
-    if (!in_checkpoint_) {
-      return OutOfOrder("the end of a checkpoint that did not begin");
+  absl::Status Do(const BeginCheckpoint&) { return database_->Begin(); }
+  absl::Status Do(const DropBuckets& drop) { return database_->Drop(drop.buckets); }
+  absl::Status Do(const AnnouncePosition& announced) {
+    database_->Announce(announced.position);
+    return absl::OkStatus();
+  }
+  absl::Status Do(const KeepHistory& kept) {
+    database_->SetHistory(kept.history);
+    return absl::OkStatus();
+  }
+  absl::Status Do(const MirrorColumns& columns) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> dropped,
+                     database_->SetEntities(columns.entities));
+    state_.Dropped(dropped);
+    return absl::OkStatus();
+  }
+  absl::Status Do(const AskForColumns&) {
+    database_->ForgetSchema();
+    return absl::OkStatus();
+  }
+  absl::Status Do(const HoldBuckets& hold) {
+    for (const std::string& bucket : hold.buckets) {
+      RETURN_IF_ERROR(database_->SelectBucket(bucket));
     }
-    if (position != target_) {
-      return OutOfOrder(
-          fmt::format("the end of checkpoint {} as that of checkpoint {}", position, target_));
-    }
-    ASSIGN_OR_RETURN(const std::vector<std::string> differing, database_->Differing(announced_));
-    if (!differing.empty()) {
-      return Reload(differing);
-    }
-    RETURN_IF_ERROR(database_->Complete(position));
+    return absl::OkStatus();
+  }
+  absl::Status Do(const SelectBucket& select) { return database_->SelectBucket(select.bucket); }
+  absl::Status Do(const ResetBucket& reset) {
+    ++total_.buckets_reset;
+    return database_->Reset(reset.bucket);
+  }
+  absl::Status Do(const EndOperations& end) { return database_->FrameDone(end.to); }
+  absl::Status Do(const CompareBuckets& compare) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> differing,
+                     database_->Differing(compare.buckets));
+    return DoAll(state_.Compared(differing));
+  }
+  absl::Status Do(const CompleteCheckpoint& complete) {
+    RETURN_IF_ERROR(database_->Complete(complete.position, complete.history));
+    state_.Completed();
     completed_ = true;
-    in_checkpoint_ = false;
-    reloaded_.clear();
     ++total_.checkpoints;
-    total_.position = position;
-    total_.buckets = announced_.size();
+    total_.position = complete.position;
+    total_.buckets = state_.buckets_announced();
     const RowCounts rows = database_->TakeRowCounts();
     total_.rows_put += rows.inserted + rows.changed;
     total_.rows_removed += rows.removed;
@@ -324,41 +268,30 @@ class HttpPuller final : public Puller, private FrameHandler {
     }
     return absl::OkStatus();
   }
-
-  // A bucket that differs is loaded anew once, and nothing else is. What the connection still
-  // brings belongs to what was dropped: the error stops it.
-  absl::Status Reload(const std::vector<std::string>& differing) {
-    RETURN_IF_ERROR(database_->Drop(differing));  // a first load must not keep it either
-    for (const std::string& bucket : differing) {
-      if (!reloaded_.insert(bucket).second) {
-        return Error(
-            absl::StatusCode::kDataLoss, "checksum_mismatch",
-            fmt::format(
-                "bucket {} differs from what the server announces, also after it was loaded anew; "
-                "nothing of this checkpoint is shown",
-                bucket));
-      }
-      ++total_.buckets_reloaded;
-    }
-    reconnect_ = true;
-    return absl::AbortedError("buckets have to be loaded anew");
+  absl::Status Do(const ReloadBuckets& reload) {
+    total_.buckets_reloaded += reload.buckets.size();
+    return database_->Drop(reload.buckets);
   }
+  absl::Status Do(const RollBack&) {
+    database_->Rollback();
+    return absl::OkStatus();
+  }
+  absl::Status Do(const Reconnect&) {
+    reconnect_ = true;
+    return absl::AbortedError("asked anew");  // nothing more of this connection is read
+  }
+  static absl::Status Do(const Fail& fail) { return fail.status; }
 
   std::unique_ptr<ServerConnection> server_;
   const int attempts_max_;
   FrameReader frames_;
+  CheckpointState state_;
   std::unique_ptr<LocalDatabase> database_;
   Unusable unusable_;
   std::function<void(const PullResult&)> on_checkpoint_;
   std::function<void(const PullProgress&)> on_progress_;
 
   PullResult total_;
-  std::vector<BucketSummary> announced_;
-  std::set<std::string, std::less<>> mine_;  // their names
-  uint64_t rows_total_ = 0;
-  std::set<std::string> reloaded_;
-  bool in_checkpoint_ = false;
-  int64_t target_ = -1;      // its position
   bool completed_ = false;   // a checkpoint, on this connection
   bool progressed_ = false;  // a frame of operations, on this connection
   bool reconnect_ = false;   // ask anew at once, with what is held now

@@ -6,7 +6,7 @@
 
 #include "gateways/sync/encoder.h"
 
-// Delta and stream as JSON text (API section 3).
+// Delta and stream as JSON text (gateways/docs/api.md, section 3).
 namespace sluice::gateways {
 
 // Both formats of frames have the same operations; a page of delta is always JSON.

@@ -134,5 +134,19 @@ TEST_F(LocalWipeTest, AReaderThatStillLooks) {
   EXPECT_FALSE(FilesHold(secret));
 }
 
+// An application writes a table of its own.
+TEST_F(LocalWipeTest, AWipeThatCouldNotBeginIsDoneByTheNextCall) {
+  MustOpen();
+  LoadSecrets(true);
+  SqlReader writer(path);
+  writer.Query("BEGIN IMMEDIATE");
+  EXPECT_EQ(ErrorCode(database->Wipe(std::chrono::milliseconds(1))), "database_in_use");
+  writer.Query("COMMIT");
+  const absl::Status wiped = database->Wipe();
+  ASSERT_TRUE(wiped.ok()) << wiped;
+  EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema"), "0");
+  EXPECT_FALSE(FilesHold(secret));
+}
+
 }  // namespace
 }  // namespace sluice::client

@@ -1,4 +1,5 @@
-// Rows that several buckets hold, and what becomes of them in whatever order operations come.
+#include "clients/cpp/memberships.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include "tests/support/clients/database_fixture.h"
 #include "tests/support/clients/sync_frames.h"
 
+// Rows that several buckets hold, and what becomes of them in whatever order operations come.
 namespace sluice::client {
 namespace {
 
@@ -16,7 +18,7 @@ using ::sluice::testing::DatabaseTest;
 using ::sluice::testing::Text;
 using ::testing::IsEmpty;
 
-class LocalMergeTest : public DatabaseTest {
+class MembershipsTest : public DatabaseTest {
  protected:
   void Put(std::string_view bucket, std::string_view key, std::string_view position,
            std::string_view name) {
@@ -66,7 +68,7 @@ class LocalMergeTest : public DatabaseTest {
   }
 };
 
-TEST_F(LocalMergeTest, TheNewestPositionWinsInWhateverOrderBucketsCome) {
+TEST_F(MembershipsTest, TheNewestPositionWinsInWhateverOrderBucketsCome) {
   InAllStages([this](const auto& between) {
     Put("b1", "A1", "9.10", "new");
     between();
@@ -81,7 +83,7 @@ TEST_F(LocalMergeTest, TheNewestPositionWinsInWhateverOrderBucketsCome) {
 }
 
 // As after a log was restored, and a server that resets what it sends anew one by one.
-TEST_F(LocalMergeTest, ABucketThatIsNewBringsTheRowAsItIsNow) {
+TEST_F(MembershipsTest, ABucketThatIsNewBringsTheRowAsItIsNow) {
   for (const bool written : {true, false}) {
     SCOPED_TRACE(written);
     path = dir / ("new" + std::to_string(written) + ".sqlite");
@@ -91,7 +93,7 @@ TEST_F(LocalMergeTest, ABucketThatIsNewBringsTheRowAsItIsNow) {
     ASSERT_TRUE(database->FrameDone(9).ok());
     Complete(9);
     ASSERT_TRUE(database->Begin().ok());
-    database->Connected();
+    ASSERT_TRUE(database->Connected().ok());
     Put("b2", "A1", "8.0", "now");
     if (written) {
       Write();
@@ -104,7 +106,7 @@ TEST_F(LocalMergeTest, ABucketThatIsNewBringsTheRowAsItIsNow) {
   }
 }
 
-TEST_F(LocalMergeTest, ARowThatMovesFromOneBucketToAnotherStays) {
+TEST_F(MembershipsTest, ARowThatMovesFromOneBucketToAnotherStays) {
   InAllStages([this](const auto& between) {
     Put("b1", "A1", "5.0", "before");
     Put("b1", "A2", "5.1", "before");
@@ -130,7 +132,7 @@ TEST_F(LocalMergeTest, ARowThatMovesFromOneBucketToAnotherStays) {
   });
 }
 
-TEST_F(LocalMergeTest, ARowThatComesAndGoesLeavesNothing) {
+TEST_F(MembershipsTest, ARowThatComesAndGoesLeavesNothing) {
   InAllStages([this](const auto& between) {
     Put("b1", "A1", "5.0", "x");
     between();
@@ -147,7 +149,7 @@ TEST_F(LocalMergeTest, ARowThatComesAndGoesLeavesNothing) {
 }
 
 // A row that leaves one bucket for another within a checkpoint is an update to an application.
-TEST_F(LocalMergeTest, ARowThatMovesWithinACheckpointKeepsItsRowid) {
+TEST_F(MembershipsTest, ARowThatMovesWithinACheckpointKeepsItsRowid) {
   MustOpen();
   Load("b1", {"A1", "A2"}, 5);
   ASSERT_TRUE(database->Begin().ok());
@@ -158,7 +160,7 @@ TEST_F(LocalMergeTest, ARowThatMovesWithinACheckpointKeepsItsRowid) {
 }
 
 // The statements of many rows, and a few of them there already: older, newer and at the same place.
-TEST_F(LocalMergeTest, ManyRowsOfWhichSomeAreThere) {
+TEST_F(MembershipsTest, ManyRowsOfWhichSomeAreThere) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
   std::map<std::string, std::map<std::string, std::string>> sums;
@@ -197,7 +199,7 @@ TEST_F(LocalMergeTest, ManyRowsOfWhichSomeAreThere) {
 }
 
 // After the first load the tables are the application's to add to.
-TEST_F(LocalMergeTest, ARowThatAnApplicationsIndexRefusesIsNoticed) {
+TEST_F(MembershipsTest, ARowThatAnApplicationsIndexRefusesIsNoticed) {
   MustOpen();
   Load("b1", {"A1"}, 5);
   Query("CREATE UNIQUE INDEX mine ON account(name)");
@@ -213,7 +215,7 @@ TEST_F(LocalMergeTest, ARowThatAnApplicationsIndexRefusesIsNoticed) {
   EXPECT_EQ(Accounts(), "A1");
 }
 
-TEST_F(LocalMergeTest, AnApplicationsTriggersFireOnceARow) {
+TEST_F(MembershipsTest, AnApplicationsTriggersFireOnceARow) {
   MustOpen();
   Load("b1", {"B50"}, 5);
   Query("CREATE TABLE log(what)");
@@ -227,7 +229,7 @@ TEST_F(LocalMergeTest, AnApplicationsTriggersFireOnceARow) {
   EXPECT_EQ(Query("SELECT what, count(*) FROM log GROUP BY what"), "new|99;old|1");
 }
 
-TEST_F(LocalMergeTest, AWideTable) {
+TEST_F(MembershipsTest, AWideTable) {
   std::vector<ClientEntity::Column> columns = {{"id", "string"}};
   for (int i = 0; i < 1100; ++i) {
     columns.push_back({"c" + std::to_string(i), "int64"});

@@ -1,4 +1,5 @@
-// The entities' tables: columns that come and go, and names that SQLite can't keep apart.
+#include "clients/cpp/schema_mirror.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +12,7 @@
 #include "tests/support/clients/database_fixture.h"
 #include "tests/support/clients/sync_frames.h"
 
+// The entities' tables: columns that come and go, and names that SQLite can't keep apart.
 namespace sluice::client {
 namespace {
 
@@ -19,7 +21,7 @@ using ::sluice::testing::DatabaseTest;
 using ::sluice::testing::Integer;
 using ::sluice::testing::Text;
 
-class LocalSchemaTest : public DatabaseTest {
+class SchemaMirrorTest : public DatabaseTest {
  protected:
   void SetColumns(std::vector<ClientEntity::Column> columns) {
     schema = std::vector<ClientEntity>{{"account", "id", std::move(columns)}};
@@ -58,7 +60,7 @@ class LocalSchemaTest : public DatabaseTest {
   }
 };
 
-TEST_F(LocalSchemaTest, EachTypeHasItsColumn) {
+TEST_F(SchemaMirrorTest, EachTypeHasItsColumn) {
   SetColumns({{"id", "string"},
               {"i", "int32"},
               {"l", "int64"},
@@ -88,7 +90,7 @@ TEST_F(LocalSchemaTest, EachTypeHasItsColumn) {
             "integer|integer|real|text|integer|blob");
 }
 
-TEST_F(LocalSchemaTest, KeysOfEveryTypeCanBeRemoved) {
+TEST_F(SchemaMirrorTest, KeysOfEveryTypeCanBeRemoved) {
   for (const auto& [type, key] : std::vector<std::pair<std::string, std::string>>{
            {"string", "0042"},
            {"int64", "9007199254740993"},
@@ -113,7 +115,7 @@ TEST_F(LocalSchemaTest, KeysOfEveryTypeCanBeRemoved) {
   }
 }
 
-TEST_F(LocalSchemaTest, AnAttributeAddedLaterBecomesAColumn) {
+TEST_F(SchemaMirrorTest, AnAttributeAddedLaterBecomesAColumn) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
   schema->front().columns.push_back({"revenue", "decimal"});
@@ -121,7 +123,7 @@ TEST_F(LocalSchemaTest, AnAttributeAddedLaterBecomesAColumn) {
   EXPECT_EQ(Query("SELECT id, name, revenue FROM account ORDER BY id"), "A1|x|-;A2|-|1.50");
 }
 
-TEST_F(LocalSchemaTest, RowsThatWaitToBeWrittenKeepTheirColumns) {
+TEST_F(SchemaMirrorTest, RowsThatWaitToBeWrittenKeepTheirColumns) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
   ASSERT_TRUE(Frame("b1", {"A1"}, 1).ok());
@@ -133,14 +135,14 @@ TEST_F(LocalSchemaTest, RowsThatWaitToBeWrittenKeepTheirColumns) {
   EXPECT_EQ(Query("SELECT id, alpha, name FROM account ORDER BY id"), "A1|-|A1;A2|a|-");
 }
 
-TEST_F(LocalSchemaTest, TheSchemaIsAskedOnceForManyRows) {
+TEST_F(SchemaMirrorTest, TheSchemaIsAskedOnceForManyRows) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
   ASSERT_TRUE(Frame("b1", {"A1", "A2", "A3", "A4"}, 1).ok());
   EXPECT_EQ(schema_calls, 1);
 }
 
-TEST_F(LocalSchemaTest, AnAttributeThatTheServerDoesNotShowHasToBeAskedAnew) {
+TEST_F(SchemaMirrorTest, AnAttributeThatTheServerDoesNotShowHasToBeAskedAnew) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
   ASSERT_TRUE(Frame("b1", {"A1"}, 1).ok());
@@ -155,7 +157,7 @@ TEST_F(LocalSchemaTest, AnAttributeThatTheServerDoesNotShowHasToBeAskedAnew) {
   EXPECT_EQ(Accounts(), "A1;A2");
 }
 
-TEST_F(LocalSchemaTest, AServerThatCanNotSayItsSchemaIsAskedAgain) {
+TEST_F(SchemaMirrorTest, AServerThatCanNotSayItsSchemaIsAskedAgain) {
   MustOpen();
   const auto good = schema;
   schema = Error(absl::StatusCode::kUnavailable, "unavailable", "no answer");
@@ -167,7 +169,7 @@ TEST_F(LocalSchemaTest, AServerThatCanNotSayItsSchemaIsAskedAgain) {
   EXPECT_EQ(Accounts(), "A1");
 }
 
-TEST_F(LocalSchemaTest, AHiddenAttributesValuesGoAndItsColumnStays) {
+TEST_F(SchemaMirrorTest, AHiddenAttributesValuesGoAndItsColumnStays) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
   SetColumns({{"id", "string"}});
@@ -188,7 +190,7 @@ TEST_F(LocalSchemaTest, AHiddenAttributesValuesGoAndItsColumnStays) {
 }
 
 // All of it in one process, which stays connected.
-TEST_F(LocalSchemaTest, AHiddenAttributeComesBackEmpty) {
+TEST_F(SchemaMirrorTest, AHiddenAttributeComesBackEmpty) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
   SetColumns({{"id", "string"}});
@@ -215,7 +217,7 @@ TEST_F(LocalSchemaTest, AHiddenAttributeComesBackEmpty) {
 }
 
 // Its values may have come before the client knew of it, and then they are lost with the column.
-TEST_F(LocalSchemaTest, AnAttributeReplacedByAnotherOfItsNameHasItsRowsSentAnew) {
+TEST_F(SchemaMirrorTest, AnAttributeReplacedByAnotherOfItsNameHasItsRowsSentAnew) {
   for (const bool first_load : {true, false}) {
     SCOPED_TRACE(first_load);
     path = dir / (first_load ? "first.sqlite" : "later.sqlite");
@@ -255,7 +257,7 @@ TEST_F(LocalSchemaTest, AnAttributeReplacedByAnotherOfItsNameHasItsRowsSentAnew)
   }
 }
 
-TEST_F(LocalSchemaTest, AnIndexOnAColumnThatHasToGoIsAClearError) {
+TEST_F(SchemaMirrorTest, AnIndexOnAColumnThatHasToGoIsAClearError) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
   Query("CREATE INDEX by_name ON account(name)");
@@ -268,7 +270,7 @@ TEST_F(LocalSchemaTest, AnIndexOnAColumnThatHasToGoIsAClearError) {
 }
 
 // A caller whose columns change has other buckets: the old ones go, the new ones are sent in full.
-TEST_F(LocalSchemaTest, NothingOfADeniedColumnStaysInTheFile) {
+TEST_F(SchemaMirrorTest, NothingOfADeniedColumnStaysInTheFile) {
   const std::string secret = "confidential-4711";
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());
@@ -299,7 +301,7 @@ TEST_F(LocalSchemaTest, NothingOfADeniedColumnStaysInTheFile) {
 }
 
 // The columns come back with the next change of roles.
-TEST_F(LocalSchemaTest, AColumnThatIsAllowedIsFilled) {
+TEST_F(SchemaMirrorTest, AColumnThatIsAllowedIsFilled) {
   SetColumns({{"id", "string"}});
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1")}, 1).ok());
@@ -312,7 +314,7 @@ TEST_F(LocalSchemaTest, AColumnThatIsAllowedIsFilled) {
   EXPECT_EQ(Query("SELECT id, name FROM account"), "A1|A1");
 }
 
-TEST_F(LocalSchemaTest, AnEntityMadeAnewWithAnotherKeyGetsANewTable) {
+TEST_F(SchemaMirrorTest, AnEntityMadeAnewWithAnotherKeyGetsANewTable) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1")}, 1).ok());
   schema = std::vector<ClientEntity>{{"account", "no", {{"no", "int64"}, {"name", "string"}}}};
@@ -328,7 +330,7 @@ TEST_F(LocalSchemaTest, AnEntityMadeAnewWithAnotherKeyGetsANewTable) {
 }
 
 // However a first load's table comes to its name, it is the same one.
-TEST_F(LocalSchemaTest, LoadedTablesAreShownWithAllTheirColumns) {
+TEST_F(SchemaMirrorTest, LoadedTablesAreShownWithAllTheirColumns) {
   for (const int rows : {0, 3, 25'000}) {
     path = dir / (std::to_string(rows) + ".sqlite");
     SetColumns({{"n", "int64"}, {"id", "int64"}, {"name", "string"}});
@@ -360,7 +362,7 @@ TEST_F(LocalSchemaTest, LoadedTablesAreShownWithAllTheirColumns) {
 }
 
 // It took the square of their number: 400 of them half a minute.
-TEST_F(LocalSchemaTest, ManyTablesAreLoadedInNoTime) {
+TEST_F(SchemaMirrorTest, ManyTablesAreLoadedInNoTime) {
   std::vector<ClientEntity::Column> columns = {{"id", "string"}};
   for (int i = 0; i < 50; ++i) {
     columns.push_back({"attribute_" + std::to_string(i), "string"});
@@ -384,7 +386,7 @@ TEST_F(LocalSchemaTest, ManyTablesAreLoadedInNoTime) {
   EXPECT_EQ(Query("SELECT id FROM entity398"), "k");
 }
 
-TEST_F(LocalSchemaTest, WhatIsNoNameIsRefused) {
+TEST_F(SchemaMirrorTest, WhatIsNoNameIsRefused) {
   for (const char* name : {"a b", "a\"b", "x$a", ""}) {
     schema = std::vector<ClientEntity>{{name, "id", {{"id", "string"}}}};
     ExpectRefused(name);
@@ -395,7 +397,7 @@ TEST_F(LocalSchemaTest, WhatIsNoNameIsRefused) {
   ExpectRefused("its key");
 }
 
-TEST_F(LocalSchemaTest, AnApplicationsTableIsNotTouched) {
+TEST_F(SchemaMirrorTest, AnApplicationsTableIsNotTouched) {
   Query("CREATE TABLE Account(mine)");
   Query("INSERT INTO Account VALUES(1)");
   MustOpen();
@@ -404,7 +406,7 @@ TEST_F(LocalSchemaTest, AnApplicationsTableIsNotTouched) {
   EXPECT_EQ(Query("SELECT mine FROM Account"), "1");
 }
 
-TEST_F(LocalSchemaTest, ANameThatOnlyDiffersFromADeletedEntitysIsTaken) {
+TEST_F(SchemaMirrorTest, ANameThatOnlyDiffersFromADeletedEntitysIsTaken) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1")}, 1).ok());
   schema = std::vector<ClientEntity>{{"Account", "id", {{"id", "string"}}}};
@@ -417,7 +419,7 @@ TEST_F(LocalSchemaTest, ANameThatOnlyDiffersFromADeletedEntitysIsTaken) {
   EXPECT_EQ(Query("SELECT id FROM Account"), "B1");
 }
 
-TEST_F(LocalSchemaTest, SqlWordsAreNamesLikeOthers) {
+TEST_F(SchemaMirrorTest, SqlWordsAreNamesLikeOthers) {
   schema = std::vector<ClientEntity>{
       {"select", "from", {{"from", "string"}, {"where", "string"}, {"rowid", "int64"}}}};
   MustOpen();

@@ -1,4 +1,5 @@
-// Names that SQLite or the client's own tables take, or take for one.
+#include "clients/cpp/file_names.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,13 +10,14 @@
 #include "schemas/base/status.h"
 #include "tests/support/clients/database_fixture.h"
 
+// Names that SQLite or the client's own tables take, or take for one.
 namespace sluice::client {
 namespace {
 
 using ::sluice::testing::DatabaseTest;
 using ::sluice::testing::Text;
 
-class LocalNamesTest : public DatabaseTest {
+class FileNamesTest : public DatabaseTest {
  protected:
   static ClientEntity Entity(const std::string& name,
                              const std::vector<std::string>& attributes = {}) {
@@ -47,7 +49,7 @@ class LocalNamesTest : public DatabaseTest {
   std::string Names() { return Query("SELECT * FROM _sluice_names ORDER BY entity, attribute"); }
 };
 
-TEST_F(LocalNamesTest, NamesThatSqliteOrTheClientTakes) {
+TEST_F(FileNamesTest, NamesThatSqliteOrTheClientTakes) {
   schema =
       std::vector<ClientEntity>{Entity("sqlite_x"), Entity("SQLITE_schema"), Entity("_sluice_meta"),
                                 Entity("_sluice_load_account"), Entity("account")};
@@ -69,7 +71,7 @@ TEST_F(LocalNamesTest, NamesThatSqliteOrTheClientTakes) {
   EXPECT_EQ(Query("SELECT count(*) FROM x$sqlite_x"), "0");
 }
 
-TEST_F(LocalNamesTest, EntitiesThatDifferInCaseOnly) {
+TEST_F(FileNamesTest, EntitiesThatDifferInCaseOnly) {
   schema = std::vector<ClientEntity>{Entity("item"), Entity("ITEM"), Entity("Item")};
   MustOpen();
   LoadAll(5);
@@ -80,7 +82,7 @@ TEST_F(LocalNamesTest, EntitiesThatDifferInCaseOnly) {
 }
 
 // An application's queries have it.
-TEST_F(LocalNamesTest, ATableKeepsItsNameWhenAnotherComes) {
+TEST_F(FileNamesTest, ATableKeepsItsNameWhenAnotherComes) {
   schema = std::vector<ClientEntity>{Entity("item", {"v"})};
   MustOpen();
   LoadAll(5);
@@ -105,7 +107,7 @@ TEST_F(LocalNamesTest, ATableKeepsItsNameWhenAnotherComes) {
   EXPECT_EQ(Query("SELECT id FROM x$$I$T$E$M"), "ITEM");
 }
 
-TEST_F(LocalNamesTest, AttributesThatDifferInCaseOnly) {
+TEST_F(FileNamesTest, AttributesThatDifferInCaseOnly) {
   schema = std::vector<ClientEntity>{Entity("account", {"name", "Name", "ID", "NAME"})};
   MustOpen();
   LoadAll(5);
@@ -123,7 +125,7 @@ TEST_F(LocalNamesTest, AttributesThatDifferInCaseOnly) {
   EXPECT_EQ(Query("SELECT id, name, x$$Name, x$name FROM account"), "account|-|Name|name");
 }
 
-TEST_F(LocalNamesTest, NamesOfTheRowidAreAttributesLikeOthers) {
+TEST_F(FileNamesTest, NamesOfTheRowidAreAttributesLikeOthers) {
   schema = std::vector<ClientEntity>{Entity("account", {"rowid", "oid", "_rowid_"}),
                                      {"number", "rowid", {{"rowid", "int64"}, {"oid", "string"}}}};
   MustOpen();
@@ -145,7 +147,7 @@ TEST_F(LocalNamesTest, NamesOfTheRowidAreAttributesLikeOthers) {
 }
 
 // Names of up to 3 letters of an alphabet that holds what the escape is made of.
-TEST_F(LocalNamesTest, NoTwoNamesShareAnEscapedOne) {
+TEST_F(FileNamesTest, NoTwoNamesShareAnEscapedOne) {
   std::vector<std::string> names = {""};
   for (size_t at = 0; at < names.size() && names[at].size() < 4; ++at) {
     for (const char c : {'x', 'X', 'a', 'A', '_', '1'}) {
@@ -160,7 +162,7 @@ TEST_F(LocalNamesTest, NoTwoNamesShareAnEscapedOne) {
   }
 }
 
-TEST_F(LocalNamesTest, AFileOfFormat1IsTakenOver) {
+TEST_F(FileNamesTest, AFileOfFormat1IsTakenOver) {
   // As a client of format 1 left it: see clients/docs/local-database.md.
   for (const char* sql :
        {"CREATE TABLE _sluice_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID",

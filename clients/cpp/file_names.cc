@@ -1,0 +1,120 @@
+#include "clients/cpp/file_names.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "schemas/base/status.h"
+
+namespace sluice::client {
+namespace {
+
+char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+absl::Status NotRepresentable(const std::string& message) {
+  return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable", message);
+}
+
+// As in gateways/docs/api.md, section 0.
+bool ValidName(std::string_view name) {
+  const auto letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+  };
+  return !name.empty() && name.size() <= 128 && letter(name[0]) &&
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+absl::Status CheckColumns(const ClientEntity& entity) {
+  std::set<std::string_view> names;
+  for (const ClientEntity::Column& column : entity.columns) {
+    if (!ValidName(column.name)) {
+      return NotRepresentable(
+          fmt::format("\"{}\" of entity {} is no attribute's name", column.name, entity.name));
+    }
+    if (!names.insert(column.name).second) {
+      return NotRepresentable(
+          fmt::format("entity {} has two attributes \"{}\"", entity.name, column.name));
+    }
+  }
+  return names.contains(entity.primary_key)
+             ? absl::OkStatus()
+             : NotRepresentable(fmt::format("entity {} has no attribute \"{}\", its key",
+                                            entity.name, entity.primary_key));
+}
+
+}  // namespace
+
+std::string_view SqlType(std::string_view type) {
+  if (type == "int32" || type == "int64" || type == "bool") {
+    return "INTEGER";
+  }
+  if (type == "double") {
+    return "REAL";
+  }
+  if (type == "bytes") {
+    return "BLOB";
+  }
+  return "TEXT";
+}
+
+std::string FoldedName(std::string_view name) {
+  std::string folded(name);
+  std::transform(folded.begin(), folded.end(), folded.begin(), Lower);
+  return folded;
+}
+
+bool IsTakenTableName(std::string_view name) {
+  const std::string folded = FoldedName(name);
+  return folded.starts_with("sqlite_") || folded.starts_with("_sluice_");
+}
+
+std::string EscapedName(std::string_view name) {
+  std::string escaped = "x$";
+  for (const char c : name) {
+    if (c >= 'A' && c <= 'Z') {
+      escaped += '$';
+    }
+    escaped += c;
+  }
+  return escaped;
+}
+
+absl::Status CheckNames(const std::vector<ClientEntity>& entities) {
+  std::set<std::string_view> names;
+  for (const ClientEntity& entity : entities) {
+    if (!ValidName(entity.name) || !names.insert(entity.name).second) {
+      return NotRepresentable(
+          fmt::format("\"{}\" is no entity's name, or that of two", entity.name));
+    }
+    RETURN_IF_ERROR(CheckColumns(entity));
+  }
+  return absl::OkStatus();
+}
+
+std::map<std::string, std::string> ColumnNames(const ClientEntity& entity,
+                                               const std::map<std::string, std::string>& kept) {
+  std::map<std::string, std::string> names = kept;
+  std::set<std::string> taken;
+  for (const auto& [attribute, name] : kept) {
+    taken.insert(FoldedName(name));
+  }
+  std::set<std::string_view> others;
+  const auto choose = [&](const std::string& attribute) {
+    if (!names.contains(attribute)) {
+      const bool free = taken.insert(FoldedName(attribute)).second;
+      names.emplace(attribute, free ? attribute : EscapedName(attribute));
+    }
+  };
+  choose(entity.primary_key);
+  for (const ClientEntity::Column& column : entity.columns) {
+    others.insert(column.name);
+  }
+  for (const std::string_view attribute : others) {
+    choose(std::string(attribute));
+  }
+  return names;
+}
+
+}  // namespace sluice::client

@@ -1,0 +1,108 @@
+#include "clients/cpp/schema_records.h"
+
+#include <fmt/format.h>
+
+#include "schemas/base/status.h"
+
+namespace sluice::client {
+
+absl::StatusOr<LocalTables> SchemaRecords::Tables() const {
+  ASSIGN_OR_RETURN(
+      Statement entities,
+      Statement::Prepare(db_,
+                         "SELECT e.id, e.name, e.primary_key, coalesce(n.name, e.name) FROM "
+                         "_sluice_entity e LEFT JOIN _sluice_names n ON n.entity=e.name AND "
+                         "n.attribute=''"));
+  LocalTables tables;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, entities.Step());
+    if (!more) {
+      return tables;
+    }
+    tables.emplace(entities.Text(1), LocalTable(entities.Int(0), std::string(entities.Text(2)),
+                                                std::string(entities.Text(3))));
+  }
+}
+
+absl::StatusOr<int64_t> SchemaRecords::AddEntity(const std::string& entity,
+                                                 const std::string& primary_key) {
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      Statement::Prepare(db_, "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
+  insert.BindText(1, entity);
+  insert.BindText(2, primary_key);
+  RETURN_IF_ERROR(insert.Run());
+  return sqlite3_last_insert_rowid(db_);
+}
+
+absl::Status SchemaRecords::RemoveEntity(const std::string& entity, int64_t id) {
+  RETURN_IF_ERROR(Execute(db_, fmt::format("DELETE FROM _sluice_entity WHERE id={0}; "
+                                           "DELETE FROM _sluice_hidden WHERE entity={0}",
+                                           id)));
+  ASSIGN_OR_RETURN(Statement names,
+                   Statement::Prepare(db_, "DELETE FROM _sluice_names WHERE entity=?"));
+  names.BindText(1, entity);
+  return names.Run();
+}
+
+absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
+    const std::string& entity, const std::string& file_table) const {
+  ASSIGN_OR_RETURN(
+      Statement info,
+      Statement::Prepare(db_,
+                         "SELECT coalesce(n.attribute, t.name), t.name, t.type FROM "
+                         "pragma_table_info(?1) t LEFT JOIN _sluice_names n ON n.entity=?2 "
+                         "AND n.name=t.name AND n.attribute<>'' ORDER BY t.cid"));
+  info.BindText(1, file_table);
+  info.BindText(2, entity);
+  std::vector<LocalTable::Column> columns;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, info.Step());
+    if (!more) {
+      return columns;
+    }
+    columns.push_back(
+        {std::string(info.Text(0)), std::string(info.Text(1)), std::string(info.Text(2))});
+  }
+}
+
+absl::Status SchemaRecords::SetName(const std::string& entity, const std::string& attribute,
+                                    const std::string& file_name) {
+  const bool same = file_name == (attribute.empty() ? entity : attribute);
+  ASSIGN_OR_RETURN(
+      Statement set,
+      Statement::Prepare(db_, same ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
+                                   : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
+  set.BindText(1, entity);
+  set.BindText(2, attribute);
+  if (!same) {
+    set.BindText(3, file_name);
+  }
+  return set.Run();
+}
+
+absl::StatusOr<std::set<std::string>> SchemaRecords::HiddenColumns(int64_t entity) const {
+  ASSIGN_OR_RETURN(Statement select,
+                   Statement::Prepare(db_, "SELECT name FROM _sluice_hidden WHERE entity=?"));
+  select.BindInt(1, entity);
+  std::set<std::string> names;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, select.Step());
+    if (!more) {
+      return names;
+    }
+    names.emplace(select.Text(0));
+  }
+}
+
+absl::Status SchemaRecords::SetHidden(int64_t entity, const std::string& column, bool hidden) {
+  ASSIGN_OR_RETURN(
+      Statement change,
+      Statement::Prepare(db_, hidden ? "INSERT OR IGNORE INTO _sluice_hidden VALUES(?,?)"
+                                     : "DELETE FROM _sluice_hidden WHERE entity=? AND name=?"));
+  change.BindInt(1, entity);
+  change.BindText(2, column);
+  return change.Run();
+}
+
+}  // namespace sluice::client
