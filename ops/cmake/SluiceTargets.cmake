@@ -12,6 +12,9 @@ function(sluice_library name)
   endif()
 endfunction()
 
+# The time of a test goes to what it calls.
+set(SLUICE_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
+
 # sluice_test(projectors_store_test LABEL unit SOURCES store/a_test.cc store/b_test.cc DEPS projectors_store)
 # The tests of a module are one program, but for those that change what the whole process has, such as a limit.
 # LABEL is one of unit, property, fault, integration: the presets of the sanitizers run unit and property.
@@ -24,8 +27,11 @@ function(sluice_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock_main)
-  # The time of a test goes to what it calls.
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_link_libraries(${name} PRIVATE fmt::fmt)  # the precompiled header has it
+  target_compile_options(${name} PRIVATE ${SLUICE_TEST_OPTIONS})
+  if(NOT ARG_SOURCES MATCHES "\\.c(;|$)")
+    target_precompile_headers(${name} REUSE_FROM tests_precompiled)
+  endif()
   if(SLUICE_SANITIZE MATCHES "thread")
     target_link_libraries(${name} PRIVATE tests_support_tsan)  # Abseil's locks, made visible
   endif()
