@@ -12,8 +12,8 @@
 // (clients/docs/local-database.md, "Names"). All functions are pure.
 namespace sluice::client {
 
-// How a type of gateways/docs/api.md, section 1 is declared in SQLite: decimals, dates and uuids as text, since
-// SQLite has no exact type for them.
+// How a type of gateways/docs/api.md, section 1 is declared in SQLite: decimals, dates and uuids as
+// text, since SQLite has no exact type for them.
 [[nodiscard]] std::string_view SqlType(std::string_view type);
 
 // kFailedPrecondition, code "name_not_representable", for what is no entity with a key as API

@@ -6,7 +6,8 @@
 #include <string_view>
 #include <vector>
 
-// What the sync protocol's frames say (gateways/docs/api.md, section 3.2), as FrameReader reads them.
+// What the sync protocol's frames say (gateways/docs/api.md, section 3.2), as FrameReader reads
+// them.
 namespace sluice::client {
 
 // An entity as the server shows it to the caller.

@@ -12,10 +12,12 @@
 
 namespace sluice::gateways {
 
-ListenerAccount::ListenerAccount(ListenerAccountOptions options, std::shared_ptr<prometheus::Registry> registry)
+ListenerAccount::ListenerAccount(ListenerAccountOptions options,
+                                 std::shared_ptr<prometheus::Registry> registry)
     : options_(std::move(options)),
       registry_(RegistryOrNew(std::move(registry))),
-      requests_(CounterFamily(*registry_, fmt::format("sluice_{}_requests_total", options_.listener),
+      requests_(CounterFamily(*registry_,
+                              fmt::format("sluice_{}_requests_total", options_.listener),
                               "Requests answered, by what they were and HTTP status")),
       refused_(CounterFamily(*registry_, options_.refused_name,
                              "What was refused, or closed to make room, by the reason or limit")),

@@ -13,9 +13,9 @@
 #include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
 
-// From what delta and stream have decided to send to the bytes of it (gateways/docs/api.md, section 3). What is sent
-// is decided without looking here; an encoding is one implementation of what follows, in a file of
-// its own, and a case of EncoderFor().
+// From what delta and stream have decided to send to the bytes of it (gateways/docs/api.md, section
+// 3). What is sent is decided without looking here; an encoding is one implementation of what
+// follows, in a file of its own, and a case of EncoderFor().
 namespace sluice::gateways {
 
 // An operation that goes to a client. Views are valid until the iterator that gave it moves on.
