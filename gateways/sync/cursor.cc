@@ -7,6 +7,7 @@
 
 #include <limits>
 
+#include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -28,9 +29,9 @@ constexpr size_t kBytesMax =
 constexpr size_t kTextMax = (kBytesMax + 2) / 3 * 4;
 // Flags of a group.
 constexpr uint8_t kLost = 1;
-constexpr uint8_t kBased = 2;
-constexpr uint8_t kSteady = 4;
-constexpr uint8_t kHeld = 8;  // `held` and `turned` follow
+constexpr uint8_t kAtBase = 2;
+constexpr uint8_t kKeptSinceBase = 4;
+constexpr uint8_t kAway = 8;  // `away_from` and `away_until` follow
 
 absl::Status Invalid(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "cursor_invalid",
@@ -41,23 +42,9 @@ absl::Status Invalid(std::string_view why) {
 // Finds damage; the authenticator finds malice.
 uint64_t Checksum(std::string_view bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
 
-void PutFixed64(uint64_t value, std::string* out) {
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    out->push_back(static_cast<char>(value >> shift));
-  }
-}
-
 void PutKey(BucketKey key, std::string* out) {
   PutFixed64(key.high, out);
   PutFixed64(key.low, out);
-}
-
-void PutVarint(uint64_t value, std::string* out) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
 }
 
 // kNoOffset is -1, so that offsets are written as one more.
@@ -65,78 +52,40 @@ void PutOffset(Offset offset, std::string* out) {
   PutVarint(static_cast<uint64_t>(offset.value() + 1), out);
 }
 
-// Reads the bytes front to back; after a failure everything reads as 0.
-class ByteReader {
- public:
-  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
-
-  uint64_t Fixed64() {
-    if (rest_.size() < 8) {
-      return Fail();
-    }
-    uint64_t value = 0;
-    for (int i = 0; i < 8; ++i) {
-      value = value << 8 | static_cast<uint8_t>(rest_[static_cast<size_t>(i)]);
-    }
-    rest_.remove_prefix(8);
+// One that is larger fails the reader.
+uint64_t VarintUpTo(ByteReader& reader, uint64_t max) {
+  const uint64_t value = reader.Varint();
+  if (value <= max) {
     return value;
   }
-  BucketKey Key() {
-    const uint64_t high = Fixed64();
-    return {high, Fixed64()};
-  }
-  uint64_t Varint(uint64_t max) {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<uint8_t>(rest_.front());
-      rest_.remove_prefix(1);
-      value |= uint64_t{byte & 0x7fU} << shift;
-      if ((byte & 0x80) == 0) {
-        return value <= max ? value : Fail();
-      }
-    }
-    return Fail();
-  }
-  Offset ReadOffset() {
-    return Offset(static_cast<int64_t>(Varint(std::numeric_limits<int64_t>::max())) - 1);
-  }
-  std::string_view Bytes(size_t size) {
-    if (rest_.size() < size) {
-      Fail();
-      return {};
-    }
-    const std::string_view bytes = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return bytes;
-  }
-  bool ok() const { return !failed_; }
-  bool AtEnd() const { return !failed_ && rest_.empty(); }
+  (void)reader.Take(reader.rest().size() + 1);
+  return 0;
+}
 
- private:
-  uint64_t Fail() {
-    failed_ = true;
-    rest_ = {};
-    return 0;
-  }
+Offset ReadOffset(ByteReader& reader) {
+  return Offset(static_cast<int64_t>(VarintUpTo(reader, std::numeric_limits<int64_t>::max())) - 1);
+}
 
-  std::string_view rest_;
-  bool failed_ = false;
-};
+BucketKey ReadKey(ByteReader& reader) {
+  const uint64_t high = reader.Fixed64();
+  return {high, reader.Fixed64()};
+}
 
 void PutGroup(const CursorGroup& group, std::string* out) {
   const CursorGroupState& state = group.state;
-  const bool held = state.held != kNoOffset || state.turned != kNoOffset;
-  out->push_back(static_cast<char>((state.lost ? kLost : 0) | (state.based ? kBased : 0) |
-                                   (state.steady ? kSteady : 0) | (held ? kHeld : 0)));
+  const bool away = state.away_from != kNoOffset || state.away_until != kNoOffset;
+  out->push_back(static_cast<char>((state.lost ? kLost : 0) | (state.at_base ? kAtBase : 0) |
+                                   (state.kept_since_base ? kKeptSinceBase : 0) |
+                                   (away ? kAway : 0)));
   PutOffset(state.position.offset, out);
   PutVarint(state.position.index, out);
-  PutOffset(state.since, out);
+  PutOffset(state.removed_after, out);
   if (state.lost) {
-    PutOffset(state.left, out);
+    PutOffset(state.lost_at, out);
   }
-  if (held) {
-    PutOffset(state.held, out);
-    PutOffset(state.turned, out);
+  if (away) {
+    PutOffset(state.away_from, out);
+    PutOffset(state.away_until, out);
   }
   PutVarint(group.buckets.size(), out);
   for (const CursorBucket& bucket : group.buckets) {
@@ -147,25 +96,25 @@ void PutGroup(const CursorGroup& group, std::string* out) {
 
 bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, CursorGroup* group) {
   CursorGroupState& state = group->state;
-  const uint64_t flags = reader.Varint(kLost | kBased | kSteady | kHeld);
+  const uint64_t flags = VarintUpTo(reader, kLost | kAtBase | kKeptSinceBase | kAway);
   state.lost = (flags & kLost) != 0;
-  state.based = (flags & kBased) != 0;
-  state.steady = (flags & kSteady) != 0;
-  state.position.offset = reader.ReadOffset();
-  state.position.index = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
-  state.since = reader.ReadOffset();
+  state.at_base = (flags & kAtBase) != 0;
+  state.kept_since_base = (flags & kKeptSinceBase) != 0;
+  state.position.offset = ReadOffset(reader);
+  state.position.index = reader.Varint32();
+  state.removed_after = ReadOffset(reader);
   if (state.lost) {
-    state.left = reader.ReadOffset();
+    state.lost_at = ReadOffset(reader);
   }
-  if ((flags & kHeld) != 0) {
-    state.held = reader.ReadOffset();
-    state.turned = reader.ReadOffset();
+  if ((flags & kAway) != 0) {
+    state.away_from = ReadOffset(reader);
+    state.away_until = ReadOffset(reader);
   }
-  const size_t count = reader.Varint(*buckets_left);
+  const size_t count = VarintUpTo(reader, *buckets_left);
   *buckets_left -= count;
   for (size_t i = 0; i < count && reader.ok(); ++i) {
-    const auto entity = static_cast<uint32_t>(reader.Varint(kCursorEntriesMax));
-    group->buckets.push_back({entity, reader.Key()});
+    const auto entity = static_cast<uint32_t>(VarintUpTo(reader, kCursorEntriesMax));
+    group->buckets.push_back({entity, ReadKey(reader)});
     if (entity >= entities) {
       return false;
     }
@@ -196,21 +145,20 @@ std::string Body(const Cursor& cursor) {
 
 bool ReadBody(std::string_view bytes, Cursor* cursor) {
   ByteReader reader(bytes);
-  cursor->incarnation = static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max()));
-  cursor->seen = reader.ReadOffset();
+  cursor->incarnation = reader.Varint32();
+  cursor->seen = ReadOffset(reader);
   cursor->history = reader.Fixed64();
-  cursor->base = reader.ReadOffset();
-  cursor->first = reader.ReadOffset();
-  const size_t entities = reader.Varint(kCursorEntriesMax);
+  cursor->base = ReadOffset(reader);
+  cursor->first = ReadOffset(reader);
+  const size_t entities = VarintUpTo(reader, kCursorEntriesMax);
   for (size_t i = 0; i < entities && reader.ok(); ++i) {
     CursorEntity entity;
-    entity.id = schemas::EntityId(
-        static_cast<uint32_t>(reader.Varint(std::numeric_limits<uint32_t>::max())));
+    entity.id = schemas::EntityId(reader.Varint32());
     entity.columns = reader.Fixed64();
-    entity.name = reader.Bytes(reader.Varint(kNameMax));
+    entity.name = reader.Take(VarintUpTo(reader, kNameMax));
     cursor->entities.push_back(std::move(entity));
   }
-  const size_t groups = reader.Varint(kGroupsMax);
+  const size_t groups = VarintUpTo(reader, kGroupsMax);
   size_t buckets_left = kCursorEntriesMax;
   for (size_t i = 0; i < groups && reader.ok(); ++i) {
     CursorGroup& group = cursor->groups.emplace_back();
@@ -218,7 +166,7 @@ bool ReadBody(std::string_view bytes, Cursor* cursor) {
       return false;
     }
   }
-  return reader.AtEnd();
+  return reader.done();
 }
 
 }  // namespace
@@ -262,7 +210,7 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Invalid("its checksum differs");
   }
   ByteReader header(checked);
-  const auto format = static_cast<uint8_t>(header.Bytes(1).front());
+  const uint8_t format = header.Byte();
   if (format == 0 || format > kFormat) {
     return Invalid("its format is unknown");
   }
@@ -270,8 +218,8 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Error(absl::StatusCode::kFailedPrecondition, "cursor_expired",
                  "the cursor is of an older format: start without a cursor");
   }
-  const std::string_view log_hash = header.Bytes(kHashBytes);
-  const std::string_view org_hash = header.Bytes(kHashBytes);
+  const std::string_view log_hash = header.Take(kHashBytes);
+  const std::string_view org_hash = header.Take(kHashBytes);
   if (!header.ok()) {
     return Invalid("it is cut short");
   }

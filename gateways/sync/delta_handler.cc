@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <optional>
 
-#include "gateways/sync/connection.h"
 #include "gateways/sync/delta_page.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/json_encoder.h"
+#include "gateways/sync/responder.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
 

@@ -26,11 +26,11 @@ constexpr size_t kCheckpointBytes = size_t{64} << 10;
 // One stream on its connection: decides when, StreamState decides what.
 class StreamSession {
  public:
-  StreamSession(SyncContext& context, ChangeHub& hub, Connection& connection, const OrgId& org,
+  StreamSession(SyncContext& context, ChangeHub& hub, Responder& responder, const OrgId& org,
                 const Principal& principal, StreamRequest request, FrameFormat format,
                 SessionSlot& slot, ByteHold& asked)
       : context_(context),
-        connection_(connection),
+        responder_(responder),
         org_(org),
         principal_(principal),
         live_(request.live),
@@ -84,7 +84,7 @@ class StreamSession {
   // The answer's head. False where the connection broke.
   net::awaitable<bool> Start(const HttpRequest& request) {
     const HeldUp held_up(*this);
-    co_return co_await connection_.StartStream(request, state_.encoder().content_type());
+    co_return co_await responder_.StartStream(request, state_.encoder().content_type());
   }
 
   // Sends until the end. False where the connection broke.
@@ -121,7 +121,7 @@ class StreamSession {
     explicit HeldUp(StreamSession& session) : watch_(session.watch_) {
       watch_.OnWakeAll([&session] {
         if (!session.MayGoOn()) {
-          session.connection_.http().Close();
+          session.responder_.http().Close();
         }
       });
     }
@@ -318,7 +318,7 @@ class StreamSession {
     bool alive = true;
     if (MayGoOn()) {
       const HeldUp held_up(*this);
-      alive = co_await connection_.SendChunk(buffer_);
+      alive = co_await responder_.SendChunk(buffer_);
     }
     buffer_.clear();
     share_ = {};
@@ -408,12 +408,12 @@ class StreamSession {
   }
 
   SyncContext& context_;
-  Connection& connection_;
+  Responder& responder_;
   const OrgId org_;
   const Principal& principal_;  // the request's
   const bool live_;
   ChangeHub::Watch watch_;
-  ClientWatch client_{connection_.http(), watch_};
+  ClientWatch client_{responder_.http(), watch_};
   StreamState state_;
   SessionSlot& slot_;
   ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
@@ -439,7 +439,7 @@ absl::StatusOr<StreamRequest> Parse(const HttpRequest& request) {
 
 }  // namespace
 
-net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Connection& connection,
+net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Responder& responder,
                                        HttpRequest& request, ByteHold& asked) {
   const Principal& principal = *request.principal;
   const absl::StatusOr<OrgId> org = OrgId::Parse(request.target.org);
@@ -451,7 +451,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
                                       : slot.Take(principal, 0);
   std::optional<StreamSession> session;
   if (ready.ok()) {
-    session.emplace(context, hub, connection, *org, principal, *std::move(wanted), *request.format,
+    session.emplace(context, hub, responder, *org, principal, *std::move(wanted), *request.format,
                     slot, asked);
     ready = co_await session->Open();
   }
@@ -475,7 +475,7 @@ net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub, Con
   context.metrics.Ops(session->ops_sent());
   end.note = {principal.subject, session->ended().ok() ? "" : ErrorCode(session->ended())};
   if (end.connection_usable) {
-    end.connection_usable = co_await connection.EndStream();
+    end.connection_usable = co_await responder.EndStream();
   }
   co_return end;
 }

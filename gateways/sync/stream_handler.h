@@ -5,7 +5,7 @@
 
 #include "gateways/http/byte_budget.h"
 #include "gateways/sync/change_hub.h"
-#include "gateways/sync/connection.h"
+#include "gateways/sync/responder.h"
 #include "gateways/sync/sync_context.h"
 
 namespace sluice::gateways {
@@ -20,7 +20,7 @@ struct StreamEnd {
 // `POST …/stream`. The request's body is given up once it is parsed, and `asked`, its place in the
 // budget of bodies, once the client was answered with a checkpoint: streams last for hours.
 [[nodiscard]] net::awaitable<StreamEnd> HandleStream(SyncContext& context, ChangeHub& hub,
-                                                     Connection& connection, HttpRequest& request,
+                                                     Responder& responder, HttpRequest& request,
                                                      ByteHold& asked);
 
 }  // namespace sluice::gateways

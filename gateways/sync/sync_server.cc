@@ -17,15 +17,15 @@
 #include "gateways/http/request_owner.h"
 #include "gateways/problem.h"
 #include "gateways/sync/change_hub.h"
-#include "gateways/sync/connection.h"
 #include "gateways/sync/delta_handler.h"
 #include "gateways/sync/entities_handler.h"
 #include "gateways/sync/openapi.h"
+#include "gateways/sync/responder.h"
 #include "gateways/sync/stream_handler.h"
 #include "gateways/sync/sync_context.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -202,7 +202,7 @@ net::awaitable<std::optional<HttpResponse>> SyncServer::Impl::ReadBody(HttpConne
 net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& head, ChangeHub& hub) {
   const SteadyTime start = context.clock.SteadyNow();
   HttpRequest asked = ToSyncRequest(head);
-  Connection connection(http, head);
+  Responder responder(http, head);
   HttpBody body;  // keeps the body's place in the budget
   std::optional<HttpResponse> response = CheckRoute(asked);
   if (!response.has_value() && NeedsToken(asked.target.route)) {
@@ -216,7 +216,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   AccessNote note;
   bool usable = true;
   if (!response.has_value() && asked.target.route == Target::Route::kStream) {
-    StreamEnd end = co_await HandleStream(context, hub, connection, asked, body.hold);
+    StreamEnd end = co_await HandleStream(context, hub, responder, asked, body.hold);
     response = std::move(end.refused);
     usable = end.connection_usable;
     note = std::move(end.note);
@@ -225,7 +225,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   }
   const int status = response.has_value() ? response->status : 200;
   if (response.has_value()) {
-    usable = co_await connection.Respond(asked, *response);
+    usable = co_await responder.Respond(asked, *response);
     note = std::move(response->note);
     response.reset();  // and with it its share of what answers may hold
   }

@@ -14,12 +14,12 @@ namespace sluice::gateways {
 
 // The answer to one request of a client, on its connection's I/O thread. A page goes from the
 // buffer it was built in to the socket.
-class Connection {
+class Responder {
  public:
   // Both must outlive the object.
-  Connection(HttpConnection& http, const HttpHead& head) : http_(http), head_(head) {}
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+  Responder(HttpConnection& http, const HttpHead& head) : http_(http), head_(head) {}
+  Responder(const Responder&) = delete;
+  Responder& operator=(const Responder&) = delete;
 
   // False where the connection is of no use any more.
   [[nodiscard]] net::awaitable<bool> Respond(const HttpRequest& request,

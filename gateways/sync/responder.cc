@@ -1,14 +1,14 @@
-#include "gateways/sync/connection.h"
+#include "gateways/sync/responder.h"
 
 #include "gateways/sync/accept.h"
 
 namespace sluice::gateways {
 
-net::awaitable<bool> Connection::Respond(const HttpRequest&, const HttpResponse& response) {
+net::awaitable<bool> Responder::Respond(const HttpRequest&, const HttpResponse& response) {
   co_return co_await http_.Respond(head_, response);
 }
 
-net::awaitable<bool> Connection::StartStream(
+net::awaitable<bool> Responder::StartStream(
     const HttpRequest&, std::string_view content_type,
     std::vector<std::pair<std::string, std::string>> headers) {
   HttpResponse response;
@@ -17,11 +17,11 @@ net::awaitable<bool> Connection::StartStream(
   co_return co_await http_.StartStream(head_, response);
 }
 
-net::awaitable<bool> Connection::SendChunk(std::string_view data) {
+net::awaitable<bool> Responder::SendChunk(std::string_view data) {
   co_return co_await http_.SendChunk(data);
 }
 
-net::awaitable<bool> Connection::EndStream() { co_return co_await http_.EndStream(); }
+net::awaitable<bool> Responder::EndStream() { co_return co_await http_.EndStream(); }
 
 HttpRequest ToSyncRequest(const HttpHead& head) {
   HttpRequest request;
