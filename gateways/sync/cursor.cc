@@ -30,9 +30,9 @@ constexpr size_t kBytesMax =
 constexpr size_t kTextMax = (kBytesMax + 2) / 3 * 4;
 // Flags of a group.
 constexpr uint8_t kLost = 1;
-constexpr uint8_t kBased = 2;
-constexpr uint8_t kSteady = 4;
-constexpr uint8_t kHeld = 8;  // `held` and `turned` follow
+constexpr uint8_t kAtBase = 2;
+constexpr uint8_t kKeptSinceBase = 4;
+constexpr uint8_t kAway = 8;  // `away_from` and `away_until` follow
 
 absl::Status Invalid(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "cursor_invalid",
@@ -65,18 +65,19 @@ Offset ReadOffset(ByteReader& reader) {
 
 void PutGroup(const CursorGroup& group, std::string* out) {
   const CursorGroupState& state = group.state;
-  const bool held = state.held != kNoOffset || state.turned != kNoOffset;
-  out->push_back(static_cast<char>((state.lost ? kLost : 0) | (state.based ? kBased : 0) |
-                                   (state.steady ? kSteady : 0) | (held ? kHeld : 0)));
+  const bool away = state.away_from != kNoOffset || state.away_until != kNoOffset;
+  out->push_back(static_cast<char>((state.lost ? kLost : 0) | (state.at_base ? kAtBase : 0) |
+                                   (state.kept_since_base ? kKeptSinceBase : 0) |
+                                   (away ? kAway : 0)));
   PutOffset(state.position.offset, out);
   PutVarint(state.position.index, out);
-  PutOffset(state.since, out);
+  PutOffset(state.removed_after, out);
   if (state.lost) {
-    PutOffset(state.left, out);
+    PutOffset(state.lost_at, out);
   }
-  if (held) {
-    PutOffset(state.held, out);
-    PutOffset(state.turned, out);
+  if (away) {
+    PutOffset(state.away_from, out);
+    PutOffset(state.away_until, out);
   }
   PutVarint(group.buckets.size(), out);
   for (const CursorBucket& bucket : group.buckets) {
@@ -87,19 +88,19 @@ void PutGroup(const CursorGroup& group, std::string* out) {
 
 bool ReadGroup(ByteReader& reader, size_t entities, size_t* buckets_left, CursorGroup* group) {
   CursorGroupState& state = group->state;
-  const uint64_t flags = reader.Varint(kLost | kBased | kSteady | kHeld);
+  const uint64_t flags = reader.Varint(kLost | kAtBase | kKeptSinceBase | kAway);
   state.lost = (flags & kLost) != 0;
-  state.based = (flags & kBased) != 0;
-  state.steady = (flags & kSteady) != 0;
+  state.at_base = (flags & kAtBase) != 0;
+  state.kept_since_base = (flags & kKeptSinceBase) != 0;
   state.position.offset = ReadOffset(reader);
   state.position.index = reader.Varint32();
-  state.since = ReadOffset(reader);
+  state.removed_after = ReadOffset(reader);
   if (state.lost) {
-    state.left = ReadOffset(reader);
+    state.lost_at = ReadOffset(reader);
   }
-  if ((flags & kHeld) != 0) {
-    state.held = ReadOffset(reader);
-    state.turned = ReadOffset(reader);
+  if ((flags & kAway) != 0) {
+    state.away_from = ReadOffset(reader);
+    state.away_until = ReadOffset(reader);
   }
   const size_t count = reader.Varint(*buckets_left);
   *buckets_left -= count;
@@ -198,7 +199,7 @@ absl::StatusOr<Cursor> CursorCodec::Decode(std::string_view org, std::string_vie
     return Invalid("its checksum differs");
   }
   ByteReader header(checked);
-  const auto format = header.Byte();
+  const uint8_t format = header.Byte();
   if (format == 0 || format > kFormat) {
     return Invalid("its format is unknown");
   }

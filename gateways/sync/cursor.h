@@ -31,18 +31,19 @@ struct CursorBucket {
 
 // What is true of all buckets of a group; groups with one state are one group.
 struct CursorGroupState {
-  Position position{};       // all operations up to here were sent; offset kNoOffset: none
-  Offset since = kNoOffset;  // the holder knows no row that was removed at or before this
-  bool lost = false;         // no longer the caller's: what the holder has of it is being removed
-  bool based = false;        // was the caller's at Cursor::base, with the same columns
-  bool steady = false;       // has been the caller's in every page since Cursor::base
+  Position position{};               // all operations up to here were sent; kNoOffset: none
+  Offset removed_after = kNoOffset;  // the holder knows no row that was removed at or before this
+  bool lost = false;     // no longer the caller's: what the holder has of it is being removed
+  bool at_base = false;  // was the caller's at Cursor::base, with the same columns
+  bool kept_since_base = false;  // has been the caller's in every page since Cursor::base
   // Lost: the applied position of the last page before. Rows that entered later are not for the
   // holder to know.
-  Offset left = kNoOffset;
-  // Lost and regained: rows that entered after `held`, the `left` of then, and were out again by
-  // `turned`, the applied position of the page at which the buckets were back, are not either.
-  Offset held = kNoOffset;
-  Offset turned = kNoOffset;
+  Offset lost_at = kNoOffset;
+  // Lost and regained, the time away: rows that entered after `away_from`, the `lost_at` of then,
+  // and were out again by `away_until`, the applied position of the page at which the buckets were
+  // back, are not either.
+  Offset away_from = kNoOffset;
+  Offset away_until = kNoOffset;
   friend bool operator==(const CursorGroupState&, const CursorGroupState&) = default;
 };
 

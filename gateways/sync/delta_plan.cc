@@ -31,21 +31,22 @@ bool IsComplete(const Cursor& cursor) {
 }
 
 // Groups that nothing tells apart any more become one. What differs is never made equal: a lower
-// `left` would leave rows with the holder, a higher one would name keys that it never knew.
+// `lost_at` would leave rows with the holder, a higher one would name keys that it never knew.
 void MergeGroups(std::vector<PlanGroup>* groups) {
   // Lost ones first, and of these one that tells of two times away, as every bucket in several
   // groups has: a server of before, which knows no bucket in two groups, then refuses such a
   // cursor. Did it meet another group of the bucket first, it would forget this one.
   const auto order = [](const PlanGroup& g) {
     const CursorGroupState& s = g.state;
-    return std::tuple(!s.lost, s.turned == kNoOffset, s.position, s.since, s.left, s.held, s.turned,
-                      s.based, s.steady);
+    return std::tuple(!s.lost, s.away_until == kNoOffset, s.position, s.removed_after, s.lost_at,
+                      s.away_from, s.away_until, s.at_base, s.kept_since_base);
   };
   for (PlanGroup& group : *groups) {
     CursorGroupState& state = group.state;
     if (!state.lost && !group.Loading()) {
-      state.since = WholeOffset(state.position);
-      state.held = state.turned = kNoOffset;  // every removal that they concern has been passed
+      state.removed_after = WholeOffset(state.position);
+      state.away_from = state.away_until =
+          kNoOffset;  // every removal that they concern has been passed
     }
   }
   std::ranges::sort(*groups, {}, order);
@@ -74,13 +75,13 @@ class Planner {
     complete_ = IsComplete(cursor_);
     plan_.base = complete_ ? cursor_.seen : cursor_.base;
     plan_.first = complete_ ? applied : cursor_.first;
-    NoteSeveral();
+    NoteInSeveralGroups();
     for (const CursorGroup& group : cursor_.groups) {
       Carry(group, applied);
     }
     PlanGroup gained;
-    gained.state.since = applied;
-    gained.state.steady = complete_;
+    gained.state.removed_after = applied;
+    gained.state.kept_since_base = complete_;
     for (const CallerBucket& bucket : current) {
       if (!current_.at(bucket.bucket.key).taken) {
         gained.buckets.push_back({.key = bucket.bucket.key, .current = &bucket});
@@ -111,7 +112,7 @@ class Planner {
   }
 
   // Which buckets were away more than once already?
-  void NoteSeveral() {
+  void NoteInSeveralGroups() {
     if (std::ranges::none_of(cursor_.groups, [](const auto& group) { return group.state.lost; })) {
       return;
     }
@@ -119,7 +120,7 @@ class Planner {
     for (const CursorGroup& group : cursor_.groups) {
       for (const CursorBucket& bucket : group.buckets) {
         if (!met.insert(bucket.key).second) {
-          several_.insert(bucket.key);
+          in_several_groups_.insert(bucket.key);
         }
       }
     }
@@ -128,20 +129,20 @@ class Planner {
   // Sorts the buckets of one group of the cursor into what goes on, starts anew, or is lost.
   void Carry(const CursorGroup& from, Offset applied) {
     PlanGroup kept{from.state, {}};
-    kept.state.based = kept.state.based || complete_;
-    kept.state.steady = kept.state.steady || complete_;
+    kept.state.at_base = kept.state.at_base || complete_;
+    kept.state.kept_since_base = kept.state.kept_since_base || complete_;
     PlanGroup anew;  // with other columns, or regained
-    anew.state = {.since = Settled(from.state),
-                  .steady = complete_,
-                  .held = from.state.lost ? from.state.left : from.state.held,
-                  .turned = from.state.lost ? applied : from.state.turned};
+    anew.state = {.removed_after = Settled(from.state),
+                  .kept_since_base = complete_,
+                  .away_from = from.state.lost ? from.state.lost_at : from.state.away_from,
+                  .away_until = from.state.lost ? applied : from.state.away_until};
     PlanGroup lost;
-    lost.state = {.since = Settled(from.state),
+    lost.state = {.removed_after = Settled(from.state),
                   .lost = true,
-                  .based = kept.state.based,
-                  .left = cursor_.seen,
-                  .held = from.state.held,
-                  .turned = from.state.turned};
+                  .at_base = kept.state.at_base,
+                  .lost_at = cursor_.seen,
+                  .away_from = from.state.away_from,
+                  .away_until = from.state.away_until};
     PlanGroup kept_redefined = Redefined(kept, applied);
     PlanGroup anew_redefined = Redefined(anew, applied);
     // A state tells of one time away. Of a bucket that is back for the second time the lost group
@@ -149,16 +150,17 @@ class Planner {
     // Of one that the caller may have been without for the second time there is a lost group now.
     // It reads removals alone (rows that are there are the caller's), and beside it the bucket goes
     // on where it was, with the removals that are to come.
-    const bool told = from.state.turned > Settled(from.state);
+    const bool tells_of_away = from.state.away_until > Settled(from.state);
     PlanGroup known = lost;
     known.state.position = EndOf(Settled(from.state));
     PlanGroup beside = kept;
-    beside.state.since = applied;
-    beside.state.held = beside.state.turned = kNoOffset;
+    beside.state.removed_after = applied;
+    beside.state.away_from = beside.state.away_until = kNoOffset;
     for (const CursorBucket& bucket : from.buckets) {
       const CursorEntity& entity = cursor_.entities[bucket.entity];
       const auto it = current_.find(bucket.key);
-      if (it == current_.end() || (from.state.lost && (told || several_.contains(bucket.key)))) {
+      if (it == current_.end() ||
+          (from.state.lost && (tells_of_away || in_several_groups_.contains(bucket.key)))) {
         AddLost(bucket.key, entity, from.state.lost ? &kept : &lost);
       } else if (!it->second.taken) {
         Current& now = it->second;
@@ -166,7 +168,7 @@ class Planner {
         const bool redefined = !from.state.lost && now.bucket->defined > cursor_.seen;
         PlanGroup* to =
             redefined ? (same ? &kept_redefined : &anew_redefined) : (same ? &kept : &anew);
-        if (redefined && told) {
+        if (redefined && tells_of_away) {
           AddLost(bucket.key, entity, &known);
           to = same ? &beside : nullptr;  // with other columns it begins as gained
         }
@@ -185,8 +187,8 @@ class Planner {
   // The caller's rules have changed since the last page: it need not have had the buckets all the
   // time, and newer rows than that page's may not come with the cursor. As if regained.
   PlanGroup Redefined(PlanGroup group, Offset applied) const {
-    group.state.held = cursor_.seen;
-    group.state.turned = applied;
+    group.state.away_from = cursor_.seen;
+    group.state.away_until = applied;
     return group;
   }
 
@@ -208,7 +210,8 @@ class Planner {
   absl::flat_hash_map<BucketKey, Current> current_;
   DeltaPlan plan_;
   size_t lost_count_ = 0;
-  absl::flat_hash_set<BucketKey> several_;  // buckets in more than one group of the cursor
+  absl::flat_hash_set<BucketKey>
+      in_several_groups_;  // buckets in more than one group of the cursor
   bool complete_ = false;
 };
 
@@ -297,7 +300,7 @@ Cursor CursorAfter(const DeltaPlan& plan, Position reached, bool complete, uint3
     CursorGroupState& state = groups.back().state;
     state.position = std::max(state.position, reached);
     if (complete) {
-      state = {.position = EndOf(applied.position), .since = applied.position};
+      state = {.position = EndOf(applied.position), .removed_after = applied.position};
     }
   }
   MergeGroups(&groups);

@@ -29,7 +29,8 @@ struct PlanGroup {
 
   // Still on its way to where the snapshot was when its buckets became the caller's.
   bool Loading() const {
-    return !state.lost && WholeOffset(state.position) < std::max(state.since, state.turned);
+    return !state.lost &&
+           WholeOffset(state.position) < std::max(state.removed_after, state.away_until);
   }
 };
 
@@ -44,9 +45,9 @@ struct DeltaPlan {
 // Where a bucket is or was lost, a row that had left it may have come back unseen, to a position
 // that pages have not reached: what they have sent says nothing of it.
 [[nodiscard]] inline Offset Settled(const CursorGroupState& state) {
-  return state.lost || state.turned != kNoOffset
-             ? state.since
-             : std::max(state.since, WholeOffset(state.position));
+  return state.lost || state.away_until != kNoOffset
+             ? state.removed_after
+             : std::max(state.removed_after, WholeOffset(state.position));
 }
 
 // Whether `cursor` can be used with a snapshot: kUnavailable "not_caught_up" where the snapshot is

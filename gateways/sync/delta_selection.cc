@@ -25,7 +25,7 @@ absl::Status DeltaSelection::Open() {
   for (uint32_t g = 0; g < plan_.groups.size(); ++g) {
     const PlanGroup& group = plan_.groups[g];
     sending_groups_ += group.state.lost ? 0 : 1;
-    lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.based);
+    lost_at_base_ = lost_at_base_ || (group.state.lost && group.state.at_base);
     for (const PlanBucket& bucket : group.buckets) {
       if (bucket.current != nullptr) {
         group_of_.insert_or_assign(bucket.key, Place{&group, &bucket});
@@ -129,7 +129,7 @@ absl::Status DeltaSelection::Choose(const Source& source, const DeltaView& op, S
 absl::Status DeltaSelection::ChooseRemoval(const Source& source, const CursorGroupState& state,
                                            const DeltaView& op, Send send) {
   const bool lost = source.lost != nullptr;
-  if (!op.put && op.position.offset <= state.since) {
+  if (!op.put && op.position.offset <= state.removed_after) {
     return absl::OkStatus();  // sent before, or gone before the holder could have it
   }
   ASSIGN_OR_RETURN(const bool known, MayBeKnown(source, state, op));
@@ -151,15 +151,24 @@ absl::Status DeltaSelection::ChooseRemoval(const Source& source, const CursorGro
   return send({.put = false, .entity = entity, .key = op.key, .position = op.position});
 }
 
+// The holder may know the row from a stay in the bucket, [from, until), if
+// 1. it ended after `removed_after`: of what had left by then the holder knows nothing;
+// 2. where the bucket is lost, it began by `lost_at`, the last page before the loss;
+// 3. it was not all within the time away: that it began by `away_from` or goes on past
+// `away_until`. A row that has returned to the bucket has several stays. The last one stands for
+// all where the bucket is the caller's and that stay goes on past `away_until`: 3 holds then, and
+// the others ended earlier, so that 1 holds for none of them unless for this one.
 absl::StatusOr<bool> DeltaSelection::MayBeKnown(const Source& source, const CursorGroupState& state,
                                                 const DeltaView& op) const {
-  const auto known = [&](Offset from, Offset until) {
-    return until > state.since && (!state.lost || from <= state.left) &&
-           (from <= state.held || until > state.turned);
+  const auto may_be_known = [&](Offset from, Offset until) {
+    const bool late_enough = until > state.removed_after;                       // 1
+    const bool before_loss = !state.lost || from <= state.lost_at;              // 2
+    const bool not_away = from <= state.away_from || until > state.away_until;  // 3
+    return late_enough && before_loss && not_away;
   };
   const Offset until = op.put ? kForEver : op.position.offset;
-  if (!op.returned || (!state.lost && until > state.turned)) {
-    return known(op.entered, until);
+  if (!op.returned || (!state.lost && until > state.away_until)) {
+    return may_be_known(op.entered, until);
   }
   ASSIGN_OR_RETURN(
       const std::optional<Record> record,
@@ -173,9 +182,9 @@ absl::StatusOr<bool> DeltaSelection::MayBeKnown(const Source& source, const Curs
                  fmt::format("bucket {} names a row at {} whose record does not name it",
                              source.bucket->key.ToHex(), op.position.ToString()));
   }
-  return known(membership->entered, until) ||
+  return may_be_known(membership->entered, until) ||
          std::ranges::any_of(membership->earlier,
-                             [&](const Stay& stay) { return known(stay.from, stay.until); });
+                             [&](const Stay& stay) { return may_be_known(stay.from, stay.until); });
 }
 
 bool DeltaSelection::SentHere(const DeltaView& op) const {
@@ -210,8 +219,8 @@ bool DeltaSelection::IsCurrent(BucketKey bucket) const {
 
 bool DeltaSelection::MayBeHeld(const Source& source, const DeltaView& op) const {
   const PlanGroup& group = plan_.groups[source.group];
-  const bool loading =
-      group.Loading() && op.position.offset <= std::max(group.state.since, group.state.turned);
+  const bool loading = group.Loading() && op.position.offset <= std::max(group.state.removed_after,
+                                                                         group.state.away_until);
   if (loading) {
     return sending_groups_ > 1 || plan_.base != kNoOffset;
   }
@@ -246,27 +255,30 @@ bool DeltaSelection::HasFromCurrent(const Membership& membership, const DeltaVie
          (membership.position <= state.position || membership.position < op.position);
 }
 
-// The holder's rows were the caller's at `base`. This one was in a bucket that was the caller's
-// then (based), and has not been written since: so the holder had this content. It still has it,
-// because a page removes no row that is in a bucket of the caller's, and on every page since
-// `base` this one was: in `op`'s bucket, which has been the caller's on all of them (steady) and
-// has had the row since before the first of them looked (`first`).
-//
-// The holder may also come with this cursor once more and with newer rows, after pages that are
-// not counted here, before rules or claims changed. Those have not removed the row either if it
-// was not out of all the buckets that it went through, not even for one event; or if it was a
-// definition that took it out, because then the caller's rules did change.
+// The holder's rows were the caller's at `base`. It had this very row then, and still has it, if
+// 1. the row has not been written since: what the holder had is what the row is now;
+// 2. `op`'s bucket has been the caller's on every page since, and has had the row since before the
+//    first of them looked: a page removes no row that is in a bucket of the caller's;
+// 3. at `base` the row was in a bucket that was the caller's then, with the same columns;
+// 4. from there to `op` it was never out of all such buckets, not even for one event, unless it was
+//    a definition that took it out.
+// 4 is for a holder that comes with this cursor once more and with newer rows, after pages that are
+// not counted here, before rules or claims changed: those have not removed the row either. Where a
+// definition took it out the caller's rules did change, and no such pages count.
 bool DeltaSelection::HadAtBase(const Source& source, const Record& record,
                                const DeltaView& op) const {
   const Offset base = plan_.base;
-  if (base == kNoOffset || record.last.offset > base || op.position.offset > plan_.first ||
-      !plan_.groups[source.group].state.steady) {
+  const bool unwritten = record.last.offset <= base;                     // 1
+  const bool kept = plan_.groups[source.group].state.kept_since_base &&  // 2
+                    op.position.offset <= plan_.first;
+  if (base == kNoOffset || !unwritten || !kept) {
     return false;
   }
-  std::vector<Stay> stays;  // in those buckets
+  std::vector<Stay> stays;  // in buckets as of 3
   for (const Membership& membership : record.memberships) {
-    if (WasBased(source, membership.bucket)) {
-      const size_t vague = membership.vague ? 1 : 0;
+    if (WasAtBase(source, membership.bucket)) {
+      const size_t vague =
+          membership.vague ? 1 : 0;  // the first is two stays as one: not looked at
       stays.insert(stays.end(), membership.earlier.begin() + static_cast<ptrdiff_t>(vague),
                    membership.earlier.end());
       stays.push_back({membership.entered,
@@ -275,7 +287,7 @@ bool DeltaSelection::HadAtBase(const Source& source, const Record& record,
     }
   }
   std::ranges::sort(stays, {}, &Stay::from);
-  Offset until = kNoOffset;  // in one of the buckets from `base` on, and before this
+  Offset until = kNoOffset;  // 3 and 4 hold from `base` up to this
   for (const Stay& stay : stays) {
     if (stay.from <= std::max(base, until) && stay.until > base) {
       until = std::max(until, stay.by_definition ? kForEver : stay.until);
@@ -284,13 +296,13 @@ bool DeltaSelection::HadAtBase(const Source& source, const Record& record,
   return until >= op.position.offset;
 }
 
-bool DeltaSelection::WasBased(const Source& source, BucketKey bucket) const {
+bool DeltaSelection::WasAtBase(const Source& source, BucketKey bucket) const {
   const auto found = group_of_.find(bucket);
   if (found == group_of_.end()) {
     return false;
   }
   const Place& place = found->second;
-  return place.group->state.based &&
+  return place.group->state.at_base &&
          (!place.group->state.lost || plan_.lost_entities[place.bucket->lost_entity].columns ==
                                           source.bucket->current->columns);
 }

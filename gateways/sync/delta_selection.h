@@ -90,7 +90,7 @@ class DeltaSelection {
   bool HadAtBase(const Source& source, const projectors::Record& record,
                  const projectors::DeltaView& op) const;
   // Was the bucket the caller's at `base`, with the columns that it sees in `source` now?
-  bool WasBased(const Source& source, BucketKey bucket) const;
+  bool WasAtBase(const Source& source, BucketKey bucket) const;
 
   const projectors::OrgSnapshot& snapshot_;
   const DeltaPlan plan_;

@@ -20,11 +20,13 @@ Cursor Sample() {
                      {schemas::EntityId(4), 0x1122334455667788, "contact"}};
   cursor.base = Offset(1000);
   cursor.first = Offset(1040);
-  cursor.groups.push_back({{.position = {Offset(1042), 7}, .since = Offset(900), .based = true},
-                           {{0, BucketKey{0, 1}}}});
-  cursor.groups.push_back({{.since = Offset(1043), .lost = true, .left = Offset(1001)},
+  cursor.groups.push_back(
+      {{.position = {Offset(1042), 7}, .removed_after = Offset(900), .at_base = true},
+       {{0, BucketKey{0, 1}}}});
+  cursor.groups.push_back({{.removed_after = Offset(1043), .lost = true, .lost_at = Offset(1001)},
                            {{1, BucketKey{2, 0}}, {0, BucketKey{~0ULL, ~0ULL}}}});
-  cursor.groups.push_back({{.steady = true, .held = Offset(7), .turned = Offset(1042)}, {}});
+  cursor.groups.push_back(
+      {{.kept_since_base = true, .away_from = Offset(7), .away_until = Offset(1042)}, {}});
   return cursor;
 }
 
@@ -44,11 +46,11 @@ TEST(CursorTest, TheLongestIsTaken) {
   cursor.history = ~0ULL;
   for (uint32_t i = 0; i < 32; ++i) {
     cursor.groups.push_back({{.position = {Offset(INT64_MAX - 1), UINT32_MAX - i},
-                              .since = Offset(INT64_MAX - 1),
+                              .removed_after = Offset(INT64_MAX - 1),
                               .lost = true,
-                              .left = Offset(INT64_MAX - 1),
-                              .held = Offset(INT64_MAX - 1),
-                              .turned = Offset(INT64_MAX - 1)},
+                              .lost_at = Offset(INT64_MAX - 1),
+                              .away_from = Offset(INT64_MAX - 1),
+                              .away_until = Offset(INT64_MAX - 1)},
                              {}});
   }
   for (uint32_t i = 0; i < kCursorEntriesMax; ++i) {
@@ -74,13 +76,14 @@ TEST(CursorTest, BytesStayAsTheyAre) {
   cursor.base = Offset(1000);
   cursor.first = Offset(1043);
   cursor.entities = {{schemas::EntityId(3), 0, "account"}};
-  cursor.groups.push_back({{.position = {Offset(999), 2}, .since = Offset(1043), .steady = true},
-                           {{0, BucketKey{0x6162636465666768, 7}}}});
+  cursor.groups.push_back(
+      {{.position = {Offset(999), 2}, .removed_after = Offset(1043), .kept_since_base = true},
+       {{0, BucketKey{0x6162636465666768, 7}}}});
   cursor.groups.push_back({{.position = {Offset(999), 2},
-                            .since = Offset(1000),
+                            .removed_after = Offset(1000),
                             .lost = true,
-                            .based = true,
-                            .left = Offset(1000)},
+                            .at_base = true,
+                            .lost_at = Offset(1000)},
                            {{0, BucketKey{0x1112131415161718, 0x2122232425262728}}}});
   std::string bytes;
   ASSERT_TRUE(
