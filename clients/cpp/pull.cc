@@ -8,8 +8,8 @@
 #include "clients/cpp/checkpoint_state.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/local_database.h"
-#include "clients/cpp/printable.h"
 #include "clients/cpp/server_connection.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
 namespace sluice::client {
@@ -20,7 +20,7 @@ absl::Status ForTerminals(const absl::Status& status) {
   if (status.ok()) {
     return status;
   }
-  absl::Status printable(status.code(), Printable(Message(status)));
+  absl::Status printable(status.code(), PrintableMessage(Message(status)));
   status.ForEachPayload([&printable](absl::string_view name, const absl::Cord& value) {
     printable.SetPayload(name, value);
   });
