@@ -208,7 +208,7 @@ class HttpPuller final : public Puller, private FrameHandler {
   // Connect() sets it by what the file holds.
   absl::Status DoAll(const Actions& actions) {
     for (const Action& action : actions) {
-      RETURN_IF_ERROR(std::visit([this](const auto& what) { return Do(what); }, action));
+      RETURN_IF_ERROR(std::visit([this](const auto& what) { return this->Do(what); }, action));
     }
     return absl::OkStatus();
   }
