@@ -7,7 +7,7 @@
 #include <charconv>
 #include <optional>
 
-#include "clients/cpp/printable.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
 namespace sluice::client {
@@ -29,7 +29,7 @@ constexpr size_t kRowTextMax = 32 << 20;
 
 absl::Status Malformed(std::string_view what, std::string_view line) {
   return Error(absl::StatusCode::kDataLoss, "malformed_frame",
-               fmt::format("the server sent {}: {}", what, Printable(line, 120)));
+               fmt::format("the server sent {}: {}", what, PrintableMessage(line, 120)));
 }
 
 // A view into the parser, which the next line overwrites: who keeps it takes a copy.

@@ -297,11 +297,13 @@ absl::Status Memberships::Write() {
   }
   RETURN_IF_ERROR(MergeEach(&new_rows));
   policy_.Wrote(rows, rows_met_);
-  buffer_.Clear();
+  buffer_.Clear();  // not before all of it is written: operations refer to its bytes
   return absl::OkStatus();
 }
 
-// Rows of one table that probably nothing is known of: so nobody looks.
+// Rows of one table that probably nothing is known of: so nobody looks. The rows before their
+// members: where one was there the statement has left it as it was, and all of them are merged one
+// by one, for which no member may say yet that this bucket holds them.
 absl::Status Memberships::WriteNewRows(std::vector<uint32_t>* rows) {
   NamedTable& table = *buffer_.op(rows->front()).table;
   std::vector<BufferedRow> values;
@@ -344,7 +346,9 @@ absl::Status Memberships::MergeEach(std::vector<uint32_t>* rows) {
   return absl::OkStatus();
 }
 
-// The operations of one row, the oldest first, on top of what is in the file.
+// The operations of one row, the oldest first, on top of what is in the file. A row and its members
+// are written in one transaction, so a crash between the two leaves both as they were; an error
+// does too, since the caller rolls back.
 absl::Status Memberships::MergeRow(std::span<const uint32_t> ops) {
   const RowBuffer::Op& first = buffer_.op(ops.front());
   LocalTable& table = first.table->second;

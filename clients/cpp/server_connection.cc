@@ -10,7 +10,7 @@
 #include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
-#include "clients/cpp/printable.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
 namespace sluice::client {
@@ -33,7 +33,7 @@ bool IsServerUrl(std::string_view url) {
   const bool tls = url.starts_with("https://");
   const std::string_view host = url.substr(plain ? 7 : tls ? 8 : url.size());
   return !host.empty() && host.find_first_of("/?#@\\ \t\r\n") == std::string_view::npos &&
-         Printable(host) == host;
+         PrintableMessage(host) == host;
 }
 
 absl::Status CheckOrg(std::string_view org) {
@@ -70,11 +70,11 @@ absl::Status ToRefusal(int http_status, std::string_view body) {
                  : kind;
   }
   const Problem problem = ParseProblem(body);
-  absl::Status refusal =
-      Error(kind, problem.code.empty() ? "http_error" : Printable(problem.code, 64),
-            fmt::format("{} (HTTP {})",
-                        problem.detail.empty() ? "the server refused" : Printable(problem.detail),
-                        http_status));
+  absl::Status refusal = Error(
+      kind, problem.code.empty() ? "http_error" : PrintableMessage(problem.code, 64),
+      fmt::format("{} (HTTP {})",
+                  problem.detail.empty() ? "the server refused" : PrintableMessage(problem.detail),
+                  http_status));
   if (problem.wipe && (http_status == 403 || http_status == 404 || http_status == 410)) {
     refusal.SetPayload(kWipePayload, absl::Cord("1"));
   }
@@ -86,7 +86,7 @@ absl::StatusOr<std::string> RedirectTarget(std::string_view base, std::string_vi
   const auto refused = [&](std::string_view why) {
     return Error(absl::StatusCode::kUnavailable, "redirect_refused",
                  fmt::format("{} points to \"{}\", {}: the token is not sent there", base,
-                             Printable(location, 200), why));
+                             PrintableMessage(location, 200), why));
   };
   if (!location.ends_with(path)) {
     return refused("which is not the same path at another server");

@@ -82,8 +82,8 @@ class ServerConnection {
 };
 
 // The server's refusal as a status. Trying again helps with kUnavailable only: 429, 5xx and what is
-// no answer of a sync listener (3xx). Texts are Printable(). WipeDemanded() where the server said
-// so in a 403, 404 or 410.
+// no answer of a sync listener (3xx). Texts are PrintableMessage(). WipeDemanded() where the server
+// said so in a 403, 404 or 410.
 [[nodiscard]] absl::Status ToRefusal(int http_status, std::string_view body);
 
 // Where a redirect from a request for `path` at `base` leads: scheme://host[:port]. kUnavailable,

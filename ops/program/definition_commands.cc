@@ -8,7 +8,7 @@
 
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/base/text_values.h"

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 
 namespace sluice::ops {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "ops/program/admin_client.h"
 #include "ops/program/command.h"
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
 namespace sluice::ops {

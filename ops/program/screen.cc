@@ -4,7 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 
 namespace sluice::ops {
 namespace {

@@ -9,11 +9,11 @@
 #include "ops/config/config.h"
 #include "ops/program/command.h"
 #include "ops/program/open_log.h"
-#include "ops/program/printable.h"
 #include "ops/program/progress.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/staging/history_check.h"
 #include "projectors/store/store_manager.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 
 namespace sluice::ops {
 namespace {

@@ -4,10 +4,10 @@
 #include <string>
 #include <string_view>
 
-// Text from data, made fit for a terminal: whoever names an organisation must not be able to move
-// the cursor, set colours or turn the reading direction of the person who lists it. All functions
-// are pure and thread-safe.
-namespace sluice::ops {
+// Text from data, made fit for a terminal or a log: whoever names an organisation must not be able
+// to move the cursor, set colours or turn the reading direction of the person who lists it. All
+// functions are pure and thread-safe.
+namespace sluice {
 
 // `text` on one line. Control characters (C0, DEL and C1), bidirectional controls and the two
 // Unicode line separators become \u and four hex digits, bytes that are no UTF-8 \x and two.
@@ -20,6 +20,11 @@ namespace sluice::ops {
 // them. Line ends and tabs stay, which JSON has only between values.
 [[nodiscard]] std::string PrintableJson(std::string_view json);
 
+// What another program says, for an error's message: as Printable(), but control characters of
+// ASCII become \x and two hex digits, byte-order marks are shown too, and what is beyond
+// `bytes_max` (of the result, at least) is "…".
+[[nodiscard]] std::string PrintableMessage(std::string_view text, size_t bytes_max = 4096);
+
 // Columns that `text` takes on a terminal: 2 for a wide East Asian character or an emoji, 0 for a
 // mark that combines with the one before. `text` is what Printable() returned.
 [[nodiscard]] size_t DisplayWidth(std::string_view text);
@@ -27,4 +32,4 @@ namespace sluice::ops {
 // `text` with spaces after it, up to `width` columns.
 [[nodiscard]] std::string PadRight(std::string_view text, size_t width);
 
-}  // namespace sluice::ops
+}  // namespace sluice

@@ -1,10 +1,10 @@
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-namespace sluice::ops {
+namespace sluice {
 namespace {
 
 TEST(PrintableTest, TextOfAnyScriptStaysAsItIs) {
@@ -58,5 +58,38 @@ TEST(PrintableTest, WidthIsInColumns) {
   EXPECT_EQ(PadRight("longer", 3), "longer");
 }
 
+TEST(PrintableMessageTest, TextStaysAsItIs) {
+  for (const char* text : {"", "abc", "Zürich", "日本語 🎉", "\"a\\b\""}) {
+    EXPECT_EQ(PrintableMessage(text), text);
+  }
+}
+
+TEST(PrintableMessageTest, WhatATerminalActsOnIsSpelledOut) {
+  EXPECT_EQ(PrintableMessage("\x1b]0;x\a"), "\\x1b]0;x\\x07");
+  EXPECT_EQ(PrintableMessage(std::string_view("a\0b\r\n\t\x7f", 7)), "a\\x00b\\x0d\\x0a\\x09\\x7f");
+  EXPECT_EQ(PrintableMessage("\xc2\x9b"
+                             "2J"),
+            "\\u009b2J");  // C1: another way to write ESC [
+  EXPECT_EQ(PrintableMessage("a\xe2\x80\xae"
+                             "b\xe2\x81\xa6"),
+            "a\\u202eb\\u2066");  // right to left
+  EXPECT_EQ(PrintableMessage("\xe2\x80\xa8\xef\xbb\xbf"), "\\u2028\\ufeff");
+}
+
+TEST(PrintableMessageTest, WhatIsNoUtf8IsSpelledOut) {
+  EXPECT_EQ(PrintableMessage("\x9b"), "\\x9b");
+  EXPECT_EQ(PrintableMessage("\xc0\x9b"), "\\xc0\\x9b");  // not the shortest form
+  EXPECT_EQ(PrintableMessage("\xe0\x82\x9b"), "\\xe0\\x82\\x9b");
+  EXPECT_EQ(PrintableMessage("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
+  EXPECT_EQ(PrintableMessage("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+  EXPECT_EQ(PrintableMessage("\xe2\x80"), "\\xe2\\x80");
+  EXPECT_EQ(PrintableMessage("\xff"), "\\xff");
+}
+
+TEST(PrintableMessageTest, LongTextIsCut) {
+  EXPECT_EQ(PrintableMessage("aaaaaa", 3), "aaa…");
+  EXPECT_EQ(PrintableMessage("aaa", 3), "aaa");
+}
+
 }  // namespace
-}  // namespace sluice::ops
+}  // namespace sluice

@@ -1,13 +1,14 @@
-#include "ops/program/printable.h"
+#include "schemas/base/printable.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 #include "schemas/base/text_codec.h"
 
-namespace sluice::ops {
+namespace sluice {
 namespace {
 
 // The code point of the sequence of `size` bytes at the start of `text`, which is well-formed.
@@ -36,18 +37,27 @@ bool IsPlain(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
 }
 
-enum class Form { kLine, kLines, kJson };
+enum class Form { kLine, kLines, kJson, kMessage };
 
 // A carriage return alone draws over the line that it ends, and is only white space in JSON.
-bool IsKept(char32_t c, Form form) { return form != Form::kLine && (c == '\n' || c == '\t'); }
+bool IsEscaped(char32_t c, Form form) {
+  if ((form == Form::kLines || form == Form::kJson) && (c == '\n' || c == '\t')) {
+    return false;
+  }
+  return IsControl(c) || TurnsOrBreaks(c) || (form == Form::kMessage && c == 0xFEFF);
+}
 
-std::string Escape(std::string_view text, Form form) {
-  if (IsPlain(text)) {
+std::string Escape(std::string_view text, Form form,
+                   size_t bytes_max = std::numeric_limits<size_t>::max()) {
+  if (text.size() <= bytes_max && IsPlain(text)) {
     return std::string(text);
   }
   std::string out;
-  out.reserve(text.size());
+  out.reserve(std::min(text.size(), bytes_max));
   while (!text.empty()) {
+    if (out.size() >= bytes_max) {
+      return out + "…";
+    }
     const size_t size = Utf8SequenceSize(text);
     if (size == 0) {
       out += form == Form::kJson ? "\\ufffd"
@@ -58,8 +68,10 @@ std::string Escape(std::string_view text, Form form) {
     const char32_t c = CodePoint(text, size);
     if (form == Form::kJson && c == '\r') {
       out += ' ';
-    } else if (!IsKept(c, form) && (IsControl(c) || TurnsOrBreaks(c))) {
-      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+    } else if (IsEscaped(c, form)) {
+      const auto code = static_cast<uint32_t>(c);
+      out += form == Form::kMessage && size == 1 ? fmt::format("\\x{:02x}", code)
+                                                 : fmt::format("\\u{:04x}", code);
     } else {
       out += text.substr(0, size);
     }
@@ -99,6 +111,10 @@ std::string PrintableLines(std::string_view text) { return Escape(text, Form::kL
 // control character in one is no JSON, and comes out as the escape that was meant.
 std::string PrintableJson(std::string_view json) { return Escape(json, Form::kJson); }
 
+std::string PrintableMessage(std::string_view text, size_t bytes_max) {
+  return Escape(text, Form::kMessage, bytes_max);
+}
+
 size_t DisplayWidth(std::string_view text) {
   size_t width = 0;
   while (!text.empty()) {
@@ -117,4 +133,4 @@ std::string PadRight(std::string_view text, size_t width) {
   return out;
 }
 
-}  // namespace sluice::ops
+}  // namespace sluice
