@@ -7,9 +7,9 @@
 
 #include "gateways/admin/conditional.h"
 #include "gateways/http/negotiation.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
