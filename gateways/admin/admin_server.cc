@@ -74,9 +74,8 @@ void Compress(const HttpHead& head, HttpResponse& response) {
     return;
   }
   response.headers.emplace_back("Vary", "Accept-Encoding");
-  const std::string accept = head.HeaderList("Accept-Encoding");
-  const int gzip = WeightOf("gzip", accept);
-  if (head.head_only() || gzip == 0 || gzip < WeightOf("identity", accept)) {
+  if (head.head_only() ||
+      MostWanted({"gzip", "identity"}, head.HeaderList("Accept-Encoding")) != 0) {
     return;
   }
   std::string smaller = Gzip(response.body);

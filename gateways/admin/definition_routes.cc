@@ -22,8 +22,7 @@ using projectors::OrgModel;
 constexpr char kProtoFile[] = "text/x-protobuf";
 
 bool WantsProto(const HttpHead& http) {
-  const std::string accept = http.HeaderList("Accept");
-  return WeightOf(kProtoFile, accept) > WeightOf("application/json", accept);
+  return MostWanted({"application/json", kProtoFile}, http.HeaderList("Accept")) == 1;
 }
 
 std::string_view KindName(Kind kind) {

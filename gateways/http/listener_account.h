@@ -25,8 +25,7 @@ struct ListenerAccountOptions {
   std::string refused_name;     // of the counter of what was refused
   std::string refused_label;
   size_t connections_max = 0;  // the gauge of their limit
-  std::string_view
-      line;  // of the access log: a format of the fields of RequestEntry by their names
+  std::string_view line{};     // of the access log: a format of RequestEntry's fields by name
 };
 
 // A request that was answered. The texts are what the access log may hold as they are.

@@ -54,8 +54,7 @@ int Exactness(std::string_view range, std::string_view type) {
              : 0;
 }
 
-}  // namespace
-
+// 1 to 1000 thousandths, or 0 where the list does not take the item, or says nothing of it.
 int WeightOf(std::string_view item, std::string_view list) {
   int exactness = 0;
   int best = 0;
@@ -75,6 +74,22 @@ int WeightOf(std::string_view item, std::string_view list) {
     }
   }
   return best;
+}
+
+}  // namespace
+
+std::optional<size_t> MostWanted(std::initializer_list<std::string_view> items,
+                                 std::string_view list) {
+  std::optional<size_t> most;
+  int weight = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const int wanted = WeightOf(items.begin()[i], list);
+    if (wanted > weight) {
+      most = i;
+      weight = wanted;
+    }
+  }
+  return most;
 }
 
 }  // namespace sluice::gateways

@@ -1,7 +1,5 @@
 #include "gateways/sync/accept.h"
 
-#include <algorithm>
-
 #include "gateways/http/negotiation.h"
 
 namespace sluice::gateways {
@@ -10,12 +8,12 @@ std::optional<FrameFormat> FormatFor(std::string_view accept) {
   if (accept.find_first_not_of(" \t") == std::string_view::npos) {
     return FrameFormat::kNdjson;
   }
-  const int ndjson = WeightOf("application/x-ndjson", accept);
-  const int sse = WeightOf("text/event-stream", accept);
-  if (std::max(ndjson, sse) == 0) {
+  const std::optional<size_t> wanted =
+      MostWanted({"application/x-ndjson", "text/event-stream"}, accept);
+  if (!wanted.has_value()) {
     return std::nullopt;
   }
-  return sse > ndjson ? FrameFormat::kSse : FrameFormat::kNdjson;
+  return *wanted == 0 ? FrameFormat::kNdjson : FrameFormat::kSse;
 }
 
 }  // namespace sluice::gateways

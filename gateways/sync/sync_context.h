@@ -45,7 +45,7 @@ struct SyncRequest {
   std::string body{};
 };
 
-inline constexpr std::string_view kAccessLine =
+inline constexpr std::string_view kSyncAccessLine =
     "sync_request route={operation} org={org} subject={subject} status={status} code={code} "
     "ms={ms:.1f} request_id={request_id}";
 
@@ -62,7 +62,7 @@ struct SyncContext {
                  .refused_name = "sluice_sync_refused_total",
                  .refused_label = "limit",
                  .connections_max = options.connections_max,
-                 .line = kAccessLine},
+                 .line = kSyncAccessLine},
                 options.registry),
         metrics(options.registry, options.sessions_max, options.answer_bytes_max),
         columns([this] { metrics.ColumnsMade(); }),

@@ -1,0 +1,47 @@
+#include "gateways/http/router.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::gateways {
+namespace {
+
+enum class Asked { kPut, kGet, kHealth };
+
+constexpr RouteInfo<Asked> kTable[] = {
+    {Asked::kPut, "PUT", "/v1/orgs/{org}/roles/{name}", Scope::kAdmin, "putRole"},
+    {Asked::kGet, "GET", "/v1/orgs/{org}/roles/{name}", Scope::kAdmin, "getRole"},
+    {Asked::kHealth, "GET", "/healthz", std::nullopt, "getHealthz"},
+};
+
+RouteMatch<Asked> Find(std::string_view method, std::string_view path) {
+  return FindRoute(std::span<const RouteInfo<Asked>>(kTable), method, path);
+}
+
+TEST(FindRouteTest, ARowAndThePathsParameters) {
+  const auto match = Find("HEAD", "/v1/orgs/acme/r%6fles/a%2Fb");
+  ASSERT_TRUE(match.found());
+  EXPECT_EQ(match.info->route, Asked::kGet);
+  EXPECT_EQ(match.org, "acme");
+  EXPECT_EQ(match.name, "a/b");
+}
+
+TEST(FindRouteTest, NoRow) {
+  for (const char* path : {"", "/", "healthz", "/healthz/", "/health%7", "/v1/orgs//roles/a",
+                           "/v1/orgs/acme/roles/", "/v1/orgs/acme%2Froles/a"}) {
+    const auto match = Find("GET", path);
+    EXPECT_EQ(match.info, nullptr) << path;
+    EXPECT_EQ(match.allow, "") << path;
+  }
+}
+
+TEST(FindRouteTest, AnotherMethodIsOfThePathAllTheSame) {
+  const auto match = Find("DELETE", "/v1/orgs/acme/roles/a");
+  EXPECT_FALSE(match.found());
+  ASSERT_NE(match.info, nullptr);
+  EXPECT_EQ(match.info->operation, "putRole");
+  EXPECT_EQ(match.org, "acme");
+  EXPECT_EQ(match.allow, "PUT, GET, HEAD");
+}
+
+}  // namespace
+}  // namespace sluice::gateways
