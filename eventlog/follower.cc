@@ -83,7 +83,7 @@ ComparedReader* Follower::reader() const {
 void Follower::Run() {
   while (!stopping()) {
     absl::Status status = opened_ ? absl::OkStatus() : Open();
-    if (status.ok()) {
+    if (status.ok() && !stopping()) {  // what was opened meanwhile is not to be looked at any more
       status = callbacks_.Step();
     }
     if (status.ok()) {

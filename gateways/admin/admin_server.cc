@@ -33,7 +33,6 @@
 #include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
-#include "schemas/row_codec.h"
 
 namespace sluice::gateways {
 namespace {

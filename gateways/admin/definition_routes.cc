@@ -10,7 +10,6 @@
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/entity_schema.h"
-#include "schemas/row_codec.h"
 
 namespace sluice::gateways {
 namespace {

@@ -13,7 +13,6 @@
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
-#include "schemas/row_codec.h"
 
 namespace sluice::gateways {
 namespace {

@@ -26,7 +26,6 @@
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/release.h"
-#include "schemas/row_codec.h"
 
 namespace sluice::gateways {
 namespace {

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "schemas/base/json_writer.h"
-#include "schemas/row_codec.h"
 
 namespace sluice::ops {
 namespace {

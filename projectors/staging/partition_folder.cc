@@ -72,8 +72,6 @@ PartitionFolder::~PartitionFolder() { Stop(); }
 void PartitionFolder::Start() {
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
   follower_.Start();
-  spdlog::info("staging_partition_started partition={} from={}", partition_.value(),
-               context_.stores.CheckpointOf(partition_).value());
 }
 
 void PartitionFolder::RequestStop() {
@@ -332,7 +330,9 @@ absl::StatusOr<Offset> PartitionFolder::Open() {
   const SteadyTime asked = context_.clock.SteadyNow();
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
                    context_.log.Range(eventlog::Topic::kChanges, partition_));
+  // By this thread alone, which applies: it also says that reading begins there again.
   const Offset from = context_.stores.CheckpointOf(partition_);
+  spdlog::info("staging_partition_started partition={} from={}", partition_.value(), from.value());
   end_at_start_ = range.end;
   end_ = range.end.value();
   {
@@ -363,6 +363,7 @@ absl::Status PartitionFolder::ReadBatch() {
   {
     absl::MutexLock lock(&mutex_);
     verify_due_ = true;
+    doubted_ = doubted_ || ErrorCode(read) == "offset_beyond_end";
   }
   if (absl::IsOutOfRange(read)) {
     // Not there any more, or another log: which of the two, the event that was applied last tells.

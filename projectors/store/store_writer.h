@@ -35,7 +35,8 @@ class PendingCheckpoint {
 class StoreWriter : public ApartWriter {
  public:
   // Where reading a partition must start: every store of the partition holds what lies before.
-  // Whoever calls it reads from there on: the call also ends what "store_rewound" (below) asks for.
+  // Whoever calls it reads from there on: the call also ends what "store_rewound" (below) asks for,
+  // and is for the thread that calls Apply().
   virtual Offset CheckpointOf(PartitionId partition) = 0;
   // The last event of the partition that was applied before the checkpoint, for VerifyContinuity:
   // position and event hash only; kNoOffset where it is not known (a store is being built anew).

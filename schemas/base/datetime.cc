@@ -61,7 +61,7 @@ int64_t TimeOfDay(std::string_view text, DatetimeForm form) {
   return (hour * 3600 + minute * 60 + second) * kMicrosPerSecond;
 }
 
-// Minutes east of UTC, or no_offset where `text` is no offset.
+// Minutes east of UTC, kNoZone where `text` is no offset.
 constexpr int kNoZone = 100'000;
 int OffsetMinutes(std::string_view text) {
   if (text == "Z" || text == "z") {
@@ -115,7 +115,8 @@ absl::StatusOr<int64_t> ParseDatetime(std::string_view text, DatetimeForm form) 
   }
   const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
   const int64_t micros = days * kMicrosPerDay + time + fraction - offset * 60 * kMicrosPerSecond;
-  if (micros < kDatetimeMin || micros > kDatetimeMax) {
+  // What others have noted is part of an event's identity: it stays what it was.
+  if (form == DatetimeForm::kExact && (micros < kDatetimeMin || micros > kDatetimeMax)) {
     return TypeMismatch("lies outside the years 0001 to 9999 UTC");
   }
   return micros;

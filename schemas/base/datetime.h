@@ -21,7 +21,9 @@ enum class DatetimeForm : uint8_t {
   // silently, and leap seconds (":60") are refused.
   kExact,
   // A time that somebody else noted: what is finer than a microsecond is cut off, a blank may stand
-  // for the T, and ":60" is the next minute's first second.
+  // for the T, ":60" is the next minute's first second, and an offset may lead out of the years
+  // that
+  // a datetime can hold.
   kNoted,
 };
 
