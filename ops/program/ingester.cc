@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "clients/cpp/backoff.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"

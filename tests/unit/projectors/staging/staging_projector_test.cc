@@ -221,6 +221,43 @@ class SlowFlushStores final : public ForwardingStores {
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
+// Who asks where reading must begin, which also says that reading begins there again.
+class CheckpointAskers final : public ForwardingStores {
+ public:
+  using ForwardingStores::ForwardingStores;
+  Offset CheckpointOf(PartitionId partition) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      askers_.insert({partition, std::this_thread::get_id()});
+    }
+    return stores_.CheckpointOf(partition);
+  }
+  absl::StatusOr<ApplyResult> Apply(PartitionId partition,
+                                    std::span<const eventlog::StoredEvent> events,
+                                    absl::FunctionRef<bool()> stopping) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      appliers_.insert({partition, std::this_thread::get_id()});
+    }
+    return stores_.Apply(partition, events, stopping);
+  }
+  // Of the partition, each once.
+  using Threads = std::set<std::pair<PartitionId, std::thread::id>>;
+  Threads askers() {
+    absl::MutexLock lock(&mutex_);
+    return askers_;
+  }
+  Threads appliers() {
+    absl::MutexLock lock(&mutex_);
+    return appliers_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  Threads askers_ ABSL_GUARDED_BY(mutex_);
+  Threads appliers_ ABSL_GUARDED_BY(mutex_);
+};
+
 class StagingProjectorTest : public StagingFixture {
  protected:
   // A log with the events of this one below `from`, and `count` of its own behind them.
@@ -948,6 +985,30 @@ TEST_F(StagingProjectorTest, EventsAreFoldedWhileTheStoresAreFlushedForACheckpoi
   EXPECT_LE(stores_->CheckpointState(PartitionOf()).position, first);
   slow.Release();
   EXPECT_TRUE(Await([&] { return stores_->CheckpointState(PartitionOf()).position >= second; }));
+  Stop();
+}
+
+// Another thread that asked amid a batch would have put back how far who is apart was passed over.
+TEST_F(StagingProjectorTest, OnlyWhoAppliesAsksWhereReadingBegins) {
+  AppendDefinitions();
+  Append(Set("A1"));
+  Start();
+  projector_.reset();
+  CheckpointAskers stores(*stores_);
+  group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
+  projector_ = std::make_unique<StagingProjector>(*log_, *group_, stores, *clock_, options_);
+  ASSERT_TRUE(projector_->Start().ok());
+  AwaitApplied(Append(Set("A2")));
+  const auto of_this = [this](const CheckpointAskers::Threads& all) {
+    CheckpointAskers::Threads some;
+    for (const auto& one : all) {
+      if (one.first == PartitionOf()) {
+        some.insert(one);
+      }
+    }
+    return some;
+  };
+  EXPECT_EQ(of_this(stores.askers()), of_this(stores.appliers()));
   Stop();
 }
 
