@@ -55,13 +55,13 @@ struct DirectoryFollower::Impl {
   struct Partition {
     std::unique_ptr<Following> following;
     bool caught_up = false;  // with the end at start
-    std::unique_ptr<EndQuestion> end;
     absl::Status agreement =
         Error(absl::StatusCode::kUnavailable, "not_caught_up",
               "this server has yet to read the organisations of this partition: try again");
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
   };
+
   Impl(eventlog::Log& the_log, const Clock& the_clock,
        const std::shared_ptr<prometheus::Registry>& registry, Hooks the_hooks)
       : log(the_log), clock(the_clock), hooks(std::move(the_hooks)) {
@@ -86,14 +86,13 @@ struct DirectoryFollower::Impl {
     return partitions.empty() ? nullptr : &partitions[static_cast<size_t>(partition.value())];
   }
   // Those that are returned live as long as this.
-  std::vector<eventlog::Follower*> Followers() ABSL_LOCKS_EXCLUDED(mutex);
-  std::vector<EndQuestion*> Ends() ABSL_LOCKS_EXCLUDED(mutex) {
+  std::vector<Following*> All() ABSL_LOCKS_EXCLUDED(mutex) {
     absl::MutexLock lock(&mutex);
-    std::vector<EndQuestion*> ends;
+    std::vector<Following*> all;
     for (const Partition& partition : partitions) {
-      ends.push_back(partition.end.get());
+      all.push_back(partition.following.get());
     }
-    return ends;
+    return all;
   }
 
   // `settled`: it was looked at with all that was folded to the end, when this was
@@ -122,25 +121,28 @@ class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
   Following(const DirectoryFollower& owner, PartitionId partition)
       : owner_(owner),
         impl_(*owner.impl_),
+        hooks_(impl_.hooks),
         partition_(partition),
         begun_(impl_.clock.SteadyNow()),
+        end_question_(impl_.log, impl_.clock, Topic::kProvisioning, partition),
         follower_(impl_.log, impl_.clock, *this,
                   {.topic = Topic::kProvisioning, .partition = partition}) {}
   ~Following() override { follower_.Stop(); }
 
   eventlog::Follower& follower() { return follower_; }
+  EndQuestion& end_question() { return end_question_; }
 
  private:
   absl::StatusOr<Offset> Open() override;
   absl::Status Step() override;
-  absl::Status Fold(const std::vector<eventlog::StoredEvent>& events) override;
+  absl::Status Fold(const std::vector<eventlog::StoredEvent>& batch) override;
   bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
-  void FoldOne(const eventlog::StoredEvent& event) ABSL_LOCKS_EXCLUDED(impl_.mutex);
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree() ABSL_LOCKS_EXCLUDED(impl_.mutex);
 
   const DirectoryFollower& owner_;
   Impl& impl_;
+  const Hooks& hooks_;
   const PartitionId partition_;
   const SteadyTime begun_;
   Offset end_;  // when it was opened
@@ -154,17 +156,9 @@ class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
   bool settling_ = false;  // it will reach the end, and has not
   SteadyTime next_look_;
   SteadyTime look_again_;
+  EndQuestion end_question_;
   eventlog::Follower follower_;
 };
-
-std::vector<eventlog::Follower*> DirectoryFollower::Impl::Followers() {
-  absl::MutexLock lock(&mutex);
-  std::vector<eventlog::Follower*> followers;
-  for (const Partition& partition : partitions) {
-    followers.push_back(&partition.following->follower());
-  }
-  return followers;
-}
 
 absl::StatusOr<Offset> DirectoryFollower::Impl::Following::Open() {
   ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
@@ -196,27 +190,23 @@ absl::Status DirectoryFollower::Impl::Following::Step() {
 }
 
 absl::Status DirectoryFollower::Impl::Following::Fold(
-    const std::vector<eventlog::StoredEvent>& events) {
-  for (const eventlog::StoredEvent& event : events) {
-    FoldOne(event);
-  }
-  return absl::OkStatus();
-}
-
-void DirectoryFollower::Impl::Following::FoldOne(const eventlog::StoredEvent& event) {
-  if (impl_.events != nullptr) {
-    impl_.events->Increment();
-  }
-  auto outcome = impl_.directory.Apply(event);
-  if (!outcome.ok()) {
-    if (impl_.malformed != nullptr) {
-      impl_.malformed->Increment();
+    const std::vector<eventlog::StoredEvent>& batch) {
+  for (const eventlog::StoredEvent& event : batch) {
+    if (impl_.events != nullptr) {
+      impl_.events->Increment();
     }
-    spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
-                 Message(outcome.status()));
-    return;
-  }
-  if (outcome->has_value()) {
+    auto outcome = impl_.directory.Apply(event);
+    if (!outcome.ok()) {
+      if (impl_.malformed != nullptr) {
+        impl_.malformed->Increment();
+      }
+      spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
+                   Message(outcome.status()));
+      continue;
+    }
+    if (!outcome->has_value()) {
+      continue;
+    }
     if (event.offset >= impl_.log.Agreed(partition_).provisioning) {
       outcomes_.Add(**outcome, event.offset);
     }
@@ -226,6 +216,7 @@ void DirectoryFollower::Impl::Following::FoldOne(const eventlog::StoredEvent& ev
       found->second = **std::move(outcome);
     }
   }
+  return absl::OkStatus();
 }
 
 bool DirectoryFollower::Impl::Following::Failed(const absl::Status& status,
@@ -260,20 +251,20 @@ void DirectoryFollower::Impl::SetAgreement(PartitionId partition, absl::Status a
 }
 
 absl::Status DirectoryFollower::Impl::Following::Agree() {
-  const Hooks& hooks = impl_.hooks;
   const SteadyTime now = impl_.clock.SteadyNow();
-  const bool waits = hooks.others_known && !hooks.others_known() && now - begun_ < kOthersPatience;
+  const bool waits =
+      hooks_.others_known && !hooks_.others_known() && now - begun_ < kOthersPatience;
   // In this order: the mark is then of all that was folded to the end, and that the others told,
   // and the partition has not been elsewhere since.
-  const uint64_t taken_over = hooks.taken_over ? hooks.taken_over(partition_) : 0;
+  const uint64_t taken_over = hooks_.taken_over ? hooks_.taken_over(partition_) : 0;
   settled_ = settled_ && taken_over == taken_over_;
   taken_over_ = taken_over;
-  const absl::Status may_serve = hooks.may_serve ? hooks.may_serve(partition_) : absl::OkStatus();
-  const ControlMark control = hooks.last_control ? hooks.last_control(partition_) : ControlMark();
+  const absl::Status may_serve = hooks_.may_serve ? hooks_.may_serve(partition_) : absl::OkStatus();
+  const ControlMark control = hooks_.last_control ? hooks_.last_control(partition_) : ControlMark();
   // Until the fold has passed over the place of the newest outcome's control event, `changes` can
   // lose it without the fold ever telling.
-  const bool passed = !hooks.folded_until || ErrorCode(may_serve) == "not_served_here" ||
-                      hooks.folded_until(partition_) > outcomes_.control;
+  const bool passed = !hooks_.folded_until || ErrorCode(may_serve) == "not_served_here" ||
+                      hooks_.folded_until(partition_) > outcomes_.control;
   const bool settles = may_serve.ok() && !settled_;
   settling_ = waits || (!settled_ && ErrorCode(may_serve) == "not_caught_up");
   {
@@ -296,9 +287,9 @@ absl::Status DirectoryFollower::Impl::Following::Agree() {
   if (agreement.ok()) {
     agreement = CheckRequest(impl_.log, partition_, control, &follower_.cancellation());
   }
-  if (agreement.ok() && hooks.folded) {
+  if (agreement.ok() && hooks_.folded) {
     agreement =
-        CheckFolded(impl_.log, partition_, hooks.folded(partition_), &follower_.cancellation());
+        CheckFolded(impl_.log, partition_, hooks_.folded(partition_), &follower_.cancellation());
   }
   if (!agreement.ok() && agreement.code() != absl::StatusCode::kDataLoss) {
     return agreement;  // the log can't tell now: what is known stands
@@ -327,14 +318,12 @@ absl::Status DirectoryFollower::Start() {
     }
     impl_->partitions.resize(static_cast<size_t>(count));
     for (int32_t p = 0; p < count; ++p) {
-      Impl::Partition& partition = impl_->partitions[static_cast<size_t>(p)];
-      partition.end = std::make_unique<EndQuestion>(impl_->log, impl_->clock, Topic::kProvisioning,
-                                                    PartitionId(p));
-      partition.following = std::make_unique<Impl::Following>(*this, PartitionId(p));
+      impl_->partitions[static_cast<size_t>(p)].following =
+          std::make_unique<Impl::Following>(*this, PartitionId(p));
     }
   }
-  for (eventlog::Follower* const follower : impl_->Followers()) {
-    follower->Start();
+  for (Impl::Following* const following : impl_->All()) {
+    following->follower().Start();
   }
   return absl::OkStatus();
 }
@@ -345,15 +334,12 @@ void DirectoryFollower::Stop() {
     impl_->stopping = true;
   }
   // All are told before the first is waited for.
-  const std::vector<eventlog::Follower*> followers = impl_->Followers();
-  for (eventlog::Follower* const follower : followers) {
-    follower->RequestStop();
+  for (Impl::Following* const following : impl_->All()) {
+    following->follower().RequestStop();
   }
-  for (eventlog::Follower* const follower : followers) {
-    follower->Stop();
-  }
-  for (EndQuestion* const end : impl_->Ends()) {
-    end->Stop();
+  for (Impl::Following* const following : impl_->All()) {
+    following->follower().Stop();
+    following->end_question().Stop();
   }
 }
 
@@ -389,7 +375,7 @@ std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& o
   {
     absl::MutexLock lock(&impl_->mutex);
     if (const Impl::Partition* const state = impl_->Of(org); state != nullptr) {
-      end = state->end.get();  // as long as the follower is
+      end = &state->following->end_question();  // as long as the follower is
     }
   }
   if (end == nullptr) {
