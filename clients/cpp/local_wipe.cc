@@ -49,25 +49,27 @@ absl::Status LocalDatabase::Wipe(std::chrono::milliseconds readers_wait) {
       names.push_back(table.file_name());
     }
   }
-  // With their statements: SQLite drops no table that one of them may still be reading. Until the
-  // tables are gone the state is to be read anew: a second call has to know which they are.
-  unfinished_ = true;
-  schema_.Restart();
-  memberships_.Clear();
-  tables_.clear();
-  RETURN_IF_ERROR(Execute(db, "BEGIN IMMEDIATE"));
-  for (const std::string& name : names) {
-    if (const absl::Status dropped =
-            Execute(db, fmt::format("DROP TABLE IF EXISTS {}", Quoted(name)));
-        !dropped.ok()) {
-      sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
-      return dropped;
+  if (!names.empty()) {  // else an earlier call has dropped them, and did not come to the pages
+    // With their statements: SQLite drops no table that one of them may still be reading. Until the
+    // tables are gone the state is to be read anew: a second call has to know which they are.
+    unfinished_ = true;
+    schema_.Restart();
+    memberships_.Clear();
+    tables_.clear();
+    RETURN_IF_ERROR(Execute(db, "BEGIN IMMEDIATE"));
+    for (const std::string& name : names) {
+      if (const absl::Status dropped =
+              Execute(db, fmt::format("DROP TABLE IF EXISTS {}", Quoted(name)));
+          !dropped.ok()) {
+        sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+        return dropped;
+      }
     }
+    RETURN_IF_ERROR(Execute(db, "COMMIT"));
+    unfinished_ = false;
+    position_ = -1;
+    policy_.Start(/*first_load=*/true);
   }
-  RETURN_IF_ERROR(Execute(db, "COMMIT"));
-  unfinished_ = false;
-  position_ = -1;
-  policy_.Start(/*first_load=*/true);
   // secure_delete has overwritten the pages in the log; the file has the old ones until it is
   // copied.
   RETURN_IF_ERROR(EmptyLog(db));

@@ -148,5 +148,23 @@ TEST_F(LocalWipeTest, AWipeThatCouldNotBeginIsDoneByTheNextCall) {
   EXPECT_FALSE(FilesHold(secret));
 }
 
+TEST_F(LocalWipeTest, AWipeThatWasHeldUpAfterTheTablesHadGoneIsDoneByTheNextCall) {
+  MustOpen();
+  LoadSecrets(true);
+  SqlReader reader(path);
+  reader.Query("BEGIN");
+  reader.Query("SELECT count(*) FROM sqlite_schema");
+  EXPECT_EQ(ErrorCode(database->Wipe(std::chrono::milliseconds(1))), "database_in_use");
+  reader.Query("COMMIT");
+  SqlReader writer(path);
+  writer.Query("BEGIN IMMEDIATE");
+  EXPECT_FALSE(database->Wipe(std::chrono::milliseconds(1)).ok());
+  writer.Query("COMMIT");
+  const absl::Status wiped = database->Wipe();
+  ASSERT_TRUE(wiped.ok()) << wiped;
+  EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema"), "0");
+  EXPECT_FALSE(FilesHold(secret));
+}
+
 }  // namespace
 }  // namespace sluice::client
