@@ -26,7 +26,6 @@
 #include "gateways/http/content_coding.h"
 #include "gateways/http/http_listener.h"
 #include "gateways/http/listener_account.h"
-#include "gateways/http/negotiation.h"
 #include "gateways/ingest/look_interval.h"
 #include "gateways/problem.h"
 #include "schemas/base/json_writer.h"
@@ -42,7 +41,6 @@ using Kind = DefinitionRoutes::Kind;
 constexpr std::string_view kAccessLine =
     "admin_request method={method} path={path} operation={operation} status={status} ms={ms:.1f} "
     "bytes={bytes} subject={subject} request_id={request_id}";
-constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 // A path as a log line may hold it.
 std::string Loggable(std::string_view path) {
@@ -65,22 +63,6 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
       return kJsonBodyBytesMax;
     default:
       return 0;
-  }
-}
-
-void Compress(const HttpHead& head, HttpResponse& response) {
-  if (response.body.size() < kGzipBytesMin) {
-    return;
-  }
-  response.headers.emplace_back("Vary", "Accept-Encoding");
-  if (head.head_only() ||
-      MostWanted({"gzip", "identity"}, head.HeaderList("Accept-Encoding")) != 0) {
-    return;
-  }
-  std::string smaller = Gzip(response.body);
-  if (!smaller.empty() && smaller.size() < response.body.size()) {
-    response.body = std::move(smaller);
-    response.headers.emplace_back("Content-Encoding", "gzip");
   }
 }
 

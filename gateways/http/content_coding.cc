@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "gateways/http/negotiation.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -19,6 +20,7 @@ namespace {
 constexpr size_t kOutBytes = size_t{32} << 10;
 constexpr int kAutoHeader = 15 + 32;  // zlib or gzip, as the body has it
 constexpr int kGzipHeader = 15 + 16;
+constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 absl::Status Damaged(std::string_view what) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
@@ -233,6 +235,22 @@ std::string Gzip(std::string_view text) {
   out.resize(result == Z_STREAM_END ? stream.total_out : 0);
   deflateEnd(&stream);
   return out;
+}
+
+void Compress(const HttpHead& head, HttpResponse& response) {
+  if (response.body.size() < kGzipBytesMin) {
+    return;
+  }
+  response.headers.emplace_back("Vary", "Accept-Encoding");
+  if (head.head_only() ||
+      MostWanted({"gzip", "identity"}, head.HeaderList("Accept-Encoding")) != 0) {
+    return;
+  }
+  std::string smaller = Gzip(response.body);
+  if (!smaller.empty() && smaller.size() < response.body.size()) {
+    response.body = std::move(smaller);
+    response.headers.emplace_back("Content-Encoding", "gzip");
+  }
 }
 
 }  // namespace sluice::gateways

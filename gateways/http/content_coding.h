@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "gateways/http/http_types.h"
 
 namespace sluice::gateways {
 
@@ -38,5 +39,9 @@ class ContentDecoder {
 
 // `text` as gzip, at the speed that suits an answer.
 [[nodiscard]] std::string Gzip(std::string_view text);
+
+// An answer that is large enough to gain from it: as gzip, where the request with `head` takes that
+// as gladly as none, and with Vary in any case.
+void Compress(const HttpHead& head, HttpResponse& response);
 
 }  // namespace sluice::gateways
