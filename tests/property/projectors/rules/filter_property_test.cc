@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 
-#include <cstdlib>
 #include <iostream>
 
 #include "tests/property/projectors/rules/filter_model.h"
