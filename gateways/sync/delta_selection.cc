@@ -10,7 +10,6 @@
 namespace sluice::gateways {
 namespace {
 
-using projectors::CallerBucket;
 using projectors::DeltaView;
 using projectors::Membership;
 using projectors::Record;

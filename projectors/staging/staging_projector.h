@@ -13,6 +13,10 @@
 #include "eventlog/log.h"
 #include "projectors/store/store_writer.h"
 
+namespace prometheus {
+class Registry;
+}
+
 namespace sluice::eventlog {
 class PartitionGroup;
 }
