@@ -34,7 +34,6 @@ LetterBox::LetterBox(eventlog::Log& log, const Clock& clock, PartitionId partiti
     : log_(log),
       clock_(clock),
       partition_(partition),
-      options_(options),
       metrics_(metrics),
       backoff_(options.retry_min, options.retry_max) {}
 

@@ -68,7 +68,6 @@ class LetterBox {
   eventlog::Log& log_;
   const Clock& clock_;
   const PartitionId partition_;
-  const StagingOptions& options_;
   StagingMetrics& metrics_;
   std::map<Place, eventlog::Event> letters_;
   size_t bytes_ = 0;  // of all letters
