@@ -30,10 +30,10 @@ constexpr int64_t kMarks = 16;
 constexpr int64_t kClockSteps = 64;
 
 // One call of Fold.
-class Folder {
+class FoldRun {
  public:
-  Folder(const FoldOptions& options, const AppliedState& applied,
-         std::shared_ptr<const OrgModel> model, FoldView& view)
+  FoldRun(const FoldOptions& options, const AppliedState& applied,
+          std::shared_ptr<const OrgModel> model, FoldView& view)
       : options_(options),
         view_(view),
         model_(std::move(model)),
@@ -103,7 +103,7 @@ class Folder {
   std::map<EntityId, std::string> names_;  // of entities that any model of this batch had
 };
 
-void Folder::UseModel() {
+void FoldRun::UseModel() {
   entities_.clear();
   for (const auto& [name, schema] : model_->entities()) {
     entities_.emplace(schema->id().value(), schema.get());
@@ -112,7 +112,7 @@ void Folder::UseModel() {
   placer_.UseRules(model_->rules());
 }
 
-absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot slot) {
+absl::Status FoldRun::ApplyOp(Position position, const v1::Operation& op, Slot slot) {
   ++result_.counters.ops;
   const FoldOverlay::Entry& entry = overlay_.entry(slot);
   std::optional<int64_t> version;
@@ -146,7 +146,7 @@ absl::Status Folder::ApplyOp(Position position, const v1::Operation& op, Slot sl
 }
 
 // False where the set is a duplicate, or does not fit: then nothing of it is applied.
-bool Folder::Takes(Offset offset, const ParsedSet& parsed) {
+bool FoldRun::Takes(Offset offset, const ParsedSet& parsed) {
   if (parsed.set == nullptr) {
     Reject(offset, 0, "malformed_event", "the payload is not a sluice.v1.ChangeSet");
     return false;
@@ -186,7 +186,7 @@ bool Folder::Takes(Offset offset, const ParsedSet& parsed) {
 }
 
 // False where there are more of them than the batch has room for: the next one goes on.
-absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
+absl::StatusOr<bool> FoldRun::ApplyOps(Offset offset, const ParsedSet& parsed) {
   const auto ops = static_cast<size_t>(parsed.set->ops_size());
   for (size_t i = parsed.first_op; i < parsed.end_op; ++i) {
     next_op_ = static_cast<uint32_t>(i);
@@ -200,7 +200,7 @@ absl::StatusOr<bool> Folder::ApplyOps(Offset offset, const ParsedSet& parsed) {
   return next_op_ == 0;
 }
 
-absl::StatusOr<Folder::Outcome> Folder::ApplySet(Offset offset, const ParsedSet& parsed) {
+absl::StatusOr<FoldRun::Outcome> FoldRun::ApplySet(Offset offset, const ParsedSet& parsed) {
   const PartialEvent* resumed = Resumed(offset);
   const auto ops = static_cast<uint32_t>(parsed.set == nullptr ? 0 : parsed.set->ops_size());
   placer_.Begin(offset, result_.batch.applied.horizon, ops, resumed);
@@ -221,7 +221,7 @@ absl::StatusOr<Folder::Outcome> Folder::ApplySet(Offset offset, const ParsedSet&
   return Place();
 }
 
-absl::StatusOr<Folder::Outcome> Folder::Place() {
+absl::StatusOr<FoldRun::Outcome> FoldRun::Place() {
   ASSIGN_OR_RETURN(const bool complete, placer_.Run());
   if (complete) {
     placer_.Finish(&result_.batch);
@@ -229,7 +229,7 @@ absl::StatusOr<Folder::Outcome> Folder::Place() {
   return complete ? Outcome::kDone : Outcome::kPartial;
 }
 
-absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent& event) {
+absl::StatusOr<FoldRun::Outcome> FoldRun::ApplyControl(const eventlog::StoredEvent& event) {
   absl::StatusOr<std::shared_ptr<const OrgModel>> applied =
       model_->Apply(event.event, event.offset);
   if (!applied.ok()) {
@@ -263,7 +263,7 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyControl(const eventlog::StoredEvent
 // One event more of the organisation's, so that older removals are forgotten: by number and, where
 // one is set, by age. Called before the event is applied, and only for one that will be: not again
 // where an earlier batch has begun it, nor where it has to wait for another batch.
-void Folder::Count(const eventlog::StoredEvent& event) {
+void FoldRun::Count(const eventlog::StoredEvent& event) {
   if (Resumed(event.offset) != nullptr) {
     return;
   }
@@ -293,7 +293,7 @@ void Folder::Count(const eventlog::StoredEvent& event) {
 // The clock goes by the differences of what events say of their time, never back, and never far by
 // one: events with a time far ahead must not end the life of every removal. What a quiet time was
 // longer is lost to the clock, not made up for by the events after it.
-void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
+void FoldRun::AdvanceClock(const eventlog::StoredEvent& event) {
   AppliedState& applied = result_.batch.applied;
   const int64_t age = options_.tombstone_age.count();
   if (age <= 0) {
@@ -320,7 +320,7 @@ void Folder::AdvanceClock(const eventlog::StoredEvent& event) {
 
 // The event is done, whatever came of it: the chain is over what the log holds, so that two logs
 // that differ in a rejected event differ in their chains.
-void Folder::Complete(const eventlog::StoredEvent& event) {
+void FoldRun::Complete(const eventlog::StoredEvent& event) {
   FoldBatch& batch = result_.batch;
   batch.applied.position = event.offset;
   batch.applied.event_hash = eventlog::EventHash(event.event);
@@ -331,7 +331,7 @@ void Folder::Complete(const eventlog::StoredEvent& event) {
   }
 }
 
-absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& event) {
+absl::StatusOr<FoldRun::Outcome> FoldRun::ApplyEvent(const eventlog::StoredEvent& event) {
   const std::string& type = event.event.type;
   if (OrgModel::IsControlEvent(type)) {
     if (model_->Answered(event.event)) {
@@ -357,7 +357,7 @@ absl::StatusOr<Folder::Outcome> Folder::ApplyEvent(const eventlog::StoredEvent& 
   return ApplySet(event.offset, parsed);
 }
 
-absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
+absl::StatusOr<FoldResult> FoldRun::Emit(Outcome outcome) {
   FoldBatch& batch = result_.batch;
   result_.held_bytes = Held();
   result_.partial = outcome == Outcome::kPartial;
@@ -392,15 +392,15 @@ absl::StatusOr<FoldResult> Folder::Emit(Outcome outcome) {
 }
 
 // Room for another event beside those that the batch has taken?
-bool Folder::Full() const {
+bool FoldRun::Full() const {
   return overlay_.size() - rows_at_start_ >= options_.step_rows || Held() >= options_.step_bytes ||
          placer_.work() >= options_.step_work;
 }
 
-size_t Folder::Held() const { return overlay_.bytes() + links_.bytes() + placer_.bytes(); }
+size_t FoldRun::Held() const { return overlay_.bytes() + links_.bytes() + placer_.bytes(); }
 
 // Leaves half of the room to what the events make, and to what they bring with them.
-absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
+absl::Status FoldRun::Gather(std::span<const eventlog::StoredEvent> events) {
   const GatheredSpan::Limits limits{.bytes_max = options_.step_bytes / 4,
                                     .related_max = options_.step_bytes / 4,
                                     .related_rows_max = options_.step_rows};
@@ -408,7 +408,7 @@ absl::Status Folder::Gather(std::span<const eventlog::StoredEvent> events) {
                       resumed_.has_value() ? &*resumed_ : nullptr);
 }
 
-absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> all) {
+absl::StatusOr<FoldResult> FoldRun::Run(std::span<const eventlog::StoredEvent> all) {
   const AppliedState start = result_.batch.applied;
   const std::shared_ptr<const OrgModel> model = model_;
   resumed_ = start.partial;
@@ -436,7 +436,7 @@ absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> al
     ASSIGN_OR_RETURN(outcome, ApplyEvent(event));
     if (outcome == Outcome::kPartial && last != nullptr) {
       // Too large to share a batch: what comes before it is folded alone.
-      return Folder(options_, start, model, view_).Run(all.first(result_.consumed));
+      return FoldRun(options_, start, model, view_).Run(all.first(result_.consumed));
     }
     if (outcome == Outcome::kPartial) {
       // Once for all its parts: it may be large.
@@ -460,7 +460,7 @@ absl::StatusOr<FoldResult> Folder::Run(std::span<const eventlog::StoredEvent> al
 absl::StatusOr<FoldResult> Fold(const FoldOptions& options, const AppliedState& applied,
                                 std::shared_ptr<const OrgModel> model,
                                 std::span<const eventlog::StoredEvent> events, FoldView& view) {
-  return Folder(options, applied, std::move(model), view).Run(events);
+  return FoldRun(options, applied, std::move(model), view).Run(events);
 }
 
 std::string ChangeSetKey(std::string_view source, std::string_view id) {

@@ -15,10 +15,10 @@ namespace sluice::projectors {
 class NodeDirectory;
 
 // Compares with the log what this process has applied of one partition of `changes`, whichever
-// folder applied it, and what the other nodes have told to have folded of it (docs/fold.md, "Which
-// history"). What does not fit is remembered with the stores: it is refused after a re-assignment
-// and after a restart, too. Errors are CheckHistory()'s, and kUnavailable, code "log_end_doubted",
-// where the log has to be asked again. Not thread-safe.
+// projector applied it, and what the other nodes have told to have folded of it (docs/fold.md,
+// "Which history"). What does not fit is remembered with the stores: it is refused after a
+// re-assignment and after a restart, too. Errors are CheckHistory()'s, and kUnavailable, code
+// "log_end_doubted", where the log has to be asked again. Not thread-safe.
 class HistoryGuard {
  public:
   // All must outlive it; `nodes` may be nullptr. `cancellation` ends what is compared.
@@ -31,8 +31,8 @@ class HistoryGuard {
   // may be more than what was read.
   [[nodiscard]] absl::Status VerifyRead();
   // Also what was applied last of every batch since that was done last. After an error of the log,
-  // and where another folder of this process was before: should something of another history have
-  // been applied without having been noticed, what was applied last may fit.
+  // and where another projector of this process was before: should something of another history
+  // have been applied without having been noticed, what was applied last may fit.
   [[nodiscard]] absl::Status VerifyBatches();
   // VerifyHistory() where others have told of something since that was compared. That the log
   // cannot tell now is no error: it is asked again.

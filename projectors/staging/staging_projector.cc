@@ -16,7 +16,7 @@
 #include "eventlog/partition_group.h"
 #include "eventlog/partition_health.h"
 #include "fmt/format.h"
-#include "projectors/staging/partition_folder.h"
+#include "projectors/staging/partition_projector.h"
 #include "projectors/staging/staging_metrics.h"
 #include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
@@ -46,13 +46,13 @@ struct StagingProjector::Impl {
         options(std::move(options_in)),
         metrics(options.registry) {}
 
-  using Folders = std::map<PartitionId, std::shared_ptr<PartitionFolder>>;
+  using Projectors = std::map<PartitionId, std::shared_ptr<PartitionProjector>>;
 
   void Assign(const std::vector<PartitionId>& partitions) {
     absl::MutexLock lock(&mutex);
     assigned = true;
     for (const PartitionId partition : partitions) {
-      if (!folders.contains(partition)) {
+      if (!projectors.contains(partition)) {
         AddFolder(partition);
       }
     }
@@ -62,10 +62,10 @@ struct StagingProjector::Impl {
   void AddFolder(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     ++taken_over[partition];
     try {
-      auto folder = std::make_shared<PartitionFolder>(
-          partition, PartitionFolder::Context{log, group, stores, clock, options, metrics});
-      folder->Start();
-      folders.emplace(partition, std::move(folder));
+      auto projector = std::make_shared<PartitionProjector>(
+          partition, PartitionProjector::Context{log, group, stores, clock, options, metrics});
+      projector->Start();
+      projectors.emplace(partition, std::move(projector));
       lacking.erase(partition);
     } catch (const std::system_error& error) {
       lacking.insert(partition);
@@ -93,22 +93,22 @@ struct StagingProjector::Impl {
 
   // Returns when the last checkpoints are written.
   void Revoke(const std::vector<PartitionId>& partitions) {
-    Folders leaving;
+    Projectors leaving;
     {
       absl::MutexLock lock(&mutex);
       for (const PartitionId partition : partitions) {
         lacking.erase(partition);
-        if (auto found = folders.extract(partition); !found.empty()) {
+        if (auto found = projectors.extract(partition); !found.empty()) {
           leaving.insert(std::move(found));
         }
       }
     }
     ServingChanged();  // answers end before another process begins
-    for (const auto& [partition, folder] : leaving) {
-      folder->RequestStop();
+    for (const auto& [partition, projector] : leaving) {
+      projector->RequestStop();
     }
-    for (const auto& [partition, folder] : leaving) {
-      folder->Stop();
+    for (const auto& [partition, projector] : leaving) {
+      projector->Stop();
       metrics.Revoked(partition);
     }
   }
@@ -116,22 +116,22 @@ struct StagingProjector::Impl {
   std::vector<PartitionId> Assigned() const {
     std::vector<PartitionId> partitions;
     absl::MutexLock lock(&mutex);
-    for (const auto& [partition, folder] : folders) {
+    for (const auto& [partition, projector] : projectors) {
       partitions.push_back(partition);
     }
     return partitions;
   }
-  Folders AllFolders() const {
+  Projectors AllProjectors() const {
     absl::MutexLock lock(&mutex);
-    return folders;
+    return projectors;
   }
   // Those that have yet to catch up, are not near their ends, or fail.
-  static eventlog::TroubledPartitions NotWell(const Folders& folders) {
+  static eventlog::TroubledPartitions NotWell(const Projectors& projectors) {
     eventlog::TroubledPartitions troubled;
-    for (const auto& [partition, folder] : folders) {
-      absl::Status status = folder->Health();
+    for (const auto& [partition, projector] : projectors) {
+      absl::Status status = projector->Health();
       if (status.ok()) {
-        status = folder->MayServe();
+        status = projector->MayServe();
       }
       if (!status.ok()) {
         troubled.emplace_back(partition, std::move(status));
@@ -141,7 +141,7 @@ struct StagingProjector::Impl {
   }
   absl::Status Health() {
     RETURN_IF_ERROR(group.Health());
-    Folders all;
+    Projectors all;
     {
       absl::MutexLock lock(&mutex);
       if (!assigned) {
@@ -149,14 +149,14 @@ struct StagingProjector::Impl {
                      "the group has not assigned partitions yet");
       }
       RETURN_IF_ERROR(Lacking());
-      all = folders;
+      all = projectors;
     }
     return health.Of(NotWell(all), all.size());
   }
-  std::shared_ptr<PartitionFolder> Find(PartitionId partition) const {
+  std::shared_ptr<PartitionProjector> Find(PartitionId partition) const {
     absl::MutexLock lock(&mutex);
-    const auto found = folders.find(partition);
-    return found == folders.end() ? nullptr : found->second;
+    const auto found = projectors.find(partition);
+    return found == projectors.end() ? nullptr : found->second;
   }
 
   void ServingChanged() const {
@@ -169,7 +169,7 @@ struct StagingProjector::Impl {
   void Probe();
   // What MayServe() depends on.
   bool MayServeApart(const ApartOrg& apart) const;
-  static std::string ReasonOf(const PartitionFolder* folder, const ApartOrg& apart);
+  static std::string ReasonOf(const PartitionProjector* projector, const ApartOrg& apart);
   std::vector<Troubled> TroubledOrgs() const;
   std::string ServingState();
 
@@ -186,7 +186,7 @@ struct StagingProjector::Impl {
   mutable absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   bool assigned ABSL_GUARDED_BY(mutex) = false;  // the group has answered once
-  Folders folders ABSL_GUARDED_BY(mutex);
+  Projectors projectors ABSL_GUARDED_BY(mutex);
   std::set<PartitionId> lacking ABSL_GUARDED_BY(mutex);  // assigned, and without threads
   std::map<PartitionId, uint64_t> taken_over ABSL_GUARDED_BY(mutex);
 };
@@ -198,22 +198,23 @@ bool StagingProjector::Impl::MayServeApart(const ApartOrg& apart) const {
 }
 
 // Why it is apart; or why it cannot come back.
-std::string StagingProjector::Impl::ReasonOf(const PartitionFolder* folder, const ApartOrg& apart) {
-  return folder != nullptr && folder->HasLostEvents(apart.org) ? std::string(kLostEvents)
-                                                               : apart.reason;
+std::string StagingProjector::Impl::ReasonOf(const PartitionProjector* projector,
+                                             const ApartOrg& apart) {
+  return projector != nullptr && projector->HasLostEvents(apart.org) ? std::string(kLostEvents)
+                                                                     : apart.reason;
 }
 
 std::vector<StagingProjector::Troubled> StagingProjector::Impl::TroubledOrgs() const {
   std::vector<Troubled> troubled;
-  for (const auto& [partition, status] : NotWell(AllFolders())) {
+  for (const auto& [partition, status] : NotWell(AllProjectors())) {
     troubled.push_back({partition, ErrorCode(status), 0});
   }
   for (const PartitionId partition : Assigned()) {
-    const auto folder = Find(partition);
+    const auto projector = Find(partition);
     std::map<std::string, size_t> counts;
     for (const ApartOrg& org : stores.ApartOf(partition)) {
       if (!MayServeApart(org)) {
-        ++counts[ReasonOf(folder.get(), org)];
+        ++counts[ReasonOf(projector.get(), org)];
       }
     }
     for (const auto& [code, count] : counts) {
@@ -227,11 +228,11 @@ std::string StagingProjector::Impl::ServingState() {
   std::string state;
   std::map<std::string, size_t> apart;
   for (const PartitionId partition : Assigned()) {
-    const auto folder = Find(partition);
+    const auto projector = Find(partition);
     state += fmt::format("{}:{}", partition.value(),
-                         folder == nullptr ? "" : ErrorCode(folder->MayServe()));
+                         projector == nullptr ? "" : ErrorCode(projector->MayServe()));
     for (const ApartOrg& org : stores.ApartOf(partition)) {
-      ++apart[ReasonOf(folder.get(), org)];
+      ++apart[ReasonOf(projector.get(), org)];
       if (!MayServeApart(org)) {
         state += " " + org.org.value();
       }
@@ -248,8 +249,8 @@ void StagingProjector::Impl::Probe() {
     AddLacking();
     (void)Health();  // that all were well once is known whoever asks, and whether anybody does
     for (const PartitionId partition : Assigned()) {
-      if (const auto folder = Find(partition); folder != nullptr) {
-        folder->Probe();
+      if (const auto projector = Find(partition); projector != nullptr) {
+        projector->Probe();
       }
     }
     if (std::string now = ServingState(); now != state) {
@@ -295,7 +296,7 @@ absl::Status StagingProjector::Health() const { return impl_->Health(); }
 
 bool StagingProjector::Serves(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->folders.contains(partition);
+  return impl_->projectors.contains(partition);
 }
 
 uint64_t StagingProjector::TakenOver(PartitionId partition) const {
@@ -305,18 +306,18 @@ uint64_t StagingProjector::TakenOver(PartitionId partition) const {
 }
 
 absl::Status StagingProjector::MayServe(PartitionId partition) const {
-  const auto folder = impl_->Find(partition);
-  if (folder == nullptr) {
+  const auto projector = impl_->Find(partition);
+  if (projector == nullptr) {
     return NotServedHere(partition);
   }
-  return folder->MayServe();
+  return projector->MayServe();
 }
 
 Offset StagingProjector::FoldedUntil(const OrgId& org) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
-  const auto folder = impl_->Find(partition);
+  const auto projector = impl_->Find(partition);
   // In this order: who is given back in between has been folded as far as the partition was.
-  const Offset next = folder == nullptr ? kNoOffset : folder->next();
+  const Offset next = projector == nullptr ? kNoOffset : projector->next();
   const auto apart = impl_->stores.ApartStateOf(partition, org);
   return apart.has_value() ? std::min(next, apart->next) : next;
 }
@@ -324,11 +325,11 @@ Offset StagingProjector::FoldedUntil(const OrgId& org) const {
 std::optional<absl::StatusOr<Offset>> StagingProjector::EndSince(const OrgId& org,
                                                                  SteadyTime::duration ago) const {
   const PartitionId partition = impl_->log.PartitionFor(eventlog::Topic::kChanges, org.value());
-  const auto folder = impl_->Find(partition);
-  if (folder == nullptr) {
+  const auto projector = impl_->Find(partition);
+  if (projector == nullptr) {
     return NotServedHere(partition);
   }
-  return folder->EndSince(impl_->clock.SteadyNow() - ago);
+  return projector->EndSince(impl_->clock.SteadyNow() - ago);
 }
 
 absl::Status StagingProjector::MayServe(const OrgId& org) const {
@@ -338,8 +339,8 @@ absl::Status StagingProjector::MayServe(const OrgId& org) const {
   if (!apart.has_value() || impl_->MayServeApart(*apart)) {
     return absl::OkStatus();
   }
-  const auto folder = impl_->Find(partition);
-  if (folder != nullptr && folder->HasLostEvents(org)) {
+  const auto projector = impl_->Find(partition);
+  if (projector != nullptr && projector->HasLostEvents(org)) {
     return Error(absl::StatusCode::kUnavailable, kLostEvents,
                  "the organisation's store cannot be built anew: the log no longer holds its "
                  "events; restore the log, or the store from a backup");
@@ -354,12 +355,12 @@ std::vector<StagingProjector::Troubled> StagingProjector::TroubledOrgs() const {
 }
 
 void StagingProjector::RefreshMetrics() const {
-  const Impl::Folders folders = impl_->AllFolders();
+  const Impl::Projectors projectors = impl_->AllProjectors();
   const SteadyTime since = impl_->clock.SteadyNow();
   const auto all_asked = [&] {
     bool all = true;
-    for (const auto& [partition, folder] : folders) {
-      all = folder->EndSince(since).has_value() && all;  // all of them are asked at once
+    for (const auto& [partition, projector] : projectors) {
+      all = projector->EndSince(since).has_value() && all;  // all of them are asked at once
     }
     return all;
   };
@@ -367,8 +368,8 @@ void StagingProjector::RefreshMetrics() const {
   while (!all_asked() && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(kScrapeLook);
   }
-  for (const auto& [partition, folder] : folders) {
-    impl_->metrics.Lag(partition, folder->lag());
+  for (const auto& [partition, projector] : projectors) {
+    impl_->metrics.Lag(partition, projector->lag());
   }
 }
 

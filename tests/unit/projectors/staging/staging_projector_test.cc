@@ -414,7 +414,7 @@ TEST_F(StagingProjectorTest, ALetterThatCannotBeWrittenHoldsUpTheCheckpointAlone
 // Whoever takes the partition over in the same process reads again from the checkpoint, and may
 // have to go before it comes by what was refused: the stores have applied that, and nobody holds a
 // letter.
-TEST_F(StagingProjectorTest, ACheckpointPassesNoLetterThatAnEarlierFolderHeld) {
+TEST_F(StagingProjectorTest, ACheckpointPassesNoLetterThatAnEarlierProjectorHeld) {
   AppendDefinitions();
   const Offset rejected = Append(testing::MakeSet({testing::Delete(9, "A1")}));
   const Offset last = Append(Set("A1"));
@@ -433,7 +433,8 @@ TEST_F(StagingProjectorTest, ACheckpointPassesNoLetterThatAnEarlierFolderHeld) {
   silent.Release();
   Reassign(silent, [] {});
   const std::vector<Event> letters = DeadLetters(2);
-  ASSERT_THAT(letters, SizeIs(2));  // also the one that had no answer when the first folder ended
+  ASSERT_THAT(letters,
+              SizeIs(2));  // also the one that had no answer when the first projector ended
   EXPECT_EQ(letters[0].id, letters[1].id);
   EXPECT_TRUE(AwaitHealth(absl::StatusCode::kOk).ok());
   Stop();
@@ -873,7 +874,7 @@ TEST_F(StagingProjectorTest, APartitionThatComesBackIsComparedByBatchesToo) {
   Stop();
 }
 
-// A comparison amid which the leader goes away is ended with the folder.
+// A comparison amid which the leader goes away is ended with the projector.
 TEST_F(StagingProjectorTest, AComparisonDoesNotHoldUpTheEnd) {
   testing::FakeClock clock;
   clock_ = &clock;

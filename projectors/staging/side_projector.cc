@@ -1,4 +1,4 @@
-#include "projectors/staging/side_folder.h"
+#include "projectors/staging/side_projector.h"
 
 #include <algorithm>
 #include <span>
@@ -26,16 +26,16 @@ constexpr size_t kBatchesHeld = 4;
 
 }  // namespace
 
-void SideFolder::Work::PassTo(Offset next, std::pair<Offset, uint64_t> last) {
+void SideProjector::Work::PassTo(Offset next, std::pair<Offset, uint64_t> last) {
   through = next;
   passed = last;
 }
 
-void SideFolder::Work::PassThrough(const eventlog::StoredEvent& last) {
+void SideProjector::Work::PassThrough(const eventlog::StoredEvent& last) {
   PassTo(Offset(last.offset.value() + 1), {last.offset, eventlog::EventHash(last.event)});
 }
 
-void SideFolder::Work::DropEvents() {
+void SideProjector::Work::DropEvents() {
   if (done < events.size() && done > 0) {
     PassThrough(events[done - 1]);
   } else if (done < events.size()) {
@@ -46,8 +46,9 @@ void SideFolder::Work::DropEvents() {
   done = bytes = 0;
 }
 
-SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, ApartWriter& stores,
-                       const Clock& clock, const StagingOptions& options, StagingMetrics& metrics)
+SideProjector::SideProjector(PartitionId partition, eventlog::Log& log, ApartWriter& stores,
+                             const Clock& clock, const StagingOptions& options,
+                             StagingMetrics& metrics)
     : partition_(partition),
       log_(log),
       stores_(stores),
@@ -56,16 +57,16 @@ SideFolder::SideFolder(PartitionId partition, eventlog::Log& log, ApartWriter& s
       metrics_(metrics),
       thread_([this] { Run(); }) {}
 
-SideFolder::~SideFolder() { Stop(); }
+SideProjector::~SideProjector() { Stop(); }
 
-void SideFolder::Wake() {
+void SideProjector::Wake() {
   if (!stores_.ApartOf(partition_).empty()) {
     absl::MutexLock lock(&mutex_);
     woken_ = true;
   }
 }
 
-void SideFolder::RequestStop() {
+void SideProjector::RequestStop() {
   comparing_.Cancel();
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
@@ -76,29 +77,29 @@ void SideFolder::RequestStop() {
   }
 }
 
-void SideFolder::Stop() {
+void SideProjector::Stop() {
   RequestStop();
   if (thread_.joinable()) {
     thread_.join();
   }
 }
 
-bool SideFolder::stopping() const {
+bool SideProjector::stopping() const {
   absl::MutexLock lock(&mutex_);
   return stopping_;
 }
 
-bool SideFolder::HasLostEvents(const OrgId& org) const {
+bool SideProjector::HasLostEvents(const OrgId& org) const {
   absl::MutexLock lock(&mutex_);
   return lost_events_.contains(org.value());
 }
 
-absl::Status SideFolder::History() const {
+absl::Status SideProjector::History() const {
   absl::MutexLock lock(&mutex_);
   return history_;
 }
 
-bool SideFolder::AwaitWake() {
+bool SideProjector::AwaitWake() {
   const auto called = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || woken_; };
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&called));
@@ -106,14 +107,14 @@ bool SideFolder::AwaitWake() {
   return !stopping_;
 }
 
-void SideFolder::Run() {
+void SideProjector::Run() {
   while (AwaitWake()) {
     FoldApart();
     CloseReaders();
   }
 }
 
-void SideFolder::FoldApart() {
+void SideProjector::FoldApart() {
   while (!stopping()) {
     const std::vector<ApartOrg> apart = stores_.ApartOf(partition_);
     Match(apart);
@@ -132,13 +133,13 @@ void SideFolder::FoldApart() {
 }
 
 // Destroyed without the lock, which requests take: what reads of them are under way take to end.
-void SideFolder::CloseReaders() {
+void SideProjector::CloseReaders() {
   std::array<Place, 2> closed;
   absl::MutexLock lock(&mutex_);
   closed = std::exchange(places_, {});
 }
 
-size_t SideFolder::Held() const {
+size_t SideProjector::Held() const {
   size_t held = 0;
   for (const auto& [org, work] : work_) {
     held += work.bytes;
@@ -146,7 +147,7 @@ size_t SideFolder::Held() const {
   return held;
 }
 
-void SideFolder::Match(const std::vector<ApartOrg>& apart) {
+void SideProjector::Match(const std::vector<ApartOrg>& apart) {
   std::set<std::string_view> orgs;
   for (const ApartOrg& a : apart) {
     orgs.insert(a.org.value());
@@ -165,10 +166,10 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
       work.generation = a.generation;
       work.DropEvents();
       work.compared = work.looked = 0;
-      // Not from behind what the main thread has applied: what was passed over there, by a folder
-      // that is no more, nobody could compare. What the main thread has passed over for it since
-      // its store's last event lies below what that thread applied last: to compare that, before
-      // anything is read on, covers all of it.
+      // Not from behind what the main thread has applied: what was passed over there, by a
+      // projector that is no more, nobody could compare. What the main thread has passed over for
+      // it since its store's last event lies below what that thread applied last: to compare that,
+      // before anything is read on, covers all of it.
       const AppliedState main = stores_.LastApplied(partition_);
       const Offset from = stores_.ApartFrom(partition_, a, kNoOffset);
       work.PassTo(
@@ -178,7 +179,7 @@ void SideFolder::Match(const std::vector<ApartOrg>& apart) {
   }
 }
 
-milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
+milliseconds SideProjector::Turn(const std::vector<ApartOrg>& apart) {
   bool worked = false;
   size_t letters = 0;
   milliseconds wait = kIdle;
@@ -201,13 +202,13 @@ milliseconds SideFolder::Turn(const std::vector<ApartOrg>& apart) {
   return came || worked ? milliseconds(0) : wait;
 }
 
-void SideFolder::Step(const ApartOrg& apart, Work& work) {
+void SideProjector::Step(const ApartOrg& apart, Work& work) {
   if (const absl::Status status = TryStep(apart, work); !status.ok()) {
     Fail(apart.org.value(), work, status);
   }
 }
 
-absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
+absl::Status SideProjector::TryStep(const ApartOrg& apart, Work& work) {
   if (work.done < work.events.size()) {
     ApplyResult result;
     const SteadyTime start = clock_.SteadyNow();
@@ -228,7 +229,7 @@ absl::Status SideFolder::TryStep(const ApartOrg& apart, Work& work) {
   return work.letters.empty() ? Advance(apart, work) : absl::OkStatus();
 }
 
-absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
+absl::Status SideProjector::Advance(const ApartOrg& apart, Work& work) {
   const absl::Status advanced = stores_.AdvanceApart(partition_, apart, work.through).status();
   if (const bool read = std::exchange(work.reading, ErrorCode(advanced) == kStoreReading);
       work.reading) {
@@ -247,7 +248,7 @@ absl::Status SideFolder::Advance(const ApartOrg& apart, Work& work) {
 }
 
 // What it holds is read again: those who wait for long would leave no room for others' events.
-void SideFolder::Fail(std::string_view org, Work& work, const absl::Status& status) {
+void SideProjector::Fail(std::string_view org, Work& work, const absl::Status& status) {
   const std::string code = ErrorCode(status);
   if (absl::IsCancelled(status) || code == "apart_changed") {
     return;
@@ -264,7 +265,7 @@ void SideFolder::Fail(std::string_view org, Work& work, const absl::Status& stat
   work.failure = code;
 }
 
-std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOrg>& apart) {
+std::vector<SideProjector::Waiting> SideProjector::WaitingOf(const std::vector<ApartOrg>& apart) {
   const SteadyTime now = clock_.SteadyNow();
   std::vector<Waiting> waiting;
   for (const ApartOrg& a : apart) {
@@ -276,7 +277,7 @@ std::vector<SideFolder::Waiting> SideFolder::WaitingOf(const std::vector<ApartOr
   return waiting;
 }
 
-bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait) {
+bool SideProjector::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait) {
   std::vector<Waiting> waiting = WaitingOf(apart);
   if (waiting.empty() || read_at_ > clock_.SteadyNow()) {
     return false;
@@ -308,7 +309,7 @@ bool SideFolder::ReadMore(const std::vector<ApartOrg>& apart, milliseconds wait)
   return came;
 }
 
-absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other) {
+absl::StatusOr<eventlog::Reader*> SideProjector::ReaderAt(Offset from, Offset other) {
   {
     absl::MutexLock lock(&mutex_);
     const auto stands_at = [](Offset offset) {
@@ -335,8 +336,8 @@ absl::StatusOr<eventlog::Reader*> SideFolder::ReaderAt(Offset from, Offset other
   return places_.front().reader.get();
 }
 
-absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds wait,
-                                        std::vector<Waiting> waiting) {
+absl::StatusOr<bool> SideProjector::ReadAt(Offset from, Offset other, milliseconds wait,
+                                           std::vector<Waiting> waiting) {
   ASSIGN_OR_RETURN(eventlog::Reader* const reader, ReaderAt(from, other));
   ASSIGN_OR_RETURN(auto batch, reader->Read({.bytes_max = options_.batch_bytes_max,
                                              .events_max = options_.batch_events_max,
@@ -352,7 +353,7 @@ absl::StatusOr<bool> SideFolder::ReadAt(Offset from, Offset other, milliseconds 
   return came;
 }
 
-uint64_t SideFolder::NumberOfRead() {
+uint64_t SideProjector::NumberOfRead() {
   absl::MutexLock lock(&mutex_);
   Place& place = places_.front();
   if (const uint64_t session = place.reader->session();
@@ -365,7 +366,8 @@ uint64_t SideFolder::NumberOfRead() {
 // What is read by another reader, after an error of the log, or in another session may be of a
 // history that parted from the store's below what the store has applied, and its next checkpoint
 // would hide that; or below what had none of its events then, and may have some now.
-absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<Waiting>& waiting) {
+absl::Status SideProjector::Compare(uint64_t number, bool came,
+                                    const std::vector<Waiting>& waiting) {
   // Many have passed over the same; not who did so before the log lost that, and who did since.
   std::set<std::pair<Offset, uint64_t>> same;
   for (const Waiting& w : waiting) {
@@ -387,8 +389,8 @@ absl::Status SideFolder::Compare(uint64_t number, bool came, const std::vector<W
   return absl::OkStatus();
 }
 
-void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
-                         std::vector<Waiting>& waiting) {
+void SideProjector::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
+                            std::vector<Waiting>& waiting) {
   // One organisation's share, so that a few do not take all the room.
   const size_t share =
       std::max(kBatchesHeld * options_.batch_bytes_max / std::max<size_t>(work_.size(), 1),
@@ -438,7 +440,7 @@ void SideFolder::HandOut(std::vector<eventlog::StoredEvent> batch, Offset next,
 
 // That events have gone from the log is the trouble of those who need them. Anything else is the
 // log's, and everybody's.
-void SideFolder::NoteReadFailure(const absl::Status& status, std::vector<Waiting>& waiting) {
+void SideProjector::NoteReadFailure(const absl::Status& status, std::vector<Waiting>& waiting) {
   CloseReaders();
   if (absl::IsCancelled(status)) {
     return;

@@ -1,4 +1,4 @@
-#include "projectors/staging/partition_folder.h"
+#include "projectors/staging/partition_projector.h"
 
 #include <algorithm>
 #include <utility>
@@ -51,7 +51,7 @@ absl::Status CatchingUp(PartitionId partition) {
 
 }  // namespace
 
-PartitionFolder::PartitionFolder(PartitionId partition, Context context)
+PartitionProjector::PartitionProjector(PartitionId partition, Context context)
     : partition_(partition),
       context_(context),
       letters_(context.log, context.clock, partition, context.options, context.metrics),
@@ -67,31 +67,31 @@ PartitionFolder::PartitionFolder(PartitionId partition, Context context)
       guard_(partition, context.log, context.stores, context.clock, context.options.nodes,
              follower_.cancellation()) {}
 
-PartitionFolder::~PartitionFolder() { Stop(); }
+PartitionProjector::~PartitionProjector() { Stop(); }
 
-void PartitionFolder::Start() {
+void PartitionProjector::Start() {
   next_checkpoint_ = context_.clock.SteadyNow() + context_.options.checkpoint_interval;
   follower_.Start();
 }
 
-void PartitionFolder::RequestStop() {
+void PartitionProjector::RequestStop() {
   side_.RequestStop();
   follower_.RequestStop();
 }
 
-void PartitionFolder::Stop() {
+void PartitionProjector::Stop() {
   RequestStop();
   follower_.Stop();
   {
     // Whoever has found, with this lock, that it does not stop has begun to ask for the end.
     absl::MutexLock lock(&mutex_);
   }
-  // Here, and not when whoever holds the folder last lets go of it, which may be a request.
+  // Here, and not when whoever holds the projector last lets go of it, which may be a request.
   probe_.Wait();
 }
 
 // Messages name organisations and folders: those are for the log.
-absl::Status PartitionFolder::Health() const {
+absl::Status PartitionProjector::Health() const {
   const absl::Status status = follower_.Health();
   return status.ok()
              ? status
@@ -99,7 +99,7 @@ absl::Status PartitionFolder::Health() const {
                      fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
 }
 
-absl::Status PartitionFolder::MayServe() const {
+absl::Status PartitionProjector::MayServe() const {
   absl::MutexLock lock(&mutex_);
   if (!failed_.ok()) {
     return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
@@ -114,16 +114,16 @@ absl::Status PartitionFolder::MayServe() const {
   return absl::OkStatus();
 }
 
-int64_t PartitionFolder::lag() const {
+int64_t PartitionProjector::lag() const {
   return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next().value()));
 }
 
-void PartitionFolder::Probe() {
+void PartitionProjector::Probe() {
   absl::MutexLock lock(&mutex_);
   StartProbe();
 }
 
-std::optional<absl::StatusOr<Offset>> PartitionFolder::EndSince(SteadyTime since) {
+std::optional<absl::StatusOr<Offset>> PartitionProjector::EndSince(SteadyTime since) {
   absl::MutexLock lock(&mutex_);
   // The time of asking counts, not that of the answer: an end that was asked for before a request
   // came may lack what its client has written since.
@@ -138,13 +138,13 @@ std::optional<absl::StatusOr<Offset>> PartitionFolder::EndSince(SteadyTime since
   return std::nullopt;
 }
 
-void PartitionFolder::StartProbe() {
+void PartitionProjector::StartProbe() {
   if (!follower_.stopping() && probe_.done()) {
     probe_.Start([this] { AskEnd(); });
   }
 }
 
-void PartitionFolder::AskEnd() {
+void PartitionProjector::AskEnd() {
   const SteadyTime asked = context_.clock.SteadyNow();
   const Offset before = next();
   const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
@@ -157,7 +157,7 @@ void PartitionFolder::AskEnd() {
   NoteEnd(range->end, asked, before);
 }
 
-void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
+void PartitionProjector::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   end_ = end.value();
   if (end < before) {
     verify_due_ = true;  // the log ends before what had been read of it
@@ -179,7 +179,7 @@ void PartitionFolder::NoteEnd(Offset end, SteadyTime asked, Offset before) {
   }
 }
 
-void PartitionFolder::NoteProgress(Offset next) {
+void PartitionProjector::NoteProgress(Offset next) {
   absl::MutexLock lock(&mutex_);
   while (!ends_.empty() && ends_.front().first <= next) {
     near_end_ = std::max(near_end_, ends_.front().second);
@@ -192,11 +192,11 @@ void PartitionFolder::NoteProgress(Offset next) {
 }
 
 // An organisation that is set apart later was as near to the end as its partition.
-void PartitionFolder::TellNear() {
+void PartitionProjector::TellNear() {
   context_.stores.NoteNear(partition_, caught_up_ ? std::make_optional(near_end_) : std::nullopt);
 }
 
-void PartitionFolder::Ended() {
+void PartitionProjector::Ended() {
   // A checkpoint that is under way is given up, and one for the whole is made below.
   AbandonCheckpoint();
   guard_.OutliveCancellation();
@@ -225,17 +225,17 @@ void PartitionFolder::Ended() {
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
 }
 
-bool PartitionFolder::Answers() const {
+bool PartitionProjector::Answers() const {
   absl::MutexLock lock(&mutex_);
   return !follower_.cut_off() && (!end_answer_.has_value() || end_answer_->end.ok());
 }
 
-bool PartitionFolder::HasFailed() const {
+bool PartitionProjector::HasFailed() const {
   absl::MutexLock lock(&mutex_);
   return !failed_.ok();
 }
 
-bool PartitionFolder::Failed(const absl::Status& status, milliseconds wait) {
+bool PartitionProjector::Failed(const absl::Status& status, milliseconds wait) {
   if (IsDoubtedEnd(status)) {
     absl::MutexLock lock(&mutex_);
     verify_due_ = true;  // before anything else is folded
@@ -254,7 +254,7 @@ bool PartitionFolder::Failed(const absl::Status& status, milliseconds wait) {
   return true;
 }
 
-absl::Status PartitionFolder::Step() {
+absl::Status PartitionProjector::Step() {
   if (IsVerifyDue()) {
     RETURN_IF_ERROR(VerifyBatches());
   }
@@ -282,7 +282,7 @@ absl::Status PartitionFolder::Step() {
 
 // One organisation's events that were refused hold up no other one: they are written beside the
 // fold, as long as there is room for them. What waits for them is the checkpoint.
-absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
+absl::Status PartitionProjector::PassLetters(const absl::Status& written) {
   context_.metrics.LettersHeld(partition_, letters_.size() + side_.letters_held());
   if (written.ok() || IsFatal(written) || absl::IsCancelled(written)) {
     return written;
@@ -293,7 +293,7 @@ absl::Status PartitionFolder::PassLetters(const absl::Status& written) {
   return absl::OkStatus();
 }
 
-void PartitionFolder::AwaitOthers() {
+void PartitionProjector::AwaitOthers() {
   const NodeDirectory* const nodes = context_.options.nodes;
   if (nodes == nullptr) {
     return;
@@ -303,12 +303,12 @@ void PartitionFolder::AwaitOthers() {
   }
 }
 
-bool PartitionFolder::IsVerifyDue() const {
+bool PartitionProjector::IsVerifyDue() const {
   absl::MutexLock lock(&mutex_);
   return verify_due_;
 }
 
-absl::Status PartitionFolder::VerifyBatches() {
+absl::Status PartitionProjector::VerifyBatches() {
   {
     absl::MutexLock lock(&mutex_);
     verify_due_ = false;
@@ -322,9 +322,9 @@ absl::Status PartitionFolder::VerifyBatches() {
   return same;
 }
 
-absl::StatusOr<Offset> PartitionFolder::Open() {
+absl::StatusOr<Offset> PartitionProjector::Open() {
   AwaitOthers();
-  // What the stores hold may be the work of another folder.
+  // What the stores hold may be the work of another projector.
   RETURN_IF_ERROR(VerifyBatches());
   AbandonCheckpoint();  // reading starts at the last one, and what is read anew is behind this one
   const SteadyTime asked = context_.clock.SteadyNow();
@@ -347,7 +347,7 @@ absl::StatusOr<Offset> PartitionFolder::Open() {
   return from;
 }
 
-absl::Status PartitionFolder::ReadBatch() {
+absl::Status PartitionProjector::ReadBatch() {
   const auto until_checkpoint =
       std::chrono::duration_cast<milliseconds>(next_checkpoint_ - context_.clock.SteadyNow());
   const milliseconds letters_look = letters_.slow() ? kLettersLookSlow : kLettersLook;
@@ -377,7 +377,7 @@ absl::Status PartitionFolder::ReadBatch() {
   return read;
 }
 
-void PartitionFolder::AdaptBatch(SteadyTime::duration took) {
+void PartitionProjector::AdaptBatch(SteadyTime::duration took) {
   if (took > kBatchTime) {
     batch_events_ = std::max(kBatchEventsMin, batch_events_ / 2);
   } else if (took < kBatchTime / 2) {
@@ -385,7 +385,7 @@ void PartitionFolder::AdaptBatch(SteadyTime::duration took) {
   }
 }
 
-absl::Status PartitionFolder::Fold(const std::vector<eventlog::StoredEvent>& events) {
+absl::Status PartitionProjector::Fold(const std::vector<eventlog::StoredEvent>& events) {
   if (events.empty()) {
     return absl::OkStatus();
   }
@@ -408,7 +408,7 @@ absl::Status PartitionFolder::Fold(const std::vector<eventlog::StoredEvent>& eve
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::CheckpointIfDue() {
+absl::Status PartitionProjector::CheckpointIfDue() {
   if (!flush_.done()) {
     return absl::OkStatus();
   }
@@ -425,7 +425,7 @@ absl::Status PartitionFolder::CheckpointIfDue() {
   return BeginCheckpoint();
 }
 
-Offset PartitionFolder::FirstUntold() const {
+Offset PartitionProjector::FirstUntold() const {
   const Offset waiting = letters_.oldest();
   const Offset read = next();
   if (read > context_.stores.LastApplied(partition_).position) {
@@ -437,7 +437,7 @@ Offset PartitionFolder::FirstUntold() const {
 // A checkpoint says that the stores go on from this log: not before it has been seen to be so. Its
 // position is taken here; the stores are flushed while events are applied. It waits for no letter,
 // but passes none that waits: whoever folds on after a crash tells of that one again.
-absl::Status PartitionFolder::BeginCheckpoint() {
+absl::Status PartitionProjector::BeginCheckpoint() {
   RETURN_IF_ERROR(guard_.VerifyHistory());
   const Offset untold = FirstUntold();
   checkpoint_ = context_.stores.BeginCheckpoint(partition_, untold);
@@ -449,7 +449,7 @@ absl::Status PartitionFolder::BeginCheckpoint() {
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::EndCheckpoint() {
+absl::Status PartitionProjector::EndCheckpoint() {
   const absl::StatusOr<Offset> next = context_.stores.EndCheckpoint(std::move(checkpoint_));
   if (!next.ok()) {
     dirty_ = true;
@@ -460,13 +460,13 @@ absl::Status PartitionFolder::EndCheckpoint() {
   return absl::OkStatus();
 }
 
-absl::Status PartitionFolder::Checkpoint() {
+absl::Status PartitionProjector::Checkpoint() {
   RETURN_IF_ERROR(BeginCheckpoint());
   flush_.Wait();
   return checkpoint_ == nullptr ? absl::OkStatus() : EndCheckpoint();
 }
 
-void PartitionFolder::AbandonCheckpoint() {
+void PartitionProjector::AbandonCheckpoint() {
   flush_.Wait();
   if (checkpoint_ != nullptr) {
     checkpoint_.reset();

@@ -30,13 +30,13 @@ namespace sluice::projectors {
 // As eventlog::ComparedReader has it, and for each organisation alone: what was read is not applied
 // before the log has been seen to hold still, after that read, what its store has applied and what
 // was passed over for it.
-class SideFolder {
+class SideProjector {
  public:
   // All must outlive it. Makes the thread, so that nobody's going apart can fail for want of one;
   // std::system_error where it can't be made.
-  SideFolder(PartitionId partition, eventlog::Log& log, ApartWriter& stores, const Clock& clock,
-             const StagingOptions& options, StagingMetrics& metrics);
-  ~SideFolder();
+  SideProjector(PartitionId partition, eventlog::Log& log, ApartWriter& stores, const Clock& clock,
+                const StagingOptions& options, StagingMetrics& metrics);
+  ~SideProjector();
 
   // Sets the thread to work where somebody is apart; it sleeps until then. Called by the main
   // thread, not before it has seen that the stores go on from this log.

@@ -1,4 +1,4 @@
-#include "projectors/staging/side_folder.h"
+#include "projectors/staging/side_projector.h"
 
 #include <gtest/gtest.h>
 
@@ -144,7 +144,7 @@ AppliedState Applied(int64_t offset, const eventlog::Event& event) {
 }
 
 // Offsets without events, that were passed over: events come there.
-TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
+TEST(SideProjectorTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
   sluice::testing::MemoryLog memory;
   const eventlog::Event event = EventOf("acme", "1");
   ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event, event}).ok());
@@ -154,7 +154,7 @@ TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
   const RealClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
-  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  SideProjector side(kPartition, log, stores, clock, options, metrics);
   side.Wake();
   ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
   log.lost = true;
@@ -164,7 +164,7 @@ TEST(SideFolderTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
 }
 
 // Requests ask whether somebody's events are lost.
-TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
+TEST(SideProjectorTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
   sluice::testing::MemoryLog memory;
   sluice::testing::GapLog log(memory);
   ApartStores stores;
@@ -172,7 +172,7 @@ TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
   const RealClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
-  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  SideProjector side(kPartition, log, stores, clock, options, metrics);
   side.Wake();
   ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
   log.slow_to_close = true;
@@ -185,7 +185,7 @@ TEST(SideFolderTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
 }
 
 // The clock stands still: whatever is put off never comes.
-TEST(SideFolderTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
+TEST(SideProjectorTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
   sluice::testing::MemoryLog log;
   ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("acme", "1")}).ok());
   ApartStores stores;
@@ -194,13 +194,13 @@ TEST(SideFolderTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
   const sluice::testing::FakeClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
-  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  SideProjector side(kPartition, log, stores, clock, options, metrics);
   side.Wake();
   EXPECT_TRUE(stores.AwaitNext(Offset(1)));
 }
 
 // Who fails again and again waits longer each time, also where some is read in between.
-TEST(SideFolderTest, ReadingOnEndsNoBackOff) {
+TEST(SideProjectorTest, ReadingOnEndsNoBackOff) {
   sluice::testing::MemoryLog log;
   ApartStores stores;
   stores.Add("acme", Offset(0));
@@ -209,7 +209,7 @@ TEST(SideFolderTest, ReadingOnEndsNoBackOff) {
   sluice::testing::FakeClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
-  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  SideProjector side(kPartition, log, stores, clock, options, metrics);
   side.Wake();
   ASSERT_TRUE(stores.AwaitLeft(4));
   clock.Advance(std::chrono::milliseconds(100));
@@ -225,7 +225,7 @@ TEST(SideFolderTest, ReadingOnEndsNoBackOff) {
 
 // One passed over an event that the log has lost since, another one over what is there by now: that
 // the second fits says nothing of the first.
-TEST(SideFolderTest, WhatWasPassedOverAtTheSameOffsetIsComparedForEachHistory) {
+TEST(SideProjectorTest, WhatWasPassedOverAtTheSameOffsetIsComparedForEachHistory) {
   sluice::testing::MemoryLog log;
   const eventlog::Event lost = EventOf("beta", "lost");
   const eventlog::Event instead = EventOf("zeta", "instead");
@@ -235,7 +235,7 @@ TEST(SideFolderTest, WhatWasPassedOverAtTheSameOffsetIsComparedForEachHistory) {
   const RealClock clock;
   const StagingOptions options;
   StagingMetrics metrics(nullptr);
-  SideFolder side(kPartition, log, stores, clock, options, metrics);
+  SideProjector side(kPartition, log, stores, clock, options, metrics);
   side.Wake();
   ASSERT_TRUE(stores.AwaitNext(Offset(2), "zeta"));
   log.Replace(Topic::kChanges, 1, {instead});

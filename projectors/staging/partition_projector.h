@@ -17,7 +17,7 @@
 #include "eventlog/log.h"
 #include "projectors/staging/history_guard.h"
 #include "projectors/staging/letter_box.h"
-#include "projectors/staging/side_folder.h"
+#include "projectors/staging/side_projector.h"
 #include "projectors/staging/staging_metrics.h"
 #include "projectors/staging/staging_projector.h"
 
@@ -26,12 +26,12 @@ namespace sluice::projectors {
 // Folds one partition of `changes` on a thread of its own, from Start() to Stop(), and on a second
 // one those who are apart. Two more flush stores for checkpoints and ask the log for its end.
 // Before it reads on, everything that this process has applied of the partition has been compared
-// with the log, whoever applied it: StoreWriter remembers that, as stores outlive their folders,
+// with the log, whoever applied it: StoreWriter remembers that, as stores outlive their projectors,
 // and eventlog::ComparedReader says when (docs/fold.md, "Which history").
 // Thread-safe.
-class PartitionFolder : eventlog::Follower::Callbacks {
+class PartitionProjector : eventlog::Follower::Callbacks {
  public:
-  // All must outlive the folder.
+  // All must outlive the projector.
   struct Context {
     eventlog::Log& log;
     eventlog::PartitionGroup& group;
@@ -43,8 +43,8 @@ class PartitionFolder : eventlog::Follower::Callbacks {
 
   // Makes all of its threads but the first, which Start() makes; std::system_error where one can't
   // be made: what there is may then be destroyed.
-  PartitionFolder(PartitionId partition, Context context);
-  ~PartitionFolder() override;
+  PartitionProjector(PartitionId partition, Context context);
+  ~PartitionProjector() override;
 
   void Start();
   // Ends the batch under way soon; does not wait.
@@ -57,12 +57,12 @@ class PartitionFolder : eventlog::Follower::Callbacks {
   [[nodiscard]] absl::Status Health() const;
   // As StagingProjector::MayServe() of the partition.
   [[nodiscard]] absl::Status MayServe() const;
-  // As SideFolder::HasLostEvents().
+  // As SideProjector::HasLostEvents().
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const { return side_.HasLostEvents(org); }
 
-  // As StagingProjector::EndSince() of the partition; since a time of this folder's clock.
+  // As StagingProjector::EndSince() of the partition; since a time of this projector's clock.
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(SteadyTime since);
-  // Has the log asked for its end, by which the folder knows how near it is, unless it is being
+  // Has the log asked for its end, by which the projector knows how near it is, unless it is being
   // asked. Never waits: a partition without a leader holds up no other one.
   void Probe();
   // One past what has been folded; kNoOffset before the start.
@@ -92,7 +92,7 @@ class PartitionFolder : eventlog::Follower::Callbacks {
   absl::Status PassLetters(const absl::Status& written);
   absl::Status CheckpointIfDue();
   // The first event whose rejection may not be in the dead letters yet; kNoOffset for none. What
-  // was applied behind the events that this folder has come by is the work of an earlier one of
+  // was applied behind the events that this projector has come by is the work of an earlier one of
   // this process, which took its letters with it: the stores tell of them as the events are read.
   Offset FirstUntold() const;
   absl::Status BeginCheckpoint();
@@ -140,7 +140,7 @@ class PartitionFolder : eventlog::Follower::Callbacks {
   std::optional<EndAnswer> end_answer_ ABSL_GUARDED_BY(mutex_);  // the last
 
   eventlog::BackgroundTask probe_;  // started under mutex_
-  SideFolder side_;
+  SideProjector side_;
   eventlog::Follower follower_;
   HistoryGuard guard_;  // of the follower's thread alone
 };
