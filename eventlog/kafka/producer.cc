@@ -39,7 +39,7 @@ absl::Status Unavailable(const std::string& message) {
 
 // A batch in flight. librdkafka borrows the events' bytes until each delivery report.
 struct KafkaProducer::Batch {
-  struct Slot {
+  struct Opaque {
     Batch* batch;
     size_t index;
   };
@@ -50,7 +50,7 @@ struct KafkaProducer::Batch {
   PartitionAppends& appends;
   bool taken;  // by `appends`
   std::vector<Event> events;
-  std::vector<Slot> slots;      // each message's opaque pointer
+  std::vector<Opaque> opaques;  // one a message
   std::vector<Offset> offsets;  // written by delivery reports, one index each
   size_t bytes;
   SteadyTime taken_at;
@@ -175,7 +175,7 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
                           .appends = progress_.Of(topic, partition),
                           .taken = false,
                           .events = std::move(events),
-                          .slots = {},
+                          .opaques = {},
                           .offsets = std::vector<Offset>(count, kNoOffset),
                           .bytes = bytes,
                           .taken_at = now,
@@ -184,7 +184,7 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
                           .mutex = {},
                           .error = {}};
   for (size_t i = 0; i < count; ++i) {
-    batch->slots.push_back({batch, i});
+    batch->opaques.push_back({batch, i});
   }
   size_t left = 0;
   {
@@ -246,7 +246,7 @@ size_t KafkaProducer::Produce(ProducerClient& client, Batch& batch) {
     fields[4].vtype = RD_KAFKA_VTYPE_HEADERS;
     fields[4].u.headers = headers;
     fields[5].vtype = RD_KAFKA_VTYPE_OPAQUE;
-    fields[5].u.ptr = &batch.slots[i];
+    fields[5].u.ptr = &batch.opaques[i];
     rd_kafka_error_t* error = rd_kafka_produceva(client.handle.get(), fields.data(), fields.size());
     if (error != nullptr) {
       rd_kafka_headers_destroy(headers);
@@ -264,11 +264,11 @@ size_t KafkaProducer::Produce(ProducerClient& client, Batch& batch) {
 
 void KafkaProducer::OnDelivery(rd_kafka_t* /*handle*/, const rd_kafka_message_t* message,
                                void* /*opaque*/) {
-  const auto* slot = static_cast<const Batch::Slot*>(message->_private);
-  Batch* batch = slot->batch;
+  const auto* opaque = static_cast<const Batch::Opaque*>(message->_private);
+  Batch* batch = opaque->batch;
   if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
     batch->appends.Confirmed();
-    batch->offsets[slot->index] = Offset(message->offset);
+    batch->offsets[opaque->index] = Offset(message->offset);
     if (message->offset < 0) {
       // Confirmed by way of a later event, or as a copy: it is durable, and nobody knows where.
       batch->Note(batch->NotKnown());

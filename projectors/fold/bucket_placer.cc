@@ -81,7 +81,7 @@ absl::Status BucketPlacer::CountOnce(size_t work, size_t* once) {
 
 // What was read counts elsewhere: a row whose memberships alone fill a batch has to get on too. A
 // change is passed on by each reference that goes up.
-size_t BucketPlacer::ChangesMax(Slot slot) const {
+size_t BucketPlacer::ChangesMax(RowSlot slot) const {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   const size_t ups = rules == nullptr ? 0 : rules->ups.size();
@@ -90,11 +90,11 @@ size_t BucketPlacer::ChangesMax(Slot slot) const {
   return std::max({left / each, limits_.places_min, size_t{1}});
 }
 
-void BucketPlacer::CountChanges(Slot slot, size_t changes) {
+void BucketPlacer::CountChanges(RowSlot slot, size_t changes) {
   bytes_ += changes * (kChangeBytes + parts_.overlay.entry(slot).now.row.size());
 }
 
-absl::Status BucketPlacer::ReadAll(Slot slot) {
+absl::Status BucketPlacer::ReadAll(RowSlot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   if (entry.partly()) {
     const size_t places = entry.now.memberships_apart + entry.now.support_apart;
@@ -119,7 +119,7 @@ bool BucketPlacer::Concerns(uint32_t number) const {
   return rule == nullptr ? round_ == 1 : rule->depth == round_;
 }
 
-absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
+absl::StatusOr<bool> BucketPlacer::Place(RowSlot slot, bool by_support) {
   bool complete = true;
   if (by_support && parts_.overlay.entry(slot).now.last.offset != offset_) {
     ASSIGN_OR_RETURN(complete, PlaceStirred(slot));
@@ -148,7 +148,7 @@ absl::StatusOr<bool> BucketPlacer::Place(Slot slot, bool by_support) {
 
 // Of a row that many rows point at, each of them changes one bucket: what the others give it stays
 // as it is and is not looked at.
-absl::StatusOr<bool> BucketPlacer::PlaceStirred(Slot slot) {
+absl::StatusOr<bool> BucketPlacer::PlaceStirred(RowSlot slot) {
   const auto concerns = [this](uint32_t rule) { return Concerns(rule); };
   decisions_.clear();
   const auto stirred = parts_.overlay.TakeStirred(slot, concerns);
@@ -183,7 +183,7 @@ absl::StatusOr<bool> BucketPlacer::PlaceStirred(Slot slot) {
   return placed.complete;
 }
 
-bool BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
+bool BucketPlacer::Move(RowSlot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const bool written = entry.exists && entry.now.last.offset == offset_;
   const auto next = [this] { return Position{offset_, next_index_++}; };
@@ -203,7 +203,7 @@ bool BucketPlacer::Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns) {
   return placed.complete;
 }
 
-void BucketPlacer::NameEntered(Slot slot) {
+void BucketPlacer::NameEntered(RowSlot slot) {
   const std::vector<sluice::projectors::Support>& support = parts_.overlay.AllSupport(slot);
   for (const auto& [target, entered] : moves_) {
     if (!entered) {
@@ -219,7 +219,7 @@ void BucketPlacer::NameEntered(Slot slot) {
   }
 }
 
-absl::Status BucketPlacer::FindTargets(Slot slot) {
+absl::Status BucketPlacer::FindTargets(RowSlot slot) {
   const EntityId entity = parts_.overlay.entry(slot).key.entity;
   const RuleSet::Entity* rules = rules_->Find(entity);
   if (rules == nullptr) {
@@ -253,7 +253,7 @@ absl::Status BucketPlacer::FindTargets(Slot slot) {
 }
 
 // The parents' buckets, and for each the rules that go out from it: both may be many.
-absl::Status BucketPlacer::FindTargetsByParents(Slot slot, const RuleSet::Entity& rules,
+absl::Status BucketPlacer::FindTargetsByParents(RowSlot slot, const RuleSet::Entity& rules,
                                                 size_t* once) {
   const EntityId entity = parts_.overlay.entry(slot).key.entity;
   for (const RuleSet::Reference& reference : rules.references) {
@@ -278,7 +278,7 @@ absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
     return absl::OkStatus();
   }
   const size_t slots = parts_.overlay.size();
-  const Slot of = parts_.overlay.SlotOfCopy(reference.entity, parent);
+  const RowSlot of = parts_.overlay.SlotOfCopy(reference.entity, parent);
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
   RETURN_IF_ERROR(ReadAll(of));
   const Record& record = parts_.overlay.entry(of).now;
@@ -306,7 +306,7 @@ absl::Status BucketPlacer::AddTargetsOf(const RuleSet::Reference& reference,
   return absl::OkStatus();
 }
 
-absl::Status BucketPlacer::FindTargetsBySupport(Slot slot, size_t* once) {
+absl::Status BucketPlacer::FindTargetsBySupport(RowSlot slot, size_t* once) {
   const std::vector<sluice::projectors::Support>& support = parts_.overlay.AllSupport(slot);
   RETURN_IF_ERROR(CountOnce(support.size() * kLookWork, once));
   targets_.reserve(targets_.size() + support.size());

@@ -60,9 +60,9 @@ class BucketPlacer {
     std::vector<std::string> ups;    // of Entity::ups, in order; "" where null
     std::vector<std::string> links;  // of Entity::links, in order
   };
-  [[nodiscard]] References ReferencesOf(FoldOverlay::Slot slot);
+  [[nodiscard]] References ReferencesOf(FoldOverlay::RowSlot slot);
   // The event has written or deleted the row.
-  [[nodiscard]] absl::Status Written(FoldOverlay::Slot slot, const References& before);
+  [[nodiscard]] absl::Status Written(FoldOverlay::RowSlot slot, const References& before);
   // Makes slots for the rows that a row may have to do with, to be read by Load().
   void Prefetch(EntityId entity, std::string_view row);
 
@@ -91,7 +91,7 @@ class BucketPlacer {
   void Finish(FoldBatch* batch) { queue_->Finish(batch); }
 
  private:
-  using Slot = FoldOverlay::Slot;
+  using RowSlot = FoldOverlay::RowSlot;
   using Item = WorkQueue::Item;
 
   // Rows that are read together.
@@ -138,8 +138,8 @@ class BucketPlacer {
   // How many bytes of rows to read at once.
   size_t Room() const;
   // How many buckets of the row may change in this batch.
-  size_t ChangesMax(Slot slot) const;
-  void CountChanges(Slot slot, size_t changes);
+  size_t ChangesMax(RowSlot slot) const;
+  void CountChanges(RowSlot slot, size_t changes);
   bool IsNew(const SyncRule& rule) const;
   // Does this round decide who is in the rule's buckets?
   bool Concerns(uint32_t rule) const;
@@ -150,13 +150,13 @@ class BucketPlacer {
   // In row_, between the row of an entity that is under way and the bucket up to which it is done:
   // in no row's key, nor in a text that points at one, as it is no UTF-8.
   static constexpr std::string_view kAmid{"\0\xff", 2};
-  absl::StatusOr<bool> RunEntityRow(Slot slot, bool gone);
+  absl::StatusOr<bool> RunEntityRow(RowSlot slot, bool gone);
   absl::StatusOr<bool> RunChildren(const Item& item);
   absl::StatusOr<bool> RunTurn(const WorkQueue::Turn& turn);
   absl::StatusOr<bool> PlaceWritten();
-  absl::StatusOr<bool> Place(Slot slot, bool by_support);
-  absl::StatusOr<bool> PlaceStirred(Slot slot);
-  absl::StatusOr<bool> Forget(Slot slot);
+  absl::StatusOr<bool> Place(RowSlot slot, bool by_support);
+  absl::StatusOr<bool> PlaceStirred(RowSlot slot);
+  absl::StatusOr<bool> Forget(RowSlot slot);
   // These how many they have placed: all, unless the batch is full.
   absl::StatusOr<size_t> PlaceRows(std::span<const std::string> items);
   absl::StatusOr<size_t> RunGives(std::span<const std::string> items);
@@ -166,40 +166,40 @@ class BucketPlacer {
   // `by_support`: of a row that the event has not written, nothing but support can have changed.
   absl::StatusOr<size_t> PlaceAll(std::span<const RecordKey> keys, bool by_support);
   // The slots of the first of them, read: one at least.
-  absl::StatusOr<std::vector<Slot>> Read(std::span<const RecordKey> keys);
+  absl::StatusOr<std::vector<RowSlot>> Read(std::span<const RecordKey> keys);
   // Is there room in the batch for the next of these rows? There is for the first. Reads the rows
   // that it has to do with in this round, together with those of the rows after it: `fetched` says
   // how far. Each row may have to do with a thousand, so that they are not read for all at once.
-  absl::StatusOr<bool> HasRoom(std::span<const Slot> slots, size_t next, size_t* fetched);
+  absl::StatusOr<bool> HasRoom(std::span<const RowSlot> slots, size_t next, size_t* fetched);
   // As Prefetch(), of one round, or of all where it is 0.
   void Fetch(const RuleSet::Entity& rules, std::string_view row, uint32_t round);
   // What the row gives moves to where it points now; how its own buckets change comes later.
-  absl::Status MoveSupport(Slot slot, const RuleSet::Entity& rules, const References& before,
+  absl::Status MoveSupport(RowSlot slot, const RuleSet::Entity& rules, const References& before,
                            const References& after);
   // What one of its buckets gives.
   absl::Status TurnBucket(const WorkQueue::Turn& turn, const RuleSet::Entity& rules, uint32_t rule,
                           BucketKey bucket);
-  std::vector<std::pair<BucketKey, uint32_t>> SourcesOf(Slot slot) const;
+  std::vector<std::pair<BucketKey, uint32_t>> SourcesOf(RowSlot slot) const;
   // Reads the memberships and support of a record that has them apart.
-  absl::Status ReadAll(Slot slot);
-  absl::Status FindTargets(Slot slot);
-  absl::Status FindTargetsByParents(Slot slot, const RuleSet::Entity& rules, size_t* once);
+  absl::Status ReadAll(RowSlot slot);
+  absl::Status FindTargets(RowSlot slot);
+  absl::Status FindTargetsByParents(RowSlot slot, const RuleSet::Entity& rules, size_t* once);
   absl::Status AddTargetsOf(const RuleSet::Reference& reference, const std::string& parent,
                             EntityId entity, size_t* once);
-  absl::Status FindTargetsBySupport(Slot slot, size_t* once);
+  absl::Status FindTargetsBySupport(RowSlot slot, size_t* once);
   void AddTarget(const SyncRule& rule, BucketKey bucket, size_t from);
-  [[nodiscard]] bool Move(Slot slot, absl::FunctionRef<bool(uint32_t)> concerns);
+  [[nodiscard]] bool Move(RowSlot slot, absl::FunctionRef<bool(uint32_t)> concerns);
   // Names the buckets that the row has come into by Move().
-  void NameEntered(Slot slot);
+  void NameEntered(RowSlot slot);
   // The row has come into buckets, or left them: so do the rows that are related to it.
-  absl::Status PassOn(Slot slot, const std::vector<FoldOverlay::Move>& moves);
+  absl::Status PassOn(RowSlot slot, const std::vector<FoldOverlay::Move>& moves);
   // By `giver`, with `op` as WorkQueue::Give has it.
   absl::Status Support(const SyncRule& rule, const std::string& target, BucketKey source, int delta,
                        std::string_view giver, uint32_t op);
-  absl::Status AddSupport(Slot slot, const SyncRule& rule, BucketKey source, int delta);
+  absl::Status AddSupport(RowSlot slot, const SyncRule& rule, BucketKey source, int delta);
   absl::StatusOr<bool> GivesWait();
-  absl::StatusOr<bool> SupportAnew(Slot slot);
-  absl::Status LinkAnew(Slot slot);
+  absl::StatusOr<bool> SupportAnew(RowSlot slot);
+  absl::Status LinkAnew(RowSlot slot);
 
   const Parts parts_;
   const Limits limits_;
@@ -216,7 +216,7 @@ class BucketPlacer {
   std::string row_;   // the last one done of it
   bool resumed_ = false;
   std::optional<bool> gives_wait_;  // as far as it is known
-  std::vector<Slot> written_;
+  std::vector<RowSlot> written_;
   std::vector<std::pair<EntityId, AttributeId>> unlinked_;
   size_t bytes_ = 0;  // to be written
   size_t work_ = 0;

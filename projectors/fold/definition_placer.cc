@@ -55,7 +55,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
   // By its own key: what the event has given since may have made records that lie before it, which
   // nothing has to be done for.
   if (const size_t amid = row_.rfind(kAmid); amid != std::string::npos) {
-    const Slot slot = parts_.overlay.SlotOfCopy(item.entity, row_.substr(0, amid));
+    const RowSlot slot = parts_.overlay.SlotOfCopy(item.entity, row_.substr(0, amid));
     RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
     ASSIGN_OR_RETURN(const bool complete, RunEntityRow(slot, gone));
     if (!complete) {
@@ -71,7 +71,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
     if (records.empty()) {
       return true;
     }
-    std::vector<Slot> slots;
+    std::vector<RowSlot> slots;
     slots.reserve(records.size());
     for (auto& [key, record] : records) {
       slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
@@ -99,7 +99,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
   }
 }
 
-absl::StatusOr<bool> BucketPlacer::RunEntityRow(Slot slot, bool gone) {
+absl::StatusOr<bool> BucketPlacer::RunEntityRow(RowSlot slot, bool gone) {
   if (round_ == 0) {
     if (gone) {
       return Forget(slot);
@@ -120,7 +120,7 @@ absl::StatusOr<bool> BucketPlacer::RunEntityRow(Slot slot, bool gone) {
 }
 
 // References by which children are looked for from now on.
-absl::Status BucketPlacer::LinkAnew(Slot slot) {
+absl::Status BucketPlacer::LinkAnew(RowSlot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   const RuleSet::Entity* was = before_->Find(entry.key.entity);
@@ -137,7 +137,7 @@ absl::Status BucketPlacer::LinkAnew(Slot slot) {
 }
 
 // The entity is gone: its rows leave every bucket, and are rows no more.
-absl::StatusOr<bool> BucketPlacer::Forget(Slot slot) {
+absl::StatusOr<bool> BucketPlacer::Forget(RowSlot slot) {
   // Deleted before it leaves its buckets, so that all of its removals have one position, and the
   // batch that goes on finds the row deleted and gives the others the same one.
   RETURN_IF_ERROR(ReadAll(slot));

@@ -49,7 +49,7 @@ class FoldRun {
   absl::StatusOr<FoldResult> Run(std::span<const eventlog::StoredEvent> all);
 
  private:
-  using Slot = FoldOverlay::Slot;
+  using RowSlot = FoldOverlay::RowSlot;
 
   using ParsedSet = GatheredSpan::Set;
   enum class Outcome { kDone, kPartial, kNotNow };
@@ -59,7 +59,7 @@ class FoldRun {
   absl::StatusOr<Outcome> ApplySet(Offset offset, const ParsedSet& parsed);
   bool Takes(Offset offset, const ParsedSet& parsed);
   absl::StatusOr<bool> ApplyOps(Offset offset, const ParsedSet& parsed);
-  absl::Status ApplyOp(Position position, const v1::Operation& op, Slot slot);
+  absl::Status ApplyOp(Position position, const v1::Operation& op, RowSlot slot);
   absl::StatusOr<Outcome> ApplyControl(const eventlog::StoredEvent& event);
   absl::StatusOr<Outcome> Place();
   void Count(const eventlog::StoredEvent& event);
@@ -112,7 +112,7 @@ void FoldRun::UseModel() {
   placer_.UseRules(model_->rules());
 }
 
-absl::Status FoldRun::ApplyOp(Position position, const v1::Operation& op, Slot slot) {
+absl::Status FoldRun::ApplyOp(Position position, const v1::Operation& op, RowSlot slot) {
   ++result_.counters.ops;
   const FoldOverlay::Entry& entry = overlay_.entry(slot);
   std::optional<int64_t> version;

@@ -120,9 +120,9 @@ void FoldOverlay::Reserve(size_t count) {
   entries_.reserve(count);
 }
 
-FoldOverlay::Slot FoldOverlay::SlotOf(EntityId entity, std::string_view key) {
+FoldOverlay::RowSlot FoldOverlay::SlotOf(EntityId entity, std::string_view key) {
   const auto [found, inserted] =
-      slots_.try_emplace(KeyView{entity, key}, static_cast<Slot>(entries_.size()));
+      slots_.try_emplace(KeyView{entity, key}, static_cast<RowSlot>(entries_.size()));
   if (inserted) {
     entries_.emplace_back().key = RecordKey{entity, std::string(key)};
   }
@@ -187,7 +187,7 @@ void FoldOverlay::UnmakeLast() {
   loaded_ = entries_.size();
 }
 
-absl::Status FoldOverlay::Complete(Slot slot, FoldView& view) {
+absl::Status FoldOverlay::Complete(RowSlot slot, FoldView& view) {
   Entry& entry = entries_[slot];
   if (!entry.partly()) {
     return absl::OkStatus();
@@ -249,12 +249,12 @@ void FoldOverlay::SettleSupport(Entry& entry) {
   entry.touched_support.clear();
 }
 
-const std::vector<Support>& FoldOverlay::AllSupport(Slot slot) {
+const std::vector<Support>& FoldOverlay::AllSupport(RowSlot slot) {
   SettleSupport(entries_[slot]);
   return entries_[slot].now.support;
 }
 
-absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(Slot slot,
+absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(RowSlot slot,
                                                                                 BucketKey bucket,
                                                                                 FoldView& view) {
   Entry& entry = entries_[slot];
@@ -267,7 +267,7 @@ absl::StatusOr<FoldOverlay::Apart::OneMembership*> FoldOverlay::TouchMembership(
   return &at->second;
 }
 
-absl::StatusOr<FoldOverlay::OneSupport*> FoldOverlay::TouchSupport(Slot slot, uint32_t rule,
+absl::StatusOr<FoldOverlay::OneSupport*> FoldOverlay::TouchSupport(RowSlot slot, uint32_t rule,
                                                                    BucketKey source,
                                                                    FoldView& view) {
   Entry& entry = entries_[slot];
@@ -288,14 +288,14 @@ absl::StatusOr<FoldOverlay::OneSupport*> FoldOverlay::TouchSupport(Slot slot, ui
   return &at->second;
 }
 
-FoldOverlay::Slot FoldOverlay::SlotOfCopy(EntityId entity, std::string_view key) {
+FoldOverlay::RowSlot FoldOverlay::SlotOfCopy(EntityId entity, std::string_view key) {
   const auto found = slots_.find(KeyView{entity, key});
   return found != slots_.end() ? found->second : SlotOf(entity, own_keys_.emplace_back(key));
 }
 
-FoldOverlay::Slot FoldOverlay::Adopt(const RecordKey& key, Record record) {
+FoldOverlay::RowSlot FoldOverlay::Adopt(const RecordKey& key, Record record) {
   const size_t before = entries_.size();
-  const Slot slot = SlotOfCopy(key.entity, key.key);
+  const RowSlot slot = SlotOfCopy(key.entity, key.key);
   if (entries_.size() > before && loaded_ == before) {
     SetStored(entries_[slot], std::move(record));
     loaded_ = entries_.size();
@@ -303,7 +303,7 @@ FoldOverlay::Slot FoldOverlay::Adopt(const RecordKey& key, Record record) {
   return slot;
 }
 
-FoldOverlay::Entry& FoldOverlay::Touch(Slot slot) {
+FoldOverlay::Entry& FoldOverlay::Touch(RowSlot slot) {
   Entry& entry = entries_[slot];
   if (!entry.touched) {
     touched_ = entry.touched = true;
@@ -320,7 +320,7 @@ void FoldOverlay::KeepSupport(Entry& entry) {
   }
 }
 
-void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> version,
+void FoldOverlay::Write(RowSlot slot, Position position, std::optional<int64_t> version,
                         std::string row) {
   Entry& entry = Touch(slot);
   entry.exists = true;
@@ -333,7 +333,7 @@ void FoldOverlay::Write(Slot slot, Position position, std::optional<int64_t> ver
   }
 }
 
-bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> version) {
+bool FoldOverlay::Delete(RowSlot slot, Position position, std::optional<int64_t> version) {
   if (!entries_[slot].live() && !version.has_value()) {
     return false;  // nothing is there and there is nothing to remember
   }
@@ -349,7 +349,7 @@ bool FoldOverlay::Delete(Slot slot, Position position, std::optional<int64_t> ve
   return true;
 }
 
-void FoldOverlay::Strip(Slot slot) {
+void FoldOverlay::Strip(RowSlot slot) {
   const bool supported = !AllSupport(slot).empty();  // with what was touched, which goes too
   if (supported || entries_[slot].now.version.has_value()) {
     Entry& entry = Touch(slot);
@@ -359,7 +359,7 @@ void FoldOverlay::Strip(Slot slot) {
   }
 }
 
-FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> targets,
+FoldOverlay::Placed FoldOverlay::Place(RowSlot slot, std::span<const Target> targets,
                                        const Placement& placement, std::vector<Move>* moves) {
   const bool written = placement.written.offset != kNoOffset;
   const std::vector<Membership>& old = entries_[slot].now.memberships;
@@ -428,7 +428,7 @@ FoldOverlay::Placed FoldOverlay::Place(Slot slot, std::span<const Target> target
   return placed;
 }
 
-absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
+absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(RowSlot slot,
                                                            std::span<const Decision> decisions,
                                                            const Placement& placement,
                                                            FoldView& view,
@@ -487,7 +487,7 @@ absl::StatusOr<FoldOverlay::Placed> FoldOverlay::PlaceSome(Slot slot,
 }
 
 std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
-    Slot slot, absl::FunctionRef<bool(uint32_t)> take) {
+    RowSlot slot, absl::FunctionRef<bool(uint32_t)> take) {
   std::vector<std::pair<uint32_t, BucketKey>> taken;
   std::erase_if(entries_[slot].stirred, [&](const auto& support) {
     const bool of_these = take(support.first);
@@ -499,14 +499,14 @@ std::vector<std::pair<uint32_t, BucketKey>> FoldOverlay::TakeStirred(
   return taken;
 }
 
-absl::StatusOr<uint64_t> FoldOverlay::SupportOf(Slot slot, uint32_t rule, BucketKey source,
+absl::StatusOr<uint64_t> FoldOverlay::SupportOf(RowSlot slot, uint32_t rule, BucketKey source,
                                                 FoldView& view) {
   ASSIGN_OR_RETURN(const OneSupport* const one, TouchSupport(slot, rule, source, view));
   return one->now;
 }
 
-absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey source, int delta,
-                                             FoldView& view) {
+absl::StatusOr<bool> FoldOverlay::AddSupport(RowSlot slot, uint32_t rule, BucketKey source,
+                                             int delta, FoldView& view) {
   Entry& entry = Touch(slot);
   if (!entry.exists) {
     entry.exists = true;
@@ -531,7 +531,7 @@ absl::StatusOr<bool> FoldOverlay::AddSupport(Slot slot, uint32_t rule, BucketKey
   return true;
 }
 
-void FoldOverlay::DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep) {
+void FoldOverlay::DropSupport(RowSlot slot, absl::FunctionRef<bool(uint32_t)> keep) {
   const auto gone = [&](const Support& s) { return !keep(s.rule); };
   if (std::ranges::any_of(AllSupport(slot), gone)) {
     Entry& entry = Touch(slot);

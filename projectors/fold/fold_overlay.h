@@ -24,7 +24,7 @@ namespace sluice::projectors {
 // store, and splitting a history into other batches gives the same store. Not thread-safe.
 class FoldOverlay {
  public:
-  using Slot = uint32_t;
+  using RowSlot = uint32_t;
   // What the store has of memberships and support in rows of their own: of a row that many point at
   // only what a batch changes is read, unless all of it has to be looked at.
   struct Apart {
@@ -72,15 +72,15 @@ class FoldOverlay {
   size_t bytes() const { return bytes_; }
   // The slot of a record, a new one for a record not seen yet, which Load() then reads. `key` must
   // outlive the overlay.
-  Slot SlotOf(EntityId entity, std::string_view key);
+  RowSlot SlotOf(EntityId entity, std::string_view key);
   // The same with a copy of the key.
-  Slot SlotOfCopy(EntityId entity, std::string_view key);
+  RowSlot SlotOfCopy(EntityId entity, std::string_view key);
   bool Has(EntityId entity, std::string_view key) const {
     return slots_.contains(KeyView{entity, key});
   }
   // The slot of a record that has just been read from the store; one that the overlay has already
   // stays as it is.
-  Slot Adopt(const RecordKey& key, Record record);
+  RowSlot Adopt(const RecordKey& key, Record record);
   // Reads the slots that were made since the last call, in order, until these have `bytes_max`
   // bytes together, and at least one. Those that are left are unmade: they are size() and above,
   // and mean nothing any more.
@@ -91,20 +91,20 @@ class FoldOverlay {
 
   // Reads all memberships and support of a record that has them apart. To be called before what
   // looks at all of them.
-  [[nodiscard]] absl::Status Complete(Slot slot, FoldView& view);
+  [[nodiscard]] absl::Status Complete(RowSlot slot, FoldView& view);
   // All support of a complete record, ascending by rule and source: not in entry(), which may lack
   // what the batch has changed of it. Valid as long as nothing of the record is changed.
-  const std::vector<Support>& AllSupport(Slot slot);
+  const std::vector<Support>& AllSupport(RowSlot slot);
 
   // Valid until the next slot is made.
-  const Entry& entry(Slot slot) const { return entries_[slot]; }
+  const Entry& entry(RowSlot slot) const { return entries_[slot]; }
 
   // A row is written at `position`. nullopt keeps the version. Its buckets are Place()'s matter.
-  void Write(Slot slot, Position position, std::optional<int64_t> version, std::string row);
+  void Write(RowSlot slot, Position position, std::optional<int64_t> version, std::string row);
   // A row is deleted, or a delete with a version is remembered; false where neither is so.
-  bool Delete(Slot slot, Position position, std::optional<int64_t> version);
+  bool Delete(RowSlot slot, Position position, std::optional<int64_t> version);
   // A record of an entity that is gone: its version and support mean nothing any more.
-  void Strip(Slot slot);
+  void Strip(RowSlot slot);
 
   // A bucket that the row is to be in.
   struct Target {
@@ -136,8 +136,8 @@ class FoldOverlay {
   };
   // Brings the memberships of the concerned rules to `targets` (ascending): what the record leaves
   // keeps a removal, what it comes into, or is written in anew, gets a put. Appends to `moves`.
-  [[nodiscard]] Placed Place(Slot slot, std::span<const Target> targets, const Placement& placement,
-                             std::vector<Move>* moves);
+  [[nodiscard]] Placed Place(RowSlot slot, std::span<const Target> targets,
+                             const Placement& placement, std::vector<Move>* moves);
 
   // A bucket that the row is to be in, or not to be in.
   struct Decision {
@@ -146,21 +146,21 @@ class FoldOverlay {
     friend auto operator<=>(const Decision&, const Decision&) = default;
   };
   // As Place(), of a row that the event has not written, for these buckets (ascending) alone.
-  [[nodiscard]] absl::StatusOr<Placed> PlaceSome(Slot slot, std::span<const Decision> decisions,
+  [[nodiscard]] absl::StatusOr<Placed> PlaceSome(RowSlot slot, std::span<const Decision> decisions,
                                                  const Placement& placement, FoldView& view,
                                                  std::vector<Move>* moves);
   // Takes Entry::stirred of the rules for which `take` holds.
-  std::vector<std::pair<uint32_t, BucketKey>> TakeStirred(Slot slot,
+  std::vector<std::pair<uint32_t, BucketKey>> TakeStirred(RowSlot slot,
                                                           absl::FunctionRef<bool(uint32_t)> take);
-  [[nodiscard]] absl::StatusOr<uint64_t> SupportOf(Slot slot, uint32_t rule, BucketKey source,
+  [[nodiscard]] absl::StatusOr<uint64_t> SupportOf(RowSlot slot, uint32_t rule, BucketKey source,
                                                    FoldView& view);
 
   // One row more (or less) gives this record the bucket derived from `source` by `rule`. False
   // where none gives it that could stop.
-  [[nodiscard]] absl::StatusOr<bool> AddSupport(Slot slot, uint32_t rule, BucketKey source,
+  [[nodiscard]] absl::StatusOr<bool> AddSupport(RowSlot slot, uint32_t rule, BucketKey source,
                                                 int delta, FoldView& view);
   // Support by rules that are gone.
-  void DropSupport(Slot slot, absl::FunctionRef<bool(uint32_t)> keep);
+  void DropSupport(RowSlot slot, absl::FunctionRef<bool(uint32_t)> keep);
 
   // Writes the records, the deltas and the change in the number of live rows to `batch`, and what
   // it means for the buckets to `buckets`. A record with more than `inline_max` memberships and
@@ -183,7 +183,7 @@ class FoldOverlay {
   static std::pair<uint32_t, BucketKey> SupportOrder(const Support& support) {
     return {support.rule, support.source};
   }
-  Entry& Touch(Slot slot);
+  Entry& Touch(RowSlot slot);
   // Before Record's support changes.
   static void KeepSupport(Entry& entry);
   void SetStored(Entry& entry, std::optional<Record> record);
@@ -198,13 +198,13 @@ class FoldOverlay {
   void EmitPartly(Entry& entry, std::string_view entity_name, BucketChanges* buckets,
                   FoldBatch* batch);
   static void EmitApart(Entry& entry, FoldBatch* batch);
-  absl::StatusOr<Apart::OneMembership*> TouchMembership(Slot slot, BucketKey bucket,
+  absl::StatusOr<Apart::OneMembership*> TouchMembership(RowSlot slot, BucketKey bucket,
                                                         FoldView& view);
-  absl::StatusOr<OneSupport*> TouchSupport(Slot slot, uint32_t rule, BucketKey source,
+  absl::StatusOr<OneSupport*> TouchSupport(RowSlot slot, uint32_t rule, BucketKey source,
                                            FoldView& view);
   static void SettleSupport(Entry& entry);
 
-  absl::flat_hash_map<KeyView, Slot, KeyHash> slots_;
+  absl::flat_hash_map<KeyView, RowSlot, KeyHash> slots_;
   std::vector<Entry> entries_;
   size_t loaded_ = 0;  // entries before it have been read
   size_t bytes_ = 0;

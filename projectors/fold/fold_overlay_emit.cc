@@ -138,7 +138,7 @@ absl::Status FoldOverlay::Emit(absl::FunctionRef<std::string_view(EntityId)> ent
   batch->records.reserve(entries_.size());
   batch->delta_puts.reserve(changes_);
   batch->delta_erases.reserve(changes_);
-  for (Slot slot = 0; slot < entries_.size(); ++slot) {
+  for (RowSlot slot = 0; slot < entries_.size(); ++slot) {
     Entry& entry = entries_[slot];
     // Half as many, not as many: a record at the limit would otherwise go to and fro with each
     // change.

@@ -97,13 +97,14 @@ absl::Status GatheredSpan::Gather(std::span<const eventlog::StoredEvent> events,
 // The rows that the sets' rows may have to do with, as they are and as they will be. Those that are
 // not read here are read one by one, where they are looked at.
 absl::Status GatheredSpan::ReadRelated(const Limits& limits) {
-  absl::flat_hash_set<FoldOverlay::Slot> looked_at;  // a set may write one large row ever so often
+  absl::flat_hash_set<FoldOverlay::RowSlot>
+      looked_at;  // a set may write one large row ever so often
   for (const Set& set : sets_) {
     for (size_t i = set.first_op; i < set.end_op && overlay_.unread() < limits.related_rows_max;
          ++i) {
       const v1::Operation& op = set.set->ops(static_cast<int>(i));
       placer_.Prefetch(EntityId(op.entity_id()), op.row());
-      const FoldOverlay::Slot slot = SlotOf(set, i);
+      const FoldOverlay::RowSlot slot = SlotOf(set, i);
       if (looked_at.insert(slot).second) {
         placer_.Prefetch(EntityId(op.entity_id()), overlay_.entry(slot).now.row);
       }

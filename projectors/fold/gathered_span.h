@@ -55,7 +55,7 @@ class GatheredSpan {
   size_t events() const { return events_; }  // that were gathered
   // The sets of the gathered events, in order.
   const std::vector<Set>& sets() const { return sets_; }
-  FoldOverlay::Slot SlotOf(const Set& set, size_t op) const {
+  FoldOverlay::RowSlot SlotOf(const Set& set, size_t op) const {
     return slots_[set.first_slot + op - set.first_op];
   }
   std::vector<Seen>& seen() { return seen_; }
@@ -73,7 +73,7 @@ class GatheredSpan {
   google::protobuf::Arena arena_;
   size_t events_ = 0;
   std::vector<Set> sets_;
-  std::vector<FoldOverlay::Slot> slots_;
+  std::vector<FoldOverlay::RowSlot> slots_;
   std::vector<Seen> seen_;
   absl::flat_hash_map<std::string, size_t> seen_index_;
 };

@@ -102,10 +102,10 @@ absl::StatusOr<bool> BucketPlacer::RunRound() {
 
 // Those that the batch has no room for wait with what else the round has to do.
 absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
-  std::vector<Slot> written = std::exchange(written_, {});
+  std::vector<RowSlot> written = std::exchange(written_, {});
   // However often the event has written a row, it is placed as it is in the end.
-  absl::flat_hash_set<Slot> once;
-  std::erase_if(written, [&once](Slot slot) { return !once.insert(slot).second; });
+  absl::flat_hash_set<RowSlot> once;
+  std::erase_if(written, [&once](RowSlot slot) { return !once.insert(slot).second; });
   size_t fetched = 0;
   for (size_t i = 0; i < written.size(); ++i) {
     ASSIGN_OR_RETURN(const bool room, HasRoom(written, i, &fetched));
@@ -123,7 +123,7 @@ absl::StatusOr<bool> BucketPlacer::PlaceWritten() {
 }
 
 void BucketPlacer::PutOffWritten() {
-  for (const Slot slot : std::exchange(written_, {})) {
+  for (const RowSlot slot : std::exchange(written_, {})) {
     const RecordKey& key = parts_.overlay.entry(slot).key;
     // In the first round at the earliest: before it, what rows give others moves by the buckets
     // that they had before the event.
@@ -167,7 +167,7 @@ absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
 absl::StatusOr<size_t> BucketPlacer::PlaceAll(std::span<const RecordKey> keys, bool by_support) {
   size_t placed = 0;
   while (placed < keys.size()) {
-    ASSIGN_OR_RETURN(const std::vector<Slot> slots, Read(keys.subspan(placed)));
+    ASSIGN_OR_RETURN(const std::vector<RowSlot> slots, Read(keys.subspan(placed)));
     if (placed > 0 && FullBesideRows()) {
       return placed;
     }
@@ -187,14 +187,15 @@ absl::StatusOr<size_t> BucketPlacer::PlaceAll(std::span<const RecordKey> keys, b
   return placed;
 }
 
-absl::StatusOr<std::vector<FoldOverlay::Slot>> BucketPlacer::Read(std::span<const RecordKey> keys) {
-  std::vector<Slot> slots;
+absl::StatusOr<std::vector<FoldOverlay::RowSlot>> BucketPlacer::Read(
+    std::span<const RecordKey> keys) {
+  std::vector<RowSlot> slots;
   slots.reserve(keys.size());
   for (const RecordKey& key : keys) {
     slots.push_back(parts_.overlay.SlotOfCopy(key.entity, key.key));
   }
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view, Room()));
-  const auto unread = [this](Slot slot) { return slot >= parts_.overlay.size(); };
+  const auto unread = [this](RowSlot slot) { return slot >= parts_.overlay.size(); };
   slots.erase(std::ranges::find_if(slots, unread), slots.end());
   return slots;
 }

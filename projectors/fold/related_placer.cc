@@ -19,7 +19,7 @@ size_t PlaceIn(const std::vector<AttributeId>& ascending, AttributeId attribute)
 
 }  // namespace
 
-BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) {
+BucketPlacer::References BucketPlacer::ReferencesOf(RowSlot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   if (rules == nullptr || (rules->ups.empty() && rules->links.empty())) {
@@ -31,7 +31,7 @@ BucketPlacer::References BucketPlacer::ReferencesOf(Slot slot) {
           ReferencedKeys(*rules->schema, rules->links, row)};
 }
 
-absl::Status BucketPlacer::Written(Slot slot, const References& before) {
+absl::Status BucketPlacer::Written(RowSlot slot, const References& before) {
   written_.push_back(slot);
   // An event's operations are done together, however often they change one large row.
   work_ += parts_.overlay.entry(slot).now.row.size() / kBytesPerWork;
@@ -63,7 +63,7 @@ absl::Status BucketPlacer::Written(Slot slot, const References& before) {
   return before.ups == after.ups ? absl::OkStatus() : MoveSupport(slot, *rules, before, after);
 }
 
-absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
+absl::Status BucketPlacer::MoveSupport(RowSlot slot, const RuleSet::Entity& rules,
                                        const References& before, const References& after) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   WorkQueue::Turn turn{entry.key.entity, entry.key.key, entry.now.last.index, {}};
@@ -89,7 +89,7 @@ absl::Status BucketPlacer::MoveSupport(Slot slot, const RuleSet::Entity& rules,
 }
 
 // The row's buckets, with their rules, ascending.
-std::vector<std::pair<BucketKey, uint32_t>> BucketPlacer::SourcesOf(Slot slot) const {
+std::vector<std::pair<BucketKey, uint32_t>> BucketPlacer::SourcesOf(RowSlot slot) const {
   std::vector<std::pair<BucketKey, uint32_t>> sources;
   for (const Membership& m : parts_.overlay.entry(slot).now.memberships) {
     if (m.member) {
@@ -156,7 +156,7 @@ absl::StatusOr<bool> BucketPlacer::RunTurn(const WorkQueue::Turn& turn) {
   if (rules == nullptr || turn.references.empty()) {
     return true;
   }
-  const Slot slot = parts_.overlay.SlotOfCopy(turn.entity, turn.key);
+  const RowSlot slot = parts_.overlay.SlotOfCopy(turn.entity, turn.key);
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
   RETURN_IF_ERROR(ReadAll(slot));
   const std::vector<std::pair<BucketKey, uint32_t>> sources = SourcesOf(slot);
@@ -200,7 +200,7 @@ void BucketPlacer::Fetch(const RuleSet::Entity& rules, std::string_view row, uin
   }
 }
 
-absl::StatusOr<bool> BucketPlacer::HasRoom(std::span<const Slot> slots, size_t next,
+absl::StatusOr<bool> BucketPlacer::HasRoom(std::span<const RowSlot> slots, size_t next,
                                            size_t* fetched) {
   if (next > 0 && (FullBesideRows() || (next == *fetched && Full()))) {
     return false;
@@ -222,7 +222,7 @@ absl::StatusOr<bool> BucketPlacer::HasRoom(std::span<const Slot> slots, size_t n
   return true;
 }
 
-absl::Status BucketPlacer::PassOn(Slot slot, const std::vector<FoldOverlay::Move>& moves) {
+absl::Status BucketPlacer::PassOn(RowSlot slot, const std::vector<FoldOverlay::Move>& moves) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   if (moves.empty() || rules == nullptr || rules->feeds.empty()) {
@@ -282,7 +282,7 @@ absl::Status BucketPlacer::Support(const SyncRule& rule, const std::string& targ
                                                .giver = std::string(giver)}));
     return absl::OkStatus();
   }
-  const Slot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
+  const RowSlot slot = parts_.overlay.SlotOfCopy(rule.entity, target);
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
   return AddSupport(slot, rule, source, delta);
 }
@@ -300,7 +300,7 @@ absl::StatusOr<bool> BucketPlacer::GivesWait() {
   return *gives_wait_;
 }
 
-absl::Status BucketPlacer::AddSupport(Slot slot, const SyncRule& rule, BucketKey source,
+absl::Status BucketPlacer::AddSupport(RowSlot slot, const SyncRule& rule, BucketKey source,
                                       int delta) {
   ASSIGN_OR_RETURN(const bool counted,
                    parts_.overlay.AddSupport(slot, rule.number, source, delta, parts_.view));
@@ -323,8 +323,8 @@ absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items
   }
   size_t done = 0;
   while (done < gives.size() && (done == 0 || !Full())) {
-    ASSIGN_OR_RETURN(const std::vector<Slot> slots, Read(std::span(targets).subspan(done)));
-    for (const Slot slot : slots) {
+    ASSIGN_OR_RETURN(const std::vector<RowSlot> slots, Read(std::span(targets).subspan(done)));
+    for (const RowSlot slot : slots) {
       const WorkQueue::Give& give = gives[done++];
       const SyncRule* rule = rules_->FindRule(give.rule);
       if (rule == nullptr) {
@@ -342,7 +342,7 @@ absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items
 // What the row gives by rules that are new and go out from its buckets of this round. False where
 // there is more than the batch has room for: row_ then says, behind the row's key, up to which
 // bucket it is done.
-absl::StatusOr<bool> BucketPlacer::SupportAnew(Slot slot) {
+absl::StatusOr<bool> BucketPlacer::SupportAnew(RowSlot slot) {
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   const RuleSet::Entity* rules = rules_->Find(entry.key.entity);
   if (rules == nullptr || rules->ups.empty() || !entry.live()) {

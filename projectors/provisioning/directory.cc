@@ -69,7 +69,7 @@ std::string ControlEventId(std::string_view request_id) {
 }
 
 struct Directory::Impl {
-  struct Slot {
+  struct Known {
     std::shared_ptr<const OrgEntry> entry;
     int64_t decided = -1;  // offset of the last request that has an outcome
   };
@@ -82,7 +82,7 @@ struct Directory::Impl {
                                                   OrgEntry& entry);
 
   mutable absl::Mutex mutex;
-  std::map<std::string, Slot, std::less<>> orgs ABSL_GUARDED_BY(mutex);
+  std::map<std::string, Known, std::less<>> orgs ABSL_GUARDED_BY(mutex);
 };
 
 absl::StatusOr<std::string> Directory::Impl::Open(const WireOutcome& outcome, OrgEntry& entry) {
@@ -256,22 +256,22 @@ absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
 
   absl::MutexLock lock(&impl_->mutex);
   const auto known = impl_->orgs.find(org.value());
-  Impl::Slot slot = known == impl_->orgs.end() ? Impl::Slot{} : known->second;
+  Impl::Known state = known == impl_->orgs.end() ? Impl::Known{} : known->second;
   // Two sequencers may both have decided a request, each by what it had read: the outcome that
   // comes first in the log counts, for everybody who reads it. So it is asked before anything of
   // the second one is looked at, and a refusal counts as well as a change.
   const bool of_request = outcome.request_offset() >= 0;
-  if (of_request && outcome.request_offset() <= slot.decided) {
+  if (of_request && outcome.request_offset() <= state.decided) {
     return std::nullopt;  // another sequencer's, of a request that had its outcome already
   }
   if (result.status.ok()) {
     OrgEntry next;
     next.org = org;
     next.last_control = kNoOffset;
-    if (slot.entry != nullptr) {
-      next = *slot.entry;
+    if (state.entry != nullptr) {
+      next = *state.entry;
     }
-    if (slot.entry == nullptr && outcome.change_case() != v1::ProvisioningOutcome::kOrgOpened) {
+    if (state.entry == nullptr && outcome.change_case() != v1::ProvisioningOutcome::kOrgOpened) {
       return Malformed(event, fmt::format("organisation {} was never opened", org.value()));
     }
     result.existed = Existed(outcome, next);
@@ -281,12 +281,12 @@ absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
     }
     result.etag = *std::move(etag);
     next.last_control = std::max(next.last_control, result.changes_offset);
-    slot.entry = std::make_shared<const OrgEntry>(std::move(next));
+    state.entry = std::make_shared<const OrgEntry>(std::move(next));
   }
-  slot.decided = std::max(slot.decided, outcome.request_offset());
+  state.decided = std::max(state.decided, outcome.request_offset());
   // A refusal for an organisation that never was leaves nothing behind: it holds no memory.
-  if (slot.entry != nullptr) {
-    impl_->orgs.insert_or_assign(org.value(), std::move(slot));
+  if (state.entry != nullptr) {
+    impl_->orgs.insert_or_assign(org.value(), std::move(state));
   }
   return result;
 }

@@ -51,7 +51,7 @@ class FoldOverlayTest : public ::testing::Test {
   std::mt19937_64 random_{7};  // NOLINT(bugprone-random-generator-seed): one order is as good
   testing::ModelStore view_;
   FoldOverlay overlay_;
-  const FoldOverlay::Slot slot_;
+  const FoldOverlay::RowSlot slot_;
   std::vector<Order> order_;
 };
 
