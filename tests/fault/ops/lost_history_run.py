@@ -290,17 +290,18 @@ class Broker:
         assert len(segments) == 1, segments
         return segments[0]
 
-    def lose_end(self, segment, size):
-        """The broker dies, and comes back without what `segment` had after `size` bytes."""
+    def lose_end(self, *ends):
+        """The broker dies, and comes back without what each segment of `ends`, (segment, size), had after `size` bytes."""
         self.run("kill", "--node", "1")
-        # A file of its own: brokers send with sendfile(2), so what waits in a socket of this machine for a process that
-        # sleeps are the pages of the old one, and cutting that would make zeros of them, at which librdkafka aborts.
-        cut = segment.with_suffix(".cut")
-        cut.write_bytes(segment.read_bytes()[:size])
-        os.replace(cut, segment)
-        for name in ("*.index", "*.timeindex", "*.snapshot"):
-            for stale in segment.parent.glob(name):
-                stale.unlink()
+        for segment, size in ends:
+            # A file of its own: brokers send with sendfile(2), so what waits in a socket of this machine for a process that
+            # sleeps are the pages of the old one, and cutting that would make zeros of them, at which librdkafka aborts.
+            cut = segment.with_suffix(".cut")
+            cut.write_bytes(segment.read_bytes()[:size])
+            os.replace(cut, segment)
+            for name in ("*.index", "*.timeindex", "*.snapshot"):
+                for stale in segment.parent.glob(name):
+                    stale.unlink()
         for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
             for checkpoint in self.folder.glob(f"**/{name}"):
                 checkpoint.unlink()
@@ -359,7 +360,7 @@ def cut_segment(binary, folder, script):
         await_true("all of it is applied", lambda: len(place.delta()[1]) == 16)
         _, _, late, _ = place.delta()
         place.restart()  # all of it is in the checkpoint, or a crash would leave nothing that is ahead
-        broker.lose_end(segment, size)
+        broker.lose_end((segment, size))
         await_true("the running server notices", place.refused, 90)
         status, code, _, _ = place.delta(late)
         assert status in (410, 503), f"rows of a history that the log does not have: {status} {code}"
@@ -391,7 +392,8 @@ def cut_segment(binary, folder, script):
 
 def paused_while_the_end_is_lost(binary, folder, script):
     """A process is paused, and has no checkpoint of what the broker then loses; another process writes beyond that. When it
-    wakes, its group has put it out: it gives the partition back, takes it again, and all that is left of it is in memory."""
+    wakes, its group has put it out: it gives the partition back, takes it again, and all that is left of it is in memory.
+    What it told the others of its place is lost with it, or the other process would rightly write nothing."""
     broker = Broker(script, folder / "broker")
     writer = None
     try:
@@ -399,12 +401,11 @@ def paused_while_the_end_is_lost(binary, folder, script):
         place = Place(binary, folder, [*arguments, "--set", "staging.checkpoint_interval=10m"])
         place.provision()
         place.ingest(keys("kept", 3))
-        segment = broker.segment("pw.changes-0")
-        size = segment.stat().st_size
+        ends = [(segment, segment.stat().st_size) for segment in map(broker.segment, ("pw.changes-0", "pw.nodes-0"))]
         place.ingest(keys("lost", 3))
         await_true("all of it is applied", lambda: len(place.delta()[1]) == 6)
         place.sluice.process.send_signal(signal.SIGSTOP)
-        broker.lose_end(segment, size)
+        broker.lose_end(*ends)
         writer = Sluice(binary, folder / "writer", ["--set", "log.partitions=1", "--roles", "admin", *arguments])
         copy_keys(place, writer)
         writer.start()
@@ -451,7 +452,7 @@ def node_goes_with_its_disk(binary, folder, script):
         assert len(gone.delta()[1]) == 6, gone.delta()
         assert gone.sluice.stop() == 0  # it tells that it leaves, and how far it had come
         shutil.rmtree(gone.sluice.data / "stores")
-        broker.lose_end(segment, size)
+        broker.lose_end((segment, size))
         left.sluice.process.send_signal(signal.SIGCONT)
         await_true("the other one tells of it", left.refused)
         assert left.delta()[:2] == (503, "log_truncated"), left.delta()
@@ -500,7 +501,7 @@ def one_topic_alone(binary, folder, script, topic, prefix):
         if topic == "changes":
             place.sluice.stop()
             shutil.rmtree(place.sluice.data / "stores")  # no store is ahead: only the other topic can tell
-        broker.lose_end(segment, size)
+        broker.lose_end((segment, size))
         if topic == "provisioning":
             await_true("the running server notices", place.refused, 60)
             place.sluice.kill()
