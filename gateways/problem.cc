@@ -15,17 +15,20 @@ namespace {
 constexpr size_t kDetailBytesMax = 2048;
 constexpr char kWipePayload[] = "sluice.dev/wipe";
 constexpr int kRetryAfterDefault = 5;
-constexpr std::string_view kStoreCorrupt = "store_corrupt";
 
 struct CodeRow {
   std::string_view code;
   int http_status;
   std::string_view title;
-  int retry_after = 0;  // seconds; 0: kRetryAfterDefault where the status asks for one
+  int retry_after = 0;       // seconds; 0: kRetryAfterDefault where the status asks for one
+  bool is_internal = false;  // its messages name folders or brokers: they are for the log
 };
 
-// Every code of gateways/docs/api.md, section 7, but those that are its kind's alone; sorted by
-// code.
+constexpr bool kInternal = true;
+
+// Every code that an answer can have (structure_test.py compares them with the sources), sorted. A
+// row is more than its code's kind, which is its layer's word: that a store is of another log is a
+// failed precondition of opening it, and nothing that a caller could mend.
 constexpr auto kCodes = std::to_array<CodeRow>({
     {"aborted", 409, "Changed by somebody else meanwhile"},
     {"already_exists", 409, "Exists already"},
@@ -39,6 +42,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"cursor_other_log", 410, "Cursor of another log"},
     {"cursor_other_org", 403, "Cursor of another organisation"},
     {"deadline_exceeded", 503, "Not done in time", 1},
+    {"disk_full", 503, "No room on a disk", 0, kInternal},
     {"entity_not_found", 404, "No such entity"},
     {"failed_precondition", 409, "Not possible in this state"},
     {"forbidden", 403, "Not allowed"},
@@ -49,10 +53,16 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"invalid_key", 400, "Invalid key"},
     {"keys_unavailable", 503, "Keys can't be had", 1},
     {"log_begins_late", 503, "The log has lost its beginning"},
+    {"log_corrupt", 503, "The log is damaged", 0, kInternal},
     {"log_diverged", 503, "The log holds another history"},
     {"log_end_doubted", 503, "Whether the log has lost its end is not known yet", 1},
     {"log_epoch_changed", 503, "The log was begun anew", 1},
+    {"log_permission_denied", 503, "The log cannot be used"},
+    {"log_read_failed", 503, "The log cannot be read", 0, kInternal},
+    {"log_refused", 503, "The log cannot be used"},
     {"log_truncated", 503, "The log has lost its end"},
+    {"log_unavailable", 503, "The log does not answer"},
+    {"log_write_failed", 503, "The log cannot be written", 0, kInternal},
     {"method_not_allowed", 405, "Method not allowed"},
     {"missing_key", 400, "Key is missing"},
     {"no_threads", 503, "Too few threads"},
@@ -64,6 +74,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"not_tried", 424, "A set before this one was not taken"},
     {"offline_not_allowed", 403, "No role allows offline use"},
     {"offset_below_begin", 503, "The log no longer holds what is needed"},
+    {"offset_beyond_end", 503, "The log ends before what is needed"},
     {"org_not_found", 404, "No such organisation"},
     {"org_not_ready", 409, "Organisation is not ready"},
     {"org_reprovisioned", 410, "Organisation was provisioned anew"},
@@ -76,7 +87,20 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"resource_exhausted", 429, "Too many requests", 1},
     {"role_not_found", 404, "No such role"},
     {"rules_too_deep", 400, "Chain of rules is too long"},
-    {kStoreCorrupt, 503, "The store is damaged and is built anew", 1},
+    {"store_busy", 503, "The store is being opened anew", 1, kInternal},
+    {"store_corrupt", 503, "The store is damaged and is built anew", 1, kInternal},
+    {"store_fatal", 503, "The store cannot be used", 0, kInternal},
+    {"store_format_newer", 503, "The store cannot be used", 0, kInternal},
+    {"store_format_older", 503, "The store cannot be used", 0, kInternal},
+    {"store_in_use", 503, "The store cannot be used", 0, kInternal},
+    {"store_io_error", 503, "The store cannot be used", 0, kInternal},
+    {"store_missing", 503, "The store is built anew", 0, kInternal},
+    {"store_of_other_log", 503, "The store cannot be used", 0, kInternal},
+    {"store_read_only", 503, "The store cannot be used", 0, kInternal},
+    {"store_reading", 503, "The store is being read as a whole", 1, kInternal},
+    {"store_reopened", 503, "The store was opened anew", 1, kInternal},
+    {"store_rewound", 503, "The store is behind", 1, kInternal},
+    {"stores_busy", 503, "Too many stores are in use", 1},
     {"token_expired", 401, "Token has expired"},
     {"token_invalid", 401, "Token is not valid"},
     {"token_missing", 401, "Token is missing"},
@@ -84,12 +108,14 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"too_large", 413, "Too large"},
     {"too_many_buckets", 403, "Too many buckets"},
     {"too_many_definitions", 400, "Too many definitions"},
+    {"too_many_readers", 503, "Too many readers of the log", 1},
     {"too_many_rules", 400, "Too many rules"},
     {"too_many_sessions", 503, "Too many sessions"},
-    {"topic_compacted", 503, "The log cannot be written"},
-    {"topic_missing", 503, "The log cannot be written"},
-    {"topic_partitions_changed", 503, "The log cannot be written"},
-    {"topic_retention", 503, "The log cannot be written"},
+    {"topic_compacted", 503, "The log cannot be written", 0, kInternal},
+    {"topic_message_bytes", 503, "The log cannot be written", 0, kInternal},
+    {"topic_missing", 503, "The log cannot be written", 0, kInternal},
+    {"topic_partitions_changed", 503, "The log cannot be written", 0, kInternal},
+    {"topic_retention", 503, "The log cannot be written", 0, kInternal},
     {"type_mismatch", 400, "Value does not fit its type"},
     {"unauthenticated", 401, "Not authenticated"},
     {"unavailable", 503, "Temporarily unavailable"},
@@ -123,12 +149,11 @@ std::string_view TitleOf(int http_status) {
   return http_status == 501 ? "Not available here" : "Internal error";
 }
 
-// Whether the message may come from a library or the machine rather than from Error(): no code of
-// its own was given, and the kind is one that a caller cannot mend.
+// Whether the message is for the log alone, or may come from a library or the machine rather than
+// from Error(): no code of its own was given, and the kind is one that a caller cannot mend.
 bool HidesMessage(const absl::Status& status) {
-  // Of a store's files and their disk: these name folders.
   const std::string code = ErrorCode(status);
-  if (code.starts_with("store_") || code == "disk_full") {
+  if (const CodeRow* row = FindCode(code); row != nullptr && row->is_internal) {
     return true;
   }
   switch (status.code()) {
@@ -165,7 +190,7 @@ int HttpStatusOf(const absl::Status& status) {
   }
   const CodeRow* row = FindCode(ErrorCode(status));
   // A damaged store is set apart within moments and built anew: worth coming again.
-  if (IsOurDefect(status.code()) && (row == nullptr || row->code != kStoreCorrupt)) {
+  if (IsOurDefect(status.code()) && (row == nullptr || row->code != "store_corrupt")) {
     return 500;
   }
   if (row != nullptr) {

@@ -71,6 +71,8 @@ bool IsTakenTableName(std::string_view name) {
 }
 
 std::string EscapedName(std::string_view name) {
+  // No attribute's name has a "$", so none is called like an escaped one; and with one before each
+  // capital, two names that differ in case only are escaped differently when they are folded.
   std::string escaped = "x$";
   for (const char c : name) {
     if (c >= 'A' && c <= 'Z') {
@@ -107,6 +109,10 @@ std::map<std::string, std::string> ColumnNames(const ClientEntity& entity,
       names.emplace(attribute, free ? attribute : EscapedName(attribute));
     }
   };
+  // The key first, then the others by their names: a file's columns are called the same whatever
+  // order the server lists attributes in, and of two names that SQLite takes for one (it folds
+  // case) the key keeps its own. Names that the file has already stay before all: its rows are
+  // under them.
   choose(entity.primary_key);
   for (const ClientEntity::Column& column : entity.columns) {
     others.insert(column.name);

@@ -14,13 +14,7 @@ absl::StatusOr<std::vector<std::string>> TablesToDrop(sqlite3* db) {
                    Statement::Prepare(db,
                                       "SELECT name FROM sqlite_schema WHERE type='table' AND name "
                                       "LIKE '\\_sluice\\_%' ESCAPE '\\'"));
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, own.Step());
-    if (!more) {
-      break;
-    }
-    names.emplace_back(own.Text(0));
-  }
+  RETURN_IF_ERROR(own.ForEachRow([&] { names.emplace_back(own.Text(0)); }));
   return names;
 }
 

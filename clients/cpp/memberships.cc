@@ -49,18 +49,15 @@ absl::Status Memberships::Load(int64_t position) {
   ASSIGN_OR_RETURN(
       Statement buckets,
       Statement::Prepare(db_, "SELECT id, bucket, after, count, checksum FROM _sluice_bucket"));
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, buckets.Step());
-    if (!more) {
-      StartFromHere();
-      return absl::OkStatus();
-    }
+  RETURN_IF_ERROR(buckets.ForEachRow([&] {
     // Only buckets that changed are written; every bucket of a complete checkpoint is at it.
     buckets_.emplace(std::string(buckets.Text(1)),
                      LocalBucket{buckets.Int(0), position >= 0 ? position : buckets.Int(2),
                                  static_cast<uint64_t>(buckets.Int(3)),
                                  static_cast<uint64_t>(buckets.Int(4)), false});
-  }
+  }));
+  StartFromHere();
+  return absl::OkStatus();
 }
 
 void Memberships::Clear() {
@@ -232,13 +229,8 @@ absl::StatusOr<std::vector<std::string>> Memberships::HoldersOf(int64_t entity) 
                          "bucket FROM _sluice_member WHERE entity=?)"));
   holders.BindInt(1, entity);
   std::vector<std::string> names;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, holders.Step());
-    if (!more) {
-      return names;
-    }
-    names.emplace_back(holders.Text(0));
-  }
+  RETURN_IF_ERROR(holders.ForEachRow([&] { names.emplace_back(holders.Text(0)); }));
+  return names;
 }
 
 void Memberships::MarkStale(const std::vector<std::string>& buckets) {
@@ -455,15 +447,10 @@ absl::Status Memberships::ReadMembers(int64_t entity, std::string_view key) {
   members_.clear();
   find_members_->BindInt(1, entity);
   find_members_->BindText(2, key);
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, find_members_->Step());
-    if (!more) {
-      find_members_->Reset();
-      return absl::OkStatus();
-    }
+  return find_members_->ForEachRow([this] {
     members_.push_back(
         {find_members_->Int(0), std::string(find_members_->Text(1)), true, true, false});
-  }
+  });
 }
 
 absl::Status Memberships::WriteMembers(int64_t entity, std::string_view key) {

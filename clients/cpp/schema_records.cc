@@ -14,14 +14,11 @@ absl::StatusOr<LocalTables> SchemaRecords::Tables() const {
                          "_sluice_entity e LEFT JOIN _sluice_names n ON n.entity=e.name AND "
                          "n.attribute=''"));
   LocalTables tables;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, entities.Step());
-    if (!more) {
-      return tables;
-    }
+  RETURN_IF_ERROR(entities.ForEachRow([&] {
     tables.emplace(entities.Text(1), LocalTable(entities.Int(0), std::string(entities.Text(2)),
                                                 std::string(entities.Text(3))));
-  }
+  }));
+  return tables;
 }
 
 absl::StatusOr<int64_t> SchemaRecords::AddEntity(const std::string& entity,
@@ -56,14 +53,11 @@ absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
   info.BindText(1, file_table);
   info.BindText(2, entity);
   std::vector<LocalTable::Column> columns;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, info.Step());
-    if (!more) {
-      return columns;
-    }
+  RETURN_IF_ERROR(info.ForEachRow([&] {
     columns.push_back(
         {std::string(info.Text(0)), std::string(info.Text(1)), std::string(info.Text(2))});
-  }
+  }));
+  return columns;
 }
 
 absl::Status SchemaRecords::SetName(const std::string& entity, const std::string& attribute,
@@ -86,13 +80,8 @@ absl::StatusOr<std::set<std::string>> SchemaRecords::HiddenColumns(int64_t entit
                    Statement::Prepare(db_, "SELECT name FROM _sluice_hidden WHERE entity=?"));
   select.BindInt(1, entity);
   std::set<std::string> names;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool more, select.Step());
-    if (!more) {
-      return names;
-    }
-    names.emplace(select.Text(0));
-  }
+  RETURN_IF_ERROR(select.ForEachRow([&] { names.emplace(select.Text(0)); }));
+  return names;
 }
 
 absl::Status SchemaRecords::SetHidden(int64_t entity, const std::string& column, bool hidden) {

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "clients/cpp/backoff.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
 #include "schemas/base/printable.h"
@@ -275,8 +274,10 @@ ServerConnection::Answer ServerConnection::SendTo(HttpClient& client, const std:
 }
 
 void ServerConnection::Wait(int failures) {
-  const auto wait = BackoffWait(failures, options_.backoff_first, options_.backoff_max,
-                                std::exchange(retry_after_, {}), random_);
+  if (failures == 1) {
+    backoff_.Reset();
+  }
+  const auto wait = backoff_.NextAfter(std::exchange(retry_after_, {}));
   const absl::MutexLock lock(&mutex_);
   mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), absl::FromChrono(wait));
 }

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <string_view>
 
@@ -12,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "clients/cpp/pull.h"
+#include "schemas/base/backoff.h"
 
 namespace sluice::client {
 
@@ -44,7 +44,8 @@ class ServerConnection {
   // The body of GET /v1/orgs/{org}/entities; may be called while Stream() runs, by its receiver.
   [[nodiscard]] absl::StatusOr<std::string> Entities();
 
-  // Before the next attempt, after so many failures in a row: as the server asked for, with jitter.
+  // Before the next attempt, after the `failures`-th failure in a row: up to backoff_first, doubled
+  // with each, up to backoff_max; and that after the time that the server asked for.
   // Returns early when cancelled.
   void Wait(int failures);
   // Ends what runs soon, and all that follows at once. Any thread.
@@ -75,7 +76,7 @@ class ServerConnection {
   const PullOptions options_;
   std::string base_;  // of the node that answered last
   std::chrono::milliseconds retry_after_{0};
-  std::mt19937_64 random_{std::random_device()()};
+  Backoff backoff_{options_.backoff_first, options_.backoff_max, Backoff::Jitter::kFull};
   mutable absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   Channel channels_[kChannels] ABSL_GUARDED_BY(mutex_);

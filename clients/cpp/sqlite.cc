@@ -51,10 +51,13 @@ absl::StatusOr<Statement> Statement::Prepare(sqlite3* db, std::string_view sql) 
 }
 
 void Statement::BindText(int at, std::string_view text) {
+  // A view without data is an empty text; SQLite takes a null pointer for NULL.
   sqlite3_bind_text64(statement_.get(), at, text.data() == nullptr ? "" : text.data(), text.size(),
                       SQLITE_STATIC, SQLITE_UTF8);
 }
 void Statement::BindBlob(int at, std::string_view bytes) {
+  // Copied, as texts are not: these are decoded from a frame's text, and gone before the statement
+  // runs.
   sqlite3_bind_blob64(statement_.get(), at, bytes.data() == nullptr ? "" : bytes.data(),
                       bytes.size(), SQLITE_TRANSIENT);
 }
@@ -102,6 +105,8 @@ size_t Statement::RowBytes() const {
 }
 
 std::string_view Statement::Text(int column) const {
+  // The text before its size: sqlite3_column_text() may convert the value, and
+  // sqlite3_column_bytes() tells the size of what it is by then.
   const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
   return text == nullptr
              ? std::string_view()

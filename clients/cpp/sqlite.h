@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "schemas/base/status.h"
 
 // The little of SQLite's C interface that the client uses, with errors as statuses. Not
 // thread-safe.
@@ -25,7 +26,8 @@ using SqliteHandle = std::unique_ptr<sqlite3, SqliteCloser>;
 // The error that `db` reports for result code `rc`, while doing `what`.
 [[nodiscard]] absl::Status SqliteError(sqlite3* db, int rc, std::string_view what);
 
-// A prepared statement. Bind in order, then Run() or Step(); Run and Reset clear for the next use.
+// A prepared statement. Bind in order, then Run(), Step() or ForEachRow(); Run, Reset and
+// ForEachRow clear for the next use.
 class Statement {
  public:
   [[nodiscard]] static absl::StatusOr<Statement> Prepare(sqlite3* db, std::string_view sql);
@@ -41,6 +43,18 @@ class Statement {
   [[nodiscard]] absl::Status Run();
   // True while there is a row.
   [[nodiscard]] absl::StatusOr<bool> Step();
+  // Calls `visit`, which reads them by Int() and Text(), for all rows that are left.
+  template <typename Visit>
+  [[nodiscard]] absl::Status ForEachRow(const Visit& visit) {
+    while (true) {
+      ASSIGN_OR_RETURN(const bool more, Step());
+      if (!more) {
+        Reset();
+        return absl::OkStatus();
+      }
+      visit();
+    }
+  }
   void Reset();
 
   sqlite3* db() const { return sqlite3_db_handle(statement_.get()); }

@@ -32,7 +32,7 @@ KafkaMetrics::KafkaMetrics(std::shared_ptr<prometheus::Registry> registry,
                             "Events taken and not yet answered", kLabels)),
       append_seconds(AddHistogram(
           *registry_, "sluice_eventlog_append_seconds", "From taking a batch to its answer",
-          {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30})),
+          {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}, kLabels)),
       read_events(AddCounter(*registry_, "sluice_eventlog_read_events_total",
                              "Events that readers returned", kLabels)),
       read_bytes(AddCounter(*registry_, "sluice_eventlog_read_bytes_total",

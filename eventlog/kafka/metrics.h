@@ -15,7 +15,7 @@ class Registry;
 namespace sluice::eventlog {
 
 // What the Kafka log counts: the embedded log's families where both have them, with the label
-// log="kafka", but for sluice_eventlog_append_seconds, which has none. Thread-safe.
+// log="kafka". Thread-safe.
 class KafkaMetrics {
  public:
   // Registers the families in `registry`, or in one of its own where that is null.

@@ -46,6 +46,7 @@ std::string HttpHead::HeaderList(std::string_view name) const {
 
 std::optional<std::string> HttpHead::Query(std::string_view name) const {
   std::string_view rest = query;
+  // Cut first and decoded then: a value may hold "%26" and "%3D", and a "+" that is meant is "%2B".
   while (!rest.empty()) {
     const std::string_view parameter = rest.substr(0, rest.find('&'));
     rest.remove_prefix(std::min(parameter.size() + 1, rest.size()));

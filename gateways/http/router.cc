@@ -42,4 +42,13 @@ std::optional<PathParameters> MatchPath(std::string_view pattern, std::string_vi
   return pattern.empty() && path.empty() ? std::make_optional(std::move(parameters)) : std::nullopt;
 }
 
+std::string OrgOfPath(std::string_view path) {
+  for (const std::string_view above : {"v1", "orgs"}) {
+    if (NextSegment(path) != above) {
+      return "";
+    }
+  }
+  return PercentDecode(NextSegment(path).value_or("")).value_or("");
+}
+
 }  // namespace sluice::gateways

@@ -28,7 +28,8 @@ struct PathParameters {
 
 template <typename Id>
 struct RouteMatch : PathParameters {
-  const RouteInfo<Id>* info = nullptr;  // nullptr: there is nothing at this path
+  const RouteInfo<Id>* info = nullptr;  // nullptr: there is nothing at this path, of which `org` is
+                                        // known all the same where it is below one
   std::string allow;  // not empty: the path takes these methods, not the one given, and `info` is
                       // the first row of the path
 
@@ -39,6 +40,10 @@ struct RouteMatch : PathParameters {
 // slash makes another path. A parameter is not empty. nullopt where the pattern is not the path's.
 [[nodiscard]] std::optional<PathParameters> MatchPath(std::string_view pattern,
                                                       std::string_view path);
+
+// The organisation that a path below /v1/orgs/ names, decoded and unchecked, whatever comes behind
+// it; empty for none.
+[[nodiscard]] std::string OrgOfPath(std::string_view path);
 
 template <typename Id>
 [[nodiscard]] RouteMatch<Id> FindRoute(std::span<const RouteInfo<Id>> routes,
@@ -57,6 +62,9 @@ template <typename Id>
       match = {*std::move(parameters), &row, ""};
     }
     match.allow.append(match.allow.empty() ? "" : ", ").append(get ? "GET, HEAD" : row.method);
+  }
+  if (match.info == nullptr) {
+    match.org = OrgOfPath(path);  // whose clients ask for what is not there, the access log tells
   }
   return match;
 }

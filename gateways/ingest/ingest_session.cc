@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "gateways/problem.h"
-#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -52,11 +49,6 @@ absl::Status NotInTime() {
                "the log did not confirm the set in time; send it again with the same id");
 }
 
-absl::Status NotSent() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the request that brought the set ended before it could be appended; send it again");
-}
-
 absl::Status NotTried() {
   return Error(absl::StatusCode::kFailedPrecondition, "not_tried",
                "a set before this one was not taken; send this one again behind it");
@@ -66,12 +58,6 @@ absl::Status NotTried() {
 absl::Status FitsByNow() {
   return Error(absl::StatusCode::kUnavailable, "not_caught_up",
                "the set fits the definitions by now; send it again");
-}
-
-// Whether the set may be taken when it is sent again as it is.
-bool IsForLater(const absl::Status& status) {
-  const int http = HttpStatusOf(status);
-  return http == 429 || http >= 500 || ErrorCode(status) == "not_tried";
 }
 
 // What a failed append is to the sender of a set.
@@ -91,13 +77,14 @@ IngestSession::IngestSession(IngestService& service, OrgId org, std::string trac
       partition_(service.log().PartitionFor(eventlog::Topic::kChanges, org_.value())),
       traceparent_(std::move(traceparent)),
       cause_(std::move(cause)),
-      stop_on_(stop_on),
+      stop_(std::make_shared<StopMark>(stop_on)),
       relayed_(caller.relayed),
       reader_(service.options().set_limits),
       // A batch that is larger than the limit is let in alone.
       own_in_flight_(std::make_shared<InFlight>(service.options().request_in_flight_bytes_max,
                                                 service.options().in_flight_events_max)),
-      doubtful_(service, org_, std::move(caller)) {}
+      doubtful_(service, org_, std::move(caller)),
+      answers_(stop_, [&service](const std::string& code) { service.CountRejected(code); }) {}
 
 IngestSession::~IngestSession() {
   // Somebody else may wait for a set that was gathered here. It is not appended any more, because
@@ -155,25 +142,7 @@ bool IngestSession::full() const {
 size_t IngestSession::waiting_bytes() const {
   // Those of sets that are gathered or in flight are bounded by what these may be.
   const size_t bounded = own_in_flight_->events() + events_.size();
-  return (waiting_.size() - std::min(waiting_.size(), bounded)) * kWaitingBytes;
-}
-
-bool IngestSession::StopsAt(const absl::Status& status) const {
-  return !status.ok() &&
-         (stop_on_ == StopOn::kError || (stop_on_ == StopOn::kUnavailable && IsForLater(status)));
-}
-
-void IngestSession::NoteRefused(const absl::Status& status) {
-  if (StopsAt(status)) {
-    *stopped_ = true;
-  }
-}
-
-void IngestSession::Refuse(const absl::Status& status) { RefuseRead("", status); }
-
-void IngestSession::RefuseRead(std::string id, const absl::Status& status) {
-  NoteRefused(status);
-  waiting_.push_back({.id = std::move(id), .error = status, .ticket = nullptr});
+  return (answers_.waiting() - std::min(answers_.waiting(), bounded)) * kWaitingBytes;
 }
 
 void IngestSession::Add(std::string_view json) {
@@ -192,23 +161,23 @@ void IngestSession::Take(Read read_by, std::string_view line) {
   if (!ready_.ok()) {
     const absl::Status reached = ReachDirectory();
     if (!ready_.ok()) {
-      Refuse(reached.ok() ? ready_ : reached);
+      answers_.Refuse("", reached.ok() ? ready_ : reached);
       return;
     }
   }
   ReadChangeSet read = read_by(*entry_->model);
-  if (*stopped_) {
-    RefuseRead(std::move(read.id), NotTried());
+  if (stop_->is_set()) {
+    answers_.Refuse(std::move(read.id), NotTried());
   } else if (read.status.ok()) {
     AddRead(std::move(read));
   } else {
     AddMisfit(std::move(read), read_by, line);
   }
-  if (waiting_.size() >= kWaitingMax && !doubtful_.empty()) {
+  if (answers_.waiting() >= kWaitingMax && !doubtful_.empty()) {
     FinishDoubtful();
   }
   // Answers leave the queue as they are done, so that it holds little more than what is in flight.
-  Drain();
+  answers_.Drain();
 }
 
 bool IngestSession::FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const {
@@ -229,14 +198,14 @@ void IngestSession::AddMisfit(ReadChangeSet read, Read read_by, std::string_view
   const auto entry = entry_;
   const absl::Status reached = ReachDirectory();
   if (!ready_.ok()) {
-    RefuseRead(std::move(read.id), ready_);
+    answers_.Refuse(std::move(read.id), ready_);
     return;
   }
   if (entry_ != entry) {
     read = read_by(*entry_->model);
   }
-  if (*stopped_) {  // while it waited
-    RefuseRead(std::move(read.id), NotTried());
+  if (stop_->is_set()) {  // while it waited
+    answers_.Refuse(std::move(read.id), NotTried());
   } else if (read.status.ok()) {
     AddRead(std::move(read));
   } else {
@@ -248,22 +217,22 @@ void IngestSession::AddMisfit(ReadChangeSet read, Read read_by, std::string_view
 void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view line,
                                 const absl::Status& unknown) {
   if (!read.named || read.id.empty() || !MayHaveFitted(read.status)) {
-    RefuseRead(std::move(read.id), unknown.ok() ? read.status : unknown);
+    answers_.Refuse(std::move(read.id), unknown.ok() ? read.status : unknown);
     return;
   }
   auto ticket = service_.duplicates().Find(org_, entry_->incarnation, read.set.source(), read.id);
   if (ticket != nullptr) {
     if (absl::Status may = MayTell(*ticket); !may.ok()) {
-      RefuseRead(std::move(read.id), may);
+      answers_.Refuse(std::move(read.id), may);
       return;
     }
     service_.CountDuplicate();
-    waiting_.push_back({std::move(read.id), absl::OkStatus(), ticket});
+    answers_.Await(std::move(read.id), ticket);
     NoteAhead(ticket);
     return;
   }
   ticket = std::make_shared<SetTicket>();
-  waiting_.push_back({read.id, absl::OkStatus(), ticket});
+  answers_.Await(read.id, ticket);
   read.set.set_id(read.id);
   if (FoundInStore(read.set, *ticket)) {
     service_.CountDuplicate();
@@ -271,7 +240,7 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view line,
   }
   if (!unknown.ok()) {
     ticket->Resolve(unknown);
-    NoteRefused(unknown);
+    stop_->NoteRefused(unknown);
     return;
   }
   doubtful_.Add({.source = read.set.source(),
@@ -284,14 +253,14 @@ void IngestSession::AddDoubtful(ReadChangeSet read, std::string_view line,
     FinishDoubtful();
   }
   if (const auto result = ticket->Peek(); result.has_value()) {
-    NoteRefused(result->status());
+    stop_->NoteRefused(result->status());
   }
 }
 
 void IngestSession::FinishDoubtful() {
   if (stops()) {
     // The doubtful ones are answered without a thread, once the request has ended.
-    *stopped_ = true;
+    stop_->Set();
     return;
   }
   AppendGathered();  // these wait for no store
@@ -308,22 +277,22 @@ absl::Status IngestSession::MayTell(SetTicket& ticket) const {
 void IngestSession::AddRead(ReadChangeSet read) {
   if (read.id.empty()) {
     if (relayed_) {
-      RefuseRead("", FitsByNow());
+      answers_.Refuse("", FitsByNow());
       return;
     }
     read.set.set_id(NewUuid7(service_.clock()));
     auto ticket = std::make_shared<SetTicket>();
-    waiting_.push_back({read.set.id(), absl::OkStatus(), ticket});
+    answers_.Await(read.set.id(), ticket);
     Gather(std::move(read.set), std::move(ticket));
     return;
   }
   DuplicateFilter::Claim claim =
       service_.duplicates().Enter(org_, entry_->incarnation, read.set.source(), read.set.id());
   if (absl::Status may = claim.first ? absl::OkStatus() : MayTell(*claim.ticket); !may.ok()) {
-    RefuseRead(std::move(read.id), may);
+    answers_.Refuse(std::move(read.id), may);
     return;
   }
-  waiting_.push_back({std::move(read.id), absl::OkStatus(), claim.ticket});
+  answers_.Await(std::move(read.id), claim.ticket);
   if (!claim.first || FoundInStore(read.set, *claim.ticket)) {
     service_.CountDuplicate();
     NoteAhead(claim.ticket);
@@ -340,7 +309,7 @@ void IngestSession::AddRead(ReadChangeSet read) {
 void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket) {
   if (gathered_incarnation_ != entry_->incarnation) {
     if (!events_.empty() && WaitsForOthers()) {
-      *stopped_ = true;
+      stop_->Set();
       ticket->Resolve(NotTried());
       return;
     }
@@ -367,7 +336,7 @@ void IngestSession::Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket)
     return;
   }
   if (WaitsForOthers()) {
-    *stopped_ = true;  // what is gathered goes when the others' answers have come
+    stop_->Set();  // what is gathered goes when the others' answers have come
   } else {
     AppendGathered();
   }
@@ -453,7 +422,7 @@ void IngestSession::NoteAhead(const std::shared_ptr<SetTicket>& ticket) {
   }
   if (!events_.empty()) {
     if (WaitsForOthers()) {
-      *stopped_ = true;
+      stop_->Set();
       return;
     }
     const bool own = std::ranges::find(tickets_, ticket) != tickets_.end();
@@ -482,22 +451,8 @@ void IngestSession::GiveUpGathered(const absl::Status& status, size_t from) {
 
 // Every set that is not among the gathered ones is answered by now, but for those behind them.
 void IngestSession::GiveUpBehindStop() {
-  Drain();
-  bool stop = stop_answered_;
-  size_t before = 0;  // of the gathered sets
-  for (const Answer& answer : waiting_) {
-    if (stop || before == tickets_.size()) {
-      break;
-    }
-    if (answer.ticket == tickets_[before]) {
-      ++before;
-    } else if (answer.ticket == nullptr) {
-      stop = StopsAt(answer.error);
-    } else if (const auto result = answer.ticket->Peek(); result.has_value()) {
-      stop = StopsAt(result->status());
-    }
-  }
-  GiveUpGathered(NotTried(), before);
+  answers_.Drain();
+  GiveUpGathered(NotTried(), answers_.BeforeStop(tickets_));
 }
 
 void IngestSession::AppendGathered() {
@@ -506,7 +461,7 @@ void IngestSession::AppendGathered() {
   }
   if (stops()) {
     if (const absl::Status ahead = AwaitAhead(); !ahead.ok()) {
-      NoteRefused(ahead);
+      stop_->NoteRefused(ahead);
       GiveUpGathered(ahead);
       return;
     }
@@ -514,7 +469,7 @@ void IngestSession::AppendGathered() {
   const size_t bytes = gathered_bytes_;
   const size_t count = events_.size();
   if (const absl::Status room = AcquireRoom(bytes, count); !room.ok()) {
-    NoteRefused(room);
+    stop_->NoteRefused(room);
     GiveUpGathered(room);
     return;
   }
@@ -536,10 +491,10 @@ void IngestSession::AppendGathered() {
   service_.log().AppendAsync(
       eventlog::Topic::kChanges, partition_, std::move(events),
       [tickets = std::move(tickets), own_in_flight = own_in_flight_,
-       in_flight = service_.in_flight(), partition = partition_, bytes, count, stopped = stopped_,
-       stops = stops()](const absl::StatusOr<std::vector<Offset>>& offsets) {
-        if (!offsets.ok() && stops) {
-          *stopped = true;
+       in_flight = service_.in_flight(), partition = partition_, bytes, count,
+       stop = stop_](const absl::StatusOr<std::vector<Offset>>& offsets) {
+        if (!offsets.ok() && stop->stops()) {
+          stop->Set();
         }
         // Before room is given: whoever waits for that looks at these.
         for (size_t i = 0; i < tickets.size(); ++i) {
@@ -567,7 +522,7 @@ void IngestSession::Settle() {
   AppendIfMay();
   if (!ended_) {
     doubtful_.Look();
-    Drain();
+    answers_.Drain();
     return;
   }
   doubtful_.Settle();
@@ -576,82 +531,30 @@ void IngestSession::Settle() {
   if (doubtful_.empty() && log_until_ == std::chrono::steady_clock::time_point::max()) {
     log_until_ = now + service_.options().append_timeout;
   }
-  Drain();
+  answers_.Drain();
   if (now >= log_until_) {
     GiveUpGathered(NotSent());
-    for (; !waiting_.empty(); waiting_.pop_front()) {
-      const Answer& answer = waiting_.front();
-      Write(answer,
-            answer.ticket == nullptr ? answer.error : answer.ticket->Peek().value_or(NotInTime()));
-    }
+    answers_.GiveUp(NotInTime());
   }
-  if (waiting_.empty() && last_ != kNoOffset) {
-    service_.NoteChange(org_, last_);
+  if (answers_.waiting() == 0 && answers_.last() != kNoOffset) {
+    service_.NoteChange(org_, answers_.last());
   }
 }
 
 bool IngestSession::light() const {
   constexpr size_t kAnswersMax = 64;
-  return events_.empty() && doubtful_.empty() && waiting_.size() <= kAnswersMax;
+  return events_.empty() && doubtful_.empty() && answers_.waiting() <= kAnswersMax;
 }
 
 bool IngestSession::due() const {
-  return (!events_.empty() && MayAppend()) || !doubtful_.empty() ||
-         (!waiting_.empty() &&
-          (waiting_.front().ticket == nullptr || waiting_.front().ticket->Peek().has_value()));
+  return (!events_.empty() && MayAppend()) || !doubtful_.empty() || answers_.due();
 }
 
 std::shared_ptr<SetTicket> IngestSession::Unresolved() const {
   if (!events_.empty()) {  // these go when the batch before is done
     return Ahead();
   }
-  for (auto answer = waiting_.rbegin(); answer != waiting_.rend(); ++answer) {
-    if (answer->ticket != nullptr && !answer->ticket->Peek().has_value()) {
-      return answer->ticket;
-    }
-  }
-  return nullptr;
-}
-
-void IngestSession::Drain() {
-  for (; !waiting_.empty(); waiting_.pop_front()) {
-    const Answer& answer = waiting_.front();
-    if (answer.ticket == nullptr) {
-      Write(answer, answer.error);
-      continue;
-    }
-    const std::optional<absl::StatusOr<Offset>> result = answer.ticket->Peek();
-    if (!result.has_value()) {
-      return;
-    }
-    Write(answer, *result);
-  }
-}
-
-void IngestSession::Write(const Answer& answer, const absl::StatusOr<Offset>& result) {
-  if (answers_written_++ > 0) {
-    answers_.append(separator_);
-  }
-  answers_.push_back('{');
-  if (!answer.id.empty()) {
-    answers_.append("\"id\":");
-    AppendJsonString(answer.id, &answers_);
-    answers_.push_back(',');
-  }
-  if (result.ok()) {
-    last_ = std::max(last_, *result);
-    fmt::format_to(std::back_inserter(answers_), "\"position\":\"{}\"}}", result->value());
-  } else {
-    // Also that of a set which another request had in flight, and stopped before.
-    const bool elsewhere = !stops() && ErrorCode(result.status()) == "not_tried";
-    const absl::Status error = elsewhere ? NotSent() : result.status();
-    NoteRefused(error);
-    stop_answered_ = stop_answered_ || StopsAt(error);
-    service_.CountRejected(ProblemCode(error));
-    answers_.append("\"error\":");
-    answers_.append(ProblemJson(error));
-    answers_.push_back('}');
-  }
+  return answers_.Unresolved();
 }
 
 }  // namespace sluice::gateways

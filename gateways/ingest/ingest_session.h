@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <deque>
@@ -14,17 +13,9 @@
 #include "gateways/ingest/change_set_reader.h"
 #include "gateways/ingest/doubtful_sets.h"
 #include "gateways/ingest/ingest_service.h"
+#include "gateways/ingest/set_answers.h"
 
 namespace sluice::gateways {
-
-// At which set an ingest request takes no more: those behind it are answered "not_tried", so that a
-// sender who sends them again behind it keeps the order of the whole. To know it in time such a
-// request gives the log one batch after the other.
-enum class StopOn {
-  kNothing,      // each set stands alone
-  kUnavailable,  // one that can't be taken now
-  kError,        // one that is refused, for whatever reason
-};
 
 // One ingest request: takes change sets in their order, appends them in batches that share syncs,
 // and writes the answers in the same order. Not thread-safe.
@@ -46,7 +37,7 @@ class IngestSession {
   // came one way is recognised when it comes the other.
   void Add(v1::ChangeSet set);
   // Answers one set, that can't even be read, with an error.
-  void Refuse(const absl::Status& status);
+  void Refuse(const absl::Status& status) { answers_.Refuse("", status); }
 
   // Nothing more comes for the moment: appends what is gathered unless enough is under way.
   void Pause();
@@ -55,9 +46,9 @@ class IngestSession {
   void End();
 
   // Answers of the sets that are done, JSON objects each after `separator`, since the last call.
-  std::string TakeAnswers() { return std::move(answers_); }
+  std::string TakeAnswers() { return answers_.Take(); }
   size_t answers_size() const { return answers_.size(); }  // of what TakeAnswers() would give
-  void set_separator(std::string_view separator) { separator_ = separator; }
+  void set_separator(std::string_view separator) { answers_.set_separator(separator); }
   // The answers have become too many, those that wait included: the request must end. The set that
   // was last is answered.
   bool full() const;
@@ -73,7 +64,7 @@ class IngestSession {
   // Settle() does next to nothing now, and blocks nowhere: it needs no thread of the pool.
   bool light() const;
   // Sets without an answer.
-  bool waiting() const { return !waiting_.empty(); }
+  bool waiting() const { return answers_.waiting() != 0; }
   // The ticket that an answer waits for and that comes last, as far as is known; nullptr for none.
   std::shared_ptr<SetTicket> Unresolved() const;
   // Sets wait for what wakes nobody: the store.
@@ -81,15 +72,9 @@ class IngestSession {
   // When the sets that the log has not confirmed by then are answered so.
   std::chrono::steady_clock::time_point look_by() const { return log_until_; }
   // The newest position among the answers, kNoOffset for none.
-  Offset last() const { return last_; }
+  Offset last() const { return answers_.last(); }
 
  private:
-  struct Answer {
-    std::string id;
-    absl::Status error;                 // where the set was refused
-    std::shared_ptr<SetTicket> ticket;  // otherwise
-  };
-
   struct BeforeThem {
     std::shared_ptr<SetTicket> ticket;
     bool others = false;  // another request's
@@ -104,10 +89,6 @@ class IngestSession {
   // Returns when definitions are known that are no older than the sets which have come, having
   // looked at them anew: as IngestService::ReachDirectory(). Without waiting where that is known.
   absl::Status ReachDirectory();
-  bool StopsAt(const absl::Status& status) const;
-  // Notes that a set was refused so, where the request is to stop at that. OK: it was not.
-  void NoteRefused(const absl::Status& status);
-  void RefuseRead(std::string id, const absl::Status& status);
   void AddRead(ReadChangeSet read);
   // A set that does not fit the definitions as they happen to be known.
   void AddMisfit(ReadChangeSet read, Read read_by, std::string_view line);
@@ -123,7 +104,7 @@ class IngestSession {
   absl::Status AcquireRoom(size_t bytes, size_t count);
   bool FoundInStore(const v1::ChangeSet& set, SetTicket& ticket) const;
   void Gather(v1::ChangeSet set, std::shared_ptr<SetTicket> ticket);
-  bool stops() const { return stop_on_ != StopOn::kNothing; }
+  bool stops() const { return stop_->stops(); }
   // The first of ahead_ that has no answer; nullptr: all have one.
   std::shared_ptr<SetTicket> Ahead() const;
   // What is gathered waits for another request's sets, or for a store, and so for no thread.
@@ -142,20 +123,15 @@ class IngestSession {
   void GiveUpGathered(const absl::Status& status, size_t from = 0);
   // Likewise those that come behind a set at which the request stops.
   void GiveUpBehindStop();
-  // Writes the answers of the first sets that are done.
-  void Drain();
-  void Write(const Answer& answer, const absl::StatusOr<Offset>& result);
 
   IngestService& service_;
   const OrgId org_;
   const PartitionId partition_;
   const std::string traceparent_;
   const eventlog::Cause cause_;
-  const StopOn stop_on_;
+  const std::shared_ptr<StopMark> stop_;  // shared with the log's callbacks
   // The sets come from another node, which asks whether they were taken before: none is taken here.
   const bool relayed_;
-  // Shared with the log's callbacks.
-  const std::shared_ptr<std::atomic<bool>> stopped_ = std::make_shared<std::atomic<bool>>(false);
   ChangeSetReader reader_;
   std::shared_ptr<const projectors::OrgEntry> entry_;
   absl::Status ready_;
@@ -167,7 +143,6 @@ class IngestSession {
   std::vector<std::shared_ptr<SetTicket>> tickets_;  // of events_
   size_t gathered_bytes_ = 0;
   uint32_t gathered_incarnation_ = 0;  // that events_ were checked against
-  bool stop_answered_ = false;         // the answers have come to the set at which it stops
   std::shared_ptr<InFlight> own_in_flight_;
   // Sets before the gathered ones that may have no answer yet: the last of each batch that was
   // given to the log, and those that other requests have in flight.
@@ -177,12 +152,8 @@ class IngestSession {
   bool ended_ = false;
   std::chrono::steady_clock::time_point log_until_ = std::chrono::steady_clock::time_point::max();
 
-  std::deque<Answer> waiting_;
-  std::string answers_;
-  size_t answers_written_ = 0;
+  SetAnswers answers_;
   size_t unsent_ = 0;
-  std::string separator_;
-  Offset last_ = kNoOffset;
 };
 
 }  // namespace sluice::gateways

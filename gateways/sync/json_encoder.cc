@@ -25,6 +25,8 @@ void AppendPosition(Position position, std::string* out) {
 class JsonOperationEncoder final : public OperationEncoder {
  public:
   absl::Status Append(const OperationView& op, bool first, std::string* ops) const override {
+    // Rows are written straight into `ops`, without a copy: of one that turns out to be malformed
+    // half an object, and the comma before it, would stay there.
     const size_t before = ops->size();
     if (!first) {
       ops->push_back(',');

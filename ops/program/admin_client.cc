@@ -114,6 +114,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
 }
 
 absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) {
+  // Before each request, and not when one was refused: a body of many sets is not sent twice.
   RETURN_IF_ERROR(impl_->Renew());
   httplib::Request http;
   http.method = request.method;
@@ -134,6 +135,8 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
             "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
             impl_->url, httplib::to_string(result.error())));
   }
+  // Before it is looked at: one that refuses shows that a server is there, which is worth waiting
+  // for; one that never answered is a wrong URL.
   impl_->was_answered = true;
   if (result->status >= 400) {
     absl::Status problem = ProblemToStatus(result->status, result->body);

@@ -296,7 +296,7 @@ absl::Status Ingester::WaitFor(const std::vector<Set>& sets) {
   }
   const std::string line =
       sets.empty() ? std::string() : fmt::format("line {}: ", sets.front().lines.front().number);
-  wait_(std::min(retry_after_, kRetryMax) + backoff_.Next(), line + waits_for_);
+  wait_(backoff_.NextAfter(retry_after_), line + waits_for_);
   return absl::OkStatus();
 }
 

@@ -33,6 +33,11 @@ class Backoff {
                                                       : 0;
     return std::chrono::milliseconds(std::uniform_int_distribution<int64_t>(least, whole)(random_));
   }
+  // Likewise where the other side asked to be left alone for `asked`: that long at least, up to
+  // `max`, and then the wait, so that those who were told the same time do not come together.
+  std::chrono::milliseconds NextAfter(std::chrono::milliseconds asked) {
+    return std::min(asked, max_) + Next();
+  }
   // It went well.
   void Reset() { longest_ = std::chrono::milliseconds(0); }
   // The last try failed.

@@ -202,14 +202,6 @@ TEST_F(StoreDamage, EveryTruncationOfTheManifestIsNoticedOrHarmless) {
   EXPECT_GT(noticed, 10);
 }
 
-TEST_F(StoreDamage, ATruncatedManifestStopsItsOrganisationOnly) {
-  node_.Stop();
-  const fs::path manifest = FilesOf(node_.FolderOf("acme"), "MANIFEST", "").back();
-  fs::resize_file(manifest, fs::file_size(manifest) - 20);
-  node_.Start();
-  ExpectDamageOfAcmeAlone();
-}
-
 TEST_F(StoreDamage, AManifestThatIsGoneStopsItsOrganisationOnly) {
   node_.Stop();
   fs::remove(FilesOf(node_.FolderOf("acme"), "MANIFEST", "").back());
@@ -228,15 +220,6 @@ TEST_F(StoreDamage, AFlippedByteInATableStopsItsOrganisationOnly) {
   node_.Stop();
   for (const fs::path& table : FilesOf(node_.FolderOf("acme"), "", ".sst")) {
     FlipByte(table, 12);
-  }
-  node_.Start();
-  ExpectDamageOfAcmeAlone();
-}
-
-TEST_F(StoreDamage, AnEmptyTableStopsItsOrganisationOnly) {
-  node_.Stop();
-  for (const fs::path& table : FilesOf(node_.FolderOf("acme"), "", ".sst")) {
-    fs::resize_file(table, 0);
   }
   node_.Start();
   ExpectDamageOfAcmeAlone();

@@ -1,8 +1,7 @@
 // Organisations and definitions over real HTTP, on the embedded log.
 #include <gmock/gmock.h>
 
-#include <atomic>
-#include <thread>
+#include <chrono>
 
 #include "tests/integration/gateways/admin_fixture.h"
 #include "tests/integration/gateways/raw_socket.h"
@@ -19,51 +18,6 @@ class AdminTest : public ::testing::Test {
   AdminFixture admin_;
   httplib::Client client_ = admin_.Client();
 };
-
-TEST_F(AdminTest, AnOrganisationLivesAndDies) {
-  auto put = client_.Put("/v1/orgs/contoso", R"({"display_name":"Contoso"})", kJson);
-  ASSERT_TRUE(put);
-  EXPECT_EQ(put->status, 202);
-  EXPECT_EQ(json::parse(put->body)["state"], "provisioning");
-  EXPECT_TRUE(json::parse(put->body)["position"].is_string());
-  put = client_.Put("/v1/orgs/contoso?wait=30s", R"({"display_name":"Contoso Ltd"})", kJson);
-  EXPECT_EQ(put->status, 200);
-  EXPECT_EQ(json::parse(put->body)["state"], "ready");
-  EXPECT_FALSE(put->get_header_value("ETag").empty());
-
-  auto got = json::parse(client_.Get("/v1/orgs/contoso")->body);
-  EXPECT_EQ(got["display_name"], "Contoso Ltd");
-  EXPECT_EQ(got["incarnation"], 1);
-  EXPECT_EQ(got["entities"], 0);
-  EXPECT_EQ(got["applied"], got["position"]);
-
-  EXPECT_EQ(client_.Delete("/v1/orgs/contoso")->status, 202);
-  EXPECT_EQ(client_.Delete("/v1/orgs/contoso?wait=30s")->status, 200);
-  EXPECT_EQ(json::parse(client_.Get("/v1/orgs/contoso")->body)["state"], "closed");
-  EXPECT_EQ(CodeOf(client_.Put("/v1/orgs/contoso/entities/account", kAccount, kJson)),
-            "org_not_ready");
-  EXPECT_EQ(client_.Put("/v1/orgs/contoso?wait=30s")->status, 200);
-  got = json::parse(client_.Get("/v1/orgs/contoso")->body);
-  EXPECT_EQ(got["incarnation"], 2);
-  EXPECT_EQ(got["display_name"], "contoso");
-}
-
-TEST_F(AdminTest, ListsInPages) {
-  for (const char* org : {"c", "a", "b"}) {
-    ASSERT_EQ(client_.Put(std::string("/v1/orgs/") + org + "?wait=30s")->status, 200);
-  }
-  auto page = json::parse(client_.Get("/v1/orgs?page_size=2")->body);
-  ASSERT_EQ(page["orgs"].size(), 2U);
-  EXPECT_EQ(page["orgs"][1]["org"], "b");
-  page = json::parse(
-      client_.Get("/v1/orgs?page_size=2&page_token=" + page["next_page_token"].get<std::string>())
-          ->body);
-  ASSERT_EQ(page["orgs"].size(), 1U);
-  EXPECT_EQ(page["next_page_token"], "");
-  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_size=0")), "invalid_argument");
-  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_size=x")), "invalid_argument");
-  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs?page_token=***")), "invalid_argument");
-}
 
 TEST_F(AdminTest, DefinitionsAreReadAsTheyWereWritten) {
   admin_.MakeOrg("contoso");
@@ -134,31 +88,6 @@ TEST_F(AdminTest, EveryRefusalHasItsCode) {
   EXPECT_EQ(put(base + "/entities/account", unowned), "attribute_in_use");
   EXPECT_EQ(CodeOf(client_.Put(base + "/roles/r", {{"If-Match", "\"0\""}}, "{}", kJson)),
             "precondition_failed");
-}
-
-TEST_F(AdminTest, OfManyWithOneEtagOneSucceeds) {
-  admin_.MakeOrg("contoso");
-  const std::string path = "/v1/orgs/contoso/roles/sales";
-  const auto first = client_.Put(path, R"({"offline":false})", kJson);
-  const std::string etag = first->get_header_value("ETag");
-  std::atomic<int> succeeded = 0;
-  std::atomic<int> failed = 0;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([&, i] {
-      auto client = admin_.Client();
-      const std::string body = R"({"offline":true,"entities":{"account":{"read":)" +
-                               std::string(i % 2 == 0 ? "true" : "false") + "}}}";
-      const auto put = client.Put(path, {{"If-Match", etag}}, body, kJson);
-      (put && put->status == 200 ? succeeded : failed) += 1;
-      EXPECT_TRUE(put && (put->status == 200 || put->status == 412));
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  EXPECT_EQ(succeeded, 1);
-  EXPECT_EQ(failed, 7);
 }
 
 TEST_F(AdminTest, TokensScopesPathsAndMethods) {

@@ -105,21 +105,6 @@ TEST_F(AdminIngestTest, AnswersInOrderWithTheDurablePosition) {
   EXPECT_EQ(org["applied"], ParseLines(waited->body)[0]["position"]);
 }
 
-TEST_F(AdminIngestTest, ABadSetDoesNotStopTheOthers) {
-  const auto answers = Post(SetLine("1", "A") + "\nrubbish\n" + std::string(20'000, 'x') + "\n" +
-                            "{\"id\":\"\xff\xfe\",\"ops\":[]}\n" +
-                            R"({"id":"5","ops":[{"op":"upsert","entity":"no","row":{}}]})" + "\n" +
-                            std::string(5'000, '[') + "\n" + SetLine("7", "B"));
-  ASSERT_EQ(answers.size(), 7U);
-  const char* const codes[] = {
-      "", "invalid_json", "too_large", "invalid_json", "unknown_entity", "invalid_json", ""};
-  for (size_t i = 0; i < answers.size(); ++i) {
-    EXPECT_EQ(answers[i].contains("error") ? answers[i]["error"]["code"] : "", codes[i]) << i;
-  }
-  EXPECT_EQ(answers[4]["id"], "5");
-  EXPECT_EQ(SetsInLog().size(), 2U);
-}
-
 // For a sender who sends these again behind it: the order of two changes to one row is that of the
 // whole.
 TEST_F(AdminIngestTest, NothingIsTakenBehindARefusedSetWhereThatIsAskedFor) {
@@ -173,25 +158,6 @@ TEST_F(AdminIngestTest, JsonBodiesAreAnsweredInTheirShape) {
   }
   EXPECT_EQ(CodeOf(client_.Post(kChanges, "x", "text/csv")), "unsupported_media_type");
   EXPECT_EQ(SetsInLog().count("9"), 0U);
-}
-
-TEST_F(AdminIngestTest, OrganisationsMustBeReady) {
-  const auto missing = client_.Post("/v1/orgs/nobody/changes", SetLine("1", "A"), kLines);
-  EXPECT_EQ(missing->status, 404);
-  EXPECT_EQ(CodeOf(missing), "org_not_found");
-  client_.Delete("/v1/orgs/contoso");
-  const auto closed = client_.Post(kChanges, SetLine("1", "A"), kLines);
-  EXPECT_EQ(closed->status, 409);
-  EXPECT_EQ(CodeOf(closed), "org_not_ready");
-}
-
-TEST_F(AdminIngestTest, ASetSentAgainHasTheFirstOnesPosition) {
-  const auto first = Post(SetLine("1", "A") + "\n" + SetLine("1", "A") + "\n" + SetLine("2", "B"));
-  EXPECT_EQ(first[0]["position"], first[1]["position"]);
-  EXPECT_NE(first[0]["position"], first[2]["position"]);
-  client_.Post(std::string(kChanges) + "?wait=30s", SetLine("3", "A"), kLines);
-  EXPECT_EQ(Post(SetLine("1", "A"))[0]["position"], first[0]["position"]);
-  EXPECT_EQ(SetsInLog().size(), 3U);
 }
 
 TEST_F(AdminIngestTest, ConcurrentDuplicatesAreOne) {

@@ -101,14 +101,37 @@ TEST(ProblemTest, UnavailableWithoutACodeOfItsOwnIsGeneric) {
   EXPECT_EQ(Problem(WithCode("not_caught_up", absl::StatusCode::kUnavailable))["detail"], "x");
 }
 
-TEST(ProblemTest, FoldersOfStoresAreNotTold) {
+TEST(ProblemTest, FoldersAndBrokersAreNotTold) {
   for (const auto& [kind, code] :
        {std::pair(absl::StatusCode::kUnavailable, "store_io_error"),
         std::pair(absl::StatusCode::kFailedPrecondition, "store_read_only"),
-        std::pair(absl::StatusCode::kResourceExhausted, "disk_full")}) {
+        std::pair(absl::StatusCode::kResourceExhausted, "disk_full"),
+        std::pair(absl::StatusCode::kUnavailable, "log_write_failed"),
+        std::pair(absl::StatusCode::kUnavailable, "log_read_failed"),
+        std::pair(absl::StatusCode::kFailedPrecondition, "topic_compacted")}) {
     const absl::Status status = Error(kind, code, "scanning deltas of store /var/lib/secret");
     EXPECT_THAT(ProblemJson(status), testing::Not(testing::HasSubstr("secret"))) << code;
     EXPECT_EQ(Problem(status)["code"], code);
+  }
+}
+
+// What no caller can mend is 503, whatever it is to the layer that found it.
+TEST(ProblemTest, WhatIsWrongWithTheServerIsNotTheCallers) {
+  for (const auto& [kind, code] :
+       {std::pair(absl::StatusCode::kResourceExhausted, "stores_busy"),
+        std::pair(absl::StatusCode::kResourceExhausted, "too_many_readers"),
+        std::pair(absl::StatusCode::kResourceExhausted, "disk_full"),
+        std::pair(absl::StatusCode::kPermissionDenied, "log_permission_denied"),
+        std::pair(absl::StatusCode::kFailedPrecondition, "log_refused"),
+        std::pair(absl::StatusCode::kFailedPrecondition, "store_of_other_log"),
+        std::pair(absl::StatusCode::kFailedPrecondition, "topic_message_bytes"),
+        std::pair(absl::StatusCode::kNotFound, "store_missing"),
+        std::pair(absl::StatusCode::kAborted, "store_rewound"),
+        std::pair(absl::StatusCode::kOutOfRange, "offset_beyond_end")}) {
+    const absl::Status status = Error(kind, code, "x");
+    EXPECT_EQ(HttpStatusOf(status), 503) << code;
+    EXPECT_EQ(Problem(status)["code"], code);
+    EXPECT_TRUE(RetryAfterSeconds(status).has_value()) << code;
   }
 }
 

@@ -1,5 +1,6 @@
-"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, and that no
-two files define a type of one qualified name.
+"""The tree's rules that a compiler does not check: which way includes point, where headers may appear, that no two files
+define a type of one qualified name, and that each error code that may be answered has its row in gateways/problem.cc and
+its HTTP status in gateways/docs/api.md.
 
 An include may only point down the list of folders in the README; a client may include only schemas.
 `--self-test` shows that each rule can fail.
@@ -42,6 +43,23 @@ INNER = {
 # Modules that include nothing of the tree but themselves and these folders.
 NARROW = {"projectors/rules/": ("projectors/rules/", "schemas/"), "schemas/base/": ("schemas/base/",)}
 BASE_HEADERS_MAX = 24
+# Error codes of below the commands that no answer has, and so no row in gateways/problem.cc: those of a process that
+# does not start, of what /readyz tells by its name alone, and of what a fold, or a reader of it, does something about.
+UNSENT_CODES = {
+    "address_in_use", "file_unwritable", "log_foreign", "log_format", "log_locked", "log_open_failed", "log_read_only",
+    "no_log", "partition_count_mismatch", "partitions_differ",
+    "group_fenced", "staging_catching_up", "staging_not_assigned",
+    "apart_changed", "client_gone", "large_event", "wrong_partition",
+    # Their kind decides: of events 400 or 409, in a dead letter, of what a store holds 500.
+    "malformed_event", "malformed_row", "org_not_open", "other_incarnation",
+}
+# Nobody's: they look like codes beside some.
+NO_CODES = {"log_id", "test_fatal_error"}
+ERROR = re.compile(r"\bError\(\s*(?:(?:absl::)?StatusCode::(?P<kind>\w+)|[\w.]+(?:\(\))?)\s*,\s*(?P<code>[^,;]+),")
+CODE = re.compile(r'"([a-z]+(?:_[a-z]+)*)"')
+CODE_PASSED = re.compile(r'[(,?:{=]\s*"([a-z]+(?:_[a-z]+)+)"')
+CODE_NAMED = re.compile(r'\bconstexpr (?:char|std::string_view) k\w+(?:\[\])?\s*(?:= |\(|\{)"([a-z]+(?:_[a-z]+)+)"[;)}]')
+CODE_ROW = re.compile(r'^    \{"(\w+)", (\d+), "', re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 # What a scan for type definitions looks at: literals and comments (passed over), namespaces, types, braces.
@@ -69,6 +87,47 @@ def types(text):
             scopes.pop()
 
 
+def codes(text):
+    """The error codes that a source gives: in Error(), by a name, or to what gives them to Error()."""
+    text = re.sub(r"//[^\n]*", "", text)
+    passes = False
+    for call in ERROR.finditer(text):
+        # A defect of ours is answered as `internal`, whatever it is called.
+        if call["kind"] not in ("kInternal", "kDataLoss", "kUnknown"):
+            yield from CODE.findall(call["code"])
+        passes = passes or ('"' not in call["code"] and "ErrorCode" not in call["code"])
+    yield from CODE_NAMED.findall(text)
+    if passes:
+        yield from CODE_PASSED.findall(text)
+
+
+def code_problems(root, unsent):
+    found = []
+    table = root / "gateways" / "problem.cc"
+    rows = dict(CODE_ROW.findall(table.read_text(encoding="utf-8"))) if table.exists() else {}
+    given = {}  # code: a file that gives it
+    for folder in ("schemas", "eventlog", "projectors", "gateways"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".h", ".cc"):
+                for code in codes(path.read_text(encoding="utf-8")):
+                    given.setdefault(code, path.relative_to(root).as_posix())
+    for code in sorted(given.keys() - rows.keys() - unsent - NO_CODES):
+        if not code.startswith("sluice_"):  # a metric
+            found.append(f"{given[code]}: the error code {code} has no row in gateways/problem.cc")
+    for code in sorted(unsent & rows.keys()):
+        found.append(f"gateways/problem.cc: has a row for {code}, which structure_test.py says is never answered")
+    for code in sorted(unsent - given.keys()):
+        found.append(f"structure_test.py: nothing gives the error code {code}")
+    statuses = {}
+    page = root / "gateways" / "docs" / "api.md"
+    for cells in re.findall(r"^\| (`.*?) \| (\d.*?) \|", page.read_text(encoding="utf-8") if page.exists() else "", re.M):
+        statuses.update((code, cells[1]) for code in re.findall(r"`(\w+)`", cells[0]))
+    for code, status in sorted(rows.items()):
+        if status not in re.findall(r"\d+", statuses.get(code, "")):
+            found.append(f"gateways/docs/api.md: section 7 does not have {code} with {status}, as problem.cc has")
+    return found
+
+
 def allowed(folder):
     if folder == "tests":
         return set(LAYERS) | {"clients", "tests"}
@@ -78,8 +137,8 @@ def allowed(folder):
     return below | {"clients"} if folder == "ops" else below
 
 
-def problems(root):
-    found = []
+def problems(root, unsent=frozenset(UNSENT_CODES)):
+    found = code_problems(root, unsent)
     defined = {}  # qualified name of a type: the file that defines it
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -131,12 +190,24 @@ def self_test():
             "schemas/y.h": "namespace sluice { namespace { struct Row { int x = 1'000; }; } struct A::Other {}; }\n",
             "schemas/z.h": "// struct Row {\nnamespace sluice::a { struct Row final : B<int> { Row() {} }; }\n",
             "clients/cpp/z.h": "namespace sluice { namespace a {\ntemplate <class T>\nclass Row\n    : public T {};\n}}\n",
+            "gateways/problem.cc": '    {"told", 404, "Told"},\n    {"not_told", 404, "Not told"},\n',
+            "gateways/docs/api.md": "| `told`, `also` | 404 | asks |\n| `not_told` | 400 | asks |\n",
+            "gateways/b.cc": 'return Error(absl::StatusCode::kNotFound, ok ? "told" : "no_row", "x");\n',
+            "eventlog/b.cc": "return Error(kind, code, what);\n" 'Refuse("no_row_either", what); // "nor_this"\n',
+            "schemas/b.h": 'constexpr std::string_view kCode = "unsent_code";\n',
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
-        found = problems(root)
-        if len(found) != 7 or "schemas/z.h: defines sluice::a::Row, and so does clients/cpp/z.h" not in found:
-            sys.exit(f"the self-test found {found}, and should have found seven problems")
+        found = problems(root, {"unsent_code", "given_by_nobody"})
+        wanted = {
+            "schemas/z.h: defines sluice::a::Row, and so does clients/cpp/z.h",
+            "gateways/b.cc: the error code no_row has no row in gateways/problem.cc",
+            "eventlog/b.cc: the error code no_row_either has no row in gateways/problem.cc",
+            "structure_test.py: nothing gives the error code given_by_nobody",
+            "gateways/docs/api.md: section 7 does not have not_told with 404, as problem.cc has",
+        }
+        if len(found) != 11 or not wanted <= set(found):
+            sys.exit(f"the self-test found {found}, and should have found eleven problems")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,16 @@ TEST(FindRouteTest, NoRow) {
   }
 }
 
+TEST(FindRouteTest, WhatIsNotThereIsSomeOrganisationsAllTheSame) {
+  EXPECT_EQ(Find("GET", "/v1/orgs/acme/nothing").org, "acme");
+  EXPECT_EQ(Find("GET", "/v1/orgs/a%63me/roles/a/b/c").org, "acme");
+  EXPECT_EQ(Find("GET", "/v1/orgs/acme").org, "acme");
+  for (const char* path : {"", "/v1/orgs", "/v1/orgs/", "/v1/orgs//a", "/v1/orgs/%zz/a",
+                           "/v2/orgs/acme/a", "v1/orgs/acme/a", "/v1/org/acme"}) {
+    EXPECT_EQ(Find("GET", path).org, "") << path;
+  }
+}
+
 TEST(FindRouteTest, AnotherMethodIsOfThePathAllTheSame) {
   const auto match = Find("DELETE", "/v1/orgs/acme/roles/a");
   EXPECT_FALSE(match.found());

@@ -68,6 +68,33 @@ TEST(BackoffTest, WaitsAreSpreadOverTheirPart) {
   }
 }
 
+// All that were told the same time would come back in the same millisecond.
+TEST(BackoffTest, WhatWasAskedForIsSpreadToo) {
+  std::set<int64_t> waits;
+  for (uint32_t seed = 1; seed <= 100; ++seed) {
+    Backoff backoff(milliseconds(100), milliseconds(5'000), Backoff::Jitter::kFull, seed * 7'919);
+    (void)backoff.Next();
+    (void)backoff.Next();
+    const int64_t wait = backoff.NextAfter(milliseconds(2'000)).count();
+    EXPECT_GE(wait, 2'000);
+    EXPECT_LE(wait, 2'400);
+    waits.insert(wait);
+  }
+  EXPECT_GT(waits.size(), 50U);
+}
+
+TEST(BackoffTest, WhatWasAskedForIsTheLeastUpToTheLongest) {
+  for (uint32_t seed = 1; seed <= 100; ++seed) {
+    const auto first_wait = [seed](milliseconds asked) {
+      return Backoff(milliseconds(100), milliseconds(5'000), Backoff::Jitter::kFull, seed * 7'919)
+          .NextAfter(asked);
+    };
+    EXPECT_GE(first_wait(milliseconds(900)), milliseconds(900));
+    EXPECT_GE(first_wait(milliseconds(86'400)), milliseconds(5'000));
+    EXPECT_LE(first_wait(milliseconds(86'400)), milliseconds(5'100));
+  }
+}
+
 TEST(BackoffTest, ASeedGivesTheSameWaits) {
   const auto waits = [](uint32_t seed) {
     return Waits(Backoff(milliseconds(100), milliseconds(5'000), Backoff::Jitter::kFull, seed), 20);
