@@ -1,170 +1,91 @@
 #include "clients/cpp/http_client.h"
 
+#include <curl/curl.h>
 #include <fmt/format.h>
-#include <openssl/ssl.h>
-#include <poll.h>
 
-#include <charconv>
-#include <functional>
+#include <algorithm>
+#include <mutex>
 #include <optional>
-#include <string_view>
-#include <utility>
+
+#include "schemas/base/printable.h"
+#include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {
 
 using Milliseconds = std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
-bool WaitUntilReady(int fd, short events, Milliseconds timeout) {
-  pollfd ready{fd, events, 0};
-  int rc = 0;
-  do {
-    rc = ::poll(&ready, 1, static_cast<int>(timeout.count()));
-  } while (rc < 0 && errno == EINTR);
-  return rc > 0;
+constexpr char kIsOver[] = "no more of the answer was wanted";
+
+absl::Status Unavailable(std::string_view why) {
+  return Error(absl::StatusCode::kUnavailable, "unavailable", why);
 }
 
-// The library's own stream over TLS is not to be had from outside of it.
-class TlsStream final : public httplib::Stream {
- public:
-  TlsStream(SSL* ssl, int fd, Milliseconds read_timeout, Milliseconds write_timeout)
-      : ssl_(ssl), fd_(fd), read_timeout_(read_timeout), write_timeout_(write_timeout) {}
-
-  bool is_readable() const override {
-    return SSL_pending(ssl_) > 0 || WaitUntilReady(fd_, POLLIN, read_timeout_);
-  }
-  bool is_writable() const override { return WaitUntilReady(fd_, POLLOUT, write_timeout_); }
-  ssize_t read(char* bytes, size_t size) override {
-    return is_readable() ? Repeat([&] { return SSL_read(ssl_, bytes, Length(size)); }) : -1;
-  }
-  ssize_t write(const char* bytes, size_t size) override {
-    return is_writable() ? Repeat([&] { return SSL_write(ssl_, bytes, Length(size)); }) : -1;
-  }
-  void get_remote_ip_and_port(std::string& /*ip*/, int& /*port*/) const override {}
-  void get_local_ip_and_port(std::string& /*ip*/, int& /*port*/) const override {}
-  socket_t socket() const override { return fd_; }
-
- private:
-  static int Length(size_t size) { return static_cast<int>(std::min<size_t>(size, 1 << 30)); }
-
-  // Either may have to wait for the other direction, of which TLS itself has something to say.
-  template <typename Call>
-  ssize_t Repeat(const Call& call) const {
-    while (true) {
-      const int done = call();
-      const int error = done > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl_, done);
-      const bool goes_on =
-          (error == SSL_ERROR_WANT_READ && WaitUntilReady(fd_, POLLIN, read_timeout_)) ||
-          (error == SSL_ERROR_WANT_WRITE && WaitUntilReady(fd_, POLLOUT, write_timeout_));
-      if (!goes_on) {
-        return done;
-      }
-    }
-  }
-
-  SSL* const ssl_;
-  const int fd_;
-  const Milliseconds read_timeout_;
-  const Milliseconds write_timeout_;
-};
-
-class BoundedStream final : public httplib::Stream {
- public:
-  BoundedStream(httplib::Stream& inner, HeadLimit& limit) : inner_(inner), limit_(limit) {}
-
-  bool is_readable() const override { return inner_.is_readable(); }
-  bool is_writable() const override { return inner_.is_writable(); }
-  ssize_t read(char* bytes, size_t size) override {
-    const ssize_t got = inner_.read(bytes, size);
-    return got > 0 && !limit_.Take(static_cast<size_t>(got)) ? -1 : got;
-  }
-  ssize_t write(const char* bytes, size_t size) override { return inner_.write(bytes, size); }
-  void get_remote_ip_and_port(std::string& ip, int& port) const override {
-    inner_.get_remote_ip_and_port(ip, port);
-  }
-  void get_local_ip_and_port(std::string& ip, int& port) const override {
-    inner_.get_local_ip_and_port(ip, port);
-  }
-  socket_t socket() const override { return inner_.socket(); }
-
- private:
-  httplib::Stream& inner_;
-  HeadLimit& limit_;
-};
-
-// Every byte of an answer comes through process_socket()'s stream.
-class PlainClient final : public httplib::ClientImpl {
- public:
-  PlainClient(const std::string& host, int port, HeadLimit& limit)
-      : ClientImpl(host, port), limit_(limit) {}
-
- private:
-  bool process_socket(const Socket& socket,
-                      std::function<bool(httplib::Stream&)> callback) override {
-    return httplib::detail::process_client_socket(
-        socket.sock, read_timeout_sec_, read_timeout_usec_, write_timeout_sec_, write_timeout_usec_,
-        [&](httplib::Stream& stream) {
-          BoundedStream bounded(stream, limit_);
-          return callback(bounded);
-        });
-  }
-
-  HeadLimit& limit_;
-};
-
-class TlsClient final : public httplib::SSLClient {
- public:
-  TlsClient(const std::string& host, int port, HeadLimit& limit)
-      : SSLClient(host, port), limit_(limit) {}
-
- private:
-  static Milliseconds Timeout(time_t seconds, time_t microseconds) {
-    return std::chrono::duration_cast<Milliseconds>(std::chrono::seconds(seconds) +
-                                                    std::chrono::microseconds(microseconds));
-  }
-
-  bool process_socket(const Socket& socket,
-                      std::function<bool(httplib::Stream&)> callback) override {
-    TlsStream stream(socket.ssl, socket.sock, Timeout(read_timeout_sec_, read_timeout_usec_),
-                     Timeout(write_timeout_sec_, write_timeout_usec_));
-    BoundedStream bounded(stream, limit_);
-    return callback(bounded);
-  }
-
-  HeadLimit& limit_;
-};
-
-// The host and port of an URL's authority; an IPv6 address stands in brackets.
-std::optional<std::pair<std::string, int>> HostAndPort(std::string_view authority, int usual_port) {
-  size_t end = authority.find(':');
-  std::string_view host = authority.substr(0, end);
-  if (authority.starts_with('[')) {
-    const size_t bracket = authority.find(']');
-    if (bracket == std::string_view::npos) {
-      return std::nullopt;
-    }
-    host = authority.substr(1, bracket - 1);
-    end = bracket + 1;
-  }
-  int port = usual_port;
-  if (end < authority.size()) {
-    const char* const last = authority.data() + authority.size();
-    const auto read = std::from_chars(authority.data() + end + 1, last, port);
-    if (authority[end] != ':' || read.ec != std::errc() || read.ptr != last || port < 1 ||
-        port > 65'535) {
-      return std::nullopt;
-    }
-  }
-  return host.empty() ? std::nullopt : std::optional(std::pair(std::string(host), port));
+void InitialiseOnce() {
+  static std::once_flag once;
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
 }
+
+// scheme://host[:port] and nothing else, a port that can be one, an IPv6 address in brackets.
+bool IsServer(const std::string& base) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> url(curl_url(), &curl_url_cleanup);
+  if (curl_url_set(url.get(), CURLUPART_URL, base.c_str(), 0) != CURLUE_OK) {
+    return false;
+  }
+  const auto part = [&](CURLUPart which) -> std::optional<std::string> {
+    char* text = nullptr;
+    if (curl_url_get(url.get(), which, &text, 0) != CURLUE_OK) {
+      return std::nullopt;
+    }
+    std::string copy(text);
+    curl_free(text);
+    return copy;
+  };
+  const auto scheme = part(CURLUPART_SCHEME);
+  const auto host = part(CURLUPART_HOST);
+  // The library takes a colon without a port.
+  return (scheme == "http" || scheme == "https") && host.has_value() && !host->empty() &&
+         part(CURLUPART_PORT) != "0" && !base.ends_with(':');
+}
+
+// Without the blanks around it, the line's end among them.
+std::string_view Trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t begin = std::min(text.find_first_not_of(kBlanks), text.size());
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return lower;
+}
+
+struct Headers {
+  curl_slist* list = nullptr;
+
+  ~Headers() { curl_slist_free_all(list); }
+  // False for a line that would be two: what follows a line break would be the caller's header.
+  bool Add(const std::string& line) {
+    if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
+      return false;
+    }
+    curl_slist* const longer = curl_slist_append(list, line.c_str());
+    list = longer == nullptr ? list : longer;
+    return longer != nullptr;
+  }
+};
 
 }  // namespace
 
-void HeadLimit::Begin(std::chrono::milliseconds head_max) {
+void HeadLimit::Begin(Milliseconds head_max) {
   bytes_ = 0;
   in_head_ = true;
   head_max_ = head_max;
-  deadline_ = std::chrono::steady_clock::now() + head_max;
+  deadline_ = Clock::now() + head_max;
   exceeded_.clear();
 }
 
@@ -177,29 +98,214 @@ bool HeadLimit::Take(size_t bytes) {
   bytes_ += bytes;
   if (bytes_ > kBytesMax) {
     exceeded_ = fmt::format("more than {} KiB came that are no part of a body", kBytesMax >> 10);
-  } else if (in_head_ && std::chrono::steady_clock::now() > deadline_) {
+  } else if (in_head_ && Clock::now() > deadline_) {
     exceeded_ = fmt::format("the head of the answer was not whole after {} s",
                             std::chrono::duration_cast<std::chrono::seconds>(head_max_).count());
   }
   return exceeded_.empty();
 }
 
-std::shared_ptr<HttpClient> MakeHttpClient(const std::string& base) {
-  const bool tls = base.starts_with("https://");
-  const size_t scheme = base.find("://");
-  const auto place = scheme == std::string::npos
-                         ? std::nullopt
-                         : HostAndPort(std::string_view(base).substr(scheme + 3), tls ? 443 : 80);
-  if (!place.has_value()) {
-    return nullptr;
+std::string_view HttpHead::Header(std::string_view lower_name) const {
+  const auto found = std::find_if(headers.begin(), headers.end(),
+                                  [&](const auto& header) { return header.first == lower_name; });
+  return found == headers.end() ? std::string_view() : found->second;
+}
+
+struct HttpClient::Curl {
+  // A multi handle, though there is one request at a time: it can be woken by another thread, and
+  // its waits end to the millisecond.
+  const std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi{curl_multi_init(),
+                                                                    &curl_multi_cleanup};
+};
+
+// One request and its answer, as libcurl's callbacks see them.
+struct HttpClient::Exchange {
+  const OnHead& on_head;
+  const OnBody& on_body;
+  const Milliseconds silence_max;
+  HeadLimit limit{};
+  HttpHead head{};
+  bool head_is_whole = false;
+  bool is_sent = false;
+  Clock::time_point last_sign{};  // of the server
+  CURL* easy = nullptr;
+
+  // "HTTP/1.1 200 OK", header lines and the empty line, each with its end. Answers of 1xx come
+  // before the one that counts.
+  bool TakeHeadLine(std::string_view line) {
+    if (!limit.Take(line.size())) {
+      return false;
+    }
+    line = Trimmed(line);
+    if (line.starts_with("HTTP/")) {
+      head.headers.clear();
+      return true;
+    }
+    if (!line.empty()) {
+      const size_t colon = std::min(line.find(':'), line.size());
+      head.headers.emplace_back(Lower(line.substr(0, colon)),
+                                Trimmed(line.substr(std::min(colon + 1, line.size()))));
+      return true;
+    }
+    long status = 0;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    if (head_is_whole || status < 200) {
+      return true;  // trailers after the body, or an answer before the one that counts
+    }
+    head.status = static_cast<int>(status);
+    head_is_whole = true;
+    limit.HeadDone();
+    return on_head(head);
   }
-  auto client = std::make_shared<HttpClient>();
-  if (tls) {
-    client->http = std::make_unique<TlsClient>(place->first, place->second, client->limit);
-  } else {
-    client->http = std::make_unique<PlainClient>(place->first, place->second, client->limit);
+
+  static size_t OnHeadLine(char* bytes, size_t, size_t size, void* self) {
+    return static_cast<Exchange*>(self)->TakeHeadLine({bytes, size}) ? size : 0;
   }
-  return client->http->is_valid() ? client : nullptr;
+
+  static size_t OnBodyPart(char* bytes, size_t, size_t size, void* self) {
+    auto* const exchange = static_cast<Exchange*>(self);
+    exchange->limit.BodyCame();
+    const bool goes_on = exchange->on_body({bytes, size});
+    exchange->last_sign = Clock::now();  // what was done with it meanwhile is no silence
+    return goes_on ? size : 0;
+  }
+
+  // The only place where libcurl shows what it reads between the parts of a chunked body: it skips
+  // what stands beside a chunk's size, however long, and a server that never ends it would be read
+  // for ever.
+  static int OnTraffic(CURL*, curl_infotype type, char*, size_t size, void* self) {
+    auto* const exchange = static_cast<Exchange*>(self);
+    if (type == CURLINFO_HEADER_OUT && !exchange->is_sent) {
+      exchange->is_sent = true;
+      exchange->limit.Begin(exchange->silence_max);
+    }
+    if (type == CURLINFO_DATA_IN) {
+      (void)exchange->limit.Take(size);  // Run() looks at what it has found
+    }
+    if (type != CURLINFO_TEXT) {
+      exchange->last_sign = Clock::now();
+    }
+    return 0;
+  }
+
+  // Until the silence is over that the server may keep; long before the request is sent, of which
+  // libcurl's own limit for the connection takes care.
+  Milliseconds Patience(Milliseconds most) const {
+    if (!is_sent) {
+      return most;
+    }
+    const auto left = std::chrono::ceil<Milliseconds>(last_sign + silence_max - Clock::now());
+    return std::clamp(left, Milliseconds(0), most);
+  }
+};
+
+std::shared_ptr<HttpClient> HttpClient::Make(const std::string& base,
+                                             const HttpClientOptions& options) {
+  InitialiseOnce();
+  return IsServer(base) ? std::shared_ptr<HttpClient>(new HttpClient(base, options)) : nullptr;
+}
+
+HttpClient::HttpClient(std::string base, const HttpClientOptions& options)
+    : base_(std::move(base)), options_(options), curl_(std::make_unique<Curl>()) {}
+
+HttpClient::~HttpClient() = default;
+
+absl::Status HttpClient::Send(const HttpRequest& request, const OnHead& on_head,
+                              const OnBody& on_body) {
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(),
+                                                                 &curl_easy_cleanup);
+  CURLM* const multi = curl_->multi.get();
+  if (easy == nullptr || multi == nullptr) {
+    return Unavailable("libcurl has no handle to give");
+  }
+  Exchange exchange{.on_head = on_head, .on_body = on_body, .silence_max = options_.silence_max};
+  exchange.easy = easy.get();
+  char reason[CURL_ERROR_SIZE] = "";
+  Headers headers;
+  // A server need not be asked whether it takes the body.
+  bool is_set = headers.Add("Expect:");
+  for (const std::string& line : request.headers) {
+    is_set = headers.Add(line) && is_set;
+  }
+  const auto set = [&](CURLoption option, auto value) {
+    is_set = curl_easy_setopt(easy.get(), option, value) == CURLE_OK && is_set;
+  };
+  const std::string url = base_ + request.path;
+  set(CURLOPT_URL, url.c_str());
+  set(CURLOPT_PATH_AS_IS, 1L);
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(CURLOPT_PROXY, "");  // the environment's variables are not asked
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_FORBID_REUSE, 1L);
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_max.count()));
+  set(CURLOPT_HTTPHEADER, headers.list);
+  set(CURLOPT_ERRORBUFFER, reason);
+  set(CURLOPT_HEADERFUNCTION, &Exchange::OnHeadLine);
+  set(CURLOPT_HEADERDATA, &exchange);
+  set(CURLOPT_WRITEFUNCTION, &Exchange::OnBodyPart);
+  set(CURLOPT_WRITEDATA, &exchange);
+  set(CURLOPT_DEBUGFUNCTION, &Exchange::OnTraffic);
+  set(CURLOPT_DEBUGDATA, &exchange);
+  set(CURLOPT_VERBOSE, 1L);
+  if (!options_.ca_file.empty()) {
+    set(CURLOPT_CAINFO, options_.ca_file.c_str());
+    set(CURLOPT_CAPATH, nullptr);  // nobody else
+  }
+  if (!request.body.empty()) {
+    set(CURLOPT_POST, 1L);
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    set(CURLOPT_POSTFIELDS, request.body.data());
+  }
+  if (!is_set || curl_multi_add_handle(multi, easy.get()) != CURLM_OK) {
+    return Unavailable("libcurl does not take the request");
+  }
+  absl::Status status;
+  CURLcode result = CURLE_OK;
+  for (int running = 1; running > 0 && status.ok();) {
+    if (cancelled_) {
+      status = Unavailable("the pull was cancelled");
+      break;
+    }
+    if (curl_multi_perform(multi, &running) != CURLM_OK) {
+      status = Unavailable("libcurl failed");
+      break;
+    }
+    int left = 0;
+    for (const CURLMsg* message = nullptr; (message = curl_multi_info_read(multi, &left));) {
+      result = message->msg == CURLMSG_DONE ? message->data.result : result;
+    }
+    if (!exchange.limit.exceeded().empty()) {
+      status = Unavailable(exchange.limit.exceeded());
+    } else if (running > 0) {
+      const Milliseconds patience = exchange.Patience(std::chrono::minutes(1));
+      if (patience == Milliseconds(0)) {
+        status = Unavailable(fmt::format("nothing came for {} ms", options_.silence_max.count()));
+      } else {
+        curl_multi_poll(multi, nullptr, 0, static_cast<int>(patience.count()), nullptr);
+      }
+    }
+  }
+  curl_multi_remove_handle(multi, easy.get());
+  if (status.ok() && result != CURLE_OK) {
+    // Of a line without an end it keeps no more than 100 KiB, and then says that memory is short.
+    const bool is_long = !exchange.head_is_whole && exchange.is_sent &&
+                         (result == CURLE_OUT_OF_MEMORY || static_cast<int>(result) == 100);
+    const bool is_over = result == CURLE_WRITE_ERROR;
+    status = Unavailable(is_long   ? fmt::format("more than {} KiB came that are no part of a body",
+                                                 HeadLimit::kBytesMax >> 10)
+                         : is_over ? std::string(kIsOver)
+                         : *reason != 0 ? PrintableMessage(reason, CURL_ERROR_SIZE)
+                                        : std::string(curl_easy_strerror(result)));
+  }
+  return status;
+}
+
+void HttpClient::Cancel() {
+  cancelled_ = true;
+  if (curl_->multi != nullptr) {
+    curl_multi_wakeup(curl_->multi.get());
+  }
 }
 
 }  // namespace sluice::client

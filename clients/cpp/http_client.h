@@ -1,23 +1,28 @@
 #pragma once
 
-#include <httplib.h>
-
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
-// The HTTP library's client with what it lacks: bounds to what an answer has beside its body. The
-// library keeps lines of any length and any number of them.
+#include "absl/status/status.h"
+
+// HTTP as the puller needs it, by libcurl: answers that are read as they come, bounded in all that
+// is no body, and ended from another thread.
 namespace sluice::client {
 
 // Counts what is read of an answer and is no body: the status line, header lines, the sizes of
-// chunks. Used by the thread that sends the request.
+// chunks and what stands beside them. Used by the thread that sends the request.
 class HeadLimit {
  public:
   static constexpr size_t kBytesMax = 64 << 10;
 
-  // A request begins; its answer's head has to be whole within `head_max`.
+  // A request was sent; its answer's head has to be whole within `head_max`.
   void Begin(std::chrono::milliseconds head_max);
   // The head is whole.
   void HeadDone();
@@ -36,13 +41,60 @@ class HeadLimit {
   std::string exceeded_;
 };
 
-// A client for one server, as httplib::Client is. One request at a time; stop() from any thread.
-struct HttpClient {
-  HeadLimit limit;
-  std::unique_ptr<httplib::ClientImpl> http;
+struct HttpRequest {
+  std::string path;
+  std::vector<std::string> headers;  // "Name: value"
+  std::string body;                  // empty: a GET, otherwise a POST
 };
 
-// For `base`, scheme://host[:port], http or https. nullptr where the library can't use it.
-[[nodiscard]] std::shared_ptr<HttpClient> MakeHttpClient(const std::string& base);
+struct HttpHead {
+  int status = 0;
+  std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+
+  // Of the first header of that name; empty where there is none.
+  [[nodiscard]] std::string_view Header(std::string_view lower_name) const;
+};
+
+struct HttpClientOptions {
+  std::string ca_file;  // whom to trust with https; empty: the system's authorities
+  std::chrono::milliseconds connect_max{10'000};
+  // Between two parts of what is sent and answered, and until the whole head has come.
+  std::chrono::milliseconds silence_max{60'000};
+};
+
+// A client for one server. Each request has a connection of its own: one that has slept on a
+// phone's network is often dead, and only a time-out tells. One request at a time; Cancel() from
+// any thread.
+class HttpClient {
+ public:
+  // For `base`, scheme://host[:port], http or https. nullptr where that is no such URL.
+  static std::shared_ptr<HttpClient> Make(const std::string& base,
+                                          const HttpClientOptions& options);
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  // Both return false where no more is to come; what the request then comes to is kUnavailable.
+  using OnHead = std::function<bool(const HttpHead&)>;
+  using OnBody = std::function<bool(std::string_view)>;
+  // Calls `on_head` once, as soon as the answer's head is whole, then `on_body` with the parts of
+  // its body. OK where the answer came to its end, whatever its status; kUnavailable with the
+  // reason where it did not. Redirects are answers.
+  [[nodiscard]] absl::Status Send(const HttpRequest& request, const OnHead& on_head,
+                                  const OnBody& on_body);
+  // Ends what runs soon, and all that follows at once.
+  void Cancel();
+
+ private:
+  struct Exchange;
+  struct Curl;
+
+  HttpClient(std::string base, const HttpClientOptions& options);
+
+  const std::string base_;
+  const HttpClientOptions options_;
+  std::atomic<bool> cancelled_ = false;
+  const std::unique_ptr<Curl> curl_;
+};
 
 }  // namespace sluice::client

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/time/time.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
@@ -15,12 +16,11 @@
 namespace sluice::client {
 namespace {
 
-constexpr std::chrono::seconds kConnectMax(10);
 constexpr char kWipePayload[] = "sluice.client/wipe";
 
 // How long the server asks to wait; 0 where it does not say so in seconds.
-std::chrono::milliseconds RetryAfter(const httplib::Response& response) {
-  const std::string text = response.get_header_value("Retry-After");
+std::chrono::milliseconds RetryAfter(const HttpHead& head) {
+  const std::string_view text = head.Header("retry-after");
   int64_t seconds = 0;
   std::from_chars(text.data(), text.data() + text.size(), seconds);
   return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 86'400));
@@ -143,41 +143,29 @@ absl::StatusOr<std::shared_ptr<HttpClient>> ServerConnection::ClientFor(ChannelN
   if (channel.http != nullptr && channel.base == base) {
     return channel.http;
   }
-  std::shared_ptr<HttpClient> client = MakeHttpClient(base);
+  std::shared_ptr<HttpClient> client =
+      HttpClient::Make(base, {.ca_file = options_.ca_file, .silence_max = options_.silence_max});
   if (client == nullptr) {
     return Error(absl::StatusCode::kUnavailable, "unavailable",
                  fmt::format("\"{}\" can't be used as the URL of a server", base));
   }
-  httplib::ClientImpl* const http = client->http.get();
-  http->set_tcp_nodelay(true);
-  http->set_connection_timeout(kConnectMax);
-  http->set_read_timeout(options_.silence_max);
-  if (!options_.ca_file.empty()) {
-    http->set_ca_cert_path(options_.ca_file.c_str());
+  if (cancelled_) {
+    client->Cancel();  // Cancel() has been here, and saw none
   }
-  // Called when a connection begins, under the lock that stop() takes: a Cancel() from before is
-  // seen here, one from after ends the connection.
-  http->set_socket_options([this, http](socket_t) {
-    if (cancelled()) {
-      http->set_connection_timeout(std::chrono::milliseconds(1));
-      http->set_read_timeout(std::chrono::milliseconds(1));
-    }
-  });
   channel.base = base;
   channel.http = client;
   return client;
 }
 
 absl::Status ServerConnection::Stream(const std::string& body, const Receiver& receive) {
-  return Send({kStream, "POST", fmt::format("/v1/orgs/{}/stream", options_.org), body,
-               "application/x-ndjson", 0},
-              receive);
+  return Send(
+      {kStream, fmt::format("/v1/orgs/{}/stream", options_.org), body, "application/x-ndjson", 0},
+      receive);
 }
 
 absl::StatusOr<std::string> ServerConnection::Entities() {
   std::string body;
   RETURN_IF_ERROR(Send({kEntities,
-                        "GET",
                         fmt::format("/v1/orgs/{}/entities", options_.org),
                         {},
                         "application/json",
@@ -191,6 +179,10 @@ absl::StatusOr<std::string> ServerConnection::Entities() {
 
 absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   ASSIGN_OR_RETURN(const std::string token, options_.token());
+  if (std::any_of(token.begin(), token.end(), absl::ascii_iscntrl)) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 "the token has a line break or another control character in it");
+  }
   std::string base = base_;
   for (int hops = 0; !cancelled(); ++hops) {
     ASSIGN_OR_RETURN(const std::shared_ptr<HttpClient> client, ClientFor(ask.channel, base));
@@ -225,33 +217,28 @@ ServerConnection::Answer ServerConnection::SendTo(HttpClient& client, const std:
                                                   const Ask& ask, const std::string& token,
                                                   const Receiver& receive) {
   Answer answer;
-  httplib::Request request;
-  request.method = ask.method;
-  request.path = ask.path;
-  request.body = ask.body;
-  request.set_header("Authorization", "Bearer " + token);
-  request.set_header("Accept", ask.accept);
-  request.set_header("Accept-Encoding", "identity");
+  HttpRequest request{
+      ask.path,
+      {"Authorization: Bearer " + token, "Accept: " + ask.accept, "Accept-Encoding: identity"},
+      ask.body};
   if (!ask.body.empty()) {
-    request.set_header("Content-Type", "application/json");
+    request.headers.push_back("Content-Type: application/json");
   }
-  request.response_handler = [&](const httplib::Response& response) {
-    client.limit.HeadDone();
-    answer.http_status = response.status;
-    answer.location = response.get_header_value("Location");
-    retry_after_ = RetryAfter(response);
-    if (response.status == 200) {
+  const auto on_head = [&](const HttpHead& head) {
+    answer.http_status = head.status;
+    answer.location = head.Header("location");
+    retry_after_ = RetryAfter(head);
+    if (head.status == 200) {
       base_ = base;  // at once: the receiver may ask for the entities there
     }
     return !cancelled();
   };
   size_t received = 0;
-  request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
-    client.limit.BodyCame();
-    received += size;
+  const auto on_body = [&](std::string_view bytes) {
+    received += bytes.size();
     if (answer.http_status != 200) {
       // The rest of a body without end is nobody's.
-      answer.problem.append(data, std::min(size, kProblemBytesMax - answer.problem.size()));
+      answer.problem.append(bytes.substr(0, kProblemBytesMax - answer.problem.size()));
       return answer.problem.size() < kProblemBytesMax;
     }
     if (ask.bytes_max != 0 && received > ask.bytes_max) {
@@ -260,16 +247,10 @@ ServerConnection::Answer ServerConnection::SendTo(HttpClient& client, const std:
                 fmt::format("the answer to {} is longer than {} bytes", ask.path, ask.bytes_max));
       return false;
     }
-    answer.received = receive({data, size});
+    answer.received = receive(bytes);
     return answer.received.ok() && !cancelled();
   };
-  client.limit.Begin(options_.silence_max);
-  const httplib::Result result = client.http->send(request);
-  if (!result) {
-    answer.transport = Error(absl::StatusCode::kUnavailable, "unavailable",
-                             client.limit.exceeded().empty() ? httplib::to_string(result.error())
-                                                             : client.limit.exceeded());
-  }
+  answer.transport = client.Send(request, on_head, on_body);
   return answer;
 }
 
@@ -293,7 +274,7 @@ void ServerConnection::Cancel() {
   }
   for (const auto& http : running) {
     if (http != nullptr) {
-      http->http->stop();
+      http->Cancel();
     }
   }
 }

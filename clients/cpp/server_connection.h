@@ -15,7 +15,7 @@
 
 namespace sluice::client {
 
-struct HttpClient;
+class HttpClient;
 
 // The sync listener of one organisation, at whichever node it is now: follows a node's 307 or 308
 // to another, up to kRedirectsMax in a row, and stays with that one until it fails.
@@ -61,7 +61,9 @@ class ServerConnection {
   };
   struct Ask {
     ChannelName channel;
-    std::string method, path, body, accept;
+    std::string path;
+    std::string body;  // empty: a GET, otherwise a POST
+    std::string accept;
     size_t bytes_max = 0;  // of a 200's body; 0: no end to it
   };
   struct Answer;

@@ -17,7 +17,8 @@ THIRD_PARTY = {
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
     "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
-    "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "clients/cpp/", "ops/program/"],
+    "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "ops/program/"],
+    "curl/": ["clients/cpp/http_client"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
 }
 # Inside a folder: which of its other modules one may include. A module that is not named may include all of them.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <httplib.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ using ::sluice::testing::PullTest;
 using ::sluice::testing::TempDir;
 using ::sluice::testing::TestCertificates;
 using ::testing::HasSubstr;
+using std::literals::operator""sv;
 
 // Answers each connection with `first`, then with `rest` again and again, as long as it is read.
 class EndlessServer {
@@ -84,14 +86,15 @@ class EndlessServer {
 
 class EndlessTest : public PullTest {
  protected:
-  void Expect(const std::string& begin, const std::string& rest) {
+  void Expect(const std::string& begin, const std::string& rest,
+              const std::string& reason = "more than 64 KiB") {
     const EndlessServer endless(begin, rest);
     PullOptions options = Options();
     options.url = endless.url();
     options.attempts_max = 2;
     const absl::Status status = (*Puller::Open(options))->Pull().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-    EXPECT_THAT(std::string(Message(status)), HasSubstr("more than 64 KiB")) << begin;
+    EXPECT_THAT(std::string(Message(status)), HasSubstr(reason)) << begin;
     // The rest is in the sockets' buffers.
     EXPECT_LT(endless.sent(), size_t{64} << 20);
   }
@@ -103,7 +106,7 @@ TEST_F(EndlessTest, WhatComesBeforeABodyHasAnEnd) {
   Expect("HTTP/1.1 200 OK\r\na: ", "x");
   Expect("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n");
   const std::string chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-  Expect(chunked, "0");
+  Expect(chunked, "0", "Too long hexadecimal number");
   Expect(chunked + "1;", "x");
   Expect(chunked + "1\r\n\n\r\n1", " ");
 }
@@ -136,6 +139,13 @@ class TlsTest : public ::testing::Test {
         response.set_header("h" + std::to_string(i), std::string(1024, 'x').c_str());
       }
     });
+    // A head, and then nothing until the client goes or the test ends.
+    server_.Get("/silent", [this](const httplib::Request&, httplib::Response& response) {
+      response.set_chunked_content_provider("text/plain", [this](size_t, httplib::DataSink& sink) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));  // polls the client
+        return !ending_ && sink.is_writable();
+      });
+    });
     port_ = server_.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) {  // or stop() would not reach it
@@ -143,14 +153,20 @@ class TlsTest : public ::testing::Test {
     }
   }
   ~TlsTest() override {
+    ending_ = true;
     server_.stop();
     thread_.join();
   }
-  std::shared_ptr<HttpClient> Client(const std::string& host) {
-    auto client = MakeHttpClient(fmt::format("https://{}:{}", host, port_));
-    client->http->set_ca_cert_path(ca_file_.c_str());
-    client->limit.Begin(std::chrono::seconds(60));
-    return client;
+  std::shared_ptr<HttpClient> Client(const std::string& host, const std::string& ca_file) {
+    return HttpClient::Make(fmt::format("https://{}:{}", host, port_), {.ca_file = ca_file});
+  }
+  // The error of a request whose answer is nobody's.
+  static std::string GetHead(HttpClient& client) {
+    const absl::Status status = client.Send(
+        {"/head", {}, {}}, [](const HttpHead&) { return true; },
+        [](std::string_view) { return true; });
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    return std::string(Message(status));
   }
 
   TempDir dir_;
@@ -159,51 +175,105 @@ class TlsTest : public ::testing::Test {
   httplib::SSLServer server_{certificates_.server(), certificates_.server_key()};
   const std::string body_ = std::string(20 << 20, 'b');
   int port_ = 0;
+  std::atomic<bool> ending_ = false;
   std::thread thread_;
 };
 
 TEST_F(TlsTest, BodiesOfAnyLengthBothWays) {
-  const auto client = Client("localhost");
+  const auto client = Client("localhost", ca_file_);
   const std::string sent(5 << 20, 'q');
-  std::string got;
-  httplib::Request request;
-  request.method = "POST";
-  request.path = "/body";
-  request.body = sent;
-  request.response_handler = [&](const httplib::Response& response) {
-    client->limit.HeadDone();
-    return response.status == 200;
-  };
-  request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
-    client->limit.BodyCame();
-    got.append(data, size);
-    return true;
-  };
-  const httplib::Result result = client->http->send(request);
-  ASSERT_TRUE(result) << httplib::to_string(result.error()) << client->limit.exceeded();
-  EXPECT_TRUE(got == body_ + sent);
+  for (int request = 0; request < 2; ++request) {
+    std::string got;
+    HttpHead head;
+    const absl::Status status = client->Send(
+        {"/body", {"Content-Type: text/plain"}, sent},
+        [&](const HttpHead& came) {
+          head = came;
+          return true;
+        },
+        [&](std::string_view bytes) {
+          got.append(bytes);
+          return true;
+        });
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(head.status, 200);
+    EXPECT_EQ(head.Header("content-type"), "text/plain");
+    EXPECT_EQ(head.Header("none"), "");
+    EXPECT_TRUE(got == body_ + sent);
+  }
 }
 
 TEST_F(TlsTest, AHeadIsBounded) {
-  const auto client = Client("localhost");
-  EXPECT_FALSE(client->http->Get("/head"));
-  EXPECT_THAT(client->limit.exceeded(), HasSubstr("more than 64 KiB"));
+  EXPECT_THAT(GetHead(*Client("localhost", ca_file_)), HasSubstr("more than 64 KiB"));
 }
 
 TEST_F(TlsTest, AnotherNameOrAuthorityIsRefused) {
-  EXPECT_EQ(Client("127.0.0.1")->http->Get("/head").error(), httplib::Error::SSLServerVerification);
-  const auto without = MakeHttpClient(fmt::format("https://localhost:{}", port_));
-  EXPECT_EQ(without->http->Get("/head").error(), httplib::Error::SSLServerVerification);
+  EXPECT_THAT(GetHead(*Client("127.0.0.1", ca_file_)), HasSubstr("certificate"));
+  EXPECT_THAT(GetHead(*Client("localhost", "")), HasSubstr("certificate"));
+}
+
+TEST_F(TlsTest, WhoWantsNoMoreEndsIt) {
+  const auto client = Client("localhost", ca_file_);
+  for (const bool at_head : {true, false}) {
+    size_t parts = 0;
+    const absl::Status status = client->Send(
+        {"/body", {}, "x"}, [&](const HttpHead&) { return !at_head; },
+        [&](std::string_view) {
+          ++parts;
+          return false;
+        });
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_EQ(parts, at_head ? 0U : 1U);
+  }
+}
+
+// Also where nothing comes, and before the request begins.
+TEST_F(TlsTest, CancelEndsWhatWaits) {
+  const auto client = Client("localhost", ca_file_);
+  std::thread other;
+  absl::Status status = client->Send(
+      {"/silent", {}, {}},
+      [&](const HttpHead&) {
+        other = std::thread([&] { client->Cancel(); });
+        return true;
+      },
+      [](std::string_view) { return true; });
+  other.join();
+  EXPECT_THAT(std::string(Message(status)), HasSubstr("cancelled"));
+  EXPECT_THAT(GetHead(*client), HasSubstr("cancelled"));
+}
+
+TEST_F(TlsTest, ASilenceEnds) {
+  const auto client =
+      HttpClient::Make(fmt::format("https://localhost:{}", port_),
+                       {.ca_file = ca_file_, .silence_max = std::chrono::milliseconds(200)});
+  const absl::Status status = client->Send(
+      {"/silent", {}, {}}, [](const HttpHead&) { return true; },
+      [](std::string_view) { return true; });
+  EXPECT_THAT(std::string(Message(status)), HasSubstr("nothing came for 200 ms"));
+}
+
+// A line break in a header would make two of it.
+TEST_F(TlsTest, HeadersAreLines) {
+  const auto client = Client("localhost", ca_file_);
+  for (const std::string_view bad : {"a: b\r\nc: d"sv, "a: b\n"sv, "a: b\0c"sv}) {
+    EXPECT_FALSE(client
+                     ->Send(
+                         {"/head", {std::string(bad)}, {}}, [](const HttpHead&) { return true; },
+                         [](std::string_view) { return true; })
+                     .ok());
+  }
 }
 
 TEST(HttpClientTest, UrlsOfServers) {
   for (const char* good : {"http://a", "http://127.0.0.1:1", "http://[::1]:8471", "https://[::1]",
                            "https://a.example:65535"}) {
-    EXPECT_NE(MakeHttpClient(good), nullptr) << good;
+    EXPECT_NE(HttpClient::Make(good, {}), nullptr) << good;
   }
-  for (const char* bad : {"", "a", "http://", "http://:1", "http://a:", "http://a:0", "http://a:x",
-                          "http://a:65536", "http://[::1", "http://[::1]8471"}) {
-    EXPECT_EQ(MakeHttpClient(bad), nullptr) << bad;
+  for (const char* bad :
+       {"", "a", "http://", "http://:1", "http://a:", "http://a:0", "http://a:x", "http://a:65536",
+        "http://[::1", "http://[::1]8471", "ftp://a", "http://a b"}) {
+    EXPECT_EQ(HttpClient::Make(bad, {}), nullptr) << bad;
   }
 }
 
