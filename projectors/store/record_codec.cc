@@ -19,21 +19,6 @@ constexpr uint8_t kPut = 1;           // otherwise a removal
 constexpr uint8_t kDeltaEntered = 2;  // as kEntered
 constexpr uint8_t kDeltaReturned = 4;
 
-std::string EncodeOffset(Offset offset) {
-  std::string out;
-  PutSigned(offset.value(), &out);
-  return out;
-}
-
-absl::StatusOr<Offset> DecodeOffset(std::string_view what, std::string_view bytes) {
-  ByteReader reader(bytes);
-  const Offset offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed(what, bytes);
-  }
-  return offset;
-}
-
 }  // namespace
 
 std::string EncodeRecordKey(EntityId entity, std::string_view key) {
@@ -177,7 +162,8 @@ absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
 }
 
 std::string EncodeChangeSet(const AppliedSet& set) {
-  std::string out = EncodeOffset(set.offset);
+  std::string out;
+  PutSigned(set.offset.value(), &out);
   PutVarint(set.ordinal, &out);
   return out;
 }
@@ -503,10 +489,19 @@ absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes) {
   return registration;
 }
 
-std::string EncodeFlushed(Offset offset) { return EncodeOffset(offset); }
+std::string EncodeFlushed(Offset offset) {
+  std::string out;
+  PutSigned(offset.value(), &out);
+  return out;
+}
 
 absl::StatusOr<Offset> DecodeFlushed(std::string_view bytes) {
-  return DecodeOffset("flushed position", bytes);
+  ByteReader reader(bytes);
+  const Offset offset(reader.Signed());
+  if (!reader.done()) {
+    return Malformed("flushed position", bytes);
+  }
+  return offset;
 }
 
 std::string EncodeClosedMark(const ClosedMark& mark) {
