@@ -141,17 +141,19 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                .line = kAccessLine},
               deps.registry),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
-      ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
-                     deps.clock, deps.registry,
-                     {.may_serve = deps.may_serve,
-                      .served_at = deps.served_at,
-                      .relay_to = deps.relay_to,
-                      .may_append = deps.may_append,
-                      .applied = [this](const OrgId& org) { return applied.Applied(org); },
-                      .reach_directory =
-                          [this](const OrgId& org, SteadyTime::duration ago, auto patience) {
-                            return AwaitDirectoryEnd(deps.directory, org, ago, patience);
-                          }}),
+      ingest_service(
+          ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores, deps.clock,
+          deps.registry,
+          {.may_serve = deps.may_serve,
+           .served_at = deps.served_at,
+           .relay_to = deps.relay_to,
+           .may_append =
+               [this](PartitionId partition) { return deps.directory.MayAppend(partition); },
+           .applied = [this](const OrgId& org) { return applied.Applied(org); },
+           .reach_directory =
+               [this](const OrgId& org, SteadyTime::duration ago, auto patience) {
+                 return AwaitDirectoryEnd(deps.directory, org, ago, patience);
+               }}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
@@ -252,7 +254,7 @@ absl::Status AdminServer::Impl::MayAskHere(const RequestContext& context) const 
   if (!context.match.info->pattern.starts_with("/v1/")) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(MayTell(context.match, deps.log, deps.directory, deps.may_append));
+  RETURN_IF_ERROR(MayTell(context.match, deps.log, deps.directory));
   return options.administration ? absl::OkStatus()
                                 : MayServeWithoutRole(context, deps.stores != nullptr);
 }
@@ -362,8 +364,7 @@ net::awaitable<absl::Status> AdminServer::Impl::ReachDirectory(const RequestCont
   absl::Status reached =
       co_await ReachDirectoryEnd(deps.directory, *org, options.directory_patience, stopping);
   // It may have turned out meanwhile that the log contradicts itself.
-  co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory, deps.may_append)
-                         : reached;
+  co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory) : reached;
 }
 
 net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {

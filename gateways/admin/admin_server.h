@@ -71,9 +71,6 @@ struct AdminServerDeps {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<std::optional<std::string>(const OrgId&)> relay_to{};
-  // Why change sets must not be appended to a partition of `changes` now, and nothing be told of
-  // its organisations (log_truncated, log_diverged); may be empty.
-  std::function<absl::Status(PartitionId)> may_append{};
   // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   // Which organisations /readyz tells of as not served, likewise; may be empty.

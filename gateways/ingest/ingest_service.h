@@ -47,7 +47,7 @@ struct IngestServing {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<std::optional<std::string>(const OrgId&)> relay_to{};
-  std::function<absl::Status(PartitionId)> may_append{};
+  std::function<absl::Status(PartitionId)> may_append{};  // as DirectoryFollower::MayAppend()
   DuplicateFilter::Applied applied{};
   // As AwaitDirectoryEnd().
   std::function<absl::Status(const OrgId&, SteadyTime::duration ago,

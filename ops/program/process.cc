@@ -348,7 +348,6 @@ absl::Status Process::Impl::StartAdmin() {
                                  .registry = registry};
   deps.remote_applied = [this](const OrgId& org) { return serving.RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
-  deps.may_append = [this](PartitionId partition) { return serving.MayAppend(partition); };
   deps.troubled = [this] { return serving.Troubled(); };
   deps.refresh_metrics = [this] {
     if (staging != nullptr) {
