@@ -66,23 +66,6 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
   }
 }
 
-IngestOptions ToIngestOptions(const AdminServerOptions& options) {
-  IngestOptions ingest;
-  ingest.set_limits.line_bytes_max = options.line_bytes_max;
-  ingest.set_limits.ops_max = options.ops_per_set_max;
-  ingest.answer_bytes_max = options.answer_bytes_max;
-  ingest.request_in_flight_bytes_max = options.request_in_flight_bytes_max;
-  ingest.in_flight_bytes_max = options.in_flight_bytes_max;
-  ingest.in_flight_events_max = options.in_flight_events_max;
-  ingest.remembered_sets_max = options.remembered_sets_max;
-  ingest.append_timeout = options.append_timeout;
-  ingest.store_patience = options.store_patience;
-  ingest.directory_patience = options.directory_patience;
-  ingest.relay.concurrent_max = options.relays_max;
-  ingest.relay.timeout = options.relay_timeout;
-  return ingest;
-}
-
 }  // namespace
 
 struct AdminServer::Impl {
@@ -142,7 +125,7 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
               deps.registry),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
       ingest_service(
-          ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores, deps.clock,
+          options.ingest, deps.log, deps.directory.directory(), deps.stores, deps.clock,
           deps.registry,
           {.may_serve = deps.may_serve,
            .served_at = deps.served_at,
@@ -362,7 +345,7 @@ net::awaitable<absl::Status> AdminServer::Impl::ReachDirectory(const RequestCont
   }
   const std::function<bool()> stopping = [this] { return listener->stopping(); };
   absl::Status reached =
-      co_await ReachDirectoryEnd(deps.directory, *org, options.directory_patience, stopping);
+      co_await ReachDirectoryEnd(deps.directory, *org, options.ingest.directory_patience, stopping);
   // It may have turned out meanwhile that the log contradicts itself.
   co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory) : reached;
 }
