@@ -48,6 +48,8 @@ absl::Status CheckName(std::string_view what, std::string_view name, bool is_ent
                              kNameBytesMax));
 }
 
+// A misspelt member must not be passed over: a grant whose `deny_columns` is not read shows every
+// column.
 absl::Status CheckMembers(const Json& object, std::string_view where,
                           std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : object.items()) {
@@ -148,6 +150,7 @@ absl::StatusOr<v1::EntityGrant> ParseGrant(const std::string& entity, const Json
 }
 
 absl::Status ParseRules(const std::string& entity, const Json& json, v1::EntityRules& rules) {
+  // The name first: what is said of its rules repeats it, whatever its length.
   RETURN_IF_ERROR(CheckName("an entity", entity, /*is_entity=*/true));
   if (!json.is_array() || json.size() > kRulesMax) {
     return Invalid(
@@ -203,6 +206,7 @@ absl::StatusOr<v1::Role> ParseRole(std::string_view name, std::string_view json)
   return role;
 }
 
+// Both show what is stored, whatever it holds: where a text is no UTF-8, dump() would throw.
 std::string ProfileToJson(const v1::Profile& profile) {
   Json entities = Json::object();
   for (const v1::EntityRules& rules : profile.entities()) {

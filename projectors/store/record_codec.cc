@@ -87,6 +87,8 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
     }
     return record;
   }
+  // Before room is made for them: a damaged count must not take all memory. A membership has 17
+  // bytes at least, and likewise a mark below has 3.
   const uint64_t count = reader.Varint();
   if (!reader.ok() || flags > (kDeleted | kHasVersion | kHasSupport) ||
       count > reader.rest().size() / 17) {
@@ -315,6 +317,7 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
     partial.item = reader.Text();
     partial.row = reader.Text();
     partial.next_index = reader.Varint32();
+    // What came to the format later is at the end, so that what was written before is read on.
     if (reader.ok() && !reader.rest().empty()) {
       partial.event_hash = reader.Fixed64();
     }
@@ -406,6 +409,7 @@ std::string EncodeIdentity(const StoreIdentity& identity) {
 absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes) {
   ByteReader reader(bytes);
   const uint64_t format = reader.Varint();
+  // Before the rest, which may be of another form there: that store is not damaged.
   if (reader.ok() && format > kStoreFormat) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
                  fmt::format("the store has format {}, this program reads up to {}: use a newer "
