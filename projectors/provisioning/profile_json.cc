@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "projectors/provisioning/directory.h"
 #include "schemas/base/status.h"
@@ -83,6 +85,19 @@ absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::strin
   return found->get<bool>();
 }
 
+// None where it is absent.
+absl::StatusOr<std::vector<std::string>> NamesMember(const Json& object, const char* name,
+                                                     std::string_view where) {
+  const auto found = object.find(name);
+  if (found == object.end()) {
+    return std::vector<std::string>();
+  }
+  if (!found->is_array() || !std::ranges::all_of(*found, &Json::is_string)) {
+    return Invalid(fmt::format("'{}' in {} must be an array of names", name, where));
+  }
+  return found->get<std::vector<std::string>>();
+}
+
 // The object member `entities`, an empty one where it is absent.
 absl::StatusOr<Json> EntitiesMember(const Json& document) {
   const auto found = document.find("entities");
@@ -135,17 +150,8 @@ absl::StatusOr<v1::EntityGrant> ParseGrant(const std::string& entity, const Json
   grant.set_entity(entity);
   ASSIGN_OR_RETURN(const bool read, BoolMember(json, "read", where));
   grant.set_read(read);
-  if (const auto denied = json.find("deny_columns"); denied != json.end()) {
-    if (!denied->is_array()) {
-      return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
-    }
-    for (const Json& column : *denied) {
-      if (!column.is_string()) {
-        return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
-      }
-      grant.add_deny_columns(column.get<std::string>());
-    }
-  }
+  ASSIGN_OR_RETURN(const auto denied, NamesMember(json, "deny_columns", where));
+  grant.mutable_deny_columns()->Assign(denied.begin(), denied.end());
   return grant;
 }
 
@@ -175,17 +181,10 @@ absl::StatusOr<v1::Profile> ParseProfile(std::string_view name, std::string_view
   for (const auto& [entity, rules] : entities.items()) {
     RETURN_IF_ERROR(ParseRules(entity, rules, *profile.add_entities()));
   }
-  if (const auto roles = document.find("roles"); roles != document.end()) {
-    if (!roles->is_array()) {
-      return Invalid("'roles' must be an array of names");
-    }
-    for (const Json& role : *roles) {
-      if (!role.is_string()) {
-        return Invalid("'roles' must be an array of names");
-      }
-      RETURN_IF_ERROR(CheckName("a role", role.get_ref<const std::string&>(), false));
-      profile.add_roles(role.get<std::string>());
-    }
+  ASSIGN_OR_RETURN(const auto roles, NamesMember(document, "roles", "the profile"));
+  for (const std::string& role : roles) {
+    RETURN_IF_ERROR(CheckName("a role", role, false));
+    profile.add_roles(role);
   }
   return profile;
 }
