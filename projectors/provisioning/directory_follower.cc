@@ -352,14 +352,6 @@ void DirectoryFollower::Stop() {
 
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
-absl::Status DirectoryFollower::CaughtUp() const {
-  RETURN_IF_ERROR(CaughtUp(PartitionId(0)));  // also before the start, when it has none
-  for (int32_t p = 1; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
-    RETURN_IF_ERROR(CaughtUp(PartitionId(p)));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   const auto index = static_cast<size_t>(partition.value());

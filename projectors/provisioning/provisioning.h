@@ -64,10 +64,8 @@ class DirectoryFollower {
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,
                                                            eventlog::Cause cause = {});
-  // Ok once every partition has been read to the end it had at start, and while the log can be
-  // read.
-  [[nodiscard]] absl::Status CaughtUp() const;
-  // The same of one partition: what is not known of its organisations does not exist.
+  // Ok once the partition has been read to the end it had at start, and while the log can be read:
+  // what is not known of its organisations then does not exist.
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
   // Partitions without CaughtUp(), or whose Agreement() is not ok; MayServe() of those
   // that are folded here.
