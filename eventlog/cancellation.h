@@ -1,11 +1,8 @@
 #pragma once
 
-#include <chrono>
 #include <set>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/functional/function_ref.h"
-#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
 
@@ -36,20 +33,5 @@ class Cancellation {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<Reader*> readers_ ABSL_GUARDED_BY(mutex_);
 };
-
-// What log.h has where none is given.
-inline constexpr std::chrono::seconds kReadPatience{30};
-
-// As ReadUntil() and VerifyContinuity() of log.h, but for `cancellation`, which may be nullptr:
-// kCancelled where it ends the read. What they ask the log besides is not ended.
-[[nodiscard]] absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from,
-                                     Offset end,
-                                     absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
-                                     std::chrono::milliseconds patience,
-                                     Cancellation* cancellation);
-[[nodiscard]] absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition,
-                                            Offset applied, uint64_t applied_hash,
-                                            std::chrono::milliseconds patience,
-                                            Cancellation* cancellation);
 
 }  // namespace sluice::eventlog

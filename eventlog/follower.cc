@@ -108,8 +108,7 @@ bool Follower::AwaitRetry(const absl::Status& status) {
   SetHealth(status);
   // Where no event is lost, the log ends before offsets without events that were passed over.
   opened_ = opened_ && ErrorCode(status) != "offset_beyond_end";
-  const milliseconds wait =
-      retry_.Next(ErrorCode(status) == "log_end_doubted" ? kDoubtWaitMax : milliseconds::max());
+  const milliseconds wait = retry_.Next(IsDoubtedEnd(status) ? kDoubtWaitMax : milliseconds::max());
   return callbacks_.Failed(status, wait) && Pause(wait);
 }
 

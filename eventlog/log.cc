@@ -80,12 +80,6 @@ absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted, O
 
 absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
                        absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
-                       std::chrono::milliseconds patience) {
-  return ReadUntil(log, topic, partition, from, end, visit, patience, nullptr);
-}
-
-absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
-                       absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
                        std::chrono::milliseconds patience, Cancellation* cancellation) {
   if (from >= end) {
     return absl::OkStatus();
@@ -134,11 +128,6 @@ absl::Status Truncated(Log& log, Topic topic, PartitionId partition, Offset appl
 }
 
 }  // namespace
-
-absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
-                              uint64_t applied_hash, std::chrono::milliseconds patience) {
-  return VerifyContinuity(log, topic, partition, applied, applied_hash, patience, nullptr);
-}
 
 absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
                               uint64_t applied_hash, std::chrono::milliseconds patience,
@@ -199,12 +188,19 @@ bool IsOtherHistory(const absl::Status& status) {
   return code == "log_truncated" || code == "log_diverged";
 }
 
+bool IsDoubtedEnd(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
+
 absl::Status OtherHistory(PartitionId partition, std::string_view code) {
-  return code.empty() ? absl::OkStatus()
-                      : Error(absl::StatusCode::kUnavailable, code,
-                              fmt::format("partition {} of the log does not hold what it held: it "
-                                          "has to be restored, or begun anew, by an operator",
-                                          partition.value()));
+  if (code.empty()) {
+    return absl::OkStatus();
+  }
+  // A damaged log is no other one: to begin it anew would give up what a copy still has.
+  const std::string_view what =
+      code == "log_corrupt" ? "can't be read: it has to be restored by an operator"
+                            : "does not hold what it held: it has to be restored, or begun anew, "
+                              "by an operator";
+  return Error(absl::StatusCode::kUnavailable, code,
+               fmt::format("partition {} of the log {}", partition.value(), what));
 }
 
 }  // namespace sluice::eventlog

@@ -20,6 +20,8 @@
 // conformance suite (tests/integration/eventlog/).
 namespace sluice::eventlog {
 
+class Cancellation;
+
 enum class Topic { kProvisioning, kChanges, kWork, kMutations, kCheckpoints, kDeadletter, kNodes };
 
 inline constexpr Topic kAllTopics[] = {
@@ -161,30 +163,39 @@ class Log {
 [[nodiscard]] absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted,
                                           Offset end);
 
+// How long a read waits for the next event where nothing else is said.
+inline constexpr std::chrono::seconds kReadPatience{30};
+
 // Calls `visit` with the events of [from, end) in their order, and returns its first error. `end`
 // is a known end, such as Range() told: that nothing comes is never taken for the end, but is
 // kUnavailable, code "log_unavailable", once no event has come for `patience`. Other errors as
 // Reader::Read(). Blocks; thread-safe as `log` is.
+// `cancellation` here and below: may be nullptr; kCancelled where it ends the read. What is asked
+// of the log besides is not ended.
 [[nodiscard]] absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from,
                                      Offset end,
                                      absl::FunctionRef<absl::Status(const StoredEvent&)> visit,
-                                     std::chrono::milliseconds patience = std::chrono::seconds(30));
+                                     std::chrono::milliseconds patience = kReadPatience,
+                                     Cancellation* cancellation = nullptr);
 
 // Checks that the log still holds what a store applied: kDataLoss, code "log_truncated", where
 // `applied` is beyond the log's end, and Log::ConfirmLoss() says so, "log_diverged" where another
 // event is at `applied`, or none and later ones are there. kUnavailable where the log cannot be
 // asked or shows nothing for `patience`: an empty read is no difference, ask again. An `applied`
 // below the log's begin can't be compared and is accepted; kNoOffset always is.
-[[nodiscard]] absl::Status VerifyContinuity(
-    Log& log, Topic topic, PartitionId partition, Offset applied, uint64_t applied_hash,
-    std::chrono::milliseconds patience = std::chrono::seconds(30));
+[[nodiscard]] absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition,
+                                            Offset applied, uint64_t applied_hash,
+                                            std::chrono::milliseconds patience = kReadPatience,
+                                            Cancellation* cancellation = nullptr);
 
 // Is it one of the two errors that say that the log is another: "log_truncated", "log_diverged"?
 [[nodiscard]] bool IsOtherHistory(const absl::Status& status);
+// Is the log to be asked again before it is believed to be another: "log_end_doubted"?
+[[nodiscard]] bool IsDoubtedEnd(const absl::Status& status);
 
-// Why nothing may be appended to a partition with such an error, nor told of its organisations,
-// until a person has decided which history counts: kUnavailable, in the words that callers get,
-// with the error's code. OK where `code` is empty.
+// Why nothing may be appended to a partition with such an error, or one that can't be read, nor
+// told of its organisations, until a person has mended it: kUnavailable, in the words that callers
+// get, with the error's code. OK where `code` is empty.
 [[nodiscard]] absl::Status OtherHistory(PartitionId partition, std::string_view code);
 
 }  // namespace sluice::eventlog

@@ -140,6 +140,7 @@ absl::Status ValidateDefinition(const PutEntity& wanted) {
 }
 
 absl::StatusOr<PutEntity> ParseEntityDefinition(std::string_view name, std::string_view json) {
+  // Before it is parsed, which takes several times its size.
   if (json.size() > kDefinitionSizeMax) {
     return Error(absl::StatusCode::kInvalidArgument, "too_large",
                  fmt::format("a definition of {} bytes is over the limit of {}", json.size(),
@@ -171,6 +172,7 @@ std::string EntitySchemaToJson(const v1::EntitySchema& schema) {
   std::unordered_map<uint32_t, std::string> name_of;
   Ordered attributes = Ordered::array();
   for (const v1::Attribute& attribute : schema.attributes()) {
+    // Its name all the same: the ownership below may be what implies it.
     name_of.emplace(attribute.id(), attribute.name());
     if (attribute.implied()) {
       continue;

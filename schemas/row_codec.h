@@ -94,11 +94,6 @@ class RowScanner {
 [[nodiscard]] absl::Status AppendRowJson(const EntitySchema& schema, std::string_view row,
                                          std::span<const AttributeId> denied, std::string* out);
 
-// `row` without the attributes in `denied` (ascending) and without those that the schema no longer
-// has.
-[[nodiscard]] absl::StatusOr<std::string> MaskRow(const EntitySchema& schema, std::string_view row,
-                                                  std::span<const AttributeId> denied);
-
 // The canonical text of a value given as text: what a key or an ownership value is compared as
 // (decimal "1.50" -> "1.5", uuid to lower case, ...). Code "type_mismatch" where it is not of the
 // type.

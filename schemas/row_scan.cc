@@ -121,26 +121,4 @@ absl::StatusOr<std::string> PatchRow(std::string_view row, std::string_view patc
   return result;
 }
 
-absl::StatusOr<std::string> MaskRow(const EntitySchema& schema, std::string_view row,
-                                    std::span<const AttributeId> denied) {
-  std::string result;
-  result.reserve(row.size());
-  // Fields that stay are copied in runs: most rows are one.
-  std::string_view run(row.data(), 0);
-  size_t denied_at = 0;
-  RowScanner scanner(row);
-  while (scanner.Next()) {
-    const FieldView& field = scanner.field();
-    if (!TakeId(denied, &denied_at, field.id) && schema.Find(field.id) != nullptr) {
-      run = {run.data(), run.size() + field.raw.size()};
-      continue;
-    }
-    result.append(run);
-    run = {field.raw.data() + field.raw.size(), 0};
-  }
-  RETURN_IF_ERROR(scanner.status());
-  result.append(run);
-  return result;
-}
-
 }  // namespace sluice::schemas

@@ -65,7 +65,6 @@ void Statement::BindInt(int at, int64_t value) { sqlite3_bind_int64(statement_.g
 void Statement::BindDouble(int at, double value) {
   sqlite3_bind_double(statement_.get(), at, value);
 }
-void Statement::BindNull(int at) { sqlite3_bind_null(statement_.get(), at); }
 
 absl::Status Statement::Run() {
   const int rc = sqlite3_step(statement_.get());

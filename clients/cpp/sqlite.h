@@ -37,7 +37,6 @@ class Statement {
   void BindBlob(int at, std::string_view bytes);
   void BindInt(int at, int64_t value);
   void BindDouble(int at, double value);
-  void BindNull(int at);
 
   // Executes a statement that returns no row.
   [[nodiscard]] absl::Status Run();

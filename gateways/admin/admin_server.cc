@@ -66,23 +66,6 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
   }
 }
 
-IngestOptions ToIngestOptions(const AdminServerOptions& options) {
-  IngestOptions ingest;
-  ingest.set_limits.line_bytes_max = options.line_bytes_max;
-  ingest.set_limits.ops_max = options.ops_per_set_max;
-  ingest.answer_bytes_max = options.answer_bytes_max;
-  ingest.request_in_flight_bytes_max = options.request_in_flight_bytes_max;
-  ingest.in_flight_bytes_max = options.in_flight_bytes_max;
-  ingest.in_flight_events_max = options.in_flight_events_max;
-  ingest.remembered_sets_max = options.remembered_sets_max;
-  ingest.append_timeout = options.append_timeout;
-  ingest.store_patience = options.store_patience;
-  ingest.directory_patience = options.directory_patience;
-  ingest.relay.concurrent_max = options.relays_max;
-  ingest.relay.timeout = options.relay_timeout;
-  return ingest;
-}
-
 }  // namespace
 
 struct AdminServer::Impl {
@@ -141,17 +124,19 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
                .line = kAccessLine},
               deps.registry),
       applied(deps.stores, deps.remote_applied, deps.may_serve),
-      ingest_service(ToIngestOptions(options), deps.log, deps.directory.directory(), deps.stores,
-                     deps.clock, deps.registry,
-                     {.may_serve = deps.may_serve,
-                      .served_at = deps.served_at,
-                      .relay_to = deps.relay_to,
-                      .may_append = deps.may_append,
-                      .applied = [this](const OrgId& org) { return applied.Applied(org); },
-                      .reach_directory =
-                          [this](const OrgId& org, SteadyTime::duration ago, auto patience) {
-                            return AwaitDirectoryEnd(deps.directory, org, ago, patience);
-                          }}),
+      ingest_service(
+          options.ingest, deps.log, deps.directory.directory(), deps.stores, deps.clock,
+          deps.registry,
+          {.may_serve = deps.may_serve,
+           .served_at = deps.served_at,
+           .relay_to = deps.relay_to,
+           .may_append =
+               [this](PartitionId partition) { return deps.directory.MayAppend(partition); },
+           .applied = [this](const OrgId& org) { return applied.Applied(org); },
+           .reach_directory =
+               [this](const OrgId& org, SteadyTime::duration ago, auto patience) {
+                 return AwaitDirectoryEnd(deps.directory, org, ago, patience);
+               }}),
       orgs(
           deps.directory, deps.stores, applied,
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
@@ -252,7 +237,7 @@ absl::Status AdminServer::Impl::MayAskHere(const RequestContext& context) const 
   if (!context.match.info->pattern.starts_with("/v1/")) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(MayTell(context.match, deps.log, deps.directory, deps.may_append));
+  RETURN_IF_ERROR(MayTell(context.match, deps.log, deps.directory));
   return options.administration ? absl::OkStatus()
                                 : MayServeWithoutRole(context, deps.stores != nullptr);
 }
@@ -360,10 +345,9 @@ net::awaitable<absl::Status> AdminServer::Impl::ReachDirectory(const RequestCont
   }
   const std::function<bool()> stopping = [this] { return listener->stopping(); };
   absl::Status reached =
-      co_await ReachDirectoryEnd(deps.directory, *org, options.directory_patience, stopping);
+      co_await ReachDirectoryEnd(deps.directory, *org, options.ingest.directory_patience, stopping);
   // It may have turned out meanwhile that the log contradicts itself.
-  co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory, deps.may_append)
-                         : reached;
+  co_return reached.ok() ? MayTell(context.match, deps.log, deps.directory) : reached;
 }
 
 net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {

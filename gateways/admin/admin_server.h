@@ -14,6 +14,7 @@
 #include "eventlog/log.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "gateways/ingest/ingest_service.h"
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/store/store_reader.h"
 
@@ -32,26 +33,11 @@ struct AdminServerOptions {
   size_t request_bytes_max = size_t{256} << 20;   // bodies held at once, of all requests
   size_t body_bytes_max = size_t{1} << 30;        // of an ingest body
   size_t definition_bytes_max = size_t{1} << 20;  // of an entity, a profile or a role
-  size_t line_bytes_max = size_t{1} << 20;        // of a change set
-  size_t ops_per_set_max = 10'000;
-  size_t answer_bytes_max = size_t{64} << 20;  // of an ingest answer; see gateways/docs/admin.md
-  size_t request_in_flight_bytes_max = size_t{8} << 20;  // appended and not durable yet, a request
-  size_t in_flight_bytes_max = size_t{48} << 20;  // of all requests; keep it below the log's queue
-  size_t in_flight_events_max = 80'000;           // likewise
-  size_t remembered_sets_max = 262'144;           // sets in flight or not applied yet, by id
+  IngestOptions ingest{};
   std::chrono::milliseconds provisioning_timeout{15'000};
-  std::chrono::milliseconds append_timeout{30'000};  // until a set is durable
-  // A set that does not fit the definitions waits so long for the store to come to the log's end,
-  // with which it is known whether the set was taken before.
-  std::chrono::milliseconds store_patience{10'000};
-  // What would be refused for good because of what this process knows of organisations and
-  // definitions waits so long for it to have read what the log has.
-  std::chrono::milliseconds directory_patience{3'000};
-  size_t relays_max = 8;                            // at once, to nodes that know such a set
-  std::chrono::milliseconds relay_timeout{15'000};  // for one to be answered
-  std::chrono::milliseconds idle_timeout{60'000};   // until a connection's next request begins
-  std::chrono::milliseconds head_timeout{10'000};   // from a head's first byte to its last
-  std::chrono::milliseconds silent_min{1'000};      // a connection silent for less makes no room
+  std::chrono::milliseconds idle_timeout{60'000};  // until a connection's next request begins
+  std::chrono::milliseconds head_timeout{10'000};  // from a head's first byte to its last
+  std::chrono::milliseconds silent_min{1'000};     // a connection silent for less makes no room
   std::chrono::milliseconds stop_grace{10'000};
 };
 
@@ -71,9 +57,6 @@ struct AdminServerDeps {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<std::optional<std::string>(const OrgId&)> relay_to{};
-  // Why change sets must not be appended to a partition of `changes` now, and nothing be told of
-  // its organisations (log_truncated, log_diverged); may be empty.
-  std::function<absl::Status(PartitionId)> may_append{};
   // What /readyz asks, by name; each thread-safe, and from memory: it is called on an I/O thread.
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   // Which organisations /readyz tells of as not served, likewise; may be empty.

@@ -36,21 +36,12 @@ absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match)
 }
 
 absl::Status MayTell(const AdminRouteMatch& match, const eventlog::Log& log,
-                     const projectors::DirectoryFollower& directory,
-                     const std::function<absl::Status(PartitionId)>& may_append) {
-  const auto of_partition = [&](PartitionId partition) {
-    if (may_append) {
-      RETURN_IF_ERROR(may_append(partition));
-    }
-    const absl::Status agreement = directory.Agreement(partition);
-    return absl::IsDataLoss(agreement) ? eventlog::OtherHistory(partition, ErrorCode(agreement))
-                                       : agreement;
-  };
+                     const projectors::DirectoryFollower& directory) {
   if (const auto partition = PartitionOf(match, log); partition.has_value()) {
-    return of_partition(*partition);
+    return directory.MayTell(*partition);
   }
   for (int32_t p = 0; p < log.PartitionCount(eventlog::Topic::kProvisioning); ++p) {
-    RETURN_IF_ERROR(of_partition(PartitionId(p)));
+    RETURN_IF_ERROR(directory.MayTell(PartitionId(p)));
   }
   return absl::OkStatus();
 }

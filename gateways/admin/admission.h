@@ -1,7 +1,5 @@
 #pragma once
 
-#include <functional>
-
 #include "absl/status/status.h"
 #include "eventlog/log.h"
 #include "gateways/admin/request_context.h"
@@ -17,14 +15,9 @@ namespace sluice::gateways {
 // that one alone, whatever its scopes; it sees no metrics, which are of all. kPermissionDenied.
 [[nodiscard]] absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match);
 
-// Whether this process knows for sure what it would tell of the organisation, or of all of them:
-// definitions and rights are two topics of the log, and where they no longer fit each other, what
-// is known may be wrong, and what is not known may be there. kUnavailable, with the code of
-// DirectoryFollower::Agreement(), or of `may_append`: where nothing may be appended to a partition,
-// as its history is lost, what is left of it says nothing either. It may be empty.
+// DirectoryFollower::MayTell() of the organisation's partition, or of all of them.
 [[nodiscard]] absl::Status MayTell(const AdminRouteMatch& match, const eventlog::Log& log,
-                                   const projectors::DirectoryFollower& directory,
-                                   const std::function<absl::Status(PartitionId)>& may_append = {});
+                                   const projectors::DirectoryFollower& directory);
 
 // Whether a process without the role admin, which keeps stores or does not, answers the request all
 // the same: change sets that another node hands on, because only a store can tell whether one that

@@ -340,7 +340,6 @@ void HttpListener::Keep(size_t worker, std::shared_ptr<void> used) {
   impl_->workers[worker]->used.push_back(std::move(used));
 }
 bool HttpListener::stopping() const { return impl_->shared.stopping.load(); }
-const std::atomic<bool>& HttpListener::stopping_flag() const { return impl_->shared.stopping; }
 size_t HttpListener::connections() const { return impl_->table.size(); }
 ByteBudget& HttpListener::request_bytes() { return impl_->request_bytes; }
 ByteBudget& HttpListener::answer_bytes() { return impl_->answer_bytes; }

@@ -76,7 +76,6 @@ class HttpListener {
   // Start().
   void Keep(size_t worker, std::shared_ptr<void> used);
   [[nodiscard]] bool stopping() const;
-  [[nodiscard]] const std::atomic<bool>& stopping_flag() const;
   [[nodiscard]] size_t connections() const;
   [[nodiscard]] ByteBudget& request_bytes();
   [[nodiscard]] ByteBudget& answer_bytes();

@@ -29,17 +29,21 @@ class Registry;
 namespace sluice::gateways {
 
 struct IngestOptions {
-  ChangeSetLimits set_limits;
-  size_t answer_bytes_max = size_t{64} << 20;
-  size_t request_in_flight_bytes_max = size_t{8} << 20;  // of one request
-  size_t in_flight_bytes_max = size_t{48} << 20;         // of all; below the log's own limits
-  size_t in_flight_events_max = 80'000;
+  ChangeSetLimits set_limits{};
+  size_t answer_bytes_max = size_t{64} << 20;            // see gateways/docs/admin.md
+  size_t request_in_flight_bytes_max = size_t{8} << 20;  // appended and not durable, of one request
+  size_t in_flight_bytes_max = size_t{48} << 20;  // of all requests; keep it below the log's queue
+  size_t in_flight_events_max = 80'000;           // likewise
   size_t batch_bytes_max = size_t{256} << 10;
-  size_t remembered_sets_max = 262'144;
-  std::chrono::milliseconds append_timeout{30'000};
-  std::chrono::milliseconds store_patience{10'000};     // for a store to come to the log's end
-  std::chrono::milliseconds directory_patience{3'000};  // for the directory, likewise
-  RelayOptions relay;
+  size_t remembered_sets_max = 262'144;              // in flight or not applied yet, by id
+  std::chrono::milliseconds append_timeout{30'000};  // until a set is durable
+  // A set that does not fit the definitions waits so long for the store to come to the log's end,
+  // with which it is known whether the set was taken before.
+  std::chrono::milliseconds store_patience{10'000};
+  // What would be refused for good because of what this process knows of organisations and
+  // definitions waits so long for it to have read what the log has.
+  std::chrono::milliseconds directory_patience{3'000};
+  RelayOptions relay{};  // to nodes that know such a set
 };
 
 // Who may say what of an organisation; as AdminServerDeps. Each may be empty.
@@ -47,7 +51,7 @@ struct IngestServing {
   std::function<absl::Status(const OrgId&)> may_serve{};
   std::function<std::optional<std::string>(const OrgId&)> served_at{};
   std::function<std::optional<std::string>(const OrgId&)> relay_to{};
-  std::function<absl::Status(PartitionId)> may_append{};
+  std::function<absl::Status(PartitionId)> may_append{};  // as DirectoryFollower::MayAppend()
   DuplicateFilter::Applied applied{};
   // As AwaitDirectoryEnd().
   std::function<absl::Status(const OrgId&, SteadyTime::duration ago,

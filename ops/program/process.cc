@@ -336,8 +336,8 @@ absl::Status Process::Impl::StartAdmin() {
   options.connections_max = static_cast<size_t>(config.admin.connections);
   options.descriptors_max = ShareDescriptors(DescriptorLimit(), HasRole(config, "sync")).admin;
   options.body_bytes_max = static_cast<size_t>(config.limits.body_bytes);
-  options.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
-  options.ops_per_set_max = static_cast<size_t>(config.limits.ops_per_set);
+  options.ingest.set_limits.line_bytes_max = static_cast<size_t>(config.limits.line_bytes);
+  options.ingest.set_limits.ops_max = static_cast<size_t>(config.limits.ops_per_set);
   gateways::AdminServerDeps deps{.log = *log,
                                  .directory = *directory,
                                  .authenticator = *authenticator,
@@ -348,7 +348,6 @@ absl::Status Process::Impl::StartAdmin() {
                                  .registry = registry};
   deps.remote_applied = [this](const OrgId& org) { return serving.RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
-  deps.may_append = [this](PartitionId partition) { return serving.MayAppend(partition); };
   deps.troubled = [this] { return serving.Troubled(); };
   deps.refresh_metrics = [this] {
     if (staging != nullptr) {

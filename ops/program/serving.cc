@@ -68,7 +68,7 @@ std::string Serving::FaultOf(PartitionId partition) const {
 
 projectors::ProvisioningProjector::Gate Serving::Gate() const {
   projectors::ProvisioningProjector::Gate gate;
-  gate.may_decide = [this](PartitionId partition) { return MayDecide(partition); };
+  gate.may_decide = [this](PartitionId partition) { return parts_.directory->MayTell(partition); };
   gate.folded_until = [this](PartitionId partition) {
     const Offset elsewhere =
         parts_.nodes == nullptr ? Offset(0) : parts_.nodes->FoldedUntil(partition);
@@ -78,11 +78,6 @@ projectors::ProvisioningProjector::Gate Serving::Gate() const {
   };
   gate.last_control = [this](PartitionId partition) { return LastControl(partition); };
   return gate;
-}
-
-absl::Status Serving::MayDecide(PartitionId partition) const {
-  RETURN_IF_ERROR(parts_.directory->Agreement(partition));
-  return MayAppend(partition);
 }
 
 absl::Status Serving::MayAppend(PartitionId partition) const {

@@ -35,8 +35,6 @@ class Serving {
   [[nodiscard]] absl::Status MayServe(const OrgId& org) const;
   // Do the topics of the partition tell the same, as far as this process or another one knows?
   [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;
-  // MayAppend(), once it is known.
-  [[nodiscard]] absl::Status MayDecide(PartitionId partition) const;
   // Whether there is such an organisation; kUnavailable where that is not known.
   [[nodiscard]] absl::StatusOr<bool> Exists(const OrgId& org) const;
   [[nodiscard]] projectors::ProvisioningProjector::Gate Gate() const;

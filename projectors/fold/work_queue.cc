@@ -3,15 +3,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
 namespace {
 
-absl::Status MalformedItem() {
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-               "an item of a large event's work is malformed");
+// The value that `read` takes from `bytes`; malformed where it returns false, or misses something.
+template <typename Value>
+absl::StatusOr<Value> ReadItem(std::string_view bytes,
+                               absl::FunctionRef<bool(ByteReader&, Value&)> read) {
+  ByteReader reader(bytes);
+  Value value;
+  if (!read(reader, value) || !reader.ok()) {
+    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+                 "an item of a large event's work is malformed");
+  }
+  return value;
 }
 
 // As store-format.md has the texts of items, with a length of four bytes: PutText() has a varint.
@@ -33,17 +42,14 @@ std::string WorkQueue::Encode(const Item& item) {
 }
 
 absl::StatusOr<WorkQueue::Item> WorkQueue::Decode(std::string_view bytes) {
-  ByteReader reader(bytes);
-  Item item;
-  const uint8_t kind = reader.Byte();
-  item.kind = static_cast<Kind>(kind);
-  item.entity = EntityId(reader.Fixed32());
-  item.attribute = AttributeId(reader.Fixed32());
-  if (!reader.ok() || kind > static_cast<uint8_t>(Kind::kTurn)) {
-    return MalformedItem();
-  }
-  item.key = reader.rest();
-  return item;
+  return ReadItem<Item>(bytes, [](ByteReader& reader, Item& item) {
+    const uint8_t kind = reader.Byte();
+    item.kind = static_cast<Kind>(kind);
+    item.entity = EntityId(reader.Fixed32());
+    item.attribute = AttributeId(reader.Fixed32());
+    item.key = reader.rest();
+    return kind <= static_cast<uint8_t>(Kind::kTurn);
+  });
 }
 
 // Those of one row are beside one another: it is read once for them.
@@ -60,20 +66,17 @@ WorkQueue::Item WorkQueue::ItemOf(const Give& give) {
 }
 
 absl::StatusOr<WorkQueue::Give> WorkQueue::GiveOf(const Item& item) {
-  ByteReader reader(item.key);
-  Give give;
-  give.entity = item.entity;
-  give.target = reader.Take(reader.Fixed32());
-  give.rule = reader.Fixed32();
-  give.source.high = reader.Fixed64();
-  give.source.low = reader.Fixed64();
-  give.taken = reader.Byte() != 0;
-  give.op = reader.Fixed32();
-  if (!reader.ok()) {
-    return MalformedItem();
-  }
-  give.giver = reader.rest();
-  return give;
+  return ReadItem<Give>(item.key, [&item](ByteReader& reader, Give& give) {
+    give.entity = item.entity;
+    give.target = reader.Take(reader.Fixed32());
+    give.rule = reader.Fixed32();
+    give.source.high = reader.Fixed64();
+    give.source.low = reader.Fixed64();
+    give.taken = reader.Byte() != 0;
+    give.op = reader.Fixed32();
+    give.giver = reader.rest();
+    return true;
+  });
 }
 
 WorkQueue::Item WorkQueue::ItemOf(const Turn& turn) {
@@ -89,21 +92,18 @@ WorkQueue::Item WorkQueue::ItemOf(const Turn& turn) {
 }
 
 absl::StatusOr<WorkQueue::Turn> WorkQueue::TurnOf(const Item& item) {
-  ByteReader reader(item.key);
-  Turn turn;
-  turn.entity = item.entity;
-  turn.key = reader.Take(reader.Fixed32());
-  turn.op = reader.Fixed32();
-  while (reader.ok() && !reader.rest().empty()) {
-    Turn::Reference& reference = turn.references.emplace_back();
-    reference.attribute = AttributeId(reader.Fixed32());
-    reference.before = reader.Take(reader.Fixed32());
-    reference.after = reader.Take(reader.Fixed32());
-  }
-  if (!reader.ok()) {
-    return MalformedItem();
-  }
-  return turn;
+  return ReadItem<Turn>(item.key, [&item](ByteReader& reader, Turn& turn) {
+    turn.entity = item.entity;
+    turn.key = reader.Take(reader.Fixed32());
+    turn.op = reader.Fixed32();
+    while (reader.ok() && !reader.rest().empty()) {
+      Turn::Reference& reference = turn.references.emplace_back();
+      reference.attribute = AttributeId(reader.Fixed32());
+      reference.before = reader.Take(reader.Fixed32());
+      reference.after = reader.Take(reader.Fixed32());
+    }
+    return true;
+  });
 }
 
 void WorkQueue::Turn::Then(Turn later) {

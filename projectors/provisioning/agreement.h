@@ -40,7 +40,7 @@ struct OutcomeMark {
 // tell now, or shows nothing for `patience`. What was removed is not compared.
 [[nodiscard]] absl::Status CheckControl(
     eventlog::Log& log, PartitionId partition, const OutcomeMark& mark,
-    std::chrono::milliseconds patience = std::chrono::seconds(30),
+    std::chrono::milliseconds patience = eventlog::kReadPatience,
     eventlog::Cancellation* cancellation = nullptr);
 
 // CheckControl() of every outcome from Log::Agreed() on, which is slow: for logs in which one was

@@ -11,9 +11,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "eventlog/end_question.h"
 #include "eventlog/follower.h"
 #include "projectors/provisioning/agreement.h"
-#include "projectors/provisioning/end_question.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
@@ -31,8 +31,6 @@ constexpr std::chrono::milliseconds kLookInterval{1'000};
 // After so long a look is due whatever has come: nothing else tells a process that folds nothing
 // that `changes` has lost its end.
 constexpr std::chrono::seconds kLookAgain{30};
-// Of a look in which nothing comes.
-constexpr std::chrono::seconds kLookPatience{30};
 // At the start, when what is known of `changes` comes in bit by bit.
 constexpr std::chrono::milliseconds kEarlyLookInterval{200};
 // How long the first look waits for what the others have told. Where that cannot be read it is made
@@ -124,19 +122,22 @@ class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
         hooks_(impl_.hooks),
         partition_(partition),
         begun_(impl_.clock.SteadyNow()),
-        end_question_(impl_.log, impl_.clock, Topic::kProvisioning, partition),
+        end_question_(
+            impl_.clock, [this](SteadyTime) { return AskEnd(); },
+            Error(absl::StatusCode::kUnavailable, "unavailable", "this process is stopping")),
         follower_(impl_.log, impl_.clock, *this,
                   {.topic = Topic::kProvisioning, .partition = partition}) {}
   ~Following() override { follower_.Stop(); }
 
   eventlog::Follower& follower() { return follower_; }
-  EndQuestion& end_question() { return end_question_; }
+  eventlog::EndQuestion& end_question() { return end_question_; }
 
  private:
   absl::StatusOr<Offset> Open() override;
   absl::Status Step() override;
   absl::Status Fold(const std::vector<eventlog::StoredEvent>& batch) override;
   bool Failed(const absl::Status& status, std::chrono::milliseconds wait) override;
+  absl::StatusOr<Offset> AskEnd();
   // Finds out what Agreement() tells, where that is due.
   absl::Status Agree() ABSL_LOCKS_EXCLUDED(impl_.mutex);
 
@@ -156,7 +157,7 @@ class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
   bool settling_ = false;  // it will reach the end, and has not
   SteadyTime next_look_;
   SteadyTime look_again_;
-  EndQuestion end_question_;
+  eventlog::EndQuestion end_question_;
   eventlog::Follower follower_;
 };
 
@@ -166,6 +167,12 @@ absl::StatusOr<Offset> DirectoryFollower::Impl::Following::Open() {
   end_ = range.end;
   just_opened_ = true;
   return range.begin;
+}
+
+absl::StatusOr<Offset> DirectoryFollower::Impl::Following::AskEnd() {
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                   impl_.log.Range(Topic::kProvisioning, partition_));
+  return range.end;
 }
 
 absl::Status DirectoryFollower::Impl::Following::Step() {
@@ -281,8 +288,8 @@ absl::Status DirectoryFollower::Impl::Following::Agree() {
   look_again_ = now + kLookAgain;
   absl::Status agreement = CheckAgreedEnds(impl_.log, partition_, &follower_.cancellation());
   if (agreement.ok()) {
-    agreement =
-        CheckControl(impl_.log, partition_, outcomes_, kLookPatience, &follower_.cancellation());
+    agreement = CheckControl(impl_.log, partition_, outcomes_, eventlog::kReadPatience,
+                             &follower_.cancellation());
   }
   if (agreement.ok()) {
     agreement = CheckRequest(impl_.log, partition_, control, &follower_.cancellation());
@@ -345,14 +352,6 @@ void DirectoryFollower::Stop() {
 
 const Directory& DirectoryFollower::directory() const { return impl_->directory; }
 
-absl::Status DirectoryFollower::CaughtUp() const {
-  RETURN_IF_ERROR(CaughtUp(PartitionId(0)));  // also before the start, when it has none
-  for (int32_t p = 1; p < impl_->log.PartitionCount(Topic::kProvisioning); ++p) {
-    RETURN_IF_ERROR(CaughtUp(PartitionId(p)));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   const auto index = static_cast<size_t>(partition.value());
@@ -371,7 +370,7 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
 
 std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& org,
                                                                   SteadyTime::duration ago) const {
-  EndQuestion* end = nullptr;
+  eventlog::EndQuestion* end = nullptr;
   {
     absl::MutexLock lock(&impl_->mutex);
     if (const Impl::Partition* const state = impl_->Of(org); state != nullptr) {
@@ -381,7 +380,8 @@ std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& o
   if (end == nullptr) {
     return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
   }
-  return end->Since(ago);
+  // This clock is read after the caller's: whatever lies between the two only asks for a newer end.
+  return end->Since(impl_->clock.SteadyNow() - ago);
 }
 
 Offset DirectoryFollower::ReadUntil(const OrgId& org) const {
@@ -421,6 +421,17 @@ absl::Status DirectoryFollower::Agreement(PartitionId partition) const {
                                                   "the directory has not started");
 }
 
+absl::Status DirectoryFollower::MayAppend(PartitionId partition) const {
+  return impl_->hooks.may_append ? impl_->hooks.may_append(partition) : absl::OkStatus();
+}
+
+absl::Status DirectoryFollower::MayTell(PartitionId partition) const {
+  RETURN_IF_ERROR(MayAppend(partition));
+  const absl::Status agreement = Agreement(partition);
+  return absl::IsDataLoss(agreement) ? eventlog::OtherHistory(partition, ErrorCode(agreement))
+                                     : agreement;
+}
+
 absl::Status DirectoryFollower::MayServe(PartitionId partition) const {
   RETURN_IF_ERROR(Agreement(partition));
   const uint64_t taken_over = impl_->hooks.taken_over ? impl_->hooks.taken_over(partition) : 0;
@@ -436,9 +447,7 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
                                                               std::chrono::milliseconds timeout,
                                                               eventlog::Cause cause) {
   const PartitionId partition = impl_->log.PartitionFor(Topic::kProvisioning, org.value());
-  if (impl_->hooks.may_append) {
-    RETURN_IF_ERROR(impl_->hooks.may_append(partition));
-  }
+  RETURN_IF_ERROR(MayAppend(partition));
   const SteadyTime deadline = impl_->clock.SteadyNow() + timeout;
   if (request.request_id().empty()) {
     request.set_request_id(NewUuid7(impl_->clock));

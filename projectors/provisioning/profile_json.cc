@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "projectors/provisioning/directory.h"
 #include "schemas/base/status.h"
@@ -48,6 +50,8 @@ absl::Status CheckName(std::string_view what, std::string_view name, bool is_ent
                              kNameBytesMax));
 }
 
+// A misspelt member must not be passed over: a grant whose `deny_columns` is not read shows every
+// column.
 absl::Status CheckMembers(const Json& object, std::string_view where,
                           std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : object.items()) {
@@ -79,6 +83,19 @@ absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::strin
     return Invalid(fmt::format("'{}' in {} must be true or false", name, where));
   }
   return found->get<bool>();
+}
+
+// None where it is absent.
+absl::StatusOr<std::vector<std::string>> NamesMember(const Json& object, const char* name,
+                                                     std::string_view where) {
+  const auto found = object.find(name);
+  if (found == object.end()) {
+    return std::vector<std::string>();
+  }
+  if (!found->is_array() || !std::ranges::all_of(*found, &Json::is_string)) {
+    return Invalid(fmt::format("'{}' in {} must be an array of names", name, where));
+  }
+  return found->get<std::vector<std::string>>();
 }
 
 // The object member `entities`, an empty one where it is absent.
@@ -133,21 +150,13 @@ absl::StatusOr<v1::EntityGrant> ParseGrant(const std::string& entity, const Json
   grant.set_entity(entity);
   ASSIGN_OR_RETURN(const bool read, BoolMember(json, "read", where));
   grant.set_read(read);
-  if (const auto denied = json.find("deny_columns"); denied != json.end()) {
-    if (!denied->is_array()) {
-      return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
-    }
-    for (const Json& column : *denied) {
-      if (!column.is_string()) {
-        return Invalid(fmt::format("'deny_columns' in {} must be an array of names", where));
-      }
-      grant.add_deny_columns(column.get<std::string>());
-    }
-  }
+  ASSIGN_OR_RETURN(const auto denied, NamesMember(json, "deny_columns", where));
+  grant.mutable_deny_columns()->Assign(denied.begin(), denied.end());
   return grant;
 }
 
 absl::Status ParseRules(const std::string& entity, const Json& json, v1::EntityRules& rules) {
+  // The name first: what is said of its rules repeats it, whatever its length.
   RETURN_IF_ERROR(CheckName("an entity", entity, /*is_entity=*/true));
   if (!json.is_array() || json.size() > kRulesMax) {
     return Invalid(
@@ -172,17 +181,10 @@ absl::StatusOr<v1::Profile> ParseProfile(std::string_view name, std::string_view
   for (const auto& [entity, rules] : entities.items()) {
     RETURN_IF_ERROR(ParseRules(entity, rules, *profile.add_entities()));
   }
-  if (const auto roles = document.find("roles"); roles != document.end()) {
-    if (!roles->is_array()) {
-      return Invalid("'roles' must be an array of names");
-    }
-    for (const Json& role : *roles) {
-      if (!role.is_string()) {
-        return Invalid("'roles' must be an array of names");
-      }
-      RETURN_IF_ERROR(CheckName("a role", role.get_ref<const std::string&>(), false));
-      profile.add_roles(role.get<std::string>());
-    }
+  ASSIGN_OR_RETURN(const auto roles, NamesMember(document, "roles", "the profile"));
+  for (const std::string& role : roles) {
+    RETURN_IF_ERROR(CheckName("a role", role, false));
+    profile.add_roles(role);
   }
   return profile;
 }
@@ -203,6 +205,7 @@ absl::StatusOr<v1::Role> ParseRole(std::string_view name, std::string_view json)
   return role;
 }
 
+// Both show what is stored, whatever it holds: where a text is no UTF-8, dump() would throw.
 std::string ProfileToJson(const v1::Profile& profile) {
   Json entities = Json::object();
   for (const v1::EntityRules& rules : profile.entities()) {

@@ -34,8 +34,9 @@ class DirectoryFollower {
   struct Hooks {
     // The newest that is known of `changes`, by this process's fold or the others'.
     std::function<ControlMark(PartitionId)> last_control;
-    std::function<absl::Status(PartitionId)> may_append;  // why no request must be appended now
-    std::function<void()> agreement_changed;              // Agreement() or MayServe() came or went
+    // Why nothing must be appended now, nor told of a partition (log_truncated, log_diverged).
+    std::function<absl::Status(PartitionId)> may_append;
+    std::function<void()> agreement_changed;  // Agreement() or MayServe() came or went
     // StagingProjector::MayServe(); empty where nothing is folded that could tell more.
     std::function<absl::Status(PartitionId)> may_serve;
     // StagingProjector::TakenOver(); empty: the partition came once.
@@ -58,15 +59,13 @@ class DirectoryFollower {
 
   // Appends a request, with who made it, and waits for its outcome: up to `timeout`, then
   // kUnavailable, code "provisioning_unavailable" (the request stands and may still be carried out:
-  // repeating is safe). Where Hooks::may_append says so, nothing is appended.
+  // repeating is safe). Errors of MayAppend(): nothing was appended.
   [[nodiscard]] absl::StatusOr<Directory::Outcome> Request(const OrgId& org,
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,
                                                            eventlog::Cause cause = {});
-  // Ok once every partition has been read to the end it had at start, and while the log can be
-  // read.
-  [[nodiscard]] absl::Status CaughtUp() const;
-  // The same of one partition: what is not known of its organisations does not exist.
+  // Ok once the partition has been read to the end it had at start, and while the log can be read:
+  // what is not known of its organisations then does not exist.
   [[nodiscard]] absl::Status CaughtUp(PartitionId partition) const;
   // Partitions without CaughtUp(), or whose Agreement() is not ok; MayServe() of those
   // that are folded here.
@@ -81,6 +80,14 @@ class DirectoryFollower {
   // can be told for sure. kUnavailable, code "not_caught_up", before the first; kDataLoss, codes
   // "log_truncated" and "log_diverged". Memory only.
   [[nodiscard]] absl::Status Agreement(PartitionId partition) const;
+  // Hooks::may_append: also for change sets.
+  [[nodiscard]] absl::Status MayAppend(PartitionId partition) const;
+  // Whether what directory() holds of a partition may be told, and decided on: definitions and
+  // rights are two topics of the log, and where they no longer fit each other, what is known may be
+  // wrong, and what is not known may be there. kUnavailable, in the words that callers get, with
+  // the code of MayAppend(), or of Agreement(): where nothing may be appended to a partition, as
+  // its history is lost, what is left of it says nothing either. Memory only.
+  [[nodiscard]] absl::Status MayTell(PartitionId partition) const;
   // Agreement() as of a look since the partition came to this process and its fold reached the end
   // of `changes`, with all the control events that it came by; kUnavailable, code "not_caught_up",
   // before it. Nothing that goes by the fold is to be answered for a partition before. Memory only.
@@ -88,7 +95,8 @@ class DirectoryFollower {
 
   // What the directory does not hold may be on its way: of that a last word may be said only where
   // ReadUntil() has come to an end that was asked for after the question had come.
-  // The end of the organisation's partition of `provisioning`: as EndQuestion::Since().
+  // The end of the organisation's partition of `provisioning`: as StagingProjector::EndSince() of
+  // `changes`.
   [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(const OrgId& org,
                                                                SteadyTime::duration ago) const;
   // Below it everything of that partition is in directory(); kNoOffset before the start.

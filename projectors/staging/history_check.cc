@@ -59,6 +59,4 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition, const Appli
              : absl::OkStatus();
 }
 
-bool IsDoubtedEnd(const absl::Status& status) { return ErrorCode(status) == "log_end_doubted"; }
-
 }  // namespace sluice::projectors

@@ -34,7 +34,4 @@ namespace sluice::projectors {
                                         std::pair<Offset, uint64_t>* misfit,
                                         eventlog::Cancellation* cancellation = nullptr);
 
-// Is the log to be asked again before it is believed to be another?
-[[nodiscard]] bool IsDoubtedEnd(const absl::Status& status);
-
 }  // namespace sluice::projectors

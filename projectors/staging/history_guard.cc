@@ -23,7 +23,8 @@ constexpr milliseconds kFirstLookInterval{1'000};
 // Of what the others have told: where the log cannot tell now, reading goes on, and it is asked
 // again.
 absl::Status UnlessUnavailable(absl::Status compared) {
-  return absl::IsUnavailable(compared) && !IsDoubtedEnd(compared) ? absl::OkStatus() : compared;
+  return absl::IsUnavailable(compared) && !eventlog::IsDoubtedEnd(compared) ? absl::OkStatus()
+                                                                            : compared;
 }
 
 }  // namespace

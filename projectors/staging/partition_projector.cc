@@ -6,7 +6,6 @@
 #include "eventlog/partition_group.h"
 #include "fmt/format.h"
 #include "projectors/nodes/node_directory.h"
-#include "projectors/staging/history_check.h"
 #include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
@@ -56,6 +55,10 @@ PartitionProjector::PartitionProjector(PartitionId partition, Context context)
       context_(context),
       letters_(context.log, context.clock, partition, context.options, context.metrics),
       batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
+      end_question_(
+          context.clock, [this](SteadyTime asked) { return AskEnd(asked); },
+          Error(absl::StatusCode::kUnavailable, "not_served_here",
+                fmt::format("partition {} is being given up", partition.value()))),
       side_(partition, context.log, context.stores, context.clock, context.options,
             context.metrics),
       follower_(context.log, context.clock, *this,
@@ -75,6 +78,7 @@ void PartitionProjector::Start() {
 }
 
 void PartitionProjector::RequestStop() {
+  end_question_.RequestStop();
   side_.RequestStop();
   follower_.RequestStop();
 }
@@ -82,12 +86,8 @@ void PartitionProjector::RequestStop() {
 void PartitionProjector::Stop() {
   RequestStop();
   follower_.Stop();
-  {
-    // Whoever has found, with this lock, that it does not stop has begun to ask for the end.
-    absl::MutexLock lock(&mutex_);
-  }
   // Here, and not when whoever holds the projector last lets go of it, which may be a request.
-  probe_.Wait();
+  end_question_.Stop();
 }
 
 // Messages name organisations and folders: those are for the log.
@@ -118,43 +118,14 @@ int64_t PartitionProjector::lag() const {
   return std::max<int64_t>(0, end_ - std::max<int64_t>(0, next().value()));
 }
 
-void PartitionProjector::Probe() {
-  absl::MutexLock lock(&mutex_);
-  StartProbe();
-}
-
-std::optional<absl::StatusOr<Offset>> PartitionProjector::EndSince(SteadyTime since) {
-  absl::MutexLock lock(&mutex_);
-  // The time of asking counts, not that of the answer: an end that was asked for before a request
-  // came may lack what its client has written since.
-  if (end_answer_.has_value() && end_answer_->asked >= since) {
-    return end_answer_->end;
-  }
-  if (follower_.stopping()) {
-    return Error(absl::StatusCode::kUnavailable, "not_served_here",
-                 fmt::format("partition {} is being given up", partition_.value()));
-  }
-  StartProbe();
-  return std::nullopt;
-}
-
-void PartitionProjector::StartProbe() {
-  if (!follower_.stopping() && probe_.done()) {
-    probe_.Start([this] { AskEnd(); });
-  }
-}
-
-void PartitionProjector::AskEnd() {
-  const SteadyTime asked = context_.clock.SteadyNow();
+absl::StatusOr<Offset> PartitionProjector::AskEnd(SteadyTime asked) {
   const Offset before = next();
-  const auto range = context_.log.Range(eventlog::Topic::kChanges, partition_);
+  // Of an error nothing is noted: the partition's own reader tells what is wrong.
+  ASSIGN_OR_RETURN(const eventlog::OffsetRange range,
+                   context_.log.Range(eventlog::Topic::kChanges, partition_));
   absl::MutexLock lock(&mutex_);
-  if (!range.ok()) {
-    end_answer_ = EndAnswer{asked, range.status()};
-    return;  // its own reader tells what is wrong
-  }
-  end_answer_ = EndAnswer{asked, range->end};
-  NoteEnd(range->end, asked, before);
+  NoteEnd(range.end, asked, before);
+  return range.end;
 }
 
 void PartitionProjector::NoteEnd(Offset end, SteadyTime asked, Offset before) {
@@ -218,16 +189,11 @@ void PartitionProjector::Ended() {
       spdlog::warn("staging_checkpoint_failed partition={} error=\"{}\"", partition_.value(),
                    Message(status));
     }
-    if (IsDoubtedEnd(status)) {
+    if (eventlog::IsDoubtedEnd(status)) {
       guard_.NoteDoubted();
     }
   }
   spdlog::info("staging_partition_stopped partition={}", partition_.value());
-}
-
-bool PartitionProjector::Answers() const {
-  absl::MutexLock lock(&mutex_);
-  return !follower_.cut_off() && (!end_answer_.has_value() || end_answer_->end.ok());
 }
 
 bool PartitionProjector::HasFailed() const {
@@ -236,7 +202,7 @@ bool PartitionProjector::HasFailed() const {
 }
 
 bool PartitionProjector::Failed(const absl::Status& status, milliseconds wait) {
-  if (IsDoubtedEnd(status)) {
+  if (eventlog::IsDoubtedEnd(status)) {
     absl::MutexLock lock(&mutex_);
     verify_due_ = true;  // before anything else is folded
     doubted_ = true;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/background_task.h"
+#include "eventlog/end_question.h"
 #include "eventlog/follower.h"
 #include "eventlog/log.h"
 #include "projectors/staging/history_guard.h"
@@ -61,21 +62,18 @@ class PartitionProjector : eventlog::Follower::Callbacks {
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const { return side_.HasLostEvents(org); }
 
   // As StagingProjector::EndSince() of the partition; since a time of this projector's clock.
-  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(SteadyTime since);
+  [[nodiscard]] std::optional<absl::StatusOr<Offset>> EndSince(SteadyTime since) {
+    return end_question_.Since(since);
+  }
   // Has the log asked for its end, by which the projector knows how near it is, unless it is being
   // asked. Never waits: a partition without a leader holds up no other one.
-  void Probe();
+  void Probe() { end_question_.Start(); }
   // One past what has been folded; kNoOffset before the start.
   Offset next() const { return follower_.next(); }
   // How many events of the log are not folded, by its end as it was told last.
   int64_t lag() const;
 
  private:
-  struct EndAnswer {
-    SteadyTime asked;
-    absl::StatusOr<Offset> end;
-  };
-
   absl::StatusOr<Offset> Open() override;
   // One batch, or what is left of one that failed. An error leaves what is left for the next call.
   absl::Status Step() override;
@@ -85,7 +83,7 @@ class PartitionProjector : eventlog::Follower::Callbacks {
   void Ended() override;
   // Whether the log said where the partition ends when it was asked last, and held up no comparison
   // when this was to stop.
-  bool Answers() const;
+  bool Answers() const { return !follower_.cut_off() && end_question_.answers(); }
   bool HasFailed() const;
   absl::Status ReadBatch();
   // What LetterBox has answered: an error that is no reason to stop folding is told, and passed.
@@ -106,8 +104,8 @@ class PartitionProjector : eventlog::Follower::Callbacks {
   absl::Status VerifyBatches() ABSL_LOCKS_EXCLUDED(mutex_);
   void AdaptBatch(SteadyTime::duration took);
   void NoteProgress(Offset next);
-  void StartProbe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AskEnd();
+  // EndQuestion's.
+  absl::StatusOr<Offset> AskEnd(SteadyTime asked) ABSL_LOCKS_EXCLUDED(mutex_);
   // The log said that it ended at `end` when it was asked at `asked`, and next() was `before`
   // before.
   void NoteEnd(Offset end, SteadyTime asked, Offset before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -137,9 +135,8 @@ class PartitionProjector : eventlog::Follower::Callbacks {
   // When the log was asked for ends that have not been reached; ascending.
   std::deque<std::pair<Offset, SteadyTime>> ends_ ABSL_GUARDED_BY(mutex_);
   SteadyTime near_end_ ABSL_GUARDED_BY(mutex_);  // everything that was there then is folded
-  std::optional<EndAnswer> end_answer_ ABSL_GUARDED_BY(mutex_);  // the last
 
-  eventlog::BackgroundTask probe_;  // started under mutex_
+  eventlog::EndQuestion end_question_;
   SideProjector side_;
   eventlog::Follower follower_;
   HistoryGuard guard_;  // of the follower's thread alone

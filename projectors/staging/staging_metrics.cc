@@ -134,6 +134,8 @@ void StagingMetrics::Lag(PartitionId partition, int64_t events) {
   impl_->lag.Add(LabelsOf(partition)).Set(static_cast<double>(events));
 }
 
+// Another process shows them from now on: a sum over all would have the partition twice, and an
+// alarm would go by what is told here last.
 void StagingMetrics::Revoked(PartitionId partition) {
   impl_->lag.Remove(&impl_->lag.Add(LabelsOf(partition)));
   impl_->letters_held.Remove(&impl_->letters_held.Add(LabelsOf(partition)));

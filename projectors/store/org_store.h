@@ -47,7 +47,6 @@ class OrgSnapshot {
   virtual std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const = 0;
   // Zero for a bucket that never had a row.
   virtual absl::StatusOr<BucketState> Bucket(BucketKey bucket) const = 0;
-  virtual absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const = 0;
   // The record with those of its memberships at least that are in `buckets`, which ascend, and
   // maybe without support: of a row in very many buckets that is far less than the whole.
   virtual absl::StatusOr<std::optional<Record>> GetRecordIn(
@@ -58,11 +57,6 @@ class OrgSnapshot {
   // What a reader met in the snapshot. Where it is damage the store is built anew. Returns
   // `status`.
   virtual absl::Status Note(absl::Status status) const { return status; }
-  // Every record of the entity (tombstones too) in key order, with all that is apart; ends with the
-  // first error of `visit`.
-  virtual absl::Status ForEachRecord(
-      EntityId entity,
-      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const = 0;
 };
 
 }  // namespace sluice::projectors

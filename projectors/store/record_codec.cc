@@ -19,21 +19,6 @@ constexpr uint8_t kPut = 1;           // otherwise a removal
 constexpr uint8_t kDeltaEntered = 2;  // as kEntered
 constexpr uint8_t kDeltaReturned = 4;
 
-std::string EncodeOffset(Offset offset) {
-  std::string out;
-  PutSigned(offset.value(), &out);
-  return out;
-}
-
-absl::StatusOr<Offset> DecodeOffset(std::string_view what, std::string_view bytes) {
-  ByteReader reader(bytes);
-  const Offset offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed(what, bytes);
-  }
-  return offset;
-}
-
 }  // namespace
 
 std::string EncodeRecordKey(EntityId entity, std::string_view key) {
@@ -102,6 +87,8 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
     }
     return record;
   }
+  // Before room is made for them: a damaged count must not take all memory. A membership has 17
+  // bytes at least, and likewise a mark below has 3.
   const uint64_t count = reader.Varint();
   if (!reader.ok() || flags > (kDeleted | kHasVersion | kHasSupport) ||
       count > reader.rest().size() / 17) {
@@ -177,7 +164,8 @@ absl::Status DecodeDelta(std::string_view bytes, DeltaView* view) {
 }
 
 std::string EncodeChangeSet(const AppliedSet& set) {
-  std::string out = EncodeOffset(set.offset);
+  std::string out;
+  PutSigned(set.offset.value(), &out);
   PutVarint(set.ordinal, &out);
   return out;
 }
@@ -329,6 +317,7 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
     partial.item = reader.Text();
     partial.row = reader.Text();
     partial.next_index = reader.Varint32();
+    // What came to the format later is at the end, so that what was written before is read on.
     if (reader.ok() && !reader.rest().empty()) {
       partial.event_hash = reader.Fixed64();
     }
@@ -420,6 +409,7 @@ std::string EncodeIdentity(const StoreIdentity& identity) {
 absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes) {
   ByteReader reader(bytes);
   const uint64_t format = reader.Varint();
+  // Before the rest, which may be of another form there: that store is not damaged.
   if (reader.ok() && format > kStoreFormat) {
     return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
                  fmt::format("the store has format {}, this program reads up to {}: use a newer "
@@ -503,10 +493,19 @@ absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes) {
   return registration;
 }
 
-std::string EncodeFlushed(Offset offset) { return EncodeOffset(offset); }
+std::string EncodeFlushed(Offset offset) {
+  std::string out;
+  PutSigned(offset.value(), &out);
+  return out;
+}
 
 absl::StatusOr<Offset> DecodeFlushed(std::string_view bytes) {
-  return DecodeOffset("flushed position", bytes);
+  ByteReader reader(bytes);
+  const Offset offset(reader.Signed());
+  if (!reader.done()) {
+    return Malformed("flushed position", bytes);
+  }
+  return offset;
 }
 
 std::string EncodeClosedMark(const ClosedMark& mark) {

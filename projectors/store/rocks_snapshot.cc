@@ -184,14 +184,6 @@ absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<Record>> RocksReader::GetRecord(const RecordKey& key) const {
-  ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}, SIZE_MAX));
-  if (records[0].has_value()) {
-    RETURN_IF_ERROR(Complete(key, &*records[0]));
-  }
-  return std::move(records[0]);
-}
-
 absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
   ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}, SIZE_MAX));
@@ -309,11 +301,8 @@ absl::Status RocksReader::ForEachLink(absl::FunctionRef<absl::Status(const Link&
 }
 
 absl::Status RocksReader::ForEachRecord(
-    std::optional<EntityId> entity,
     absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
-  const std::string from = entity.has_value() ? EncodeRecordKey(*entity, "") : "";
-  const std::string until = entity.has_value() ? PrefixEnd(from) : "";
-  return ForEach(Family::kRecords, from, until, [&](std::string_view key, std::string_view value) {
+  return ForEach(Family::kRecords, "", "", [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
     ASSIGN_OR_RETURN(Record record, DecodeRecord(value));
     RETURN_IF_ERROR(Complete(record_key, &record));
@@ -413,12 +402,6 @@ absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {
   return (*states)[0].value_or(BucketState{});
 }
 
-absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecord(const RecordKey& key) const {
-  auto record = reader().GetRecord(key);
-  RETURN_IF_ERROR(db_->Note(record.status()));
-  return record;
-}
-
 absl::StatusOr<std::optional<Record>> RocksSnapshot::GetRecordIn(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
   auto record = reader().GetRecordIn(key, buckets);
@@ -433,11 +416,6 @@ absl::StatusOr<std::optional<uint64_t>> RocksSnapshot::HistoryAt(Offset offset) 
   auto history = reader().GetHistory(offset);
   RETURN_IF_ERROR(db_->Note(history.status()));
   return history;
-}
-
-absl::Status RocksSnapshot::ForEachRecord(
-    EntityId entity, absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
-  return db_->Note(reader().ForEachRecord(entity, visit));
 }
 
 }  // namespace sluice::projectors

@@ -32,8 +32,7 @@ class RocksReader {
   // As FoldView has it.
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
                                                                 size_t bytes_max) const;
-  // As OrgSnapshot has them.
-  absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const;
+  // As OrgSnapshot has it.
   absl::StatusOr<std::optional<Record>> GetRecordIn(const RecordKey& key,
                                                     std::span<const BucketKey> buckets) const;
   // As FoldView has them.
@@ -48,9 +47,8 @@ class RocksReader {
       std::span<const std::string> keys) const;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) const;
-  // Of one entity, or of all (nullopt), in key order, with all that is apart.
+  // In key order, with all that is apart.
   absl::Status ForEachRecord(
-      std::optional<EntityId> entity,
       absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
   // In key order: by bucket, then position; from the encoded key `from` on, `max` at most, and none
   // after those that have `bytes_max` bytes together.
@@ -107,14 +105,10 @@ class RocksSnapshot final : public OrgSnapshot {
   const std::shared_ptr<const OrgModel>& model() const override { return model_; }
   std::unique_ptr<DeltaIterator> Scan(BucketKey bucket, Position after) const override;
   absl::StatusOr<BucketState> Bucket(BucketKey bucket) const override;
-  absl::StatusOr<std::optional<Record>> GetRecord(const RecordKey& key) const override;
   absl::StatusOr<std::optional<Record>> GetRecordIn(
       const RecordKey& key, std::span<const BucketKey> buckets) const override;
   absl::StatusOr<std::optional<uint64_t>> HistoryAt(Offset offset) const override;
   absl::Status Note(absl::Status status) const override { return db_->Note(std::move(status)); }
-  absl::Status ForEachRecord(
-      EntityId entity,
-      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const override;
 
   RocksReader reader() const { return {*db_, snapshot_}; }
 

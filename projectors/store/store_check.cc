@@ -63,19 +63,18 @@ class Verifier {
 
   absl::Status CheckRecords() {
     uint64_t live = 0;
-    RETURN_IF_ERROR(
-        reader_.ForEachRecord(std::nullopt, [&](const RecordKey& key, const Record& record) {
-          live += record.deleted ? 0 : 1;
-          for (const Membership& membership : record.memberships) {
-            if (record.deleted && membership.member) {
-              return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {}",
-                                         key.entity.value(), key.key, membership.bucket.ToHex()));
-            }
-            memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
-          }
-          AddRelations(key, record);
-          return absl::OkStatus();
-        }));
+    RETURN_IF_ERROR(reader_.ForEachRecord([&](const RecordKey& key, const Record& record) {
+      live += record.deleted ? 0 : 1;
+      for (const Membership& membership : record.memberships) {
+        if (record.deleted && membership.member) {
+          return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {}",
+                                     key.entity.value(), key.key, membership.bucket.ToHex()));
+        }
+        memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
+      }
+      AddRelations(key, record);
+      return absl::OkStatus();
+    }));
     if (live != snapshot_.applied().records) {
       return Differs(
           fmt::format("{} live records, but {} are counted", live, snapshot_.applied().records));
@@ -265,11 +264,10 @@ absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot, int64_
   ContentDigest digest(dedup_window);
   digest.Applied(snapshot.applied());
   digest.Model(snapshot.model()->Serialize());
-  RETURN_IF_ERROR(
-      reader.ForEachRecord(std::nullopt, [&](const RecordKey& key, const Record& record) {
-        digest.AddRecord(key, record);
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(reader.ForEachRecord([&](const RecordKey& key, const Record& record) {
+    digest.AddRecord(key, record);
+    return absl::OkStatus();
+  }));
   RETURN_IF_ERROR(reader.ForEachDelta([&](BucketKey bucket, const DeltaView& view) {
     digest.AddDelta(bucket, view.position, Copy(view));
     return absl::OkStatus();

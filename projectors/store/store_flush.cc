@@ -290,13 +290,4 @@ absl::StatusOr<Offset> StoreManagerImpl::EndCheckpoint(
   return pending.checkpoint.next;
 }
 
-absl::StatusOr<Offset> StoreManagerImpl::Checkpoint(PartitionId partition) {
-  std::unique_ptr<PendingCheckpoint> pending = BeginCheckpoint(partition, kNoOffset);
-  if (pending == nullptr) {
-    return LastCheckpoint(partition).next;
-  }
-  pending->Flush();
-  return EndCheckpoint(std::move(pending));
-}
-
 }  // namespace sluice::projectors

@@ -48,7 +48,6 @@ class StoreManagerImpl final : public StoreManager {
   absl::StatusOr<ApplyResult> Apply(PartitionId partition,
                                     std::span<const eventlog::StoredEvent> events,
                                     absl::FunctionRef<bool()> stopping) override;
-  absl::StatusOr<Offset> Checkpoint(PartitionId partition) override;
   std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition, Offset untold) override;
   absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) override;
   void NoteNear(PartitionId partition, std::optional<SteadyTime> near) override {

@@ -28,6 +28,7 @@ double Seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double
 
 struct StoreMetrics::Impl {
   explicit Impl(std::shared_ptr<Registry> shared) : registry(std::move(shared)) {}
+  // Before the metrics, which are made in it and are gone with it.
   const std::shared_ptr<Registry> registry;
   Registry& r = *registry;
   Gauge& open = AddGauge(r, "sluice_store_open_stores", "Stores that are open");

@@ -239,17 +239,23 @@ void StoreSet::Doubt(Slot& slot) const {
   ++slot.doubts;
 }
 
+absl::Status StoreSet::CloseUnlessBusy(Slot& slot, std::string_view wanted) {
+  if (slot.store == nullptr) {
+    return absl::OkStatus();
+  }
+  if (slot.store.use_count() != 1 || !slot.store->idle()) {
+    return Error(absl::StatusCode::kUnavailable, "store_busy",
+                 fmt::format("the store of organisation {} is to be {}, but is being read: try "
+                             "again later",
+                             slot.org.value(), wanted));
+  }
+  Close(slot);
+  return absl::OkStatus();
+}
+
 absl::Status StoreSet::Reopen(const SlotPtr& slot) {
   absl::MutexLock lock(&slot->mutex);
-  if (slot->store != nullptr) {
-    if (slot->store.use_count() != 1 || !slot->store->idle()) {
-      return Error(absl::StatusCode::kUnavailable, "store_busy",
-                   fmt::format("the store of organisation {} must be opened anew, but is being "
-                               "read: try again later",
-                               slot->org.value()));
-    }
-    Close(*slot);
-  }
+  RETURN_IF_ERROR(CloseUnlessBusy(*slot, "opened anew"));
   return Open(*slot);
 }
 
@@ -283,15 +289,7 @@ void StoreSet::SetBack(Slot& slot, Offset held) {
 
 absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
   absl::MutexLock lock(&slot->mutex);
-  if (slot->store != nullptr) {
-    if (slot->store.use_count() != 1 || !slot->store->idle()) {
-      return Error(absl::StatusCode::kUnavailable, "store_busy",
-                   fmt::format("the store of organisation {} is to be built anew, but is being "
-                               "read: try again later",
-                               slot->org.value()));
-    }
-    Close(*slot);
-  }
+  RETURN_IF_ERROR(CloseUnlessBusy(*slot, "built anew"));
   const auto earlier = DamagedFoldersOf(slot->path);
   const int number = earlier.empty() ? 1 : earlier.back().first + 1;
   const std::string aside = fmt::format("{}{}{}", slot->path, kDamagedSuffix, number);

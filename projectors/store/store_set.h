@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -136,6 +137,9 @@ class StoreSet {
  private:
   absl::Status Open(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
   void Close(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
+  // kUnavailable, code "store_busy", while it is in use; `wanted`: what for, "opened anew".
+  absl::Status CloseUnlessBusy(Slot& slot, std::string_view wanted)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
   bool Evict(Slot& slot);
   std::vector<SlotPtr> OpenSlots() const;  // least recently used first
 

@@ -68,7 +68,7 @@ class StoreWriter : public ApartWriter {
   // lost: call again with the same events. `partition` progress is remembered for the next
   // checkpoint. Rejections are ascending by offset, and of these events only; they are kept with
   // the store until the checkpoint passes them, so that reading on after a crash gives them again:
-  // dead-letter them before calling Checkpoint(), or tell BeginCheckpoint() which are not, and
+  // dead-letter them before a checkpoint is begun, or tell BeginCheckpoint() which are not, and
   // expect some twice.
   //
   // What goes wrong             | with options.sets_apart        | without
@@ -93,22 +93,18 @@ class StoreWriter : public ApartWriter {
     return Apply(partition, events, [] { return false; });
   }
 
-  // Flushes the partition's dirty stores and then writes its checkpoint. Returns the checkpoint's
-  // offset (the next to read), which may then be committed as lag hint.
-  // Blocks; the three steps below, one after the other.
-  virtual absl::StatusOr<Offset> Checkpoint(PartitionId partition) = 0;
-
-  // The same while events are applied. Begin takes the position, and End writes it: both are for
-  // the thread that calls Apply(), and one is under way at a time; the flush between them is for
-  // another thread. What is applied after Begin is not claimed. A store that cannot be flushed is
-  // set apart with what it lacks on disk, and flushed by AdvanceApart(); the checkpoint goes on.
-  // `untold`: the first event whose rejection is not in the dead letters yet, kNoOffset for none.
-  // The checkpoint does not pass it: it stays at the end of some batch before, or where it was,
-  // while the stores are flushed as far as they are.
-  // Begin: nullptr where nothing has been applied since the last one.
+  // Flushes the partition's dirty stores and then writes its checkpoint, while events are applied.
+  // Begin takes the position, and End writes it: both are for the thread that calls Apply(), and
+  // one is under way at a time; the flush between them may be on another thread. What is applied
+  // after Begin is not claimed. A store that cannot be flushed is set apart with what it lacks on
+  // disk, and flushed by AdvanceApart(); the checkpoint goes on. `untold`: the first event whose
+  // rejection is not in the dead letters yet, kNoOffset for none. The checkpoint does not pass it:
+  // it stays at the end of some batch before, or where it was, while the stores are flushed as far
+  // as they are. Begin: nullptr where nothing has been applied since the last one.
   virtual std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition,
                                                              Offset untold) = 0;
-  // As Checkpoint(). After Flush().
+  // After Flush(). Returns the checkpoint's offset (the next to read), which may then be committed
+  // as lag hint.
   virtual absl::StatusOr<Offset> EndCheckpoint(std::unique_ptr<PendingCheckpoint> pending) = 0;
 
   // Sets apart whose stores were found damaged by readers, and compares with the log the stores

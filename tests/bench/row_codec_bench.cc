@@ -141,18 +141,6 @@ void BM_ValidateRow(benchmark::State& state) {
 }
 BENCHMARK(BM_ValidateRow)->Arg(0)->Arg(1);
 
-void BM_MaskRow(benchmark::State& state) {
-  const Rows& rows = RowsOf(state.range(0));
-  const std::vector<AttributeId> denied = {AttributeId(3)};
-  for (auto _ : state) {
-    for (const std::string& row : rows.bytes) {
-      benchmark::DoNotOptimize(MaskRow(*rows.schema, row, denied));
-    }
-  }
-  Count(state, rows.row_size);
-}
-BENCHMARK(BM_MaskRow)->Arg(0)->Arg(1);
-
 }  // namespace
 }  // namespace sluice::schemas
 

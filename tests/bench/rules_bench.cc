@@ -18,6 +18,7 @@
 #include "projectors/store/store_manager.h"
 #include "tests/bench/bench_store.h"
 #include "tests/support/change_events.h"
+#include "tests/support/write_checkpoint.h"
 
 namespace sluice {
 namespace {
@@ -282,7 +283,7 @@ void StoreSize(size_t rows) {
   org.Define();
   org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}));
   const auto mebibytes = [&org] {
-    (void)org.stores().Checkpoint(PartitionId(0));
+    (void)testing::WriteCheckpoint(org.stores(), PartitionId(0));
     return static_cast<double>(org.stores().ListStores().value()[0].disk_bytes) / (1 << 20);
   };
   org.Apply(Accounts(org, rows, "u0", 1));

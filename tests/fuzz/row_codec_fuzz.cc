@@ -33,7 +33,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string json = "x";
   const bool written = AppendRowJson(every, row, {}, &json).ok();
   Require(written || json == "x");
-  const auto masked = MaskRow(every, row, some);
   const auto patched = PatchRow(row, row, some);
   const bool valid = ValidateRow(every, row).ok();
   for (const Attribute& attribute : every.attributes()) {
@@ -43,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!valid) {
     return 0;
   }
-  Require(written && masked.ok() && ValidateRow(every, *masked).ok());
+  Require(written);
   Require(patched.ok() && *patched == row);
   const auto again = encoder->Encode(every, std::string_view(json).substr(1));
   Require(again.ok() && again->bytes == row);

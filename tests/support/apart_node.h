@@ -17,6 +17,7 @@
 #include "projectors/store/store_manager.h"
 #include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
+#include "tests/support/write_checkpoint.h"
 
 namespace sluice::testing {
 
@@ -111,7 +112,7 @@ class ApartNode {
     }
   }
   void Checkpoint() {
-    const auto next = manager_->Checkpoint(kPartition);
+    const auto next = WriteCheckpoint(*manager_, kPartition);
     ASSERT_TRUE(next.ok()) << next.status();
   }
 

@@ -39,9 +39,6 @@ class ForwardingStores : public StoreWriter {
                                     absl::FunctionRef<bool()> stopping) override {
     return stores_.Apply(partition, events, stopping);
   }
-  absl::StatusOr<Offset> Checkpoint(PartitionId partition) override {
-    return stores_.Checkpoint(partition);
-  }
   std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition,
                                                      Offset untold) override {
     return stores_.BeginCheckpoint(partition, untold);

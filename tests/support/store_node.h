@@ -11,6 +11,7 @@
 #include "projectors/store/store_manager.h"
 #include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
+#include "tests/support/write_checkpoint.h"
 
 namespace sluice::testing {
 
@@ -35,8 +36,9 @@ class StoreNode {
     Start();
   }
   void Stop() { manager_.reset(); }
+  absl::StatusOr<Offset> TryCheckpoint() { return WriteCheckpoint(*manager_, kPartition); }
   void Checkpoint() {
-    const auto next = manager_->Checkpoint(kPartition);
+    const auto next = TryCheckpoint();
     ASSERT_TRUE(next.ok()) << next.status();
   }
 

@@ -106,7 +106,7 @@ TEST_F(StoreClosing, DeletionWaitsForAReader) {
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   node_.CatchUp(log_);
   EXPECT_TRUE(fs::exists(node_.FolderOf("acme", 1)));
-  const auto record = (*snapshot)->GetRecord({EntityId(1), "A1"});
+  const auto record = (*snapshot)->GetRecordIn({EntityId(1), "A1"}, {});
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_TRUE(record->has_value()) << "the old incarnation is read to the end";
   EXPECT_EQ((*snapshot)->applied().position, Offset(11));

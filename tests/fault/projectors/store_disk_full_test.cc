@@ -50,7 +50,7 @@ class StoreDiskFull : public ::testing::Test {
       AddAccounts(8, 32 << 10);
       status = node.TryCatchUp(log_);
       if (status.ok() && i % 4 == 3) {
-        status = node->Checkpoint(StoreNode::kPartition).status();
+        status = node.TryCheckpoint().status();
       }
     }
     return status;
@@ -72,7 +72,7 @@ class StoreDiskFull : public ::testing::Test {
     for (int i = 0; i < 300; ++i, never.WaitForNotificationWithTimeout(absl::Milliseconds(100))) {
       status = node.TryCatchUp(log_);
       if (status.ok()) {
-        status = node->Checkpoint(StoreNode::kPartition).status();
+        status = node.TryCheckpoint().status();
       }
       if (status.ok()) {
         break;
@@ -121,7 +121,7 @@ TEST_F(StoreDiskFull, AFullDiskStopsWorkUntilThereIsSpace) {
     for (int i = 0; i < 5; ++i) {
       AddAccounts(8, 1000);
       ExpectDiskFull(node.TryCatchUp(log_));
-      EXPECT_FALSE(node->Checkpoint(StoreNode::kPartition).ok());
+      EXPECT_FALSE(node.TryCheckpoint().ok());
       ExpectNothingNew(node, "acme", acme);
       ExpectNothingNew(node, "beta", beta);
     }
@@ -151,7 +151,7 @@ TEST_F(StoreDiskFull, AFileSizeLimitStopsWorkUntilItIsLifted) {
     for (int i = 0; i < 20; ++i) {
       AddAccounts(4, 32 << 10);
       const absl::Status applied = node.TryCatchUp(log_);
-      const auto checkpoint = node->Checkpoint(StoreNode::kPartition);
+      const auto checkpoint = node.TryCheckpoint();
       EXPECT_FALSE(applied.ok() && checkpoint.ok()) << "all of it cannot be durable";
     }
   }

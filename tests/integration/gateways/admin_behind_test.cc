@@ -108,7 +108,8 @@ class AdminBehindTest : public ::testing::Test {
   }
   std::unique_ptr<gateways::AdminServer> Server(std::chrono::milliseconds patience, int* port) {
     auto server = std::make_unique<gateways::AdminServer>(
-        gateways::AdminServerOptions{.listen = "127.0.0.1:0", .directory_patience = patience},
+        gateways::AdminServerOptions{.listen = "127.0.0.1:0",
+                                     .ingest = {.directory_patience = patience}},
         gateways::AdminServerDeps{.log = *log_,
                                   .directory = *directory_,
                                   .authenticator = authenticator_,

@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <prometheus/registry.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -87,7 +88,7 @@ class AdminFixture {
       : log_(*eventlog::EmbeddedLog::Open({.path = dir_ / "log", .partitions = 2})),
         registry_(std::make_shared<prometheus::Registry>()),
         group_(2),
-        directory_(*log_, clock_, registry_),
+        directory_(*log_, clock_, registry_, Hooks()),
         stores_(*log_),
         projector_(
             *log_, group_, clock_, [this](const OrgId& org) { return stores_.AppliedOf(org); },
@@ -139,8 +140,20 @@ class AdminFixture {
   AppliedStores& stores() { return stores_; }
   gateways::AdminServer& server() { return *server_; }
   void set_health(absl::Status health) { health_ = std::move(health); }
+  // Of all partitions, as another part of the process would find it.
+  void set_history_lost(bool lost) { history_lost_ = lost; }
 
  private:
+  projectors::DirectoryFollower::Hooks Hooks() {
+    projectors::DirectoryFollower::Hooks hooks;
+    hooks.may_append = [this](PartitionId) {
+      return history_lost_
+                 ? Error(absl::StatusCode::kUnavailable, "log_truncated", "its end is lost")
+                 : absl::OkStatus();
+    };
+    return hooks;
+  }
+
   const TempDir dir_;
   const RealClock clock_;
   std::unique_ptr<eventlog::EmbeddedLog> log_;
@@ -151,6 +164,7 @@ class AdminFixture {
   projectors::ProvisioningProjector projector_;
   ScopeAuthenticator authenticator_;
   absl::Status health_;
+  std::atomic<bool> history_lost_{false};
   std::unique_ptr<gateways::AdminServer> server_;
   int port_ = 0;
 };

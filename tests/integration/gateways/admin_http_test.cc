@@ -338,16 +338,10 @@ TEST(AdminServingTest, WhatIsAppliedIsNotToldWhileTheStoreIsBehind) {
 
 // What is left of the definitions may lack an organisation that exists, or have one that does not.
 TEST(AdminServingTest, NothingIsToldOfAPartitionWhoseHistoryTheFoldFoundLost) {
-  std::atomic<bool> lost{false};
-  AdminFixture admin({}, [&](gateways::AdminServerDeps& deps) {
-    deps.may_append = [&](PartitionId) {
-      return lost ? Error(absl::StatusCode::kUnavailable, "log_truncated", "its end is lost")
-                  : absl::OkStatus();
-    };
-  });
+  AdminFixture admin;
   admin.MakeOrg("contoso");
   auto client = admin.Client();
-  lost = true;
+  admin.set_history_lost(true);
   for (const char* path :
        {"/v1/orgs/contoso", "/v1/orgs/nobody", "/v1/orgs", "/v1/orgs/contoso/entities/account"}) {
     const auto answer = client.Get(path);
@@ -355,7 +349,7 @@ TEST(AdminServingTest, NothingIsToldOfAPartitionWhoseHistoryTheFoldFoundLost) {
     EXPECT_EQ(json::parse(answer->body)["code"], "log_truncated") << path;
   }
   EXPECT_EQ(client.Put("/v1/orgs/contoso")->status, 503);
-  lost = false;
+  admin.set_history_lost(false);
   EXPECT_EQ(client.Get("/v1/orgs/contoso")->status, 200);
   EXPECT_EQ(client.Get("/v1/orgs/nobody")->status, 404);
 }

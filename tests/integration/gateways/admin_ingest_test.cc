@@ -82,7 +82,8 @@ class AdminIngestTest : public ::testing::Test {
            "\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
   }
 
-  AdminFixture admin_{{.body_bytes_max = 4 << 20, .line_bytes_max = 10'000, .ops_per_set_max = 3}};
+  AdminFixture admin_{{.body_bytes_max = 4 << 20,
+                       .ingest = {.set_limits = {.line_bytes_max = 10'000, .ops_max = 3}}}};
   httplib::Client client_ = admin_.Client();
 };
 
@@ -304,7 +305,7 @@ class AdminBareTest : public ::testing::Test {
 
 // Each refusal takes more than the element that is refused.
 TEST(AdminLimitsTest, AnArrayWithTooManyAnswersEndsWithTheOneThatSaysSo) {
-  AdminFixture admin({.answer_bytes_max = size_t{64} << 10});
+  AdminFixture admin({.ingest = {.answer_bytes_max = size_t{64} << 10}});
   admin.MakeOrg("contoso");
   std::string body = "[1";
   for (int i = 0; i < 100'000; ++i) {

@@ -322,7 +322,8 @@ TEST_F(AdminSentAgainTest, AStoreThatIsBehindIsWaitedForAShortWhile) {
   admin_.stores().SetPaused(true);
   const std::string position = Take(GoneLine("s1"), "");
   Define(kAccount);
-  const Node hasty(admin_, &admin_.stores(), {}, {.store_patience = std::chrono::milliseconds(20)});
+  const Node hasty(admin_, &admin_.stores(), {},
+                   {.ingest = {.store_patience = std::chrono::milliseconds(20)}});
   const auto answers = hasty.Post(SetLine("good-1", "A") + "\n" + GoneLine("s1") + "\n" +
                                   GoneLine("never") + "\n" + SetLine("good-2", "A"));
   ASSERT_EQ(answers.size(), 4U);
@@ -331,7 +332,7 @@ TEST_F(AdminSentAgainTest, AStoreThatIsBehindIsWaitedForAShortWhile) {
   EXPECT_EQ(answers[1]["error"]["status"], 503);
   EXPECT_EQ(answers[2]["error"]["code"], "not_caught_up");
   EXPECT_TRUE(answers[3].contains("position"));
-  const Node patient(admin_, &admin_.stores(), {}, {.store_patience = kAdminPatience});
+  const Node patient(admin_, &admin_.stores(), {}, {.ingest = {.store_patience = kAdminPatience}});
   std::string known;
   std::string unknown;
   std::thread first([&] { known = patient.Outcome(GoneLine("s1")); });

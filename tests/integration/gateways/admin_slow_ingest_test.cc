@@ -42,10 +42,10 @@ class AdminSlowIngestTest : public ::testing::Test {
     log_ = std::make_unique<HeldLog>(admin_.log(), partition);
     server_ = std::make_unique<gateways::AdminServer>(
         gateways::AdminServerOptions{.listen = "127.0.0.1:0",
-                                     .request_in_flight_bytes_max = kInFlight,
-                                     .in_flight_bytes_max = kInFlight,
-                                     .append_timeout = kAdminPatience,
-                                     .store_patience = kAdminPatience},
+                                     .ingest = {.request_in_flight_bytes_max = kInFlight,
+                                                .in_flight_bytes_max = kInFlight,
+                                                .append_timeout = kAdminPatience,
+                                                .store_patience = kAdminPatience}},
         gateways::AdminServerDeps{.log = *log_,
                                   .directory = admin_.directory(),
                                   .authenticator = authenticator_,
@@ -221,7 +221,7 @@ TEST(AdminUnconfirmedTest, SetsThatTheLogDoesNotConfirmAreAnsweredInTime) {
   HeldLog log(admin.log(), admin.log().PartitionFor(Topic::kChanges, "contoso"));
   ScopeAuthenticator authenticator;
   gateways::AdminServer server(
-      {.listen = "127.0.0.1:0", .append_timeout = std::chrono::milliseconds(50)},
+      {.listen = "127.0.0.1:0", .ingest = {.append_timeout = std::chrono::milliseconds(50)}},
       {.log = log,
        .directory = admin.directory(),
        .authenticator = authenticator,

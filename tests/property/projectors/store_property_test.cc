@@ -11,6 +11,7 @@
 #include "tests/support/killed_program.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/write_checkpoint.h"
 
 // Invariants 1 and 2 of ARCHITECTURE.md on real stores: whatever the batches, evictions, restarts
 // and crashes, a store equals the fold of its log.
@@ -61,7 +62,7 @@ class Node {
         // Stopped amid a large event; what is there of it may reach the disk, or not.
         ++cancelled_;
         if (random() % 2 == 0) {
-          const auto checkpoint = manager_->Checkpoint(kPartition);
+          const auto checkpoint = testing::WriteCheckpoint(*manager_, kPartition);
           ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
         }
         if (random() % 3 == 0) {
@@ -125,7 +126,7 @@ TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
         node.Restart();
         break;
       case 2: {
-        const auto checkpoint = node.manager().Checkpoint(kPartition);
+        const auto checkpoint = testing::WriteCheckpoint(node.manager(), kPartition);
         ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
         ASSERT_GT(*checkpoint, log.back().offset);
         node.Crash();
@@ -182,7 +183,7 @@ std::vector<StoredEvent> KilledLog(const std::string& seed) {
     i += count;
     report();
     if (++batches % 5 == 0) {
-      if (!(*manager)->Checkpoint(kPartition).ok()) {
+      if (!testing::WriteCheckpoint(**manager, kPartition).ok()) {
         _exit(4);
       }
       report();

@@ -160,35 +160,17 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
     return state;
   }
 
-  absl::StatusOr<std::optional<projectors::Record>> GetRecord(
-      const projectors::RecordKey& key) const override {
-    const auto it = org_.records.find(key);
-    return it == org_.records.end() ? std::nullopt : std::optional(it->second);
-  }
-
   absl::StatusOr<std::optional<projectors::Record>> GetRecordIn(
       const projectors::RecordKey& key, std::span<const BucketKey> buckets) const override {
-    auto record = GetRecord(key);
-    if (record.ok() && record->has_value()) {
-      std::erase_if((*record)->memberships, [&](const projectors::Membership& m) {
-        return !std::ranges::binary_search(buckets, m.bucket);
-      });
+    const auto it = org_.records.find(key);
+    if (it == org_.records.end()) {
+      return std::nullopt;
     }
+    projectors::Record record = it->second;
+    std::erase_if(record.memberships, [&](const projectors::Membership& m) {
+      return !std::ranges::binary_search(buckets, m.bucket);
+    });
     return record;
-  }
-
-  absl::Status ForEachRecord(
-      projectors::EntityId entity,
-      absl::FunctionRef<absl::Status(const projectors::RecordKey&, const projectors::Record&)>
-          visit) const override {
-    for (const auto& [key, record] : org_.records) {
-      if (key.entity == entity) {
-        if (absl::Status status = visit(key, record); !status.ok()) {
-          return status;
-        }
-      }
-    }
-    return absl::OkStatus();
   }
 
  private:

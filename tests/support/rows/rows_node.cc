@@ -4,6 +4,7 @@
 
 #include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
+#include "tests/support/write_checkpoint.h"
 
 namespace sluice::testing {
 namespace {
@@ -69,7 +70,7 @@ void RowsNode::Apply(size_t count, bool may_stop) {
 
 void RowsNode::Advance() {
   if (dice_.Chance(8)) {
-    const auto checkpoint = stores_->Checkpoint(kPartition);
+    const auto checkpoint = WriteCheckpoint(*stores_, kPartition);
     if (!checkpoint.ok()) {
       report_.Fail("no checkpoint: " + checkpoint.status().ToString());
     }

@@ -202,7 +202,13 @@ TEST(OtherHistory, KeepsTheCodeAndNamesThePartition) {
     EXPECT_EQ(ErrorCode(fault), code);
     EXPECT_TRUE(Message(fault).starts_with("partition 3 of the log does not hold what it held"));
     EXPECT_TRUE(IsOtherHistory(fault));
+    EXPECT_FALSE(IsDoubtedEnd(fault));
   }
+  const absl::Status damaged = OtherHistory(PartitionId(3), "log_corrupt");
+  EXPECT_EQ(ErrorCode(damaged), "log_corrupt");
+  EXPECT_TRUE(Message(damaged).starts_with("partition 3 of the log can't be read"));
+  EXPECT_FALSE(IsOtherHistory(damaged));
+  EXPECT_TRUE(IsDoubtedEnd(Error(absl::StatusCode::kUnavailable, "log_end_doubted", "")));
 }
 
 }  // namespace

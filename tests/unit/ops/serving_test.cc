@@ -92,18 +92,21 @@ TEST_F(ServingTest, NothingIsAnsweredOrTakenWhileItIsNotKnownWhetherTheLogHasLos
   Append(testing::OpenOrg(1));
   DoubtedLog log(*log_);
   Start(&log);
-  DirectoryFollower directory(log, *clock_, nullptr, {});
-  ASSERT_TRUE(directory.Start().ok());
-  const Serving::Parts parts{
-      .log = &log, .stores = stores_.get(), .staging = projector_.get(), .directory = &directory};
+  Serving::Parts parts{.log = &log, .stores = stores_.get(), .staging = projector_.get()};
   const Serving serving(parts);
+  DirectoryFollower::Hooks hooks;
+  hooks.may_append = [&serving](PartitionId partition) { return serving.MayAppend(partition); };
+  DirectoryFollower directory(log, *clock_, nullptr, hooks);
+  parts.directory = &directory;
+  ASSERT_TRUE(directory.Start().ok());
+  const auto may_decide = serving.Gate().may_decide;
   for (const eventlog::Topic topic : {eventlog::Topic::kProvisioning, eventlog::Topic::kChanges}) {
     ASSERT_TRUE(Await([&] { return serving.MayServe(org_).ok(); })) << serving.MayServe(org_);
-    EXPECT_TRUE(serving.MayDecide(PartitionOf(org_)).ok());
+    EXPECT_TRUE(may_decide(PartitionOf(org_)).ok());
     log.Doubt(topic);
     EXPECT_EQ(ErrorCode(serving.MayServe(org_)), "not_caught_up");
     EXPECT_EQ(ErrorCode(serving.MayAppend(PartitionOf(org_))), "log_end_doubted");
-    EXPECT_EQ(ErrorCode(serving.MayDecide(PartitionOf(org_))), "log_end_doubted");
+    EXPECT_EQ(ErrorCode(may_decide(PartitionOf(org_))), "log_end_doubted");
     EXPECT_EQ(ErrorCode(serving.Exists(org_).status()), "not_caught_up");
     log.Doubt(std::nullopt);
   }

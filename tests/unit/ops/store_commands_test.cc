@@ -9,6 +9,7 @@
 #include "schemas/base/status.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/write_checkpoint.h"
 
 namespace sluice::ops {
 namespace {
@@ -50,7 +51,7 @@ class StoreCommandsTest : public ::testing::Test {
     const auto stopped =
         stores->Apply(kPartition, all.last(1), [&] { return ++parts == 3; }).status();
     ASSERT_TRUE(absl::IsCancelled(stopped)) << stopped;
-    ASSERT_TRUE(stores->Checkpoint(kPartition).ok());
+    ASSERT_TRUE(testing::WriteCheckpoint(*stores, kPartition).ok());
     ASSERT_TRUE(stores->Close().ok());
   }
 

@@ -90,7 +90,6 @@ TEST(RowCodecTest, MalformedBytesAreRefusedEverywhere) {
   for (const auto& [why, bytes] : MalformedRows()) {
     EXPECT_EQ(ToJson(*schema, bytes), "malformed_row") << why;
     EXPECT_EQ(ErrorCode(ValidateRow(*schema, bytes)), "malformed_row") << why;
-    EXPECT_EQ(ErrorCode(MaskRow(*schema, bytes, {}).status()), "malformed_row") << why;
     EXPECT_EQ(ErrorCode(PatchRow(bytes, "", {}).status()), "malformed_row") << why;
     EXPECT_EQ(ErrorCode(PatchRow("", bytes, {}).status()), "malformed_row") << why;
     EXPECT_EQ(ErrorCode(AttributeText(schema->attributes().back(), bytes).status()),
@@ -172,7 +171,6 @@ TEST(RowCodecTest, RemovedAttributesAreHidden) {
   const std::string row = Encode(R"({"s":"a","i":5,"b":true,"x":"AA=="})");
   EXPECT_TRUE(ValidateRow(*schema, row).ok());
   EXPECT_EQ(ToJson(*schema, row), R"({"s":"a","b":true})");
-  EXPECT_EQ(*MaskRow(*schema, row, {}), Encode(R"({"s":"a","b":true})"));
 }
 
 TEST(RowCodecTest, DeniedAttributesAreLeftOut) {
@@ -180,12 +178,9 @@ TEST(RowCodecTest, DeniedAttributesAreLeftOut) {
   const std::string row = Encode(R"({"s":"a","i":5,"l":6,"b":true})");
   const std::vector<AttributeId> denied = {AttributeId(2), AttributeId(5), AttributeId(6)};
   EXPECT_EQ(ToJson(*schema, row, denied), R"({"s":"a","l":"6"})");
-  EXPECT_EQ(*MaskRow(*schema, row, denied), Encode(R"({"s":"a","l":6})"));
-  EXPECT_EQ(*MaskRow(*schema, row, {}), row);
   const std::vector<AttributeId> all = {AttributeId(1), AttributeId(2), AttributeId(3),
                                         AttributeId(6)};
   EXPECT_EQ(ToJson(*schema, row, all), "{}");
-  EXPECT_EQ(*MaskRow(*schema, row, all), "");
 }
 
 TEST(PatchRowTest, ReplacesAddsAndClears) {

@@ -441,7 +441,7 @@ TEST_F(AgreementTest, NothingIsToldBeforeItIsKnownWhatOthersTold) {
   };
   hooks.agreement_changed = [&] { agreed = agreed || follower_->Agreement(kPartition).ok(); };
   StartFollower(hooks);
-  while (!follower_->CaughtUp().ok() || asked < 3) {
+  while (!follower_->CaughtUp(kPartition).ok() || asked < 3) {
     std::this_thread::yield();
   }
   EXPECT_EQ(Code(follower_->Agreement(kPartition)), "not_caught_up");

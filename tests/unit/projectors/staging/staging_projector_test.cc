@@ -187,10 +187,6 @@ class SlowFlushStores final : public ForwardingStores {
   }
   bool flushing() const { return flushing_; }
 
-  absl::StatusOr<Offset> Checkpoint(PartitionId partition) override {
-    AwaitRelease();
-    return stores_.Checkpoint(partition);
-  }
   std::unique_ptr<PendingCheckpoint> BeginCheckpoint(PartitionId partition,
                                                      Offset untold) override {
     auto pending = stores_.BeginCheckpoint(partition, untold);

@@ -110,7 +110,7 @@ TEST_F(RocksStoreTest, ACompactionAheadOfAFlushLosesNoChangeSetThatACrashNeedsAg
   EXPECT_EQ(Find("early", "s1"), Offset(100));
   ApplyUntil(log, INT64_MAX);
   EXPECT_EQ(duplicates_, 2u) << "after the crash the set at 130 was applied anew";
-  const auto record = store_->published()->GetRecord({EntityId(1), "A1"});
+  const auto record = store_->published()->GetRecordIn({EntityId(1), "A1"}, {});
   ASSERT_TRUE(record.ok() && record->has_value());
   EXPECT_EQ((*record)->last.offset, Offset(100));
 }

@@ -3,6 +3,7 @@
 
 #include "projectors/store/org_db.h"
 #include "projectors/store/place_codec.h"
+#include "projectors/store/rocks_snapshot.h"
 #include "schemas/base/status.h"
 #include "tests/support/hot_row.h"
 #include "tests/support/store_node.h"
@@ -101,7 +102,9 @@ TEST_F(StorePlaces, AreGoneWithWhatTheyWereOf) {
 
 TEST_F(StorePlaces, ASnapshotHasThoseOfSomeBuckets) {
   const auto snapshot = node_->Snapshot(Org("acme")).value();
-  const Record whole = snapshot->GetRecord(kHot).value().value();
+  const RocksReader reader = dynamic_cast<const RocksSnapshot&>(*snapshot).reader();
+  Record whole = reader.GetRecords({&kHot, 1}, SIZE_MAX).value()[0].value();
+  ASSERT_TRUE(reader.Complete(kHot, &whole).ok());
   ASSERT_EQ(whole.memberships.size(), 50u);
   EXPECT_EQ(whole.support.size(), 50u);
   const std::vector<BucketKey> some = {whole.memberships[3].bucket, whole.memberships[40].bucket,
