@@ -45,16 +45,17 @@ endfunction()
 # sluice_test(projectors_store_test LABEL unit SOURCES store/a_test.cc store/b_test.cc DEPS projectors_store)
 # The tests of a module are one program, but for those that change what the whole process has, such as a limit.
 # LABEL is one of unit, property, fault, integration: the presets of the sanitizers run unit and property.
+# OPTIMISED, and property tests: compiled as the product is, as they make many steps of their own.
 # TIMEOUT: seconds, 300 without it. SHARDS: ctest runs the program's cases in as many parts, side by side.
 function(sluice_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT;SHARDS" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "OPTIMISED" "LABEL;TIMEOUT;SHARDS" "SOURCES;DEPS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock_main)
-  if(ARG_LABEL STREQUAL "property")
-    sluice_compiled(${name} precompiled)  # millions of steps, many of them in the headers of what they call
+  if(ARG_OPTIMISED OR ARG_LABEL STREQUAL "property")
+    sluice_compiled(${name} precompiled)
   else()
     sluice_compiled(${name} tests_precompiled)
   endif()
