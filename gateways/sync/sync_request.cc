@@ -41,7 +41,7 @@ void ForEachParameter(std::string_view query, Visit visit) {
 }
 
 std::string_view NameOf(std::string_view parameter) {
-  return parameter.substr(0, parameter.find('='));
+  return {parameter.begin(), std::ranges::find(parameter, '=')};
 }
 
 bool AllDigits(std::string_view text) {
