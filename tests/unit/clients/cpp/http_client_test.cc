@@ -106,7 +106,7 @@ TEST_F(EndlessTest, WhatComesBeforeABodyHasAnEnd) {
   Expect("HTTP/1.1 200 OK\r\na: ", "x");
   Expect("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n");
   const std::string chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-  Expect(chunked, "0", "Too long hexadecimal number");
+  Expect(chunked, "0", "hex");
   Expect(chunked + "1;", "x");
   Expect(chunked + "1\r\n\n\r\n1", " ");
 }
