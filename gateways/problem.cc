@@ -53,7 +53,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"invalid_key", 400, "Invalid key"},
     {"keys_unavailable", 503, "Keys can't be had", 1},
     {"log_begins_late", 503, "The log has lost its beginning"},
-    {"log_corrupt", 503, "The log is damaged", 0, kInternal},
+    {"log_corrupt", 503, "The log is damaged"},
     {"log_diverged", 503, "The log holds another history"},
     {"log_end_doubted", 503, "Whether the log has lost its end is not known yet", 1},
     {"log_epoch_changed", 503, "The log was begun anew", 1},

@@ -2,11 +2,14 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
 #include <optional>
 
+#include "absl/cleanup/cleanup.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
@@ -16,7 +19,7 @@ namespace {
 using Milliseconds = std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr char kIsOver[] = "no more of the answer was wanted";
+constexpr int kTooLarge = 100;  // CURLE_TOO_LARGE, which came with 8.6
 
 absl::Status Unavailable(std::string_view why) {
   return Error(absl::StatusCode::kUnavailable, "unavailable", why);
@@ -94,10 +97,14 @@ void HeadLimit::HeadDone() {
   bytes_ = 0;
 }
 
+std::string HeadLimit::TooMuch() {
+  return fmt::format("more than {} KiB came that are no part of a body", kBytesMax >> 10);
+}
+
 bool HeadLimit::Take(size_t bytes) {
   bytes_ += bytes;
   if (bytes_ > kBytesMax) {
-    exceeded_ = fmt::format("more than {} KiB came that are no part of a body", kBytesMax >> 10);
+    exceeded_ = TooMuch();
   } else if (in_head_ && Clock::now() > deadline_) {
     exceeded_ = fmt::format("the head of the answer was not whole after {} s",
                             std::chrono::duration_cast<std::chrono::seconds>(head_max_).count());
@@ -125,6 +132,7 @@ struct HttpClient::Exchange {
   const Milliseconds silence_max;
   HeadLimit limit{};
   HttpHead head{};
+  std::exception_ptr thrown{};
   bool head_is_whole = false;
   bool is_sent = false;
   Clock::time_point last_sign{};  // of the server
@@ -158,16 +166,36 @@ struct HttpClient::Exchange {
     return on_head(head);
   }
 
+  // The frames between a callback and Send() are libcurl's: an exception that passed them would
+  // leave its handles as they are amid a callback, of no use ever after.
+  template <typename Call>
+  size_t Guarded(size_t size, const Call& call) {
+    try {
+      return call() ? size : 0;
+    } catch (...) {
+      thrown = std::current_exception();
+      return 0;
+    }
+  }
+
   static size_t OnHeadLine(char* bytes, size_t, size_t size, void* self) {
-    return static_cast<Exchange*>(self)->TakeHeadLine({bytes, size}) ? size : 0;
+    auto* const exchange = static_cast<Exchange*>(self);
+    return exchange->Guarded(size, [&] { return exchange->TakeHeadLine({bytes, size}); });
   }
 
   static size_t OnBodyPart(char* bytes, size_t, size_t size, void* self) {
     auto* const exchange = static_cast<Exchange*>(self);
-    exchange->limit.BodyCame();
-    const bool goes_on = exchange->on_body({bytes, size});
-    exchange->last_sign = Clock::now();  // what was done with it meanwhile is no silence
-    return goes_on ? size : 0;
+    return exchange->Guarded(size, [&] {
+      exchange->limit.BodyCame();
+      const bool goes_on = exchange->head_is_whole && exchange->on_body({bytes, size});
+      exchange->last_sign = Clock::now();  // what was done with it meanwhile is no silence
+      return goes_on;
+    });
+  }
+
+  // Whoever starts another program while a client runs does not pass the connection on.
+  static curl_socket_t OpenSocket(void*, curlsocktype, curl_sockaddr* address) {
+    return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   }
 
   // The only place where libcurl shows what it reads between the parts of a chunked body: it skips
@@ -180,7 +208,8 @@ struct HttpClient::Exchange {
       exchange->limit.Begin(exchange->silence_max);
     }
     if (type == CURLINFO_DATA_IN) {
-      (void)exchange->limit.Take(size);  // Run() looks at what it has found
+      exchange->Guarded(0,
+                        [&] { return exchange->limit.Take(size); });  // Send() sees what it found
     }
     if (type != CURLINFO_TEXT) {
       exchange->last_sign = Clock::now();
@@ -188,14 +217,15 @@ struct HttpClient::Exchange {
     return 0;
   }
 
-  // Until the silence is over that the server may keep; long before the request is sent, of which
-  // libcurl's own limit for the connection takes care.
+  // Until the silence is over that the server may keep, or the time for the head; `most` before the
+  // request is sent, of which libcurl's own limit for the connection takes care.
   Milliseconds Patience(Milliseconds most) const {
     if (!is_sent) {
       return most;
     }
-    const auto left = std::chrono::ceil<Milliseconds>(last_sign + silence_max - Clock::now());
-    return std::clamp(left, Milliseconds(0), most);
+    const auto silent = last_sign + silence_max;
+    const auto until = std::min(silent, limit.deadline().value_or(silent));
+    return std::clamp(std::chrono::ceil<Milliseconds>(until - Clock::now()), Milliseconds(0), most);
   }
 };
 
@@ -215,7 +245,8 @@ absl::Status HttpClient::Send(const HttpRequest& request, const OnHead& on_head,
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(),
                                                                  &curl_easy_cleanup);
   CURLM* const multi = curl_->multi.get();
-  if (easy == nullptr || multi == nullptr) {
+  // Without what wakes a wait Cancel() would be seen when it is over. One wait ends early by this.
+  if (easy == nullptr || multi == nullptr || curl_multi_wakeup(multi) != CURLM_OK) {
     return Unavailable("libcurl has no handle to give");
   }
   Exchange exchange{.on_head = on_head, .on_body = on_body, .silence_max = options_.silence_max};
@@ -238,6 +269,9 @@ absl::Status HttpClient::Send(const HttpRequest& request, const OnHead& on_head,
   set(CURLOPT_PROXY, "");  // the environment's variables are not asked
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_FORBID_REUSE, 1L);
+  set(CURLOPT_DNS_CACHE_TIMEOUT, 0L);  // a network that changes has other addresses for a name
+  set(CURLOPT_QUICK_EXIT, 1L);         // a resolver that hangs is left to itself
+  set(CURLOPT_OPENSOCKETFUNCTION, &Exchange::OpenSocket);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_max.count()));
   set(CURLOPT_HTTPHEADER, headers.list);
   set(CURLOPT_ERRORBUFFER, reason);
@@ -257,48 +291,69 @@ absl::Status HttpClient::Send(const HttpRequest& request, const OnHead& on_head,
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
     set(CURLOPT_POSTFIELDS, request.body.data());
   }
-  if (!is_set || curl_multi_add_handle(multi, easy.get()) != CURLM_OK) {
+  if (!is_set) {
     return Unavailable("libcurl does not take the request");
   }
-  absl::Status status;
-  CURLcode result = CURLE_OK;
-  for (int running = 1; running > 0 && status.ok();) {
+  const absl::StatusOr<int> result = Run(exchange);
+  if (exchange.thrown != nullptr) {
+    std::rethrow_exception(exchange.thrown);
+  }
+  RETURN_IF_ERROR(result.status());
+  if (*result == CURLE_OK) {
+    return exchange.head_is_whole
+               ? absl::OkStatus()
+               : Unavailable("the connection ended before the head of the answer was whole");
+  }
+  if (*result == CURLE_WRITE_ERROR) {
+    return Unavailable("no more of the answer was wanted");
+  }
+  // Of a line without an end it keeps no more than 100 KiB, and then says that memory is short.
+  if (!exchange.head_is_whole && exchange.is_sent &&
+      (*result == CURLE_OUT_OF_MEMORY || *result == kTooLarge)) {
+    return Unavailable(HeadLimit::TooMuch());
+  }
+  return Unavailable(*reason != 0
+                         ? PrintableMessage(reason, CURL_ERROR_SIZE)
+                         : std::string(curl_easy_strerror(static_cast<CURLcode>(*result))));
+}
+
+absl::StatusOr<int> HttpClient::Run(Exchange& exchange) {
+  CURLM* const multi = curl_->multi.get();
+  if (curl_multi_add_handle(multi, exchange.easy) != CURLM_OK) {
+    return Unavailable("libcurl does not take the request");
+  }
+  const auto removed = absl::MakeCleanup([&] { curl_multi_remove_handle(multi, exchange.easy); });
+  int result = CURLE_OK;
+  for (int running = 1; running > 0;) {
     if (cancelled_) {
-      status = Unavailable("the pull was cancelled");
-      break;
+      return Unavailable("the pull was cancelled");
     }
     if (curl_multi_perform(multi, &running) != CURLM_OK) {
-      status = Unavailable("libcurl failed");
-      break;
+      return Unavailable("libcurl failed");
     }
     int left = 0;
     for (const CURLMsg* message = nullptr; (message = curl_multi_info_read(multi, &left));) {
       result = message->msg == CURLMSG_DONE ? message->data.result : result;
     }
+    // Also where no line of the head was whole since the last look.
+    if (running > 0 && exchange.is_sent) {
+      (void)exchange.limit.Take(0);
+    }
     if (!exchange.limit.exceeded().empty()) {
-      status = Unavailable(exchange.limit.exceeded());
-    } else if (running > 0) {
+      return Unavailable(exchange.limit.exceeded());
+    }
+    if (running > 0) {
       const Milliseconds patience = exchange.Patience(std::chrono::minutes(1));
       if (patience == Milliseconds(0)) {
-        status = Unavailable(fmt::format("nothing came for {} ms", options_.silence_max.count()));
-      } else {
-        curl_multi_poll(multi, nullptr, 0, static_cast<int>(patience.count()), nullptr);
+        return Unavailable(fmt::format("nothing came for {} ms", options_.silence_max.count()));
+      }
+      if (curl_multi_poll(multi, nullptr, 0, static_cast<int>(patience.count()), nullptr) !=
+          CURLM_OK) {
+        return Unavailable("libcurl failed");
       }
     }
   }
-  curl_multi_remove_handle(multi, easy.get());
-  if (status.ok() && result != CURLE_OK) {
-    // Of a line without an end it keeps no more than 100 KiB, and then says that memory is short.
-    const bool is_long = !exchange.head_is_whole && exchange.is_sent &&
-                         (result == CURLE_OUT_OF_MEMORY || static_cast<int>(result) == 100);
-    const bool is_over = result == CURLE_WRITE_ERROR;
-    status = Unavailable(is_long   ? fmt::format("more than {} KiB came that are no part of a body",
-                                                 HeadLimit::kBytesMax >> 10)
-                         : is_over ? std::string(kIsOver)
-                         : *reason != 0 ? PrintableMessage(reason, CURL_ERROR_SIZE)
-                                        : std::string(curl_easy_strerror(result)));
-  }
-  return status;
+  return result;
 }
 
 void HttpClient::Cancel() {

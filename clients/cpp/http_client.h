@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 // HTTP as the puller needs it, by libcurl: answers that are read as they come, bounded in all that
 // is no body, and ended from another thread.
@@ -30,6 +32,12 @@ class HeadLimit {
   void BodyCame() { bytes_ = 0; }
   // False once there is too much, or the head takes too long: nothing more is to be read.
   [[nodiscard]] bool Take(size_t bytes);
+  // When a head that is not whole has taken too long; nullopt where none is awaited.
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> deadline() const {
+    return in_head_ ? std::optional(deadline_) : std::nullopt;
+  }
+  // What is said where kBytesMax is passed.
+  static std::string TooMuch();
   // Why nothing more was read; empty where that was not the reason.
   const std::string& exceeded() const { return exceeded_; }
 
@@ -57,7 +65,7 @@ struct HttpHead {
 
 struct HttpClientOptions {
   std::string ca_file;  // whom to trust with https; empty: the system's authorities
-  std::chrono::milliseconds connect_max{10'000};
+  std::chrono::milliseconds connect_max{20'000};  // for name, connection and TLS together
   // Between two parts of what is sent and answered, and until the whole head has come.
   std::chrono::milliseconds silence_max{60'000};
 };
@@ -79,7 +87,7 @@ class HttpClient {
   using OnBody = std::function<bool(std::string_view)>;
   // Calls `on_head` once, as soon as the answer's head is whole, then `on_body` with the parts of
   // its body. OK where the answer came to its end, whatever its status; kUnavailable with the
-  // reason where it did not. Redirects are answers.
+  // reason where it did not. Redirects are answers. What the two throw is thrown on.
   [[nodiscard]] absl::Status Send(const HttpRequest& request, const OnHead& on_head,
                                   const OnBody& on_body);
   // Ends what runs soon, and all that follows at once.
@@ -90,6 +98,8 @@ class HttpClient {
   struct Curl;
 
   HttpClient(std::string base, const HttpClientOptions& options);
+  // libcurl's result, or why the request was ended.
+  absl::StatusOr<int> Run(Exchange& exchange);
 
   const std::string base_;
   const HttpClientOptions options_;

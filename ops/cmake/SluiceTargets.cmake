@@ -42,6 +42,9 @@ function(sluice_library name)
   endif()
 endfunction()
 
+# What `ctest -L unit` needs: with these ops/test begins.
+add_custom_target(unit_tests)
+
 # sluice_test(projectors_store_test LABEL unit SOURCES store/a_test.cc store/b_test.cc DEPS projectors_store)
 # The tests of a module are one program, but for those that change what the whole process has, such as a limit.
 # LABEL is one of unit, property, fault, integration: the presets of the sanitizers run unit and property.
@@ -58,6 +61,9 @@ function(sluice_test name)
     sluice_compiled(${name} precompiled)
   else()
     sluice_compiled(${name} tests_precompiled)
+  endif()
+  if(ARG_LABEL STREQUAL "unit")
+    add_dependencies(unit_tests ${name})
   endif()
   if(SLUICE_SANITIZE MATCHES "thread")
     target_link_libraries(${name} PRIVATE tests_support_tsan)  # Abseil's locks, made visible

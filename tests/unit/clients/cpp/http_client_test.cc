@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <stdexcept>
 #include <string_view>
 #include <thread>
 
@@ -127,6 +129,58 @@ TEST_F(EndlessTest, AHeadHasItsTime) {
   }
 }
 
+// Answers each connection with the same bytes and closes it.
+class CutTest : public PullTest {
+ protected:
+  absl::Status Get(const std::string& answer) {
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener, 1), 0);
+    ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+    std::thread server([&] {
+      const int fd = ::accept(listener, nullptr, nullptr);
+      char request[4096];
+      EXPECT_GT(::recv(fd, request, sizeof(request), 0), 0);
+      ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+      ::close(fd);
+    });
+    heads_ = 0;
+    const auto client =
+        HttpClient::Make(fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port)), {});
+    absl::Status status = client->Send(
+        {"/", {}, {}}, [&](const HttpHead&) { return ++heads_ == 1; },
+        [](std::string_view) { return true; });
+    server.join();
+    ::close(listener);
+    return status;
+  }
+
+  int heads_ = 0;
+};
+
+// Nobody's answer is no success.
+TEST_F(CutTest, WhatEndsBeforeItsHeadIsNoAnswer) {
+  for (const char* cut : {"", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\na: b\r\n",
+                          "HTTP/1.1 100 Continue\r\n\r\n",
+                          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nbody"}) {
+    EXPECT_EQ(Get(cut).code(), absl::StatusCode::kUnavailable) << cut;
+    EXPECT_EQ(heads_, 0) << cut;
+  }
+  for (const char* whole :
+       {"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nbody",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nt: 1\r\n\r\n"}) {
+    EXPECT_TRUE(Get(whole).ok()) << whole;
+    EXPECT_EQ(heads_, 1) << whole;
+  }
+  EXPECT_FALSE(Get("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbody").ok());
+  EXPECT_FALSE(Get("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").ok());
+}
+
 class TlsTest : public ::testing::Test {
  protected:
   TlsTest() {
@@ -225,6 +279,60 @@ TEST_F(TlsTest, WhoWantsNoMoreEndsIt) {
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
     EXPECT_EQ(parts, at_head ? 0U : 1U);
   }
+}
+
+// libcurl's handles are as good as before.
+TEST_F(TlsTest, WhatACallbackThrowsIsThrownOn) {
+  const auto client = Client("localhost", ca_file_);
+  const auto fine = [](const HttpHead&) { return true; };
+  const auto throws = []() -> bool { throw std::runtime_error("full"); };
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THROW(
+        (void)client->Send({"/body", {}, "x"}, fine, [&](std::string_view) { return throws(); }),
+        std::runtime_error);
+    EXPECT_THROW((void)client->Send(
+                     {"/body", {}, "x"}, [&](const HttpHead&) { return throws(); },
+                     [](std::string_view) { return true; }),
+                 std::runtime_error);
+  }
+  const absl::Status status =
+      client->Send({"/body", {}, "x"}, fine, [](std::string_view) { return true; });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// A byte now and then is no silence, and with TLS no line either.
+TEST_F(TlsTest, AHeadThatTricklesHasItsTime) {
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_server_method()),
+                                                                  &SSL_CTX_free);
+  SSL_CTX_use_certificate(context.get(), certificates_.server());
+  SSL_CTX_use_PrivateKey(context.get(), certificates_.server_key());
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener, 1), 0);
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  std::thread server([&] {
+    const int fd = ::accept(listener, nullptr, nullptr);
+    const std::unique_ptr<SSL, decltype(&SSL_free)> tls(SSL_new(context.get()), &SSL_free);
+    SSL_set_fd(tls.get(), fd);
+    char request[4096];
+    if (SSL_accept(tls.get()) == 1 && SSL_read(tls.get(), request, sizeof(request)) > 0) {
+      for (int sent = 0; sent < 1000 && SSL_write(tls.get(), sent == 0 ? "H" : "x", 1) == 1;
+           ++sent) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the trickle
+      }
+    }
+    ::close(fd);
+  });
+  const auto client =
+      HttpClient::Make(fmt::format("https://localhost:{}", ntohs(address.sin_port)),
+                       {.ca_file = ca_file_, .silence_max = std::chrono::milliseconds(300)});
+  EXPECT_THAT(GetHead(*client), HasSubstr("was not whole"));
+  server.join();
+  ::close(listener);
 }
 
 // Also where nothing comes, and before the request begins.
