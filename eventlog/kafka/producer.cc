@@ -21,7 +21,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeliveryPollInterval{100};
-// Between two tries to replace a producer.
+// Between two tries to replace a producer. Without chance, as making one asks no broker, and
+// librdkafka leaves to chance by itself when it connects.
 constexpr milliseconds kReplaceBackoff{500};
 // For partitions that get on while the producer is replaced because of others.
 constexpr milliseconds kOthersWait{1'000};

@@ -357,7 +357,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
   const AnswerWait& wait = *answer.wait;
   const auto deadline = std::chrono::steady_clock::now() + wait.timeout;
   net::steady_timer timer(co_await net::this_coro::executor);
-  std::chrono::milliseconds look = kLookMin;
+  Backoff look = LookInterval();
   bool reached = false;
   while (true) {
     // Asking may open a store.
@@ -368,8 +368,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
     if (reached || listener->stopping() || now >= deadline) {
       break;
     }
-    timer.expires_at(std::min(now + look, deadline));
-    look = std::min(look * 2, kLookMax);
+    timer.expires_at(std::min(now + look.Next(), deadline));
     boost::system::error_code ignored;
     co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
