@@ -13,8 +13,6 @@ namespace {
 constexpr std::array<std::string_view, 10> kNames = {
     "", "string", "int32", "int64", "double", "decimal", "bool", "datetime", "uuid", "bytes"};
 
-bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
-
 }  // namespace
 
 std::string_view AttributeTypeName(v1::AttributeType type) {
@@ -29,8 +27,9 @@ v1::AttributeType AttributeTypeFromName(std::string_view name) {
 }
 
 bool IsValidName(std::string_view name) {
-  return !name.empty() && name.size() <= 128 && IsLetter(name.front()) &&
-         std::all_of(name.begin(), name.end(), [](char c) { return IsLetter(c) || IsDigit(c); });
+  return !name.empty() && name.size() <= 128 && !IsDigit(name.front()) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return IsLetterOrDigit(c) || c == '_'; });
 }
 
 bool CanHoldOwner(v1::AttributeType type) {

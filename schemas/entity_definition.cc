@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -26,41 +26,25 @@ absl::Status Invalid(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
 
-absl::Status CheckMembers(const Json& object, std::string_view what,
-                          std::initializer_list<std::string_view> known) {
-  if (!object.is_object()) {
-    return Invalid(fmt::format("{} must be an object", what));
+// The member `name`, which is not empty; empty where there is none and none is required.
+absl::StatusOr<std::string> NameMember(const Json& object, std::string_view what,
+                                       std::string_view name, bool required) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> text, StringMember(object, what, name));
+  if (!text.has_value() && required) {
+    return Invalid(fmt::format("{} lacks the member \"{}\"", what, name));
   }
-  for (const auto& [name, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return Invalid(fmt::format("{} has no member {}: known are {}", what, QuoteForError(name),
-                                 fmt::join(known, ", ")));
-    }
+  if (text.has_value() && text->empty()) {
+    return Invalid(fmt::format("{}: \"{}\" must not be empty", what, name));
   }
-  return absl::OkStatus();
-}
-
-// The string member `name`, empty where there is none and none is required.
-absl::StatusOr<std::string> StringMember(const Json& object, std::string_view what,
-                                         std::string_view name, bool required) {
-  const auto found = object.find(std::string(name));
-  if (found == object.end()) {
-    return required ? absl::StatusOr<std::string>(
-                          Invalid(fmt::format("{} lacks the member \"{}\"", what, name)))
-                    : std::string();
-  }
-  if (!found->is_string() || found->get_ref<const std::string&>().empty()) {
-    return Invalid(fmt::format("{}: \"{}\" must be a string that is not empty", what, name));
-  }
-  return found->get<std::string>();
+  return text.value_or("");
 }
 
 absl::Status ParseAttribute(const Json& json, size_t index, PutEntity* entity) {
   const std::string what = fmt::format("attributes[{}]", index);
   RETURN_IF_ERROR(CheckMembers(json, what, {"name", "type", "references"}));
-  ASSIGN_OR_RETURN(const std::string name, StringMember(json, what, "name", true));
-  ASSIGN_OR_RETURN(const std::string type, StringMember(json, what, "type", true));
-  ASSIGN_OR_RETURN(const std::string references, StringMember(json, what, "references", false));
+  ASSIGN_OR_RETURN(const std::string name, NameMember(json, what, "name", true));
+  ASSIGN_OR_RETURN(const std::string type, NameMember(json, what, "type", true));
+  ASSIGN_OR_RETURN(const std::string references, NameMember(json, what, "references", false));
   v1::Attribute* const attribute = entity->add_attributes();
   attribute->set_name(name);
   attribute->set_type(AttributeTypeFromName(type));
@@ -77,10 +61,10 @@ absl::Status ParseAttribute(const Json& json, size_t index, PutEntity* entity) {
 absl::Status ParseOwnership(const Json& json, PutEntity* entity) {
   constexpr std::string_view kWhat = "ownership";
   RETURN_IF_ERROR(CheckMembers(json, kWhat, {"user", "team", "business_unit"}));
-  ASSIGN_OR_RETURN(*entity->mutable_owner_user(), StringMember(json, kWhat, "user", false));
-  ASSIGN_OR_RETURN(*entity->mutable_owner_team(), StringMember(json, kWhat, "team", false));
+  ASSIGN_OR_RETURN(*entity->mutable_owner_user(), NameMember(json, kWhat, "user", false));
+  ASSIGN_OR_RETURN(*entity->mutable_owner_team(), NameMember(json, kWhat, "team", false));
   ASSIGN_OR_RETURN(*entity->mutable_owner_business_unit(),
-                   StringMember(json, kWhat, "business_unit", false));
+                   NameMember(json, kWhat, "business_unit", false));
   return absl::OkStatus();
 }
 
@@ -151,8 +135,7 @@ absl::StatusOr<PutEntity> ParseEntityDefinition(std::string_view name, std::stri
   RETURN_IF_ERROR(CheckMembers(document, kWhat, {"primary_key", "attributes", "ownership"}));
   PutEntity entity;
   entity.set_name(std::string(name));
-  ASSIGN_OR_RETURN(*entity.mutable_primary_key(),
-                   StringMember(document, kWhat, "primary_key", true));
+  ASSIGN_OR_RETURN(*entity.mutable_primary_key(), NameMember(document, kWhat, "primary_key", true));
   const auto attributes = document.find("attributes");
   if (attributes == document.end() || !attributes->is_array()) {
     return Invalid("an entity's definition lacks its list of \"attributes\"");

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/ascii.h"
 #include "schemas/entity_schema.h"
 
 // An entity's schema as a .proto file, for those who read row bytes in their own language.
@@ -44,7 +45,7 @@ std::string ProtoNameClass(std::string_view name) {
   std::string folded;
   for (const char c : name) {
     if (c != '_') {
-      folded.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+      folded.push_back(ToLower(c));
     }
   }
   return folded;

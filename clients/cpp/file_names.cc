@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <set>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::client {
 namespace {
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 absl::Status NotRepresentable(const std::string& message) {
   return Error(absl::StatusCode::kFailedPrecondition, "name_not_representable", message);
@@ -18,12 +17,9 @@ absl::Status NotRepresentable(const std::string& message) {
 
 // As in gateways/docs/api.md, section 0.
 bool ValidName(std::string_view name) {
-  const auto letter = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  };
-  return !name.empty() && name.size() <= 128 && letter(name[0]) &&
+  return !name.empty() && name.size() <= 128 && !IsDigit(name[0]) &&
          std::all_of(name.begin(), name.end(),
-                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+                     [](char c) { return IsLetterOrDigit(c) || c == '_'; });
 }
 
 absl::Status CheckColumns(const ClientEntity& entity) {
@@ -59,11 +55,7 @@ std::string_view SqlType(std::string_view type) {
   return "TEXT";
 }
 
-std::string FoldedName(std::string_view name) {
-  std::string folded(name);
-  std::transform(folded.begin(), folded.end(), folded.begin(), Lower);
-  return folded;
-}
+std::string FoldedName(std::string_view name) { return ToLower(name); }
 
 bool IsTakenTableName(std::string_view name) {
   const std::string folded = FoldedName(name);
@@ -75,7 +67,7 @@ std::string EscapedName(std::string_view name) {
   // capital, two names that differ in case only are escaped differently when they are folded.
   std::string escaped = "x$";
   for (const char c : name) {
-    if (c >= 'A' && c <= 'Z') {
+    if (IsUpper(c)) {
       escaped += '$';
     }
     escaped += c;

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <optional>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
@@ -111,8 +112,7 @@ absl::Status ReadRow(const dom::object& object, std::vector<RowValue>* row) {
 // that once kept such a name would never be current again.
 bool IsBucketId(std::string_view id) {
   return !id.empty() && id.size() <= kBucketIdMax && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+    return IsLetterOrDigit(c) || c == '_' || c == '-';
   });
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "absl/cleanup/cleanup.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
@@ -50,21 +51,6 @@ bool IsServer(const std::string& base) {
   // The library takes a colon without a port.
   return (scheme == "http" || scheme == "https") && host.has_value() && !host->empty() &&
          part(CURLUPART_PORT) != "0" && !base.ends_with(':');
-}
-
-// Without the blanks around it, the line's end among them.
-std::string_view Trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const size_t begin = std::min(text.find_first_not_of(kBlanks), text.size());
-  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
-}
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return lower;
 }
 
 struct Headers {
@@ -144,15 +130,15 @@ struct HttpClient::Exchange {
     if (!limit.Take(line.size())) {
       return false;
     }
-    line = Trimmed(line);
+    line = TrimBlanks(line, " \t\r\n");
     if (line.starts_with("HTTP/")) {
       head.headers.clear();
       return true;
     }
     if (!line.empty()) {
       const size_t colon = std::min(line.find(':'), line.size());
-      head.headers.emplace_back(Lower(line.substr(0, colon)),
-                                Trimmed(line.substr(std::min(colon + 1, line.size()))));
+      head.headers.emplace_back(ToLower(line.substr(0, colon)),
+                                TrimBlanks(line.substr(std::min(colon + 1, line.size()))));
       return true;
     }
     long status = 0;

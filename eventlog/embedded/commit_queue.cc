@@ -1,6 +1,5 @@
 #include "eventlog/embedded/commit_queue.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <string_view>
@@ -12,8 +11,6 @@
 
 namespace sluice::eventlog {
 namespace {
-
-using absl::StatusCode;
 
 // While nobody appends: how long until recorded ends are synced, and how often recovery from a
 // failed write is tried.
@@ -28,7 +25,7 @@ CommitQueue::CommitQueue(LogStore& store, PartitionEnds& ends, LogMetrics& metri
     : store_(store),
       ends_(ends),
       metrics_(metrics),
-      limits_(limits),
+      admission_(limits),
       clock_(clock),
       thread_([this] { Run(); }) {}
 
@@ -41,66 +38,31 @@ CommitQueue::~CommitQueue() {
   thread_.join();
 }
 
-absl::Status CommitQueue::Reserve(const std::vector<Event>& batch, size_t bytes) {
-  if (batch.size() > limits_.queue_events_max || bytes > limits_.queue_bytes_max) {
-    return Error(
-        StatusCode::kInvalidArgument, "too_large",
-        fmt::format("a batch of {} events and {} bytes is over the append queue's limit of "
-                    "{} events and {} bytes; split it",
-                    batch.size(), bytes, limits_.queue_events_max, limits_.queue_bytes_max));
-  }
-  const absl::MutexLock lock(&mu_);
-  if (events_held_ + batch.size() > limits_.queue_events_max ||
-      bytes_held_ + bytes > limits_.queue_bytes_max) {
-    return Error(
-        StatusCode::kResourceExhausted, "append_queue_full",
-        fmt::format("the log's append queue is full: {} events and {} bytes wait to become "
-                    "durable; try again later",
-                    events_held_, bytes_held_));
-  }
-  events_held_ += batch.size();
-  bytes_held_ += bytes;
-  metrics_.QueueIs(events_held_, bytes_held_);
-  return absl::OkStatus();
-}
-
 void CommitQueue::Append(PartitionState& partition, const std::vector<Event>& batch,
                          Log::AppendCallback done) {
   if (batch.empty()) {
     done(std::vector<Offset>());
     return;
   }
-  size_t bytes = 0;
-  absl::Status taken;
-  for (const Event& event : batch) {
-    const size_t size = event.ByteSize();
-    bytes += size;
-    if (size > limits_.event_bytes_max && taken.ok()) {
-      taken = Error(StatusCode::kInvalidArgument, "too_large",
-                    fmt::format("event {} has {} bytes, the limit is {}", event.id, size,
-                                limits_.event_bytes_max));
-    }
-  }
-  if (taken.ok()) {
-    taken = Reserve(batch, bytes);
-  }
-  if (!taken.ok()) {
-    metrics_.Failed(ErrorCode(taken));
-    done(taken);
+  const absl::StatusOr<size_t> bytes = admission_.Admit(batch);
+  if (!bytes.ok()) {
+    metrics_.Failed(ErrorCode(bytes.status()));
+    done(bytes.status());
     return;
   }
+  metrics_.Queued(batch.size(), *bytes);
   Pending pending;
   pending.partition = &partition;
-  pending.charge = bytes;
+  pending.charge = *bytes;
   pending.since = clock_.SteadyNow();
   pending.done = std::move(done);
-  pending.bytes.reserve(bytes);
+  pending.bytes.reserve(*bytes);
   pending.ends.reserve(batch.size());
   for (const Event& event : batch) {
     EncodeEvent(event, pending.bytes);
     pending.ends.push_back(static_cast<uint32_t>(pending.bytes.size()));
   }
-  // Under a second lock: events are encoded by whoever appends them, not while others wait. An
+  // Only now under the lock: events are encoded by whoever appends them, not while others wait. An
   // order is promised only for the calls of one thread, which come here one after the other.
   const absl::MutexLock lock(&mu_);
   queue_.push_back(std::move(pending));
@@ -204,12 +166,8 @@ void CommitQueue::Answer(Group& group, const absl::Status& written) {
       metrics_.Failed(ErrorCode(written));
       pending.done(written);
     }
-    // Only when the callback has returned: what callbacks still hold counts, or one that is slow
-    // would have the queue grow behind it without a limit.
-    const absl::MutexLock lock(&mu_);
-    events_held_ -= count;
-    bytes_held_ -= pending.charge;
-    metrics_.QueueIs(events_held_, bytes_held_);
+    admission_.Release(count, pending.charge);
+    metrics_.Unqueued(count, pending.charge);
   }
 }
 

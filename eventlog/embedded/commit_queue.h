@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/append_admission.h"
 #include "eventlog/embedded/log_metrics.h"
 #include "eventlog/embedded/log_store.h"
 #include "eventlog/embedded/partition_ends.h"
@@ -54,7 +55,6 @@ class CommitQueue {
   };
   using Group = std::vector<Pending>;
 
-  absl::Status Reserve(const std::vector<Event>& batch, size_t bytes) ABSL_LOCKS_EXCLUDED(mu_);
   void Run();
   // What is queued; empty where there is time to sync the ends or to try a recovery, or nothing
   // more will come.
@@ -70,15 +70,12 @@ class CommitQueue {
   LogStore& store_;
   PartitionEnds& ends_;  // only the thread uses it
   LogMetrics& metrics_;
-  const AppendLimits limits_;
+  AppendAdmission admission_;  // the queue, the group being written, the callbacks that run
   const Clock& clock_;
 
   mutable absl::Mutex mu_;
   absl::CondVar work_;
   std::deque<Pending> queue_ ABSL_GUARDED_BY(mu_);
-  // Taken and not answered yet: the queue, the group being written, the callbacks that run.
-  size_t events_held_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t bytes_held_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status health_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

@@ -72,9 +72,14 @@ void LogMetrics::Failed(const std::string& code) {
       .Increment();
 }
 
-void LogMetrics::QueueIs(size_t events, size_t bytes) {
-  queue_events_->Set(static_cast<double>(events));
-  queue_bytes_->Set(static_cast<double>(bytes));
+void LogMetrics::Queued(size_t events, size_t bytes) {
+  queue_events_->Increment(static_cast<double>(events));
+  queue_bytes_->Increment(static_cast<double>(bytes));
+}
+
+void LogMetrics::Unqueued(size_t events, size_t bytes) {
+  queue_events_->Decrement(static_cast<double>(events));
+  queue_bytes_->Decrement(static_cast<double>(bytes));
 }
 
 }  // namespace sluice::eventlog

@@ -29,7 +29,9 @@ class LogMetrics {
   void Answered(std::chrono::duration<double> latency);
   // An append that got an error with the stable code.
   void Failed(const std::string& code);
-  void QueueIs(size_t events, size_t bytes);
+  // So much was taken, and was answered.
+  void Queued(size_t events, size_t bytes);
+  void Unqueued(size_t events, size_t bytes);
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;

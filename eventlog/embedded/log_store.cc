@@ -39,7 +39,7 @@ std::string BeginKey(Topic topic, PartitionId partition) {
 }
 
 // For appending and scanning. Fixed on measurements with 4 partitions, written interleaved.
-rocksdb::Options StoreOptions() {
+rocksdb::Options DatabaseOptions() {
   rocksdb::Options options;
   options.create_if_missing = true;
   options.paranoid_checks = true;
@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(const std::string& path
   RETURN_IF_ERROR(PrepareFolder(path));
   RETURN_IF_ERROR(ProbeFolder(path));
   rocksdb::DB* raw = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(StoreOptions(), path, &raw);
+  const rocksdb::Status opened = rocksdb::DB::Open(DatabaseOptions(), path, &raw);
   std::unique_ptr<rocksdb::DB> db(raw);
   if (!opened.ok()) {
     return OpenError(path, opened);
@@ -304,14 +304,14 @@ absl::Status LogStore::Recover() {
   const absl::MutexLock lock(&db_mu_);
   db_.reset();
   rocksdb::DB* raw = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(StoreOptions(), path_, &raw);
+  const rocksdb::Status opened = rocksdb::DB::Open(DatabaseOptions(), path_, &raw);
   db_.reset(raw);
   if (opened.ok()) {
     must_reopen_ = false;
     return absl::OkStatus();
   }
   // So that reading goes on at least.
-  if (rocksdb::DB::OpenForReadOnly(StoreOptions(), path_, &raw).ok()) {
+  if (rocksdb::DB::OpenForReadOnly(DatabaseOptions(), path_, &raw).ok()) {
     db_.reset(raw);
   }
   return WriteError(opened);

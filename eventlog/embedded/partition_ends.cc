@@ -6,13 +6,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "eventlog/embedded/event_codec.h"
+#include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
 
 namespace sluice::eventlog {
@@ -22,32 +22,16 @@ std::string FileIn(const std::string& folder) { return folder + "/ends"; }
 
 // A record lies in one sector of any disk, so that it is written wholly or not at all.
 constexpr size_t kRecordBytes = 32;
-constexpr size_t kChecksumAt = 24;
+constexpr size_t kEndAt = 8;
 constexpr std::chrono::seconds kSyncInterval{1};
 
-using RecordBytes = std::array<unsigned char, kRecordBytes>;
-
-void PutBigEndian(uint64_t value, size_t bytes, size_t at, RecordBytes& record) {
-  for (size_t i = 0; i < bytes; ++i) {
-    record.at(at + i) = static_cast<unsigned char>(value >> (8 * (bytes - 1 - i)));
-  }
-}
-
-uint64_t GetBigEndian(size_t at, const RecordBytes& record) {
-  uint64_t value = 0;
-  for (size_t i = 0; i < 8; ++i) {
-    value = value << 8 | record.at(at + i);
-  }
-  return value;
-}
-
-RecordBytes EncodeRecord(Topic topic, PartitionId partition, Offset end, uint64_t log_hash) {
-  RecordBytes record{};
-  record[0] = TopicCode(topic);
-  PutBigEndian(static_cast<uint32_t>(partition.value()), 4, 4, record);
-  PutBigEndian(static_cast<uint64_t>(end.value()), 8, 8, record);
-  PutBigEndian(log_hash, 8, 16, record);
-  PutBigEndian(XXH64(record.data(), kChecksumAt, 0), 8, kChecksumAt, record);
+std::string EncodeRecord(Topic topic, PartitionId partition, Offset end, uint64_t log_hash) {
+  std::string record(4, '\0');
+  record[0] = static_cast<char>(TopicCode(topic));
+  PutFixed32(static_cast<uint32_t>(partition.value()), &record);
+  PutFixed64(static_cast<uint64_t>(end.value()), &record);
+  PutFixed64(log_hash, &record);
+  PutFixed64(XXH64(record.data(), record.size(), 0), &record);
   return record;
 }
 
@@ -92,13 +76,14 @@ absl::Status PartitionEnds::Load() {
     for (int32_t p = 0; p < (topic == Topic::kNodes ? 1 : partitions_); ++p) {
       const PartitionId partition(p);
       recorded_.push_back(kNoOffset);
-      RecordBytes found{};
+      std::string found(kRecordBytes, '\0');
       const ssize_t got = ::pread(file_, found.data(), found.size(),
                                   static_cast<off_t>(SlotOf(topic, partition) * kRecordBytes));
       if (got < 0) {
         return FileError(path_, "log_read_failed", "read");
       }
-      const Offset end(static_cast<int64_t>(GetBigEndian(8, found)));
+      const uint64_t value = ByteReader(std::string_view(found).substr(kEndAt)).Fixed64();
+      const Offset end(static_cast<int64_t>(value));
       if (got == static_cast<ssize_t>(kRecordBytes) &&
           found == EncodeRecord(topic, partition, end, log_hash_)) {
         recorded_.back() = end;

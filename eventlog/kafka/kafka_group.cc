@@ -67,7 +67,7 @@ KafkaPartitionGroup::KafkaPartitionGroup(const KafkaGroupOptions& options)
     : options_(options),
       topic_(options.log.topic_prefix + std::string(TopicName(Topic::kChanges))),
       fenced_total_(FencedTotal(options)),
-      rejoin_delay_(options.rejoin_min) {}
+      rejoin_(options.rejoin_min, options.rejoin_max) {}
 
 absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create(
     const KafkaGroupOptions& options) {
@@ -200,16 +200,17 @@ bool KafkaPartitionGroup::PutOut() const {
 }
 
 void KafkaPartitionGroup::Rejoin() {
+  // Who was let alone for long enough begins anew with the waits: another process of the same name
+  // would have come back by then, and have put this one out.
+  if (handle_ != nullptr && std::chrono::steady_clock::now() - joined_ > 2 * options_.rejoin_max) {
+    rejoin_.Reset();
+  }
+  const milliseconds delay = rejoin_.Next();
   if (handle_ != nullptr) {
     std::array<char, 512> reason{};
     rd_kafka_fatal_error(handle_.get(), reason.data(), reason.size());
-    // Who was let alone for long enough begins anew with the waits: another process of the same
-    // name would have come back by then, and have put this one out.
-    if (std::chrono::steady_clock::now() - joined_ > 2 * options_.rejoin_max) {
-      rejoin_delay_ = options_.rejoin_min;
-    }
     spdlog::error("kafka_group_fenced group={} code=group_fenced error=\"{}\" rejoin_ms={}",
-                  options_.replica_set, reason.data(), rejoin_delay_.count());
+                  options_.replica_set, reason.data(), delay.count());
     if (fenced_total_ != nullptr) {
       fenced_total_->Increment();
     }
@@ -225,8 +226,6 @@ void KafkaPartitionGroup::Rejoin() {
     GiveBack({held_.begin(), held_.end()}, /*lost=*/true);
     handle_.reset();  // there is nothing to leave: the group has another in this one's place
   }
-  const std::chrono::milliseconds delay = rejoin_delay_;
-  rejoin_delay_ = std::min(2 * rejoin_delay_, options_.rejoin_max);
   if (!Pause(delay)) {
     return;
   }

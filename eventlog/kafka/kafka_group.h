@@ -16,6 +16,7 @@
 #include "eventlog/kafka/handles.h"
 #include "eventlog/kafka/options.h"
 #include "eventlog/partition_group.h"
+#include "schemas/base/backoff.h"
 
 typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
 
@@ -38,8 +39,9 @@ struct KafkaGroupOptions {
   std::chrono::milliseconds session_timeout{10'000};
   // How often hints are committed.
   std::chrono::milliseconds commit_interval{5'000};
-  // The wait before a member that was put out of the group joins again; doubled each time, up to
-  // rejoin_max, so that two processes of one name do not put each other out without end.
+  // The wait before a member that was put out of the group joins again, half of it left to chance;
+  // doubled each time, up to rejoin_max. So two processes of one name, which put each other out, do
+  // not do so without end and in step.
   std::chrono::milliseconds rejoin_min{1'000};
   std::chrono::milliseconds rejoin_max{30'000};
 };
@@ -87,7 +89,7 @@ class KafkaPartitionGroup final : public PartitionGroup {
   KafkaHandle handle_;  // nullptr where it ended and no new one could be made
   Callbacks callbacks_;
   std::set<PartitionId> held_;
-  std::chrono::milliseconds rejoin_delay_;
+  Backoff rejoin_;
   std::chrono::steady_clock::time_point joined_;
   std::atomic<bool> stopping_ = false;
   mutable absl::Mutex mutex_;

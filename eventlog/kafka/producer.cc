@@ -21,7 +21,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeliveryPollInterval{100};
-// Between two tries to replace a producer.
+// Between two tries to replace a producer. Without chance, as making one asks no broker, and
+// librdkafka leaves to chance by itself when it connects.
 constexpr milliseconds kReplaceBackoff{500};
 // For partitions that get on while the producer is replaced because of others.
 constexpr milliseconds kOthersWait{1'000};
@@ -84,6 +85,7 @@ KafkaProducer::KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metri
       clock_(options.clock != nullptr ? options.clock : std::make_shared<RealClock>()),
       metrics_(metrics),
       brokers_(brokers),
+      admission_(options.limits),
       progress_(options.append_timeout) {}
 
 absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const KafkaLogOptions& options,
@@ -121,53 +123,22 @@ KafkaProducer::~KafkaProducer() {
   FailWhatIsLeft(*client);
 }
 
-absl::Status KafkaProducer::Admit(const std::vector<Event>& batch, size_t* bytes) {
-  const AppendLimits& limits = options_.limits;
-  for (const Event& event : batch) {
-    const size_t size = event.ByteSize();
-    if (size > limits.event_bytes_max) {
-      return Error(absl::StatusCode::kInvalidArgument, "too_large",
-                   fmt::format("an event of {} bytes is over the limit of {}: split it", size,
-                               limits.event_bytes_max));
-    }
-    *bytes += size;
-  }
-  if (*bytes > limits.queue_bytes_max || batch.size() > limits.queue_events_max) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "too_large",
-        fmt::format("a batch of {} events and {} bytes is over the queue's limits of {} "
-                    "and {}: split it",
-                    batch.size(), *bytes, limits.queue_events_max, limits.queue_bytes_max));
-  }
-  const size_t bytes_before = queue_bytes_.fetch_add(*bytes);
-  const size_t events_before = queue_events_.fetch_add(batch.size());
-  if (bytes_before + *bytes > limits.queue_bytes_max ||
-      events_before + batch.size() > limits.queue_events_max) {
-    queue_bytes_ -= *bytes;
-    queue_events_ -= batch.size();
-    return Error(absl::StatusCode::kResourceExhausted, "append_queue_full",
-                 fmt::format("{} events and {} bytes wait to be appended: try again later",
-                             events_before, bytes_before));
-  }
-  return absl::OkStatus();
-}
-
 void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event> events,
                            Log::AppendCallback done) {
   if (events.empty()) {
     done(std::vector<Offset>());
     return;
   }
-  size_t bytes = 0;
-  if (absl::Status admitted = Admit(events, &bytes); !admitted.ok()) {
-    metrics_.AppendFailed(ErrorCode(admitted));
-    done(std::move(admitted));
+  const absl::StatusOr<size_t> bytes = admission_.Admit(events);
+  if (!bytes.ok()) {
+    metrics_.AppendFailed(ErrorCode(bytes.status()));
+    done(bytes.status());
     return;
   }
   const size_t count = events.size();
   const SteadyTime now = clock_->SteadyNow();
   last_append_ = now;
-  metrics_.queue_bytes.Increment(static_cast<double>(bytes));
+  metrics_.queue_bytes.Increment(static_cast<double>(*bytes));
   metrics_.queue_events.Increment(static_cast<double>(count));
   auto* batch = new Batch{.producer = this,
                           .topic = topic,
@@ -177,7 +148,7 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
                           .events = std::move(events),
                           .opaques = {},
                           .offsets = std::vector<Offset>(count, kNoOffset),
-                          .bytes = bytes,
+                          .bytes = *bytes,
                           .taken_at = now,
                           .done = std::move(done),
                           .unanswered = count,
@@ -307,8 +278,7 @@ void KafkaProducer::Answer(Batch* batch, size_t count) {
   if (owned->taken) {
     owned->appends.Answered();
   }
-  queue_bytes_ -= owned->bytes;
-  queue_events_ -= events;
+  admission_.Release(events, owned->bytes);
   metrics_.queue_bytes.Decrement(static_cast<double>(owned->bytes));
   metrics_.queue_events.Decrement(static_cast<double>(events));
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "eventlog/append_admission.h"
 #include "eventlog/kafka/append_progress.h"
 #include "eventlog/kafka/metrics.h"
 #include "eventlog/kafka/options.h"
@@ -53,7 +54,6 @@ class KafkaProducer {
 
   KafkaProducer(const KafkaLogOptions& options, KafkaMetrics& metrics, const KnownBrokers& brokers);
 
-  absl::Status Admit(const std::vector<Event>& batch, size_t* bytes);
   // These return how many of the batch's events, its last ones, nobody will report on: the caller
   // answers for them, under no lock. Where that is 0 the batch may be gone.
   size_t TakeIn(Batch* batch) ABSL_SHARED_LOCKS_REQUIRED(mutex_);
@@ -73,8 +73,7 @@ class KafkaProducer {
   const std::shared_ptr<const Clock> clock_;
   KafkaMetrics& metrics_;
   const KnownBrokers& brokers_;
-  std::atomic<size_t> queue_bytes_ = 0;
-  std::atomic<size_t> queue_events_ = 0;
+  AppendAdmission admission_;
   AppendProgress progress_;
   std::atomic<SteadyTime> last_append_ = SteadyTime();
   std::atomic<bool> stopping_ = false;

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/admin.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -21,7 +22,8 @@ constexpr PartitionId kEpochPartition{0};
 constexpr PartitionId kNodesPartition{0};
 // One look; the next comes soon, and the destructor waits for it.
 constexpr milliseconds kLookTimeout{2'000};
-constexpr milliseconds kLookRetryInterval{100};
+constexpr milliseconds kLookRetryFirst{100};
+constexpr milliseconds kLookRetryMax{500};
 // Under a client quota nothing may come for long, and who gives up begins at the start again.
 constexpr milliseconds kStartPatience{120'000};
 // A broker keeps back who is over its quota for some 10 s at most.
@@ -154,12 +156,13 @@ absl::Status KafkaWatch::CheckThatNothingWasLost() {
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::AwaitTopics() {
   // Topics that are new take a moment until every broker knows them and their leaders.
   const SteadyTime deadline = clock_->SteadyNow() + options_.connect_timeout;
+  Backoff retry(kLookRetryFirst, kLookRetryMax);
   while (true) {
     auto faults = CheckTopics();
     if (!absl::IsUnavailable(faults.status()) || clock_->SteadyNow() >= deadline) {
       return faults;
     }
-    std::this_thread::sleep_for(kLookRetryInterval);
+    std::this_thread::sleep_for(retry.Next());
   }
 }
 

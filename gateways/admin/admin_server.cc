@@ -357,7 +357,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
   const AnswerWait& wait = *answer.wait;
   const auto deadline = std::chrono::steady_clock::now() + wait.timeout;
   net::steady_timer timer(co_await net::this_coro::executor);
-  std::chrono::milliseconds look = kLookMin;
+  Backoff look = LookInterval();
   bool reached = false;
   while (true) {
     // Asking may open a store.
@@ -368,8 +368,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
     if (reached || listener->stopping() || now >= deadline) {
       break;
     }
-    timer.expires_at(std::min(now + look, deadline));
-    look = std::min(look * 2, kLookMax);
+    timer.expires_at(std::min(now + look.Next(), deadline));
     boost::system::error_code ignored;
     co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
@@ -467,16 +466,12 @@ void AdminServer::Impl::Account(const RequestContext& context, const HttpRespons
 net::awaitable<bool> AdminServer::Impl::Serve(HttpConnection& connection, HttpHead& head) {
   const SteadyTime begun = deps.clock.SteadyNow();
   RequestContext context{.http = head};
-  std::string allow;
-  absl::StatusOr<AdminRouteMatch> match = MatchRoute(head.method, head.path, &allow);
-  if (!match.ok()) {
-    HttpResponse refusal = ProblemResponse(match.status());
-    if (!allow.empty()) {
-      refusal.headers.emplace_back("Allow", allow);
-    }
-    co_return co_await Respond(connection, context, std::move(refusal), begun);
+  AdminRouteMatch match = MatchRoute(head.method, head.path);
+  if (!match.found()) {
+    co_return co_await Respond(connection, context, NoRouteResponse(head.method, match.allow),
+                               begun);
   }
-  context.match = *std::move(match);
+  context.match = std::move(match);
   const AdminRoute route = context.match.info->route;
   if (!context.match.info->scope.has_value()) {
     // Health and documents: memory only, here and now, whatever the pools are busy with.
@@ -538,10 +533,9 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
   http.limits.idle_timeout = options.idle_timeout;
   http.limits.head_timeout = options.head_timeout;
   http.is_open = [](const HttpHead& head) {
-    std::string allow;
-    const absl::StatusOr<AdminRouteMatch> match = MatchRoute(head.method, head.path, &allow);
-    return match.ok() && (match->info->route == AdminRoute::kHealthz ||
-                          match->info->route == AdminRoute::kReadyz);
+    const AdminRouteMatch match = MatchRoute(head.method, head.path);
+    return match.found() &&
+           (match.info->route == AdminRoute::kHealthz || match.info->route == AdminRoute::kReadyz);
   };
   http.registry = deps.registry;
   http.account = &account;

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "gateways/admin/conditional.h"
+#include "gateways/admin/preconditions.h"
+#include "gateways/http/conditional.h"
 #include "gateways/http/negotiation.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"

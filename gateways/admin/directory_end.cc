@@ -1,6 +1,5 @@
 #include "gateways/admin/directory_end.h"
 
-#include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -19,7 +18,6 @@ namespace net = boost::asio;
 
 using SteadyClock = std::chrono::steady_clock;
 
-// Instead of kLookMax.
 constexpr std::chrono::milliseconds kEndLookMax{20};
 
 absl::Status NotRead() {
@@ -57,11 +55,7 @@ class DirectoryEnd {
     }
     return SteadyClock::now() >= deadline_ ? std::make_optional(NotRead()) : std::nullopt;
   }
-  std::chrono::milliseconds pause() {
-    const std::chrono::milliseconds now = pause_;
-    pause_ = std::min(pause_ * 2, kEndLookMax);
-    return now;
-  }
+  std::chrono::milliseconds pause() { return look_.Next(); }
 
  private:
   projectors::DirectoryFollower& directory_;
@@ -70,7 +64,7 @@ class DirectoryEnd {
   const SteadyClock::time_point since_;
   const SteadyClock::time_point deadline_;
   std::optional<Offset> end_;
-  std::chrono::milliseconds pause_ = kLookMin;
+  Backoff look_ = LookInterval(kEndLookMax);
 };
 
 }  // namespace

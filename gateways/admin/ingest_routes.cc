@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -131,12 +132,8 @@ absl::Status IngestLines::End(bool whole) {
 }
 
 absl::StatusOr<IngestRoutes::Format> IngestRoutes::FormatOf(const HttpHead& http) {
-  std::string type(http.Header("Content-Type"));
-  type = type.substr(0, type.find(';'));
-  while (!type.empty() && type.back() == ' ') {
-    type.pop_back();
-  }
-  std::ranges::transform(type, type.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string_view header = http.Header("Content-Type");
+  const std::string type = ToLower(TrimBlanks(header.substr(0, header.find(';'))));
   if (type.empty() || type == "application/x-ndjson" || type == "application/ndjson" ||
       type == "application/jsonl") {
     return Format::kLines;

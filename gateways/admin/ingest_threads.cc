@@ -15,7 +15,7 @@ IngestWait::IngestWait(const net::any_io_executor& executor)
     : timer_(std::make_shared<net::steady_timer>(executor)),
       waker_(std::make_shared<TicketWaker>(
           [timer = timer_] { net::post(timer->get_executor(), [timer] { timer->cancel(); }); })),
-      look_(kLookMin) {}
+      look_(LookInterval()) {}
 
 IngestWait::~IngestWait() { waker_->Close(); }
 
@@ -24,8 +24,7 @@ net::awaitable<void> IngestWait::Wait(const IngestSession& session) {
   auto until = session.look_by();
   auto ticket = session.Unresolved();
   if (session.waits_for_store()) {
-    until = std::min(until, std::chrono::steady_clock::now() + look_);
-    look_ = std::min(look_ * 2, kLookMax);
+    until = std::min(until, std::chrono::steady_clock::now() + look_.Next());
   } else if (ticket == nullptr) {
     co_return;
   }

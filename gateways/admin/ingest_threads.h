@@ -13,6 +13,7 @@
 #include "gateways/http/fair_budget.h"
 #include "gateways/ingest/duplicate_filter.h"
 #include "gateways/ingest/ingest_session.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/clock.h"
 
 namespace sluice::gateways {
@@ -80,7 +81,7 @@ class IngestWait {
   const std::shared_ptr<boost::asio::steady_timer> timer_;  // shared with what wakes it
   const std::shared_ptr<TicketWaker> waker_;
   std::shared_ptr<SetTicket> asked_;  // that wakes it
-  std::chrono::milliseconds look_;
+  Backoff look_;
 };
 
 }  // namespace sluice::gateways

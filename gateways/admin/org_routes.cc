@@ -6,7 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "gateways/admin/conditional.h"
+#include "gateways/admin/preconditions.h"
+#include "gateways/http/conditional.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"

@@ -1,9 +1,5 @@
 #include "gateways/admin/router.h"
 
-#include <fmt/format.h>
-
-#include "schemas/base/status.h"
-
 namespace sluice::gateways {
 namespace {
 
@@ -37,17 +33,8 @@ constexpr RouteInfo<AdminRoute> kRoutes[] = {
 
 std::span<const RouteInfo<AdminRoute>> AdminRoutes() { return kRoutes; }
 
-absl::StatusOr<AdminRouteMatch> MatchRoute(std::string_view method, std::string_view path,
-                                           std::string* allow) {
-  AdminRouteMatch match = FindRoute(AdminRoutes(), method, path);
-  *allow = match.allow;
-  if (match.found()) {
-    return match;
-  }
-  return allow->empty() ? Error(absl::StatusCode::kNotFound, "not_found",
-                                "there is nothing at this path; /openapi.json lists what there is")
-                        : Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
-                                fmt::format("{} is not possible here, but {}", method, *allow));
+AdminRouteMatch MatchRoute(std::string_view method, std::string_view path) {
+  return FindRoute(AdminRoutes(), method, path);
 }
 
 }  // namespace sluice::gateways

@@ -1,10 +1,8 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
 
-#include "absl/status/statusor.h"
 #include "gateways/http/router.h"
 
 namespace sluice::gateways {
@@ -38,9 +36,7 @@ using AdminRouteMatch = RouteMatch<AdminRoute>;
 
 [[nodiscard]] std::span<const RouteInfo<AdminRoute>> AdminRoutes();
 
-// `path` is as sent. kNotFound, code "not_found", for a path that is nobody's; kInvalidArgument,
-// code "method_not_allowed", where only the method is wrong: `allow` then lists the right ones.
-[[nodiscard]] absl::StatusOr<AdminRouteMatch> MatchRoute(std::string_view method,
-                                                         std::string_view path, std::string* allow);
+// `path` is as sent.
+[[nodiscard]] AdminRouteMatch MatchRoute(std::string_view method, std::string_view path);
 
 }  // namespace sluice::gateways

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"
@@ -19,13 +20,6 @@ using nlohmann::json;
 // The last second of the year 9999. Seen in practice: milliseconds where seconds belong, which
 // would make a token valid for thousands of years.
 constexpr double kNumericDateMax = 253402300799.0;
-
-bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return lower(x) == lower(y);
-  });
-}
 
 // Types of tokens that grant access; others (logout or DPoP proofs, say) must not pass for one
 // (RFC 8725, section 3.11).

@@ -4,14 +4,13 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "gateways/http/negotiation.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -205,8 +204,7 @@ class BrotliDecoder final : public ContentDecoder {
 
 absl::StatusOr<std::unique_ptr<ContentDecoder>> ContentDecoder::For(std::string_view encoding,
                                                                     MayHold may_hold) {
-  std::string name(encoding);
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name = ToLower(encoding);
   if (name.empty() || name == "identity") {
     return std::make_unique<PlainDecoder>();
   }

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
-#include "gateways/http/trim_blanks.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -23,10 +22,9 @@ constexpr auto kSingle =
 
 // A host, and perhaps a port.
 bool IsHost(std::string_view text) {
-  return std::ranges::all_of(text, [](unsigned char c) {
-    return c < 0x80 && (std::isalnum(c) != 0 ||
-                        std::string_view("-._~!$&'()*+,;=%[]:").find(static_cast<char>(c)) !=
-                            std::string_view::npos);
+  return std::ranges::all_of(text, [](char c) {
+    return IsLetterOrDigit(c) ||
+           std::string_view("-._~!$&'()*+,;=%[]:").find(c) != std::string_view::npos;
   });
 }
 
@@ -35,20 +33,13 @@ absl::Status Invalid(std::string_view what) {
                fmt::format("the request can't be understood: {}", what));
 }
 
-bool IsTokenChar(unsigned char c) {
-  return std::isalnum(c) != 0 ||
-         std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
+bool IsTokenChar(char c) {
+  return IsLetterOrDigit(c) ||
+         std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
 
 bool IsToken(std::string_view text) {
-  return !text.empty() &&
-         std::ranges::all_of(text, [](unsigned char c) { return c < 0x80 && IsTokenChar(c); });
-}
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  return lower;
+  return !text.empty() && std::ranges::all_of(text, IsTokenChar);
 }
 
 // A target's path and query. A target in absolute form ("http://host/path") is one that a server
@@ -58,7 +49,7 @@ std::string_view WithoutAuthority(std::string_view target) {
   if (target.starts_with('/') || scheme == std::string_view::npos) {
     return target;
   }
-  const std::string name = Lower(target.substr(0, scheme));
+  const std::string name = ToLower(target.substr(0, scheme));
   const std::string_view rest = target.substr(scheme + 3);
   const size_t end = std::min(rest.find_first_of("/?#"), rest.size());
   if ((name != "http" && name != "https") || !IsHost(rest.substr(0, end)) || end == 0) {
@@ -95,6 +86,11 @@ absl::Status ReadRequestLine(std::string_view line, HttpHead& head) {
   return head.path.size() <= kPathBytesMax ? absl::OkStatus() : Invalid("its path is too long");
 }
 
+bool Has(const HttpHead& head, std::string_view name) {
+  return std::ranges::any_of(head.headers,
+                             [&](const auto& h) { return EqualsIgnoringCase(h.first, name); });
+}
+
 absl::Status ReadHeaderLine(std::string_view line, HttpHead& head) {
   if (line.front() == ' ' || line.front() == '\t') {
     return Invalid("a header goes on over a second line");
@@ -112,30 +108,24 @@ absl::Status ReadHeaderLine(std::string_view line, HttpHead& head) {
     return Invalid(fmt::format("it has more than {} header lines", kHeaderLinesMax));
   }
   const std::string_view name = line.substr(0, colon);
-  if (std::ranges::binary_search(kSingle, Lower(name)) &&
-      std::ranges::any_of(
-          head.headers, [lower = Lower(name)](const auto& h) { return Lower(h.first) == lower; })) {
+  if (std::ranges::binary_search(kSingle, ToLower(name)) && Has(head, name)) {
     return Invalid("a header that may be given once is given twice");
   }
   head.headers.emplace_back(name, TrimBlanks(value));
   return absl::OkStatus();
 }
 
-bool Has(const HttpHead& head, std::string_view name) {
-  return std::ranges::any_of(head.headers, [&](const auto& h) { return Lower(h.first) == name; });
-}
-
 // Is `token` among the values of all Connection headers?
 bool ConnectionSays(const HttpHead& head, std::string_view token) {
   for (const auto& [name, value] : head.headers) {
-    if (Lower(name) != "connection") {
+    if (!EqualsIgnoringCase(name, "connection")) {
       continue;
     }
     std::string_view rest = value;
     while (!rest.empty()) {
       const std::string_view item = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(item.size() + 1, rest.size()));
-      if (Lower(TrimBlanks(item)) == token) {
+      if (EqualsIgnoringCase(TrimBlanks(item), token)) {
         return true;
       }
     }
@@ -148,7 +138,7 @@ absl::Status ReadFraming(HttpHead& head) {
   const std::string_view length = head.Header("Content-Length");
   if (Has(head, "content-length")) {
     const bool number = !length.empty() && length.size() <= kLengthDigitsMax &&
-                        std::ranges::all_of(length, [](char c) { return c >= '0' && c <= '9'; });
+                        std::ranges::all_of(length, IsDigit);
     if (!number) {
       return Invalid("its Content-Length is no number");
     }
@@ -158,7 +148,7 @@ absl::Status ReadFraming(HttpHead& head) {
     if (head.content_length.has_value()) {
       return Invalid("it has a Content-Length and a Transfer-Encoding");
     }
-    if (!head.http11 || Lower(head.Header("Transfer-Encoding")) != "chunked") {
+    if (!head.http11 || !EqualsIgnoringCase(head.Header("Transfer-Encoding"), "chunked")) {
       return Invalid("its Transfer-Encoding is not chunked");
     }
     head.chunked = true;
@@ -169,10 +159,9 @@ absl::Status ReadFraming(HttpHead& head) {
 }  // namespace
 
 bool IsPlainRequestId(std::string_view id) {
-  return !id.empty() && id.size() <= kRequestIdBytesMax &&
-         std::ranges::all_of(id, [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-         });
+  return !id.empty() && id.size() <= kRequestIdBytesMax && std::ranges::all_of(id, [](char c) {
+    return IsLetterOrDigit(c) || c == '-' || c == '_' || c == '.';
+  });
 }
 
 absl::StatusOr<size_t> FindHeadEnd(std::string_view bytes, size_t from) {
@@ -221,7 +210,7 @@ absl::StatusOr<HttpHead> ParseHead(std::string_view text) {
   RETURN_IF_ERROR(ReadFraming(head));
   head.keep_alive =
       head.http11 ? !ConnectionSays(head, "close") : ConnectionSays(head, "keep-alive");
-  head.expects_continue = head.http11 && Lower(head.Header("Expect")) == "100-continue";
+  head.expects_continue = head.http11 && EqualsIgnoringCase(head.Header("Expect"), "100-continue");
   if (const std::string_view id = head.Header("X-Request-Id"); IsPlainRequestId(id)) {
     head.request_id = id;
   }

@@ -11,7 +11,6 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <random>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
@@ -22,6 +21,7 @@
 #include "gateways/http/listener_account.h"
 #include "gateways/http/pending_heads.h"
 #include "gateways/problem.h"
+#include "schemas/base/random.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -44,10 +44,7 @@ struct Worker {
 };
 
 // Unique enough to find a request in a log again; it protects nothing.
-std::string NewRequestId() {
-  thread_local std::mt19937_64 random(std::random_device{}());
-  return fmt::format("{:016x}{:016x}", random(), random());
-}
+std::string NewRequestId() { return fmt::format("{:016x}{:016x}", RandomBits(), RandomBits()); }
 
 size_t Limit(const HttpListenerOptions& options) {
   return options.descriptors_max == 0 ? options.connections_max

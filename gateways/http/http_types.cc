@@ -3,23 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "gateways/problem.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {
 
-bool SameName(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return std::tolower(static_cast<unsigned char>(x)) ==
-                  std::tolower(static_cast<unsigned char>(y));
-         });
-}
-
 int HexDigit(char c) {
-  if (c >= '0' && c <= '9') {
+  if (IsDigit(c)) {
     return c - '0';
   }
   const char lower = static_cast<char>(c | 0x20);
@@ -30,14 +23,14 @@ int HexDigit(char c) {
 
 std::string_view HttpHead::Header(std::string_view name) const {
   const auto found = std::ranges::find_if(
-      headers, [&](const auto& header) { return SameName(header.first, name); });
+      headers, [&](const auto& header) { return EqualsIgnoringCase(header.first, name); });
   return found == headers.end() ? std::string_view() : std::string_view(found->second);
 }
 
 std::string HttpHead::HeaderList(std::string_view name) const {
   std::string list;
   for (const auto& [header, value] : headers) {
-    if (SameName(header, name) && !value.empty()) {
+    if (EqualsIgnoringCase(header, name) && !value.empty()) {
       list.append(list.empty() ? "" : ", ").append(value);
     }
   }

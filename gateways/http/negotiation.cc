@@ -1,10 +1,8 @@
 #include "gateways/http/negotiation.h"
 
-#include <absl/strings/match.h>
-
 #include <algorithm>
 
-#include "gateways/http/trim_blanks.h"
+#include "schemas/base/ascii.h"
 
 namespace sluice::gateways {
 namespace {
@@ -17,10 +15,6 @@ std::string_view Next(std::string_view* rest, char separator) {
   return part;
 }
 
-bool Same(std::string_view a, std::string_view b) {
-  return absl::EqualsIgnoreCase({a.data(), a.size()}, {b.data(), b.size()});
-}
-
 // "0.5" as 500; -1 for what is no weight.
 int Weight(std::string_view text) {
   if (text.empty() || text.size() > 5 || (text[0] != '0' && text[0] != '1') ||
@@ -30,7 +24,7 @@ int Weight(std::string_view text) {
   int weight = (text[0] - '0') * 1000;
   int unit = 100;
   for (const char digit : text.substr(std::min<size_t>(text.size(), 2))) {
-    if (digit < '0' || digit > '9') {
+    if (!IsDigit(digit)) {
       return -1;
     }
     weight += (digit - '0') * unit;
@@ -41,7 +35,7 @@ int Weight(std::string_view text) {
 
 // How exactly a range names a type, or a coding: 3 itself, 2 its group, 1 everything, 0 not at all.
 int Exactness(std::string_view range, std::string_view type) {
-  if (Same(range, type)) {
+  if (EqualsIgnoringCase(range, type)) {
     return 3;
   }
   if (range == "*/*" || range == "*") {
@@ -49,7 +43,7 @@ int Exactness(std::string_view range, std::string_view type) {
   }
   const std::string_view group = type.substr(0, type.find('/') + 1);
   return range.size() == group.size() + 1 && range.back() == '*' &&
-                 Same(range.substr(0, group.size()), group)
+                 EqualsIgnoringCase(range.substr(0, group.size()), group)
              ? 2
              : 0;
 }

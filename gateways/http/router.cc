@@ -1,6 +1,8 @@
 #include "gateways/http/router.h"
 
-#include "gateways/http/http_types.h"
+#include <fmt/format.h>
+
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {
@@ -49,6 +51,19 @@ std::string OrgOfPath(std::string_view path) {
     }
   }
   return PercentDecode(NextSegment(path).value_or("")).value_or("");
+}
+
+HttpResponse NoRouteResponse(std::string_view method, std::string_view allow) {
+  if (allow.empty()) {
+    return ProblemResponse(
+        Error(absl::StatusCode::kNotFound, "not_found",
+              "there is nothing at this path; /openapi.json lists what there is"));
+  }
+  HttpResponse response =
+      ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
+                            fmt::format("{} is not possible here, but {}", method, allow)));
+  response.headers.emplace_back("Allow", allow);
+  return response;
 }
 
 }  // namespace sluice::gateways

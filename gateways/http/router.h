@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "gateways/auth/authenticator.h"
+#include "gateways/http/http_types.h"
 
 // Which of a listener's requests one is. Pure.
 namespace sluice::gateways {
@@ -68,5 +69,9 @@ template <typename Id>
   }
   return match;
 }
+
+// The answer to a request that has no route, where the match is not found(): 404 "not_found", or,
+// where only the method is wrong, 405 "method_not_allowed" with the header Allow.
+[[nodiscard]] HttpResponse NoRouteResponse(std::string_view method, std::string_view allow);
 
 }  // namespace sluice::gateways

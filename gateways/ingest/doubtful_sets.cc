@@ -105,7 +105,7 @@ absl::Status DoubtfulSets::Reached() const {
 }
 
 void DoubtfulSets::Settle(bool wait) {
-  std::chrono::milliseconds look = kLookMin;
+  Backoff look = LookInterval();
   while (!sets_.empty()) {
     absl::Status reached = service_.MayServe(org_);
     if (!reached.ok()) {
@@ -125,8 +125,7 @@ void DoubtfulSets::Settle(bool wait) {
     if (!wait) {
       return;
     }
-    std::this_thread::sleep_for(look);
-    look = std::min(look * 2, kLookMax);
+    std::this_thread::sleep_for(look.Next());
   }
 }
 

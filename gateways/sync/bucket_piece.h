@@ -9,7 +9,7 @@
 #include "gateways/sync/encoder.h"
 #include "gateways/sync/history_mark.h"
 #include "projectors/model/org_model.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 // Pieces of a bucket: what a stream sends of one, read, chosen and encoded. They are made here and
 // nowhere else, so that this is the place to keep them where sessions are to share them.

@@ -122,7 +122,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
   absl::StatusOr<BuiltPage> built = co_await OnStoreThread(
       context, call.org, call.caller.user, [&context, &call] { return Build(context, call); });
   if (call.ahead && call.cursor.seen < folded) {
-    co_return OtherHistory();  // the log has been read through there, and has no such event
+    co_return CursorOfOtherLog();  // the log has been read through there, and has no such event
   }
   if (IsLastWord(built.status()) && !call.at_end) {
     share->Keep(0);  // the log may take its time
@@ -134,7 +134,7 @@ net::awaitable<absl::StatusOr<BuiltPage>> BuildOnce(SyncContext& context, DeltaC
     share->Keep(0);  // the log may take its time
     const bool beyond = co_await IsBeyondLog(context, call.org, call.cursor.seen, false);
     if (beyond) {
-      co_return OtherHistory();
+      co_return CursorOfOtherLog();
     }
     call.ahead_known = KnowsLogEnd(context);
   }

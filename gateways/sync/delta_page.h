@@ -8,7 +8,7 @@
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/encoder.h"
 #include "projectors/model/org_model.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 // One page of `GET …/delta` (gateways/docs/api.md, section 3.1), from a snapshot. Pure: no I/O but
 // the snapshot's.

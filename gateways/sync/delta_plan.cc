@@ -266,7 +266,7 @@ absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
                     cursor.seen.value(), applied.horizon.value() + 1));
   }
   if (then != cursor.history || cursor.incarnation > incarnation) {
-    return OtherHistory();
+    return CursorOfOtherLog();
   }
   for (const CursorGroup& group : cursor.groups) {
     const Offset settled = Settled(group.state);
@@ -278,7 +278,7 @@ absl::Status CheckCursor(const Cursor& cursor, uint32_t incarnation,
   return absl::OkStatus();
 }
 
-absl::Status OtherHistory() {
+absl::Status CursorOfOtherLog() {
   return Error(absl::StatusCode::kFailedPrecondition, "cursor_other_log",
                "the log was restored to an earlier state, or lost its end, after the cursor was "
                "given: start without a cursor");

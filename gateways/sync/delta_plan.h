@@ -10,7 +10,7 @@
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/position_bounds.h"
 #include "projectors/model/org_model.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 // Which buckets a page of `delta` reads, and from where: the difference between what a cursor's
 // holder was sent and what the caller may hold now. Pure.
@@ -59,7 +59,7 @@ struct DeltaPlan {
                                        const projectors::OrgSnapshot& snapshot);
 
 // "cursor_other_log", for a cursor of a history that this log does not have (any more).
-[[nodiscard]] absl::Status OtherHistory();
+[[nodiscard]] absl::Status CursorOfOtherLog();
 
 // Buckets that are new to the cursor start from the beginning; buckets that are not the caller's
 // any more become lost ones; everything else goes on. `current` must outlive the plan.

@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/encoder.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 namespace sluice::gateways {
 

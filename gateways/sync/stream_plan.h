@@ -18,7 +18,7 @@
 #include "gateways/sync/identity_hash.h"
 #include "gateways/sync/sync_request.h"
 #include "projectors/model/org_model.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 namespace sluice::gateways {
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "gateways/http/http_types.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
@@ -45,7 +46,7 @@ std::string_view NameOf(std::string_view parameter) {
 }
 
 bool AllDigits(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && std::ranges::all_of(text, IsDigit);
 }
 
 // A whole number from `min` on; greater ones than `max` are cut.
@@ -92,8 +93,7 @@ absl::StatusOr<std::map<std::string, std::string>> Parameters(std::string_view q
 bool IsWord(std::string_view text, std::string_view others) {
   constexpr size_t kWordMax = 64;
   return !text.empty() && text.size() <= kWordMax && std::ranges::all_of(text, [&](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           others.find(c) != std::string_view::npos;
+    return IsLetterOrDigit(c) || others.find(c) != std::string_view::npos;
   });
 }
 

@@ -53,18 +53,6 @@ bool IsProbe(const SyncRouteMatch& match) {
          (match.info->route == SyncRoute::kHealth || match.info->route == SyncRoute::kReady);
 }
 
-HttpResponse NoRoute(const SyncRouteMatch& match) {
-  if (match.info == nullptr) {
-    return ProblemResponse(Error(absl::StatusCode::kNotFound, "not_found",
-                                 "there is nothing at this path, see /openapi.json"));
-  }
-  HttpResponse response =
-      ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",
-                            "use one of " + match.allow + " here"));
-  response.headers.emplace_back("Allow", match.allow);
-  return response;
-}
-
 }  // namespace
 
 struct SyncServer::Impl {
@@ -155,7 +143,7 @@ net::awaitable<bool> SyncServer::Impl::Serve(HttpConnection& http, HttpHead& hea
   ByteHold hold;
   std::optional<HttpResponse> response;
   if (!asked.match.found()) {
-    response = NoRoute(asked.match);
+    response = NoRouteResponse(head.method, asked.match.allow);
   } else if (asked.match.info->scope.has_value()) {
     absl::StatusOr<ByteHold> admitted = co_await Admit(http, asked);
     if (admitted.ok()) {

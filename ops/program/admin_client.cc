@@ -15,6 +15,7 @@
 
 #include "absl/strings/cord.h"
 #include "ops/program/signing.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/clock.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
@@ -162,11 +163,10 @@ std::string PathSegment(std::string_view text) {
   }
   std::string out;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '-' || c == '.' || c == '_' || c == '~') {
+    if (IsLetterOrDigit(c) || c == '-' || c == '.' || c == '_' || c == '~') {
       out += c;
     } else {
-      out += fmt::format("%{:02X}", byte);
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
   }
   return out;

@@ -34,6 +34,7 @@
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/staging/staging_projector.h"
 #include "projectors/store/store_manager.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/boot_time_clock.h"
 #include "schemas/base/clock.h"
 #include "schemas/base/files.h"
@@ -44,7 +45,8 @@
 namespace sluice::ops {
 namespace {
 
-constexpr auto kConnectRetry = std::chrono::milliseconds(500);
+constexpr auto kConnectRetryFirst = std::chrono::milliseconds(500);
+constexpr auto kConnectRetryMax = std::chrono::seconds(2);
 constexpr auto kReadyWait = std::chrono::seconds(30);
 constexpr auto kNearEndAlone = std::chrono::seconds(60);
 // Of the log, when it is compared with a store: whoever needs that comes again.
@@ -178,6 +180,7 @@ void Process::Impl::AwaitReady(const std::function<bool()>& stopping) {
 // The brokers may come later than we do: until then say so, and try again.
 absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
   std::unique_ptr<WaitingListener> listener;
+  Backoff retry(kConnectRetryFirst, kConnectRetryMax);
   while (true) {
     auto opened = OpenLog(config, registry);
     if (opened.ok()) {
@@ -194,7 +197,8 @@ absl::Status Process::Impl::ConnectLog(const std::function<bool()>& stopping) {
       ASSIGN_OR_RETURN(listener, WaitingListener::Start(address.host, address.port));
     }
     listener->SetReason(fmt::format("log: {}", gateways::PublicReason(opened.status())));
-    for (auto waited = std::chrono::milliseconds(0); waited < kConnectRetry;
+    const auto wait = retry.Next();
+    for (auto waited = std::chrono::milliseconds(0); waited < wait;
          waited += std::chrono::milliseconds(50)) {
       if (stopping()) {
         return absl::CancelledError("stopped while waiting for the log");

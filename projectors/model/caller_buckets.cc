@@ -75,10 +75,12 @@ std::vector<AttributeId> IdsOf(const std::set<std::string_view>& denied,
 }
 
 // CallerBucket::columns: the first 8 bytes of SHA-256 over numbers of 32 bits, big-endian and
-// ascending. Of a column denied, the id that its name was given first, with the highest bit: to the
-// caller nothing changes when the attribute is removed, or defined again. Of another, the ids that
-// its name had before the newest: a holder of rows from then has values under that name that are
-// not its own.
+// ascending; 0 where there are none. Each name that the entity's attributes have or had gives:
+//
+//   the name is            numbers                            so that
+//   denied                 its first id, with the high bit    defining it again changes nothing
+//   shown, of several ids  each id but the newest             rows sent under those do not count
+//   shown, of one id       none                               who sees all columns has the hash 0
 uint64_t ColumnsHash(const std::set<std::string_view>& denied, const EntitySchema& schema) {
   std::map<std::string_view, std::set<uint32_t>> ids;
   for (const schemas::Attribute& attribute : schema.attributes()) {

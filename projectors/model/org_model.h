@@ -28,8 +28,9 @@ struct CallerEntity {
 struct CallerBucket {
   BucketName bucket;
   std::shared_ptr<const CallerEntity> entity;  // one for all buckets of it
-  // Names what the caller sees of the entity: where it changes, rows sent before do not count. 0:
-  // every column, none of which has the name of an earlier one.
+  // A hash of what the caller sees of the entity (gateways/docs/sync.md, "The hash of the
+  // columns"): where it changes, rows sent before do not count. 0: every column, and no name was
+  // given twice.
   uint64_t columns = 0;
   // When a profile or role of the caller's was last defined: it may not have had the bucket before.
   Offset defined = kNoOffset;

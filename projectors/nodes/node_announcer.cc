@@ -33,7 +33,7 @@ struct NodeUrls {
 
 struct NodeAnnouncer::Impl {
   eventlog::Log& log;
-  StoreWriter* stores;
+  PartitionProgress* stores;
   NodeDirectory& nodes;
   Tells tells;
   const Clock& clock;
@@ -224,7 +224,7 @@ void NodeAnnouncer::Impl::Run() {
   }
 }
 
-NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, StoreWriter* stores, NodeDirectory& nodes,
+NodeAnnouncer::NodeAnnouncer(eventlog::Log& log, PartitionProgress* stores, NodeDirectory& nodes,
                              Tells tells, const Clock& clock, AnnouncerOptions options)
     : impl_(new Impl{.log = log,
                      .stores = stores,

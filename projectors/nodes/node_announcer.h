@@ -9,7 +9,7 @@
 #include "eventlog/log.h"
 #include "projectors/fold/control_mark.h"
 #include "projectors/nodes/node_directory.h"
-#include "projectors/store/store_writer.h"
+#include "projectors/store/partition_progress.h"
 
 namespace sluice::projectors {
 
@@ -41,7 +41,7 @@ class NodeAnnouncer {
     std::function<ControlMark(PartitionId)> last_control{};
   };
   // All must outlive the announcer. `stores`: nullptr where the process keeps none.
-  NodeAnnouncer(eventlog::Log& log, StoreWriter* stores, NodeDirectory& nodes, Tells tells,
+  NodeAnnouncer(eventlog::Log& log, PartitionProgress* stores, NodeDirectory& nodes, Tells tells,
                 const Clock& clock, AnnouncerOptions options);
   ~NodeAnnouncer();
 

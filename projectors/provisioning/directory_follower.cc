@@ -15,6 +15,7 @@
 #include "eventlog/follower.h"
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
+#include "schemas/base/backoff.h"
 #include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
@@ -24,7 +25,8 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr std::chrono::milliseconds kAppendRetryWait{50};
+constexpr std::chrono::milliseconds kAppendRetryFirst{50};
+constexpr std::chrono::milliseconds kAppendRetryMax{500};
 // Also how long a partition that this process has taken over may be folded before it is looked at.
 constexpr std::chrono::milliseconds kFollowReadWait{200};
 constexpr std::chrono::milliseconds kLookInterval{1'000};
@@ -466,11 +468,16 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
     absl::MutexLock lock(&impl_->mutex);
     impl_->waiting.emplace(id, std::nullopt);
   }
+  const auto left = [this, deadline] {
+    return std::max<SteadyTime::duration>(deadline - impl_->clock.SteadyNow(),
+                                          SteadyTime::duration::zero());
+  };
   absl::Status appended;
+  Backoff retry(kAppendRetryFirst, kAppendRetryMax);
   do {  // the id stays the same: where the first try did reach the log, the second is known
     appended = impl_->log.Append(Topic::kProvisioning, partition, {event}).status();
-  } while (!appended.ok() && MayBeRetried(appended) && impl_->clock.SteadyNow() < deadline &&
-           impl_->Pause(kAppendRetryWait));
+  } while (!appended.ok() && MayBeRetried(appended) && left() > SteadyTime::duration::zero() &&
+           impl_->Pause(retry.Next(std::chrono::ceil<std::chrono::milliseconds>(left()))));
 
   absl::MutexLock lock(&impl_->mutex);
   std::optional<Directory::Outcome>& outcome = impl_->waiting[id];
@@ -479,12 +486,10 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
     const bool& stopping;
   } wake{outcome, impl_->stopping};
   if (appended.ok()) {
-    const auto left = std::max<SteadyTime::duration>(deadline - impl_->clock.SteadyNow(),
-                                                     SteadyTime::duration::zero());
     impl_->mutex.AwaitWithTimeout(
         absl::Condition(
             +[](Wake* w) { return w->outcome.has_value() || w->stopping; }, &wake),
-        absl::FromChrono(left));
+        absl::FromChrono(left()));
   }
   std::optional<Directory::Outcome> result = std::move(outcome);
   impl_->waiting.erase(id);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "projectors/provisioning/directory.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 
@@ -31,16 +32,15 @@ absl::Status Invalid(std::string message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
 
-bool IsWordStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
 // Entities: [A-Za-z_][A-Za-z0-9_]{0,127}. Profiles and roles: also '-' and '.', and a digit first.
 absl::Status CheckName(std::string_view what, std::string_view name, bool is_entity) {
-  const bool start = !name.empty() && (IsWordStart(name[0]) || (!is_entity && IsDigit(name[0])));
+  const auto starts = [is_entity](char c) {
+    return IsLetter(c) || c == '_' || (!is_entity && IsDigit(c));
+  };
   const bool rest = std::ranges::all_of(name, [&](char c) {
-    return IsWordStart(c) || IsDigit(c) || (!is_entity && (c == '-' || c == '.'));
+    return starts(c) || IsDigit(c) || (!is_entity && (c == '-' || c == '.'));
   });
-  if (start && rest && name.size() <= kNameBytesMax) {
+  if (!name.empty() && starts(name[0]) && rest && name.size() <= kNameBytesMax) {
     return absl::OkStatus();
   }
   return Invalid(fmt::format("'{}' is not a name for {}: {} and at most {} characters",
@@ -48,30 +48,6 @@ absl::Status CheckName(std::string_view what, std::string_view name, bool is_ent
                              is_entity ? "letters, digits and _, not starting with a digit,"
                                        : "letters, digits, '_', '-' and '.'",
                              kNameBytesMax));
-}
-
-// A misspelt member must not be passed over: a grant whose `deny_columns` is not read shows every
-// column.
-absl::Status CheckMembers(const Json& object, std::string_view where,
-                          std::initializer_list<std::string_view> known) {
-  for (const auto& [name, value] : object.items()) {
-    if (std::ranges::find(known, std::string_view(name)) == known.end()) {
-      return Invalid(fmt::format("unknown member '{}' in {}", name, where));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> StringMember(const Json& object, const char* name,
-                                         std::string_view where) {
-  const auto found = object.find(name);
-  if (found == object.end()) {
-    return std::string();
-  }
-  if (!found->is_string()) {
-    return Invalid(fmt::format("'{}' in {} must be a string", name, where));
-  }
-  return found->get<std::string>();
 }
 
 absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::string_view where) {
@@ -116,11 +92,9 @@ absl::StatusOr<Json> EntitiesMember(const Json& document) {
 
 absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
   const std::string where = fmt::format("a rule of entity '{}'", entity);
-  if (!json.is_object()) {
-    return Invalid(fmt::format("{} must be an object", where));
-  }
   RETURN_IF_ERROR(CheckMembers(json, where, {"kind", "through", "where"}));
-  ASSIGN_OR_RETURN(const std::string kind, StringMember(json, "kind", where));
+  ASSIGN_OR_RETURN(const auto named, StringMember(json, where, "kind"));
+  const std::string kind = named.value_or("");
   const auto* row = std::ranges::find(kKinds, std::string_view(kind), &KindRow::name);
   if (row == std::end(kKinds)) {
     return Invalid(fmt::format(
@@ -129,10 +103,12 @@ absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
   }
   v1::Rule rule;
   rule.set_kind(row->kind);
-  ASSIGN_OR_RETURN(*rule.mutable_through(), StringMember(json, "through", where));
-  ASSIGN_OR_RETURN(*rule.mutable_where(), StringMember(json, "where", where));
-  if ((row->kind == v1::RULE_KIND_RELATED) != json.contains("through") ||
-      (row->kind == v1::RULE_KIND_FILTER) != json.contains("where")) {
+  ASSIGN_OR_RETURN(const auto through, StringMember(json, where, "through"));
+  ASSIGN_OR_RETURN(const auto filter, StringMember(json, where, "where"));
+  rule.set_through(through.value_or(""));
+  rule.set_where(filter.value_or(""));
+  if ((row->kind == v1::RULE_KIND_RELATED) != through.has_value() ||
+      (row->kind == v1::RULE_KIND_FILTER) != filter.has_value()) {
     return Invalid(fmt::format(
         "{}: 'through' belongs to kind related and 'where' to kind filter, and both need theirs",
         where));
@@ -142,9 +118,6 @@ absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
 
 absl::StatusOr<v1::EntityGrant> ParseGrant(const std::string& entity, const Json& json) {
   const std::string where = fmt::format("entity '{}'", entity);
-  if (!json.is_object()) {
-    return Invalid(fmt::format("{} must be an object", where));
-  }
   RETURN_IF_ERROR(CheckMembers(json, where, {"read", "deny_columns"}));
   v1::EntityGrant grant;
   grant.set_entity(entity);

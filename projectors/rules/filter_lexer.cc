@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
@@ -20,11 +21,8 @@ namespace {
 using TokenKind = FilterToken::Kind;
 
 constexpr bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-constexpr bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-constexpr bool IsLetter(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-}
-constexpr bool IsWord(char c) { return IsLetter(c) || IsDigit(c); }
+constexpr bool IsWordStart(char c) { return IsLetter(c) || c == '_'; }
+constexpr bool IsWord(char c) { return IsWordStart(c) || IsDigit(c); }
 // What may follow the first digit or sign of a number, a datetime or a uuid.
 constexpr bool IsNumeric(char c) {
   return IsWord(c) || c == '.' || c == ':' || c == '+' || c == '-';
@@ -102,7 +100,7 @@ absl::StatusOr<FilterToken> FilterLexer::Next() {
   if (IsDigit(c) || c == '-' || c == '+' || c == '.') {
     return Numeric();
   }
-  if (IsLetter(c)) {
+  if (IsWordStart(c)) {
     return Word();
   }
   const std::string_view rest = text_.substr(at_);

@@ -11,6 +11,7 @@
 
 #include "projectors/rules/filter_lexer.h"
 #include "projectors/rules/filter_typing.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/field_value.h"
@@ -127,9 +128,7 @@ absl::Status Parser::Unexpected(std::string_view expected) const {
     return FilterError(text_, token_.offset,
                        fmt::format("expected {}, and the filter ends", expected));
   }
-  std::string lower(token_.text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const std::string lower = ToLower(token_.text);
   const bool shouted = token_.kind == TokenKind::kWord && lower != token_.text &&
                        (lower == "not" || IsOperator(lower));
   return FilterError(text_, token_.offset,

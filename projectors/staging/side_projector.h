@@ -30,6 +30,10 @@ namespace sluice::projectors {
 // As eventlog::ComparedReader has it, and for each organisation alone: what was read is not applied
 // before the log has been seen to hold still, after that read, what its store has applied and what
 // was passed over for it.
+//
+// It is no eventlog::Follower: that one reads one place of the partition forward and, after an
+// error, waits as a whole. Here many wait at places of their own, which the stores set anew, and
+// the failure of one must not hold up the others.
 class SideProjector {
  public:
   // All must outlive it. Makes the thread, so that nobody's going apart can fail for want of one;
@@ -49,7 +53,7 @@ class SideProjector {
   // cannot go on, and is looked for from time to time.
   [[nodiscard]] bool HasLostEvents(const OrgId& org) const;
   // kDataLoss, code "log_truncated" or "log_diverged", once the log no longer holds what was read.
-  // (Of what a store has applied ApartWriter::LookForTrouble() tells.)
+  // (Of what a store has applied StoreWriter::LookForTrouble() tells.)
   [[nodiscard]] absl::Status History() const;
   // Dead letters of those who are apart that are not durable yet.
   size_t letters_held() const { return letters_held_; }

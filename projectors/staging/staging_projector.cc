@@ -53,13 +53,13 @@ struct StagingProjector::Impl {
     assigned = true;
     for (const PartitionId partition : partitions) {
       if (!projectors.contains(partition)) {
-        AddFolder(partition);
+        StartProjector(partition);
       }
     }
   }
   // Called on a thread of the group's, where nobody could catch: a process that can't have one more
   // thread goes on with the partitions that it has.
-  void AddFolder(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  void StartProjector(PartitionId partition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     ++taken_over[partition];
     try {
       auto projector = std::make_shared<PartitionProjector>(
@@ -74,10 +74,10 @@ struct StagingProjector::Impl {
                     error.what());
     }
   }
-  void AddLacking() {
+  void StartLacking() {
     absl::MutexLock lock(&mutex);
     for (const PartitionId partition : std::set<PartitionId>(lacking)) {
-      AddFolder(partition);
+      StartProjector(partition);
     }
   }
   // Of the first partition whose threads can't be made.
@@ -246,7 +246,7 @@ std::string StagingProjector::Impl::ServingState() {
 void StagingProjector::Impl::Probe() {
   std::string state;
   while (true) {
-    AddLacking();
+    StartLacking();
     (void)Health();  // that all were well once is known whoever asks, and whether anybody does
     for (const PartitionId partition : Assigned()) {
       if (const auto projector = Find(partition); projector != nullptr) {

@@ -13,22 +13,10 @@
 #include "eventlog/event.h"
 #include "projectors/fold/fold.h"
 #include "projectors/fold/record.h"
-#include "schemas/base/clock.h"
+#include "projectors/store/partition_progress.h"
 #include "schemas/base/ids.h"
 
 namespace sluice::projectors {
-
-// An organisation that its partition's main thread passes over (docs/fold.md, "Apart").
-struct ApartOrg {
-  OrgId org;
-  Offset next;          // its events from here on are to be folded apart
-  std::string reason;   // "large_event", or the code of what is wrong with its store
-  bool hidden = false;  // readers are told "not_caught_up" until it is given back
-  // Another one where `next` has been set anew: what was read for the old one is not to be folded.
-  uint64_t generation = 0;
-  // When it was last known to hold all that the log had; never since the process started: nullopt.
-  std::optional<SteadyTime> near = std::nullopt;
-};
 
 struct ApplyResult {
   std::vector<Rejected> rejected;
@@ -37,15 +25,8 @@ struct ApplyResult {
 
 // What a partition's second thread, which folds who is apart, writes to the staging stores.
 // Thread-safe.
-class ApartWriter {
+class ApartWriter : public PartitionProgress {
  public:
-  virtual ~ApartWriter() = default;
-
-  // The last event that was handed to StoreWriter::Apply() whole, position and event hash; after a
-  // start, the one before the checkpoint.
-  virtual AppliedState LastApplied(PartitionId partition) = 0;
-
-  virtual std::vector<ApartOrg> ApartOf(PartitionId partition) = 0;
   virtual std::optional<ApartOrg> ApartStateOf(PartitionId partition, const OrgId& org) = 0;
   // From where on its events are needed: `next`, or what follows what its store holds already, for
   // instance because the folder came back from a backup, and what of it is to be dead-lettered and
@@ -53,9 +34,9 @@ class ApartWriter {
   virtual Offset ApartFrom(PartitionId partition, const ApartOrg& apart, Offset begin) = 0;
   // Compares what the organisation's store has applied with the log, before it is given events of
   // a reader that may be of another history. kDataLoss, code "log_truncated" or "log_diverged",
-  // which LookForTrouble() tells the main thread, too; kUnavailable where the log cannot tell now.
-  // What is wrong with the store itself is told by ApplyApart(). Waits up to 30 s for a log that
-  // takes long, but some seconds at most once `stopping` says so.
+  // which StoreWriter::LookForTrouble() tells the main thread, too; kUnavailable where the log
+  // cannot tell now. What is wrong with the store itself is told by ApplyApart(). Waits up to 30 s
+  // for a log that takes long, but some seconds at most once `stopping` says so.
   [[nodiscard]] virtual absl::Status CheckApart(PartitionId partition, const ApartOrg& apart,
                                                 absl::FunctionRef<bool()> stopping) = 0;
   // Takes the first of `events`, which are all of the organisation's from that place on, in order,

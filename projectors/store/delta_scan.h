@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "projectors/store/org_db.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 #include "schemas/base/ids.h"
 
 namespace rocksdb {

@@ -28,7 +28,7 @@ absl::StatusOr<std::shared_ptr<OrgDb>> OrgDb::Open(std::shared_ptr<RocksEnv> env
   opened->path_ = std::move(path);
   opened->flushed_events_ = std::make_shared<std::atomic<uint64_t>>(0);
   const rocksdb::Status status = rocksdb::DB::Open(
-      opened->env_->StoreOptions(), opened->path_,
+      opened->env_->DatabaseOptions(), opened->path_,
       opened->env_->StoreFamilies(opened->flushed_events_), &opened->handles_, &opened->db_);
   RETURN_IF_ERROR(FromRocks(status, what));
   return opened;

@@ -10,7 +10,7 @@
 #include "projectors/fold/control_mark.h"
 #include "projectors/fold/fold.h"
 #include "projectors/fold/record.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 // The bytes of a staging store's keys and values, described with a worked example in
 // projectors/docs/store-format.md. All functions are pure. Decoding checks everything: kDataLoss,

@@ -171,7 +171,7 @@ RocksEnv::~RocksEnv() = default;
 size_t RocksEnv::cache_bytes() const { return shared_->cache->GetUsage(); }
 size_t RocksEnv::memtable_bytes() const { return shared_->write_buffers->memory_usage(); }
 
-rocksdb::DBOptions RocksEnv::StoreOptions() const {
+rocksdb::DBOptions RocksEnv::DatabaseOptions() const {
   rocksdb::DBOptions options;
   options.env = shared_->files.get();
   options.create_if_missing = true;

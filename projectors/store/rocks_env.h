@@ -34,7 +34,7 @@ class RocksEnv {
   RocksEnv& operator=(const RocksEnv&) = delete;
 
   // For an organisation's store.
-  rocksdb::DBOptions StoreOptions() const;
+  rocksdb::DBOptions DatabaseOptions() const;
   // Of the same, in the order default, records, deltas, changesets, links, places.
   // `flushed_events` is where compactions read how far the store has come on disk:
   // AppliedState::events there.

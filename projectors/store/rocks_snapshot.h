@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "projectors/fold/fold_view.h"
 #include "projectors/store/org_db.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 #include "projectors/store/record_codec.h"
 
 namespace rocksdb {

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "projectors/store/applied_change.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 #include "schemas/base/ids.h"
 
 namespace sluice::projectors {

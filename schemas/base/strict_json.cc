@@ -1,10 +1,10 @@
 #include "schemas/base/strict_json.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 #include <unordered_set>
 #include <vector>
 
@@ -16,6 +16,10 @@ namespace {
 
 absl::Status InvalidJson(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_json", message);
+}
+
+absl::Status InvalidArgument(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
 }
 
 // Counted before parsing, so that no parser's stack or memory decides.
@@ -83,11 +87,45 @@ absl::StatusOr<Json> ParseStrictObject(std::string_view text, int depth_max) {
   return document;
 }
 
+template <typename Json>
+absl::Status CheckMembers(const Json& object, std::string_view what,
+                          std::initializer_list<std::string_view> known) {
+  if (!object.is_object()) {
+    return InvalidArgument(fmt::format("{} must be an object", what));
+  }
+  for (const auto& [name, value] : object.items()) {
+    if (std::ranges::find(known, std::string_view(name)) == known.end()) {
+      return InvalidArgument(fmt::format("{} has no member {}: known are {}", what,
+                                         QuoteForError(name), fmt::join(known, ", ")));
+    }
+  }
+  return absl::OkStatus();
+}
+
+template <typename Json>
+absl::StatusOr<std::optional<std::string>> StringMember(const Json& object, std::string_view what,
+                                                        std::string_view name) {
+  const auto found = object.find(std::string(name));
+  if (found == object.end()) {
+    return std::nullopt;
+  }
+  if (!found->is_string()) {
+    return InvalidArgument(fmt::format("{}: \"{}\" must be a string", what, name));
+  }
+  return found->template get<std::string>();
+}
+
 using nlohmann::json;
 using nlohmann::ordered_json;
+using KnownNames = std::initializer_list<std::string_view>;
+using OptionalText = absl::StatusOr<std::optional<std::string>>;
 template absl::StatusOr<json> ParseStrictJson(std::string_view, int);
 template absl::StatusOr<ordered_json> ParseStrictJson(std::string_view, int);
 template absl::StatusOr<json> ParseStrictObject(std::string_view, int);
 template absl::StatusOr<ordered_json> ParseStrictObject(std::string_view, int);
+template absl::Status CheckMembers(const json&, std::string_view, KnownNames);
+template absl::Status CheckMembers(const ordered_json&, std::string_view, KnownNames);
+template OptionalText StringMember(const json&, std::string_view, std::string_view);
+template OptionalText StringMember(const ordered_json&, std::string_view, std::string_view);
 
 }  // namespace sluice

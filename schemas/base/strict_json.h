@@ -1,8 +1,12 @@
 #pragma once
 
+#include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 // JSON that somebody wrote and that two readers must not understand differently: parsers disagree
@@ -23,5 +27,19 @@ template <typename Json = nlohmann::json>
 template <typename Json = nlohmann::json>
 [[nodiscard]] absl::StatusOr<Json> ParseStrictObject(std::string_view text,
                                                      int depth_max = kJsonDepthMax);
+
+// Of what a document says, in one wording: kInvalidArgument, code "invalid_argument". `what` names
+// the object in it. Thread-safe.
+//
+// That it is an object, and has no member but `known`: one that is misspelt must not be passed
+// over, as a grant whose `deny_columns` is not read shows every column.
+template <typename Json>
+[[nodiscard]] absl::Status CheckMembers(const Json& object, std::string_view what,
+                                        std::initializer_list<std::string_view> known);
+// The string member `name` of an object; nullopt where there is none.
+template <typename Json>
+[[nodiscard]] absl::StatusOr<std::optional<std::string>> StringMember(const Json& object,
+                                                                      std::string_view what,
+                                                                      std::string_view name);
 
 }  // namespace sluice

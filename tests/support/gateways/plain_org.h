@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 
 // One organisation as plain maps, kept by the simplest code that can be right: what the tests of
 // the sync gateway read from and compare with. Copying it makes a snapshot.

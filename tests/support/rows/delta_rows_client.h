@@ -5,7 +5,7 @@
 
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/delta_page.h"
-#include "projectors/store/org_store.h"
+#include "projectors/store/org_snapshot.h"
 #include "tests/support/rows/random_org.h"
 #include "tests/support/rows/row_checks.h"
 

@@ -19,12 +19,13 @@ TEST(KafkaMetrics, EveryFamilyIsOfTheKafkaLog) {
   metrics.append_seconds.Observe(0.2);
   for (const prometheus::MetricFamily& family : registry->Collect()) {
     for (const prometheus::ClientMetric& metric : family.metric) {
-      EXPECT_THAT(metric.label, testing::Contains(prometheus::ClientMetric::Label{"log", "kafka"}))
+      EXPECT_THAT(metric.label,
+                  ::testing::Contains(prometheus::ClientMetric::Label{"log", "kafka"}))
           << family.name;
     }
   }
   EXPECT_THAT(prometheus::TextSerializer().Serialize(registry->Collect()),
-              testing::HasSubstr("sluice_eventlog_append_seconds_count{log=\"kafka\"} 1"));
+              ::testing::HasSubstr("sluice_eventlog_append_seconds_count{log=\"kafka\"} 1"));
 }
 
 }  // namespace

@@ -53,5 +53,19 @@ TEST(FindRouteTest, AnotherMethodIsOfThePathAllTheSame) {
   EXPECT_EQ(match.allow, "PUT, GET, HEAD");
 }
 
+TEST(NoRouteResponseTest, SaysWhetherThePathOrTheMethodIsWrong) {
+  const HttpResponse nothing = NoRouteResponse("GET", "");
+  EXPECT_EQ(nothing.status, 404);
+  EXPECT_EQ(nothing.note.code, "not_found");
+  EXPECT_TRUE(nothing.headers.empty());
+  const HttpResponse other = NoRouteResponse("PATCH", "PUT, GET, HEAD");
+  EXPECT_EQ(other.status, 405);
+  EXPECT_EQ(other.note.code, "method_not_allowed");
+  ASSERT_EQ(other.headers.size(), 1U);
+  EXPECT_EQ(other.headers[0].first, "Allow");
+  EXPECT_EQ(other.headers[0].second, "PUT, GET, HEAD");
+  EXPECT_NE(other.body.find("PATCH is not possible here, but PUT, GET, HEAD"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace sluice::gateways

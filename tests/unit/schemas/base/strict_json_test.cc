@@ -53,6 +53,21 @@ TEST(StrictJsonTest, RefusesWhatIsNestedTooDeep) {
   EXPECT_TRUE(ParseStrictJson(R"(["[[\"[["])", 1).ok()) << "brackets of a string do not count";
 }
 
+TEST(StrictJsonTest, MembersAreKnownAndOfTheirKind) {
+  const auto object = *ParseStrictObject<ordered_json>(R"({"name":"a","size":1,"empty":""})");
+  EXPECT_TRUE(CheckMembers(object, "it", {"empty", "name", "size", "more"}).ok());
+  const absl::Status unknown = CheckMembers(object, "it", {"name", "empty"});
+  EXPECT_EQ(ErrorCode(unknown), "invalid_argument");
+  EXPECT_EQ(Message(unknown), "it has no member \"size\": known are name, empty");
+  EXPECT_EQ(Message(CheckMembers(json::array(), "it", {})), "it must be an object");
+  EXPECT_EQ(*StringMember(object, "it", "name"), "a");
+  EXPECT_EQ(*StringMember(object, "it", "empty"), "");
+  EXPECT_EQ(*StringMember(object, "it", "none"), std::nullopt);
+  const absl::Status number = StringMember(object, "it", "size").status();
+  EXPECT_EQ(ErrorCode(number), "invalid_argument");
+  EXPECT_EQ(Message(number), "it: \"size\" must be a string");
+}
+
 TEST(StrictJsonTest, TheOrderOfMembersIsKeptWhereAskedFor) {
   const std::string text = R"({"b":1,"a":2})";
   EXPECT_EQ(ParseStrictObject<ordered_json>(text)->dump(), text);

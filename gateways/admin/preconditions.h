@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "gateways/http/http_types.h"
 #include "projectors/provisioning/directory.h"
@@ -13,10 +12,5 @@ void SetPreconditions(const HttpHead& http, v1::ProvisioningRequest& request);
 
 // The ETag of "org", "entity/account", ...; empty where there is none.
 [[nodiscard]] std::string EtagOf(const projectors::OrgEntry& entry, const std::string& target);
-
-void AddEtag(const std::string& etag, HttpResponse& response);
-
-// Does If-None-Match of a GET name `etag`? Then 304 is the answer.
-[[nodiscard]] bool NotModified(const HttpHead& http, const std::string& etag);
 
 }  // namespace sluice::gateways
