@@ -159,6 +159,11 @@ TEST(FilterMatch, BytesThatAreNoRowAreDataLoss) {
     EXPECT_EQ(ErrorCode(matches(row).status()), "malformed_row");
     EXPECT_EQ(matches(row).status().code(), absl::StatusCode::kDataLoss);
   }
+  const auto date = MustParse("a17 gt 1970-01-01 or a18 gt 00:00:00");
+  for (const std::string row : {"\x88\x01\xf5\xe4\x57",                 // the year 0000
+                                "\x90\x01\x80\xc0\xdd\xee\xc1\x02"}) {  // the next day's 00:00:00
+    EXPECT_EQ(ErrorCode(date->alternatives()[0].condition->Matches(row).status()), "malformed_row");
+  }
   EXPECT_TRUE(*matches(RowOf(R"({"a1":"x","a5":"2","a6":true,"a16":"9"})")));
   EXPECT_FALSE(*matches(""));
 }
