@@ -34,6 +34,7 @@ INNER = {
     },
     "gateways": {
         "auth": [],
+        "debezium": [],
         "secrets": [],
         "http": ["auth"],
         "ingest": ["http", "auth"],
