@@ -18,7 +18,7 @@ namespace ondemand = simdjson::ondemand;
 
 // Texts of schemas that are kept; a table has one for its keys and one for its values, and a new
 // one when its columns change. All are let go where there are more: the next messages bring theirs.
-constexpr size_t kSchemasMax = 10'000;
+constexpr size_t kSchemasMax = 4'000;
 
 absl::Status InvalidJson(simdjson::error_code error) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_json", simdjson::error_message(error));

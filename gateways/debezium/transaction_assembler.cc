@@ -280,8 +280,9 @@ void TransactionAssembler::SetEnds(std::vector<Offset> ends, SteadyTime asked_at
 }
 
 bool TransactionAssembler::IsPaused(size_t partition) const {
-  return held_bytes_ > limits_.held_bytes_max &&
-         (ends_.empty() || !IsNeeded(ends_.front(), partition));
+  const bool has_room =
+      held_bytes_ <= limits_.held_bytes_max && !partitions_[partition].skipped.has_value();
+  return !has_room && (ends_.empty() || !IsNeeded(ends_.front(), partition));
 }
 
 Offset TransactionAssembler::position(size_t partition) const {
