@@ -7,7 +7,7 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr size_t kFinishedMax = 100'000;
+constexpr size_t kFinishedMax = 50'000;
 constexpr size_t kBegunMax = 100'000;
 constexpr size_t kLooseChangesMax = 1'000;  // rows of a snapshot in one set
 
@@ -24,6 +24,18 @@ std::string NameOf(const TableChange& change) {
 }
 
 }  // namespace
+
+bool TransactionAssembler::Progress::Has(int64_t order, std::string_view name) const {
+  return order < order_max || (order == order_max && std::ranges::find(names, name) != names.end());
+}
+
+void TransactionAssembler::Progress::Add(int64_t order, std::string name) {
+  if (order > order_max) {
+    order_max = order;
+    names.clear();
+  }
+  names.push_back(std::move(name));
+}
 
 TransactionAssembler::TransactionAssembler(AssemblerLimits limits,
                                            std::vector<Partition> partitions, Offset marks_next)
@@ -61,13 +73,10 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
   }
   const int64_t order = OrderOf(change.event);
   std::string name = NameOf(change);
-  if (const auto share = state.shares.find(transaction); share != state.shares.end()) {
-    const Share& known = share->second;
-    if (order < known.order_max ||
-        (order == known.order_max && std::ranges::find(known.names, name) != known.names.end())) {
-      ++counters_.repeated;
-      return;
-    }
+  if (const auto known = state.shares.find(transaction);
+      known != state.shares.end() && known->second.progress.Has(order, name)) {
+    ++counters_.repeated;
+    return;
   }
   // Beyond the limit only what the next END waits for is held. The rest is read again later: held
   // changes of others can fill all room, and then the END could never be reached.
@@ -78,11 +87,7 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
     return;
   }
   Share& share = state.shares[transaction];
-  if (order > share.order_max) {
-    share.order_max = order;
-    share.names.clear();
-  }
-  share.names.push_back(std::move(name));
+  share.progress.Add(order, std::move(name));
   ++share.count;
   share.last = change.offset;
   share.held.push_back(change.offset);
@@ -99,18 +104,22 @@ bool TransactionAssembler::TakeFinished(size_t partition, TableChange& change) {
   if (found == finished_.end()) {
     return false;
   }
-  const Finished& finished = found->second;
+  Finished& finished = found->second;
   const int64_t order = OrderOf(change.event);
   if (change.event.lsn.has_value() && finished.lsn.has_value() && order > *finished.lsn) {
     return false;  // the database has given the id again
   }
-  const auto last =
-      std::ranges::find(finished.orders, partition, &std::pair<size_t, int64_t>::first);
-  const int64_t order_max = last == finished.orders.end() ? INT64_MIN : last->second;
-  if (order < order_max || (order == order_max && finished.complete)) {
+  std::string name = NameOf(change);
+  auto progress =
+      std::ranges::find(finished.progress, partition, &std::pair<size_t, Progress>::first);
+  if (progress == finished.progress.end()) {
+    progress = finished.progress.insert(progress, {partition, {}});
+  }
+  if (progress->second.Has(order, name)) {
     ++counters_.repeated;
     return true;
   }
+  progress->second.Add(order, std::move(name));
   ++counters_.late;
   AssembledSet& set = ready_.emplace_back();
   set.transaction = change.event.transaction;
@@ -174,7 +183,6 @@ void TransactionAssembler::AdvanceHead(SteadyTime now) {
       SeekBack();  // changes of this transaction may be among those that there was no room for
     }
     if (IsRepeat(head)) {
-      DropRepeat(head);
       PopEnd();
     } else if (IsDone(head)) {
       GoOut(head);
@@ -341,16 +349,15 @@ void TransactionAssembler::GoOut(const End& end) {
 }
 
 void TransactionAssembler::Finish(const End& end) {
-  const bool all = HasAll(end);
-  counters_.incomplete += all ? 0 : 1;
-  Finished finished{end.mark.lsn, all && !end.counts_restarted, {}};
+  counters_.incomplete += HasAll(end) ? 0 : 1;
+  Finished finished{end.mark.lsn, {}};
   for (size_t i = 0; i < partitions_.size(); ++i) {
     PartitionState& state = partitions_[i];
     const auto share = state.shares.find(end.mark.id);
     if (share == state.shares.end()) {
       continue;
     }
-    finished.orders.emplace_back(i, share->second.order_max);
+    finished.progress.emplace_back(i, std::move(share->second.progress));
     const Offset behind(share->second.last.value() + 1);
     state.shares.erase(share);
     DropLeftOver(&state, behind);
@@ -382,21 +389,6 @@ void TransactionAssembler::DropLeftOver(PartitionState* state, Offset below) {
     share.held.erase(share.held.begin(), end);
     return share.held.empty();
   });
-}
-
-void TransactionAssembler::DropRepeat(const End& end) {
-  for (PartitionState& state : partitions_) {
-    const auto share = state.shares.find(end.mark.id);
-    if (share == state.shares.end()) {
-      continue;
-    }
-    for (const Offset offset : share->second.held) {
-      state.held.erase(offset);
-    }
-    counters_.repeated += share->second.held.size();
-    held_bytes_ -= share->second.held_bytes;
-    state.shares.erase(share);
-  }
 }
 
 void TransactionAssembler::Remember(const std::string& transaction, Finished finished) {

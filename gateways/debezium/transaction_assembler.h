@@ -107,13 +107,19 @@ class TransactionAssembler {
   const Counters& counters() const { return counters_; }
 
  private:
-  // What one partition has of one transaction. Its changes come in the order of their LSNs, and
+  // How far one partition has one transaction. Its changes come in the order of their LSNs, and
   // repeats begin below: so the greatest tells what is new, with the names of those that have it.
-  struct Share {
+  struct Progress {
     int64_t order_max = INT64_MIN;
     std::vector<std::string> names;  // of the changes at order_max
-    uint64_t count = 0;              // distinct changes
-    Offset last = kNoOffset;         // of the last of them
+
+    bool Has(int64_t order, std::string_view name) const;
+    void Add(int64_t order, std::string name);
+  };
+  struct Share {
+    Progress progress;
+    uint64_t count = 0;       // distinct changes
+    Offset last = kNoOffset;  // of the last of them
     std::vector<Offset> held;
     size_t held_bytes = 0;
   };
@@ -132,8 +138,7 @@ class TransactionAssembler {
   // A transaction that has gone out.
   struct Finished {
     std::optional<int64_t> lsn;
-    bool complete = true;
-    std::vector<std::pair<size_t, int64_t>> orders;  // the greatest order in each partition
+    std::vector<std::pair<size_t, Progress>> progress;  // by partition
   };
 
   bool TakeFinished(size_t partition, TableChange& change);
@@ -147,7 +152,6 @@ class TransactionAssembler {
   [[nodiscard]] size_t HeldBytesOf(const std::string& transaction) const;
   void GoOut(const End& end);
   void Finish(const End& end);
-  void DropRepeat(const End& end);
   void DropLeftOver(PartitionState* state, Offset below);
   void Remember(const std::string& transaction, Finished finished);
   void PopEnd();

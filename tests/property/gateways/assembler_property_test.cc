@@ -234,6 +234,7 @@ class History {
   void Drain() {
     while (auto set = assembler_->Take(now_)) {
       TakeSet(*std::move(set));
+      ++reads_;
     }
     for (const auto& [partition, offset] : assembler_->TakeSeeks()) {
       read_[partition] = static_cast<size_t>(offset.value());
