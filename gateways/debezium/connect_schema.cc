@@ -16,8 +16,6 @@
 namespace sluice::gateways {
 namespace {
 
-using nlohmann::json;
-
 constexpr int kDepthMax = 32;  // a structure within a structure takes two levels
 
 absl::Status InvalidSchema(std::string_view why) {
@@ -69,14 +67,14 @@ constexpr auto kTypes = std::to_array<std::pair<std::string_view, ColumnForm>>({
 });
 
 // A member that is text; empty where there is none.
-std::string_view TextOf(const json& object, const char* member) {
+std::string_view TextOf(const nlohmann::json& object, const char* member) {
   const auto found = object.find(member);
   return found != object.end() && found->is_string()
              ? std::string_view(found->get_ref<const std::string&>())
              : std::string_view();
 }
 
-absl::StatusOr<int32_t> ScaleOf(const json& field) {
+absl::StatusOr<int32_t> ScaleOf(const nlohmann::json& field) {
   const auto parameters = field.find("parameters");
   const std::string_view text = parameters != field.end() && parameters->is_object()
                                     ? TextOf(*parameters, "scale")
@@ -89,7 +87,7 @@ absl::StatusOr<int32_t> ScaleOf(const json& field) {
   return scale;
 }
 
-absl::StatusOr<ConnectColumn> ColumnOf(const json& field) {
+absl::StatusOr<ConnectColumn> ColumnOf(const nlohmann::json& field) {
   ConnectColumn column;
   const std::string_view type = field.is_object() ? TextOf(field, "type") : std::string_view();
   const auto* const known =
@@ -114,14 +112,14 @@ absl::StatusOr<ConnectColumn> ColumnOf(const json& field) {
   return column;
 }
 
-absl::StatusOr<std::vector<ConnectColumn>> ColumnsOf(const json& schema) {
+absl::StatusOr<std::vector<ConnectColumn>> ColumnsOf(const nlohmann::json& schema) {
   const auto fields = schema.find("fields");
   if (TextOf(schema, "type") != "struct" || fields == schema.end() || !fields->is_array()) {
     return InvalidSchema("is no structure");
   }
   std::vector<ConnectColumn> columns;
   std::unordered_set<std::string> names;
-  for (const json& field : *fields) {
+  for (const nlohmann::json& field : *fields) {
     ASSIGN_OR_RETURN(ConnectColumn column, ColumnOf(field));
     if (!names.insert(column.name).second) {
       return InvalidSchema(fmt::format("names {} twice", QuoteForError(column.name)));
@@ -131,8 +129,8 @@ absl::StatusOr<std::vector<ConnectColumn>> ColumnsOf(const json& schema) {
   return columns;
 }
 
-absl::StatusOr<json> ParseSchemaJson(std::string_view text) {
-  absl::StatusOr<json> schema = ParseStrictObject<json>(text, kDepthMax);
+absl::StatusOr<nlohmann::json> ParseSchemaJson(std::string_view text) {
+  absl::StatusOr<nlohmann::json> schema = ParseStrictObject<nlohmann::json>(text, kDepthMax);
   if (!schema.ok()) {
     return InvalidSchema(fmt::format("can't be read: {}", Message(schema.status())));
   }
@@ -142,7 +140,7 @@ absl::StatusOr<json> ParseSchemaJson(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const ConnectSchema>> ConnectSchema::Parse(std::string_view text) {
-  ASSIGN_OR_RETURN(const json schema, ParseSchemaJson(text));
+  ASSIGN_OR_RETURN(const nlohmann::json schema, ParseSchemaJson(text));
   std::shared_ptr<ConnectSchema> result(new ConnectSchema());
   ASSIGN_OR_RETURN(result->columns_, ColumnsOf(schema));
   return result;
@@ -150,12 +148,12 @@ absl::StatusOr<std::shared_ptr<const ConnectSchema>> ConnectSchema::Parse(std::s
 
 absl::StatusOr<std::shared_ptr<const ConnectSchema>> ConnectSchema::ParseEnvelope(
     std::string_view text) {
-  ASSIGN_OR_RETURN(const json schema, ParseSchemaJson(text));
+  ASSIGN_OR_RETURN(const nlohmann::json schema, ParseSchemaJson(text));
   const auto fields = schema.find("fields");
   if (TextOf(schema, "type") != "struct" || fields == schema.end() || !fields->is_array()) {
     return InvalidSchema("is no structure");
   }
-  for (const json& field : *fields) {
+  for (const nlohmann::json& field : *fields) {
     const std::string_view name = field.is_object() ? TextOf(field, "field") : std::string_view();
     if (name == "after" || name == "before") {  // both are of the table's structure
       std::shared_ptr<ConnectSchema> result(new ConnectSchema());

@@ -20,7 +20,7 @@ namespace ondemand = simdjson::ondemand;
 // one when its columns change. All are let go where there are more: the next messages bring theirs.
 constexpr size_t kSchemasMax = 4'000;
 
-absl::Status InvalidJson(simdjson::error_code error) {
+absl::Status NotJson(simdjson::error_code error) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_json", simdjson::error_message(error));
 }
 absl::Status InvalidEnvelope(std::string_view why) {
@@ -28,10 +28,10 @@ absl::Status InvalidEnvelope(std::string_view why) {
                fmt::format("no message of Debezium: {}", why));
 }
 
-#define RETURN_IF_SIMDJSON_ERROR(expr)                        \
+#define RETURN_IF_NOT_JSON(expr)                              \
   do {                                                        \
     if (const simdjson::error_code error_ = (expr); error_) { \
-      return InvalidJson(error_);                             \
+      return NotJson(error_);                                 \
     }                                                         \
   } while (false)
 
@@ -40,9 +40,9 @@ template <typename Take>
 absl::Status ForEachMember(ondemand::object object, Take take) {
   for (auto member : object) {
     std::string_view name;
-    RETURN_IF_SIMDJSON_ERROR(member.unescaped_key().get(name));
+    RETURN_IF_NOT_JSON(member.unescaped_key().get(name));
     ondemand::value value;
-    RETURN_IF_SIMDJSON_ERROR(member.value().get(value));
+    RETURN_IF_NOT_JSON(member.value().get(value));
     RETURN_IF_ERROR(take(name, value));
   }
   return absl::OkStatus();
@@ -85,7 +85,7 @@ absl::StatusOr<std::string_view> ObjectJson(ondemand::value value, std::string_v
     return json;
   }
   ASSIGN_OR_RETURN(ondemand::object object, Object(value, what));
-  RETURN_IF_SIMDJSON_ERROR(simdjson::to_json_string(object).get(json));
+  RETURN_IF_NOT_JSON(simdjson::to_json_string(object).get(json));
   return json;
 }
 
@@ -230,7 +230,7 @@ absl::Status ReadCounts(ondemand::value value, TransactionMark* mark) {
   }
   for (auto element : array) {
     ondemand::value inner;
-    RETURN_IF_SIMDJSON_ERROR(element.get(inner));
+    RETURN_IF_NOT_JSON(element.get(inner));
     ASSIGN_OR_RETURN(ondemand::object object, Object(inner, "an entry of data_collections"));
     auto& [collection, count] = mark->collections.emplace_back();
     RETURN_IF_ERROR(
@@ -278,7 +278,7 @@ absl::StatusOr<std::string_view> EnvelopeReader::Impl::ReadMessage(std::string_v
   padded.assign(json);
   padded.append(simdjson::SIMDJSON_PADDING, '\0');
   ondemand::document document;
-  RETURN_IF_SIMDJSON_ERROR(parser.iterate(padded.data(), json.size(), padded.size()).get(document));
+  RETURN_IF_NOT_JSON(parser.iterate(padded.data(), json.size(), padded.size()).get(document));
   ondemand::object object;
   if (document.get_object().get(object)) {
     return InvalidEnvelope("it is no object");
@@ -365,7 +365,7 @@ absl::StatusOr<KeyEnvelope> EnvelopeReader::ReadKey(std::string_view key) {
   impl.padded.assign(key);
   impl.padded.append(simdjson::SIMDJSON_PADDING, '\0');
   ondemand::document document;
-  RETURN_IF_SIMDJSON_ERROR(
+  RETURN_IF_NOT_JSON(
       impl.parser.iterate(impl.padded.data(), key.size(), impl.padded.size()).get(document));
   ondemand::object object;
   if (document.get_object().get(object)) {

@@ -79,8 +79,10 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
     return;
   }
   // Beyond the limit only what the next END waits for is held. The rest is read again later: held
-  // changes of others can fill all room, and then the END could never be reached.
-  const bool of_head = !ends_.empty() && ends_.front().mark.id == transaction;
+  // changes of others can fill all room, and then the END could never be reached. An END that
+  // Take() has not seen yet does not count: earlier changes of its transaction may have been
+  // skipped, and would look like repeats behind this one.
+  const bool of_head = head_since_.has_value() && ends_.front().mark.id == transaction;
   if (!of_head && (state.skipped.has_value() || held_bytes_ > limits_.held_bytes_max)) {
     state.skipped = state.skipped.value_or(change.offset);
     ++counters_.skipped;
@@ -360,35 +362,35 @@ void TransactionAssembler::Finish(const End& end) {
     finished.progress.emplace_back(i, std::move(share->second.progress));
     const Offset behind(share->second.last.value() + 1);
     state.shares.erase(share);
-    DropLeftOver(&state, behind);
     if (state.skipped.has_value()) {
       state.skipped = std::max(*state.skipped, behind);
     }
+    DropLeftOver(&state, behind);
   }
   Remember(end.mark.id, std::move(finished));
 }
 
 // A partition has transactions in the order of their commits. What lies before one that has gone
 // out and belongs to none that has is half a transaction that the connector did not finish, and
-// sends again if it still exists.
+// sends again if it still exists. That may have come already, and been passed over as a repeat of
+// what is dropped here: so the partition is read again from there.
 void TransactionAssembler::DropLeftOver(PartitionState* state, Offset below) {
   if (state->held.empty() || state->held.begin()->first >= below) {
     return;
   }
   absl::erase_if(state->shares, [&](auto& entry) {
-    Share& share = entry.second;
-    const auto end = std::ranges::lower_bound(share.held, below);  // they are in order
-    for (auto offset = share.held.begin(); offset != end; ++offset) {
-      const auto change = state->held.find(*offset);
-      held_bytes_ -= change->second.bytes;
-      share.held_bytes -= change->second.bytes;
-      state->held.erase(change);
-      --share.count;
-      ++counters_.left_over;
+    const Share& share = entry.second;
+    if (share.held.empty() || share.held.front() >= below) {
+      return false;
     }
-    share.held.erase(share.held.begin(), end);
-    return share.held.empty();
+    for (const Offset offset : share.held) {
+      state->held.erase(offset);
+    }
+    held_bytes_ -= share.held_bytes;
+    counters_.left_over += share.held.size();
+    return true;
   });
+  state->skipped = std::min(state->skipped.value_or(below), below);
 }
 
 void TransactionAssembler::Remember(const std::string& transaction, Finished finished) {

@@ -29,6 +29,10 @@ struct Change {
   int64_t lsn = 0;
   bool filtered = false;  // counted, and sent nowhere
   friend auto operator<=>(const Change&, const Change&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const Change& change) {
+    return out << change.collection << "[" << change.key << "]=" << change.value << "@"
+               << change.lsn;
+  }
 };
 struct Transaction {
   std::string id;

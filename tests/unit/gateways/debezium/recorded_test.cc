@@ -18,7 +18,6 @@
 namespace sluice::gateways {
 namespace {
 
-using nlohmann::json;
 using schemas::testing::MakeSchema;
 using schemas::testing::ValueOrDie;
 using ::testing::ElementsAre;
@@ -39,7 +38,7 @@ class RecordedTest : public ::testing::TestWithParam<std::string> {
   RecordedTest() {
     std::ifstream file(std::string(SLUICE_RECORDED) + "/" + GetParam() + ".ndjson");
     for (std::string line; std::getline(file, line);) {
-      const json message = json::parse(line);
+      const auto message = nlohmann::json::parse(line);
       Record& record = records_.emplace_back();
       record.topic = message["topic"];
       record.offset = message["offset"];

@@ -204,6 +204,7 @@ TEST_F(TransactionAssemblerTest, HugeGoesOutInParts) {
   Make({.held_bytes_max = 1'000, .set_bytes_max = 300, .set_changes_max = 3});
   Change(0, "8", 90, "other");
   End("7", 200, 14);
+  EXPECT_THAT(Out(), IsEmpty());
   for (int i = 0; i < 9; ++i) {
     Change(1, "7", 101 + i, "x" + std::to_string(i));
   }
@@ -239,6 +240,7 @@ TEST_F(TransactionAssemblerTest, WhatThereIsNoRoomForIsReadAgain) {
   Change(2, "8", 105, "b");
   EXPECT_THAT(Out(), ElementsAre("8@110: b"));
   End("9", 130, 6);
+  EXPECT_THAT(Out(), IsEmpty());
   Change(0, "9", 124, "x4");
   Change(0, "9", 125, "x5");
   EXPECT_THAT(Out(), ElementsAre("9@130: x0 x1 x2 x3 x4 x5"));
@@ -255,6 +257,36 @@ TEST_F(TransactionAssemblerTest, HalfATransactionThatNeverEndedIsLeft) {
   EXPECT_EQ(assembler_->counters().left_over, 1U);
   EXPECT_EQ(assembler_->held_bytes(), 0U);
   EXPECT_EQ(assembler_->position(0), Offset(2));
+}
+
+// After a restart of ours nothing is known of 6, so it goes out again, and what lies before it
+// looks left over: but the connector has sent that again, too.
+TEST_F(TransactionAssemblerTest, WhatLooksLeftOverIsReadAgain) {
+  Change(0, "7", 101, "x");
+  Change(0, "6", 90, "a");
+  Change(0, "7", 101, "x");  // a repeat of what is held
+  End("6", 100, 1);
+  EXPECT_THAT(Out(), ElementsAre("6@100: a"));
+  EXPECT_THAT(assembler_->TakeSeeks(), ElementsAre(Pair(0, Offset(2))));
+  next_[0] = 2;
+  Change(0, "7", 101, "x");
+  End("7", 110, 1);
+  EXPECT_THAT(Out(), ElementsAre("7@110: x"));
+}
+
+TEST_F(TransactionAssemblerTest, AnEndThatWasNotLookedAtMakesNoRoom) {
+  Make({.held_bytes_max = 100, .set_bytes_max = 1'000});
+  Change(1, "6", 80, "a");
+  Change(1, "6", 81, "b");
+  Change(0, "7", 101, "x");  // no room
+  End("7", 110, 2);
+  Change(0, "7", 102, "y");
+  EXPECT_THAT(Out(), IsEmpty());
+  EXPECT_THAT(assembler_->TakeSeeks(), ElementsAre(Pair(0, Offset(0))));
+  next_[0] = 0;
+  Change(0, "7", 101, "x");
+  Change(0, "7", 102, "y");
+  EXPECT_THAT(Out(), ElementsAre("7@110: x y"));
 }
 
 TEST_F(TransactionAssemblerTest, ADatabaseGivesAnIdAgain) {
