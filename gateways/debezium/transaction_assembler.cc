@@ -270,16 +270,14 @@ bool TransactionAssembler::wants_ends(SteadyTime now) const {
   if (ends_.empty() || !head_since_.has_value()) {
     return false;
   }
-  const bool all = HasAll(ends_.front());
-  const bool counts_restarted = ends_.front().counts_restarted;
-  if (all && !counts_restarted) {
+  const End& head = ends_.front();
+  if (HasAll(head) && !head.counts_restarted) {
     return false;
   }
-  if (counts_restarted && !ends_asked_at_.has_value()) {
-    return true;
-  }
-  const SteadyTime at = *head_since_ + limits_.missing_wait;
-  return !all && now >= at && (!ends_asked_at_.has_value() || *ends_asked_at_ < at);
+  // Asked again after a while: a broker that fails over may have told of records that it then lost.
+  return now >= (ends_asked_at_.has_value() ? *ends_asked_at_ + limits_.missing_wait
+                 : head.counts_restarted    ? *head_since_
+                                            : *head_since_ + limits_.missing_wait);
 }
 
 void TransactionAssembler::SetEnds(std::vector<Offset> ends, SteadyTime asked_at) {
