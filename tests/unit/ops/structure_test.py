@@ -16,6 +16,7 @@ LAYERS = ["ops", "gateways", "projectors", "eventlog", "schemas"]
 THIRD_PARTY = {
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
+    "p11-kit/": ["gateways/secrets/pkcs11_key"],
     "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
     "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "ops/program/"],
     "curl/": ["clients/cpp/http_client"],
@@ -45,6 +46,8 @@ INNER = {
     "gateways": {
         "": [],
         "auth": [],
+        "debezium": [],
+        "secrets": [],
         "http": ["auth"],
         "ingest": ["http", "auth"],
         "admin": ["ingest", "http", "auth"],
