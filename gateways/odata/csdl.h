@@ -19,6 +19,7 @@ namespace sluice::gateways {
 
 // Limits of a document. Dataverse's has some 10 MB and 250,000 members.
 inline constexpr size_t kCsdlBytesMax = size_t{64} << 20;
+inline constexpr size_t kCsdlDepthMax = 64;
 inline constexpr size_t kCsdlSetsMax = 5'000;
 // Properties, navigation properties, constraints, bindings and members of enumerations, together.
 inline constexpr size_t kCsdlMembersMax = 1'000'000;

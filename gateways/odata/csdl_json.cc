@@ -220,12 +220,11 @@ absl::Status JsonCsdlReader::ReadContainer(dom::object container) {
 }  // namespace
 
 absl::StatusOr<Csdl> ParseCsdlJson(std::string_view json) {
-  constexpr size_t kDepthMax = 64;
   JsonCsdlReader reader;
   RETURN_IF_ERROR(reader.count().AddBytes(json.size()));
   dom::parser parser;
   dom::object document;
-  if (parser.allocate(json.size() + 1, kDepthMax) != simdjson::SUCCESS) {
+  if (parser.allocate(json.size() + 1, kCsdlDepthMax) != simdjson::SUCCESS) {
     return MetadataInvalid("takes more memory than there is");
   }
   // Copied, as simdjson reads some bytes beyond the end.

@@ -19,7 +19,6 @@ namespace {
 constexpr char kSeparator = '|';  // between namespace and name, as Expat gives them
 constexpr std::string_view kEdmx = "http://docs.oasis-open.org/odata/ns/edmx";
 constexpr std::string_view kEdm = "http://docs.oasis-open.org/odata/ns/edm";
-constexpr size_t kDepthMax = 64;
 constexpr size_t kPieceMax = size_t{1} << 20;  // Expat counts in int
 
 enum class Element : uint8_t {
@@ -178,8 +177,8 @@ void CsdlXmlReader::Impl::OnEnd(void* self, const XML_Char*) {
 
 absl::Status CsdlXmlReader::Impl::Open(std::string_view of, std::string_view name,
                                        const Attributes& attributes) {
-  if (open.size() > kDepthMax) {
-    return MetadataInvalid(fmt::format("is nested deeper than {}", kDepthMax));
+  if (open.size() > kCsdlDepthMax) {
+    return MetadataInvalid(fmt::format("is nested deeper than {}", kCsdlDepthMax));
   }
   const auto* const place = std::ranges::find_if(kPlaces, [&](const Place& candidate) {
     return candidate.parent == open.back() && candidate.space == of && candidate.name == name;

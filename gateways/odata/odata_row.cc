@@ -26,7 +26,7 @@ absl::Status NoJson(simdjson::error_code error) {
                fmt::format("a row is no JSON object: {}", simdjson::error_message(error)));
 }
 
-absl::Status Refuse(std::string_view code, std::string_view why) {
+absl::Status RowRefused(std::string_view code, std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, code, why);
 }
 
@@ -109,8 +109,8 @@ void ODataRowReader::Impl::Note(absl::Status why) {
 absl::Status ODataRowReader::Impl::AddField(size_t column, std::string_view text) {
   const Attribute& attribute = *attributes[column];
   if (text.size() > kPropertyBytesMax) {
-    return Refuse("too_large", fmt::format("{}: {} bytes are more than {}", attribute.name,
-                                           text.size(), kPropertyBytesMax));
+    return RowRefused("too_large", fmt::format("{}: {} bytes are more than {}", attribute.name,
+                                               text.size(), kPropertyBytesMax));
   }
   const MappedColumn& mapped = entity.columns[column];
   const auto field_text = FieldTextOf(mapped.type, mapped.members.get(), text);
@@ -118,8 +118,8 @@ absl::Status ODataRowReader::Impl::AddField(size_t column, std::string_view text
   const absl::Status added =
       field_text.ok() ? schemas::AppendField(attribute, *field_text, &fields) : field_text.status();
   if (!added.ok()) {
-    return Refuse(ErrorCode(added),
-                  fmt::format("{}: {} {}", attribute.name, QuoteForError(text), Message(added)));
+    return RowRefused(ErrorCode(added), fmt::format("{}: {} {}", attribute.name,
+                                                    QuoteForError(text), Message(added)));
   }
   seen[column] = {Seen::kValue, begin, fields.size() - begin};
   return absl::OkStatus();
@@ -128,7 +128,7 @@ absl::Status ODataRowReader::Impl::AddField(size_t column, std::string_view text
 absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value value) {
   const std::string& name = attributes[column]->name;
   if (seen[column].seen != Seen::kNo) {
-    Note(Refuse("invalid_json", fmt::format("{} comes twice", name)));
+    Note(RowRefused("invalid_json", fmt::format("{} comes twice", name)));
     return absl::OkStatus();
   }
   ondemand::json_type kind{};
@@ -138,13 +138,13 @@ absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value val
     std::string_view text;
     RETURN_IF_NO_JSON(value.get_string().get(text));
     Note(type == EdmType::kBoolean
-             ? Refuse("type_mismatch", fmt::format("{}: {} is a string, not true or false", name,
-                                                   QuoteForError(text)))
+             ? RowRefused("type_mismatch", fmt::format("{}: {} is a string, not true or false",
+                                                       name, QuoteForError(text)))
              : AddField(column, text));
     return absl::OkStatus();
   }
   if (kind == ondemand::json_type::object || kind == ondemand::json_type::array) {
-    Note(Refuse("type_mismatch", fmt::format("{}: is an object or an array", name)));
+    Note(RowRefused("type_mismatch", fmt::format("{}: is an object or an array", name)));
     return absl::OkStatus();
   }
   const std::string_view token = TrimToken(value.raw_json_token());
@@ -159,9 +159,9 @@ absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value val
   // Enumerations are names, but numbers where a service writes them so.
   const bool fits = boolean ? type == EdmType::kBoolean : IsNumeric(type) || type == EdmType::kEnum;
   Note(fits ? AddField(column, token)
-            : Refuse("type_mismatch",
-                     fmt::format("{}: {} is no {}", name, QuoteForError(token),
-                                 schemas::AttributeTypeName(attributes[column]->type))));
+            : RowRefused("type_mismatch",
+                         fmt::format("{}: {} is no {}", name, QuoteForError(token),
+                                     schemas::AttributeTypeName(attributes[column]->type))));
   return absl::OkStatus();
 }
 
@@ -190,8 +190,8 @@ absl::Status ODataRowReader::Impl::ReadNode(const Node& node, std::string_view n
   if (kind == ondemand::json_type::null && TrimToken(value.raw_json_token()) == "null") {
     return SetNull(node);
   }
-  Note(Refuse("type_mismatch",
-              fmt::format("{} is neither an object nor null", QuoteForError(name))));
+  Note(RowRefused("type_mismatch",
+                  fmt::format("{} is neither an object nor null", QuoteForError(name))));
   return absl::OkStatus();
 }
 
@@ -220,7 +220,7 @@ absl::Status ODataRowReader::Impl::ReadControl(std::string_view name, ondemand::
   }
   std::string_view text;
   if (value.get_string().get(text) != simdjson::SUCCESS) {
-    Note(Refuse("type_mismatch", fmt::format("{} is no string", name)));
+    Note(RowRefused("type_mismatch", fmt::format("{} is no string", name)));
     return absl::OkStatus();
   }
   if (is_id) {
@@ -257,13 +257,13 @@ absl::Status ODataRowReader::Impl::ReadMember(std::string_view name, ondemand::v
     return absl::OkStatus();
   }
   if (found->second.column < 0) {
-    Note(Refuse("type_mismatch", "id is neither an object nor null"));
+    Note(RowRefused("type_mismatch", "id is neither an object nor null"));
     return absl::OkStatus();
   }
   const auto column = static_cast<size_t>(found->second.column);
-  Note(seen[column].seen != Seen::kNo ? Refuse("invalid_json", "id comes twice")
+  Note(seen[column].seen != Seen::kNo ? RowRefused("invalid_json", "id comes twice")
        : entity.columns[column].type == EdmType::kBoolean
-           ? Refuse("type_mismatch", "id: is a string, not true or false")
+           ? RowRefused("type_mismatch", "id: is a string, not true or false")
            : AddField(column, plain_id));
   return absl::OkStatus();
 }
@@ -294,7 +294,7 @@ absl::Status ODataRowReader::Impl::FinishUpsert(ODataRow& row) {
   ASSIGN_OR_RETURN(row.key, KeyFromColumns());
   RETURN_IF_ERROR(wrong);
   if (row.key.empty()) {
-    return Refuse("missing_key", "the row has not all parts of its key");
+    return RowRefused("missing_key", "the row has not all parts of its key");
   }
   row.bytes.reserve(fields.size() + row.key.size());
   for (const size_t column : by_id) {
@@ -323,7 +323,7 @@ absl::Status ODataRowReader::Impl::FinishDelete(ODataRow& row) {
   if (row.key.empty() && !(id.empty() && plain_id.empty())) {
     ASSIGN_OR_RETURN(row.key, KeyFromId(entity, id.empty() ? plain_id : id));
   }
-  return row.key.empty() ? Refuse("missing_key", "a deleted row has neither its key nor an id")
+  return row.key.empty() ? RowRefused("missing_key", "a deleted row has neither its key nor an id")
                          : absl::OkStatus();
 }
 

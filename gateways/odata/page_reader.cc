@@ -13,7 +13,7 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr size_t kDepthMax = 64;
+constexpr size_t kPageDepthMax = 64;
 constexpr size_t kMemberBytesMax = kUrlBytesMax + 2;  // of a name, and of a value that is kept
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -202,8 +202,8 @@ absl::Status PageReader::Scan(const char*& at, const char* end, bool& ended) {
         break;
       case '{':
       case '[':
-        if (closers_.size() == kDepthMax) {
-          return Invalid(fmt::format("it is nested deeper than {}", kDepthMax));
+        if (closers_.size() == kPageDepthMax) {
+          return Invalid(fmt::format("it is nested deeper than {}", kPageDepthMax));
         }
         closers_.push_back(c == '{' ? '}' : ']');
         break;

@@ -11,7 +11,7 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
+constexpr absl::Duration kPlaceLookInterval = absl::Milliseconds(20);
 // Hosts that are remembered to rest. Beyond them a host is asked too early, and says so again.
 constexpr size_t kHostsMax = 10'000;
 
@@ -50,7 +50,7 @@ absl::StatusOr<HostPlaces::Place> HostPlaces::Take(const std::string& host, Stea
       const auto found = hosts_.find(host);
       return found == hosts_.end() || found->second.taken < per_host_max_;
     };
-    mutex_.AwaitWithTimeout(absl::Condition(&free), kLookInterval);
+    mutex_.AwaitWithTimeout(absl::Condition(&free), kPlaceLookInterval);
   }
 }
 
