@@ -19,6 +19,7 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 # Not "zstd": its cached variables would break the Findzstd of RocksDB at the second configuration.
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(rhonabwy REQUIRED IMPORTED_TARGET librhonabwy)
+pkg_check_modules(p11kit REQUIRED IMPORTED_TARGET p11-kit-1)
 pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
 find_path(BOOST_INCLUDE boost/beast.hpp REQUIRED)
 find_package(ZLIB REQUIRED)

@@ -15,6 +15,7 @@ THIRD_PARTY = {
     # header prefix: folders and files that may include it (tests may include all)
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
+    "p11-kit/": ["gateways/secrets/pkcs11_key"],
     "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
     "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "clients/cpp/", "ops/program/"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
@@ -33,6 +34,7 @@ INNER = {
     },
     "gateways": {
         "auth": [],
+        "secrets": [],
         "http": ["auth"],
         "ingest": ["http", "auth"],
         "admin": ["ingest", "http", "auth"],

@@ -17,6 +17,7 @@
 #include "schemas/row_codec.h"
 #include "schemas/sluice/v1/events.pb.h"
 #include "schemas/sluice/v1/frames.pb.h"
+#include "schemas/sluice/v1/sources.pb.h"
 #include "schemas/sluice/v1/store.pb.h"
 #include "tests/support/schemas/test_schema.h"
 
@@ -139,8 +140,9 @@ TEST(GoldenTest, EveryFieldOfEveryMessageIsInSomeFile) {
     CollectFields(*golden, &covered);
   }
   std::set<std::string> all;
-  for (const Descriptor* any : {v1::EntitySchema::descriptor(), v1::ChangeSet::descriptor(),
-                                v1::Frame::descriptor(), v1::OrgModelState::descriptor()}) {
+  for (const Descriptor* any :
+       {v1::EntitySchema::descriptor(), v1::ChangeSet::descriptor(), v1::Frame::descriptor(),
+        v1::SealedSecret::descriptor(), v1::OrgModelState::descriptor()}) {
     for (int i = 0; i < any->file()->message_type_count(); ++i) {
       AllFields(any->file()->message_type(i), &all);
     }
