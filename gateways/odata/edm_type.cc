@@ -110,7 +110,9 @@ v1::AttributeType AttributeTypeOf(EdmType type) {
     case EdmType::kDateTimeOffset:
       return v1::ATTRIBUTE_TYPE_DATETIME;
     case EdmType::kDate:
+      return v1::ATTRIBUTE_TYPE_DATE;
     case EdmType::kTimeOfDay:
+      return v1::ATTRIBUTE_TYPE_TIME;
     case EdmType::kString:
     case EdmType::kDuration:
     case EdmType::kEnum:

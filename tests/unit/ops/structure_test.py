@@ -16,7 +16,8 @@ THIRD_PARTY = {
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
     "p11-kit/": ["gateways/secrets/pkcs11_key"],
-    "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
+    "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/", "gateways/outbound/http_exchange"],
+    "expat.h": ["gateways/odata/csdl_xml"],
     "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "clients/cpp/", "ops/program/"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
 }
@@ -39,6 +40,8 @@ INNER = {
         "ingest": ["http", "auth"],
         "admin": ["ingest", "http", "auth"],
         "sync": ["http", "auth"],
+        "outbound": ["http", "secrets"],
+        "odata": ["outbound"],
     },
 }
 # Modules that include nothing of the tree but themselves and these folders.

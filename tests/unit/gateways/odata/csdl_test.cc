@@ -22,7 +22,7 @@ constexpr char kOpen[] =
     R"(<Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="s">)";
 constexpr char kClose[] = "</Schema></edmx:DataServices></edmx:Edmx>";
 
-absl::StatusOr<Csdl> Read(std::string_view text, size_t piece = 1 << 20) {
+absl::StatusOr<Csdl> ReadXml(std::string_view text, size_t piece = 1 << 20) {
   CsdlXmlReader reader;
   for (; !text.empty(); text.remove_prefix(std::min(piece, text.size()))) {
     RETURN_IF_ERROR(reader.Feed(text.substr(0, piece)));
@@ -81,8 +81,8 @@ TEST(CsdlXmlTest, TripPin) {
 TEST(CsdlXmlTest, PiecesOfAnySizeAreTheSame) {
   for (const char* name : {"dataverse.xml", "sap.xml", "trippin.xml"}) {
     const std::string text = GoldenText(name);
-    const auto whole = Read(text);
-    const auto bytes = Read(text, 1);
+    const auto whole = ReadXml(text);
+    const auto bytes = ReadXml(text, 1);
     ASSERT_TRUE(whole.ok() && bytes.ok()) << name;
     EXPECT_EQ(testing::Describe(MapEntities(*whole, {})),
               testing::Describe(MapEntities(*bytes, {})));
@@ -92,12 +92,12 @@ TEST(CsdlXmlTest, PiecesOfAnySizeAreTheSame) {
 TEST(CsdlXmlTest, EveryCutIsNoticed) {
   const std::string text = GoldenText("sap.xml");
   for (size_t size = 0; size < text.rfind("</edmx:Edmx>") + 11; size += 7) {
-    Refusal(Read(std::string_view(text).substr(0, size)));
+    Refusal(ReadXml(std::string_view(text).substr(0, size)));
   }
 }
 
 TEST(CsdlXmlTest, MembersWithoutValuesCount) {
-  const auto csdl = Read(fmt::format(
+  const auto csdl = ReadXml(fmt::format(
       R"({}<EnumType Name="E"><Member Name="a"/><Member Name="b" Value="9223372036854775807"/>)"
       R"(<Member Name="c"/></EnumType>{})",
       kOpen, kClose));
@@ -112,32 +112,32 @@ TEST(CsdlXmlTest, Doctype) {
        {"<!DOCTYPE html><html><body>Sign in</body></html>",
         "<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>",
         "<!DOCTYPE a [<!ENTITY x \"xxxxxxxx\"><!ENTITY y \"&x;&x;&x;\">]><a>&y;</a>"}) {
-    EXPECT_THAT(Refusal(Read(text)), HasSubstr("document type")) << text;
+    EXPECT_THAT(Refusal(ReadXml(text)), HasSubstr("document type")) << text;
   }
 }
 
 TEST(CsdlXmlTest, WhatIsNoMetadata) {
-  EXPECT_THAT(Refusal(Read("")), HasSubstr("no XML"));
-  EXPECT_THAT(Refusal(Read("{\"$Version\":\"4.01\"}")), HasSubstr("no XML"));
-  EXPECT_THAT(Refusal(Read("<html><body/></html>")), HasSubstr("its first element is \"html\""));
+  EXPECT_THAT(Refusal(ReadXml("")), HasSubstr("no XML"));
+  EXPECT_THAT(Refusal(ReadXml("{\"$Version\":\"4.01\"}")), HasSubstr("no XML"));
+  EXPECT_THAT(Refusal(ReadXml("<html><body/></html>")), HasSubstr("its first element is \"html\""));
   EXPECT_THAT(
-      Refusal(Read(
+      Refusal(ReadXml(
           R"(<e:Edmx xmlns:e="http://schemas.microsoft.com/ado/2007/06/edmx" Version="1.0"/>)")),
       HasSubstr("before 4.0"));
-  EXPECT_THAT(Refusal(Read(R"(<e:Edmx xmlns:e="http://docs.oasis-open.org/odata/ns/edmx"/>)")),
+  EXPECT_THAT(Refusal(ReadXml(R"(<e:Edmx xmlns:e="http://docs.oasis-open.org/odata/ns/edmx"/>)")),
               HasSubstr("no DataServices"));
-  EXPECT_THAT(Refusal(Read(fmt::format("{}\n<EntityType/>{}", kOpen, kClose))),
+  EXPECT_THAT(Refusal(ReadXml(fmt::format("{}\n<EntityType/>{}", kOpen, kClose))),
               ::testing::AllOf(HasSubstr("line 2"), HasSubstr("lacks an attribute Name")));
   EXPECT_THAT(
-      Refusal(Read(fmt::format(R"({}<EnumType Name="E"><Member Name="a" Value="1x"/></EnumType>{})",
-                               kOpen, kClose))),
+      Refusal(ReadXml(fmt::format(
+          R"({}<EnumType Name="E"><Member Name="a" Value="1x"/></EnumType>{})", kOpen, kClose))),
       HasSubstr("no number"));
-  EXPECT_THAT(Refusal(Read(std::string(kOpen) + "&nbsp;" + kClose)), HasSubstr("no XML"));
+  EXPECT_THAT(Refusal(ReadXml(std::string(kOpen) + "&nbsp;" + kClose)), HasSubstr("no XML"));
   std::string deep = kOpen;
   for (int i = 0; i < 100; ++i) {
     deep += "<a>";
   }
-  EXPECT_THAT(Refusal(Read(deep)), HasSubstr("nested deeper"));
+  EXPECT_THAT(Refusal(ReadXml(deep)), HasSubstr("nested deeper"));
 }
 
 TEST(CsdlXmlTest, Limits) {
@@ -145,7 +145,7 @@ TEST(CsdlXmlTest, Limits) {
   for (size_t i = 0; i <= kCsdlSetsMax; ++i) {
     sets += fmt::format("<EntitySet Name='x{}' EntityType='s.T'/>", i);
   }
-  EXPECT_THAT(Refusal(Read(sets)), HasSubstr("entity sets"));
+  EXPECT_THAT(Refusal(ReadXml(sets)), HasSubstr("entity sets"));
   CsdlCount count;
   EXPECT_TRUE(count.AddBytes(kCsdlBytesMax).ok());
   EXPECT_EQ(ErrorCode(count.AddBytes(1)), "metadata_invalid");

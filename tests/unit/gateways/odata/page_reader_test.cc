@@ -11,7 +11,7 @@
 namespace sluice::gateways {
 namespace {
 
-struct Read {
+struct PageRead {
   absl::Status status;
   std::vector<std::string> rows;
   std::vector<bool> too_large;
@@ -20,8 +20,8 @@ struct Read {
   std::string code() const { return status.ok() ? "ok" : ErrorCode(status); }
 };
 
-Read ReadPage(std::string_view text, size_t piece = 1 << 20, size_t row_bytes_max = 1 << 20) {
-  Read read;
+PageRead ReadPage(std::string_view text, size_t piece = 1 << 20, size_t row_bytes_max = 1 << 20) {
+  PageRead read;
   PageReader reader(row_bytes_max);
   while (!text.empty() && read.status.ok()) {
     read.status = reader.Feed(text.substr(0, piece), [&](std::string_view row, bool too_large) {
@@ -47,7 +47,7 @@ constexpr char kPage[] = R"({"@odata.context":"$metadata#Items","@odata.count":"
   "@odata.nextLink":"Items?a=1\u0026b=\"2\"\/" } )";
 
 TEST(PageReaderTest, RowsAndWhatThePageSays) {
-  const Read read = ReadPage(kPage);
+  const PageRead read = ReadPage(kPage);
   ASSERT_TRUE(read.status.ok()) << read.status;
   EXPECT_EQ(read.rows,
             (std::vector<std::string>{R"({"ID":1,"Name":"a\"]}\\"})",
@@ -59,9 +59,9 @@ TEST(PageReaderTest, RowsAndWhatThePageSays) {
 }
 
 TEST(PageReaderTest, PiecesOfAnySizeAreTheSame) {
-  const Read whole = ReadPage(kPage);
+  const PageRead whole = ReadPage(kPage);
   for (size_t piece = 1; piece < 40; ++piece) {
-    const Read read = ReadPage(kPage, piece);
+    const PageRead read = ReadPage(kPage, piece);
     ASSERT_TRUE(read.status.ok()) << piece << ": " << read.status;
     EXPECT_EQ(read.rows, whole.rows) << piece;
     EXPECT_EQ(read.end.next_link, whole.end.next_link) << piece;
@@ -77,7 +77,7 @@ TEST(PageReaderTest, CutAtEveryByte) {
 }
 
 TEST(PageReaderTest, BothSpellings) {
-  const Read read =
+  const PageRead read =
       ReadPage("\xef\xbb\xbf{\"@context\":\"x\",\"@count\":3,\"@deltaLink\":\"d\",\"value\":[]}");
   ASSERT_TRUE(read.status.ok()) << read.status;
   EXPECT_EQ(read.end.count, 3U);
@@ -138,7 +138,7 @@ TEST(PageReaderTest, DepthAndLengthAreBounded) {
 }
 
 TEST(PageReaderTest, ARowThatIsTooLarge) {
-  const Read read = ReadPage(
+  const PageRead read = ReadPage(
       fmt::format(R"({{"value":[{{"a":1}},{{"b":"{}"}},{{"c":2}}]}})", std::string(200, 'x')), 7,
       100);
   ASSERT_TRUE(read.status.ok()) << read.status;
