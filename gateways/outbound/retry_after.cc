@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
 #include "schemas/base/ascii.h"
+#include "schemas/base/datetime.h"
 
 namespace sluice::gateways {
 namespace {
@@ -23,7 +24,11 @@ std::optional<SystemTime> ParseHttpDate(std::string_view text) {
   for (const char* const form : kForms) {
     absl::Time time;
     if (absl::ParseTime(form, absl::string_view(text.data(), text.size()), &time, nullptr)) {
-      return SystemTime(std::chrono::microseconds(absl::ToUnixMicros(time)));
+      // Abseil takes any year and "infinite-past", of which no difference can be formed.
+      const int64_t micros = absl::ToUnixMicros(time);
+      return micros >= 0 && micros <= kDatetimeMax
+                 ? std::optional(SystemTime(std::chrono::microseconds(micros)))
+                 : std::nullopt;
     }
   }
   return std::nullopt;

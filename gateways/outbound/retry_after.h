@@ -13,8 +13,8 @@ namespace sluice::gateways {
 // Nobody is made to wait longer than this, whatever a server says.
 inline constexpr std::chrono::milliseconds kRetryAfterMax = std::chrono::minutes(15);
 
-// A date as HTTP writes it, in any of its three forms (RFC 9110, section 5.6.7); nullopt where it
-// is none.
+// A date as HTTP writes it, in any of its three forms (RFC 9110, section 5.6.7), of the
+// years 1970 to 9999; nullopt where it is none.
 [[nodiscard]] std::optional<SystemTime> ParseHttpDate(std::string_view text);
 
 // The wait that the header `retry_after` asks for, 0 to kRetryAfterMax: seconds, or a date, which

@@ -36,8 +36,10 @@ TEST(RetryAfterTest, ThreeFormsOfADate) {
   EXPECT_EQ(ParseHttpDate(kDate), kDateTime);
   EXPECT_EQ(ParseHttpDate("Sunday, 06-Nov-94 08:49:37 GMT"), kDateTime);
   EXPECT_EQ(ParseHttpDate("Sun Nov  6 08:49:37 1994"), kDateTime);
-  for (const char* text : {"", "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37",
-                           "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT x"}) {
+  for (const char* text :
+       {"", "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37", "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT x", "infinite-past", "infinite-future",
+        "Sun, 06 Nov 200000 08:49:37 GMT", "Sun, 06 Nov 1894 08:49:37 GMT"}) {
     EXPECT_EQ(ParseHttpDate(text), std::nullopt) << text;
   }
 }
