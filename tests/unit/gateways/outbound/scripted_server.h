@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -152,6 +153,11 @@ class ScriptedServer {
   int Next() const { return ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC); }
 
   void Serve(int fd) {
+    // OpenSSL writes without MSG_NOSIGNAL, and clients go whenever they like.
+    sigset_t broken_pipe;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
     SSL* ssl = nullptr;
     bool ready = true;
     if (context_ != nullptr) {
