@@ -4,7 +4,6 @@
 #include <simdjson.h>
 
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "schemas/base/status.h"

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <charconv>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -19,7 +18,8 @@ namespace {
 constexpr char kSeparator = '|';  // between namespace and name, as Expat gives them
 constexpr std::string_view kEdmx = "http://docs.oasis-open.org/odata/ns/edmx";
 constexpr std::string_view kEdm = "http://docs.oasis-open.org/odata/ns/edm";
-constexpr size_t kPieceMax = size_t{1} << 20;  // Expat counts in int
+constexpr size_t kPieceMax = size_t{64} << 10;  // Expat counts in int
+constexpr size_t kTagBytesMax = size_t{1} << 20;
 
 enum class Element : uint8_t {
   kDocument,  // what is around the first element
@@ -116,6 +116,8 @@ struct CsdlXmlReader::Impl {
   void Fail(absl::Status why);
   absl::Status Open(std::string_view space, std::string_view name, const Attributes& attributes);
   absl::Status Enter(Element element, std::string_view name, const Attributes& attributes);
+  absl::Status EnterType(Element element, std::string_view name, const Attributes& attributes);
+  absl::Status EnterPart(Element element, const Attributes& attributes);
   absl::Status EnterMember(const Attributes& attributes);
   absl::Status EnterSchema(const Attributes& attributes);
 
@@ -131,6 +133,7 @@ struct CsdlXmlReader::Impl {
   CsdlStructure* structure = nullptr;  // the open one
   CsdlEnum* enumeration = nullptr;     // the open one
   bool has_services = false;
+  size_t bytes_in_tag = 0;  // fed since the last begin or end of an element, in whole pieces
 };
 
 CsdlXmlReader::Impl::Impl() : parser(XML_ParserCreateNS(nullptr, kSeparator)) {
@@ -154,6 +157,7 @@ void CsdlXmlReader::Impl::OnDoctype(void* self, const XML_Char* name, const XML_
 
 void CsdlXmlReader::Impl::OnStart(void* self, const XML_Char* full, const XML_Char** attributes) {
   auto& impl = *static_cast<Impl*>(self);
+  impl.bytes_in_tag = 0;
   if (!impl.status.ok()) {
     return;  // Expat may give more of what it has read
   }
@@ -170,6 +174,7 @@ void CsdlXmlReader::Impl::OnStart(void* self, const XML_Char* full, const XML_Ch
 
 void CsdlXmlReader::Impl::OnEnd(void* self, const XML_Char*) {
   auto& impl = *static_cast<Impl*>(self);
+  impl.bytes_in_tag = 0;
   if (impl.status.ok()) {
     impl.open.pop_back();
   }
@@ -228,6 +233,52 @@ absl::Status CsdlXmlReader::Impl::EnterMember(const Attributes& attributes) {
   return absl::OkStatus();
 }
 
+absl::Status CsdlXmlReader::Impl::EnterType(Element element, std::string_view name,
+                                            const Attributes& attributes) {
+  RETURN_IF_ERROR(count.AddMember());
+  ASSIGN_OR_RETURN(const std::string own, Need(attributes, "Name"));
+  const std::string qualified = fmt::format("{}.{}", space, own);
+  if (element == Element::kStructure) {
+    structure = &csdl.structures[qualified];
+    *structure = CsdlStructure();
+    structure->is_entity = name == "EntityType";
+    structure->is_abstract = attributes.IsTrue("Abstract");
+    structure->base = std::string(attributes.Find("BaseType"));
+  } else if (element == Element::kEnumType) {
+    enumeration = &csdl.enums[qualified];
+    *enumeration = CsdlEnum{attributes.IsTrue("IsFlags"), {}};
+  } else {
+    CsdlTypeDefinition& definition = csdl.definitions[qualified];
+    ASSIGN_OR_RETURN(definition.underlying, Need(attributes, "UnderlyingType"));
+    definition.precision = attributes.Number("Precision");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CsdlXmlReader::Impl::EnterPart(Element element, const Attributes& attributes) {
+  RETURN_IF_ERROR(count.AddMember());
+  if (element == Element::kConstraint) {
+    CsdlConstraint& constraint = structure->navigations.back().constraints.emplace_back();
+    ASSIGN_OR_RETURN(constraint.property, Need(attributes, "Property"));
+    ASSIGN_OR_RETURN(constraint.referenced, Need(attributes, "ReferencedProperty"));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(std::string name, Need(attributes, "Name"));
+  if (element == Element::kPropertyRef) {
+    structure->key.push_back({std::move(name), std::string(attributes.Find("Alias"))});
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::string type, Need(attributes, "Type"));
+  auto [item, collection] = SplitCollection(type);
+  if (element == Element::kProperty) {
+    structure->properties.push_back(
+        {std::move(name), std::move(item), collection, attributes.Number("Precision")});
+  } else {
+    structure->navigations.push_back({std::move(name), std::move(item), collection, {}});
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CsdlXmlReader::Impl::Enter(Element element, std::string_view name,
                                         const Attributes& attributes) {
   switch (element) {
@@ -241,63 +292,17 @@ absl::Status CsdlXmlReader::Impl::Enter(Element element, std::string_view name,
       return absl::OkStatus();
     case Element::kSchema:
       return EnterSchema(attributes);
-    case Element::kStructure: {
-      RETURN_IF_ERROR(count.AddMember());
-      ASSIGN_OR_RETURN(const std::string own, Need(attributes, "Name"));
-      structure = &csdl.structures[fmt::format("{}.{}", space, own)];
-      *structure = CsdlStructure();
-      structure->is_entity = name == "EntityType";
-      structure->is_abstract = attributes.IsTrue("Abstract");
-      structure->base = std::string(attributes.Find("BaseType"));
-      return absl::OkStatus();
-    }
-    case Element::kPropertyRef: {
-      RETURN_IF_ERROR(count.AddMember());
-      ASSIGN_OR_RETURN(std::string path, Need(attributes, "Name"));
-      structure->key.push_back({std::move(path), std::string(attributes.Find("Alias"))});
-      return absl::OkStatus();
-    }
-    case Element::kProperty: {
-      RETURN_IF_ERROR(count.AddMember());
-      CsdlProperty& property = structure->properties.emplace_back();
-      ASSIGN_OR_RETURN(property.name, Need(attributes, "Name"));
-      ASSIGN_OR_RETURN(const std::string type, Need(attributes, "Type"));
-      std::tie(property.type, property.collection) = SplitCollection(type);
-      property.precision = attributes.Number("Precision");
-      return absl::OkStatus();
-    }
-    case Element::kNavigation: {
-      RETURN_IF_ERROR(count.AddMember());
-      CsdlNavigation& navigation = structure->navigations.emplace_back();
-      ASSIGN_OR_RETURN(navigation.name, Need(attributes, "Name"));
-      ASSIGN_OR_RETURN(const std::string type, Need(attributes, "Type"));
-      std::tie(navigation.type, navigation.collection) = SplitCollection(type);
-      return absl::OkStatus();
-    }
-    case Element::kConstraint: {
-      RETURN_IF_ERROR(count.AddMember());
-      CsdlConstraint& constraint = structure->navigations.back().constraints.emplace_back();
-      ASSIGN_OR_RETURN(constraint.property, Need(attributes, "Property"));
-      ASSIGN_OR_RETURN(constraint.referenced, Need(attributes, "ReferencedProperty"));
-      return absl::OkStatus();
-    }
-    case Element::kEnumType: {
-      RETURN_IF_ERROR(count.AddMember());
-      ASSIGN_OR_RETURN(const std::string own, Need(attributes, "Name"));
-      enumeration = &csdl.enums[fmt::format("{}.{}", space, own)];
-      *enumeration = CsdlEnum{attributes.IsTrue("IsFlags"), {}};
-      return absl::OkStatus();
-    }
+    case Element::kStructure:
+    case Element::kEnumType:
+    case Element::kTypeDefinition:
+      return EnterType(element, name, attributes);
+    case Element::kPropertyRef:
+    case Element::kProperty:
+    case Element::kNavigation:
+    case Element::kConstraint:
+      return EnterPart(element, attributes);
     case Element::kMember:
       return EnterMember(attributes);
-    case Element::kTypeDefinition: {
-      RETURN_IF_ERROR(count.AddMember());
-      ASSIGN_OR_RETURN(const std::string own, Need(attributes, "Name"));
-      CsdlTypeDefinition& definition = csdl.definitions[fmt::format("{}.{}", space, own)];
-      ASSIGN_OR_RETURN(definition.underlying, Need(attributes, "UnderlyingType"));
-      definition.precision = attributes.Number("Precision");
-      return absl::OkStatus();
-    }
     case Element::kEntitySet: {
       RETURN_IF_ERROR(count.AddSet());
       CsdlEntitySet& set = csdl.sets.emplace_back();
@@ -317,6 +322,12 @@ absl::Status CsdlXmlReader::Impl::Enter(Element element, std::string_view name,
 }
 
 absl::Status CsdlXmlReader::Impl::Parse(const char* text, size_t size, bool last) {
+  // Expat reads a tag that is not whole from its begin again with each piece.
+  bytes_in_tag += size;
+  if (bytes_in_tag > kTagBytesMax) {
+    status = MetadataInvalid(fmt::format("has more than {} bytes in one tag", kTagBytesMax));
+    return status;
+  }
   const XML_Status parsed =
       XML_Parse(parser.get(), text, static_cast<int>(size), last ? XML_TRUE : XML_FALSE);
   if (parsed != XML_STATUS_OK && status.ok()) {

@@ -141,6 +141,10 @@ TEST(CsdlXmlTest, WhatIsNoMetadata) {
 }
 
 TEST(CsdlXmlTest, Limits) {
+  for (const char* start : {"<EntityType Name=\"", "<!--", ""}) {
+    EXPECT_THAT(Refusal(ReadXml(kOpen + (start + std::string(size_t{2} << 20, 'x')))),
+                HasSubstr("in one tag"));
+  }
   std::string sets = std::string(kOpen) + "<EntityContainer Name='c'>";
   for (size_t i = 0; i <= kCsdlSetsMax; ++i) {
     sets += fmt::format("<EntitySet Name='x{}' EntityType='s.T'/>", i);
