@@ -57,7 +57,7 @@ absl::Status AmidAnswer(const Url& url, const error_code& error) {
 // A connection and the loop that it runs in. Every step is asynchronous, so that each can be ended.
 class Connection {
  public:
-  Connection(const Url& url, const ExchangeEnd& end) : url_(url), end_(end) {}
+  Connection(const Url& url, const ExchangeEnd& end) : url_(url), end_(end), until_(end.until) {}
 
   tcp::socket& socket() { return socket_; }
 
@@ -66,7 +66,7 @@ class Connection {
   template <typename Start>
   absl::Status Run(std::chrono::milliseconds longest, std::string_view what, error_code& result,
                    Start start) {
-    const SteadyTime until = std::min(end_.until, end_.clock.SteadyNow() + longest);
+    const SteadyTime until = std::min(until_, end_.clock.SteadyNow() + longest);
     // Before each step too: one that never has to wait would never look.
     absl::Status ended = WhyEnd(until, what);
     RETURN_IF_ERROR(ended);
@@ -91,6 +91,16 @@ class Connection {
     return ended;
   }
 
+  // Calls whoever reads the answer. That may wait for room, which is no fault of the source's, so
+  // the time that it takes does not count.
+  template <typename Reader>
+  auto Hand(Reader reader) {
+    const SteadyTime begin = end_.clock.SteadyNow();
+    auto result = reader();
+    until_ += end_.clock.SteadyNow() - begin;
+    return result;
+  }
+
  private:
   absl::Status WhyEnd(SteadyTime until, std::string_view what) const {
     if (end_.stopping && end_.stopping()) {
@@ -105,6 +115,7 @@ class Connection {
 
   const Url& url_;
   const ExchangeEnd& end_;
+  SteadyTime until_;  // of the whole
   asio::io_context context_{1};
   tcp::socket socket_{context_};
 };
@@ -232,8 +243,9 @@ absl::Status ReadBody(Stream& stream, Connection& connection, const Url& url,
     }));
     // What came before an error is given on: whoever reads it knows by the error that it is not
     // all.
-    RETURN_IF_ERROR(
-        on_body(std::string_view(piece.data(), piece.size() - parser.get().body().size)));
+    RETURN_IF_ERROR(connection.Hand([&] {
+      return on_body(std::string_view(piece.data(), piece.size() - parser.get().body().size));
+    }));
     if (error && error != http::error::need_buffer) {
       return error == http::error::buffer_overflow
                  ? NoHttp(url, "a chunk's head or the trailer is too large")
@@ -259,7 +271,8 @@ absl::Status Talk(Stream& stream, Connection& connection, const Url& url,
   boost::beast::flat_buffer buffer(kHeadBytesMax + kPieceBytes);
   std::optional<Parser> parser;
   RETURN_IF_ERROR(ReadHead(stream, connection, url, from.silence_max, buffer, parser));
-  ASSIGN_OR_RETURN(const bool wanted, on_head(HeadOf(parser->get().base())));
+  ASSIGN_OR_RETURN(const bool wanted,
+                   connection.Hand([&] { return on_head(HeadOf(parser->get().base())); }));
   return wanted ? ReadBody(stream, connection, url, from.silence_max, buffer, *parser, on_body)
                 : absl::OkStatus();
 }

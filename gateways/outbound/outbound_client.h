@@ -24,7 +24,7 @@ struct OutboundRequest {
   std::string authorization;  // whole header value; never logged, never sent to another origin
   std::string body;
   size_t body_bytes_max = size_t{256} << 20;      // of the answer, decompressed
-  std::chrono::milliseconds timeout{120'000};     // of the whole, redirects included
+  std::chrono::milliseconds timeout{120'000};     // of the whole, but for what the readers take
   std::chrono::milliseconds silence_max{30'000};  // for the answer's head, and between two pieces
 };
 

@@ -467,6 +467,21 @@ TEST_F(OutboundClientTest, ABodyThatComesInDropsEndsAtTheTimeout) {
   EXPECT_EQ(fetched.code(), "source_timeout");
 }
 
+TEST_F(OutboundClientTest, TheReadersTimeIsNotTheSources) {
+  const ScriptedServer server(Sends(Answer(std::string(200'000, 'x'))));
+  OutboundClient client = Client();
+  OutboundRequest request;
+  request.url = Url(server);
+  size_t pieces = 0;
+  const auto wait = [&](const auto&) {
+    ++pieces;
+    clock_.Advance(request.timeout);
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(client.Send(request, wait, wait, {}).ok());
+  EXPECT_GT(pieces, 3U);
+}
+
 TEST_F(OutboundClientTest, AHandshakeThatNeverComes) {
   const ScriptedServer server([](Peer& peer) { peer.AwaitClose(); });
   EXPECT_EQ(Get(Url(server, "https"), TimePasses(seconds(1))).code(), "source_timeout");
