@@ -187,7 +187,7 @@ TEST_F(OutboundClientTest, TheAuthorityMustBeKnown) {
   const TestCertificates strangers{fmt::format("DNS:{}", kName)};
   const ScriptedServer server(Sends(Answer("hello")), &strangers);
   EXPECT_EQ(Get(Url(server, "https")).code(), "source_unreachable");
-  const ScriptedServer plain(Sends(Answer("hello")));
+  const ScriptedServer plain([](Peer& peer) { peer.Send(Answer("hello")); });
   EXPECT_EQ(Get(Url(plain, "https")).code(), "source_unreachable") << "no TLS at all";
 }
 
