@@ -105,7 +105,8 @@ class EntityMapper {
 
 absl::StatusOr<EntityMapper::Chain> EntityMapper::ChainOf(std::string_view type) const {
   Chain chain;
-  for (std::string name = csdl_.Qualified(type); !name.empty();) {
+  std::string name = csdl_.Qualified(type);
+  do {
     const auto found = csdl_.structures.find(name);
     if (found == csdl_.structures.end()) {
       return Refuse("type_unknown", fmt::format("no type {} is defined", QuoteForError(name)));
@@ -116,8 +117,8 @@ absl::StatusOr<EntityMapper::Chain> EntityMapper::ChainOf(std::string_view type)
                                 QuoteForError(type), kBaseTypesMax));
     }
     chain.push_back(&found->second);
-    name = found->second.base.empty() ? "" : csdl_.Qualified(found->second.base);
-  }
+    name = csdl_.Qualified(found->second.base);
+  } while (!name.empty());
   std::ranges::reverse(chain);
   return chain;
 }

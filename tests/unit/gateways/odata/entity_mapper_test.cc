@@ -207,6 +207,9 @@ TEST(EntityMapperTest, TypesThatLeadNowhere) {
   - Wide precision_too_large
   - Entity type_unknown
 )");
+  csdl.sets[0].type = "";
+  EXPECT_EQ(Describe(MapEntities(csdl, {})), "- T type_unknown\n");
+  csdl.sets[0].type = "s.T";
   csdl.structures["s.T"].base = "s.Absent";
   EXPECT_EQ(Describe(MapEntities(csdl, {})), "- T type_unknown\n");
   csdl.structures["s.T"].base = "s.T";
