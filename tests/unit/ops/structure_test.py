@@ -17,7 +17,8 @@ THIRD_PARTY = {
     "rocksdb/": ["projectors/store/", "eventlog/embedded/"],
     "librdkafka/": ["eventlog/kafka/"],
     "p11-kit/": ["gateways/secrets/pkcs11_key"],
-    "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/"],
+    "boost/": ["gateways/http/", "gateways/admin/", "gateways/sync/", "gateways/outbound/http_exchange"],
+    "expat.h": ["gateways/odata/csdl_xml"],
     "httplib.h": ["gateways/auth/", "gateways/ingest/set_relay", "ops/program/"],
     "curl/": ["clients/cpp/http_client"],
     "sqlite3.h": ["clients/cpp/", "ops/program/"],
@@ -52,6 +53,8 @@ INNER = {
         "ingest": ["http", "auth"],
         "admin": ["ingest", "http", "auth"],
         "sync": ["http", "auth"],
+        "outbound": ["http", "secrets"],
+        "odata": ["outbound"],
     },
     "ops": {"config": [], "program": ["config"]},
 }

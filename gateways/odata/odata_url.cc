@@ -1,0 +1,134 @@
+#include "gateways/odata/odata_url.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "schemas/base/ascii.h"
+#include "schemas/base/datetime.h"
+#include "schemas/base/sha256.h"
+#include "schemas/base/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+constexpr size_t kLinksMax = 1'000'000;
+
+// A name or value within a path segment or an option of a query.
+std::string Encoded(std::string_view text) {
+  constexpr std::string_view kPlain = "-._~,:/";
+  std::string out;
+  for (const char c : text) {
+    const bool plain = IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       kPlain.find(c) != std::string_view::npos;
+    if (plain) {
+      out.push_back(c);
+    } else {
+      fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+std::string WithOptions(const Url& root, std::string_view segment,
+                        const std::vector<std::string>& options) {
+  Url url = root;
+  url.path += segment;
+  for (const std::string& option : options) {
+    url.query.append(url.query.empty() ? 0 : 1, '&').append(option);
+  }
+  url.has_query = !url.query.empty();
+  return url.ToString();
+}
+
+std::string Select(const std::vector<std::string>& names) {
+  std::string option = "$select=";
+  for (size_t i = 0; i < names.size(); ++i) {
+    option.append(i == 0 ? 0 : 1, ',').append(Encoded(names[i]));
+  }
+  return option;
+}
+
+std::vector<std::string> KeyNames(const MappedEntity& entity) {
+  std::vector<std::string> names;
+  for (const MappedKeyPart& part : entity.key) {
+    const std::string& name = entity.columns[part.column].path[0];
+    if (std::ranges::find(names, name) == names.end()) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+absl::Status LinkRefused(std::string_view code, std::string_view why) {
+  return Error(absl::StatusCode::kFailedPrecondition, code, why);
+}
+
+}  // namespace
+
+absl::StatusOr<Url> ServiceRoot(std::string_view url) {
+  ASSIGN_OR_RETURN(Url root, Url::Parse(url));
+  if (!root.path.ends_with('/')) {
+    root.path.push_back('/');
+  }
+  return root;
+}
+
+std::string MetadataUrl(const Url& root) { return WithOptions(root, "$metadata", {}); }
+
+std::string LoadUrl(const Url& root, const MappedEntity& entity, bool count) {
+  std::vector<std::string> options = {Select(entity.select)};
+  if (count) {
+    options.emplace_back("$count=true");
+  }
+  return WithOptions(root, Encoded(entity.set), options);
+}
+
+std::string KeysUrl(const Url& root, const MappedEntity& entity) {
+  return WithOptions(root, Encoded(entity.set), {Select(KeyNames(entity))});
+}
+
+std::string PollUrl(const Url& root, const MappedEntity& entity, std::string_view modified,
+                    int64_t since_us) {
+  const std::string name = Encoded(modified);
+  std::string order = fmt::format("$orderby={}", name);
+  for (const MappedKeyPart& part : entity.key) {
+    const std::vector<std::string>& path = entity.columns[part.column].path;
+    order.append(1, ',');
+    for (size_t i = 0; i < path.size(); ++i) {
+      order.append(i == 0 ? 0 : 1, '/').append(Encoded(path[i]));
+    }
+  }
+  return WithOptions(root, Encoded(entity.set),
+                     {Select(entity.select),
+                      fmt::format("$filter={}%20ge%20{}", name, FormatDatetime(since_us)), order});
+}
+
+absl::StatusOr<Url> LinkRule::Follow(const Url& from, std::string_view link) {
+  const absl::StatusOr<Url> url = from.Resolve(link);
+  if (!url.ok()) {
+    return LinkRefused("source_answer_invalid",
+                       fmt::format("a link is none: {}", Message(url.status())));
+  }
+  const bool listed = std::ranges::find(link_hosts_, url->host) != link_hosts_.end() &&
+                      url->port == (url->scheme == "https" ? 443 : 80);
+  if (!url->SameOrigin(root_) && !listed) {
+    return LinkRefused("link_elsewhere",
+                       fmt::format("a link leads to {}, which is neither the service nor one of "
+                                   "its link_hosts",
+                                   url->WithoutQuery()));
+  }
+  if (url->scheme != "https" && root_.scheme == "https") {
+    return LinkRefused("link_elsewhere", "a link leads from https to http");
+  }
+  if (seen_.size() == kLinksMax) {
+    return LinkRefused("too_many_links", fmt::format("one load has more than {} links", kLinksMax));
+  }
+  if (!seen_.insert(DigestWord(Sha256(url->ToString()), 0)).second) {
+    return LinkRefused("link_loop", fmt::format("a link to {} was followed before in this load",
+                                                url->WithoutQuery()));
+  }
+  return url;
+}
+
+}  // namespace sluice::gateways
