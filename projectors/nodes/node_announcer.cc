@@ -98,7 +98,7 @@ void NodeAnnouncer::Impl::AddPartition(PartitionId partition, bool serves,
   }
   auto* const served = announcement.add_partitions();
   served->set_partition(partition.value());
-  served->set_applied(stores->Applied(partition).value());
+  served->set_applied(stores->LastApplied(partition).position.value());
   for (const ApartOrg& apart : stores->ApartOf(partition)) {
     if (served->apart_size() < kApartMax) {
       served->add_apart(apart.org.value());

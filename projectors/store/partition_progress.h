@@ -28,9 +28,6 @@ class PartitionProgress {
  public:
   virtual ~PartitionProgress() = default;
 
-  // Applied offset of the partition: the last event handed to StoreWriter::Apply() whole, kNoOffset
-  // for none.
-  virtual Offset Applied(PartitionId partition) = 0;
   // The last event that was handed to StoreWriter::Apply() whole, position and event hash; after a
   // start, the one before the checkpoint.
   virtual AppliedState LastApplied(PartitionId partition) = 0;

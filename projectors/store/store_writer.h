@@ -116,6 +116,9 @@ class StoreWriter : public ApartWriter {
   // At `near` everything in the partition's log was folded, but for who is apart; nullopt: not
   // since the partition was opened. Who is set apart from now on was as near as that.
   virtual void NoteNear(PartitionId partition, std::optional<SteadyTime> near) = 0;
+
+  // Applied offset of the partition: the last event handed to Apply whole, kNoOffset for none.
+  virtual Offset Applied(PartitionId partition) = 0;
 };
 
 }  // namespace sluice::projectors
