@@ -143,7 +143,8 @@ TEST_P(RecordedTest, ARowOfEveryType) {
   EXPECT_EQ(RowJson(*Everything(), changes.at(0)), R"({"id":"1","name":"of the snapshot"})");
   if (with_schemas()) {
     EXPECT_EQ(RowJson(*Everything(), changes.at(1)), row);
-    for (const Attribute& attribute : Everything()->attributes()) {
+    const auto entity = Everything();
+    for (const Attribute& attribute : entity->attributes()) {
       EXPECT_EQ(AttributeTypeOf(changes.at(1).event.columns->Find(attribute.name)->form),
                 attribute.type)
           << attribute.name;
@@ -222,19 +223,20 @@ TEST_P(RecordedTest, TransactionsComeOutWholeAndInTheOrderOfTheirCommits) {
       assembler.AddChange(i, std::move(change));
     }
   }
-  const auto snapshot = assembler.Take({});
+  const auto snapshot = assembler.Take();
   ASSERT_TRUE(snapshot.has_value());
   EXPECT_THAT(snapshot->changes, SizeIs(3));
-  EXPECT_FALSE(assembler.Take({}).has_value());
+  EXPECT_FALSE(assembler.Take().has_value());
   for (const Record& record : records_) {
     if (record.topic == "shop.transaction") {
-      assembler.AddMark(Offset(record.offset), ValueOrDie(reader_.ReadTransaction(*record.value)));
+      assembler.AddMark(Offset(record.offset), ValueOrDie(reader_.ReadTransaction(*record.value)),
+                        {});
     }
   }
   std::vector<size_t> sizes;
   std::vector<std::string> customers;  // of orders, in the order of the sets
   int64_t lsn = 0;
-  while (const auto set = assembler.Take({})) {
+  while (const auto set = assembler.Take()) {
     EXPECT_GT(*set->lsn, lsn);
     lsn = *set->lsn;
     sizes.push_back(set->changes.size());
