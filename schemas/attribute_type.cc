@@ -10,8 +10,10 @@ namespace sluice::schemas {
 namespace {
 
 // The place in the list is the persisted number of the type.
-constexpr std::array<std::string_view, 10> kNames = {
-    "", "string", "int32", "int64", "double", "decimal", "bool", "datetime", "uuid", "bytes"};
+constexpr auto kNames =
+    std::to_array<std::string_view>({"", "string", "int32", "int64", "double", "decimal", "bool",
+                                     "datetime", "uuid", "bytes", "date", "time"});
+static_assert(kNames.size() == v1::AttributeType_ARRAYSIZE);
 
 bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; }
 

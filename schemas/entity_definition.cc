@@ -67,7 +67,7 @@ absl::Status ParseAttribute(const Json& json, size_t index, PutEntity* entity) {
   if (attribute->type() == v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
     return Invalid(
         fmt::format("{}: {} is no type; types are string, int32, int64, double, "
-                    "decimal, bool, datetime, uuid and bytes",
+                    "decimal, bool, datetime, date, time, uuid and bytes",
                     what, QuoteForError(type)));
   }
   attribute->set_references(references);

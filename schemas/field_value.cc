@@ -7,11 +7,13 @@
 #include <limits>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 #include "schemas/wire.h"
 
 namespace sluice::schemas {
@@ -36,6 +38,16 @@ void AppendBytesField(AttributeId id, std::string_view value, std::string* out) 
   wire::AppendTag(id, wire::kBytes, out);
   PutVarint(value.size(), out);
   out->append(value);
+}
+
+// `reason`: what the text is not that has no value.
+absl::Status AppendDecoded(AttributeId id, const std::optional<std::string>& value,
+                           std::string_view reason, std::string* out) {
+  if (!value.has_value()) {
+    return TypeMismatch(reason);
+  }
+  AppendBytesField(id, *value, out);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -80,22 +92,23 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
       AppendFixedField(id, static_cast<uint64_t>(value), out);
       return absl::OkStatus();
     }
-    case v1::ATTRIBUTE_TYPE_UUID: {
-      const auto value = DecodeUuid(text);
-      if (!value.has_value()) {
-        return TypeMismatch("is not a uuid of the form 1b4e28ba-2fa1-11d2-883f-0016d3cca427");
-      }
-      AppendBytesField(id, *value, out);
+    case v1::ATTRIBUTE_TYPE_DATE: {
+      ASSIGN_OR_RETURN(const int64_t value, ParseDate(text));
+      wire::AppendTag(id, wire::kVarint, out);
+      PutSigned(value, out);
       return absl::OkStatus();
     }
-    case v1::ATTRIBUTE_TYPE_BYTES: {
-      const auto value = DecodeBase64(text);
-      if (!value.has_value()) {
-        return TypeMismatch("is not base64 (standard alphabet, padded)");
-      }
-      AppendBytesField(id, *value, out);
+    case v1::ATTRIBUTE_TYPE_TIME: {
+      ASSIGN_OR_RETURN(const int64_t value, ParseTimeOfDay(text));
+      AppendVarintField(id, static_cast<uint64_t>(value), out);
       return absl::OkStatus();
     }
+    case v1::ATTRIBUTE_TYPE_UUID:
+      return AppendDecoded(id, DecodeUuid(text),
+                           "is not a uuid of the form 1b4e28ba-2fa1-11d2-883f-0016d3cca427", out);
+    case v1::ATTRIBUTE_TYPE_BYTES:
+      return AppendDecoded(id, DecodeBase64(text), "is not base64 (standard alphabet, padded)",
+                           out);
     default:
       return TypeMismatch("has an attribute of no known type");
   }
@@ -126,6 +139,14 @@ absl::Status AppendFieldText(const Attribute& attribute, const FieldView& field,
     case v1::ATTRIBUTE_TYPE_DATETIME:
       WriteDatetime(static_cast<int64_t>(field.scalar), text);
       out->append(text, kDatetimeTextSize);
+      break;
+    case v1::ATTRIBUTE_TYPE_DATE:
+      WriteDate(FromZigzag(field.scalar), text);
+      out->append(text, kDateTextSize);
+      break;
+    case v1::ATTRIBUTE_TYPE_TIME:
+      WriteTimeOfDay(static_cast<int64_t>(field.scalar), text);
+      out->append(text, kTimeOfDayTextSize);
       break;
     case v1::ATTRIBUTE_TYPE_UUID:
       EncodeUuid(field.payload, text);
@@ -179,6 +200,14 @@ absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
       break;
     case v1::ATTRIBUTE_TYPE_DATETIME:
       fits = value >= kDatetimeMin && value <= kDatetimeMax;
+      break;
+    case v1::ATTRIBUTE_TYPE_DATE: {
+      const int64_t days = FromZigzag(field.scalar);
+      fits = days >= kDateMin && days <= kDateMax;
+      break;
+    }
+    case v1::ATTRIBUTE_TYPE_TIME:
+      fits = value >= 0 && value <= kTimeOfDayMax;
       break;
     case v1::ATTRIBUTE_TYPE_UUID:
       fits = field.payload.size() == kUuidSize;

@@ -15,6 +15,8 @@ namespace sluice::schemas {
     case v1::ATTRIBUTE_TYPE_INT32:
     case v1::ATTRIBUTE_TYPE_INT64:
     case v1::ATTRIBUTE_TYPE_BOOL:
+    case v1::ATTRIBUTE_TYPE_DATE:
+    case v1::ATTRIBUTE_TYPE_TIME:
       return 0;  // varint
     case v1::ATTRIBUTE_TYPE_DOUBLE:
     case v1::ATTRIBUTE_TYPE_DATETIME:

@@ -30,6 +30,10 @@ ProtoType TypeInProto(v1::AttributeType type) {
       return {"string", "decimal: canonical text, at most 38 digits, no exponent"};
     case v1::ATTRIBUTE_TYPE_DATETIME:
       return {"sfixed64", "datetime: microseconds since 1970-01-01T00:00:00Z"};
+    case v1::ATTRIBUTE_TYPE_DATE:
+      return {"sint32", "date: days since 1970-01-01"};
+    case v1::ATTRIBUTE_TYPE_TIME:
+      return {"uint64", "time: microseconds since midnight"};
     case v1::ATTRIBUTE_TYPE_UUID:
       return {"bytes", "uuid: 16 bytes"};
     case v1::ATTRIBUTE_TYPE_BYTES:

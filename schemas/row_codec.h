@@ -16,9 +16,10 @@
 // each at most once, null attributes absent; so equal rows have equal bytes. The format, with a
 // worked byte example, is schemas/docs/row-format.md:
 //   string  length-delimited UTF-8          datetime  sfixed64, microseconds since 1970 UTC
-//   int32   varint (as proto int32)         uuid      length-delimited, 16 bytes
-//   int64   varint (as proto int64)         bytes     length-delimited
-//   double  fixed64                         bool      varint 0 or 1
+//   int32   varint (as proto int32)         date      varint (as proto sint32), days since 1970
+//   int64   varint (as proto int64)         time      varint, microseconds since midnight
+//   double  fixed64                         uuid      length-delimited, 16 bytes
+//   bool    varint 0 or 1                   bytes     length-delimited
 //   decimal length-delimited canonical text ("-12.5": no exponent, no needless zeros; 38 digits at
 //   most)
 namespace sluice::schemas {

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "schemas/base/byte_codec.h"
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 #include "schemas/field_value.h"
 #include "schemas/row_codec.h"
 #include "schemas/wire.h"
@@ -31,28 +34,18 @@ void WriteInt64(JsonWriter* writer, uint64_t scalar) {
   writer->Advance(static_cast<size_t>(end + 1 - to));
 }
 
-bool WriteDatetimeString(JsonWriter* writer, uint64_t scalar) {
-  const auto micros = static_cast<int64_t>(scalar);
-  if (micros < kDatetimeMin || micros > kDatetimeMax) {
+// `value` in quotes as `write` puts it down, in `kSize` characters that need no escapes; false, and
+// nothing, where the attribute's type has no such value.
+template <size_t kSize, typename Value>
+bool WriteText(JsonWriter* writer, bool fits, Value value, void (*write)(Value, char*)) {
+  if (!fits) {
     return false;
   }
-  char* const to = writer->Reserve(kDatetimeTextSize + 2);
+  char* const to = writer->Reserve(kSize + 2);
   *to = '"';
-  WriteDatetime(micros, to + 1);
-  to[kDatetimeTextSize + 1] = '"';
-  writer->Advance(kDatetimeTextSize + 2);
-  return true;
-}
-
-bool WriteUuidString(JsonWriter* writer, std::string_view payload) {
-  if (payload.size() != kUuidSize) {
-    return false;
-  }
-  char* const to = writer->Reserve(kUuidTextSize + 2);
-  *to = '"';
-  EncodeUuid(payload, to + 1);
-  to[kUuidTextSize + 1] = '"';
-  writer->Advance(kUuidTextSize + 2);
+  write(value, to + 1);
+  to[kSize + 1] = '"';
+  writer->Advance(kSize + 2);
   return true;
 }
 
@@ -94,10 +87,24 @@ bool WriteValue(JsonWriter* writer, v1::AttributeType type, const FieldView& fie
     case v1::ATTRIBUTE_TYPE_BOOL:
       writer->Raw(field.scalar != 0 ? "true" : "false");
       return field.scalar <= 1;
-    case v1::ATTRIBUTE_TYPE_DATETIME:
-      return WriteDatetimeString(writer, field.scalar);
+    case v1::ATTRIBUTE_TYPE_DATETIME: {
+      const auto micros = static_cast<int64_t>(field.scalar);
+      const bool fits = micros >= kDatetimeMin && micros <= kDatetimeMax;
+      return WriteText<kDatetimeTextSize>(writer, fits, micros, WriteDatetime);
+    }
+    case v1::ATTRIBUTE_TYPE_DATE: {
+      const int64_t days = FromZigzag(field.scalar);
+      const bool fits = days >= kDateMin && days <= kDateMax;
+      return WriteText<kDateTextSize>(writer, fits, days, WriteDate);
+    }
+    case v1::ATTRIBUTE_TYPE_TIME: {
+      const auto micros = static_cast<int64_t>(field.scalar);
+      const bool fits = micros >= 0 && micros <= kTimeOfDayMax;
+      return WriteText<kTimeOfDayTextSize>(writer, fits, micros, WriteTimeOfDay);
+    }
     case v1::ATTRIBUTE_TYPE_UUID:
-      return WriteUuidString(writer, field.payload);
+      return WriteText<kUuidTextSize>(writer, field.payload.size() == kUuidSize, field.payload,
+                                      EncodeUuid);
     case v1::ATTRIBUTE_TYPE_BYTES:
       writer->Base64(field.payload);
       return true;

@@ -9,8 +9,10 @@
 #include <string>
 #include <utility>
 
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 
 namespace sluice::projectors {
 namespace {
@@ -75,11 +77,12 @@ std::string LiteralText(const FilterLiteral& literal) {
       return DoubleText(literal.number);
     case Family::kBool:
       return literal.scalar != 0 ? "true" : "false";
-    case Family::kDatetime: {
-      std::string text(kDatetimeTextSize, ' ');
-      WriteDatetime(literal.scalar, text.data());
-      return text;
-    }
+    case Family::kDatetime:
+      return FormatDatetime(literal.scalar);
+    case Family::kDate:
+      return FormatDate(literal.scalar);
+    case Family::kTime:
+      return FormatTimeOfDay(literal.scalar);
     case Family::kUuid: {
       std::string text(kUuidTextSize, ' ');
       EncodeUuid(literal.bytes, text.data());

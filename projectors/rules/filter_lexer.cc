@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <utility>
 
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 #include "schemas/field_value.h"
 
 namespace sluice::projectors {
@@ -25,7 +27,7 @@ constexpr bool IsLetter(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
 }
 constexpr bool IsWord(char c) { return IsLetter(c) || IsDigit(c); }
-// What may follow the first digit or sign of a number, a datetime or a uuid.
+// What may follow the first digit or sign of a number, a datetime, date or time, or a uuid.
 constexpr bool IsNumeric(char c) {
   return IsWord(c) || c == '.' || c == ':' || c == '+' || c == '-';
 }
@@ -137,19 +139,29 @@ absl::StatusOr<FilterToken> FilterLexer::Numeric() {
   if (word == "-INF" || IsJsonNumber(word)) {
     return Take(TokenKind::kNumber, word.size());
   }
-  const auto micros = ParseDatetime(word);
-  if (micros.ok()) {
-    FilterToken token = Take(TokenKind::kDatetime, word.size());
-    token.scalar = *micros;
-    return token;
-  }
-  // "2026-..." was meant as a datetime, and its own reason says more.
+  // "2026-..." and "10:..." were meant as what begins so, and its own reason says what is wrong.
   const bool dated = word.size() > 5 && word[4] == '-' && IsDigit(word[3]) && IsDigit(word[5]);
-  return FilterError(text_, at_,
-                     dated ? fmt::format("{} {}", QuoteForError(word), Message(micros.status()))
-                           : fmt::format("{} is no number (12, -1.5, 1e3), datetime "
-                                         "(2026-01-31T10:00:00Z) or uuid",
-                                         QuoteForError(word)));
+  const bool timed = word.size() > 3 && word[2] == ':' && IsDigit(word[1]) && IsDigit(word[3]);
+  if (!dated && !timed) {
+    return FilterError(text_, at_,
+                       fmt::format("{} is no number (12, -1.5, 1e3), datetime "
+                                   "(2026-01-31T10:00:00Z), date (2026-01-31), time (10:00:00) or "
+                                   "uuid",
+                                   QuoteForError(word)));
+  }
+  const TokenKind kind = timed                         ? TokenKind::kTime
+                         : word.size() > kDateTextSize ? TokenKind::kDatetime
+                                                       : TokenKind::kDate;
+  const absl::StatusOr<int64_t> scalar = kind == TokenKind::kTime   ? ParseTimeOfDay(word)
+                                         : kind == TokenKind::kDate ? ParseDate(word)
+                                                                    : ParseDatetime(word);
+  if (!scalar.ok()) {
+    return FilterError(text_, at_,
+                       fmt::format("{} {}", QuoteForError(word), Message(scalar.status())));
+  }
+  FilterToken token = Take(kind, word.size());
+  token.scalar = *scalar;
+  return token;
 }
 
 absl::StatusOr<FilterToken> FilterLexer::Quoted() {

@@ -25,6 +25,8 @@ struct FilterToken {
     kBinary,     // `value`: its bytes
     kUuid,       // `value`: its 16 bytes
     kDatetime,   // `scalar`: microseconds since 1970 UTC
+    kDate,       // `scalar`: days since 1970-01-01
+    kTime,       // `scalar`: microseconds since midnight
     kOpen,
     kClose,
     kComma,

@@ -312,6 +312,12 @@ absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
     case TokenKind::kDatetime:
       term.kind = TermKind::kDatetime;
       break;
+    case TokenKind::kDate:
+      term.kind = TermKind::kDate;
+      break;
+    case TokenKind::kTime:
+      term.kind = TermKind::kTime;
+      break;
     case TokenKind::kParameter: {
       const auto claim = ClaimOfParameter(text);
       if (!claim.has_value()) {

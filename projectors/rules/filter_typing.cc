@@ -8,11 +8,13 @@
 
 #include "projectors/rules/filter_lexer.h"
 #include "schemas/attribute_type.h"
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 #include "schemas/field_value.h"
 
 namespace sluice::projectors {
@@ -38,6 +40,10 @@ Family OwnFamily(const FilterTerm& term) {
       return Family::kUuid;
     case TermKind::kDatetime:
       return Family::kDatetime;
+    case TermKind::kDate:
+      return Family::kDate;
+    case TermKind::kTime:
+      return Family::kTime;
     case TermKind::kAttribute:
       return FamilyOf(term.attribute->type);
     default:
@@ -90,6 +96,12 @@ std::string Describe(const FilterTerm& term) {
       break;
     case Family::kUuid:
       kind = "uuid";
+      break;
+    case Family::kDate:
+      kind = "date";
+      break;
+    case Family::kTime:
+      kind = "time";
       break;
     default:
       kind = "datetime";
@@ -189,14 +201,18 @@ absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
   const auto explain = [&](std::string_view reason) {
     return ErrorAt(term, fmt::format("{} {}", QuoteForError(term.source), reason));
   };
+  const auto scalar = [&](Family family, const absl::StatusOr<int64_t>& value) {
+    return value.ok() ? absl::StatusOr<Operand>(LiteralOperand(family, *value, 0, ""))
+                      : explain(Message(value.status()));
+  };
   switch (partner.kind == TermKind::kAttribute ? partner.attribute->type
                                                : v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
-    case v1::ATTRIBUTE_TYPE_DATETIME: {
-      const auto micros = ParseDatetime(term.bytes);
-      return micros.ok()
-                 ? absl::StatusOr<Operand>(LiteralOperand(Family::kDatetime, *micros, 0, ""))
-                 : explain(Message(micros.status()));
-    }
+    case v1::ATTRIBUTE_TYPE_DATETIME:
+      return scalar(Family::kDatetime, ParseDatetime(term.bytes));
+    case v1::ATTRIBUTE_TYPE_DATE:
+      return scalar(Family::kDate, ParseDate(term.bytes));
+    case v1::ATTRIBUTE_TYPE_TIME:
+      return scalar(Family::kTime, ParseTimeOfDay(term.bytes));
     case v1::ATTRIBUTE_TYPE_DECIMAL: {
       auto text = CanonicalDecimal(term.bytes);
       return text.ok() ? absl::StatusOr<Operand>(ExactOperand(*std::move(text)))

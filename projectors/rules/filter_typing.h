@@ -22,6 +22,8 @@ struct FilterTerm {
     kBinary,    // `bytes`
     kUuid,      // `bytes`
     kDatetime,  // `scalar`
+    kDate,      // `scalar`
+    kTime,      // `scalar`
     kAttribute,
     kParameter,
     kExpression,

@@ -4,6 +4,8 @@
 #include <bit>
 #include <charconv>
 
+#include "schemas/base/byte_codec.h"
+
 namespace sluice::projectors {
 namespace {
 
@@ -83,6 +85,10 @@ Family FamilyOf(v1::AttributeType type) {
       return Family::kBool;
     case v1::ATTRIBUTE_TYPE_DATETIME:
       return Family::kDatetime;
+    case v1::ATTRIBUTE_TYPE_DATE:
+      return Family::kDate;
+    case v1::ATTRIBUTE_TYPE_TIME:
+      return Family::kTime;
     case v1::ATTRIBUTE_TYPE_UUID:
       return Family::kUuid;
     case v1::ATTRIBUTE_TYPE_BYTES:
@@ -96,7 +102,8 @@ FilterValue ValueOf(v1::AttributeType type, const schemas::FieldView& field) {
   FilterValue value;
   value.family = FamilyOf(type);
   value.is_integer = type == v1::ATTRIBUTE_TYPE_INT32 || type == v1::ATTRIBUTE_TYPE_INT64;
-  value.scalar = static_cast<int64_t>(field.scalar);
+  value.scalar = type == v1::ATTRIBUTE_TYPE_DATE ? FromZigzag(field.scalar)
+                                                 : static_cast<int64_t>(field.scalar);
   value.number = type == v1::ATTRIBUTE_TYPE_DOUBLE ? std::bit_cast<double>(field.scalar) : 0;
   value.bytes = field.payload;
   return value;
@@ -114,6 +121,8 @@ bool Compare(Comparison comparison, const FilterValue& a, const FilterValue& b) 
       return Holds(comparison, a.number, b.number);
     case Family::kBool:
     case Family::kDatetime:
+    case Family::kDate:
+    case Family::kTime:
       return Holds(comparison, a.scalar, b.scalar);
     default:
       return Holds(comparison, a.bytes, b.bytes);

@@ -13,7 +13,18 @@ namespace sluice::projectors {
 enum class Truth : uint8_t { kFalse, kTrue, kNull };
 
 // Types that compare with one another. kExact: int32, int64 and decimal, by value.
-enum class Family : uint8_t { kNull, kString, kExact, kDouble, kBool, kDatetime, kUuid, kBytes };
+enum class Family : uint8_t {
+  kNull,
+  kString,
+  kExact,
+  kDouble,
+  kBool,
+  kDatetime,
+  kDate,
+  kTime,
+  kUuid,
+  kBytes,
+};
 
 enum class Comparison : uint8_t { kEq, kNe, kGt, kGe, kLt, kLe };
 enum class Function : uint8_t { kContains, kStartsWith, kEndsWith };
@@ -22,7 +33,9 @@ enum class Function : uint8_t { kContains, kStartsWith, kEndsWith };
 struct FilterValue {
   Family family = Family::kNull;
   bool is_integer = false;  // kExact: the value is `scalar`, otherwise the decimal text in `bytes`
-  int64_t scalar = 0;       // an integer, a bool (0, 1), or microseconds since 1970 UTC
+  // An integer, a bool (0, 1), microseconds since 1970 UTC, days since 1970-01-01, or microseconds
+  // since midnight.
+  int64_t scalar = 0;
   double number = 0;
   std::string_view bytes;
 };

@@ -59,6 +59,11 @@ inline void PutSigned(int64_t v, std::string* out) {
   PutVarint((static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63), out);
 }
 
+// The number that PutSigned() wrote as the varint `v`.
+constexpr int64_t FromZigzag(uint64_t v) {
+  return static_cast<int64_t>(v >> 1) ^ -static_cast<int64_t>(v & 1);
+}
+
 inline void PutText(std::string_view text, std::string* out) {
   PutVarint(text.size(), out);
   out->append(text);
@@ -106,10 +111,7 @@ class ByteReader {
   }
   uint32_t Varint32() { return static_cast<uint32_t>(Varint(UINT32_MAX)); }
 
-  int64_t Signed() {
-    const uint64_t v = Varint();
-    return static_cast<int64_t>((v >> 1) ^ (~(v & 1) + 1));
-  }
+  int64_t Signed() { return FromZigzag(Varint()); }
 
   std::string_view Text() { return Take(Varint()); }
 

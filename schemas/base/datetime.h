@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,20 +18,17 @@ inline constexpr int64_t kDatetimeMax = 253'402'300'799'999'999;
 inline constexpr size_t kDatetimeTextSize = 27;
 
 enum class DatetimeForm : uint8_t {
-  // A value that is kept: digits beyond the sixth of a second must be zeros, as nothing is cut off
-  // silently, and leap seconds (":60") are refused.
-  kExact,
-  // A time that somebody else noted: what is finer than a microsecond is cut off, a blank may stand
-  // for the T, ":60" is the next minute's first second, and an offset may lead out of the years
-  // that
-  // a datetime can hold.
+  kStrict,  // of a value that is kept
+  // A time that somebody else noted: a blank may stand for the T, ":60" is the next minute's first
+  // second, and an offset may lead out of the years that a datetime can hold.
   kNoted,
 };
 
-// An RFC 3339 date-time with its offset, as microseconds since 1970 UTC. 24:00, a date alone and a
+// An RFC 3339 date-time with its offset, as microseconds since 1970 UTC. Digits beyond the sixth of
+// a second are cut off, which is the earlier instant, before 1970 too. 24:00, a date alone and a
 // time without an offset are refused with code "type_mismatch".
 [[nodiscard]] absl::StatusOr<int64_t> ParseDatetime(std::string_view text,
-                                                    DatetimeForm form = DatetimeForm::kExact);
+                                                    DatetimeForm form = DatetimeForm::kStrict);
 
 // Writes "2026-01-31T10:00:00.000000Z" (kDatetimeTextSize bytes) to `out`. `micros` must lie within
 // kDatetimeMin and kDatetimeMax.

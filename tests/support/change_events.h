@@ -22,7 +22,7 @@ namespace sluice::testing {
 class RowWriter {
  public:
   RowWriter& Text(uint32_t id, std::string_view value);  // string, uuid, decimal, bytes
-  RowWriter& Varint(uint32_t id, uint64_t value);        // int32, int64, bool
+  RowWriter& Varint(uint32_t id, uint64_t value);        // int32, int64, bool, date, time
   RowWriter& Fixed64(uint32_t id, uint64_t value);       // datetime
   const std::string& bytes() const { return bytes_; }
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from sluice_process import DeltaClient, Http, Sluice  # noqa: E402
 
 BINARY = ""
-TYPES = ("string", "int32", "int64", "double", "decimal", "bool", "datetime", "uuid", "bytes")
+TYPES = ("string", "int32", "int64", "double", "decimal", "bool", "datetime", "date", "time", "uuid", "bytes")
 EXAMPLE = {"primary_key": "accountid",
            "attributes": [{"name": "accountid", "type": "string"}, {"name": "name", "type": "string"},
                           {"name": "parentid", "type": "string", "references": "account"},
@@ -455,7 +455,14 @@ class ApiTest(unittest.TestCase):
                          ("2026-01-31T12:30:00.123456+02:30", "2026-01-31T10:00:00.123456Z"),
                          ("2026-01-01T00:30:00+01:00", "2025-12-31T23:30:00.000000Z"),
                          ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.500000Z"),
-                         ("2024-02-29t00:00:00z", "2024-02-29T00:00:00.000000Z")],
+                         ("2024-02-29t00:00:00z", "2024-02-29T00:00:00.000000Z"),
+                         ("2026-01-31T10:00:00.1234567Z", "2026-01-31T10:00:00.123456Z"),
+                         ("2026-12-31T23:59:59.999999999+00:00", "2026-12-31T23:59:59.999999Z"),
+                         ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z")],
+            "date": [("2026-01-31", "2026-01-31"), ("0001-01-01", "0001-01-01"), ("1969-12-31", "1969-12-31"),
+                     ("2024-02-29", "2024-02-29"), ("9999-12-31", "9999-12-31")],
+            "time": [("10:00:00", "10:00:00.000000"), ("00:00:00.5", "00:00:00.500000"), ("23:59:59.999999", "23:59:59.999999"),
+                     ("23:59:59.999999999", "23:59:59.999999"), ("10:00:00.1234567", "10:00:00.123456")],
             "uuid": [(UUID, UUID), (UUID.upper(), UUID)],
             "bytes": [("", ""), ("AP8=", "AP8="), (base64.b64encode(bytes(range(256))).decode(), base64.b64encode(bytes(range(256))).decode())],
             "string": [("", ""), ("žluť \u0000 \U0001f600", "žluť \u0000 \U0001f600"), ("a" * 70000, "a" * 70000)],
@@ -489,6 +496,10 @@ class ApiTest(unittest.TestCase):
             "bool": ["true", 1, 0],
             "datetime": ["2026-01-31", "2026-01-31T10:00:00", "2026-02-30T10:00:00Z", "2026-01-31 25:00:00Z", 5, "",
                          "2025-02-29T00:00:00Z", "2026-01-31T10:00:00+25:00", "2026-13-01T00:00:00Z"],
+            "date": ["2026-02-30", "2025-02-29", "2026-1-31", "0000-01-01", "2026-01-31T00:00:00Z", "2026-01-31Z", "20260131", "",
+                     20484, True],
+            "time": ["24:00:00", "23:59:60", "10:60:00", "10:00", "10:00:00Z", "10:00:00+01:00", "10:00:00.", "1:00:00", "", 36000,
+                     []],
             "uuid": ["x", UUID[:-1], UUID + "0", UUID.replace("-", "_"), 5],
             "bytes": ["A", "AB=C", "*", 5],
         }
@@ -502,11 +513,19 @@ class ApiTest(unittest.TestCase):
         self.provision(item=schema(a="string"), number={"primary_key": "n", "attributes": [{"name": "n", "type": "int64"}]},
                        when={"primary_key": "d", "attributes": [{"name": "d", "type": "datetime"}]},
                        price={"primary_key": "p", "attributes": [{"name": "p", "type": "decimal"}]},
-                       unique={"primary_key": "u", "attributes": [{"name": "u", "type": "uuid"}]})
+                       unique={"primary_key": "u", "attributes": [{"name": "u", "type": "uuid"}]},
+                       day={"primary_key": "d", "attributes": [{"name": "d", "type": "date"}]},
+                       hour={"primary_key": "t", "attributes": [{"name": "t", "type": "time"}]})
         position = self.write(upsert("item", id="a" * 512), upsert("item", id="ž\u0001/?"), upsert("number", n=5),
                               upsert("number", n="5"), upsert("when", d="2026-01-31T12:00:00+02:00"),
                               upsert("price", p="1.50"), upsert("price", p=1.5), upsert("unique", u=UUID.upper()))
         self.assertEqual(set(self.rows(position)), {"a" * 512, "ž\u0001/?", "5", "2026-01-31T10:00:00.000000Z", "1.5", UUID})
+        position = self.write(upsert("day", d="0001-01-01"), upsert("hour", t="10:00:00"), upsert("hour", t="10:00:00.0000009"),
+                              upsert("hour", t="23:59:59.5"))
+        self.assertEqual(set(self.rows(position, "day")), {"0001-01-01"})
+        self.assertEqual(set(self.rows(position, "hour")), {"10:00:00.000000", "23:59:59.500000"})
+        self.write({"op": "delete", "entity": "day", "key": "0001-01-01"}, {"op": "delete", "entity": "hour", "key": "10:00:00"},
+                   {"op": "delete", "entity": "hour", "key": "23:59:59.500"})
         position = self.write({"op": "delete", "entity": "unique", "key": UUID.upper()}, {"op": "delete", "entity": "price", "key": "1.500"},
                               {"op": "delete", "entity": "number", "key": 5})
         self.assertEqual(set(self.rows(position)), {"a" * 512, "ž\u0001/?", "2026-01-31T10:00:00.000000Z"})
@@ -520,8 +539,44 @@ class ApiTest(unittest.TestCase):
             self.refused("invalid_key", {"op": "delete", "entity": "item", "key": key})
         self.refused("invalid_key", upsert("item", id=None))
         self.refused("invalid_key", {"op": "delete", "entity": "number", "key": "x"})
+        self.refused("invalid_key", {"op": "delete", "entity": "day", "key": "2026-02-30"})
+        self.refused("invalid_key", {"op": "delete", "entity": "hour", "key": "24:00:00"})
         self.refused("invalid_key", {"op": "patch", "entity": "item", "key": "1", "row": {"id": "2", "a": "x"}})
         self.refused("invalid_key", {"op": "upsert", "entity": "item", "key": "1", "row": {"id": "2"}})
+
+    def test_filters_on_dates_and_times(self):
+        shift = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, {"name": "at", "type": "time"},
+                                                     {"name": "on", "type": "date", "references": "day"},
+                                                     {"name": "made", "type": "datetime"}]}
+        self.provision(day={"primary_key": "d", "attributes": [{"name": "d", "type": "date"}]}, shift=shift)
+        self.assertEqual([a["type"] for a in self.http.json("GET", f"{self.base()}/entities/shift")["attributes"]],
+                         ["string", "time", "date", "datetime"])
+        days, times = ("0001-01-01", "1969-12-31", "2026-01-31", "9999-12-31"), ("00:00:00", "10:00:00.5", "23:59:59.999999")
+        ops = [upsert("shift", id=f"{day} {time_}", on=day, at=time_) for day in days for time_ in times]
+        ops += [upsert("day", d=day) for day in days] + [upsert("shift", id="null")]
+        position, profile = self.write(*ops), f"{self.base()}/profiles/all?wait=30s"
+
+        def seen(where, **entities):
+            self.http.json("PUT", profile, {"entities": {"shift": [{"kind": "filter", "where": where}], **entities},
+                                            "roles": ["reader"]}, expect=(200,))
+            return set(self.rows(position))
+
+        keys = lambda *of: {f"{day} {time_}" for day in of for time_ in times}  # noqa: E731
+        self.assertEqual(seen("on eq 2026-01-31"), keys("2026-01-31"))
+        self.assertEqual(seen("on lt 2026-01-31"), keys("0001-01-01", "1969-12-31"))
+        self.assertEqual(seen("'2026-01-31' le on"), keys("2026-01-31", "9999-12-31"))
+        self.assertEqual(seen("on in (0001-01-01,9999-12-31,null)"), keys("0001-01-01", "9999-12-31") | {"null"})
+        self.assertEqual(seen("on eq 1969-12-31 and at ge 10:00:00.5"), {"1969-12-31 10:00:00.5", "1969-12-31 23:59:59.999999"})
+        self.assertEqual(seen("on ge 9999-12-31 and (at lt '10:00:00' or at eq 23:59:59.9999999)"),
+                         {"9999-12-31 00:00:00", "9999-12-31 23:59:59.999999"})
+        # A key that is a date is a reference's text like any other.
+        self.assertEqual(seen("on eq 2026-01-31 and at eq 00:00:00", day=[{"kind": "related", "through": "shift.on"}]),
+                         {"2026-01-31 00:00:00", "2026-01-31"})
+        for where, column in (("on eq 2026-02-30", 7), ("on eq 2026-01-31T00:00:00Z", 7), ("made ge 2026-01-31", 9),
+                              ("at eq 24:00:00", 7), ("on eq at", 7), ("at eq '10:00'", 7), ("on eq @user", 7)):
+            problem = self.fails("PUT", profile, 400, "invalid_filter",
+                                 {"entities": {"shift": [{"kind": "filter", "where": where}]}, "roles": []})
+            self.assertEqual(problem["column"], column, where)
 
     def test_after_a_kill(self):
         """Whoever asks at once is told to wait, or gets the truth; a set sent again is applied once."""

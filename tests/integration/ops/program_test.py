@@ -22,7 +22,8 @@ from sluice_process import DeltaClient, Http, Sluice  # noqa: E402
 BINARY = ""
 SCHEMA = {"primary_key": "id", "attributes": [{"name": "id", "type": "string"}, {"name": "owner", "type": "string"},
                                               {"name": "big", "type": "int64"}, {"name": "price", "type": "decimal"},
-                                              {"name": "note", "type": "string"}],
+                                              {"name": "note", "type": "string"}, {"name": "day", "type": "date"},
+                                              {"name": "at", "type": "time"}],
           "ownership": {"user": "owner"}}
 
 
@@ -177,7 +178,8 @@ class ProgramTest(unittest.TestCase):
         server = self.server().start()
         self.provision(server)
         rows = [{"id": f"k{i}", "owner": "anna" if i % 2 else "bert", "big": str(2**62 + i), "price": f"{i}.10",
-                 "note": "žluťoučký \u0000 kůň" if i == 1 else None} for i in range(500)]
+                 "note": "žluťoučký \u0000 kůň" if i == 1 else None, "day": f"{1 + 9998 * (i % 2):04}-12-31",
+                 "at": f"23:59:59.{i:06}999"} for i in range(500)]
         source = self.folder / "rows.ndjson"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
         server.command("ingest", source, "--org", "acme", "--entity", "item", "--url", server.urls["admin"], "--data-dir",
@@ -196,6 +198,8 @@ class ProgramTest(unittest.TestCase):
         connection = sqlite3.connect(database)
         self.assertEqual(connection.execute("SELECT big, price FROM item WHERE id = 'k1'").fetchone(), (2**62 + 1, "1.1"))
         self.assertEqual(connection.execute("SELECT count(*) FROM item").fetchone(), (250,))
+        self.assertEqual(connection.execute("SELECT day, at, typeof(day), typeof(at), date(day), time(at) FROM item WHERE id = 'k7'")
+                         .fetchone(), ("9999-12-31", "23:59:59.000007", "text", "text", "9999-12-31", "23:59:59"))
         admin.json("POST", "/v1/orgs/acme/changes", {"id": "c1", "source": "t", "ops": [
             {"op": "delete", "entity": "item", "key": "k1"},
             {"op": "patch", "entity": "item", "key": "k3", "row": {"owner": "bert"}},
@@ -209,6 +213,8 @@ class ProgramTest(unittest.TestCase):
         exported = server.command("schema", "export", "acme", "item", "--url", server.urls["admin"], "--data-dir",
                                   server.data).stdout
         self.assertIn("message Item", exported)
+        self.assertIn("optional sint32 day", exported)
+        self.assertIn("optional uint64 at", exported)
         self.assertEqual(server.stop(), 0)
 
     def test_an_attribute_that_is_defined_again_starts_null(self):
@@ -252,6 +258,16 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(notes(), [("k1", None), ("k2", None), ("k3", 7)])
         client.pull(http)
         self.assertEqual([row.get("note") for _, row in sorted(client.rows.items())], [None, None, 7])
+        # And with one whose column is a text's, as the first one's was.
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", without)
+        date = {**without, "attributes": without["attributes"] + [{"name": "note", "type": "date"}]}
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", date)
+        change({"id": "k4", "note": "2026-01-31"})
+        self.assertEqual(notes(), [("k1", None), ("k2", None), ("k3", None), ("k4", "2026-01-31")])
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", without)
+        admin.json("PUT", "/v1/orgs/acme/entities/item?wait=30s", SCHEMA)
+        change({"id": "k5", "note": "new"})
+        self.assertEqual(notes(), [("k1", None), ("k2", None), ("k3", None), ("k4", None), ("k5", "new")])
 
     def settle(self, admin, org="acme"):
         deadline = time.monotonic() + 30

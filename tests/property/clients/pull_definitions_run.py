@@ -35,7 +35,9 @@ NAMES = ["a", "b", "A", "rowid", "c"]
 KEYS = [("id", "string"), ("id", "int64"), ("no", "string")]
 VALUES = {"string": lambda r: f"s{r.randrange(999)}", "int64": lambda r: r.randrange(999),
           "bool": lambda r: r.random() < 0.5, "decimal": lambda r: str(r.randrange(999)),
-          "double": lambda r: r.randrange(999) / 8, "bytes": lambda r: "AAH/"}
+          "double": lambda r: r.randrange(999) / 8, "bytes": lambda r: "AAH/",
+          "date": lambda r: f"{r.choice((1, 1969, 2026, 9999)):04}-12-{r.randrange(1, 32):02}",
+          "time": lambda r: f"23:59:59.{r.randrange(999999):06}"}
 RULES = [[{"kind": "all"}], [{"kind": "user"}], [{"kind": "user"}, {"kind": "all"}],
          [{"kind": "filter", "where": "own eq 'anna' or own eq 'bert'"}, {"kind": "user"}]]
 NEEDLESS = ["buckets_reloaded", "buckets_reset", "reconnects"]

@@ -43,6 +43,7 @@ void Print(const RowsCounters& c) {
               c.breaks, c.superseded, c.resets);
   std::printf("%zu puts (%zu related, %zu masked, %zu repeats), %zu rows in several buckets\n",
               c.puts, c.related, c.masked, c.repeats, c.shared_rows);
+  std::printf("%zu puts with a date or time at an end of its range\n", c.edges);
   std::printf("%zu removals (%zu of rows not held, %zu only in a bucket)\n", c.removes, c.unknown,
               c.never_had);
 }
@@ -88,6 +89,7 @@ TEST_F(RowsPropertyTest, HistoriesReachWhatTheyShould) {
   EXPECT_GT(c.refused, n);
   EXPECT_GT(c.related, n * 4);
   EXPECT_GT(c.masked, n * 4);
+  EXPECT_GT(c.edges, n * 4);
   EXPECT_GT(c.shared_rows, n * 4);
   EXPECT_GT(c.repeats, n);
   EXPECT_GT(c.removes, n * 8);

@@ -110,6 +110,23 @@ std::string RandomDatetime(Random& random) {
   return text;
 }
 
+std::string RandomDate(Random& random) {
+  constexpr std::string_view kEdges[] = {"0001-01-01", "0004-02-29", "1900-02-28", "1969-12-31",
+                                         "1970-01-01", "2000-02-29", "9999-12-31"};
+  if (random.OneIn(4)) {
+    return "\"" + std::string(kEdges[random.Below(std::size(kEdges))]) + "\"";
+  }
+  return RandomDatetime(random).substr(0, 11) + "\"";
+}
+
+std::string RandomTime(Random& random) {
+  constexpr std::string_view kEdges[] = {"00:00:00.000000", "00:00:00.000001", "23:59:59.999999"};
+  if (random.OneIn(4)) {
+    return "\"" + std::string(kEdges[random.Below(std::size(kEdges))]) + "\"";
+  }
+  return "\"" + RandomDatetime(random).substr(12, 15) + "\"";
+}
+
 std::string RandomHex(Random& random, std::string_view form) {
   std::string text;
   for (const char c : form) {
@@ -156,6 +173,10 @@ std::string RandomValue(v1::AttributeType type, Random& random) {
       return random.OneIn(2) ? "true" : "false";
     case v1::ATTRIBUTE_TYPE_DATETIME:
       return RandomDatetime(random);
+    case v1::ATTRIBUTE_TYPE_DATE:
+      return RandomDate(random);
+    case v1::ATTRIBUTE_TYPE_TIME:
+      return RandomTime(random);
     case v1::ATTRIBUTE_TYPE_UUID:
       return RandomHex(random, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
     case v1::ATTRIBUTE_TYPE_BYTES:
@@ -171,7 +192,8 @@ std::shared_ptr<const EntitySchema> RandomSchema(Random& random) {
   for (uint64_t i = 0; i < count; ++i) {
     json += ",{\"name\":\"" + std::string(1 + random.Below(100), 'n') + "_" + std::to_string(i) +
             "\",\"type\":\"" +
-            std::string(AttributeTypeName(static_cast<v1::AttributeType>(1 + random.Below(9)))) +
+            std::string(AttributeTypeName(
+                static_cast<v1::AttributeType>(1 + random.Below(v1::AttributeType_MAX)))) +
             "\"}";
   }
   return testing::MakeSchema("random", json + "]}");
@@ -317,6 +339,25 @@ TEST(RowCodecProperty, DisguisedDecimalsAreTheSameValue) {
     const auto text = CanonicalText(v1::ATTRIBUTE_TYPE_DECIMAL, disguised);
     ASSERT_TRUE(text.ok()) << text.status() << " of " << canonical;
     EXPECT_EQ(*text, canonical) << disguised;
+  }
+}
+
+// Whatever stands behind the sixth digit of a second makes no difference.
+TEST(RowCodecProperty, FinerDigitsOfASecondAreCut) {
+  Random random(sluice::testing::TestSeed());
+  for (int round = 0; round < kRounds * 10 && !HasFailure(); ++round) {
+    const bool is_time = random.OneIn(2);
+    std::string canonical = is_time ? RandomTime(random) : RandomDatetime(random);
+    std::erase(canonical, '"');
+    std::string finer = canonical;
+    const size_t at = finer.find('.') + 7;
+    for (uint64_t digits = random.Below(12); digits > 0; --digits) {
+      finer.insert(at, 1, static_cast<char>('0' + random.Below(10)));
+    }
+    const auto text =
+        CanonicalText(is_time ? v1::ATTRIBUTE_TYPE_TIME : v1::ATTRIBUTE_TYPE_DATETIME, finer);
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_EQ(*text, canonical) << finer;
   }
 }
 

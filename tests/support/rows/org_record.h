@@ -35,6 +35,7 @@ struct RowsCounters {
   uint64_t puts = 0;
   uint64_t related = 0;      // puts of rows that the event at their position does not name
   uint64_t masked = 0;       // puts that lack a column which the row has
+  uint64_t edges = 0;        // puts with a date or time at an end of its range
   uint64_t shared_rows = 0;  // rows in several buckets of one caller
   uint64_t repeats = 0;      // puts of what the client had
   uint64_t removes = 0;

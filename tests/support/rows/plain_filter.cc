@@ -24,6 +24,10 @@ std::string LiteralText(const std::optional<PlainValue>& literal) {
     case PlainType::kDatetime:  // the same instant, in UTC or not
       return fmt::format("2026-01-{:02}T0{}", literal->number,
                          literal->number % 2 == 0 ? "1:00:00+01:00" : "0:00:00Z");
+    case PlainType::kDate:  // in quotes or not
+      return literal->number % 2 == 0 ? TextOf(*literal) : "'" + TextOf(*literal) + "'";
+    case PlainType::kTime:  // digits that are cut off are no difference
+      return TextOf(*literal) + (literal->number % 2 == 0 ? "" : "999");
     case PlainType::kDecimal:  // needless zeros are no difference
       return TextOf(*literal) + (literal->number % 1'000 == 0 ? ".00" : "0");
     default:

@@ -10,6 +10,22 @@ namespace {
 constexpr int64_t kFirstDayMicros = 1'767'225'600'000'000;  // 2026-01-01T00:00:00Z
 constexpr int64_t kDayMicros = 86'400'000'000;
 
+// sint32: days since 1970-01-01, 2n for n and 2n - 1 for -n.
+constexpr PlainMoment kDates[] = {{"0001-01-01", 2 * 719'162 - 1},
+                                  {"1969-12-31", 1},
+                                  {"1970-01-01", 0},
+                                  {"2026-01-31", 2 * 20'484},
+                                  {"9999-12-31", 2 * 2'932'896}};
+constexpr PlainMoment kTimes[] = {{"00:00:00.000000", 0},
+                                  {"00:00:00.000001", 1},
+                                  {"10:00:00.500000", 36'000'500'000},
+                                  {"23:59:59.999999", 86'399'999'999}};
+
+const PlainMoment& MomentOf(const PlainValue& value) {
+  const auto place = static_cast<size_t>(value.number);
+  return value.type == PlainType::kDate ? kDates[place] : kTimes[place];
+}
+
 std::string DecimalText(int64_t thousandths) {
   const int64_t size = std::abs(thousandths);
   std::string text =
@@ -37,6 +53,10 @@ v1::AttributeType ProtoType(PlainType type) {
       return v1::ATTRIBUTE_TYPE_BOOL;
     case PlainType::kDatetime:
       return v1::ATTRIBUTE_TYPE_DATETIME;
+    case PlainType::kDate:
+      return v1::ATTRIBUTE_TYPE_DATE;
+    case PlainType::kTime:
+      return v1::ATTRIBUTE_TYPE_TIME;
   }
   return v1::ATTRIBUTE_TYPE_UNSPECIFIED;
 }
@@ -44,6 +64,9 @@ v1::AttributeType ProtoType(PlainType type) {
 PlainValue Text(std::string_view text) { return {PlainType::kString, std::string(text), 0}; }
 
 PlainValue Number(PlainType type, int64_t number) { return {type, "", number}; }
+
+std::span<const PlainMoment> PlainDates() { return kDates; }
+std::span<const PlainMoment> PlainTimes() { return kTimes; }
 
 std::string TextOf(const PlainValue& value) {
   switch (value.type) {
@@ -53,6 +76,9 @@ std::string TextOf(const PlainValue& value) {
       return value.number != 0 ? "true" : "false";
     case PlainType::kDatetime:
       return fmt::format("2026-01-{:02}T00:00:00.000000Z", value.number);
+    case PlainType::kDate:
+    case PlainType::kTime:
+      return std::string(MomentOf(value).text);
     default:
       return DecimalText(value.number);
   }
@@ -79,6 +105,10 @@ void AppendField(uint32_t id, const PlainValue& value, RowWriter* row) {
       break;
     case PlainType::kDatetime:
       row->Fixed64(id, static_cast<uint64_t>(kFirstDayMicros + (value.number - 1) * kDayMicros));
+      break;
+    case PlainType::kDate:
+    case PlainType::kTime:
+      row->Varint(id, MomentOf(value).wire);
       break;
     default:
       row->Varint(id, static_cast<uint64_t>(value.number / 1'000));

@@ -47,6 +47,8 @@ std::optional<PlainValue> RandomOrg::RandomValue(const PlainAttribute& attribute
     case PlainType::kString:
     case PlainType::kBool:
     case PlainType::kDatetime:
+    case PlainType::kDate:
+    case PlainType::kTime:
       return RandomLiteral(attribute);
     case PlainType::kDecimal:
       return Number(attribute.type, static_cast<int64_t>(dice_.Between(0, 32)) * 500 - 8'000);

@@ -21,6 +21,10 @@ PlainValue RandomOrg::RandomLiteral(const PlainAttribute& attribute) {
       return Number(PlainType::kBool, dice_.Chance(50) ? 1 : 0);
     case PlainType::kDatetime:
       return Number(PlainType::kDatetime, static_cast<int64_t>(dice_.Between(1, 5)));
+    case PlainType::kDate:
+      return Number(attribute.type, static_cast<int64_t>(dice_.Below(PlainDates().size())));
+    case PlainType::kTime:
+      return Number(attribute.type, static_cast<int64_t>(dice_.Below(PlainTimes().size())));
     default:
       // Fractions too: types of numbers compare with each other by value.
       return dice_.Chance(70) ? Number(PlainType::kInt64,

@@ -8,11 +8,10 @@ namespace {
 const std::vector<std::string> kRoles = {"r1", "r2", "r3"};
 const std::vector<std::string> kProfiles = {"p1", "p2", "p3"};
 // Attributes that come and go, each always of one type.
-const std::vector<std::pair<std::string, PlainType>> kExtras = {{"x1", PlainType::kInt32},
-                                                                {"x2", PlainType::kDecimal},
-                                                                {"x3", PlainType::kBool},
-                                                                {"x4", PlainType::kDatetime},
-                                                                {"x5", PlainType::kString}};
+const std::vector<std::pair<std::string, PlainType>> kExtras = {
+    {"x1", PlainType::kInt32},    {"x2", PlainType::kDecimal}, {"x3", PlainType::kBool},
+    {"x4", PlainType::kDatetime}, {"x5", PlainType::kString},  {"x6", PlainType::kDate},
+    {"x7", PlainType::kTime}};
 
 CallerClaims RandomClaims(Dice* dice) {
   CallerClaims claims;

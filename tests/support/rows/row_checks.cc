@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice::testing {
@@ -13,6 +14,13 @@ std::string Dump(const PlainColumns& columns) {
     text += fmt::format(" a{}={}", id, value.dump());
   }
   return text;
+}
+
+bool IsEdge(const nlohmann::json& value) {
+  const auto ends = [&value](std::span<const PlainMoment> moments) {
+    return value == std::string(moments.front().text) || value == std::string(moments.back().text);
+  };
+  return ends(PlainDates()) || ends(PlainTimes());
 }
 
 }  // namespace
@@ -113,6 +121,8 @@ void RowChecks::CountPut(const nlohmann::json& op, const PlainModel::Entity& ent
   ++counters.puts;
   counters.repeats += held != nullptr && *held == columns ? 1 : 0;
   const int64_t offset = std::stoll(op["position"].get<std::string>());
+  counters.edges +=
+      std::ranges::any_of(columns, [](const auto& column) { return IsEdge(column.second); });
   counters.related += record_.Names(offset, NameOf(op)) ? 0 : 1;
   const auto row = entity.rows.find(op["key"].get<std::string>());
   for (const PlainAttribute& attribute : entity.schema.attributes) {

@@ -33,11 +33,12 @@ inline std::shared_ptr<const EntitySchema> MakeSchema(std::string_view name,
   return ValueOrDie(EntitySchema::FromProto(MakeProto(name, definition)));
 }
 
-// One attribute of each type, ids 1 to 9 in the order of the names; `s` is the key.
+// One attribute of each type, ids 1 to 11 in the order of the names; `s` is the key.
 inline constexpr std::string_view kEveryType = R"({"primary_key":"s","attributes":[
   {"name":"s","type":"string"},{"name":"i","type":"int32"},{"name":"l","type":"int64"},
   {"name":"f","type":"double"},{"name":"d","type":"decimal"},{"name":"b","type":"bool"},
-  {"name":"t","type":"datetime"},{"name":"u","type":"uuid"},{"name":"x","type":"bytes"}]})";
+  {"name":"t","type":"datetime"},{"name":"u","type":"uuid"},{"name":"x","type":"bytes"},
+  {"name":"da","type":"date"},{"name":"ti","type":"time"}]})";
 
 inline std::shared_ptr<const EntitySchema> EveryType() { return MakeSchema("every", kEveryType); }
 

@@ -263,7 +263,7 @@ TEST(EntitySchemaTest, RefusesBrokenProtos) {
   broken([](auto& p) { p.mutable_attributes(1)->set_name("accountid"); });
   broken([](auto& p) { p.mutable_attributes(1)->set_name("a b"); });
   broken([](auto& p) { p.mutable_attributes(1)->set_type(v1::ATTRIBUTE_TYPE_UNSPECIFIED); });
-  broken([](auto& p) { p.mutable_attributes(1)->set_type(static_cast<v1::AttributeType>(10)); });
+  broken([](auto& p) { p.mutable_attributes(1)->set_type(static_cast<v1::AttributeType>(12)); });
   broken([](auto& p) { p.mutable_ownership()->set_team(9); });
   broken([](auto& p) { p.set_next_attribute_id(UINT32_MAX); });
   broken([](auto& p) { p.add_removed(); });

@@ -59,11 +59,11 @@ syntax = "proto3";
 package acme.v1;
 
 message Every {
-  reserved 2 to 4, 6 to 7, 9;
+  reserved 2 to 4, 6 to 7, 9 to 11;
   optional string s = 1 [json_name = "s"];  // primary key
   optional string d = 5 [json_name = "d"];  // decimal: canonical text, at most 38 digits, no exponent
   optional bytes u = 8 [json_name = "u"];  // uuid: 16 bytes; key of o
-  optional int64 n = 10 [json_name = "n"];
+  optional int64 n = 12 [json_name = "n"];
 }
 )");
 }
@@ -75,7 +75,7 @@ TEST(ProtoExportTest, ProtocReadsRowsOfEveryType) {
   const EncodedRow row = ValueOrDie(encoder.Encode(
       *schema, R"({"s":"k1","i":-5,"l":-9223372036854775808,"f":0.5,"d":"-12.50","b":true,
                    "t":"1970-01-01T00:00:01Z","u":"61626364-6566-6768-696a-6b6c6d6e6f70",
-                   "x":"YWJj"})"));
+                   "x":"YWJj","da":"1969-12-30","ti":"00:00:01.000002"})"));
   EXPECT_EQ(Decode(proto, "Every", row.bytes), R"(s: "k1"
 i: -5
 l: -9223372036854775808
@@ -85,7 +85,13 @@ b: true
 t: 1000000
 u: "abcdefghijklmnop"
 x: "abc"
+da: -2
+ti: 1000002
 )");
+  const std::string file = EntitySchemaToProtoFile(proto, "");
+  EXPECT_THAT(file,
+              HasSubstr("optional sint32 da = 10 [json_name = \"da\"];  // date: days since"));
+  EXPECT_THAT(file, HasSubstr("optional uint64 ti = 11 [json_name = \"ti\"];  // time: micro"));
 }
 
 TEST(ProtoExportTest, ProtocTakesNamesThatItWouldConfuse) {

@@ -137,6 +137,16 @@ TEST(ValidateRowTest, RefusesWhatNoEncoderWrites) {
       {"negative decimal zero", "\x2a\x02-0"s},
       {"bool of 2", "\x30\x02"s},
       {"datetime too late", "\x39\xff\xff\xff\xff\xff\xff\xff\x7f"s},
+      {"date of the year 0000", "\x50\xf5\xe4\x57"s},       // -719163
+      {"date of the year 10000", "\x50\xc2\x82\xe6\x02"s},  // 2932897
+      {"date of 64 bits", "\x50\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s},
+      {"date in 64 bits", "\x51\x00\x00\x00\x00\x00\x00\x00\x00"s},
+      {"date too long", "\x50\x81\x00"s},
+      {"time of the next day", "\x58\x80\xc0\xdd\xee\xc1\x02"s},  // 86400000000
+      {"negative time", "\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s},
+      {"text in a time",
+       "\x5a\x01"
+       "a"s},
       {"uuid of 3 bytes",
        "\x42\x03"
        "abc"s}};
@@ -144,20 +154,22 @@ TEST(ValidateRowTest, RefusesWhatNoEncoderWrites) {
     EXPECT_EQ(ErrorCode(ValidateRow(*schema, bytes)), "type_mismatch") << why;
   }
   EXPECT_EQ(ErrorCode(ValidateRow(*schema, "\x0a\x00"s)), "invalid_key");
-  EXPECT_EQ(ErrorCode(ValidateRow(*schema, "\x52\x00"s)), "unknown_attribute");
+  EXPECT_EQ(ErrorCode(ValidateRow(*schema, "\x62\x00"s)), "unknown_attribute");
   EXPECT_TRUE(ValidateRow(*schema, "").ok());
 }
 
 TEST(AppendRowJsonTest, RefusesValuesThatJsonCannotHold) {
   using namespace std::string_literals;
   const auto schema = EveryType();
-  for (const std::string& row : {"\x12\x01"
-                                 "a"s,
-                                 "\x08\x01"s, "\x21\x00\x00\x00\x00\x00\x00\xf8\x7f"s, "\x30\x02"s,
-                                 "\x39\xff\xff\xff\xff\xff\xff\xff\x7f"s,
-                                 "\x42\x03"
-                                 "abc"s,
-                                 "\x10\x80\x80\x80\x80\x08"s}) {
+  for (const std::string& row :
+       {"\x12\x01"
+        "a"s,
+        "\x08\x01"s, "\x21\x00\x00\x00\x00\x00\x00\xf8\x7f"s, "\x30\x02"s,
+        "\x39\xff\xff\xff\xff\xff\xff\xff\x7f"s, "\x50\xf5\xe4\x57"s, "\x50\xc2\x82\xe6\x02"s,
+        "\x58\x80\xc0\xdd\xee\xc1\x02"s, "\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s,
+        "\x42\x03"
+        "abc"s,
+        "\x10\x80\x80\x80\x80\x08"s}) {
     EXPECT_EQ(ToJson(*schema, row), "malformed_row");
   }
 }

@@ -28,6 +28,15 @@ Sample Double(double number, const std::string& text, std::vector<std::string> s
 Sample Instant(int64_t seconds, const std::string& utc, const std::string& other) {
   return {{"", 0, 0, seconds}, {utc, other}, {"'" + utc + "'"}, "\"" + utc + "\""};
 }
+// Of a date its place among the samples, of a time microseconds: all that is compared is the order.
+Sample Scalar(int64_t scalar, const std::string& text, std::vector<std::string> spellings) {
+  spellings.push_back(text);
+  std::vector<std::string> quoted;
+  for (const std::string& spelling : spellings) {
+    quoted.push_back("'" + spelling + "'");
+  }
+  return {{"", 0, 0, scalar}, spellings, quoted, "\"" + text + "\""};
+}
 
 constexpr __int128 kInt64Max = std::numeric_limits<int64_t>::max();
 
@@ -58,6 +67,14 @@ const std::vector<Sample>& SamplesOf(Kind kind) {
        {Instant(0, "1970-01-01T00:00:00Z", "1970-01-01T01:00:00+01:00"),
         Instant(-1, "1969-12-31T23:59:59Z", "1969-12-31T23:59:59.000Z"),
         Instant(86400, "1970-01-02T00:00:00Z", "1970-01-01T23:30:00-00:30")}},
+      {Kind::kDate,
+       {Scalar(0, "0001-01-01", {}), Scalar(1, "1969-12-31", {}), Scalar(2, "1970-01-01", {}),
+        Scalar(3, "2026-01-31", {}), Scalar(4, "9999-12-31", {})}},
+      {Kind::kTime,
+       {Scalar(0, "00:00:00", {"00:00:00.0", "00:00:00.0000009"}),
+        Scalar(1, "00:00:00.000001", {"00:00:00.00000100"}),
+        Scalar(36'000'500'000, "10:00:00.5", {"10:00:00.500000"}),
+        Scalar(86'399'999'999, "23:59:59.999999", {"23:59:59.999999999"})}},
       {Kind::kUuid,
        {{{"1b", 0, 0, 0},
          {"1b4e28ba-2fa1-11d2-883f-0016d3cca427", "1B4E28BA-2fa1-11d2-883f-0016d3cca427"},
@@ -85,6 +102,8 @@ const Column& ColumnOf(Kind kind) {
                                  {Kind::kDouble, {Kind::kDouble, {4, 12}, {}}},
                                  {Kind::kBool, {Kind::kBool, {6, 11}, {}}},
                                  {Kind::kDatetime, {Kind::kDatetime, {7, 13}, {7, 13}}},
+                                 {Kind::kDate, {Kind::kDate, {17, 19}, {17, 19}}},
+                                 {Kind::kTime, {Kind::kTime, {18, 20}, {18, 20}}},
                                  {Kind::kUuid, {Kind::kUuid, {8, 14}, {8, 14}}},
                                  {Kind::kBytes, {Kind::kBytes, {9, 15}, {}}}};
   return columns->at(kind);
@@ -135,14 +154,15 @@ Side RandomAttribute(Random& random, Kind kind) {
   return side;
 }
 
-Kind RandomKind(Random& random) { return static_cast<Kind>(random.Below(7)); }
+Kind RandomKind(Random& random) { return static_cast<Kind>(random.Below(kKinds)); }
 
 TreePtr RandomCompare(Random& random, int depth) {
   Tree tree;
   tree.op = Tree::kCompare;
   tree.kind = RandomKind(random);
   const bool ordered = tree.kind == Kind::kString || tree.kind == Kind::kExact ||
-                       tree.kind == Kind::kDouble || tree.kind == Kind::kDatetime;
+                       tree.kind == Kind::kDouble || tree.kind == Kind::kDatetime ||
+                       tree.kind == Kind::kDate || tree.kind == Kind::kTime;
   static const std::vector<std::string> kOrdered = {"eq", "ne", "gt", "ge", "lt", "le"};
   tree.word = kOrdered[random.Below(ordered ? 6 : 2)];
   Side left = RandomAttribute(random, tree.kind);
@@ -348,6 +368,8 @@ bool Equal(Kind kind, const std::optional<Cell>& a, const std::optional<Cell>& b
       return a->number == b->number;
     case Kind::kBool:
     case Kind::kDatetime:
+    case Kind::kDate:
+    case Kind::kTime:
       return a->scalar == b->scalar;
     default:
       return a->text == b->text;
@@ -418,7 +440,7 @@ TreePtr RandomTree(Random& random, int depth, bool claims) {
 
 Row RandomRow(Random& random) {
   Row row;
-  for (int kind = 0; kind < 7; ++kind) {
+  for (int kind = 0; kind < kKinds; ++kind) {
     for (const int attribute : ColumnOf(static_cast<Kind>(kind)).attributes) {
       if (!random.OneIn(3)) {
         Cell cell = RandomSample(random, static_cast<Kind>(kind), attribute).cell;
@@ -435,7 +457,7 @@ Row RandomRow(Random& random) {
 std::string JsonOf(const Row& row) {
   std::string json = "{";
   for (const auto& [attribute, cell] : row) {
-    for (int kind = 0; kind < 7; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
       const Kind of = static_cast<Kind>(kind);
       if (!IsIn(attribute, ColumnOf(of).attributes)) {
         continue;

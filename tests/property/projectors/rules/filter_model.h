@@ -29,14 +29,15 @@ class Random {
 };
 
 // What compares with what.
-enum class Kind { kString, kExact, kDouble, kBool, kDatetime, kUuid, kBytes };
+enum class Kind { kString, kExact, kDouble, kBool, kDatetime, kDate, kTime, kUuid, kBytes };
+inline constexpr int kKinds = 9;
 
 // A value that is not null.
 struct Cell {
   std::string text;         // strings, uuids, bytes: equal texts are equal values
   __int128 hundredths = 0;  // exact numbers
   double number = 0;
-  int64_t scalar = 0;  // bools, datetimes
+  int64_t scalar = 0;  // bools, datetimes, dates, times
 };
 using Row = std::map<int, Cell>;  // attribute number (a1, a2, ...) -> value; null ones are absent
 using Claims = std::map<std::string, std::set<std::string>>;  // "@user" -> its values

@@ -69,25 +69,27 @@ TEST_F(SchemaMirrorTest, EachTypeHasItsColumn) {
               {"b", "bool"},
               {"t", "datetime"},
               {"u", "uuid"},
-              {"x", "bytes"}});
+              {"x", "bytes"},
+              {"da", "date"},
+              {"ti", "time"}});
   MustOpen();
   RowValue real;
   real.kind = RowValue::Kind::kDouble;
   real.name = "d";
   real.real = 0.1;
-  ASSERT_TRUE(
-      PutOne("account", "A1",
-             {Text("id", "A1"), Integer("i", -5), Text("l", "9007199254740993"), real,
-              Text("m", "12345678901234567890.10"), Integer("b", 1),
-              Text("t", "2026-01-31T10:00:00.000000Z"), Text("u", "0a-b"), Text("x", "AAH/")},
-             1)
-          .ok());
-  EXPECT_EQ(Query("SELECT i, l, d, m, b, t, u, hex(x) FROM account"),
+  ASSERT_TRUE(PutOne("account", "A1",
+                     {Text("id", "A1"), Integer("i", -5), Text("l", "9007199254740993"), real,
+                      Text("m", "12345678901234567890.10"), Integer("b", 1),
+                      Text("t", "2026-01-31T10:00:00.000000Z"), Text("u", "0a-b"),
+                      Text("x", "AAH/"), Text("da", "0001-01-01"), Text("ti", "10:00:00.500000")},
+                     1)
+                  .ok());
+  EXPECT_EQ(Query("SELECT i, l, d, m, b, t, u, hex(x), da, ti FROM account"),
             "-5|9007199254740993|0.1|12345678901234567890.10|1|2026-01-31T10:00:00.000000Z|0a-b|"
-            "0001FF");
-  EXPECT_EQ(Query("SELECT typeof(i), typeof(l), typeof(d), typeof(m), typeof(b), typeof(x) "
-                  "FROM account"),
-            "integer|integer|real|text|integer|blob");
+            "0001FF|0001-01-01|10:00:00.500000");
+  EXPECT_EQ(Query("SELECT typeof(i), typeof(l), typeof(d), typeof(m), typeof(b), typeof(x), "
+                  "typeof(da), typeof(ti) FROM account"),
+            "integer|integer|real|text|integer|blob|text|text");
 }
 
 TEST_F(SchemaMirrorTest, KeysOfEveryTypeCanBeRemoved) {
@@ -100,7 +102,9 @@ TEST_F(SchemaMirrorTest, KeysOfEveryTypeCanBeRemoved) {
            {"double", "0.1"},
            {"decimal", "1.50"},
            {"bytes", "AAH/"},
-           {"uuid", "6fa459ea-ee8a-3ca4-894e-db77e160355e"}}) {
+           {"uuid", "6fa459ea-ee8a-3ca4-894e-db77e160355e"},
+           {"date", "2026-01-31"},
+           {"time", "10:00:00.500000"}}) {
     path = dir / (type + key.substr(0, 2) + ".sqlite");
     schema = std::vector<ClientEntity>{{"account", "id", {{"id", type}}}};
     MustOpen();

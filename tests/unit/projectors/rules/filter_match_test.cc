@@ -82,11 +82,18 @@ TEST(FilterMatch, Doubles) {
 TEST(FilterMatch, OtherTypes) {
   constexpr std::string_view kRow =
       R"({"a6":true,"a7":"2026-01-31T10:00:00Z","a8":"1b4e28ba-2fa1-11d2-883f-0016d3cca427",
-          "a9":"AAE=","a13":"1969-12-31T23:59:59Z"})";
+          "a9":"AAE=","a13":"1969-12-31T23:59:59Z","a17":"2026-01-31","a18":"10:00:00.5",
+          "a19":"0001-01-01","a20":"23:59:59.999999"})";
   EXPECT_TRUE(Matches("a6", kRow));
   EXPECT_TRUE(Matches("a6 eq true and a6 ne false", kRow));
   EXPECT_TRUE(Matches("a7 eq 2026-01-31T11:00:00+01:00 and a7 gt a13", kRow));
   EXPECT_TRUE(Matches("a13 lt 1970-01-01T00:00:00Z", kRow));
+  EXPECT_TRUE(Matches("a17 eq 2026-01-31 and a17 gt a19 and a17 le '2026-01-31'", kRow));
+  EXPECT_TRUE(Matches("a19 lt 1969-12-31 and a19 ne 9999-12-31 and a19 in (0001-01-01)", kRow));
+  EXPECT_FALSE(Matches("a17 gt 2026-01-31 or a17 lt 2026-01-31 or a17 eq null", kRow));
+  EXPECT_TRUE(Matches("a18 eq 10:00:00.500 and a18 lt a20 and a18 gt '10:00:00'", kRow));
+  EXPECT_TRUE(Matches("a20 le 23:59:59.9999999 and a20 ge 00:00:00", kRow));
+  EXPECT_FALSE(Matches("a18 ge 10:00:00.500001 or a18 in (10:00:00,null)", kRow));
   EXPECT_TRUE(Matches("a8 eq 1B4E28BA-2fa1-11d2-883f-0016d3cca427", kRow));
   EXPECT_TRUE(Matches("a9 eq binary'AAE=' and a9 ne binary'AAI='", kRow));
 }
@@ -151,6 +158,11 @@ TEST(FilterMatch, BytesThatAreNoRowAreDataLoss) {
                                              "1.0")}) {  // not a canonical decimal
     EXPECT_EQ(ErrorCode(matches(row).status()), "malformed_row");
     EXPECT_EQ(matches(row).status().code(), absl::StatusCode::kDataLoss);
+  }
+  const auto date = MustParse("a17 gt 1970-01-01 or a18 gt 00:00:00");
+  for (const std::string row : {"\x88\x01\xf5\xe4\x57",                 // the year 0000
+                                "\x90\x01\x80\xc0\xdd\xee\xc1\x02"}) {  // the next day's 00:00:00
+    EXPECT_EQ(ErrorCode(date->alternatives()[0].condition->Matches(row).status()), "malformed_row");
   }
   EXPECT_TRUE(*matches(RowOf(R"({"a1":"x","a5":"2","a6":true,"a16":"9"})")));
   EXPECT_FALSE(*matches(""));

@@ -92,6 +92,15 @@ TEST(FilterParse, CanonicalLiterals) {
   EXPECT_EQ(Canonical("a5 eq '-1.50'"), "a5 eq -1.5");
   EXPECT_EQ(Canonical("a7 eq 2026-01-31T12:00:00+02:00"), "a7 eq 2026-01-31T10:00:00.000000Z");
   EXPECT_EQ(Canonical("a7 eq '2026-01-31T10:00:00Z'"), "a7 eq 2026-01-31T10:00:00.000000Z");
+  EXPECT_EQ(Canonical("a7 eq 2026-01-31T10:00:00.1234567Z"), "a7 eq 2026-01-31T10:00:00.123456Z");
+  EXPECT_EQ(Canonical("a17 eq 2026-01-31"), "a17 eq 2026-01-31");
+  EXPECT_EQ(Canonical("'0001-01-01' lt a17"), "a17 gt 0001-01-01");
+  EXPECT_EQ(Canonical("a17 in ('2026-01-31',1969-12-31,null)"),
+            "a17 in (1969-12-31,2026-01-31,null)");
+  EXPECT_EQ(Canonical("a18 ge 10:00:00"), "a18 ge 10:00:00.000000");
+  EXPECT_EQ(Canonical("a18 lt '10:00:00.5'"), "a18 lt 10:00:00.500000");
+  EXPECT_EQ(Canonical("a18 ne 23:59:59.999999999"), "a18 ne 23:59:59.999999");
+  EXPECT_EQ(Canonical("2026-01-31 lt 2026-02-01 and 10:00:00 ge 10:00:00.000"), "true");
   const std::string uuid = "a8 eq abcdef01-2fa1-11d2-883f-0016d3cca427";
   EXPECT_EQ(Canonical("a8 eq ABCDEF01-2fa1-11d2-883f-0016d3cca427"), uuid);
   EXPECT_EQ(Canonical("a8 eq 'abcdef01-2fa1-11d2-883f-0016d3cca427'"), uuid);
@@ -122,6 +131,14 @@ TEST(FilterParse, SyntaxErrorsSayWhatWasExpectedAndWhere) {
   ExpectRefused("a8 eq guid'x'", 7, "only binary");
   ExpectRefused("a2 eq 007", 7, "is no number");
   ExpectRefused("a7 eq 2026-02-30T00:00:00Z", 7, "does not exist");
+  ExpectRefused("a7 eq 2026-01-31T00:00:00", 7, "RFC 3339");
+  ExpectRefused("a17 eq 2026-02-30", 8, "\"2026-02-30\" names a day that does not exist");
+  ExpectRefused("a17 eq 2026-1-31", 8, "not a date");
+  ExpectRefused("a17 eq 0000-01-01", 8, "years 0001 to 9999");
+  ExpectRefused("a18 eq 24:00:00", 8, "not a time");
+  ExpectRefused("a18 eq 10:00", 8, "not a time");
+  ExpectRefused("a18 eq 10:00:00Z", 8, "\"10:00:00Z\" is not a time");
+  ExpectRefused("a18 eq 1:00:00", 8, "is no number");
   ExpectRefused("a2 = 1", 4, "begins nothing");
   ExpectRefused("contains(a1)", 12, "second argument");
   ExpectRefused("length(a1) eq 3", 1, "no function");
@@ -154,6 +171,17 @@ TEST(FilterParse, TypesThatDoNotFitAreRefusedAtTheLiteral) {
   ExpectRefused("a4 eq 1e999", 7, "beyond the range");
   ExpectRefused("a4 eq '1.5'", 7, "string");
   ExpectRefused("a7 eq '2026-01-31'", 7, "RFC 3339");
+  ExpectRefused("a7 eq 2026-01-31", 7,
+                "the date \"2026-01-31\" cannot be compared with attribute a7 of type datetime");
+  ExpectRefused("a7 eq a17", 7, "attribute a17 of type date");
+  ExpectRefused("a17 eq 2026-01-31T00:00:00Z", 8, "datetime \"2026-01-31T00:00:00Z\" cannot");
+  ExpectRefused("a17 eq '2026-01-31T00:00:00Z'", 8, "not a date");
+  ExpectRefused("a17 eq 10:00:00", 8, "the time \"10:00:00\" cannot");
+  ExpectRefused("a18 eq a17", 8, "attribute a17 of type date");
+  ExpectRefused("a18 eq '10:00'", 8, "not a time");
+  ExpectRefused("a18 in (10:00:00,5)", 18, "number");
+  ExpectRefused("a1 eq 2026-01-31", 7, "date");
+  ExpectRefused("startswith(a17,'2026')", 12, "takes strings");
   ExpectRefused("a8 eq 'x'", 7, "not a uuid");
   ExpectRefused("a9 eq 'AAE='", 7, "string");
   ExpectRefused("a1 in ('x',5)", 12, "number");
@@ -195,6 +223,8 @@ TEST(FilterParse, ParametersStandInEqualitiesAndInOnly) {
   ExpectRefused("(a1 eq @user) in (true)", 8, "left of a list");
   ExpectRefused("contains(a1,@user)", 13, "in a function");
   ExpectRefused("a5 eq @user", 7, "attribute a5 of type decimal cannot be compared with a claim");
+  ExpectRefused("a17 eq @user", 8, "attribute a17 of type date cannot be compared with a claim");
+  ExpectRefused("2026-01-31 eq @user", 1, "cannot be compared with the claim @user");
   ExpectRefused("null eq @user", 1, "null cannot be compared with the claim @user");
   ExpectRefused("1.5 eq @user", 1, "cannot be compared with the claim @user");
   ExpectRefused("true in @roles", 1, "cannot be compared with the claim @roles");

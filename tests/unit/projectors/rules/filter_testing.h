@@ -25,7 +25,9 @@ inline const EntitySchema& FilterSchema() {
         {"name":"a9","type":"bytes"},    {"name":"a10","type":"string"},
         {"name":"a11","type":"bool"},    {"name":"a12","type":"double"},
         {"name":"a13","type":"datetime"},{"name":"a14","type":"uuid"},
-        {"name":"a15","type":"bytes"},   {"name":"a16","type":"decimal"}]})"));
+        {"name":"a15","type":"bytes"},   {"name":"a16","type":"decimal"},
+        {"name":"a17","type":"date"},    {"name":"a18","type":"time"},
+        {"name":"a19","type":"date"},    {"name":"a20","type":"time"}]})"));
   return **schema;
 }
 

@@ -20,7 +20,7 @@ TEST(DatetimeTest, TimesAreWrittenInUtcWithMicroseconds) {
 
 TEST(DatetimeTest, WhatIsWrittenIsReadBack) {
   for (const int64_t micros : {int64_t{0}, int64_t{-1}, kTime + 250, kDatetimeMin, kDatetimeMax}) {
-    for (const DatetimeForm form : {DatetimeForm::kExact, DatetimeForm::kNoted}) {
+    for (const DatetimeForm form : {DatetimeForm::kStrict, DatetimeForm::kNoted}) {
       const auto read = ParseDatetime(FormatDatetime(micros), form);
       ASSERT_TRUE(read.ok()) << read.status();
       EXPECT_EQ(*read, micros);
@@ -37,9 +37,27 @@ TEST(DatetimeTest, EveryOffsetAndFractionIsRead) {
   }
 }
 
-TEST(DatetimeTest, ANotedTimeIsCutToMicroseconds) {
-  for (const char* text :
-       {"2026-01-31 09:05:00.0Z", "2026-01-31T09:05:00.0000009Z", "2026-01-31T09:04:60Z"}) {
+// .NET writes seven digits, Java nine.
+TEST(DatetimeTest, WhatIsFinerThanAMicrosecondIsCut) {
+  const std::pair<const char*, const char*> times[] = {
+      {"2026-01-31T09:05:00.1234567Z", "2026-01-31T09:05:00.123456Z"},
+      {"2026-01-31T09:05:00.123456789Z", "2026-01-31T09:05:00.123456Z"},
+      {"2026-12-31T23:59:59.9999999+00:00", "2026-12-31T23:59:59.999999Z"},
+      {"1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"},
+      {"1969-12-31T23:59:58.0000009-00:00", "1969-12-31T23:59:58.000000Z"},
+      {"9999-12-31T23:59:59.99999999999999999999999999999999Z", "9999-12-31T23:59:59.999999Z"},
+      {"0001-01-01T01:00:00.0000001+01:00", "0001-01-01T00:00:00.000000Z"}};
+  for (const auto& [text, cut] : times) {
+    for (const DatetimeForm form : {DatetimeForm::kStrict, DatetimeForm::kNoted}) {
+      const auto read = ParseDatetime(text, form);
+      ASSERT_TRUE(read.ok()) << text << ": " << read.status();
+      EXPECT_EQ(FormatDatetime(*read), cut);
+    }
+  }
+}
+
+TEST(DatetimeTest, ANotedTimeMayHaveABlankAndALeapSecond) {
+  for (const char* text : {"2026-01-31 09:05:00.0Z", "2026-01-31T09:04:60Z"}) {
     EXPECT_EQ(ParseDatetime(text, DatetimeForm::kNoted).value_or(0), kTime) << text;
     EXPECT_EQ(ErrorCode(ParseDatetime(text).status()), "type_mismatch") << text;
   }
@@ -50,9 +68,10 @@ TEST(DatetimeTest, WhatIsNoTimeIsRefused) {
        {"", "now", "2026-01-31", "2026-01-31T09:05:00", "2026-02-30T09:05:00Z",
         "2026-01-31T24:05:00Z", "2026-01-31T09:60:00Z", "2026-01-31T09:05:61Z",
         "2026-01-31T09:05:00.Z", "2026-01-31T09:05:00+0100", "2026-01-31T09:05:00+24:00",
-        "2026-1-31T09:05:00Z", "-026-01-31T09:05:00Z", "2026-01-31T09:05:00Z ",
+        "2026-1-31T09:05:00Z", "-026-01-31T09:05:00Z", "2026-01-31T09:05:00Z ", "2026-01-31T",
+        "2026-01-31T09:05Z", "2026-01-31Q09:05:00Z", "2026-01-31T09:05:00.5",
         "2026-01-31T09:-5:00Z"}) {
-    for (const DatetimeForm form : {DatetimeForm::kExact, DatetimeForm::kNoted}) {
+    for (const DatetimeForm form : {DatetimeForm::kStrict, DatetimeForm::kNoted}) {
       EXPECT_EQ(ErrorCode(ParseDatetime(text, form).status()), "type_mismatch") << text;
     }
   }
@@ -65,6 +84,8 @@ TEST(DatetimeTest, AYearThatNoDatetimeHasIsReadWhereItWasNoted) {
   }
   EXPECT_EQ(ParseDatetime("9999-12-31T23:59:59-00:01", DatetimeForm::kNoted).value(),
             253'402'300'859'000'000);
+  EXPECT_EQ(ParseDatetime("0000-12-31T00:00:00Z", DatetimeForm::kNoted).value(),
+            kDatetimeMin - 86'400'000'000);
 }
 
 }  // namespace
