@@ -196,12 +196,12 @@ v1::AttributeType AttributeTypeOf(ColumnForm form) {
       return v1::ATTRIBUTE_TYPE_DATETIME;
     case ColumnForm::kDays:
     case ColumnForm::kIsoDate:
-      return kDateType;
+      return v1::ATTRIBUTE_TYPE_DATE;
     case ColumnForm::kMillisOfDay:
     case ColumnForm::kMicrosOfDay:
     case ColumnForm::kNanosOfDay:
     case ColumnForm::kIsoTime:
-      return kTimeType;
+      return v1::ATTRIBUTE_TYPE_TIME;
     case ColumnForm::kString:
     case ColumnForm::kNested:
       return v1::ATTRIBUTE_TYPE_STRING;

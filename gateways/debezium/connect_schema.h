@@ -63,10 +63,6 @@ class ConnectSchema {
   std::vector<ConnectColumn> columns_;
 };
 
-// Attributes have no types of their own for these yet: strings, with the text that those will have.
-inline constexpr v1::AttributeType kDateType = v1::ATTRIBUTE_TYPE_STRING;
-inline constexpr v1::AttributeType kTimeType = v1::ATTRIBUTE_TYPE_STRING;
-
 // The type of attribute that takes every value of the form; UNSPECIFIED for kUndeclared.
 [[nodiscard]] v1::AttributeType AttributeTypeOf(ColumnForm form);
 

@@ -38,8 +38,9 @@ void TransactionAssembler::Progress::Add(int64_t order, std::string name) {
 }
 
 TransactionAssembler::TransactionAssembler(AssemblerLimits limits,
-                                           std::vector<Partition> partitions, Offset marks_next)
-    : limits_(limits), marks_next_(marks_next), marks_position_(marks_next) {
+                                           std::vector<Partition> partitions, Offset marks_next,
+                                           std::optional<int64_t> lsn_done)
+    : limits_(limits), marks_next_(marks_next), marks_position_(marks_next), lsn_done_(lsn_done) {
   for (Partition& partition : partitions) {
     PartitionState& state = partitions_.emplace_back();
     state.collection = std::move(partition.collection);
@@ -64,6 +65,7 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
       // A database that was restored from a backup gives ids and LSNs again, and is read anew.
       finished_.clear();
       finished_order_.clear();
+      lsn_done_.reset();
     }
     AddLoose(std::move(change));
     return;
@@ -82,7 +84,7 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
   // changes of others can fill all room, and then the END could never be reached. An END that
   // Take() has not seen yet does not count: earlier changes of its transaction may have been
   // skipped, and would look like repeats behind this one.
-  const bool of_head = head_since_.has_value() && ends_.front().mark.id == transaction;
+  const bool of_head = head_seen_ && ends_.front().mark.id == transaction;
   if (!of_head && (state.skipped.has_value() || held_bytes_ > limits_.held_bytes_max)) {
     state.skipped = state.skipped.value_or(change.offset);
     ++counters_.skipped;
@@ -130,7 +132,7 @@ bool TransactionAssembler::TakeFinished(size_t partition, TableChange& change) {
   return true;
 }
 
-void TransactionAssembler::AddMark(Offset offset, TransactionMark mark) {
+void TransactionAssembler::AddMark(Offset offset, TransactionMark mark, SteadyTime now) {
   if (offset < marks_next_) {
     return;
   }
@@ -142,7 +144,7 @@ void TransactionAssembler::AddMark(Offset offset, TransactionMark mark) {
     ++begun_[mark.id];
     return;
   }
-  End end{offset, std::move(mark)};
+  End end{offset, std::move(mark), now};
   if (const auto begun = begun_.find(end.mark.id); begun != begun_.end()) {
     end.counts_restarted = begun->second > 1;
     begun_.erase(begun);
@@ -160,9 +162,9 @@ void TransactionAssembler::AddLoose(TableChange change) {
   ready_.back().changes.push_back(std::move(change));
 }
 
-std::optional<AssembledSet> TransactionAssembler::Take(SteadyTime now) {
+std::optional<AssembledSet> TransactionAssembler::Take() {
   if (ready_.empty()) {
-    AdvanceHead(now);
+    AdvanceHead();
   }
   if (ready_.empty()) {
     if (held_bytes_ <= limits_.held_bytes_max / 2) {
@@ -177,11 +179,11 @@ std::optional<AssembledSet> TransactionAssembler::Take(SteadyTime now) {
   return set;
 }
 
-void TransactionAssembler::AdvanceHead(SteadyTime now) {
+void TransactionAssembler::AdvanceHead() {
   while (ready_.empty() && !ends_.empty()) {
     const End& head = ends_.front();
-    if (!head_since_.has_value()) {
-      head_since_ = now;
+    if (!head_seen_) {
+      head_seen_ = true;
       SeekBack();  // changes of this transaction may be among those that there was no room for
     }
     if (IsRepeat(head)) {
@@ -248,12 +250,27 @@ bool TransactionAssembler::IsNeeded(const End& end, size_t partition) const {
   return counted != end.mark.collections.end() && !HasAllOf(end, counted->first, counted->second);
 }
 
+// Its commit lies before one that has gone out: a repeat of which nothing is remembered, as its
+// changes may have been passed over before a restart of ours. It is waited for as far as the
+// partitions reach, and no longer.
+bool TransactionAssembler::IsOld(const End& end) const {
+  return end.mark.lsn.has_value() && lsn_done_.has_value() && *end.mark.lsn <= *lsn_done_;
+}
+
+// When the ends of the partitions tell that nothing more comes of a transaction. The records of one
+// producer in several partitions become visible in any order: what END counted and is missing is
+// believed to be nowhere only after a while. It is counted from when END was read, not from when
+// its turn came: or a filter that takes something of each transaction would hold up each in turn.
+SteadyTime TransactionAssembler::AskEndsAt(const End& end) const {
+  const bool soon = IsOld(end) || (end.counts_restarted && HasAll(end));
+  return soon ? end.read_at : end.read_at + limits_.missing_wait;
+}
+
 bool TransactionAssembler::IsDone(const End& end) const {
-  const bool all = HasAll(end);
-  if (all && !end.counts_restarted) {
+  if (HasAll(end) && !end.counts_restarted) {
     return true;
   }
-  if (!ends_asked_at_.has_value()) {
+  if (!ends_asked_at_.has_value() || *ends_asked_at_ < AskEndsAt(end)) {
     return false;
   }
   for (size_t i = 0; i < partitions_.size(); ++i) {
@@ -261,30 +278,23 @@ bool TransactionAssembler::IsDone(const End& end) const {
       return false;
     }
   }
-  // The records of one producer in several partitions become visible in any order: what is missing
-  // is believed to be nowhere only after a while.
-  return all || *ends_asked_at_ >= *head_since_ + limits_.missing_wait;
+  return true;
 }
 
 bool TransactionAssembler::wants_ends(SteadyTime now) const {
-  if (ends_.empty() || !head_since_.has_value()) {
+  if (!head_seen_ || (HasAll(ends_.front()) && !ends_.front().counts_restarted)) {
     return false;
   }
-  const End& head = ends_.front();
-  if (HasAll(head) && !head.counts_restarted) {
-    return false;
-  }
+  const SteadyTime at = AskEndsAt(ends_.front());
   // Asked again after a while: a broker that fails over may have told of records that it then lost.
-  return now >= (ends_asked_at_.has_value() ? *ends_asked_at_ + limits_.missing_wait
-                 : head.counts_restarted    ? *head_since_
-                                            : *head_since_ + limits_.missing_wait);
+  return now >= (ends_asked_at_.has_value() && *ends_asked_at_ >= at
+                     ? *ends_asked_at_ + limits_.missing_wait
+                     : at);
 }
 
 void TransactionAssembler::SetEnds(std::vector<Offset> ends, SteadyTime asked_at) {
-  if (!ends_.empty() && head_since_.has_value()) {
-    partition_ends_ = std::move(ends);
-    ends_asked_at_ = asked_at;
-  }
+  partition_ends_ = std::move(ends);
+  ends_asked_at_ = asked_at;
 }
 
 bool TransactionAssembler::IsPaused(size_t partition) const {
@@ -349,7 +359,7 @@ void TransactionAssembler::GoOut(const End& end) {
 }
 
 void TransactionAssembler::Finish(const End& end) {
-  counters_.incomplete += HasAll(end) ? 0 : 1;
+  counters_.incomplete += HasAll(end) || IsOld(end) ? 0 : 1;
   Finished finished{end.mark.lsn, {}};
   for (size_t i = 0; i < partitions_.size(); ++i) {
     PartitionState& state = partitions_[i];
@@ -365,6 +375,7 @@ void TransactionAssembler::Finish(const End& end) {
     }
     DropLeftOver(&state, behind);
   }
+  lsn_done_ = std::max(lsn_done_, end.mark.lsn);
   Remember(end.mark.id, std::move(finished));
 }
 
@@ -404,8 +415,7 @@ void TransactionAssembler::Remember(const std::string& transaction, Finished fin
 void TransactionAssembler::PopEnd() {
   marks_position_ = Offset(ends_.front().offset.value() + 1);
   ends_.pop_front();
-  head_since_.reset();
-  ends_asked_at_.reset();
+  head_seen_ = false;
   in_parts_ = false;
 }
 

@@ -73,18 +73,20 @@ class TransactionAssembler {
     uint64_t skipped = 0;     // changes that will be read again, for want of room
   };
 
-  TransactionAssembler(AssemblerLimits limits, std::vector<Partition> partitions,
-                       Offset marks_next);
+  // `marks_next`: first offset to be read of the topic of transactions. `lsn_done`: lsn_done() as
+  // it was with the positions that are gone on from.
+  TransactionAssembler(AssemblerLimits limits, std::vector<Partition> partitions, Offset marks_next,
+                       std::optional<int64_t> lsn_done = std::nullopt);
 
   // The next change of a partition; one below what was read already is passed over.
   void AddChange(size_t partition, TableChange change);
   // There is nothing to be held below `next`: tombstones, messages, gaps.
   void Pass(size_t partition, Offset next);
-  // The next message of the topic of transactions.
-  void AddMark(Offset offset, TransactionMark mark);
+  // The next message of the topic of transactions, read at `now`.
+  void AddMark(Offset offset, TransactionMark mark, SteadyTime now);
 
-  // What can go out now; nullopt: nothing. Time only serves `missing_wait`.
-  [[nodiscard]] std::optional<AssembledSet> Take(SteadyTime now);
+  // What can go out now; nullopt: nothing.
+  [[nodiscard]] std::optional<AssembledSet> Take();
 
   // Whether somebody has to ask where the partitions end now, and tell it by SetEnds().
   [[nodiscard]] bool wants_ends(SteadyTime now) const;
@@ -102,6 +104,8 @@ class TransactionAssembler {
   // Where to read on after all that has gone out; may be kept with a settled set.
   [[nodiscard]] Offset position(size_t partition) const;
   [[nodiscard]] Offset marks_position() const { return marks_position_; }
+  // The greatest LSN of an END that has gone out.
+  [[nodiscard]] std::optional<int64_t> lsn_done() const { return lsn_done_; }
 
   size_t held_bytes() const { return held_bytes_; }
   const Counters& counters() const { return counters_; }
@@ -133,6 +137,7 @@ class TransactionAssembler {
   struct End {
     Offset offset;
     TransactionMark mark;
+    SteadyTime read_at;
     bool counts_restarted = false;  // it began twice: its counts are lower bounds
   };
   // A transaction that has gone out.
@@ -143,11 +148,13 @@ class TransactionAssembler {
 
   bool TakeFinished(size_t partition, TableChange& change);
   void AddLoose(TableChange change);
-  void AdvanceHead(SteadyTime now);
+  void AdvanceHead();
   [[nodiscard]] bool IsRepeat(const End& end) const;
   [[nodiscard]] bool HasAllOf(const End& end, std::string_view collection, uint64_t count) const;
   [[nodiscard]] bool HasAll(const End& end) const;
   [[nodiscard]] bool IsNeeded(const End& end, size_t partition) const;
+  [[nodiscard]] bool IsOld(const End& end) const;
+  [[nodiscard]] SteadyTime AskEndsAt(const End& end) const;
   [[nodiscard]] bool IsDone(const End& end) const;
   [[nodiscard]] size_t HeldBytesOf(const std::string& transaction) const;
   void GoOut(const End& end);
@@ -163,8 +170,8 @@ class TransactionAssembler {
   Offset marks_position_;
   absl::flat_hash_map<std::string, uint32_t> begun_;  // BEGINs without their END
   std::deque<End> ends_;                              // the first, the head, is the next to go out
-  std::optional<SteadyTime> head_since_;              // when it was looked at first
-  std::vector<Offset> partition_ends_;                // as told for it
+  bool head_seen_ = false;                            // Take() has looked at it
+  std::vector<Offset> partition_ends_;                // as told last
   std::optional<SteadyTime> ends_asked_at_;
   bool in_parts_ = false;  // some of the head has gone out
 
@@ -175,6 +182,7 @@ class TransactionAssembler {
 
   absl::flat_hash_map<std::string, Finished> finished_;
   std::deque<std::string> finished_order_;
+  std::optional<int64_t> lsn_done_;
   Counters counters_;
 };
 

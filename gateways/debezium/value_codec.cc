@@ -10,11 +10,13 @@
 #include <optional>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
+#include "schemas/base/time_of_day.h"
 #include "schemas/field_value.h"
 #include "schemas/row_codec.h"
 
@@ -26,7 +28,6 @@ using schemas::Attribute;
 using schemas::AttributeId;
 using schemas::EntitySchema;
 
-constexpr int64_t kDayMicros = 86'400'000'000;
 // Some 2,460 digits, as a number of few digits may have many zeros behind them. Dividing is
 // quadratic.
 constexpr size_t kUnscaledBytesMax = 1024;
@@ -117,17 +118,17 @@ bool IsUnavailable(ColumnForm form, const JsonValue& value) {
 }
 
 absl::StatusOr<std::string> DateText(int64_t days) {
-  if (days < kDatetimeMin / kDayMicros || days > kDatetimeMax / kDayMicros) {
+  if (days < kDateMin || days > kDateMax) {
     return TypeMismatch("days since 1970 is no date of the years 1 to 9999");
   }
-  return FormatDatetime(days * kDayMicros).substr(0, 10);
+  return FormatDate(days);
 }
 
 absl::StatusOr<std::string> TimeText(int64_t micros) {
-  if (micros < 0 || micros >= kDayMicros) {
+  if (micros < 0 || micros > kTimeOfDayMax) {
     return TypeMismatch("is no time of a day");
   }
-  return FormatDatetime(micros).substr(11, 15);
+  return FormatTimeOfDay(micros);
 }
 
 // `units_per_micro` above 0: that many make a microsecond; below: so many microseconds make one.
@@ -224,9 +225,14 @@ absl::StatusOr<std::string> UndeclaredText(v1::AttributeType type, const JsonVal
       break;
   }
   switch (type) {
+    case v1::ATTRIBUTE_TYPE_DATE:
+    case v1::ATTRIBUTE_TYPE_TIME:
     case v1::ATTRIBUTE_TYPE_DATETIME: {
       ASSIGN_OR_RETURN(const int64_t count, Count(value));
-      return CountText(ColumnForm::kMicros, count);
+      return CountText(type == v1::ATTRIBUTE_TYPE_DATE   ? ColumnForm::kDays
+                       : type == v1::ATTRIBUTE_TYPE_TIME ? ColumnForm::kMicrosOfDay
+                                                         : ColumnForm::kMicros,
+                       count);
     }
     case v1::ATTRIBUTE_TYPE_INT32:
     case v1::ATTRIBUTE_TYPE_INT64:

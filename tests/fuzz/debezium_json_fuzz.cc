@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string_view json = line.substr(1);
     if (line[0] == 't') {
       if (auto mark = reader.ReadTransaction(json); mark.ok()) {
-        assembler.AddMark(sluice::Offset(offset), *std::move(mark));
+        assembler.AddMark(sluice::Offset(offset), *std::move(mark), now);
       }
     } else if (line[0] == 'k') {
       if (const auto key = reader.ReadKey(json); key.ok()) {
@@ -77,7 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       ++in;
     }
     now += std::chrono::seconds(20);
-    while (const auto set = assembler.Take(now)) {
+    while (const auto set = assembler.Take()) {
       out += set->changes.size();
     }
     if (assembler.wants_ends(now)) {

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <tuple>
@@ -229,14 +230,14 @@ class History {
     seen_[partition] = std::max(seen_[partition], at);
     ++reads_;
     if (partition == kPartitions) {
-      assembler_->AddMark(record.change.offset, record.mark);
+      assembler_->AddMark(record.change.offset, record.mark, now_);
     } else {
       assembler_->AddChange(partition, record.change);
     }
   }
 
   void Drain() {
-    while (auto set = assembler_->Take(now_)) {
+    while (auto set = assembler_->Take()) {
       TakeSet(*std::move(set));
       ++reads_;
     }
@@ -284,6 +285,7 @@ class History {
       kept_[i] = assembler_->position(i);
     }
     kept_[kPartitions] = assembler_->marks_position();
+    kept_lsn_ = assembler_->lsn_done();
     kept_out_ = out_;
     // A set that is settled leaves whole transactions behind: the rows are the database's then.
     if (!faults_.crashes && !faults_.filters && !faults_.reader_restarts) {
@@ -302,7 +304,8 @@ class History {
     }
     read_[kPartitions] = static_cast<size_t>(kept_[kPartitions].value());
     out_ = kept_out_;
-    assembler_ = std::make_unique<TransactionAssembler>(limits_, partitions, kept_[kPartitions]);
+    assembler_ =
+        std::make_unique<TransactionAssembler>(limits_, partitions, kept_[kPartitions], kept_lsn_);
   }
 
   void AddCounters() {
@@ -401,6 +404,7 @@ class History {
   size_t read_[kPartitions + 1] = {};
   size_t seen_[kPartitions + 1] = {};
   Offset kept_[kPartitions + 1] = {};
+  std::optional<int64_t> kept_lsn_;
   size_t reads_ = 0;
   SteadyTime now_{};
   std::vector<Transaction> out_;

@@ -36,7 +36,7 @@ class TransactionAssemblerTest : public ::testing::Test {
     assembler_->AddChange(partition, std::move(change));
   }
   void Begin(const std::string& transaction) {
-    assembler_->AddMark(Offset(next_[3]++), {false, transaction, std::nullopt, 0, {}});
+    assembler_->AddMark(Offset(next_[3]++), {false, transaction, std::nullopt, 0, {}}, now_);
   }
   void End(const std::string& transaction, int64_t lsn, uint64_t a, uint64_t b = 0) {
     TransactionMark mark{true, transaction, lsn, a + b, {}};
@@ -46,13 +46,13 @@ class TransactionAssemblerTest : public ::testing::Test {
     if (b > 0) {
       mark.collections.emplace_back("b", b);
     }
-    assembler_->AddMark(Offset(next_[3]++), std::move(mark));
+    assembler_->AddMark(Offset(next_[3]++), std::move(mark), now_);
   }
 
   // "id@lsn: keys" of each set that can go out, "..." behind one that is not settled.
   std::vector<std::string> Out() {
     std::vector<std::string> sets;
-    while (auto set = assembler_->Take(now_)) {
+    while (auto set = assembler_->Take()) {
       std::string text =
           set->transaction + "@" + (set->lsn.has_value() ? std::to_string(*set->lsn) : "") + ":";
       for (const TableChange& change : set->changes) {
@@ -185,6 +185,33 @@ TEST_F(TransactionAssemblerTest, WithoutChangesThatAreNowhere) {
   // It was somewhere all the same.
   Change(0, "7", 102, "z");
   EXPECT_THAT(Out(), ElementsAre("7@110: z"));
+}
+
+TEST_F(TransactionAssemblerTest, ManyThatMissSomethingWaitSideBySide) {
+  for (int i = 0; i < 50; ++i) {
+    End(std::to_string(100 + i), 1'000 + i, 1);
+    EXPECT_THAT(Out(), IsEmpty());
+    now_ += std::chrono::seconds(1);
+  }
+  TellEnds();
+  EXPECT_THAT(Out(), IsEmpty());                      // nothing is there of those either
+  EXPECT_EQ(assembler_->counters().incomplete, 21U);  // those of 30 seconds ago
+}
+
+// The repeat's changes were passed over before a restart of ours, its END comes after it.
+TEST_F(TransactionAssemblerTest, AnOldEndWithoutChangesHoldsUpNothing) {
+  assembler_ = std::make_unique<TransactionAssembler>(
+      AssemblerLimits(), std::vector<TransactionAssembler::Partition>{{"a", Offset(0)}}, Offset(0),
+      110);
+  End("7", 110, 1);
+  Change(0, "8", 115, "x");
+  End("8", 120, 1);
+  EXPECT_THAT(Out(), IsEmpty());
+  ASSERT_TRUE(assembler_->wants_ends(now_));
+  assembler_->SetEnds({Offset(1)}, now_);
+  EXPECT_THAT(Out(), ElementsAre("8@120: x"));
+  EXPECT_EQ(assembler_->counters().incomplete, 0U);
+  EXPECT_EQ(assembler_->lsn_done(), 120);
 }
 
 TEST_F(TransactionAssemblerTest, MissingChangesMayStillLieInThePartition) {

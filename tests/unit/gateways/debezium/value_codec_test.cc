@@ -114,8 +114,6 @@ TEST(ValueCodecTest, DecimalText) {
 }
 
 TEST(ValueCodecTest, DatesAndTimes) {
-  const std::string date = kDateType == v1::ATTRIBUTE_TYPE_STRING ? "string" : "date";
-  const std::string time = kTimeType == v1::ATTRIBUTE_TYPE_STRING ? "string" : "time";
   const std::string micros = Named("int64", "io.debezium.time.MicroTimestamp");
   EXPECT_EQ(Decode("datetime", micros, "1769846400123456"), "2026-01-31T08:00:00.123456Z");
   EXPECT_EQ(Decode("datetime", micros, "-1"), "1969-12-31T23:59:59.999999Z");
@@ -126,30 +124,40 @@ TEST(ValueCodecTest, DatesAndTimes) {
   EXPECT_EQ(Decode("datetime", Named("string", "io.debezium.time.ZonedTimestamp"),
                    R"("2026-01-31T10:00:00.5+02:00")"),
             "2026-01-31T08:00:00.500000Z");
-  EXPECT_EQ(Decode(date, Named("int32", "io.debezium.time.Date"), "20484"), "2026-01-31");
-  EXPECT_EQ(Decode(date, Named("int32", "org.apache.kafka.connect.data.Date"), "-719162"),
+  EXPECT_EQ(Decode("date", Named("int32", "io.debezium.time.Date"), "20484"), "2026-01-31");
+  EXPECT_EQ(Decode("date", Named("int32", "org.apache.kafka.connect.data.Date"), "-719162"),
             "0001-01-01");
-  EXPECT_EQ(Decode(date, Named("string", "io.debezium.time.IsoDate"), R"("2026-01-31Z")"),
+  EXPECT_EQ(Decode("date", Named("string", "io.debezium.time.IsoDate"), R"("2026-01-31Z")"),
             "2026-01-31");
-  EXPECT_EQ(Decode(time, Named("int64", "io.debezium.time.MicroTime"), "36000500000"),
+  EXPECT_EQ(Decode("time", Named("int64", "io.debezium.time.MicroTime"), "36000500000"),
             "10:00:00.500000");
-  EXPECT_EQ(Decode(time, Named("int64", "io.debezium.time.NanoTime"), "36000500000999"),
+  EXPECT_EQ(Decode("time", Named("int64", "io.debezium.time.NanoTime"), "36000500000999"),
             "10:00:00.500000");
-  EXPECT_EQ(Decode(time, Named("int32", "io.debezium.time.Time"), "1"), "00:00:00.001000");
+  EXPECT_EQ(Decode("time", Named("int32", "io.debezium.time.Time"), "1"), "00:00:00.001000");
+  EXPECT_EQ(Decode("time", Named("string", "io.debezium.time.IsoTime"), R"("10:00:00.5Z")"),
+            "10:00:00.500000");
+  EXPECT_EQ(Decode("string", Named("int32", "io.debezium.time.Date"), "20484"), "2026-01-31");
+  EXPECT_EQ(Decode("datetime", Named("string", "io.debezium.time.ZonedTimestamp"),
+                   R"("2026-01-31T10:00:00.123456789Z")"),
+            "2026-01-31T10:00:00.123456Z");
   // PostgreSQL's infinity, years before 1 and 24:00.
   EXPECT_EQ(Decode("datetime", micros, "9223372036825200000"), "type_mismatch");
   EXPECT_EQ(Decode("datetime", micros, "-62135596800000001"), "type_mismatch");
   EXPECT_EQ(Decode("datetime", Named("int64", "io.debezium.time.Timestamp"), "9223372036825200"),
             "type_mismatch");
-  EXPECT_EQ(Decode(date, Named("int32", "io.debezium.time.Date"), "2147483647"), "type_mismatch");
-  EXPECT_EQ(Decode(time, Named("int64", "io.debezium.time.MicroTime"), "86400000000"),
+  EXPECT_EQ(Decode("date", Named("int32", "io.debezium.time.Date"), "2147483647"), "type_mismatch");
+  EXPECT_EQ(Decode("time", Named("int64", "io.debezium.time.MicroTime"), "86400000000"),
             "type_mismatch");
-  EXPECT_EQ(Decode(time, Named("int64", "io.debezium.time.MicroTime"), "-1"), "type_mismatch");
+  EXPECT_EQ(Decode("time", Named("int64", "io.debezium.time.MicroTime"), "-1"), "type_mismatch");
 }
 
 TEST(ValueCodecTest, WithoutSchemasTheAttributeDecides) {
   EXPECT_EQ(Decode("datetime", "", "1769846400123456"), "2026-01-31T08:00:00.123456Z");
   EXPECT_EQ(Decode("datetime", "", R"("2026-01-31T08:00:00Z")"), "2026-01-31T08:00:00.000000Z");
+  EXPECT_EQ(Decode("date", "", "20484"), "2026-01-31");
+  EXPECT_EQ(Decode("date", "", R"("2026-01-31")"), "2026-01-31");
+  EXPECT_EQ(Decode("time", "", "36000500000"), "10:00:00.500000");
+  EXPECT_EQ(Decode("time", "", "-1"), "type_mismatch");
   EXPECT_EQ(Decode("decimal", "", R"("1.50")"), "1.5");
   EXPECT_EQ(Decode("decimal", "", "1.50"), "1.5");
   EXPECT_EQ(Decode("string", "", "1.50"), "1.50");
