@@ -30,7 +30,7 @@ struct UriFree {
 };
 using UriPtr = std::unique_ptr<P11KitUri, UriFree>;
 
-CK_BYTE* Bytes(std::string_view text) {
+CK_BYTE* ToBytes(std::string_view text) {
   return reinterpret_cast<CK_BYTE*>(const_cast<char*>(text.data()));  // C: it is only read
 }
 
@@ -111,7 +111,7 @@ class Pkcs11Key final : public SealingKey {
       size = sealed.size();
       return error != CKR_OK
                  ? error
-                 : module_->C_Encrypt(session_, Bytes(text), text.size(), Bytes(sealed), &size);
+                 : module_->C_Encrypt(session_, ToBytes(text), text.size(), ToBytes(sealed), &size);
     };
     absl::MutexLock lock(&mutex_);
     RETURN_IF_ERROR(Run(nonce, aad, "sealing", seal));
@@ -133,7 +133,7 @@ class Pkcs11Key final : public SealingKey {
       CK_RV error = module_->C_DecryptInit(session_, mechanism, key_);
       size = text.size();
       if (error == CKR_OK) {
-        error = module_->C_Decrypt(session_, Bytes(sealed), sealed.size(), Bytes(text), &size);
+        error = module_->C_Decrypt(session_, ToBytes(sealed), sealed.size(), ToBytes(text), &size);
         unreadable = IsUnreadable(error) ? error : CKR_OK;
       }
       return unreadable != CKR_OK ? CKR_OK : error;
@@ -165,8 +165,8 @@ class Pkcs11Key final : public SealingKey {
   template <typename Operation>
   absl::Status Run(std::string_view nonce, std::string_view aad, std::string_view what,
                    Operation operation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    CK_GCM_PARAMS parameters = {Bytes(nonce), nonce.size(), 8 * nonce.size(),
-                                Bytes(aad),   aad.size(),   8 * kSealingTagBytes};
+    CK_GCM_PARAMS parameters = {ToBytes(nonce), nonce.size(), 8 * nonce.size(),
+                                ToBytes(aad),   aad.size(),   8 * kSealingTagBytes};
     CK_MECHANISM mechanism = {CKM_AES_GCM, &parameters, sizeof(parameters)};
     const bool had_session = session_ != CK_INVALID_HANDLE;
     RETURN_IF_ERROR(Connect());
@@ -225,6 +225,7 @@ class Pkcs11Key final : public SealingKey {
     for (CK_ULONG i = 0; i < count; ++i) {
       CK_TOKEN_INFO info{};
       if (module_->C_GetTokenInfo(slots[i], &info) == CKR_OK &&
+          (info.flags & CKF_TOKEN_INITIALIZED) != 0 &&
           p11_kit_uri_match_token_info(uri_.get(), &info) == 1) {
         found.push_back(slots[i]);
       }
@@ -244,7 +245,7 @@ class Pkcs11Key final : public SealingKey {
     if (pin.ends_with('\n')) {
       pin.remove_suffix(1);
     }
-    const CK_RV error = module_->C_Login(session_, CKU_USER, Bytes(pin), pin.size());
+    const CK_RV error = module_->C_Login(session_, CKU_USER, ToBytes(pin), pin.size());
     switch (error) {
       case CKR_OK:
       case CKR_USER_ALREADY_LOGGED_IN:  // another key of this ring is in the same token

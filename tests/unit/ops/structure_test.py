@@ -35,6 +35,7 @@ INNER = {
     },
     "gateways": {
         "auth": [],
+        "debezium": [],
         "secrets": [],
         "http": ["auth"],
         "ingest": ["http", "auth"],

@@ -261,21 +261,6 @@ TEST_F(SchemaMirrorTest, AnAttributeReplacedByAnotherOfItsNameHasItsRowsSentAnew
   }
 }
 
-// A date's column is a text's, so that it stays where an attribute of one of the types follows one
-// of the other; what was in it does not.
-TEST_F(SchemaMirrorTest, ADateIsAnotherAttributeThanTheStringOfItsName) {
-  SetColumns({{"id", "string"}, {"name", "string"}});
-  MustOpen();
-  ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "soon")}, 1).ok());
-  SetColumns({{"id", "string"}});
-  database->ForgetSchema();
-  ASSERT_TRUE(PutOne("account", "A2", {Text("id", "A2")}, 2).ok());
-  SetColumns({{"id", "string"}, {"name", "date"}});
-  database->ForgetSchema();
-  ASSERT_TRUE(PutOne("account", "A3", {Text("id", "A3"), Text("name", "2026-01-31")}, 3).ok());
-  EXPECT_EQ(Query("SELECT id, name FROM account ORDER BY id"), "A1|-;A2|-;A3|2026-01-31");
-}
-
 TEST_F(SchemaMirrorTest, AnIndexOnAColumnThatHasToGoIsAClearError) {
   MustOpen();
   ASSERT_TRUE(PutOne("account", "A1", {Text("id", "A1"), Text("name", "x")}, 1).ok());
