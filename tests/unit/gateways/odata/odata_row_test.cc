@@ -1,6 +1,7 @@
 #include "gateways/odata/odata_row.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -91,7 +92,8 @@ TEST_F(ODataRowTest, NullIsNotMissing) {
   EXPECT_EQ(Missing(), (std::vector<std::string>{"Guid", "Bytes", "Flag", "Small", "Price", "Day",
                                                  "Time", "At", "For", "Color"}));
   EXPECT_EQ(Read(R"({"ID":1,"Address":{"Zip":null}})"), R"({"ID":"1"})");
-  EXPECT_EQ(Missing().back(), "Address_Street");
+  EXPECT_THAT(Missing(), ::testing::Contains("Address_Street"));
+  EXPECT_THAT(Missing(), ::testing::Not(::testing::Contains("Address_Zip")));
 }
 
 TEST_F(ODataRowTest, ValuesThatDoNotFit) {
