@@ -70,15 +70,12 @@ class Connection {
     // Before each step too: one that never has to wait would never look.
     absl::Status ended = WhyEnd(until, what);
     RETURN_IF_ERROR(ended);
-    bool done = false;
-    start([&](const error_code& error, auto&&...) {
-      result = error;
-      done = true;
-    });
-    while (!done) {
+    std::optional<error_code> came;
+    start([&came](const error_code& error, auto&&...) { came = error; });
+    while (!came.has_value()) {
       context_.restart();
       context_.run_one_for(kLookInterval);
-      if (done || !ended.ok()) {
+      if (came.has_value() || !ended.ok()) {
         continue;
       }
       ended = WhyEnd(until, what);
@@ -88,6 +85,7 @@ class Connection {
         socket_.close(ignored);
       }
     }
+    result = *came;
     return ended;
   }
 
