@@ -31,22 +31,22 @@ bool Lists(std::string_view header, std::string_view etag) {
 }  // namespace
 
 std::string TargetOf(const v1::ProvisioningRequest& request) {
-  using Request = v1::ProvisioningRequest;
+  using Action = v1::ProvisioningRequest;
   switch (request.action_case()) {
-    case Request::kOpenOrg:
-    case Request::kCloseOrg:
+    case Action::kOpenOrg:
+    case Action::kCloseOrg:
       return "org";
-    case Request::kPutEntity:
+    case Action::kPutEntity:
       return "entity/" + request.put_entity().name();
-    case Request::kDeleteEntity:
+    case Action::kDeleteEntity:
       return "entity/" + request.delete_entity().name();
-    case Request::kPutProfile:
+    case Action::kPutProfile:
       return "profile/" + request.put_profile().profile().name();
-    case Request::kDeleteProfile:
+    case Action::kDeleteProfile:
       return "profile/" + request.delete_profile().name();
-    case Request::kPutRole:
+    case Action::kPutRole:
       return "role/" + request.put_role().role().name();
-    case Request::kDeleteRole:
+    case Action::kDeleteRole:
       return "role/" + request.delete_role().name();
     case Request::ACTION_NOT_SET:
       break;
