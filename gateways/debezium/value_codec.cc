@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/decimal.h"
@@ -22,6 +23,9 @@
 
 namespace sluice::gateways {
 namespace {
+
+// Behind a number's, true's, false's or null's characters in simdjson's token.
+constexpr std::string_view kJsonBlanks = " \t\r\n";
 
 namespace ondemand = simdjson::ondemand;
 using schemas::Attribute;
@@ -70,11 +74,6 @@ struct JsonValue {
   std::string_view text;  // a string's characters, or the JSON of anything else
 };
 
-std::string_view TrimToken(std::string_view token) {
-  const size_t last = token.find_last_not_of(" \t\r\n");
-  return last == std::string_view::npos ? std::string_view() : token.substr(0, last + 1);
-}
-
 absl::StatusOr<JsonValue> ReadValue(ondemand::value value) {
   JsonValue result;
   ondemand::json_type type{};
@@ -92,7 +91,7 @@ absl::StatusOr<JsonValue> ReadValue(ondemand::value value) {
     default:
       break;
   }
-  result.text = TrimToken(value.raw_json_token());
+  result.text = TrimBlanks(value.raw_json_token(), kJsonBlanks);
   if (result.text == "null") {
     return result;
   }

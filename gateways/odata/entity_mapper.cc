@@ -44,7 +44,7 @@ absl::StatusOr<std::string> NameFrom(std::string_view text) {
   std::string name = text.empty() || !IsDigit(text[0]) ? "" : "_";
   for (const char c : text) {
     const bool continues = (static_cast<unsigned char>(c) & 0xc0) == 0x80;
-    const bool fits = IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    const bool fits = IsLetterOrDigit(c);
     name.append(continues ? 0 : 1, fits ? c : '_');
   }
   return schemas::IsValidName(name)

@@ -9,6 +9,7 @@
 
 #include "gateways/odata/key_predicate.h"
 #include "schemas/attribute_type.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
@@ -17,6 +18,9 @@
 
 namespace sluice::gateways {
 namespace {
+
+// Behind a number's, true's, false's or null's characters in simdjson's token.
+constexpr std::string_view kJsonBlanks = " \t\r\n";
 
 namespace ondemand = simdjson::ondemand;
 using schemas::Attribute;
@@ -36,11 +40,6 @@ absl::Status RowRefused(std::string_view code, std::string_view why) {
       return NoJson(error_code_);                          \
     }                                                      \
   } while (false)
-
-// A number's, true's, false's or null's characters, as far as they belong to it.
-std::string_view TrimToken(std::string_view token) {
-  return token.substr(0, token.find_last_not_of(" \t\r\n") + 1);
-}
 
 // A property by its name: a column, or what a complex one holds.
 struct Node {
@@ -147,7 +146,7 @@ absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value val
     Note(RowRefused("type_mismatch", fmt::format("{}: is an object or an array", name)));
     return absl::OkStatus();
   }
-  const std::string_view token = TrimToken(value.raw_json_token());
+  const std::string_view token = TrimBlanks(value.raw_json_token(), kJsonBlanks);
   if (token == "null") {
     seen[column].seen = Seen::kNull;
     return absl::OkStatus();
@@ -187,7 +186,8 @@ absl::Status ODataRowReader::Impl::ReadNode(const Node& node, std::string_view n
     RETURN_IF_NO_JSON(value.get_object().get(object));
     return ReadObject(node, object);
   }
-  if (kind == ondemand::json_type::null && TrimToken(value.raw_json_token()) == "null") {
+  if (kind == ondemand::json_type::null &&
+      TrimBlanks(value.raw_json_token(), kJsonBlanks) == "null") {
     return SetNull(node);
   }
   Note(RowRefused("type_mismatch",

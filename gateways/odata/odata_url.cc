@@ -19,8 +19,7 @@ std::string Encoded(std::string_view text) {
   constexpr std::string_view kPlain = "-._~,:/";
   std::string out;
   for (const char c : text) {
-    const bool plain = IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       kPlain.find(c) != std::string_view::npos;
+    const bool plain = IsLetterOrDigit(c) || kPlain.find(c) != std::string_view::npos;
     if (plain) {
       out.push_back(c);
     } else {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gateways/outbound/url.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 
@@ -15,8 +16,6 @@ namespace {
 
 constexpr size_t kPageDepthMax = 64;
 constexpr size_t kMemberBytesMax = kUrlBytesMax + 2;  // of a name, and of a value that is kept
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
@@ -52,9 +51,8 @@ std::optional<uint64_t> CountOf(const nlohmann::json& value) {
 }  // namespace
 
 bool IsJsonContentType(std::string_view content_type) {
-  std::string type(content_type.substr(0, content_type.find(';')));
+  std::string type = ToLower(content_type.substr(0, content_type.find(';')));
   type.erase(type.find_last_not_of(" \t") + 1);
-  std::ranges::transform(type, type.begin(), Lower);
   return type == "application/json" ||
          (type.find('/') != std::string::npos && type.ends_with("+json"));
 }

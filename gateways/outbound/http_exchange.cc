@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -191,11 +192,8 @@ OutboundResponse HeadOf(const http::response_header<>& head) {
   OutboundResponse response;
   response.status = static_cast<int>(head.result_int());
   for (const auto& field : head) {
-    std::string name(field.name_string());
-    std::ranges::transform(name, name.begin(), [](char c) {
-      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
-    response.headers.emplace(std::move(name), std::string(field.value()));
+    response.headers.emplace(ToLower(std::string_view(field.name_string())),
+                             std::string(field.value()));
   }
   return response;
 }

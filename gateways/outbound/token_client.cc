@@ -41,8 +41,7 @@ std::string FormEncoded(std::string_view text) {
   std::string out;
   out.reserve(text.size() * 3);  // so that no copy of it is left behind by growing
   for (const char c : text) {
-    const bool plain = IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                       c == '.' || c == '_' || c == '*';
+    const bool plain = IsLetterOrDigit(c) || c == '-' || c == '.' || c == '_' || c == '*';
     if (plain) {
       out.push_back(c);
     } else if (c == ' ') {
@@ -163,9 +162,7 @@ absl::Status TokenClient::Fetch(const std::function<bool()>& stopping) {
   }
   const Wiped token(answer.is_object() ? TextOf(answer, "access_token") : std::string());
   const std::string type = answer.is_object() ? TextOf(answer, "token_type") : std::string();
-  const bool bearer = std::ranges::equal(type, std::string_view("bearer"), {}, [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
+  const bool bearer = EqualsIgnoringCase(type, "bearer");
   if (head.status != 200 || !IsTokenText(token.text) || !bearer) {
     return fail(absl::StatusCode::kUnavailable, "source_answer_invalid", "and no bearer token");
   }

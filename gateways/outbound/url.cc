@@ -23,16 +23,6 @@ absl::Status Invalid(std::string_view what) {
                fmt::format("the URL {}", what));
 }
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool IsLetter(char c) { return Lower(c) >= 'a' && Lower(c) <= 'z'; }
-
-std::string Lowered(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), Lower);
-  return lower;
-}
-
 // The address in its one text form; nullopt where `text` is none of the family.
 std::optional<std::string> Normalised(int family, const std::string& text) {
   std::array<unsigned char, sizeof(in6_addr)> bytes{};
@@ -57,7 +47,7 @@ absl::StatusOr<std::string> ParseHost(std::string_view text) {
     return address.has_value() ? absl::StatusOr<std::string>(*address)
                                : Invalid("has brackets around what is no IPv6 address");
   }
-  const std::string host = Lowered(text);
+  const std::string host = ToLower(text);
   if (host.empty() || host.size() > kHostBytesMax) {
     return Invalid("has no host, or one that is too long");
   }
@@ -67,7 +57,7 @@ absl::StatusOr<std::string> ParseHost(std::string_view text) {
     label = std::string_view(host).substr(begin, end - begin);
     const bool valid =
         !label.empty() && label.size() <= kLabelBytesMax && std::ranges::all_of(label, [](char c) {
-          return IsLetter(c) || IsDigit(c) || c == '-' || c == '_';
+          return IsLetterOrDigit(c) || c == '-' || c == '_';
         });
     if (!valid) {
       return Invalid("has a host that is no name of letters, digits, hyphens and dots");
@@ -85,7 +75,7 @@ absl::StatusOr<std::string> ParseHost(std::string_view text) {
 // Characters that a path or query may hold as they are (RFC 3986, appendix A), and '%'.
 bool MayStand(char c) {
   constexpr std::string_view kOthers = "-._~!$&'()*+,;=:@/?%";
-  return IsLetter(c) || IsDigit(c) || kOthers.find(c) != std::string_view::npos;
+  return IsLetterOrDigit(c) || kOthers.find(c) != std::string_view::npos;
 }
 
 std::string Encoded(std::string_view text) {
@@ -132,7 +122,7 @@ size_t SchemeSize(std::string_view text) {
     return 0;
   }
   const bool valid = std::ranges::all_of(text.substr(0, colon), [](char c) {
-    return IsLetter(c) || IsDigit(c) || c == '+' || c == '-' || c == '.';
+    return IsLetterOrDigit(c) || c == '+' || c == '-' || c == '.';
   });
   return valid ? colon : 0;
 }
@@ -170,7 +160,7 @@ absl::StatusOr<Url> Url::Parse(std::string_view text) {
   }
   Url url;
   const size_t scheme = SchemeSize(text);
-  url.scheme = Lowered(text.substr(0, scheme));
+  url.scheme = ToLower(text.substr(0, scheme));
   if ((url.scheme != "http" && url.scheme != "https") || !text.substr(scheme).starts_with("://")) {
     return Invalid("is none that begins with https:// or http://");
   }

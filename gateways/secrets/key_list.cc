@@ -11,18 +11,12 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kIdBytesMax = 32;
+constexpr std::string_view kBlank = " ";
 constexpr std::string_view kPkcs11 = "pkcs11:";
-
-std::string_view TrimBlanks(std::string_view text) {
-  const size_t first = text.find_first_not_of(' ');
-  return first == std::string_view::npos
-             ? std::string_view()
-             : text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
 
 bool IsId(std::string_view text) {
   return !text.empty() && text.size() <= kIdBytesMax && std::ranges::all_of(text, [](char c) {
-    return IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
+    return IsLetterOrDigit(c) || c == '_' || c == '-';
   });
 }
 
@@ -56,7 +50,7 @@ std::optional<KeySetting> ParseEntry(std::string_view entry) {
 
 absl::StatusOr<std::vector<KeySetting>> ParseKeyList(std::string_view text) {
   std::vector<KeySetting> keys;
-  if (TrimBlanks(text).empty()) {
+  if (TrimBlanks(text, kBlank).empty()) {
     return keys;
   }
   if (text.find('\0') != std::string_view::npos) {
@@ -65,7 +59,7 @@ absl::StatusOr<std::vector<KeySetting>> ParseKeyList(std::string_view text) {
   for (bool more = true; more;) {
     const size_t comma = text.find(',');
     more = comma != std::string_view::npos;
-    const std::optional<KeySetting> key = ParseEntry(TrimBlanks(text.substr(0, comma)));
+    const std::optional<KeySetting> key = ParseEntry(TrimBlanks(text.substr(0, comma), kBlank));
     text.remove_prefix(more ? comma + 1 : text.size());
     if (!key.has_value()) {
       return absl::InvalidArgumentError(fmt::format(
