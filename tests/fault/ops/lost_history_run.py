@@ -5,6 +5,7 @@ was read. Real files are cut and real topics deleted; the clients are those of t
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -547,8 +548,45 @@ def provisioning_alone(binary, folder, script):
     one_topic_alone(binary, folder, script, "provisioning", "pa.")
 
 
-EMBEDDED = [restored_data_folder, store_ahead_of_log, cut_wal, closed_in_a_lost_time]
-KAFKA = [topics_made_anew, cut_segment, paused_while_the_end_is_lost, node_goes_with_its_disk, changes_alone, provisioning_alone]
+# The longest first.
+KAFKA = [node_goes_with_its_disk, cut_segment, provisioning_alone, changes_alone, paused_while_the_end_is_lost, topics_made_anew]
+EMBEDDED = [closed_in_a_lost_time, store_ahead_of_log, restored_data_folder, cut_wal]
+
+
+# Cases mostly wait: for what a log says of itself to be believed, for brokers to come back.
+CASES_AT_ONCE = 4
+
+
+def run(case, binary, script):
+    with tempfile.TemporaryDirectory(prefix="sluice-lost-") as folder:
+        started = []
+        made = Place.__init__
+
+        def remember(place, *arguments, **more):
+            started.append(place)
+            made(place, *arguments, **more)
+
+        Place.__init__ = remember
+        try:
+            case(os.path.abspath(binary), pathlib.Path(folder), script)
+        except BaseException:
+            for place in started:
+                print(place.sluice.tail(), file=sys.stderr)
+            raise
+        finally:
+            Place.__init__ = made
+            for place in started:
+                place.sluice.kill()
+
+
+def run_alone(case):
+    """One case in a process of its own; what it printed is printed at its end."""
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, *sys.argv, case.__name__], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        print(done.stdout)
+    print(f"{case.__name__}: {'failed' if done.returncode else 'as it should be'} in {time.monotonic() - begun:.0f} s", flush=True)
+    return done.returncode == 0
 
 
 def main():
@@ -557,30 +595,13 @@ def main():
     parser.add_argument("--broker-script", default="")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    cases = EMBEDDED + (KAFKA if options.broker_script else [])
-    for case in [c for c in cases if not options.names or c.__name__ in options.names]:
-        print(case.__name__, flush=True)
-        with tempfile.TemporaryDirectory(prefix="sluice-lost-") as folder:
-            started = []
-            made = Place.__init__
-
-            def remember(place, *arguments, **more):
-                started.append(place)
-                made(place, *arguments, **more)
-
-            Place.__init__ = remember
-            try:
-                case(os.path.abspath(options.binary), pathlib.Path(folder), options.broker_script)
-            except BaseException:
-                for place in started:
-                    print(place.sluice.tail(), file=sys.stderr)
-                raise
-            finally:
-                Place.__init__ = made
-                for place in started:
-                    place.sluice.kill()
-        print("  as it should be")
-    return 0
+    cases = (KAFKA if options.broker_script else []) + EMBEDDED
+    if options.names:
+        for case in [c for c in cases if c.__name__ in options.names]:
+            run(case, options.binary, options.broker_script)
+        return 0
+    with concurrent.futures.ThreadPoolExecutor(CASES_AT_ONCE) as pool:
+        return 0 if all(list(pool.map(run_alone, cases))) else 1
 
 
 if __name__ == "__main__":
