@@ -1,3 +1,0 @@
-#pragma once
-
-#include "projectors/fold/record.h"
