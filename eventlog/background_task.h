@@ -15,8 +15,6 @@ class BackgroundTask {
   BackgroundTask();
   // Waits until what is under way is done.
   ~BackgroundTask();
-  BackgroundTask(const BackgroundTask&) = delete;
-  BackgroundTask& operator=(const BackgroundTask&) = delete;
 
   // `work` must not throw. Nothing may be under way.
   void Start(std::function<void()> work);

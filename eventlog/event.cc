@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <string>
 
 #include "schemas/base/sha256.h"
 

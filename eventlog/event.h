@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "schemas/base/clock.h"
 #include "schemas/base/ids.h"
@@ -43,6 +44,30 @@ struct Event {
   }
   friend bool operator==(const Event&, const Event&) = default;
 };
+
+// An event of `message`, without id, time and cause, of an organisation (or node) that is its
+// subject, too.
+template <typename Message>
+[[nodiscard]] Event EventOf(std::string_view source, const std::string& key,
+                            const Message& message) {
+  Event event;
+  event.source = source;
+  event.type = Message::descriptor()->full_name();
+  event.subject = key;
+  event.key = key;
+  event.value = message.SerializeAsString();
+  return event;
+}
+
+// Is `event` one of a `Message`? ReadMessage() says also whether it can be read, as `message`.
+template <typename Message>
+[[nodiscard]] bool IsA(const Event& event) {
+  return event.type == Message::descriptor()->full_name();
+}
+template <typename Message>
+[[nodiscard]] bool ReadMessage(const Event& event, Message* message) {
+  return IsA<Message>(event) && message->ParseFromString(event.value);
+}
 
 // An event as read, with its place in the partition.
 struct StoredEvent {

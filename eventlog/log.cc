@@ -1,7 +1,5 @@
 #include "eventlog/log.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <future>
 #include <utility>
@@ -16,26 +14,24 @@ namespace {
 
 constexpr char kBeginPayload[] = "sluice.begin_offset";
 
+constexpr std::string_view kWayOn =
+    "restore the log that the stores were made from; or, to go on with what this one holds, run "
+    "`sluice log new-epoch`, after which stores are built anew and clients start afresh";
+
+absl::Status Truncated(Log& log, Topic topic, PartitionId partition, Offset applied, Offset end) {
+  RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, applied));
+  return Error(StatusCode::kDataLoss, "log_truncated",
+               "offset {} of {}-{} was applied to a store, but the log ends at {}: events at its "
+               "end are lost, or it is another log; {}",
+               applied.value(), TopicName(topic), partition.value(), end.value(), kWayOn);
+}
+
 }  // namespace
 
 std::string_view TopicName(Topic topic) {
-  switch (topic) {
-    case Topic::kProvisioning:
-      return "provisioning";
-    case Topic::kChanges:
-      return "changes";
-    case Topic::kWork:
-      return "work";
-    case Topic::kMutations:
-      return "mutations";
-    case Topic::kCheckpoints:
-      return "checkpoints";
-    case Topic::kDeadletter:
-      return "deadletter";
-    case Topic::kNodes:
-      return "nodes";
-  }
-  return "unknown";
+  constexpr std::string_view kNames[] = {"provisioning", "changes",    "work", "mutations",
+                                         "checkpoints",  "deadletter", "nodes"};
+  return kNames[static_cast<size_t>(topic)];
 }
 
 PartitionId Log::PartitionFor(Topic topic, std::string_view key) const {
@@ -63,19 +59,18 @@ Offset BeginOfError(const absl::Status& status) {
 }
 
 absl::Status BelowBeginError(Topic topic, PartitionId partition, Offset wanted, Offset begin) {
-  absl::Status status = Error(
-      absl::StatusCode::kOutOfRange, "offset_below_begin",
-      fmt::format("offset {} of {}-{} has been removed: the log begins at {}; read from there "
-                  "or rebuild from a copy",
-                  wanted.value(), TopicName(topic), partition.value(), begin.value()));
+  absl::Status status = Error(StatusCode::kOutOfRange, "offset_below_begin",
+                              "offset {} of {}-{} has been removed: the log begins at {}; read "
+                              "from there or rebuild from a copy",
+                              wanted.value(), TopicName(topic), partition.value(), begin.value());
   status.SetPayload(kBeginPayload, absl::Cord(std::to_string(begin.value())));
   return status;
 }
 
 absl::Status BeyondEndError(Topic topic, PartitionId partition, Offset wanted, Offset end) {
-  return Error(absl::StatusCode::kOutOfRange, "offset_beyond_end",
-               fmt::format("offset {} of {}-{} does not exist: the log ends at {}", wanted.value(),
-                           TopicName(topic), partition.value(), end.value()));
+  return Error(StatusCode::kOutOfRange, "offset_beyond_end",
+               "offset {} of {}-{} does not exist: the log ends at {}", wanted.value(),
+               TopicName(topic), partition.value(), end.value());
 }
 
 absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from, Offset end,
@@ -102,32 +97,15 @@ absl::Status ReadUntil(Log& log, Topic topic, PartitionId partition, Offset from
     }
     // A reader may pass over control records without an event.
     if (reader->next() == before) {
-      return Error(absl::StatusCode::kUnavailable, "log_unavailable",
-                   fmt::format("{}-{} ends at {}, but nothing came from offset {} on for {} ms: "
-                               "the log is slow or away; try again",
-                               TopicName(topic), partition.value(), end.value(), before.value(),
-                               patience.count()));
+      return Error(StatusCode::kUnavailable, "log_unavailable",
+                   "{}-{} ends at {}, but nothing came from offset {} on for {} ms: the log is "
+                   "slow or away; try again",
+                   TopicName(topic), partition.value(), end.value(), before.value(),
+                   patience.count());
     }
   }
   return absl::OkStatus();
 }
-
-namespace {
-
-constexpr std::string_view kWayOn =
-    "restore the log that the stores were made from; or, to go on with what this one holds, run "
-    "`sluice log new-epoch`, after which stores are built anew and clients start afresh";
-
-absl::Status Truncated(Log& log, Topic topic, PartitionId partition, Offset applied, Offset end) {
-  RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, applied));
-  return Error(
-      absl::StatusCode::kDataLoss, "log_truncated",
-      fmt::format("offset {} of {}-{} was applied to a store, but the log ends at {}: "
-                  "events at its end are lost, or it is another log; {}",
-                  applied.value(), TopicName(topic), partition.value(), end.value(), kWayOn));
-}
-
-}  // namespace
 
 absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offset applied,
                               uint64_t applied_hash, std::chrono::milliseconds patience,
@@ -158,27 +136,24 @@ absl::Status VerifyContinuity(Log& log, Topic topic, PartitionId partition, Offs
                                        : events.status();
   }
   if (events->empty()) {
-    return Error(
-        absl::StatusCode::kUnavailable, "log_unavailable",
-        fmt::format("offset {} of {}-{} can't be compared with what a store applied: "
-                    "nothing came for {} ms; try again",
-                    applied.value(), TopicName(topic), partition.value(), patience.count()));
+    return Error(StatusCode::kUnavailable, "log_unavailable",
+                 "offset {} of {}-{} can't be compared with what a store applied: nothing came for "
+                 "{} ms; try again",
+                 applied.value(), TopicName(topic), partition.value(), patience.count());
   }
   const StoredEvent& found = events->front();
   if (found.offset != applied) {
-    return Error(absl::StatusCode::kDataLoss, "log_diverged",
-                 fmt::format("offset {} of {}-{} was applied to a store, but the log holds no "
-                             "event there and goes on at {}: it is another log, or events were "
-                             "removed from it; {}",
-                             applied.value(), TopicName(topic), partition.value(),
-                             found.offset.value(), kWayOn));
+    return Error(StatusCode::kDataLoss, "log_diverged",
+                 "offset {} of {}-{} was applied to a store, but the log holds no event there and "
+                 "goes on at {}: it is another log, or events were removed from it; {}",
+                 applied.value(), TopicName(topic), partition.value(), found.offset.value(),
+                 kWayOn);
   }
   if (EventHash(found.event) != applied_hash) {
-    return Error(absl::StatusCode::kDataLoss, "log_diverged",
-                 fmt::format("offset {} of {}-{} holds another event than the one that was "
-                             "applied to a store: it is another log, or one that lost its end "
-                             "and went on; {}",
-                             applied.value(), TopicName(topic), partition.value(), kWayOn));
+    return Error(StatusCode::kDataLoss, "log_diverged",
+                 "offset {} of {}-{} holds another event than the one that was applied to a store: "
+                 "it is another log, or one that lost its end and went on; {}",
+                 applied.value(), TopicName(topic), partition.value(), kWayOn);
   }
   return absl::OkStatus();
 }
@@ -199,8 +174,8 @@ absl::Status OtherHistory(PartitionId partition, std::string_view code) {
       code == "log_corrupt" ? "can't be read: it has to be restored by an operator"
                             : "does not hold what it held: it has to be restored, or begun anew, "
                               "by an operator";
-  return Error(absl::StatusCode::kUnavailable, code,
-               fmt::format("partition {} of the log {}", partition.value(), what));
+  return Error(StatusCode::kUnavailable, code, "partition {} of the log {}", partition.value(),
+               what);
 }
 
 }  // namespace sluice::eventlog

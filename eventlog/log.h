@@ -22,6 +22,7 @@ namespace sluice::eventlog {
 
 class Cancellation;
 
+// The embedded log stores these, as numbers from 1 on: new ones come last.
 enum class Topic { kProvisioning, kChanges, kWork, kMutations, kCheckpoints, kDeadletter, kNodes };
 
 inline constexpr Topic kAllTopics[] = {

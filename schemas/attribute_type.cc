@@ -4,7 +4,6 @@
 #include <array>
 
 #include "schemas/base/ascii.h"
-#include "schemas/base/status.h"
 
 namespace sluice::schemas {
 namespace {

@@ -22,19 +22,15 @@ namespace {
 using Json = nlohmann::json;
 using PutEntity = v1::ProvisioningRequest::PutEntity;
 
-absl::Status Invalid(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
-}
-
 // The member `name`, which is not empty; empty where there is none and none is required.
 absl::StatusOr<std::string> NameMember(const Json& object, std::string_view what,
                                        std::string_view name, bool required) {
   ASSIGN_OR_RETURN(const std::optional<std::string> text, StringMember(object, what, name));
   if (!text.has_value() && required) {
-    return Invalid(fmt::format("{} lacks the member \"{}\"", what, name));
+    return Invalid("invalid_argument", "{} lacks the member \"{}\"", what, name);
   }
   if (text.has_value() && text->empty()) {
-    return Invalid(fmt::format("{}: \"{}\" must not be empty", what, name));
+    return Invalid("invalid_argument", "{}: \"{}\" must not be empty", what, name);
   }
   return text.value_or("");
 }
@@ -49,10 +45,10 @@ absl::Status ParseAttribute(const Json& json, size_t index, PutEntity* entity) {
   attribute->set_name(name);
   attribute->set_type(AttributeTypeFromName(type));
   if (attribute->type() == v1::ATTRIBUTE_TYPE_UNSPECIFIED) {
-    return Invalid(
-        fmt::format("{}: {} is no type; types are string, int32, int64, double, "
-                    "decimal, bool, datetime, date, time, uuid and bytes",
-                    what, QuoteForError(type)));
+    return Invalid("invalid_argument",
+                   "{}: {} is no type; types are string, int32, int64, double, decimal, bool, "
+                   "datetime, date, time, uuid and bytes",
+                   what, QuoteForError(type));
   }
   attribute->set_references(references);
   return absl::OkStatus();
@@ -73,13 +69,14 @@ absl::Status CheckOwner(const PutEntity& wanted, std::string_view what, const st
     return absl::OkStatus();
   }
   if (!IsValidName(name)) {
-    return Invalid(fmt::format("ownership.{}: {} is no attribute name", what, QuoteForError(name)));
+    return Invalid("invalid_argument", "ownership.{}: {} is no attribute name", what,
+                   QuoteForError(name));
   }
   for (const v1::Attribute& attribute : wanted.attributes()) {
     if (attribute.name() == name && !CanHoldOwner(attribute.type())) {
-      return Invalid(
-          fmt::format("ownership.{}: {} is {}, and an owner is a string, uuid or integer", what,
-                      name, AttributeTypeName(attribute.type())));
+      return Invalid("invalid_argument",
+                     "ownership.{}: {} is {}, and an owner is a string, uuid or integer", what,
+                     name, AttributeTypeName(attribute.type()));
     }
   }
   return absl::OkStatus();
@@ -90,33 +87,33 @@ absl::Status CheckOwner(const PutEntity& wanted, std::string_view what, const st
 absl::Status ValidateDefinition(const PutEntity& wanted) {
   constexpr std::string_view kNameRule = "[A-Za-z_][A-Za-z0-9_]{0,127}";
   if (!IsValidName(wanted.name())) {
-    return Invalid(
-        fmt::format("{} is no entity name: {}", QuoteForError(wanted.name()), kNameRule));
+    return Invalid("invalid_argument", "{} is no entity name: {}", QuoteForError(wanted.name()),
+                   kNameRule);
   }
   if (wanted.attributes_size() > kAttributesMax) {
-    return Invalid(
-        fmt::format("{} attributes are more than {}", wanted.attributes_size(), kAttributesMax));
+    return Invalid("invalid_argument", "{} attributes are more than {}", wanted.attributes_size(),
+                   kAttributesMax);
   }
   std::unordered_set<std::string> names;
   for (const v1::Attribute& attribute : wanted.attributes()) {
     if (!IsValidName(attribute.name())) {
-      return Invalid(
-          fmt::format("{} is no attribute name: {}", QuoteForError(attribute.name()), kNameRule));
+      return Invalid("invalid_argument", "{} is no attribute name: {}",
+                     QuoteForError(attribute.name()), kNameRule);
     }
     if (AttributeTypeName(attribute.type()).empty()) {
-      return Invalid(fmt::format("attribute {} has no known type", attribute.name()));
+      return Invalid("invalid_argument", "attribute {} has no known type", attribute.name());
     }
     if (!attribute.references().empty() && !IsValidName(attribute.references())) {
-      return Invalid(fmt::format("attribute {} references {}, which is no entity name",
-                                 attribute.name(), QuoteForError(attribute.references())));
+      return Invalid("invalid_argument", "attribute {} references {}, which is no entity name",
+                     attribute.name(), QuoteForError(attribute.references()));
     }
     if (!names.insert(attribute.name()).second) {
-      return Invalid(fmt::format("attribute {} is defined twice", attribute.name()));
+      return Invalid("invalid_argument", "attribute {} is defined twice", attribute.name());
     }
   }
   if (!names.contains(wanted.primary_key())) {
-    return Invalid(fmt::format("the primary key {} is none of the attributes",
-                               QuoteForError(wanted.primary_key())));
+    return Invalid("invalid_argument", "the primary key {} is none of the attributes",
+                   QuoteForError(wanted.primary_key()));
   }
   RETURN_IF_ERROR(CheckOwner(wanted, "user", wanted.owner_user()));
   RETURN_IF_ERROR(CheckOwner(wanted, "team", wanted.owner_team()));
@@ -126,9 +123,8 @@ absl::Status ValidateDefinition(const PutEntity& wanted) {
 absl::StatusOr<PutEntity> ParseEntityDefinition(std::string_view name, std::string_view json) {
   // Before it is parsed, which takes several times its size.
   if (json.size() > kDefinitionSizeMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "too_large",
-                 fmt::format("a definition of {} bytes is over the limit of {}", json.size(),
-                             kDefinitionSizeMax));
+    return Invalid("too_large", "a definition of {} bytes is over the limit of {}", json.size(),
+                   kDefinitionSizeMax);
   }
   ASSIGN_OR_RETURN(const Json document, ParseStrictJson(json, kDefinitionDepthMax));
   constexpr std::string_view kWhat = "an entity's definition";
@@ -138,7 +134,7 @@ absl::StatusOr<PutEntity> ParseEntityDefinition(std::string_view name, std::stri
   ASSIGN_OR_RETURN(*entity.mutable_primary_key(), NameMember(document, kWhat, "primary_key", true));
   const auto attributes = document.find("attributes");
   if (attributes == document.end() || !attributes->is_array()) {
-    return Invalid("an entity's definition lacks its list of \"attributes\"");
+    return Invalid("invalid_argument", "an entity's definition lacks its list of \"attributes\"");
   }
   for (size_t index = 0; index < attributes->size(); ++index) {
     RETURN_IF_ERROR(ParseAttribute((*attributes)[index], index, &entity));

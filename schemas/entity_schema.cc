@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "schemas/attribute_type.h"
 #include "schemas/base/status.h"
 
@@ -11,9 +9,8 @@ namespace sluice::schemas {
 namespace {
 
 absl::Status Broken(const v1::EntitySchema& proto, std::string_view reason) {
-  return Error(
-      absl::StatusCode::kInternal, "internal",
-      fmt::format("schema of entity {} (id {}): {}", proto.name(), proto.entity_id(), reason));
+  return Error(StatusCode::kInternal, "internal", "schema of entity {} (id {}): {}", proto.name(),
+               proto.entity_id(), reason);
 }
 
 absl::Status CheckAttribute(const v1::EntitySchema& proto, const v1::Attribute& attribute) {

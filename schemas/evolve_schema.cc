@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,10 +14,6 @@ namespace {
 
 using ByName = std::unordered_map<std::string, const v1::Attribute*>;
 
-absl::Status Incompatible(std::string_view message) {
-  return Error(absl::StatusCode::kFailedPrecondition, "incompatible_schema", message);
-}
-
 // Protobuf keeps these field numbers for itself, and protoc refuses a file that uses them.
 constexpr uint32_t kProtobufReservedFirst = 19'000;
 constexpr uint32_t kProtobufReservedLast = 19'999;
@@ -30,9 +24,9 @@ absl::StatusOr<uint32_t> GiveId(v1::EntitySchema* schema) {
     id = kProtobufReservedLast + 1;
   }
   if (id > kAttributeIdMax) {
-    return Error(absl::StatusCode::kFailedPrecondition, "incompatible_schema",
-                 fmt::format("entity {} has used up its {} attribute ids: define a new entity",
-                             schema->name(), kAttributeIdMax));
+    return Error(StatusCode::kFailedPrecondition, "incompatible_schema",
+                 "entity {} has used up its {} attribute ids: define a new entity", schema->name(),
+                 kAttributeIdMax);
   }
   schema->set_next_attribute_id(id + 1);
   return id;
@@ -59,9 +53,10 @@ absl::Status AddAttribute(const ByName& current, const v1::Attribute& wanted,
   } else {
     const v1::AttributeType type = found->second->type();
     if (type != wanted.type()) {
-      return Incompatible(fmt::format(
-          "{}.{} is {} and cannot become {}: define an attribute of another name", next->name(),
-          wanted.name(), AttributeTypeName(type), AttributeTypeName(wanted.type())));
+      return Error(StatusCode::kFailedPrecondition, "incompatible_schema",
+                   "{}.{} is {} and cannot become {}: define an attribute of another name",
+                   next->name(), wanted.name(), AttributeTypeName(type),
+                   AttributeTypeName(wanted.type()));
     }
     added.set_id(found->second->id());
   }
@@ -89,9 +84,8 @@ absl::StatusOr<uint32_t> OwnerId(const ByName& current, const std::string& name,
   }
   const auto found = current.find(name);
   if (found != current.end() && !found->second->implied()) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition, "attribute_in_use",
-        fmt::format("{}.{} cannot be removed while the ownership names it", next->name(), name));
+    return Error(StatusCode::kFailedPrecondition, "attribute_in_use",
+                 "{}.{} cannot be removed while the ownership names it", next->name(), name);
   }
   v1::Attribute implied;
   implied.set_name(name);
@@ -112,8 +106,9 @@ absl::Status SetPrimaryKey(const v1::EntitySchema* current,
   for (const v1::Attribute& attribute : current->attributes()) {
     before = attribute.id() == current->primary_key() ? attribute.name() : before;
   }
-  return Incompatible(fmt::format("the primary key of {} is {} and cannot become {}", next->name(),
-                                  before, wanted.primary_key()));
+  return Error(StatusCode::kFailedPrecondition, "incompatible_schema",
+               "the primary key of {} is {} and cannot become {}", next->name(), before,
+               wanted.primary_key());
 }
 
 // Whoever holds rows of before knows a removed attribute's values by its name, so the name is kept.

@@ -44,7 +44,7 @@ void AppendBytesField(AttributeId id, std::string_view value, std::string* out) 
 absl::Status AppendDecoded(AttributeId id, const std::optional<std::string>& value,
                            std::string_view reason, std::string* out) {
   if (!value.has_value()) {
-    return TypeMismatch(reason);
+    return TypeMismatch("{}", reason);
   }
   AppendBytesField(id, *value, out);
   return absl::OkStatus();
@@ -61,13 +61,11 @@ absl::Status AppendField(const Attribute& attribute, std::string_view text, std:
       }
       AppendBytesField(id, text, out);
       return absl::OkStatus();
-    case v1::ATTRIBUTE_TYPE_INT32: {
-      ASSIGN_OR_RETURN(const int64_t value, ParseInteger(text, kInt32Min, kInt32Max));
-      AppendVarintField(id, static_cast<uint64_t>(value), out);
-      return absl::OkStatus();
-    }
+    case v1::ATTRIBUTE_TYPE_INT32:
     case v1::ATTRIBUTE_TYPE_INT64: {
-      ASSIGN_OR_RETURN(const int64_t value, ParseInteger(text, kInt64Min, kInt64Max));
+      const bool wide = attribute.type == v1::ATTRIBUTE_TYPE_INT64;
+      ASSIGN_OR_RETURN(const int64_t value, ParseInteger(text, wide ? kInt64Min : kInt32Min,
+                                                         wide ? kInt64Max : kInt32Max));
       AppendVarintField(id, static_cast<uint64_t>(value), out);
       return absl::OkStatus();
     }
@@ -166,8 +164,8 @@ absl::Status AppendFieldText(const Attribute& attribute, const FieldView& field,
 
 absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
   if (field.wire_type != WireTypeOf(attribute.type)) {
-    return TypeMismatch(fmt::format("has wire type {}, which no {} has", field.wire_type,
-                                    AttributeTypeName(attribute.type)));
+    return TypeMismatch("has wire type {}, which no {} has", field.wire_type,
+                        AttributeTypeName(attribute.type));
   }
   const size_t tag_size = wire::VarintSize(static_cast<uint64_t>(field.id.value()) << 3);
   const size_t body_size = field.wire_type == wire::kVarint ? wire::VarintSize(field.scalar)
@@ -215,8 +213,7 @@ absl::Status CheckField(const Attribute& attribute, const FieldView& field) {
     default:
       break;
   }
-  return fits ? absl::OkStatus()
-              : TypeMismatch(fmt::format("holds no {}", AttributeTypeName(attribute.type)));
+  return fits ? absl::OkStatus() : TypeMismatch("holds no {}", AttributeTypeName(attribute.type));
 }
 
 }  // namespace sluice::schemas

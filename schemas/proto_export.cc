@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 #include <string>
 #include <unordered_set>
@@ -13,36 +15,24 @@ namespace sluice::schemas {
 namespace {
 
 struct ProtoType {
+  v1::AttributeType type;
   std::string_view name;
-  std::string_view meaning;
+  std::string_view meaning = "";
 };
-
-ProtoType TypeInProto(v1::AttributeType type) {
-  switch (type) {
-    case v1::ATTRIBUTE_TYPE_INT32:
-      return {"int32", ""};
-    case v1::ATTRIBUTE_TYPE_INT64:
-      return {"int64", ""};
-    case v1::ATTRIBUTE_TYPE_DOUBLE:
-      return {"double", ""};
-    case v1::ATTRIBUTE_TYPE_BOOL:
-      return {"bool", ""};
-    case v1::ATTRIBUTE_TYPE_DECIMAL:
-      return {"string", "decimal: canonical text, at most 38 digits, no exponent"};
-    case v1::ATTRIBUTE_TYPE_DATETIME:
-      return {"sfixed64", "datetime: microseconds since 1970-01-01T00:00:00Z"};
-    case v1::ATTRIBUTE_TYPE_DATE:
-      return {"sint32", "date: days since 1970-01-01"};
-    case v1::ATTRIBUTE_TYPE_TIME:
-      return {"uint64", "time: microseconds since midnight"};
-    case v1::ATTRIBUTE_TYPE_UUID:
-      return {"bytes", "uuid: 16 bytes"};
-    case v1::ATTRIBUTE_TYPE_BYTES:
-      return {"bytes", ""};
-    default:
-      return {"string", ""};
-  }
-}
+// All others are a string.
+constexpr ProtoType kTypes[] = {
+    {v1::ATTRIBUTE_TYPE_INT32, "int32"},
+    {v1::ATTRIBUTE_TYPE_INT64, "int64"},
+    {v1::ATTRIBUTE_TYPE_DOUBLE, "double"},
+    {v1::ATTRIBUTE_TYPE_BOOL, "bool"},
+    {v1::ATTRIBUTE_TYPE_DECIMAL, "string",
+     "decimal: canonical text, at most 38 digits, no exponent"},
+    {v1::ATTRIBUTE_TYPE_DATETIME, "sfixed64", "datetime: microseconds since 1970-01-01T00:00:00Z"},
+    {v1::ATTRIBUTE_TYPE_DATE, "sint32", "date: days since 1970-01-01"},
+    {v1::ATTRIBUTE_TYPE_TIME, "uint64", "time: microseconds since midnight"},
+    {v1::ATTRIBUTE_TYPE_UUID, "bytes", "uuid: 16 bytes"},
+    {v1::ATTRIBUTE_TYPE_BYTES, "bytes"},
+};
 
 // What protoc (proto3, 3.21) compares to tell that two fields would share a name in JSON.
 std::string ProtoNameClass(std::string_view name) {
@@ -105,8 +95,9 @@ std::string EntitySchemaToProtoFile(const v1::EntitySchema& schema, std::string_
   }
   std::unordered_set<std::string> taken;
   for (const v1::Attribute& attribute : schema.attributes()) {
-    const auto [type, meaning] = TypeInProto(attribute.type());
-    std::string comment(meaning);
+    const auto* const known = std::ranges::find(kTypes, attribute.type(), &ProtoType::type);
+    const std::string_view type = known == std::end(kTypes) ? "string" : known->name;
+    std::string comment(known == std::end(kTypes) ? "" : known->meaning);
     if (attribute.id() == schema.primary_key()) {
       comment = comment.empty() ? "primary key" : fmt::format("primary key; {}", comment);
     }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "schemas/attribute_type.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/decimal.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
@@ -17,22 +18,12 @@ namespace {
 
 namespace ondemand = simdjson::ondemand;
 
-absl::Status Refuse(std::string_view code, std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code, message);
-}
-
 absl::Status InvalidJson(const EntitySchema& schema, std::string_view reason) {
-  return Refuse("invalid_json", fmt::format("row of {}: {}", schema.name(), reason));
+  return Invalid("invalid_json", "row of {}: {}", schema.name(), reason);
 }
 
 absl::Status InvalidJson(const EntitySchema& schema, simdjson::error_code error) {
   return InvalidJson(schema, simdjson::error_message(error));
-}
-
-// A number's, true's, false's or null's characters, as far as they belong to it.
-std::string_view TrimToken(std::string_view token) {
-  const size_t last = token.find_last_not_of(" \t\r\n");
-  return last == std::string_view::npos ? std::string_view() : token.substr(0, last + 1);
 }
 
 // The JSON types whose text AppendField() takes for an attribute type.
@@ -134,8 +125,8 @@ absl::Status RowEncoder::Impl::TakeMember(const EntitySchema& schema, ondemand::
   }
   const Attribute* const attribute = schema.Find(name);
   if (attribute == nullptr) {
-    return Refuse("unknown_attribute",
-                  fmt::format("entity {} has no attribute {}", schema.name(), QuoteForError(name)));
+    return Invalid("unknown_attribute", "entity {} has no attribute {}", schema.name(),
+                   QuoteForError(name));
   }
   const auto index = static_cast<size_t>(attribute - schema.attributes().data());
   if (seen[index] == row) {
@@ -157,18 +148,17 @@ absl::Status RowEncoder::Impl::TakeValue(const EntitySchema& schema, const Attri
       return InvalidJson(schema, error);
     }
     if (attribute.type == v1::ATTRIBUTE_TYPE_BOOL) {
-      return Refuse("type_mismatch",
-                    fmt::format("{}.{}: {} is a string, not true or false", schema.name(),
-                                attribute.name, QuoteForError(text)));
+      return Invalid("type_mismatch", "{}.{}: {} is a string, not true or false", schema.name(),
+                     attribute.name, QuoteForError(text));
     }
     return AddField(schema, attribute, text, result);
   }
-  const std::string_view token = TrimToken(value.raw_json_token());
+  const std::string_view token = TrimBlanks(value.raw_json_token(), " \t\r\n");
   const bool literal = token == "true" || token == "false";
   if (token == "null") {
     if (attribute.id == schema.key().id) {
-      return Refuse("invalid_key", fmt::format("{}.{}: the primary key cannot be null",
-                                               schema.name(), attribute.name));
+      return Invalid("invalid_key", "{}.{}: the primary key cannot be null", schema.name(),
+                     attribute.name);
     }
     result->cleared.push_back(attribute.id);
     return absl::OkStatus();
@@ -183,10 +173,9 @@ absl::Status RowEncoder::Impl::TakeValue(const EntitySchema& schema, const Attri
     return AddField(schema, attribute, token, result);
   }
   const bool nested = kind == ondemand::json_type::array || kind == ondemand::json_type::object;
-  return Refuse("type_mismatch",
-                fmt::format("{}.{}: {} is {}, but the attribute's type is {}", schema.name(),
-                            attribute.name, nested ? "the value" : QuoteForError(token),
-                            KindName(kind), AttributeTypeName(attribute.type)));
+  return Invalid("type_mismatch", "{}.{}: {} is {}, but the attribute's type is {}", schema.name(),
+                 attribute.name, nested ? "the value" : QuoteForError(token), KindName(kind),
+                 AttributeTypeName(attribute.type));
 }
 
 absl::Status RowEncoder::Impl::AddField(const EntitySchema& schema, const Attribute& attribute,
@@ -196,7 +185,7 @@ absl::Status RowEncoder::Impl::AddField(const EntitySchema& schema, const Attrib
     return fmt::format("{}.{}: {}", schema.name(), attribute.name, QuoteForError(text));
   };
   if (absl::Status status = AppendField(attribute, text, &fields); !status.ok()) {
-    return Refuse(ErrorCode(status), fmt::format("{} {}", context(), Message(status)));
+    return Invalid(ErrorCode(status), "{} {}", context(), Message(status));
   }
   spans.push_back({attribute.id, begin, fields.size() - begin});
   if (attribute.id == schema.key().id) {
@@ -237,7 +226,7 @@ absl::StatusOr<std::string> CanonicalText(v1::AttributeType type, std::string_vi
   const Attribute attribute{AttributeId(1), "", type, ""};
   std::string field;
   if (absl::Status status = AppendField(attribute, text, &field); !status.ok()) {
-    return Refuse(ErrorCode(status), fmt::format("{} {}", QuoteForError(text), Message(status)));
+    return Invalid(ErrorCode(status), "{} {}", QuoteForError(text), Message(status));
   }
   RowScanner scanner(field);
   scanner.Next();
@@ -249,14 +238,14 @@ absl::StatusOr<std::string> CanonicalText(v1::AttributeType type, std::string_vi
 absl::Status ValidateKey(std::string_view key) {
   constexpr size_t kKeySizeMax = 512;
   if (key.empty() || key.size() > kKeySizeMax) {
-    return Refuse("invalid_key", fmt::format("a primary key has 1 to {} bytes, this one {}",
-                                             kKeySizeMax, key.size()));
+    return Invalid("invalid_key", "a primary key has 1 to {} bytes, this one {}", kKeySizeMax,
+                   key.size());
   }
   if (key.find('\0') != std::string_view::npos) {
-    return Refuse("invalid_key", "a primary key cannot hold U+0000");
+    return Invalid("invalid_key", "a primary key cannot hold U+0000");
   }
   if (!IsValidUtf8(key)) {
-    return Refuse("invalid_key", "a primary key is UTF-8");
+    return Invalid("invalid_key", "a primary key is UTF-8");
   }
   return absl::OkStatus();
 }

@@ -2,13 +2,11 @@
 
 #include <charconv>
 #include <cmath>
-#include <limits>
 
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/json_writer.h"
-#include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
 #include "schemas/base/time_of_day.h"
 #include "schemas/field_value.h"

@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "schemas/base/status.h"
 #include "schemas/field_value.h"
 #include "schemas/row_codec.h"
@@ -23,8 +21,7 @@ bool TakeId(std::span<const AttributeId> ids, size_t* at, AttributeId id) {
 }  // namespace
 
 absl::Status wire::MalformedRow(std::string_view reason) {
-  return Error(absl::StatusCode::kDataLoss, "malformed_row",
-               fmt::format("these bytes are not a row: {}", reason));
+  return Error(StatusCode::kDataLoss, "malformed_row", "these bytes are not a row: {}", reason);
 }
 
 bool RowScanner::Next() {
@@ -76,8 +73,8 @@ absl::Status ValidateRow(const EntitySchema& schema, std::string_view row) {
       if (field.id.value() < schema.proto().next_attribute_id()) {
         continue;
       }
-      return Error(absl::StatusCode::kInvalidArgument, "unknown_attribute",
-                   fmt::format("{} has no attribute of id {}", schema.name(), field.id.value()));
+      return Invalid("unknown_attribute", "{} has no attribute of id {}", schema.name(),
+                     field.id.value());
     }
     if (absl::Status checked = CheckField(*attribute, field); !checked.ok()) {
       return Annotate(checked, at(*attribute));
@@ -89,7 +86,7 @@ absl::Status ValidateRow(const EntitySchema& schema, std::string_view row) {
     }
   }
   if (absl::Status status = scanner.status(); !status.ok()) {
-    return Error(absl::StatusCode::kInvalidArgument, "malformed_row", Message(status));
+    return Invalid("malformed_row", "{}", Message(status));
   }
   return absl::OkStatus();
 }

@@ -30,8 +30,6 @@ class CommitQueue {
               const Clock& clock);
   // Commits and answers what is queued first.
   ~CommitQueue();
-  CommitQueue(const CommitQueue&) = delete;
-  CommitQueue& operator=(const CommitQueue&) = delete;
 
   // As Log::AppendAsync().
   void Append(PartitionState& partition, const std::vector<Event>& batch, Log::AppendCallback done)

@@ -1,7 +1,5 @@
 #include "eventlog/embedded/embedded_log.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -50,14 +48,13 @@ class EmbeddedLog::Impl {
       return absl::OkStatus();
     }
     if (recorded > end) {
-      return Error(
-          absl::StatusCode::kDataLoss, "log_truncated",
-          fmt::format("{}-{} of the log {} ended at offset {} and ends at {} now: {} acknowledged "
-                      "events are lost (a file was cut short, removed or put back); restore the "
-                      "log; or, to go on with what it holds, run `sluice log new-epoch`, after "
-                      "which stores are built anew and clients start afresh",
-                      TopicName(topic), partition.value(), options_.path, recorded.value(),
-                      end.value(), recorded.value() - end.value()));
+      return Error(StatusCode::kDataLoss, "log_truncated",
+                   "{}-{} of the log {} ended at offset {} and ends at {} now: {} acknowledged "
+                   "events are lost (a file was cut short, removed or put back); restore the log; "
+                   "or, to go on with what it holds, run `sluice log new-epoch`, after which "
+                   "stores are built anew and clients start afresh",
+                   TopicName(topic), partition.value(), options_.path, recorded.value(),
+                   end.value(), recorded.value() - end.value());
     }
     if (recorded != kNoOffset || end > Offset(0)) {
       ends_->Record(topic, partition, end);
@@ -67,9 +64,8 @@ class EmbeddedLog::Impl {
 
   absl::StatusOr<PartitionState*> Find(Topic topic, PartitionId partition) const {
     if (partition.value() < 0 || partition.value() >= CountOf(topic)) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("partition {} of topic {} does not exist: it has {}",
-                               partition.value(), TopicName(topic), CountOf(topic)));
+      return Invalid("invalid_argument", "partition {} of topic {} does not exist: it has {}",
+                     partition.value(), TopicName(topic), CountOf(topic));
     }
     return partitions_[static_cast<size_t>(topic)][static_cast<size_t>(partition.value())].get();
   }
@@ -106,9 +102,9 @@ class EmbeddedLog::Impl {
 
 absl::StatusOr<std::unique_ptr<EmbeddedLog>> EmbeddedLog::Open(EmbeddedLogOptions options) {
   if (options.path.empty() || (options.partitions < 1 && !options.inspect)) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("a log needs a path and at least 1 partition, not \"{}\" and {}",
-                             options.path, options.partitions));
+    return Invalid("invalid_argument",
+                   "a log needs a path and at least 1 partition, not \"{}\" and {}", options.path,
+                   options.partitions);
   }
   ASSIGN_OR_RETURN(auto store, LogStore::Open(options.path, options.partitions, *options.clock,
                                               options.inspect ? LogStore::Use::kInspect
@@ -124,10 +120,10 @@ absl::StatusOr<EpochChange> EmbeddedLog::StartEpoch(const EmbeddedLogOptions& op
   for (int32_t p = 0; p < store->partitions(); ++p) {
     ASSIGN_OR_RETURN(const OffsetRange changes, store->LoadRange(Topic::kChanges, PartitionId(p)));
     if (changes.begin > Offset(0)) {
-      return Error(absl::StatusCode::kFailedPrecondition, "log_begins_late",
-                   fmt::format("changes-{} of the log {} begins at offset {}: its stores cannot be "
-                               "built anew, as those of a new epoch would be; keep the stores",
-                               p, options.path, changes.begin.value()));
+      return Error(StatusCode::kFailedPrecondition, "log_begins_late",
+                   "changes-{} of the log {} begins at offset {}: its stores cannot be built anew, "
+                   "as those of a new epoch would be; keep the stores",
+                   p, options.path, changes.begin.value());
     }
   }
   EpochChange change{.id_before = store->log_id(), .id = ""};

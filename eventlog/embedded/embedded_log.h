@@ -10,10 +10,7 @@
 #include "eventlog/epoch.h"
 #include "eventlog/log.h"
 #include "schemas/base/clock.h"
-
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::eventlog {
 

@@ -16,25 +16,7 @@ constexpr size_t kKeySize = kPrefixSize + 8;
 
 }  // namespace
 
-uint8_t TopicCode(Topic topic) {
-  switch (topic) {
-    case Topic::kProvisioning:
-      return 1;
-    case Topic::kChanges:
-      return 2;
-    case Topic::kWork:
-      return 3;
-    case Topic::kMutations:
-      return 4;
-    case Topic::kCheckpoints:
-      return 5;
-    case Topic::kDeadletter:
-      return 6;
-    case Topic::kNodes:
-      return 7;
-  }
-  return 0xff;
-}
+uint8_t TopicCode(Topic topic) { return static_cast<uint8_t>(static_cast<int>(topic) + 1); }
 
 std::string PartitionPrefix(Topic topic, PartitionId partition) {
   std::string prefix;
@@ -84,7 +66,7 @@ absl::StatusOr<Event> DecodeEvent(std::string_view bytes) {
     event.answers = Offset(static_cast<int64_t>(reader.Varint() - 1));
   }
   if (!reader.ok() || (format != kEventFormat && format != kEventFormat1)) {
-    return Error(absl::StatusCode::kDataLoss, "log_corrupt",
+    return Error(StatusCode::kDataLoss, "log_corrupt",
                  "a stored event cannot be decoded: it is damaged or of a newer format");
   }
   event.value.assign(reader.rest());

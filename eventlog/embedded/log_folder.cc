@@ -1,6 +1,5 @@
 #include "eventlog/embedded/log_folder.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,12 +20,12 @@ absl::Status StatusOf(const std::string& path, const DiskProblem& problem) {
   }
   if (problem.needed > 0) {
     return Error(StatusCode::kUnavailable, "disk_full",
-                 fmt::format("the disk of the log {} is full: {} bytes are free, {} are needed; "
-                             "free some space, the log then goes on by itself",
-                             path, problem.free, problem.needed));
+                 "the disk of the log {} is full: {} bytes are free, {} are needed; free some "
+                 "space, the log then goes on by itself",
+                 path, problem.free, problem.needed);
   }
   return Error(StatusCode::kUnavailable, problem.full() ? "disk_full" : "log_write_failed",
-               fmt::format("the log {} cannot be written: {}", path, problem.Cause()));
+               "the log {} cannot be written: {}", path, problem.Cause());
 }
 
 // What an opening that was killed before the log was there may leave: no obstacle.
@@ -54,10 +53,10 @@ void MakeOwnersAlone(const std::string& path) {
 }  // namespace
 
 absl::Status NoLogError(const std::string& path) {
-  return Error(StatusCode::kNotFound, "no_log",
-               fmt::format("there is no log in {}; give the data folder of a server, or --brokers "
-                           "for a log in Kafka",
-                           path));
+  return Error(
+      StatusCode::kNotFound, "no_log",
+      "there is no log in {}; give the data folder of a server, or --brokers for a log in Kafka",
+      path);
 }
 
 absl::Status CheckHoldsLog(const std::string& path) {
@@ -70,10 +69,9 @@ absl::Status PrepareFolder(const std::string& path) {
   std::filesystem::create_directories(path, error);
   const bool made = !error;
   if (!made || ::access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return Error(
-        StatusCode::kFailedPrecondition, "log_read_only",
-        fmt::format("the log's folder {} cannot be {}: {}", path, made ? "written" : "made",
-                    made ? DiskProblem{.code = errno}.Cause() : error.message()));
+    return Error(StatusCode::kFailedPrecondition, "log_read_only",
+                 "the log's folder {} cannot be {}: {}", path, made ? "written" : "made",
+                 made ? DiskProblem{.code = errno}.Cause() : error.message());
   }
   if (std::filesystem::exists(path + "/CURRENT", error)) {
     MakeOwnersAlone(path);
@@ -83,9 +81,9 @@ absl::Status PrepareFolder(const std::string& path) {
     const std::string name = entry.path().filename().string();
     if (!IsBeginning(name)) {
       return Error(StatusCode::kFailedPrecondition, "log_foreign",
-                   fmt::format("{} holds {} but no log: it is another program's folder, or a copy "
-                               "that lacks files; give an empty folder or restore the log",
-                               path, name));
+                   "{} holds {} but no log: it is another program's folder, or a copy that lacks "
+                   "files; give an empty folder or restore the log",
+                   path, name);
     }
   }
   MakeOwnersAlone(path);

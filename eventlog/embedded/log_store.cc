@@ -1,6 +1,5 @@
 #include "eventlog/embedded/log_store.h"
 
-#include <fmt/format.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/table.h>
@@ -14,7 +13,6 @@
 #include "eventlog/embedded/event_codec.h"
 #include "eventlog/embedded/log_folder.h"
 #include "eventlog/embedded/partition_ends.h"
-#include "eventlog/epoch.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 #include "schemas/base/uuid.h"
@@ -87,29 +85,27 @@ absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
   const std::string cause = status.ToString();
   if (status.IsNoSpace()) {
     return Error(StatusCode::kUnavailable, "disk_full",
-                 fmt::format("the log {} cannot be opened: {}; free some space", path, cause));
+                 "the log {} cannot be opened: {}; free some space", path, cause);
   }
   if (Contains(cause, "lock hold by current process") || Contains(cause, "While lock file")) {
     return Error(StatusCode::kFailedPrecondition, "log_locked",
-                 fmt::format("the log {} is open in another process ({}); stop that one or use "
-                             "another folder",
-                             path, cause));
+                 "the log {} is open in another process ({}); stop that one or use another folder",
+                 path, cause);
   }
   if (Contains(cause, "Permission denied") || Contains(cause, "Read-only file system")) {
     return Error(StatusCode::kFailedPrecondition, "log_read_only",
-                 fmt::format("the log {} cannot be written: {}", path, cause));
+                 "the log {} cannot be written: {}", path, cause);
   }
   if (status.IsCorruption()) {
     return Error(StatusCode::kDataLoss, "log_corrupt",
-                 fmt::format("the log {} is damaged or incomplete: {}; restore it from a copy",
-                             path, cause));
+                 "the log {} is damaged or incomplete: {}; restore it from a copy", path, cause);
   }
   if (status.IsInvalidArgument()) {
-    return Error(StatusCode::kFailedPrecondition, "log_foreign",
-                 fmt::format("{} is not a log of Sluice's: {}", path, cause));
+    return Error(StatusCode::kFailedPrecondition, "log_foreign", "{} is not a log of Sluice's: {}",
+                 path, cause);
   }
-  return Error(StatusCode::kUnavailable, "log_open_failed",
-               fmt::format("the log {} cannot be opened: {}", path, cause));
+  return Error(StatusCode::kUnavailable, "log_open_failed", "the log {} cannot be opened: {}", path,
+               cause);
 }
 
 }  // namespace
@@ -151,17 +147,16 @@ absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock, U
   ASSIGN_OR_RETURN(const std::string stored, Get(kPartitionsKey));
   if (format.empty() && PartitionEnds::AnyIn(path_)) {
     return Error(StatusCode::kDataLoss, "log_truncated",
-                 fmt::format("the log {} had events and holds nothing now: its write-ahead log is "
-                             "lost; restore it, or remove the folder to begin an empty log",
-                             path_));
+                 "the log {} had events and holds nothing now: its write-ahead log is lost; "
+                 "restore it, or remove the folder to begin an empty log",
+                 path_);
   }
   if (format.empty()) {
     return use == Use::kServe ? WriteDescription(partitions, clock) : NoLogError(path_);
   }
   if (format != kFormat) {
     return Error(StatusCode::kFailedPrecondition, "log_format",
-                 fmt::format("the log {} has format \"{}\", this program reads \"{}\"", path_,
-                             format, kFormat));
+                 "the log {} has format \"{}\", this program reads \"{}\"", path_, format, kFormat);
   }
   if (use == Use::kInspect) {
     ASSIGN_OR_RETURN(const int64_t count, ParseInt64(stored));
@@ -170,10 +165,10 @@ absl::Status LogStore::LoadDescription(int32_t partitions, const Clock& clock, U
     return absl::OkStatus();
   }
   if (stored != std::to_string(partitions)) {
-    return Error(StatusCode::kFailedPrecondition, "partitions_differ",
-                 fmt::format("the log {} was made with {} partitions, not {}: the number is fixed "
-                             "when a log is created",
-                             path_, stored, partitions));
+    return Error(
+        StatusCode::kFailedPrecondition, "partitions_differ",
+        "the log {} was made with {} partitions, not {}: the number is fixed when a log is created",
+        path_, stored, partitions);
   }
   partitions_ = partitions;
   log_id_ = LogIdOf(log_name_, epoch);
@@ -198,7 +193,7 @@ absl::Status LogStore::WriteDescription(int32_t partitions, const Clock& clock) 
     any->SeekToFirst();
     if (any->Valid() || !any->status().ok()) {
       return Error(StatusCode::kFailedPrecondition, "log_foreign",
-                   fmt::format("{} is a RocksDB, but not a log of Sluice's", path_));
+                   "{} is a RocksDB, but not a log of Sluice's", path_);
     }
   }
   const std::string epoch = NewEpoch();
@@ -282,7 +277,7 @@ absl::Status LogStore::WriteSynced(rocksdb::WriteBatch& batch) {
   const absl::ReaderMutexLock lock(&db_mu_);
   if (must_reopen_) {
     return Error(StatusCode::kUnavailable, "log_write_failed",
-                 fmt::format("the log {} is recovering from a failed write", path_));
+                 "the log {} is recovering from a failed write", path_);
   }
   rocksdb::WriteOptions options;
   options.sync = true;
@@ -362,22 +357,20 @@ absl::Status LogStore::Scan(Topic topic, PartitionId partition, Offset from, Off
 absl::Status LogStore::WriteError(const rocksdb::Status& status) const {
   if (status.IsNoSpace()) {
     return Error(StatusCode::kUnavailable, "disk_full",
-                 fmt::format("the log {} cannot be written: {}; free some space, it then goes on "
-                             "by itself",
-                             path_, status.ToString()));
+                 "the log {} cannot be written: {}; free some space, it then goes on by itself",
+                 path_, status.ToString());
   }
-  return Error(StatusCode::kUnavailable, "log_write_failed",
-               fmt::format("the log {} cannot be written: {}", path_, status.ToString()));
+  return Error(StatusCode::kUnavailable, "log_write_failed", "the log {} cannot be written: {}",
+               path_, status.ToString());
 }
 
 absl::Status LogStore::ReadError(const rocksdb::Status& status) const {
   if (status.IsCorruption() || status.IsNotFound()) {
-    return Error(
-        StatusCode::kDataLoss, "log_corrupt",
-        fmt::format("the log {} is damaged: {}; restore it from a copy", path_, status.ToString()));
+    return Error(StatusCode::kDataLoss, "log_corrupt",
+                 "the log {} is damaged: {}; restore it from a copy", path_, status.ToString());
   }
-  return Error(StatusCode::kUnavailable, "log_read_failed",
-               fmt::format("the log {} cannot be read: {}", path_, status.ToString()));
+  return Error(StatusCode::kUnavailable, "log_read_failed", "the log {} cannot be read: {}", path_,
+               status.ToString());
 }
 
 }  // namespace sluice::eventlog

@@ -1,7 +1,6 @@
 #include "eventlog/embedded/partition_ends.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -36,9 +35,8 @@ std::string EncodeRecord(Topic topic, PartitionId partition, Offset end, uint64_
 }
 
 absl::Status FileError(const std::string& path, std::string_view code, std::string_view what) {
-  return Error(absl::StatusCode::kUnavailable, code,
-               fmt::format("the log's file {} cannot be {}: {}", path, what,
-                           std::generic_category().message(errno)));
+  return Error(StatusCode::kUnavailable, code, "the log's file {} cannot be {}: {}", path, what,
+               std::generic_category().message(errno));
 }
 
 }  // namespace

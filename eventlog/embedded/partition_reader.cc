@@ -1,7 +1,5 @@
 #include "eventlog/embedded/partition_reader.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -36,24 +34,23 @@ absl::StatusOr<std::vector<StoredEvent>> PartitionReader::Read(const ReadLimits&
   size_t bytes = 0;
   Offset expected = next_;
   absl::Status decoded;
-  const absl::Status scanned = store_.Scan(
-      partition_.topic(), partition_.id(), next_, range.end,
-      [&](Offset offset, std::string_view stored) {
-        if (offset != expected) {
-          return false;
-        }
-        auto event = DecodeEvent(stored);
-        if (!event.ok()) {
-          decoded = Annotate(event.status(),
-                             fmt::format("offset {} of {}-{}", offset.value(),
-                                         TopicName(partition_.topic()), partition_.id().value()));
-          return false;
-        }
-        bytes += event->ByteSize();
-        events.push_back({offset, std::move(event).value()});
-        expected = Offset(offset.value() + 1);
-        return bytes < limits.bytes_max && events.size() < limits.events_max;
-      });
+  const absl::Status scanned =
+      store_.Scan(partition_.topic(), partition_.id(), next_, range.end,
+                  [&](Offset offset, std::string_view stored) {
+                    if (offset != expected) {
+                      return false;
+                    }
+                    auto event = DecodeEvent(stored);
+                    if (!event.ok()) {
+                      decoded = Annotate(event.status(), "offset {} of {}-{}", offset.value(),
+                                         TopicName(partition_.topic()), partition_.id().value());
+                      return false;
+                    }
+                    bytes += event->ByteSize();
+                    events.push_back({offset, std::move(event).value()});
+                    expected = Offset(offset.value() + 1);
+                    return bytes < limits.bytes_max && events.size() < limits.events_max;
+                  });
   RETURN_IF_ERROR(scanned);
   if (events.empty()) {
     RETURN_IF_ERROR(decoded);
@@ -62,10 +59,9 @@ absl::StatusOr<std::vector<StoredEvent>> PartitionReader::Read(const ReadLimits&
     if (const Offset begin = partition_.range().begin; next_ < begin) {
       return BelowBeginError(partition_.topic(), partition_.id(), next_, begin);
     }
-    return Error(
-        absl::StatusCode::kDataLoss, "log_corrupt",
-        fmt::format("offset {} of {}-{} is missing; restore the log from a copy", next_.value(),
-                    TopicName(partition_.topic()), partition_.id().value()));
+    return Error(StatusCode::kDataLoss, "log_corrupt",
+                 "offset {} of {}-{} is missing; restore the log from a copy", next_.value(),
+                 TopicName(partition_.topic()), partition_.id().value());
   }
   next_ = expected;
   return events;

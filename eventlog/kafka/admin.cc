@@ -73,8 +73,7 @@ absl::StatusOr<NewTopic> MakeNewTopic(const TopicToCreate& topic) {
                                       topic.replication_factor, reason.data(), reason.size()),
                 rd_kafka_NewTopic_destroy);
   if (made == nullptr) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("topic {} can't be created: {}", topic.name, reason.data()));
+    return Invalid("invalid_argument", "topic {} can't be created: {}", topic.name, reason.data());
   }
   for (const auto& [name, value] : ConfigOf(topic)) {
     rd_kafka_NewTopic_set_config(made.get(), name.c_str(), value.c_str());

@@ -1,10 +1,8 @@
 #include "eventlog/kafka/conf.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
-#include <memory>
 
 #include "schemas/base/status.h"
 
@@ -52,8 +50,8 @@ absl::Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::stri
   if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), reason.data(), reason.size()) !=
       RD_KAFKA_CONF_OK) {
     // The value may be a secret: librdkafka's text names it only for enumerations.
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("the Kafka property \"{}\" is refused: {}", name, reason.data()));
+    return Invalid("invalid_argument", "the Kafka property \"{}\" is refused: {}", name,
+                   reason.data());
   }
   return absl::OkStatus();
 }
@@ -138,8 +136,8 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
   for (const auto& [name, value] : options.properties) {
     for (const std::string_view contract : kContractProperties) {
       if (name == contract) {
-        return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                     fmt::format("the Kafka property \"{}\" is set by Sluice: remove it", name));
+        return Invalid("invalid_argument", "the Kafka property \"{}\" is set by Sluice: remove it",
+                       name);
       }
     }
     RETURN_IF_ERROR(Set(conf.get(), name, value));
@@ -151,8 +149,7 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, KafkaConf conf) {
   std::array<char, 512> reason{};
   KafkaHandle handle(rd_kafka_new(type, conf.get(), reason.data(), reason.size()));
   if (handle == nullptr) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("the Kafka client does not start: {}", reason.data()));
+    return Invalid("invalid_argument", "the Kafka client does not start: {}", reason.data());
   }
   (void)conf.release();  // the handle has taken it
   return handle;
@@ -160,8 +157,8 @@ absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, KafkaConf conf) {
 
 absl::Status KafkaError(rd_kafka_resp_err_t error, std::string_view what) {
   const Meaning meaning = MeaningOf(error);
-  return Error(meaning.kind, meaning.code,
-               fmt::format("{}: {} ({})", what, rd_kafka_err2str(error), rd_kafka_err2name(error)));
+  return Error(meaning.kind, meaning.code, "{}: {} ({})", what, rd_kafka_err2str(error),
+               rd_kafka_err2name(error));
 }
 
 }  // namespace sluice::eventlog

@@ -78,9 +78,9 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Lease>> ConsumerPool::Acquire(const
     ++index;
   }
   if (index >= static_cast<size_t>(options_.readers_per_partition_max)) {
-    return Error(absl::StatusCode::kResourceExhausted, "too_many_readers",
-                 fmt::format("{}-{} has {} readers at once, which is the limit: close one", topic,
-                             partition.value(), index));
+    return Error(StatusCode::kResourceExhausted, "too_many_readers",
+                 "{}-{} has {} readers at once, which is the limit: close one", topic,
+                 partition.value(), index);
   }
   if (index == consumers_.size()) {
     ASSIGN_OR_RETURN(auto made, MakeConsumer());

@@ -9,7 +9,6 @@
 #include <span>
 #include <utility>
 
-#include "eventlog/kafka/admin.h"
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/known_brokers.h"
 #include "schemas/base/status.h"
@@ -55,7 +54,7 @@ absl::StatusOr<std::unique_ptr<KafkaControl>> KafkaControl::Connect(const KafkaL
   ASSIGN_OR_RETURN(control->handle_, MakeHandle(RD_KAFKA_CONSUMER, std::move(conf)));
   RETURN_IF_ERROR_CTX(
       control->LearnPartitions(control->clock_->SteadyNow() + options.connect_timeout),
-      fmt::format("cannot use the Kafka log at {}", options.brokers));
+      "cannot use the Kafka log at {}", options.brokers);
   control->SetHealth(absl::OkStatus());
   control->monitor_ = std::thread([c = control.get()] { c->Monitor(); });
   return control;
@@ -84,7 +83,7 @@ absl::Status KafkaControl::LearnPartitions(SteadyTime deadline) {
     if (log_name_.empty()) {
       char* cluster_id = rd_kafka_clusterid(handle_.get(), Millis(patience));
       if (cluster_id == nullptr) {
-        status = Error(absl::StatusCode::kUnavailable, "log_unavailable", "no broker answers");
+        status = Error(StatusCode::kUnavailable, "log_unavailable", "no broker answers");
         continue;
       }
       log_name_ = fmt::format("kafka:{}/{}", cluster_id, options_.topic_prefix);
@@ -138,12 +137,10 @@ absl::Status KafkaControl::CheckPartitionCounts() {
   ASSIGN_OR_RETURN(const bool has_history, HasEvents(Topic::kProvisioning));
   return has_history
              ? absl::OkStatus()
-             : Error(
-                   absl::StatusCode::kFailedPrecondition, "partition_count_mismatch",
-                   fmt::format("topic {} has {} partitions, but {} has {}: all must have as many, "
-                               "and nodes one",
-                               FullName(wrong->first), wrong->second, FullName(Topic::kChanges),
-                               expected));
+             : Error(StatusCode::kFailedPrecondition, "partition_count_mismatch",
+                     "topic {} has {} partitions, but {} has {}: all must have as many, and nodes "
+                     "one",
+                     FullName(wrong->first), wrong->second, FullName(Topic::kChanges), expected);
 }
 
 absl::StatusOr<bool> KafkaControl::EnsureTopics(milliseconds timeout) {
@@ -165,10 +162,10 @@ absl::StatusOr<bool> KafkaControl::EnsureTopics(milliseconds timeout) {
     return false;
   }
   if (options_.inspect) {
-    return Error(absl::StatusCode::kNotFound, "no_log",
-                 fmt::format("topic {} does not exist: there is no log with the prefix \"{}\" at "
-                             "{}; look at --topic-prefix",
-                             missing.front().name, options_.topic_prefix, options_.brokers));
+    return Error(StatusCode::kNotFound, "no_log",
+                 "topic {} does not exist: there is no log with the prefix \"{}\" at {}; look at "
+                 "--topic-prefix",
+                 missing.front().name, options_.topic_prefix, options_.brokers);
   }
   RETURN_IF_ERROR(CheckNoHistory(missing));
   for (TopicToCreate& topic : missing) {
@@ -206,12 +203,11 @@ absl::Status KafkaControl::CheckNoHistory(const std::vector<TopicToCreate>& miss
       ASSIGN_OR_RETURN(const bool has_events, HasEvents(other));
       if (has_events) {
         return Error(
-            absl::StatusCode::kFailedPrecondition, "topic_missing",
-            fmt::format("topic {} does not exist, but {} has events: restore it; or, to go on with "
-                        "what {} holds, make it anew by hand with as many partitions and "
-                        "retention.ms=-1, run `sluice log new-epoch`, and start again; or, for "
-                        "another log, use another log.topic_prefix",
-                        FullName(lost), FullName(other), FullName(other)));
+            StatusCode::kFailedPrecondition, "topic_missing",
+            "topic {} does not exist, but {} has events: restore it; or, to go on with what {} "
+            "holds, make it anew by hand with as many partitions and retention.ms=-1, run `sluice "
+            "log new-epoch`, and start again; or, for another log, use another log.topic_prefix",
+            FullName(lost), FullName(other), FullName(other));
       }
     }
   }
@@ -235,8 +231,7 @@ absl::StatusOr<std::vector<bool>> KafkaControl::LookUpLeaders(Topic topic, milli
   brokers_.Learn(*metadata);
   const rd_kafka_metadata_topic_t* found = metadata->topic_cnt == 1 ? metadata->topics : nullptr;
   if (found == nullptr || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-    return Error(absl::StatusCode::kUnavailable, "topic_missing",
-                 fmt::format("topic {} does not exist", name));
+    return Error(StatusCode::kUnavailable, "topic_missing", "topic {} does not exist", name);
   }
   if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     return KafkaError(found->err, fmt::format("cannot use topic {}", name));
@@ -258,9 +253,9 @@ absl::Status KafkaControl::RequireLeaders(Topic topic, milliseconds timeout) {
   ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(topic, timeout));
   const auto without = std::ranges::find(leaders, false);
   return without == leaders.end() ? absl::OkStatus()
-                                  : Error(absl::StatusCode::kUnavailable, "log_unavailable",
-                                          fmt::format("partition {} of topic {} has no leader",
-                                                      without - leaders.begin(), FullName(topic)));
+                                  : Error(StatusCode::kUnavailable, "log_unavailable",
+                                          "partition {} of topic {} has no leader",
+                                          without - leaders.begin(), FullName(topic));
 }
 
 absl::StatusOr<OffsetRange> KafkaControl::Range(Topic topic, PartitionId partition) {
@@ -341,9 +336,8 @@ absl::Status KafkaControl::CheckHealth() {
   ASSIGN_OR_RETURN(const std::vector<bool> leaders, LookUpLeaders(Topic::kChanges, kTryTimeout));
   return std::ranges::find(leaders, true) != leaders.end()
              ? absl::OkStatus()
-             : Error(
-                   absl::StatusCode::kUnavailable, "log_unavailable",
-                   fmt::format("no partition of topic {} has a leader", FullName(Topic::kChanges)));
+             : Error(StatusCode::kUnavailable, "log_unavailable",
+                     "no partition of topic {} has a leader", FullName(Topic::kChanges));
 }
 
 void KafkaControl::Monitor() {

@@ -12,7 +12,6 @@
 
 #include "absl/time/time.h"
 #include "eventlog/kafka/conf.h"
-#include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::eventlog {
@@ -72,8 +71,8 @@ KafkaPartitionGroup::KafkaPartitionGroup(const KafkaGroupOptions& options)
 absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create(
     const KafkaGroupOptions& options) {
   if (options.replica_set.empty()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "the replica set has no name: give one, it is part of the consumer group's");
+    return Invalid("invalid_argument",
+                   "the replica set has no name: give one, it is part of the consumer group's");
   }
   std::unique_ptr<KafkaPartitionGroup> group(new KafkaPartitionGroup(options));
   ASSIGN_OR_RETURN(group->handle_, group->MakeMember());
@@ -216,12 +215,11 @@ void KafkaPartitionGroup::Rejoin() {
     }
     {
       const absl::MutexLock lock(&mutex_);
-      health_ =
-          Error(absl::StatusCode::kUnavailable, "group_fenced",
-                fmt::format("the consumer group {}{} has put this process out: another one "
-                            "has, or had, its node id \"{}\"; it joins anew by itself; where "
-                            "that goes on, give each process a staging.node_id of its own",
-                            options_.log.topic_prefix, options_.replica_set, options_.instance_id));
+      health_ = Error(StatusCode::kUnavailable, "group_fenced",
+                      "the consumer group {}{} has put this process out: another one has, or had, "
+                      "its node id \"{}\"; it joins anew by itself; where that goes on, give each "
+                      "process a staging.node_id of its own",
+                      options_.log.topic_prefix, options_.replica_set, options_.instance_id);
     }
     GiveBack({held_.begin(), held_.end()}, /*lost=*/true);
     handle_.reset();  // there is nothing to leave: the group has another in this one's place

@@ -17,12 +17,9 @@
 #include "eventlog/kafka/options.h"
 #include "eventlog/partition_group.h"
 #include "schemas/base/backoff.h"
+#include "schemas/base/metrics.h"
 
 typedef struct rd_kafka_topic_partition_list_s rd_kafka_topic_partition_list_t;
-
-namespace prometheus {
-class Counter;
-}
 
 namespace sluice::eventlog {
 

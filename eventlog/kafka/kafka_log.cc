@@ -33,9 +33,7 @@ absl::Status CheckOptions(const KafkaLogOptions& options) {
     wrong = fmt::format("events of {} bytes are over Kafka's limit of {}",
                         options.limits.event_bytes_max, kEventBytesLimit);
   }
-  return wrong.empty()
-             ? absl::OkStatus()
-             : Error(absl::StatusCode::kInvalidArgument, "invalid_argument", "Kafka log: " + wrong);
+  return wrong.empty() ? absl::OkStatus() : Invalid("invalid_argument", "Kafka log: {}", wrong);
 }
 
 // Where the partition ends, and the hash of the event before that.
@@ -81,8 +79,7 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaLogOptions& 
   if (!options.inspect) {
     log->doubt_ = std::make_unique<LossDoubt>(options.clock);
   }
-  RETURN_IF_ERROR_CTX(log->watch_->Start(),
-                      fmt::format("cannot use the Kafka log at {}", options.brokers));
+  RETURN_IF_ERROR_CTX(log->watch_->Start(), "cannot use the Kafka log at {}", options.brokers);
   log->id_ = LogIdOf(log->control_->log_name(), log->watch_->epoch());
   return log;
 }
@@ -125,9 +122,8 @@ absl::Status KafkaLog::CheckPartition(Topic topic, PartitionId partition) const 
   if (partition.value() >= 0 && partition.value() < count) {
     return absl::OkStatus();
   }
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("topic {} has no partition {}: it has {} of them, from 0",
-                           TopicName(topic), partition.value(), count));
+  return Invalid("invalid_argument", "topic {} has no partition {}: it has {} of them, from 0",
+                 TopicName(topic), partition.value(), count);
 }
 
 void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event> batch,
@@ -167,8 +163,7 @@ absl::StatusOr<std::unique_ptr<Reader>> KafkaLog::OpenReaderIn(ConsumerPool& poo
                                                                PartitionId partition, Offset from) {
   RETURN_IF_ERROR(CheckPartition(topic, partition));
   if (from.value() < 0) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("offset {} is negative: offsets begin at 0", from.value()));
+    return Invalid("invalid_argument", "offset {} is negative: offsets begin at 0", from.value());
   }
   ASSIGN_OR_RETURN(auto lease, pool.Acquire(control_->FullName(topic), partition));
   return std::make_unique<KafkaReader>(std::move(lease), *control_, *metrics_, topic, partition,

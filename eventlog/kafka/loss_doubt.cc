@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <utility>
 
-#include "fmt/format.h"
 #include "schemas/base/status.h"
 
 namespace sluice::eventlog {
@@ -45,12 +43,10 @@ absl::Status LossDoubt::Confirm(Topic topic, PartitionId partition, Offset lost)
   if (loss.told >= kLossConfirmed) {
     return absl::OkStatus();
   }
-  return Error(
-      absl::StatusCode::kUnavailable, "log_end_doubted",
-      fmt::format("{}-{} is told to end before its offset {}, where an event has been; "
-                  "a broker may not know that it leads no more: believed once it has been "
-                  "told for {} s",
-                  TopicName(topic), partition.value(), lost.value(), kLossConfirmed.count()));
+  return Error(StatusCode::kUnavailable, "log_end_doubted",
+               "{}-{} is told to end before its offset {}, where an event has been; a broker may "
+               "not know that it leads no more: believed once it has been told for {} s",
+               TopicName(topic), partition.value(), lost.value(), kLossConfirmed.count());
 }
 
 void LossDoubt::NoteEnd(Topic topic, PartitionId partition, Offset end) {

@@ -9,10 +9,7 @@
 
 #include "eventlog/log.h"
 #include "schemas/base/clock.h"
-
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::eventlog {
 

@@ -32,10 +32,6 @@ constexpr int kConnectLookMs = 250;  // for the question and its answer
 // A process that was stopped for longer has not waited for the broker meanwhile.
 constexpr milliseconds kStepMax{1'000};
 
-absl::Status Unavailable(const std::string& message) {
-  return Error(absl::StatusCode::kUnavailable, "log_unavailable", message);
-}
-
 }  // namespace
 
 // A batch in flight. librdkafka borrows the events' bytes until each delivery report.
@@ -72,10 +68,10 @@ struct KafkaProducer::Batch {
   }
   // Of an event whose fate, or place, nobody has told.
   absl::Status NotKnown() const {
-    return Unavailable(
-        fmt::format("the append to {}-{} was not confirmed: its events may be in the log, or come "
-                    "into it yet; send them again with the same ids",
-                    TopicName(topic), partition.value()));
+    return Error(StatusCode::kUnavailable, "log_unavailable",
+                 "the append to {}-{} was not confirmed: its events may be in the log, or come "
+                 "into it yet; send them again with the same ids",
+                 TopicName(topic), partition.value());
   }
 };
 
@@ -169,7 +165,8 @@ void KafkaProducer::Append(Topic topic, PartitionId partition, std::vector<Event
 
 size_t KafkaProducer::TakeIn(Batch* batch) {
   if (client_ == nullptr) {
-    batch->Fail(Unavailable("the log is being closed: the append was not taken"));
+    batch->Fail(Error(StatusCode::kUnavailable, "log_unavailable",
+                      "the log is being closed: the append was not taken"));
     return batch->events.size();
   }
   {
@@ -192,10 +189,10 @@ size_t KafkaProducer::TakeIn(Batch* batch) {
 }
 
 size_t KafkaProducer::Refuse(Batch* batch) {
-  batch->Fail(Unavailable(
-      fmt::format("appends to {}-{} have failed: what was appended with them is answered first, "
-                  "then one goes alone; try again",
-                  TopicName(batch->topic), batch->partition.value())));
+  batch->Fail(Error(StatusCode::kUnavailable, "log_unavailable",
+                    "appends to {}-{} have failed: what was appended with them is answered first, "
+                    "then one goes alone; try again",
+                    TopicName(batch->topic), batch->partition.value()));
   return batch->events.size();
 }
 
@@ -223,7 +220,8 @@ size_t KafkaProducer::Produce(ProducerClient& client, Batch& batch) {
       rd_kafka_headers_destroy(headers);
       // A producer with a fatal error is being replaced, whatever that error was.
       batch.Fail(client.fatal || rd_kafka_error_is_fatal(error) != 0
-                     ? Unavailable("the append was not taken: the producer is being replaced")
+                     ? Error(StatusCode::kUnavailable, "log_unavailable",
+                             "the append was not taken: the producer is being replaced")
                      : KafkaError(rd_kafka_error_code(error), "the append was not taken"));
       rd_kafka_error_destroy(error);
       // Later events of the batch must not overtake this one.

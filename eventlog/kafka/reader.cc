@@ -105,9 +105,8 @@ absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) {
     return BeyondEndError(topic_, partition_, next_, range.end);
   }
   // The range has moved meanwhile, or the replica that answered lags: the next read sees.
-  return Error(absl::StatusCode::kUnavailable, "log_unavailable",
-               fmt::format("offset {} of {}-{} can't be read yet", next_.value(), TopicName(topic_),
-                           partition_.value()));
+  return Error(StatusCode::kUnavailable, "log_unavailable", "offset {} of {}-{} can't be read yet",
+               next_.value(), TopicName(topic_), partition_.value());
 }
 
 // A full queue stops librdkafka's fetching, and that it has room again is seen only when the

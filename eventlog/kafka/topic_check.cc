@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "eventlog/kafka/admin.h"
@@ -50,8 +49,8 @@ absl::Status DescribeError(rd_kafka_resp_err_t error, std::string_view what) {
   }
   if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
     // A topic that was just made is not known to every broker yet.
-    return Error(absl::StatusCode::kUnavailable, "log_unavailable",
-                 fmt::format("{}: {}", what, rd_kafka_err2str(error)));
+    return Error(StatusCode::kUnavailable, "log_unavailable", "{}: {}", what,
+                 rd_kafka_err2str(error));
   }
   return KafkaError(error, what);
 }
@@ -81,12 +80,11 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
     // appends.
     faults.push_back(
         {topic, FaultEffect::kNoAppendToTopic,
-         Error(absl::StatusCode::kFailedPrecondition, "topic_compacted",
-               fmt::format("topic {} has cleanup.policy={}: compaction removes events that have "
-                           "been acknowledged; run {}, and look whether events are missing "
-                           "already (`sluice log dump`)",
-                           name, policy->second,
-                           MendingCommand(name, brokers, "cleanup.policy=delete")))});
+         Error(StatusCode::kFailedPrecondition, "topic_compacted",
+               "topic {} has cleanup.policy={}: compaction removes events that have been "
+               "acknowledged; run {}, and look whether events are missing already (`sluice log "
+               "dump`)",
+               name, policy->second, MendingCommand(name, brokers, "cleanup.policy=delete"))});
   }
   for (const char* setting : {"retention.ms", "retention.bytes"}) {
     const auto found = settings.find(setting);
@@ -94,13 +92,12 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
     const bool deletes =
         policy == settings.end() || policy->second.find("delete") != std::string::npos;
     if (KeptForEver(topic) && deletes && found != settings.end() && found->second != "-1") {
-      faults.push_back(
-          {topic, FaultEffect::kNotReady,
-           Error(absl::StatusCode::kFailedPrecondition, "topic_retention",
-                 fmt::format("topic {} has {}={}: it is kept for ever, and what the cluster "
-                             "removes is forgotten with the next rebuild; run {}",
-                             name, setting, found->second,
-                             MendingCommand(name, brokers, fmt::format("{}=-1", setting))))});
+      faults.push_back({topic, FaultEffect::kNotReady,
+                        Error(StatusCode::kFailedPrecondition, "topic_retention",
+                              "topic {} has {}={}: it is kept for ever, and what the cluster "
+                              "removes is forgotten with the next rebuild; run {}",
+                              name, setting, found->second,
+                              MendingCommand(name, brokers, fmt::format("{}=-1", setting)))});
     }
   }
   if (const size_t taken = RecordBytesMax(settings);
@@ -111,15 +108,12 @@ std::vector<TopicFault> FaultsOfSettings(Topic topic, const std::string& name,
         topic != Topic::kDeadletter && taken < kRecordBatchBytes + kRecordOverheadMax;
     faults.push_back(
         {topic, takes_no_batch ? FaultEffect::kNoAppendToTopic : FaultEffect::kReport,
-         Error(
-             absl::StatusCode::kFailedPrecondition, "topic_message_bytes",
-             fmt::format("topic {} has max.message.bytes={}, and {}; run {}, or lower "
-                         "log.event_bytes",
-                         name, taken,
-                         takes_no_batch ? "batches of events are larger: nothing is appended to it"
-                                        : "events may be larger: they are refused as too_large",
-                         MendingCommand(name, brokers,
-                                        fmt::format("max.message.bytes={}", record_bytes))))});
+         Error(StatusCode::kFailedPrecondition, "topic_message_bytes",
+               "topic {} has max.message.bytes={}, and {}; run {}, or lower log.event_bytes", name,
+               taken,
+               takes_no_batch ? "batches of events are larger: nothing is appended to it"
+                              : "events may be larger: they are refused as too_large",
+               MendingCommand(name, brokers, fmt::format("max.message.bytes={}", record_bytes)))});
   }
   return faults;
 }

@@ -1,6 +1,5 @@
 #include "eventlog/kafka/watch.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "absl/time/time.h"
 #include "eventlog/kafka/admin.h"
 #include "schemas/base/backoff.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -39,24 +39,23 @@ constexpr int kShortEndsMax = 2;
 TopicFault BeginsLate(Topic topic, const std::string& name, PartitionId partition, Offset begin) {
   const bool forgets = topic == Topic::kProvisioning;
   return {topic, forgets ? FaultEffect::kNotReady : FaultEffect::kReport,
-          Error(absl::StatusCode::kFailedPrecondition, "log_begins_late",
-                fmt::format("{}-{} begins at offset {}: events before it were removed, {}", name,
-                            partition.value(), begin.value(),
-                            forgets ? "and the organisations that they tell of would be "
-                                      "unknown; restore the topic, and set its retention.ms and "
-                                      "retention.bytes to -1"
-                                    : "so that stores cannot be built anew; keep the stores, and "
-                                      "set the topic's retention.ms and retention.bytes to -1"))};
+          Error(StatusCode::kFailedPrecondition, "log_begins_late",
+                "{}-{} begins at offset {}: events before it were removed, {}", name,
+                partition.value(), begin.value(),
+                forgets ? "and the organisations that they tell of would be unknown; restore the "
+                          "topic, and set its retention.ms and retention.bytes to -1"
+                        : "so that stores cannot be built anew; keep the stores, and set the "
+                          "topic's retention.ms and retention.bytes to -1")};
 }
 
 TopicFault PartitionsChanged(Topic topic, const std::string& name, int32_t count, int32_t before) {
-  return {topic, FaultEffect::kNoAppend,
-          Error(absl::StatusCode::kFailedPrecondition, "topic_partitions_changed",
-                fmt::format("topic {} has {} partitions, the log was started with {}: events of an "
-                            "organisation would go to another partition than its history; Kafka "
-                            "cannot take partitions away, so copy the topics to ones of {} "
-                            "partitions under another log.topic_prefix",
-                            name, count, before, before))};
+  return {
+      topic, FaultEffect::kNoAppend,
+      Error(StatusCode::kFailedPrecondition, "topic_partitions_changed",
+            "topic {} has {} partitions, the log was started with {}: events of an organisation "
+            "would go to another partition than its history; Kafka cannot take partitions away, so "
+            "copy the topics to ones of {} partitions under another log.topic_prefix",
+            name, count, before, before)};
 }
 
 }  // namespace
@@ -122,12 +121,11 @@ absl::Status KafkaWatch::Start() {
 // that partition, or is begun anew as the error says.
 absl::Status KafkaWatch::CheckThatNothingWasLost() {
   const auto lost = [this](Topic witness) {
-    return Error(
-        absl::StatusCode::kDataLoss, "log_truncated",
-        fmt::format("{}-{} holds no epoch, but what is in {} was written under one: it is "
-                    "lost; restore it, or go on with what is there: `sluice log new-epoch`",
-                    control_.FullName(kEpochTopic), kEpochPartition.value(),
-                    control_.FullName(witness)));
+    return Error(StatusCode::kDataLoss, "log_truncated",
+                 "{}-{} holds no epoch, but what is in {} was written under one: it is lost; "
+                 "restore it, or go on with what is there: `sluice log new-epoch`",
+                 control_.FullName(kEpochTopic), kEpochPartition.value(),
+                 control_.FullName(witness));
   };
   ASSIGN_OR_RETURN(const OffsetRange first, control_.Range(kEpochTopic, kEpochPartition));
   for (int32_t p = 0; p < control_.PartitionCount(Topic::kChanges); ++p) {
@@ -203,9 +201,8 @@ absl::Status KafkaWatch::CheckForNewEpoch() {
     const bool passes = code == "topic_retention" || code == "topic_message_bytes" ||
                         (code == "log_begins_late" && fault.topic == Topic::kProvisioning);
     if (!passes) {
-      return Error(
-          absl::StatusCode::kFailedPrecondition, code,
-          fmt::format("{}; no epoch is declared, and nothing was written", Message(fault.status)));
+      return Error(StatusCode::kFailedPrecondition, code,
+                   "{}; no epoch is declared, and nothing was written", Message(fault.status));
     }
   }
   return absl::OkStatus();
@@ -218,10 +215,10 @@ absl::StatusOr<std::string> KafkaWatch::ReplaceEpoch(const std::vector<AgreedEnd
   RETURN_IF_ERROR(AppendEpoch(epoch, agreed));
   epoch_ = fold_.epoch();
   if (epoch_ != epoch) {
-    return Error(absl::StatusCode::kAborted, "log_epoch_changed",
-                 fmt::format("another epoch, {}, was declared at the same time and counts; "
-                             "declare another one only if that is wanted",
-                             epoch_));
+    return Error(StatusCode::kAborted, "log_epoch_changed",
+                 "another epoch, {}, was declared at the same time and counts; declare another one "
+                 "only if that is wanted",
+                 epoch_);
   }
   return epoch;
 }
@@ -260,13 +257,12 @@ absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
     RETURN_IF_ERROR(log_.ConfirmLoss(kEpochTopic, kEpochPartition, Offset(read_to_.value() - 1)));
   }
   // Before the read, which may take long or fail.
-  SetHistory(Error(absl::StatusCode::kDataLoss, code,
-                   fmt::format("{}-{} was read to offset {} and ends at {} now, and what was "
-                               "read is not in it: its end is lost, or the topic was made anew; "
-                               "restore the log, or go on with what it holds: `sluice log "
-                               "new-epoch`, then start again",
-                               control_.FullName(kEpochTopic), kEpochPartition.value(),
-                               read_to_.value(), end.value())));
+  SetHistory(Error(StatusCode::kDataLoss, code,
+                   "{}-{} was read to offset {} and ends at {} now, and what was read is not in "
+                   "it: its end is lost, or the topic was made anew; restore the log, or go on "
+                   "with what it holds: `sluice log new-epoch`, then start again",
+                   control_.FullName(kEpochTopic), kEpochPartition.value(), read_to_.value(),
+                   end.value()));
   if (end == other_end_) {
     return absl::OkStatus();
   }
@@ -287,10 +283,10 @@ absl::Status KafkaWatch::CheckOtherHistory(Offset end, std::string_view code) {
 }
 
 void KafkaWatch::SetEpochChanged(const std::string& epoch) {
-  SetHistory(Error(absl::StatusCode::kFailedPrecondition, "log_epoch_changed",
-                   fmt::format("the log's epoch is {} now, this process opened {}: start it "
-                               "again; its stores are then built anew",
-                               epoch, epoch_)));
+  SetHistory(Error(StatusCode::kFailedPrecondition, "log_epoch_changed",
+                   "the log's epoch is {} now, this process opened {}: start it again; its stores "
+                   "are then built anew",
+                   epoch, epoch_));
 }
 
 absl::StatusOr<std::vector<TopicFault>> KafkaWatch::CheckTopics() {
@@ -312,10 +308,9 @@ absl::Status KafkaWatch::CheckPartitions(Topic topic, std::vector<TopicFault>& f
   const auto looked = control_.LookUpPartitions(topic, kLookTimeout);
   if (ErrorCode(looked.status()) == "topic_missing" && !epoch_.empty()) {
     faults.push_back({topic, FaultEffect::kNoAppend,
-                      Error(absl::StatusCode::kFailedPrecondition, "topic_missing",
-                            fmt::format("topic {} does not exist any more: stop the servers and "
-                                        "restore it",
-                                        control_.FullName(topic)))});
+                      Error(StatusCode::kFailedPrecondition, "topic_missing",
+                            "topic {} does not exist any more: stop the servers and restore it",
+                            control_.FullName(topic))});
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const int32_t count, looked);
@@ -333,10 +328,7 @@ absl::Status KafkaWatch::CheckSettings(std::vector<TopicFault>& faults) {
   if (!options_.check_settings) {
     return absl::OkStatus();
   }
-  std::vector<std::string> names;
-  for (const Topic topic : kAllTopics) {
-    names.push_back(control_.FullName(topic));
-  }
+  const auto names = Collect(kAllTopics, [&](Topic topic) { return control_.FullName(topic); });
   const auto described = DescribeTopics(control_.handle(), names, kLookTimeout);
   if (absl::IsPermissionDenied(described.status()) || absl::IsUnimplemented(described.status())) {
     if (!std::exchange(settings_told_, true)) {
@@ -449,7 +441,7 @@ absl::Status KafkaWatch::MayAppend(Topic topic) const {
   const absl::MutexLock lock(&mutex_);
   if (!history_.ok()) {
     // Nothing is wrong with what is to be appended: another process takes it.
-    return Error(absl::StatusCode::kUnavailable, ErrorCode(history_), Message(history_));
+    return Error(StatusCode::kUnavailable, ErrorCode(history_), Message(history_));
   }
   for (const TopicFault& fault : faults_) {
     if (fault.effect == FaultEffect::kNoAppend ||
@@ -470,10 +462,10 @@ absl::Status KafkaWatch::CheckSize(Topic topic, const std::vector<Event>& batch)
   }
   for (const Event& event : batch) {
     if (const size_t size = event.ByteSize(); size > limit) {
-      return Error(absl::StatusCode::kInvalidArgument, "too_large",
-                   fmt::format("an event of {} bytes is over the limit of {} that the topics' "
-                               "max.message.bytes leaves: split it",
-                               size, limit));
+      return Invalid("too_large",
+                     "an event of {} bytes is over the limit of {} that the topics' "
+                     "max.message.bytes leaves: split it",
+                     size, limit);
     }
   }
   return absl::OkStatus();

@@ -31,8 +31,6 @@ class KafkaWatch {
   KafkaWatch(const KafkaLogOptions& options, Log& log, KafkaControl& control,
              KafkaMetrics& metrics);
   ~KafkaWatch();
-  KafkaWatch(const KafkaWatch&) = delete;
-  KafkaWatch& operator=(const KafkaWatch&) = delete;
 
   // Learns the epoch, which a log without one is given, refuses topics that do not fit, and starts
   // the thread. kFailedPrecondition, codes "topic_compacted", "topic_retention",

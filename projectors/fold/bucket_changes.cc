@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "fmt/format.h"
 #include "projectors/model/sync_rules.h"
 #include "schemas/base/status.h"
 
@@ -59,9 +58,9 @@ absl::Status BucketChanges::Emit(FoldView& view, FoldBatch* batch) {
     }
     if ((state.name.empty() && (change.count != 0 || change.changed != kNoOffset)) ||
         static_cast<int64_t>(state.count) + change.count < 0) {
-      return Error(absl::StatusCode::kInternal, "bucket_state_lost",
-                   fmt::format("bucket {} {}: {} rows are counted and {} leave it", keys[i].ToHex(),
-                               state.name, state.count, -change.count));
+      return Error(StatusCode::kInternal, "bucket_state_lost",
+                   "bucket {} {}: {} rows are counted and {} leave it", keys[i].ToHex(), state.name,
+                   state.count, -change.count);
     }
     const bool same = change.count == 0 && change.checksum == 0 && change.changed <= state.changed;
     state.count += static_cast<uint64_t>(change.count);

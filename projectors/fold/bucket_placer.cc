@@ -1,9 +1,7 @@
 #include "projectors/fold/bucket_placer.h"
 
 #include <algorithm>
-#include <utility>
 
-#include "fmt/format.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -67,10 +65,9 @@ absl::Status BucketPlacer::CheckOnce(size_t work) const {
     return absl::OkStatus();
   }
   return Error(
-      absl::StatusCode::kAborted, "large_event",
-      fmt::format("rows and rules take {} units of work that can't be cut, and {} are done "
-                  "in one step",
-                  work, limits_.once_max));
+      StatusCode::kAborted, "large_event",
+      "rows and rules take {} units of work that can't be cut, and {} are done in one step", work,
+      limits_.once_max);
 }
 
 absl::Status BucketPlacer::CountOnce(size_t work, size_t* once) {
@@ -99,9 +96,9 @@ absl::Status BucketPlacer::ReadAll(RowSlot slot) {
   if (entry.partly()) {
     const size_t places = entry.now.memberships_apart + entry.now.support_apart;
     if (places > limits_.places_max) {
-      return Error(absl::StatusCode::kAborted, "large_event",
-                   fmt::format("a row has {} memberships, and {} are looked at in one step", places,
-                               limits_.places_max));
+      return Error(StatusCode::kAborted, "large_event",
+                   "a row has {} memberships, and {} are looked at in one step", places,
+                   limits_.places_max);
     }
   }
   return parts_.overlay.Complete(slot, parts_.view);

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "projectors/fold/bucket_placer.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 // The part of BucketPlacer that follows from a change of the rules.
@@ -71,11 +72,9 @@ absl::StatusOr<bool> BucketPlacer::RunEntity(const Item& item) {
     if (records.empty()) {
       return true;
     }
-    std::vector<RowSlot> slots;
-    slots.reserve(records.size());
-    for (auto& [key, record] : records) {
-      slots.push_back(parts_.overlay.Adopt(key, std::move(record)));
-    }
+    const std::vector<RowSlot> slots = Collect(records, [&](auto& record) {
+      return parts_.overlay.Adopt(record.first, std::move(record.second));
+    });
     size_t fetched = 0;
     for (size_t i = 0; i < slots.size(); ++i) {
       if (round_ > 0) {

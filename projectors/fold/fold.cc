@@ -418,10 +418,9 @@ absl::StatusOr<FoldResult> FoldRun::Run(std::span<const eventlog::StoredEvent> a
   std::span<const eventlog::StoredEvent> events = all.subspan(result_.consumed);
   if (resumed_.has_value() && !events.empty()) {
     if (resumed_->offset != events.front().offset) {
-      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                   fmt::format("the event at {} has been applied in part, the next one given is "
-                               "at {}",
-                               resumed_->offset.value(), events.front().offset.value()));
+      return Error(StatusCode::kDataLoss, "store_corrupt",
+                   "the event at {} has been applied in part, the next one given is at {}",
+                   resumed_->offset.value(), events.front().offset.value());
     }
     events = events.first(1);
   }

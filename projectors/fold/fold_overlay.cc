@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <random>
-#include <utility>
 
 #include "projectors/fold/fold.h"
 #include "schemas/base/status.h"
@@ -94,10 +93,6 @@ Position PositionOf(const FoldOverlay::Placement& placement,
   }
   return placement.next();
 }
-
-}  // namespace
-
-namespace {
 
 // Senders choose keys: were the hash known to them, they could make all of them meet in one place
 // of the table, and each step of the fold as long as the table.

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "projectors/fold/fold.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -117,11 +118,7 @@ absl::Status GatheredSpan::ReadSeen() {
   if (seen_.empty()) {
     return absl::OkStatus();
   }
-  std::vector<std::string> keys;
-  keys.reserve(seen_.size());
-  for (Seen& seen : seen_) {
-    keys.push_back(std::move(seen.key));
-  }
+  std::vector<std::string> keys = Collect(seen_, [](Seen& seen) { return std::move(seen.key); });
   ASSIGN_OR_RETURN(const std::vector<std::optional<AppliedSet>> applied, view_.GetChangeSets(keys));
   for (size_t i = 0; i < keys.size(); ++i) {
     seen_[i].key = std::move(keys[i]);

@@ -3,16 +3,11 @@
 #include <optional>
 #include <string>
 
-#include "fmt/format.h"
 #include "schemas/base/status.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::projectors {
 namespace {
-
-absl::Status Invalid(std::string_view code, std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code, message);
-}
 
 // A patch's row and an upsert's hold bytes that must fit the schema; the key in them is the
 // operation's, and a patch can leave it out.
@@ -21,12 +16,11 @@ absl::Status CheckRow(const EntitySchema& schema, const v1::Operation& op) {
   ASSIGN_OR_RETURN(const std::optional<std::string> key,
                    schemas::AttributeText(schema.key(), op.row()));
   if (!key.has_value() && op.kind() == v1::Operation::KIND_UPSERT) {
-    return Invalid("missing_key",
-                   fmt::format("the row of {} has no {}", schema.name(), schema.key().name));
+    return Invalid("missing_key", "the row of {} has no {}", schema.name(), schema.key().name);
   }
   if (key.has_value() && *key != op.key()) {
-    return Invalid("invalid_key", fmt::format("the row's {}.{} is not the operation's key",
-                                              schema.name(), schema.key().name));
+    return Invalid("invalid_key", "the row's {}.{} is not the operation's key", schema.name(),
+                   schema.key().name);
   }
   return absl::OkStatus();
 }
@@ -34,12 +28,12 @@ absl::Status CheckRow(const EntitySchema& schema, const v1::Operation& op) {
 absl::Status CheckCleared(const EntitySchema& schema, const v1::Operation& op) {
   for (const uint32_t id : op.cleared()) {
     if (id == schema.key().id.value()) {
-      return Invalid("invalid_key", fmt::format("a patch can't clear the key {}.{}", schema.name(),
-                                                schema.key().name));
+      return Invalid("invalid_key", "a patch can't clear the key {}.{}", schema.name(),
+                     schema.key().name);
     }
     if (id == 0 || id >= schema.proto().next_attribute_id()) {
-      return Invalid("unknown_attribute",
-                     fmt::format("{} never had an attribute with id {}", schema.name(), id));
+      return Invalid("unknown_attribute", "{} never had an attribute with id {}", schema.name(),
+                     id);
     }
   }
   return absl::OkStatus();
@@ -53,9 +47,8 @@ absl::Status CheckKey(const EntitySchema& schema, const v1::Operation& op) {
   }
   const absl::StatusOr<std::string> text = schemas::CanonicalText(schema.key().type, op.key());
   if (!text.ok() || *text != op.key()) {
-    return Invalid("invalid_key", fmt::format("the operation's key is not the canonical text of "
-                                              "{}.{}",
-                                              schema.name(), schema.key().name));
+    return Invalid("invalid_key", "the operation's key is not the canonical text of {}.{}",
+                   schema.name(), schema.key().name);
   }
   return absl::OkStatus();
 }
@@ -64,8 +57,8 @@ absl::Status CheckKey(const EntitySchema& schema, const v1::Operation& op) {
 
 absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op) {
   if (schema == nullptr) {
-    return Invalid("unknown_entity",
-                   fmt::format("there is no entity with id {} at this position", op.entity_id()));
+    return Invalid("unknown_entity", "there is no entity with id {} at this position",
+                   op.entity_id());
   }
   RETURN_IF_ERROR(CheckKey(*schema, op));
   switch (op.kind()) {
@@ -77,8 +70,7 @@ absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op)
     case v1::Operation::KIND_DELETE:
       return absl::OkStatus();
     default:
-      return Invalid("malformed_event",
-                     fmt::format("operations have no kind {}", static_cast<int>(op.kind())));
+      return Invalid("malformed_event", "operations have no kind {}", static_cast<int>(op.kind()));
   }
 }
 

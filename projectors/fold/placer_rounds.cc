@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "projectors/fold/bucket_placer.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 // The part of BucketPlacer that goes through the rounds, and reads what they look at.
@@ -147,11 +148,9 @@ absl::StatusOr<bool> BucketPlacer::RunChildren(const Item& item) {
   while (true) {
     ASSIGN_OR_RETURN(LinkIndex::Page page,
                      parts_.links.Children(item.entity, item.attribute, item.key, row_, Chunk()));
-    std::vector<RecordKey> keys;
-    keys.reserve(page.children.size());
-    for (const std::string& child : page.children) {
-      keys.push_back({item.entity, child});
-    }
+    const std::vector<RecordKey> keys = Collect(page.children, [&](const std::string& child) {
+      return RecordKey{item.entity, child};
+    });
     ASSIGN_OR_RETURN(const size_t placed, PlaceAll(keys, /*by_support=*/false));
     if (placed < keys.size()) {
       row_ = placed > 0 ? page.children[placed - 1] : row_;
@@ -189,11 +188,8 @@ absl::StatusOr<size_t> BucketPlacer::PlaceAll(std::span<const RecordKey> keys, b
 
 absl::StatusOr<std::vector<FoldOverlay::RowSlot>> BucketPlacer::Read(
     std::span<const RecordKey> keys) {
-  std::vector<RowSlot> slots;
-  slots.reserve(keys.size());
-  for (const RecordKey& key : keys) {
-    slots.push_back(parts_.overlay.SlotOfCopy(key.entity, key.key));
-  }
+  std::vector<RowSlot> slots = Collect(
+      keys, [&](const RecordKey& key) { return parts_.overlay.SlotOfCopy(key.entity, key.key); });
   RETURN_IF_ERROR(parts_.overlay.Load(parts_.view, Room()));
   const auto unread = [this](RowSlot slot) { return slot >= parts_.overlay.size(); };
   slots.erase(std::ranges::find_if(slots, unread), slots.end());

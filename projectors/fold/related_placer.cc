@@ -2,7 +2,6 @@
 #include <iterator>
 #include <utility>
 
-#include "fmt/format.h"
 #include "projectors/fold/bucket_placer.h"
 #include "schemas/base/status.h"
 
@@ -307,9 +306,9 @@ absl::Status BucketPlacer::AddSupport(RowSlot slot, const SyncRule& rule, Bucket
   if (counted) {
     return absl::OkStatus();
   }
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-               fmt::format("entity {} \"{}\" loses support by rule {} that it does not have",
-                           rule.entity.value(), parts_.overlay.entry(slot).key.key, rule.id));
+  return Error(StatusCode::kDataLoss, "store_corrupt",
+               "entity {} \"{}\" loses support by rule {} that it does not have",
+               rule.entity.value(), parts_.overlay.entry(slot).key.key, rule.id);
 }
 
 absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items) {
@@ -328,9 +327,8 @@ absl::StatusOr<size_t> BucketPlacer::RunGives(std::span<const std::string> items
       const WorkQueue::Give& give = gives[done++];
       const SyncRule* rule = rules_->FindRule(give.rule);
       if (rule == nullptr) {
-        return Error(
-            absl::StatusCode::kDataLoss, "store_corrupt",
-            fmt::format("a large event's work names rule {}, which there is not", give.rule));
+        return Error(StatusCode::kDataLoss, "store_corrupt",
+                     "a large event's work names rule {}, which there is not", give.rule);
       }
       work_ += kRuleWork;
       RETURN_IF_ERROR(AddSupport(slot, *rule, give.source, give.taken ? -1 : 1));

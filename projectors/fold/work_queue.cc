@@ -17,7 +17,7 @@ absl::StatusOr<Value> ReadItem(std::string_view bytes,
   ByteReader reader(bytes);
   Value value;
   if (!read(reader, value) || !reader.ok()) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+    return Error(StatusCode::kDataLoss, "store_corrupt",
                  "an item of a large event's work is malformed");
   }
   return value;

@@ -27,7 +27,7 @@ absl::StatusOr<RolesByName> RolesOf(const OrgModel& model, const CallerClaims& c
     }
   }
   if (!offline) {
-    return Error(absl::StatusCode::kPermissionDenied, "offline_not_allowed",
+    return Error(StatusCode::kPermissionDenied, "offline_not_allowed",
                  "none of the caller's roles allows offline use; add `offline` to one of them");
   }
   return roles;
@@ -175,20 +175,18 @@ class CallerBuckets {
     const std::string where = fmt::format("rule {} of entity {} in profile {}", rule.text,
                                           columns.entity->schema->name(), profile);
     if (claimed.count <= max_ - buckets_.size()) {
-      return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
-                   fmt::format("{} makes {} buckets for the caller whose names have {} bytes, {} "
-                               "with those of the rules before it; the limit is {}: compare fewer "
-                               "attributes with claims, or give the claims shorter values",
-                               where, claimed.count, claimed.bytes, name_bytes_ + claimed.bytes,
-                               bytes_max_));
+      return Error(StatusCode::kPermissionDenied, "too_many_buckets",
+                   "{} makes {} buckets for the caller whose names have {} bytes, {} with those of "
+                   "the rules before it; the limit is {}: compare fewer attributes with claims, or "
+                   "give the claims shorter values",
+                   where, claimed.count, claimed.bytes, name_bytes_ + claimed.bytes, bytes_max_);
     }
     const std::string_view more = claimed.count > kToldMax ? "more than " : "";
     const uint64_t count = std::min(claimed.count, kToldMax);
-    return Error(absl::StatusCode::kPermissionDenied, "too_many_buckets",
-                 fmt::format("{} makes {}{} buckets for the caller, {}{} with the rules before it; "
-                             "the limit is {}: use a wider rule, or fewer values in the caller's "
-                             "claims",
-                             where, more, count, more, buckets_.size() + count, max_));
+    return Error(StatusCode::kPermissionDenied, "too_many_buckets",
+                 "{} makes {}{} buckets for the caller, {}{} with the rules before it; the limit "
+                 "is {}: use a wider rule, or fewer values in the caller's claims",
+                 where, more, count, more, buckets_.size() + count, max_);
   }
 
   // nullptr where none of the roles reads the entity.

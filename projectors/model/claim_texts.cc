@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "projectors/model/sort_unique.h"
+#include "schemas/base/collect.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::projectors {

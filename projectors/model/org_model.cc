@@ -11,21 +11,13 @@
 namespace sluice::projectors {
 namespace {
 
-constexpr std::string_view kOrgOpened = "sluice.v1.OrgOpened";
-constexpr std::string_view kOrgClosed = "sluice.v1.OrgClosed";
-constexpr std::string_view kEntityDefined = "sluice.v1.EntityDefined";
-constexpr std::string_view kEntityDeleted = "sluice.v1.EntityDeleted";
-constexpr std::string_view kProfileDefined = "sluice.v1.ProfileDefined";
-constexpr std::string_view kProfileDeleted = "sluice.v1.ProfileDeleted";
-constexpr std::string_view kRoleDefined = "sluice.v1.RoleDefined";
-constexpr std::string_view kRoleDeleted = "sluice.v1.RoleDeleted";
-constexpr std::string_view kControlEvents[] = {kOrgOpened,     kOrgClosed,      kEntityDefined,
-                                               kEntityDeleted, kProfileDefined, kProfileDeleted,
-                                               kRoleDefined,   kRoleDeleted};
+constexpr std::string_view kControlEvents[] = {
+    "sluice.v1.OrgOpened",     "sluice.v1.OrgClosed",      "sluice.v1.EntityDefined",
+    "sluice.v1.EntityDeleted", "sluice.v1.ProfileDefined", "sluice.v1.ProfileDeleted",
+    "sluice.v1.RoleDefined",   "sluice.v1.RoleDeleted"};
 
 absl::Status Malformed(std::string_view type, std::string_view why) {
-  return Error(absl::StatusCode::kInvalidArgument, "malformed_event",
-               fmt::format("{}: {}", type, why));
+  return Invalid("malformed_event", "{}: {}", type, why);
 }
 
 template <typename Message>
@@ -111,8 +103,8 @@ std::shared_ptr<const OrgModel> OrgModel::WithoutRules() {
 absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view bytes) {
   v1::OrgModelState state;
   if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return Error(absl::StatusCode::kDataLoss, "malformed_model",
-                 fmt::format("the stored definitions ({} bytes) can't be read", bytes.size()));
+    return Error(StatusCode::kDataLoss, "malformed_model",
+                 "the stored definitions ({} bytes) can't be read", bytes.size());
   }
   std::shared_ptr<OrgModel> model(new OrgModel());
   model->incarnation_ = state.incarnation();
@@ -122,20 +114,17 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
   for (const v1::EntitySchema& entity : state.entities()) {
     absl::StatusOr<std::shared_ptr<const EntitySchema>> schema = EntitySchema::FromProto(entity);
     if (!schema.ok()) {
-      return Error(absl::StatusCode::kDataLoss, "malformed_model",
-                   fmt::format("the stored definition of entity {}: {}", entity.name(),
-                               Message(schema.status())));
+      return Error(StatusCode::kDataLoss, "malformed_model",
+                   "the stored definition of entity {}: {}", entity.name(),
+                   Message(schema.status()));
     }
     model->entities_.emplace(entity.name(), *std::move(schema));
   }
-  for (v1::Profile& profile : *state.mutable_profiles()) {
-    std::string name = profile.name();
-    model->profiles_.emplace(std::move(name),
-                             std::make_shared<const v1::Profile>(std::move(profile)));
+  for (const v1::Profile& profile : state.profiles()) {
+    model->profiles_.emplace(profile.name(), std::make_shared<const v1::Profile>(profile));
   }
-  for (v1::Role& role : *state.mutable_roles()) {
-    std::string name = role.name();
-    model->roles_.emplace(std::move(name), std::make_shared<const v1::Role>(std::move(role)));
+  for (const v1::Role& role : state.roles()) {
+    model->roles_.emplace(role.name(), std::make_shared<const v1::Role>(role));
   }
   RuleSet::Numbers numbers;
   for (const auto& rule : state.rules()) {
@@ -184,14 +173,14 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Apply(const eventlog::
   if (IsControlEvent(event.type) && Answered(event)) {
     return next;
   }
-  if (event.type == kOrgOpened) {
+  if (eventlog::IsA<v1::OrgOpened>(event)) {
     RETURN_IF_ERROR(next->Open(event));
   } else if (!IsControlEvent(event.type)) {
     return Malformed(event.type, "not a control event");
   } else if (!open_) {
-    return Error(absl::StatusCode::kFailedPrecondition, "org_not_open",
-                 fmt::format("{}: the organisation is not open", event.type));
-  } else if (event.type == kOrgClosed) {
+    return Error(StatusCode::kFailedPrecondition, "org_not_open",
+                 "{}: the organisation is not open", event.type);
+  } else if (eventlog::IsA<v1::OrgClosed>(event)) {
     ASSIGN_OR_RETURN(const v1::OrgClosed closed, ParsePayload<v1::OrgClosed>(event));
     if (closed.incarnation() != incarnation_) {
       return Malformed(event.type, fmt::format("closes incarnation {}, open is {}",
@@ -230,25 +219,25 @@ absl::Status OrgModel::Open(const eventlog::Event& event) {
 }
 
 absl::Status OrgModel::Define(const eventlog::Event& event, Offset offset) {
-  if (event.type == kEntityDefined) {
+  if (eventlog::IsA<v1::EntityDefined>(event)) {
     return DefineEntity(event);
   }
-  if (event.type == kEntityDeleted) {
+  if (eventlog::IsA<v1::EntityDeleted>(event)) {
     ASSIGN_OR_RETURN(const v1::EntityDeleted deleted, ParsePayload<v1::EntityDeleted>(event));
     const std::shared_ptr<const EntitySchema> schema = FindEntity(EntityId(deleted.entity_id()));
     if (schema != nullptr) {
       entities_.erase(entities_.find(schema->name()));
     }
-  } else if (event.type == kProfileDefined) {
+  } else if (eventlog::IsA<v1::ProfileDefined>(event)) {
     ASSIGN_OR_RETURN(v1::ProfileDefined defined, ParsePayload<v1::ProfileDefined>(event));
     if (defined.profile().name().empty()) {
       return Malformed(event.type, "the profile has no name");
     }
     Replace(std::move(*defined.mutable_profile()), offset, &profiles_);
-  } else if (event.type == kProfileDeleted) {
+  } else if (eventlog::IsA<v1::ProfileDeleted>(event)) {
     ASSIGN_OR_RETURN(const v1::ProfileDeleted deleted, ParsePayload<v1::ProfileDeleted>(event));
     profiles_.erase(deleted.name());
-  } else if (event.type == kRoleDefined) {
+  } else if (eventlog::IsA<v1::RoleDefined>(event)) {
     ASSIGN_OR_RETURN(v1::RoleDefined defined, ParsePayload<v1::RoleDefined>(event));
     if (defined.role().name().empty()) {
       return Malformed(event.type, "the role has no name");

@@ -1,7 +1,6 @@
 #include "projectors/model/profile_rules.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "fmt/format.h"
 #include "schemas/base/sha256.h"
@@ -11,18 +10,6 @@ namespace {
 
 // Of a filter's canonical text: "a3 eq 'open' or " has one.
 constexpr size_t kComparisonBytes = 16;
-
-std::string_view OwnershipName(v1::RuleKind kind) {
-  return kind == v1::RULE_KIND_USER   ? "user"
-         : kind == v1::RULE_KIND_TEAM ? "team"
-                                      : "business_unit";
-}
-
-AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership) {
-  return AttributeId(kind == v1::RULE_KIND_USER   ? ownership.user()
-                     : kind == v1::RULE_KIND_TEAM ? ownership.team()
-                                                  : ownership.business_unit());
-}
 
 // Filters can be long, and names of buckets begin with the rule's id. Two filters of one id would
 // be one rule, so that whoever writes values into a filter must not be able to make it another's.
@@ -251,8 +238,8 @@ void ProfileCompiler::CompileOwnership(v1::RuleKind kind, const EntitySchema& sc
   const AttributeId attribute = OwnershipAttribute(kind, schema.proto().ownership());
   if (schema.Find(attribute) != nullptr) {
     Add({.id =
-             fmt::format("e{}|{}:a{}", schema.id().value(), OwnershipName(kind), attribute.value()),
-         .text = std::string(OwnershipName(kind)),
+             fmt::format("e{}|{}:a{}", schema.id().value(), RuleKindName(kind), attribute.value()),
+         .text = std::string(RuleKindName(kind)),
          .entity = schema.id(),
          .kind = kind,
          .attribute = attribute},

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <utility>
 
-#include "projectors/model/sort_unique.h"
+#include "schemas/base/collect.h"
 
 namespace sluice::projectors {
 namespace {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <utility>
-#include <vector>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
@@ -18,9 +17,8 @@ namespace {
 const std::string kCutMark = "...#";
 
 absl::Status MissingAttribute(const SyncRule& rule, const EntitySchema& schema) {
-  return Error(
-      absl::StatusCode::kInternal, "internal",
-      fmt::format("rule {} compares an attribute that {} does not have", rule.id, schema.name()));
+  return Error(StatusCode::kInternal, "internal",
+               "rule {} compares an attribute that {} does not have", rule.id, schema.name());
 }
 
 // The text of the attribute that a rule compares, nullopt where null.
@@ -166,6 +164,15 @@ class FilterChoices {
   std::vector<BucketName> names_;
 };
 
+struct RuleKindRow {
+  v1::RuleKind kind;
+  std::string_view name;
+};
+constexpr RuleKindRow kRuleKinds[] = {
+    {v1::RULE_KIND_ALL, "all"},       {v1::RULE_KIND_USER, "user"},
+    {v1::RULE_KIND_TEAM, "team"},     {v1::RULE_KIND_BUSINESS_UNIT, "business_unit"},
+    {v1::RULE_KIND_FILTER, "filter"}, {v1::RULE_KIND_RELATED, "related"}};
+
 Claim OwnershipClaim(v1::RuleKind kind) {
   return kind == v1::RULE_KIND_USER   ? Claim::kUser
          : kind == v1::RULE_KIND_TEAM ? Claim::kTeams
@@ -193,6 +200,23 @@ BucketKey KeyOfName(const std::string& name) {
 }
 
 }  // namespace
+
+std::string_view RuleKindName(v1::RuleKind kind) {
+  const auto* const row = std::ranges::find(kRuleKinds, kind, &RuleKindRow::kind);
+  return row == std::end(kRuleKinds) ? "all" : row->name;
+}
+
+std::optional<v1::RuleKind> ParseRuleKind(std::string_view name) {
+  const auto* const row = std::ranges::find(kRuleKinds, name, &RuleKindRow::name);
+  return row == std::end(kRuleKinds) ? std::nullopt : std::optional(row->kind);
+}
+
+AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership) {
+  return AttributeId(kind == v1::RULE_KIND_USER            ? ownership.user()
+                     : kind == v1::RULE_KIND_TEAM          ? ownership.team()
+                     : kind == v1::RULE_KIND_BUSINESS_UNIT ? ownership.business_unit()
+                                                           : 0);
+}
 
 BucketName MakeBucketName(std::string name) {
   const BucketKey key = KeyOfName(name);

@@ -25,6 +25,16 @@ inline constexpr uint32_t kRuleDepthMax = 8;
 // One profile makes no more rules than this.
 inline constexpr size_t kRulesPerProfileMax = 1'000;
 
+// A rule's kind as profiles name it; "all" for one of a later version.
+[[nodiscard]] std::string_view RuleKindName(v1::RuleKind kind);
+[[nodiscard]] std::optional<v1::RuleKind> ParseRuleKind(std::string_view name);
+// The attribute that a rule of `kind` compares; 0 for the kinds that compare none.
+[[nodiscard]] AttributeId OwnershipAttribute(v1::RuleKind kind, const v1::Ownership& ownership);
+[[nodiscard]] constexpr bool NeedsOwnership(v1::RuleKind kind) {
+  return kind == v1::RULE_KIND_USER || kind == v1::RULE_KIND_TEAM ||
+         kind == v1::RULE_KIND_BUSINESS_UNIT;
+}
+
 // One way in which rows of an entity come to callers, the same for all profiles that name it. A
 // filter makes one for each of its alternatives, a related rule one for each rule of the entity
 // that its rows are related to.

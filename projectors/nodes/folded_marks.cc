@@ -1,7 +1,6 @@
 #include "projectors/nodes/folded_marks.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "schemas/sluice/v1/events.pb.h"
 

@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -10,7 +9,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "projectors/nodes/node_directory.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 #include "schemas/sluice/v1/events.pb.h"

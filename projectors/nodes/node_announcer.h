@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "eventlog/log.h"
-#include "projectors/fold/control_mark.h"
 #include "projectors/nodes/node_directory.h"
 #include "projectors/store/partition_progress.h"
 

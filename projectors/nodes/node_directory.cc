@@ -12,6 +12,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/follower.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 #include "schemas/sluice/v1/events.pb.h"
 
@@ -326,11 +327,9 @@ absl::StatusOr<std::vector<std::string>> AwaitAnnouncements(eventlog::Log& log, 
       }
     }
   }
-  std::vector<std::string> names;
-  for (const auto& [node, url] : found) {
-    names.push_back(url.empty() ? node : fmt::format("{} ({})", node, url));
-  }
-  return names;
+  return Collect(found, [](const auto& node) {
+    return node.second.empty() ? node.first : fmt::format("{} ({})", node.first, node.second);
+  });
 }
 
 }  // namespace sluice::projectors

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
-#include "projectors/fold/control_mark.h"
+#include "projectors/fold/record.h"
 #include "projectors/nodes/folded_marks.h"
 #include "schemas/base/clock.h"
 

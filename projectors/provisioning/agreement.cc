@@ -1,11 +1,10 @@
 #include "projectors/provisioning/agreement.h"
 
-#include <fmt/format.h>
-
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -68,30 +67,36 @@ absl::StatusOr<Found> Find(eventlog::Log& log, Topic topic, PartitionId partitio
   return found;
 }
 
-absl::Status Truncated(eventlog::Log& log, PartitionId partition, Topic topic, Offset end,
-                       Offset offset, Topic other) {
-  // An end is told by one broker, which may lead no more: it is doubted before it is called a loss,
-  // for that stops the partition until somebody comes.
-  RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, offset));
-  return Error(absl::StatusCode::kDataLoss, "log_truncated",
-               fmt::format("{0}-{1} ends at {2}, but {3}-{1} tells of its offset {4}: the end of "
-                           "{0} is lost; {5}",
-                           eventlog::TopicName(topic), partition.value(), end.value(),
-                           eventlog::TopicName(other), offset.value(), kWayOn));
-}
-
-absl::Status Diverged(PartitionId partition, std::string_view topic, Offset offset,
-                      std::string_view other) {
-  return Error(absl::StatusCode::kDataLoss, "log_diverged",
-               fmt::format("offset {4} of {0}-{1} holds another event than {2}-{1} tells of: {0} "
-                           "lost its end and went on; {3}",
-                           topic, partition.value(), other, kWayOn, offset.value()));
+// Is what `topic` holds at `offset` what `other` tells of there? `is_it` says so of an event.
+absl::Status CheckHeld(eventlog::Log& log, PartitionId partition, Topic topic, Offset offset,
+                       Topic other, std::chrono::milliseconds patience,
+                       eventlog::Cancellation* cancellation,
+                       absl::FunctionRef<bool(const StoredEvent&)> is_it) {
+  ASSIGN_OR_RETURN(const Found found, Find(log, topic, partition, offset, patience, cancellation));
+  // The end first: only below it does an event that is not there tell of another history.
+  if (offset >= found.end) {
+    // An end is told by one broker, which may lead no more: it is doubted before it is called a
+    // loss, for that stops the partition until somebody comes.
+    RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, offset));
+    return Error(
+        StatusCode::kDataLoss, "log_truncated",
+        "{0}-{1} ends at {2}, but {3}-{1} tells of its offset {4}: the end of {0} is lost; {5}",
+        eventlog::TopicName(topic), partition.value(), found.end.value(),
+        eventlog::TopicName(other), offset.value(), kWayOn);
+  }
+  if (found.removed || (found.event.has_value() && is_it(*found.event))) {
+    return absl::OkStatus();
+  }
+  return Error(StatusCode::kDataLoss, "log_diverged",
+               "offset {4} of {0}-{1} holds another event than {2}-{1} tells of: {0} lost its end "
+               "and went on; {3}",
+               eventlog::TopicName(topic), partition.value(), eventlog::TopicName(other), kWayOn,
+               offset.value());
 }
 
 std::string RequestIdOf(const StoredEvent& event) {
   v1::ProvisioningRequest request;
-  if (event.event.type != v1::ProvisioningRequest::descriptor()->full_name() ||
-      !request.ParseFromString(event.event.value)) {
+  if (!eventlog::ReadMessage(event.event, &request)) {
     return "";
   }
   return request.request_id().empty() ? event.event.id : request.request_id();
@@ -108,11 +113,10 @@ absl::Status CheckAgreedEnds(eventlog::Log& log, PartitionId partition,
     ASSIGN_OR_RETURN(const eventlog::OffsetRange range, log.Range(topic, partition));
     if (range.end < end) {
       RETURN_IF_ERROR(log.ConfirmLoss(topic, partition, Offset(end.value() - 1)));
-      return Error(absl::StatusCode::kDataLoss, "log_truncated",
-                   fmt::format("{}-{} ends at {}, but ended at {} when the epoch was declared: its "
-                               "end is lost; {}",
-                               eventlog::TopicName(topic), partition.value(), range.end.value(),
-                               end.value(), kWayOn));
+      return Error(
+          StatusCode::kDataLoss, "log_truncated",
+          "{}-{} ends at {}, but ended at {} when the epoch was declared: its end is lost; {}",
+          eventlog::TopicName(topic), partition.value(), range.end.value(), end.value(), kWayOn);
     }
     if (end > range.begin && hash != 0) {
       RETURN_IF_ERROR(eventlog::VerifyContinuity(log, topic, partition, Offset(end.value() - 1),
@@ -134,17 +138,9 @@ absl::Status CheckControl(eventlog::Log& log, PartitionId partition, const Outco
   if (mark.at == kNoOffset) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const Found found,
-                   Find(log, Topic::kChanges, partition, mark.control, patience, cancellation));
-  // The end first: only below it does an event that is not there tell of another history.
-  if (mark.control >= found.end) {
-    return Truncated(log, partition, Topic::kChanges, found.end, mark.control,
-                     Topic::kProvisioning);
-  }
-  if (found.removed || (found.event.has_value() && found.event->event.id == mark.control_id)) {
-    return absl::OkStatus();
-  }
-  return Diverged(partition, "changes", mark.control, "provisioning");
+  return CheckHeld(log, partition, Topic::kChanges, mark.control, Topic::kProvisioning, patience,
+                   cancellation,
+                   [&](const StoredEvent& event) { return event.event.id == mark.control_id; });
 }
 
 absl::Status CheckAllControls(eventlog::Log& log, PartitionId partition) {
@@ -173,17 +169,10 @@ absl::Status CheckRequest(eventlog::Log& log, PartitionId partition, const Contr
   if (mark.at == kNoOffset || mark.at < log.Agreed(partition).changes) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const Found found, Find(log, Topic::kProvisioning, partition, mark.answers,
-                                           eventlog::kReadPatience, cancellation));
-  if (mark.answers >= found.end) {
-    return Truncated(log, partition, Topic::kProvisioning, found.end, mark.answers,
-                     Topic::kChanges);
-  }
-  if (found.removed ||
-      (found.event.has_value() && ControlEventId(RequestIdOf(*found.event)) == mark.id)) {
-    return absl::OkStatus();
-  }
-  return Diverged(partition, "provisioning", mark.answers, "changes");
+  return CheckHeld(log, partition, Topic::kProvisioning, mark.answers, Topic::kChanges,
+                   eventlog::kReadPatience, cancellation, [&](const StoredEvent& event) {
+                     return ControlEventId(RequestIdOf(event)) == mark.id;
+                   });
 }
 
 absl::Status CheckFolded(eventlog::Log& log, PartitionId partition,

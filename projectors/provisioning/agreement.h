@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "eventlog/cancellation.h"
 #include "eventlog/log.h"
-#include "projectors/fold/control_mark.h"
+#include "projectors/fold/record.h"
 #include "projectors/nodes/folded_marks.h"
 #include "projectors/provisioning/directory.h"
 

@@ -2,18 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
 #include <utility>
+
+#include "projectors/provisioning/preconditions.h"
 
 namespace sluice::projectors {
 
 using Outcome = v1::ProvisioningOutcome;
 
 bool SetChange(const eventlog::Event& control, Outcome* outcome) {
-  const auto parse = [&control](auto* message) {
-    return control.type == message->GetDescriptor()->full_name() &&
-           message->ParseFromString(control.value);
-  };
+  const auto parse = [&control](auto* message) { return eventlog::ReadMessage(control, message); };
   v1::OrgOpened opened;
   v1::OrgClosed closed;
   v1::EntityDefined entity;
@@ -43,26 +41,13 @@ bool SetChange(const eventlog::Event& control, Outcome* outcome) {
 }
 
 std::string DefinitionOf(const std::string& org, uint32_t incarnation, const Outcome& outcome) {
-  const auto name = [&](std::string_view kind, const std::string& text, uint32_t id = 0) {
-    return fmt::format("{} {} {} {} {}", org, incarnation, kind, text, id);
-  };
-  switch (outcome.change_case()) {
-    case Outcome::kEntityDefined:
-      return name("entity", outcome.entity_defined().schema().name(),
-                  outcome.entity_defined().schema().entity_id());
-    case Outcome::kEntityDeleted:
-      return name("entity", outcome.entity_deleted().name(), outcome.entity_deleted().entity_id());
-    case Outcome::kProfileDefined:
-      return name("profile", outcome.profile_defined().profile().name());
-    case Outcome::kProfileDeleted:
-      return name("profile", outcome.profile_deleted().name());
-    case Outcome::kRoleDefined:
-      return name("role", outcome.role_defined().role().name());
-    case Outcome::kRoleDeleted:
-      return name("role", outcome.role_deleted().name());
-    default:
-      return "";
+  const std::string target = TargetOf(outcome);
+  if (target.find('/') == std::string::npos) {
+    return "";
   }
+  const uint32_t id = outcome.has_entity_defined() ? outcome.entity_defined().schema().entity_id()
+                                                   : outcome.entity_deleted().entity_id();
+  return fmt::format("{} {} {} {}", org, incarnation, target, id);
 }
 
 }  // namespace sluice::projectors

@@ -14,22 +14,20 @@ namespace {
 using Request = v1::ProvisioningRequest;
 
 absl::Status NotFound(std::string_view kind, std::string_view name) {
-  return Error(absl::StatusCode::kNotFound, fmt::format("{}_not_found", kind),
-               fmt::format("there is no {} '{}'", kind, name));
-}
-
-absl::Status InvalidArgument(std::string message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
+  return Error(StatusCode::kNotFound, fmt::format("{}_not_found", kind), "there is no {} '{}'",
+               kind, name);
 }
 
 template <typename Message>
-eventlog::Event ControlEvent(const OrgId& org, std::string_view entity, const Message& message) {
-  eventlog::Event event;
-  event.source = "sluice/provisioning";
-  event.type = Message::descriptor()->full_name();
-  event.subject = entity.empty() ? org.value() : fmt::format("{}/{}", org.value(), entity);
-  event.key = org.value();
-  event.value = message.SerializeAsString();
+eventlog::Event ControlEvent(const OrgId& org, const Message& message) {
+  return eventlog::EventOf("sluice/provisioning", org.value(), message);
+}
+
+// Of an entity, which is its subject.
+template <typename Message>
+eventlog::Event ControlEvent(const OrgId& org, const std::string& entity, const Message& message) {
+  eventlog::Event event = ControlEvent(org, message);
+  event.subject.append("/").append(entity);
   return event;
 }
 
@@ -45,7 +43,7 @@ absl::StatusOr<Decision> DecideOpen(const OrgId& org, const OrgEntry* entry,
   v1::OrgOpened& opened = *decision.outcome.mutable_org_opened();
   opened.set_incarnation(entry == nullptr ? 1 : entry->incarnation + 1);
   opened.set_display_name(open.display_name().empty() ? org.value() : open.display_name());
-  decision.control = ControlEvent(org, "", opened);
+  decision.control = ControlEvent(org, opened);
   return decision;
 }
 
@@ -54,7 +52,7 @@ absl::StatusOr<Decision> DecideClose(const OrgId& org, const OrgEntry& entry) {
   if (entry.state == OrgState::kReady) {
     v1::OrgClosed& closed = *decision.outcome.mutable_org_closed();
     closed.set_incarnation(entry.incarnation);
-    decision.control = ControlEvent(org, "", closed);
+    decision.control = ControlEvent(org, closed);
   }
   return decision;
 }
@@ -94,55 +92,51 @@ absl::StatusOr<Decision> DecideDeleteEntity(const OrgId& org, const OrgEntry& en
   return decision;
 }
 
+// A profile or a role, that was found to be in order. `there`: those that there are.
+template <typename Definition, typename Defined>
+Decision PutDefinition(const OrgId& org, const Definitions<Definition>& there,
+                       const Definition& wanted, Defined* (v1::ProvisioningOutcome::*change)(),
+                       Definition* (Defined::*definition)()) {
+  Decision decision;
+  const auto current = there.find(wanted.name());
+  if (current == there.end() ||
+      current->second->SerializeAsString() != wanted.SerializeAsString()) {
+    Defined& defined = *(decision.outcome.*change)();
+    *(defined.*definition)() = wanted;
+    decision.control = ControlEvent(org, defined);
+  }
+  return decision;
+}
+
 absl::StatusOr<Decision> DecidePutProfile(const OrgId& org, const OrgEntry& entry,
                                           const v1::Profile& profile) {
   RETURN_IF_ERROR(CheckTotal(*entry.model, profile));
   RETURN_IF_ERROR(CheckProfile(*entry.model, profile, *entry.rule_counts));
-  Decision decision;
-  const auto current = entry.model->profiles().find(profile.name());
-  if (current != entry.model->profiles().end() &&
-      current->second->SerializeAsString() == profile.SerializeAsString()) {
-    return decision;
-  }
-  *decision.outcome.mutable_profile_defined()->mutable_profile() = profile;
-  decision.control = ControlEvent(org, "", decision.outcome.profile_defined());
-  return decision;
+  return PutDefinition(org, entry.model->profiles(), profile,
+                       &v1::ProvisioningOutcome::mutable_profile_defined,
+                       &v1::ProfileDefined::mutable_profile);
 }
 
 absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
                                        const v1::Role& role) {
   RETURN_IF_ERROR(CheckTotal(*entry.model, role));
   RETURN_IF_ERROR(CheckRole(*entry.model, role));
-  Decision decision;
-  const auto current = entry.model->roles().find(role.name());
-  if (current != entry.model->roles().end() &&
-      current->second->SerializeAsString() == role.SerializeAsString()) {
-    return decision;
-  }
-  *decision.outcome.mutable_role_defined()->mutable_role() = role;
-  decision.control = ControlEvent(org, "", decision.outcome.role_defined());
-  return decision;
+  return PutDefinition(org, entry.model->roles(), role,
+                       &v1::ProvisioningOutcome::mutable_role_defined,
+                       &v1::RoleDefined::mutable_role);
 }
 
-absl::StatusOr<Decision> DecideDeleteProfile(const OrgId& org, const OrgEntry& entry,
-                                             const std::string& name) {
-  if (!entry.model->profiles().contains(name)) {
-    return NotFound("profile", name);
+template <typename Definition, typename Deleted>
+absl::StatusOr<Decision> DecideDelete(const OrgId& org, std::string_view kind,
+                                      const Definitions<Definition>& there, const std::string& name,
+                                      Deleted* (v1::ProvisioningOutcome::*change)()) {
+  if (!there.contains(name)) {
+    return NotFound(kind, name);
   }
   Decision decision;
-  decision.outcome.mutable_profile_deleted()->set_name(name);
-  decision.control = ControlEvent(org, "", decision.outcome.profile_deleted());
-  return decision;
-}
-
-absl::StatusOr<Decision> DecideDeleteRole(const OrgId& org, const OrgEntry& entry,
-                                          const std::string& name) {
-  if (!entry.model->roles().contains(name)) {
-    return NotFound("role", name);
-  }
-  Decision decision;
-  decision.outcome.mutable_role_deleted()->set_name(name);
-  decision.control = ControlEvent(org, "", decision.outcome.role_deleted());
+  Deleted& deleted = *(decision.outcome.*change)();
+  deleted.set_name(name);
+  decision.control = ControlEvent(org, deleted);
   return decision;
 }
 
@@ -156,13 +150,15 @@ absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entr
     case Request::kPutProfile:
       return DecidePutProfile(org, entry, request.put_profile().profile());
     case Request::kDeleteProfile:
-      return DecideDeleteProfile(org, entry, request.delete_profile().name());
+      return DecideDelete(org, "profile", entry.model->profiles(), request.delete_profile().name(),
+                          &v1::ProvisioningOutcome::mutable_profile_deleted);
     case Request::kPutRole:
       return DecidePutRole(org, entry, request.put_role().role());
     case Request::kDeleteRole:
-      return DecideDeleteRole(org, entry, request.delete_role().name());
+      return DecideDelete(org, "role", entry.model->roles(), request.delete_role().name(),
+                          &v1::ProvisioningOutcome::mutable_role_deleted);
     default:
-      return InvalidArgument("the request names no action that this version knows");
+      return Invalid("invalid_argument", "the request names no action that this version knows");
   }
 }
 
@@ -173,17 +169,17 @@ absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
     return DecideOpen(org, entry, request.open_org());
   }
   if (entry == nullptr) {
-    return Error(absl::StatusCode::kNotFound, "org_not_found",
-                 fmt::format("there is no organisation '{}'; PUT /v1/orgs/{} makes it", org.value(),
-                             org.value()));
+    return Error(StatusCode::kNotFound, "org_not_found",
+                 "there is no organisation '{}'; PUT /v1/orgs/{} makes it", org.value(),
+                 org.value());
   }
   if (request.action_case() == Request::kCloseOrg) {
     RETURN_IF_ERROR(CheckPreconditions(entry, request));
     return DecideClose(org, *entry);
   }
   if (entry->state != OrgState::kReady) {
-    return Error(absl::StatusCode::kFailedPrecondition, "org_not_ready",
-                 fmt::format("organisation '{}' is {}", org.value(), OrgStateName(entry->state)));
+    return Error(StatusCode::kFailedPrecondition, "org_not_ready", "organisation '{}' is {}",
+                 org.value(), OrgStateName(entry->state));
   }
   // Last, before the definition is looked at: what a caller expected of a definition says nothing
   // of an organisation that is not there or not ready, and must not tell of it.

@@ -1,8 +1,5 @@
 #include "projectors/provisioning/definition_limits.h"
 
-#include <fmt/format.h>
-
-#include <memory>
 #include <string_view>
 
 #include "schemas/base/status.h"
@@ -23,10 +20,6 @@ size_t BytesOfAll(const Definitions& definitions) {
   return bytes;
 }
 
-absl::Status TooMany(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, "too_many_definitions", message);
-}
-
 // Definitions of one kind: which there are, and how many there may be.
 template <typename Definitions>
 struct Kind {
@@ -43,9 +36,10 @@ absl::Status Check(const OrgModel& model, const Kind<Definitions>& kind, const D
   const auto found = kind.held.find(next.name());
   const bool is_new = found == kind.held.end();
   if (is_new && kind.held.size() >= kind.max) {
-    return TooMany(fmt::format(
+    return Invalid(
+        "too_many_definitions",
         "{} '{}': the organisation would have {} {}, at most {} are taken: delete what is not used",
-        kind.one, next.name(), kind.held.size() + 1, kind.several, kind.max));
+        kind.one, next.name(), kind.held.size() + 1, kind.several, kind.max);
   }
   const size_t before = is_new ? 0 : Bytes(*found->second);
   const size_t after = next.ByteSizeLong();
@@ -59,10 +53,11 @@ absl::Status Check(const OrgModel& model, const Kind<Definitions>& kind, const D
   if (all <= kDefinitionBytesOfOrgMax) {
     return absl::OkStatus();
   }
-  return TooMany(fmt::format(
+  return Invalid(
+      "too_many_definitions",
       "{} '{}', of {} bytes: the organisation's definitions would have {} bytes, at most {} are "
       "taken; entities have {} of them now, profiles {}, roles {}: delete what is not used",
-      kind.one, next.name(), after, all, kDefinitionBytesOfOrgMax, entities, profiles, roles));
+      kind.one, next.name(), after, all, kDefinitionBytesOfOrgMax, entities, profiles, roles);
 }
 
 }  // namespace

@@ -10,12 +10,7 @@ using eventlog::Event;
 
 template <typename Message>
 Event Control(const OrgId& org, const Message& message) {
-  Event event;
-  event.source = std::string(kReconcilerSource);
-  event.type = Message::descriptor()->full_name();
-  event.subject = org.value();
-  event.key = org.value();
-  event.value = message.SerializeAsString();
+  Event event = eventlog::EventOf(kReconcilerSource, org.value(), message);
   event.cause.subject = std::string(kReconcilerSource);
   return event;
 }

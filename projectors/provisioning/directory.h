@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "eventlog/event.h"
 #include "projectors/model/org_model.h"
 #include "projectors/provisioning/rule_counts.h"
@@ -54,9 +56,6 @@ class Directory {
     bool existed = false;    // a replacement, or nothing had to change
   };
 
-  Directory();
-  ~Directory();
-
   // Folds one event of `provisioning`. Requests change nothing; outcomes do. Returns the outcome
   // that the event is, if it is one. Malformed events are kInvalidArgument and change nothing.
   [[nodiscard]] absl::StatusOr<std::optional<Outcome>> Apply(const eventlog::StoredEvent& event);
@@ -68,8 +67,12 @@ class Directory {
                                                                   size_t limit) const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct Known {
+    std::shared_ptr<const OrgEntry> entry;
+    int64_t decided = -1;  // offset of the last request that has an outcome
+  };
+  mutable absl::Mutex mutex_;
+  std::map<std::string, Known, std::less<>> orgs_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The id of the control event that a request leads to: a UUID (version 8) made from the request's,

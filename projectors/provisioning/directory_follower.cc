@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <prometheus/counter.h>
 #include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
@@ -16,6 +15,7 @@
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/base/backoff.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
@@ -43,8 +43,7 @@ constexpr std::chrono::seconds kOthersPatience{5};
 constexpr std::chrono::milliseconds kSettlingReadWait{50};
 
 bool MayBeRetried(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable ||
-         status.code() == absl::StatusCode::kDeadlineExceeded ||
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
          ErrorCode(status) == "append_queue_full";
 }
 
@@ -56,22 +55,18 @@ struct DirectoryFollower::Impl {
     std::unique_ptr<Following> following;
     bool caught_up = false;  // with the end at start
     absl::Status agreement =
-        Error(absl::StatusCode::kUnavailable, "not_caught_up",
+        Error(StatusCode::kUnavailable, "not_caught_up",
               "this server has yet to read the organisations of this partition: try again");
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
   };
 
-  Impl(eventlog::Log& the_log, const Clock& the_clock,
-       const std::shared_ptr<prometheus::Registry>& registry, Hooks the_hooks)
-      : log(the_log), clock(the_clock), hooks(std::move(the_hooks)) {
-    if (registry != nullptr) {
-      events = &AddCounter(*registry, "sluice_directory_events_total",
-                           "Events of the provisioning topic folded into the directory");
-      malformed = &AddCounter(*registry, "sluice_directory_malformed_events_total",
-                              "Events of the provisioning topic that could not be read");
-    }
-  }
+  Impl(eventlog::Log& the_log, const Clock& the_clock, std::shared_ptr<prometheus::Registry> shared,
+       Hooks the_hooks)
+      : log(the_log),
+        clock(the_clock),
+        hooks(std::move(the_hooks)),
+        registry(RegistryOrNew(std::move(shared))) {}
 
   // Waits `delay` or until the follower stops; false when it stops.
   bool Pause(std::chrono::milliseconds delay) ABSL_LOCKS_EXCLUDED(mutex) {
@@ -88,11 +83,8 @@ struct DirectoryFollower::Impl {
   // Those that are returned live as long as this.
   std::vector<Following*> All() ABSL_LOCKS_EXCLUDED(mutex) {
     absl::MutexLock lock(&mutex);
-    std::vector<Following*> all;
-    for (const Partition& partition : partitions) {
-      all.push_back(partition.following.get());
-    }
-    return all;
+    return Collect(partitions,
+                   [](const Partition& partition) { return partition.following.get(); });
   }
 
   // `settled`: it was looked at with all that was folded to the end, when this was
@@ -105,8 +97,13 @@ struct DirectoryFollower::Impl {
   const Hooks hooks;
   Directory directory;
   eventlog::PartitionHealth health;
-  prometheus::Counter* events = nullptr;
-  prometheus::Counter* malformed = nullptr;
+  const std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Counter& events =
+      AddCounter(*registry, "sluice_directory_events_total",
+                 "Events of the provisioning topic folded into the directory");
+  prometheus::Counter& malformed =
+      AddCounter(*registry, "sluice_directory_malformed_events_total",
+                 "Events of the provisioning topic that could not be read");
 
   mutable absl::Mutex mutex;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
@@ -126,7 +123,7 @@ class DirectoryFollower::Impl::Following final : eventlog::Follower::Callbacks {
         begun_(impl_.clock.SteadyNow()),
         end_question_(
             impl_.clock, [this](SteadyTime) { return AskEnd(); },
-            Error(absl::StatusCode::kUnavailable, "unavailable", "this process is stopping")),
+            Error(StatusCode::kUnavailable, "unavailable", "this process is stopping")),
         follower_(impl_.log, impl_.clock, *this,
                   {.topic = Topic::kProvisioning, .partition = partition}) {}
   ~Following() override { follower_.Stop(); }
@@ -201,14 +198,10 @@ absl::Status DirectoryFollower::Impl::Following::Step() {
 absl::Status DirectoryFollower::Impl::Following::Fold(
     const std::vector<eventlog::StoredEvent>& batch) {
   for (const eventlog::StoredEvent& event : batch) {
-    if (impl_.events != nullptr) {
-      impl_.events->Increment();
-    }
+    impl_.events.Increment();
     auto outcome = impl_.directory.Apply(event);
     if (!outcome.ok()) {
-      if (impl_.malformed != nullptr) {
-        impl_.malformed->Increment();
-      }
+      impl_.malformed.Increment();
       spdlog::warn("provisioning_event_malformed offset={} reason=\"{}\"", event.offset.value(),
                    Message(outcome.status()));
       continue;
@@ -314,7 +307,7 @@ absl::Status DirectoryFollower::Impl::Following::Agree() {
 
 DirectoryFollower::DirectoryFollower(eventlog::Log& log, const Clock& clock,
                                      std::shared_ptr<prometheus::Registry> registry, Hooks hooks)
-    : impl_(std::make_unique<Impl>(log, clock, registry, std::move(hooks))) {}
+    : impl_(std::make_unique<Impl>(log, clock, std::move(registry), std::move(hooks))) {}
 
 DirectoryFollower::~DirectoryFollower() { Stop(); }
 
@@ -358,16 +351,14 @@ absl::Status DirectoryFollower::CaughtUp(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   const auto index = static_cast<size_t>(partition.value());
   if (index >= impl_->partitions.size()) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+    return Error(StatusCode::kUnavailable, "unavailable", "the directory has not started");
   }
   const Impl::Partition& state = impl_->partitions[index];
-  RETURN_IF_ERROR_CTX(state.following->follower().Health(),
-                      fmt::format("directory, partition {}", index));
+  RETURN_IF_ERROR_CTX(state.following->follower().Health(), "directory, partition {}", index);
   return state.caught_up
              ? absl::OkStatus()
-             : Error(absl::StatusCode::kUnavailable, "unavailable",
-                     fmt::format("the directory is still reading partition {} of provisioning",
-                                 index));
+             : Error(StatusCode::kUnavailable, "unavailable",
+                     "the directory is still reading partition {} of provisioning", index);
 }
 
 std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& org,
@@ -380,7 +371,7 @@ std::optional<absl::StatusOr<Offset>> DirectoryFollower::EndSince(const OrgId& o
     }
   }
   if (end == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable", "the directory has not started");
+    return Error(StatusCode::kUnavailable, "unavailable", "the directory has not started");
   }
   // This clock is read after the caller's: whatever lies between the two only asks for a newer end.
   return end->Since(impl_->clock.SteadyNow() - ago);
@@ -402,9 +393,7 @@ eventlog::TroubledPartitions DirectoryFollower::NotWell() const {
       status = folded ? MayServe(partition) : Agreement(partition);
     }
     if (!status.ok()) {
-      troubled.emplace_back(partition,
-                            Error(status.code(), ErrorCode(status),
-                                  fmt::format("directory, partition {}: {}", p, Message(status))));
+      troubled.emplace_back(partition, Annotate(status, "directory, partition {}", p));
     }
   }
   return troubled;
@@ -418,9 +407,9 @@ absl::Status DirectoryFollower::Health() const {
 absl::Status DirectoryFollower::Agreement(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   const auto index = static_cast<size_t>(partition.value());
-  return index < impl_->partitions.size() ? impl_->partitions[index].agreement
-                                          : Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                                                  "the directory has not started");
+  return index < impl_->partitions.size()
+             ? impl_->partitions[index].agreement
+             : Error(StatusCode::kUnavailable, "not_caught_up", "the directory has not started");
 }
 
 absl::Status DirectoryFollower::MayAppend(PartitionId partition) const {
@@ -440,7 +429,7 @@ absl::Status DirectoryFollower::MayServe(PartitionId partition) const {
   absl::MutexLock lock(&impl_->mutex);
   return impl_->partitions[static_cast<size_t>(partition.value())].settled == taken_over
              ? absl::OkStatus()
-             : Error(absl::StatusCode::kUnavailable, "not_caught_up",
+             : Error(StatusCode::kUnavailable, "not_caught_up",
                      "what was folded last has not been compared with provisioning yet");
 }
 
@@ -455,14 +444,9 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
     request.set_request_id(NewUuid7(impl_->clock));
   }
   const std::string id = request.request_id();
-  eventlog::Event event;
+  eventlog::Event event = eventlog::EventOf("sluice/admin", org.value(), request);
   event.id = id;
-  event.source = "sluice/admin";
-  event.type = v1::ProvisioningRequest::descriptor()->full_name();
-  event.subject = org.value();
   event.time = impl_->clock.Now();
-  event.key = org.value();
-  event.value = request.SerializeAsString();
   event.cause = std::move(cause);
   {
     absl::MutexLock lock(&impl_->mutex);
@@ -499,9 +483,9 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
   if (!appended.ok() && !MayBeRetried(appended)) {
     return appended;
   }
-  return Error(absl::StatusCode::kUnavailable, "provisioning_unavailable",
-               "the request was not decided in time; it may still be carried out, and repeating "
-               "it is safe");
+  return Error(
+      StatusCode::kUnavailable, "provisioning_unavailable",
+      "the request was not decided in time; it may still be carried out, and repeating it is safe");
 }
 
 }  // namespace sluice::projectors

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -28,22 +29,14 @@ constexpr size_t kOffsetBytesMax = 32;
 // next try goes on from there.
 constexpr std::chrono::milliseconds kControlsPatience{2'000};
 
-void Increment(prometheus::Counter* counter) {
-  if (counter != nullptr) {
-    counter->Increment();
-  }
-}
-
 absl::Status StillReading(PartitionId partition) {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               fmt::format("partition {} of provisioning is still being read", partition.value()));
+  return Error(StatusCode::kUnavailable, "unavailable",
+               "partition {} of provisioning is still being read", partition.value());
 }
 
 void SetTooLarge(v1::ProvisioningOutcome* outcome) {
   outcome->clear_change();
-  SetRefusal(Error(absl::StatusCode::kInvalidArgument, "too_large",
-                   "the definition does not fit into an event of the log"),
-             outcome);
+  SetRefusal(Invalid("too_large", "the definition does not fit into an event of the log"), outcome);
 }
 
 }  // namespace
@@ -99,11 +92,9 @@ absl::Status PartitionSequencer::Fold(const std::vector<eventlog::StoredEvent>& 
                    Message(status));
     }
   }
-  if (metrics_.pending != nullptr) {
-    const auto pending = static_cast<double>(ledger_.pending());
-    metrics_.pending->Increment(pending - pending_shown_);
-    pending_shown_ = pending;
-  }
+  const auto pending = static_cast<double>(ledger_.pending());
+  metrics_.pending.Increment(pending - pending_shown_);
+  pending_shown_ = pending;
   return absl::OkStatus();
 }
 
@@ -113,7 +104,7 @@ bool PartitionSequencer::Failed(const absl::Status& status, std::chrono::millise
   // be other events, of which nobody has told.
   controls_next_ = kNoOffset;
   newest_control_ = {};
-  Increment(metrics_.failures);
+  metrics_.failures.Increment();
   spdlog::warn("provisioning_failed partition={} error=\"{}\" retry_ms={}", partition_.value(),
                Message(status), wait.count());
   return true;
@@ -125,11 +116,11 @@ absl::Status PartitionSequencer::AskForEnd() {
   const Offset last = follower_.last();
   if (last >= end_) {
     RETURN_IF_ERROR(log_.ConfirmLoss(Topic::kProvisioning, partition_, last));
-    return Error(absl::StatusCode::kDataLoss, "log_truncated",
-                 fmt::format("provisioning-{} was read to offset {} and ends at {} now: its end is "
-                             "lost; restore the log, or go on with what it holds: `sluice log "
-                             "new-epoch`, then start again",
-                             partition_.value(), last.value() + 1, end_.value()));
+    return Error(
+        StatusCode::kDataLoss, "log_truncated",
+        "provisioning-{} was read to offset {} and ends at {} now: its end is lost; restore the "
+        "log, or go on with what it holds: `sluice log new-epoch`, then start again",
+        partition_.value(), last.value() + 1, end_.value());
   }
   // The end was asked for over another connection: nothing is decided by what was read over one
   // that has ended since, of a log that may have been another.
@@ -191,7 +182,7 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
     SetRefusal(decision.status(), &decided.outcome);
     decided.outcome.set_changes_offset(kNoOffset.value());
   }
-  Increment(decision.ok() ? metrics_.accepted : metrics_.refused);
+  (decision.ok() ? metrics_.accepted : metrics_.refused).Increment();
   decided.outcome.set_request_id(pending.request.request_id());
   decided.outcome.set_request_offset(pending.offset.value());
   if (decided.control.has_value()) {
@@ -215,14 +206,9 @@ PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending
 eventlog::Event PartitionSequencer::OutcomeEvent(const OrgId& org,
                                                  const v1::ProvisioningOutcome& outcome,
                                                  eventlog::Cause cause) const {
-  eventlog::Event event;
+  eventlog::Event event = eventlog::EventOf("sluice/provisioning", org.value(), outcome);
   event.id = NewUuid7(clock_);
-  event.source = "sluice/provisioning";
-  event.type = v1::ProvisioningOutcome::descriptor()->full_name();
-  event.subject = org.value();
   event.time = clock_.Now();
-  event.key = org.value();
-  event.value = outcome.SerializeAsString();
   event.cause = std::move(cause);
   return event;
 }
@@ -246,14 +232,13 @@ absl::Status PartitionSequencer::AppendControls(std::vector<Decided>& decided) {
   }
   // One definition that fits no event must not hold up the others: each on its own.
   for (size_t i = 0; i < owners.size(); ++i) {
-    auto offset = log_.Append(Topic::kChanges, partition_, {events[i]});
-    v1::ProvisioningOutcome& outcome = owners[i]->outcome;
-    if (ErrorCode(offset.status()) == "too_large") {
-      SetTooLarge(&outcome);
+    offsets = log_.Append(Topic::kChanges, partition_, {events[i]});
+    if (ErrorCode(offsets.status()) == "too_large") {
+      SetTooLarge(&owners[i]->outcome);
       continue;
     }
-    RETURN_IF_ERROR(offset.status());
-    outcome.set_changes_offset(offset->front().value());
+    RETURN_IF_ERROR(offsets.status());
+    owners[i]->outcome.set_changes_offset(offsets->front().value());
   }
   return absl::OkStatus();
 }
@@ -295,12 +280,9 @@ absl::Status PartitionSequencer::Sequence() {
     // hides what was told before, whose loss nobody would find any more.
     RETURN_IF_ERROR(CheckTold());
   }
-  std::vector<eventlog::Event> outcomes;
-  outcomes.reserve(decided.size());
-  for (const Decided& one : decided) {
-    outcomes.push_back(OutcomeEvent(one.pending.org, one.outcome, one.pending.cause));
-  }
-  return AppendOutcomes(std::move(outcomes));
+  return AppendOutcomes(Collect(decided, [this](const Decided& one) {
+    return OutcomeEvent(one.pending.org, one.outcome, one.pending.cause);
+  }));
 }
 
 absl::Status PartitionSequencer::AnnounceDeletedStores() {

@@ -10,20 +10,17 @@
 #include "projectors/provisioning/agreement.h"
 #include "projectors/provisioning/provisioning.h"
 #include "projectors/provisioning/request_ledger.h"
-
-namespace prometheus {
-class Counter;
-class Gauge;
-}  // namespace prometheus
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 
-// Each may be nullptr.
 struct SequencerMetrics {
-  prometheus::Counter* accepted = nullptr;
-  prometheus::Counter* refused = nullptr;
-  prometheus::Counter* failures = nullptr;
-  prometheus::Gauge* pending = nullptr;
+  // Before the metrics, which are made in it and are gone with it.
+  const std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Counter& accepted;
+  prometheus::Counter& refused;
+  prometheus::Counter& failures;
+  prometheus::Gauge& pending;
 };
 
 // Sequences one partition: reads `provisioning` from its beginning, then, for each request without

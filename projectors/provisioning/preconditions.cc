@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -12,16 +14,9 @@ namespace {
 // Is `etag` one of the comma-separated entity tags of `header`? Weak ones never match.
 bool Lists(std::string_view header, std::string_view etag) {
   while (!header.empty()) {
-    const size_t comma = header.find(',');
-    std::string_view item = header.substr(0, comma);
-    header = comma == std::string_view::npos ? std::string_view() : header.substr(comma + 1);
-    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) {
-      item.remove_prefix(1);
-    }
-    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) {
-      item.remove_suffix(1);
-    }
-    if (item == etag) {
+    const std::string_view item = header.substr(0, header.find(','));
+    header.remove_prefix(std::min(item.size() + 1, header.size()));
+    if (TrimBlanks(item) == etag) {
       return true;
     }
   }
@@ -54,6 +49,29 @@ std::string TargetOf(const v1::ProvisioningRequest& request) {
   return "";
 }
 
+std::string TargetOf(const v1::ProvisioningOutcome& outcome) {
+  using Change = v1::ProvisioningOutcome;
+  switch (outcome.change_case()) {
+    case Change::kOrgOpened:
+    case Change::kOrgRenamed:
+      return "org";
+    case Change::kEntityDefined:
+      return "entity/" + outcome.entity_defined().schema().name();
+    case Change::kEntityDeleted:
+      return "entity/" + outcome.entity_deleted().name();
+    case Change::kProfileDefined:
+      return "profile/" + outcome.profile_defined().profile().name();
+    case Change::kProfileDeleted:
+      return "profile/" + outcome.profile_deleted().name();
+    case Change::kRoleDefined:
+      return "role/" + outcome.role_defined().role().name();
+    case Change::kRoleDeleted:
+      return "role/" + outcome.role_deleted().name();
+    default:
+      return "";
+  }
+}
+
 absl::Status CheckPreconditions(const OrgEntry* entry, const v1::ProvisioningRequest& request) {
   const std::string target = TargetOf(request);
   std::string_view etag;
@@ -65,15 +83,15 @@ absl::Status CheckPreconditions(const OrgEntry* entry, const v1::ProvisioningReq
   }
   if (!request.if_match().empty() &&
       (etag.empty() || (request.if_match() != "*" && !Lists(request.if_match(), etag)))) {
-    return Error(absl::StatusCode::kFailedPrecondition, "precondition_failed",
+    return Error(StatusCode::kFailedPrecondition, "precondition_failed",
                  etag.empty() ? fmt::format("If-Match: there is no {}", target)
                               : fmt::format("If-Match: {} has another ETag now; read it again and "
                                             "repeat the change on what it says",
                                             target));
   }
   if (request.if_none_match() && !etag.empty()) {
-    return Error(absl::StatusCode::kFailedPrecondition, "precondition_failed",
-                 fmt::format("If-None-Match: {} exists", target));
+    return Error(StatusCode::kFailedPrecondition, "precondition_failed", "If-None-Match: {} exists",
+                 target);
   }
   return absl::OkStatus();
 }

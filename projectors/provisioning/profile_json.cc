@@ -15,22 +15,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct KindRow {
-  std::string_view name;
-  v1::RuleKind kind;
-};
-constexpr KindRow kKinds[] = {
-    {"all", v1::RULE_KIND_ALL},       {"user", v1::RULE_KIND_USER},
-    {"team", v1::RULE_KIND_TEAM},     {"business_unit", v1::RULE_KIND_BUSINESS_UNIT},
-    {"filter", v1::RULE_KIND_FILTER}, {"related", v1::RULE_KIND_RELATED}};
-
 constexpr size_t kNameBytesMax = 128;
 constexpr size_t kEntitiesMax = 1'000;
 constexpr size_t kRulesMax = 100;
-
-absl::Status Invalid(std::string message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
-}
 
 // Entities: [A-Za-z_][A-Za-z0-9_]{0,127}. Profiles and roles: also '-' and '.', and a digit first.
 absl::Status CheckName(std::string_view what, std::string_view name, bool is_entity) {
@@ -43,11 +30,11 @@ absl::Status CheckName(std::string_view what, std::string_view name, bool is_ent
   if (!name.empty() && starts(name[0]) && rest && name.size() <= kNameBytesMax) {
     return absl::OkStatus();
   }
-  return Invalid(fmt::format("'{}' is not a name for {}: {} and at most {} characters",
-                             name.substr(0, kNameBytesMax), what,
-                             is_entity ? "letters, digits and _, not starting with a digit,"
-                                       : "letters, digits, '_', '-' and '.'",
-                             kNameBytesMax));
+  return Invalid("invalid_argument", "'{}' is not a name for {}: {} and at most {} characters",
+                 name.substr(0, kNameBytesMax), what,
+                 is_entity ? "letters, digits and _, not starting with a digit,"
+                           : "letters, digits, '_', '-' and '.'",
+                 kNameBytesMax);
 }
 
 absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::string_view where) {
@@ -56,7 +43,7 @@ absl::StatusOr<bool> BoolMember(const Json& object, const char* name, std::strin
     return false;
   }
   if (!found->is_boolean()) {
-    return Invalid(fmt::format("'{}' in {} must be true or false", name, where));
+    return Invalid("invalid_argument", "'{}' in {} must be true or false", name, where);
   }
   return found->get<bool>();
 }
@@ -69,7 +56,7 @@ absl::StatusOr<std::vector<std::string>> NamesMember(const Json& object, const c
     return std::vector<std::string>();
   }
   if (!found->is_array() || !std::ranges::all_of(*found, &Json::is_string)) {
-    return Invalid(fmt::format("'{}' in {} must be an array of names", name, where));
+    return Invalid("invalid_argument", "'{}' in {} must be an array of names", name, where);
   }
   return found->get<std::vector<std::string>>();
 }
@@ -81,11 +68,12 @@ absl::StatusOr<Json> EntitiesMember(const Json& document) {
     return Json::object();
   }
   if (!found->is_object()) {
-    return Invalid("'entities' must be an object: entity name to its rules or rights");
+    return Invalid("invalid_argument",
+                   "'entities' must be an object: entity name to its rules or rights");
   }
   if (found->size() > kEntitiesMax) {
-    return Invalid(fmt::format("'entities' has {} members, at most {} are allowed", found->size(),
-                               kEntitiesMax));
+    return Invalid("invalid_argument", "'entities' has {} members, at most {} are allowed",
+                   found->size(), kEntitiesMax);
   }
   return *found;
 }
@@ -94,24 +82,25 @@ absl::StatusOr<v1::Rule> ParseRule(const Json& json, std::string_view entity) {
   const std::string where = fmt::format("a rule of entity '{}'", entity);
   RETURN_IF_ERROR(CheckMembers(json, where, {"kind", "through", "where"}));
   ASSIGN_OR_RETURN(const auto named, StringMember(json, where, "kind"));
-  const std::string kind = named.value_or("");
-  const auto* row = std::ranges::find(kKinds, std::string_view(kind), &KindRow::name);
-  if (row == std::end(kKinds)) {
-    return Invalid(fmt::format(
-        "{}: unknown kind '{}'; it is all, user, team, business_unit, filter or related", where,
-        kind));
+  const std::string name = named.value_or("");
+  const std::optional<v1::RuleKind> kind = ParseRuleKind(name);
+  if (!kind.has_value()) {
+    return Invalid("invalid_argument",
+                   "{}: unknown kind '{}'; it is all, user, team, business_unit, filter or related",
+                   where, name);
   }
   v1::Rule rule;
-  rule.set_kind(row->kind);
+  rule.set_kind(*kind);
   ASSIGN_OR_RETURN(const auto through, StringMember(json, where, "through"));
   ASSIGN_OR_RETURN(const auto filter, StringMember(json, where, "where"));
   rule.set_through(through.value_or(""));
   rule.set_where(filter.value_or(""));
-  if ((row->kind == v1::RULE_KIND_RELATED) != through.has_value() ||
-      (row->kind == v1::RULE_KIND_FILTER) != filter.has_value()) {
-    return Invalid(fmt::format(
+  if ((*kind == v1::RULE_KIND_RELATED) != through.has_value() ||
+      (*kind == v1::RULE_KIND_FILTER) != filter.has_value()) {
+    return Invalid(
+        "invalid_argument",
         "{}: 'through' belongs to kind related and 'where' to kind filter, and both need theirs",
-        where));
+        where);
   }
   return rule;
 }
@@ -132,8 +121,8 @@ absl::Status ParseRules(const std::string& entity, const Json& json, v1::EntityR
   // The name first: what is said of its rules repeats it, whatever its length.
   RETURN_IF_ERROR(CheckName("an entity", entity, /*is_entity=*/true));
   if (!json.is_array() || json.size() > kRulesMax) {
-    return Invalid(
-        fmt::format("the rules of entity '{}' must be an array of at most {}", entity, kRulesMax));
+    return Invalid("invalid_argument", "the rules of entity '{}' must be an array of at most {}",
+                   entity, kRulesMax);
   }
   rules.set_entity(entity);
   for (const Json& rule : json) {
@@ -185,7 +174,7 @@ std::string ProfileToJson(const v1::Profile& profile) {
     Json list = Json::array();
     for (const v1::Rule& rule : rules.rules()) {
       Json item = Json::object();
-      item["kind"] = std::string(std::ranges::find(kKinds, rule.kind(), &KindRow::kind)->name);
+      item["kind"] = std::string(RuleKindName(rule.kind()));
       if (!rule.through().empty()) {
         item["through"] = rule.through();
       }

@@ -5,24 +5,18 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
+#include "eventlog/partition_group.h"
 #include "eventlog/partition_health.h"
-#include "projectors/fold/control_mark.h"
+#include "projectors/fold/record.h"
 #include "projectors/nodes/folded_marks.h"
 #include "projectors/provisioning/directory.h"
 #include "schemas/base/clock.h"
-
-namespace sluice::eventlog {
-class PartitionGroup;
-}
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 

@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
@@ -13,7 +12,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "eventlog/partition_group.h"
 #include "projectors/provisioning/partition_sequencer.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/base/metrics.h"
@@ -23,6 +21,19 @@ namespace sluice::projectors {
 namespace {
 
 constexpr absl::Duration kTendInterval = absl::Seconds(1);
+
+SequencerMetrics MakeMetrics(std::shared_ptr<prometheus::Registry> given) {
+  std::shared_ptr<prometheus::Registry> registry = RegistryOrNew(std::move(given));
+  auto& requests = CounterFamily(*registry, "sluice_provisioning_requests_total",
+                                 "Provisioning requests decided, by outcome");
+  return {.registry = registry,
+          .accepted = requests.Add({{"outcome", "accepted"}}),
+          .refused = requests.Add({{"outcome", "refused"}}),
+          .failures = AddCounter(*registry, "sluice_provisioning_failures_total",
+                                 "Reads and appends of the sequencer that failed and are repeated"),
+          .pending = AddGauge(*registry, "sluice_provisioning_pending_requests",
+                              "Provisioning requests that have no outcome yet")};
+}
 
 }  // namespace
 
@@ -65,12 +76,11 @@ struct ProvisioningProjector::Impl {
   }
   // Of the first partition whose thread can't be made.
   absl::Status Lacking() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return lacking.empty()
-               ? absl::OkStatus()
-               : Error(absl::StatusCode::kResourceExhausted, "no_threads",
-                       fmt::format("provisioning, partition {}: the process can't have its "
+    return lacking.empty() ? absl::OkStatus()
+                           : Error(StatusCode::kResourceExhausted, "no_threads",
+                                   "provisioning, partition {}: the process can't have its "
                                    "threads; raise its limit (ulimit -u, or the container's)",
-                                   lacking.begin()->value()));
+                                   lacking.begin()->value());
   }
 
   void Revoke(const std::vector<PartitionId>& partitions) {
@@ -112,32 +122,12 @@ struct ProvisioningProjector::Impl {
   eventlog::PartitionHealth health = {};
 };
 
-namespace {
-
-SequencerMetrics MakeMetrics(const std::shared_ptr<prometheus::Registry>& registry) {
-  SequencerMetrics metrics;
-  if (registry == nullptr) {
-    return metrics;
-  }
-  auto& requests = CounterFamily(*registry, "sluice_provisioning_requests_total",
-                                 "Provisioning requests decided, by outcome");
-  metrics.accepted = &requests.Add({{"outcome", "accepted"}});
-  metrics.refused = &requests.Add({{"outcome", "refused"}});
-  metrics.failures = &AddCounter(*registry, "sluice_provisioning_failures_total",
-                                 "Reads and appends of the sequencer that failed and are repeated");
-  metrics.pending = &AddGauge(*registry, "sluice_provisioning_pending_requests",
-                              "Provisioning requests that have no outcome yet");
-  return metrics;
-}
-
-}  // namespace
-
 ProvisioningProjector::ProvisioningProjector(eventlog::Log& log, eventlog::PartitionGroup& group,
                                              const Clock& clock, StoreApplied store_applied,
                                              std::shared_ptr<prometheus::Registry> registry,
                                              Gate gate)
     : impl_(new Impl{log, group, clock, std::move(store_applied), std::move(gate),
-                     MakeMetrics(registry)}) {}
+                     MakeMetrics(std::move(registry))}) {}
 
 ProvisioningProjector::~ProvisioningProjector() { Stop(); }
 
@@ -172,9 +162,8 @@ eventlog::TroubledPartitions ProvisioningProjector::Impl::NotWell() const {
   eventlog::TroubledPartitions troubled;
   for (const auto& [partition, sequencer] : sequencers) {
     if (const absl::Status status = sequencer->Health(); !status.ok()) {
-      troubled.emplace_back(partition, Error(status.code(), ErrorCode(status),
-                                             fmt::format("provisioning, partition {}: {}",
-                                                         partition.value(), Message(status))));
+      troubled.emplace_back(partition,
+                            Annotate(status, "provisioning, partition {}", partition.value()));
     }
   }
   return troubled;

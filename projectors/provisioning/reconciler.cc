@@ -8,7 +8,6 @@
 #include <limits>
 #include <map>
 #include <memory>
-#include <set>
 #include <utility>
 
 #include "projectors/provisioning/control_change.h"
@@ -101,7 +100,8 @@ class Reconciler {
 
   // Of no request.
   Outcome NobodysOutcome(Offset changes) const;
-  Event Make(const Outcome& outcome, const std::string& org, eventlog::Cause cause) const;
+  Event Make(const Outcome& outcome, const std::string& org,
+             eventlog::Cause cause = {std::string(kSource), "", ""}) const;
   absl::Status AppendAll(Topic topic, std::vector<Event> events,
                          const std::function<void(const Event&, Offset)>& appended = {});
   void Progress();
@@ -140,7 +140,7 @@ void Reconciler::Progress() {
 
 void Reconciler::AddRequest(const StoredEvent& event) {
   v1::ProvisioningRequest request;
-  if (!request.ParseFromString(event.event.value)) {
+  if (!eventlog::ReadMessage(event.event, &request)) {
     return;
   }
   const std::string id = request.request_id().empty() ? event.event.id : request.request_id();
@@ -153,7 +153,7 @@ void Reconciler::AddRequest(const StoredEvent& event) {
 
 void Reconciler::AddOutcome(const StoredEvent& event) {
   Outcome outcome;
-  if (!outcome.ParseFromString(event.event.value)) {
+  if (!eventlog::ReadMessage(event.event, &outcome)) {
     return;
   }
   waiting_.erase(ControlEventId(outcome.request_id()));
@@ -183,16 +183,13 @@ void Reconciler::AddOutcome(const StoredEvent& event) {
 absl::Status Reconciler::ReadProvisioning() {
   ASSIGN_OR_RETURN(const auto range, log_.Range(Topic::kProvisioning, partition_));
   const Offset from = provisioning_next_ == kNoOffset ? range.begin : provisioning_next_;
-  RETURN_IF_ERROR(eventlog::ReadUntil(
-      log_, Topic::kProvisioning, partition_, from, range.end, [this](const StoredEvent& event) {
-        if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
-          AddRequest(event);
-        } else if (event.event.type == Outcome::descriptor()->full_name()) {
-          AddOutcome(event);
-        }
-        Progress();
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(eventlog::ReadUntil(log_, Topic::kProvisioning, partition_, from, range.end,
+                                      [this](const StoredEvent& event) {
+                                        AddRequest(event);
+                                        AddOutcome(event);
+                                        Progress();
+                                        return absl::OkStatus();
+                                      }));
   provisioning_next_ = range.end;
   return absl::OkStatus();
 }
@@ -209,12 +206,11 @@ void Reconciler::AddControl(const StoredEvent& event) {
   }
   org.model = *std::move(next);
   org.last = event.offset;
-  if (v1::EntityDefined defined; event.event.type == defined.GetDescriptor()->full_name() &&
-                                 defined.ParseFromString(event.event.value)) {
+  if (v1::EntityDefined defined; eventlog::ReadMessage(event.event, &defined)) {
     given_.Add(event.event.key, org.model->incarnation(), defined.schema(),
                event.offset >= agreed_.changes);
   }
-  if (event.event.type == v1::OrgOpened::descriptor()->full_name()) {
+  if (eventlog::IsA<v1::OrgOpened>(event.event)) {
     org.opened = event.offset;
   }
   // What was put there to restore what the directory said needs no telling.
@@ -239,23 +235,19 @@ void Reconciler::DropWhatIsKnown() {
   std::erase_if(untold_, [this](const Untold& untold) {
     return told_.contains(untold.control.event.id);  // its outcome came while `changes` was read
   });
-  Offset lost = kNoOffset;  // the first control event whose request is lost
-  for (const auto& [control, incarnation] : untold_) {
-    if (lost == kNoOffset && !waiting_.contains(control.event.id)) {
-      lost = control.offset;
-    }
+  const auto first = std::ranges::find_if(untold_, [this](const Untold& untold) {
+    return !waiting_.contains(untold.control.event.id);
+  });
+  if (first == untold_.end()) {
+    return;
   }
+  const Offset lost = first->control.offset;  // the first control event whose request is lost
   // What was defined after the loss was accepted by somebody who did not know of what was lost, and
   // was told so last: it counts.
   std::erase_if(untold_, [this, lost](const Untold& untold) {
     const StoredEvent& control = untold.control;
     Outcome change;
-    const auto defined_later = [this, lost](const std::string& definition) {
-      const auto found = defined_.find(definition);
-      return found != defined_.end() && found->second > lost;
-    };
-    if (lost == kNoOffset || waiting_.contains(control.event.id) ||
-        !SetChange(control.event, &change)) {
+    if (waiting_.contains(control.event.id) || !SetChange(control.event, &change)) {
       return false;
     }
     const std::string definition = DefinitionOf(control.event.key, untold.incarnation, change);
@@ -268,7 +260,8 @@ void Reconciler::DropWhatIsKnown() {
     const bool over =
         entry != nullptr && (entry->incarnation > untold.incarnation ||
                              (entry->incarnation == untold.incarnation && !IsOpen(*entry)));
-    return over || defined_later(definition);
+    const auto defined = defined_.find(definition);
+    return over || (defined != defined_.end() && defined->second > lost);
   });
 }
 
@@ -309,14 +302,9 @@ Outcome Reconciler::NobodysOutcome(Offset changes) const {
 
 Event Reconciler::Make(const Outcome& outcome, const std::string& org,
                        eventlog::Cause cause) const {
-  Event event;
+  Event event = eventlog::EventOf(kSource, org, outcome);
   event.id = NewUuid7(clock_);
-  event.source = kSource;
-  event.type = Outcome::descriptor()->full_name();
-  event.subject = org;
   event.time = clock_.Now();
-  event.key = org;
-  event.value = outcome.SerializeAsString();
   event.cause = std::move(cause);
   return event;
 }
@@ -327,18 +315,17 @@ absl::Status Reconciler::SkipPositions() {
   // One more at least: what is put into `changes` again answers a request newer than all.
   const int64_t count = std::max<int64_t>(answered_.value() + 1 - end.value(), 0) + 1;
   if (count > kSkippedMax) {
-    return Error(absl::StatusCode::kDataLoss, "log_diverged",
-                 fmt::format("changes-{0} answers a request at offset {1} of provisioning-{0}, "
-                             "which ends at {2}: that is no lost end; restore provisioning",
-                             partition_.value(), answered_.value(), end.value()));
+    return Error(StatusCode::kDataLoss, "log_diverged",
+                 "changes-{0} answers a request at offset {1} of provisioning-{0}, which ends at "
+                 "{2}: that is no lost end; restore provisioning",
+                 partition_.value(), answered_.value(), end.value());
   }
   for (int64_t left = count; left > 0;) {
     std::vector<Event> skipped(std::min<size_t>(kAppendEvents, static_cast<size_t>(left)));
     left -= static_cast<int64_t>(skipped.size());
     for (Event& event : skipped) {
+      event = eventlog::EventOf(kSource, "", v1::PositionSkipped());
       event.id = NewUuid7(clock_);
-      event.source = kSource;
-      event.type = v1::PositionSkipped::descriptor()->full_name();
       event.time = clock_.Now();
       event.cause.subject = event.source;
     }
@@ -375,14 +362,12 @@ absl::Status Reconciler::TellOutcomes() {
 
 absl::Status Reconciler::Contradiction(const std::string& org, std::string_view what) const {
   return Error(
-      absl::StatusCode::kDataLoss, "log_diverged",
-      fmt::format(
-          "provisioning-{0} and changes-{0} both went on after one had lost its end, and "
-          "contradict one another in organisation {1}: {2}. Whose rows are whose cannot be "
-          "told, and no row was touched. Restore the topics to one moment; or go on without "
-          "the organisation: `sluice log new-epoch --close-org {1}` closes it with all its "
-          "rows, to be made and filled again",
-          partition_.value(), org, what));
+      StatusCode::kDataLoss, "log_diverged",
+      "provisioning-{0} and changes-{0} both went on after one had lost its end, and contradict "
+      "one another in organisation {1}: {2}. Whose rows are whose cannot be told, and no row was "
+      "touched. Restore the topics to one moment; or go on without the organisation: `sluice log "
+      "new-epoch --close-org {1}` closes it with all its rows, to be made and filled again",
+      partition_.value(), org, what);
 }
 
 absl::Status Reconciler::CheckClose() const {
@@ -390,10 +375,10 @@ absl::Status Reconciler::CheckClose() const {
     const auto id = OrgId::Parse(org);
     const bool known = orgs_.contains(org) || (id.ok() && directory_.Find(*id) != nullptr);
     if (!known && log_.PartitionFor(Topic::kChanges, org) == partition_) {
-      return Error(absl::StatusCode::kNotFound, "org_not_found",
-                   fmt::format("there is no organisation \"{}\" to be closed: neither topic names "
-                               "it; give its name as it is, or leave it out",
-                               org));
+      return Error(StatusCode::kNotFound, "org_not_found",
+                   "there is no organisation \"{}\" to be closed: neither topic names it; give its "
+                   "name as it is, or leave it out",
+                   org);
     }
   }
   return absl::OkStatus();
@@ -424,7 +409,7 @@ absl::Status Reconciler::CloseOrgs() {
     }
     Outcome outcome = NobodysOutcome(kNoOffset);
     outcome.mutable_org_closed()->set_incarnation(entry->incarnation);
-    events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
+    events.push_back(Make(outcome, entry->org.value()));
     ++done_.closed;
   }
   return AppendAll(Topic::kProvisioning, std::move(events));
@@ -446,7 +431,7 @@ absl::Status Reconciler::KeepIds() {
     for (v1::EntitySchema& schema : Incomplete(*entry)) {
       Outcome outcome = NobodysOutcome(kNoOffset);
       *outcome.mutable_entity_defined()->mutable_schema() = std::move(schema);
-      events.push_back(Make(outcome, entry->org.value(), {std::string(kSource), "", ""}));
+      events.push_back(Make(outcome, entry->org.value()));
       ++done_.outcomes;
     }
   }
@@ -463,7 +448,7 @@ absl::Status Reconciler::RefuseRequests() {
   std::vector<Event> events;
   for (const auto& [offset, waiting] : in_order) {
     Outcome outcome;
-    SetRefusal(Error(absl::StatusCode::kUnavailable, "provisioning_unavailable",
+    SetRefusal(Error(StatusCode::kUnavailable, "provisioning_unavailable",
                      "the log lost its end while the request waited; send it again"),
                &outcome);
     outcome.set_request_id(waiting.request_id);
@@ -527,7 +512,7 @@ absl::Status Reconciler::PlaceOrgs() {
     }
     Outcome outcome = NobodysOutcome(now.last);
     outcome.mutable_org_placed()->set_opened(now.opened.value());
-    events.push_back(Make(outcome, org, {std::string(kSource), "", ""}));
+    events.push_back(Make(outcome, org));
   }
   return AppendAll(Topic::kProvisioning, std::move(events));
 }
@@ -552,10 +537,10 @@ absl::StatusOr<Reconciled> Reconciler::Run() {
   // In this order, and the first topic again: a request is durable before what answers it, and that
   // before the outcome, so that nothing looks lost that is only new.
   if (changes.begin > Offset(0)) {
-    return Error(absl::StatusCode::kDataLoss, "log_begins_late",
-                 fmt::format("changes-{} begins at offset {}: what is missing before it is no lost "
-                             "end; nothing was written",
-                             partition_.value(), changes.begin.value()));
+    return Error(StatusCode::kDataLoss, "log_begins_late",
+                 "changes-{} begins at offset {}: what is missing before it is no lost end; "
+                 "nothing was written",
+                 partition_.value(), changes.begin.value());
   }
   RETURN_IF_ERROR(ReadProvisioning());
   RETURN_IF_ERROR(ReadChanges());

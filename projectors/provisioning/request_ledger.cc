@@ -1,7 +1,5 @@
 #include "projectors/provisioning/request_ledger.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "schemas/base/status.h"
@@ -12,10 +10,9 @@ absl::Status RequestLedger::ApplyRequest(const eventlog::StoredEvent& event) {
   Pending pending;
   auto org = OrgId::Parse(event.event.key);
   if (!org.ok() || !pending.request.ParseFromString(event.event.value)) {
-    return Error(absl::StatusCode::kInvalidArgument, "malformed_event",
-                 fmt::format("event {} at offset {} of provisioning is no request for an "
-                             "organisation",
-                             event.event.id, event.offset.value()));
+    return Invalid("malformed_event",
+                   "event {} at offset {} of provisioning is no request for an organisation",
+                   event.event.id, event.offset.value());
   }
   if (pending.request.request_id().empty()) {
     pending.request.set_request_id(event.event.id);
@@ -47,14 +44,12 @@ void RequestLedger::Forget(const std::string& request_id) {
 }
 
 absl::Status RequestLedger::Apply(const eventlog::StoredEvent& event) {
-  if (event.event.type == v1::ProvisioningRequest::descriptor()->full_name()) {
+  if (eventlog::IsA<v1::ProvisioningRequest>(event.event)) {
     return ApplyRequest(event);
   }
   // An outcome in the log is the decision, whatever the directory makes of it: a request that was
   // not seen as decided would be decided again and again.
-  if (v1::ProvisioningOutcome decision;
-      event.event.type == v1::ProvisioningOutcome::descriptor()->full_name() &&
-      decision.ParseFromString(event.event.value)) {
+  if (v1::ProvisioningOutcome decision; eventlog::ReadMessage(event.event, &decision)) {
     Forget(decision.request_id());
   }
   ASSIGN_OR_RETURN(const std::optional<Directory::Outcome> outcome, directory_.Apply(event));

@@ -14,60 +14,19 @@
 namespace sluice::projectors {
 namespace {
 
-absl::Status Invalid(std::string_view code, std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code, message);
-}
-
 absl::Status UnknownEntity(std::string_view entity) {
-  return Invalid("unknown_entity", fmt::format("entity '{}' does not exist", entity));
+  return Invalid("unknown_entity", "entity '{}' does not exist", entity);
 }
 
 absl::Status UnknownAttribute(std::string_view entity, std::string_view attribute) {
-  return Invalid("unknown_attribute",
-                 fmt::format("entity '{}' has no attribute '{}'", entity, attribute));
-}
-
-std::string_view KindName(v1::RuleKind kind) {
-  switch (kind) {
-    case v1::RULE_KIND_USER:
-      return "user";
-    case v1::RULE_KIND_TEAM:
-      return "team";
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return "business_unit";
-    case v1::RULE_KIND_FILTER:
-      return "filter";
-    case v1::RULE_KIND_RELATED:
-      return "related";
-    default:
-      return "all";
-  }
-}
-
-// The ownership attribute that a rule of `kind` compares; 0 for the kinds that compare none.
-uint32_t OwnershipOf(const v1::EntitySchema& schema, v1::RuleKind kind) {
-  switch (kind) {
-    case v1::RULE_KIND_USER:
-      return schema.ownership().user();
-    case v1::RULE_KIND_TEAM:
-      return schema.ownership().team();
-    case v1::RULE_KIND_BUSINESS_UNIT:
-      return schema.ownership().business_unit();
-    default:
-      return 0;
-  }
-}
-
-bool NeedsOwnership(v1::RuleKind kind) {
-  return kind == v1::RULE_KIND_USER || kind == v1::RULE_KIND_TEAM ||
-         kind == v1::RULE_KIND_BUSINESS_UNIT;
+  return Invalid("unknown_attribute", "entity '{}' has no attribute '{}'", entity, attribute);
 }
 
 // A rule as errors name it: "profile 'field', entity 'order', rule 2 (filter)".
 std::string NameOf(std::string_view profile, std::string_view entity, int index,
                    const v1::Rule& rule) {
   return fmt::format("profile '{}', entity '{}', rule {} ({})", profile, entity, index + 1,
-                     KindName(rule.kind()));
+                     RuleKindName(rule.kind()));
 }
 
 struct Through {
@@ -91,8 +50,8 @@ absl::StatusOr<std::string> SourceOf(const OrgModel& model, const EntitySchema& 
                                      const v1::Rule& rule) {
   const Through through = SplitThrough(rule.through());
   if (through.entity.empty() || through.attribute.empty()) {
-    return Invalid("invalid_argument",
-                   fmt::format("through '{}' is not of the form Entity.attribute", rule.through()));
+    return Invalid("invalid_argument", "through '{}' is not of the form Entity.attribute",
+                   rule.through());
   }
   const EntitySchema* const holder = FindEntity(model, through.entity);
   if (holder == nullptr) {
@@ -104,17 +63,17 @@ absl::StatusOr<std::string> SourceOf(const OrgModel& model, const EntitySchema& 
   }
   if (attribute->references.empty()) {
     return Invalid("invalid_argument",
-                   fmt::format("{} references no entity; give the attribute its `references` first",
-                               rule.through()));
+                   "{} references no entity; give the attribute its `references` first",
+                   rule.through());
   }
   if (holder == &entity) {
     return attribute->references;  // rows that point at a row the caller has
   }
   if (attribute->references != entity.name()) {
     return Invalid("invalid_argument",
-                   fmt::format("{} references entity '{}', not '{}'; a rule goes through an "
-                               "attribute of its own entity or one that references it",
-                               rule.through(), attribute->references, entity.name()));
+                   "{} references entity '{}', not '{}'; a rule goes through an attribute of its "
+                   "own entity or one that references it",
+                   rule.through(), attribute->references, entity.name());
   }
   return holder->name();  // rows that the caller's rows point at
 }
@@ -131,11 +90,12 @@ absl::Status CheckRule(const OrgModel& model, const EntitySchema& entity, const 
     graph.AddRelated(entity.name(), source);
     return absl::OkStatus();
   }
-  if (NeedsOwnership(rule.kind()) && OwnershipOf(entity.proto(), rule.kind()) == 0) {
-    return Invalid("invalid_argument",
-                   fmt::format("entity '{}' has no {} ownership; name the attribute in the "
-                               "entity's `ownership` first",
-                               entity.name(), KindName(rule.kind())));
+  if (NeedsOwnership(rule.kind()) &&
+      OwnershipAttribute(rule.kind(), entity.proto().ownership()) == AttributeId()) {
+    return Invalid(
+        "invalid_argument",
+        "entity '{}' has no {} ownership; name the attribute in the entity's `ownership` first",
+        entity.name(), RuleKindName(rule.kind()));
   }
   graph.AddRule(entity.name(), 1);
   return absl::OkStatus();
@@ -186,9 +146,10 @@ std::string LostBy(const v1::Rule& rule, std::string_view entity, const Evolutio
     }
     return "";
   }
-  const bool lost = OwnershipOf(current.proto(), rule.kind()) != 0 &&
-                    OwnershipOf(evolution.next, rule.kind()) == 0;
-  return lost ? fmt::format("the {} ownership", KindName(rule.kind())) : "";
+  const AttributeId none;
+  const bool lost = OwnershipAttribute(rule.kind(), current.proto().ownership()) != none &&
+                    OwnershipAttribute(rule.kind(), evolution.next.ownership()) == none;
+  return lost ? fmt::format("the {} ownership", RuleKindName(rule.kind())) : "";
 }
 
 // What the profile's rules use of `current` must be the same in `next`.
@@ -199,25 +160,22 @@ absl::Status CheckInUse(const v1::Profile& profile, const EntitySchema& current,
       const v1::Rule& rule = rules.rules(i);
       const std::string lost = LostBy(rule, rules.entity(), {current, next});
       if (!lost.empty()) {
-        return Error(
-            absl::StatusCode::kFailedPrecondition, "attribute_in_use",
-            fmt::format("entity '{}' cannot lose {}: {} needs it; change the profile "
-                        "first",
-                        current.name(), lost, NameOf(profile.name(), rules.entity(), i, rule)));
+        return Error(StatusCode::kFailedPrecondition, "attribute_in_use",
+                     "entity '{}' cannot lose {}: {} needs it; change the profile first",
+                     current.name(), lost, NameOf(profile.name(), rules.entity(), i, rule));
       }
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status TooManyRules(std::string_view message) { return Invalid("too_many_rules", message); }
-
 absl::Status TooManyRules(size_t rules, size_t max, std::string_view whose) {
-  return TooManyRules(fmt::format(
+  return Invalid(
+      "too_many_rules",
       "the profiles would have {} different rules {}, at most {} are taken; a filter counts once "
       "for each of its alternatives, a related rule once for each rule of the entity that its rows "
       "come by: use one rule that compares with the caller's teams or claims",
-      rules, whose, max));
+      rules, whose, max);
 }
 
 // The first entity that would have more than `max`, and more than before.
@@ -249,19 +207,19 @@ absl::Status CheckNumbers(const OrgModel& model, const Schemas& schemas,
     return TooManyRules(after.all, kRulesOfOrgMax, "in all");
   }
   if (after.filter_bytes > kFilterBytesOfOrgMax && after.filter_bytes > before.filter_bytes) {
-    return TooManyRules(
-        fmt::format("the profiles would have filters of {} bytes in all, at most {} are taken; a "
-                    "filter counts with its text, or with all of its alternatives where these are "
-                    "longer: compare with the caller's teams or claims in place of lists of values",
-                    after.filter_bytes, kFilterBytesOfOrgMax));
+    return Invalid("too_many_rules",
+                   "the profiles would have filters of {} bytes in all, at most {} are taken; a "
+                   "filter counts with its text, or with all of its alternatives where these are "
+                   "longer: compare with the caller's teams or claims in place of lists of values",
+                   after.filter_bytes, kFilterBytesOfOrgMax);
   }
   if (const auto entity = Exceeding(after.through, before.through, kThroughOfEntityMax);
       entity != after.through.end()) {
-    return TooManyRules(fmt::format(
-        "the related rules of all profiles would go through {} attributes of entity '{}', at most "
-        "{} are taken: each row of it that comes or moves has to do with the rows that all of them "
-        "point at",
-        entity->second, entity->first, kThroughOfEntityMax));
+    return Invalid("too_many_rules",
+                   "the related rules of all profiles would go through {} attributes of entity "
+                   "'{}', at most {} are taken: each row of it that comes or moves has to do with "
+                   "the rows that all of them point at",
+                   entity->second, entity->first, kThroughOfEntityMax);
   }
   return absl::OkStatus();
 }
@@ -303,9 +261,8 @@ absl::Status CheckRole(const OrgModel& model, const v1::Role& role) {
       }
       if (attribute->id == entity->key().id) {
         return Annotate(Invalid("invalid_argument",
-                                fmt::format("'{}' is the primary key of entity '{}', which cannot "
-                                            "be denied",
-                                            column, grant.entity())),
+                                "'{}' is the primary key of entity '{}', which cannot be denied",
+                                column, grant.entity()),
                         context + ", deny_columns");
       }
     }

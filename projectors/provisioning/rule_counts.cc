@@ -1,8 +1,5 @@
 #include "projectors/provisioning/rule_counts.h"
 
-#include <utility>
-#include <vector>
-
 namespace sluice::projectors {
 
 void RuleCounts::Add(const Held& held) {

@@ -30,9 +30,9 @@ absl::Status RuleGraph::Measure(const std::string& entity, Node& node,
   path.push_back(entity);
   if (node.visit == Visit::kUnderWay) {
     const auto first = std::find(path.begin(), path.end(), entity);
-    return Error(absl::StatusCode::kInvalidArgument, "circular_rules",
-                 fmt::format("related rules form a circle: {}; rows would come by themselves",
-                             fmt::join(first, path.end(), " -> ")));
+    return Invalid("circular_rules",
+                   "related rules form a circle: {}; rows would come by themselves",
+                   fmt::join(first, path.end(), " -> "));
   }
   node.visit = Visit::kUnderWay;
   node.compiled = node.own;
@@ -70,18 +70,17 @@ absl::Status RuleGraph::Check() {
   uint64_t compiled = 0;
   for (const auto& [entity, node] : nodes_) {
     if (node.depth > kRuleDepthMax) {
-      return Error(absl::StatusCode::kInvalidArgument, "rules_too_deep",
-                   fmt::format("{} rules follow one another, at most {} may: {}", node.depth,
-                               kRuleDepthMax, ChainFrom(entity)));
+      return Invalid("rules_too_deep", "{} rules follow one another, at most {} may: {}",
+                     node.depth, kRuleDepthMax, ChainFrom(entity));
     }
     compiled += node.compiled;
   }
   if (compiled > kRulesPerProfileMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("its rules become more than {}: a filter counts once for each of its "
-                             "alternatives, a related rule once for each rule of the entity that "
-                             "its rows come by; use fewer",
-                             kRulesPerProfileMax));
+    return Invalid(
+        "invalid_argument",
+        "its rules become more than {}: a filter counts once for each of its alternatives, a "
+        "related rule once for each rule of the entity that its rows come by; use fewer",
+        kRulesPerProfileMax);
   }
   return absl::OkStatus();
 }

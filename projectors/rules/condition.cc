@@ -1,5 +1,3 @@
-#include "projectors/rules/condition.h"
-
 #include <algorithm>
 #include <span>
 #include <string>
@@ -7,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "projectors/rules/expression.h"
 #include "schemas/base/status.h"
 #include "schemas/field_value.h"
 #include "schemas/wire.h"

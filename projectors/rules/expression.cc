@@ -6,7 +6,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <string>
 #include <utility>
 
 #include "schemas/base/date.h"
@@ -142,24 +141,21 @@ void Adopt(Expression& expression) {
   }
 }
 
+std::shared_ptr<Expression> New(Kind kind) {
+  auto expression = std::make_shared<Expression>();
+  expression->kind = kind;
+  return expression;
+}
+
 ExpressionPtr Finish(std::shared_ptr<Expression> expression) {
   Adopt(*expression);
   return expression;
 }
 
 Comparison Mirror(Comparison comparison) {
-  switch (comparison) {
-    case Comparison::kGt:
-      return Comparison::kLt;
-    case Comparison::kGe:
-      return Comparison::kLe;
-    case Comparison::kLt:
-      return Comparison::kGt;
-    case Comparison::kLe:
-      return Comparison::kGe;
-    default:
-      return comparison;
-  }
+  constexpr Comparison kMirrored[] = {Comparison::kEq, Comparison::kNe, Comparison::kLt,
+                                      Comparison::kLe, Comparison::kGt, Comparison::kGe};
+  return kMirrored[static_cast<size_t>(comparison)];
 }
 
 // Attributes stand before expressions, literals last; equals are ordered by their text.
@@ -182,9 +178,8 @@ bool StandsBefore(const Operand& a, const Operand& b) {
 ExpressionPtr MakeList(Kind kind, std::vector<ExpressionPtr> operands) {
   const bool is_and = kind == Kind::kAnd;
   const Truth neutral = is_and ? Truth::kTrue : Truth::kFalse;
-  const auto made = std::make_shared<Expression>();
+  const auto made = New(kind);
   Expression& list = *made;
-  list.kind = kind;
   for (ExpressionPtr& operand : operands) {
     if (operand->kind == kind) {
       list.children.insert(list.children.end(), operand->children.begin(), operand->children.end());
@@ -224,31 +219,15 @@ ExpressionPtr MakeList(Kind kind, std::vector<ExpressionPtr> operands) {
 }  // namespace
 
 std::string_view FunctionName(Function function) {
-  switch (function) {
-    case Function::kContains:
-      return "contains";
-    case Function::kStartsWith:
-      return "startswith";
-    case Function::kEndsWith:
-      return "endswith";
-  }
-  return "";
+  constexpr std::string_view kNames[] = {"contains", "startswith", "endswith"};
+  return kNames[static_cast<size_t>(function)];
 }
 
 std::string ClaimText(const ClaimTerm& term) {
-  const std::string subject =
-      term.attribute.value() == 0 ? Quoted(term.constant) : AttributeText(term.attribute);
-  switch (term.claim) {
-    case Claim::kUser:
-      return subject + " eq @user";
-    case Claim::kTeams:
-      return subject + " in @teams";
-    case Claim::kBusinessUnit:
-      return subject + " eq @businessunit";
-    case Claim::kRoles:
-      return subject + " in @roles";
-  }
-  return "";
+  constexpr std::string_view kCompared[] = {" eq @user", " in @teams", " eq @businessunit",
+                                            " in @roles"};
+  return (term.attribute.value() == 0 ? Quoted(term.constant) : AttributeText(term.attribute))
+      .append(kCompared[static_cast<size_t>(term.claim) - 1]);
 }
 
 ExpressionPtr MakeConstant(Truth truth) {
@@ -259,8 +238,7 @@ ExpressionPtr MakeConstant(Truth truth) {
 }
 
 ExpressionPtr MakeAttribute(Operand attribute) {
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kAttribute;
+  auto expression = New(Kind::kAttribute);
   expression->text = OperandText(attribute, kBindsAll);
   expression->operands.push_back(std::move(attribute));
   return Finish(std::move(expression));
@@ -279,8 +257,7 @@ ExpressionPtr MakeComparison(Comparison comparison, Operand a, Operand b) {
     std::swap(a, b);
     comparison = Mirror(comparison);
   }
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kCompare;
+  auto expression = New(Kind::kCompare);
   expression->comparison = comparison;
   // Comparisons of one level are read from the left, so the right one needs to bind tighter.
   expression->text = OperandText(a, kBindsEquality);
@@ -306,8 +283,7 @@ ExpressionPtr MakeIn(Operand operand, std::vector<Operand> items) {
     return MakeComparison(Comparison::kEq, std::move(operand),
                           std::move(items[ordered.front().second]));
   }
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kIn;
+  auto expression = New(Kind::kIn);
   expression->text = OperandText(operand, kBindsAll) + " in (";
   expression->operands.reserve(1 + ordered.size());
   expression->operands.push_back(std::move(operand));
@@ -326,8 +302,7 @@ ExpressionPtr MakeCall(Function function, Operand a, Operand b) {
   if (IsLiteral(a) && IsLiteral(b)) {
     return MakeConstant(Call(function, a.literal.view(), b.literal.view()));
   }
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kCall;
+  auto expression = New(Kind::kCall);
   expression->function = function;
   expression->text = fmt::format("{}({},{})", FunctionName(function), OperandText(a, kBindsOr),
                                  OperandText(b, kBindsOr));
@@ -343,8 +318,7 @@ ExpressionPtr MakeNot(ExpressionPtr operand) {
   if (operand->kind == Kind::kNot) {
     return operand->children.front();
   }
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kNot;
+  auto expression = New(Kind::kNot);
   expression->text = "not ";
   AppendWithin(*operand, kBindsAll, &expression->text);
   expression->children.push_back(std::move(operand));
@@ -360,8 +334,7 @@ ExpressionPtr MakeOr(std::vector<ExpressionPtr> operands) {
 }
 
 ExpressionPtr MakeClaim(ClaimTerm term, size_t parameter) {
-  auto expression = std::make_shared<Expression>();
-  expression->kind = Kind::kClaim;
+  auto expression = New(Kind::kClaim);
   expression->text = ClaimText(term);
   expression->claim = std::move(term);
   expression->parameter = parameter;

@@ -80,4 +80,7 @@ struct Expression {
 [[nodiscard]] std::string ClaimText(const ClaimTerm& term);
 [[nodiscard]] std::string_view FunctionName(Function function);
 
+// Compiles an expression without parameters, of which it keeps nothing.
+[[nodiscard]] std::shared_ptr<const Condition> CompileCondition(const Expression& expression);
+
 }  // namespace sluice::projectors

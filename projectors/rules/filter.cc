@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "projectors/rules/condition.h"
+#include "projectors/rules/expression.h"
 #include "projectors/rules/filter_lexer.h"
 #include "projectors/rules/filter_parser.h"
 #include "projectors/rules/split.h"
@@ -18,9 +18,8 @@ namespace {
 
 absl::Status CheckText(std::string_view where) {
   if (where.size() > kFilterBytesMax) {
-    return FilterError(
-        where, kFilterBytesMax,
-        fmt::format("the filter has {} bytes, more than {}", where.size(), kFilterBytesMax));
+    return FilterError(where, kFilterBytesMax, "the filter has {} bytes, more than {}",
+                       where.size(), kFilterBytesMax);
   }
   if (IsValidUtf8(where)) {
     return absl::OkStatus();

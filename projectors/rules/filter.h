@@ -43,8 +43,6 @@ class Condition {
   struct Program;
   explicit Condition(std::unique_ptr<const Program> program);
   ~Condition();
-  Condition(const Condition&) = delete;
-  Condition& operator=(const Condition&) = delete;
 
   // True only where the expression is true: neither where it is false nor where it is null. Decodes
   // the attributes that it names in one pass. kDataLoss, code "malformed_row", for bytes that are

@@ -1,10 +1,7 @@
 #include "projectors/rules/filter_lexer.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <utility>
 
 #include "schemas/base/ascii.h"
@@ -52,17 +49,15 @@ std::string_view Run(std::string_view text, Class of) {
 
 }  // namespace
 
-absl::Status FilterError(std::string_view text, size_t offset, std::string_view reason,
-                         std::string_view code) {
+absl::Status FilterErrorOf(std::string_view code, std::string_view text, size_t offset,
+                           std::string_view reason) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   // Every byte that continues no character begins one.
   const auto column =
       static_cast<uint32_t>(1 + std::count_if(before.begin(), before.end(), [](char c) {
                               return (static_cast<uint8_t>(c) & 0xc0) != 0x80;
                             }));
-  return WithColumn(Error(absl::StatusCode::kInvalidArgument, code,
-                          fmt::format("at column {}: {}", column, reason)),
-                    column);
+  return WithColumn(Invalid(code, "at column {}: {}", column, reason), column);
 }
 
 FilterToken FilterLexer::Take(TokenKind kind, size_t size) {
@@ -106,9 +101,8 @@ absl::StatusOr<FilterToken> FilterLexer::Next() {
     return Word();
   }
   const std::string_view rest = text_.substr(at_);
-  return FilterError(text_, at_,
-                     fmt::format("{} begins nothing that a filter knows",
-                                 QuoteForError(rest.substr(0, Utf8SequenceSize(rest)))));
+  return FilterError(text_, at_, "{} begins nothing that a filter knows",
+                     QuoteForError(rest.substr(0, Utf8SequenceSize(rest))));
 }
 
 bool FilterLexer::IsUuid() const {
@@ -126,8 +120,7 @@ absl::StatusOr<FilterToken> FilterLexer::Word() {
     return Take(TokenKind::kWord, word.size());
   }
   if (word != "binary") {
-    return FilterError(text_, at_,
-                       fmt::format("{}'...' is no literal; only binary'...' has a prefix", word));
+    return FilterError(text_, at_, "{}'...' is no literal; only binary'...' has a prefix", word);
   }
   return Binary();
 }
@@ -142,10 +135,9 @@ absl::StatusOr<FilterToken> FilterLexer::Numeric() {
   const bool timed = word.size() > 3 && word[2] == ':' && IsDigit(word[1]) && IsDigit(word[3]);
   if (!dated && !timed) {
     return FilterError(text_, at_,
-                       fmt::format("{} is no number (12, -1.5, 1e3), datetime "
-                                   "(2026-01-31T10:00:00Z), date (2026-01-31), time (10:00:00) or "
-                                   "uuid",
-                                   QuoteForError(word)));
+                       "{} is no number (12, -1.5, 1e3), datetime (2026-01-31T10:00:00Z), date "
+                       "(2026-01-31), time (10:00:00) or uuid",
+                       QuoteForError(word));
   }
   const TokenKind kind = timed                         ? TokenKind::kTime
                          : word.size() > kDateTextSize ? TokenKind::kDatetime
@@ -154,8 +146,7 @@ absl::StatusOr<FilterToken> FilterLexer::Numeric() {
                                          : kind == TokenKind::kDate ? ParseDate(word)
                                                                     : ParseDatetime(word);
   if (!scalar.ok()) {
-    return FilterError(text_, at_,
-                       fmt::format("{} {}", QuoteForError(word), Message(scalar.status())));
+    return FilterError(text_, at_, "{} {}", QuoteForError(word), Message(scalar.status()));
   }
   FilterToken token = Take(kind, word.size());
   token.scalar = *scalar;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/core.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -11,9 +13,15 @@ namespace sluice::projectors {
 
 // An error about the place `offset` (in bytes) of the filter `text`: kInvalidArgument with the
 // column, which the message tells as well.
+[[nodiscard]] absl::Status FilterErrorOf(std::string_view code, std::string_view text,
+                                         size_t offset, std::string_view reason);
+// Code "invalid_filter"; `reason` is fmt's.
+template <typename... Args>
 [[nodiscard]] absl::Status FilterError(std::string_view text, size_t offset,
-                                       std::string_view reason,
-                                       std::string_view code = "invalid_filter");
+                                       fmt::format_string<Args...> reason, Args&&... args) {
+  return FilterErrorOf("invalid_filter", text, offset,
+                       fmt::vformat(reason, fmt::make_format_args(args...)));
+}
 
 struct FilterToken {
   enum class Kind : uint8_t {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -125,15 +124,14 @@ absl::Status Parser::Advance() {
 
 absl::Status Parser::Unexpected(std::string_view expected) const {
   if (token_.kind == TokenKind::kEnd) {
-    return FilterError(text_, token_.offset,
-                       fmt::format("expected {}, and the filter ends", expected));
+    return FilterError(text_, token_.offset, "expected {}, and the filter ends", expected);
   }
   const std::string lower = ToLower(token_.text);
   const bool shouted = token_.kind == TokenKind::kWord && lower != token_.text &&
                        (lower == "not" || IsOperator(lower));
-  return FilterError(text_, token_.offset,
-                     fmt::format("expected {}, found {}{}", expected, QuoteForError(token_.text),
-                                 shouted ? "; operators are written in lower case" : ""));
+  return FilterError(text_, token_.offset, "expected {}, found {}{}", expected,
+                     QuoteForError(token_.text),
+                     shouted ? "; operators are written in lower case" : "");
 }
 
 absl::Status Parser::Expect(TokenKind kind, std::string_view what) {
@@ -142,9 +140,8 @@ absl::Status Parser::Expect(TokenKind kind, std::string_view what) {
 
 absl::Status Parser::Enter(size_t offset) {
   if (++nesting_ > kFilterNestingMax) {
-    return FilterError(
-        text_, offset,
-        fmt::format("nested more than {} deep; write it flatter", kFilterNestingMax));
+    return FilterError(text_, offset, "nested more than {} deep; write it flatter",
+                       kFilterNestingMax);
   }
   return absl::OkStatus();
 }
@@ -154,12 +151,12 @@ absl::StatusOr<FilterTerm> Parser::Wrap(absl::StatusOr<ExpressionPtr> expression
   RETURN_IF_ERROR(expression.status());
   FilterTerm term;
   term.kind = TermKind::kExpression;
+  term.family = Family::kBool;
   term.offset = offset;
   term.expression = *std::move(expression);
   if (term.expression->depth > kFilterNestingMax) {
-    return FilterError(
-        text_, offset,
-        fmt::format("nested more than {} deep; write it flatter", kFilterNestingMax));
+    return FilterError(text_, offset, "nested more than {} deep; write it flatter",
+                       kFilterNestingMax);
   }
   return term;
 }
@@ -244,9 +241,8 @@ absl::StatusOr<ExpressionPtr> Parser::InList(const FilterTerm& operand) {
       return Unexpected("a literal, @user or @businessunit");
     }
     if (items.size() == kFilterInItemsMax) {
-      return FilterError(text_, offset,
-                         fmt::format("more than {} items in a list; join several `in` with or",
-                                     kFilterInItemsMax));
+      return FilterError(text_, offset, "more than {} items in a list; join several `in` with or",
+                         kFilterInItemsMax);
     }
     items.push_back(*std::move(item));
   } while (token_.kind == TokenKind::kComma);
@@ -273,9 +269,11 @@ absl::StatusOr<FilterTerm> Parser::Grouped() {
 
 absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
   FilterTerm term;
+  term.kind = TermKind::kLiteral;
   term.offset = token_.offset;
   term.source = token_.text;
   term.scalar = token_.scalar;
+  term.bytes = std::move(token_.value);
   const std::string_view text = token_.text;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   switch (token_.kind) {
@@ -283,46 +281,43 @@ absl::StatusOr<std::optional<FilterTerm>> Parser::Literal() {
       if (text == "null") {
         term.kind = TermKind::kNull;
       } else if (text == "true" || text == "false") {
-        term.kind = TermKind::kBool;
+        term.family = Family::kBool;
         term.scalar = text == "true" ? 1 : 0;
       } else if (text == "NaN" || text == "INF") {
-        term.kind = TermKind::kSpecial;
+        term.family = Family::kDouble;
         term.number = text == "INF" ? kInfinity : std::numeric_limits<double>::quiet_NaN();
       } else {
         return std::optional<FilterTerm>();
       }
       break;
     case TokenKind::kNumber:
-      term.kind = text == "-INF" ? TermKind::kSpecial : TermKind::kNumber;
+      term.kind = text == "-INF" ? TermKind::kLiteral : TermKind::kNumber;
+      term.family = text == "-INF" ? Family::kDouble : Family::kExact;
       term.number = -kInfinity;
       break;
     case TokenKind::kString:
-      term.kind = TermKind::kString;
-      term.bytes = std::move(token_.value);
+      term.family = Family::kString;
       break;
     case TokenKind::kBinary:
-      term.kind = TermKind::kBinary;
-      term.bytes = std::move(token_.value);
+      term.family = Family::kBytes;
       break;
     case TokenKind::kUuid:
-      term.kind = TermKind::kUuid;
-      term.bytes = std::move(token_.value);
+      term.family = Family::kUuid;
       break;
     case TokenKind::kDatetime:
-      term.kind = TermKind::kDatetime;
+      term.family = Family::kDatetime;
       break;
     case TokenKind::kDate:
-      term.kind = TermKind::kDate;
+      term.family = Family::kDate;
       break;
     case TokenKind::kTime:
-      term.kind = TermKind::kTime;
+      term.family = Family::kTime;
       break;
     case TokenKind::kParameter: {
       const auto claim = ClaimOfParameter(text);
       if (!claim.has_value()) {
-        return FilterError(text_, token_.offset,
-                           fmt::format("there is no parameter {}; there are {}",
-                                       QuoteForError(text), kParameters));
+        return FilterError(text_, token_.offset, "there is no parameter {}; there are {}",
+                           QuoteForError(text), kParameters);
       }
       term.kind = TermKind::kParameter;
       term.claim = *claim;
@@ -348,9 +343,8 @@ absl::StatusOr<FilterTerm> Parser::Word() {
   const auto function = FunctionOf(word);
   if (!function.has_value()) {
     return FilterError(text_, offset,
-                       fmt::format("there is no function {}; there are contains, startswith and "
-                                   "endswith",
-                                   QuoteForError(word)));
+                       "there is no function {}; there are contains, startswith and endswith",
+                       QuoteForError(word));
   }
   return Call(*function, offset);
 }
@@ -373,19 +367,18 @@ absl::StatusOr<FilterTerm> Parser::Attribute(std::string_view word, size_t offse
   term.source = word;
   term.attribute = schema_.Find(word);
   if (term.attribute != nullptr) {
+    term.family = FamilyOf(term.attribute->type);
     attributes_.insert(term.attribute->id);
     return term;
   }
   if (IsOperator(word)) {
-    return FilterError(
-        text_, offset,
-        fmt::format("expected an attribute, a literal or a parameter, found the operator {}",
-                    word));
+    return FilterError(text_, offset,
+                       "expected an attribute, a literal or a parameter, found the operator {}",
+                       word);
   }
-  return FilterError(
-      text_, offset,
-      fmt::format("entity '{}' has no attribute {}", schema_.name(), QuoteForError(word)),
-      "unknown_attribute");
+  return FilterErrorOf(
+      "unknown_attribute", text_, offset,
+      fmt::format("entity '{}' has no attribute {}", schema_.name(), QuoteForError(word)));
 }
 
 }  // namespace

@@ -4,9 +4,7 @@
 
 #include <charconv>
 #include <limits>
-#include <utility>
 
-#include "projectors/rules/filter_lexer.h"
 #include "schemas/attribute_type.h"
 #include "schemas/base/date.h"
 #include "schemas/base/datetime.h"
@@ -22,45 +20,16 @@ namespace {
 
 using TermKind = FilterTerm::Kind;
 
-// The family that a term has by itself.
-Family OwnFamily(const FilterTerm& term) {
-  switch (term.kind) {
-    case TermKind::kBool:
-    case TermKind::kExpression:
-      return Family::kBool;
-    case TermKind::kNumber:
-      return Family::kExact;
-    case TermKind::kSpecial:
-      return Family::kDouble;
-    case TermKind::kString:
-      return Family::kString;
-    case TermKind::kBinary:
-      return Family::kBytes;
-    case TermKind::kUuid:
-      return Family::kUuid;
-    case TermKind::kDatetime:
-      return Family::kDatetime;
-    case TermKind::kDate:
-      return Family::kDate;
-    case TermKind::kTime:
-      return Family::kTime;
-    case TermKind::kAttribute:
-      return FamilyOf(term.attribute->type);
-    default:
-      return Family::kNull;
-  }
-}
-
 // The family in which two terms are compared: an attribute's type decides, then what is no number
 // (a number may be a double, where the other side is INF), then what is not null.
 Family CommonFamily(const FilterTerm& a, const FilterTerm& b) {
   if (a.kind == TermKind::kAttribute || b.kind == TermKind::kNull) {
-    return OwnFamily(a);
+    return a.family;
   }
   if (b.kind == TermKind::kAttribute || a.kind == TermKind::kNull || a.kind == TermKind::kNumber) {
-    return OwnFamily(b);
+    return b.family;
   }
-  return OwnFamily(a);
+  return a.family;
 }
 
 std::string Describe(const FilterTerm& term) {
@@ -77,36 +46,11 @@ std::string Describe(const FilterTerm& term) {
     default:
       break;
   }
-  std::string_view kind;
-  switch (OwnFamily(term)) {
-    case Family::kBool:
-      kind = "bool";
-      break;
-    case Family::kExact:
-      kind = "number";
-      break;
-    case Family::kDouble:
-      kind = "double";
-      break;
-    case Family::kString:
-      kind = "string";
-      break;
-    case Family::kBytes:
-      kind = "bytes";
-      break;
-    case Family::kUuid:
-      kind = "uuid";
-      break;
-    case Family::kDate:
-      kind = "date";
-      break;
-    case Family::kTime:
-      kind = "time";
-      break;
-    default:
-      kind = "datetime";
-  }
-  return fmt::format("the {} {}", kind, QuoteForError(term.source));
+  // By Family.
+  constexpr std::string_view kNames[] = {"null",     "string", "number", "double", "bool",
+                                         "datetime", "date",   "time",   "uuid",   "bytes"};
+  return fmt::format("the {} {}", kNames[static_cast<size_t>(term.family)],
+                     QuoteForError(term.source));
 }
 
 bool HasOrder(Family family) {
@@ -149,13 +93,8 @@ bool IsSet(Claim claim) { return claim == Claim::kTeams || claim == Claim::kRole
 
 }  // namespace
 
-absl::Status FilterTyping::ErrorAt(const FilterTerm& term, std::string_view reason) const {
-  return FilterError(text_, term.offset, reason);
-}
-
 absl::Status FilterTyping::Mismatch(const FilterTerm& term, const FilterTerm& partner) const {
-  return ErrorAt(term,
-                 fmt::format("{} cannot be compared with {}", Describe(term), Describe(partner)));
+  return ErrorAt(term, "{} cannot be compared with {}", Describe(term), Describe(partner));
 }
 
 absl::Status FilterTyping::CheckNoParameter(const FilterTerm& term, std::string_view place) const {
@@ -164,9 +103,9 @@ absl::Status FilterTyping::CheckNoParameter(const FilterTerm& term, std::string_
     return absl::OkStatus();
   }
   return FilterError(text_, inside ? *term.expression->parameter : term.offset,
-                     fmt::format("a parameter cannot stand {}; it may be compared by eq or in, "
-                                 "and such comparisons joined by and or or",
-                                 place));
+                     "a parameter cannot stand {}; it may be compared by eq or in, and such "
+                     "comparisons joined by and or or",
+                     place);
 }
 
 absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
@@ -176,8 +115,11 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
       return term.expression;
     case TermKind::kNull:
       return MakeConstant(Truth::kNull);
-    case TermKind::kBool:
-      return MakeConstant(term.scalar != 0 ? Truth::kTrue : Truth::kFalse);
+    case TermKind::kLiteral:
+      if (term.family == Family::kBool) {
+        return MakeConstant(term.scalar != 0 ? Truth::kTrue : Truth::kFalse);
+      }
+      break;
     case TermKind::kAttribute:
       if (term.attribute->type == v1::ATTRIBUTE_TYPE_BOOL) {
         ASSIGN_OR_RETURN(Operand operand, Resolve(term, Family::kBool, term));
@@ -185,21 +127,21 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Boolean(const FilterTerm& term,
       }
       break;
     case TermKind::kParameter:
-      return ErrorAt(term, fmt::format("{} is not compared with anything; write `attribute {} {}`",
-                                       term.source, IsSet(term.claim) ? "in" : "eq", term.source));
+      return ErrorAt(term, "{} is not compared with anything; write `attribute {} {}`", term.source,
+                     IsSet(term.claim) ? "in" : "eq", term.source);
     default:
       break;
   }
   const std::string_view hint =
       operation == "not" ? "; not binds tighter than a comparison, so write not (a eq b)" : "";
-  return ErrorAt(term, fmt::format("{} is neither true nor false, as {} needs it{}", Describe(term),
-                                   operation, hint));
+  return ErrorAt(term, "{} is neither true nor false, as {} needs it{}", Describe(term), operation,
+                 hint);
 }
 
 absl::StatusOr<Operand> FilterTyping::ResolveText(const FilterTerm& term,
                                                   const FilterTerm& partner) const {
   const auto explain = [&](std::string_view reason) {
-    return ErrorAt(term, fmt::format("{} {}", QuoteForError(term.source), reason));
+    return ErrorAt(term, "{} {}", QuoteForError(term.source), reason);
   };
   const auto scalar = [&](Family family, const absl::StatusOr<int64_t>& value) {
     return value.ok() ? absl::StatusOr<Operand>(LiteralOperand(family, *value, 0, ""))
@@ -236,7 +178,7 @@ absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family fam
   }
   if (term.kind == TermKind::kNumber && (family == Family::kExact || family == Family::kDouble)) {
     const auto explain = [&](const absl::Status& status) {
-      return ErrorAt(term, fmt::format("{} {}", QuoteForError(term.source), Message(status)));
+      return ErrorAt(term, "{} {}", QuoteForError(term.source), Message(status));
     };
     if (family == Family::kExact) {
       auto text = CanonicalDecimal(term.source);
@@ -247,8 +189,10 @@ absl::StatusOr<Operand> FilterTyping::Resolve(const FilterTerm& term, Family fam
     return number.ok() ? absl::StatusOr<Operand>(LiteralOperand(family, 0, *number, ""))
                        : explain(number.status());
   }
-  if (OwnFamily(term) != family) {
-    return term.kind == TermKind::kString ? ResolveText(term, partner) : Mismatch(term, partner);
+  if (term.family != family) {
+    return term.kind == TermKind::kLiteral && term.family == Family::kString
+               ? ResolveText(term, partner)
+               : Mismatch(term, partner);
   }
   switch (term.kind) {
     case TermKind::kAttribute: {
@@ -281,9 +225,8 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Compare(Comparison comparison, size_
   ASSIGN_OR_RETURN(Operand left, Resolve(a, family, b));
   ASSIGN_OR_RETURN(Operand right, Resolve(b, family, a));
   if (IsOrder(comparison) && !HasOrder(family)) {
-    return FilterError(text_, operator_offset,
-                       fmt::format("{} has no order; compare it by eq, ne or in",
-                                   Describe(a.kind == TermKind::kNull ? b : a)));
+    return FilterError(text_, operator_offset, "{} has no order; compare it by eq, ne or in",
+                       Describe(a.kind == TermKind::kNull ? b : a));
   }
   return MakeComparison(comparison, std::move(left), std::move(right));
 }
@@ -291,8 +234,8 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Compare(Comparison comparison, size_
 absl::StatusOr<ExpressionPtr> FilterTyping::ClaimEquals(const FilterTerm& parameter,
                                                         const FilterTerm& other) const {
   if (IsSet(parameter.claim)) {
-    return ErrorAt(parameter, fmt::format("{} is a set; write `attribute in {}`", parameter.source,
-                                          parameter.source));
+    return ErrorAt(parameter, "{} is a set; write `attribute in {}`", parameter.source,
+                   parameter.source);
   }
   return ClaimOf(parameter, other);
 }
@@ -300,8 +243,8 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimEquals(const FilterTerm& parame
 absl::StatusOr<ExpressionPtr> FilterTyping::InParameter(const FilterTerm& a,
                                                         const FilterTerm& parameter) const {
   if (!IsSet(parameter.claim)) {
-    return ErrorAt(parameter, fmt::format("{} is one value; write `attribute eq {}`",
-                                          parameter.source, parameter.source));
+    return ErrorAt(parameter, "{} is one value; write `attribute eq {}`", parameter.source,
+                   parameter.source);
   }
   return ClaimOf(parameter, a);
 }
@@ -310,39 +253,28 @@ absl::StatusOr<ExpressionPtr> FilterTyping::ClaimOf(const FilterTerm& parameter,
                                                     const FilterTerm& other) const {
   ClaimTerm term;
   term.claim = parameter.claim;
-  switch (other.kind) {
-    case TermKind::kAttribute:
-      if (!schemas::CanHoldOwner(other.attribute->type)) {
-        return ErrorAt(parameter,
-                       fmt::format("{} cannot be compared with a claim; a string, int32, "
-                                   "int64 or uuid can",
-                                   Describe(other)));
-      }
-      term.attribute = other.attribute->id;
-      break;
-    case TermKind::kString:
-      term.constant = other.bytes;
-      break;
-    case TermKind::kUuid:
-      term.constant.resize(kUuidTextSize);
-      EncodeUuid(other.bytes, term.constant.data());
-      break;
-    case TermKind::kNumber:
-      if (const auto value = ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
-                                          std::numeric_limits<int64_t>::max());
-          value.ok()) {
-        term.constant = std::to_string(*value);
-        break;
-      }
-      [[fallthrough]];
-    case TermKind::kExpression:
-    case TermKind::kParameter:
-    default:
-      RETURN_IF_ERROR(CheckNoParameter(other, "beside another one"));
-      return ErrorAt(other.kind == TermKind::kExpression ? parameter : other,
-                     fmt::format("{} cannot be compared with the claim {}; an attribute, a string, "
-                                 "an integer or a uuid can",
-                                 Describe(other), parameter.source));
+  if (other.kind == TermKind::kAttribute) {
+    if (!schemas::CanHoldOwner(other.attribute->type)) {
+      return ErrorAt(parameter,
+                     "{} cannot be compared with a claim; a string, int32, int64 or uuid can",
+                     Describe(other));
+    }
+    term.attribute = other.attribute->id;
+  } else if (other.kind == TermKind::kLiteral && other.family == Family::kString) {
+    term.constant = other.bytes;
+  } else if (other.kind == TermKind::kLiteral && other.family == Family::kUuid) {
+    term.constant.resize(kUuidTextSize);
+    EncodeUuid(other.bytes, term.constant.data());
+  } else if (const auto value = ParseInteger(other.source, std::numeric_limits<int64_t>::min(),
+                                             std::numeric_limits<int64_t>::max());
+             other.kind == TermKind::kNumber && value.ok()) {
+    term.constant = std::to_string(*value);
+  } else {
+    RETURN_IF_ERROR(CheckNoParameter(other, "beside another one"));
+    return ErrorAt(other.kind == TermKind::kExpression ? parameter : other,
+                   "{} cannot be compared with the claim {}; an attribute, a string, an integer "
+                   "or a uuid can",
+                   Describe(other), parameter.source);
   }
   return MakeClaim(std::move(term), parameter.offset);
 }
@@ -360,11 +292,11 @@ absl::StatusOr<ExpressionPtr> FilterTyping::In(const FilterTerm& a,
       any.push_back(std::move(equal));
       continue;
     }
-    ASSIGN_OR_RETURN(Operand literal, Resolve(item, OwnFamily(a), a));
+    ASSIGN_OR_RETURN(Operand literal, Resolve(item, a.family, a));
     literals.push_back(std::move(literal));
   }
   if (!literals.empty()) {
-    ASSIGN_OR_RETURN(Operand operand, Resolve(a, OwnFamily(a), a));
+    ASSIGN_OR_RETURN(Operand operand, Resolve(a, a.family, a));
     if (operand.kind == Operand::Kind::kLiteral) {  // an expression that is always the same
       for (Operand& literal : literals) {
         any.push_back(MakeComparison(Comparison::kEq, operand, std::move(literal)));
@@ -380,9 +312,9 @@ absl::StatusOr<ExpressionPtr> FilterTyping::Call(Function function, const Filter
                                                  const FilterTerm& b) const {
   const auto resolve = [&](const FilterTerm& term) -> absl::StatusOr<Operand> {
     RETURN_IF_ERROR(CheckNoParameter(term, "in a function"));
-    if (term.kind != TermKind::kNull && OwnFamily(term) != Family::kString) {
-      return ErrorAt(term, fmt::format("{} takes strings, and this is {}", FunctionName(function),
-                                       Describe(term)));
+    if (term.kind != TermKind::kNull && term.family != Family::kString) {
+      return ErrorAt(term, "{} takes strings, and this is {}", FunctionName(function),
+                     Describe(term));
     }
     return Resolve(term, Family::kString, term);
   };

@@ -2,10 +2,12 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "projectors/rules/expression.h"
+#include "projectors/rules/filter_lexer.h"
 
 // From what the parser reads to typed expressions: which operand fits which, and where parameters
 // may stand. Errors are "invalid_filter" with the column of what does not fit.
@@ -15,20 +17,14 @@ namespace sluice::projectors {
 struct FilterTerm {
   enum class Kind : uint8_t {
     kNull,
-    kBool,      // `scalar`
-    kNumber,    // `source`
-    kSpecial,   // NaN, INF, -INF: `number`
-    kString,    // `bytes`
-    kBinary,    // `bytes`
-    kUuid,      // `bytes`
-    kDatetime,  // `scalar`
-    kDate,      // `scalar`
-    kTime,      // `scalar`
+    kNumber,   // `source`
+    kLiteral,  // any other: what FilterLiteral has of its family
     kAttribute,
     kParameter,
     kExpression,
   };
   Kind kind = Kind::kNull;
+  Family family = Family::kNull;  // that it has by itself
   size_t offset = 0;
   std::string_view source;  // as it is written; empty for an expression
   std::string bytes;
@@ -57,7 +53,11 @@ class FilterTyping {
   absl::StatusOr<ExpressionPtr> Not(const FilterTerm& term) const;
 
  private:
-  absl::Status ErrorAt(const FilterTerm& term, std::string_view reason) const;
+  template <typename... Args>
+  absl::Status ErrorAt(const FilterTerm& term, fmt::format_string<Args...> reason,
+                       Args&&... args) const {
+    return FilterError(text_, term.offset, reason, std::forward<Args>(args)...);
+  }
   absl::Status Mismatch(const FilterTerm& term, const FilterTerm& partner) const;
   absl::Status CheckNoParameter(const FilterTerm& term, std::string_view place) const;
   // `term` as an operand of `family`; `partner`: what it is compared with.

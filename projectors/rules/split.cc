@@ -1,7 +1,5 @@
 #include "projectors/rules/split.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -49,11 +47,10 @@ class Splitter {
 };
 
 absl::Status Splitter::TooLarge(const Expression& expression) const {
-  return FilterError(
-      text_, expression.parameter.value_or(0),
-      fmt::format("the conditions beside parameters here take more than {} bytes once the filter "
-                  "is split by its parameters; write it as several rules",
-                  kFilterCanonicalBytesMax));
+  return FilterError(text_, expression.parameter.value_or(0),
+                     "the conditions beside parameters here take more than {} bytes once the "
+                     "filter is split by its parameters; write it as several rules",
+                     kFilterCanonicalBytesMax);
 }
 
 absl::StatusOr<Alternatives> Splitter::Split(const ExpressionPtr& expression) const {
@@ -119,10 +116,9 @@ absl::StatusOr<Alternatives> Splitter::Product(const Alternatives& a, const Alte
 
 absl::StatusOr<Alternatives> Splitter::Merge(Joined joined, const Expression& expression) const {
   if (joined.size() > kFilterAlternativesMax) {
-    return FilterError(
-        text_, expression.parameter.value_or(0),
-        fmt::format("the parameters here combine in {} ways, more than {}; write several rules",
-                    joined.size(), kFilterAlternativesMax));
+    return FilterError(text_, expression.parameter.value_or(0),
+                       "the parameters here combine in {} ways, more than {}; write several rules",
+                       joined.size(), kFilterAlternativesMax);
   }
   size_t size = 0;
   Alternatives result;

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <span>
-#include <vector>
-
 #include "eventlog/event.h"
 #include "projectors/fold/fold.h"
 #include "schemas/base/clock.h"

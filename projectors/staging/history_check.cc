@@ -46,7 +46,7 @@ absl::Status CheckHistory(eventlog::Log& log, PartitionId partition,
       eventlog::kReadPatience, cancellation);
   // What was there a moment ago has been removed, or lost: the next try tells.
   return absl::IsOutOfRange(read)
-             ? Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read))
+             ? Error(StatusCode::kUnavailable, "log_unavailable", Message(read))
              : read;
 }
 

@@ -1,7 +1,6 @@
 #include "projectors/staging/letter_box.h"
 
 #include <algorithm>
-#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -97,7 +96,7 @@ absl::Status LetterBox::MakeRoom(absl::FunctionRef<bool()> stopping) {
   while (full()) {
     ASSIGN_OR_RETURN(const bool came, WriteSome(stopping, absl::InfiniteFuture()));
     if (!came) {
-      return Error(absl::StatusCode::kCancelled, "cancelled", "the projector is stopping");
+      return Error(StatusCode::kCancelled, "cancelled", "the projector is stopping");
     }
   }
   return absl::OkStatus();

@@ -1,10 +1,8 @@
 #include "projectors/staging/partition_projector.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "eventlog/partition_group.h"
-#include "fmt/format.h"
 #include "projectors/nodes/node_directory.h"
 #include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
@@ -39,13 +37,13 @@ bool IsFatal(const absl::Status& status) {
 }
 
 absl::Status Behind() {
-  return Error(absl::StatusCode::kUnavailable, "staging_catching_up",
+  return Error(StatusCode::kUnavailable, "staging_catching_up",
                "the log has not been read to the end that it had at the start");
 }
 
 absl::Status CatchingUp(PartitionId partition) {
-  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-               fmt::format("partition {} is behind the end of the log", partition.value()));
+  return Error(StatusCode::kUnavailable, "not_caught_up",
+               "partition {} is behind the end of the log", partition.value());
 }
 
 }  // namespace
@@ -57,8 +55,8 @@ PartitionProjector::PartitionProjector(PartitionId partition, Context context)
       batch_events_(std::min(context.options.batch_events_max, kBatchEventsFirst)),
       end_question_(
           context.clock, [this](SteadyTime asked) { return AskEnd(asked); },
-          Error(absl::StatusCode::kUnavailable, "not_served_here",
-                fmt::format("partition {} is being given up", partition.value()))),
+          Error(StatusCode::kUnavailable, "not_served_here", "partition {} is being given up",
+                partition.value())),
       side_(partition, context.log, context.stores, context.clock, context.options,
             context.metrics),
       follower_(context.log, context.clock, *this,
@@ -93,17 +91,16 @@ void PartitionProjector::Stop() {
 // Messages name organisations and folders: those are for the log.
 absl::Status PartitionProjector::Health() const {
   const absl::Status status = follower_.Health();
-  return status.ok()
-             ? status
-             : Error(status.code(), ErrorCode(status),
-                     fmt::format("partition {}: {}", partition_.value(), ErrorCode(status)));
+  return status.ok() ? status
+                     : Error(status.code(), ErrorCode(status), "partition {}: {}",
+                             partition_.value(), ErrorCode(status));
 }
 
 absl::Status PartitionProjector::MayServe() const {
   absl::MutexLock lock(&mutex_);
   if (!failed_.ok()) {
-    return Error(absl::StatusCode::kUnavailable, ErrorCode(failed_),
-                 fmt::format("partition {} has stopped", partition_.value()));
+    return Error(StatusCode::kUnavailable, ErrorCode(failed_), "partition {} has stopped",
+                 partition_.value());
   }
   if (!caught_up_ || doubted_ ||
       context_.clock.SteadyNow() - near_end_ > context_.options.near_end ||
@@ -337,7 +334,7 @@ absl::Status PartitionProjector::ReadBatch() {
     if (ErrorCode(read) == "offset_beyond_end") {
       // Only offsets without events are missing: reading goes on behind what was applied.
       follower_.Close();
-      return Error(absl::StatusCode::kUnavailable, "log_unavailable", Message(read));
+      return Error(StatusCode::kUnavailable, "log_unavailable", Message(read));
     }
   }
   return read;

@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 #include "projectors/staging/history_check.h"
-#include "projectors/store/store_codes.h"
+#include "projectors/store/org_db.h"
 #include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 

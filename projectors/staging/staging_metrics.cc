@@ -6,16 +6,18 @@
 #include <prometheus/registry.h>
 
 #include <set>
-#include <string>
 #include <utility>
-
-#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 namespace {
 
-const prometheus::Histogram::BucketBoundaries kSeconds = {
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+
+const Histogram::BucketBoundaries kSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                              0.1,    0.25,  0.5,    1,     2.5,  10};
 
 prometheus::Labels LabelsOf(PartitionId partition) {
   return {{"partition", std::to_string(partition.value())}};
@@ -24,63 +26,50 @@ prometheus::Labels LabelsOf(PartitionId partition) {
 }  // namespace
 
 struct StagingMetrics::Impl {
-  explicit Impl(std::shared_ptr<prometheus::Registry> given)
-      : registry(RegistryOrNew(std::move(given))),
-        events(AddCounter(*registry, "sluice_staging_events_total", "Events folded.")),
-        ops(AddCounter(*registry, "sluice_staging_ops_total", "Operations of change sets folded.")),
-        rejected(AddCounter(*registry, "sluice_staging_rejected_total",
-                            "Events that could not be applied.")),
-        duplicates(AddCounter(*registry, "sluice_staging_duplicates_total",
-                              "Change sets skipped because their id was applied before.")),
-        stale(AddCounter(*registry, "sluice_staging_stale_versions_total",
-                         "Operations skipped because their version is not newer.")),
-        patches(AddCounter(*registry, "sluice_staging_patches_of_nothing_total",
-                           "Patches skipped because there is no row.")),
-        answered(AddCounter(*registry, "sluice_staging_answered_controls_total",
-                            "Control events skipped because their request, or a later one, "
-                            "had been answered: repeated after a crash, or written by a "
-                            "sequencer that was paused.")),
-        dead_letters(AddCounter(*registry, "sluice_staging_dead_letters_total",
-                                "Events written to the dead letters.")),
-        retries(AddCounter(*registry, "sluice_staging_retries_total",
-                           "Steps that failed and are tried again.")),
-        lag(GaugeFamily(*registry, "sluice_staging_lag_events",
-                        "Events in the log that are not folded yet, by partition.")),
-        letters_held(GaugeFamily(*registry, "sluice_staging_dead_letters_held",
-                                 "Dead letters that the log has not taken yet, by partition; no "
-                                 "checkpoint is written meanwhile, and at 10,000 (or 8 MiB) the "
-                                 "partition waits.")),
-        apart(GaugeFamily(*registry, "sluice_staging_apart",
-                          "Organisations that are folded apart, by reason.")),
-        apart_bytes(GaugeFamily(*registry, "sluice_staging_apart_bytes",
-                                "Events held for organisations that are apart, by partition.")),
-        steps(AddHistogram(*registry, "sluice_staging_apart_step_seconds",
-                           "Time of one step of an organisation that is apart.", kSeconds)),
-        batches(AddHistogram(*registry, "sluice_staging_apply_batch_seconds",
-                             "Time to fold one batch of events into the stores.", kSeconds)) {}
+  explicit Impl(std::shared_ptr<prometheus::Registry> shared) : registry(std::move(shared)) {}
 
-  std::shared_ptr<prometheus::Registry> registry;
-  prometheus::Counter& events;
-  prometheus::Counter& ops;
-  prometheus::Counter& rejected;
-  prometheus::Counter& duplicates;
-  prometheus::Counter& stale;
-  prometheus::Counter& patches;
-  prometheus::Counter& answered;
-  prometheus::Counter& dead_letters;
-  prometheus::Counter& retries;
-  prometheus::Family<prometheus::Gauge>& lag;
-  prometheus::Family<prometheus::Gauge>& letters_held;
-  prometheus::Family<prometheus::Gauge>& apart;
-  prometheus::Family<prometheus::Gauge>& apart_bytes;
-  prometheus::Histogram& steps;
-  prometheus::Histogram& batches;
+  // Before the metrics, which are made in it and are gone with it.
+  const std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Registry& r = *registry;
+  Counter& events = AddCounter(r, "sluice_staging_events_total", "Events folded.");
+  Counter& ops = AddCounter(r, "sluice_staging_ops_total", "Operations of change sets folded.");
+  Counter& rejected =
+      AddCounter(r, "sluice_staging_rejected_total", "Events that could not be applied.");
+  Counter& duplicates = AddCounter(r, "sluice_staging_duplicates_total",
+                                   "Change sets skipped because their id was applied before.");
+  Counter& stale = AddCounter(r, "sluice_staging_stale_versions_total",
+                              "Operations skipped because their version is not newer.");
+  Counter& patches = AddCounter(r, "sluice_staging_patches_of_nothing_total",
+                                "Patches skipped because there is no row.");
+  Counter& answered =
+      AddCounter(r, "sluice_staging_answered_controls_total",
+                 "Control events skipped because their request, or a later one, had been answered: "
+                 "repeated after a crash, or written by a sequencer that was paused.");
+  Counter& dead_letters =
+      AddCounter(r, "sluice_staging_dead_letters_total", "Events written to the dead letters.");
+  Counter& retries =
+      AddCounter(r, "sluice_staging_retries_total", "Steps that failed and are tried again.");
+  Family<Gauge>& lag = GaugeFamily(r, "sluice_staging_lag_events",
+                                   "Events in the log that are not folded yet, by partition.");
+  Family<Gauge>& letters_held =
+      GaugeFamily(r, "sluice_staging_dead_letters_held",
+                  "Dead letters that the log has not taken yet, by partition; no checkpoint is "
+                  "written meanwhile, and at 10,000 (or 8 MiB) the partition waits.");
+  Family<Gauge>& apart =
+      GaugeFamily(r, "sluice_staging_apart", "Organisations that are folded apart, by reason.");
+  Family<Gauge>& apart_bytes =
+      GaugeFamily(r, "sluice_staging_apart_bytes",
+                  "Events held for organisations that are apart, by partition.");
+  Histogram& steps = AddHistogram(r, "sluice_staging_apart_step_seconds",
+                                  "Time of one step of an organisation that is apart.", kSeconds);
+  Histogram& batches = AddHistogram(r, "sluice_staging_apply_batch_seconds",
+                                    "Time to fold one batch of events into the stores.", kSeconds);
   // Reasons that were ever shown: those that are gone are shown as 0. Of one thread.
   std::set<std::string> reasons;
 };
 
 StagingMetrics::StagingMetrics(std::shared_ptr<prometheus::Registry> registry)
-    : impl_(std::make_unique<Impl>(std::move(registry))) {}
+    : impl_(std::make_unique<Impl>(RegistryOrNew(std::move(registry)))) {}
 StagingMetrics::~StagingMetrics() = default;
 
 void StagingMetrics::Count(const FoldCounters& counters, size_t rejected) {

@@ -8,10 +8,7 @@
 
 #include "projectors/fold/fold.h"
 #include "schemas/base/ids.h"
-
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 

@@ -3,21 +3,19 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "eventlog/partition_group.h"
 #include "eventlog/partition_health.h"
 #include "fmt/format.h"
 #include "projectors/staging/partition_projector.h"
 #include "projectors/staging/staging_metrics.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 #include "spdlog/spdlog.h"
 
@@ -30,8 +28,8 @@ constexpr std::chrono::milliseconds kScrapeLook{1};
 constexpr std::string_view kLostEvents = "offset_below_begin";
 
 absl::Status NotServedHere(PartitionId partition) {
-  return Error(absl::StatusCode::kUnavailable, "not_served_here",
-               fmt::format("partition {} is not served by this node", partition.value()));
+  return Error(StatusCode::kUnavailable, "not_served_here",
+               "partition {} is not served by this node", partition.value());
 }
 
 }  // namespace
@@ -82,13 +80,11 @@ struct StagingProjector::Impl {
   }
   // Of the first partition whose threads can't be made.
   absl::Status Lacking() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return lacking.empty()
-               ? absl::OkStatus()
-               : Error(
-                     absl::StatusCode::kResourceExhausted, "no_threads",
-                     fmt::format("partition {} is not folded: the process can't have its threads; "
-                                 "raise its limit (ulimit -u, or the container's)",
-                                 lacking.begin()->value()));
+    return lacking.empty() ? absl::OkStatus()
+                           : Error(StatusCode::kResourceExhausted, "no_threads",
+                                   "partition {} is not folded: the process can't have its "
+                                   "threads; raise its limit (ulimit -u, or the container's)",
+                                   lacking.begin()->value());
   }
 
   // Returns when the last checkpoints are written.
@@ -114,12 +110,8 @@ struct StagingProjector::Impl {
   }
 
   std::vector<PartitionId> Assigned() const {
-    std::vector<PartitionId> partitions;
     absl::MutexLock lock(&mutex);
-    for (const auto& [partition, projector] : projectors) {
-      partitions.push_back(partition);
-    }
-    return partitions;
+    return Collect(projectors, [](const auto& entry) { return entry.first; });
   }
   Projectors AllProjectors() const {
     absl::MutexLock lock(&mutex);
@@ -145,7 +137,7 @@ struct StagingProjector::Impl {
     {
       absl::MutexLock lock(&mutex);
       if (!assigned) {
-        return Error(absl::StatusCode::kUnavailable, "staging_not_assigned",
+        return Error(StatusCode::kUnavailable, "staging_not_assigned",
                      "the group has not assigned partitions yet");
       }
       RETURN_IF_ERROR(Lacking());
@@ -341,13 +333,13 @@ absl::Status StagingProjector::MayServe(const OrgId& org) const {
   }
   const auto projector = impl_->Find(partition);
   if (projector != nullptr && projector->HasLostEvents(org)) {
-    return Error(absl::StatusCode::kUnavailable, kLostEvents,
+    return Error(StatusCode::kUnavailable, kLostEvents,
                  "the organisation's store cannot be built anew: the log no longer holds its "
                  "events; restore the log, or the store from a backup");
   }
-  return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-               "the organisation's store is behind the log, or is being built anew: try again "
-               "later");
+  return Error(
+      StatusCode::kUnavailable, "not_caught_up",
+      "the organisation's store is behind the log, or is being built anew: try again later");
 }
 
 std::vector<StagingProjector::Troubled> StagingProjector::TroubledOrgs() const {

@@ -11,15 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/log.h"
+#include "eventlog/partition_group.h"
 #include "projectors/store/store_writer.h"
-
-namespace prometheus {
-class Registry;
-}
-
-namespace sluice::eventlog {
-class PartitionGroup;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "schemas/base/collect.h"
+
 namespace sluice::projectors {
 
 void ApartSet::WorkOn(PartitionId partition, Offset end) {
@@ -85,14 +87,11 @@ std::optional<ApartSet::Entry> ApartSet::Find(PartitionId partition, std::string
 }
 
 std::vector<ApartSet::Entry> ApartSet::Of(PartitionId partition) const {
-  std::vector<Entry> entries;
   absl::MutexLock lock(&mutex_);
-  if (const auto state = partitions_.find(partition); state != partitions_.end()) {
-    for (const auto& [org, entry] : state->second.orgs) {
-      entries.push_back(entry);
-    }
-  }
-  return entries;
+  const auto state = partitions_.find(partition);
+  return state == partitions_.end()
+             ? std::vector<Entry>()
+             : Collect(state->second.orgs, [](const auto& entry) { return entry.second; });
 }
 
 }  // namespace sluice::projectors

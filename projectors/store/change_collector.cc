@@ -1,7 +1,8 @@
 #include "projectors/store/change_collector.h"
 
-#include <algorithm>
 #include <utility>
+
+#include "schemas/base/collect.h"
 
 namespace sluice::projectors {
 
@@ -18,8 +19,7 @@ void ChangeCollector::Add(const AppliedState& before, const FoldBatch& batch) {
   }
   if (keys_.size() > kChangedBucketsMax) {
     // The parts of an event mostly change the same buckets.
-    std::ranges::sort(keys_);
-    keys_.erase(std::ranges::unique(keys_).begin(), keys_.end());
+    SortUnique(&keys_);
     any_ = keys_.size() > kChangedBucketsMax;
   }
 }
@@ -32,8 +32,7 @@ void ChangeCollector::Forget() {
 AppliedChange ChangeCollector::Take(Offset applied) {
   AppliedChange change{.applied = applied, .definitions = definitions_};
   if (!any_) {
-    std::ranges::sort(keys_);
-    keys_.erase(std::ranges::unique(keys_).begin(), keys_.end());
+    SortUnique(&keys_);
     change.buckets = std::make_shared<const std::vector<BucketKey>>(std::exchange(keys_, {}));
   }
   keys_ = {};

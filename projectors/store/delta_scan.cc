@@ -1,13 +1,9 @@
-#include "projectors/store/delta_scan.h"
-
 #include <fmt/format.h>
 #include <rocksdb/db.h>
 
 #include <string>
-#include <string_view>
-#include <utility>
 
-#include "projectors/store/record_codec.h"
+#include "projectors/store/rocks_snapshot.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -107,9 +103,8 @@ class DeltaScan final : public DeltaIterator {
 
 }  // namespace
 
-std::unique_ptr<DeltaIterator> NewDeltaScan(const OrgDb& db, const rocksdb::Snapshot* snapshot,
-                                            BucketKey bucket, Position after, Offset horizon) {
-  return std::make_unique<DeltaScan>(db, snapshot, bucket, after, horizon);
+std::unique_ptr<DeltaIterator> RocksSnapshot::Scan(BucketKey bucket, Position after) const {
+  return std::make_unique<DeltaScan>(*db_, snapshot_, bucket, after, applied_.horizon);
 }
 
 }  // namespace sluice::projectors

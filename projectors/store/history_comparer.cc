@@ -1,7 +1,5 @@
 #include "projectors/store/history_comparer.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <iterator>
 #include <system_error>
@@ -25,23 +23,21 @@ constexpr milliseconds kFoldPatience{3'000};
 constexpr milliseconds kApartPatience{30'000};
 
 absl::Status Stopped() {
-  return Error(absl::StatusCode::kUnavailable, "log_unavailable",
+  return Error(StatusCode::kUnavailable, "log_unavailable",
                "stores are being closed, and compared with the log no more");
 }
 
 absl::Status Busy(const StoreSet::SlotPtr& slot) {
-  return Error(absl::StatusCode::kResourceExhausted, "stores_busy",
-               fmt::format("the store of organisation {} is being compared with the log: try again "
-                           "later",
-                           slot->org.value()));
+  return Error(StatusCode::kResourceExhausted, "stores_busy",
+               "the store of organisation {} is being compared with the log: try again later",
+               slot->org.value());
 }
 
 absl::Status NoAnswer(const StoreSet::SlotPtr& slot) {
-  return Error(
-      absl::StatusCode::kUnavailable, "log_unavailable",
-      fmt::format("the store of organisation {} can't be compared with the log: it has not "
-                  "answered for {} ms; try again",
-                  slot->org.value(), kFoldPatience.count()));
+  return Error(StatusCode::kUnavailable, "log_unavailable",
+               "the store of organisation {} can't be compared with the log: it has not answered "
+               "for {} ms; try again",
+               slot->org.value(), kFoldPatience.count());
 }
 
 }  // namespace
@@ -107,9 +103,9 @@ absl::StatusOr<HistoryComparer::JobPtr> HistoryComparer::Enqueue(const StoreSet:
     try {
       lane.thread = std::thread([this, &lane] { Run(lane); });
     } catch (const std::system_error& error) {
-      return Error(absl::StatusCode::kResourceExhausted, "no_threads",
-                   fmt::format("no thread to compare the stores of partition {} with the log: {}",
-                               slot->registration.partition.value(), error.what()));
+      return Error(StatusCode::kResourceExhausted, "no_threads",
+                   "no thread to compare the stores of partition {} with the log: {}",
+                   slot->registration.partition.value(), error.what());
     }
   }
   lane.waiting.insert(first ? lane.waiting.begin() : lane.waiting.end(), job);

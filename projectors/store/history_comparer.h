@@ -31,8 +31,6 @@ class HistoryComparer {
   // `metrics` must outlive it.
   HistoryComparer(Compare compare, StoreMetrics& metrics);
   ~HistoryComparer();  // Stop()
-  HistoryComparer(const HistoryComparer&) = delete;
-  HistoryComparer& operator=(const HistoryComparer&) = delete;
 
   // Has the store compared, after those that somebody waits for, to whom it gives way where as many
   // stores wait as may. False where that is so already, and once it has stopped. Ask again later.

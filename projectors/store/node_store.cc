@@ -47,6 +47,12 @@ std::string RejectionKey(PartitionId partition, const Rejected& rejected) {
 
 std::string ApartPrefix(PartitionId partition) { return OfPartition(kApartPrefix, partition); }
 
+void PutFormat(rocksdb::WriteBatch* batch) {
+  std::string format;
+  PutVarint(kStoreFormat, &format);
+  (void)batch->Put(ToSlice(kFormatKey), format);
+}
+
 void PutNoted(PartitionId partition, const NotedEvent& noted, rocksdb::WriteBatch* batch) {
   if (noted.offset != kNoOffset) {
     (void)batch->Put(OfPartition(kNotedPrefix, partition), EncodeNoted(noted));
@@ -74,10 +80,36 @@ absl::Status LoadApart(std::string_view name, std::string_view value, NodeStore:
 }
 
 absl::Status Corrupt(std::string_view path, std::string_view why) {
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-               fmt::format("node store {} is damaged ({}): stop the process and delete the folder; "
-                           "all stores are then built anew from the log",
-                           path, why));
+  return Error(StatusCode::kDataLoss, "store_corrupt",
+               "node store {} is damaged ({}): stop the process and delete the folder; all stores "
+               "are then built anew from the log",
+               path, why);
+}
+
+absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::State* state) {
+  const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
+  ByteReader reader(name);
+  if (key.starts_with(kCheckpointPrefix)) {
+    ASSIGN_OR_RETURN(state->checkpoints[PartitionIn(reader)], DecodeCheckpoint(value));
+  } else if (key.starts_with(kOrgPrefix)) {
+    ASSIGN_OR_RETURN(state->orgs[std::string(name)], DecodeRegistration(value));
+  } else if (key.starts_with(kClosedPrefix)) {
+    ASSIGN_OR_RETURN(state->closed[std::string(name)], DecodeClosedMark(value));
+  } else if (key.starts_with(kFlushedPrefix)) {
+    ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
+  } else if (key.starts_with(kNotedPrefix)) {
+    ASSIGN_OR_RETURN(state->noted[PartitionIn(reader)], DecodeNoted(value));
+  } else if (key.starts_with(kLostPrefix)) {
+    ASSIGN_OR_RETURN(state->lost[PartitionIn(reader)], DecodeNoted(value));
+  } else if (key.starts_with(kApartPrefix)) {
+    RETURN_IF_ERROR(LoadApart(name, value, state));
+  } else if (key.starts_with(kRejectedPrefix)) {
+    const PartitionId partition = PartitionIn(reader);
+    const std::string in_store = std::string(kRejectedPrefix).append(reader.rest());
+    ASSIGN_OR_RETURN(Rejected rejected, DecodeRejected(in_store, value));
+    state->rejected[partition].push_back(std::move(rejected));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -97,11 +129,11 @@ absl::StatusOr<std::unique_ptr<NodeStore>> NodeStore::Open(std::shared_ptr<Rocks
   }
   std::error_code error;
   if (log_id.empty() && !std::filesystem::exists(path, error)) {
-    return Error(absl::StatusCode::kNotFound, "store_missing",
-                 fmt::format("there are no stores in {}: name the server's data folder",
-                             std::filesystem::path(path).parent_path().string()));
+    return Error(StatusCode::kNotFound, "store_missing",
+                 "there are no stores in {}: name the server's data folder",
+                 std::filesystem::path(path).parent_path().string());
   }
-  RETURN_IF_ERROR_CTX(PrepareFolder(path), fmt::format("opening node store {}", path));
+  RETURN_IF_ERROR_CTX(PrepareFolder(path), "opening node store {}", path);
   std::unique_ptr<NodeStore> store(new NodeStore(std::move(env), path));
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(store->env_->NodeOptions(), path, &db);
@@ -121,9 +153,7 @@ absl::Status NodeStore::Init(const std::string& log_id, std::span<const std::str
   const rocksdb::Status status = db_->Get({}, ToSlice(kLogIdKey), &found);
   if (status.IsNotFound()) {
     rocksdb::WriteBatch batch;
-    std::string format;
-    PutVarint(kStoreFormat, &format);
-    (void)batch.Put(ToSlice(kFormatKey), format);
+    PutFormat(&batch);
     (void)batch.Put(ToSlice(kLogIdKey), log_id);
     log_id_ = log_id;
     format_ = kStoreFormat;
@@ -138,68 +168,30 @@ absl::Status NodeStore::Init(const std::string& log_id, std::span<const std::str
     return absl::OkStatus();
   }
   if (!log_id.empty() && found != log_id) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_of_other_log",
-                 fmt::format("the stores in {} were made from log {}, but this is log {}: use the "
-                             "other log, or another folder; or delete this one, and all stores are "
-                             "built anew from this log",
-                             std::filesystem::path(path_).parent_path().string(), found, log_id));
+    return Error(
+        StatusCode::kFailedPrecondition, "store_of_other_log",
+        "the stores in {} were made from log {}, but this is log {}: use the other log, or another "
+        "folder; or delete this one, and all stores are built anew from this log",
+        std::filesystem::path(path_).parent_path().string(), found, log_id);
   }
   std::string format;
   RETURN_IF_ERROR(FromRocks(db_->Get({}, ToSlice(kFormatKey), &format), what));
   ByteReader reader(format);
   format_ = reader.Varint32();
   if (format_ > kStoreFormat) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition, "store_format_newer",
-        fmt::format("the stores in {} have format {}, this program reads up to {}: use a "
-                    "newer program, or delete the folder; they are then built anew from "
-                    "the log",
-                    std::filesystem::path(path_).parent_path().string(), format_, kStoreFormat));
+    return Error(StatusCode::kFailedPrecondition, "store_format_newer",
+                 "the stores in {} have format {}, this program reads up to {}: use a newer "
+                 "program, or delete the folder; they are then built anew from the log",
+                 std::filesystem::path(path_).parent_path().string(), format_, kStoreFormat);
   }
   if (format_ < kStoreFormat && log_id.empty()) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_format_older",
-                 fmt::format("the stores of {} have format {}, this program reads {}: start the "
-                             "server, which builds them anew from the log",
-                             path_, format_, kStoreFormat));
+    return Error(StatusCode::kFailedPrecondition, "store_format_older",
+                 "the stores of {} have format {}, this program reads {}: start the server, which "
+                 "builds them anew from the log",
+                 path_, format_, kStoreFormat);
   }
   return reader.done() ? absl::OkStatus() : Corrupt(path_, "malformed format");
 }
-
-namespace {
-
-absl::Status LoadEntry(std::string_view key, std::string_view value, NodeStore::State* state) {
-  const std::string_view name = key.substr(std::min<size_t>(key.size(), 2));
-  if (key.starts_with(kCheckpointPrefix)) {
-    ByteReader reader(name);
-    const PartitionId partition = PartitionIn(reader);
-    ASSIGN_OR_RETURN(state->checkpoints[partition], DecodeCheckpoint(value));
-  } else if (key.starts_with(kOrgPrefix)) {
-    ASSIGN_OR_RETURN(state->orgs[std::string(name)], DecodeRegistration(value));
-  } else if (key.starts_with(kClosedPrefix)) {
-    ASSIGN_OR_RETURN(state->closed[std::string(name)], DecodeClosedMark(value));
-  } else if (key.starts_with(kFlushedPrefix)) {
-    ASSIGN_OR_RETURN(state->flushed[std::string(name)], DecodeFlushed(value));
-  } else if (key.starts_with(kNotedPrefix)) {
-    ByteReader reader(name);
-    const PartitionId partition = PartitionIn(reader);
-    ASSIGN_OR_RETURN(state->noted[partition], DecodeNoted(value));
-  } else if (key.starts_with(kLostPrefix)) {
-    ByteReader reader(name);
-    const PartitionId partition = PartitionIn(reader);
-    ASSIGN_OR_RETURN(state->lost[partition], DecodeNoted(value));
-  } else if (key.starts_with(kApartPrefix)) {
-    RETURN_IF_ERROR(LoadApart(name, value, state));
-  } else if (key.starts_with(kRejectedPrefix)) {
-    ByteReader reader(name);
-    const PartitionId partition = PartitionIn(reader);
-    const std::string in_store = std::string(kRejectedPrefix).append(reader.rest());
-    ASSIGN_OR_RETURN(Rejected rejected, DecodeRejected(in_store, value));
-    state->rejected[partition].push_back(std::move(rejected));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::StatusOr<NodeStore::State> NodeStore::Load() const {
   State state;
@@ -295,9 +287,7 @@ absl::Status NodeStore::BeginAnew() {
     (void)batch.Delete(any->key());
   }
   RETURN_IF_ERROR(FromRocks(any->status(), fmt::format("reading node store {}", path_)));
-  std::string format;
-  PutVarint(kStoreFormat, &format);
-  (void)batch.Put(ToSlice(kFormatKey), format);
+  PutFormat(&batch);
   (void)batch.Put(ToSlice(kLogIdKey), log_id_);
   RETURN_IF_ERROR(Write(&batch));
   former_log_id_.reset();
@@ -309,9 +299,7 @@ absl::Status NodeStore::UpgradeFormat() {
     return absl::OkStatus();
   }
   rocksdb::WriteBatch batch;
-  std::string format;
-  PutVarint(kStoreFormat, &format);
-  (void)batch.Put(ToSlice(kFormatKey), format);
+  PutFormat(&batch);
   RETURN_IF_ERROR(Write(&batch));
   format_ = kStoreFormat;
   return absl::OkStatus();
@@ -322,11 +310,9 @@ absl::Status NodeStore::Write(rocksdb::WriteBatch* batch) {
   rocksdb::WriteOptions options;
   options.sync = true;
   rocksdb::Status status = db_->Write(options, batch);
-  if (!status.ok()) {
-    // An error of the log stays until it is ended, even when its cause has gone.
-    if (db_->Resume().ok()) {
-      status = db_->Write(options, batch);
-    }
+  // An error of the log stays until it is ended, even when its cause has gone.
+  if (!status.ok() && db_->Resume().ok()) {
+    status = db_->Write(options, batch);
   }
   return FromRocks(status, fmt::format("writing node store {}", path_));
 }

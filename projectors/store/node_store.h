@@ -46,8 +46,6 @@ class NodeStore {
       std::shared_ptr<RocksEnv> env, const std::string& path, const std::string& log_id,
       std::span<const std::string> former_log_ids = {});
   ~NodeStore();
-  NodeStore(const NodeStore&) = delete;
-  NodeStore& operator=(const NodeStore&) = delete;
 
   // The log that the stores are folds of.
   const std::string& log_id() const { return log_id_; }

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -19,7 +19,7 @@ absl::StatusOr<std::shared_ptr<OrgDb>> OrgDb::Open(std::shared_ptr<RocksEnv> env
   const std::string what = fmt::format("opening store {}", path);
   ASSIGN_OR_RETURN(const FolderState state, InspectFolder(path));
   if (state == FolderState::kDamaged) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
+    return Error(StatusCode::kDataLoss, "store_corrupt",
                  what + ": there are tables but no file CURRENT");
   }
   RETURN_IF_ERROR_CTX(PrepareFolder(path), what);
@@ -44,17 +44,13 @@ absl::Status OrgDb::Note(absl::Status status) const {
   }
   damaged_ = true;
   env_->damage_seen() = true;
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(status));
+  return Error(StatusCode::kDataLoss, "store_corrupt", Message(status));
 }
 
 std::vector<std::string> OrgDb::Tables() const {
   std::vector<rocksdb::LiveFileMetaData> tables;
   db_->GetLiveFilesMetaData(&tables);
-  std::vector<std::string> names;
-  for (const rocksdb::LiveFileMetaData& table : tables) {
-    names.push_back(table.db_path + table.name);
-  }
-  return names;
+  return Collect(tables, [](const auto& table) { return table.db_path + table.name; });
 }
 
 absl::Status OrgDb::ReadTable(const std::string& name) const {
@@ -87,9 +83,8 @@ absl::Status OrgDb::ReadOn(std::chrono::milliseconds time) {
     }
     to_read_.pop_back();
     if (!to_read_.empty() && std::chrono::steady_clock::now() >= until) {
-      return Error(absl::StatusCode::kUnavailable, kStoreReading,
-                   fmt::format("store {} is being read as a whole: {} tables are left", path_,
-                               to_read_.size()));
+      return Error(StatusCode::kUnavailable, kStoreReading,
+                   "store {} is being read as a whole: {} tables are left", path_, to_read_.size());
     }
   }
   io_failed_ = false;

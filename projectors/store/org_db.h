@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,6 +18,18 @@ class DB;
 
 namespace sluice::projectors {
 
+// Of a store that holds less than it was known to hold.
+inline constexpr std::string_view kStoreRewound = "store_rewound";
+
+// Of a store that is read as a whole, a part a call: the next call goes on.
+inline constexpr std::string_view kStoreReading = "store_reading";
+
+// Is `code` that of one store's trouble which the next try has mended? It is being read, or was
+// opened anew.
+[[nodiscard]] inline bool IsSoonOver(std::string_view code) {
+  return code == "store_busy" || code == "store_reopened" || code == kStoreReading;
+}
+
 // An open RocksDB of one organisation. Shared by its store and its snapshots: closed when the last
 // of them goes. Thread-safe as RocksDB is.
 class OrgDb {
@@ -26,8 +39,6 @@ class OrgDb {
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<OrgDb>> Open(std::shared_ptr<RocksEnv> env,
                                                                    std::string path);
   ~OrgDb();
-  OrgDb(const OrgDb&) = delete;
-  OrgDb& operator=(const OrgDb&) = delete;
 
   rocksdb::DB& db() const { return *db_; }
   rocksdb::ColumnFamilyHandle* defaults() const { return handles_[0]; }

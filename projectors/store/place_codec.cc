@@ -1,7 +1,5 @@
 #include "projectors/store/place_codec.h"
 
-#include <fmt/format.h>
-
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -46,6 +44,16 @@ bool ReadStays(ByteReader& reader, Membership* membership) {
   return true;
 }
 
+void PutOneSupport(const Support& support, std::string* out) {
+  PutVarint(support.rule, out);
+  PutBucket(support.source, out);
+  PutVarint(support.count, out);
+}
+
+Support ReadOneSupport(ByteReader& reader) {
+  return {reader.Varint32(), ReadBucket(reader), reader.Varint()};
+}
+
 constexpr char kMembershipKind = 'm';
 constexpr char kSupportKind = 's';
 constexpr Position kAlone{Offset(0), 0};  // of the record that a membership apart is not beside
@@ -61,8 +69,8 @@ std::string ApartPrefix(char kind, const RecordKey& key) {
 }  // namespace
 
 absl::Status Malformed(std::string_view what, std::string_view bytes) {
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-               fmt::format("{} of {} bytes is malformed", what, bytes.size()));
+  return Error(StatusCode::kDataLoss, "store_corrupt", "{} of {} bytes is malformed", what,
+               bytes.size());
 }
 
 void PutBucket(BucketKey bucket, std::string* out) {
@@ -70,12 +78,7 @@ void PutBucket(BucketKey bucket, std::string* out) {
   PutFixed64(bucket.low, out);
 }
 
-BucketKey ReadBucket(ByteReader& reader) {
-  BucketKey bucket;
-  bucket.high = reader.Fixed64();
-  bucket.low = reader.Fixed64();
-  return bucket;
-}
+BucketKey ReadBucket(ByteReader& reader) { return {reader.Fixed64(), reader.Fixed64()}; }
 
 // `entered` is written as its distance to the position; kNoOffset stands for the position itself.
 bool HasEntered(Offset entered, Position position) {
@@ -136,9 +139,7 @@ bool ReadMembership(Position last, ByteReader& reader, Membership* membership) {
 void PutSupport(const std::vector<Support>& support, std::string* out) {
   PutVarint(support.size(), out);
   for (const Support& s : support) {
-    PutVarint(s.rule, out);
-    PutBucket(s.source, out);
-    PutVarint(s.count, out);
+    PutOneSupport(s, out);
   }
 }
 
@@ -150,9 +151,7 @@ bool ReadSupport(ByteReader& reader, std::vector<Support>* support) {
   }
   support->resize(count);
   for (Support& s : *support) {
-    s.rule = reader.Varint32();
-    s.source = ReadBucket(reader);
-    s.count = reader.Varint();
+    s = ReadOneSupport(reader);
   }
   return true;
 }
@@ -208,22 +207,13 @@ std::string EncodeSupportKey(const RecordKey& key, uint32_t rule, BucketKey sour
 
 std::string EncodeSupport(const Support& support) {
   std::string out;
-  PutVarint(support.rule, &out);
-  PutBucket(support.source, &out);
-  PutVarint(support.count, &out);
+  PutOneSupport(support, &out);
   return out;
 }
 
 absl::StatusOr<Support> DecodeSupport(std::string_view bytes) {
   ByteReader reader(bytes);
-  Support support;
-  support.rule = reader.Varint32();
-  support.source = ReadBucket(reader);
-  support.count = reader.Varint();
-  if (!reader.done()) {
-    return Malformed("support", bytes);
-  }
-  return support;
+  return Whole(reader, ReadOneSupport(reader), "support", bytes);
 }
 
 }  // namespace sluice::projectors

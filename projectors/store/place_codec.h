@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,12 @@ namespace sluice::projectors {
 // Parts of values, for record_codec.cc. Those that read let `reader` fail where bytes are
 // missing.
 [[nodiscard]] absl::Status Malformed(std::string_view what, std::string_view bytes);
+// `value`, where the reader that it came from has read all of `bytes`.
+template <typename T>
+absl::StatusOr<T> Whole(const ByteReader& reader, T value, std::string_view what,
+                        std::string_view bytes) {
+  return reader.done() ? absl::StatusOr<T>(std::move(value)) : Malformed(what, bytes);
+}
 void PutBucket(BucketKey bucket, std::string* out);
 [[nodiscard]] BucketKey ReadBucket(ByteReader& reader);
 [[nodiscard]] inline uint64_t Distance(Offset from, Offset to) {

@@ -1,7 +1,5 @@
 #include "projectors/store/record_codec.h"
 
-#include <fmt/format.h>
-
 #include "projectors/store/place_codec.h"
 #include "schemas/base/byte_codec.h"
 #include "schemas/base/status.h"
@@ -19,6 +17,14 @@ constexpr uint8_t kPut = 1;           // otherwise a removal
 constexpr uint8_t kDeltaEntered = 2;  // as kEntered
 constexpr uint8_t kDeltaReturned = 4;
 
+// As a key has it, where offsets sort as numbers.
+void PutFixedOffset(Offset offset, std::string* out) {
+  PutFixed64(static_cast<uint64_t>(offset.value()), out);
+}
+Offset ReadFixedOffset(ByteReader& reader) {
+  return Offset(static_cast<int64_t>(reader.Fixed64()));
+}
+
 }  // namespace
 
 std::string EncodeRecordKey(EntityId entity, std::string_view key) {
@@ -31,12 +37,8 @@ std::string EncodeRecordKey(EntityId entity, std::string_view key) {
 
 absl::StatusOr<RecordKey> DecodeRecordKey(std::string_view bytes) {
   ByteReader reader(bytes);
-  RecordKey key{EntityId(reader.Fixed32()), {}};
-  if (!reader.ok()) {
-    return Malformed("record key", bytes);
-  }
-  key.key = reader.rest();
-  return key;
+  RecordKey key{EntityId(reader.Fixed32()), std::string(reader.rest())};
+  return reader.ok() ? absl::StatusOr<RecordKey>(std::move(key)) : Malformed("record key", bytes);
 }
 
 std::string EncodeRecord(const Record& record) {
@@ -100,10 +102,7 @@ absl::StatusOr<Record> DecodeRecord(std::string_view bytes) {
       return Malformed("record", bytes);
     }
   }
-  if ((flags & kHasSupport) != 0 && !ReadSupport(reader, &record.support)) {
-    return Malformed("record", bytes);
-  }
-  if (!reader.ok()) {
+  if (((flags & kHasSupport) != 0 && !ReadSupport(reader, &record.support)) || !reader.ok()) {
     return Malformed("record", bytes);
   }
   record.row = reader.rest();
@@ -114,21 +113,15 @@ std::string EncodeDeltaKey(BucketKey bucket, Position position) {
   std::string out;
   out.reserve(28);
   PutBucket(bucket, &out);
-  PutFixed64(static_cast<uint64_t>(position.offset.value()), &out);
+  PutFixedOffset(position.offset, &out);
   PutFixed32(position.index, &out);
   return out;
 }
 
 absl::StatusOr<DeltaKey> DecodeDeltaKey(std::string_view bytes) {
   ByteReader reader(bytes);
-  DeltaKey key;
-  key.bucket = ReadBucket(reader);
-  key.position.offset = Offset(static_cast<int64_t>(reader.Fixed64()));
-  key.position.index = reader.Fixed32();
-  if (!reader.done()) {
-    return Malformed("delta key", bytes);
-  }
-  return key;
+  return Whole(reader, DeltaKey{ReadBucket(reader), {ReadFixedOffset(reader), reader.Fixed32()}},
+               "delta key", bytes);
 }
 
 std::string EncodeDelta(const DeltaOp& op, Position position) {
@@ -172,13 +165,7 @@ std::string EncodeChangeSet(const AppliedSet& set) {
 
 absl::StatusOr<AppliedSet> DecodeChangeSet(std::string_view bytes) {
   ByteReader reader(bytes);
-  AppliedSet set;
-  set.offset = Offset(reader.Signed());
-  set.ordinal = reader.Varint();
-  if (!reader.done()) {
-    return Malformed("change set", bytes);
-  }
-  return set;
+  return Whole(reader, AppliedSet{Offset(reader.Signed()), reader.Varint()}, "change set", bytes);
 }
 
 std::string EncodeLinkPrefix(EntityId entity, AttributeId attribute) {
@@ -202,16 +189,10 @@ std::string EncodeLink(const Link& link) {
 
 absl::StatusOr<Link> DecodeLink(std::string_view bytes) {
   ByteReader reader(bytes);
-  const bool prefixed = reader.Take(kLinkPrefix.size()) == kLinkPrefix;
-  Link link;
-  link.entity = EntityId(reader.Fixed32());
-  link.attribute = AttributeId(reader.Fixed32());
-  link.value = reader.Text();
-  link.child = reader.rest();
-  if (!reader.ok() || !prefixed) {
-    return Malformed("link", bytes);
-  }
-  return link;
+  reader.Expect(kLinkPrefix);
+  Link link{EntityId(reader.Fixed32()), AttributeId(reader.Fixed32()), std::string(reader.Text()),
+            std::string(reader.rest())};
+  return reader.ok() ? absl::StatusOr<Link>(std::move(link)) : Malformed("link", bytes);
 }
 
 std::string EncodeWork(uint32_t round, std::string_view item) {
@@ -229,12 +210,8 @@ std::string EncodeBucketKey(BucketKey bucket) {
 
 absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes) {
   ByteReader reader(bytes);
-  const bool prefixed = reader.Take(kBucketPrefix.size()) == kBucketPrefix;
-  const BucketKey key = ReadBucket(reader);
-  if (!reader.done() || !prefixed) {
-    return Malformed("bucket key", bytes);
-  }
-  return key;
+  reader.Expect(kBucketPrefix);
+  return Whole(reader, ReadBucket(reader), "bucket key", bytes);
 }
 
 std::string EncodeBucket(const BucketState& state) {
@@ -248,15 +225,10 @@ std::string EncodeBucket(const BucketState& state) {
 
 absl::StatusOr<BucketState> DecodeBucket(std::string_view bytes) {
   ByteReader reader(bytes);
-  BucketState state;
-  state.name = reader.Text();
-  state.count = reader.Varint();
-  state.checksum = reader.Fixed64();
-  state.changed = Offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed("bucket state", bytes);
-  }
-  return state;
+  return Whole(reader,
+               BucketState{std::string(reader.Text()), reader.Varint(), reader.Fixed64(),
+                           Offset(reader.Signed())},
+               "bucket state", bytes);
 }
 
 std::string EncodeApplied(const AppliedState& applied) {
@@ -306,9 +278,7 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
   }
   applied.marks.resize(marks);
   for (Mark& mark : applied.marks) {
-    mark.offset = Offset(reader.Signed());
-    mark.ordinal = reader.Varint();
-    mark.time_us = reader.Signed();
+    mark = {Offset(reader.Signed()), reader.Varint(), reader.Signed()};
   }
   if (reader.ok() && !reader.rest().empty()) {
     PartialEvent& partial = applied.partial.emplace();
@@ -328,15 +298,12 @@ absl::StatusOr<AppliedState> DecodeApplied(std::string_view bytes) {
       }
     }
   }
-  if (!reader.done()) {
-    return Malformed("applied state", bytes);
-  }
-  return applied;
+  return Whole(reader, std::move(applied), "applied state", bytes);
 }
 
 std::string EncodeHistoryKey(Offset last) {
   std::string out(kHistoryPrefix);
-  PutFixed64(static_cast<uint64_t>(last.value()), &out);
+  PutFixedOffset(last, &out);
   return out;
 }
 
@@ -352,8 +319,8 @@ std::string EncodeHistory(const HistoryEntries& entries) {
 
 absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key, std::string_view value) {
   ByteReader key_reader(key);
-  const bool prefixed = key_reader.Take(kHistoryPrefix.size()) == kHistoryPrefix;
-  const Offset last(static_cast<int64_t>(key_reader.Fixed64()));
+  key_reader.Expect(kHistoryPrefix);
+  const Offset last = ReadFixedOffset(key_reader);
   ByteReader reader(value);
   HistoryEntries entries;
   entries.reserve(value.size() / 9);
@@ -361,8 +328,7 @@ absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key, std::string_v
     const uint64_t distance = reader.Varint();
     entries.emplace_back(Before(last, distance), reader.Fixed64());
   }
-  if (!prefixed || !key_reader.done() || !reader.ok() || entries.empty() ||
-      entries.back().first != last) {
+  if (!key_reader.done() || !reader.ok() || entries.empty() || entries.back().first != last) {
     return Malformed("history", value);
   }
   return entries;
@@ -370,7 +336,7 @@ absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key, std::string_v
 
 std::string EncodeRejectedKey(Offset offset, uint32_t op_index) {
   std::string out(kRejectedPrefix);
-  PutFixed64(static_cast<uint64_t>(offset.value()), &out);
+  PutFixedOffset(offset, &out);
   PutFixed32(op_index, &out);
   return out;
 }
@@ -384,17 +350,12 @@ std::string EncodeRejected(const Rejected& rejected) {
 
 absl::StatusOr<Rejected> DecodeRejected(std::string_view key, std::string_view value) {
   ByteReader key_reader(key);
-  const bool prefixed = key_reader.Take(kRejectedPrefix.size()) == kRejectedPrefix;
-  Rejected rejected;
-  rejected.offset = Offset(static_cast<int64_t>(key_reader.Fixed64()));
-  rejected.op_index = key_reader.Fixed32();
+  key_reader.Expect(kRejectedPrefix);
   ByteReader reader(value);
-  rejected.code = reader.Text();
-  rejected.reason = reader.Text();
-  if (!prefixed || !key_reader.done() || !reader.done()) {
-    return Malformed("rejection", value);
-  }
-  return rejected;
+  Rejected rejected{ReadFixedOffset(key_reader), key_reader.Fixed32(), std::string(reader.Text()),
+                    std::string(reader.Text())};
+  return key_reader.done() ? Whole(reader, std::move(rejected), "rejection", value)
+                           : Malformed("rejection", value);
 }
 
 std::string EncodeIdentity(const StoreIdentity& identity) {
@@ -411,10 +372,10 @@ absl::StatusOr<StoreIdentity> DecodeIdentity(std::string_view bytes) {
   const uint64_t format = reader.Varint();
   // Before the rest, which may be of another form there: that store is not damaged.
   if (reader.ok() && format > kStoreFormat) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_format_newer",
-                 fmt::format("the store has format {}, this program reads up to {}: use a newer "
-                             "program, or delete the store so that it is built anew",
-                             format, kStoreFormat));
+    return Error(StatusCode::kFailedPrecondition, "store_format_newer",
+                 "the store has format {}, this program reads up to {}: use a newer program, or "
+                 "delete the store so that it is built anew",
+                 format, kStoreFormat);
   }
   StoreIdentity identity;
   identity.format = static_cast<uint32_t>(format);
@@ -442,20 +403,15 @@ std::string EncodeCheckpoint(const PartitionCheckpoint& checkpoint) {
 
 absl::StatusOr<PartitionCheckpoint> DecodeCheckpoint(std::string_view bytes) {
   ByteReader reader(bytes);
-  PartitionCheckpoint checkpoint;
-  checkpoint.next = Offset(reader.Signed());
-  checkpoint.applied = Offset(reader.Signed());
-  checkpoint.event_hash = reader.Fixed64();
+  PartitionCheckpoint checkpoint{
+      Offset(reader.Signed()), Offset(reader.Signed()), reader.Fixed64(), {}};
   if (reader.done()) {
     return checkpoint;
   }
   checkpoint.control.at = Offset(reader.Signed());
   checkpoint.control.answers = Offset(reader.Signed());
   checkpoint.control.id = std::string(reader.Text());
-  if (!reader.done()) {
-    return Malformed("partition checkpoint", bytes);
-  }
-  return checkpoint;
+  return Whole(reader, std::move(checkpoint), "partition checkpoint", bytes);
 }
 
 std::string EncodeNoted(const NotedEvent& noted) {
@@ -467,10 +423,7 @@ std::string EncodeNoted(const NotedEvent& noted) {
 
 absl::StatusOr<NotedEvent> DecodeNoted(std::string_view bytes) {
   ByteReader reader(bytes);
-  NotedEvent noted;
-  noted.offset = Offset(reader.Signed());
-  noted.event_hash = reader.Fixed64();
-  return reader.done() ? absl::StatusOr<NotedEvent>(noted) : Malformed("noted event", bytes);
+  return Whole(reader, NotedEvent{Offset(reader.Signed()), reader.Fixed64()}, "noted event", bytes);
 }
 
 std::string EncodeRegistration(const OrgRegistration& registration) {
@@ -483,14 +436,11 @@ std::string EncodeRegistration(const OrgRegistration& registration) {
 
 absl::StatusOr<OrgRegistration> DecodeRegistration(std::string_view bytes) {
   ByteReader reader(bytes);
-  OrgRegistration registration;
-  registration.incarnation = reader.Varint32();
-  registration.partition = PartitionId(static_cast<int32_t>(reader.Varint32()));
-  registration.opened = Offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed("organisation registration", bytes);
-  }
-  return registration;
+  return Whole(
+      reader,
+      OrgRegistration{reader.Varint32(), PartitionId(static_cast<int32_t>(reader.Varint32())),
+                      Offset(reader.Signed())},
+      "organisation registration", bytes);
 }
 
 std::string EncodeFlushed(Offset offset) {
@@ -501,11 +451,7 @@ std::string EncodeFlushed(Offset offset) {
 
 absl::StatusOr<Offset> DecodeFlushed(std::string_view bytes) {
   ByteReader reader(bytes);
-  const Offset offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed("flushed position", bytes);
-  }
-  return offset;
+  return Whole(reader, Offset(reader.Signed()), "flushed position", bytes);
 }
 
 std::string EncodeClosedMark(const ClosedMark& mark) {
@@ -517,13 +463,8 @@ std::string EncodeClosedMark(const ClosedMark& mark) {
 
 absl::StatusOr<ClosedMark> DecodeClosedMark(std::string_view bytes) {
   ByteReader reader(bytes);
-  ClosedMark mark;
-  mark.incarnation = reader.Varint32();
-  mark.offset = Offset(reader.Signed());
-  if (!reader.done()) {
-    return Malformed("closed mark", bytes);
-  }
-  return mark;
+  return Whole(reader, ClosedMark{reader.Varint32(), Offset(reader.Signed())}, "closed mark",
+               bytes);
 }
 
 }  // namespace sluice::projectors

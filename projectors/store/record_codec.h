@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "projectors/fold/control_mark.h"
 #include "projectors/fold/fold.h"
 #include "projectors/fold/record.h"
 #include "projectors/store/org_snapshot.h"

@@ -1,10 +1,10 @@
-#include "projectors/store/regular_files.h"
-
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 #include <sys/stat.h>
 
 #include <string>
+
+#include "projectors/store/rocks_env.h"
 
 namespace sluice::projectors {
 namespace {

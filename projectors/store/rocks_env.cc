@@ -23,7 +23,6 @@
 #include <utility>
 
 #include "projectors/store/record_codec.h"
-#include "projectors/store/regular_files.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -118,6 +117,19 @@ int64_t FileLimit() {
   return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
 }
 
+// Of all databases, which there are thousands of.
+void SetCommon(rocksdb::Env* files, rocksdb::DBOptions* options) {
+  options->env = files;
+  options->create_if_missing = true;
+  options->max_background_jobs = 2;
+  options->manifest_preallocation_size = 16 << 10;
+  options->info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  options->max_log_file_size = 256 << 10;
+  options->keep_log_file_num = 2;
+  options->stats_dump_period_sec = 0;
+  options->stats_persist_period_sec = 0;
+}
+
 rocksdb::BlockBasedTableOptions TableOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
@@ -173,13 +185,11 @@ size_t RocksEnv::memtable_bytes() const { return shared_->write_buffers->memory_
 
 rocksdb::DBOptions RocksEnv::DatabaseOptions() const {
   rocksdb::DBOptions options;
-  options.env = shared_->files.get();
-  options.create_if_missing = true;
+  SetCommon(shared_->files.get(), &options);
   options.create_missing_column_families = true;
   options.atomic_flush = true;
   options.write_buffer_manager = shared_->write_buffers;
   options.rate_limiter = shared_->rate_limiter;
-  options.max_background_jobs = 2;
   options.max_open_files = max_open_files_;
   options.max_file_opening_threads = 1;
   options.skip_stats_update_on_db_open = true;
@@ -188,13 +198,7 @@ rocksdb::DBOptions RocksEnv::DatabaseOptions() const {
   // Whoever closes a store flushes it; a store that is only dropped is read on from the log.
   options.avoid_flush_during_shutdown = true;
   options.bytes_per_sync = 1 << 20;
-  options.manifest_preallocation_size = 16 << 10;
   options.max_manifest_file_size = 4 << 20;
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  options.max_log_file_size = 256 << 10;
-  options.keep_log_file_num = 2;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
   return options;
 }
 
@@ -247,17 +251,9 @@ std::vector<rocksdb::ColumnFamilyDescriptor> RocksEnv::StoreFamilies(
 
 rocksdb::Options RocksEnv::NodeOptions() const {
   rocksdb::Options options;
-  options.env = shared_->files.get();
-  options.create_if_missing = true;
+  SetCommon(shared_->files.get(), &options);
   options.write_buffer_size = 1 << 20;
   options.max_open_files = kTablesPerStoreMin;
-  options.max_background_jobs = 2;
-  options.manifest_preallocation_size = 16 << 10;
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  options.max_log_file_size = 256 << 10;
-  options.keep_log_file_num = 2;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
   // A torn tail of the log is an interrupted, so unanswered, write; damage before it is an error.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(TableOptions(shared_->cache)));
@@ -273,21 +269,21 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what) {
   const auto has = [&](std::string_view part) { return text.find(part) != std::string::npos; };
   if (status.IsNoSpace() || has("No space left") || has("File too large") ||
       has("quota exceeded")) {
-    return Error(absl::StatusCode::kResourceExhausted, "disk_full",
+    return Error(StatusCode::kResourceExhausted, "disk_full",
                  message + ": make space; the store goes on by itself");
   }
   if (has("lock hold by current process") || (has("LOCK") && has("Resource temporarily"))) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_in_use",
+    return Error(StatusCode::kFailedPrecondition, "store_in_use",
                  message + ": another process (or another part of this one) has it open");
   }
   if (has("Read-only file system") || has("Permission denied")) {
-    return Error(absl::StatusCode::kFailedPrecondition, "store_read_only",
+    return Error(StatusCode::kFailedPrecondition, "store_read_only",
                  message + ": the folder must be writable");
   }
   if (status.IsCorruption() || status.IsInvalidArgument() || has("No such file or directory")) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt", message);
+    return Error(StatusCode::kDataLoss, "store_corrupt", message);
   }
-  return Error(absl::StatusCode::kUnavailable, "store_io_error", message);
+  return Error(StatusCode::kUnavailable, "store_io_error", message);
 }
 
 }  // namespace sluice::projectors

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 
 namespace rocksdb {
+class Env;
 class Status;
 struct ColumnFamilyDescriptor;
 struct DBOptions;
@@ -30,8 +31,6 @@ class RocksEnv {
   };
   explicit RocksEnv(const Limits& limits);
   ~RocksEnv();
-  RocksEnv(const RocksEnv&) = delete;
-  RocksEnv& operator=(const RocksEnv&) = delete;
 
   // For an organisation's store.
   rocksdb::DBOptions DatabaseOptions() const;
@@ -64,6 +63,11 @@ class RocksEnv {
   std::atomic<int64_t> snapshots_{0};
   std::atomic<bool> damage_seen_{false};
 };
+
+// RocksDB's environment, but that it opens nothing that is no regular file: a pipe in the place of
+// a table would hold up for ever whoever opens it, and a folder would fail as if the disk did. Such
+// a file is damage (rocksdb::Status::Corruption). Must outlive the databases. Thread-safe.
+[[nodiscard]] std::unique_ptr<rocksdb::Env> NewRegularFilesEnv();
 
 // A RocksDB error as ours, with `what` (such as "reading records of store /data/orgs/a/1") before
 // it: kResourceExhausted "disk_full"; kDataLoss "store_corrupt"; kFailedPrecondition "store_in_use"

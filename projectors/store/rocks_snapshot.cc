@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "projectors/store/delta_scan.h"
 #include "projectors/store/place_codec.h"
 #include "schemas/base/byte_codec.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -63,12 +63,6 @@ absl::StatusOr<std::vector<std::optional<T>>> MultiGet(rocksdb::DB& db,
   return found;
 }
 
-absl::Status Misplaced(const RecordKey& key) {
-  return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-               fmt::format("a row of `places` of record {} \"{}\" has another's key",
-                           key.entity.value(), key.key));
-}
-
 }  // namespace
 
 rocksdb::ReadOptions RocksReader::Options() const {
@@ -93,29 +87,23 @@ absl::StatusOr<std::optional<std::string>> RocksReader::GetDefault(std::string_v
 }
 
 absl::StatusOr<std::vector<std::optional<Record>>> RocksReader::GetRecords(
-    std::span<const RecordKey> keys, size_t bytes_max) const {
-  std::vector<std::string> encoded;
-  encoded.reserve(keys.size());
-  for (const RecordKey& key : keys) {
-    encoded.push_back(EncodeRecordKey(key.entity, key.key));
-  }
+    std::span<const RecordKey> keys, size_t bytes_max) {
+  const auto encoded =
+      Collect(keys, [](const RecordKey& key) { return EncodeRecordKey(key.entity, key.key); });
   return MultiGet<Record>(db_.db(), Options(), db_.records(), encoded, What("records"),
                           DecodeRecord, bytes_max);
 }
 
 absl::StatusOr<std::optional<Membership>> RocksReader::GetMembership(const RecordKey& key,
-                                                                     BucketKey bucket) const {
+                                                                     BucketKey bucket) {
   ASSIGN_OR_RETURN(auto found, GetMemberships(key, {&bucket, 1}));
   return found.empty() ? std::nullopt : std::optional(std::move(found[0]));
 }
 
 absl::StatusOr<std::vector<Membership>> RocksReader::GetMemberships(
     const RecordKey& key, std::span<const BucketKey> buckets) const {
-  std::vector<std::string> encoded;
-  encoded.reserve(buckets.size());
-  for (const BucketKey bucket : buckets) {
-    encoded.push_back(EncodeMembershipKey(key, bucket));
-  }
+  const auto encoded =
+      Collect(buckets, [&](BucketKey bucket) { return EncodeMembershipKey(key, bucket); });
   ASSIGN_OR_RETURN(auto found, MultiGet<Membership>(db_.db(), Options(), db_.places(), encoded,
                                                     What("memberships"), DecodeMembership));
   std::vector<Membership> memberships;
@@ -136,7 +124,7 @@ absl::Status RocksReader::ForEachPlace(
 }
 
 absl::StatusOr<uint64_t> RocksReader::GetSupport(const RecordKey& key, uint32_t rule,
-                                                 BucketKey source) const {
+                                                 BucketKey source) {
   const std::string encoded = EncodeSupportKey(key, rule, source);
   ASSIGN_OR_RETURN(const auto found,
                    MultiGet<Support>(db_.db(), Options(), db_.places(), {&encoded, 1},
@@ -144,7 +132,23 @@ absl::StatusOr<uint64_t> RocksReader::GetSupport(const RecordKey& key, uint32_t 
   return found[0].has_value() ? found[0]->count : 0;
 }
 
-absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
+template <typename T, typename Decode, typename KeyOf>
+absl::Status RocksReader::ReadApart(const RecordKey& key, const std::string& prefix, Decode decode,
+                                    KeyOf key_of, std::vector<T>* out) const {
+  return ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
+                 [&](std::string_view at, std::string_view value) {
+                   ASSIGN_OR_RETURN(T one, decode(value));
+                   if (at != key_of(one)) {
+                     return Error(StatusCode::kDataLoss, "store_corrupt",
+                                  "a row of `places` of record {} \"{}\" has another's key",
+                                  key.entity.value(), key.key);
+                   }
+                   out->push_back(std::move(one));
+                   return absl::OkStatus();
+                 });
+}
+
+absl::Status RocksReader::Complete(const RecordKey& key, Record* record) {
   if (!record->apart) {
     return absl::OkStatus();
   }
@@ -152,40 +156,26 @@ absl::Status RocksReader::Complete(const RecordKey& key, Record* record) const {
   const uint64_t support = record->support_apart;
   record->memberships.reserve(memberships);
   record->support.reserve(support);
-  std::string prefix = EncodeMembershipPrefix(key);
-  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
-                          [&](std::string_view at, std::string_view value) {
-                            ASSIGN_OR_RETURN(Membership m, DecodeMembership(value));
-                            if (at != EncodeMembershipKey(key, m.bucket)) {
-                              return Misplaced(key);
-                            }
-                            record->memberships.push_back(std::move(m));
-                            return absl::OkStatus();
-                          }));
-  prefix = EncodeSupportPrefix(key);
-  RETURN_IF_ERROR(ForEach(Family::kPlaces, prefix, PrefixEnd(prefix),
-                          [&](std::string_view at, std::string_view value) {
-                            ASSIGN_OR_RETURN(const Support s, DecodeSupport(value));
-                            if (at != EncodeSupportKey(key, s.rule, s.source)) {
-                              return Misplaced(key);
-                            }
-                            record->support.push_back(s);
-                            return absl::OkStatus();
-                          }));
+  RETURN_IF_ERROR(ReadApart(
+      key, EncodeMembershipPrefix(key), DecodeMembership,
+      [&](const Membership& m) { return EncodeMembershipKey(key, m.bucket); },
+      &record->memberships));
+  RETURN_IF_ERROR(ReadApart(
+      key, EncodeSupportPrefix(key), DecodeSupport,
+      [&](const Support& s) { return EncodeSupportKey(key, s.rule, s.source); }, &record->support));
   if (record->memberships.size() != memberships || record->support.size() != support) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                 fmt::format("record {} \"{}\" has {} memberships and {} support, but names {} "
-                             "and {}",
-                             key.entity.value(), key.key, record->memberships.size(),
-                             record->support.size(), memberships, support));
+    return Error(StatusCode::kDataLoss, "store_corrupt",
+                 "record {} \"{}\" has {} memberships and {} support, but names {} and {}",
+                 key.entity.value(), key.key, record->memberships.size(), record->support.size(),
+                 memberships, support);
   }
   record->apart = false;
   record->memberships_apart = record->support_apart = 0;
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
-    const RecordKey& key, std::span<const BucketKey> buckets) const {
+absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(const RecordKey& key,
+                                                               std::span<const BucketKey> buckets) {
   ASSIGN_OR_RETURN(auto records, GetRecords({&key, 1}, SIZE_MAX));
   std::optional<Record>& record = records[0];
   if (record.has_value() && record->apart) {
@@ -199,18 +189,14 @@ absl::StatusOr<std::optional<Record>> RocksReader::GetRecordIn(
 }
 
 absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSets(
-    std::span<const std::string> keys) const {
+    std::span<const std::string> keys) {
   return MultiGet<AppliedSet>(db_.db(), Options(), db_.change_sets(), keys, What("change sets"),
                               DecodeChangeSet);
 }
 
 absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
-    std::span<const BucketKey> keys) const {
-  std::vector<std::string> encoded;
-  encoded.reserve(keys.size());
-  for (const BucketKey key : keys) {
-    encoded.push_back(EncodeBucketKey(key));
-  }
+    std::span<const BucketKey> keys) {
+  const auto encoded = Collect(keys, EncodeBucketKey);
   return MultiGet<BucketState>(db_.db(), Options(), db_.defaults(), encoded, What("buckets"),
                                DecodeBucket);
 }
@@ -239,7 +225,7 @@ absl::Status RocksReader::ForEach(
 }
 
 absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksReader::ScanRecords(
-    EntityId entity, std::string_view after, size_t max, size_t bytes_max) const {
+    EntityId entity, std::string_view after, size_t max, size_t bytes_max) {
   std::string from = EncodeRecordKey(entity, after);
   if (!after.empty()) {
     from.push_back('\0');  // the key after
@@ -276,7 +262,7 @@ absl::StatusOr<std::vector<std::string>> RocksReader::ScanLinks(EntityId entity,
                                                                 AttributeId attribute,
                                                                 std::string_view value,
                                                                 std::string_view after,
-                                                                size_t max) const {
+                                                                size_t max) {
   const std::string prefix = EncodeLinkPrefix(entity, attribute, value);
   std::string from = prefix;
   if (!after.empty()) {
@@ -286,8 +272,7 @@ absl::StatusOr<std::vector<std::string>> RocksReader::ScanLinks(EntityId entity,
 }
 
 absl::StatusOr<std::vector<std::string>> RocksReader::ScanWork(uint32_t round,
-                                                               std::string_view from,
-                                                               size_t max) const {
+                                                               std::string_view from, size_t max) {
   return ScanSuffixes(EncodeWork(round, ""), EncodeWork(round, from), max);
 }
 
@@ -301,7 +286,7 @@ absl::Status RocksReader::ForEachLink(absl::FunctionRef<absl::Status(const Link&
 }
 
 absl::Status RocksReader::ForEachRecord(
-    absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const {
+    absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) {
   return ForEach(Family::kRecords, "", "", [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const RecordKey record_key, DecodeRecordKey(key));
     ASSIGN_OR_RETURN(Record record, DecodeRecord(value));
@@ -390,10 +375,6 @@ RocksSnapshot::RocksSnapshot(std::shared_ptr<OrgDb> db, AppliedState applied,
 RocksSnapshot::~RocksSnapshot() {
   db_->db().ReleaseSnapshot(snapshot_);
   db_->env().snapshots() -= 1;
-}
-
-std::unique_ptr<DeltaIterator> RocksSnapshot::Scan(BucketKey bucket, Position after) const {
-  return NewDeltaScan(*db_, snapshot_, bucket, after, applied_.horizon);
 }
 
 absl::StatusOr<BucketState> RocksSnapshot::Bucket(BucketKey bucket) const {

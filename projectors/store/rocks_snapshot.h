@@ -24,32 +24,31 @@ namespace sluice::projectors {
 
 // Reads of a store, at a snapshot or (nullptr) at its newest state. Errors are FromRocks' and the
 // codec's. Thread-safe.
-class RocksReader {
+class RocksReader : public FoldView {
  public:
   RocksReader(const OrgDb& db, const rocksdb::Snapshot* snapshot) : db_(db), snapshot_(snapshot) {}
 
   absl::StatusOr<std::optional<std::string>> GetDefault(std::string_view key) const;
-  // As FoldView has it.
   absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
-                                                                size_t bytes_max) const;
+                                                                size_t bytes_max) override;
   // As OrgSnapshot has it.
   absl::StatusOr<std::optional<Record>> GetRecordIn(const RecordKey& key,
-                                                    std::span<const BucketKey> buckets) const;
-  // As FoldView has them.
+                                                    std::span<const BucketKey> buckets);
   absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
-                                                          BucketKey bucket) const;
+                                                          BucketKey bucket) override;
   // Those of `buckets` that there are.
   absl::StatusOr<std::vector<Membership>> GetMemberships(const RecordKey& key,
                                                          std::span<const BucketKey> buckets) const;
-  absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule, BucketKey source) const;
-  absl::Status Complete(const RecordKey& key, Record* record) const;
+  absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
+                                      BucketKey source) override;
+  absl::Status Complete(const RecordKey& key, Record* record) override;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
-      std::span<const std::string> keys) const;
+      std::span<const std::string> keys) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
-      std::span<const BucketKey> keys) const;
+      std::span<const BucketKey> keys) override;
   // In key order, with all that is apart.
   absl::Status ForEachRecord(
-      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit) const;
+      absl::FunctionRef<absl::Status(const RecordKey&, const Record&)> visit);
   // In key order: by bucket, then position; from the encoded key `from` on, `max` at most, and none
   // after those that have `bytes_max` bytes together.
   absl::Status ForEachDelta(absl::FunctionRef<absl::Status(BucketKey, const DeltaView&)> visit,
@@ -62,16 +61,15 @@ class RocksReader {
   // The record of each row of `places`.
   absl::Status ForEachPlace(absl::FunctionRef<absl::Status(const RecordKey&)> visit) const;
   absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;
-  // As FoldView has them.
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
                                                                         std::string_view after,
                                                                         size_t max,
-                                                                        size_t bytes_max) const;
+                                                                        size_t bytes_max) override;
   absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
                                                      std::string_view value, std::string_view after,
-                                                     size_t max) const;
+                                                     size_t max) override;
   absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
-                                                    size_t max) const;
+                                                    size_t max) override;
   absl::StatusOr<std::vector<Rejected>> Rejections() const;
   // The history after the event at exactly `offset`, where the store has it.
   absl::StatusOr<std::optional<uint64_t>> GetHistory(Offset offset) const;
@@ -86,6 +84,10 @@ class RocksReader {
       Family family, const std::string& from, const std::string& until,
       absl::FunctionRef<absl::Status(std::string_view key, std::string_view value)> visit,
       size_t max = SIZE_MAX, size_t bytes_max = SIZE_MAX) const;
+  // Adds each of those of `places` that begin with `prefix`, after a look at its key.
+  template <typename T, typename Decode, typename KeyOf>
+  absl::Status ReadApart(const RecordKey& key, const std::string& prefix, Decode decode,
+                         KeyOf key_of, std::vector<T>* out) const;
   // What follows `prefix` in the keys of `links` that begin with it, from `from` on.
   absl::StatusOr<std::vector<std::string>> ScanSuffixes(const std::string& prefix,
                                                         const std::string& from, size_t max) const;
@@ -118,5 +120,12 @@ class RocksSnapshot final : public OrgSnapshot {
   const AppliedState applied_;
   const std::shared_ptr<const OrgModel> model_;
 };
+
+// See StoreInspector::Verify. Reads the whole store twice.
+[[nodiscard]] absl::Status VerifySnapshot(const RocksSnapshot& snapshot);
+
+// See StoreInspector::Digest: a ContentDigest of the snapshot.
+[[nodiscard]] absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot,
+                                                         int64_t dedup_window);
 
 }  // namespace sluice::projectors

@@ -11,6 +11,7 @@
 #include "projectors/store/rocks_slice.h"
 #include "projectors/store/store_folder.h"
 #include "schemas/base/byte_codec.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -20,11 +21,7 @@ namespace {
 // next key is close to the last one, its place is found from there, and in the cache.
 template <typename Entry>
 std::vector<const Entry*> ByKey(const std::vector<Entry>& entries) {
-  std::vector<const Entry*> order;
-  order.reserve(entries.size());
-  for (const Entry& entry : entries) {
-    order.push_back(&entry);
-  }
+  std::vector<const Entry*> order = Collect(entries, [](const Entry& entry) { return &entry; });
   std::ranges::sort(order, {}, [](const Entry* entry) -> const auto& { return entry->first; });
   return order;
 }
@@ -133,46 +130,44 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(std::shared_ptr<Roc
                                                              const StoreIdentity& identity) {
   ASSIGN_OR_RETURN(auto db, OrgDb::Open(std::move(env), std::move(path)));
   std::unique_ptr<RocksStore> store(new RocksStore(std::move(db)));
-  RETURN_IF_ERROR_CTX(store->Load(identity), fmt::format("store {}", store->path()));
+  RETURN_IF_ERROR_CTX(store->Load(identity), "store {}", store->path());
   return store;
 }
 
 absl::Status RocksStore::Load(const StoreIdentity& identity) {
-  ASSIGN_OR_RETURN(const auto stored_identity, latest().GetDefault(kIdentityKey));
-  ASSIGN_OR_RETURN(const auto stored_applied, latest().GetDefault(kAppliedKey));
+  ASSIGN_OR_RETURN(const auto stored_identity, GetDefault(kIdentityKey));
+  ASSIGN_OR_RETURN(const auto stored_applied, GetDefault(kAppliedKey));
   if (stored_identity.has_value()) {
     ASSIGN_OR_RETURN(const StoreIdentity found, DecodeIdentity(*stored_identity));
     if (found.log_id != identity.log_id) {
-      return Error(
-          absl::StatusCode::kFailedPrecondition, "store_of_other_log",
-          fmt::format("it was made from log {}, this is log {}", found.log_id, identity.log_id));
+      return Error(StatusCode::kFailedPrecondition, "store_of_other_log",
+                   "it was made from log {}, this is log {}", found.log_id, identity.log_id);
     }
     if (found.format < kStoreFormat) {
       // Those that were there when this format came have been built anew.
-      return Error(
-          absl::StatusCode::kFailedPrecondition, "store_format_older",
-          fmt::format("the store has format {}, this program writes {}: delete it, so that "
-                      "it is built anew from the log",
-                      found.format, kStoreFormat));
+      return Error(StatusCode::kFailedPrecondition, "store_format_older",
+                   "the store has format {}, this program writes {}: delete it, so that it is "
+                   "built anew from the log",
+                   found.format, kStoreFormat);
     }
     if (found != identity) {
-      return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                   fmt::format("it belongs to {}, incarnation {}", found.org, found.incarnation));
+      return Error(StatusCode::kDataLoss, "store_corrupt", "it belongs to {}, incarnation {}",
+                   found.org, found.incarnation);
     }
   } else if (stored_applied.has_value()) {
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt", "it has no identity");
+    return Error(StatusCode::kDataLoss, "store_corrupt", "it has no identity");
   } else {
     identity_to_write_ = EncodeIdentity(identity);
   }
   model_ = OrgModel::Empty();
   if (stored_applied.has_value()) {
     ASSIGN_OR_RETURN(applied_, DecodeApplied(*stored_applied));
-    ASSIGN_OR_RETURN(const auto stored_model, latest().GetDefault(kModelKey));
+    ASSIGN_OR_RETURN(const auto stored_model, GetDefault(kModelKey));
     if (stored_model.has_value()) {
       ASSIGN_OR_RETURN(model_, OrgModel::Parse(*stored_model));
     }
   }
-  ASSIGN_OR_RETURN(rejected_, latest().Rejections());
+  ASSIGN_OR_RETURN(rejected_, Rejections());
   db_->set_applied(applied_.position.value());
   db_->set_events(applied_.events);
   db_->set_flushed_events(applied_.events);
@@ -183,52 +178,6 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   absl::MutexLock lock(&mutex_);
   published_ = std::make_shared<RocksSnapshot>(db_, applied_, model_);
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<std::optional<Record>>> RocksStore::GetRecords(
-    std::span<const RecordKey> keys, size_t bytes_max) {
-  return latest().GetRecords(keys, bytes_max);
-}
-
-absl::StatusOr<std::optional<Membership>> RocksStore::GetMembership(const RecordKey& key,
-                                                                    BucketKey bucket) {
-  return latest().GetMembership(key, bucket);
-}
-
-absl::StatusOr<uint64_t> RocksStore::GetSupport(const RecordKey& key, uint32_t rule,
-                                                BucketKey source) {
-  return latest().GetSupport(key, rule, source);
-}
-
-absl::Status RocksStore::Complete(const RecordKey& key, Record* record) {
-  return latest().Complete(key, record);
-}
-
-absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksStore::GetChangeSets(
-    std::span<const std::string> keys) {
-  return latest().GetChangeSets(keys);
-}
-
-absl::StatusOr<std::vector<std::optional<BucketState>>> RocksStore::GetBuckets(
-    std::span<const BucketKey> keys) {
-  return latest().GetBuckets(keys);
-}
-
-absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> RocksStore::ScanRecords(
-    EntityId entity, std::string_view after, size_t max, size_t bytes_max) {
-  return latest().ScanRecords(entity, after, max, bytes_max);
-}
-
-absl::StatusOr<std::vector<std::string>> RocksStore::ScanLinks(EntityId entity,
-                                                               AttributeId attribute,
-                                                               std::string_view value,
-                                                               std::string_view after, size_t max) {
-  return latest().ScanLinks(entity, attribute, value, after, max);
-}
-
-absl::StatusOr<std::vector<std::string>> RocksStore::ScanWork(uint32_t round, std::string_view from,
-                                                              size_t max) {
-  return latest().ScanWork(round, from, max);
 }
 
 absl::Status RocksStore::Commit(const FoldBatch& batch, std::shared_ptr<const OrgModel> model,
@@ -295,8 +244,7 @@ std::vector<Rejected> RocksStore::RejectionsFrom(Offset from) const {
 }
 
 absl::Status RocksStore::Flush(bool wait) {
-  RETURN_IF_ERROR_CTX(CheckSpace(path(), memtable_bytes()),
-                      fmt::format("flushing store {}", path()));
+  RETURN_IF_ERROR_CTX(CheckSpace(path(), memtable_bytes()), "flushing store {}", path());
   rocksdb::FlushOptions options;
   options.wait = wait;
   options.allow_write_stall = false;
@@ -317,8 +265,8 @@ absl::Status RocksStore::Flush(bool wait) {
 absl::Status RocksStore::Resume() {
   const rocksdb::Status status = db_->db().Resume();
   if (!status.ok() && status.severity() >= rocksdb::Status::Severity::kFatalError) {
-    return Error(absl::StatusCode::kUnavailable, "store_fatal",
-                 fmt::format("store {}: {}", path(), status.ToString()));
+    return Error(StatusCode::kUnavailable, "store_fatal", "store {}: {}", path(),
+                 status.ToString());
   }
   return FromRocks(status, fmt::format("resuming store {}", path()));
 }

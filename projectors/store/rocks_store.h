@@ -26,33 +26,12 @@ namespace sluice::projectors {
 // One organisation's staging store. The FoldView part and Commit are for one thread at a time (the
 // partition's projector); the rest is thread-safe. Readers never wait for a writer: each commit
 // publishes a snapshot with the applied state and model that belong to it.
-class RocksStore final : public FoldView {
+class RocksStore final : public RocksReader {
  public:
   // Makes the store when it is missing. kDataLoss, code "store_corrupt", for one that is damaged or
   // another organisation's; kFailedPrecondition, code "store_of_other_log" or "store_format_newer".
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       std::shared_ptr<RocksEnv> env, std::string path, const StoreIdentity& identity);
-
-  absl::StatusOr<std::vector<std::optional<Record>>> GetRecords(std::span<const RecordKey> keys,
-                                                                size_t bytes_max) override;
-  absl::StatusOr<std::optional<Membership>> GetMembership(const RecordKey& key,
-                                                          BucketKey bucket) override;
-  absl::StatusOr<uint64_t> GetSupport(const RecordKey& key, uint32_t rule,
-                                      BucketKey source) override;
-  absl::Status Complete(const RecordKey& key, Record* record) override;
-  absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
-      std::span<const std::string> keys) override;
-  absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
-      std::span<const BucketKey> keys) override;
-  absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
-                                                                        std::string_view after,
-                                                                        size_t max,
-                                                                        size_t bytes_max) override;
-  absl::StatusOr<std::vector<std::string>> ScanLinks(EntityId entity, AttributeId attribute,
-                                                     std::string_view value, std::string_view after,
-                                                     size_t max) override;
-  absl::StatusOr<std::vector<std::string>> ScanWork(uint32_t round, std::string_view from,
-                                                    size_t max) override;
 
   // How far the store has come, and the definitions there: what the next batch is folded onto.
   // `partial` is set amid a large event; what is published is then the state before it.
@@ -111,9 +90,8 @@ class RocksStore final : public FoldView {
   absl::Status EraseRemovalsOf(const RecordKey& key, std::optional<Record> record,
                                const Places& places, rocksdb::WriteBatch* batch);
   absl::Status TrimHistory();
-  explicit RocksStore(std::shared_ptr<OrgDb> db) : db_(std::move(db)) {}
+  explicit RocksStore(std::shared_ptr<OrgDb> db) : RocksReader(*db, nullptr), db_(std::move(db)) {}
   absl::Status Load(const StoreIdentity& identity);
-  RocksReader latest() const { return {*db_, nullptr}; }
 
   const std::shared_ptr<OrgDb> db_;
   std::string identity_to_write_;  // encoded; empty once it is in the store

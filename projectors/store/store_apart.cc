@@ -7,9 +7,9 @@
 #include <chrono>
 #include <utility>
 
-#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -131,13 +131,13 @@ void StoreManagerImpl::LookForDamage(PartitionId partition) {
         fmt::format("the store of organisation {} cannot be read", slot->org.value());
     if (damaged) {
       SetApart(partition, slot->org, slot->registration.opened,
-               Error(absl::StatusCode::kDataLoss, "store_corrupt", what));
+               Error(StatusCode::kDataLoss, "store_corrupt", what));
     } else {
       // It holds all of its own that was applied of the partition: an event that came meanwhile
       // would have had to open it, or have set it apart. And it may be well a moment later.
       SetApart(partition, slot->org,
                std::max(Offset(Applied(partition).value() + 1), slot->registration.opened),
-               Error(absl::StatusCode::kUnavailable, "store_io_error", what));
+               Error(StatusCode::kUnavailable, "store_io_error", what));
     }
   }
   damage_seen_ = elsewhere;
@@ -173,9 +173,7 @@ bool StoreManagerImpl::Hidden(const OrgId& org, const StoreSet::SlotPtr& slot) {
   std::vector<PartitionId> partitions;
   {
     absl::MutexLock lock(&mutex_);
-    for (const auto& [partition, state] : partitions_) {
-      partitions.push_back(partition);
-    }
+    partitions = Collect(partitions_, [](const auto& entry) { return entry.first; });
   }
   return std::ranges::any_of(partitions, [&](PartitionId partition) {
     const auto entry = apart_.Find(partition, org.value());
@@ -184,11 +182,7 @@ bool StoreManagerImpl::Hidden(const OrgId& org, const StoreSet::SlotPtr& slot) {
 }
 
 std::vector<ApartOrg> StoreManagerImpl::ApartOf(PartitionId partition) {
-  std::vector<ApartOrg> apart;
-  for (ApartSet::Entry& entry : apart_.Of(partition)) {
-    apart.push_back(std::move(entry.state));
-  }
-  return apart;
+  return Collect(apart_.Of(partition), &ApartSet::Entry::state);
 }
 
 std::optional<ApartOrg> StoreManagerImpl::ApartStateOf(PartitionId partition, const OrgId& org) {
@@ -237,10 +231,10 @@ absl::Status StoreManagerImpl::BeginRebuild(PartitionId partition, const ApartSe
   {
     absl::MutexLock state_lock(&mutex_);
     if (partitions_[partition].checkpointing) {
-      return Error(absl::StatusCode::kUnavailable, "store_busy",
-                   fmt::format("the store of organisation {} is to be built anew, but a checkpoint "
-                               "is being written: try again",
-                               entry.state.org.value()));
+      return Error(StatusCode::kUnavailable, "store_busy",
+                   "the store of organisation {} is to be built anew, but a checkpoint is being "
+                   "written: try again",
+                   entry.state.org.value());
     }
   }
   // First the note of where it has to begin: a crash after the folder was moved, or after a new one
@@ -263,14 +257,14 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   const OrgId& org = apart.org;
   const auto entry = apart_.Find(partition, org.value());
   if (!entry.has_value() || entry->state.generation != apart.generation) {
-    return Error(absl::StatusCode::kAborted, "apart_changed",
-                 fmt::format("the position of organisation {} has been set anew", org.value()));
+    return Error(StatusCode::kAborted, "apart_changed",
+                 "the position of organisation {} has been set anew", org.value());
   }
   RETURN_IF_ERROR(CheckSpace(options_.path, events.front().event.ByteSize()));
   if (entry->rebuild_due) {
     RETURN_IF_ERROR(BeginRebuild(partition, *entry));
-    return Error(absl::StatusCode::kAborted, "apart_changed",
-                 fmt::format("the store of organisation {} is built anew", org.value()));
+    return Error(StatusCode::kAborted, "apart_changed",
+                 "the store of organisation {} is built anew", org.value());
   }
   // Those who are apart take turns by steps.
   const bool alone = apart_.Of(partition).size() == 1;
@@ -478,9 +472,9 @@ absl::Status StoreManagerImpl::CheckHistory(const StoreSet::Slot& slot,
   if (ErrorCode(same) == "log_diverged" && slot.set_back > 0 &&
       applied.position <= LastCheckpoint(partition).applied) {
     // The checkpoint's own event is compared, too, so it is the folder that is of another history.
-    return Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                 fmt::format("the store of organisation {} was restored from another history: {}",
-                             slot.org.value(), Message(same)));
+    return Error(StatusCode::kDataLoss, "store_corrupt",
+                 "the store of organisation {} was restored from another history: {}",
+                 slot.org.value(), Message(same));
   }
   // No checkpoint vouches for the event that was applied in part.
   if (same.ok() && applied.partial.has_value() && applied.partial->event_hash != 0) {

@@ -7,7 +7,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/base/status.h"
@@ -87,7 +86,7 @@ constexpr size_t kTurnEventBytes = 512 << 10;
 constexpr std::chrono::milliseconds kTurnTime{50};
 
 absl::Status LargeEvent() {
-  return Error(absl::StatusCode::kUnavailable, "large_event", "it has an event of many rows");
+  return Error(StatusCode::kUnavailable, "large_event", "it has an event of many rows");
 }
 
 // Is it the trouble of the one organisation? What may be that of the disk or of the log is not.
@@ -100,7 +99,7 @@ bool IsItsOwn(const absl::Status& status) {
 
 absl::Status CheckProgress(const FoldResult& fold) {
   return fold.consumed > 0 || fold.partial ? absl::OkStatus()
-                                           : Error(absl::StatusCode::kInternal, "internal",
+                                           : Error(StatusCode::kInternal, "internal",
                                                    "the fold took none of the events it was given");
 }
 
@@ -114,10 +113,10 @@ bool StoreManagerImpl::IsTroubleOfStore(const absl::Status& status) {
 absl::Status StoreManagerImpl::RewoundError(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   const Offset from = partitions_[partition].checkpoint.next;
-  return Error(absl::StatusCode::kAborted, "store_rewound",
-               fmt::format("a store of partition {} has gone back to what was on disk: call "
-                           "CheckpointOf() and read again from offset {}",
-                           partition.value(), from.value()));
+  return Error(StatusCode::kAborted, "store_rewound",
+               "a store of partition {} has gone back to what was on disk: call CheckpointOf() and "
+               "read again from offset {}",
+               partition.value(), from.value());
 }
 
 absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Events events,
@@ -233,9 +232,9 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
       return absl::OkStatus();
     }
     if (*taken == 0 && stopping()) {
-      return Error(absl::StatusCode::kCancelled, "cancelled",
-                   fmt::format("stopped amid the event at {} of organisation {}; it goes on there",
-                               events.front().offset.value(), org->value()));
+      return Error(StatusCode::kCancelled, "cancelled",
+                   "stopped amid the event at {} of organisation {}; it goes on there",
+                   events.front().offset.value(), org->value());
     }
   }
   return absl::OkStatus();
@@ -261,7 +260,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyOne(PartitionId partition, const O
   absl::Status why = stores_.Explain(slot, taken.status());
   // Of this store alone, as far as is known: the others' files can be read and written.
   return options_.sets_apart && IsTroubleOfStore(why)
-             ? Error(absl::StatusCode::kInternal, ErrorCode(why), Message(why))
+             ? Error(StatusCode::kInternal, ErrorCode(why), Message(why))
              : why;
 }
 
@@ -379,10 +378,10 @@ absl::Status StoreManagerImpl::CommitTo(const StoreSet::SlotPtr& slot, RocksStor
 // What was not flushed is lost; the next Apply or Checkpoint sees that by GoneBack().
 absl::Status StoreManagerImpl::Recover(const StoreSet::SlotPtr& slot) {
   RETURN_IF_ERROR(stores_.Reopen(slot));
-  return Error(absl::StatusCode::kUnavailable, "store_reopened",
-               fmt::format("the store of organisation {} had to be opened anew after an error of "
-                           "the disk: call again",
-                           slot->org.value()));
+  return Error(
+      StatusCode::kUnavailable, "store_reopened",
+      "the store of organisation {} had to be opened anew after an error of the disk: call again",
+      slot->org.value());
 }
 
 // Its folder has gone, and with it what the checkpoint counts on.
@@ -392,19 +391,19 @@ absl::Status StoreManagerImpl::Missing(const StoreSet::SlotPtr& slot) {
     RewindMissing({slot});
     return RewoundError(partition);
   }
-  const absl::Status missing = Error(
-      absl::StatusCode::kNotFound, "store_missing",
-      fmt::format("the store of organisation {} has gone: {}", slot->org.value(), slot->path));
+  const absl::Status missing =
+      Error(StatusCode::kNotFound, "store_missing", "the store of organisation {} has gone: {}",
+            slot->org.value(), slot->path);
   SetApart(partition, slot->org, slot->registration.opened, missing);
   return missing;
 }
 
 absl::Status StoreManagerImpl::BehindCheckpoint(StoreSet::Slot& slot) {
   const Offset held = StoreSet::Held(slot);
-  return held.value() >= slot.noted ? absl::OkStatus()
-                                    : Error(absl::StatusCode::kDataLoss, "store_corrupt",
-                                            fmt::format("it ends at offset {}, but had {} on disk",
-                                                        held.value(), slot.noted.load()));
+  return held.value() >= slot.noted
+             ? absl::OkStatus()
+             : Error(StatusCode::kDataLoss, "store_corrupt",
+                     "it ends at offset {}, but had {} on disk", held.value(), slot.noted.load());
 }
 
 // A folder that came back from a backup, and one that lost what was not flushed, hold less than
@@ -417,10 +416,9 @@ absl::Status StoreManagerImpl::GoneBack(const StoreSet::SlotPtr& slot) {
   slot->changes.Forget();
   if (options_.sets_apart) {
     const absl::Status rewound =
-        Error(absl::StatusCode::kAborted, kStoreRewound,
-              fmt::format("the store of organisation {} has gone back to offset {}, which is what "
-                          "is on disk",
-                          slot->org.value(), held.value()));
+        Error(StatusCode::kAborted, kStoreRewound,
+              "the store of organisation {} has gone back to offset {}, which is what is on disk",
+              slot->org.value(), held.value());
     // In this order: as soon as the store may be used, nobody is shown what it holds.
     SetApart(partition, slot->org, std::max(Offset(held.value() + 1), slot->registration.opened),
              rewound);

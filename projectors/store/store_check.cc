@@ -1,5 +1,3 @@
-#include "projectors/store/store_check.h"
-
 #include <fmt/format.h>
 #include <xxhash.h>
 
@@ -10,6 +8,8 @@
 
 #include "projectors/model/sync_rules.h"
 #include "projectors/store/content_digest.h"
+#include "projectors/store/rocks_snapshot.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -19,8 +19,10 @@ namespace {
 constexpr size_t kDeltasPerLookup = 1024;
 constexpr size_t kLookupBytes = size_t{8} << 20;
 
-absl::Status Differs(const std::string& what) {
-  return Error(absl::StatusCode::kDataLoss, "store_inconsistent", what);
+template <typename... Args>
+absl::Status Differs(fmt::format_string<Args...> what, Args&&... args) {
+  return Error(StatusCode::kDataLoss, "store_inconsistent",
+               fmt::vformat(what, fmt::make_format_args(args...)));
 }
 
 DeltaOp Copy(const DeltaView& view) {
@@ -47,10 +49,6 @@ class Verifier {
   }
 
  private:
-  struct Sum {
-    uint64_t count = 0;
-    uint64_t checksum = 0;
-  };
   struct Pending {
     BucketKey bucket;
     Position position;
@@ -67,8 +65,8 @@ class Verifier {
       live += record.deleted ? 0 : 1;
       for (const Membership& membership : record.memberships) {
         if (record.deleted && membership.member) {
-          return Differs(fmt::format("deleted record {} \"{}\" is a member of bucket {}",
-                                     key.entity.value(), key.key, membership.bucket.ToHex()));
+          return Differs("deleted record {} \"{}\" is a member of bucket {}", key.entity.value(),
+                         key.key, membership.bucket.ToHex());
         }
         memberships_ += Expired(membership.member, membership.position) ? 0 : 1;
       }
@@ -76,8 +74,7 @@ class Verifier {
       return absl::OkStatus();
     }));
     if (live != snapshot_.applied().records) {
-      return Differs(
-          fmt::format("{} live records, but {} are counted", live, snapshot_.applied().records));
+      return Differs("{} live records, but {} are counted", live, snapshot_.applied().records);
     }
     return absl::OkStatus();
   }
@@ -93,8 +90,8 @@ class Verifier {
       ASSIGN_OR_RETURN(const auto records, reader_.GetRecords({&key, 1}, SIZE_MAX));
       return records[0].has_value() && records[0]->apart
                  ? absl::OkStatus()
-                 : Differs(fmt::format("record {} \"{}\" has none apart, but there are",
-                                       key.entity.value(), key.key));
+                 : Differs("record {} \"{}\" has none apart, but there are", key.entity.value(),
+                           key.key);
     });
   }
 
@@ -164,18 +161,15 @@ class Verifier {
     RETURN_IF_ERROR(CheckPending(&pending));
     // Each delta has its membership, so equal numbers mean that each membership has its delta.
     if (deltas_ != memberships_) {
-      return Differs(
-          fmt::format("{} operations in buckets, but records name {}", deltas_, memberships_));
+      return Differs("{} operations in buckets, but records name {}", deltas_, memberships_);
     }
     return absl::OkStatus();
   }
 
   absl::Status CheckPending(std::vector<Pending>* pending) {
-    std::vector<RecordKey> keys;
-    keys.reserve(pending->size());
-    for (const Pending& delta : *pending) {
-      keys.push_back({delta.op.entity, delta.op.key});
-    }
+    const std::vector<RecordKey> keys = Collect(*pending, [](const Pending& delta) {
+      return RecordKey{delta.op.entity, delta.op.key};
+    });
     for (size_t begin = 0; begin < keys.size();) {
       ASSIGN_OR_RETURN(auto records,
                        reader_.GetRecords(std::span(keys).subspan(begin), kLookupBytes));
@@ -200,25 +194,25 @@ class Verifier {
         "bucket {} at {}: {} of entity {} \"{}\"", delta.bucket.ToHex(), delta.position.ToString(),
         delta.op.put ? "put" : "remove", delta.op.entity.value(), delta.op.key);
     if (!record.has_value()) {
-      return Differs(what + " has no record");
+      return Differs("{} has no record", what);
     }
     const auto is_delta = [&](const Membership& m) {
       return m.bucket == delta.bucket && m.position == delta.position && m.member == delta.op.put &&
              m.first_entered() == delta.op.entered && m.earlier.empty() != delta.op.returned;
     };
     if (std::ranges::none_of(record->memberships, is_delta)) {
-      return Differs(what + " is not among its record's memberships");
+      return Differs("{} is not among its record's memberships", what);
     }
     if (delta.op.put && delta.op.row != record->row) {
-      return Differs(what + " holds another row than its record");
+      return Differs("{} holds another row than its record", what);
     }
     deltas_ += 1;
     if (delta.op.put) {
       const auto name = names_.find(delta.op.entity);
       if (name == names_.end()) {
-        return Differs(what + " is of an entity that there is not");
+        return Differs("{} is of an entity that there is not", what);
       }
-      Sum& sum = sums_[delta.bucket];
+      BucketState& sum = sums_[delta.bucket];
       sum.count += 1;
       sum.checksum += RowChecksum(name->second, delta.op.key, delta.position);
     }
@@ -228,28 +222,26 @@ class Verifier {
   absl::Status CheckBuckets() {
     RETURN_IF_ERROR(reader_.ForEachBucket([&](BucketKey bucket, const BucketState& state) {
       if (!IsKeptName(bucket, state.name)) {
-        return Differs(fmt::format("bucket {} is named {}, which is another bucket's name",
-                                   bucket.ToHex(), state.name));
+        return Differs("bucket {} is named {}, which is another bucket's name", bucket.ToHex(),
+                       state.name);
       }
       const auto node = sums_.extract(bucket);
-      const Sum sum = node.empty() ? Sum{} : node.mapped();
+      const BucketState sum = node.empty() ? BucketState{} : node.mapped();
       if (sum.count != state.count || sum.checksum != state.checksum) {
         return Differs(
-            fmt::format("bucket {} holds {} rows with checksum {:016x}, but its "
-                        "state says {} and {:016x}",
-                        bucket.ToHex(), sum.count, sum.checksum, state.count, state.checksum));
+            "bucket {} holds {} rows with checksum {:016x}, but its state says {} and {:016x}",
+            bucket.ToHex(), sum.count, sum.checksum, state.count, state.checksum);
       }
       return absl::OkStatus();
     }));
     return sums_.empty() ? absl::OkStatus()
-                         : Differs(fmt::format("bucket {} has rows but no state",
-                                               sums_.begin()->first.ToHex()));
+                         : Differs("bucket {} has rows but no state", sums_.begin()->first.ToHex());
   }
 
   const RocksSnapshot& snapshot_;
-  const RocksReader reader_;
+  RocksReader reader_;
   std::map<EntityId, std::string> names_;
-  std::map<BucketKey, Sum> sums_;
+  std::map<BucketKey, BucketState> sums_;
   uint64_t relations_ = 0;  // 0 where what is needed and what is there are the same
   uint64_t memberships_ = 0;
   uint64_t deltas_ = 0;
@@ -260,7 +252,7 @@ class Verifier {
 absl::Status VerifySnapshot(const RocksSnapshot& snapshot) { return Verifier(snapshot).Run(); }
 
 absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot, int64_t dedup_window) {
-  const RocksReader reader = snapshot.reader();
+  RocksReader reader = snapshot.reader();
   ContentDigest digest(dedup_window);
   digest.Applied(snapshot.applied());
   digest.Model(snapshot.model()->Serialize());

@@ -1,5 +1,4 @@
 // Flushes and checkpoints: the durable half of StoreManagerImpl.
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 
 #include "projectors/store/pending_checkpoint.h"
 #include "projectors/store/store_manager_impl.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -49,9 +49,7 @@ absl::Status StoreManagerImpl::FlushStore(const StoreSet::SlotPtr& slot) {
 StoreManagerImpl::Pending::~Pending() { manager_.SetCheckpointing(partition, false); }
 
 void StoreManagerImpl::Pending::Flush() {
-  for (const StoreSet::SlotPtr& slot : dirty) {
-    flushed.push_back(manager_.FlushStore(slot));
-  }
+  flushed = Collect(dirty, [&](const auto& slot) { return manager_.FlushStore(slot); });
 }
 
 void StoreManagerImpl::SetCheckpointing(PartitionId partition, bool under_way) {
@@ -117,18 +115,16 @@ absl::Status StoreManagerImpl::NoteFlushFailure(const StoreSet::SlotPtr& slot,
   if (!options_.sets_apart || (!absl::IsDataLoss(why) && !IsTroubleOfStore(why))) {
     return why;
   }
-  const Offset opened = slot->registration.opened;
   if (absl::IsDataLoss(why)) {
     if (!IsApart(partition, slot->org)) {
-      SetApart(partition, slot->org, opened, why);
+      SetApart(partition, slot->org, slot->registration.opened, why);
     }
     return absl::OkStatus();
   }
   // Not beyond the last checkpoint, which is all that is known to be in the dead letters of what
   // was rejected: this is remembered now, whatever becomes of the checkpoint, and after a crash the
   // main thread passes over all of the organisation's events.
-  const Offset next =
-      std::min(std::max(Offset(slot->durable + 1), opened), LastCheckpoint(partition).next);
+  const Offset next = std::min(slot->NextOnDisk(), LastCheckpoint(partition).next);
   if (!IsApart(partition, slot->org)) {
     // Where the node store cannot be written to either, it is the disk's trouble, and not one
     // store's.
@@ -156,10 +152,9 @@ absl::Status StoreManagerImpl::TakeFlushed(Pending* pending) {
     if (slot->flush_failed) {
       pending->behind.insert(slot);
       if (!IsApart(partition, slot->org) && stores_.Find(slot->org) == slot) {
-        SetApart(partition, slot->org,
-                 std::max(Offset(slot->durable + 1), slot->registration.opened),
-                 Error(absl::StatusCode::kInternal, "store_io_error",
-                       "what it holds is not on disk yet"));
+        SetApart(
+            partition, slot->org, slot->NextOnDisk(),
+            Error(StatusCode::kInternal, "store_io_error", "what it holds is not on disk yet"));
       }
     }
     if (slot->durable >= before) {
@@ -204,21 +199,16 @@ std::vector<ApartOrg> StoreManagerImpl::ApartAfterFlush(const Pending& pending) 
     if (const StoreSet::SlotPtr slot = stores_.Find(state.org);
         slot != nullptr && slot->durable < slot->committed) {
       ApartOrg on_disk = state;
-      on_disk.next = std::max(Offset(slot->durable + 1), slot->registration.opened);
+      on_disk.next = slot->NextOnDisk();
       note(on_disk);
     }
   }
   for (const StoreSet::SlotPtr& slot : pending.behind) {
     if (stores_.Find(slot->org) == slot) {
-      note({slot->org, std::max(Offset(slot->durable + 1), slot->registration.opened),
-            "store_io_error", true});
+      note({slot->org, slot->NextOnDisk(), "store_io_error", true});
     }
   }
-  std::vector<ApartOrg> orgs;
-  for (auto& [name, org] : apart) {
-    orgs.push_back(std::move(org));
-  }
-  return orgs;
+  return Collect(apart, [](auto& entry) { return std::move(entry.second); });
 }
 
 absl::Status StoreManagerImpl::PutCheckpoint(PartitionId partition,

@@ -1,6 +1,5 @@
 #include "projectors/store/store_folder.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,21 +18,21 @@ absl::Status Failure(const std::string& path, const DiskProblem& problem) {
   const int code = problem.code;
   if (code == EROFS || code == EACCES || code == EPERM) {
     return Error(StatusCode::kFailedPrecondition, "store_read_only",
-                 fmt::format("the folder {} must be writable: {}", path, problem.Cause()));
+                 "the folder {} must be writable: {}", path, problem.Cause());
   }
   if (problem.needed > 0) {
     return Error(StatusCode::kResourceExhausted, "disk_full",
-                 fmt::format("the disk of {} is full: {} bytes are free, {} are needed; make "
-                             "space, the stores go on by themselves",
-                             path, problem.free, problem.needed));
+                 "the disk of {} is full: {} bytes are free, {} are needed; make space, the stores "
+                 "go on by themselves",
+                 path, problem.free, problem.needed);
   }
   if (problem.full() || code == EFBIG) {
     return Error(StatusCode::kResourceExhausted, "disk_full",
-                 fmt::format("no room in {}: {}; make space, the stores go on by themselves", path,
-                             problem.Cause()));
+                 "no room in {}: {}; make space, the stores go on by themselves", path,
+                 problem.Cause());
   }
-  return Error(StatusCode::kUnavailable, "store_io_error",
-               fmt::format("the folder {} cannot be used: {}", path, problem.Cause()));
+  return Error(StatusCode::kUnavailable, "store_io_error", "the folder {} cannot be used: {}", path,
+               problem.Cause());
 }
 
 absl::Status Failure(const std::string& path, int code) {

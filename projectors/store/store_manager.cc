@@ -10,8 +10,6 @@
 #include <system_error>
 #include <utility>
 
-#include "projectors/store/store_check.h"
-#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
 #include "projectors/store/store_manager_impl.h"
 #include "schemas/base/status.h"
@@ -20,8 +18,13 @@ namespace sluice::projectors {
 namespace {
 
 absl::Status OrgNotFound(const OrgId& org) {
-  return Error(absl::StatusCode::kNotFound, "org_not_found",
-               fmt::format("organisation {} is not open here", org.value()));
+  return Error(StatusCode::kNotFound, "org_not_found", "organisation {} is not open here",
+               org.value());
+}
+
+absl::Status NotCaughtUp(const OrgId& org, std::string_view what) {
+  return Error(StatusCode::kUnavailable, "not_caught_up",
+               "the store of organisation {} {}: try again later", org.value(), what);
 }
 
 uint64_t FolderBytes(const std::string& path) {
@@ -48,26 +51,6 @@ std::filesystem::file_time_type NewestTable(const std::string& path) {
   }
   return newest;
 }
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions options) {
-  const auto checkpointed = NewestTable(options.path + "/node");  // before it is opened
-  if (options.path.empty()) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "a store manager needs a path");
-  }
-  const auto env = std::make_shared<RocksEnv>(
-      RocksEnv::Limits{options.block_cache_bytes, options.write_buffer_bytes,
-                       options.open_stores_max, options.fold.dedup_window});
-  ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id,
-                                              options.former_log_ids));
-  auto manager = std::make_unique<StoreManagerImpl>(std::move(options), env, std::move(node));
-  RETURN_IF_ERROR(manager->Load(checkpointed));
-  return manager;
-}
-
-namespace {
 
 // What the main thread does of one event before the rest of it is done apart: about 20 ms of work.
 constexpr size_t kTurnRows = 2'000;
@@ -97,6 +80,21 @@ FoldOptions TurnOf(const StoreOptions& options) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreManager>> StoreManager::Open(StoreOptions options) {
+  const auto checkpointed = NewestTable(options.path + "/node");  // before it is opened
+  if (options.path.empty()) {
+    return Invalid("invalid_argument", "a store manager needs a path");
+  }
+  const auto env = std::make_shared<RocksEnv>(
+      RocksEnv::Limits{options.block_cache_bytes, options.write_buffer_bytes,
+                       options.open_stores_max, options.fold.dedup_window});
+  ASSIGN_OR_RETURN(auto node, NodeStore::Open(env, options.path + "/node", options.log_id,
+                                              options.former_log_ids));
+  auto manager = std::make_unique<StoreManagerImpl>(std::move(options), env, std::move(node));
+  RETURN_IF_ERROR(manager->Load(checkpointed));
+  return manager;
+}
 
 StoreManagerImpl::StoreManagerImpl(StoreOptions options, std::shared_ptr<RocksEnv> env,
                                    std::unique_ptr<NodeStore> node)
@@ -129,11 +127,10 @@ absl::Status StoreManagerImpl::RemoveFormer() {
   std::error_code error;
   std::filesystem::remove_all(folder, error);
   if (error) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition, "store_of_other_log",
-        fmt::format("{} holds stores of an earlier epoch of the log and cannot be removed, "
-                    "to be built anew: {}",
-                    folder, error.message()));
+    return Error(StatusCode::kFailedPrecondition, "store_of_other_log",
+                 "{} holds stores of an earlier epoch of the log and cannot be removed, to be "
+                 "built anew: {}",
+                 folder, error.message());
   }
   return node_->BeginAnew();
 }
@@ -188,7 +185,7 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
     if (!folder.ok() && options_.sets_apart) {
       // One organisation's folder that cannot be looked into keeps no other from being served.
       SetApart(registration.partition, org, registration.opened,
-               Error(absl::StatusCode::kDataLoss, "store_corrupt", Message(folder.status())));
+               Error(StatusCode::kDataLoss, "store_corrupt", Message(folder.status())));
       continue;
     }
     RETURN_IF_ERROR(folder.status());
@@ -229,9 +226,9 @@ absl::Status StoreManagerImpl::RemoveOlder(const NodeStore::State& state) {
         fmt::format("{}/orgs/{}/{}", options_.path, name, registration.incarnation);
     std::filesystem::remove_all(path, error);
     if (error) {
-      return Error(absl::StatusCode::kFailedPrecondition, "store_format_older",
-                   fmt::format("{} has an older format and cannot be removed, to be built anew: {}",
-                               path, error.message()));
+      return Error(StatusCode::kFailedPrecondition, "store_format_older",
+                   "{} has an older format and cannot be removed, to be built anew: {}", path,
+                   error.message());
     }
   }
   return absl::OkStatus();
@@ -359,7 +356,7 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
   if (!store.ok()) {
     const std::string code = ErrorCode(store.status());
     if (code == "log_truncated" || code == "log_diverged") {
-      return Error(absl::StatusCode::kUnavailable, code, Message(store.status()));
+      return Error(StatusCode::kUnavailable, code, Message(store.status()));
     }
     const bool known = slot->io_error_seen;
     NoteTrouble(*slot, store.status());
@@ -367,15 +364,11 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
       if (!options_.sets_apart) {
         RETURN_IF_ERROR(stores_.Explain(slot, BehindCheckpoint(*slot)));
       }
-      return Error(
-          absl::StatusCode::kUnavailable, "not_caught_up",
-          fmt::format("the store of organisation {} is behind: try again later", org.value()));
+      return NotCaughtUp(org, "is behind");
     }
     if (options_.sets_apart && (absl::IsDataLoss(store.status()) || code == "store_missing" ||
                                 absl::IsFailedPrecondition(store.status()))) {
-      return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                   fmt::format("the store of organisation {} has to be built anew: try again later",
-                               org.value()));
+      return NotCaughtUp(org, "has to be built anew");
     }
     if (code == "store_missing") {
       return OrgNotFound(org);
@@ -389,15 +382,13 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
       metrics_.CountError();
     }
     return Error(store.status().code(), code,
-                 fmt::format("the store of organisation {} cannot be used at the moment: try again "
-                             "later",
-                             org.value()));
+                 "the store of organisation {} cannot be used at the moment: try again later",
+                 org.value());
   }
   auto published = (*store)->published();
   if (published == nullptr) {
-    return Error(
-        absl::StatusCode::kUnavailable, "not_caught_up",
-        fmt::format("a large change of organisation {} is being applied: try again", org.value()));
+    return Error(StatusCode::kUnavailable, "not_caught_up",
+                 "a large change of organisation {} is being applied: try again", org.value());
   }
   return published;
 }
@@ -406,9 +397,7 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
   const StoreSet::SlotPtr slot = stores_.Find(org);
   const uint32_t set_back = slot == nullptr ? 0 : slot->set_back.load();
   if (Hidden(org, slot)) {
-    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 fmt::format("the store of organisation {} is being built anew: try again later",
-                             org.value()));
+    return NotCaughtUp(org, "is being built anew");
   }
   if (slot == nullptr) {
     return OrgNotFound(org);
@@ -417,9 +406,7 @@ absl::StatusOr<std::shared_ptr<const RocksSnapshot>> StoreManagerImpl::Published
   // Looked at before and after: a store that is set back in between may have been read as it was
   // before, and a position must not be shown that it does not reach any more.
   if (published.ok() && slot->set_back != set_back) {
-    return Error(absl::StatusCode::kUnavailable, "not_caught_up",
-                 fmt::format("the store of organisation {} has been set back: try again later",
-                             org.value()));
+    return NotCaughtUp(org, "has been set back");
   }
   return published;
 }

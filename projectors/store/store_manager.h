@@ -15,10 +15,7 @@
 #include "projectors/store/store_reader.h"
 #include "projectors/store/store_writer.h"
 #include "schemas/base/ids.h"
-
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 

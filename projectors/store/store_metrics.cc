@@ -7,8 +7,6 @@
 
 #include <utility>
 
-#include "schemas/base/metrics.h"
-
 namespace sluice::projectors {
 namespace {
 

@@ -6,10 +6,7 @@
 #include <string>
 
 #include "projectors/fold/fold.h"
-
-namespace prometheus {
-class Registry;
-}
+#include "schemas/base/metrics.h"
 
 namespace sluice::projectors {
 

@@ -14,12 +14,13 @@ constexpr size_t kBeforeRejectionsMax = 256;
 // batch makes, and the oldest are written first.
 constexpr size_t kWithoutStoreMax = 20'000;
 
-AppliedState StateOf(const NotedEvent& event) {
+AppliedState StateOf(Offset position, uint64_t event_hash) {
   AppliedState state;
-  state.position = event.offset;
-  state.event_hash = event.event_hash;
+  state.position = position;
+  state.event_hash = event_hash;
   return state;
 }
+AppliedState StateOf(const NotedEvent& event) { return StateOf(event.offset, event.event_hash); }
 
 }  // namespace
 
@@ -87,10 +88,7 @@ void StoreManagerImpl::NoteRejectedWithoutStore(PartitionId partition, const Org
 
 AppliedState StoreManagerImpl::LastApplied(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
-  AppliedState state;
-  state.position = partitions_[partition].applied;
-  state.event_hash = partitions_[partition].event_hash;
-  return state;
+  return StateOf(partitions_[partition].applied, partitions_[partition].event_hash);
 }
 
 std::vector<std::pair<Offset, uint64_t>> StoreManagerImpl::AppliedSinceCompared(
@@ -113,10 +111,7 @@ ControlMark StoreManagerImpl::LastControl(PartitionId partition) {
 
 AppliedState StoreManagerImpl::CheckpointState(PartitionId partition) {
   const PartitionCheckpoint checkpoint = LastCheckpoint(partition);
-  AppliedState state;
-  state.position = checkpoint.applied;
-  state.event_hash = checkpoint.event_hash;
-  return state;
+  return StateOf(checkpoint.applied, checkpoint.event_hash);
 }
 
 Offset StoreManagerImpl::Applied(PartitionId partition) {

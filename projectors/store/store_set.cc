@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
-#include "projectors/store/store_codes.h"
 #include "projectors/store/store_folder.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -61,9 +59,9 @@ absl::Status NamingOrg(const absl::Status& status, const OrgId& org, const std::
   if (status.ok() || ErrorCode(status) != "store_corrupt") {
     return Annotate(status, name);
   }
-  return Annotate(status, fmt::format("the store of {} is damaged; delete the folder {} and it "
-                                      "is built anew from the log",
-                                      name, path));
+  return Annotate(
+      status, "the store of {} is damaged; delete the folder {} and it is built anew from the log",
+      name, path);
 }
 
 }  // namespace
@@ -83,12 +81,7 @@ StoreSet::SlotPtr StoreSet::Find(const OrgId& org) const {
 
 std::vector<StoreSet::SlotPtr> StoreSet::All() const {
   absl::MutexLock lock(&mutex_);
-  std::vector<SlotPtr> all;
-  all.reserve(slots_.size());
-  for (const auto& [org, slot] : slots_) {
-    all.push_back(slot);
-  }
-  return all;
+  return Collect(slots_, [](const auto& entry) { return entry.second; });
 }
 
 std::string StoreSet::PathOf(const OrgId& org, uint32_t incarnation) const {
@@ -126,10 +119,7 @@ void StoreSet::Retire(const SlotPtr& slot) {
   slot->retired = true;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = slots_.find(slot->org.value());
-    if (found != slots_.end() && found->second == slot) {
-      slots_.erase(found);
-    }
+    Forget(slot);
     if (slot->store != nullptr) {
       retired_.push_back(slot->store->database());
     }
@@ -175,31 +165,29 @@ absl::StatusOr<std::shared_ptr<RocksStore>> StoreSet::Acquire(const SlotPtr& slo
   if (!slot->open && open_count() >= env_->open_stores_max()) {
     EvictIdle();
     if (reader && open_count() >= 2 * env_->open_stores_max()) {
-      return Error(absl::StatusCode::kResourceExhausted, "stores_busy",
-                   fmt::format("{} stores are open and in use: try again later", open_count()));
+      return Error(StatusCode::kResourceExhausted, "stores_busy",
+                   "{} stores are open and in use: try again later", open_count());
     }
   }
   absl::MutexLock lock(&slot->mutex);
   if (slot->retired) {
-    return Error(absl::StatusCode::kNotFound, "org_not_found",
-                 fmt::format("organisation {} has been closed", slot->org.value()));
+    return Error(StatusCode::kNotFound, "org_not_found", "organisation {} has been closed",
+                 slot->org.value());
   }
   if (slot->store == nullptr) {
     ASSIGN_OR_RETURN(const FolderState state, InspectFolder(slot->path));
     if (state == FolderState::kMissing) {
-      return Error(
-          absl::StatusCode::kNotFound, "store_missing",
-          fmt::format("the store of organisation {} is being built anew", slot->org.value()));
+      return Error(StatusCode::kNotFound, "store_missing",
+                   "the store of organisation {} is being built anew", slot->org.value());
     }
     RETURN_IF_ERROR(Open(*slot));
   }
   if (slot->behind) {
-    return Error(
-        absl::StatusCode::kAborted, kStoreRewound,
-        fmt::format("the store of organisation {} ends at offset {}, but had {}: its "
-                    "folder was restored, or has lost what was not on disk",
-                    slot->org.value(), slot->opened_at.position.value(),
-                    std::max({slot->noted.load(), slot->durable.load(), slot->committed.load()})));
+    return Error(StatusCode::kAborted, kStoreRewound,
+                 "the store of organisation {} ends at offset {}, but had {}: its folder was "
+                 "restored, or has lost what was not on disk",
+                 slot->org.value(), slot->opened_at.position.value(),
+                 std::max({slot->noted.load(), slot->durable.load(), slot->committed.load()}));
   }
   return slot->store;
 }
@@ -218,7 +206,7 @@ absl::Status StoreSet::Compare(const SlotPtr& slot) {
     doubts = slot->doubts;
   }
   // Without the slot's lock: who folds it does not wait for the log's answer.
-  RETURN_IF_ERROR_CTX(check_(*slot, opened_at), fmt::format("organisation {}", slot->org.value()));
+  RETURN_IF_ERROR_CTX(check_(*slot, opened_at), "organisation {}", slot->org.value());
   absl::MutexLock lock(&slot->mutex);
   // A doubt that came while the log was asked is one of what was asked, too.
   slot->checked = slot->checked || slot->doubts == doubts;
@@ -244,10 +232,9 @@ absl::Status StoreSet::CloseUnlessBusy(Slot& slot, std::string_view wanted) {
     return absl::OkStatus();
   }
   if (slot.store.use_count() != 1 || !slot.store->idle()) {
-    return Error(absl::StatusCode::kUnavailable, "store_busy",
-                 fmt::format("the store of organisation {} is to be {}, but is being read: try "
-                             "again later",
-                             slot.org.value(), wanted));
+    return Error(StatusCode::kUnavailable, "store_busy",
+                 "the store of organisation {} is to be {}, but is being read: try again later",
+                 slot.org.value(), wanted);
   }
   Close(slot);
   return absl::OkStatus();
@@ -302,8 +289,8 @@ absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
     error = error ? error : std::make_error_code(std::errc::no_such_file_or_directory);
   }
   if (error && error != std::errc::no_such_file_or_directory) {
-    return Error(absl::StatusCode::kUnavailable, "store_io_error",
-                 fmt::format("the folder {} cannot be renamed: {}", slot->path, error.message()));
+    return Error(StatusCode::kUnavailable, "store_io_error", "the folder {} cannot be renamed: {}",
+                 slot->path, error.message());
   }
   if (!error) {
     spdlog::warn("store_moved_aside org={} to={}", slot->org.value(), aside);
@@ -313,11 +300,15 @@ absl::Status StoreSet::MoveAside(const SlotPtr& slot) {
   }
   slot->retired = true;
   absl::MutexLock set_lock(&mutex_);
+  Forget(slot);
+  return absl::OkStatus();
+}
+
+void StoreSet::Forget(const SlotPtr& slot) {
   const auto found = slots_.find(slot->org.value());
   if (found != slots_.end() && found->second == slot) {
     slots_.erase(found);
   }
-  return absl::OkStatus();
 }
 
 absl::Status StoreSet::Explain(const SlotPtr& slot, const absl::Status& error) {
@@ -340,12 +331,7 @@ std::vector<StoreSet::SlotPtr> StoreSet::OpenSlots() const {
     }
   }
   std::sort(open.begin(), open.end());
-  std::vector<SlotPtr> slots;
-  slots.reserve(open.size());
-  for (auto& [used, slot] : open) {
-    slots.push_back(std::move(slot));
-  }
-  return slots;
+  return Collect(open, [](auto& used) { return std::move(used.second); });
 }
 
 bool StoreSet::Evict(Slot& slot) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -41,6 +42,8 @@ class StoreSet {
     std::atomic<int64_t> committed{kNoOffset.value()};
     std::atomic<int64_t> durable{kNoOffset.value()};
     std::atomic<int64_t> noted{kNoOffset.value()};
+    // The first event that it may lack on disk.
+    Offset NextOnDisk() const { return std::max(Offset(durable + 1), registration.opened); }
     // A checkpoint could not flush it. From then on that is for the thread that folds it apart: it
     // is not given back before.
     std::atomic<bool> flush_failed{false};
@@ -141,6 +144,7 @@ class StoreSet {
   absl::Status CloseUnlessBusy(Slot& slot, std::string_view wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(slot.mutex);
   bool Evict(Slot& slot);
+  void Forget(const SlotPtr& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<SlotPtr> OpenSlots() const;  // least recently used first
 
   const std::shared_ptr<RocksEnv> env_;

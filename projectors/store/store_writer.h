@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,7 +12,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "eventlog/event.h"
-#include "projectors/fold/control_mark.h"
 #include "projectors/fold/fold.h"
 #include "projectors/store/apart_writer.h"
 #include "schemas/base/clock.h"

@@ -54,7 +54,7 @@ absl::StatusOr<size_t> RocksStore::Sweep(size_t puts) {
   size_t looked_at = 0;
   size_t bytes = 0;  // rather more than they have
   std::string last;
-  RETURN_IF_ERROR(latest().ForEachDelta(
+  RETURN_IF_ERROR(ForEachDelta(
       [&](BucketKey bucket, const DeltaView& view) {
         if (!view.put && view.position.offset <= swept_) {
           old.push_back({{view.entity, std::string(view.key)}, bucket, view.position});
@@ -166,7 +166,7 @@ absl::Status RocksStore::EraseRemovalsOf(const RecordKey& key, std::optional<Rec
     if (!record->apart) {
       break;
     }
-    ASSIGN_OR_RETURN(const auto membership, latest().GetMembership(key, bucket));
+    ASSIGN_OR_RETURN(const auto membership, GetMembership(key, bucket));
     if (membership.has_value() && !membership->member && membership->position == position) {
       RETURN_IF_ERROR(note(batch->Delete(db_->places(), EncodeMembershipKey(key, bucket))));
       record->memberships_apart -= 1;

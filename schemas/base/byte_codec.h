@@ -115,6 +115,13 @@ class ByteReader {
 
   std::string_view Text() { return Take(Varint()); }
 
+  // Fails where the next bytes are others.
+  void Expect(std::string_view bytes) {
+    if (Take(bytes.size()) != bytes) {
+      Fail();
+    }
+  }
+
   std::string_view Take(uint64_t size) {
     if (!ok_ || size > rest_.size()) {
       Fail();

@@ -1,7 +1,5 @@
 #include "schemas/base/decimal.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -95,8 +93,7 @@ absl::StatusOr<std::string> CanonicalDecimal(std::string_view text) {
   const auto count = static_cast<int64_t>(digits.size());
   const int64_t needed = point <= 0 ? count - point : std::max(count, point);
   if (needed > kDecimalDigitsMax) {
-    return TypeMismatch(
-        fmt::format("needs more than the {} digits of a decimal", kDecimalDigitsMax));
+    return TypeMismatch("needs more than the {} digits of a decimal", kDecimalDigitsMax);
   }
   std::string result = parts.negative ? "-" : "";
   if (point <= 0) {
@@ -140,11 +137,11 @@ absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t min, int64_t
     if (!canonical.ok() ||
         std::from_chars(canonical->data(), canonical->data() + canonical->size(), value).ec !=
             std::errc()) {
-      return TypeMismatch(fmt::format("is not an integer from {} to {}", min, max));
+      return TypeMismatch("is not an integer from {} to {}", min, max);
     }
   }
   if (value < min || value > max) {
-    return TypeMismatch(fmt::format("is not an integer from {} to {}", min, max));
+    return TypeMismatch("is not an integer from {} to {}", min, max);
   }
   return value;
 }

@@ -42,8 +42,8 @@ absl::Status ReadError(const std::string& path, int error) {
 }
 
 absl::Status WriteError(std::string_view what, const std::string& path, int error) {
-  return Error(absl::StatusCode::kUnavailable, "file_unwritable",
-               fmt::format("{} can't be written: {}: {}", path, what, std::strerror(error)));
+  return Error(StatusCode::kUnavailable, "file_unwritable", "{} can't be written: {}: {}", path,
+               what, std::strerror(error));
 }
 
 absl::Status WriteAndSync(int fd, std::string_view bytes, const std::string& path) {

@@ -15,11 +15,10 @@ absl::StatusOr<OrgId> OrgId::Parse(std::string_view text) {
       !text.empty() && text.size() <= 63 && alnum(text.front()) && alnum(text.back()) &&
       std::all_of(text.begin(), text.end(), [&](char c) { return alnum(c) || c == '-'; });
   if (!valid) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "invalid_argument",
-        fmt::format("organisation name \"{}\" is not a DNS label: use 1 to 63 of a-z, 0-9 and "
-                    "-, beginning and ending with a letter or digit",
-                    text.substr(0, 80)));
+    return Invalid("invalid_argument",
+                   "organisation name \"{}\" is not a DNS label: use 1 to 63 of a-z, 0-9 and -, "
+                   "beginning and ending with a letter or digit",
+                   text.substr(0, 80));
   }
   return OrgId(text);
 }

@@ -1,9 +1,8 @@
 #include "schemas/base/status.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 
@@ -13,37 +12,15 @@ namespace {
 constexpr char kCodePayload[] = "sluice.code";
 constexpr char kColumnPayload[] = "sluice.column";
 
-std::string DefaultCode(absl::StatusCode kind) {
-  switch (kind) {
-    case absl::StatusCode::kInvalidArgument:
-      return "invalid_argument";
-    case absl::StatusCode::kNotFound:
-      return "not_found";
-    case absl::StatusCode::kAlreadyExists:
-      return "already_exists";
-    case absl::StatusCode::kFailedPrecondition:
-      return "failed_precondition";
-    case absl::StatusCode::kPermissionDenied:
-      return "forbidden";
-    case absl::StatusCode::kUnauthenticated:
-      return "unauthenticated";
-    case absl::StatusCode::kResourceExhausted:
-      return "resource_exhausted";
-    case absl::StatusCode::kUnavailable:
-      return "unavailable";
-    case absl::StatusCode::kDeadlineExceeded:
-      return "deadline_exceeded";
-    case absl::StatusCode::kOutOfRange:
-      return "out_of_range";
-    case absl::StatusCode::kAborted:
-      return "aborted";
-    case absl::StatusCode::kDataLoss:
-      return "data_loss";
-    case absl::StatusCode::kCancelled:
-      return "cancelled";
-    default:
-      return "internal";
+std::string DefaultCode(StatusCode kind) {
+  if (kind == StatusCode::kPermissionDenied) {
+    return "forbidden";
   }
+  if (kind == StatusCode::kOk || kind == StatusCode::kUnknown ||
+      kind == StatusCode::kUnimplemented) {
+    return "internal";
+  }
+  return absl::AsciiStrToLower(absl::StatusCodeToString(kind));
 }
 
 absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }
@@ -54,10 +31,6 @@ absl::Status Error(absl::StatusCode kind, std::string_view code, std::string_vie
   absl::Status status(kind, ToAbsl(message));
   status.SetPayload(kCodePayload, absl::Cord(ToAbsl(code)));
   return status;
-}
-
-absl::Status TypeMismatch(std::string_view reason) {
-  return Error(absl::StatusCode::kInvalidArgument, "type_mismatch", reason);
 }
 
 std::string ErrorCode(const absl::Status& status) {
@@ -87,8 +60,7 @@ absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) {
     return status;
   }
-  const std::string message = fmt::format("{}: {}", context, Message(status));
-  absl::Status annotated(status.code(), message);
+  absl::Status annotated(status.code(), fmt::format("{}: {}", context, Message(status)));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     annotated.SetPayload(url, payload);
   });

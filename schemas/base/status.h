@@ -1,9 +1,12 @@
 #pragma once
 
+#include <fmt/core.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,15 +16,34 @@
 // it whatever layer refused.
 namespace sluice {
 
+using absl::StatusCode;
+
 // A status with the stable code `code` (such as "unknown_attribute"). `message` says what was
 // wrong, with which value, where, and what to do; it may reach the caller, so it never holds a
 // secret or another organisation's data.
-[[nodiscard]] absl::Status Error(absl::StatusCode kind, std::string_view code,
-                                 std::string_view message);
+[[nodiscard]] absl::Status Error(StatusCode kind, std::string_view code, std::string_view message);
+// The same, with a message of fmt.
+template <typename Arg, typename... Args>
+[[nodiscard]] absl::Status Error(StatusCode kind, std::string_view code,
+                                 fmt::format_string<Arg, Args...> message, Arg&& arg,
+                                 Args&&... args) {
+  return Error(kind, code, fmt::vformat(message, fmt::make_format_args(arg, args...)));
+}
+
+// An error of what was asked for or given: kInvalidArgument. `message` is fmt's, also alone.
+template <typename... Args>
+[[nodiscard]] absl::Status Invalid(std::string_view code, fmt::format_string<Args...> message,
+                                   Args&&... args) {
+  return Error(StatusCode::kInvalidArgument, code,
+               fmt::vformat(message, fmt::make_format_args(args...)));
+}
 
 // A value that is none of its attribute's type: kInvalidArgument, code "type_mismatch". `reason`
 // goes on from the attribute's name: "is not UTF-8".
-[[nodiscard]] absl::Status TypeMismatch(std::string_view reason);
+template <typename... Args>
+[[nodiscard]] absl::Status TypeMismatch(fmt::format_string<Args...> reason, Args&&... args) {
+  return Invalid("type_mismatch", reason, std::forward<Args>(args)...);
+}
 
 // The stable code, or the default of the status's kind ("invalid_argument", "not_found",
 // "internal", "unavailable", ...). Never empty for an error.
@@ -35,6 +57,12 @@ namespace sluice {
 
 // The same kind, code and payloads, with "`context`: " before the message.
 [[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);
+template <typename Arg, typename... Args>
+[[nodiscard]] absl::Status Annotate(const absl::Status& status,
+                                    fmt::format_string<Arg, Args...> context, Arg&& arg,
+                                    Args&&... args) {
+  return Annotate(status, fmt::vformat(context, fmt::make_format_args(arg, args...)));
+}
 
 // The message as a std::string_view (absl::string_view is a type of its own in the distribution).
 [[nodiscard]] std::string_view Message(const absl::Status& status);
@@ -52,11 +80,11 @@ namespace sluice {
     }                                                   \
   } while (false)
 
-// As above, with context before the message: RETURN_IF_ERROR_CTX(Open(path), fmt::format(...)).
-#define RETURN_IF_ERROR_CTX(expr, context)                     \
+// As above, with context before the message: RETURN_IF_ERROR_CTX(Open(path), "opening {}", path).
+#define RETURN_IF_ERROR_CTX(expr, ...)                         \
   do {                                                         \
     if (const absl::Status& status_ = (expr); !status_.ok()) { \
-      return ::sluice::Annotate(status_, (context));           \
+      return ::sluice::Annotate(status_, __VA_ARGS__);         \
     }                                                          \
   } while (false)
 

@@ -14,14 +14,6 @@
 namespace sluice {
 namespace {
 
-absl::Status InvalidJson(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_json", message);
-}
-
-absl::Status InvalidArgument(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument", message);
-}
-
 // Counted before parsing, so that no parser's stack or memory decides.
 bool DeeperThan(std::string_view json, int depth_max) {
   int depth = 0;
@@ -49,7 +41,7 @@ bool DeeperThan(std::string_view json, int depth_max) {
 template <typename Json>
 absl::StatusOr<Json> ParseStrictJson(std::string_view text, int depth_max) {
   if (DeeperThan(text, depth_max)) {
-    return InvalidJson(fmt::format("nested deeper than {}", depth_max));
+    return Invalid("invalid_json", "nested deeper than {}", depth_max);
   }
   std::vector<std::unordered_set<std::string>> names;  // of the objects that are open
   std::optional<std::string> twice;
@@ -70,10 +62,11 @@ absl::StatusOr<Json> ParseStrictJson(std::string_view text, int depth_max) {
     document = Json::parse(text.begin(), text.end(), watch);
   } catch (const typename Json::exception& error) {
     const std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error…"
-    return InvalidJson(what.substr(what.starts_with("[") ? what.find("] ") + 2 : 0));
+    return Invalid("invalid_json", "{}",
+                   what.substr(what.starts_with("[") ? what.find("] ") + 2 : 0));
   }
   if (twice.has_value()) {
-    return InvalidJson(fmt::format("the name {} comes twice in one object", QuoteForError(*twice)));
+    return Invalid("invalid_json", "the name {} comes twice in one object", QuoteForError(*twice));
   }
   return document;
 }
@@ -82,7 +75,7 @@ template <typename Json>
 absl::StatusOr<Json> ParseStrictObject(std::string_view text, int depth_max) {
   ASSIGN_OR_RETURN(Json document, ParseStrictJson<Json>(text, depth_max));
   if (!document.is_object()) {
-    return InvalidJson("it is JSON, but not an object");
+    return Invalid("invalid_json", "it is JSON, but not an object");
   }
   return document;
 }
@@ -91,12 +84,12 @@ template <typename Json>
 absl::Status CheckMembers(const Json& object, std::string_view what,
                           std::initializer_list<std::string_view> known) {
   if (!object.is_object()) {
-    return InvalidArgument(fmt::format("{} must be an object", what));
+    return Invalid("invalid_argument", "{} must be an object", what);
   }
   for (const auto& [name, value] : object.items()) {
     if (std::ranges::find(known, std::string_view(name)) == known.end()) {
-      return InvalidArgument(fmt::format("{} has no member {}: known are {}", what,
-                                         QuoteForError(name), fmt::join(known, ", ")));
+      return Invalid("invalid_argument", "{} has no member {}: known are {}", what,
+                     QuoteForError(name), fmt::join(known, ", "));
     }
   }
   return absl::OkStatus();
@@ -110,7 +103,7 @@ absl::StatusOr<std::optional<std::string>> StringMember(const Json& object, std:
     return std::nullopt;
   }
   if (!found->is_string()) {
-    return InvalidArgument(fmt::format("{}: \"{}\" must be a string", what, name));
+    return Invalid("invalid_argument", "{}: \"{}\" must be a string", what, name);
   }
   return found->template get<std::string>();
 }

@@ -17,8 +17,8 @@ struct Unit {
 };
 
 absl::Status Malformed(std::string_view what, std::string_view text, std::string_view example) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("\"{}\" is not {}: write {}", text.substr(0, 40), what, example));
+  return Invalid("invalid_argument", "\"{}\" is not {}: write {}", text.substr(0, 40), what,
+                 example);
 }
 
 // The number before one of `units`, times its factor; -1 where malformed or out of range.

@@ -102,7 +102,7 @@ TEST_F(StorePlaces, AreGoneWithWhatTheyWereOf) {
 
 TEST_F(StorePlaces, ASnapshotHasThoseOfSomeBuckets) {
   const auto snapshot = node_->Snapshot(Org("acme")).value();
-  const RocksReader reader = dynamic_cast<const RocksSnapshot&>(*snapshot).reader();
+  RocksReader reader = dynamic_cast<const RocksSnapshot&>(*snapshot).reader();
   Record whole = reader.GetRecords({&kHot, 1}, SIZE_MAX).value()[0].value();
   ASSERT_TRUE(reader.Complete(kHot, &whole).ok());
   ASSERT_EQ(whole.memberships.size(), 50u);
