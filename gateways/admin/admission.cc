@@ -1,7 +1,6 @@
 #include "gateways/admin/admission.h"
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "gateways/ingest/set_relay.h"

@@ -1,6 +1,5 @@
 #include "gateways/admin/ingest_exchange.h"
 
-#include <fmt/format.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>

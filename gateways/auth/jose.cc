@@ -2,7 +2,6 @@
 
 #include <rhonabwy.h>
 
-#include <cstdlib>
 #include <utility>
 
 #include "schemas/base/status.h"

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "schemas/base/ascii.h"
 #include "schemas/base/status.h"

@@ -20,7 +20,6 @@
 #include "gateways/http/connection_table.h"
 #include "gateways/http/listener_account.h"
 #include "gateways/http/pending_heads.h"
-#include "gateways/problem.h"
 #include "schemas/base/random.h"
 #include "schemas/base/status.h"
 

@@ -1,6 +1,5 @@
 #include "gateways/ingest/json_split.h"
 
-#include <algorithm>
 
 namespace sluice::gateways {
 namespace {

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "gateways/outbound/retry_after.h"
-#include "gateways/outbound/url.h"
 #include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"

@@ -16,7 +16,6 @@
 #include "absl/strings/cord.h"
 #include "ops/program/signing.h"
 #include "schemas/base/ascii.h"
-#include "schemas/base/clock.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -40,7 +38,6 @@
 #include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
-#include "schemas/base/uuid.h"
 
 namespace sluice::ops {
 namespace {

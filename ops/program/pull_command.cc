@@ -6,7 +6,6 @@
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 
 #include "clients/cpp/pull.h"

@@ -11,7 +11,6 @@
 
 #include "ops/program/command.h"
 #include "ops/program/signing.h"
-#include "schemas/base/clock.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
