@@ -28,8 +28,7 @@ CREATE TABLE IF NOT EXISTS _sluice_names(entity TEXT, attribute TEXT, name TEXT 
 )sql";
 
 absl::Status NoBucket() {
-  return Error(absl::StatusCode::kInternal, "internal",
-               "an operation outside of a transaction, or of no bucket");
+  return absl::InternalError("an operation outside of a transaction, or of no bucket");
 }
 
 }  // namespace
@@ -355,7 +354,7 @@ absl::StatusOr<std::vector<std::string>> LocalDatabase::Differing(
 // fails leaves both at the checkpoint before.
 absl::Status LocalDatabase::Complete(int64_t position, const std::string& history) {
   if (!InTransaction()) {
-    return Error(absl::StatusCode::kInternal, "internal", "a checkpoint that was not begun");
+    return absl::InternalError("a checkpoint that was not begun");
   }
   unfinished_ = true;
   RETURN_IF_ERROR(SaveState());

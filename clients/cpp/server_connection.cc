@@ -40,8 +40,8 @@ absl::Status CheckOrg(std::string_view org) {
       !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
       org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
   return valid ? absl::OkStatus()
-               : Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                       fmt::format("\"{}\" is not the name of an organisation", org));
+               : absl::InvalidArgumentError(
+                     fmt::format("\"{}\" is not the name of an organisation", org));
 }
 
 }  // namespace
@@ -123,8 +123,7 @@ absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Open(
     checked.url.pop_back();
   }
   if (!IsServerUrl(checked.url)) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "invalid_argument",
+    return absl::InvalidArgumentError(
         fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", options.url));
   }
   RETURN_IF_ERROR(CheckOrg(options.org));
@@ -146,8 +145,7 @@ absl::StatusOr<std::shared_ptr<HttpClient>> ServerConnection::ClientFor(ChannelN
   std::shared_ptr<HttpClient> client =
       HttpClient::Make(base, {.ca_file = options_.ca_file, .silence_max = options_.silence_max});
   if (client == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable",
-                 fmt::format("\"{}\" can't be used as the URL of a server", base));
+    return absl::UnavailableError(fmt::format("\"{}\" can't be used as the URL of a server", base));
   }
   if (cancelled_) {
     client->Cancel();  // Cancel() has been here, and saw none
@@ -180,8 +178,8 @@ absl::StatusOr<std::string> ServerConnection::Entities() {
 absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   ASSIGN_OR_RETURN(const std::string token, options_.token());
   if (std::any_of(token.begin(), token.end(), absl::ascii_iscntrl)) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "the token has a line break or another control character in it");
+    return absl::InvalidArgumentError(
+        "the token has a line break or another control character in it");
   }
   std::string base = base_;
   for (int hops = 0; !cancelled(); ++hops) {

@@ -94,8 +94,7 @@ sluice_code Guarded(sluice_client* client, const Call& call) {
 }
 
 absl::Status NotOpen() {
-  return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                       "the client is not open: see the error of sluice_client_open");
+  return absl::InvalidArgumentError("the client is not open: see the error of sluice_client_open");
 }
 
 absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
@@ -122,13 +121,12 @@ absl::StatusOr<PullOptions> OptionsOf(const sluice_client_options* from) {
   if (from == nullptr || from->struct_size < sizeof(sluice_client_options) ||
       from->url == nullptr || from->org == nullptr || from->db_path == nullptr ||
       from->token == nullptr) {
-    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                         "options need sluice_client_options_init, url, org, db_path and token");
+    return absl::InvalidArgumentError(
+        "options need sluice_client_options_init, url, org, db_path and token");
   }
   if (from->attempts_max <= 0 || from->backoff_first_ms <= 0 || from->backoff_max_ms <= 0 ||
       from->silence_max_ms <= 0) {
-    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                         "attempts_max and the times have to be more than 0");
+    return absl::InvalidArgumentError("attempts_max and the times have to be more than 0");
   }
   // Copies, so that the caller's texts need not outlive the call; but for the context, which it
   // says.

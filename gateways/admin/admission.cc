@@ -28,8 +28,8 @@ absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match)
     return RequireOrgIfBound(principal, match.org);
   }
   if (metrics && !principal.org.empty()) {
-    return Error(absl::StatusCode::kPermissionDenied, "forbidden",
-                 "metrics are of all organisations, and the token is for one");
+    return absl::PermissionDeniedError(
+        "metrics are of all organisations, and the token is for one");
   }
   return absl::OkStatus();
 }

@@ -48,15 +48,14 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
   std::string name;
   for (const auto& [member, value] : json->items()) {
     if (member != "display_name" || !value.is_string()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("'{}': the body has one member, display_name, a string", member));
+      return absl::InvalidArgumentError(
+          fmt::format("'{}': the body has one member, display_name, a string", member));
     }
     name = value.get<std::string>();
   }
   if (name.size() > kDisplayNameBytesMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("display_name has {} bytes, at most {} are taken", name.size(),
-                             kDisplayNameBytesMax));
+    return absl::InvalidArgumentError(fmt::format("display_name has {} bytes, at most {} are taken",
+                                                  name.size(), kDisplayNameBytesMax));
   }
   return name;
 }
@@ -165,8 +164,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   if (const auto text = context.http.Query("page_size"); text.has_value()) {
     ASSIGN_OR_RETURN(page_size, ParseInt64(*text));
     if (page_size < 1) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   "page_size must be at least 1");
+      return absl::InvalidArgumentError("page_size must be at least 1");
     }
     page_size = std::min(page_size, kPageSizeMax);
   }
@@ -174,8 +172,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   if (const auto token = context.http.Query("page_token"); token.has_value() && !token->empty()) {
     std::optional<std::string> decoded = DecodeBase64Url(*token);
     if (!decoded.has_value() || !OrgId::Parse(*decoded).ok()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   "page_token is not one that this server gave");
+      return absl::InvalidArgumentError("page_token is not one that this server gave");
     }
     after = *std::move(decoded);
   }

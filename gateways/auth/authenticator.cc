@@ -19,8 +19,7 @@ namespace {
 using PrincipalOr = absl::StatusOr<std::shared_ptr<const Principal>>;
 
 absl::Status NoKeys() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the keys that tokens are checked with could not be loaded yet");
+  return absl::UnavailableError("the keys that tokens are checked with could not be loaded yet");
 }
 
 }  // namespace

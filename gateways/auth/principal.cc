@@ -25,16 +25,14 @@ absl::Status RequireScope(const Principal& principal, Scope scope) {
   if (principal.Has(scope)) {
     return absl::OkStatus();
   }
-  return Error(absl::StatusCode::kPermissionDenied, "forbidden",
-               fmt::format("the token lacks the scope {}", ScopeName(scope)));
+  return absl::PermissionDeniedError(fmt::format("the token lacks the scope {}", ScopeName(scope)));
 }
 
 absl::Status RequireOrg(const Principal& principal, std::string_view org) {
   if (!principal.org.empty() && principal.org == org) {
     return absl::OkStatus();
   }
-  return Error(absl::StatusCode::kPermissionDenied, "forbidden",
-               fmt::format("the token is not for the organisation {}", org));
+  return absl::PermissionDeniedError(fmt::format("the token is not for the organisation {}", org));
 }
 
 absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org) {

@@ -28,8 +28,7 @@ bool IsHost(std::string_view text) {
 }
 
 absl::Status Invalid(std::string_view what) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("the request can't be understood: {}", what));
+  return absl::InvalidArgumentError(fmt::format("the request can't be understood: {}", what));
 }
 
 bool IsTokenChar(char c) {

@@ -109,8 +109,8 @@ absl::Status HttpListener::Impl::Bind() {
   const auto address =
       net::ip::make_address(options.host == "localhost" ? "127.0.0.1" : options.host, error);
   if (error) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("cannot listen on {}: give an IP address", where));
+    return absl::InvalidArgumentError(
+        fmt::format("cannot listen on {}: give an IP address", where));
   }
   acceptor = std::make_unique<tcp::acceptor>(workers.front()->io);
   const tcp::endpoint endpoint(address, options.port);

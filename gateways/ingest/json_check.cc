@@ -25,8 +25,7 @@ absl::StatusOr<JsonShape> CheckJson(std::string_view json) {
   if (element.is_array()) {
     return JsonShape::kArray;
   }
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               "the body must be a change set or an array of them");
+  return absl::InvalidArgumentError("the body must be a change set or an array of them");
 }
 
 }  // namespace sluice::gateways

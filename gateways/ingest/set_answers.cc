@@ -23,8 +23,8 @@ bool IsForLater(const absl::Status& status) {
 }  // namespace
 
 absl::Status NotSent() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the request that brought the set ended before it could be appended; send it again");
+  return absl::UnavailableError(
+      "the request that brought the set ended before it could be appended; send it again");
 }
 
 bool StopMark::StopsAt(const absl::Status& status) const {

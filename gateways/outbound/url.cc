@@ -19,8 +19,7 @@ constexpr size_t kHostBytesMax = 253;
 constexpr size_t kLabelBytesMax = 63;
 
 absl::Status Invalid(std::string_view what) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("the URL {}", what));
+  return absl::InvalidArgumentError(fmt::format("the URL {}", what));
 }
 
 // The address in its one text form; nullopt where `text` is none of the family.
