@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
+#include "schemas/base/ids.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
@@ -36,12 +37,9 @@ bool IsServerUrl(std::string_view url) {
 }
 
 absl::Status CheckOrg(std::string_view org) {
-  const bool valid =
-      !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
-      org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
-  return valid ? absl::OkStatus()
-               : absl::InvalidArgumentError(
-                     fmt::format("\"{}\" is not the name of an organisation", org));
+  return OrgId::Parse(org).ok() ? absl::OkStatus()
+                                : absl::InvalidArgumentError(fmt::format(
+                                      "\"{}\" is not the name of an organisation", org));
 }
 
 }  // namespace
@@ -51,30 +49,20 @@ bool WipeDemanded(const absl::Status& status) {
 }
 
 absl::Status ToRefusal(int http_status, std::string_view body) {
-  absl::StatusCode kind = absl::StatusCode::kInvalidArgument;
-  switch (http_status) {
-    case 401:
-      kind = absl::StatusCode::kUnauthenticated;
-      break;
-    case 403:
-      kind = absl::StatusCode::kPermissionDenied;
-      break;
-    case 404:
-    case 410:
-      kind = absl::StatusCode::kNotFound;
-      break;
-    default:
-      kind = http_status == 429 || http_status >= 500 || http_status / 100 == 3
-                 ? absl::StatusCode::kUnavailable
-                 : kind;
-  }
+  const bool gone = http_status == 404 || http_status == 410;
+  const absl::StatusCode kind = http_status == 401   ? absl::StatusCode::kUnauthenticated
+                                : http_status == 403 ? absl::StatusCode::kPermissionDenied
+                                : gone               ? absl::StatusCode::kNotFound
+                                : http_status == 429 || http_status >= 500 || http_status / 100 == 3
+                                    ? absl::StatusCode::kUnavailable
+                                    : absl::StatusCode::kInvalidArgument;
   const Problem problem = ParseProblem(body);
   absl::Status refusal = Error(
       kind, problem.code.empty() ? "http_error" : PrintableMessage(problem.code, 64),
       fmt::format("{} (HTTP {})",
                   problem.detail.empty() ? "the server refused" : PrintableMessage(problem.detail),
                   http_status));
-  if (problem.wipe && (http_status == 403 || http_status == 404 || http_status == 410)) {
+  if (problem.wipe && (http_status == 403 || gone)) {
     refusal.SetPayload(kWipePayload, absl::Cord("1"));
   }
   return refusal;

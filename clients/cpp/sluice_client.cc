@@ -93,8 +93,15 @@ sluice_code Guarded(sluice_client* client, const Call& call) {
   return SLUICE_INTERNAL;
 }
 
-absl::Status NotOpen() {
-  return absl::InvalidArgumentError("the client is not open: see the error of sluice_client_open");
+// The same with the puller, which only an open client has.
+template <typename Call>
+sluice_code WithPuller(sluice_client* client, const Call& call) {
+  return Guarded(client, [&]() -> absl::Status {
+    return client->puller == nullptr
+               ? absl::InvalidArgumentError(
+                     "the client is not open: see the error of sluice_client_open")
+               : call(*client->puller);
+  });
 }
 
 absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
@@ -208,11 +215,8 @@ void sluice_client_on_progress(sluice_client* client, sluice_progress_fn callbac
 }
 
 sluice_code sluice_client_pull(sluice_client* client, sluice_pull_result* result) {
-  return Guarded(client, [&]() -> absl::Status {
-    if (client->puller == nullptr) {
-      return NotOpen();
-    }
-    ASSIGN_OR_RETURN(const PullResult ours, client->puller->Pull());
+  return WithPuller(client, [&](Puller& puller) -> absl::Status {
+    ASSIGN_OR_RETURN(const PullResult ours, puller.Pull());
     if (result != nullptr) {
       *result = ResultOf(ours);
     }
@@ -222,11 +226,8 @@ sluice_code sluice_client_pull(sluice_client* client, sluice_pull_result* result
 
 sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_checkpoint,
                                  void* context) {
-  return Guarded(client, [&]() -> absl::Status {
-    if (client->puller == nullptr) {
-      return NotOpen();
-    }
-    return client->puller->Follow([on_checkpoint, context](const PullResult& ours) {
+  return WithPuller(client, [&](Puller& puller) {
+    return puller.Follow([on_checkpoint, context](const PullResult& ours) {
       if (on_checkpoint != nullptr) {
         const sluice_pull_result result = ResultOf(ours);
         on_checkpoint(context, &result);
@@ -236,9 +237,7 @@ sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_
 }
 
 sluice_code sluice_client_wipe(sluice_client* client) {
-  return Guarded(client, [&]() -> absl::Status {
-    return client->puller == nullptr ? NotOpen() : client->puller->Wipe();
-  });
+  return WithPuller(client, [](Puller& puller) { return puller.Wipe(); });
 }
 
 // Touches nothing but the puller, which takes it from any thread: the texts of the last error
