@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "clients/cpp/file_names.h"
 #include "schemas/base/status.h"
