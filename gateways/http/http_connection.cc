@@ -14,7 +14,6 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/status.hpp>
 #include <iterator>
-#include <optional>
 #include <vector>
 
 #include "gateways/http/content_coding.h"
