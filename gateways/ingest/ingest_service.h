@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
+#include "gateways/ingest/change_set_check.h"
 #include "gateways/ingest/duplicate_filter.h"
 #include "gateways/ingest/set_relay.h"
 #include "projectors/provisioning/directory.h"

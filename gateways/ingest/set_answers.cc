@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <utility>
 
 #include "gateways/problem.h"
 #include "schemas/base/json_writer.h"
