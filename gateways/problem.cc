@@ -3,7 +3,6 @@
 #include <absl/strings/cord.h>
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <string_view>
 

@@ -10,6 +10,7 @@
 #include "schemas/base/ascii.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::client {
 namespace {
@@ -46,12 +47,7 @@ std::string_view TextOf(const dom::element& object, std::string_view name) {
 std::optional<int64_t> NumberOf(const dom::element& object, std::string_view name) {
   int64_t number = -1;
   if (object[name].get(number) != simdjson::SUCCESS) {
-    const std::string_view text = TextOf(object, name);
-    const char* const end = text.data() + text.size();
-    if (const auto read = std::from_chars(text.data(), end, number);
-        read.ec != std::errc() || read.ptr != end) {
-      return std::nullopt;
-    }
+    number = ParseInt64(TextOf(object, name)).value_or(-1);
   }
   return number < 0 ? std::nullopt : std::optional(number);
 }
@@ -151,20 +147,21 @@ absl::StatusOr<std::vector<ClientEntity>> ReadEntities(const dom::array& list,
 }  // namespace
 
 struct FrameReader::Parser {
-  dom::parser json;
-  std::vector<RowValue> row;
+  explicit Parser(FrameHandler& the_handler) : handler(the_handler) {}
 
-  absl::Status Line(std::string_view line, FrameHandler& handler);
-  static absl::Status Buckets(const dom::element& frame, std::string_view line,
-                              Checkpoint* checkpoint);
-  static absl::Status OfCheckpoint(const dom::element& frame, std::string_view line,
-                                   FrameHandler& handler);
-  absl::Status Op(const dom::element& op, std::string_view line, FrameHandler& handler);
-  absl::Status Ops(const dom::element& frame, std::string_view line, FrameHandler& handler);
+  absl::Status Line(std::string_view text);
+  absl::Status Buckets(const dom::element& frame, Checkpoint* checkpoint) const;
+  absl::Status OfCheckpoint(const dom::element& frame);
+  absl::Status Op(const dom::element& op);
+  absl::Status Ops(const dom::element& frame);
+
+  FrameHandler& handler;
+  dom::parser json;
+  std::string_view line;  // that is read
+  std::vector<RowValue> row;
 };
 
-absl::Status FrameReader::Parser::Buckets(const dom::element& frame, std::string_view line,
-                                          Checkpoint* checkpoint) {
+absl::Status FrameReader::Parser::Buckets(const dom::element& frame, Checkpoint* checkpoint) const {
   dom::array list;
   if (frame["buckets"].get(list) != simdjson::SUCCESS) {
     return Malformed("a checkpoint without buckets", line);
@@ -195,12 +192,11 @@ absl::Status FrameReader::Parser::Buckets(const dom::element& frame, std::string
              : Malformed("more than 100,000 buckets", line);
 }
 
-absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame, std::string_view line,
-                                               FrameHandler& handler) {
+absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame) {
   // All of it is read before the handler sees any: a checkpoint drops what it no longer lists, and
   // half of one would drop what its other half has.
   Checkpoint checkpoint;
-  RETURN_IF_ERROR(Buckets(frame, line, &checkpoint));
+  RETURN_IF_ERROR(Buckets(frame, &checkpoint));
   const std::optional<int64_t> position = NumberOf(frame, "position");
   if (!position.has_value()) {
     return Malformed("a checkpoint without a position", line);
@@ -224,8 +220,7 @@ absl::Status FrameReader::Parser::OfCheckpoint(const dom::element& frame, std::s
   return handler.OnCheckpoint(std::move(checkpoint));
 }
 
-absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view line,
-                                     FrameHandler& handler) {
+absl::Status FrameReader::Parser::Op(const dom::element& op) {
   const std::string_view kind = TextOf(op, "op");
   const std::string_view entity = TextOf(op, "entity");
   const std::string_view key = TextOf(op, "key");
@@ -248,8 +243,7 @@ absl::Status FrameReader::Parser::Op(const dom::element& op, std::string_view li
   return handler.OnPut(entity, key, position, row);
 }
 
-absl::Status FrameReader::Parser::Ops(const dom::element& frame, std::string_view line,
-                                      FrameHandler& handler) {
+absl::Status FrameReader::Parser::Ops(const dom::element& frame) {
   dom::array ops;
   const std::string_view bucket = TextOf(frame, "bucket");
   const std::optional<int64_t> to = NumberOf(frame, "to");
@@ -260,12 +254,13 @@ absl::Status FrameReader::Parser::Ops(const dom::element& frame, std::string_vie
   // of it is sent again. Told before, the rest of the frame would be missing for good.
   RETURN_IF_ERROR(handler.OnBucket(bucket));
   for (const dom::element op : ops) {
-    RETURN_IF_ERROR(Op(op, line, handler));
+    RETURN_IF_ERROR(Op(op));
   }
   return handler.OnOpsDone(*to);
 }
 
-absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& handler) {
+absl::Status FrameReader::Parser::Line(std::string_view text) {
+  line = text;
   dom::object object;
   if (json.parse(line.data(), line.size()).get(object) != simdjson::SUCCESS) {
     return Malformed("a line that is no JSON object", line);
@@ -273,10 +268,10 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
   // A line is one frame, named by its member. Others, as heartbeats, say nothing of rows.
   for (const auto [name, frame] : object) {
     if (name == "ops") {
-      return Ops(frame, line, handler);
+      return Ops(frame);
     }
     if (name == "checkpoint") {
-      return OfCheckpoint(frame, line, handler);
+      return OfCheckpoint(frame);
     }
     if (name == "checkpoint_complete") {
       const std::optional<int64_t> position = NumberOf(frame, "position");
@@ -291,8 +286,7 @@ absl::Status FrameReader::Parser::Line(std::string_view line, FrameHandler& hand
   return absl::OkStatus();
 }
 
-FrameReader::FrameReader(FrameHandler& handler)
-    : handler_(handler), parser_(std::make_unique<Parser>()) {}
+FrameReader::FrameReader(FrameHandler& handler) : parser_(std::make_unique<Parser>(handler)) {}
 FrameReader::~FrameReader() = default;
 
 // The beginning of a line must not be continued by another connection's bytes: together they may be
@@ -316,7 +310,7 @@ absl::Status FrameReader::Feed(std::string_view bytes) {
       line.remove_suffix(1);
     }
     if (!line.empty()) {
-      RETURN_IF_ERROR(parser_->Line(line, handler_));
+      RETURN_IF_ERROR(parser_->Line(line));
     }
     partial_.clear();  // not before: the line may be in it
     bytes.remove_prefix(end + 1);

@@ -42,7 +42,6 @@ class FrameReader {
 
  private:
   struct Parser;
-  FrameHandler& handler_;
   std::unique_ptr<Parser> parser_;
   std::string partial_;
 };

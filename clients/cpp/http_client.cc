@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
-#include <optional>
 
 #include "absl/cleanup/cleanup.h"
 #include "schemas/base/ascii.h"

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
-#include <utility>
 
 #include "schemas/base/status.h"
 
@@ -28,8 +26,7 @@ CREATE TABLE IF NOT EXISTS _sluice_names(entity TEXT, attribute TEXT, name TEXT 
 )sql";
 
 absl::Status NoBucket() {
-  return Error(absl::StatusCode::kInternal, "internal",
-               "an operation outside of a transaction, or of no bucket");
+  return absl::InternalError("an operation outside of a transaction, or of no bucket");
 }
 
 }  // namespace
@@ -101,12 +98,9 @@ absl::Status LocalDatabase::Prepare(const std::string& org) {
 }
 
 absl::Status LocalDatabase::CheckOwner(const std::string& org) {
-  ASSIGN_OR_RETURN(Statement claim, Statement::Prepare(db_.get(),
-                                                       "INSERT OR IGNORE INTO _sluice_meta "
-                                                       "VALUES('org', ?), ('format', ?)"));
-  claim.BindText(1, org);
-  claim.BindInt(2, kFormat);
-  RETURN_IF_ERROR(claim.Run());
+  RETURN_IF_ERROR(ExecuteWith(db_.get(),
+                              "INSERT OR IGNORE INTO _sluice_meta VALUES('org', ?), ('format', ?)",
+                              org, kFormat));
   const bool claimed = sqlite3_changes(db_.get()) > 0;
   ASSIGN_OR_RETURN(Statement owner,
                    Statement::Prepare(db_.get(),
@@ -219,16 +213,10 @@ absl::Status LocalDatabase::SaveState() {
 }
 
 absl::Status LocalDatabase::SaveHistory(const std::string& history) {
-  ASSIGN_OR_RETURN(
-      Statement save,
-      Statement::Prepare(db_.get(), history.empty()
-                                        ? "DELETE FROM _sluice_meta WHERE name=?"
-                                        : "INSERT OR REPLACE INTO _sluice_meta VALUES(?, ?)"));
-  save.BindText(1, "history");
-  if (!history.empty()) {
-    save.BindText(2, history);
-  }
-  return save.Run();
+  return history.empty()
+             ? Execute(db_.get(), "DELETE FROM _sluice_meta WHERE name='history'")
+             : ExecuteWith(db_.get(), "INSERT OR REPLACE INTO _sluice_meta VALUES('history', ?)",
+                           history);
 }
 
 absl::StatusOr<uint64_t> LocalDatabase::CountRows() const {
@@ -355,7 +343,7 @@ absl::StatusOr<std::vector<std::string>> LocalDatabase::Differing(
 // fails leaves both at the checkpoint before.
 absl::Status LocalDatabase::Complete(int64_t position, const std::string& history) {
   if (!InTransaction()) {
-    return Error(absl::StatusCode::kInternal, "internal", "a checkpoint that was not begun");
+    return absl::InternalError("a checkpoint that was not begun");
   }
   unfinished_ = true;
   RETURN_IF_ERROR(SaveState());

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
-#include <utility>
 
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"

@@ -104,12 +104,8 @@ absl::Status Memberships::Select(std::string_view name) {
     selected_ = &*it;
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(
-      Statement insert,
-      Statement::Prepare(
-          db_, "INSERT INTO _sluice_bucket(bucket, after, count, checksum) VALUES(?, -1, 0, 0)"));
-  insert.BindText(1, name);
-  RETURN_IF_ERROR(insert.Run());
+  RETURN_IF_ERROR(ExecuteWith(
+      db_, "INSERT INTO _sluice_bucket(bucket, after, count, checksum) VALUES(?, -1, 0, 0)", name));
   LocalBucket bucket;
   bucket.id = sqlite3_last_insert_rowid(db_);
   selected_ = &*buckets_.emplace(std::string(name), bucket).first;
@@ -204,10 +200,8 @@ absl::Status Memberships::SaveBuckets() {
     if (!std::exchange(bucket.changed, false)) {
       continue;
     }
-    save.BindInt(1, bucket.after);
-    save.BindInt(2, static_cast<int64_t>(bucket.count));
-    save.BindInt(3, static_cast<int64_t>(bucket.checksum));
-    save.BindInt(4, bucket.id);
+    save.BindAll(bucket.after, static_cast<int64_t>(bucket.count),
+                 static_cast<int64_t>(bucket.checksum), bucket.id);
     RETURN_IF_ERROR(save.Run());
   }
   return absl::OkStatus();
@@ -226,8 +220,8 @@ absl::StatusOr<std::vector<std::string>> Memberships::HoldersOf(int64_t entity) 
       Statement holders,
       Statement::Prepare(db_,
                          "SELECT bucket FROM _sluice_bucket WHERE id IN (SELECT DISTINCT "
-                         "bucket FROM _sluice_member WHERE entity=?)"));
-  holders.BindInt(1, entity);
+                         "bucket FROM _sluice_member WHERE entity=?)",
+                         entity));
   std::vector<std::string> names;
   RETURN_IF_ERROR(holders.ForEachRow([&] { names.emplace_back(holders.Text(0)); }));
   return names;
@@ -445,8 +439,7 @@ void Memberships::MergeRemove(const RowBuffer::Op& op) {
 
 absl::Status Memberships::ReadMembers(int64_t entity, std::string_view key) {
   members_.clear();
-  find_members_->BindInt(1, entity);
-  find_members_->BindText(2, key);
+  find_members_->BindAll(entity, key);
   return find_members_->ForEachRow([this] {
     members_.push_back(
         {find_members_->Int(0), std::string(find_members_->Text(1)), true, true, false});

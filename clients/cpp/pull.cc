@@ -107,8 +107,7 @@ class HttpPuller final : public Puller, private FrameHandler {
       return AskWhetherToWipe();
     }
     if (database_ == nullptr) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   "the file was wiped: open it anew");
+      return absl::InvalidArgumentError("the file was wiped: open it anew");
     }
     total_ = PullResult{};
     total_.position = database_->position();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
 namespace sluice::client {
 namespace {
@@ -53,11 +54,8 @@ std::vector<uint32_t> RowBuffer::Sorted() const {
     keys.push_back({op.table->second.id(), Prefix(key(op)), static_cast<uint32_t>(keys.size())});
   }
   std::sort(keys.begin(), keys.end(), [this](const SortKey& a, const SortKey& b) {
-    if (a.table != b.table) {
-      return a.table < b.table;
-    }
-    if (a.prefix != b.prefix) {
-      return a.prefix < b.prefix;
+    if (a.table != b.table || a.prefix != b.prefix) {
+      return std::tie(a.table, a.prefix) < std::tie(b.table, b.prefix);
     }
     const int order = key(ops_[a.index]).compare(key(ops_[b.index]));
     return order != 0 ? order < 0 : a.index < b.index;

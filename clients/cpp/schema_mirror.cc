@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "clients/cpp/file_names.h"
 #include "schemas/base/status.h"
@@ -96,10 +95,7 @@ absl::StatusOr<SchemaMirror::NamedTable*> SchemaMirror::TableFor(std::string_vie
     return last_;
   }
   auto it = seen_ ? tables_.find(entity) : tables_.end();
-  if (it == tables_.end()) {
-    if (given_) {
-      return SchemaChanged("a name", entity);
-    }
+  if (it == tables_.end() && !given_) {
     RETURN_IF_ERROR(Refresh());
     it = tables_.find(entity);
   }
@@ -225,8 +221,8 @@ absl::Status SchemaMirror::MakeRoom(const std::string& file_name,
   ASSIGN_OR_RETURN(Statement find,
                    Statement::Prepare(db_,
                                       "SELECT type FROM sqlite_schema WHERE name=? COLLATE NOCASE "
-                                      "AND type IN ('table','view','index')"));
-  find.BindText(1, file_name);
+                                      "AND type IN ('table','view','index')",
+                                      file_name));
   ASSIGN_OR_RETURN(const bool taken, find.Step());
   if (!taken) {
     return absl::OkStatus();

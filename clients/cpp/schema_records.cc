@@ -23,12 +23,8 @@ absl::StatusOr<LocalTables> SchemaRecords::Tables() const {
 
 absl::StatusOr<int64_t> SchemaRecords::AddEntity(const std::string& entity,
                                                  const std::string& primary_key) {
-  ASSIGN_OR_RETURN(
-      Statement insert,
-      Statement::Prepare(db_, "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)"));
-  insert.BindText(1, entity);
-  insert.BindText(2, primary_key);
-  RETURN_IF_ERROR(insert.Run());
+  RETURN_IF_ERROR(ExecuteWith(db_, "INSERT INTO _sluice_entity(name, primary_key) VALUES(?, ?)",
+                              entity, primary_key));
   return sqlite3_last_insert_rowid(db_);
 }
 
@@ -36,10 +32,7 @@ absl::Status SchemaRecords::RemoveEntity(const std::string& entity, int64_t id) 
   RETURN_IF_ERROR(Execute(db_, fmt::format("DELETE FROM _sluice_entity WHERE id={0}; "
                                            "DELETE FROM _sluice_hidden WHERE entity={0}",
                                            id)));
-  ASSIGN_OR_RETURN(Statement names,
-                   Statement::Prepare(db_, "DELETE FROM _sluice_names WHERE entity=?"));
-  names.BindText(1, entity);
-  return names.Run();
+  return ExecuteWith(db_, "DELETE FROM _sluice_names WHERE entity=?", entity);
 }
 
 absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
@@ -49,9 +42,8 @@ absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
       Statement::Prepare(db_,
                          "SELECT coalesce(n.attribute, t.name), t.name, t.type FROM "
                          "pragma_table_info(?1) t LEFT JOIN _sluice_names n ON n.entity=?2 "
-                         "AND n.name=t.name AND n.attribute<>'' ORDER BY t.cid"));
-  info.BindText(1, file_table);
-  info.BindText(2, entity);
+                         "AND n.name=t.name AND n.attribute<>'' ORDER BY t.cid",
+                         file_table, entity));
   std::vector<LocalTable::Column> columns;
   RETURN_IF_ERROR(info.ForEachRow([&] {
     columns.push_back(
@@ -62,36 +54,27 @@ absl::StatusOr<std::vector<LocalTable::Column>> SchemaRecords::Columns(
 
 absl::Status SchemaRecords::SetName(const std::string& entity, const std::string& attribute,
                                     const std::string& file_name) {
-  const bool same = file_name == (attribute.empty() ? entity : attribute);
-  ASSIGN_OR_RETURN(
-      Statement set,
-      Statement::Prepare(db_, same ? "DELETE FROM _sluice_names WHERE entity=? AND attribute=?"
-                                   : "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)"));
-  set.BindText(1, entity);
-  set.BindText(2, attribute);
-  if (!same) {
-    set.BindText(3, file_name);
-  }
-  return set.Run();
+  return file_name == (attribute.empty() ? entity : attribute)
+             ? ExecuteWith(db_, "DELETE FROM _sluice_names WHERE entity=? AND attribute=?", entity,
+                           attribute)
+             : ExecuteWith(db_, "INSERT OR REPLACE INTO _sluice_names VALUES(?,?,?)", entity,
+                           attribute, file_name);
 }
 
 absl::StatusOr<std::set<std::string>> SchemaRecords::HiddenColumns(int64_t entity) const {
-  ASSIGN_OR_RETURN(Statement select,
-                   Statement::Prepare(db_, "SELECT name FROM _sluice_hidden WHERE entity=?"));
-  select.BindInt(1, entity);
+  ASSIGN_OR_RETURN(
+      Statement select,
+      Statement::Prepare(db_, "SELECT name FROM _sluice_hidden WHERE entity=?", entity));
   std::set<std::string> names;
   RETURN_IF_ERROR(select.ForEachRow([&] { names.emplace(select.Text(0)); }));
   return names;
 }
 
 absl::Status SchemaRecords::SetHidden(int64_t entity, const std::string& column, bool hidden) {
-  ASSIGN_OR_RETURN(
-      Statement change,
-      Statement::Prepare(db_, hidden ? "INSERT OR IGNORE INTO _sluice_hidden VALUES(?,?)"
-                                     : "DELETE FROM _sluice_hidden WHERE entity=? AND name=?"));
-  change.BindInt(1, entity);
-  change.BindText(2, column);
-  return change.Run();
+  return ExecuteWith(db_,
+                     hidden ? "INSERT OR IGNORE INTO _sluice_hidden VALUES(?,?)"
+                            : "DELETE FROM _sluice_hidden WHERE entity=? AND name=?",
+                     entity, column);
 }
 
 }  // namespace sluice::client

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "clients/cpp/frame_reader.h"
 #include "clients/cpp/http_client.h"
+#include "schemas/base/ids.h"
 #include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
@@ -36,12 +37,9 @@ bool IsServerUrl(std::string_view url) {
 }
 
 absl::Status CheckOrg(std::string_view org) {
-  const bool valid =
-      !org.empty() && org.size() <= 63 && org.front() != '-' && org.back() != '-' &&
-      org.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
-  return valid ? absl::OkStatus()
-               : Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                       fmt::format("\"{}\" is not the name of an organisation", org));
+  return OrgId::Parse(org).ok() ? absl::OkStatus()
+                                : absl::InvalidArgumentError(fmt::format(
+                                      "\"{}\" is not the name of an organisation", org));
 }
 
 }  // namespace
@@ -51,30 +49,20 @@ bool WipeDemanded(const absl::Status& status) {
 }
 
 absl::Status ToRefusal(int http_status, std::string_view body) {
-  absl::StatusCode kind = absl::StatusCode::kInvalidArgument;
-  switch (http_status) {
-    case 401:
-      kind = absl::StatusCode::kUnauthenticated;
-      break;
-    case 403:
-      kind = absl::StatusCode::kPermissionDenied;
-      break;
-    case 404:
-    case 410:
-      kind = absl::StatusCode::kNotFound;
-      break;
-    default:
-      kind = http_status == 429 || http_status >= 500 || http_status / 100 == 3
-                 ? absl::StatusCode::kUnavailable
-                 : kind;
-  }
+  const bool gone = http_status == 404 || http_status == 410;
+  const absl::StatusCode kind = http_status == 401   ? absl::StatusCode::kUnauthenticated
+                                : http_status == 403 ? absl::StatusCode::kPermissionDenied
+                                : gone               ? absl::StatusCode::kNotFound
+                                : http_status == 429 || http_status >= 500 || http_status / 100 == 3
+                                    ? absl::StatusCode::kUnavailable
+                                    : absl::StatusCode::kInvalidArgument;
   const Problem problem = ParseProblem(body);
   absl::Status refusal = Error(
       kind, problem.code.empty() ? "http_error" : PrintableMessage(problem.code, 64),
       fmt::format("{} (HTTP {})",
                   problem.detail.empty() ? "the server refused" : PrintableMessage(problem.detail),
                   http_status));
-  if (problem.wipe && (http_status == 403 || http_status == 404 || http_status == 410)) {
+  if (problem.wipe && (http_status == 403 || gone)) {
     refusal.SetPayload(kWipePayload, absl::Cord("1"));
   }
   return refusal;
@@ -123,8 +111,7 @@ absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Open(
     checked.url.pop_back();
   }
   if (!IsServerUrl(checked.url)) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "invalid_argument",
+    return absl::InvalidArgumentError(
         fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", options.url));
   }
   RETURN_IF_ERROR(CheckOrg(options.org));
@@ -146,8 +133,7 @@ absl::StatusOr<std::shared_ptr<HttpClient>> ServerConnection::ClientFor(ChannelN
   std::shared_ptr<HttpClient> client =
       HttpClient::Make(base, {.ca_file = options_.ca_file, .silence_max = options_.silence_max});
   if (client == nullptr) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable",
-                 fmt::format("\"{}\" can't be used as the URL of a server", base));
+    return absl::UnavailableError(fmt::format("\"{}\" can't be used as the URL of a server", base));
   }
   if (cancelled_) {
     client->Cancel();  // Cancel() has been here, and saw none
@@ -180,8 +166,8 @@ absl::StatusOr<std::string> ServerConnection::Entities() {
 absl::Status ServerConnection::Send(const Ask& ask, const Receiver& receive) {
   ASSIGN_OR_RETURN(const std::string token, options_.token());
   if (std::any_of(token.begin(), token.end(), absl::ascii_iscntrl)) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "the token has a line break or another control character in it");
+    return absl::InvalidArgumentError(
+        "the token has a line break or another control character in it");
   }
   std::string base = base_;
   for (int hops = 0; !cancelled(); ++hops) {

@@ -93,9 +93,15 @@ sluice_code Guarded(sluice_client* client, const Call& call) {
   return SLUICE_INTERNAL;
 }
 
-absl::Status NotOpen() {
-  return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                       "the client is not open: see the error of sluice_client_open");
+// The same with the puller, which only an open client has.
+template <typename Call>
+sluice_code WithPuller(sluice_client* client, const Call& call) {
+  return Guarded(client, [&]() -> absl::Status {
+    return client->puller == nullptr
+               ? absl::InvalidArgumentError(
+                     "the client is not open: see the error of sluice_client_open")
+               : call(*client->puller);
+  });
 }
 
 absl::StatusOr<std::string> Token(sluice_token_fn token, void* context) {
@@ -122,13 +128,12 @@ absl::StatusOr<PullOptions> OptionsOf(const sluice_client_options* from) {
   if (from == nullptr || from->struct_size < sizeof(sluice_client_options) ||
       from->url == nullptr || from->org == nullptr || from->db_path == nullptr ||
       from->token == nullptr) {
-    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                         "options need sluice_client_options_init, url, org, db_path and token");
+    return absl::InvalidArgumentError(
+        "options need sluice_client_options_init, url, org, db_path and token");
   }
   if (from->attempts_max <= 0 || from->backoff_first_ms <= 0 || from->backoff_max_ms <= 0 ||
       from->silence_max_ms <= 0) {
-    return sluice::Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                         "attempts_max and the times have to be more than 0");
+    return absl::InvalidArgumentError("attempts_max and the times have to be more than 0");
   }
   // Copies, so that the caller's texts need not outlive the call; but for the context, which it
   // says.
@@ -210,11 +215,8 @@ void sluice_client_on_progress(sluice_client* client, sluice_progress_fn callbac
 }
 
 sluice_code sluice_client_pull(sluice_client* client, sluice_pull_result* result) {
-  return Guarded(client, [&]() -> absl::Status {
-    if (client->puller == nullptr) {
-      return NotOpen();
-    }
-    ASSIGN_OR_RETURN(const PullResult ours, client->puller->Pull());
+  return WithPuller(client, [&](Puller& puller) -> absl::Status {
+    ASSIGN_OR_RETURN(const PullResult ours, puller.Pull());
     if (result != nullptr) {
       *result = ResultOf(ours);
     }
@@ -224,11 +226,8 @@ sluice_code sluice_client_pull(sluice_client* client, sluice_pull_result* result
 
 sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_checkpoint,
                                  void* context) {
-  return Guarded(client, [&]() -> absl::Status {
-    if (client->puller == nullptr) {
-      return NotOpen();
-    }
-    return client->puller->Follow([on_checkpoint, context](const PullResult& ours) {
+  return WithPuller(client, [&](Puller& puller) {
+    return puller.Follow([on_checkpoint, context](const PullResult& ours) {
       if (on_checkpoint != nullptr) {
         const sluice_pull_result result = ResultOf(ours);
         on_checkpoint(context, &result);
@@ -238,9 +237,7 @@ sluice_code sluice_client_follow(sluice_client* client, sluice_checkpoint_fn on_
 }
 
 sluice_code sluice_client_wipe(sluice_client* client) {
-  return Guarded(client, [&]() -> absl::Status {
-    return client->puller == nullptr ? NotOpen() : client->puller->Wipe();
-  });
+  return WithPuller(client, [](Puller& puller) { return puller.Wipe(); });
 }
 
 // Touches nothing but the puller, which takes it from any thread: the texts of the last error

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "schemas/base/status.h"
-
 namespace sluice::client {
 
 absl::Status SqliteError(sqlite3* db, int rc, std::string_view what) {

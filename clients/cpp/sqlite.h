@@ -31,8 +31,21 @@ using SqliteHandle = std::unique_ptr<sqlite3, SqliteCloser>;
 class Statement {
  public:
   [[nodiscard]] static absl::StatusOr<Statement> Prepare(sqlite3* db, std::string_view sql);
+  // ... with all of its parameters bound: texts and whole numbers.
+  template <typename... Values>
+  [[nodiscard]] static absl::StatusOr<Statement> Prepare(sqlite3* db, std::string_view sql,
+                                                         const Values&... values) {
+    ASSIGN_OR_RETURN(Statement statement, Prepare(db, sql));
+    statement.BindAll(values...);
+    return statement;
+  }
 
   // Parameters from 1. Texts are not copied: they must live until Run or Reset.
+  template <typename... Values>
+  void BindAll(const Values&... values) {
+    int at = 0;
+    (Bind(++at, values), ...);
+  }
   void BindText(int at, std::string_view text);
   void BindBlob(int at, std::string_view bytes);
   void BindInt(int at, int64_t value);
@@ -63,12 +76,21 @@ class Statement {
   size_t RowBytes() const;
 
  private:
+  void Bind(int at, std::string_view text) { BindText(at, text); }
+  void Bind(int at, int64_t value) { BindInt(at, value); }
+
   explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
   std::unique_ptr<sqlite3_stmt, StatementFinalizer> statement_;
 };
 
 // Executes SQL that returns nothing.
 [[nodiscard]] absl::Status Execute(sqlite3* db, const std::string& sql);
+// One statement, with its parameters.
+template <typename... Values>
+[[nodiscard]] absl::Status ExecuteWith(sqlite3* db, std::string_view sql, const Values&... values) {
+  ASSIGN_OR_RETURN(Statement statement, Statement::Prepare(db, sql, values...));
+  return statement.Run();
+}
 
 // `name` as an SQL identifier, in double quotes.
 [[nodiscard]] std::string Quoted(std::string_view name);

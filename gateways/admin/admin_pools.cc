@@ -33,37 +33,21 @@ std::unique_ptr<FairBudget> MakePlaces(const Places& places, size_t waiting_max,
                           fmt::format("this server has as many {} under way as it may, of all, of "
                                       "this organisation or of this caller: try again later",
                                       places.what));
-  if (registry != nullptr) {
-    const auto gauge = [&](const std::string& name, const std::string& help) {
-      return &AddGauge(*registry, name, help);
-    };
-    const std::string metric(places.metric);
-    gauge(metric + "_limit", "The most that " + metric + " may be; past it 503")
-        ->Set(static_cast<double>(waiting_max));
-    options.on_change =
-        [registry,
-         shown = gauge(metric, fmt::format("The {} that wait for a thread", places.what))](
-            size_t, size_t waiting) { shown->Set(static_cast<double>(waiting)); };
-  }
+  const std::string metric(places.metric);
+  AddGauge(*registry, metric + "_limit", "The most that " + metric + " may be; past it 503")
+      .Set(static_cast<double>(waiting_max));
+  options.on_change =
+      [registry, &shown = AddGauge(*registry, metric,
+                                   fmt::format("The {} that wait for a thread", places.what))](
+          size_t, size_t waiting) { shown.Set(static_cast<double>(waiting)); };
   return std::make_unique<FairBudget>(std::move(options));
 }
 
 }  // namespace
 
 bool AdminPools::Appends(AdminRoute route) {
-  switch (route) {
-    case AdminRoute::kPutOrg:
-    case AdminRoute::kDeleteOrg:
-    case AdminRoute::kPutEntity:
-    case AdminRoute::kDeleteEntity:
-    case AdminRoute::kPutProfile:
-    case AdminRoute::kDeleteProfile:
-    case AdminRoute::kPutRole:
-    case AdminRoute::kDeleteRole:
-      return true;
-    default:
-      return false;
-  }
+  return route == AdminRoute::kPutOrg || route == AdminRoute::kDeleteOrg ||
+         route == AdminRoute::kPutDefinition || route == AdminRoute::kDeleteDefinition;
 }
 
 absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(
@@ -121,6 +105,8 @@ boost::asio::awaitable<absl::StatusOr<Answer>> AdminPools::Run(const RequestCont
   co_return co_await threads.Run(call, /*admitted=*/true);
 }
 
+// In any order: the listener has stopped, so that nobody asks for a thread any more, and no step of
+// one pool waits for another's.
 void AdminPools::Stop() {
   for (const auto* pool : {&reading_, &looking_, &metrics_, &definitions_}) {
     if (*pool != nullptr) {

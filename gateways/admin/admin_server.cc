@@ -7,9 +7,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <utility>
 
 #include "gateways/admin/admin_pools.h"
 #include "gateways/admin/admission.h"
@@ -36,8 +35,6 @@
 namespace sluice::gateways {
 namespace {
 
-using Kind = DefinitionRoutes::Kind;
-
 constexpr std::string_view kAccessLine =
     "admin_request method={method} path={path} operation={operation} status={status} ms={ms:.1f} "
     "bytes={bytes} subject={subject} request_id={request_id}";
@@ -55,15 +52,21 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
   switch (route) {
     case AdminRoute::kPutOrg:
       return kOrgBodyBytesMax;
-    case AdminRoute::kPutEntity:
-    case AdminRoute::kPutProfile:
-    case AdminRoute::kPutRole:
+    case AdminRoute::kPutDefinition:
       return options.definition_bytes_max;
     case AdminRoute::kIngest:
       return kJsonBodyBytesMax;
     default:
       return 0;
   }
+}
+
+// One that is whole: what an answer waits for may still make another of it.
+absl::StatusOr<Answer> Compressed(const HttpHead& head, absl::StatusOr<Answer> answer) {
+  if (answer.ok() && !answer->wait.has_value()) {
+    Compress(head, answer->response);
+  }
+  return answer;
 }
 
 }  // namespace
@@ -105,7 +108,7 @@ struct AdminServer::Impl {
   OrgRoutes orgs;
   DefinitionRoutes definitions;
   IngestRoutes ingest;
-  prometheus::Family<prometheus::Histogram>* durations = nullptr;
+  prometheus::Family<prometheus::Histogram>& durations;
   std::unique_ptr<AdminPools> pools;
   std::unique_ptr<HttpListener>
       listener;  // last: its end destroys coroutines, which use the others
@@ -142,13 +145,9 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
           [this](const OrgId& org) { return ingest_service.LastChange(org); }, deps.served_at,
           options.provisioning_timeout),
       definitions(deps.directory, applied, options.provisioning_timeout),
-      ingest(ingest_service, applied, options.body_bytes_max) {
-  if (deps.registry == nullptr) {
-    return;
-  }
-  durations = &HistogramFamily(*deps.registry, "sluice_admin_request_seconds",
-                               "Time from a request's headers to its answer");
-}
+      ingest(ingest_service, applied, options.body_bytes_max),
+      durations(HistogramFamily(*deps.registry, "sluice_admin_request_seconds",
+                                "Time from a request's headers to its answer")) {}
 
 HttpResponse AdminServer::Impl::Ready() const {
   std::string reasons;
@@ -175,12 +174,10 @@ HttpResponse AdminServer::Impl::Ready() const {
 HttpResponse AdminServer::Impl::Metrics() const {
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  if (deps.registry != nullptr) {
-    if (deps.refresh_metrics) {
-      deps.refresh_metrics();
-    }
-    response.body = prometheus::TextSerializer().Serialize(deps.registry->Collect());
+  if (deps.refresh_metrics) {
+    deps.refresh_metrics();
   }
+  response.body = prometheus::TextSerializer().Serialize(deps.registry->Collect());
   return response;
 }
 
@@ -194,30 +191,14 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       return orgs.Get(context);
     case AdminRoute::kDeleteOrg:
       return orgs.Delete(context);
-    case AdminRoute::kListEntities:
-      return definitions.List(Kind::kEntity, context);
-    case AdminRoute::kPutEntity:
-      return definitions.Put(Kind::kEntity, context);
-    case AdminRoute::kGetEntity:
-      return definitions.Get(Kind::kEntity, context);
-    case AdminRoute::kDeleteEntity:
-      return definitions.Delete(Kind::kEntity, context);
-    case AdminRoute::kListProfiles:
-      return definitions.List(Kind::kProfile, context);
-    case AdminRoute::kPutProfile:
-      return definitions.Put(Kind::kProfile, context);
-    case AdminRoute::kGetProfile:
-      return definitions.Get(Kind::kProfile, context);
-    case AdminRoute::kDeleteProfile:
-      return definitions.Delete(Kind::kProfile, context);
-    case AdminRoute::kListRoles:
-      return definitions.List(Kind::kRole, context);
-    case AdminRoute::kPutRole:
-      return definitions.Put(Kind::kRole, context);
-    case AdminRoute::kGetRole:
-      return definitions.Get(Kind::kRole, context);
-    case AdminRoute::kDeleteRole:
-      return definitions.Delete(Kind::kRole, context);
+    case AdminRoute::kListDefinitions:
+      return definitions.List(context);
+    case AdminRoute::kPutDefinition:
+      return definitions.Put(context);
+    case AdminRoute::kGetDefinition:
+      return definitions.Get(context);
+    case AdminRoute::kDeleteDefinition:
+      return definitions.Delete(context);
     case AdminRoute::kHealthz:
       return HealthResponse();
     case AdminRoute::kReadyz:
@@ -249,12 +230,8 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::Handle(HttpConnection&
   if (context.match.info->route == AdminRoute::kIngest) {
     co_return co_await HandleJson(connection, context);
   }
-  const AdminPools::Call call = [this, &context]() -> absl::StatusOr<Answer> {
-    absl::StatusOr<Answer> made = Call(context);
-    if (made.ok() && !made->wait.has_value()) {
-      Compress(context.http, made->response);
-    }
-    return made;
+  const AdminPools::Call call = [this, &context] {
+    return Compressed(context.http, Call(context));
   };
   absl::StatusOr<Answer> answer = co_await pools->Run(context, call);
   // What was appended has been decided by what the log has; all else by what is known here.
@@ -324,11 +301,7 @@ net::awaitable<absl::StatusOr<Answer>> AdminServer::Impl::HandleJson(HttpConnect
     }
   }
   const auto end = [this, &context, &json] {
-    absl::StatusOr<Answer> made = ingest.EndJson(context, **json);
-    if (made.ok() && !made->wait.has_value()) {
-      Compress(context.http, made->response);
-    }
-    return made;
+    return Compressed(context.http, ingest.EndJson(context, **json));
   };
   constexpr size_t kSmallAnswer = 4'096;  // to compress it costs less than another thread does
   if (session.answers_size() <= kSmallAnswer) {
@@ -369,8 +342,7 @@ net::awaitable<HttpResponse> AdminServer::Impl::Await(Answer answer) {
       break;
     }
     timer.expires_at(std::min(now + look.Next(), deadline));
-    boost::system::error_code ignored;
-    co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await timer.async_wait(net::as_tuple(net::use_awaitable));
   }
   wait.finish(reached, answer.response);
   co_return std::move(answer.response);
@@ -438,13 +410,11 @@ void AdminServer::Impl::Account(const RequestContext& context, const HttpRespons
   const std::chrono::duration<double> took = deps.clock.SteadyNow() - begun;
   const std::string_view operation = route == nullptr ? "none" : route->operation;
   account.Count(operation, response.status);
-  if (durations != nullptr) {
-    durations
-        ->Add({{"operation", std::string(operation)}},
-              prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-                                                      0.05, 0.1, 0.25, 1, 5, 30})
-        .Observe(took.count());
-  }
+  durations
+      .Add({{"operation", std::string(operation)}},
+           prometheus::Histogram::BucketBoundaries{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                   0.1, 0.25, 1, 5, 30})
+      .Observe(took.count());
   // What comes thousands of times a second is for debugging; an operator looks at the metrics.
   const bool frequent =
       route != nullptr && (route->route == AdminRoute::kIngest ||
@@ -546,8 +516,10 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
   return listener->Start();
 }
 
-AdminServer::AdminServer(AdminServerOptions options, AdminServerDeps deps)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(deps))) {}
+AdminServer::AdminServer(AdminServerOptions options, AdminServerDeps deps) {
+  deps.registry = RegistryOrNew(std::move(deps.registry));
+  impl_ = std::make_unique<Impl>(std::move(options), std::move(deps));
+}
 
 AdminServer::~AdminServer() { Stop(); }
 

@@ -1,7 +1,6 @@
 #include "gateways/admin/admission.h"
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "gateways/ingest/set_relay.h"
@@ -29,8 +28,8 @@ absl::Status Authorize(const Principal& principal, const AdminRouteMatch& match)
     return RequireOrgIfBound(principal, match.org);
   }
   if (metrics && !principal.org.empty()) {
-    return Error(absl::StatusCode::kPermissionDenied, "forbidden",
-                 "metrics are of all organisations, and the token is for one");
+    return absl::PermissionDeniedError(
+        "metrics are of all organisations, and the token is for one");
   }
   return absl::OkStatus();
 }

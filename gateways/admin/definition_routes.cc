@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "gateways/admin/preconditions.h"
+#include "gateways/admin/org_entry.h"
 #include "gateways/http/conditional.h"
 #include "gateways/http/negotiation.h"
 #include "schemas/base/json_writer.h"
@@ -15,8 +15,6 @@
 namespace sluice::gateways {
 namespace {
 
-using Kind = DefinitionRoutes::Kind;
-using projectors::OrgEntry;
 using projectors::OrgModel;
 
 constexpr char kProtoFile[] = "text/x-protobuf";
@@ -25,78 +23,46 @@ bool WantsProto(const HttpHead& http) {
   return MostWanted({"application/json", kProtoFile}, http.HeaderList("Accept")) == 1;
 }
 
-std::string_view KindName(Kind kind) {
-  switch (kind) {
-    case Kind::kEntity:
-      return "entity";
-    case Kind::kProfile:
-      return "profile";
-    case Kind::kRole:
-      return "role";
-  }
-  return "";
+enum class Kind { kEntity, kProfile, kRole };
+
+struct KindRow {
+  Kind kind;
+  std::string_view name;
+  std::string_view list;  // the segment of its paths, and the member of a list
+};
+constexpr KindRow kKinds[] = {{Kind::kEntity, "entity", "entities"},
+                              {Kind::kProfile, "profile", "profiles"},
+                              {Kind::kRole, "role", "roles"}};
+
+// The kind that the route is of.
+const KindRow& KindOf(const RequestContext& context) {
+  const std::string_view pattern = context.match.info->pattern;
+  return *std::ranges::find_if(kKinds, [pattern](const KindRow& row) {
+    return pattern.find(row.list) != std::string_view::npos;
+  });
 }
 
-std::string_view ListName(Kind kind) {
-  switch (kind) {
-    case Kind::kEntity:
-      return "entities";
-    case Kind::kProfile:
-      return "profiles";
-    case Kind::kRole:
-      return "roles";
-  }
-  return "";
+std::string Target(const KindRow& kind, std::string_view name) {
+  return fmt::format("{}/{}", kind.name, name);
 }
 
-std::string Target(Kind kind, std::string_view name) {
-  return fmt::format("{}/{}", KindName(kind), name);
+// The definition's JSON, as PUT takes it.
+std::string JsonOf(const schemas::EntitySchema& entity) {
+  return schemas::EntitySchemaToJson(entity.proto());
 }
+std::string JsonOf(const v1::Profile& profile) { return projectors::ProfileToJson(profile); }
+std::string JsonOf(const v1::Role& role) { return projectors::RoleToJson(role); }
 
-absl::StatusOr<std::shared_ptr<const OrgEntry>> FindOrg(const projectors::Directory& directory,
-                                                        const OrgId& org) {
-  auto entry = directory.Find(org);
-  if (entry == nullptr) {
-    return Error(absl::StatusCode::kNotFound, "org_not_found",
-                 fmt::format("there is no organisation '{}'", org.value()));
-  }
-  return entry;
-}
-
-// The definition's JSON, as PUT takes it; nullopt where there is none.
-std::optional<std::string> ToJson(const OrgModel& model, Kind kind, const std::string& name) {
+// Calls `use` with the definitions of that kind, by name.
+template <typename Use>
+void WithDefinitions(const OrgModel& model, Kind kind, Use use) {
   if (kind == Kind::kEntity) {
-    const auto found = model.entities().find(name);
-    return found == model.entities().end()
-               ? std::nullopt
-               : std::make_optional(schemas::EntitySchemaToJson(found->second->proto()));
-  }
-  if (kind == Kind::kProfile) {
-    const auto found = model.profiles().find(name);
-    return found == model.profiles().end()
-               ? std::nullopt
-               : std::make_optional(projectors::ProfileToJson(*found->second));
-  }
-  const auto found = model.roles().find(name);
-  return found == model.roles().end() ? std::nullopt
-                                      : std::make_optional(projectors::RoleToJson(*found->second));
-}
-
-std::vector<std::string> Names(const OrgModel& model, Kind kind) {
-  std::vector<std::string> names;
-  const auto collect = [&](const auto& definitions) {
-    for (const auto& [name, definition] : definitions) {
-      names.push_back(name);
-    }
-  };
-  if (kind == Kind::kEntity) {
-    collect(model.entities());
+    use(model.entities());
   } else if (kind == Kind::kProfile) {
-    collect(model.profiles());
+    use(model.profiles());
   } else {
-    collect(model.roles());
+    use(model.roles());
   }
-  return names;
 }
 
 absl::StatusOr<v1::ProvisioningRequest> ParsePut(Kind kind, const std::string& name,
@@ -119,11 +85,15 @@ absl::StatusOr<v1::ProvisioningRequest> ParsePut(Kind kind, const std::string& n
 absl::StatusOr<Answer> DefinitionRoutes::Carry(const OrgId& org, const std::string& target,
                                                v1::ProvisioningRequest request,
                                                RequestContext& context) const {
+  // Before anything is appended: behind it the answer is what became of the request, and a wait
+  // that is none would hide it.
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   SetPreconditions(context.http, request);
   ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
                                                           provisioning_timeout_, context.Cause()));
   RETURN_IF_ERROR(outcome.status);
+  // Behind the outcome, which the directory has by now: what it held before is not what is
+  // answered.
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   // Where nothing had to change, what is there is in effect at the newest control event.
   const Offset position =
@@ -141,19 +111,21 @@ absl::StatusOr<Answer> DefinitionRoutes::Carry(const OrgId& org, const std::stri
   return answer;
 }
 
-absl::StatusOr<Answer> DefinitionRoutes::Put(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Put(RequestContext& context) const {
+  const KindRow& kind = KindOf(context);
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(v1::ProvisioningRequest request,
-                   ParsePut(kind, context.match.name, context.body));
+                   ParsePut(kind.kind, context.match.name, context.body));
   return Carry(org, Target(kind, context.match.name), std::move(request), context);
 }
 
-absl::StatusOr<Answer> DefinitionRoutes::Delete(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Delete(RequestContext& context) const {
+  const KindRow& kind = KindOf(context);
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   v1::ProvisioningRequest request;
-  if (kind == Kind::kEntity) {
+  if (kind.kind == Kind::kEntity) {
     request.mutable_delete_entity()->set_name(context.match.name);
-  } else if (kind == Kind::kProfile) {
+  } else if (kind.kind == Kind::kProfile) {
     request.mutable_delete_profile()->set_name(context.match.name);
   } else {
     request.mutable_delete_role()->set_name(context.match.name);
@@ -161,24 +133,30 @@ absl::StatusOr<Answer> DefinitionRoutes::Delete(Kind kind, RequestContext& conte
   return Carry(org, Target(kind, context.match.name), std::move(request), context);
 }
 
-absl::StatusOr<Answer> DefinitionRoutes::Get(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::Get(RequestContext& context) const {
+  const KindRow& kind = KindOf(context);
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
-  auto json = ToJson(*entry->model, kind, context.match.name);
+  std::optional<std::string> json;
+  WithDefinitions(*entry->model, kind.kind, [&](const auto& definitions) {
+    if (const auto found = definitions.find(context.match.name); found != definitions.end()) {
+      json = JsonOf(*found->second);
+    }
+  });
   if (!json.has_value()) {
-    return Error(absl::StatusCode::kNotFound, fmt::format("{}_not_found", KindName(kind)),
-                 fmt::format("organisation '{}' has no {} '{}'", org.value(), KindName(kind),
+    return Error(absl::StatusCode::kNotFound, fmt::format("{}_not_found", kind.name),
+                 fmt::format("organisation '{}' has no {} '{}'", org.value(), kind.name,
                              context.match.name));
   }
   const std::string etag = EtagOf(*entry, Target(kind, context.match.name));
   HttpResponse response;
   AddEtag(etag, response);
-  if (kind == Kind::kEntity) {
+  if (kind.kind == Kind::kEntity) {
     response.headers.emplace_back("Vary", "Accept");
   }
   if (NotModified(context.http, etag)) {
     response.status = 304;
-  } else if (kind == Kind::kEntity && WantsProto(context.http)) {
+  } else if (kind.kind == Kind::kEntity && WantsProto(context.http)) {
     // For an app's build: the messages that read this entity's rows.
     response.content_type = kProtoFile;
     response.body = schemas::EntitySchemaToProtoFile(
@@ -189,19 +167,22 @@ absl::StatusOr<Answer> DefinitionRoutes::Get(Kind kind, RequestContext& context)
   return response;
 }
 
-absl::StatusOr<Answer> DefinitionRoutes::List(Kind kind, RequestContext& context) const {
+absl::StatusOr<Answer> DefinitionRoutes::List(RequestContext& context) const {
+  const KindRow& kind = KindOf(context);
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   // Each as GET answers it, with its name and ETag first.
-  std::string body = fmt::format("{{\"{}\":[", ListName(kind));
-  for (const std::string& name : Names(*entry->model, kind)) {
-    body.append(body.back() == '[' ? "{\"name\":" : ",{\"name\":");
-    AppendJsonString(name, &body);
-    body.append(",\"etag\":");
-    AppendJsonString(EtagOf(*entry, Target(kind, name)), &body);
-    body.push_back(',');
-    body.append(ToJson(*entry->model, kind, name).value_or("{\"\":null}").substr(1));
-  }
+  std::string body = fmt::format("{{\"{}\":[", kind.list);
+  WithDefinitions(*entry->model, kind.kind, [&](const auto& definitions) {
+    for (const auto& [name, definition] : definitions) {
+      body.append(body.back() == '[' ? "{\"name\":" : ",{\"name\":");
+      AppendJsonString(name, &body);
+      body.append(",\"etag\":");
+      AppendJsonString(EtagOf(*entry, Target(kind, name)), &body);
+      body.push_back(',');
+      body.append(JsonOf(*definition).substr(1));
+    }
+  });
   body.append("]}");
   return HttpResponse{.body = std::move(body)};
 }

@@ -9,20 +9,18 @@
 
 namespace sluice::gateways {
 
-// Entities, profiles and roles: PUT, GET, list, DELETE (gateways/docs/api.md, sections 1 and 4).
-// Thread-safe.
+// Entities, profiles and roles, by the route: PUT, GET, list, DELETE (gateways/docs/api.md,
+// sections 1 and 4). Thread-safe.
 class DefinitionRoutes {
  public:
-  enum class Kind { kEntity, kProfile, kRole };
-
   DefinitionRoutes(projectors::DirectoryFollower& directory, const AppliedWait& applied,
                    std::chrono::milliseconds provisioning_timeout)
       : directory_(directory), applied_(applied), provisioning_timeout_(provisioning_timeout) {}
 
-  [[nodiscard]] absl::StatusOr<Answer> Put(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<Answer> Get(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<Answer> List(Kind kind, RequestContext& context) const;
-  [[nodiscard]] absl::StatusOr<Answer> Delete(Kind kind, RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Put(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Get(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> List(RequestContext& context) const;
+  [[nodiscard]] absl::StatusOr<Answer> Delete(RequestContext& context) const;
 
  private:
   // Has `request` decided and answers {"position"}.

@@ -1,6 +1,6 @@
 #include "gateways/admin/directory_end.h"
 
-#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -83,8 +83,7 @@ net::awaitable<absl::Status> ReachDirectoryEnd(projectors::DirectoryFollower& di
   net::steady_timer timer(co_await net::this_coro::executor);
   while (!status.has_value() && !stopping()) {
     timer.expires_after(end.pause());
-    boost::system::error_code ignored;
-    co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await timer.async_wait(net::as_tuple(net::use_awaitable));
     status = end.Look();
   }
   co_return status.value_or(NotRead());

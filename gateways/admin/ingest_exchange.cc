@@ -1,10 +1,8 @@
 #include "gateways/admin/ingest_exchange.h"
 
-#include <fmt/format.h>
-
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
 #include <utility>
@@ -45,10 +43,9 @@ IngestExchange::IngestExchange(HttpConnection& connection, const HttpHead& head,
 
 template <typename Work>
 net::awaitable<absl::Status> IngestExchange::OnPool(Work work) {
-  boost::system::error_code ignored;
   while (working_) {
     idle_.expires_after(std::chrono::seconds(1));
-    co_await idle_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await idle_.async_wait(net::as_tuple(net::use_awaitable));
   }
   working_ = true;
   absl::Status status = co_await threads_.Run(owner_, std::move(work), /*admitted=*/true);
@@ -97,10 +94,9 @@ net::awaitable<void> IngestExchange::Flush() {
 }
 
 net::awaitable<void> IngestExchange::Tick() {
-  boost::system::error_code ignored;
   while (!done_ && !failed_) {
     tick_.expires_after(kTick);
-    co_await tick_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await tick_.async_wait(net::as_tuple(net::use_awaitable));
     if (!ending_ && !working_ && lines_.session().due()) {
       const absl::Status settled = co_await OnPool([this] {
         lines_.Settle();
@@ -118,12 +114,11 @@ net::awaitable<void> IngestExchange::Tick() {
 
 // A client that takes nothing of its answer any more, now that it has sent all, is cut.
 net::awaitable<void> IngestExchange::AwaitTicker() {
-  boost::system::error_code ignored;
   tick_.cancel();
   while (ticking_) {
     const size_t before = connection_.sent();
     idle_.expires_after(options_.write_timeout);
-    co_await idle_.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await idle_.async_wait(net::as_tuple(net::use_awaitable));
     if (ticking_ && connection_.sent() == before &&
         idle_.expiry() <= net::steady_timer::clock_type::now()) {
       connection_.Close();
@@ -142,13 +137,12 @@ net::awaitable<absl::Status> IngestExchange::HoldPiece() {
   }
   const auto deadline = std::chrono::steady_clock::now() + kPieceWait;
   net::steady_timer pause(connection_.executor());
-  boost::system::error_code ignored;
   while (!piece_hold_.TryHold(wanted)) {
     if (std::chrono::steady_clock::now() >= deadline) {
       co_return TooBusy();
     }
     pause.expires_after(kTick);
-    co_await pause.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await pause.async_wait(net::as_tuple(net::use_awaitable));
   }
   co_return absl::OkStatus();
 }

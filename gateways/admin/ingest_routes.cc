@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <string>
 #include <utility>
 
 #include "schemas/base/ascii.h"
@@ -46,9 +45,9 @@ absl::StatusOr<StopOn> StopOnOf(const HttpHead& http) {
   if (value.empty()) {
     return StopOn::kNothing;
   }
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("stop_on is \"unavailable\" or \"error\", not \"{}\"",
-                           std::string_view(value).substr(0, 128)));
+  return absl::InvalidArgumentError(
+      fmt::format("stop_on is \"unavailable\" or \"error\", not \"{}\"",
+                  std::string_view(value).substr(0, 128)));
 }
 
 RelayCaller CallerOf(const HttpHead& http) {

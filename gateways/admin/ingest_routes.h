@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +11,6 @@
 #include "gateways/http/content_coding.h"
 #include "gateways/ingest/ingest_service.h"
 #include "gateways/ingest/ingest_session.h"
-#include "gateways/ingest/json_check.h"
 #include "gateways/ingest/json_split.h"
 
 namespace sluice::gateways {

@@ -1,8 +1,8 @@
 #include "gateways/admin/ingest_threads.h"
 
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "gateways/ingest/look_interval.h"
@@ -35,8 +35,7 @@ net::awaitable<void> IngestWait::Wait(const IngestSession& session) {
     asked_ = std::move(ticket);
   }
   timer_->expires_at(until);
-  boost::system::error_code ignored;
-  co_await timer_->async_wait(net::redirect_error(net::use_awaitable, ignored));
+  co_await timer_->async_wait(net::as_tuple(net::use_awaitable));
 }
 
 }  // namespace sluice::gateways

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "gateways/admin/preconditions.h"
+#include "gateways/admin/org_entry.h"
 #include "gateways/http/conditional.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
@@ -23,11 +22,6 @@ using projectors::OrgState;
 constexpr size_t kDisplayNameBytesMax = 512;
 constexpr int64_t kPageSizeDefault = 100;
 constexpr int64_t kPageSizeMax = 1'000;
-
-absl::Status OrgNotFound(const OrgId& org) {
-  return Error(absl::StatusCode::kNotFound, "org_not_found",
-               fmt::format("there is no organisation '{}'", org.value()));
-}
 
 std::string Dump(const OrderedJson& json) {
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
@@ -48,15 +42,14 @@ absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
   std::string name;
   for (const auto& [member, value] : json->items()) {
     if (member != "display_name" || !value.is_string()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("'{}': the body has one member, display_name, a string", member));
+      return absl::InvalidArgumentError(
+          fmt::format("'{}': the body has one member, display_name, a string", member));
     }
     name = value.get<std::string>();
   }
   if (name.size() > kDisplayNameBytesMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("display_name has {} bytes, at most {} are taken", name.size(),
-                             kDisplayNameBytesMax));
+    return absl::InvalidArgumentError(fmt::format("display_name has {} bytes, at most {} are taken",
+                                                  name.size(), kDisplayNameBytesMax));
   }
   return name;
 }
@@ -82,6 +75,7 @@ absl::StatusOr<Answer> OrgRoutes::Put(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   v1::ProvisioningRequest request;
+  // All that can be wrong with the request is looked at before it is appended, the wait too.
   ASSIGN_OR_RETURN(*request.mutable_open_org()->mutable_display_name(),
                    ParseDisplayName(context.body));
   SetPreconditions(context.http, request);
@@ -127,23 +121,24 @@ std::optional<uint64_t> OrgRoutes::RecordsOf(const OrgEntry& entry) const {
   return absl::IsNotFound(snapshot.status()) ? std::optional<uint64_t>(0) : std::nullopt;
 }
 
-absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
-  ASSIGN_OR_RETURN(const OrgId org, context.Org());
-  const auto entry = directory_.directory().Find(org);
-  if (entry == nullptr) {
-    return OrgNotFound(org);
-  }
-  const Offset applied = applied_.Applied(org);
+nlohmann::ordered_json OrgRoutes::Describe(const OrgEntry& entry, Offset applied) const {
   OrderedJson json;
-  json["org"] = org.value();
-  json["display_name"] = entry->display_name;
-  json["state"] = std::string(StateOf(*entry, applied));
-  json["incarnation"] = entry->incarnation;
+  json["org"] = entry.org.value();
+  json["display_name"] = entry.display_name;
+  json["state"] = std::string(StateOf(entry, applied));
+  json["incarnation"] = entry.incarnation;
   json["position"] =
-      std::to_string(std::max({entry->last_control, applied, last_change_(org)}).value());
-  if (applied_.Known(org)) {
+      std::to_string(std::max({entry.last_control, applied, last_change_(entry.org)}).value());
+  if (applied_.Known(entry.org)) {
     json["applied"] = std::to_string(applied.value());
   }
+  return json;
+}
+
+absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
+  ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
+  OrderedJson json = Describe(*entry, applied_.Applied(org));
   json["entities"] = entry->model->entities().size();
   json["profiles"] = entry->model->profiles().size();
   json["roles"] = entry->model->roles().size();
@@ -165,8 +160,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   if (const auto text = context.http.Query("page_size"); text.has_value()) {
     ASSIGN_OR_RETURN(page_size, ParseInt64(*text));
     if (page_size < 1) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   "page_size must be at least 1");
+      return absl::InvalidArgumentError("page_size must be at least 1");
     }
     page_size = std::min(page_size, kPageSizeMax);
   }
@@ -174,11 +168,11 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   if (const auto token = context.http.Query("page_token"); token.has_value() && !token->empty()) {
     std::optional<std::string> decoded = DecodeBase64Url(*token);
     if (!decoded.has_value() || !OrgId::Parse(*decoded).ok()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   "page_token is not one that this server gave");
+      return absl::InvalidArgumentError("page_token is not one that this server gave");
     }
     after = *std::move(decoded);
   }
+  // One more than the page: whether there is a next one is known without asking for it.
   auto entries = directory_.directory().List(after, static_cast<size_t>(page_size) + 1);
   if (context.principal != nullptr && !context.principal->org.empty()) {
     // A token of one organisation sees that one alone.
@@ -196,18 +190,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
   OrderedJson orgs = OrderedJson::array();
   for (const auto& entry : entries) {
     // A page is not to open a thousand stores, and close those that others use.
-    const Offset applied = applied_.KnownApplied(entry->org);
-    OrderedJson item;
-    item["org"] = entry->org.value();
-    item["display_name"] = entry->display_name;
-    item["state"] = std::string(StateOf(*entry, applied));
-    item["incarnation"] = entry->incarnation;
-    item["position"] =
-        std::to_string(std::max({entry->last_control, applied, last_change_(entry->org)}).value());
-    if (applied_.Known(entry->org)) {
-      item["applied"] = std::to_string(applied.value());
-    }
-    orgs.push_back(std::move(item));
+    orgs.push_back(Describe(*entry, applied_.KnownApplied(entry->org)));
   }
   OrderedJson json;
   json["orgs"] = std::move(orgs);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 
 #include "absl/status/statusor.h"
@@ -39,6 +40,8 @@ class OrgRoutes {
  private:
   bool IsClosed(const OrgId& org, uint32_t incarnation) const;
   std::optional<uint64_t> RecordsOf(const projectors::OrgEntry& entry) const;
+  // What a list says of it, and the answer to GET before more.
+  nlohmann::ordered_json Describe(const projectors::OrgEntry& entry, Offset applied) const;
   std::string_view StateOf(const projectors::OrgEntry& entry, Offset applied) const;
 
   projectors::DirectoryFollower& directory_;

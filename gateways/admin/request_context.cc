@@ -13,9 +13,7 @@ absl::StatusOr<std::optional<std::chrono::milliseconds>> WaitOf(const HttpHead& 
     return std::nullopt;
   }
   auto wait = ParseDuration(*text);
-  if (!wait.ok()) {
-    return Annotate(wait.status(), "wait");
-  }
+  RETURN_IF_ERROR_CTX(wait.status(), "wait");
   return std::min(*wait, kWaitMax);
 }
 

@@ -1,9 +1,11 @@
 #include "gateways/auth/authenticator.h"
 
+#include <fmt/format.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "gateways/auth/auth_metrics.h"
@@ -14,13 +16,64 @@
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
+
+namespace {
+
+struct ScopeRow {
+  Scope scope;
+  std::string_view name;
+};
+constexpr ScopeRow kScopes[] = {{Scope::kAdmin, "sluice.admin"},
+                                {Scope::kIngest, "sluice.ingest"},
+                                {Scope::kAudit, "sluice.audit"},
+                                {Scope::kSync, "sluice.sync"},
+                                {Scope::kMetrics, "sluice.metrics"}};
+
+}  // namespace
+
+std::string_view ScopeName(Scope scope) {
+  return std::ranges::find(kScopes, scope, &ScopeRow::scope)->name;
+}
+
+std::optional<Scope> ParseScope(std::string_view name) {
+  const auto* const row = std::ranges::find(kScopes, name, &ScopeRow::name);
+  return row == std::end(kScopes) ? std::nullopt : std::optional(row->scope);
+}
+
+absl::Status RequireScope(const Principal& principal, Scope scope) {
+  if (principal.Has(scope)) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(fmt::format("the token lacks the scope {}", ScopeName(scope)));
+}
+
+absl::Status RequireOrg(const Principal& principal, std::string_view org) {
+  if (!principal.org.empty() && principal.org == org) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(fmt::format("the token is not for the organisation {}", org));
+}
+
+absl::Status RequireOrgIfBound(const Principal& principal, std::string_view org) {
+  return principal.org.empty() ? absl::OkStatus() : RequireOrg(principal, org);
+}
+
+absl::Status RequireUnexpired(const Principal& principal, SystemTime now) {
+  if (now < principal.good_until) {
+    return absl::OkStatus();
+  }
+  return Error(
+      absl::StatusCode::kUnauthenticated, "token_expired",
+      "the token has expired while its request was under way: what was not answered before "
+      "was not taken, send it with a new one");
+}
+
 namespace {
 
 using PrincipalOr = absl::StatusOr<std::shared_ptr<const Principal>>;
 
 absl::Status NoKeys() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the keys that tokens are checked with could not be loaded yet");
+  return absl::UnavailableError("the keys that tokens are checked with could not be loaded yet");
 }
 
 }  // namespace
@@ -43,7 +96,7 @@ class JwtAuthenticator final : public Authenticator {
         metrics_(std::move(metrics)),
         source_(std::move(source)),
         cache_(options.cached_tokens_max, options.cached_bytes_max) {
-    metrics_->cache_limit->Set(static_cast<double>(options.cached_tokens_max));
+    metrics_->cache_limit.Set(static_cast<double>(options.cached_tokens_max));
   }
 
   PrincipalOr Authenticate(std::string_view authorization_header) override {
@@ -73,9 +126,9 @@ class JwtAuthenticator final : public Authenticator {
     // set is still in it, under the number of before.
     source_->Poll();
     const SystemTime now = clock_->Now();
-    const TokenDigest digest = DigestOf(*token);
+    const TokenDigest digest = Sha256(*token);
     if (auto principal = cache_.Find(digest, source_->Current()->number, now)) {
-      metrics_->cached->Increment();
+      metrics_->cached.Increment();
       return principal;
     }
     std::optional<PrincipalOr> result = CheckAnew(*token, digest, now, may_block);
@@ -117,7 +170,7 @@ class JwtAuthenticator final : public Authenticator {
     if (!claims.ok()) {
       return claims.status();
     }
-    metrics_->verified->Increment();
+    metrics_->verified.Increment();
     auto principal = std::make_shared<const Principal>(*std::move(claims));
     Remember(digest, keys->number, principal);
     return principal;
@@ -148,10 +201,10 @@ class JwtAuthenticator final : public Authenticator {
   void Remember(const TokenDigest& digest, uint64_t generation,
                 const std::shared_ptr<const Principal>& principal) {
     const size_t evicted = cache_.Put(digest, generation, principal, principal->good_until);
-    metrics_->evicted->Increment(static_cast<double>(evicted));
+    metrics_->evicted.Increment(static_cast<double>(evicted));
     const TokenCache::Size size = cache_.size();
-    metrics_->cache_entries->Set(static_cast<double>(size.entries));
-    metrics_->cache_bytes->Set(static_cast<double>(size.bytes));
+    metrics_->cache_entries.Set(static_cast<double>(size.entries));
+    metrics_->cache_bytes.Set(static_cast<double>(size.bytes));
   }
 
   absl::Status Counted(absl::Status status) {
@@ -160,7 +213,7 @@ class JwtAuthenticator final : public Authenticator {
      : code == "token_expired" ? metrics_->expired
      : code == "token_invalid" ? metrics_->invalid
                                : metrics_->unavailable)
-        ->Increment();
+        .Increment();
     return status;
   }
 

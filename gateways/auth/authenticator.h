@@ -27,6 +27,7 @@ enum class Scope : uint32_t { kAdmin = 1, kIngest = 2, kAudit = 4, kSync = 8, kM
 
 // "sluice.admin", ...
 std::string_view ScopeName(Scope scope);
+std::optional<Scope> ParseScope(std::string_view name);
 
 // The caller as its token describes it. A claim that the token lacks (or holds as null) is empty or
 // nullopt here and matches nothing: an empty `org` is no organisation, an empty `subject` nobody.

@@ -57,9 +57,7 @@ absl::StatusOr<std::string> LoadOrCreateDevKey(const std::string& data_dir) {
   RETURN_IF_ERROR(jwk.status());
   WarnIfReadableByOthers(path);
   absl::StatusOr<std::string> jwks = PublicJwks(*jwk);
-  if (!jwks.ok()) {
-    return Annotate(jwks.status(), path);
-  }
+  RETURN_IF_ERROR_CTX(jwks.status(), path);
   const std::string jwks_path = (std::filesystem::path(data_dir) / kDevJwksFile).string();
   if (const absl::StatusOr<std::string> old = ReadSmallFile(jwks_path, kJwksBytesMax);
       !old.ok() || *old != *jwks + "\n") {

@@ -2,7 +2,7 @@
 
 #include <rhonabwy.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <utility>
 
 #include "schemas/base/status.h"
@@ -42,19 +42,17 @@ JwkPtr ImportJwk(const std::string& text) {
   return jwk;
 }
 
-jwa_alg ToLibrary(JoseAlg alg) {
-  switch (alg) {
-    case JoseAlg::kRs256:
-      return R_JWA_ALG_RS256;
-    case JoseAlg::kPs256:
-      return R_JWA_ALG_PS256;
-    case JoseAlg::kEs256:
-      return R_JWA_ALG_ES256;
-    case JoseAlg::kEdDsa:
-      return R_JWA_ALG_EDDSA;
-  }
-  return R_JWA_ALG_UNKNOWN;
-}
+struct AlgRow {
+  JoseAlg alg;
+  std::string_view name;
+  jwa_alg library;
+};
+constexpr AlgRow kAlgs[] = {{JoseAlg::kRs256, "RS256", R_JWA_ALG_RS256},
+                            {JoseAlg::kPs256, "PS256", R_JWA_ALG_PS256},
+                            {JoseAlg::kEs256, "ES256", R_JWA_ALG_ES256},
+                            {JoseAlg::kEdDsa, "EdDSA", R_JWA_ALG_EDDSA}};
+
+jwa_alg ToLibrary(JoseAlg alg) { return std::ranges::find(kAlgs, alg, &AlgRow::alg)->library; }
 
 constexpr uint32_t Bit(JoseAlg alg) { return static_cast<uint32_t>(alg); }
 
@@ -100,27 +98,9 @@ std::optional<JoseAlg> SigningAlg(jwk_t* jwk) {
 
 }  // namespace
 
-std::string_view JoseAlgName(JoseAlg alg) {
-  switch (alg) {
-    case JoseAlg::kRs256:
-      return "RS256";
-    case JoseAlg::kPs256:
-      return "PS256";
-    case JoseAlg::kEs256:
-      return "ES256";
-    case JoseAlg::kEdDsa:
-      return "EdDSA";
-  }
-  return "";
-}
-
 std::optional<JoseAlg> ParseJoseAlg(std::string_view name) {
-  for (const JoseAlg alg : {JoseAlg::kRs256, JoseAlg::kPs256, JoseAlg::kEs256, JoseAlg::kEdDsa}) {
-    if (JoseAlgName(alg) == name) {
-      return alg;
-    }
-  }
-  return std::nullopt;
+  const auto* const row = std::ranges::find(kAlgs, name, &AlgRow::name);
+  return row == std::end(kAlgs) ? std::nullopt : std::optional(row->alg);
 }
 
 struct PublicKey::Impl {

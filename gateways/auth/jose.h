@@ -18,7 +18,6 @@ enum class JoseAlg : uint32_t { kRs256 = 1, kPs256 = 2, kEs256 = 4, kEdDsa = 8 }
 
 // "RS256" and so on; nullopt for every other name, among them "none" and the HMAC ones.
 std::optional<JoseAlg> ParseJoseAlg(std::string_view name);
-std::string_view JoseAlgName(JoseAlg alg);
 
 // A public key, ready to verify with. Copies share the key. Thread-safe.
 class PublicKey {

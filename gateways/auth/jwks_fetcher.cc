@@ -62,8 +62,7 @@ absl::StatusOr<std::unique_ptr<JwksFetcher>> JwksFetcher::Create(
 
 absl::StatusOr<std::string> JwksFetcher::Get() {
   const auto fail = [this](std::string_view why) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable",
-                 fmt::format("fetching {}: {}", impl_->url, why));
+    return absl::UnavailableError(fmt::format("fetching {}: {}", impl_->url, why));
   };
   if (impl_->stopped) {
     return fail("stopped");

@@ -95,16 +95,6 @@ absl::StatusOr<std::vector<std::string>> ListClaim(const json& claims, const cha
   return list;
 }
 
-uint32_t ScopeBit(std::string_view name) {
-  for (const Scope scope :
-       {Scope::kAdmin, Scope::kIngest, Scope::kAudit, Scope::kSync, Scope::kMetrics}) {
-    if (ScopeName(scope) == name) {
-      return static_cast<uint32_t>(scope);
-    }
-  }
-  return 0;
-}
-
 // `scope` is a space-separated string (RFC 8693, section 4.2) or, as some providers send it, an
 // array.
 absl::StatusOr<uint32_t> ScopeClaim(const json& claims) {
@@ -114,7 +104,8 @@ absl::StatusOr<uint32_t> ScopeClaim(const json& claims) {
   for (std::string_view part : parts) {
     while (!part.empty()) {
       const size_t end = std::min(part.find(' '), part.size());
-      scopes |= ScopeBit(part.substr(0, end));
+      const std::optional<Scope> scope = ParseScope(part.substr(0, end));
+      scopes |= scope ? static_cast<uint32_t>(*scope) : 0;
       part.remove_prefix(std::min(end + 1, part.size()));
     }
   }
@@ -185,12 +176,7 @@ absl::StatusOr<std::string_view> BearerToken(std::string_view authorization_head
     return Error(absl::StatusCode::kUnauthenticated, "token_missing",
                  "send the header \"Authorization: Bearer <token>\"");
   };
-  const size_t begin = authorization_header.find_first_not_of(" \t");
-  if (begin == std::string_view::npos) {
-    return missing();
-  }
-  std::string_view value = authorization_header.substr(begin);
-  value = value.substr(0, value.find_last_not_of(" \t") + 1);
+  const std::string_view value = TrimBlanks(authorization_header);
   if (value.size() <= kScheme.size() || value[kScheme.size()] != ' ' ||
       !EqualsIgnoringCase(value.substr(0, kScheme.size()), kScheme)) {
     return missing();

@@ -1,7 +1,5 @@
 #include "gateways/auth/token_cache.h"
 
-#include <openssl/evp.h>
-
 #include <cstring>
 #include <string>
 #include <utility>
@@ -12,10 +10,6 @@ namespace {
 // Below this a cache is one shard, so that its order of use is exact.
 constexpr size_t kShardedFrom = 1024;
 constexpr size_t kShards = 16;
-
-struct MdFree {
-  void operator()(EVP_MD* md) const { EVP_MD_free(md); }
-};
 
 size_t BytesOf(const std::string& text) { return sizeof(std::string) + text.capacity(); }
 
@@ -32,15 +26,6 @@ size_t BytesOf(const Principal& principal) {
 }
 
 }  // namespace
-
-TokenDigest DigestOf(std::string_view token) {
-  // Looking an algorithm up costs more than hashing a token with it, so it is done once.
-  static const std::unique_ptr<EVP_MD, MdFree> kSha256(EVP_MD_fetch(nullptr, "SHA256", nullptr));
-  TokenDigest digest{};
-  unsigned int size = 0;
-  EVP_Digest(token.data(), token.size(), digest.data(), &size, kSha256.get(), nullptr);
-  return digest;
-}
 
 size_t TokenCache::DigestHash::operator()(const TokenDigest& digest) const {
   size_t hash = 0;

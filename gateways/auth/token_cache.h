@@ -1,24 +1,21 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <map>
 #include <memory>
-#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "gateways/auth/authenticator.h"
+#include "schemas/base/sha256.h"
 
 namespace sluice::gateways {
 
 // SHA-256 of a token. The cache holds no token, so that a dump of memory gives none away.
-using TokenDigest = std::array<uint8_t, 32>;
-TokenDigest DigestOf(std::string_view token);
+using TokenDigest = Sha256Digest;
 
 // The principals of verified tokens, least recently used first out, limited by count and by bytes.
 // Split into shards so that threads rarely meet. Thread-safe.

@@ -1,7 +1,6 @@
 #include "gateways/debezium/transaction_assembler.h"
 
 #include <algorithm>
-#include <iterator>
 #include <tuple>
 
 namespace sluice::gateways {

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateways/debezium/connect_schema.h"
 #include "schemas/entity_schema.h"

@@ -1,11 +1,10 @@
 #include "gateways/http/authenticate.h"
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <optional>
 #include <string_view>
 
 namespace sluice::gateways {
@@ -55,8 +54,7 @@ net::awaitable<absl::StatusOr<std::shared_ptr<const Principal>>> Authenticate(
   authenticator.FetchKeys();
   while (steady_clock::now() < deadline) {
     timer.expires_at(std::min(steady_clock::now() + kLook, deadline));
-    boost::system::error_code ignored;
-    co_await timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await timer.async_wait(net::as_tuple(net::use_awaitable));
     const uint64_t ended = authenticator.KeyFetches();
     if (ended == fetches) {
       continue;  // a check costs a digest and the parsing of up to 16 KiB: not for nothing

@@ -5,33 +5,36 @@
 #include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
 
+#include <system_error>
+
 #include "schemas/base/metrics.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
 
+BlockingPool::BlockingPool(const std::string& name, size_t threads, size_t work_max,
+                           const std::shared_ptr<prometheus::Registry>& registry)
+    : work_max_(work_max),
+      registry_(RegistryOrNew(registry)),
+      gauge_(AddGauge(*registry_, "sluice_http_work",
+                      "Requests that run on a pool's threads or wait for one", {{"pool", name}})),
+      pool_(threads) {
+  AddGauge(*registry_, "sluice_http_work_limit",
+           "The most that sluice_http_work may be; past it 503", {{"pool", name}})
+      .Set(static_cast<double>(work_max));
+}
+
 absl::StatusOr<std::unique_ptr<BlockingPool>> BlockingPool::Start(
     const std::string& name, size_t threads, size_t work_max,
     const std::shared_ptr<prometheus::Registry>& registry) {
-  std::unique_ptr<BlockingPool> pool;
   try {
-    pool.reset(new BlockingPool(threads, work_max));
+    return std::unique_ptr<BlockingPool>(new BlockingPool(name, threads, work_max, registry));
   } catch (const std::system_error& error) {
     return Error(absl::StatusCode::kResourceExhausted, "no_threads",
                  fmt::format("the pool {} can't have its {} threads ({}); raise the limit of "
                              "processes (ulimit -u)",
                              name, threads, error.what()));
   }
-  if (registry != nullptr) {
-    pool->registry_ = registry;
-    pool->gauge_ =
-        &AddGauge(*registry, "sluice_http_work",
-                  "Requests that run on a pool's threads or wait for one", {{"pool", name}});
-    AddGauge(*registry, "sluice_http_work_limit",
-             "The most that sluice_http_work may be; past it 503", {{"pool", name}})
-        .Set(static_cast<double>(work_max));
-  }
-  return pool;
 }
 
 BlockingPool::~BlockingPool() { Stop(); }
@@ -43,17 +46,13 @@ bool BlockingPool::Enter(bool admitted) {
     work_.fetch_sub(1);
     return false;
   }
-  if (gauge_ != nullptr) {
-    gauge_->Increment();
-  }
+  gauge_.Increment();
   return true;
 }
 
 void BlockingPool::Leave() {
   work_.fetch_sub(1);
-  if (gauge_ != nullptr) {
-    gauge_->Decrement();
-  }
+  gauge_.Decrement();
 }
 
 absl::Status BlockingPool::Full() {

@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -56,7 +55,8 @@ class BlockingPool {
   void Stop();
 
  private:
-  explicit BlockingPool(size_t threads, size_t work_max) : work_max_(work_max), pool_(threads) {}
+  BlockingPool(const std::string& name, size_t threads, size_t work_max,
+               const std::shared_ptr<prometheus::Registry>& registry);
 
   template <typename Work>
   static boost::asio::awaitable<std::invoke_result_t<Work>> Guarded(BlockingPool* pool, Work work) {
@@ -78,7 +78,7 @@ class BlockingPool {
   const size_t work_max_;
   std::atomic<size_t> work_{0};
   std::shared_ptr<prometheus::Registry> registry_;
-  prometheus::Gauge* gauge_ = nullptr;
+  prometheus::Gauge& gauge_;
   ThreadPool pool_;
 };
 

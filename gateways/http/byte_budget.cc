@@ -16,12 +16,10 @@ constexpr size_t kCallerPart = 2;
 ByteBudget::ByteBudget(size_t bytes_max, const std::string& name, const std::string& help,
                        const std::string& listener,
                        const std::shared_ptr<prometheus::Registry>& registry)
-    : bytes_max_(bytes_max), registry_(registry) {
-  if (registry == nullptr) {
-    return;
-  }
-  gauge_ = &AddGauge(*registry, name, help, {{"listener", listener}});
-  AddGauge(*registry, name + "_limit", "The most that " + name + " may be",
+    : bytes_max_(bytes_max),
+      registry_(RegistryOrNew(registry)),
+      gauge_(AddGauge(*registry_, name, help, {{"listener", listener}})) {
+  AddGauge(*registry_, name + "_limit", "The most that " + name + " may be",
            {{"listener", listener}})
       .Set(static_cast<double>(bytes_max));
 }
@@ -51,9 +49,7 @@ bool ByteBudget::TryAcquire(const Owner& owner, size_t own, size_t bytes) {
     }
   }
   held_.store(held + bytes, std::memory_order_relaxed);
-  if (gauge_ != nullptr) {
-    gauge_->Set(static_cast<double>(held + bytes));
-  }
+  gauge_.Set(static_cast<double>(held + bytes));
   return true;
 }
 
@@ -74,9 +70,7 @@ void ByteBudget::Release(const Owner& owner, size_t bytes) {
   }
   const size_t held = held_.load(std::memory_order_relaxed) - bytes;
   held_.store(held, std::memory_order_relaxed);
-  if (gauge_ != nullptr) {
-    gauge_->Set(static_cast<double>(held));
-  }
+  gauge_.Set(static_cast<double>(held));
 }
 
 }  // namespace sluice::gateways

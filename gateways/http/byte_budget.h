@@ -45,7 +45,7 @@ class ByteBudget {
   absl::Mutex mutex_;
   std::unordered_map<std::string, Held> owners_ ABSL_GUARDED_BY(mutex_);  // none with 0
   std::shared_ptr<prometheus::Registry> registry_;                        // keeps the gauge
-  prometheus::Gauge* gauge_ = nullptr;
+  prometheus::Gauge& gauge_;
 };
 
 // A part of a budget, given back at the end. Used by one thread at a time.

@@ -22,8 +22,7 @@ constexpr int kGzipHeader = 15 + 16;
 constexpr size_t kGzipBytesMin = 1024;  // smaller answers gain nothing
 
 absl::Status Damaged(std::string_view what) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("the body's content encoding {}", what));
+  return absl::InvalidArgumentError(fmt::format("the body's content encoding {}", what));
 }
 
 absl::Status TooBusy() {

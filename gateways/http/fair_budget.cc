@@ -1,8 +1,8 @@
 #include "gateways/http/fair_budget.h"
 
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -226,8 +226,7 @@ net::awaitable<absl::StatusOr<FairBudget::Share>> FairBudget::Take(std::string o
   {
     const Queued queued(*this, org, caller, waiter);
     waiter->timer.expires_at(until);
-    boost::system::error_code ignored;
-    co_await waiter->timer.async_wait(net::redirect_error(net::use_awaitable, ignored));
+    co_await waiter->timer.async_wait(net::as_tuple(net::use_awaitable));
   }
   // Written under the lock, which Leave() has had since: nothing is granted to it any more.
   if (!waiter->granted) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
@@ -29,8 +28,7 @@ bool IsHost(std::string_view text) {
 }
 
 absl::Status Invalid(std::string_view what) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("the request can't be understood: {}", what));
+  return absl::InvalidArgumentError(fmt::format("the request can't be understood: {}", what));
 }
 
 bool IsTokenChar(char c) {

@@ -14,7 +14,6 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/status.hpp>
 #include <iterator>
-#include <optional>
 #include <vector>
 
 #include "gateways/http/content_coding.h"
@@ -47,8 +46,8 @@ absl::Status BodyError(const boost::system::error_code& error) {
   if (!ours && error != net::error::eof) {
     return absl::CancelledError(error.message());  // a time-out closes the socket: nobody to answer
   }
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               "the body ended before its announced length, or its chunks are damaged");
+  return absl::InvalidArgumentError(
+      "the body ended before its announced length, or its chunks are damaged");
 }
 
 absl::Status TooLarge(size_t bytes_max) {
@@ -223,8 +222,8 @@ absl::StatusOr<HttpHead> HttpConnection::TakeHead() {
     boost::system::error_code error;
     parser.put(net::buffer(text.data(), size), error);
     if (error || !parser.is_header_done()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("the request can't be understood: {}", error.message()));
+      return absl::InvalidArgumentError(
+          fmt::format("the request can't be understood: {}", error.message()));
     }
   }
   impl_->continue_wanted = head.expects_continue && head.has_body();

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -20,7 +21,6 @@
 #include "gateways/http/connection_table.h"
 #include "gateways/http/listener_account.h"
 #include "gateways/http/pending_heads.h"
-#include "gateways/problem.h"
 #include "schemas/base/random.h"
 #include "schemas/base/status.h"
 
@@ -79,6 +79,7 @@ struct HttpListener::Impl {
   absl::Status Place(uint64_t id, const Owner& owner);
   void CountHead(uint64_t id, size_t bytes);
   void CloseForRoom(uint64_t id, std::string_view reason);
+  void Refused(std::string_view why);
   net::awaitable<void> Serve(Worker& worker, size_t index, uint64_t id, bool reserved,
                              std::unique_ptr<HttpConnection> connection);
   net::awaitable<void> ServeRequests(HttpConnection& connection, size_t index, uint64_t id);
@@ -110,8 +111,8 @@ absl::Status HttpListener::Impl::Bind() {
   const auto address =
       net::ip::make_address(options.host == "localhost" ? "127.0.0.1" : options.host, error);
   if (error) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("cannot listen on {}: give an IP address", where));
+    return absl::InvalidArgumentError(
+        fmt::format("cannot listen on {}: give an IP address", where));
   }
   acceptor = std::make_unique<tcp::acceptor>(workers.front()->io);
   const tcp::endpoint endpoint(address, options.port);
@@ -141,9 +142,7 @@ absl::Status HttpListener::Impl::Place(uint64_t id, const Owner& owner) {
     case ConnectionTable::Place::kShare:
       break;
   }
-  if (options.account != nullptr) {
-    options.account->Refused("share");
-  }
+  Refused("share");
   return Error(absl::StatusCode::kUnavailable, "too_busy",
                "this caller or its organisation has as many connections with requests under way as "
                "it may have now: try again later");
@@ -155,11 +154,15 @@ void HttpListener::Impl::CountHead(uint64_t id, size_t bytes) {
   }
 }
 
+void HttpListener::Impl::Refused(std::string_view why) {
+  if (options.account != nullptr) {
+    options.account->Refused(why);
+  }
+}
+
 // On the connection's own I/O thread, a moment later.
 void HttpListener::Impl::CloseForRoom(uint64_t id, std::string_view reason) {
-  if (options.account != nullptr) {
-    options.account->Refused(reason);
-  }
+  Refused(reason);
   Worker& worker = *workers[id % workers.size()];
   net::post(worker.io, [&worker, id] {
     const auto found = worker.connections.find(id);
@@ -207,14 +210,12 @@ net::awaitable<void> HttpListener::Impl::Accept() {
     }
     // Out of descriptors, most likely: one that only waits gives its own, and those in the backlog
     // are taken a little later.
-    if (options.account != nullptr) {
-      options.account->Refused("accept");
-    }
+    Refused("accept");
     if (const auto oldest = table.CloseOldestSilent(); oldest.has_value()) {
       CloseForRoom(*oldest, "silent");
     }
     net::steady_timer pause(workers[0]->io, kAcceptPause);
-    co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
+    co_await pause.async_wait(net::as_tuple(net::use_awaitable));
   }
 }
 
@@ -274,9 +275,7 @@ net::awaitable<void> HttpListener::Impl::ServeOpen(HttpConnection& connection, s
     }
     usable = co_await handler(connection, *head, index);
   } else {
-    if (options.account != nullptr) {
-      options.account->Refused("connections");
-    }
+    Refused("connections");
     const absl::Status full = Error(
         absl::StatusCode::kUnavailable, "too_busy",
         fmt::format("{} connections are open, and no more are served", table.connections_max()));

@@ -9,18 +9,6 @@
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
-namespace {
-
-int HexDigit(char c) {
-  if (IsDigit(c)) {
-    return c - '0';
-  }
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-}  // namespace
-
 std::string_view HttpHead::Header(std::string_view name) const {
   const auto found = std::ranges::find_if(
       headers, [&](const auto& header) { return EqualsIgnoringCase(header.first, name); });
@@ -69,23 +57,6 @@ HttpResponse ProblemResponse(const absl::Status& status) {
   return response;
 }
 
-std::optional<std::string> PercentDecode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out.push_back(text[i]);
-      continue;
-    }
-    if (i + 2 >= text.size() || HexDigit(text[i + 1]) < 0 || HexDigit(text[i + 2]) < 0) {
-      return std::nullopt;
-    }
-    out.push_back(static_cast<char>(HexDigit(text[i + 1]) * 16 + HexDigit(text[i + 2])));
-    i += 2;
-  }
-  return out;
-}
-
 HttpResponse HealthResponse() { return {.body = R"({"status":"ok"})"}; }
 
 HttpResponse ReadyResponse(const std::function<std::vector<TroubledOrgs>()>& troubled) {
@@ -102,6 +73,8 @@ HttpResponse NotReadyResponse(std::string_view why) {
   return ProblemResponse(Error(absl::StatusCode::kUnavailable, "not_ready", why));
 }
 
+// The code, and of the message nothing but the digits behind the word: whatever else a message
+// holds by then, an annotation of a layer in between included, does not get out.
 std::string PublicReason(const absl::Status& status) {
   constexpr std::string_view kWord = "partition ";
   constexpr size_t kDigitsMax = 9;

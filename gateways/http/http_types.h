@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "gateways/percent.h"
 
 // What both listeners know of requests and answers. gateways/docs/http.md has the rules and limits.
 namespace sluice::gateways {
@@ -56,9 +57,6 @@ struct HttpResponse {
 
 // `status` as RFC 9457 answer.
 [[nodiscard]] HttpResponse ProblemResponse(const absl::Status& status);
-
-// nullopt where a '%' is not followed by two hexadecimal digits.
-[[nodiscard]] std::optional<std::string> PercentDecode(std::string_view text);
 
 // What /readyz may say of an error: its code and the partitions that its message names, never its
 // words: those may hold a path, an organisation or a user.

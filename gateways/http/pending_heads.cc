@@ -11,16 +11,13 @@ namespace sluice::gateways {
 
 PendingHeads::PendingHeads(size_t bytes_max, const std::string& listener,
                            const std::shared_ptr<prometheus::Registry>& registry)
-    : bytes_max_(bytes_max), registry_(registry) {
-  if (registry == nullptr) {
-    return;
-  }
-  const auto gauge = [&](const char* name, const char* help) {
-    return &AddGauge(*registry, name, help, {{"listener", listener}});
-  };
-  gauge_ = gauge("sluice_http_head_bytes", "Bytes of heads whose callers are not known");
-  gauge("sluice_http_head_bytes_limit", "The most that sluice_http_head_bytes may be")
-      ->Set(static_cast<double>(bytes_max));
+    : bytes_max_(bytes_max),
+      registry_(RegistryOrNew(registry)),
+      gauge_(AddGauge(*registry_, "sluice_http_head_bytes",
+                      "Bytes of heads whose callers are not known", {{"listener", listener}})) {
+  AddGauge(*registry_, "sluice_http_head_bytes_limit",
+           "The most that sluice_http_head_bytes may be", {{"listener", listener}})
+      .Set(static_cast<double>(bytes_max));
 }
 
 void PendingHeads::Set(uint64_t id, size_t bytes) {
@@ -53,9 +50,7 @@ std::vector<uint64_t> PendingHeads::Hold(uint64_t id, size_t bytes) {
     closed.push_back(Oldest(id));
     Set(closed.back(), 0);
   }
-  if (gauge_ != nullptr) {
-    gauge_->Set(static_cast<double>(bytes_));
-  }
+  gauge_.Set(static_cast<double>(bytes_));
   return closed;
 }
 

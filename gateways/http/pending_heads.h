@@ -45,7 +45,7 @@ class PendingHeads {
 
   const size_t bytes_max_;
   std::shared_ptr<prometheus::Registry> registry_;  // keeps the gauge
-  prometheus::Gauge* gauge_ = nullptr;
+  prometheus::Gauge& gauge_;
   mutable absl::Mutex mutex_;
   uint64_t next_turn_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -56,8 +56,7 @@ std::string OrgOfPath(std::string_view path) {
 HttpResponse NoRouteResponse(std::string_view method, std::string_view allow) {
   if (allow.empty()) {
     return ProblemResponse(
-        Error(absl::StatusCode::kNotFound, "not_found",
-              "there is nothing at this path; /openapi.json lists what there is"));
+        absl::NotFoundError("there is nothing at this path; /openapi.json lists what there is"));
   }
   HttpResponse response =
       ProblemResponse(Error(absl::StatusCode::kInvalidArgument, "method_not_allowed",

@@ -4,11 +4,13 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <utility>
 
+#include "gateways/json_members.h"
+#include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -31,12 +33,7 @@ absl::Status FromSimdjson(simdjson::error_code error) {
       fmt::format("not a JSON object that holds a change set: {}", simdjson::error_message(error)));
 }
 
-#define RETURN_IF_SIMDJSON_ERROR(expr)                        \
-  do {                                                        \
-    if (const simdjson::error_code error_ = (expr); error_) { \
-      return FromSimdjson(error_);                            \
-    }                                                         \
-  } while (false)
+#define RETURN_IF_SIMDJSON_ERROR(expr) RETURN_IF_JSON_ERROR(FromSimdjson, expr)
 
 // A string member with a bound. `what` names it in errors.
 absl::Status ReadName(ondemand::value value, std::string_view what, std::string& out) {
@@ -71,25 +68,19 @@ absl::Status ReadScalarText(ondemand::value value, std::string_view what, std::s
   const std::string_view token = value.raw_json_token();
   double number = 0;
   RETURN_IF_SIMDJSON_ERROR(value.get_double().get(number));
-  size_t size = token.size();
-  while (size > 0 && (token[size - 1] == ' ' || token[size - 1] == '\t' ||
-                      token[size - 1] == '\r' || token[size - 1] == '\n')) {
-    --size;
-  }
-  out.assign(token.substr(0, size));
+  out.assign(TrimBlanks(token, " \t\r\n"));
   return absl::OkStatus();
 }
 
 absl::Status ReadVersion(ondemand::value value, std::optional<int64_t>& version) {
   std::string text;
   RETURN_IF_ERROR(ReadScalarText(value, "version", "type_mismatch", text));
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) {
+  const auto number = ParseInt64(text);
+  if (!number.ok()) {
     return Error(absl::StatusCode::kInvalidArgument, "type_mismatch",
                  fmt::format("version '{}' is no 64-bit integer", text.substr(0, 64)));
   }
-  version = number;
+  version = *number;
   return absl::OkStatus();
 }
 
@@ -168,8 +159,7 @@ struct ChangeSetReader::Impl {
                         const std::string& row_key, v1::Operation& op);
 
   ChangeSetLimits limits;
-  ondemand::parser parser;
-  std::string padded;  // the text with the room behind it that simdjson reads
+  JsonText input;
   schemas::RowEncoder encoder;
 };
 
@@ -242,13 +232,10 @@ absl::Status ChangeSetReader::Impl::ReadOperation(const OrgModel& model, ondeman
     return InvalidArgument("an operation must be an object");
   }
   RawOperation raw;
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_SIMDJSON_ERROR(member.unescaped_key().get(name));
-    ondemand::value inner;
-    RETURN_IF_SIMDJSON_ERROR(member.value().get(inner));
-    RETURN_IF_ERROR(ReadMember(name, inner, raw));
-  }
+  RETURN_IF_ERROR(
+      ForEachMember(object, FromSimdjson, [&raw](std::string_view name, ondemand::value inner) {
+        return ReadMember(name, inner, raw);
+      }));
   return Build(model, raw, op);
 }
 
@@ -311,18 +298,13 @@ absl::Status ChangeSetReader::Impl::ReadMembers(const OrgModel& model, ondemand:
 absl::Status ChangeSetReader::Impl::ReadSet(const OrgModel& model, std::string_view json,
                                             ReadChangeSet& out) {
   RETURN_IF_ERROR(CheckBytes(json.size(), limits));
-  padded.assign(json);
-  padded.append(simdjson::SIMDJSON_PADDING, ' ');
-  ondemand::document document;
-  RETURN_IF_SIMDJSON_ERROR(parser.iterate(padded.data(), json.size(), padded.size()).get(document));
+  RETURN_IF_SIMDJSON_ERROR(input.Open(json));
   ondemand::object object;
-  RETURN_IF_SIMDJSON_ERROR(document.get_object().get(object));
+  RETURN_IF_SIMDJSON_ERROR(input.Object().get(object));
   RETURN_IF_ERROR(ReadMembers(model, object, out));
-  const char* rest = nullptr;
-  if (document.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
-    return InvalidJson("there is more text after the change set");
-  }
-  return absl::OkStatus();
+  return input.Rest() == simdjson::OUT_OF_BOUNDS
+             ? absl::OkStatus()
+             : InvalidJson("there is more text after the change set");
 }
 
 ChangeSetReader::ChangeSetReader(ChangeSetLimits limits) : impl_(std::make_unique<Impl>()) {

@@ -89,17 +89,11 @@ void DoubtfulSets::AskEnd() {
   const auto patience = late_ ? std::chrono::milliseconds(0) : service_.options().store_patience;
   wait_until_ = SteadyClock::now() + patience;
   const auto range = service_.log().Range(eventlog::Topic::kChanges, partition_);
-  if (range.ok()) {
-    end_ = range->end;
-  } else {
-    end_ = NotCaughtUp();
-  }
+  end_ = range.ok() ? absl::StatusOr<Offset>(range->end) : NotCaughtUp();
 }
 
 absl::Status DoubtfulSets::Reached() const {
-  if (!end_.ok()) {
-    return end_.status();
-  }
+  RETURN_IF_ERROR(end_.status());
   return service_.stores()->AppliedUntil(partition_, org_) >= *end_ ? absl::OkStatus()
                                                                     : NotCaughtUp();
 }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <utility>
 
 #include "schemas/base/metrics.h"
 #include "schemas/base/sha256.h"
@@ -62,23 +61,17 @@ std::optional<absl::StatusOr<Offset>> SetTicket::Peek() {
   return result_;
 }
 
-struct DuplicateFilter::Metrics {
-  prometheus::Gauge* sets = nullptr;
-};
-
 DuplicateFilter::DuplicateFilter(size_t sets_max, Applied applied,
                                  const std::shared_ptr<prometheus::Registry>& registry)
-    : sets_max_(sets_max), applied_(std::move(applied)), metrics_(std::make_unique<Metrics>()) {
-  if (registry != nullptr) {
-    metrics_->sets = &AddGauge(*registry, "sluice_ingest_remembered_sets",
-                               "Change sets in flight or not applied yet, remembered by id");
-    AddGauge(*registry, "sluice_ingest_remembered_sets_limit",
-             "Change sets that are remembered by id at most")
-        .Set(static_cast<double>(sets_max));
-  }
+    : sets_max_(sets_max),
+      applied_(std::move(applied)),
+      registry_(RegistryOrNew(registry)),
+      size_gauge_(AddGauge(*registry_, "sluice_ingest_remembered_sets",
+                           "Change sets in flight or not applied yet, remembered by id")) {
+  AddGauge(*registry_, "sluice_ingest_remembered_sets_limit",
+           "Change sets that are remembered by id at most")
+      .Set(static_cast<double>(sets_max));
 }
-
-DuplicateFilter::~DuplicateFilter() = default;
 
 DuplicateFilter::Key DuplicateFilter::KeyOf(const OrgId& org, uint32_t incarnation,
                                             std::string_view source, std::string_view id) {
@@ -114,11 +107,7 @@ void DuplicateFilter::Forget(const Key& key, const SetTicket* ticket) {
   sets_.erase(known);
 }
 
-void DuplicateFilter::ShowSize() {
-  if (metrics_->sets != nullptr) {
-    metrics_->sets->Set(static_cast<double>(sets_.size()));
-  }
-}
+void DuplicateFilter::ShowSize() { size_gauge_.Set(static_cast<double>(sets_.size())); }
 
 void DuplicateFilter::Trim() {
   for (size_t i = 0; i < kTrimPerEntry; ++i) {

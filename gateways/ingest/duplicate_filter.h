@@ -11,7 +11,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -21,8 +20,9 @@
 #include "schemas/base/ids.h"
 
 namespace prometheus {
+class Gauge;
 class Registry;
-}
+}  // namespace prometheus
 
 namespace sluice::gateways {
 
@@ -68,8 +68,6 @@ class DuplicateFilter {
   using Applied = std::function<Offset(const OrgId&)>;
   DuplicateFilter(size_t sets_max, Applied applied,
                   const std::shared_ptr<prometheus::Registry>& registry);
-  ~DuplicateFilter();
-
   struct Claim {
     std::shared_ptr<SetTicket> ticket;
     bool first = true;  // the caller has to look for the set in the store, else append it, and to
@@ -84,7 +82,6 @@ class DuplicateFilter {
                             std::string_view id);
 
  private:
-  struct Metrics;
   using Key = std::array<uint8_t, 16>;   // of SHA-256: senders choose ids
   using Orgs = std::map<OrgId, size_t>;  // with the number of their sets, none at 0
   struct Remembered {
@@ -107,7 +104,8 @@ class DuplicateFilter {
 
   const size_t sets_max_;
   const Applied applied_;
-  const std::unique_ptr<Metrics> metrics_;
+  const std::shared_ptr<prometheus::Registry> registry_;  // keeps the gauge
+  prometheus::Gauge& size_gauge_;
   absl::Mutex mutex_;
   Orgs orgs_ ABSL_GUARDED_BY(mutex_);
   Order order_ ABSL_GUARDED_BY(mutex_);

@@ -106,12 +106,21 @@ size_t InFlight::waiting() const {
 }
 
 struct IngestService::Metrics {
-  prometheus::Counter* sets = nullptr;
-  prometheus::Counter* ops = nullptr;
-  prometheus::Counter* bytes = nullptr;
-  prometheus::Counter* duplicates = nullptr;
-  prometheus::Family<prometheus::Counter>* rejected = nullptr;
-  prometheus::Family<prometheus::Counter>* relays = nullptr;
+  const std::shared_ptr<prometheus::Registry> registry;
+  prometheus::Counter& sets =
+      AddCounter(*registry, "sluice_ingest_sets_total", "Change sets given to the log");
+  prometheus::Counter& ops =
+      AddCounter(*registry, "sluice_ingest_ops_total", "Operations of those change sets");
+  prometheus::Counter& bytes =
+      AddCounter(*registry, "sluice_ingest_bytes_total", "Bytes of those change sets as events");
+  prometheus::Counter& duplicates = AddCounter(*registry, "sluice_ingest_duplicates_total",
+                                               "Change sets that were there already");
+  prometheus::Family<prometheus::Counter>& rejected = CounterFamily(
+      *registry, "sluice_ingest_rejected_total", "Change sets answered with an error, by code");
+  prometheus::Family<prometheus::Counter>& relays =
+      CounterFamily(*registry, "sluice_ingest_relays_total",
+                    "Requests to the node that serves an organisation, for sets that "
+                    "it has to answer, by result");
 };
 
 IngestService::IngestService(IngestOptions options, eventlog::Log& log,
@@ -129,52 +138,24 @@ IngestService::IngestService(IngestOptions options, eventlog::Log& log,
       duplicates_(options.remembered_sets_max, serving_.applied, registry),
       in_flight_(std::make_shared<InFlight>(options.in_flight_bytes_max,
                                             options.in_flight_events_max, registry)),
-      metrics_(std::make_unique<Metrics>()) {
-  if (registry == nullptr) {
-    return;
-  }
-  const auto counter = [&](const char* name, const char* help) {
-    return &AddCounter(*registry, name, help);
-  };
-  metrics_->sets = counter("sluice_ingest_sets_total", "Change sets given to the log");
-  metrics_->ops = counter("sluice_ingest_ops_total", "Operations of those change sets");
-  metrics_->bytes = counter("sluice_ingest_bytes_total", "Bytes of those change sets as events");
-  metrics_->duplicates =
-      counter("sluice_ingest_duplicates_total", "Change sets that were there already");
-  metrics_->rejected = &CounterFamily(*registry, "sluice_ingest_rejected_total",
-                                      "Change sets answered with an error, by code");
-  metrics_->relays =
-      &CounterFamily(*registry, "sluice_ingest_relays_total",
-                     "Requests to the node that serves an organisation, for sets that "
-                     "it has to answer, by result");
-}
+      metrics_(new Metrics{.registry = RegistryOrNew(registry)}) {}
 
 IngestService::~IngestService() = default;
 
 void IngestService::CountAccepted(size_t ops, size_t bytes) {
-  if (metrics_->sets != nullptr) {
-    metrics_->sets->Increment();
-    metrics_->ops->Increment(static_cast<double>(ops));
-    metrics_->bytes->Increment(static_cast<double>(bytes));
-  }
+  metrics_->sets.Increment();
+  metrics_->ops.Increment(static_cast<double>(ops));
+  metrics_->bytes.Increment(static_cast<double>(bytes));
 }
 
-void IngestService::CountDuplicate() {
-  if (metrics_->duplicates != nullptr) {
-    metrics_->duplicates->Increment();
-  }
-}
+void IngestService::CountDuplicate() { metrics_->duplicates.Increment(); }
 
 void IngestService::CountRejected(const std::string& code) {
-  if (metrics_->rejected != nullptr) {
-    metrics_->rejected->Add({{"code", code}}).Increment();
-  }
+  metrics_->rejected.Add({{"code", code}}).Increment();
 }
 
 void IngestService::CountRelay(bool answered) {
-  if (metrics_->relays != nullptr) {
-    metrics_->relays->Add({{"result", answered ? "answered" : "failed"}}).Increment();
-  }
+  metrics_->relays.Add({{"result", answered ? "answered" : "failed"}}).Increment();
 }
 
 absl::Status IngestService::MayServe(const OrgId& org) const {

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,12 +9,11 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/log.h"
-#include "gateways/ingest/change_set_reader.h"
+#include "gateways/ingest/change_set_check.h"
 #include "gateways/ingest/duplicate_filter.h"
 #include "gateways/ingest/set_relay.h"
 #include "projectors/provisioning/directory.h"

@@ -45,8 +45,8 @@ absl::Status NotKnown(const absl::Status& reached, const absl::Status& misfit) {
 }
 
 absl::Status NotInTime() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the log did not confirm the set in time; send it again with the same id");
+  return absl::UnavailableError(
+      "the log did not confirm the set in time; send it again with the same id");
 }
 
 absl::Status NotTried() {

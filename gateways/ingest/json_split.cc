@@ -1,19 +1,15 @@
 #include "gateways/ingest/json_split.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include "schemas/base/ascii.h"
+#include "schemas/base/status.h"
 
 namespace sluice::gateways {
 namespace {
 
 constexpr std::string_view kWhiteSpace = " \t\r\n";
-
-std::string_view Trim(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kWhiteSpace);
-  if (begin == std::string_view::npos) {
-    return {};
-  }
-  return text.substr(begin, text.find_last_not_of(kWhiteSpace) - begin + 1);
-}
 
 }  // namespace
 
@@ -21,7 +17,7 @@ void LineSplitter::Emit(std::string_view line, Sink sink) {
   if (dropping_ || line.size() > line_bytes_max_) {
     dropping_ = false;
     sink({}, true);
-  } else if (const std::string_view trimmed = Trim(line); !trimmed.empty()) {
+  } else if (const std::string_view trimmed = TrimBlanks(line, kWhiteSpace); !trimmed.empty()) {
     sink(trimmed, false);
   }
 }
@@ -58,8 +54,29 @@ void LineSplitter::Finish(Sink sink) {
   }
 }
 
+absl::StatusOr<JsonShape> CheckJson(std::string_view json) {
+  constexpr size_t kDepthMax = 64;
+  simdjson::dom::parser parser;
+  simdjson::error_code error = parser.allocate(json.size() + 1, kDepthMax);
+  simdjson::dom::element element;
+  if (!error) {
+    error = parser.parse(json.data(), json.size()).get(element);
+  }
+  if (error) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
+                 fmt::format("the body is not JSON: {}", simdjson::error_message(error)));
+  }
+  if (element.is_object()) {
+    return JsonShape::kObject;
+  }
+  if (element.is_array()) {
+    return JsonShape::kArray;
+  }
+  return absl::InvalidArgumentError("the body must be a change set or an array of them");
+}
+
 void ForEachArrayElement(std::string_view json, absl::FunctionRef<bool(std::string_view)> element) {
-  const std::string_view text = Trim(json);
+  const std::string_view text = TrimBlanks(json, kWhiteSpace);
   size_t depth = 0;
   size_t begin = 1;
   bool in_string = false;
@@ -79,7 +96,7 @@ void ForEachArrayElement(std::string_view json, absl::FunctionRef<bool(std::stri
       --depth;
     }
     if (!in_string && ((c == ',' && depth == 1) || (c == ']' && depth == 0))) {
-      const std::string_view found = Trim(text.substr(begin, i - begin));
+      const std::string_view found = TrimBlanks(text.substr(begin, i - begin), kWhiteSpace);
       if (!found.empty() && !element(found)) {
         return;
       }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
 
 namespace sluice::gateways {
 
@@ -27,6 +28,12 @@ class LineSplitter {
   std::string partial_;
   bool dropping_ = false;
 };
+
+enum class JsonShape { kObject, kArray };
+
+// Is `json` one valid JSON object or array, wholly? kInvalidArgument: code "invalid_json" where it
+// is not JSON (or nested deeper than 64), "invalid_argument" where it is another value.
+[[nodiscard]] absl::StatusOr<JsonShape> CheckJson(std::string_view json);
 
 // Calls `element` for the text of each element of the JSON array `json`, which must be valid JSON,
 // until it returns false.

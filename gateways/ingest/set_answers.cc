@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <utility>
 
 #include "gateways/problem.h"
 #include "schemas/base/json_writer.h"
@@ -23,8 +22,8 @@ bool IsForLater(const absl::Status& status) {
 }  // namespace
 
 absl::Status NotSent() {
-  return Error(absl::StatusCode::kUnavailable, "unavailable",
-               "the request that brought the set ended before it could be appended; send it again");
+  return absl::UnavailableError(
+      "the request that brought the set ended before it could be appended; send it again");
 }
 
 bool StopMark::StopsAt(const absl::Status& status) const {

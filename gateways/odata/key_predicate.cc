@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "gateways/percent.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/row_codec.h"
@@ -17,29 +18,6 @@ constexpr size_t kIdBytesMax = size_t{16} << 10;
 absl::Status Invalid(std::string_view id, std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_key",
                fmt::format("the id {} {}", QuoteForError(id), why));
-}
-
-int HexDigit(char c) {
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-         : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                : -1;
-}
-
-std::string PercentDecoded(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    const int high = text[i] == '%' && i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
-    const int low = high >= 0 ? HexDigit(text[i + 2]) : -1;
-    if (low >= 0) {
-      out.push_back(static_cast<char>(high * 16 + low));
-      i += 2;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
 }
 
 // Where `text` first, or last, has `c` outside of quotes; npos where it has none. A quote within
@@ -137,7 +115,7 @@ absl::StatusOr<std::string> KeyFromId(const MappedEntity& entity, std::string_vi
   if (id.size() > kIdBytesMax) {
     return Invalid(id, fmt::format("is longer than {} bytes", kIdBytesMax));
   }
-  const std::string decoded = PercentDecoded(id);
+  const std::string decoded = PercentDecodeLoosely(id);
   const Predicate predicate = PredicateOf(decoded);
   if (predicate.is_bare && entity.key.size() > 1) {
     return Invalid(id, "has no key predicate");

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "gateways/json_members.h"
 #include "gateways/odata/key_predicate.h"
 #include "schemas/attribute_type.h"
 #include "schemas/base/ascii.h"
@@ -34,12 +35,7 @@ absl::Status RowRefused(std::string_view code, std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, code, why);
 }
 
-#define RETURN_IF_NO_JSON(expr)                            \
-  do {                                                     \
-    if (const simdjson::error_code error_code_ = (expr)) { \
-      return NoJson(error_code_);                          \
-    }                                                      \
-  } while (false)
+#define RETURN_IF_NO_JSON(expr) RETURN_IF_JSON_ERROR(NoJson, expr)
 
 // A property by its name: a column, or what a complex one holds.
 struct Node {
@@ -70,7 +66,7 @@ struct ODataRowReader::Impl {
   absl::Status ReadNode(const Node& node, std::string_view name, ondemand::value value);
   absl::Status ReadColumn(size_t column, ondemand::value value);
   absl::Status AddField(size_t column, std::string_view text);
-  absl::Status SetNull(const Node& node);
+  void SetNull(const Node& node);
   absl::StatusOr<std::string> KeyPartText(size_t column);
   // The key from the columns; empty where one of its parts did not come.
   absl::StatusOr<std::string> KeyFromColumns();
@@ -87,8 +83,7 @@ struct ODataRowReader::Impl {
   std::vector<size_t> by_id;                 // columns, and columns.size() for a composed key
   const Attribute* composed_key = nullptr;   // nullptr: the key is a column
 
-  ondemand::parser parser;
-  std::string padded;
+  JsonText input;
   // Of the row that is being read.
   std::string fields;
   std::vector<Field> seen;
@@ -164,14 +159,13 @@ absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value val
   return absl::OkStatus();
 }
 
-absl::Status ODataRowReader::Impl::SetNull(const Node& node) {
+void ODataRowReader::Impl::SetNull(const Node& node) {
   for (const auto& [name, inner] : node.inner) {
     if (inner.column >= 0) {
       seen[static_cast<size_t>(inner.column)].seen = Seen::kNull;
     }
-    RETURN_IF_ERROR(SetNull(inner));
+    SetNull(inner);
   }
-  return absl::OkStatus();
 }
 
 absl::Status ODataRowReader::Impl::ReadNode(const Node& node, std::string_view name,
@@ -188,24 +182,20 @@ absl::Status ODataRowReader::Impl::ReadNode(const Node& node, std::string_view n
   }
   if (kind == ondemand::json_type::null &&
       TrimBlanks(value.raw_json_token(), kJsonBlanks) == "null") {
-    return SetNull(node);
+    SetNull(node);
+  } else {
+    Note(RowRefused("type_mismatch",
+                    fmt::format("{} is neither an object nor null", QuoteForError(name))));
   }
-  Note(RowRefused("type_mismatch",
-                  fmt::format("{} is neither an object nor null", QuoteForError(name))));
   return absl::OkStatus();
 }
 
 absl::Status ODataRowReader::Impl::ReadObject(const Node& node, ondemand::object object) {
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_NO_JSON(member.unescaped_key().get(name));
-    ondemand::value value;
-    RETURN_IF_NO_JSON(member.value().get(value));
-    if (const auto found = node.inner.find(name); found != node.inner.end()) {
-      RETURN_IF_ERROR(ReadNode(found->second, found->first, value));
-    }
-  }
-  return absl::OkStatus();
+  return ForEachMember(object, NoJson, [&](std::string_view name, ondemand::value value) {
+    const auto found = node.inner.find(name);
+    return found == node.inner.end() ? absl::OkStatus()
+                                     : ReadNode(found->second, found->first, value);
+  });
 }
 
 absl::Status ODataRowReader::Impl::ReadControl(std::string_view name, ondemand::value value,
@@ -239,17 +229,15 @@ absl::Status ODataRowReader::Impl::ReadMember(std::string_view name, ondemand::v
     return ReadControl(name, value, row);
   }
   const auto found = root.inner.find(name);
-  if (name != "id") {
+  ondemand::json_type kind{};
+  if (name == "id") {
+    RETURN_IF_NO_JSON(value.type().get(kind));
+  }
+  if (name != "id" || kind != ondemand::json_type::string) {
     return found == root.inner.end() ? absl::OkStatus()
                                      : ReadNode(found->second, found->first, value);
   }
   // The id of a deleted entity, or a property of that name: which is known when all is read.
-  ondemand::json_type kind{};
-  RETURN_IF_NO_JSON(value.type().get(kind));
-  if (kind != ondemand::json_type::string) {
-    return found == root.inner.end() ? absl::OkStatus()
-                                     : ReadNode(found->second, found->first, value);
-  }
   std::string_view text;
   RETURN_IF_NO_JSON(value.get_string().get(text));
   plain_id.assign(text);
@@ -328,9 +316,6 @@ absl::Status ODataRowReader::Impl::FinishDelete(ODataRow& row) {
 }
 
 absl::Status ODataRowReader::Impl::ReadRow(std::string_view json, ODataRow& row) {
-  padded.reserve(json.size() + simdjson::SIMDJSON_PADDING);
-  padded.assign(json);
-  padded.append(simdjson::SIMDJSON_PADDING, '\0');
   fields.clear();
   seen.assign(entity.columns.size(), Field());
   wrong = absl::OkStatus();
@@ -338,19 +323,13 @@ absl::Status ODataRowReader::Impl::ReadRow(std::string_view json, ODataRow& row)
   plain_id.clear();
   removed = false;
   deleted_in_context = false;
-  ondemand::document document;
   ondemand::object object;
-  RETURN_IF_NO_JSON(parser.iterate(padded.data(), json.size(), padded.size()).get(document));
-  RETURN_IF_NO_JSON(document.get_object().get(object));
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_NO_JSON(member.unescaped_key().get(name));
-    ondemand::value value;
-    RETURN_IF_NO_JSON(member.value().get(value));
-    RETURN_IF_ERROR(ReadMember(name, value, row));
-  }
-  const char* rest = nullptr;
-  if (document.current_location().get(rest) == simdjson::SUCCESS) {
+  RETURN_IF_NO_JSON(input.Open(json));
+  RETURN_IF_NO_JSON(input.Object().get(object));
+  RETURN_IF_ERROR(ForEachMember(object, NoJson, [&](std::string_view name, ondemand::value value) {
+    return ReadMember(name, value, row);
+  }));
+  if (input.Rest() == simdjson::SUCCESS) {
     return NoJson(simdjson::TAPE_ERROR);
   }
   if (row.kind == ODataRow::Kind::kPassedOver) {

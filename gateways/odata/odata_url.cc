@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "schemas/base/ascii.h"
+#include "gateways/percent.h"
 #include "schemas/base/datetime.h"
 #include "schemas/base/sha256.h"
 #include "schemas/base/status.h"
@@ -15,19 +15,7 @@ namespace {
 constexpr size_t kLinksMax = 1'000'000;
 
 // A name or value within a path segment or an option of a query.
-std::string Encoded(std::string_view text) {
-  constexpr std::string_view kPlain = "-._~,:/";
-  std::string out;
-  for (const char c : text) {
-    const bool plain = IsLetterOrDigit(c) || kPlain.find(c) != std::string_view::npos;
-    if (plain) {
-      out.push_back(c);
-    } else {
-      fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
+std::string Encoded(std::string_view text) { return PercentEncode(text, "-._~,:/"); }
 
 std::string WithOptions(const Url& root, std::string_view segment,
                         const std::vector<std::string>& options) {

@@ -119,8 +119,7 @@ absl::StatusOr<AddressRule> AddressRule::Create(const std::vector<std::string>& 
         fmt::format("https://{}{}{}", host.find(':') == std::string::npos ? "" : "[",
                     host.substr(below ? 2 : 0), host.find(':') == std::string::npos ? "" : "]"));
     if (!url.ok() || url->Target() != "/" || url->port != 443 || url->has_query) {
-      return Error(
-          absl::StatusCode::kInvalidArgument, "invalid_argument",
+      return absl::InvalidArgumentError(
           fmt::format("'{}' is no host: write a name, or *. before one for all below it", host));
     }
     rule.hosts_.push_back((below ? "*." : "") + url->host);
@@ -128,10 +127,10 @@ absl::StatusOr<AddressRule> AddressRule::Create(const std::vector<std::string>& 
   for (const std::string& text : allow_private) {
     const auto network = ParseNetwork(text);
     if (!network.has_value()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("'{}' is no network: write an IP address, and / and the length of "
-                               "its prefix for more than one",
-                               text));
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' is no network: write an IP address, and / and the length of "
+                      "its prefix for more than one",
+                      text));
     }
     rule.private_.push_back(*network);
   }

@@ -154,12 +154,11 @@ bool IsFieldText(std::string_view text) {
 
 absl::StatusOr<HttpRequest> MakeRequest(const Url& url, const OutboundRequest& from) {
   const auto unfit = [](std::string_view what) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("{} holds control characters, or is empty", what));
+    return absl::InvalidArgumentError(
+        fmt::format("{} holds control characters, or is empty", what));
   };
   if (from.method != "GET" && from.method != "POST") {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 "only GET and POST are sent");
+    return absl::InvalidArgumentError("only GET and POST are sent");
   }
   HttpRequest request(http::string_to_verb(from.method), url.Target(), 11);
   request.set(http::field::host, url.Authority());
@@ -292,9 +291,8 @@ absl::StatusOr<std::unique_ptr<TlsClientContext>> TlsClientContext::Create(
     impl->context.load_verify_file(ca_file, error);
   }
   if (error) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("the certificates of authorities in '{}' can't be read: {}", ca_file,
-                             error.message()));
+    return absl::InvalidArgumentError(fmt::format(
+        "the certificates of authorities in '{}' can't be read: {}", ca_file, error.message()));
   }
   impl->context.set_verify_mode(asio::ssl::verify_peer);
   SSL_CTX_set_min_proto_version(impl->context.native_handle(), TLS1_2_VERSION);

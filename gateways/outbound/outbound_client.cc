@@ -152,12 +152,8 @@ OutboundClient::OutboundClient(OutboundOptions options, const Clock& clock, Reso
 OutboundClient::~OutboundClient() = default;
 
 absl::StatusOr<Url> OutboundClient::Impl::Allowed(std::string_view text) const {
-  if (!rule.ok()) {
-    return rule.status();
-  }
-  if (!tls.ok()) {
-    return tls.status();
-  }
+  RETURN_IF_ERROR(rule.status());
+  RETURN_IF_ERROR(tls.status());
   auto url = Url::Parse(text);
   if (!url.ok()) {
     return Error(absl::StatusCode::kInvalidArgument, "source_not_allowed", Message(url.status()));

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "gateways/outbound/retry_after.h"
-#include "gateways/outbound/url.h"
+#include "gateways/percent.h"
 #include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
@@ -38,18 +38,8 @@ class Wiped {
 
 // application/x-www-form-urlencoded.
 std::string FormEncoded(std::string_view text) {
-  std::string out;
-  out.reserve(text.size() * 3);  // so that no copy of it is left behind by growing
-  for (const char c : text) {
-    const bool plain = IsLetterOrDigit(c) || c == '-' || c == '.' || c == '_' || c == '*';
-    if (plain) {
-      out.push_back(c);
-    } else if (c == ' ') {
-      out.push_back('+');
-    } else {
-      fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
+  std::string out = PercentEncode(text, "-._* ");
+  std::ranges::replace(out, ' ', '+');
   return out;
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "gateways/percent.h"
 #include "schemas/base/ascii.h"
 #include "schemas/base/status.h"
 
@@ -19,8 +20,7 @@ constexpr size_t kHostBytesMax = 253;
 constexpr size_t kLabelBytesMax = 63;
 
 absl::Status Invalid(std::string_view what) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-               fmt::format("the URL {}", what));
+  return absl::InvalidArgumentError(fmt::format("the URL {}", what));
 }
 
 // The address in its one text form; nullopt where `text` is none of the family.
@@ -73,23 +73,7 @@ absl::StatusOr<std::string> ParseHost(std::string_view text) {
 }
 
 // Characters that a path or query may hold as they are (RFC 3986, appendix A), and '%'.
-bool MayStand(char c) {
-  constexpr std::string_view kOthers = "-._~!$&'()*+,;=:@/?%";
-  return IsLetterOrDigit(c) || kOthers.find(c) != std::string_view::npos;
-}
-
-std::string Encoded(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    if (MayStand(c)) {
-      out.push_back(c);
-    } else {
-      fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
+constexpr std::string_view kPlain = "-._~!$&'()*+,;=:@/?%";
 
 // RFC 3986, section 5.2.4, of a path that begins with '/'.
 std::string WithoutDotSegments(std::string_view path) {
@@ -170,9 +154,9 @@ absl::StatusOr<Url> Url::Parse(std::string_view text) {
   text.remove_prefix(authority);
   const size_t mark = text.find('?');
   url.has_query = mark != std::string_view::npos;
-  url.path = WithoutDotSegments(Encoded(text.substr(0, mark)));
+  url.path = WithoutDotSegments(PercentEncode(text.substr(0, mark), kPlain));
   if (url.has_query) {
-    url.query = Encoded(text.substr(mark + 1));
+    url.query = PercentEncode(text.substr(mark + 1), kPlain);
   }
   return url;
 }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
-#include <set>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
@@ -40,12 +40,14 @@ Setter Listen(Field field) {
   };
 }
 
+// `parse` reads the value, `unit` is behind it in the error.
 template <typename Field>
-Setter Integer(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
+Setter Number(Field field, absl::StatusOr<int64_t> (*parse)(std::string_view), const char* unit,
+              int64_t min, int64_t max) {
   return [=](Config& config, std::string_view value) -> absl::Status {
-    ASSIGN_OR_RETURN(const int64_t number, ParseInt64(value));
+    ASSIGN_OR_RETURN(const int64_t number, parse(value));
     if (number < min || number > max) {
-      return Invalid(fmt::format("{} is out of range: use {} to {}", number, min, max));
+      return Invalid(fmt::format("{}{} is out of range: use {} to {}", number, unit, min, max));
     }
     field(config) = number;
     return absl::OkStatus();
@@ -53,15 +55,13 @@ Setter Integer(Field field, int64_t min, int64_t max = std::numeric_limits<int64
 }
 
 template <typename Field>
+Setter Integer(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
+  return Number(field, &ParseInt64, "", min, max);
+}
+
+template <typename Field>
 Setter Bytes(Field field, int64_t min, int64_t max = std::numeric_limits<int64_t>::max()) {
-  return [=](Config& config, std::string_view value) -> absl::Status {
-    ASSIGN_OR_RETURN(const int64_t bytes, ParseBytes(value));
-    if (bytes < min || bytes > max) {
-      return Invalid(fmt::format("{} bytes is out of range: use {} to {}", bytes, min, max));
-    }
-    field(config) = bytes;
-    return absl::OkStatus();
-  };
+  return Number(field, &ParseBytes, " bytes", min, max);
 }
 
 // None may be 0: a loop that waits so long between its turns would never rest, and what is
@@ -91,20 +91,15 @@ Setter OneOf(Field field, std::vector<std::string> allowed) {
 
 // A word that is misspelt must not start a process without a role that somebody relies on.
 absl::Status SetRoles(Config& config, std::string_view value) {
-  static const std::set<std::string, std::less<>> kRoles = {"all", "admin", "projectors", "sync"};
   std::vector<std::string> roles;
-  while (true) {
-    const size_t comma = value.find(',');
-    const std::string role(value.substr(0, comma));
-    if (!kRoles.contains(role)) {
+  for (const absl::string_view part :
+       absl::StrSplit(absl::string_view(value.data(), value.size()), ',')) {
+    const std::string role(part);
+    if (role != "all" && role != "admin" && role != "projectors" && role != "sync") {
       return Invalid(
           fmt::format("\"{}\" is not a role: use all, or some of admin, projectors, sync", role));
     }
     roles.push_back(role);
-    if (comma == std::string_view::npos) {
-      break;
-    }
-    value.remove_prefix(comma + 1);
   }
   config.roles = std::move(roles);
   return absl::OkStatus();

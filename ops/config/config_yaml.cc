@@ -24,8 +24,8 @@ absl::Status Apply(const std::string& path, const std::string& key, const YAML::
   if (node.IsSequence()) {
     for (const auto& item : node) {
       if (!item.IsScalar()) {
-        return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                     fmt::format("{}: {} must be a list of plain values", Where(path, node), key));
+        return absl::InvalidArgumentError(
+            fmt::format("{}: {} must be a list of plain values", Where(path, node), key));
       }
       value += (value.empty() ? "" : ",") + item.as<std::string>();
     }
@@ -46,16 +46,14 @@ absl::Status LoadYaml(const std::string& path, Config& config) {
       return absl::OkStatus();
     }
     if (!root.IsMap()) {
-      return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                   fmt::format("{}: the configuration must be a map of settings", path));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: the configuration must be a map of settings", path));
     }
     return Apply(path, "", root, config);
   } catch (const YAML::BadFile&) {
-    return Error(absl::StatusCode::kNotFound, "not_found",
-                 fmt::format("the configuration file {} can't be read", path));
+    return absl::NotFoundError(fmt::format("the configuration file {} can't be read", path));
   } catch (const YAML::Exception& e) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("{}, line {}: {}", path, e.mark.line + 1, e.msg));
+    return absl::InvalidArgumentError(fmt::format("{}, line {}: {}", path, e.mark.line + 1, e.msg));
   }
 }
 

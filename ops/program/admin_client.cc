@@ -13,17 +13,14 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/cord.h"
+#include "ops/program/ingest_set.h"
 #include "ops/program/signing.h"
 #include "schemas/base/ascii.h"
-#include "schemas/base/clock.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
 namespace sluice::ops {
 namespace {
-
-constexpr char kRetryAfterPayload[] = "sluice.ops/retry_after";
 
 absl::StatusCode KindOfHttpStatus(int status) {
   switch (status) {
@@ -49,16 +46,8 @@ absl::StatusCode KindOfHttpStatus(int status) {
 
 absl::Status ProblemToStatus(int http_status, const std::string& body) {
   const auto problem = nlohmann::json::parse(body, nullptr, false);
-  std::string code;
-  std::string detail;
-  const auto text = [&problem](const char* member) {
-    const auto it = problem.find(member);
-    return it != problem.end() && it->is_string() ? it->get<std::string>() : std::string();
-  };
-  if (problem.is_object()) {
-    code = text("code");
-    detail = text("detail");
-  }
+  const std::string code = TextMember(problem, "code");
+  const std::string detail = TextMember(problem, "detail");
   return Error(KindOfHttpStatus(http_status), code.empty() ? "http_error" : code,
                fmt::format("{} ({})", detail.empty() ? "the server refused the request" : detail,
                            code.empty() ? fmt::format("HTTP {}", http_status) : code));
@@ -93,6 +82,7 @@ struct AdminClient::Impl {
   std::string signs_in;  // the folder of the key; empty: the token was given
   std::chrono::steady_clock::time_point signed_at;
   bool was_answered = false;
+  std::chrono::seconds retry_after{0};
 };
 
 AdminClient::AdminClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -104,8 +94,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
     RETURN_IF_ERROR_CTX(impl->Sign(connection.data_dir), "no --token given (or SLUICE_TOKEN set)");
   }
   if (!impl->client.is_valid()) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "invalid_argument",
+    return absl::InvalidArgumentError(
         fmt::format("\"{}\" is not the URL of a server: write http://HOST:PORT", connection.url));
   }
   impl->client.set_keep_alive(true);
@@ -117,6 +106,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Create(const Connectio
 absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) {
   // Before each request, and not when one was refused: a body of many sets is not sent twice.
   RETURN_IF_ERROR(impl_->Renew());
+  impl_->retry_after = std::chrono::seconds(0);
   httplib::Request http;
   http.method = request.method;
   http.path = request.path;
@@ -130,32 +120,25 @@ absl::StatusOr<AdminClient::Response> AdminClient::Send(const Request& request) 
   }
   const httplib::Result result = impl_->client.send(http);
   if (!result) {
-    return Error(
-        absl::StatusCode::kUnavailable, "unavailable",
-        fmt::format(
-            "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
-            impl_->url, httplib::to_string(result.error())));
+    return absl::UnavailableError(fmt::format(
+        "no answer from {} ({}): is `sluice serve` running there? Name another with --url",
+        impl_->url, httplib::to_string(result.error())));
   }
   // Before it is looked at: one that refuses shows that a server is there, which is worth waiting
   // for; one that never answered is a wrong URL.
   impl_->was_answered = true;
   if (result->status >= 400) {
-    absl::Status problem = ProblemToStatus(result->status, result->body);
-    if (result->has_header("Retry-After")) {
-      problem.SetPayload(kRetryAfterPayload, absl::Cord(result->get_header_value("Retry-After")));
-    }
-    return problem;
+    // A date, which is allowed too, is not read.
+    const auto asked = ParseInt64(result->get_header_value("Retry-After"));
+    impl_->retry_after = std::chrono::seconds(std::clamp<int64_t>(asked.value_or(0), 0, 86'400));
+    return ProblemToStatus(result->status, result->body);
   }
   return Response{result->status, result->body, result->get_header_value("ETag")};
 }
 
 bool AdminClient::was_answered() const { return impl_->was_answered; }
 
-std::chrono::seconds AdminClient::RetryAfter(const absl::Status& error) {
-  const std::string text(error.GetPayload(kRetryAfterPayload).value_or(absl::Cord()));
-  const auto seconds = ParseInt64(text);  // a date, which is allowed too, is not read
-  return std::chrono::seconds(seconds.ok() ? std::clamp<int64_t>(*seconds, 0, 86'400) : 0);
-}
+std::chrono::seconds AdminClient::retry_after() const { return impl_->retry_after; }
 
 std::string PathSegment(std::string_view text) {
   if (text == "." || text == "..") {
@@ -180,9 +163,17 @@ void AddConnectionOptions(CLI::App& command, Connection& connection) {
       .add_option("--token", connection.token,
                   "Bearer token; without one, one is signed with the development key")
       ->envname("SLUICE_TOKEN");
-  command.add_option("--data-dir", connection.data_dir, "Where the development key is")
+  AddDataDirOption(command, connection.data_dir, "Where the development key is");
+}
+
+void AddDataDirOption(CLI::App& command, std::string& data_dir, const std::string& help) {
+  command.add_option("--data-dir", data_dir, help)
       ->envname("SLUICE_DATA_DIR")
       ->capture_default_str();
+}
+
+void RunBy(CLI::App* command, Invocation& invocation, std::function<absl::Status()> run) {
+  command->callback([&invocation, run = std::move(run)] { invocation.run = run; });
 }
 
 absl::Status WrongUsage(std::string_view message) {
@@ -195,18 +186,16 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
   }
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("{} is a folder, and should be a file", path));
+    return absl::InvalidArgumentError(fmt::format("{} is a folder, and should be a file", path));
   }
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    return Error(absl::StatusCode::kNotFound, "not_found",
-                 fmt::format("{} can't be read: {}", path, std::strerror(errno)));
+    return absl::NotFoundError(fmt::format("{} can't be read: {}", path, std::strerror(errno)));
   }
   std::string text(std::istreambuf_iterator<char>(file), {});
   if (file.bad()) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable",
-                 fmt::format("{} can't be read to its end: {}", path, std::strerror(errno)));
+    return absl::UnavailableError(
+        fmt::format("{} can't be read to its end: {}", path, std::strerror(errno)));
   }
   return text;
 }

@@ -39,8 +39,8 @@ class AdminClient {
   [[nodiscard]] absl::StatusOr<Response> Send(const Request& request);
   // Whether anything was ever answered, errors too.
   [[nodiscard]] bool was_answered() const;
-  // How long the server asked to wait in the answer that became `error`; 0 where it did not.
-  [[nodiscard]] static std::chrono::seconds RetryAfter(const absl::Status& error);
+  // How long the server asked to wait, in an error that was its last answer; 0 where it did not.
+  [[nodiscard]] std::chrono::seconds retry_after() const;
 
  private:
   struct Impl;

@@ -31,8 +31,13 @@ struct Connection {
   std::string data_dir = "sluice-data";  // where the development key is
 };
 
+// What such a command does: `run` is called with the arguments that were parsed. All of its
+// captures must outlive the parsing and the run.
+void RunBy(CLI::App* command, Invocation& invocation, std::function<absl::Status()> run);
+
 // Adds --url, --token and --data-dir. `connection` must outlive the parsing and the run.
 void AddConnectionOptions(CLI::App& command, Connection& connection);
+void AddDataDirOption(CLI::App& command, std::string& data_dir, const std::string& help);
 
 void AddServeCommand(CLI::App& app, Invocation& invocation);
 void AddOrgCommands(CLI::App& app, Invocation& invocation);
@@ -43,10 +48,6 @@ void AddTokenCommand(CLI::App& app, Invocation& invocation);
 void AddSchemaCommand(CLI::App& app, Invocation& invocation);
 void AddStoreCommands(CLI::App& app, Invocation& invocation);
 void AddLogCommands(CLI::App& app, Invocation& invocation);
-void AddVersionCommand(CLI::App& app, Invocation& invocation);
-
-// "sluice 1.2.3", or the same as JSON: `sluice version` and `sluice --version`.
-[[nodiscard]] absl::Status PrintVersion(const Invocation& invocation);
 
 // An error of the command line: the program ends with 2.
 [[nodiscard]] absl::Status WrongUsage(std::string_view message);

@@ -1,4 +1,5 @@
-// `org`, `entity`, `profile` and `role`: what an organisation is and what it lets go off line.
+// `org`, `entity`, `profile` and `role`: what an organisation is and what it lets go off line; and
+// `schema export`.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -81,23 +82,19 @@ const Json* ListIn(const Json& document) {
 }
 
 absl::Status Print(const Invocation& invocation, const std::string& body) {
+  const Json document = Json::parse(body, nullptr, false);
   if (invocation.json) {
     fmt::print("{}\n", PrintableJson(body));
-    return absl::OkStatus();
-  }
-  const Json document = Json::parse(body, nullptr, false);
-  if (!document.is_object()) {
+  } else if (!document.is_object()) {
     fmt::print("{}\n", PrintableLines(body));
-    return absl::OkStatus();
-  }
-  if (const Json* rows = ListIn(document)) {
+  } else if (const Json* rows = ListIn(document)) {
     PrintTable(*rows,
                document.contains("orgs")
                    ? std::initializer_list<const char*>{"org", "state", "applied", "display_name"}
                    : std::initializer_list<const char*>{"name"});
-    return absl::OkStatus();
+  } else {
+    PrintFields(document);
   }
-  PrintFields(document);
   return absl::OkStatus();
 }
 
@@ -163,90 +160,70 @@ void AddWait(CLI::App* command, DefinitionArguments& arguments) {
       ->capture_default_str();
 }
 
-void AddOrgChanges(CLI::App& group, Invocation& invocation,
-                   const std::shared_ptr<DefinitionArguments>& arguments) {
-  CLI::App* create = AddCommand(group, "create", "Provision an organisation, or rename it",
-                                *arguments, "sluice org create acme --display-name \"Acme Ltd\"");
-  AddName(*create, "ORG", arguments->org, "Name: a DNS label");
-  create->add_option("--display-name", arguments->display_name, "What people call it");
-  AddWait(create, *arguments);
-  create->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments]() -> absl::Status {
-      if (!IsValidUtf8(arguments->display_name)) {
-        return WrongUsage("--display-name is not UTF-8");
-      }
-      Json body = Json::object();
-      if (!arguments->display_name.empty()) {
-        body["display_name"] = arguments->display_name;
-      }
-      return SendAndPrint(invocation, *arguments,
-                          {.method = "PUT", .path = OrgPath(*arguments), .body = body.dump()});
-    };
-  });
-  CLI::App* remove =
-      AddCommand(group, "delete", "Close an organisation: its store goes, its history stays",
-                 *arguments, "sluice org delete acme");
-  AddName(*remove, "ORG", arguments->org);
-  AddWait(remove, *arguments);
-  remove->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] {
-      return SendAndPrint(invocation, *arguments,
-                          {.method = "DELETE", .path = OrgPath(*arguments)});
-    };
-  });
-}
+struct Verb {
+  const char* name;
+  const char* method;
+  const char* help;
+  const char* operands;  // in the example, behind the organisation; {} is the kind
+};
+constexpr Verb kVerbs[] = {{"put", "PUT", "Define or replace one", " NAME {}.json"},
+                           {"get", "GET", "Show one", " NAME"},
+                           {"list", "GET", "Show all", ""},
+                           {"delete", "DELETE", "Remove one", " NAME"}};
 
-// put, get, list and delete of one kind of definition: "entity" under the path "entities", ...
+// All verbs for one kind of definition: "entity" under the path "entities", ...
 void AddDefinitionGroup(CLI::App& app, Invocation& invocation, const std::string& kind,
                         const std::string& plural, const std::string& help) {
   CLI::App* group = app.add_subcommand(kind, help);
   group->require_subcommand(1);
-  const auto add =
-      [&](const std::string& name, const std::string& what, const std::string& example, bool named,
-          const std::function<AdminClient::Request(const DefinitionArguments&, std::string)>&
-              request) {
-        auto arguments = std::make_shared<DefinitionArguments>();
-        CLI::App* command = AddCommand(*group, name, what, *arguments, example);
-        AddName(*command, "ORG", arguments->org);
-        if (named) {
-          AddName(*command, "NAME", arguments->name);
-        }
-        if (name == "put") {
-          command->add_option("FILE", arguments->file, "JSON definition; - for standard input")
-              ->required();
-        }
-        if (name == "put" || name == "delete") {
-          command->add_option("--if-match", arguments->if_match, "ETag that it must have now");
-          AddWait(command, *arguments);
-        }
-        command->callback([=, &invocation] {
-          invocation.run = [=, &invocation]() -> absl::Status {
-            const std::string path = OrgPath(*arguments) + "/" + plural +
-                                     (named ? "/" + PathSegment(arguments->name) : std::string());
-            AdminClient::Request to_send = request(*arguments, path);
-            if (!arguments->file.empty()) {
-              ASSIGN_OR_RETURN(to_send.body, ReadInput(arguments->file));
-            }
-            return SendAndPrint(invocation, *arguments, std::move(to_send));
-          };
-        });
-      };
-  add("put", "Define or replace one", fmt::format("sluice {} put acme NAME {}.json", kind, kind),
-      true, [](const DefinitionArguments&, std::string path) {
-        return AdminClient::Request{.method = "PUT", .path = std::move(path)};
-      });
-  add("get", "Show one", fmt::format("sluice {} get acme NAME", kind), true,
-      [](const DefinitionArguments&, std::string path) {
-        return AdminClient::Request{.path = std::move(path)};
-      });
-  add("list", "Show all", fmt::format("sluice {} list acme", kind), false,
-      [](const DefinitionArguments&, std::string path) {
-        return AdminClient::Request{.path = std::move(path)};
-      });
-  add("delete", "Remove one", fmt::format("sluice {} delete acme NAME", kind), true,
-      [](const DefinitionArguments&, std::string path) {
-        return AdminClient::Request{.method = "DELETE", .path = std::move(path)};
-      });
+  for (const Verb& verb : kVerbs) {
+    auto arguments = std::make_shared<DefinitionArguments>();
+    const std::string operands = fmt::format(fmt::runtime(verb.operands), kind);
+    CLI::App* command = AddCommand(*group, verb.name, verb.help, *arguments,
+                                   fmt::format("sluice {} {} acme{}", kind, verb.name, operands));
+    AddName(*command, "ORG", arguments->org);
+    if (!operands.empty()) {
+      AddName(*command, "NAME", arguments->name);
+    }
+    if (verb.method == std::string_view("PUT")) {
+      command->add_option("FILE", arguments->file, "JSON definition; - for standard input")
+          ->required();
+    }
+    if (verb.method != std::string_view("GET")) {
+      command->add_option("--if-match", arguments->if_match, "ETag that it must have now");
+      AddWait(command, *arguments);
+    }
+    RunBy(command, invocation, [=, &verb, &invocation]() -> absl::Status {
+      const std::string name = arguments->name.empty() ? "" : "/" + PathSegment(arguments->name);
+      AdminClient::Request request{.method = verb.method,
+                                   .path = OrgPath(*arguments) + "/" + plural + name};
+      if (!arguments->file.empty()) {
+        ASSIGN_OR_RETURN(request.body, ReadInput(arguments->file));
+      }
+      return SendAndPrint(invocation, *arguments, std::move(request));
+    });
+  }
+}
+
+absl::Status Create(const Invocation& invocation, const DefinitionArguments& arguments) {
+  if (!IsValidUtf8(arguments.display_name)) {
+    return WrongUsage("--display-name is not UTF-8");
+  }
+  Json body = Json::object();
+  if (!arguments.display_name.empty()) {
+    body["display_name"] = arguments.display_name;
+  }
+  return SendAndPrint(invocation, arguments,
+                      {.method = "PUT", .path = OrgPath(arguments), .body = body.dump()});
+}
+
+absl::Status Export(const DefinitionArguments& arguments) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
+  ASSIGN_OR_RETURN(const auto response, client->Send({.path = OrgPath(arguments) + "/entities/" +
+                                                              PathSegment(arguments.name),
+                                                      .headers = {{"Accept", "text/x-protobuf"}}}));
+  fmt::print("{}", PrintableLines(response.body));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -255,18 +232,27 @@ void AddOrgCommands(CLI::App& app, Invocation& invocation) {
   CLI::App* group = app.add_subcommand("org", "Organisations: create, get, list, delete");
   group->require_subcommand(1);
   auto arguments = std::make_shared<DefinitionArguments>();
-  AddOrgChanges(*group, invocation, arguments);
+  CLI::App* create = AddCommand(*group, "create", "Provision an organisation, or rename it",
+                                *arguments, "sluice org create acme --display-name \"Acme Ltd\"");
+  AddName(*create, "ORG", arguments->org, "Name: a DNS label");
+  create->add_option("--display-name", arguments->display_name, "What people call it");
+  AddWait(create, *arguments);
+  RunBy(create, invocation, [&invocation, arguments] { return Create(invocation, *arguments); });
+  CLI::App* remove =
+      AddCommand(*group, "delete", "Close an organisation: its store goes, its history stays",
+                 *arguments, "sluice org delete acme");
+  AddName(*remove, "ORG", arguments->org);
+  AddWait(remove, *arguments);
+  RunBy(remove, invocation, [&invocation, arguments] {
+    return SendAndPrint(invocation, *arguments, {.method = "DELETE", .path = OrgPath(*arguments)});
+  });
   CLI::App* get = AddCommand(*group, "get", "Show one", *arguments, "sluice org get acme");
   AddName(*get, "ORG", arguments->org);
-  get->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] {
-      return SendAndPrint(invocation, *arguments, {.path = OrgPath(*arguments)});
-    };
+  RunBy(get, invocation, [&invocation, arguments] {
+    return SendAndPrint(invocation, *arguments, {.path = OrgPath(*arguments)});
   });
-  CLI::App* list = AddCommand(*group, "list", "Show all", *arguments, "sluice org list");
-  list->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return ListOrgs(invocation, *arguments); };
-  });
+  RunBy(AddCommand(*group, "list", "Show all", *arguments, "sluice org list"), invocation,
+        [&invocation, arguments] { return ListOrgs(invocation, *arguments); });
 }
 
 void AddDefinitionCommands(CLI::App& app, Invocation& invocation) {
@@ -275,6 +261,19 @@ void AddDefinitionCommands(CLI::App& app, Invocation& invocation) {
   AddDefinitionGroup(app, invocation, "profile", "profiles",
                      "Sync profiles: put, get, list, delete");
   AddDefinitionGroup(app, invocation, "role", "roles", "Roles: put, get, list, delete");
+}
+
+void AddSchemaCommand(CLI::App& app, Invocation& invocation) {
+  auto arguments = std::make_shared<DefinitionArguments>();
+  CLI::App* group = app.add_subcommand("schema", "Schemas for app developers");
+  group->require_subcommand(1);
+  CLI::App* command =
+      group->add_subcommand("export", "Print an entity's .proto, which reads its rows");
+  command->add_option("ORG", arguments->org)->required();
+  command->add_option("ENTITY", arguments->name)->required();
+  AddConnectionOptions(*command, arguments->connection);
+  command->footer("Example:\n  sluice schema export acme account > account.proto");
+  RunBy(command, invocation, [arguments] { return Export(*arguments); });
 }
 
 }  // namespace sluice::ops

@@ -5,7 +5,6 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <nlohmann/json.hpp>
-#include <string_view>
 #include <utility>
 
 #include "schemas/base/datetime.h"

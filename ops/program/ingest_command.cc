@@ -46,15 +46,15 @@ absl::Status OpenInput(const IngestArguments& arguments, Input* input) {
   }
   std::error_code error;
   if (fs::is_directory(arguments.file, error)) {
-    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
-                 fmt::format("{} is a folder: name a file in it, or send several through a pipe "
-                             "(cat {}/*.ndjson | sluice ingest - ...)",
-                             arguments.file, arguments.file));
+    return absl::InvalidArgumentError(
+        fmt::format("{} is a folder: name a file in it, or send several through a pipe "
+                    "(cat {}/*.ndjson | sluice ingest - ...)",
+                    arguments.file, arguments.file));
   }
   input->file.open(arguments.file, std::ios::binary);
   if (!input->file) {
-    return Error(absl::StatusCode::kNotFound, "not_found",
-                 fmt::format("{} can't be read: {}", arguments.file, std::strerror(errno)));
+    return absl::NotFoundError(
+        fmt::format("{} can't be read: {}", arguments.file, std::strerror(errno)));
   }
   input->in = &input->file;
   input->name = arguments.file;
@@ -62,6 +62,12 @@ absl::Status OpenInput(const IngestArguments& arguments, Input* input) {
     input->size = fs::file_size(arguments.file, error);
   }
   return absl::OkStatus();
+}
+
+absl::Status Unwritable(absl::StatusCode kind, const IngestArguments& arguments) {
+  return Error(
+      kind, "file_unwritable",
+      fmt::format("--rejects {} can't be written: {}", arguments.rejects, std::strerror(errno)));
 }
 
 absl::Status OpenRejects(const IngestArguments& arguments, std::ofstream* rejects) {
@@ -74,12 +80,7 @@ absl::Status OpenRejects(const IngestArguments& arguments, std::ofstream* reject
         fmt::format("--rejects {} is the file that is read: name another", arguments.rejects));
   }
   rejects->open(arguments.rejects, std::ios::binary | std::ios::trunc);
-  if (!*rejects) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition, "file_unwritable",
-        fmt::format("--rejects {} can't be written: {}", arguments.rejects, std::strerror(errno)));
-  }
-  return absl::OkStatus();
+  return *rejects ? absl::OkStatus() : Unwritable(absl::StatusCode::kFailedPrecondition, arguments);
 }
 
 void PrintTotals(const Invocation& invocation, const IngestArguments& arguments,
@@ -126,9 +127,7 @@ absl::Status Ingest(const Invocation& invocation, const IngestArguments& argumen
     too_long += line.too_long ? 1 : 0;
     invocation.screen->Say(fmt::format("{}:{}: refused: {}", input.name, line.number, reason));
     if (rejects.is_open() && !line.too_long && !(rejects << line.text << '\n')) {
-      return Error(absl::StatusCode::kUnavailable, "file_unwritable",
-                   fmt::format("--rejects {} can't be written: {}", arguments.rejects,
-                               std::strerror(errno)));
+      return Unwritable(absl::StatusCode::kUnavailable, arguments);
     }
     return absl::OkStatus();
   };
@@ -150,9 +149,7 @@ absl::Status Ingest(const Invocation& invocation, const IngestArguments& argumen
   const absl::Status status = ingester.Run(*input.in);
   invocation.screen->Draw("");
   if (rejects.is_open() && !rejects.flush()) {
-    return Error(
-        absl::StatusCode::kUnavailable, "file_unwritable",
-        fmt::format("--rejects {} can't be written: {}", arguments.rejects, std::strerror(errno)));
+    return Unwritable(absl::StatusCode::kUnavailable, arguments);
   }
   RETURN_IF_ERROR_CTX(status, input.name);
   const IngestTotals& totals = ingester.totals();
@@ -188,9 +185,7 @@ void AddIngestCommand(CLI::App& app, Invocation& invocation) {
       "Examples:\n  sluice ingest changes.ndjson --org acme\n"
       "  sluice ingest accounts.ndjson --org acme --entity account --rejects refused.ndjson\n"
       "Each refusal is told on standard error with file and line; the exit code is then 1.");
-  command->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return Ingest(invocation, *arguments); };
-  });
+  RunBy(command, invocation, [&invocation, arguments] { return Ingest(invocation, *arguments); });
 }
 
 }  // namespace sluice::ops

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "schemas/base/json_writer.h"
 
@@ -61,12 +60,12 @@ Place PlaceOfId(std::string_view line) {
   return {};
 }
 
-std::string Text(const json& object, const char* member) {
-  const auto it = object.find(member);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
 }  // namespace
+
+std::string TextMember(const json& value, const char* name) {
+  const auto it = value.find(name);
+  return it != value.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
 
 bool NeedsId(std::string_view line) {
   const bool just_fits = line.size() <= kUsualLineBytes && line.size() > kUsualLineBytes - kIdBytes;
@@ -101,13 +100,14 @@ SetAnswer ReadSetAnswer(std::string_view line) {
   const bool names_set = answer.contains("id");
   const auto error = answer.find("error");
   if (error == answer.end()) {
-    return {.position = Text(answer, "position"), .names_set = names_set};
+    return {.position = TextMember(answer, "position"), .names_set = names_set};
   }
   const auto status = error->find("status");
-  return {.status = status != error->end() && status->is_number_integer() ? status->get<int>()
-                                                                          : kServerError,
-          .reason = fmt::format("{} ({})", Text(*error, "detail"), Text(*error, "code")),
-          .names_set = names_set};
+  return {
+      .status =
+          status != error->end() && status->is_number_integer() ? status->get<int>() : kServerError,
+      .reason = fmt::format("{} ({})", TextMember(*error, "detail"), TextMember(*error, "code")),
+      .names_set = names_set};
 }
 
 }  // namespace sluice::ops

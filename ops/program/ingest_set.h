@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,9 @@ struct SetAnswer {
   std::string reason{};    // of a refusal
   bool names_set = false;  // it has the id of a set
 };
+
+// A string member; empty where there is none, or `value` is no object.
+[[nodiscard]] std::string TextMember(const nlohmann::json& value, const char* name);
 
 // Reads one line of the answer to an ingest.
 [[nodiscard]] SetAnswer ReadSetAnswer(std::string_view line);

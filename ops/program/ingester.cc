@@ -83,9 +83,9 @@ absl::Status Ingester::Run(std::istream& in) {
     progressed_(reader.bytes_read(), totals_);
   }
   if (reader.failed()) {
-    return Error(absl::StatusCode::kUnavailable, "unavailable",
-                 fmt::format("the input can't be read beyond {} bytes; what came before is durable",
-                             reader.bytes_read()));
+    return absl::UnavailableError(
+        fmt::format("the input can't be read beyond {} bytes; what came before is durable",
+                    reader.bytes_read()));
   }
   return absl::OkStatus();
 }
@@ -196,7 +196,7 @@ absl::StatusOr<std::vector<SetAnswer>> Ingester::Post(std::span<const Set> sets)
                                         of_rows ? "error" : "unavailable"),
                     .body = body,
                     .content_type = "application/x-ndjson"});
-  retry_after_ = AdminClient::RetryAfter(response.status());
+  retry_after_ = client_.retry_after();
   if (!response.ok()) {
     // Where nobody ever answered, the address may be wrong, and who waits should know it at once.
     if (!IsForLater(response.status()) || !client_.was_answered()) {
@@ -218,8 +218,8 @@ absl::StatusOr<std::vector<SetAnswer>> Ingester::AnswersOf(std::string_view body
     body.remove_prefix(std::min(end + 1, body.size()));
   }
   if (answers.size() > sets) {
-    return Error(absl::StatusCode::kInternal, "internal",
-                 fmt::format("the server gave {} answers to {} change sets", answers.size(), sets));
+    return absl::InternalError(
+        fmt::format("the server gave {} answers to {} change sets", answers.size(), sets));
   }
   std::string reason =
       fmt::format("the server answered {} of {} change sets", answers.size(), sets);
@@ -290,9 +290,8 @@ absl::Status Ingester::WaitFor(const std::vector<Set>& sets) {
   if (!backoff_.failing()) {
     failing_since_ = clock_.SteadyNow();
   } else if (clock_.SteadyNow() - failing_since_ > kPatience) {
-    return Unconfirmed(
-        sets, Error(absl::StatusCode::kUnavailable, "unavailable",
-                    fmt::format("given up after {} minutes: {}", kPatience.count(), waits_for_)));
+    return Unconfirmed(sets, absl::UnavailableError(fmt::format("given up after {} minutes: {}",
+                                                                kPatience.count(), waits_for_)));
   }
   const std::string line =
       sets.empty() ? std::string() : fmt::format("line {}: ", sets.front().lines.front().number);

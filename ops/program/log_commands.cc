@@ -91,10 +91,10 @@ absl::StatusOr<SystemTime> ParseSince(const std::string& text) {
   }
   const auto micros = ParseDatetime(text);
   if (!micros.ok()) {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 fmt::format("--since \"{}\" is neither a duration such as 2h nor a time such as "
-                             "2026-01-31T09:00:00Z",
-                             text));
+    return WrongUsage(
+        fmt::format("--since \"{}\" is neither a duration such as 2h nor a time such as "
+                    "2026-01-31T09:00:00Z",
+                    text));
   }
   return SystemTime(std::chrono::microseconds(*micros));
 }
@@ -146,8 +146,7 @@ absl::Status Dump(LogArguments& arguments) {
       std::begin(eventlog::kAllTopics), std::end(eventlog::kAllTopics),
       [&](const Topic candidate) { return eventlog::TopicName(candidate) == arguments.topic; });
   if (topic == std::end(eventlog::kAllTopics)) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "wrong_usage",
+    return WrongUsage(
         fmt::format("there is no topic \"{}\": `sluice log stat` lists them", arguments.topic));
   }
   if (!arguments.since.empty()) {
@@ -155,9 +154,8 @@ absl::Status Dump(LogArguments& arguments) {
   }
   ASSIGN_OR_RETURN(const auto log, Open(arguments));
   if (arguments.partition >= log->PartitionCount(*topic)) {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 fmt::format("{} has no partition {}: it has {}, from 0", arguments.topic,
-                             arguments.partition, log->PartitionCount(*topic)));
+    return WrongUsage(fmt::format("{} has no partition {}: it has {}, from 0", arguments.topic,
+                                  arguments.partition, log->PartitionCount(*topic)));
   }
   if (arguments.partition < 0 && !arguments.filter.org.empty()) {
     arguments.partition = log->PartitionFor(*topic, arguments.filter.org).value();
@@ -171,16 +169,9 @@ absl::Status Dump(LogArguments& arguments) {
   return absl::OkStatus();
 }
 
-// What was done to make the topics agree, of all partitions.
-struct Agreed {
-  projectors::Reconciled sum;
-
-  absl::Status Reconcile(eventlog::Log& log, Screen& screen, const std::set<std::string>& close);
-  void Print() const;
-};
-
-absl::Status Agreed::Reconcile(eventlog::Log& log, Screen& screen,
-                               const std::set<std::string>& close) {
+// Makes the topics agree, and adds up what was done for it in all partitions.
+absl::Status Reconcile(eventlog::Log& log, Screen& screen, const std::set<std::string>& close,
+                       projectors::Reconciled& sum) {
   const RealClock clock;
   const int32_t partitions = log.PartitionCount(Topic::kChanges);
   for (int32_t p = 0; p < partitions; ++p) {
@@ -201,7 +192,7 @@ absl::Status Agreed::Reconcile(eventlog::Log& log, Screen& screen,
   return absl::OkStatus();
 }
 
-void Agreed::Print() const {
+void Print(const projectors::Reconciled& sum) {
   if (sum.nothing()) {
     return;
   }
@@ -248,29 +239,29 @@ absl::Status StartEpoch(const Invocation& invocation, LogArguments& arguments) {
   RETURN_IF_ERROR(Complete(arguments));
   const std::set<std::string> close(arguments.close_orgs.begin(), arguments.close_orgs.end());
   if (!close.empty() && arguments.config.log.kind != "kafka") {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 "--close-org is for a log in Kafka: the topics of an embedded one lose their ends "
-                 "together, and contradict one another in nothing");
+    return WrongUsage(
+        "--close-org is for a log in Kafka: the topics of an embedded one lose their ends "
+        "together, and contradict one another in nothing");
   }
-  Agreed agreed;
+  projectors::Reconciled agreed;
   ASSIGN_OR_RETURN(
       const eventlog::EpochChange change, StartLogEpoch(arguments.config, [&](eventlog::Log& log) {
         const absl::Status alone = RequireNoServers(log, arguments.config, *invocation.screen);
-        return alone.ok() ? agreed.Reconcile(log, *invocation.screen, close) : alone;
+        return alone.ok() ? Reconcile(log, *invocation.screen, close, agreed) : alone;
       }));
   if (invocation.json) {
     fmt::print("{}\n", nlohmann::json{{"log_before", change.id_before},
                                       {"log", change.id},
-                                      {"definitions_told_again", agreed.sum.outcomes},
-                                      {"definitions_put_again", agreed.sum.controls},
-                                      {"positions_skipped", agreed.sum.skipped},
-                                      {"requests_refused", agreed.sum.refused},
-                                      {"organisations_closed", agreed.sum.closed},
-                                      {"unsettled", agreed.sum.unsettled}}
+                                      {"definitions_told_again", agreed.outcomes},
+                                      {"definitions_put_again", agreed.controls},
+                                      {"positions_skipped", agreed.skipped},
+                                      {"requests_refused", agreed.refused},
+                                      {"organisations_closed", agreed.closed},
+                                      {"unsettled", agreed.unsettled}}
                            .dump());
     return absl::OkStatus();
   }
-  agreed.Print();
+  Print(agreed);
   fmt::print(
       "the log {} is {} from now on\n"
       "What it holds counts, and nothing else: start the servers now. Each builds its stores\n"
@@ -280,11 +271,8 @@ absl::Status StartEpoch(const Invocation& invocation, LogArguments& arguments) {
 }
 
 void AddLogOptions(CLI::App& command, LogArguments& arguments) {
-  command
-      .add_option("--data-dir", arguments.config.data_dir,
-                  "Folder of an embedded log (its server must be stopped)")
-      ->envname("SLUICE_DATA_DIR")
-      ->capture_default_str();
+  AddDataDirOption(command, arguments.config.data_dir,
+                   "Folder of an embedded log (its server must be stopped)");
   command.add_option("--log", arguments.config.log.kind, "embedded or kafka; --brokers is kafka")
       ->check(CLI::IsMember({"embedded", "kafka"}))
       ->capture_default_str();
@@ -317,8 +305,7 @@ void AddDump(CLI::App& group, Invocation& invocation,
   dump->footer(
       "Examples:\n  sluice log dump changes --from 1000 --limit 5\n"
       "  sluice log dump changes --org acme --entity account --key A1 --since 2h");
-  dump->callback(
-      [&invocation, arguments] { invocation.run = [arguments] { return Dump(*arguments); }; });
+  RunBy(dump, invocation, [arguments] { return Dump(*arguments); });
 }
 
 }  // namespace
@@ -330,9 +317,7 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
   CLI::App* stat = group->add_subcommand("stat", "Begin and end of every partition");
   AddLogOptions(*stat, *arguments);
   stat->footer("Example:\n  sluice log stat --brokers 127.0.0.1:9092");
-  stat->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return Stat(invocation, *arguments); };
-  });
+  RunBy(stat, invocation, [&invocation, arguments] { return Stat(invocation, *arguments); });
   AddDump(*group, invocation, arguments);
   CLI::App* epoch = group->add_subcommand(
       "new-epoch", "Go on with what the log holds, after events were lost or a backup came back");
@@ -347,9 +332,7 @@ void AddLogCommands(CLI::App& app, Invocation& invocation) {
       "has lost its end.\n"
       "Example:\n  sluice log new-epoch --data-dir /var/lib/sluice\n"
       "  sluice log new-epoch --log kafka --brokers 127.0.0.1:9092");
-  epoch->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return StartEpoch(invocation, *arguments); };
-  });
+  RunBy(epoch, invocation, [&invocation, arguments] { return StartEpoch(invocation, *arguments); });
 }
 
 }  // namespace sluice::ops

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
@@ -28,12 +29,22 @@ void AddConfigCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* command =
       app.add_subcommand("config", "Print the reference of all settings, as Markdown");
   command->footer("Example:\n  sluice config | less");
-  command->callback([&invocation] {
-    invocation.run = [] {
-      fmt::print("{}", SettingsAsMarkdown());
-      return absl::OkStatus();
-    };
+  RunBy(command, invocation, [] {
+    fmt::print("{}", SettingsAsMarkdown());
+    return absl::OkStatus();
   });
+}
+
+absl::Status PrintVersion(const Invocation& invocation) {
+  fmt::print("{}\n", invocation.json ? nlohmann::json{{"version", SLUICE_VERSION}}.dump()
+                                     : "sluice " SLUICE_VERSION);
+  return absl::OkStatus();
+}
+
+void AddVersionCommand(CLI::App& app, Invocation& invocation) {
+  CLI::App* command = app.add_subcommand("version", "Print the version");
+  command->footer("Example:\n  sluice version --output json");
+  RunBy(command, invocation, [&invocation] { return PrintVersion(invocation); });
 }
 
 // What a command prints is its result; the modules' warnings are for `serve`, which says how much.

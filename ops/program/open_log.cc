@@ -1,7 +1,5 @@
 #include "ops/program/open_log.h"
 
-#include <fmt/format.h>
-
 #include "eventlog/embedded/embedded_log.h"
 #include "eventlog/kafka/kafka_group.h"
 #include "eventlog/kafka/kafka_log.h"

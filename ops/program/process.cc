@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -25,7 +23,7 @@
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
 #include "gateways/sync/sync_server.h"
-#include "ops/program/descriptor_shares.h"
+#include "ops/program/descriptors.h"
 #include "ops/program/files.h"
 #include "ops/program/open_log.h"
 #include "ops/program/serving.h"
@@ -40,7 +38,6 @@
 #include "schemas/base/files.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
-#include "schemas/base/uuid.h"
 
 namespace sluice::ops {
 namespace {
@@ -76,14 +73,6 @@ void StopTogether(Parts*... parts) {
   for (std::thread& thread : threads) {
     thread.join();
   }
-}
-
-projectors::AnnouncerOptions AnnouncerFor(const std::string& node_id,
-                                          const std::vector<std::string>& roles) {
-  projectors::AnnouncerOptions options;
-  options.node_id = node_id;
-  options.roles = roles;
-  return options;
 }
 
 std::string Url(const std::string& listen, int port) {
@@ -312,8 +301,11 @@ void Process::Impl::StartAnnouncer() {
   };
   tells.fault = [this](PartitionId p) { return serving.FaultOf(p); };
   tells.last_control = [this](PartitionId p) { return serving.LastControl(p); };
+  projectors::AnnouncerOptions options;
+  options.node_id = node_id;
+  options.roles = config.roles;
   announcer = std::make_unique<projectors::NodeAnnouncer>(
-      *log, stores.get(), *nodes, std::move(tells), clock, AnnouncerFor(node_id, config.roles));
+      *log, stores.get(), *nodes, std::move(tells), clock, std::move(options));
   announcer->Start();
 }
 

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 
 #include "clients/cpp/pull.h"
@@ -49,9 +48,9 @@ absl::StatusOr<std::string> Token(const PullArguments& arguments) {
     return arguments.token;
   }
   if (arguments.sub.empty()) {
-    return Error(absl::StatusCode::kInvalidArgument, "wrong_usage",
-                 "say who pulls: --token (or SLUICE_TOKEN), --token-file, or --sub with --role to "
-                 "sign a token with the development key");
+    return WrongUsage(
+        "say who pulls: --token (or SLUICE_TOKEN), --token-file, or --sub with --role to "
+        "sign a token with the development key");
   }
   gateways::TokenSpec spec;
   spec.subject = arguments.sub;
@@ -185,17 +184,13 @@ void AddPullCommand(CLI::App& app, Invocation& invocation) {
       "--wipe-when-refused", arguments->wipe_when_refused,
       "Delete the organisation's rows from the file when the server says that they are "
       "no longer the caller's");
-  command->add_option("--data-dir", arguments->data_dir, "With --sub: where the development key is")
-      ->envname("SLUICE_DATA_DIR")
-      ->capture_default_str();
+  AddDataDirOption(*command, arguments->data_dir, "With --sub: where the development key is");
   command->add_option("--ca-file", arguments->ca_file,
                       "PEM file of the authorities for an https URL");
   command->footer(
       "Examples:\n  sluice pull --org acme --db acme.sqlite --sub anna --role field-sales\n"
       "  SLUICE_TOKEN=... sluice pull --org acme --db acme.sqlite --follow");
-  command->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return Pull(invocation, *arguments); };
-  });
+  RunBy(command, invocation, [&invocation, arguments] { return Pull(invocation, *arguments); });
 }
 
 }  // namespace sluice::ops

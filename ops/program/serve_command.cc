@@ -3,24 +3,22 @@
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "ops/config/config.h"
 #include "ops/program/command.h"
+#include "ops/program/descriptors.h"
 #include "ops/program/process.h"
 #include "ops/program/ready_file.h"
-#include "ops/program/resource_limits.h"
 #include "ops/program/signals.h"
 #include "schemas/base/status.h"
 
 namespace sluice::ops {
 namespace {
 
-constexpr std::chrono::seconds kLookInterval{1};
+constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
 struct ServeArguments {
   std::string config_file;
@@ -39,31 +37,21 @@ constexpr Flag kFlags[] = {{"--data-dir", "data_dir"},           {"--log", "log.
                            {"--auth-jwks", "auth.jwks"},         {"--auth-issuer", "auth.issuer"},
                            {"--auth-audience", "auth.audience"}, {"--ready-file", "ready_file"}};
 
-absl::StatusOr<Config> MakeConfig(const ServeArguments& arguments) {
-  Config config = DefaultConfig();
+absl::Status SetAll(const ServeArguments& arguments, Config& config) {
   if (!arguments.config_file.empty()) {
-    if (const auto status = LoadYaml(arguments.config_file, config); !status.ok()) {
-      return WrongUsage(Message(status));
-    }
+    RETURN_IF_ERROR(LoadYaml(arguments.config_file, config));
   }
-  std::vector<std::pair<std::string, std::string>> settings;
   for (const std::string& setting : arguments.settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos) {
-      return WrongUsage(fmt::format("--set \"{}\": write KEY=VALUE", setting));
+      return absl::InvalidArgumentError(fmt::format("--set \"{}\": write KEY=VALUE", setting));
     }
-    settings.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+    RETURN_IF_ERROR(SetKey(config, setting.substr(0, equals), setting.substr(equals + 1)));
   }
-  settings.insert(settings.end(), arguments.flags.begin(), arguments.flags.end());
-  for (const auto& [key, value] : settings) {
-    if (const auto status = SetKey(config, key, value); !status.ok()) {
-      return WrongUsage(Message(status));
-    }
+  for (const auto& [key, value] : arguments.flags) {
+    RETURN_IF_ERROR(SetKey(config, key, value));
   }
-  if (const auto status = Validate(config); !status.ok()) {
-    return WrongUsage(Message(status));
-  }
-  return config;
+  return Validate(config);
 }
 
 void StartLogging(const Config& config) {
@@ -84,25 +72,18 @@ void RaiseLimits() {
 }
 
 absl::Status Serve(const ServeArguments& arguments) {
-  ASSIGN_OR_RETURN(const Config config, MakeConfig(arguments));
+  Config config = DefaultConfig();
+  if (const absl::Status status = SetAll(arguments, config); !status.ok()) {
+    return WrongUsage(Message(status));
+  }
   StartLogging(config);
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool stopping = false;
+  absl::Notification stopping;
   SignalWaiter signals(SignalWaiter::HangUp::kIgnored);
   const ReadyFile ready_file(config.ready_file);
   RETURN_IF_ERROR(ready_file.RemoveStale());
   RaiseLimits();
-  signals.OnSignal([&] {
-    const std::lock_guard lock(mutex);
-    stopping = true;
-    changed.notify_all();
-  });
-  const auto is_stopping = [&] {
-    const std::lock_guard lock(mutex);
-    return stopping;
-  };
-  auto process = Process::Start(config, is_stopping);
+  signals.OnSignal([&] { stopping.Notify(); });
+  auto process = Process::Start(config, [&] { return stopping.HasBeenNotified(); });
   if (!process.ok()) {
     return absl::IsCancelled(process.status()) ? absl::OkStatus() : process.status();
   }
@@ -112,11 +93,8 @@ absl::Status Serve(const ServeArguments& arguments) {
   // In another epoch of the log this process would hold partitions and answer from stores that
   // count no more: it ends, and whoever keeps it running starts it in the new one.
   absl::Status ended;
-  {
-    std::unique_lock lock(mutex);
-    while (ended.ok() && !changed.wait_for(lock, kLookInterval, [&] { return stopping; })) {
-      ended = (*process)->Ended();
-    }
+  while (ended.ok() && !stopping.WaitForNotificationWithTimeout(kLookInterval)) {
+    ended = (*process)->Ended();
   }
   spdlog::info("stopping reason={}", ended.ok() ? "signal" : ErrorCode(ended));
   ready_file.RemoveOwn();
@@ -146,8 +124,7 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
       "Examples:\n  sluice serve\n  sluice serve --data-dir /var/lib/sluice --log kafka --brokers "
       "127.0.0.1:9092\n"
       "  sluice serve --config sluice.yaml --set sync.heartbeat=10s");
-  command->callback(
-      [&invocation, arguments] { invocation.run = [arguments] { return Serve(*arguments); }; });
+  RunBy(command, invocation, [arguments] { return Serve(*arguments); });
 }
 
 }  // namespace sluice::ops

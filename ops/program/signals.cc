@@ -79,11 +79,7 @@ void SignalWaiter::OnSignal(std::function<void()> callback) {
 void SignalWaiter::Run(const std::function<void()>& callback) {
   const sigset_t ending = EndingSignals(hang_up_);
   sigset_t awaited = IdleSignals(hang_up_);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-    if (sigismember(&ending, number) == 1) {
-      sigaddset(&awaited, number);
-    }
-  }
+  sigorset(&awaited, &awaited, &ending);
   while (!stopping_) {
     int number = 0;
     sigwait(&awaited, &number);

@@ -212,17 +212,12 @@ void AddStoreCommands(CLI::App& app, Invocation& invocation) {
   group->require_subcommand(1);
   const auto add = [&](const char* name, const char* help) {
     CLI::App* command = group->add_subcommand(name, help);
-    command
-        ->add_option("--data-dir", arguments->data_dir,
-                     "Folder of the server, which must be stopped")
-        ->envname("SLUICE_DATA_DIR")
-        ->capture_default_str();
+    AddDataDirOption(*command, arguments->data_dir, "Folder of the server, which must be stopped");
     command->footer(fmt::format("Example:\n  sluice store {} --data-dir sluice-data", name));
     return command;
   };
-  add("stat", "Applied position, records and size of each")->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return Stat(invocation, *arguments); };
-  });
+  RunBy(add("stat", "Applied position, records and size of each"), invocation,
+        [&invocation, arguments] { return Stat(invocation, *arguments); });
   CLI::App* verify = add(
       "verify",
       "Check every delta, count and checksum by computing them anew, and whether the log has what "
@@ -233,9 +228,7 @@ void AddStoreCommands(CLI::App& app, Invocation& invocation) {
                      "data folder");
   verify->add_option("--topic-prefix", arguments->topic_prefix, "Of Kafka's topics")
       ->capture_default_str();
-  verify->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return Verify(invocation, *arguments); };
-  });
+  RunBy(verify, invocation, [&invocation, arguments] { return Verify(invocation, *arguments); });
 }
 
 }  // namespace sluice::ops

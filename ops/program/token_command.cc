@@ -11,7 +11,6 @@
 
 #include "ops/program/command.h"
 #include "ops/program/signing.h"
-#include "schemas/base/clock.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
@@ -90,13 +89,10 @@ void AddTokenCommand(CLI::App& app, Invocation& invocation) {
   command->add_option("--expires", arguments->lifetime, "Lifetime, such as 1h")
       ->capture_default_str();
   command->add_option("--key", arguments->key, "Private JWK file instead of the development key");
-  command->add_option("--data-dir", arguments->data_dir, "Where the development key is")
-      ->envname("SLUICE_DATA_DIR")
-      ->capture_default_str();
+  AddDataDirOption(*command, arguments->data_dir, "Where the development key is");
   command->footer("Example:\n  sluice token --sub anna --org acme --role field-sales --team north");
-  command->callback([&invocation, arguments] {
-    invocation.run = [&invocation, arguments] { return PrintToken(invocation, *arguments); };
-  });
+  RunBy(command, invocation,
+        [&invocation, arguments] { return PrintToken(invocation, *arguments); });
 }
 
 }  // namespace sluice::ops

@@ -4,7 +4,13 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+
+namespace sluice::gateways {
+class HttpListener;
+}
 
 namespace sluice::ops {
 
@@ -21,9 +27,12 @@ class WaitingListener {
   void SetReason(std::string reason);
 
  private:
-  struct Impl;
-  explicit WaitingListener(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  WaitingListener(const std::string& host, uint16_t port);
+  std::string Reason();
+
+  absl::Mutex mutex_;
+  std::string reason_ ABSL_GUARDED_BY(mutex_);
+  const std::unique_ptr<gateways::HttpListener> listener_;  // last: its coroutines use the others
 };
 
 }  // namespace sluice::ops

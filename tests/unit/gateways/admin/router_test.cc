@@ -14,7 +14,8 @@ namespace {
 TEST(RouterTest, FindsRoutesAndTheirNames) {
   const auto match = MatchRoute("PUT", "/v1/orgs/contoso/entities/account");
   ASSERT_TRUE(match.found());
-  EXPECT_EQ(match.info->route, AdminRoute::kPutEntity);
+  EXPECT_EQ(match.info->route, AdminRoute::kPutDefinition);
+  EXPECT_EQ(match.info->operation, "putEntity");
   EXPECT_EQ(match.org, "contoso");
   EXPECT_EQ(match.name, "account");
   EXPECT_TRUE(MatchRoute("HEAD", "/healthz").found());

@@ -160,25 +160,25 @@ class TokenCacheTest : public ::testing::Test {
 
 TEST_F(TokenCacheTest, TheLeastRecentlyUsedGoesFirst) {
   TokenCache cache(2, 1 << 20);
-  EXPECT_EQ(cache.Put(DigestOf("a"), 1, Somebody("a"), kNow + seconds(1)), 0u);
-  EXPECT_EQ(cache.Put(DigestOf("b"), 1, Somebody("b"), kNow + seconds(1)), 0u);
-  EXPECT_NE(cache.Find(DigestOf("a"), 1, kNow), nullptr);
-  EXPECT_EQ(cache.Put(DigestOf("c"), 1, Somebody("c"), kNow + seconds(1)), 1u);
-  EXPECT_EQ(cache.Find(DigestOf("b"), 1, kNow), nullptr);
-  EXPECT_EQ(cache.Find(DigestOf("a"), 1, kNow)->subject, "a");
-  EXPECT_EQ(cache.Put(DigestOf("c"), 1, Somebody("c2"), kNow + seconds(1)), 0u);
-  EXPECT_EQ(cache.Find(DigestOf("c"), 1, kNow)->subject, "c2");
+  EXPECT_EQ(cache.Put(Sha256("a"), 1, Somebody("a"), kNow + seconds(1)), 0u);
+  EXPECT_EQ(cache.Put(Sha256("b"), 1, Somebody("b"), kNow + seconds(1)), 0u);
+  EXPECT_NE(cache.Find(Sha256("a"), 1, kNow), nullptr);
+  EXPECT_EQ(cache.Put(Sha256("c"), 1, Somebody("c"), kNow + seconds(1)), 1u);
+  EXPECT_EQ(cache.Find(Sha256("b"), 1, kNow), nullptr);
+  EXPECT_EQ(cache.Find(Sha256("a"), 1, kNow)->subject, "a");
+  EXPECT_EQ(cache.Put(Sha256("c"), 1, Somebody("c2"), kNow + seconds(1)), 0u);
+  EXPECT_EQ(cache.Find(Sha256("c"), 1, kNow)->subject, "c2");
   EXPECT_EQ(cache.size().entries, 2u);
 }
 
 TEST_F(TokenCacheTest, OldKeysAndOldTokensAreMisses) {
   TokenCache cache(2, 1 << 20);
-  cache.Put(DigestOf("a"), 1, Somebody("a"), kNow + seconds(1));
-  EXPECT_EQ(cache.Find(DigestOf("a"), 2, kNow), nullptr);
+  cache.Put(Sha256("a"), 1, Somebody("a"), kNow + seconds(1));
+  EXPECT_EQ(cache.Find(Sha256("a"), 2, kNow), nullptr);
   EXPECT_EQ(cache.size().entries, 0u);
   EXPECT_EQ(cache.size().bytes, 0u);
-  cache.Put(DigestOf("a"), 1, Somebody("a"), kNow + seconds(1));
-  EXPECT_EQ(cache.Find(DigestOf("a"), 1, kNow + seconds(1)), nullptr);
+  cache.Put(Sha256("a"), 1, Somebody("a"), kNow + seconds(1));
+  EXPECT_EQ(cache.Find(Sha256("a"), 1, kNow + seconds(1)), nullptr);
   EXPECT_EQ(cache.size().entries, 0u);
 }
 
@@ -186,14 +186,14 @@ TEST_F(TokenCacheTest, BytesAreBoundedToo) {
   TokenCache cache(1000, 10'000);
   for (int i = 0; i < 100; ++i) {
     const std::string name = std::to_string(i) + std::string(1000, 'x');
-    cache.Put(DigestOf(name), 1, Somebody(name), kNow + seconds(1));
+    cache.Put(Sha256(name), 1, Somebody(name), kNow + seconds(1));
     EXPECT_LE(cache.size().bytes, 10'000u);
   }
   EXPECT_GT(cache.size().entries, 3u);
-  cache.Put(DigestOf("big"), 1, Somebody(std::string(20'000, 'x')), kNow + seconds(1));
-  EXPECT_EQ(cache.Find(DigestOf("big"), 1, kNow), nullptr);
+  cache.Put(Sha256("big"), 1, Somebody(std::string(20'000, 'x')), kNow + seconds(1));
+  EXPECT_EQ(cache.Find(Sha256("big"), 1, kNow), nullptr);
   TokenCache none(0, 10'000);
-  none.Put(DigestOf("a"), 1, Somebody("a"), kNow + seconds(1));
+  none.Put(Sha256("a"), 1, Somebody("a"), kNow + seconds(1));
   EXPECT_EQ(none.size().entries, 0u);
 }
 

@@ -1,14 +1,30 @@
-#include "ops/program/resource_limits.h"
+#include "ops/program/descriptors.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "schemas/base/status.h"
-
 namespace sluice::ops {
+
+DescriptorShares ShareDescriptors(size_t limit, bool has_sync) {
+  if (limit == 0) {
+    return {};
+  }
+  const size_t connections = std::max<size_t>(limit / 2, 8);
+  const size_t admin = has_sync ? std::max<size_t>(connections / 4, 2) : connections;
+  return {.admin = admin, .sync = connections - admin};
+}
+
+size_t DescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return 0;
+  }
+  return static_cast<size_t>(limit.rlim_cur);
+}
 
 absl::StatusOr<DescriptorLimits> RaiseDescriptorLimit() {
   rlimit limit{};
