@@ -3,16 +3,16 @@
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
 
-#include "absl/status/statusor.h"
 #include "gateways/sync/encoder.h"
-#include "gateways/sync/history_mark.h"
-#include "projectors/model/org_model.h"
 #include "projectors/store/org_snapshot.h"
+#include "schemas/base/ids.h"
+#include "schemas/entity_schema.h"
 
-// Pieces of a bucket: what a stream sends of one, read, chosen and encoded. They are made here and
-// nowhere else, so that this is the place to keep them where sessions are to share them.
+// Pieces of a bucket: what a session sends of one, read, chosen and encoded.
 namespace sluice::gateways {
 
 // Which of a bucket's removals a client has to be told. Of a row that it can't have it is told
@@ -25,61 +25,69 @@ struct KnownRows {
   bool Sends(const projectors::DeltaView& op) const {
     return op.put || (!op.old && op.position.offset > removed_after && op.entered <= entered_until);
   }
-  // The same choice among operations behind `from`, written alike by all who choose so: a client
-  // that began at `removed_after` and has come past it asks as one that began earlier.
-  [[nodiscard]] KnownRows Behind(Position from) const;
+  // The same choice among operations behind `from` and up to `until`, written alike by all who
+  // choose so: a client that began at `removed_after` and has come past it asks as one that began
+  // earlier, and all ask alike who load the bucket.
+  [[nodiscard]] KnownRows Within(Position from, Offset until) const;
+
   friend bool operator==(const KnownRows&, const KnownRows&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const KnownRows& v) {
+    return H::combine(std::move(h), v.removed_after, v.entered_until);
+  }
 };
 
-// Names what a piece of one organisation's incarnation holds. Sessions with equal keys may be given
-// the same bytes, whoever their callers are, because nothing else decides about them:
-// 1. `to` names a snapshot: position and history fix what the fold has made of the log up to there,
-//    so the rows of `bucket`, the definitions, and by these all names and types.
-// 2. `entity->denied` is what a caller sees less than others of these rows. It counts by value;
-//    `entity` itself is of the definitions at `to`.
-// 3. `from` and `known_rows` say which operations come, and nothing of a caller does.
-// 4. The encoder is stateless.
-// How long a piece may be (PieceLimits) is not in the key: a piece tells where it ends, whoever has
-// it goes on from there. That a session may have the bucket at all is decided before it asks.
+// Names what a piece holds: sessions with equal keys may be given the same bytes, whoever their
+// callers are, because nothing else decides about them.
+// 1. `model` is the object that one opened store has of one organisation's definitions, up to the
+//    next that come. So it names the organisation, its incarnation, the columns of its entities,
+//    and the store: that takes each event once and never goes back, so within it a position has one
+//    history. A store that is opened again, or built anew from another log's end, has its own.
+// 2. `changed` names what the bucket holds in that store while that model is in force: the same
+//    wherever the last event that changed its operations is the same. But for removals that the
+//    horizon has passed meanwhile: whoever may need one of these is sent the bucket anew.
+// 3. `from` and `known_rows` say which of the operations come, and nothing of a caller does.
+// 4. `denied` is what a caller sees less than others of these rows.
+// 5. The encoder is stateless, and one object of an encoding.
+// 6. `bytes` and `ops` say where the piece ends.
+// That a session may have the bucket at all is decided before it asks.
 struct PieceKey {
-  BucketKey bucket;
-  Position from;   // the operations behind this one
-  HistoryMark to;  // as far as a snapshot goes
-  KnownRows known_rows;
-  const projectors::CallerEntity* entity = nullptr;
+  BucketKey bucket{};
+  Position from{};             // the operations behind this one
+  Offset changed = kNoOffset;  // BucketState::changed of the snapshot
+  KnownRows known_rows{};      // written as Within() does
+  // By identity. It need not live for that: who reads has it.
+  std::weak_ptr<const projectors::OrgModel> model{};
+  const schemas::EntitySchema* schema = nullptr;  // of it
+  std::vector<schemas::AttributeId> denied{};     // ascending
   const OperationEncoder* encoder = nullptr;
-};
+  size_t bytes = 0;  // of encoded operations; one operation more may start below it
+  size_t ops = 0;    // operations that are sent
 
-// A piece ends at the first of these.
-struct PieceLimits {
-  size_t bytes = 0;   // of encoded operations; one operation more may start below it
-  size_t ops = 0;     // operations that are sent
-  size_t passed = 0;  // operations that are read and not sent
+  // All but the model.
+  auto Values() const {
+    return std::tie(bucket, from.offset, from.index, changed, known_rows, schema, denied, encoder,
+                    bytes, ops);
+  }
+  friend bool operator==(const PieceKey& a, const PieceKey& b) {
+    return a.Values() == b.Values() && !a.model.owner_before(b.model) &&
+           !b.model.owner_before(a.model);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const PieceKey& key) {
+    return std::apply([&h](const auto&... values) { return H::combine(std::move(h), values...); },
+                      key.Values());
+  }
 };
 
 struct Piece {
-  std::string_view ops{};  // encoded
-  size_t count = 0;        // of operations in it
-  size_t passed = 0;       // operations that were read and are not sent
-  Position reached{};     // the next piece's `from`; the end of PieceKey::to where there is no more
-  Offset to = kNoOffset;  // the last event of which a client has everything by then
-};
-
-// Makes the pieces of one session, reading on where the one before ended. Not thread-safe.
-class PieceMaker {
- public:
-  // The views of the piece are valid until the next call of anything. `snapshot` is at `key.to`,
-  // and must outlive the calls up to NewSnapshot() or LetGo(). Errors as of reading the store.
-  [[nodiscard]] absl::StatusOr<Piece> Make(const projectors::OrgSnapshot& snapshot,
-                                           const PieceKey& key, const PieceLimits& limits);
-  // What comes next is read from another one.
-  void NewSnapshot() { iterator_.reset(); }
-  // Keeps neither the snapshot nor a buffer: a session that waits holds no memory.
-  void LetGo();
-
- private:
-  std::unique_ptr<projectors::DeltaIterator> iterator_;  // behind the last piece; nullptr: anew
-  std::string ops_;
+  std::shared_ptr<const std::string> ops{};  // encoded; never changes while anybody else has it
+  size_t count = 0;                          // of operations in it
+  size_t passed = 0;      // operations that were read for it, by this call, and are not sent
+  bool returned = false;  // it has the row of a put that had left the bucket before
+  bool last = false;      // nothing is behind it
+  Position reached{};     // the next piece's `from`
+  Offset to = kNoOffset;  // where it is not the last: of this event and before, everything is sent
 };
 
 }  // namespace sluice::gateways

@@ -90,7 +90,7 @@ absl::StatusOr<BuiltPage> Build(SyncContext& context, DeltaCall& call) {
   const OperationEncoder& encoder = JsonOperations();
   encoder.BeginPage(&built.body);
   ASSIGN_OR_RETURN(built.page, BuildDeltaPage(*snapshot, incarnation, buckets, call.cursor, limits,
-                                              encoder, &built.body));
+                                              encoder, context.pieces, &built.body));
   encoder.EndPage(context.codec.Encode(call.org.value(), built.page.cursor), built.page.position,
                   built.page.more, &built.body);
   context.metrics.Page(std::chrono::duration<double>(context.clock.SteadyNow() - start).count());

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/encoder.h"
+#include "gateways/sync/piece_cache.h"
 #include "projectors/model/org_model.h"
 #include "projectors/store/org_snapshot.h"
 
@@ -35,6 +36,7 @@ struct DeltaPage {
 [[nodiscard]] absl::StatusOr<DeltaPage> BuildDeltaPage(
     const projectors::OrgSnapshot& snapshot, uint32_t incarnation,
     std::span<const projectors::CallerBucket> buckets, const Cursor& cursor,
-    const DeltaLimits& limits, const OperationEncoder& encoder, std::string* out);
+    const DeltaLimits& limits, const OperationEncoder& encoder, PieceCache& pieces,
+    std::string* out);
 
 }  // namespace sluice::gateways

@@ -57,6 +57,59 @@ absl::Status DeltaSelection::Next(Send send) {
   return heap_.size() == 1 ? NextOfOne(send) : NextOfSeveral(send);
 }
 
+// Of its entity there is no other bucket, so no row can be held through one, and no time away to
+// tell of: Choose() then looks at nothing but what KnownRows says, and at rows that have returned.
+bool DeltaSelection::SameForAll(const Source& source) const {
+  const PlanGroup& group = plan_.groups[source.group];
+  return source.lost == nullptr && group.state.away_until == kNoOffset && !lost_at_base_ &&
+         entities_.at(source.bucket->current->entity->schema->name()).buckets == 1 &&
+         (!group.Loading() || (sending_groups_ == 1 && plan_.base == kNoOffset));
+}
+
+absl::StatusOr<std::optional<Piece>> DeltaSelection::NextPiece(PieceKey key, size_t passed_max,
+                                                               PieceReader& pieces) {
+  if (!may_go_by_pieces_ || heap_.size() > 1) {
+    return std::nullopt;
+  }
+  Source& source = heap_.front();
+  const PlanBucket& bucket = *source.bucket;
+  const CursorGroupState& state = plan_.groups[source.group].state;
+  if (!changed_.has_value()) {
+    may_go_by_pieces_ = SameForAll(source);
+    if (!may_go_by_pieces_) {
+      return std::nullopt;
+    }
+    ASSIGN_OR_RETURN(const projectors::BucketState found, snapshot_.Bucket(bucket.key));
+    changed_ = found.changed;
+    // Cursors of different positions come to the same operation.
+    reached_ = Before(source.it->op().position);
+    pieces.GoOn(std::move(source.it), bucket.key, reached_);
+  }
+  key.bucket = bucket.key;
+  key.from = reached_;
+  key.changed = *changed_;
+  key.known_rows =
+      KnownRows{.removed_after = state.removed_after, .entered_until = kForEver}.Within(reached_,
+                                                                                        *changed_);
+  key.model = snapshot_.model();
+  key.schema = bucket.current->entity->schema.get();
+  key.denied = bucket.current->entity->denied;
+  ASSIGN_OR_RETURN(Piece piece, pieces.Read(snapshot_, key, passed_max));
+  const bool loads = plan_.groups[source.group].Loading() && *changed_ <= state.removed_after;
+  if (piece.returned && !loads) {
+    may_go_by_pieces_ = false;  // the holder may have them: each is looked up
+    source.it = snapshot_.Scan(bucket.key, reached_);
+    RETURN_IF_ERROR(source.it->status());
+    return std::nullopt;
+  }
+  scanned_ += piece.count + piece.passed;
+  reached_ = piece.reached;
+  if (piece.last) {
+    heap_.clear();
+  }
+  return piece;
+}
+
 absl::Status DeltaSelection::NextOfSeveral(Send send) {
   const Position position = heap_.front().it->op().position;
   sent_here_.clear();

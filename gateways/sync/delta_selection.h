@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "gateways/sync/delta_plan.h"
 #include "gateways/sync/encoder.h"
+#include "gateways/sync/piece_reader.h"
 #include "projectors/store/org_snapshot.h"
 
 namespace sluice::gateways {
@@ -37,6 +39,11 @@ class DeltaSelection {
   bool AtEnd() const { return heap_.empty(); }
   // Goes past the lowest position: pages end between positions only. Not at the end.
   [[nodiscard]] absl::Status Next(Send send);
+  // Where one bucket is left of which everybody who has come to this place is sent the same, goes
+  // past a piece of it, which ends as `key` and `passed_max` say; of `key` the rest is filled in.
+  // nullopt, and nothing passed: Next() has to choose. Not at the end.
+  [[nodiscard]] absl::StatusOr<std::optional<Piece>> NextPiece(PieceKey key, size_t passed_max,
+                                                               PieceReader& pieces);
 
   const DeltaPlan& plan() const { return plan_; }
   Position reached() const { return reached_; }
@@ -64,6 +71,9 @@ class DeltaSelection {
   static bool Later(const Source& a, const Source& b) {
     return a.it->op().position > b.it->op().position;
   }
+  // Do buckets, groups and cursor leave nothing to choose among the operations of this one that is
+  // left?
+  bool SameForAll(const Source& source) const;
   absl::Status NextOfSeveral(Send send);
   absl::Status NextOfOne(Send send);
   absl::Status Choose(const Source& source, const projectors::DeltaView& op, Send send);
@@ -105,6 +115,9 @@ class DeltaSelection {
   std::set<std::pair<std::string, std::string>, std::less<>> removed_;
   size_t sending_groups_ = 0;
   bool lost_at_base_ = false;  // did the caller lose a bucket whose rows the holder had at `base`?
+  // Of the one bucket that is left, once it goes by pieces; nullopt: it does not.
+  std::optional<Offset> changed_;
+  bool may_go_by_pieces_ = true;
   Position reached_;
   size_t scanned_ = 0;
 };

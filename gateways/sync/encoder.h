@@ -41,6 +41,8 @@ class OperationEncoder {
   // malformed; `ops` is then cut back.
   [[nodiscard]] virtual absl::Status Append(const OperationView& op, bool first,
                                             std::string* ops) const = 0;
+  // Appends to `out` the operations that Append() wrote to `ops`.
+  virtual void AppendAll(std::string_view ops, bool first, std::string* out) const = 0;
 
   // A page: its begin, operations, its end.
   virtual void BeginPage(std::string* out) const = 0;
@@ -80,8 +82,8 @@ enum class FrameFormat {
   kSse,     // the same JSON as `data:`, the frame's name as `event:`
 };
 
-// The frames of `POST …/stream`; each function appends a whole one to `out`. Stateless,
-// thread-safe.
+// The frames of `POST …/stream`; each function but those of ops appends a whole one to `out`.
+// Stateless, thread-safe.
 class FrameEncoder {
  public:
   virtual ~FrameEncoder() = default;
@@ -91,8 +93,10 @@ class FrameEncoder {
   virtual const OperationEncoder& operations() const = 0;
 
   virtual std::unique_ptr<CheckpointWriter> Write(Checkpoint checkpoint) const = 0;
-  virtual void Ops(std::string_view bucket, Offset from, Offset to, std::string_view ops,
-                   std::string* out) const = 0;
+  // What Append() wrote stands between these two, in bytes that others may have, too.
+  virtual void BeginOps(std::string_view bucket, Offset from, Offset to,
+                        std::string* out) const = 0;
+  virtual void EndOps(std::string* out) const = 0;
   virtual void CheckpointComplete(Offset position, std::string* out) const = 0;
   virtual void Heartbeat(Offset position, std::string* out) const = 0;
   virtual void TokenExpires(int64_t in_s, std::string* out) const = 0;

@@ -51,6 +51,13 @@ class JsonOperationEncoder final : public OperationEncoder {
     return absl::OkStatus();
   }
 
+  void AppendAll(std::string_view ops, bool first, std::string* out) const override {
+    if (!first && !ops.empty()) {
+      out->push_back(',');
+    }
+    *out += ops;
+  }
+
   void BeginPage(std::string* out) const override { *out += R"({"ops":[)"; }
 
   void EndPage(std::string_view cursor, Offset position, bool more,
@@ -106,15 +113,16 @@ std::unique_ptr<CheckpointWriter> JsonFrames::Write(Checkpoint checkpoint) const
   return std::make_unique<JsonCheckpoint>(*this, std::move(checkpoint));
 }
 
-void JsonFrames::Ops(std::string_view bucket, Offset from, Offset to, std::string_view ops,
-                     std::string* out) const {
+void JsonFrames::BeginOps(std::string_view bucket, Offset from, Offset to, std::string* out) const {
   Begin("ops", out);
   fmt::format_to(std::back_inserter(*out), R"("bucket":"{}",)", bucket);
   AppendJsonOffset("from", from, out);
   out->push_back(',');
   AppendJsonOffset("to", to, out);
   *out += ",\"ops\":[";
-  *out += ops;
+}
+
+void JsonFrames::EndOps(std::string* out) const {
   out->push_back(']');
   End(out);
 }

@@ -20,8 +20,8 @@ class JsonFrames final : public FrameEncoder {
   std::string_view content_type() const override;
   const OperationEncoder& operations() const override { return JsonOperations(); }
   std::unique_ptr<CheckpointWriter> Write(Checkpoint checkpoint) const override;
-  void Ops(std::string_view bucket, Offset from, Offset to, std::string_view ops,
-           std::string* out) const override;
+  void BeginOps(std::string_view bucket, Offset from, Offset to, std::string* out) const override;
+  void EndOps(std::string* out) const override;
   void CheckpointComplete(Offset position, std::string* out) const override;
   void Heartbeat(Offset position, std::string* out) const override;
   void TokenExpires(int64_t in_s, std::string* out) const override;

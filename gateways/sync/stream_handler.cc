@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "gateways/sync/client_watch.h"
 #include "gateways/sync/stream_state.h"
@@ -19,8 +21,7 @@ using projectors::OrgSnapshot;
 using std::chrono::milliseconds;
 
 constexpr size_t kPieceBytes = size_t{256} << 10;
-constexpr size_t kChangeBytes = size_t{8} << 10;  // as much as most changes need
-constexpr size_t kBucketBytes = 96;               // about, of a bucket in a checkpoint
+constexpr size_t kBucketBytes = 96;  // about, of a bucket in a checkpoint
 // Of a checkpoint that is longer than a piece: as much as a client has a write's time to take.
 constexpr size_t kCheckpointBytes = size_t{64} << 10;
 
@@ -38,7 +39,7 @@ class StreamSession {
         watch_(hub, org),
         state_(
             {.log_id = context.options.log_id, .buckets_max = context.options.buckets_per_caller},
-            context.columns, ClaimsOf(principal), std::move(request), format),
+            context.columns, context.pieces, ClaimsOf(principal), std::move(request), format),
         slot_(slot),
         asked_(asked) {}
 
@@ -163,7 +164,8 @@ class StreamSession {
   // at once after a change that they share, and few of them have much to send: the first piece of
   // a live one is small, beside its buckets in a checkpoint.
   net::awaitable<absl::StatusOr<bool>> Look() {
-    const size_t first = std::min(kPieceBytes, state_.buckets() * kBucketBytes + kChangeBytes);
+    const size_t first =
+        std::min(kPieceBytes, state_.buckets() * kBucketBytes + StreamState::kChangeBytes);
     const absl::Status share = co_await TakeShare(state_.begun() ? first : kPieceBytes);
     if (!share.ok()) {
       co_return share;
@@ -193,7 +195,7 @@ class StreamSession {
     const Offset applied = snapshot->applied().position;
     RETURN_IF_ERROR(CheckClient(*snapshot));
     ASSIGN_OR_RETURN(const bool began, state_.Begin(std::move(snapshot), touched_.At(applied)));
-    state_.WriteCheckpoint(piece_bytes_, &buffer_);
+    state_.WriteCheckpoint(piece_bytes_, &buffer_.text());
     loading_since_ = Now();
     return began;
   }
@@ -236,7 +238,7 @@ class StreamSession {
         co_return alive;
       }
     }
-    Release(&buffer_);  // a session that waits holds no memory
+    buffer_.LetGo();  // a session that waits holds no memory
     co_return true;
   }
 
@@ -244,7 +246,7 @@ class StreamSession {
   // there.
   void BeatWhilePassing() {
     if (ended_.ok() && buffer_.empty() && state_.sending() && Now() >= heartbeat_due_) {
-      state_.encoder().Heartbeat(state_.position(), &buffer_);
+      state_.encoder().Heartbeat(state_.position(), &buffer_.text());
     }
   }
 
@@ -303,7 +305,7 @@ class StreamSession {
     }
     if (status.ok() && ended_.ok()) {
       status = co_await OnStoreThread(context_, org_, principal_.subject, [this] {
-        state_.WriteCheckpoint(piece_bytes_, &buffer_);
+        state_.WriteCheckpoint(piece_bytes_, &buffer_.text());
         return absl::OkStatus();
       });
     }
@@ -321,9 +323,12 @@ class StreamSession {
     bool alive = true;
     if (MayGoOn()) {
       const HeldUp held_up(*this);
-      alive = co_await http_.SendChunk(buffer_);
+      const std::vector<std::string_view> parts = buffer_.Parts();
+      for (size_t i = 0; alive && i < parts.size(); ++i) {
+        alive = co_await http_.SendChunk(parts[i]);
+      }
     }
-    buffer_.clear();
+    buffer_.Clear();
     share_ = {};
     heartbeat_due_ = Now() + context_.options.heartbeat;
     co_return alive;
@@ -336,7 +341,7 @@ class StreamSession {
       End(Error(absl::StatusCode::kUnauthenticated, "token_expired", "the token has expired"));
     } else if (!warned_ && left <= context_.options.token_warning) {
       warned_ = true;
-      state_.encoder().TokenExpires((left.count() + 999) / 1000, &buffer_);
+      state_.encoder().TokenExpires((left.count() + 999) / 1000, &buffer_.text());
       co_return co_await Flush();
     }
     co_return true;
@@ -384,7 +389,7 @@ class StreamSession {
     if (touched_.none()) {
       state_.SetQuiet(watch_.applied());  // what others changed passes at no cost
     }
-    state_.encoder().Heartbeat(state_.position(), &buffer_);
+    state_.encoder().Heartbeat(state_.position(), &buffer_.text());
     co_return co_await Flush();
   }
 
@@ -422,7 +427,7 @@ class StreamSession {
   ByteHold& asked_;  // for what the client said that it has, until the first checkpoint is sent
   TouchedBuckets touched_{watch_};
   Offset ahead_ = kNoOffset;  // where the client is, if the snapshot had not come so far
-  std::string buffer_;
+  FrameBuffer buffer_;
   FairBudget::Share share_;   // for what the buffer holds
   size_t piece_bytes_ = 0;    // ... and may come to
   SteadyTime loading_since_;  // from the snapshot that it has

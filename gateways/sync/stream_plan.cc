@@ -38,6 +38,7 @@ absl::StatusOr<bool> StreamPlan::Begin(std::shared_ptr<const OrgSnapshot> snapsh
   removed_.clear();
   resets_.clear();
   gained_ = false;
+  looked_ = {applied.position, applied.history};
   if (first || columns_->model != snapshot_->model()) {
     RETURN_IF_ERROR(Recompute(snapshot_->model()));
     RETURN_IF_ERROR(PlaceTouched({}));
@@ -46,7 +47,6 @@ absl::StatusOr<bool> StreamPlan::Begin(std::shared_ptr<const OrgSnapshot> snapsh
   }
   have_.clear();
   reset_all_ = false;
-  looked_ = {applied.position, applied.history};
   quiet_ = std::max(quiet_, touched.quiet);
   // The client counts with what a checkpoint has named, so a new bucket is named also while empty.
   if (!first && !superseded && !gained_ && pending_.empty() && removed_.empty() &&
@@ -159,7 +159,7 @@ absl::Status StreamPlan::Place(const std::string& id, Bucket* bucket) {
   bucket->count = state.count;
   bucket->checksum = state.checksum;
   KnownRows& known = bucket->known_rows;
-  known.entered_until = std::max(known.entered_until, bucket->progress.offset);
+  known.entered_until = std::max(known.entered_until, bucket->read.offset);
   bool reset = !bucket->placed && !PlaceFirst(id, bucket);
   const Offset whole = WholeOffset(bucket->progress);
   // What the horizon has passed is not told apart: a bucket without rows is forgotten by then.
@@ -168,18 +168,36 @@ absl::Status StreamPlan::Place(const std::string& id, Bucket* bucket) {
       nothing || (whole != kNoOffset && std::max(state.changed, applied.horizon) <= whole);
   bucket->placed = true;
   if (unchanged && !pending && !reset) {
-    bucket->progress = EndOf(applied.position);
+    CaughtUp(state.changed, bucket);
     return absl::OkStatus();
   }
   reset = reset || std::max(known.removed_after, whole) < applied.horizon;
   if (reset) {
-    bucket->progress = {};
+    bucket->progress = bucket->read = {};
     bucket->whole = kNoOffset;
     known = {.removed_after = applied.position};
     resets_.push_back(id);
   }
+  bucket->changed = state.changed;
   pending_.insert(id);
   return absl::OkStatus();
+}
+
+// Everything of the snapshot is sent. Sessions that have come as far with the bucket have done so
+// at snapshots of different positions, by changes that are not the bucket's. Where its last change
+// is known all of them go on from that, and know the rows that had entered by then: so they ask
+// for the same piece.
+void StreamPlan::CaughtUp(Offset changed, Bucket* bucket) const {
+  bucket->progress = bucket->read = EndOf(looked_.position);
+  if (changed == kNoOffset) {
+    return;
+  }
+  bucket->read = EndOf(changed);
+  // What a frame that ended inside an event was counted for may lie ahead of this server.
+  Offset& entered_until = bucket->known_rows.entered_until;
+  if (entered_until <= looked_.position) {
+    entered_until = std::min(entered_until, changed);
+  }
 }
 
 bool StreamPlan::PlaceFirst(const std::string& id, Bucket* bucket) const {
@@ -195,7 +213,7 @@ bool StreamPlan::PlaceFirst(const std::string& id, Bucket* bucket) const {
   if (reset_all_ || unknown || after > applied) {
     return false;
   }
-  bucket->progress = EndOf(after);
+  bucket->progress = bucket->read = EndOf(after);
   bucket->whole = after;
   // A frame that ended inside the event after `after` was counted as its start.
   bucket->known_rows = {.entered_until = Offset(after.value() + 1)};
@@ -228,24 +246,30 @@ std::optional<StreamPlan::BucketRead> StreamPlan::Next() {
   if (reading_ == nullptr) {
     reading_ = &buckets_.find(*pending_.begin())->second;
   }
-  return BucketRead{.id = *pending_.begin(),
-                    .from = reading_->whole,
-                    .key = {.bucket = reading_->key,
-                            .from = reading_->progress,
-                            .to = looked_,
-                            .known_rows = reading_->known_rows.Behind(reading_->progress),
-                            .entity = reading_->entity}};
+  return BucketRead{
+      .id = *pending_.begin(),
+      .from = reading_->whole,
+      .key = {.bucket = reading_->key,
+              .from = reading_->read,
+              .changed = reading_->changed,
+              .known_rows = reading_->known_rows.Within(reading_->progress, reading_->changed),
+              .model = columns_->model,
+              .schema = reading_->entity->schema.get(),
+              .denied = reading_->entity->denied}};
 }
 
-void StreamPlan::Sent(const Piece& piece) {
-  reading_->progress = piece.reached;
+Offset StreamPlan::Sent(const Piece& piece) {
+  const Offset to = piece.last ? looked_.position : piece.to;
+  reading_->progress = reading_->read = piece.reached;
   if (piece.count > 0) {
-    reading_->whole = piece.to;
+    reading_->whole = to;
   }
-  if (piece.reached == EndOf(looked_.position)) {
+  if (piece.last) {
+    CaughtUp(reading_->changed, reading_);
     pending_.erase(pending_.begin());
     reading_ = nullptr;
   }
+  return to;
 }
 
 Offset StreamPlan::Complete() {

@@ -44,7 +44,7 @@ struct Touched {
 // one before. Pure: no I/O but the snapshot's. Not thread-safe.
 class StreamPlan {
  public:
-  // The next piece to be sent, without its encoder.
+  // The next piece to be sent, without its encoder and length.
   struct BucketRead {
     std::string_view id;  // of the bucket, for the client
     Offset from;          // what the client counts as its position there
@@ -75,8 +75,9 @@ class StreamPlan {
   [[nodiscard]] Checkpoint TakeCheckpoint();
   // nullopt where everything of the snapshot was sent.
   [[nodiscard]] std::optional<BucketRead> Next();
-  // `piece`, which Next() asked for, is the client's.
-  void Sent(const Piece& piece);
+  // `piece`, which Next() asked for, is the client's: the last event of which it has everything in
+  // that bucket.
+  Offset Sent(const Piece& piece);
   // There is nothing next: gives the snapshot back. The position that the client is at.
   Offset Complete();
   // Gives the snapshot back, whatever is still to be sent of it: the session is over.
@@ -87,7 +88,9 @@ class StreamPlan {
     BucketKey key;
     const projectors::CallerEntity* entity = nullptr;  // of columns_
     Position progress;                                 // sent up to here
-    Offset whole = kNoOffset;  // what the client counts as its position here: the last `to`
+    Position read;               // up to here as it is read: nothing lies between, see CaughtUp()
+    Offset whole = kNoOffset;    // what the client counts as its position here: the last `to`
+    Offset changed = kNoOffset;  // BucketState::changed of the snapshot, where there's more to send
     KnownRows known_rows;
     uint64_t count = 0;  // of the snapshot in which it changed last
     uint64_t checksum = 0;
@@ -101,6 +104,7 @@ class StreamPlan {
   absl::Status Place(const std::string& id, Bucket* bucket);
   // Where a bucket that is new to the session starts; false where the client's rows of it are void.
   bool PlaceFirst(const std::string& id, Bucket* bucket) const;
+  void CaughtUp(Offset changed, Bucket* bucket) const;
   absl::Status CheckHistory(const projectors::OrgSnapshot& snapshot) const;
 
   const StreamOptions options_;

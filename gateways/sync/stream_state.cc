@@ -28,25 +28,29 @@ void StreamState::LetGo() {
   plan_.LetGo();
 }
 
-absl::Status StreamState::Fill(size_t bytes, std::string* out) {
-  PieceLimits limits{.bytes = std::min(bytes, plan_.options().frame_bytes),
-                     .ops = plan_.options().frame_ops,
-                     .passed = kPassedMax};
-  while (sending() && out->size() < bytes && limits.passed > 0) {
+absl::Status StreamState::Fill(size_t bytes, FrameBuffer* out) {
+  const StreamOptions& options = plan_.options();
+  size_t passed = 0;
+  while (sending() && out->size() < bytes && passed < kPassedMax) {
     std::optional<StreamPlan::BucketRead> read = plan_.Next();
     if (!read.has_value()) {
       pieces_.LetGo();
-      encoder_.CheckpointComplete(plan_.Complete(), out);
+      encoder_.CheckpointComplete(plan_.Complete(), &out->text());
       continue;
     }
     read->key.encoder = &encoder_.operations();
-    ASSIGN_OR_RETURN(const Piece piece, pieces_.Make(*plan_.snapshot(), read->key, limits));
-    if (piece.count > 0) {
-      encoder_.Ops(read->id, read->from, piece.to, piece.ops, out);
-    }
-    plan_.Sent(piece);
-    limits.passed -= piece.passed;
+    read->key.bytes =
+        bytes < options.frame_bytes ? std::min(bytes, kChangeBytes) : options.frame_bytes;
+    read->key.ops = options.frame_ops;
+    ASSIGN_OR_RETURN(Piece piece, pieces_.Read(*plan_.snapshot(), read->key, kPassedMax - passed));
+    const Offset to = plan_.Sent(piece);
+    passed += piece.passed;
     ops_sent_ += piece.count;
+    if (piece.count > 0) {
+      encoder_.BeginOps(read->id, read->from, to, &out->text());
+      out->Add(std::move(piece.ops));
+      encoder_.EndOps(&out->text());
+    }
   }
   return absl::OkStatus();
 }

@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "gateways/sync/bucket_piece.h"
 #include "gateways/sync/encoder.h"
+#include "gateways/sync/frame_buffer.h"
+#include "gateways/sync/piece_reader.h"
 #include "gateways/sync/stream_plan.h"
 
 // One session of `POST …/stream`, apart from its connection: StreamPlan says what comes next, a
-// PieceMaker has the operations of it, an encoder writes it.
+// PieceReader has the operations of it, an encoder writes it.
 namespace sluice::gateways {
 
 // Begin() with a snapshot, WriteCheckpoint() and then Fill() until it is sent, then Begin() with
@@ -22,11 +23,12 @@ namespace sluice::gateways {
 // but the snapshot's. Not thread-safe.
 class StreamState {
  public:
-  // `columns` must outlive the object.
-  StreamState(StreamOptions options, CallerColumnsTable& columns, projectors::CallerClaims caller,
-              StreamRequest request, FrameFormat format)
+  // `columns` and `pieces` must outlive the object.
+  StreamState(StreamOptions options, CallerColumnsTable& columns, PieceCache& pieces,
+              projectors::CallerClaims caller, StreamRequest request, FrameFormat format)
       : plan_(std::move(options), columns, std::move(caller), std::move(request)),
-        encoder_(EncoderFor(format)) {}
+        encoder_(EncoderFor(format)),
+        pieces_(pieces) {}
 
   // The highest position that the client has, kNoOffset for none.
   Offset client_position() const { return plan_.client_position(); }
@@ -68,11 +70,14 @@ class StreamState {
   // What one Fill() passes over at most: some 5 ms. A bucket may hold very many removals, of which
   // a client that begins is sent none.
   static constexpr size_t kPassedMax = 10'000;
+  // As much as most changes need. Pieces are of this length or of a frame's, so that sessions which
+  // may have more or less at a time ask for the same ones.
+  static constexpr size_t kChangeBytes = size_t{8} << 10;
 
   // Appends frames until there are about `bytes`, kPassedMax operations were passed over, or the
   // checkpoint is complete; then the snapshot is given back. No frame is larger than that either,
   // but for its last operation.
-  [[nodiscard]] absl::Status Fill(size_t bytes, std::string* out);
+  [[nodiscard]] absl::Status Fill(size_t bytes, FrameBuffer* out);
 
   // Gives the snapshot back, whatever is still to be sent of it: the session is over.
   void LetGo();
@@ -86,7 +91,7 @@ class StreamState {
   StreamPlan plan_;
   const FrameEncoder& encoder_;
   std::unique_ptr<CheckpointWriter> checkpoint_;  // until it is written
-  PieceMaker pieces_;                             // of plan_'s snapshot
+  PieceReader pieces_;                            // of plan_'s snapshot
   uint64_t ops_sent_ = 0;
 };
 

@@ -24,6 +24,7 @@
 #include "gateways/sync/caller_columns.h"
 #include "gateways/sync/cursor.h"
 #include "gateways/sync/encoder.h"
+#include "gateways/sync/piece_cache.h"
 #include "gateways/sync/sync_metrics.h"
 #include "gateways/sync/sync_request.h"
 #include "gateways/sync/sync_server.h"
@@ -66,6 +67,10 @@ struct SyncContext {
                 options.registry),
         metrics(options.registry, options.sessions_max, options.answer_bytes_max),
         columns([this] { metrics.ColumnsMade(); }),
+        pieces({.bytes_max = options.answer_bytes_max / 8,
+                .on_find = [this](bool hit) { metrics.PieceFound(hit); },
+                .on_change = [this](size_t bytes,
+                                    size_t evicted) { metrics.PiecesKept(bytes, evicted); }}),
         budget({.units_max = options.answer_bytes_max,
                 .waiting_max = options.connections_max,
                 .refusal = Error(absl::StatusCode::kUnavailable, "answers_queue_full",
@@ -88,6 +93,7 @@ struct SyncContext {
   ListenerAccount account;
   SyncMetrics metrics;
   CallerColumnsTable columns;
+  PieceCache pieces;
   FairBudget budget;  // bytes of answers that are built or being sent
   FairPlaces sessions;
   FairBudget turns;  // of `pool`'s threads

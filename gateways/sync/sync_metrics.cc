@@ -27,6 +27,15 @@ SyncMetrics::SyncMetrics(std::shared_ptr<prometheus::Registry> registry, size_t 
   columns_made_ =
       &AddCounter(to, "sluice_sync_columns_made_total",
                   "Lists of columns made for streams; callers who see the same share one");
+  piece_hits_ = &AddCounter(to, "sluice_sync_piece_hits_total",
+                            "Encoded pieces of a bucket that another session had made");
+  piece_misses_ = &AddCounter(to, "sluice_sync_piece_misses_total",
+                              "Pieces of a bucket that were read and encoded");
+  piece_evictions_ =
+      &AddCounter(to, "sluice_sync_piece_evictions_total", "Kept pieces that made room for others");
+  piece_bytes_ = &AddGauge(to, "sluice_sync_piece_bytes", "Bytes of encoded pieces that are kept");
+  AddGauge(to, "sluice_sync_piece_bytes_limit", "Most bytes of encoded pieces")
+      .Set(static_cast<double>(answer_bytes_max / 8));
   page_seconds_ = &AddHistogram(to, "sluice_sync_page_seconds", "Time to build one page of delta",
                                 {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3});
 }

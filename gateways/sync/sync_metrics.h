@@ -27,6 +27,11 @@ class SyncMetrics {
   void AnswerBytes(size_t bytes) { answer_bytes_->Set(static_cast<double>(bytes)); }
   void Woken() { woken_->Increment(); }
   void ColumnsMade() { columns_made_->Increment(); }
+  void PieceFound(bool hit) { (hit ? piece_hits_ : piece_misses_)->Increment(); }
+  void PiecesKept(size_t bytes, size_t evicted) {
+    piece_bytes_->Set(static_cast<double>(bytes));
+    piece_evictions_->Increment(static_cast<double>(evicted));
+  }
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;
@@ -37,6 +42,10 @@ class SyncMetrics {
   prometheus::Gauge* answer_bytes_;
   prometheus::Counter* woken_;
   prometheus::Counter* columns_made_;
+  prometheus::Counter* piece_hits_;
+  prometheus::Counter* piece_misses_;
+  prometheus::Counter* piece_evictions_;
+  prometheus::Gauge* piece_bytes_;
   prometheus::Histogram* page_seconds_;
 };
 

@@ -178,11 +178,12 @@ size_t PullBytes(Org& org, const std::string& user, gateways::Cursor* cursor, si
   const auto snapshot = org.stores().Snapshot(OrgId::Parse("acme").value()).value();
   const projectors::CallerClaims caller{user, {"field"}, {"t1"}, std::nullopt};
   const auto buckets = snapshot->model()->BucketsOf(caller, 1'000).value();
+  gateways::PieceCache pieces({});
   size_t bytes = 0;
   for (bool more = true; more;) {
     std::string out;
     const auto page = gateways::BuildDeltaPage(*snapshot, 1, buckets, *cursor, {.ops_max = 10'000},
-                                               gateways::JsonOperations(), &out)
+                                               gateways::JsonOperations(), pieces, &out)
                           .value();
     bytes += out.size();
     *ops += page.ops;

@@ -4,6 +4,9 @@
 // And what a commit costs live streams: CPU of the whole process a change, for one that concerns
 // none of them and for one that concerns one.
 //   sync_bench live [STREAMS [BUCKETS]]
+// And what it takes to give one bucket to many: first loads of so many streams, 16 at a time, and a
+// change of 1,000 rows to all of them, live.
+//   sync_bench shared [STREAMS [ROWS]]
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -11,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -53,6 +57,17 @@ Measured Best(Load load) {
   return best;
 }
 
+void Put(sluice::testing::FoldStores& stores, int from, int rows) {
+  std::vector<v1::Operation> ops;
+  for (int i = from; i < from + rows; ++i) {
+    const std::string key = fmt::format("account-{:08}", i);
+    sluice::testing::RowWriter row;
+    row.Text(1, key).Text(2, "Contoso Limited").Text(3, "ann").Text(4, std::string(160, 'n'));
+    ops.push_back(sluice::testing::Upsert(1, key, row.bytes()));
+  }
+  stores.Add("contoso", sluice::testing::MakeSet(ops));
+}
+
 void Fill(sluice::testing::FoldStores& stores, int rows) {
   stores.Add("contoso", sluice::testing::OpenOrg(1));
   stores.Add("contoso", sluice::testing::DefineEntity(
@@ -61,14 +76,7 @@ void Fill(sluice::testing::FoldStores& stores, int rows) {
   stores.Add("contoso",
              sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_USER}}}, {"field"}));
   for (int at = 0; at < rows; at += kSet) {
-    std::vector<v1::Operation> ops;
-    for (int i = at; i < at + kSet; ++i) {
-      const std::string key = fmt::format("account-{:08}", i);
-      sluice::testing::RowWriter row;
-      row.Text(1, key).Text(2, "Contoso Limited").Text(3, "ann").Text(4, std::string(160, 'n'));
-      ops.push_back(sluice::testing::Upsert(1, key, row.bytes()));
-    }
-    stores.Add("contoso", sluice::testing::MakeSet(ops));
+    Put(stores, at, kSet);
   }
 }
 
@@ -216,6 +224,65 @@ int MeasureLive(int streams, int buckets) {
   return 0;
 }
 
+int MeasureShared(int streams, int rows) {
+  sluice::testing::FoldStores stores;
+  Fill(stores, rows);
+  JsonAuthenticator authenticator;
+  const sluice::RealClock clock;
+  SyncOptions options;
+  options.port = 0;
+  options.log_id = "bench";
+  options.access_log = false;
+  options.heartbeat = std::chrono::hours(1);
+  SyncServer server(options, stores, authenticator, clock);
+  const int port = server.Start().value();
+  const std::string post = std::string("POST /v1/orgs/contoso/stream HTTP/1.1\r\nHost: x\r\n") +
+                           kToken + "Connection: close\r\n\r\n";
+  const auto measure = [&](std::string_view what, auto send) {
+    const double before = CpuSeconds();
+    const auto start = std::chrono::steady_clock::now();
+    const size_t bytes = send();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    fmt::print("{} streams of one bucket, {:<12} {:>8.1f} MB/s {:>8.3f} ms CPU a stream\n", streams,
+               what, static_cast<double>(bytes) / took.count() / 1e6,
+               1e3 * (CpuSeconds() - before) / streams);
+  };
+  measure("first loads", [&] {
+    std::atomic<size_t> bytes = 0;
+    std::atomic<int> left = streams;
+    std::vector<std::thread> clients;
+    for (int i = 0; i < 16; ++i) {
+      clients.emplace_back([&] {
+        while (--left >= 0) {
+          bytes += Drain(port, post);
+        }
+      });
+    }
+    for (std::thread& client : clients) {
+      client.join();
+    }
+    return bytes.load();
+  });
+  std::vector<std::unique_ptr<HttpSocket>> sockets;
+  for (int i = 0; i < streams; ++i) {
+    sockets.push_back(std::make_unique<HttpSocket>(port));
+    sockets.back()->Request("POST", "/v1/orgs/contoso/stream", kToken, R"({"live":true})");
+    (void)sockets.back()->Read(false);
+    ReadUntilComplete(*sockets.back());
+  }
+  measure("a change", [&] {
+    Put(stores, 0, kSet);
+    size_t bytes = 0;
+    for (const auto& socket : sockets) {
+      for (std::string line; !line.starts_with("{\"checkpoint_complete"); bytes += line.size()) {
+        line = socket->ReadLine();
+      }
+    }
+    return bytes;
+  });
+  return 0;
+}
+
 }  // namespace
 }  // namespace sluice::gateways
 
@@ -223,6 +290,10 @@ int main(int argc, char** argv) {
   using namespace sluice::gateways;
   if (argc > 1 && std::string_view(argv[1]) == "live") {
     return MeasureLive(argc > 2 ? std::atoi(argv[2]) : 300, argc > 3 ? std::atoi(argv[3]) : 900);
+  }
+  if (argc > 1 && std::string_view(argv[1]) == "shared") {
+    return MeasureShared(argc > 2 ? std::atoi(argv[2]) : 500,
+                         argc > 3 ? std::atoi(argv[3]) / kSet * kSet : 10'000);
   }
   const int rows = (argc > 1 ? std::atoi(argv[1]) : 100'000) / kSet * kSet;
   sluice::testing::FoldStores stores;

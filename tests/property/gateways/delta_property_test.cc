@@ -172,7 +172,8 @@ class DeltaProperty {
       limits.scanned_max = 1 + world_.Below(6);
     }
     std::string ops;
-    const auto page = BuildDeltaPage(*snapshot, 1, buckets, cursor, limits, JsonOperations(), &ops);
+    const auto page =
+        BuildDeltaPage(*snapshot, 1, buckets, cursor, limits, JsonOperations(), pieces_, &ops);
     if (!page.ok()) {
       EXPECT_EQ(ErrorCode(page.status()), "cursor_expired");
       ++restless_;
@@ -294,6 +295,7 @@ class DeltaProperty {
   }
 
   PlainWorld world_;
+  PieceCache pieces_{{}};  // of all clients
   CursorCodec codec_;
   std::vector<Client> clients_;
   int complete_ = 0;

@@ -36,7 +36,9 @@ struct PlainOrg {
   std::map<Offset, uint64_t> history;  // as OrgSnapshot::HistoryAt; empty: every position has 0
   std::shared_ptr<const projectors::OrgModel> model;
   // Of a row's place in a bucket: the term in the bucket's checksum.
-  std::function<uint64_t(const RowKey&, Position)> checksum;
+  std::function<uint64_t(const RowKey&, Position)> checksum = [](const auto&, Position) {
+    return 0;
+  };
 
   // The row is now `row` and in exactly `buckets`, by the operation at `position`. With `rewrite`
   // false only the memberships that differ are written: as a change of rules does it, if that is

@@ -178,6 +178,9 @@ void PlainWorld::Redefine() {
 
 PlainWorld::Event PlainWorld::Step() {
   const size_t kind = Below(40);
+  if (kind < 6) {
+    org_.model = projectors::OrgModel::Empty();  // definitions are others: another object
+  }
   if (kind == 0) {
     Redefine();
     return Event::kEntity;

@@ -124,13 +124,13 @@ bool DeltaRowsClient::Fetch(const OrgSnapshot& snapshot, const RowsAt& at, Fetch
   }
   const uint32_t incarnation = snapshot.model()->incarnation();
   auto page = gateways::BuildDeltaPage(snapshot, incarnation, *buckets, cursor, limits,
-                                       gateways::JsonOperations(), &fetched->ops);
+                                       gateways::JsonOperations(), record_.pieces(), &fetched->ops);
   if (!page.ok() && !cursor_.empty()) {  // its rules and claims changed too often
     StartOver(page.status(), at);
     ++report_.counters.restless;
     fetched->ops.clear();
     page = gateways::BuildDeltaPage(snapshot, incarnation, *buckets, {}, limits,
-                                    gateways::JsonOperations(), &fetched->ops);
+                                    gateways::JsonOperations(), record_.pieces(), &fetched->ops);
   }
   if (!page.ok()) {
     checks_.Fail("gets no page: " + page.status().ToString(), at);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateways/sync/piece_cache.h"
 #include "tests/support/rows/plain_model.h"
 
 namespace sluice::testing {
@@ -72,6 +73,8 @@ class OrgRecord {
   void AdvanceTo(int64_t position);
 
   const std::string& name() const { return name_; }
+  // Of all clients, whatever becomes of the stores that they read from.
+  gateways::PieceCache& pieces() { return pieces_; }
   const std::vector<PlainEvent>& events() const { return events_; }
   const std::vector<CallerClaims>& claims() const { return claims_; }
   int64_t position() const { return position_; }
@@ -90,6 +93,7 @@ class OrgRecord {
   [[nodiscard]] bool Names(int64_t offset, const RowName& row) const;
 
  private:
+  gateways::PieceCache pieces_{{}};
   using Models = std::span<const std::shared_ptr<const PlainModel>>;
   // Those in force at `from`, at `until` or between.
   [[nodiscard]] Models ModelsOf(int64_t from, int64_t until) const;

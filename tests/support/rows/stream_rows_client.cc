@@ -1,6 +1,7 @@
 #include "tests/support/rows/stream_rows_client.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -77,8 +78,8 @@ void StreamRowsClient::Connect() {
   auto request = gateways::ParseStreamRequest(body.dump());
   gateways::StreamOptions options{.log_id = "log", .buckets_max = 1'000};
   options.frame_ops = dice_.Between(1, 4);
-  session_.emplace(options, columns_, record_.claims()[claims_], *std::move(request),
-                   gateways::FrameFormat::kNdjson);
+  session_.emplace(options, columns_, record_.pieces(), record_.claims()[claims_],
+                   *std::move(request), gateways::FrameFormat::kNdjson);
 }
 
 void StreamRowsClient::Break() {
@@ -119,14 +120,14 @@ void StreamRowsClient::Fill() {
   if (!session_->sending()) {
     return;
   }
-  std::string frames;
+  gateways::FrameBuffer frames;
   const absl::Status filled = session_->Fill(dice_.Chance(70) ? 1 : 2'000, &frames);
   if (!filled.ok()) {
     checks_.Fail("gets no frames: " + filled.ToString(), *at_);
     session_.reset();
     return;
   }
-  Take(frames);
+  Take(fmt::format("{}", fmt::join(frames.Parts(), "")));
 }
 
 void StreamRowsClient::Take(const std::string& frames) {

@@ -73,7 +73,8 @@ class DeltaPageTest : public ::testing::Test {
     DeltaLimits limits;
     limits.ops_max = limit;
     limits.scanned_max = scanned;
-    page_ = BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, limits, JsonOperations(), &ops)
+    page_ = BuildDeltaPage(PlainSnapshot(org_), 1, buckets, cursor_, limits, JsonOperations(),
+                           pieces_, &ops)
                 .value();
     cursor_ = page_.cursor;
     return ops;
@@ -89,6 +90,8 @@ class DeltaPageTest : public ::testing::Test {
 
   std::shared_ptr<const schemas::EntitySchema> schema_;
   PlainOrg org_;
+  int hits_ = 0;
+  PieceCache pieces_{{.on_find = [this](bool hit) { hits_ += hit ? 1 : 0; }}};
   Cursor cursor_;
   DeltaPage page_;
 };
@@ -98,6 +101,47 @@ TEST_F(DeltaPageTest, ARowInTwoBucketsIsSentOnce) {
   EXPECT_EQ(Page({Bucket(1), Bucket(2)}), PutOf("A", "5.0"));
   EXPECT_FALSE(page_.more);
   EXPECT_EQ(page_.position, Offset(5));
+}
+
+// Holders of different cursors, who have come to the same operation; not those who see other
+// columns of it.
+TEST_F(DeltaPageTest, HoldersOfTheSameBucketShareWhatTheyAreSent) {
+  Put("A", 5, {kOne}, "x");
+  std::vector<Cursor> cursors;
+  for (int i = 0; i < 4; ++i) {
+    cursor_ = {};
+    EXPECT_NE(Page({Bucket(1)}).find("\"x\""), std::string::npos);
+    cursors.push_back(cursor_);
+    org_.applied.position = Offset(org_.applied.position.value() + 1);  // others' rows
+  }
+  EXPECT_EQ(hits_, 2);
+  hits_ = 0;
+  Put("B", 20, {kOne}, "y");
+  Put("A", 21, {});
+  for (const Cursor& cursor : cursors) {
+    cursor_ = cursor;
+    const std::string page = Page({Bucket(1)});
+    EXPECT_NE(page.find("\"y\""), std::string::npos);
+    EXPECT_TRUE(page.ends_with("," + RemoveOf("A", "21.0"))) << page;
+    EXPECT_FALSE(page_.more);
+  }
+  EXPECT_EQ(hits_, 2);
+  cursor_ = {};
+  EXPECT_EQ(Page({Masked(1)}), PutOf("B", "20.0"));
+}
+
+// The holder may have the row that has returned: that is looked up, whoever has made the piece.
+TEST_F(DeltaPageTest, RowsThatHaveReturnedAreLookedUp) {
+  Put("A", 5, {kOne});
+  (void)Page({Bucket(1)});
+  Move("A", 6, {}, true);
+  Move("A", 7, {kOne});
+  Put("B", 8, {kOne});
+  const Cursor before = cursor_;
+  for (int i = 0; i < 4; ++i) {
+    cursor_ = before;
+    EXPECT_EQ(Page({Bucket(1)}), PutOf("B", "8.0"));
+  }
 }
 
 TEST_F(DeltaPageTest, AFreshStartHasNoOldRemovals) {

@@ -11,7 +11,9 @@ namespace {
 TEST(JsonEncoderTest, FramesStayAsTheyAre) {
   const FrameEncoder& frames = EncoderFor(FrameFormat::kNdjson);
   std::string out;
-  frames.Ops("b1", kNoOffset, Offset(1043), R"({"op":1},{"op":2})", &out);
+  frames.BeginOps("b1", kNoOffset, Offset(1043), &out);
+  out += R"({"op":1},{"op":2})";
+  frames.EndOps(&out);
   frames.CheckpointComplete(Offset(1043), &out);
   frames.Heartbeat(kNoOffset, &out);
   frames.TokenExpires(30, &out);

@@ -52,12 +52,13 @@ class StreamStateTest : public ::testing::Test {
     org_.applied.position = Offset(offset);
   }
 
-  StreamState State(std::vector<StreamRequest::Have> have, size_t frame_ops = 100) {
+  StreamState State(std::vector<StreamRequest::Have> have, size_t frame_ops = 100,
+                    const std::string& role = "field", FrameFormat format = FrameFormat::kNdjson) {
     StreamRequest request;
     request.have = std::move(have);
-    return StreamState({.log_id = "log", .frame_ops = frame_ops}, table_,
-                       {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
-                       std::move(request), FrameFormat::kNdjson);
+    return StreamState({.log_id = "log", .frame_ops = frame_ops}, table_, pieces_,
+                       {.user = "ann", .roles = {role}, .teams = {}, .business_unit = {}},
+                       std::move(request), format);
   }
   // A checkpoint of what the organisation is now; false where there is nothing to send.
   bool Begin(StreamState* state, const Touched& touched = {}) {
@@ -68,7 +69,11 @@ class StreamStateTest : public ::testing::Test {
   }
   // One frame more, or all.
   void Fill(StreamState* state, size_t bytes) {
-    EXPECT_TRUE(state->Fill(out_.size() + bytes, &out_).ok());
+    FrameBuffer frames;
+    EXPECT_TRUE(state->Fill(bytes, &frames).ok());
+    for (const std::string_view part : frames.Parts()) {
+      out_ += part;
+    }
   }
   // The frames since the last question, shortened: "put A", "remove A", "reset", "checkpoint 7"…
   std::vector<std::string> Frames() {
@@ -105,6 +110,8 @@ class StreamStateTest : public ::testing::Test {
   PlainOrg org_;
   int lists_made_ = 0;
   CallerColumnsTable table_{[this] { ++lists_made_; }};
+  int hits_ = 0;
+  PieceCache pieces_{{.on_find = [this](bool hit) { hits_ += hit ? 1 : 0; }}};
   std::string out_;
   json checkpoint_;
   json last_;  // ops frame
@@ -243,7 +250,7 @@ TEST_F(StreamStateTest, RowsOfAnotherHistoryAreVoid) {
     StreamRequest request;
     request.have = {{id, Offset(10)}};
     request.history = history;
-    return StreamState({.log_id = "log"}, table_,
+    return StreamState({.log_id = "log"}, table_, pieces_,
                        {.user = "ann", .roles = {"field"}, .teams = {}, .business_unit = {}},
                        std::move(request), FrameFormat::kNdjson);
   };
@@ -278,6 +285,66 @@ TEST_F(StreamStateTest, ColumnsTravelWithTheCheckpoint) {
   EXPECT_EQ(checkpoint_["entities"][0]["attributes"].size(), 1u);
 }
 
+// However they have come to where they are, and whatever else has changed meanwhile: two make a
+// piece, and everybody else is given it.
+TEST_F(StreamStateTest, SessionsShareWhatTheySend) {
+  Put("A", 10);
+  Put("B", 12);
+  const std::string id = Id();
+  std::vector<StreamState> states;
+  const auto all_send = [&](const std::vector<std::string>& frames, int hits) {
+    hits_ = 0;
+    for (StreamState& state : states) {
+      org_.applied.position = Offset(org_.applied.position.value() + 1);  // others' rows
+      Begin(&state);
+      Fill(&state, 1'000'000);
+      const std::vector<std::string> sent = Frames();
+      EXPECT_EQ(std::vector<std::string>(sent.begin() + 1, sent.end()), frames);
+    }
+    EXPECT_EQ(hits_, hits);
+  };
+  for (int i = 0; i < 4; ++i) {
+    states.push_back(State({}));
+  }
+  all_send({"put A", "put B", "checkpoint_complete"}, 2);
+  for (int64_t after = 12; after < 16; ++after) {
+    states.push_back(State({{id, Offset(after)}}));
+    Begin(&states.back());
+    Fill(&states.back(), 1'000'000);
+    Frames();
+  }
+  Put("C", 40);
+  all_send({"put C", "checkpoint_complete"}, 6);
+  Put("B", 60, false);
+  Put("D", 61);
+  all_send({"remove B", "put D", "checkpoint_complete"}, 6);
+}
+
+// A kept piece is no right: who sees less of the same bucket, or takes another format, is sent its
+// own, whoever was there before.
+TEST_F(StreamStateTest, SessionsWithOtherColumnsShareNothing) {
+  v1::RoleDefined masked = sluice::testing::DefineRole("masked", true, {"account"});
+  masked.mutable_role()->mutable_entities(0)->add_deny_columns("name");
+  Define(masked);
+  Define(
+      sluice::testing::DefineProfile("p", {{"account", {v1::RULE_KIND_ALL}}}, {"field", "masked"}));
+  Put("A", 10);
+  for (int round = 0; round < 4; ++round) {
+    for (const std::string role : {"field", "masked"}) {
+      StreamState state = State({}, 100, role);
+      Sent(&state);
+      EXPECT_EQ(last_["ops"][0]["row"].contains("name"), role == "field");
+    }
+  }
+  EXPECT_EQ(hits_, 4);
+  StreamState events = State({}, 100, "masked", FrameFormat::kSse);
+  Begin(&events);
+  Fill(&events, 1'000'000);
+  EXPECT_EQ(hits_, 5);  // the operations are the same in both formats
+  EXPECT_NE(out_.find("event: ops\ndata: {\"ops\""), std::string::npos);
+  EXPECT_EQ(out_.find("\"nA\""), std::string::npos);
+}
+
 // A caller may have many sessions, each for days: what one keeps of a bucket does not grow with the
 // bucket's name, nor with the columns.
 TEST_F(StreamStateTest, OfABucketLittleIsKept) {
@@ -308,8 +375,8 @@ TEST_F(StreamStateTest, OfABucketLittleIsKept) {
   std::vector<std::unique_ptr<StreamState>> states;
   size_t before = 0;
   for (size_t i = 0; i <= kStates; ++i) {
-    states.push_back(std::make_unique<StreamState>(StreamOptions{.log_id = "log"}, table_, claims,
-                                                   StreamRequest(), FrameFormat::kNdjson));
+    states.push_back(std::make_unique<StreamState>(StreamOptions{.log_id = "log"}, table_, pieces_,
+                                                   claims, StreamRequest(), FrameFormat::kNdjson));
     Begin(states.back().get());
     Fill(states.back().get(), 1'000'000);
     EXPECT_EQ(states.back()->buckets(), 900U);
@@ -364,7 +431,7 @@ TEST_F(StreamStateTest, ALongCheckpointIsWrittenInPieces) {
 TEST_F(StreamStateTest, CallersWhoSeeTheSameShareAList) {
   Define(sluice::testing::DefineRole("more", true, {"account"}));
   const auto with = [&](std::vector<std::string> roles) {
-    return StreamState({.log_id = "log"}, table_,
+    return StreamState({.log_id = "log"}, table_, pieces_,
                        {.user = "ann", .roles = std::move(roles), .teams = {}, .business_unit = {}},
                        {}, FrameFormat::kNdjson);
   };
