@@ -27,29 +27,22 @@ using sluice::client::PullResult;
 // A server takes no head of this length; it bounds what a callback that is wrong makes us reserve.
 constexpr size_t kTokenMax = 64 << 10;
 
-sluice_code CodeOf(absl::StatusCode code) {
-  switch (code) {
-    case absl::StatusCode::kOk:
-      return SLUICE_OK;
-    case absl::StatusCode::kCancelled:
-      return SLUICE_CANCELLED;
-    case absl::StatusCode::kInvalidArgument:
-      return SLUICE_INVALID;
-    case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kNotFound:
-      return SLUICE_REFUSED;
-    case absl::StatusCode::kUnavailable:
-      return SLUICE_UNAVAILABLE;
-    case absl::StatusCode::kFailedPrecondition:
-      return SLUICE_FILE;
-    case absl::StatusCode::kResourceExhausted:
-      return SLUICE_DISK_FULL;
-    case absl::StatusCode::kDataLoss:
-      return SLUICE_DATA_LOSS;
-    default:
-      return SLUICE_INTERNAL;
-  }
+constexpr std::pair<absl::StatusCode, sluice_code> kCodes[] = {
+    {absl::StatusCode::kOk, SLUICE_OK},
+    {absl::StatusCode::kCancelled, SLUICE_CANCELLED},
+    {absl::StatusCode::kInvalidArgument, SLUICE_INVALID},
+    {absl::StatusCode::kUnauthenticated, SLUICE_REFUSED},
+    {absl::StatusCode::kPermissionDenied, SLUICE_REFUSED},
+    {absl::StatusCode::kNotFound, SLUICE_REFUSED},
+    {absl::StatusCode::kUnavailable, SLUICE_UNAVAILABLE},
+    {absl::StatusCode::kFailedPrecondition, SLUICE_FILE},
+    {absl::StatusCode::kResourceExhausted, SLUICE_DISK_FULL},
+    {absl::StatusCode::kDataLoss, SLUICE_DATA_LOSS}};
+
+sluice_code CodeOf(absl::StatusCode kind) {
+  const auto* const row =
+      std::ranges::find(kCodes, kind, &std::pair<absl::StatusCode, sluice_code>::first);
+  return row == std::end(kCodes) ? SLUICE_INTERNAL : row->second;
 }
 
 // The texts are in place before the code is returned, since the caller asks for them by the code.

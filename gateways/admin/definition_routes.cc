@@ -103,10 +103,7 @@ absl::StatusOr<Answer> DefinitionRoutes::Carry(const OrgId& org, const std::stri
   AddEtag(outcome.etag.empty() ? EtagOf(*entry, target) : outcome.etag, response);
   Answer answer(std::move(response));
   if (wait.has_value()) {
-    answer.wait = AnswerWait{
-        .reached = applied_.Reached(org, position),
-        .timeout = *wait,
-        .finish = [](bool reached, HttpResponse& done) { done.status = reached ? 200 : 202; }};
+    answer.wait = AnswerWait{.reached = applied_.Reached(org, position), .timeout = *wait};
   }
   return answer;
 }

@@ -219,11 +219,7 @@ absl::StatusOr<std::optional<AnswerWait>> IngestRoutes::Wait(const RequestContex
   if (!wait.has_value() || last == kNoOffset) {
     return std::nullopt;
   }
-  return AnswerWait{.reached = applied_.Reached(org, last),
-                    .timeout = *wait,
-                    .finish = [](bool reached, HttpResponse& response) {
-                      response.status = reached ? 200 : 202;
-                    }};
+  return AnswerWait{.reached = applied_.Reached(org, last), .timeout = *wait};
 }
 
 }  // namespace sluice::gateways

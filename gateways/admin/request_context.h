@@ -38,7 +38,8 @@ struct AnswerWait {
   std::function<bool()> reached;  // asked again and again, on a thread that may block shortly
   std::chrono::milliseconds timeout{0};
   // Completes the answer; `reached` is false when the time was up or the server stops.
-  std::function<void(bool reached, HttpResponse& response)> finish;
+  std::function<void(bool reached, HttpResponse& response)> finish =
+      [](bool in_time, HttpResponse& response) { response.status = in_time ? 200 : 202; };
 };
 
 // What a handler returns.

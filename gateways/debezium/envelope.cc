@@ -4,12 +4,13 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <unordered_map>
 
+#include "gateways/json_members.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 namespace {
@@ -20,33 +21,12 @@ namespace ondemand = simdjson::ondemand;
 // one when its columns change. All are let go where there are more: the next messages bring theirs.
 constexpr size_t kSchemasMax = 4'000;
 
-absl::Status NotJson(simdjson::error_code error) {
-  return Error(absl::StatusCode::kInvalidArgument, "invalid_json", simdjson::error_message(error));
-}
 absl::Status InvalidEnvelope(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_envelope",
                fmt::format("no message of Debezium: {}", why));
 }
 
-#define RETURN_IF_NOT_JSON(expr)                              \
-  do {                                                        \
-    if (const simdjson::error_code error_ = (expr); error_) { \
-      return NotJson(error_);                                 \
-    }                                                         \
-  } while (false)
-
-// Calls `take` with each member's name and value, until it fails.
-template <typename Take>
-absl::Status ForEachMember(ondemand::object object, Take take) {
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_NOT_JSON(member.unescaped_key().get(name));
-    ondemand::value value;
-    RETURN_IF_NOT_JSON(member.value().get(value));
-    RETURN_IF_ERROR(take(name, value));
-  }
-  return absl::OkStatus();
-}
+#define RETURN_IF_NOT_JSON(expr) RETURN_IF_JSON_ERROR(NotJson, expr)
 
 bool IsNull(ondemand::value value) { return value.raw_json_token().starts_with("null"); }
 
@@ -89,48 +69,30 @@ absl::StatusOr<std::string_view> ObjectJson(ondemand::value value, std::string_v
   return json;
 }
 
-absl::StatusOr<ChangeOp> OpOf(std::string_view text) {
-  switch (text.size() == 1 ? text[0] : '\0') {
-    case 'c':
-      return ChangeOp::kCreate;
-    case 'u':
-      return ChangeOp::kUpdate;
-    case 'r':
-      return ChangeOp::kRead;
-    case 'd':
-      return ChangeOp::kDelete;
-    case 't':
-      return ChangeOp::kTruncate;
-    case 'm':
-      return ChangeOp::kMessage;
-    default:
-      return InvalidEnvelope(fmt::format("its op is {}", QuoteForError(text)));
-  }
-}
+constexpr std::pair<std::string_view, ChangeOp> kOps[] = {
+    {"c", ChangeOp::kCreate}, {"u", ChangeOp::kUpdate},   {"r", ChangeOp::kRead},
+    {"d", ChangeOp::kDelete}, {"t", ChangeOp::kTruncate}, {"m", ChangeOp::kMessage}};
 
-absl::StatusOr<SnapshotPart> SnapshotOf(std::string_view text) {
-  if (text.empty() || text == "false") {
-    return SnapshotPart::kNone;
+constexpr std::pair<std::string_view, SnapshotPart> kSnapshots[] = {
+    {"", SnapshotPart::kNone},
+    {"false", SnapshotPart::kNone},
+    {"true", SnapshotPart::kRow},
+    {"first", SnapshotPart::kFirst},
+    {"first_in_data_collection", SnapshotPart::kFirstOfTable},
+    {"last_in_data_collection", SnapshotPart::kLastOfTable},
+    {"last", SnapshotPart::kLast},
+    {"incremental", SnapshotPart::kIncremental}};
+
+// What `text` stands for; `what` names the member in the error.
+template <typename Value, size_t kSize>
+absl::StatusOr<Value> MeaningOf(std::string_view text, std::string_view what,
+                                const std::pair<std::string_view, Value> (&values)[kSize]) {
+  for (const auto& [name, value] : values) {
+    if (name == text) {
+      return value;
+    }
   }
-  if (text == "true") {
-    return SnapshotPart::kRow;
-  }
-  if (text == "first") {
-    return SnapshotPart::kFirst;
-  }
-  if (text == "first_in_data_collection") {
-    return SnapshotPart::kFirstOfTable;
-  }
-  if (text == "last_in_data_collection") {
-    return SnapshotPart::kLastOfTable;
-  }
-  if (text == "last") {
-    return SnapshotPart::kLast;
-  }
-  if (text == "incremental") {
-    return SnapshotPart::kIncremental;
-  }
-  return InvalidEnvelope(fmt::format("its snapshot is {}", QuoteForError(text)));
+  return InvalidEnvelope(fmt::format("its {} is {}", what, QuoteForError(text)));
 }
 
 // "734:26518576" -> "734" and 26518576.
@@ -139,11 +101,8 @@ std::pair<std::string_view, std::optional<int64_t>> SplitId(std::string_view id)
   if (colon == std::string_view::npos) {
     return {id, std::nullopt};
   }
-  int64_t lsn = 0;
-  const char* const end = id.data() + id.size();
-  const auto parsed = std::from_chars(id.data() + colon + 1, end, lsn);
-  const bool whole = parsed.ec == std::errc() && parsed.ptr == end && lsn >= 0;
-  return {id.substr(0, colon), whole ? std::optional(lsn) : std::nullopt};
+  const int64_t lsn = ParseInt64(id.substr(colon + 1)).value_or(-1);
+  return {id.substr(0, colon), lsn >= 0 ? std::optional(lsn) : std::nullopt};
 }
 
 struct Source {
@@ -168,8 +127,8 @@ absl::Status ReadSource(ondemand::value value, ChangeEnvelope* event) {
   ASSIGN_OR_RETURN(ondemand::object object, Object(value, "source"));
   Source source;
   bool micros = false;
-  RETURN_IF_ERROR(
-      ForEachMember(object, [&](std::string_view name, ondemand::value member) -> absl::Status {
+  RETURN_IF_ERROR(ForEachMember(
+      object, NotJson, [&](std::string_view name, ondemand::value member) -> absl::Status {
         std::string_view* const text = name == "connector" ? &source.connector
                                        : name == "db"      ? &source.db
                                        : name == "schema"  ? &source.schema
@@ -185,7 +144,7 @@ absl::Status ReadSource(ondemand::value value, ChangeEnvelope* event) {
             return absl::OkStatus();
           }
           ASSIGN_OR_RETURN(const std::string_view part, Text(member, name));
-          ASSIGN_OR_RETURN(event->snapshot, SnapshotOf(part));
+          ASSIGN_OR_RETURN(event->snapshot, MeaningOf(part, name, kSnapshots));
         } else if (name == "lsn" && !IsNull(member)) {
           ASSIGN_OR_RETURN(event->lsn, Number(member, name));
         } else if (name == "ts_us" && !IsNull(member)) {
@@ -208,16 +167,17 @@ absl::Status ReadTransactionBlock(ondemand::value value, ChangeEnvelope* event) 
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(ondemand::object object, Object(value, "transaction"));
-  return ForEachMember(object, [&](std::string_view name, ondemand::value member) -> absl::Status {
-    if (name == "id") {
-      ASSIGN_OR_RETURN(const std::string_view id, Text(member, "transaction.id"));
-      event->transaction = SplitId(id).first;
-    } else if (name == "total_order" && !IsNull(member)) {
-      ASSIGN_OR_RETURN(const int64_t order, Number(member, name));
-      event->total_order = static_cast<uint64_t>(order);
-    }
-    return absl::OkStatus();
-  });
+  return ForEachMember(
+      object, NotJson, [&](std::string_view name, ondemand::value member) -> absl::Status {
+        if (name == "id") {
+          ASSIGN_OR_RETURN(const std::string_view id, Text(member, "transaction.id"));
+          event->transaction = SplitId(id).first;
+        } else if (name == "total_order" && !IsNull(member)) {
+          ASSIGN_OR_RETURN(const int64_t order, Number(member, name));
+          event->total_order = static_cast<uint64_t>(order);
+        }
+        return absl::OkStatus();
+      });
 }
 
 absl::Status ReadCounts(ondemand::value value, TransactionMark* mark) {
@@ -233,8 +193,8 @@ absl::Status ReadCounts(ondemand::value value, TransactionMark* mark) {
     RETURN_IF_NOT_JSON(element.get(inner));
     ASSIGN_OR_RETURN(ondemand::object object, Object(inner, "an entry of data_collections"));
     auto& [collection, count] = mark->collections.emplace_back();
-    RETURN_IF_ERROR(
-        ForEachMember(object, [&](std::string_view name, ondemand::value member) -> absl::Status {
+    RETURN_IF_ERROR(ForEachMember(
+        object, NotJson, [&](std::string_view name, ondemand::value member) -> absl::Status {
           if (name == "data_collection") {
             ASSIGN_OR_RETURN(const std::string_view text, Text(member, name));
             collection = text;
@@ -265,8 +225,7 @@ struct EnvelopeReader::Impl {
   absl::StatusOr<std::string_view> ReadMessage(std::string_view json, Take take);
   absl::StatusOr<SchemaPtr> SchemaOf(std::string_view json, ParseSchema parse);
 
-  ondemand::parser parser;
-  std::string padded;
+  JsonText input;
   std::unordered_map<std::string, SchemaPtr, TextHash, std::equal_to<>> schemas;
 };
 
@@ -275,29 +234,25 @@ struct EnvelopeReader::Impl {
 template <typename Take>
 absl::StatusOr<std::string_view> EnvelopeReader::Impl::ReadMessage(std::string_view json,
                                                                    Take take) {
-  padded.assign(json);
-  padded.append(simdjson::SIMDJSON_PADDING, '\0');
-  ondemand::document document;
-  RETURN_IF_NOT_JSON(parser.iterate(padded.data(), json.size(), padded.size()).get(document));
+  RETURN_IF_NOT_JSON(input.Open(json));
   ondemand::object object;
-  if (document.get_object().get(object)) {
+  if (input.Object().get(object)) {
     return InvalidEnvelope("it is no object");
   }
   std::string_view schema;
-  RETURN_IF_ERROR(
-      ForEachMember(object, [&](std::string_view name, ondemand::value value) -> absl::Status {
-        if (name == "schema") {
-          ASSIGN_OR_RETURN(schema, ObjectJson(value, name));
-          return absl::OkStatus();
-        }
-        if (name == "payload") {
-          ASSIGN_OR_RETURN(ondemand::object payload, Object(value, name));
-          return ForEachMember(payload, take);
-        }
-        return take(name, value);
-      }));
-  const char* rest = nullptr;
-  if (document.current_location().get(rest) == simdjson::SUCCESS) {
+  RETURN_IF_ERROR(ForEachMember(object, NotJson,
+                                [&](std::string_view name, ondemand::value value) -> absl::Status {
+                                  if (name == "schema") {
+                                    ASSIGN_OR_RETURN(schema, ObjectJson(value, name));
+                                    return absl::OkStatus();
+                                  }
+                                  if (name == "payload") {
+                                    ASSIGN_OR_RETURN(ondemand::object payload, Object(value, name));
+                                    return ForEachMember(payload, NotJson, take);
+                                  }
+                                  return take(name, value);
+                                }));
+  if (input.Rest() == simdjson::SUCCESS) {
     return InvalidEnvelope("something follows it");
   }
   return schema;
@@ -319,8 +274,6 @@ absl::StatusOr<EnvelopeReader::Impl::SchemaPtr> EnvelopeReader::Impl::SchemaOf(
 
 EnvelopeReader::EnvelopeReader() : impl_(std::make_unique<Impl>()) {}
 EnvelopeReader::~EnvelopeReader() = default;
-EnvelopeReader::EnvelopeReader(EnvelopeReader&&) noexcept = default;
-EnvelopeReader& EnvelopeReader::operator=(EnvelopeReader&&) noexcept = default;
 
 absl::StatusOr<ChangeEnvelope> EnvelopeReader::ReadChange(std::string_view value) {
   ChangeEnvelope event;
@@ -330,7 +283,7 @@ absl::StatusOr<ChangeEnvelope> EnvelopeReader::ReadChange(std::string_view value
       impl_->ReadMessage(value, [&](std::string_view name, ondemand::value member) -> absl::Status {
         if (name == "op") {
           ASSIGN_OR_RETURN(const std::string_view op, Text(member, name));
-          ASSIGN_OR_RETURN(event.op, OpOf(op));
+          ASSIGN_OR_RETURN(event.op, MeaningOf(op, name, kOps));
           has_op = true;
         } else if (name == "before") {
           ASSIGN_OR_RETURN(event.before, ObjectJson(member, name));
@@ -362,32 +315,27 @@ absl::StatusOr<ChangeEnvelope> EnvelopeReader::ReadChange(std::string_view value
 
 absl::StatusOr<KeyEnvelope> EnvelopeReader::ReadKey(std::string_view key) {
   Impl& impl = *impl_;
-  impl.padded.assign(key);
-  impl.padded.append(simdjson::SIMDJSON_PADDING, '\0');
-  ondemand::document document;
-  RETURN_IF_NOT_JSON(
-      impl.parser.iterate(impl.padded.data(), key.size(), impl.padded.size()).get(document));
+  RETURN_IF_NOT_JSON(impl.input.Open(key));
   ondemand::object object;
-  if (document.get_object().get(object)) {
+  if (impl.input.Object().get(object)) {
     return InvalidEnvelope("its key is no object");
   }
   // Columns may have these names too, but no column of a key is an object.
   std::string_view schema;
   std::string_view payload;
   size_t members = 0;
-  RETURN_IF_ERROR(
-      ForEachMember(object, [&](std::string_view name, ondemand::value value) -> absl::Status {
-        ++members;
-        std::string_view* const json = name == "schema"    ? &schema
-                                       : name == "payload" ? &payload
-                                                           : nullptr;
-        if (json != nullptr && value.raw_json_token().starts_with('{')) {
-          ASSIGN_OR_RETURN(*json, ObjectJson(value, name));
-        }
-        return absl::OkStatus();
-      }));
-  const char* rest = nullptr;
-  if (document.current_location().get(rest) == simdjson::SUCCESS) {
+  RETURN_IF_ERROR(ForEachMember(object, NotJson,
+                                [&](std::string_view name, ondemand::value value) -> absl::Status {
+                                  ++members;
+                                  std::string_view* const json = name == "schema"    ? &schema
+                                                                 : name == "payload" ? &payload
+                                                                                     : nullptr;
+                                  if (json != nullptr && value.raw_json_token().starts_with('{')) {
+                                    ASSIGN_OR_RETURN(*json, ObjectJson(value, name));
+                                  }
+                                  return absl::OkStatus();
+                                }));
+  if (impl.input.Rest() == simdjson::SUCCESS) {
     return InvalidEnvelope("something follows its key");
   }
   KeyEnvelope result;

@@ -67,8 +67,6 @@ class EnvelopeReader {
  public:
   EnvelopeReader();
   ~EnvelopeReader();
-  EnvelopeReader(EnvelopeReader&&) noexcept;
-  EnvelopeReader& operator=(EnvelopeReader&&) noexcept;
 
   [[nodiscard]] absl::StatusOr<ChangeEnvelope> ReadChange(std::string_view value);
   // A record's key, or its header "__debezium.oldkey" or "__debezium.newkey".

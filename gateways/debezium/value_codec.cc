@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 
+#include "gateways/json_members.h"
 #include "schemas/attribute_type.h"
 #include "schemas/base/ascii.h"
 #include "schemas/base/date.h"
@@ -55,16 +56,8 @@ constexpr auto kUnavailableNested = std::to_array<std::string_view>({
 absl::Status InvalidJson(std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "invalid_json", why);
 }
-absl::Status InvalidJson(simdjson::error_code error) {
-  return InvalidJson(simdjson::error_message(error));
-}
 
-#define RETURN_IF_SIMDJSON_ERROR(expr)                        \
-  do {                                                        \
-    if (const simdjson::error_code error_ = (expr); error_) { \
-      return InvalidJson(error_);                             \
-    }                                                         \
-  } while (false)
+#define RETURN_IF_SIMDJSON_ERROR(expr) RETURN_IF_JSON_ERROR(NotJson, expr)
 
 // A value as it stands in the JSON.
 struct JsonValue {
@@ -202,6 +195,10 @@ absl::StatusOr<std::string> ScaledDecimalText(std::string_view json) {
   return Base64Decimal(value, scale);
 }
 
+absl::Status WrongType(v1::AttributeType type) {
+  return TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(type)));
+}
+
 // A value of a message without schemas: a date, time or datetime by the attribute's type, anything
 // else as it stands.
 absl::StatusOr<std::string> UndeclaredText(v1::AttributeType type, const JsonValue& value) {
@@ -210,15 +207,11 @@ absl::StatusOr<std::string> UndeclaredText(v1::AttributeType type, const JsonVal
     case JsonValue::Kind::kString:
       return std::string(value.text);
     case JsonValue::Kind::kBool:
-      if (!string && type != v1::ATTRIBUTE_TYPE_BOOL) {
-        return TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(type)));
-      }
-      return std::string(value.text);
-    case JsonValue::Kind::kNested:
-      if (!string) {
-        return TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(type)));
-      }
-      return std::string(value.text);
+    case JsonValue::Kind::kNested: {
+      const bool fits =
+          string || (value.kind == JsonValue::Kind::kBool && type == v1::ATTRIBUTE_TYPE_BOOL);
+      return fits ? absl::StatusOr<std::string>(value.text) : WrongType(type);
+    }
     default:
       break;
   }
@@ -239,7 +232,7 @@ absl::StatusOr<std::string> UndeclaredText(v1::AttributeType type, const JsonVal
     case v1::ATTRIBUTE_TYPE_STRING:
       return std::string(value.text);
     default:
-      return TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(type)));
+      return WrongType(type);
   }
 }
 
@@ -365,53 +358,44 @@ struct ValueDecoder::Impl {
     size_t size = 0;  // 0: kept
   };
 
-  absl::StatusOr<ondemand::object> Open(std::string_view json, ondemand::document* document);
+  absl::StatusOr<ondemand::object> Open(std::string_view json);
   absl::Status TakeColumn(const EntitySchema& entity, const ConnectColumn& column,
                           const JsonValue& value, DecodedRow* row);
   absl::Status JoinFields(const EntitySchema& entity, DecodedRow* row);
 
-  ondemand::parser parser;
-  std::string padded;  // the JSON and the room behind it that simdjson reads
+  JsonText input;
   std::string fields;
   std::vector<Span> spans;
   ConnectColumn undeclared;
 };
 
-absl::StatusOr<ondemand::object> ValueDecoder::Impl::Open(std::string_view json,
-                                                          ondemand::document* document) {
-  padded.assign(json);
-  padded.append(simdjson::SIMDJSON_PADDING, '\0');
-  RETURN_IF_SIMDJSON_ERROR(
-      parser.iterate(padded.data(), json.size(), padded.size()).get(*document));
+absl::StatusOr<ondemand::object> ValueDecoder::Impl::Open(std::string_view json) {
+  RETURN_IF_SIMDJSON_ERROR(input.Open(json));
   ondemand::object object;
-  RETURN_IF_SIMDJSON_ERROR(document->get_object().get(object));
+  RETURN_IF_SIMDJSON_ERROR(input.Object().get(object));
   return object;
 }
 
 absl::Status ValueDecoder::Impl::TakeColumn(const EntitySchema& entity, const ConnectColumn& column,
                                             const JsonValue& value, DecodedRow* row) {
   const Attribute* const attribute = entity.Find(column.name);
+  if (value.kind == JsonValue::Kind::kNull) {
+    return absl::OkStatus();
+  }
   if (attribute == nullptr) {
-    if (value.kind == JsonValue::Kind::kNull) {
-      return absl::OkStatus();
-    }
     return Error(
         absl::StatusCode::kInvalidArgument, "unknown_attribute",
         fmt::format("entity {} has no attribute {}", entity.name(), QuoteForError(column.name)));
-  }
-  if (value.kind == JsonValue::Kind::kNull) {
-    return absl::OkStatus();
   }
   if (IsUnavailable(column.form, value)) {
     spans.push_back({attribute->id, 0, 0});
     return absl::OkStatus();
   }
   const bool undeclared_form = column.form == ColumnForm::kUndeclared;
-  absl::StatusOr<std::string> text =
-      undeclared_form ? UndeclaredText(attribute->type, value)
-      : Takes(attribute->type, column.form)
-          ? DeclaredText(column, value)
-          : TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(attribute->type)));
+  absl::StatusOr<std::string> text = undeclared_form ? UndeclaredText(attribute->type, value)
+                                     : Takes(attribute->type, column.form)
+                                         ? DeclaredText(column, value)
+                                         : WrongType(attribute->type);
   const size_t begin = fields.size();
   absl::Status status =
       text.ok() ? schemas::AppendField(*attribute, *text, &fields) : text.status();
@@ -451,36 +435,29 @@ absl::Status ValueDecoder::Impl::JoinFields(const EntitySchema& entity, DecodedR
 
 ValueDecoder::ValueDecoder() : impl_(std::make_unique<Impl>()) {}
 ValueDecoder::~ValueDecoder() = default;
-ValueDecoder::ValueDecoder(ValueDecoder&&) noexcept = default;
-ValueDecoder& ValueDecoder::operator=(ValueDecoder&&) noexcept = default;
 
 absl::StatusOr<DecodedRow> ValueDecoder::Decode(const EntitySchema& entity,
                                                 const ConnectSchema* columns,
                                                 std::string_view json) {
   impl_->fields.clear();
   impl_->spans.clear();
-  ondemand::document document;
-  ASSIGN_OR_RETURN(ondemand::object object, impl_->Open(json, &document));
+  ASSIGN_OR_RETURN(ondemand::object object, impl_->Open(json));
   DecodedRow row;
   size_t index = 0;
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_SIMDJSON_ERROR(member.unescaped_key().get(name));
-    const ConnectColumn* column = nullptr;
-    if (columns == nullptr) {
-      impl_->undeclared.name = name;
-      column = &impl_->undeclared;
-    } else if (column = columns->Find(name, index++); column == nullptr) {
-      return InvalidJson(fmt::format("row of {}: the message's schema lacks {}", entity.name(),
-                                     QuoteForError(name)));
-    }
-    ondemand::value inner;
-    RETURN_IF_SIMDJSON_ERROR(member.value().get(inner));
-    ASSIGN_OR_RETURN(const JsonValue value, ReadValue(inner));
-    RETURN_IF_ERROR(impl_->TakeColumn(entity, *column, value, &row));
-  }
-  const char* rest = nullptr;
-  if (document.current_location().get(rest) == simdjson::SUCCESS) {
+  RETURN_IF_ERROR(ForEachMember(
+      object, NotJson, [&](std::string_view name, ondemand::value inner) -> absl::Status {
+        const ConnectColumn* column = nullptr;
+        if (columns == nullptr) {
+          impl_->undeclared.name = name;
+          column = &impl_->undeclared;
+        } else if (column = columns->Find(name, index++); column == nullptr) {
+          return InvalidJson(fmt::format("row of {}: the message's schema lacks {}", entity.name(),
+                                         QuoteForError(name)));
+        }
+        ASSIGN_OR_RETURN(const JsonValue value, ReadValue(inner));
+        return impl_->TakeColumn(entity, *column, value, &row);
+      }));
+  if (impl_->input.Rest() == simdjson::SUCCESS) {
     return InvalidJson("something follows the row");
   }
   RETURN_IF_ERROR(impl_->JoinFields(entity, &row));
@@ -489,31 +466,28 @@ absl::StatusOr<DecodedRow> ValueDecoder::Decode(const EntitySchema& entity,
 
 absl::StatusOr<std::vector<std::pair<std::string, v1::AttributeType>>> ValueDecoder::Suggest(
     std::string_view json) {
-  ondemand::document document;
-  ASSIGN_OR_RETURN(ondemand::object object, impl_->Open(json, &document));
+  ASSIGN_OR_RETURN(ondemand::object object, impl_->Open(json));
   std::vector<std::pair<std::string, v1::AttributeType>> columns;
-  for (auto member : object) {
-    std::string_view name;
-    RETURN_IF_SIMDJSON_ERROR(member.unescaped_key().get(name));
-    std::string owned(name);
-    ondemand::value inner;
-    RETURN_IF_SIMDJSON_ERROR(member.value().get(inner));
-    ASSIGN_OR_RETURN(const JsonValue value, ReadValue(inner));
-    switch (value.kind) {
-      case JsonValue::Kind::kNull:
-        break;
-      case JsonValue::Kind::kBool:
-        columns.emplace_back(std::move(owned), v1::ATTRIBUTE_TYPE_BOOL);
-        break;
-      case JsonValue::Kind::kNumber:
-        columns.emplace_back(std::move(owned), Count(value).ok() ? v1::ATTRIBUTE_TYPE_INT64
-                                                                 : v1::ATTRIBUTE_TYPE_DOUBLE);
-        break;
-      default:
-        columns.emplace_back(std::move(owned), v1::ATTRIBUTE_TYPE_STRING);
-        break;
-    }
-  }
+  RETURN_IF_ERROR(ForEachMember(
+      object, NotJson, [&](std::string_view name, ondemand::value inner) -> absl::Status {
+        std::string owned(name);
+        ASSIGN_OR_RETURN(const JsonValue value, ReadValue(inner));
+        switch (value.kind) {
+          case JsonValue::Kind::kNull:
+            break;
+          case JsonValue::Kind::kBool:
+            columns.emplace_back(std::move(owned), v1::ATTRIBUTE_TYPE_BOOL);
+            break;
+          case JsonValue::Kind::kNumber:
+            columns.emplace_back(std::move(owned), Count(value).ok() ? v1::ATTRIBUTE_TYPE_INT64
+                                                                     : v1::ATTRIBUTE_TYPE_DOUBLE);
+            break;
+          default:
+            columns.emplace_back(std::move(owned), v1::ATTRIBUTE_TYPE_STRING);
+            break;
+        }
+        return absl::OkStatus();
+      }));
   return columns;
 }
 

@@ -12,25 +12,26 @@ namespace {
 struct TypeRow {
   std::string_view name;
   EdmType type;
+  v1::AttributeType attribute;
 };
 
 constexpr TypeRow kTypes[] = {
-    {"Edm.String", EdmType::kString},
-    {"Edm.Guid", EdmType::kGuid},
-    {"Edm.Binary", EdmType::kBinary},
-    {"Edm.Boolean", EdmType::kBoolean},
-    {"Edm.Byte", EdmType::kInteger},
-    {"Edm.SByte", EdmType::kInteger},
-    {"Edm.Int16", EdmType::kInteger},
-    {"Edm.Int32", EdmType::kInteger},
-    {"Edm.Int64", EdmType::kInt64},
-    {"Edm.Single", EdmType::kDouble},
-    {"Edm.Double", EdmType::kDouble},
-    {"Edm.Decimal", EdmType::kDecimal},
-    {"Edm.Date", EdmType::kDate},
-    {"Edm.TimeOfDay", EdmType::kTimeOfDay},
-    {"Edm.DateTimeOffset", EdmType::kDateTimeOffset},
-    {"Edm.Duration", EdmType::kDuration},
+    {"Edm.String", EdmType::kString, v1::ATTRIBUTE_TYPE_STRING},
+    {"Edm.Guid", EdmType::kGuid, v1::ATTRIBUTE_TYPE_UUID},
+    {"Edm.Binary", EdmType::kBinary, v1::ATTRIBUTE_TYPE_BYTES},
+    {"Edm.Boolean", EdmType::kBoolean, v1::ATTRIBUTE_TYPE_BOOL},
+    {"Edm.Byte", EdmType::kInteger, v1::ATTRIBUTE_TYPE_INT32},
+    {"Edm.SByte", EdmType::kInteger, v1::ATTRIBUTE_TYPE_INT32},
+    {"Edm.Int16", EdmType::kInteger, v1::ATTRIBUTE_TYPE_INT32},
+    {"Edm.Int32", EdmType::kInteger, v1::ATTRIBUTE_TYPE_INT32},
+    {"Edm.Int64", EdmType::kInt64, v1::ATTRIBUTE_TYPE_INT64},
+    {"Edm.Single", EdmType::kDouble, v1::ATTRIBUTE_TYPE_DOUBLE},
+    {"Edm.Double", EdmType::kDouble, v1::ATTRIBUTE_TYPE_DOUBLE},
+    {"Edm.Decimal", EdmType::kDecimal, v1::ATTRIBUTE_TYPE_DECIMAL},
+    {"Edm.Date", EdmType::kDate, v1::ATTRIBUTE_TYPE_DATE},
+    {"Edm.TimeOfDay", EdmType::kTimeOfDay, v1::ATTRIBUTE_TYPE_TIME},
+    {"Edm.DateTimeOffset", EdmType::kDateTimeOffset, v1::ATTRIBUTE_TYPE_DATETIME},
+    {"Edm.Duration", EdmType::kDuration, v1::ATTRIBUTE_TYPE_STRING},
 };
 
 // base64url or base64, padded or not, as padded base64.
@@ -92,33 +93,9 @@ std::optional<EdmType> EdmTypeFromName(std::string_view name) {
 }
 
 v1::AttributeType AttributeTypeOf(EdmType type) {
-  switch (type) {
-    case EdmType::kGuid:
-      return v1::ATTRIBUTE_TYPE_UUID;
-    case EdmType::kBinary:
-      return v1::ATTRIBUTE_TYPE_BYTES;
-    case EdmType::kBoolean:
-      return v1::ATTRIBUTE_TYPE_BOOL;
-    case EdmType::kInteger:
-      return v1::ATTRIBUTE_TYPE_INT32;
-    case EdmType::kInt64:
-      return v1::ATTRIBUTE_TYPE_INT64;
-    case EdmType::kDouble:
-      return v1::ATTRIBUTE_TYPE_DOUBLE;
-    case EdmType::kDecimal:
-      return v1::ATTRIBUTE_TYPE_DECIMAL;
-    case EdmType::kDateTimeOffset:
-      return v1::ATTRIBUTE_TYPE_DATETIME;
-    case EdmType::kDate:
-      return v1::ATTRIBUTE_TYPE_DATE;
-    case EdmType::kTimeOfDay:
-      return v1::ATTRIBUTE_TYPE_TIME;
-    case EdmType::kString:
-    case EdmType::kDuration:
-    case EdmType::kEnum:
-      break;
-  }
-  return v1::ATTRIBUTE_TYPE_STRING;
+  const auto* const row = std::ranges::find(kTypes, type, &TypeRow::type);
+  // An enumeration has a name of its own; its members' names are texts.
+  return row == std::end(kTypes) ? v1::ATTRIBUTE_TYPE_STRING : row->attribute;
 }
 
 bool IsNumeric(EdmType type) {

@@ -55,9 +55,7 @@ absl::StatusOr<SecretText> ReadKeyFile(const std::string& path) {
     return content;
   }
   absl::StatusOr<SecretText> key = DecodeSealingKey(content.Reveal());
-  if (!key.ok()) {
-    return Annotate(key.status(), path);
-  }
+  RETURN_IF_ERROR_CTX(key.status(), path);
   return key;
 }
 
@@ -67,9 +65,7 @@ absl::StatusOr<SecretText> ReadKeyEnvironment(const std::string& variable) {
     return absl::NotFoundError(fmt::format("the environment has no variable {}", variable));
   }
   absl::StatusOr<SecretText> key = DecodeSealingKey(value);
-  if (!key.ok()) {
-    return Annotate(key.status(), fmt::format("environment variable {}", variable));
-  }
+  RETURN_IF_ERROR_CTX(key.status(), fmt::format("environment variable {}", variable));
   return key;
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <string_view>
-#include <utility>
 
 #include "gateways/secrets/file_key.h"
 #include "gateways/secrets/key_list.h"
@@ -62,9 +61,7 @@ absl::StatusOr<std::unique_ptr<Sealer>> Sealer::Create(const SealerOptions& opti
   std::vector<Key> keys;
   for (const KeySetting& setting : settings) {
     absl::StatusOr<std::unique_ptr<SealingKey>> key = OpenKey(setting, options);
-    if (!key.ok()) {
-      return Annotate(key.status(), fmt::format("key {} of secrets.keys", setting.id));
-    }
+    RETURN_IF_ERROR_CTX(key.status(), fmt::format("key {} of secrets.keys", setting.id));
     keys.push_back({setting.id, *std::move(key)});
   }
   return std::make_unique<Sealer>(std::move(keys));
@@ -108,10 +105,8 @@ absl::StatusOr<SecretText> Sealer::Open(const SecretPlace& place, const v1::Seal
   }
   ASSIGN_OR_RETURN(const std::string aad, AadOf(place, key->id));
   absl::StatusOr<SecretText> text = key->key->Open(sealed.nonce(), aad, sealed.sealed());
-  if (!text.ok()) {
-    return Annotate(text.status(), fmt::format("secret {} of source {}, sealed with key {}",
-                                               place.name, place.source, key->id));
-  }
+  RETURN_IF_ERROR_CTX(text.status(), fmt::format("secret {} of source {}, sealed with key {}",
+                                                 place.name, place.source, key->id));
   return text;
 }
 

@@ -27,9 +27,7 @@ struct PullArguments {
   std::string token_file;
   std::string data_dir = "sluice-data";
   std::string ca_file;
-  std::string sub;
-  std::vector<std::string> roles;
-  std::vector<std::string> teams;
+  gateways::TokenSpec spec;  // of a token that is signed here
   std::string business_unit;
   bool follow = false;
   bool wipe_when_refused = false;
@@ -47,17 +45,14 @@ absl::StatusOr<std::string> Token(const PullArguments& arguments) {
   if (!arguments.token.empty()) {
     return arguments.token;
   }
-  if (arguments.sub.empty()) {
+  if (arguments.spec.subject.empty()) {
     return WrongUsage(
         "say who pulls: --token (or SLUICE_TOKEN), --token-file, or --sub with --role to "
         "sign a token with the development key");
   }
-  gateways::TokenSpec spec;
-  spec.subject = arguments.sub;
+  gateways::TokenSpec spec = arguments.spec;
   spec.scope = "sluice.sync";
   spec.org = arguments.org;
-  spec.roles = arguments.roles;
-  spec.teams = arguments.teams;
   if (!arguments.business_unit.empty()) {
     spec.business_unit = arguments.business_unit;
   }
@@ -174,10 +169,10 @@ void AddPullCommand(CLI::App& app, Invocation& invocation) {
   command->add_option("--token", arguments->token, "Bearer token")->envname("SLUICE_TOKEN");
   command->add_option("--token-file", arguments->token_file,
                       "File with the token, read for each connection");
-  command->add_option("--sub", arguments->sub,
+  command->add_option("--sub", arguments->spec.subject,
                       "Without a token: the user to sign one for, with the development key");
-  command->add_option("--role", arguments->roles, "With --sub: a role; may be repeated");
-  command->add_option("--team", arguments->teams, "With --sub: a team; may be repeated");
+  command->add_option("--role", arguments->spec.roles, "With --sub: a role; may be repeated");
+  command->add_option("--team", arguments->spec.teams, "With --sub: a team; may be repeated");
   command->add_option("--business-unit", arguments->business_unit,
                       "With --sub: the user's business unit");
   command->add_flag(
