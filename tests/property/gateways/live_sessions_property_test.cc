@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +15,6 @@
 #include <random>
 #include <sstream>
 
-#include "absl/strings/str_join.h"
 #include "gateways/sync/touched_buckets.h"
 #include "tests/support/change_events.h"
 #include "tests/support/gateways/fold_stores.h"
@@ -107,7 +108,7 @@ class Session {
     if (step_ == 0 && state_.sending() && !supersede) {
       FrameBuffer filled;
       ASSERT_TRUE(state_.Fill(1, &filled).ok());
-      copy_.Apply(absl::StrJoin(filled.Parts(), ""));
+      copy_.Apply(fmt::format("{}", fmt::join(filled.Parts(), "")));
       if (!state_.sending()) {
         Compare(*sent_);
       }
@@ -145,7 +146,7 @@ class Session {
     ASSERT_TRUE(state.Begin({&snapshot, [](auto*) {}}).ok());
     state.WriteCheckpoint(SIZE_MAX, &frames.text());
     ASSERT_TRUE(state.Fill(SIZE_MAX, &frames).ok());
-    fresh.Apply(absl::StrJoin(frames.Parts(), ""));
+    fresh.Apply(fmt::format("{}", fmt::join(frames.Parts(), "")));
     EXPECT_EQ(copy_.rows, fresh.rows)
         << "session " << number_ << " at " << snapshot.applied().position.value();
   }

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "projectors/store/org_snapshot.h"
 
 // One organisation as plain maps, kept by the simplest code that can be right: what the tests of
@@ -147,11 +149,13 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
   }
 
   absl::StatusOr<projectors::BucketState> Bucket(BucketKey bucket) const override {
-    projectors::BucketState state;
-    if (const auto it = org_.changed.find(bucket); it != org_.changed.end()) {
+    const absl::MutexLock lock(&mutex_);
+    const auto [found, first] = states_.try_emplace(bucket);
+    projectors::BucketState& state = found->second;
+    if (const auto it = org_.changed.find(bucket); first && it != org_.changed.end()) {
       state.changed = it->second;
     }
-    if (const auto it = org_.deltas.find(bucket); it != org_.deltas.end()) {
+    if (const auto it = org_.deltas.find(bucket); first && it != org_.deltas.end()) {
       for (const auto& [position, op] : it->second) {
         if (op.put) {
           ++state.count;
@@ -210,7 +214,10 @@ class PlainSnapshot final : public projectors::OrgSnapshot {
     projectors::DeltaView view_;
   };
 
-  PlainOrg org_;
+  const PlainOrg org_;
+  mutable absl::Mutex mutex_;
+  // Counted at the first question, as a store has counted them already.
+  mutable std::map<BucketKey, projectors::BucketState> states_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice::testing
