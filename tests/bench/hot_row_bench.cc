@@ -62,32 +62,20 @@ void GiveAll(int orders) {
   constexpr uint32_t kReferences = 64;
   std::vector<testing::TestAttribute> attributes = {{1, "id"}, {2, "name"}};
   for (uint32_t i = 0; i < kReferences; ++i) {
-    attributes.push_back({3 + i, fmt::format("a{}", i)});
+    attributes.push_back({.id = 3 + i, .name = fmt::format("a{}", i), .references = "other"});
   }
-  v1::EntityDefined product =
+  const v1::EntityDefined product =
       testing::DefineEntity(testing::HotRowEvents::kProduct, "product", attributes);
-  v1::ProfileDefined profile;
-  profile.mutable_profile()->set_name("p");
-  const auto rules_of = [&profile](const std::string& entity) {
-    v1::EntityRules* rules = profile.mutable_profile()->add_entities();
-    rules->set_entity(entity);
-    return rules;
-  };
-  const auto related = [](const std::string& through, v1::EntityRules* rules) {
-    v1::Rule& rule = *rules->add_rules();
-    rule.set_kind(v1::RULE_KIND_RELATED);
-    rule.set_through(through);
-  };
-  rules_of("order")->add_rules()->set_kind(v1::RULE_KIND_USER);
-  related("order.productid", rules_of("product"));
-  v1::EntityRules* const other = rules_of("other");
+  std::vector<v1::Rule> others;
   testing::RowWriter row;
   row.Text(1, "P").Text(2, "hot");
-  for (int i = 0; i < static_cast<int>(kReferences); ++i) {
-    product.mutable_schema()->mutable_attributes(2 + i)->set_references("other");
-    related(fmt::format("product.a{}", i), other);
-    row.Text(3 + static_cast<uint32_t>(i), "X");
+  for (uint32_t i = 0; i < kReferences; ++i) {
+    others.push_back(testing::RelatedRule(fmt::format("product.a{}", i)));
+    row.Text(3 + i, "X");
   }
+  v1::ProfileDefined profile = testing::DefineProfile("p", {{"order", {v1::RULE_KIND_USER}}}, {});
+  testing::AddRules("product", {testing::RelatedRule("order.productid")}, &profile);
+  testing::AddRules("other", others, &profile);
   testing::HotRowEvents events;
   bench::BenchStore store;
   std::vector<StoredEvent> load = events.Definitions();

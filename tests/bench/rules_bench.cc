@@ -47,48 +47,20 @@ class Org : public bench::BenchStore {
       attributes.push_back({i, fmt::format("t{}", i)});
     }
     attributes.push_back({19, "note"});
-    v1::EntityDefined contact =
-        testing::DefineEntity(kContact, "contact", {{1, "id"}, {2, "accountid"}, {3, "note"}});
-    contact.mutable_schema()->mutable_attributes(1)->set_references("account");
+    const v1::EntityDefined contact = testing::DefineEntity(
+        kContact, "contact",
+        {{1, "id"}, {.id = 2, .name = "accountid", .references = "account"}, {3, "note"}});
     Apply({Event(testing::OpenOrg(1)),
            Event(testing::DefineEntity(kAccount, "account", attributes, 2)), Event(contact),
            Event(testing::DefineRole("field", true, {"account", "contact"}))});
   }
 };
 
-v1::Rule FilterRule(const std::string& where) {
-  v1::Rule rule;
-  rule.set_kind(v1::RULE_KIND_FILTER);
-  rule.set_where(where);
-  return rule;
-}
-
-v1::Rule RelatedRule(const std::string& through) {
-  v1::Rule rule;
-  rule.set_kind(v1::RULE_KIND_RELATED);
-  rule.set_through(through);
-  return rule;
-}
-
-v1::Rule Rule(v1::RuleKind kind) {
-  v1::Rule rule;
-  rule.set_kind(kind);
-  return rule;
-}
-
 v1::ProfileDefined Profile(const std::vector<v1::Rule>& account,
                            const std::vector<v1::Rule>& contact = {}) {
-  v1::ProfileDefined defined;
-  v1::Profile& profile = *defined.mutable_profile();
-  profile.set_name("p");
-  profile.add_roles("field");
-  for (const auto& [name, rules] : {std::pair("account", account), std::pair("contact", contact)}) {
-    v1::EntityRules& entity = *profile.add_entities();
-    entity.set_entity(name);
-    for (const v1::Rule& rule : rules) {
-      *entity.add_rules() = rule;
-    }
-  }
+  v1::ProfileDefined defined = testing::DefineProfile("p", {}, {"field"});
+  testing::AddRules("account", account, &defined);
+  testing::AddRules("contact", contact, &defined);
   return defined;
 }
 
@@ -132,10 +104,10 @@ void FoldWithRules(size_t events, size_t rules, size_t buckets) {
   org.Define();
   std::vector<v1::Rule> all;
   for (size_t i = 0; i < buckets; ++i) {
-    all.push_back(FilterRule(fmt::format("t{} in @teams", 3 + i)));
+    all.push_back(testing::FilterRule(fmt::format("t{} in @teams", 3 + i)));
   }
   for (size_t i = all.size(); i < rules; ++i) {
-    all.push_back(FilterRule(fmt::format("note eq 'none{}'", i)));
+    all.push_back(testing::FilterRule(fmt::format("note eq 'none{}'", i)));
   }
   org.ApplyOne(Profile(all));
   const auto load = Accounts(org, events, "", 1);
@@ -148,7 +120,8 @@ void FoldWithRules(size_t events, size_t rules, size_t buckets) {
 void FoldRelated(size_t events, size_t fan_out) {
   Org org;
   org.Define();
-  org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}, {RelatedRule("contact.accountid")}));
+  org.ApplyOne(Profile({testing::KindRule(v1::RULE_KIND_USER)},
+                       {testing::RelatedRule("contact.accountid")}));
   const size_t accounts = std::max<size_t>(1, 100'000 / std::max<size_t>(fan_out, 1) / 10);
   org.Apply(Accounts(org, accounts, "u0", 1));
   std::vector<StoredEvent> contacts;
@@ -197,14 +170,14 @@ size_t PullBytes(Org& org, const std::string& user, gateways::Cursor* cursor, si
 void ProfileChange(size_t rows) {
   Org org;
   org.Define();
-  org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}));
+  org.ApplyOne(Profile({testing::KindRule(v1::RULE_KIND_USER)}));
   org.Apply(Accounts(org, rows, "", 1'000));
   gateways::Cursor cursor;
   size_t ops = 0;
   PullBytes(org, "u7", &cursor, &ops);
   ops = 0;
-  const double seconds =
-      org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER), FilterRule("t3 in @teams")}));
+  const double seconds = org.ApplyOne(
+      Profile({testing::KindRule(v1::RULE_KIND_USER), testing::FilterRule("t3 in @teams")}));
   const size_t bytes = PullBytes(org, "u7", &cursor, &ops);
   fmt::print(
       "profile change over {} rows: applied in {:.1f} s ({:.0f} rows/s), the caller gains {} "
@@ -217,7 +190,8 @@ void ProfileChange(size_t rows) {
 void OwnerChange(size_t related) {
   Org org;
   org.Define();
-  org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}, {RelatedRule("contact.accountid")}));
+  org.ApplyOne(Profile({testing::KindRule(v1::RULE_KIND_USER)},
+                       {testing::RelatedRule("contact.accountid")}));
   org.Apply(Accounts(org, 1, "ann", 1));
   std::vector<StoredEvent> contacts;
   for (size_t i = 0; i < related; i += 1'000) {
@@ -253,7 +227,7 @@ void OwnerChange(size_t related) {
 void MaskedColumns(size_t rows) {
   Org org;
   org.Define();
-  org.ApplyOne(Profile({Rule(v1::RULE_KIND_ALL)}));
+  org.ApplyOne(Profile({testing::KindRule(v1::RULE_KIND_ALL)}));
   org.Apply(Accounts(org, rows, "", 1'000));
   for (const int denied : {0, 1, 8}) {
     v1::RoleDefined role = testing::DefineRole("field", true, {"account", "contact"});
@@ -282,7 +256,7 @@ void StoreSize(size_t rows) {
   Org org({.dedup_window = static_cast<int64_t>(2 * rows),
            .tombstone_horizon = static_cast<int64_t>(2 * rows)});
   org.Define();
-  org.ApplyOne(Profile({Rule(v1::RULE_KIND_USER)}));
+  org.ApplyOne(Profile({testing::KindRule(v1::RULE_KIND_USER)}));
   const auto mebibytes = [&org] {
     (void)testing::WriteCheckpoint(org.stores(), PartitionId(0));
     return static_cast<double>(org.stores().ListStores().value()[0].disk_bytes) / (1 << 20);

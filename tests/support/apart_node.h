@@ -68,6 +68,11 @@ class ApartNode {
     return true;
   }
 
+  void MainToEnd(const Log& log, size_t count) {
+    while (Main(log, count)) {
+    }
+  }
+
   // One step of everybody who is apart, on at most `count` events. False where nobody is.
   bool Side(const Log& log, size_t count) {
     const auto apart = manager_->ApartOf(kPartition);
@@ -104,8 +109,7 @@ class ApartNode {
 
   // To the end of the log, with everybody given back.
   void CatchUp(const Log& log) {
-    while (Main(log, 16)) {
-    }
+    MainToEnd(log, 16);
     int rounds = 0;
     while (Side(log, 16)) {
       ASSERT_LT(++rounds, 100'000) << last_error;
@@ -137,12 +141,7 @@ class ApartNode {
   }
 
   void ExpectFoldOf(const std::string& org, const Log& log) {
-    const auto contents = FoldPlainly(options_.fold, log);
-    const auto digest = manager_->Digest(Org(org));
-    ASSERT_TRUE(digest.ok()) << org << ": " << digest.status();
-    EXPECT_EQ(*digest, DigestOf(contents.at(org), options_.fold.dedup_window)) << org;
-    const absl::Status verified = manager_->Verify(Org(org));
-    EXPECT_TRUE(verified.ok()) << org << ": " << verified;
+    ExpectStoreIsFold(*manager_, options_.fold, org, log);
   }
   // Files of the organisation's store can be neither made nor opened, until RestoreFolders(): where
   // its folder was there is a file. What is open stays so.

@@ -69,6 +69,7 @@ v1::EntityDefined DefineEntity(uint32_t entity_id, std::string_view name,
     added.set_id(attribute.id);
     added.set_name(attribute.name);
     added.set_type(attribute.type);
+    added.set_references(attribute.references);
     next = std::max(next, attribute.id + 1);
   }
   schema.mutable_ownership()->set_user(owner_user);
@@ -95,6 +96,31 @@ v1::ProfileDefined DefineProfile(std::string_view name,
     profile.add_roles(role);
   }
   return defined;
+}
+
+v1::Rule KindRule(v1::RuleKind kind) {
+  v1::Rule rule;
+  rule.set_kind(kind);
+  return rule;
+}
+
+v1::Rule FilterRule(std::string_view where) {
+  v1::Rule rule = KindRule(v1::RULE_KIND_FILTER);
+  rule.set_where(std::string(where));
+  return rule;
+}
+
+v1::Rule RelatedRule(std::string_view through) {
+  v1::Rule rule = KindRule(v1::RULE_KIND_RELATED);
+  rule.set_through(std::string(through));
+  return rule;
+}
+
+void AddRules(std::string_view entity, const std::vector<v1::Rule>& rules,
+              v1::ProfileDefined* defined) {
+  v1::EntityRules& added = *defined->mutable_profile()->add_entities();
+  added.set_entity(std::string(entity));
+  added.mutable_rules()->Add(rules.begin(), rules.end());
 }
 
 v1::RoleDefined DefineRole(std::string_view name, bool offline,

@@ -34,6 +34,7 @@ struct TestAttribute {
   uint32_t id;
   std::string name;
   v1::AttributeType type = v1::ATTRIBUTE_TYPE_STRING;
+  std::string references = {};  // an entity
 };
 // The first attribute is the key. Ownership by attribute id, 0 for none.
 [[nodiscard]] v1::EntityDefined DefineEntity(uint32_t entity_id, std::string_view name,
@@ -45,6 +46,12 @@ using EntityRuleKinds = std::pair<std::string, std::vector<v1::RuleKind>>;
 [[nodiscard]] v1::ProfileDefined DefineProfile(std::string_view name,
                                                const std::vector<EntityRuleKinds>& entities,
                                                const std::vector<std::string>& roles);
+[[nodiscard]] v1::Rule KindRule(v1::RuleKind kind);
+[[nodiscard]] v1::Rule FilterRule(std::string_view where);
+[[nodiscard]] v1::Rule RelatedRule(std::string_view through);  // "entity.attribute"
+// Gives a profile one more entity, with these rules.
+void AddRules(std::string_view entity, const std::vector<v1::Rule>& rules,
+              v1::ProfileDefined* defined);
 [[nodiscard]] v1::RoleDefined DefineRole(std::string_view name, bool offline,
                                          const std::vector<std::string>& reads);
 [[nodiscard]] v1::OrgOpened OpenOrg(uint32_t incarnation);

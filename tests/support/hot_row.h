@@ -20,27 +20,17 @@ class HotRowEvents {
 
   // The entities, a role, and the profile, but no row.
   std::vector<eventlog::StoredEvent> Definitions() {
-    v1::EntityDefined order =
-        DefineEntity(kOrder, "order", {{1, "id"}, {2, "owner"}, {3, "productid"}}, 2);
-    order.mutable_schema()->mutable_attributes(2)->set_references("product");
+    const v1::EntityDefined order = DefineEntity(
+        kOrder, "order",
+        {{1, "id"}, {2, "owner"}, {.id = 3, .name = "productid", .references = "product"}}, 2);
     return {At(OpenOrg(1)), At(DefineEntity(kProduct, "product", {{1, "id"}, {2, "name"}})),
             At(order), At(DefineRole("field", true, {"product", "order"})), Profile(true)};
   }
   // Users have their orders, and with `products` what these point at.
   eventlog::StoredEvent Profile(bool products) {
-    v1::ProfileDefined defined;
-    v1::Profile& profile = *defined.mutable_profile();
-    profile.set_name("p");
-    profile.add_roles("field");
-    v1::EntityRules& orders = *profile.add_entities();
-    orders.set_entity("order");
-    orders.add_rules()->set_kind(v1::RULE_KIND_USER);
+    v1::ProfileDefined defined = DefineProfile("p", {{"order", {v1::RULE_KIND_USER}}}, {"field"});
     if (products) {
-      v1::EntityRules& of_product = *profile.add_entities();
-      of_product.set_entity("product");
-      v1::Rule& related = *of_product.add_rules();
-      related.set_kind(v1::RULE_KIND_RELATED);
-      related.set_through("order.productid");
+      AddRules("product", {RelatedRule("order.productid")}, &defined);
     }
     return At(defined);
   }

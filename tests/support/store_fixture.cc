@@ -1,5 +1,7 @@
 #include "tests/support/store_fixture.h"
 
+#include <gtest/gtest.h>
+
 #include <stdexcept>
 #include <utility>
 
@@ -81,6 +83,16 @@ std::map<std::string, StoreContent> FoldPlainly(const projectors::FoldOptions& o
     contents[org] = store.content();
   }
   return contents;
+}
+
+void ExpectStoreIsFold(projectors::StoreManager& stores, const projectors::FoldOptions& options,
+                       const std::string& org, std::span<const eventlog::StoredEvent> events) {
+  const auto contents = FoldPlainly(options, events);
+  const auto digest = stores.Digest(Org(org));
+  ASSERT_TRUE(digest.ok()) << org << ": " << digest.status();
+  EXPECT_EQ(*digest, DigestOf(contents.at(org), options.dedup_window)) << org;
+  const absl::Status verified = stores.Verify(Org(org));
+  EXPECT_TRUE(verified.ok()) << org << ": " << verified;
 }
 
 std::vector<eventlog::StoredEvent> OrgWithAccounts(std::string_view org, int64_t first_offset,

@@ -40,6 +40,10 @@ class MixedHistory {
 [[nodiscard]] std::map<std::string, StoreContent> FoldPlainly(
     const projectors::FoldOptions& options, std::span<const eventlog::StoredEvent> events);
 
+// `org`'s store holds what its events of `events`, folded by the plain model, make.
+void ExpectStoreIsFold(projectors::StoreManager& stores, const projectors::FoldOptions& options,
+                       const std::string& org, std::span<const eventlog::StoredEvent> events);
+
 // The definitions with which the tests below begin: entity 1 `account` (key, owner, team), with
 // buckets for all rows and for each owner.
 [[nodiscard]] std::vector<eventlog::StoredEvent> OrgWithAccounts(std::string_view org,

@@ -67,12 +67,7 @@ class StoreNode {
 
   // `org` holds what its events of `log`, folded by the plain model, make.
   void ExpectFoldOf(const std::string& org, const std::vector<eventlog::StoredEvent>& log) {
-    const auto contents = FoldPlainly(options_.fold, log);
-    const auto digest = manager_->Digest(Org(org));
-    ASSERT_TRUE(digest.ok()) << org << ": " << digest.status();
-    EXPECT_EQ(*digest, DigestOf(contents.at(org), options_.fold.dedup_window)) << org;
-    const absl::Status verified = manager_->Verify(Org(org));
-    EXPECT_TRUE(verified.ok()) << org << ": " << verified;
+    ExpectStoreIsFold(*manager_, options_.fold, org, log);
   }
 
   std::string FolderOf(const std::string& org, int incarnation = 1) const {

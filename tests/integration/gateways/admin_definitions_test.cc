@@ -57,67 +57,6 @@ TEST_F(AdminTest, DefinitionsAreReadAsTheyWereWritten) {
   EXPECT_EQ(CodeOf(client_.Delete(base + "/entities/other")), "entity_not_found");
 }
 
-TEST_F(AdminTest, EveryRefusalHasItsCode) {
-  admin_.MakeOrg("contoso");
-  const std::string base = "/v1/orgs/contoso";
-  const auto put = [&](const std::string& path, const std::string& body) {
-    return CodeOf(client_.Put(path, body, kJson));
-  };
-  EXPECT_EQ(put("/v1/orgs/Not_A_Label", "{}"), "invalid_argument");
-  EXPECT_EQ(put("/v1/orgs/contoso", "{"), "invalid_json");
-  EXPECT_EQ(put("/v1/orgs/contoso", R"({"name":"x"})"), "invalid_argument");
-  EXPECT_EQ(put("/v1/orgs/contoso?wait=soon", "{}"), "invalid_argument");
-  EXPECT_EQ(put("/v1/orgs/nobody/entities/account", kAccount), "org_not_found");
-  EXPECT_EQ(CodeOf(client_.Get("/v1/orgs/nobody")), "org_not_found");
-  EXPECT_EQ(CodeOf(client_.Delete("/v1/orgs/nobody")), "org_not_found");
-  std::string changed = kAccount;
-  changed.replace(changed.find("int32"), 5, "int64");
-  EXPECT_EQ(put(base + "/entities/account", changed), "incompatible_schema");
-  EXPECT_EQ(put(base + "/entities/account", "[1]").substr(0, 8), "invalid_");
-  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"nope":[{"kind":"all"}]}})"),
-            "unknown_entity");
-  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"team"}]}})"),
-            "invalid_argument");
-  EXPECT_EQ(
-      put(base + "/roles/r", R"({"entities":{"account":{"read":true,"deny_columns":["nope"]}}})"),
-      "unknown_attribute");
-  EXPECT_EQ(put(base + "/roles/r", "\"" + std::string(2 << 20, 'x') + "\""), "too_large");
-  EXPECT_EQ(put(base + "/profiles/p", R"({"entities":{"account":[{"kind":"user"}]}})"), "");
-  std::string unowned = kAccount;
-  unowned.replace(unowned.find(R"(,"ownership")"), std::string::npos, "}");
-  EXPECT_EQ(put(base + "/entities/account", unowned), "attribute_in_use");
-  EXPECT_EQ(CodeOf(client_.Put(base + "/roles/r", {{"If-Match", "\"0\""}}, "{}", kJson)),
-            "precondition_failed");
-}
-
-TEST_F(AdminTest, TokensScopesPathsAndMethods) {
-  admin_.MakeOrg("contoso");
-  auto nobody = admin_.Client("");
-  auto ingest = admin_.Client("sluice.ingest");
-  const auto missing = nobody.Get("/v1/orgs");
-  EXPECT_EQ(missing->status, 401);
-  EXPECT_EQ(missing->get_header_value("WWW-Authenticate"), "Bearer");
-  EXPECT_EQ(missing->get_header_value("Content-Type"), "application/problem+json");
-  EXPECT_EQ(admin_.Client("rubbish").Get("/v1/orgs")->status, 401);
-  EXPECT_EQ(ingest.Get("/v1/orgs")->status, 403);
-  EXPECT_EQ(ingest.Get("/metrics")->status, 403);
-  EXPECT_EQ(admin_.Client("sluice.admin").Post("/v1/orgs/contoso/changes", "", kJson)->status, 403);
-  for (const char* open : {"/healthz", "/readyz", "/openapi.json"}) {
-    EXPECT_EQ(nobody.Get(open)->status, 200) << open;
-  }
-  EXPECT_EQ(CodeOf(client_.Get("/nowhere")), "not_found");
-  const auto wrong = client_.Post("/v1/orgs/contoso", "{}", kJson);
-  EXPECT_EQ(wrong->status, 405);
-  EXPECT_EQ(wrong->get_header_value("Allow"), "PUT, GET, HEAD, DELETE");
-  const auto head = client_.Head("/v1/orgs/contoso");
-  EXPECT_EQ(head->status, 200);
-  EXPECT_TRUE(head->body.empty());
-  EXPECT_EQ(client_.Get("/healthz", {{"X-Request-Id", "my-id"}})->get_header_value("X-Request-Id"),
-            "my-id");
-  EXPECT_NE(client_.Get("/healthz", {{"X-Request-Id", "a b"}})->get_header_value("X-Request-Id"),
-            "a b");
-}
-
 TEST_F(AdminTest, WaitEndsWithoutTheApply) {
   admin_.MakeOrg("contoso");
   admin_.stores().SetPaused(true);

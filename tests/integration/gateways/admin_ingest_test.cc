@@ -1,11 +1,7 @@
 // Ingest over real HTTP, on the embedded log: answers, errors, duplicates, broken connections.
-#include <arpa/inet.h>
-#include <gmock/gmock.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <gtest/gtest.h>
 
 #include <map>
-#include <set>
 #include <thread>
 
 #include "tests/integration/gateways/admin_fixture.h"
@@ -53,37 +49,7 @@ class AdminIngestTest : public ::testing::Test {
     return sets;
   }
 
-  // Sends raw bytes on a connection of its own and returns what comes back until the end; `cut`
-  // closes without waiting for an answer.
-  std::string Raw(const std::string& bytes, bool cut = false) const {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(admin_.port()));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-    EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
-    std::string answer;
-    if (!cut) {
-      ::shutdown(fd, SHUT_WR);
-      char buffer[4096];
-      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
-        answer.append(buffer, static_cast<size_t>(n));
-      }
-    }
-    ::close(fd);
-    return answer;
-  }
-
-  std::string Head(size_t length, const std::string& type = kLines) const {
-    return std::string("POST ") + kChanges + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
-           "sluice.ingest\r\nContent-Type: " + type +
-           "\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
-  }
-
-  AdminFixture admin_{{.body_bytes_max = 4 << 20,
-                       .ingest = {.set_limits = {.line_bytes_max = 10'000, .ops_max = 3}}}};
+  AdminFixture admin_{{.ingest = {.set_limits = {.line_bytes_max = 10'000, .ops_max = 3}}}};
   httplib::Client client_ = admin_.Client();
 };
 
@@ -141,26 +107,6 @@ TEST_F(AdminIngestTest, NothingIsTakenBehindARefusedSetWhereThatIsAskedFor) {
   EXPECT_EQ(CodeOf(wrong), "invalid_argument");
 }
 
-TEST_F(AdminIngestTest, JsonBodiesAreAnsweredInTheirShape) {
-  auto one = client_.Post(kChanges, SetLine("1", "A"), "application/json");
-  EXPECT_EQ(json::parse(one->body)["id"], "1");
-  auto many = client_.Post(kChanges, "[" + SetLine("2", "A") + ",{\"id\":\"3\"}]",
-                           "application/json; charset=utf-8");
-  const auto array = json::parse(many->body);
-  ASSERT_EQ(array.size(), 2U);
-  EXPECT_EQ(array[1]["error"]["code"], "invalid_argument");
-  EXPECT_EQ(json::parse(client_.Post(kChanges, "[]", "application/json")->body), json::array());
-  for (const std::string& body : {std::string("{"), std::string(), std::string("\"\xff\""),
-                                  std::string(100'000, '['), "[" + SetLine("9", "A") + ",}"}) {
-    const auto bad = client_.Post(kChanges, body, "application/json");
-    ASSERT_TRUE(bad);
-    EXPECT_EQ(bad->status, 400);
-    EXPECT_EQ(CodeOf(bad), "invalid_json");
-  }
-  EXPECT_EQ(CodeOf(client_.Post(kChanges, "x", "text/csv")), "unsupported_media_type");
-  EXPECT_EQ(SetsInLog().count("9"), 0U);
-}
-
 TEST_F(AdminIngestTest, ConcurrentDuplicatesAreOne) {
   std::vector<std::vector<json>> answers(8);
   std::vector<std::thread> threads;
@@ -183,47 +129,6 @@ TEST_F(AdminIngestTest, ConcurrentDuplicatesAreOne) {
     EXPECT_EQ(mine, answers[0]);
   }
   EXPECT_EQ(SetsInLog().size(), 300U);
-}
-
-TEST_F(AdminIngestTest, OrganisationsAreApart) {
-  admin_.MakeOrg("fabrikam");
-  Post(SetLine("1", "A"));
-  const auto other = client_.Post("/v1/orgs/fabrikam/changes", SetLine("1", "A"), kLines);
-  EXPECT_EQ(ParseLines(other->body)[0]["id"], "1");
-  EXPECT_EQ(SetsInLog().size(), 1U);  // the same id and source elsewhere is another set
-  client_.Delete("/v1/orgs/fabrikam/entities/account?wait=30s");
-  EXPECT_FALSE(Post(SetLine("2", "A"))[0].contains("error"));
-  const auto gone = client_.Post("/v1/orgs/fabrikam/changes", SetLine("2", "A"), kLines);
-  EXPECT_EQ(ParseLines(gone->body)[0]["error"]["code"], "unknown_entity");
-}
-
-TEST_F(AdminIngestTest, AConnectionThatBreaksLosesNothingThatWasWhole) {
-  const std::string whole = SetLine("1", "A") + "\n" + SetLine("2", "B") + "\n";
-  const std::string answer = Raw(Head(whole.size() + 500) + whole + SetLine("3", "C"));
-  EXPECT_THAT(answer, ::testing::HasSubstr("400 "));
-  const auto in_log = SetsInLog();
-  EXPECT_EQ(in_log.count("3"), 0U);  // whether that line was whole can't be known
-  EXPECT_EQ(in_log.count("1"), 1U);
-  Raw(Head(1'000) + whole, /*cut=*/true);
-  EXPECT_EQ(Post(SetLine("1", "A"))[0]["position"], in_log.find("1")->second);
-}
-
-TEST_F(AdminIngestTest, WhatCannotBeFramedIsRefusedAndTheConnectionClosed) {
-  const std::string head = std::string("POST ") + kChanges +
-                           " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sluice.ingest\r\n";
-  for (const char* framing :
-       {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: x\r\n",
-        "Content-Length: 5\r\nContent-Length: 6\r\n", "Transfer-Encoding: gzip\r\n"}) {
-    EXPECT_THAT(Raw(head + framing + "\r\nhello"), ::testing::StartsWith("HTTP/1.1 400"))
-        << framing;
-  }
-  EXPECT_THAT(Raw("rubbish\r\n\r\n"), ::testing::StartsWith("HTTP/1.1 400"));
-  EXPECT_THAT(Raw("GET /" + std::string(5'000, 'x') + " HTTP/1.1\r\nHost: x\r\n\r\n"),
-              ::testing::StartsWith("HTTP/1.1 400"));
-  const std::string big(5 << 20, 'x');
-  EXPECT_THAT(Raw(Head(big.size()) + big), ::testing::HasSubstr("too_large"));
-  const std::string two = Raw(Head(0) + Head(SetLine("1", "A").size()) + SetLine("1", "A"));
-  EXPECT_THAT(two, ::testing::HasSubstr("\"position\""));  // pipelined after an empty one
 }
 
 TEST_F(AdminIngestTest, ChunkedAndCompressedBodies) {

@@ -1,16 +1,11 @@
 #include <malloc.h>
-#include <prometheus/registry.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <map>
 #include <set>
-#include <thread>
 #include <vector>
 
-#include "tests/integration/gateways/sync_fixture.h"
+#include "tests/integration/gateways/stream_fixture.h"
 
 namespace sluice::gateways {
 namespace {
@@ -18,99 +13,6 @@ namespace {
 using nlohmann::json;
 using sluice::testing::HttpReply;
 using sluice::testing::HttpSocket;
-
-// A client of the stream: rows of each bucket, and how far it has come.
-struct StreamClient {
-  std::map<std::string, std::map<std::string, json>> rows;
-  std::map<std::string, std::string> after;
-  std::string position;
-
-  // Takes frames up to and with the first one called `last`, which it returns.
-  json Take(HttpSocket& socket, const std::string& last) {
-    while (true) {
-      const std::string line = socket.ReadLine();
-      if (line.empty()) {
-        return nullptr;
-      }
-      const json frame = json::parse(line);
-      Apply(frame);
-      if (frame.contains(last)) {
-        return frame[last];
-      }
-    }
-  }
-
-  void Apply(const json& frame) {
-    if (frame.contains("checkpoint")) {
-      for (const json& bucket : frame["checkpoint"]["removed"]) {
-        rows.erase(bucket.get<std::string>());
-        after.erase(bucket.get<std::string>());
-      }
-    } else if (frame.contains("reset")) {
-      rows.erase(frame["reset"]["bucket"].get<std::string>());
-    } else if (frame.contains("ops")) {
-      const json& ops = frame["ops"];
-      const std::string bucket = ops["bucket"];
-      if (after.contains(bucket) && ops["from"] != "0") {
-        EXPECT_EQ(ops["from"], after[bucket]);
-      }
-      after[bucket] = ops["to"];
-      for (const json& op : ops["ops"]) {
-        if (op["op"] == "put") {
-          rows[bucket][op["key"]] = op["row"];
-        } else {
-          rows[bucket].erase(op["key"].get<std::string>());
-        }
-      }
-    } else if (frame.contains("checkpoint_complete")) {
-      position = frame["checkpoint_complete"]["position"];
-      for (auto& [bucket, to] : after) {
-        to = position;
-      }
-    }
-  }
-
-  std::set<std::string> Keys() const {
-    std::set<std::string> keys;
-    for (const auto& [bucket, held] : rows) {
-      for (const auto& [key, row] : held) {
-        keys.insert(key);
-      }
-    }
-    return keys;
-  }
-
-  json Have() const {
-    json have = json::array();
-    for (const auto& [bucket, to] : after) {
-      have.push_back({{"bucket", bucket}, {"after", to}});
-    }
-    return have;
-  }
-};
-
-class StreamTest : public SyncTest {
- protected:
-  void Open(HttpSocket& socket, const json& body, const json& claims = kAnn,
-            const std::string& headers = "") {
-    socket.Request("POST", "/v1/orgs/contoso/stream", Token(claims) + headers, body.dump());
-  }
-  void AwaitSessions(size_t count) const {
-    while (server_->sessions() != count) {
-      std::this_thread::yield();
-    }
-  }
-  // Of options_.registry, which a test sets that asks.
-  prometheus::ClientMetric Metric(const std::string& name) const {
-    for (const auto& family : options_.registry->Collect()) {
-      if (family.name == name && !family.metric.empty()) {
-        return family.metric[0];
-      }
-    }
-    ADD_FAILURE() << "no metric " << name;
-    return {};
-  }
-};
 
 TEST_F(StreamTest, InitialThenLive) {
   options_.heartbeat = std::chrono::milliseconds(20);
@@ -269,9 +171,7 @@ TEST_F(StreamTest, WhoHasGoneGivesItsPlaceBack) {
     } else {
       ::shutdown(socket.fd(), SHUT_RDWR);
     }
-    while (server_->sessions() > 0) {
-      std::this_thread::yield();
-    }
+    AwaitSessions(0);
   }
 }
 
@@ -286,12 +186,8 @@ TEST_F(StreamTest, AClientThatNeverReadsIsDropped) {
   const int small = 4096;
   ::setsockopt(socket.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
   Open(socket, {{"live", true}});
-  while (server_->sessions() == 0) {
-    std::this_thread::yield();
-  }
-  while (server_->sessions() > 0) {
-    std::this_thread::yield();
-  }
+  AwaitSessions(1);
+  AwaitSessions(0);
   StreamClient client;
   socket.Read(false);
   EXPECT_FALSE(client.position == "complete");
@@ -374,11 +270,7 @@ TEST_F(StreamTest, ALiveSessionHoldsNoPartOfItsRequest) {
   Open(socket, {{"live", true}, {"have", have}});
   ASSERT_EQ(socket.Read(false).status, 200);
   EXPECT_EQ(StreamClient().Take(socket, "checkpoint")["removed"].size(), have.size());
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (Metric("sluice_http_request_bytes").gauge.value > 0 &&
-         std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  Await([this] { return Metric("sluice_http_request_bytes").gauge.value == 0; });
   EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
 }
 
@@ -390,12 +282,10 @@ TEST_F(StreamTest, NorDoesADeltaThatWaits) {
   socket.Request(
       "POST", "/v1/orgs/contoso/delta", Token(kAnn),
       json({{"cursor", page["cursor"]}, {"wait", "20s"}}).dump() + std::string(500'000, ' '));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while ((Metric("sluice_sync_session_places").gauge.value == 0 ||
-          Metric("sluice_http_request_bytes").gauge.value > 0) &&
-         std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  Await([this] {
+    return Metric("sluice_sync_session_places").gauge.value > 0 &&
+           Metric("sluice_http_request_bytes").gauge.value == 0;
+  });
   EXPECT_EQ(Metric("sluice_sync_session_places").gauge.value, 1);
   EXPECT_EQ(Metric("sluice_http_request_bytes").gauge.value, 0);
 }
@@ -421,10 +311,7 @@ TEST_F(StreamTest, ALiveSessionHoldsNoMemory) {
     StreamClient().Take(*sockets.back(), "checkpoint_complete");
   }
   // A session waits again a moment after its client has read all.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (in_use() > before + kSessions * kMib && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  Await([&] { return in_use() <= before + kSessions * kMib; });
   EXPECT_LE(in_use(), before + kSessions * kMib);  // the half of it is what the clients hold
 }
 
@@ -457,172 +344,9 @@ TEST_F(StreamTest, ASessionHoldsNothingOfItsHead) {
     }
     // But a delta its query, where a refusal may have to point to.
     const size_t allowed = before + (kSessions - 1) * (stream ? 24 : 40) * kKib;
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (in_use() > allowed && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
+    Await([&] { return in_use() <= allowed; });
     EXPECT_LE(in_use(), allowed) << (stream ? "streams" : "waiting deltas");
   }
-}
-
-// An organisation whose columns are many pieces of a stream as text.
-class ManyColumnsTest : public StreamTest {
- protected:
-  static constexpr size_t kEntities = 40;
-
-  ManyColumnsTest() {
-    std::vector<std::string> reads = {"account"};
-    for (uint32_t i = 2; i <= kEntities; ++i) {
-      reads.push_back("entity" + std::to_string(i));
-      DefineColumns(i, 300);
-    }
-    stores_.Add("contoso", sluice::testing::DefineRole("field", true, reads));
-    options_.registry = std::make_shared<prometheus::Registry>();
-  }
-  void DefineColumns(uint32_t entity, uint32_t columns) {
-    std::vector<sluice::testing::TestAttribute> attributes = {{1, "id"}};
-    for (uint32_t id = 2; id <= columns; ++id) {
-      attributes.push_back({id, std::string(60, 'a') + std::to_string(id)});
-    }
-    stores_.Add("contoso", sluice::testing::DefineEntity(entity, "entity" + std::to_string(entity),
-                                                         attributes));
-  }
-  // A whole load: what its frames are called, and how many of them name the columns.
-  void Load(std::vector<std::string>* frames, size_t* named) {
-    Start();
-    HttpSocket socket(port_);
-    Open(socket, json::object());
-    ASSERT_EQ(socket.Read(false).status, 200);
-    while (frames->empty() || frames->back() != "checkpoint_complete") {
-      const json frame = json::parse(socket.ReadLine());
-      frames->push_back(frame.begin().key());
-      *named += frame.begin()->contains("entities") ? 1 : 0;
-      ASSERT_LT(frames->size(), 1'000u);
-    }
-  }
-  double ListsMade() const { return Metric("sluice_sync_columns_made_total").counter.value; }
-};
-
-// No frame comes between, however many are due, and the load gets on.
-TEST_F(ManyColumnsTest, AFrameThatIsLongerThanAPieceComesWhole) {
-  for (int i = 0; i < 2'000; ++i) {
-    Put("A" + std::to_string(i), std::string(400, 'x'), "ann");
-  }
-  options_.heartbeat = std::chrono::milliseconds(1);
-  options_.snapshot_age_max = std::chrono::milliseconds(1);
-  options_.token_warning = std::chrono::hours(2);
-  Start();
-  HttpSocket socket(port_);
-  Open(socket, {{"live", true}});
-  ASSERT_EQ(socket.Read(false).status, 200);
-  StreamClient client;
-  std::set<std::string> frames;
-  size_t checkpoints = 0;
-  while (!frames.contains("checkpoint_complete")) {
-    const std::string line = socket.ReadLine();
-    const json frame = json::parse(line, nullptr, false);
-    ASSERT_TRUE(frame.is_object()) << line.substr(0, 200);
-    client.Apply(frame);
-    frames.insert(frame.begin().key());
-    if (frame.contains("checkpoint") && checkpoints++ == 0) {
-      EXPECT_GT(line.size(), size_t{1} << 20);
-      EXPECT_EQ(frame["checkpoint"]["entities"].size(), kEntities);
-    } else if (frame.contains("checkpoint")) {
-      EXPECT_FALSE(frame["checkpoint"].contains("entities")) << "the client has them";
-      ASSERT_LT(checkpoints, 20u) << "the load does not get on";
-    }
-  }
-  EXPECT_TRUE(frames.contains("token_expires"));
-  EXPECT_EQ(client.Keys().size(), 2'000u);
-}
-
-// However long a client takes for its columns: what it may not see any more by then is not sent.
-TEST_F(ManyColumnsTest, RowsBehindALongCheckpointAreOfANewSnapshot) {
-  for (int i = 0; i < 100; ++i) {
-    Put("A" + std::to_string(i), "x", "ann");
-  }
-  options_.snapshot_age_max = std::chrono::milliseconds(1);
-  std::atomic<int> asked = 0;
-  options_.may_serve = [this, &asked](const OrgId&) {
-    if (++asked == 10) {  // amid the checkpoint
-      stores_.Add("contoso", sluice::testing::DefineRole("field", true, {"entity2"}));
-      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
-    }
-    return absl::OkStatus();
-  };
-  std::vector<std::string> frames;
-  size_t named = 0;
-  Load(&frames, &named);
-  EXPECT_GT(asked, 10);
-  EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 2);
-  EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
-}
-
-// So it is where the one that takes its place is as long, as columns have come meanwhile.
-TEST_F(ManyColumnsTest, RowsBehindALongCheckpointThatReplacesOneAreToo) {
-  for (int i = 0; i < 100; ++i) {
-    Put("A" + std::to_string(i), "x", "ann");
-  }
-  options_.snapshot_age_max = std::chrono::milliseconds(1);
-  std::atomic<int> asked = 0;
-  options_.may_serve = [this, &asked](const OrgId&) {
-    ++asked;
-    if (asked == 10) {  // amid the first checkpoint
-      DefineColumns(2, 301);
-      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
-    } else if (asked == 60) {  // amid the second
-      stores_.Add("contoso", sluice::testing::DefineRole("field", true, {"entity2"}));
-      std::this_thread::sleep_for(5 * options_.snapshot_age_max);
-    }
-    return absl::OkStatus();
-  };
-  std::vector<std::string> frames;
-  size_t named = 0;
-  Load(&frames, &named);
-  EXPECT_GT(asked, 60);
-  EXPECT_EQ(std::ranges::count(frames, "checkpoint"), 3);
-  EXPECT_EQ(named, 3u);
-  EXPECT_EQ(std::ranges::count(frames, "ops"), 0) << "rows by a role that was taken away";
-}
-
-// One change of definitions concerns all sessions, and what they are sent is made for them once.
-TEST_F(ManyColumnsTest, SessionsThatSeeTheSameShareAList) {
-  options_.heartbeat = std::chrono::seconds(20);
-  Start();
-  std::vector<std::unique_ptr<HttpSocket>> sockets;
-  for (int i = 0; i < 12; ++i) {
-    sockets.push_back(std::make_unique<HttpSocket>(port_));
-    Open(*sockets.back(), {{"live", true}}, {{"sub", "user" + std::to_string(i)}});
-    ASSERT_EQ(sockets.back()->Read(false).status, 200);
-    StreamClient().Take(*sockets.back(), "checkpoint_complete");
-  }
-  EXPECT_EQ(ListsMade(), 1);
-  DefineColumns(2, 301);
-  for (const auto& socket : sockets) {
-    EXPECT_EQ(StreamClient().Take(*socket, "checkpoint")["entities"].size(), kEntities);
-  }
-  EXPECT_LE(ListsMade(), 3) << "of two threads that read stores each may make one at once";
-}
-
-// Who may not be answered any more amid a frame finds the connection closed, not a body's end.
-TEST_F(ManyColumnsTest, AStreamThatEndsAmidAFrameIsCutOff) {
-  std::atomic<int> asked = 0;
-  options_.may_serve = [&asked](const OrgId&) {
-    return ++asked < 20 ? absl::OkStatus()
-                        : Error(absl::StatusCode::kUnavailable, "not_served_here", "any more");
-  };
-  Start();
-  HttpSocket socket(port_);
-  Open(socket, json::object());
-  std::string read;
-  char bytes[65536];
-  for (ssize_t got = 1; got > 0;) {
-    got = ::recv(socket.fd(), bytes, sizeof(bytes), 0);
-    read.append(bytes, static_cast<size_t>(std::max<ssize_t>(got, 0)));
-  }
-  EXPECT_NE(read.find(R"({"checkpoint":)"), std::string::npos);
-  EXPECT_EQ(read.find("}}\n"), std::string::npos) << "the frame is whole";
-  EXPECT_FALSE(read.ends_with("0\r\n\r\n"));
 }
 
 TEST_F(StreamTest, StopEndsStreams) {

@@ -412,109 +412,100 @@ TEST_P(ReconcilerProperty, BothTopicsTellTheSameAgain) {
   }
 }
 
-TEST(ReconcilerTest, WhatWasAcceptedAfterTheLossCounts) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
+class ReconcilerTest : public ::testing::Test {
+ protected:
+  void Put(const v1::ProvisioningRequest& request) { sequencing_.Carry("acme", request); }
+  // It is refused because two histories contradict one another.
+  void ExpectDiverged(const std::string& what) {
+    const auto refused = Reconcile(log_, clock_, kPartition);
+    EXPECT_EQ(ErrorCode(refused.status()), "log_diverged");
+    EXPECT_THAT(Message(refused.status()), ::testing::HasSubstr("organisation acme: " + what));
+  }
+
+  const RealClock clock_;
+  std::mt19937 random_{1};
+  sluice::testing::MemoryLog log_;
+  Sequencing sequencing_{log_, random_};
+};
+
+TEST_F(ReconcilerTest, WhatWasAcceptedAfterTheLossCounts) {
   const auto role = [](const std::string& denied) {
     return testing::RoleRequest(
         "r",
         R"({"offline":true,"entities":{"a":{"read":true,"deny_columns":[")" + denied + "\"]}}}");
   };
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  sequencing.Carry("acme", testing::EntityRequest("a", true, "x1"));
-  const size_t kept = log.All(Topic::kProvisioning).size();
-  sequencing.Carry("acme", role("owner"));
-  sequencing.Carry("acme", testing::EntityRequest("b"));
-  log.Cut(Topic::kProvisioning, kept);
+  Put(testing::OpenRequest(""));
+  Put(testing::EntityRequest("a", true, "x1"));
+  const size_t kept = log_.All(Topic::kProvisioning).size();
+  Put(role("owner"));
+  Put(testing::EntityRequest("b"));
+  log_.Cut(Topic::kProvisioning, kept);
   // Accepted, though the fold passes over it: it answers an older request than one that it knows.
-  sequencing.Carry("acme", role("x1"));
-  ASSERT_TRUE(Reconcile(log, clock, kPartition).ok());
-  const Folded after = Fold(log);
+  Put(role("x1"));
+  ASSERT_TRUE(Reconcile(log_, clock_, kPartition).ok());
+  const Folded after = Fold(log_);
   EXPECT_EQ(after.provisioning, after.changes);
   EXPECT_THAT(after.changes.at("acme"), ::testing::HasSubstr("deny_columns: \"x1\""));
   EXPECT_THAT(after.changes.at("acme"), ::testing::HasSubstr("name: \"b\"")) << "was lost";
 }
 
-TEST(ReconcilerTest, WhereTwoHistoriesGaveOneIdToTwoEntitiesNothingIsDeletedUnasked) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
+TEST_F(ReconcilerTest, WhereTwoHistoriesGaveOneIdToTwoEntitiesNothingIsDeletedUnasked) {
   for (const std::string org : {"acme", "beta"}) {
-    sequencing.Carry(org, testing::OpenRequest(""));
-    sequencing.Carry(org, testing::EntityRequest("a"));
+    sequencing_.Carry(org, testing::OpenRequest(""));
+    sequencing_.Carry(org, testing::EntityRequest("a"));
   }
-  const size_t kept = log.All(Topic::kProvisioning).size();
-  sequencing.Carry("beta", testing::EntityRequest("b"));
-  sequencing.Carry("acme", testing::EntityRequest("x"));
-  log.Cut(Topic::kProvisioning, kept);
-  sequencing.Carry("acme", testing::EntityRequest("y"));
-  const size_t events = log.All(Topic::kProvisioning).size();
-  const auto refused = Reconcile(log, clock, kPartition);
-  EXPECT_EQ(ErrorCode(refused.status()), "log_diverged");
-  EXPECT_THAT(Message(refused.status()),
-              ::testing::HasSubstr("organisation acme: entity 2 is x and y"));
-  EXPECT_EQ(log.All(Topic::kProvisioning).size(), events) << "nothing was written";
-  const auto closed = Reconcile(log, clock, kPartition, {}, {"acme"});
+  const size_t kept = log_.All(Topic::kProvisioning).size();
+  sequencing_.Carry("beta", testing::EntityRequest("b"));
+  Put(testing::EntityRequest("x"));
+  log_.Cut(Topic::kProvisioning, kept);
+  Put(testing::EntityRequest("y"));
+  const size_t events = log_.All(Topic::kProvisioning).size();
+  ExpectDiverged("entity 2 is x and y");
+  EXPECT_EQ(log_.All(Topic::kProvisioning).size(), events) << "nothing was written";
+  const auto closed = Reconcile(log_, clock_, kPartition, {}, {"acme"});
   ASSERT_TRUE(closed.ok()) << closed.status();
   EXPECT_EQ(closed->closed, 1U);
   EXPECT_THAT(closed->unsettled, ::testing::IsEmpty());
-  Folded after = Fold(log);
+  Folded after = Fold(log_);
   EXPECT_EQ(after.provisioning, after.changes);
   EXPECT_EQ(after.changes.at("acme"), "") << "it is closed";
   EXPECT_THAT(after.changes.at("beta"), ::testing::HasSubstr("name: \"b\""));
   EXPECT_EQ(after.told, after.places);
-  EXPECT_TRUE(Reconcile(log, clock, kPartition, {}, {"acme"})->nothing()) << "the second time";
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  sequencing.Carry("acme", testing::EntityRequest("y"));
-  after = Fold(log);
+  EXPECT_TRUE(Reconcile(log_, clock_, kPartition, {}, {"acme"})->nothing()) << "the second time";
+  Put(testing::OpenRequest(""));
+  Put(testing::EntityRequest("y"));
+  after = Fold(log_);
   EXPECT_EQ(after.provisioning, after.changes);
 }
 
-TEST(ReconcilerTest, WhereTwoHistoriesGaveOneIdToTwoAttributesNothingBecomesAnother) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  sequencing.Carry("acme", testing::EntityRequest("a"));
-  const size_t kept = log.All(Topic::kProvisioning).size();
-  sequencing.Carry("acme", testing::EntityRequest("a", true, "salary"));
-  log.Cut(Topic::kProvisioning, kept);
-  sequencing.Carry("acme", testing::EntityRequest("a", true, "nickname"));
-  const auto refused = Reconcile(log, clock, kPartition);
-  EXPECT_EQ(ErrorCode(refused.status()), "log_diverged");
-  EXPECT_THAT(
-      Message(refused.status()),
-      ::testing::HasSubstr("organisation acme: attribute 3 of entity a is nickname and salary"));
+TEST_F(ReconcilerTest, WhereTwoHistoriesGaveOneIdToTwoAttributesNothingBecomesAnother) {
+  Put(testing::OpenRequest(""));
+  Put(testing::EntityRequest("a"));
+  const size_t kept = log_.All(Topic::kProvisioning).size();
+  Put(testing::EntityRequest("a", true, "salary"));
+  log_.Cut(Topic::kProvisioning, kept);
+  Put(testing::EntityRequest("a", true, "nickname"));
+  ExpectDiverged("attribute 3 of entity a is nickname and salary");
 }
 
 // The one gave an id of an attribute that may be denied, the other has yet to give it.
-TEST(ReconcilerTest, WhatOneHistoryGaveTheOtherGivesToNobody) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  sequencing.Carry("acme", testing::EntityRequest("a"));
-  const size_t kept = log.All(Topic::kProvisioning).size();
-  sequencing.Carry("acme", testing::EntityRequest("a", true, "salary"));
-  sequencing.Carry(
-      "acme",
-      testing::RoleRequest(
-          "r", R"({"offline":true,"entities":{"a":{"read":true,"deny_columns":["salary"]}}})"));
-  log.Cut(Topic::kProvisioning, kept);
-  sequencing.Carry("acme", testing::EntityRequest("a", false));  // nothing that is new
-  const auto done = Reconcile(log, clock, kPartition);
+TEST_F(ReconcilerTest, WhatOneHistoryGaveTheOtherGivesToNobody) {
+  Put(testing::OpenRequest(""));
+  Put(testing::EntityRequest("a"));
+  const size_t kept = log_.All(Topic::kProvisioning).size();
+  Put(testing::EntityRequest("a", true, "salary"));
+  Put(testing::RoleRequest(
+      "r", R"({"offline":true,"entities":{"a":{"read":true,"deny_columns":["salary"]}}})"));
+  log_.Cut(Topic::kProvisioning, kept);
+  Put(testing::EntityRequest("a", false));  // nothing that is new
+  const auto done = Reconcile(log_, clock_, kPartition);
   ASSERT_TRUE(done.ok()) << done.status();
   EXPECT_THAT(done->unsettled, ::testing::IsEmpty());
-  log.Agree();
-  EXPECT_TRUE(Reconcile(log, clock, kPartition)->nothing()) << "the second time";
-  EXPECT_EQ(Fold(log).provisioning, Fold(log).changes);
-  sequencing.Carry("acme", testing::EntityRequest("a", false, "nickname"));
-  const v1::EntitySchema entity = HeldInChanges(log).at("acme").entities.at(1);
+  log_.Agree();
+  EXPECT_TRUE(Reconcile(log_, clock_, kPartition)->nothing()) << "the second time";
+  EXPECT_EQ(Fold(log_).provisioning, Fold(log_).changes);
+  Put(testing::EntityRequest("a", false, "nickname"));
+  const v1::EntitySchema entity = HeldInChanges(log_).at("acme").entities.at(1);
   EXPECT_EQ(entity.attributes(2).name(), "nickname");
   EXPECT_EQ(entity.attributes(2).id(), 4U);
   ASSERT_EQ(entity.removed_size(), 1) << "who left it out did not know of it: as if it had";
@@ -523,51 +514,37 @@ TEST(ReconcilerTest, WhatOneHistoryGaveTheOtherGivesToNobody) {
 }
 
 // Rows cannot be told apart by their keys where these are two attributes'.
-TEST(ReconcilerTest, WhereTwoHistoriesKeyAnEntityDifferentlyItIsNamed) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  const size_t kept = log.All(Topic::kProvisioning).size();
-  sequencing.Carry("acme", testing::EntityRequest("a"));
-  log.Cut(Topic::kProvisioning, kept);
+TEST_F(ReconcilerTest, WhereTwoHistoriesKeyAnEntityDifferentlyItIsNamed) {
+  Put(testing::OpenRequest(""));
+  const size_t kept = log_.All(Topic::kProvisioning).size();
+  Put(testing::EntityRequest("a"));
+  log_.Cut(Topic::kProvisioning, kept);
   v1::ProvisioningRequest other = testing::EntityRequest("a", false);
   other.mutable_put_entity()->set_primary_key("owner");
-  sequencing.Carry("acme", other);
-  const auto refused = Reconcile(log, clock, kPartition);
-  EXPECT_EQ(ErrorCode(refused.status()), "log_diverged");
-  EXPECT_THAT(Message(refused.status()),
-              ::testing::HasSubstr(
-                  "organisation acme: the key of entity a is attribute 1 and attribute 2"));
+  Put(other);
+  ExpectDiverged("the key of entity a is attribute 1 and attribute 2");
 }
 
-TEST(ReconcilerTest, WhoIsToBeClosedMustBeThere) {
-  const RealClock clock;
-  std::mt19937 random(1);
-  sluice::testing::MemoryLog log;
-  Sequencing sequencing(log, random);
-  sequencing.Carry("acme", testing::OpenRequest(""));
-  log.Cut(Topic::kChanges, 0);
-  const auto refused = Reconcile(log, clock, kPartition, {}, {"acme", "amce"});
+TEST_F(ReconcilerTest, WhoIsToBeClosedMustBeThere) {
+  Put(testing::OpenRequest(""));
+  log_.Cut(Topic::kChanges, 0);
+  const auto refused = Reconcile(log_, clock_, kPartition, {}, {"acme", "amce"});
   EXPECT_EQ(ErrorCode(refused.status()), "org_not_found");
   EXPECT_THAT(Message(refused.status()), ::testing::HasSubstr("\"amce\""));
-  EXPECT_EQ(log.All(Topic::kChanges).size(), 0U) << "nothing was written";
-  EXPECT_TRUE(Reconcile(log, clock, kPartition, {}, {"acme"}).ok());
+  EXPECT_EQ(log_.All(Topic::kChanges).size(), 0U) << "nothing was written";
+  EXPECT_TRUE(Reconcile(log_, clock_, kPartition, {}, {"acme"}).ok());
 }
 
 // Read as another message it would not be valid, which Protobuf tells on a person's terminal.
-TEST(ReconcilerTest, WhatIsNoOutcomeIsNotReadAsOne) {
-  const RealClock clock;
-  sluice::testing::MemoryLog log;
+TEST_F(ReconcilerTest, WhatIsNoOutcomeIsNotReadAsOne) {
   v1::LogStarted started;
   started.add_ends()->set_changes_hash(~uint64_t{0});
   eventlog::Event event;
   event.type = v1::LogStarted::descriptor()->full_name();
   event.value = started.SerializeAsString();
-  ASSERT_TRUE(log.Append(Topic::kProvisioning, kPartition, {event}).ok());
+  ASSERT_TRUE(log_.Append(Topic::kProvisioning, kPartition, {event}).ok());
   ::testing::internal::CaptureStderr();
-  EXPECT_TRUE(Reconcile(log, clock, kPartition).ok());
+  EXPECT_TRUE(Reconcile(log_, clock_, kPartition).ok());
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -72,6 +73,7 @@ class Node {
         continue;
       }
       ASSERT_TRUE(applied.ok()) << applied.status();
+      ASSERT_LE(OpenStores(), options_.open_stores_max);
       next += static_cast<std::ptrdiff_t>(count);
       const Offset before = std::exchange(applied_, manager_->Applied(kPartition));
       ASSERT_GE(applied_, std::max(before, (next - 1)->offset)) << "the position never goes back";
@@ -96,6 +98,16 @@ class Node {
   size_t cancelled() const { return cancelled_; }
 
  private:
+  size_t OpenStores() const {
+    for (const auto& family : options_.registry->Collect()) {
+      if (family.name == "sluice_store_open_stores") {
+        return static_cast<size_t>(family.metric.at(0).gauge.value);
+      }
+    }
+    ADD_FAILURE() << "no metric";
+    return 0;
+  }
+
   const StoreOptions options_;
   std::unique_ptr<StoreManager> manager_;
   Offset applied_ = kNoOffset;  // as the manager last said, since its start
@@ -108,6 +120,7 @@ TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
   const TempDir dir;
   StoreOptions options = testing::SmallStoreOptions(dir / "node");
   options.open_stores_max = 2;  // so that stores are closed and opened all the time
+  options.registry = std::make_shared<prometheus::Registry>();
   Node node(options);
   MixedHistory history(random(), kOrgs);
   std::vector<StoredEvent> log;
@@ -148,6 +161,7 @@ TEST(StoreProperty, EqualsThePlainFoldThroughCrashesAndRestarts) {
 StoreOptions KilledOptions(const std::string& path) {
   StoreOptions options = testing::SmallStoreOptions(path);
   options.open_stores_max = 3;
+  options.registry = std::make_shared<prometheus::Registry>();
   return options;
 }
 

@@ -31,39 +31,19 @@ class CountingGroup final : public eventlog::PartitionGroup {
 };
 
 // A log of which one partition of `provisioning` cannot be read while it is away.
-class PartlyAwayLog final : public testing::ForwardingLog {
+class PartlyAwayLog final : public testing::FilteringLog {
  public:
-  using testing::ForwardingLog::ForwardingLog;
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    ASSIGN_OR_RETURN(auto reader, log_.OpenReader(topic, partition, from));
-    if (topic != Topic::kProvisioning || partition != PartitionId(1)) {
-      return reader;
-    }
-    return std::make_unique<Failing>(*this, std::move(reader));
-  }
+  using testing::FilteringLog::FilteringLog;
   void SetAway() { away_ = true; }
 
  private:
-  class Failing final : public eventlog::Reader {
-   public:
-    Failing(PartlyAwayLog& log, std::unique_ptr<eventlog::Reader> reader)
-        : log_(log), reader_(std::move(reader)) {}
-    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
-        const eventlog::ReadLimits& limits) override {
-      if (log_.away_) {
-        return Error(absl::StatusCode::kUnavailable, "log_unavailable", "a broker went away");
-      }
-      return reader_->Read(limits);
+  Events ReadFrom(FilteredReader& reader, const eventlog::ReadLimits& limits) override {
+    if (away_ && reader.topic == Topic::kProvisioning && reader.partition == PartitionId(1)) {
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable", "a broker went away");
     }
-    Offset next() const override { return reader_->next(); }
-    uint64_t session() const override { return reader_->session(); }
-    void Cancel() override { reader_->Cancel(); }
+    return reader.ReadOn(limits);
+  }
 
-   private:
-    PartlyAwayLog& log_;
-    const std::unique_ptr<eventlog::Reader> reader_;
-  };
   std::atomic<bool> away_ = false;
 };
 

@@ -1,14 +1,9 @@
 #include "clients/cpp/http_client.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
-#include <netinet/in.h>
-#include <openssl/ssl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <stdexcept>
@@ -17,6 +12,7 @@
 
 #include "schemas/base/status.h"
 #include "tests/support/clients/pull_fixture.h"
+#include "tests/support/scripted_server.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_certificates.h"
 
@@ -25,80 +21,38 @@ namespace sluice::client {
 namespace {
 
 using ::sluice::testing::PullTest;
+using ::sluice::testing::ScriptedServer;
 using ::sluice::testing::TempDir;
 using ::sluice::testing::TestCertificates;
 using ::testing::HasSubstr;
 using std::literals::operator""sv;
 
-// Answers each connection with `first`, then with `rest` again and again, as long as it is read.
-class EndlessServer {
- public:
-  EndlessServer(std::string first, std::string rest)
-      : first_(std::move(first)), rest_(std::move(rest)) {
-    while (rest_.size() < (64 << 10)) {
-      rest_ += rest_;
-    }
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_, 8), 0);
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { Serve(); });
-  }
-  ~EndlessServer() {
-    ::shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    ::close(listener_);
-  }
-  std::string url() const { return fmt::format("http://127.0.0.1:{}", port_); }
-  size_t sent() const { return sent_; }
-
- private:
-  // What a client must not read to the end.
-  static constexpr size_t kEnough = 256 << 20;
-
-  void Serve() {
-    for (int fd = 0; (fd = ::accept(listener_, nullptr, nullptr)) >= 0; ::close(fd)) {
-      char request[4096];
-      if (::recv(fd, request, sizeof(request), 0) <= 0) {
-        continue;
-      }
-      size_t sent = 0;
-      for (std::string_view part = first_; sent < kEnough; part = rest_) {
-        const ssize_t n = ::send(fd, part.data(), part.size(), MSG_NOSIGNAL);
-        if (n <= 0) {
-          break;
-        }
-        sent += static_cast<size_t>(n);
-      }
-      sent_ += sent;
-    }
-  }
-
-  const std::string first_;
-  std::string rest_;
-  const int listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int port_ = 0;
-  std::atomic<size_t> sent_ = 0;
-  std::thread thread_;
-};
-
 class EndlessTest : public PullTest {
  protected:
-  void Expect(const std::string& begin, const std::string& rest,
+  // Each connection is answered with `begin`, then with `rest` again and again, as long as that is
+  // read.
+  void Expect(const std::string& begin, std::string rest,
               const std::string& reason = "more than 64 KiB") {
-    const EndlessServer endless(begin, rest);
+    while (rest.size() < (64 << 10)) {
+      rest += rest;
+    }
+    std::atomic<size_t> sent = 0;
+    const ScriptedServer endless([&](ScriptedServer::Peer& peer) {
+      constexpr size_t kEnough = 256 << 20;  // what a client must not read to the end
+      peer.ReadRequest();
+      peer.Send(begin);
+      for (size_t all = 0; all < kEnough && peer.Send(rest); all += rest.size()) {
+        sent += rest.size();
+      }
+    });
     PullOptions options = Options();
-    options.url = endless.url();
+    options.url = fmt::format("http://127.0.0.1:{}", endless.port());
     options.attempts_max = 2;
     const absl::Status status = (*Puller::Open(options))->Pull().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
     EXPECT_THAT(std::string(Message(status)), HasSubstr(reason)) << begin;
     // The rest is in the sockets' buffers.
-    EXPECT_LT(endless.sent(), size_t{64} << 20);
+    EXPECT_LT(sent, size_t{64} << 20);
   }
 };
 
@@ -133,30 +87,15 @@ TEST_F(EndlessTest, AHeadHasItsTime) {
 class CutTest : public ::testing::Test {
  protected:
   absl::Status Get(const std::string& answer) {
-    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener, 1), 0);
-    ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
-    std::thread server([&] {
-      const int fd = ::accept(listener, nullptr, nullptr);
-      char request[4096];
-      EXPECT_GT(::recv(fd, request, sizeof(request), 0), 0);
-      ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
-      ::close(fd);
+    const ScriptedServer server([&](ScriptedServer::Peer& peer) {
+      peer.ReadRequest();
+      peer.Send(answer);
     });
     heads_ = 0;
-    const auto client =
-        HttpClient::Make(fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port)), {});
-    absl::Status status = client->Send(
-        {"/", {}, {}}, [&](const HttpHead&) { return ++heads_ == 1; },
-        [](std::string_view) { return true; });
-    server.join();
-    ::close(listener);
-    return status;
+    return HttpClient::Make(fmt::format("http://127.0.0.1:{}", server.port()), {})
+        ->Send(
+            {"/", {}, {}}, [&](const HttpHead&) { return ++heads_ == 1; },
+            [](std::string_view) { return true; });
   }
 
   int heads_ = 0;
@@ -302,37 +241,20 @@ TEST_F(TlsTest, WhatACallbackThrowsIsThrownOn) {
 
 // A byte now and then is no silence, and with TLS no line either.
 TEST_F(TlsTest, AHeadThatTricklesHasItsTime) {
-  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_server_method()),
-                                                                  &SSL_CTX_free);
-  SSL_CTX_use_certificate(context.get(), certificates_.server());
-  SSL_CTX_use_PrivateKey(context.get(), certificates_.server_key());
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(listener, 1), 0);
-  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
-  std::thread server([&] {
-    const int fd = ::accept(listener, nullptr, nullptr);
-    const std::unique_ptr<SSL, decltype(&SSL_free)> tls(SSL_new(context.get()), &SSL_free);
-    SSL_set_fd(tls.get(), fd);
-    char request[4096];
-    if (SSL_accept(tls.get()) == 1 && SSL_read(tls.get(), request, sizeof(request)) > 0) {
-      SSL_write(tls.get(), "HTTP/1.1 200 ", 13);
-      for (int sent = 0; sent < 1000 && SSL_write(tls.get(), "x", 1) == 1; ++sent) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the trickle
-      }
-    }
-    ::close(fd);
-  });
+  const ScriptedServer server(
+      [](ScriptedServer::Peer& peer) {
+        peer.ReadRequest();
+        bool taken = peer.Send("HTTP/1.1 200 ");
+        for (int sent = 0; sent < 1000 && taken; ++sent) {
+          taken = peer.Send("x");
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the trickle
+        }
+      },
+      &certificates_);
   const auto client =
-      HttpClient::Make(fmt::format("https://localhost:{}", ntohs(address.sin_port)),
+      HttpClient::Make(fmt::format("https://localhost:{}", server.port()),
                        {.ca_file = ca_file_, .silence_max = std::chrono::milliseconds(300)});
   EXPECT_THAT(GetHead(*client), HasSubstr("was not whole"));
-  server.join();
-  ::close(listener);
 }
 
 // Also where nothing comes, and before the request begins.

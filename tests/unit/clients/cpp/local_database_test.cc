@@ -197,32 +197,6 @@ TEST_F(LocalDatabaseTest, RollbackGoesBackToTheLastCheckpoint) {
   EXPECT_EQ(Accounts(), "A1;A2");
 }
 
-TEST_F(LocalDatabaseTest, ARowStaysUntilItsLastBucketLosesIt) {
-  MustOpen();
-  ASSERT_TRUE(database->Begin().ok());
-  ASSERT_TRUE(Frame("b1", {"A1", "A2"}, 7).ok());
-  ASSERT_TRUE(Frame("b2", {"A1"}, 7).ok());
-  ASSERT_TRUE(database->Complete(7).ok());
-
-  ASSERT_TRUE(database->Begin().ok());
-  ASSERT_TRUE(database->SelectBucket("b1").ok());
-  ASSERT_TRUE(database->Remove("account", "A1").ok());
-  ASSERT_TRUE(database->FrameDone(8).ok());
-  ASSERT_TRUE(database->Complete(8).ok());
-  EXPECT_EQ(Accounts(), "A1;A2");
-
-  ASSERT_TRUE(database->Begin().ok());
-  ASSERT_TRUE(database->SelectBucket("b2").ok());
-  ASSERT_TRUE(database->Remove("account", "A1").ok());
-  ASSERT_TRUE(database->Remove("account", "A1").ok());       // again: nothing
-  ASSERT_TRUE(database->Remove("account", "unknown").ok());  // never here
-  ASSERT_TRUE(database->Remove("nobody", "x").ok());
-  ASSERT_TRUE(database->FrameDone(9).ok());
-  ASSERT_TRUE(database->Complete(9).ok());
-  EXPECT_EQ(Accounts(), "A2");
-  EXPECT_THAT(*database->Differing({{"b2", 0, 0}}), IsEmpty());
-}
-
 TEST_F(LocalDatabaseTest, DroppedBucketsTakeOnlyWhatNoOtherHolds) {
   MustOpen();
   ASSERT_TRUE(database->Begin().ok());

@@ -141,6 +141,10 @@ TEST_F(MembershipsTest, ARowThatComesAndGoesLeavesNothing) {
     Remove("b2", "A1");
     between();
     Remove("b1", "A1");
+    between();
+    Remove("b1", "A1");       // again: nothing
+    Remove("b1", "unknown");  // never here
+    ASSERT_TRUE(database->Remove("nobody", "x").ok());
     ExpectSums({{"b1", {}}, {"b2", {}}});
     Complete(10);
     EXPECT_EQ(Query("SELECT count(*) FROM account WHERE id<>'Z'"), "0");

@@ -34,30 +34,33 @@ class LargeRowsTest : public ::testing::Test {
   LargeRowsTest() {
     options_.step_bytes = 20 * kLargeRowBytes;
     Apply({MakeEvent(offset_++, testing::OpenOrg(1))});
-    const std::vector<testing::TestAttribute> attributes = {
+    std::vector<testing::TestAttribute> attributes = {
         {1, "id"}, {2, "owner"}, {3, "text"}, {4, "mark"}, {5, "of"}};
-    v1::EntityDefined order = testing::DefineEntity(kOrder, "order", attributes, 2);
-    order.mutable_schema()->mutable_attributes(4)->set_references("product");
     Apply({MakeEvent(offset_++, testing::DefineEntity(kProduct, "product", attributes, 2))});
-    Apply({MakeEvent(offset_++, order)});
+    attributes.back().references = "product";
+    Apply({MakeEvent(offset_++, testing::DefineEntity(kOrder, "order", attributes, 2))});
   }
 
   // Users have their orders, and `related`, where it is not empty, is how others follow.
   void Define(std::string_view entity, std::string_view of, std::string_view through) {
-    v1::ProfileDefined defined;
-    v1::Profile& profile = *defined.mutable_profile();
-    profile.set_name("p");
-    v1::EntityRules& own = *profile.add_entities();
-    own.set_entity(std::string(of));
-    own.add_rules()->set_kind(v1::RULE_KIND_USER);
+    v1::ProfileDefined defined = OwnersHave(of);
     if (!through.empty()) {
-      v1::EntityRules& others = *profile.add_entities();
-      others.set_entity(std::string(entity));
-      v1::Rule& rule = *others.add_rules();
-      rule.set_kind(v1::RULE_KIND_RELATED);
-      rule.set_through(std::string(through));
+      testing::AddRules(entity, {testing::RelatedRule(through)}, &defined);
     }
     Apply({MakeEvent(offset_++, defined)});
+  }
+  static v1::ProfileDefined OwnersHave(std::string_view entity) {
+    v1::ProfileDefined defined = testing::DefineProfile("p", {}, {});
+    testing::AddRules(entity, {testing::KindRule(v1::RULE_KIND_USER)}, &defined);
+    return defined;
+  }
+  // Through the first parts of a kit.
+  static std::vector<v1::Rule> ThroughParts(uint32_t parts) {
+    std::vector<v1::Rule> rules;
+    for (uint32_t i = 0; i < parts; ++i) {
+      rules.push_back(testing::RelatedRule(fmt::format("kit.part{}", i)));
+    }
+    return rules;
   }
 
   static std::string Key(int i) { return fmt::format("k{}", i); }
@@ -80,29 +83,15 @@ class LargeRowsTest : public ::testing::Test {
   void DefineKit() {
     std::vector<testing::TestAttribute> attributes = {{1, "id"}, {2, "owner"}};
     for (uint32_t i = 0; i < kParts; ++i) {
-      attributes.push_back({kFirstPart + i, fmt::format("part{}", i)});
+      attributes.push_back(
+          {.id = kFirstPart + i, .name = fmt::format("part{}", i), .references = "product"});
     }
-    v1::EntityDefined kit = testing::DefineEntity(kKit, "kit", attributes, 2);
-    for (int i = 0; i < static_cast<int>(kParts); ++i) {
-      kit.mutable_schema()->mutable_attributes(2 + i)->set_references("product");
-    }
-    Apply({MakeEvent(offset_++, kit)});
+    Apply({MakeEvent(offset_++, testing::DefineEntity(kKit, "kit", attributes, 2))});
   }
   // As Define(), through all of them.
   void DefineParts(std::string_view entity, std::string_view of) {
-    v1::ProfileDefined defined;
-    v1::Profile& profile = *defined.mutable_profile();
-    profile.set_name("p");
-    v1::EntityRules& own = *profile.add_entities();
-    own.set_entity(std::string(of));
-    own.add_rules()->set_kind(v1::RULE_KIND_USER);
-    v1::EntityRules& others = *profile.add_entities();
-    others.set_entity(std::string(entity));
-    for (uint32_t i = 0; i < kParts; ++i) {
-      v1::Rule& rule = *others.add_rules();
-      rule.set_kind(v1::RULE_KIND_RELATED);
-      rule.set_through(fmt::format("kit.part{}", i));
-    }
+    v1::ProfileDefined defined = OwnersHave(of);
+    testing::AddRules(entity, ThroughParts(kParts), &defined);
     Apply({MakeEvent(offset_++, defined)});
   }
   // Of the products from `first` on.
@@ -319,36 +308,23 @@ class HotRowsTest : public LargeRowsTest {
   static constexpr uint32_t kSale = 4;
   HotRowsTest() {
     DefineKit();
-    v1::EntityDefined sale =
-        testing::DefineEntity(kSale, "sale", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
-    sale.mutable_schema()->mutable_attributes(2)->set_references("kit");
-    Apply({MakeEvent(offset_++, sale)});
+    DefineOfKit(kSale, "sale");
     looked_at_ = 100 * options_.step_bytes;  // the row, and what it points at, small as it is
     copies_ = 3 * options_.step_bytes / 2;   // what it gives has as much room beside what is held
   }
 
+  // An entity whose rows are somebody's and point at a kit.
+  void DefineOfKit(uint32_t entity, std::string_view name) {
+    const auto defined = testing::DefineEntity(
+        entity, name, {{1, "id"}, {2, "owner"}, {.id = 3, .name = "of", .references = "kit"}}, 2);
+    Apply({MakeEvent(offset_++, defined)});
+  }
   // Products follow the first `parts` parts of a kit.
   static v1::ProfileDefined Profile(uint32_t parts) {
-    v1::ProfileDefined defined;
-    v1::Profile& profile = *defined.mutable_profile();
-    profile.set_name("p");
-    v1::EntityRules& own = *profile.add_entities();
-    own.set_entity("sale");
-    own.add_rules()->set_kind(v1::RULE_KIND_USER);
-    const auto add = [](v1::EntityRules& rules, std::string through) {
-      v1::Rule& rule = *rules.add_rules();
-      rule.set_kind(v1::RULE_KIND_RELATED);
-      rule.set_through(std::move(through));
-    };
-    v1::EntityRules& kits = *profile.add_entities();
-    kits.set_entity("kit");
-    add(kits, "sale.of");
+    v1::ProfileDefined defined = OwnersHave("sale");
+    testing::AddRules("kit", {testing::RelatedRule("sale.of")}, &defined);
     if (parts > 0) {
-      v1::EntityRules& products = *profile.add_entities();
-      products.set_entity("product");
-      for (uint32_t i = 0; i < parts; ++i) {
-        add(products, fmt::format("kit.part{}", i));
-      }
+      testing::AddRules("product", ThroughParts(parts), &defined);
     }
     return defined;
   }
@@ -482,10 +458,7 @@ TEST_F(HotRowsTest, WhatABatchHasBegunOfThatOneWithOtherLimitsGoesOnWith) {
 // It is found again by its own key: what the same batch gives may be in front of it.
 TEST_F(HotRowsTest, ARowThatIsCutIsGoneOnWithThoughTheEventMakesRecordsBeforeIt) {
   constexpr uint32_t kNote = 5;
-  v1::EntityDefined note =
-      testing::DefineEntity(kNote, "note", {{1, "id"}, {2, "owner"}, {3, "of"}}, 2);
-  note.mutable_schema()->mutable_attributes(2)->set_references("kit");
-  Apply({MakeEvent(offset_++, note)});
+  DefineOfKit(kNote, "note");
   Load(kProduct, 10);
   Apply({MakeEvent(offset_++, Profile(0))});
   Apply({Set({Kit("a", "U", 0), Kit("b", "U", 100)})});
@@ -493,12 +466,8 @@ TEST_F(HotRowsTest, ARowThatIsCutIsGoneOnWithThoughTheEventMakesRecordsBeforeIt)
   Apply({Set({testing::Upsert(kNote, "n",
                               RowWriter().Text(1, "n").Text(2, "U1").Text(3, "aa").bytes())})});
   v1::ProfileDefined defined = Profile(kParts);
-  v1::Rule& rule = *defined.mutable_profile()->mutable_entities(1)->add_rules();
-  rule.set_kind(v1::RULE_KIND_RELATED);
-  rule.set_through("note.of");
-  v1::EntityRules& notes = *defined.mutable_profile()->add_entities();
-  notes.set_entity("note");
-  notes.add_rules()->set_kind(v1::RULE_KIND_USER);
+  *defined.mutable_profile()->mutable_entities(1)->add_rules() = testing::RelatedRule("note.of");
+  testing::AddRules("note", {testing::KindRule(v1::RULE_KIND_USER)}, &defined);
   Apply({MakeEvent(offset_++, defined)});
   EXPECT_GT(batches_, 20);
   Apply({Set({testing::Delete(kKit, "b")})});

@@ -24,21 +24,24 @@ constexpr uint32_t kAccountEntity = 1;
 constexpr int kRules = 100;
 constexpr size_t kRowWork = 64 * kRules;  // of a small row
 
+// So many, each with its number in the place of "{}".
+std::vector<v1::Rule> NumberedFilters(size_t count, const std::string& where) {
+  std::vector<v1::Rule> rules;
+  for (size_t i = 0; i < count; ++i) {
+    rules.push_back(testing::FilterRule(fmt::format(fmt::runtime(where), i)));
+  }
+  return rules;
+}
+
 class ManyRulesTest : public ::testing::Test {
  protected:
   ManyRulesTest() {
     Apply(MakeEvent(offset_++, testing::OpenOrg(1)));
     Apply(MakeEvent(offset_++,
                     testing::DefineEntity(kAccountEntity, "account", {{1, "id"}, {2, "name"}})));
-    v1::ProfileDefined defined;
-    defined.mutable_profile()->set_name("p");
-    v1::EntityRules& rules = *defined.mutable_profile()->add_entities();
-    rules.set_entity("account");
-    for (int i = 0; i < kRules; ++i) {
-      v1::Rule& rule = *rules.add_rules();
-      rule.set_kind(v1::RULE_KIND_FILTER);
-      rule.set_where(fmt::format("contains(name, '{}') and id in @teams", i));
-    }
+    v1::ProfileDefined defined = testing::DefineProfile("p", {}, {});
+    testing::AddRules("account", NumberedFilters(kRules, "contains(name, '{}') and id in @teams"),
+                      &defined);
     Apply(MakeEvent(offset_++, defined));
   }
 
@@ -136,12 +139,8 @@ class LongNamesTest : public ManyRulesTest {
 
   LongNamesTest() {
     Apply(MakeEvent(offset_++, testing::DefineEntity(kNote, "note", {{1, "id"}, {2, "text"}})));
-    v1::ProfileDefined defined = testing::DefineProfile("q", {{"note", {}}}, {});
-    for (int i = 0; i < kRules; ++i) {
-      v1::Rule& rule = *defined.mutable_profile()->mutable_entities(0)->add_rules();
-      rule.set_kind(v1::RULE_KIND_FILTER);
-      rule.set_where(fmt::format("text eq @user and id ne '{}'", i));
-    }
+    v1::ProfileDefined defined = testing::DefineProfile("q", {}, {});
+    testing::AddRules("note", NumberedFilters(kRules, "text eq @user and id ne '{}'"), &defined);
     Apply(MakeEvent(offset_++, defined));
   }
   StoredEvent Note(const std::string& text) {
@@ -204,27 +203,16 @@ class ManyFeedsTest : public ManyRulesTest {
   static constexpr size_t kFeeds = 2 * kFilters;
 
   ManyFeedsTest() {
-    v1::EntityDefined deal =
-        testing::DefineEntity(kDeal, "deal", {{1, "id"}, {2, "buyer"}, {3, "seller"}});
-    deal.mutable_schema()->mutable_attributes(1)->set_references("account");
-    deal.mutable_schema()->mutable_attributes(2)->set_references("account");
-    Apply(MakeEvent(offset_++, deal));
-    v1::ProfileDefined defined;
-    defined.mutable_profile()->set_name("p");
-    v1::EntityRules& deals = *defined.mutable_profile()->add_entities();
-    deals.set_entity("deal");
-    for (size_t i = 0; i < kFilters; ++i) {
-      v1::Rule& rule = *deals.add_rules();
-      rule.set_kind(v1::RULE_KIND_FILTER);
-      rule.set_where(fmt::format("id ne 'none{}'", i));
-    }
-    v1::EntityRules& accounts = *defined.mutable_profile()->add_entities();
-    accounts.set_entity("account");
-    for (const char* through : {"deal.buyer", "deal.seller"}) {
-      v1::Rule& rule = *accounts.add_rules();
-      rule.set_kind(v1::RULE_KIND_RELATED);
-      rule.set_through(through);
-    }
+    Apply(MakeEvent(offset_++,
+                    testing::DefineEntity(kDeal, "deal",
+                                          {{1, "id"},
+                                           {.id = 2, .name = "buyer", .references = "account"},
+                                           {.id = 3, .name = "seller", .references = "account"}})));
+    v1::ProfileDefined defined = testing::DefineProfile("p", {}, {});
+    testing::AddRules("deal", NumberedFilters(kFilters, "id ne 'none{}'"), &defined);
+    testing::AddRules("account",
+                      {testing::RelatedRule("deal.buyer"), testing::RelatedRule("deal.seller")},
+                      &defined);
     Apply(MakeEvent(offset_++, defined));
   }
   // Deals of which all name one account as buyer and one as seller.

@@ -5,12 +5,11 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
-#include <chrono>
 #include <functional>
 
 #include "schemas/base/status.h"
 #include "tests/support/change_events.h"
-#include "tests/unit/projectors/staging/model_testing.h"
+#include "tests/unit/projectors/model/model_testing.h"
 
 namespace sluice::projectors {
 namespace {
@@ -27,20 +26,6 @@ std::string Refusal(const ModelPtr& model, const google::protobuf::Message& cont
   return next.ok() ? "accepted" : ErrorCode(next.status());
 }
 
-v1::EntityDefined Account(uint32_t id = 1) {
-  return testing::DefineEntity(id, "account",
-                               {{1, "accountid"},
-                                {2, "ownerid"},
-                                {3, "team"},
-                                {4, "unit", v1::ATTRIBUTE_TYPE_UUID},
-                                {5, "revenue", v1::ATTRIBUTE_TYPE_DECIMAL}},
-                               2, 3, 4);
-}
-
-constexpr NamesRoom kWide{.buckets = 10'000, .bytes = uint64_t{1} << 30};
-constexpr auto kTeam = v1::RULE_KIND_TEAM;
-constexpr auto kUnit = v1::RULE_KIND_BUSINESS_UNIT;
-
 ModelPtr Organisation() {
   ModelPtr model = After(OrgModel::Empty(), testing::OpenOrg(1));
   model = After(model, Account());
@@ -55,6 +40,10 @@ std::map<std::string, uint32_t> NumbersOf(const OrgModel& model) {
     numbers.emplace(rule->id, rule->number);
   }
   return numbers;
+}
+
+CallerClaims Caller(std::vector<std::string> roles, std::vector<std::string> teams = {}) {
+  return {.user = "U", .roles = std::move(roles), .teams = std::move(teams), .business_unit = {}};
 }
 
 std::vector<std::string> NamesOf(const ModelPtr& model, const CallerClaims& caller) {
@@ -214,11 +203,7 @@ TEST(OrgModel, OfflineIsAskedOfTheRolesThatExist) {
       After(Organisation(), testing::DefineProfile("a", {{"product", {kAll}}}, {"desk", "sales"}));
   model = After(model, testing::DefineRole("desk", false, {"product"}));
   const auto code = [&](std::vector<std::string> roles) {
-    return ErrorCode(
-        model
-            ->BucketsOf({.user = "U1", .roles = std::move(roles), .teams = {}, .business_unit = {}},
-                        10)
-            .status());
+    return ErrorCode(model->BucketsOf(Caller(std::move(roles)), 10).status());
   };
   EXPECT_EQ(code({}), "offline_not_allowed");
   EXPECT_EQ(code({"ghost"}), "offline_not_allowed");
@@ -237,15 +222,11 @@ TEST(OrgModel, WithOneOfflineRoleAllRolesCountAndEntitiesNeedAReadingRole) {
   model = After(model, testing::DefineRole("desk", false, {"account"}));
   model = After(
       model, testing::DefineProfile("a", {{"account", {kAll}}, {"product", {kAll}}}, {"mobile"}));
-  EXPECT_THAT(NamesOf(model, {.user = "U", .roles = {"mobile"}, .teams = {}, .business_unit = {}}),
-              IsEmpty());
-  EXPECT_THAT(
-      NamesOf(model, {.user = "U", .roles = {"mobile", "desk"}, .teams = {}, .business_unit = {}}),
-      ElementsAre("e1|all"));
+  EXPECT_THAT(NamesOf(model, Caller({"mobile"})), IsEmpty());
+  EXPECT_THAT(NamesOf(model, Caller({"mobile", "desk"})), ElementsAre("e1|all"));
   // A profile of other roles does not reach the caller.
   model = After(model, testing::DefineProfile("a", {{"account", {kAll}}}, {"desk"}));
-  EXPECT_THAT(NamesOf(model, {.user = "U", .roles = {"mobile"}, .teams = {}, .business_unit = {}}),
-              IsEmpty());
+  EXPECT_THAT(NamesOf(model, Caller({"mobile"})), IsEmpty());
 }
 
 TEST(OrgModel, AColumnIsShownWhenSomeRoleThatReadsTheEntityShowsIt) {
@@ -263,8 +244,7 @@ TEST(OrgModel, AColumnIsShownWhenSomeRoleThatReadsTheEntityShowsIt) {
   role("y", {"ownerid", "revenue", "ghost"}, true);
   role("z", {}, false);
   const auto denied = [&](std::vector<std::string> roles) {
-    const auto buckets = model->BucketsOf(
-        {.user = "U", .roles = std::move(roles), .teams = {}, .business_unit = {}}, 10);
+    const auto buckets = model->BucketsOf(Caller(std::move(roles)), 10);
     return buckets.ok() && buckets->size() == 1 ? buckets->front().entity->denied
                                                 : std::vector<AttributeId>{AttributeId(99)};
   };
@@ -295,10 +275,7 @@ TEST(OrgModel, ColumnsAreTheSameWhileACallersRowsAre) {
     model = After(model, defined);
   };
   const auto columns = [&](const std::string& role) {
-    return model->BucketsOf({.user = "U", .roles = {role}, .teams = {}, .business_unit = {}}, 10)
-        .value()
-        .at(0)
-        .columns;
+    return model->BucketsOf(Caller({role}), 10).value().at(0).columns;
   };
   v1::RoleDefined denying = testing::DefineRole("y", true, {"account"});
   denying.mutable_role()->mutable_entities(0)->add_deny_columns("note");
@@ -336,12 +313,7 @@ TEST(OrgModel, ABucketKnowsWhenTheCallersRulesWereDefined) {
     model = model->Apply(testing::MakeEvent(offset, control).event, Offset(offset)).value();
     model = OrgModel::Parse(model->Serialize()).value();
   };
-  const auto defined = [&] {
-    return model->BucketsOf({.user = "U", .roles = {"x"}, .teams = {}, .business_unit = {}}, 10)
-        .value()
-        .at(0)
-        .defined;
-  };
+  const auto defined = [&] { return model->BucketsOf(Caller({"x"}), 10).value().at(0).defined; };
   const auto role = testing::DefineRole("x", true, {"account"});
   const auto profile = testing::DefineProfile("a", {{"account", {kAll}}}, {"x"});
   apply(role, 10);
@@ -364,14 +336,12 @@ size_t Allocated() {
 
 // A profile of 100 filter rules; each begins with what is the same nowhere else.
 v1::ProfileDefined Filters(const std::function<std::string(int)>& where) {
-  auto defined = testing::DefineProfile("a", {}, {"sales"});
-  auto& rules = *defined.mutable_profile()->add_entities();
-  rules.set_entity("account");
+  std::vector<v1::Rule> rules;
   for (int i = 0; i < 100; ++i) {
-    auto& rule = *rules.add_rules();
-    rule.set_kind(v1::RULE_KIND_FILTER);
-    rule.set_where(where(i));
+    rules.push_back(testing::FilterRule(where(i)));
   }
+  auto defined = testing::DefineProfile("a", {}, {"sales"});
+  testing::AddRules("account", rules, &defined);
   return defined;
 }
 
@@ -410,8 +380,7 @@ TEST(OrgModel, LongFiltersAreCutInMessages) {
     return where + "'";
   };
   const ModelPtr model = After(Organisation(), Filters(long_claim));
-  const CallerClaims caller{
-      .user = "U", .roles = {"sales"}, .teams = {"a", "b", "c"}, .business_unit = {}};
+  const CallerClaims caller = Caller({"sales"}, {"a", "b", "c"});
   const absl::Status status = model->BucketsOf(caller, 2).status();
   EXPECT_EQ(ErrorCode(status), "too_many_buckets") << status;
   EXPECT_THAT(std::string(Message(status)),
@@ -422,8 +391,7 @@ TEST(OrgModel, LongFiltersAreCutInMessages) {
 TEST(OrgModel, TooManyBucketsNameTheRule) {
   const ModelPtr model =
       After(Organisation(), testing::DefineProfile("a", {{"account", {kTeam}}}, {"sales"}));
-  const CallerClaims caller{
-      .user = "U", .roles = {"sales"}, .teams = {"a", "b", "c"}, .business_unit = {}};
+  const CallerClaims caller = Caller({"sales"}, {"a", "b", "c"});
   EXPECT_TRUE(model->BucketsOf(caller, 3).ok());
   const absl::Status status = model->BucketsOf(caller, 2).status();
   EXPECT_EQ(ErrorCode(status), "too_many_buckets");
@@ -444,10 +412,8 @@ TEST(OrgModel, TooLongNamesNameTheRule) {
   }
   ModelPtr model = After(Organisation(), testing::DefineEntity(3, "order", attributes));
   model = After(model, testing::DefineRole("clerk", true, {"order"}));
-  v1::ProfileDefined profile = testing::DefineProfile("a", {{"order", {}}}, {"clerk"});
-  v1::Rule* rule = profile.mutable_profile()->mutable_entities(0)->add_rules();
-  rule->set_kind(v1::RULE_KIND_FILTER);
-  rule->set_where(where);
+  v1::ProfileDefined profile = testing::DefineProfile("a", {}, {"clerk"});
+  testing::AddRules("order", {testing::FilterRule(where)}, &profile);
   model = After(model, profile);
   CallerClaims caller;
   caller.user = std::string(kClaimBytesMax, 'u');
@@ -498,162 +464,6 @@ TEST(OrgModelFencing, ADefinitionThatAnswersAnOlderRequestIsPassedOver) {
   EXPECT_EQ(after(reopened, old_role, Offset(19))->roles().size(), 0U);
   // Events of before requests were named count as ever.
   EXPECT_NE(after(model, old_role, kNoOffset)->Serialize(), bytes);
-}
-
-// The rule's terms, each an attribute and the claim that it is compared with.
-ClaimedBuckets FilterBuckets(const std::vector<std::pair<uint32_t, Claim>>& terms,
-                             const CallerClaims& caller, const NamesRoom& room = kWide) {
-  const v1::EntityDefined entity =
-      testing::DefineEntity(1, "account", {{1, "id"}, {2, "a"}, {3, "b"}, {4, "c"}, {5, "d"}});
-  SyncRule rule;
-  rule.id = "e1|filter:x";
-  rule.kind = v1::RULE_KIND_FILTER;
-  for (const auto& [attribute, claim] : terms) {
-    rule.filter.terms.push_back({claim, AttributeId(attribute), ""});
-  }
-  ClaimTexts claims(caller);
-  return BucketsOfCaller(rule, *EntitySchema::FromProto(entity.schema()).value(), claims, room);
-}
-
-CallerClaims WithTeams(int count) {
-  CallerClaims caller;
-  for (int i = 0; i < count; ++i) {
-    caller.teams.push_back("t" + std::to_string(i));
-  }
-  return caller;
-}
-
-TEST(SyncRules, OfALongNameTheBeginningIsKept) {
-  const std::string longest(kKeptNameBytesMax, 'x');
-  const BucketKey key = BucketKey::OfName(longest);
-  EXPECT_EQ(KeptName(key, longest), longest);
-  EXPECT_TRUE(IsKeptName(key, longest));
-  std::string name(255, 'x');
-  for (int i = 0; i < 500; ++i) {
-    name += "\xc3\xa4";
-  }
-  const BucketKey other = BucketKey::OfName(name);
-  const std::string kept = KeptName(other, name);
-  EXPECT_EQ(kept, std::string(255, 'x') + "...#" + other.ToHex()) << "no part of a character";
-  EXPECT_EQ(KeptName(other, kept), kept);
-  EXPECT_TRUE(IsKeptName(other, kept));
-  EXPECT_TRUE(IsKeptName(other, name)) << "an earlier program kept all of it";
-  EXPECT_FALSE(IsKeptName(key, kept));
-  EXPECT_FALSE(IsKeptName(other, longest));
-}
-
-TEST(SyncRules, CombinationsAreCountedBeforeOneIsNamed) {
-  const CallerClaims caller = WithTeams(100);
-  const NamesRoom room{.buckets = 1'000, .bytes = 1 << 20};
-  const auto many = FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}}, caller, room);
-  EXPECT_EQ(many.count, 10'000U);
-  EXPECT_EQ(many.names.capacity(), 0U);
-  std::vector<std::pair<uint32_t, Claim>> terms;
-  for (uint32_t i = 0; i < 4; ++i) {
-    terms.emplace_back(2 + i, Claim::kTeams);
-  }
-  EXPECT_EQ(FilterBuckets(terms, caller, room).count, 100'000'000U);
-  EXPECT_EQ(FilterBuckets(terms, WithTeams(70'000), room).count, UINT64_MAX);
-}
-
-TEST(SyncRules, NamesAreCountedInBytesBeforeOneIsMade) {
-  CallerClaims caller = WithTeams(11);  // t0 to t9, and t10 is longer
-  caller.user = std::string(kClaimBytesMax, 'u');
-  const std::vector<std::pair<uint32_t, Claim>> terms{
-      {2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kUser}, {3, Claim::kTeams}};
-  const auto all = FilterBuckets(terms, caller);
-  EXPECT_EQ(all.count, 121U);
-  ASSERT_EQ(all.names.size(), 121U);
-  uint64_t bytes = 0;
-  for (const BucketName& name : all.names) {
-    bytes += name.name.size();
-  }
-  EXPECT_EQ(all.bytes, bytes);
-  EXPECT_EQ(FilterBuckets(terms, caller, {.buckets = 121, .bytes = bytes}).names, all.names);
-  const auto none = FilterBuckets(terms, caller, {.buckets = 121, .bytes = bytes - 1});
-  EXPECT_EQ(none.count, 121U);
-  EXPECT_EQ(none.names.capacity(), 0U);
-  EXPECT_TRUE(FilterBuckets(terms, caller, {.buckets = 120, .bytes = bytes}).names.empty());
-}
-
-TEST(SyncRules, AClaimThatIsTooLongMatchesNothing) {
-  const std::string longest(kClaimBytesMax, 'x');
-  const CallerClaims fits{
-      .user = longest, .roles = {longest}, .teams = {longest}, .business_unit = longest};
-  const std::string longer = longest + "x";
-  const CallerClaims too_long{
-      .user = longer, .roles = {longer}, .teams = {longer}, .business_unit = longer};
-  for (const Claim claim : {Claim::kUser, Claim::kTeams, Claim::kBusinessUnit, Claim::kRoles}) {
-    EXPECT_EQ(FilterBuckets({{2, claim}}, fits).names.size(), 1U);
-    EXPECT_EQ(FilterBuckets({{2, claim}}, too_long).count, 0U);
-  }
-  SyncRule rule;
-  rule.kind = v1::RULE_KIND_FILTER;
-  const auto schema = EntitySchema::FromProto(Account().schema()).value();
-  for (const auto& [constant, caller] : {std::pair(longest, fits), std::pair(longer, too_long)}) {
-    rule.filter.terms = {{Claim::kRoles, AttributeId(), constant}};
-    ClaimTexts claims(caller);
-    EXPECT_EQ(BucketsOfCaller(rule, *schema, claims, kWide).count,
-              caller.user == longest ? 1U : 0U);
-  }
-  SyncRule ownership;
-  ownership.attribute = AttributeId(2);
-  ClaimTexts of_fits(fits);
-  ClaimTexts of_too_long(too_long);
-  for (const auto kind : {kUser, kTeam, kUnit}) {
-    ownership.kind = kind;
-    EXPECT_EQ(BucketsOfCaller(ownership, *schema, of_fits, kWide).count, 1U);
-    EXPECT_EQ(BucketsOfCaller(ownership, *schema, of_too_long, kWide).count, 0U);
-  }
-}
-
-// However often they are compared with: here half a million times.
-TEST(SyncRules, ClaimsAreLookedAtOnce) {
-  CallerClaims caller = WithTeams(1'000);
-  ClaimTexts claims(caller);
-  std::vector<testing::TestAttribute> attributes{{1, "id"}};
-  SyncRule rule;
-  rule.kind = v1::RULE_KIND_FILTER;
-  for (uint32_t id = 2; id <= 500; ++id) {
-    attributes.push_back({id, "a" + std::to_string(id)});
-    rule.filter.terms.push_back({Claim::kTeams, AttributeId(id), ""});
-  }
-  rule.filter.terms.push_back({Claim::kRoles, AttributeId(500), ""});  // which is absent
-  const auto schema =
-      EntitySchema::FromProto(testing::DefineEntity(1, "e", attributes).schema()).value();
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < 1'000; ++i) {
-    EXPECT_EQ(BucketsOfCaller(rule, *schema, claims, kWide).count, 0U);
-  }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
-}
-
-// Eight thousand million combinations of the others would be walked before it.
-TEST(SyncRules, AnAbsentClaimEndsAFilterAtOnce) {
-  CallerClaims caller = WithTeams(2'000);
-  EXPECT_EQ(
-      FilterBuckets(
-          {{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {5, Claim::kBusinessUnit}},
-          caller)
-          .count,
-      0U);
-  caller.user = "ann";
-  EXPECT_EQ(
-      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {4, Claim::kTeams}, {2, Claim::kUser}},
-                    caller)
-          .count,
-      0U);
-}
-
-TEST(SyncRules, TermsOfOneAttributeTakeOneValueTogether) {
-  CallerClaims caller;
-  caller.user = "ann";
-  caller.teams = {"ann", "red"};
-  const auto names =
-      FilterBuckets({{2, Claim::kTeams}, {3, Claim::kTeams}, {2, Claim::kUser}}, caller).names;
-  ASSERT_EQ(names.size(), 2u);
-  EXPECT_EQ(names[0].name, "e1|filter:x=3:ann3:ann3:ann");
-  EXPECT_EQ(names[1].name, "e1|filter:x=3:ann3:red3:ann");
 }
 
 }  // namespace

@@ -8,11 +8,13 @@
 
 #include "projectors/model/org_model.h"
 #include "tests/support/change_events.h"
-#include "tests/unit/projectors/staging/model_testing.h"
+#include "tests/unit/projectors/model/model_testing.h"
 
 // What an event compiles, and that it makes no difference how a set of rules came to be.
 namespace sluice::projectors {
 namespace {
+
+using testing::FilterRule;
 
 // An account with attributes as many as that, which an order references.
 v1::EntityDefined AccountOf(uint32_t attributes) {
@@ -28,9 +30,8 @@ v1::EntityDefined OrderOf(uint32_t attributes) {
   for (uint32_t id = 4; id <= attributes; ++id) {
     list.push_back({id, fmt::format("x{}", id)});
   }
-  v1::EntityDefined order = testing::DefineEntity(2, "order", list, 2);
-  order.mutable_schema()->mutable_attributes(2)->set_references("account");
-  return order;
+  list.at(2).references = "account";
+  return testing::DefineEntity(2, "order", list, 2);
 }
 
 v1::EntityDeleted Deleted(uint32_t id) {
@@ -41,14 +42,13 @@ v1::EntityDeleted Deleted(uint32_t id) {
 
 // The profile's own filter, orders of a user's, and those of accounts that it has by the filter.
 v1::ProfileDefined Profile(const std::string& name, const std::string& value) {
-  v1::ProfileDefined defined =
-      testing::DefineProfile(name, {{"account", {}}, {"order", {kUser}}}, {"sales"});
-  v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
-  filter.set_kind(v1::RULE_KIND_FILTER);
-  filter.set_where(fmt::format("x3 eq '{}' and (owner eq @user or x4 in @teams)", value));
-  v1::Rule& related = *defined.mutable_profile()->mutable_entities(1)->add_rules();
-  related.set_kind(v1::RULE_KIND_RELATED);
-  related.set_through("order.account");
+  v1::ProfileDefined defined = testing::DefineProfile(name, {}, {"sales"});
+  testing::AddRules(
+      "account",
+      {FilterRule(fmt::format("x3 eq '{}' and (owner eq @user or x4 in @teams)", value))},
+      &defined);
+  testing::AddRules("order", {testing::KindRule(kUser), testing::RelatedRule("order.account")},
+                    &defined);
   return defined;
 }
 
@@ -80,25 +80,18 @@ TEST(RuleSet, AnEventCompilesWhatItChanges) {
   EXPECT_EQ(&After(model, Profile("p7", "v7"))->rules(), &model->rules());  // as it was
 }
 
-v1::Rule Filter(const std::string& where) {
-  v1::Rule rule;
-  rule.set_kind(v1::RULE_KIND_FILTER);
-  rule.set_where(where);
-  return rule;
-}
-
 // So many filters of accounts, one of them twice, and one of orders.
 v1::ProfileDefined Filters(int count, const std::string& more = "") {
   v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}, {"order", {}}}, {});
   v1::EntityRules& accounts = *defined.mutable_profile()->mutable_entities(0);
   for (int i = 0; i < count; ++i) {
-    *accounts.add_rules() = Filter(fmt::format("x3 eq '{}' and x4 in @teams", i));
+    *accounts.add_rules() = FilterRule(fmt::format("x3 eq '{}' and x4 in @teams", i));
   }
   *accounts.add_rules() = accounts.rules(0);
   if (!more.empty()) {
-    *accounts.add_rules() = Filter(more);
+    *accounts.add_rules() = FilterRule(more);
   }
-  *defined.mutable_profile()->mutable_entities(1)->add_rules() = Filter("account eq '1'");
+  *defined.mutable_profile()->mutable_entities(1)->add_rules() = FilterRule("account eq '1'");
   return defined;
 }
 
@@ -147,7 +140,7 @@ TEST(RuleSet, AFilterThatWasCutOffIsParsedAgain) {
     v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {});
     for (int i = first; i < first + count; ++i) {
       *defined.mutable_profile()->mutable_entities(0)->add_rules() =
-          Filter(fmt::format("{} or x3 eq '{}'", where, i));
+          FilterRule(fmt::format("{} or x3 eq '{}'", where, i));
     }
     return defined;
   };
@@ -163,12 +156,9 @@ TEST(RuleSet, AFilterThatWasCutOffIsParsedAgain) {
 TEST(RuleSet, WhatDependsOnAWholeSchemaComparesItOnce) {
   ModelPtr model = Organisation(0);
   for (int i = 0; i < 20; ++i) {
-    v1::ProfileDefined defined =
-        testing::DefineProfile(fmt::format("p{}", i), {{"account", {}}, {"order", {}}}, {});
-    for (v1::EntityRules& entity : *defined.mutable_profile()->mutable_entities()) {
-      v1::Rule& filter = *entity.add_rules();
-      filter.set_kind(v1::RULE_KIND_FILTER);
-      filter.set_where("x9 eq 'gone'");
+    v1::ProfileDefined defined = testing::DefineProfile(fmt::format("p{}", i), {}, {});
+    for (const char* entity : {"account", "order"}) {
+      testing::AddRules(entity, {FilterRule("x9 eq 'gone'")}, &defined);
     }
     model = After(model, defined);
     EXPECT_EQ(model->rules().schemas_hashed(), 2U);
@@ -188,6 +178,13 @@ TEST(RuleSet, WhatDependsOnAWholeSchemaComparesItOnce) {
   EXPECT_EQ((*parsed)->rules().schemas_hashed(), 1U);
 }
 
+// A model with one filter of accounts.
+ModelPtr RulesOf(const std::string& where) {
+  v1::ProfileDefined defined = testing::DefineProfile("p", {}, {"sales"});
+  testing::AddRules("account", {FilterRule(where)}, &defined);
+  return After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4)), defined);
+}
+
 // What a step of the fold does is counted by it: rules can differ a hundred times in what they
 // take.
 TEST(RuleSet, AFilterHasItsComparisons) {
@@ -196,13 +193,7 @@ TEST(RuleSet, AFilterHasItsComparisons) {
     for (size_t i = 1; i < count; ++i) {
       where += fmt::format(" or x{} eq 'value {}'", 3 + i % 2, i);
     }
-    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {"sales"});
-    v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
-    filter.set_kind(v1::RULE_KIND_FILTER);
-    filter.set_where(where);
-    const ModelPtr model =
-        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4)), defined);
-    return model->rules().Find(EntityId(1))->ComparisonsAt(1);
+    return RulesOf(where)->rules().Find(EntityId(1))->ComparisonsAt(1);
   };
   EXPECT_LE(comparisons(1), 2U);
   EXPECT_GE(comparisons(300), 300U);
@@ -212,13 +203,7 @@ TEST(RuleSet, AFilterHasItsComparisons) {
 // contains() may read all of a large value, each time.
 TEST(RuleSet, AFilterHasItsSearches) {
   const auto searches = [](const std::string& where) {
-    v1::ProfileDefined defined = testing::DefineProfile("p", {{"account", {}}}, {"sales"});
-    v1::Rule& filter = *defined.mutable_profile()->mutable_entities(0)->add_rules();
-    filter.set_kind(v1::RULE_KIND_FILTER);
-    filter.set_where(where);
-    const ModelPtr model =
-        After(After(After(OrgModel::Empty(), testing::OpenOrg(1)), AccountOf(4)), defined);
-    return model->rules().Find(EntityId(1))->SearchesAt(1);
+    return RulesOf(where)->rules().Find(EntityId(1))->SearchesAt(1);
   };
   EXPECT_EQ(searches("x3 eq 'first' or startswith(x3,'a')"), 0U);
   EXPECT_EQ(searches("contains(x3,'a') and (contains(x4,'b') or not contains(x3,'c'))"), 3U);

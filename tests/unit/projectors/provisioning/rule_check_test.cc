@@ -60,8 +60,28 @@ class RuleCheckTest : public ::testing::Test {
     const absl::Status put = TryEntity(name, attributes);
     ASSERT_TRUE(put.ok()) << put;
   }
-  absl::Status PutProfile(const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest("field", json)).status();
+  absl::Status PutProfile(const std::string& json) { return PutProfile("field", json); }
+  absl::Status PutProfile(const std::string& name, const std::string& json) {
+    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
+  }
+  void MustPutProfile(const std::string& name, const std::string& json) {
+    const absl::Status put = PutProfile(name, json);
+    ASSERT_TRUE(put.ok()) << name << ": " << put;
+  }
+  std::shared_ptr<const OrgEntry> Entry() { return sequencer_.directory().Find(org_); }
+  // Gives `entry` a profile without a decision, as a log may have it that was written before there
+  // was a limit.
+  static void Have(const std::string& name, const std::string& json, OrgEntry* entry) {
+    eventlog::Event event;
+    v1::ProfileDefined defined;
+    *defined.mutable_profile() = *ParseProfile(name, json);
+    event.type = v1::ProfileDefined::descriptor()->full_name();
+    event.value = defined.SerializeAsString();
+    entry->model = entry->model->Apply(event).value();
+  }
+  absl::Status DecideProfile(const OrgEntry& entry, const std::string& name,
+                             const std::string& json) const {
+    return Decide(org_, &entry, ProfileRequest(name, json)).status();
   }
   void ExpectRefused(const absl::Status& status, const std::string& code,
                      const std::string& detail) {
@@ -95,34 +115,29 @@ TEST_F(RuleCheckTest, FiltersAreParsedAgainstTheSchema) {
 
 // Of all profiles; each row is held against all rules of its entity.
 TEST_F(RuleCheckTest, RulesAreNumbered) {
-  const auto put = [this](const std::string& name, const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
-  };
   constexpr size_t kOfProfile = 100;  // which a profile may have for one entity
   const auto fill = [&](const std::string& entity) {
     for (size_t i = 0; i < kRulesOfEntityMax / kOfProfile; ++i) {
-      const absl::Status status =
-          put(fmt::format("{}{}", entity, i), ManyRules(entity, kOfProfile, i * kOfProfile));
-      ASSERT_TRUE(status.ok()) << status;
+      MustPutProfile(fmt::format("{}{}", entity, i), ManyRules(entity, kOfProfile, i * kOfProfile));
     }
   };
   fill("order");
   ExpectRefused(
-      put("b", ManyRules("order", 1)), "too_many_rules",
+      PutProfile("b", ManyRules("order", 1)), "too_many_rules",
       "profile 'b': the profiles would have 2001 different rules for entity 'order', at most 2000");
-  EXPECT_TRUE(put("b", ManyRules("order", kOfProfile, 0)).ok());  // which are there
-  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile, 0)).ok());
-  EXPECT_TRUE(put("b", R"({"entities":{}})").ok());
-  EXPECT_TRUE(put("order0", ManyRules("order", kOfProfile - 1, 0)).ok());
-  EXPECT_TRUE(put("b", ManyRules("order", 1)).ok());
+  EXPECT_TRUE(PutProfile("b", ManyRules("order", kOfProfile, 0)).ok());  // which are there
+  EXPECT_TRUE(PutProfile("order0", ManyRules("order", kOfProfile, 0)).ok());
+  EXPECT_TRUE(PutProfile("b", R"({"entities":{}})").ok());
+  EXPECT_TRUE(PutProfile("order0", ManyRules("order", kOfProfile - 1, 0)).ok());
+  EXPECT_TRUE(PutProfile("b", ManyRules("order", 1)).ok());
   for (int i = 0; i < 4; ++i) {
     const std::string entity = fmt::format("e{}", i);
     PutEntity(entity, {});
     fill(entity);
   }
   PutEntity("last", {});
-  EXPECT_TRUE(put("b", ManyRules("last", 1)).ok());  // in the place of its other one
-  ExpectRefused(put("c", ManyRules("last", 1, 7)), "too_many_rules",
+  EXPECT_TRUE(PutProfile("b", ManyRules("last", 1)).ok());  // in the place of its other one
+  ExpectRefused(PutProfile("c", ManyRules("last", 1, 7)), "too_many_rules",
                 "10001 different rules in all");
 }
 
@@ -140,18 +155,14 @@ std::string LongFilters(size_t filters, size_t first = 0) {
 // All of them are compiled when their entity is defined.
 TEST_F(RuleCheckTest, BytesOfFiltersAreAddedUp) {
   constexpr size_t kOfProfile = 100;
-  const auto put = [this](const std::string& name, const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
-  };
   for (size_t i = 0; i < 5; ++i) {
-    const absl::Status status = put(fmt::format("p{}", i), LongFilters(kOfProfile, i * kOfProfile));
-    ASSERT_TRUE(status.ok()) << status;
+    MustPutProfile(fmt::format("p{}", i), LongFilters(kOfProfile, i * kOfProfile));
   }
-  EXPECT_TRUE(put("q", LongFilters(24)).ok());
-  ExpectRefused(put("q", LongFilters(25)), "too_many_rules",
+  EXPECT_TRUE(PutProfile("q", LongFilters(24)).ok());
+  ExpectRefused(PutProfile("q", LongFilters(25)), "too_many_rules",
                 "the profiles would have filters of 4200000 bytes in all, at most 4194304");
-  EXPECT_TRUE(put("q", LongFilters(24, 3)).ok());
-  EXPECT_TRUE(put("r", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
+  EXPECT_TRUE(PutProfile("q", LongFilters(24, 3)).ok());
+  EXPECT_TRUE(PutProfile("r", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
   // As it becomes: 4 x 4 alternatives, each with all that stands beside the parameters.
   std::string any = "region eq '0'";
   for (int i = 1; i < 100; ++i) {
@@ -163,30 +174,23 @@ TEST_F(RuleCheckTest, BytesOfFiltersAreAddedUp) {
         fmt::format("(id eq {0} or status eq {0} or region eq {0} or contact eq {0}) and ", claim);
   }
   where += "(" + any + ")";
-  EXPECT_TRUE(put("q", LongFilters(20)).ok());
+  EXPECT_TRUE(PutProfile("q", LongFilters(20)).ok());
   EXPECT_TRUE(
-      put("s", R"({"entities":{"order":[{"kind":"filter","where":")" + where + "\"}]}}").ok());
-  ExpectRefused(put("q", LongFilters(24)), "too_many_rules", "bytes in all");
+      PutProfile("s", R"({"entities":{"order":[{"kind":"filter","where":")" + where + "\"}]}}")
+          .ok());
+  ExpectRefused(PutProfile("q", LongFilters(24)), "too_many_rules", "bytes in all");
 }
 
 // As a log may have it that was written before they counted.
 TEST_F(RuleCheckTest, WhoHasMoreBytesOfFiltersMayMakeThemLess) {
-  OrgEntry entry = *sequencer_.directory().Find(org_);
+  OrgEntry entry = *Entry();
   for (size_t i = 0; i < 6; ++i) {
-    eventlog::Event event;
-    v1::ProfileDefined defined;
-    *defined.mutable_profile() = *ParseProfile(fmt::format("p{}", i), LongFilters(100, 100 * i));
-    event.type = v1::ProfileDefined::descriptor()->full_name();
-    event.value = defined.SerializeAsString();
-    entry.model = entry.model->Apply(event).value();
+    Have(fmt::format("p{}", i), LongFilters(100, 100 * i), &entry);
   }
-  const auto put = [&](const std::string& name, const std::string& json) {
-    return Decide(org_, &entry, ProfileRequest(name, json)).status();
-  };
-  EXPECT_TRUE(put("p0", LongFilters(99)).ok());
-  EXPECT_TRUE(put("p0", LongFilters(100, 1'000)).ok());
-  EXPECT_TRUE(put("q", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
-  ExpectRefused(put("q", LongFilters(1)), "too_many_rules", "bytes in all");
+  EXPECT_TRUE(DecideProfile(entry, "p0", LongFilters(99)).ok());
+  EXPECT_TRUE(DecideProfile(entry, "p0", LongFilters(100, 1'000)).ok());
+  EXPECT_TRUE(DecideProfile(entry, "q", R"({"entities":{"order":[{"kind":"all"}]}})").ok());
+  ExpectRefused(DecideProfile(entry, "q", LongFilters(1)), "too_many_rules", "bytes in all");
 }
 
 // 960 once compiled: 96 filters of accounts, and what their nine references bring.
@@ -216,15 +220,12 @@ class CompiledRulesTest : public RuleCheckTest {
     PutEntity("holder", holder_);
   }
   absl::Status Put(size_t profile) {
-    return sequencer_
-        .Carry(org_, ProfileRequest(fmt::format("p{}", profile), FewRulesThatBecomeMany(profile)))
-        .status();
+    return PutProfile(fmt::format("p{}", profile), FewRulesThatBecomeMany(profile));
   }
   void Delete(const v1::ProvisioningRequest& request) {
     const absl::Status deleted = sequencer_.Carry(org_, request).status();
     ASSERT_TRUE(deleted.ok()) << deleted;
   }
-  std::shared_ptr<const OrgEntry> Entry() { return sequencer_.directory().Find(org_); }
 
   Attributes holder_ = {{"name", ""}, {"team", ""}};
 };
@@ -257,41 +258,27 @@ TEST_F(RuleCheckTest, SoDoAttributesThatRulesGoThrough) {
     return R"({"entities":{"kit":[{"kind":"all"})" + down + R"(],"account":[{"kind":"all"})" + up +
            R"(],"contact":[{"kind":"all"}]}})";
   };
-  const auto put = [this](const std::string& name, const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
-  };
-  EXPECT_TRUE(put("a", through(0, 40)).ok());
-  EXPECT_TRUE(put("b", through(20, kThroughOfEntityMax)).ok());
-  ExpectRefused(put("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)), "too_many_rules",
+  EXPECT_TRUE(PutProfile("a", through(0, 40)).ok());
+  EXPECT_TRUE(PutProfile("b", through(20, kThroughOfEntityMax)).ok());
+  ExpectRefused(PutProfile("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)),
+                "too_many_rules",
                 "profile 'c': the related rules of all profiles would go through 65 attributes of "
                 "entity 'kit', at most 64");
-  EXPECT_TRUE(put("b", through(20, 40)).ok());
-  EXPECT_TRUE(put("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)).ok());
+  EXPECT_TRUE(PutProfile("b", through(20, 40)).ok());
+  EXPECT_TRUE(PutProfile("c", through(kThroughOfEntityMax, kThroughOfEntityMax + 1)).ok());
   // As a log may have it that was written before they counted.
-  OrgEntry entry = *sequencer_.directory().Find(org_);
-  eventlog::Event event;
-  v1::ProfileDefined defined;
-  *defined.mutable_profile() = *ParseProfile("b", through(20, 80));
-  event.type = v1::ProfileDefined::descriptor()->full_name();
-  event.value = defined.SerializeAsString();
-  entry.model = entry.model->Apply(event).value();
-  const auto decide = [&](const std::string& name, size_t first, size_t end) {
-    return Decide(org_, &entry, ProfileRequest(name, through(first, end))).status();
-  };
-  EXPECT_TRUE(decide("a", 0, 50).ok());
-  EXPECT_TRUE(decide("b", 20, 79).ok());
-  ExpectRefused(decide("c", 80, 82), "too_many_rules", "82 attributes");
+  OrgEntry entry = *Entry();
+  Have("b", through(20, 80), &entry);
+  EXPECT_TRUE(DecideProfile(entry, "a", through(0, 50)).ok());
+  EXPECT_TRUE(DecideProfile(entry, "b", through(20, 79)).ok());
+  ExpectRefused(DecideProfile(entry, "c", through(80, 82)), "too_many_rules", "82 attributes");
   EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
 }
 
 // One profile a role, all with the same rules: the fold has them once.
 TEST_F(CompiledRulesTest, RulesThatSeveralProfilesHaveCountOnce) {
   for (size_t i = 0; i < 500; ++i) {
-    ASSERT_TRUE(
-        sequencer_.Carry(org_, ProfileRequest(fmt::format("p{}", i), ManyRules("account", 5)))
-            .status()
-            .ok())
-        << i;
+    MustPutProfile(fmt::format("p{}", i), ManyRules("account", 5));
   }
 }
 
@@ -299,22 +286,17 @@ TEST_F(CompiledRulesTest, RulesThatSeveralProfilesHaveCountOnce) {
 TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
   OrgEntry entry = *Entry();
   for (size_t i = 0; i < 15; ++i) {
-    eventlog::Event event;
-    v1::ProfileDefined defined;
-    *defined.mutable_profile() = *ParseProfile(fmt::format("p{}", i), FewRulesThatBecomeMany(i));
-    event.type = v1::ProfileDefined::descriptor()->full_name();
-    event.value = defined.SerializeAsString();
-    entry.model = entry.model->Apply(event).value();
+    Have(fmt::format("p{}", i), FewRulesThatBecomeMany(i), &entry);
   }
-  const auto put = [&](const std::string& name, const std::string& json) {
-    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+  const auto decide = [&](const std::string& name, const std::string& json) {
+    return DecideProfile(entry, name, json);
   };
-  EXPECT_TRUE(put("p0", FewRulesThatBecomeMany(100)).ok());  // no more than it had
-  EXPECT_TRUE(put("p0", R"({"entities":{"holder":[{"kind":"all"}]}})").ok());
-  EXPECT_TRUE(put("q", R"({"entities":{}})").ok());
-  ExpectRefused(put("q", R"({"entities":{"account":[{"kind":"all"}]}})"), "too_many_rules",
+  EXPECT_TRUE(decide("p0", FewRulesThatBecomeMany(100)).ok());  // no more than it had
+  EXPECT_TRUE(decide("p0", R"({"entities":{"holder":[{"kind":"all"}]}})").ok());
+  EXPECT_TRUE(decide("q", R"({"entities":{}})").ok());
+  ExpectRefused(decide("q", R"({"entities":{"account":[{"kind":"all"}]}})"), "too_many_rules",
                 "12961 different rules for entity 'account'");
-  ExpectRefused(put("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
+  ExpectRefused(decide("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
                 "14401 different rules in all");
   EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
 }
@@ -327,10 +309,7 @@ TEST_F(CompiledRulesTest, RulesThatComeBackCount) {
   deletes.mutable_delete_entity()->set_name("holder");
   Delete(deletes);
   for (size_t i = 0; i < 10; ++i) {
-    const std::string many = ManyRules("account", 100, 100 * i);
-    const absl::Status status =
-        sequencer_.Carry(org_, ProfileRequest(fmt::format("q{}", i), many)).status();
-    ASSERT_TRUE(status.ok()) << status;
+    MustPutProfile(fmt::format("q{}", i), ManyRules("account", 100, 100 * i));
   }
   ExpectRefused(
       TryEntity("holder", holder_), "too_many_rules",
@@ -342,17 +321,9 @@ TEST_F(CompiledRulesTest, RulesThatComeBackCount) {
 }
 
 TEST_F(CompiledRulesTest, ADecisionCompilesWhatItChangesAndAHistoryNothing) {
-  const auto put = [this](const std::string& name, const std::string& attribute) {
-    const absl::Status status =
-        sequencer_
-            .Carry(org_, ProfileRequest(name, fmt::format(R"({{"entities":{{"holder":[
-                                 {{"kind":"filter","where":"{} eq '1'"}}]}}}})",
-                                                          attribute)))
-            .status();
-    ASSERT_TRUE(status.ok()) << status;
-  };
   for (int i = 0; i < 50; ++i) {
-    put(fmt::format("q{}", i), "name");
+    MustPutProfile(fmt::format("q{}", i),
+                   R"({"entities":{"holder":[{"kind":"filter","where":"name eq '1'"}]}})");
   }
   OrgEntry started = *Entry();
   EXPECT_TRUE(started.model->rules().rules().empty());
@@ -368,7 +339,7 @@ TEST_F(CompiledRulesTest, ADecisionCompilesWhatItChangesAndAHistoryNothing) {
   EXPECT_EQ(decide(testing::EntityRequest("new")), 0U);
   holder_.emplace_back("more", "");
   PutEntity("holder", holder_);
-  EXPECT_EQ(sequencer_.directory().Find(org_)->rule_counts->compiled(), 50U);
+  EXPECT_EQ(Entry()->rule_counts->compiled(), 50U);
 }
 
 TEST_F(RuleCheckTest, AProfilePutAgainChangesNothing) {
@@ -533,13 +504,8 @@ TEST_F(RuleCheckTest, DeniedColumnsExistAndAreNotTheKey) {
 TEST_F(CompiledRulesTest, ADecisionComparesAWholeSchemaOnce) {
   PutEntity("lost", {{"x", ""}});
   for (int i = 0; i < 50; ++i) {
-    const absl::Status put =
-        sequencer_
-            .Carry(org_, ProfileRequest(
-                             fmt::format("q{}", i),
-                             R"({"entities":{"lost":[{"kind":"filter","where":"x eq '1'"}]}})"))
-            .status();
-    ASSERT_TRUE(put.ok()) << put;
+    MustPutProfile(fmt::format("q{}", i),
+                   R"({"entities":{"lost":[{"kind":"filter","where":"x eq '1'"}]}})");
   }
   v1::ProvisioningRequest deletes;
   deletes.mutable_delete_entity()->set_name("lost");

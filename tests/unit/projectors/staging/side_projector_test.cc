@@ -129,6 +129,22 @@ class ApartStores final : public ApartWriter {
   std::map<std::string, Offset> next_;
 };
 
+// A side projector that has begun.
+class Side {
+ public:
+  Side(eventlog::Log& log, ApartStores& stores, const Clock& clock = kRealClock)
+      : projector_(kPartition, log, stores, clock, options_, metrics_) {
+    projector_.Wake();
+  }
+  const SideProjector* operator->() const { return &projector_; }
+
+ private:
+  static inline const RealClock kRealClock;
+  const StagingOptions options_;
+  StagingMetrics metrics_{nullptr};
+  SideProjector projector_;
+};
+
 eventlog::Event EventOf(const std::string& org, const std::string& id) {
   eventlog::Event event;
   event.key = org;
@@ -151,16 +167,12 @@ TEST(SideProjectorTest, WhatComesWherePassedOverOffsetsHaveGoneIsRead) {
   sluice::testing::GapLog log(memory);
   ApartStores stores(Applied(1, event));
   stores.Add("acme", Offset(0));
-  const RealClock clock;
-  const StagingOptions options;
-  StagingMetrics metrics(nullptr);
-  SideProjector side(kPartition, log, stores, clock, options, metrics);
-  side.Wake();
+  const Side side(log, stores);
   ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
   log.lost = true;
   ASSERT_TRUE(memory.Append(Topic::kChanges, kPartition, {event}).ok());
   EXPECT_TRUE(stores.AwaitGiven(Offset(2)));
-  EXPECT_TRUE(side.History().ok()) << side.History();
+  EXPECT_TRUE(side->History().ok()) << side->History();
 }
 
 // Requests ask whether somebody's events are lost.
@@ -169,17 +181,13 @@ TEST(SideProjectorTest, AReaderThatIsSlowToCloseHoldsUpNobody) {
   sluice::testing::GapLog log(memory);
   ApartStores stores;
   stores.Add("acme", Offset(0));
-  const RealClock clock;
-  const StagingOptions options;
-  StagingMetrics metrics(nullptr);
-  SideProjector side(kPartition, log, stores, clock, options, metrics);
-  side.Wake();
+  const Side side(log, stores);
   ASSERT_TRUE(stores.AwaitNext(sluice::testing::GapLog::kEnd));
   log.slow_to_close = true;
   log.lost = true;
   log.closing.WaitForNotification();
-  std::future<bool> asked =
-      std::async(std::launch::async, [&side] { return side.HasLostEvents(*OrgId::Parse("acme")); });
+  std::future<bool> asked = std::async(
+      std::launch::async, [&side] { return side->HasLostEvents(*OrgId::Parse("acme")); });
   EXPECT_EQ(asked.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   log.closed.Notify();
 }
@@ -192,10 +200,7 @@ TEST(SideProjectorTest, AStoreThatIsReadInPartsIsReadOnAtOnce) {
   stores.Add("acme", Offset(0));
   stores.FailWith(std::deque<std::string>(640, "store_reading"));
   const sluice::testing::FakeClock clock;
-  const StagingOptions options;
-  StagingMetrics metrics(nullptr);
-  SideProjector side(kPartition, log, stores, clock, options, metrics);
-  side.Wake();
+  const Side side(log, stores, clock);
   EXPECT_TRUE(stores.AwaitNext(Offset(1)));
 }
 
@@ -207,10 +212,7 @@ TEST(SideProjectorTest, ReadingOnEndsNoBackOff) {
   const std::string failed = "store_io_error";
   stores.FailWith({failed, "store_reading", failed, "store_reading", failed});
   sluice::testing::FakeClock clock;
-  const StagingOptions options;
-  StagingMetrics metrics(nullptr);
-  SideProjector side(kPartition, log, stores, clock, options, metrics);
-  side.Wake();
+  const Side side(log, stores, clock);
   ASSERT_TRUE(stores.AwaitLeft(4));
   clock.Advance(std::chrono::milliseconds(100));
   ASSERT_TRUE(stores.AwaitLeft(2));
@@ -232,22 +234,18 @@ TEST(SideProjectorTest, WhatWasPassedOverAtTheSameOffsetIsComparedForEachHistory
   ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("beta", "1"), lost}).ok());
   ApartStores stores(Applied(1, lost));
   stores.Add("zeta", Offset(2));
-  const RealClock clock;
-  const StagingOptions options;
-  StagingMetrics metrics(nullptr);
-  SideProjector side(kPartition, log, stores, clock, options, metrics);
-  side.Wake();
+  const Side side(log, stores);
   ASSERT_TRUE(stores.AwaitNext(Offset(2), "zeta"));
   log.Replace(Topic::kChanges, 1, {instead});
   stores.SetApplied(Applied(1, instead));
   stores.Add("acme", Offset(2));
   ASSERT_TRUE(stores.AwaitNext(Offset(2), "acme"));
-  ASSERT_TRUE(side.History().ok()) << side.History();
+  ASSERT_TRUE(side->History().ok()) << side->History();
   ASSERT_TRUE(log.Append(Topic::kChanges, kPartition, {EventOf("zeta", "2")}).ok());
-  while (side.History().ok() && !stores.was_given(Offset(2))) {
+  while (side->History().ok() && !stores.was_given(Offset(2))) {
     ASSERT_TRUE(stores.AwaitTurns(1));
   }
-  EXPECT_EQ(ErrorCode(side.History()), "log_diverged");
+  EXPECT_EQ(ErrorCode(side->History()), "log_diverged");
   EXPECT_FALSE(stores.was_given(Offset(2)));
 }
 

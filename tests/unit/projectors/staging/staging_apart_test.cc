@@ -8,7 +8,6 @@
 #include <fstream>
 
 #include "projectors/staging/history_check.h"
-#include "tests/support/fake_clock.h"
 #include "tests/support/forwarding_log.h"
 #include "tests/support/held_log.h"
 #include "tests/support/log_reading.h"
@@ -31,13 +30,19 @@ class StagingApartTest : public StagingFixture {
     AppendDefinitions();
     AppendDefinitions(other_);
   }
+  void AwaitAll() {
+    AwaitApplied(last_);
+    AwaitApplied(other_, last_other_);
+  }
+  void FoldAll() {
+    Start();
+    AwaitAll();
+    Stop();
+  }
   // All is applied, and the first organisation's store has gone since.
   void LoseStore() {
     AppendRows(100);
-    Start();
-    AwaitApplied(last_);
-    AwaitApplied(other_, last_other_);
-    Stop();
+    FoldAll();
     fs::remove_all(dir_ / "stores/orgs/acme");
   }
   // Builds it anew from `log`, which fails amid that and is found to be another one.
@@ -111,12 +116,12 @@ class StagingApartTest : public StagingFixture {
 };
 
 // Readers that are opened below `from` get nothing until Release().
-class SlowHistory final : public testing::ForwardingLog {
+class SlowHistory final : public testing::FilteringLog {
  public:
   // Who reads `partition` from before `from`; readers of others are another thread's, and would
   // take what a test has in store for these.
   SlowHistory(eventlog::Log& log, PartitionId partition, Offset from)
-      : testing::ForwardingLog(log), partition_(partition), from_(from) {}
+      : testing::FilteringLog(log), partition_(partition), from_(from) {}
   void Release() { released_ = true; }
   // After so many of their batches one of them fails.
   void FailAfter(int batches) { until_failure_ = batches; }
@@ -127,62 +132,26 @@ class SlowHistory final : public testing::ForwardingLog {
     loses_ = lost;
   }
 
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    auto reader = log_.OpenReader(topic, partition, from);
-    if (reader.ok() && topic == Topic::kChanges && from.value() == changed_) {
-      return std::make_unique<Changed>(*std::move(reader));
+ private:
+  Events ReadFrom(FilteredReader& reader, const eventlog::ReadLimits& limits) override {
+    if (reader.topic == Topic::kChanges && reader.from.value() == changed_) {
+      return ReadAnother(reader, limits);
     }
-    if (!reader.ok() || topic != Topic::kChanges || partition != partition_ || from >= from_) {
-      return reader;
+    if (reader.topic != Topic::kChanges || reader.partition != partition_ || reader.from >= from_) {
+      return reader.ReadOn(limits);
     }
-    return std::make_unique<Slow>(*this, *std::move(reader));
+    if (released_ && until_failure_-- == 0) {
+      return Error(absl::StatusCode::kUnavailable, "log_unavailable", "the broker is away");
+    }
+    const bool reads_on = limits.events_max > 1;  // whoever compares wants one
+    if (released_ && reads_on && until_end_-- == 0) {
+      changed_ = loses_ ? reader.next().value() - 1 : -1;
+      ++session_;
+    }
+    reader.SetSession(session_);
+    return released_ ? reader.ReadOn(limits) : std::vector<eventlog::StoredEvent>();
   }
 
- private:
-  class Slow final : public eventlog::Reader {
-   public:
-    Slow(SlowHistory& log, std::unique_ptr<eventlog::Reader> reader)
-        : log_(log), reader_(std::move(reader)) {}
-    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
-        const eventlog::ReadLimits& limits) override {
-      if (log_.released_ && log_.until_failure_-- == 0) {
-        return Error(absl::StatusCode::kUnavailable, "log_unavailable", "the broker is away");
-      }
-      const bool reads_on = limits.events_max > 1;  // whoever compares wants one
-      if (log_.released_ && reads_on && log_.until_end_-- == 0) {
-        log_.changed_ = log_.loses_ ? reader_->next().value() - 1 : -1;
-        ++log_.session_;
-      }
-      session_ = log_.session_;
-      return log_.released_ ? reader_->Read(limits) : std::vector<eventlog::StoredEvent>();
-    }
-    Offset next() const override { return reader_->next(); }
-    uint64_t session() const override { return session_; }
-    void Cancel() override { reader_->Cancel(); }
-
-   private:
-    SlowHistory& log_;
-    const std::unique_ptr<eventlog::Reader> reader_;
-    uint64_t session_ = 0;
-  };
-  class Changed final : public eventlog::Reader {
-   public:
-    explicit Changed(std::unique_ptr<eventlog::Reader> reader) : reader_(std::move(reader)) {}
-    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
-        const eventlog::ReadLimits& limits) override {
-      auto events = reader_->Read(limits);
-      if (events.ok() && !events->empty()) {
-        events->front().event.value += "another";
-      }
-      return events;
-    }
-    Offset next() const override { return reader_->next(); }
-    void Cancel() override { reader_->Cancel(); }
-
-   private:
-    const std::unique_ptr<eventlog::Reader> reader_;
-  };
   const PartitionId partition_;
   const Offset from_;
   std::atomic<bool> released_{false};
@@ -195,39 +164,17 @@ class SlowHistory final : public testing::ForwardingLog {
 
 // A log that has lost its end and was written to since, as its readers do not tell: whoever
 // compares an event at or after `from` finds another one.
-class RewrittenLog final : public testing::ForwardingLog {
+class RewrittenLog final : public testing::FilteringLog {
  public:
-  using testing::ForwardingLog::ForwardingLog;
+  using testing::FilteringLog::FilteringLog;
   void RewriteFrom(Offset from) { from_ = from.value(); }
 
-  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(Topic topic, PartitionId partition,
-                                                               Offset from) override {
-    ASSIGN_OR_RETURN(auto reader, log_.OpenReader(topic, partition, from));
-    return std::make_unique<Rewritten>(*this, std::move(reader));
+ private:
+  Events ReadFrom(FilteredReader& reader, const eventlog::ReadLimits& limits) override {
+    const bool compares = limits.events_max == 1 && reader.next().value() >= from_;
+    return compares ? ReadAnother(reader, limits) : reader.ReadOn(limits);
   }
 
- private:
-  class Rewritten final : public eventlog::Reader {
-   public:
-    Rewritten(RewrittenLog& log, std::unique_ptr<eventlog::Reader> reader)
-        : log_(log), reader_(std::move(reader)) {}
-    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
-        const eventlog::ReadLimits& limits) override {
-      auto events = reader_->Read(limits);
-      const bool compares = limits.events_max == 1;
-      if (compares && events.ok() && !events->empty() &&
-          events->front().offset.value() >= log_.from_) {
-        events->front().event.value += "another";
-      }
-      return events;
-    }
-    Offset next() const override { return reader_->next(); }
-    void Cancel() override { reader_->Cancel(); }
-
-   private:
-    RewrittenLog& log_;
-    const std::unique_ptr<eventlog::Reader> reader_;
-  };
   std::atomic<int64_t> from_{INT64_MAX};
 };
 
@@ -245,10 +192,7 @@ TEST_F(StagingApartTest, LargeEventsOfOneAmongTheOthers) {
 
 TEST_F(StagingApartTest, ADamagedStoreIsBuiltAnewAndItsNeighbourIsServed) {
   AppendRows(60);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
+  FoldAll();
   const std::string folder = dir_ / "stores/orgs/acme/1";
   fs::remove(folder + "/CURRENT");
   Start();
@@ -264,10 +208,7 @@ TEST_F(StagingApartTest, ADamagedStoreIsBuiltAnewAndItsNeighbourIsServed) {
 
 TEST_F(StagingApartTest, AFolderThatHasGoneIsBuiltAnew) {
   AppendRows(60);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
+  FoldAll();
   fs::remove_all(dir_ / "stores/orgs/acme");
   AppendRows(5);
   Start();
@@ -318,10 +259,7 @@ TEST_F(StagingApartTest, WhoAwaitsItsDeadLettersHoldsUpNobodyElseWhoIsApart) {
 // Its events have gone from the log, and its store from the disk.
 TEST_F(StagingApartTest, WhoCannotBeBuiltAnewHoldsUpNobodyAndIsTold) {
   AppendRows(20);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
+  FoldAll();
   ASSERT_TRUE(log_->TruncateBefore(Topic::kChanges, PartitionOf(), last_).ok());
   fs::remove_all(dir_ / "stores/orgs/acme");
   Start();
@@ -418,10 +356,7 @@ TEST_F(StagingApartTest, WhatWasPassedOverForAnOrganisationIsComparedToo) {
   for (int i = 0; i < 200; ++i) {
     last_other_ = Append(other_, Set("B" + std::to_string(i)));
   }
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
+  FoldAll();
   fs::remove_all(dir_ / "stores/orgs/acme");
   SlowHistory log(*log_, PartitionOf(), last_other_);
   log.EndConnectionsAfter(5, /*lost=*/true);
@@ -436,13 +371,11 @@ TEST_F(StagingApartTest, WhatWasPassedOverForAnOrganisationIsComparedToo) {
 // Its store fits, but what the main thread has passed over for it since is not what the log holds
 // there by now: there may be events of its own.
 TEST_F(StagingApartTest, WhatTheMainThreadPassedOverIsComparedWhenOneGoesApart) {
-  testing::FakeClock clock;  // no silence, and no checkpoint, has it compared
-  clock_ = &clock;
+  clock_ = &fake_clock_;  // no silence, and no checkpoint, has it compared
   AppendRows(20);
   RewrittenLog log(*log_);
   Start(&log);
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
+  AwaitAll();
   ASSERT_LT(last_, last_other_);
   log.RewriteFrom(last_other_);
   AppendLarge();
@@ -456,8 +389,7 @@ TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
   AppendRows(20);
   Start();
   AwaitApplied(failing.back(), last_more_);
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
+  AwaitAll();
   Stop();
   for (const OrgId& org : failing) {
     const std::string folder = dir_ / ("stores/orgs/" + org.value());
@@ -479,10 +411,7 @@ TEST_F(StagingApartTest, WhoFailsLeavesRoomForOthersEvents) {
 
 TEST_F(StagingApartTest, ALongHistoryDoesNotHoldUpThoseNearTheEnd) {
   AppendRows(20);
-  Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
-  Stop();
+  FoldAll();
   SlowHistory log(*log_, PartitionOf(), last_);
   fs::remove_all(dir_ / "stores/orgs/acme");
   Start(&log);
@@ -501,23 +430,21 @@ TEST_F(StagingApartTest, ALongHistoryDoesNotHoldUpThoseNearTheEnd) {
 // A client that does not read keeps the damaged store open: it is asked for again soon, however
 // long that lasts.
 TEST_F(StagingApartTest, AStoreThatIsBeingReadIsBuiltAnewSoonAfter) {
-  testing::FakeClock clock;
-  clock_ = &clock;
+  clock_ = &fake_clock_;
   options_.registry = std::make_shared<prometheus::Registry>();
   AppendRows(20);
   Start();
-  AwaitApplied(last_);
-  AwaitApplied(other_, last_other_);
+  AwaitAll();
   auto reading = stores_->Snapshot(org_);
   ASSERT_TRUE(reading.ok());
   fs::remove_all(dir_ / "stores/orgs/acme/1");  // so that its next flush fails
   AppendRows(1);
   AwaitApplied(last_);
-  clock.Advance(options_.checkpoint_interval + std::chrono::seconds(1));
+  fake_clock_.Advance(options_.checkpoint_interval + std::chrono::seconds(1));
   EXPECT_TRUE(Await([&] { return !stores_->ApartOf(PartitionOf()).empty(); }));
   const auto await_retry = [&](std::chrono::seconds after) {
     const double before = Metric("sluice_staging_retries_total");
-    clock.Advance(after);
+    fake_clock_.Advance(after);
     return Await([&] { return Metric("sluice_staging_retries_total") > before; });
   };
   for (int i = 0; i < 12; ++i) {  // until the store is given up
@@ -529,7 +456,7 @@ TEST_F(StagingApartTest, AStoreThatIsBeingReadIsBuiltAnewSoonAfter) {
   EXPECT_EQ(stores_->ApartOf(PartitionOf()).size(), 1u);
   reading = absl::CancelledError();
   EXPECT_TRUE(Await([&] {
-    clock.Advance(std::chrono::milliseconds(100));
+    fake_clock_.Advance(std::chrono::milliseconds(100));
     return stores_->ApartOf(PartitionOf()).empty();
   }));
   ExpectFoldOfLog();

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
 
 #include <memory>
 #include <string>
@@ -18,6 +19,7 @@
 #include "projectors/store/store_manager.h"
 #include "schemas/base/status.h"
 #include "tests/support/change_events.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
 
 namespace sluice::projectors {
@@ -51,11 +53,15 @@ class StagingFixture : public ::testing::Test {
     auto stores = StoreManager::Open(store_options_);
     ASSERT_TRUE(stores.ok()) << stores.status();
     stores_ = *std::move(stores);
-    group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
     options_.retry_min = std::chrono::milliseconds(1);
     options_.retry_max = std::chrono::milliseconds(5);
-    projector_ = std::make_unique<StagingProjector>(log != nullptr ? *log : *log_, *group_,
-                                                    *stores_, *clock_, options_);
+    StartProjector(log != nullptr ? *log : *log_, *stores_);
+  }
+  // In place of the one that there is, if any.
+  void StartProjector(eventlog::Log& log, StoreWriter& stores) {
+    projector_.reset();
+    group_ = std::make_unique<eventlog::StaticPartitionGroup>(kPartitions);
+    projector_ = std::make_unique<StagingProjector>(log, *group_, stores, *clock_, options_);
     const absl::Status started = projector_->Start();
     ASSERT_TRUE(started.ok()) << started;
   }
@@ -74,14 +80,15 @@ class StagingFixture : public ::testing::Test {
     stores_.reset();
     log_.reset();
   }
-  OrgId OrgOfSamePartition() const {
+  OrgId OrgOf(PartitionId partition) const {
     for (int i = 0;; ++i) {
       const OrgId org = OrgId::Parse("org" + std::to_string(i)).value();
-      if (PartitionOf(org) == PartitionOf()) {
+      if (PartitionOf(org) == partition) {
         return org;
       }
     }
   }
+  OrgId OrgOfSamePartition() const { return OrgOf(PartitionOf()); }
 
   Offset Append(const google::protobuf::Message& payload) { return Append(org_, payload); }
   Offset Append(const OrgId& org, const google::protobuf::Message& payload) {
@@ -122,11 +129,26 @@ class StagingFixture : public ::testing::Test {
   }
   // The state comes a moment after what can be waited for.
   absl::Status AwaitHealth(absl::StatusCode code) {
-    const absl::Time end = absl::Now() + kPatience;
-    while (projector_->Health().code() != code && absl::Now() < end) {
-      std::this_thread::yield();
-    }
+    (void)Await([&] { return projector_->Health().code() == code; });
     return projector_->Health();
+  }
+  // Of MayServe(); empty where that is OK.
+  std::string CodeNow() const {
+    const absl::Status status = projector_->MayServe(org_);
+    return status.ok() ? "" : ErrorCode(status);
+  }
+  bool AwaitCode(const std::string& code) {
+    return Await([&] { return CodeNow() == code; });
+  }
+  // Of all partitions.
+  double GaugeOf(const std::string& name) const {
+    double sum = 0;
+    for (const auto& family : options_.registry->Collect()) {
+      for (const auto& metric : family.metric) {
+        sum += family.name == name ? metric.gauge.value : 0;
+      }
+    }
+    return sum;
   }
   std::vector<Event> DeadLetters(size_t expected) {
     std::vector<Event> letters;
@@ -147,6 +169,7 @@ class StagingFixture : public ::testing::Test {
 
   const testing::TempDir dir_;
   const RealClock real_clock_;
+  testing::FakeClock fake_clock_;  // for tests that set clock_ to it
   const Clock* clock_ = &real_clock_;
   StoreOptions store_options_;
   StagingOptions options_;

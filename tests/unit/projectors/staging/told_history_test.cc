@@ -49,14 +49,6 @@ class ToldHistoryTest : public StagingFixture {
     options_.nodes = nullptr;
     nodes_.reset();
   }
-  // Of MayServe(); empty where that is OK.
-  std::string CodeNow() const {
-    const absl::Status status = projector_->MayServe(org_);
-    return status.ok() ? "" : ErrorCode(status);
-  }
-  bool AwaitCode(const std::string& code) {
-    return Await([&] { return CodeNow() == code; });
-  }
   uint64_t HashAt(Offset offset) const {
     const auto events = testing::ReadWholePartition(*log_, Topic::kChanges, PartitionOf());
     return eventlog::EventHash(events.at(static_cast<size_t>(offset.value())).event);
@@ -92,15 +84,15 @@ TEST_F(ToldHistoryTest, AnEndThatIsLostIsToldOfByWhatWasFoldedOfIt) {
 
 // It was paused, and has folded on before it heard of what the other one had folded.
 TEST_F(ToldHistoryTest, WhatHasTakenThePlaceOfALostEndIsToldOfThoughItIsFolded) {
-  testing::FakeClock clock;
-  clock_ = &clock;
+  clock_ = &fake_clock_;
   AppendDefinitions();
   StartWithNodes();
   AwaitApplied(Append(Set("A1")));
   ASSERT_TRUE(AwaitCode("")) << projector_->MayServe(org_);
   Announce("gone", Offset(2), 0xABC);
   ASSERT_TRUE(Await([&] { return !nodes_->Folded(PartitionOf()).marks.empty(); }));
-  clock.Advance(std::chrono::seconds(12));  // neither a checkpoint is due nor another comparison
+  fake_clock_.Advance(
+      std::chrono::seconds(12));  // neither a checkpoint is due nor another comparison
   EXPECT_TRUE(AwaitCode("log_diverged")) << projector_->MayServe(org_);
   EXPECT_EQ(stores_->LastLost(PartitionOf()).position, Offset(2));
   StopAll();
@@ -247,7 +239,7 @@ TEST_F(ToldHistoryTest, NothingIsAnsweredBeforeItIsKnownWhatOthersHaveFolded) {
   testing::StallingLog stalled(*log_, Topic::kNodes, Offset(0));
   StartWithNodes(&stalled);
   stalled.AwaitEmptyReads(1);
-  EXPECT_EQ(ErrorCode(projector_->MayServe(org_)), "not_caught_up");
+  EXPECT_EQ(CodeNow(), "not_caught_up");
   std::string code;
   stalled.Release();
   ASSERT_TRUE(Await([&] {

@@ -8,82 +8,24 @@
 
 #include "projectors/store/apart_set.h"
 #include "projectors/store/node_store.h"
-#include "tests/support/apart_node.h"
 #include "tests/support/hot_row.h"
-#include "tests/support/temp_dir.h"
+#include "tests/unit/projectors/store/store_apart_testing.h"
 
 namespace sluice::projectors {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ApartNode;
 using ::testing::IsEmpty;
-using testing::Org;
 using ::testing::SizeIs;
-using Log = ApartNode::Log;
 
-constexpr PartitionId kPartition = ApartNode::kPartition;
-
-class StoreApartTest : public testing::TwoOrgsTest {
- protected:
-  // An event that looks at every account of acme's.
-  void AddLarge() {
-    log_.push_back(
-        testing::MakeEvent(Next(),
-                           testing::DefineProfile("field", {{"account", {v1::RULE_KIND_USER}}},
-                                                  {"n" + std::to_string(offset_)}),
-                           "acme"));
-    log_.push_back(testing::MakeEvent(
-        Next(), testing::DefineProfile("field", {{"account", {v1::RULE_KIND_ALL}}}, {"sales"}),
-        "acme"));
-  }
-  StoreOptions Options() {
-    StoreOptions options = testing::SmallStoreOptions(dir_ / "node");
-    options.fold.step_rows = 5;
-    return options;
-  }
-  void ExpectBoth() {
-    node_.ExpectFoldOf("acme", log_);
-    node_.ExpectFoldOf("beta", log_);
-    EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
-  }
-  // acme is built anew beside beta, which goes on.
-  void ExpectRebuildOfAcme() {
-    Add(20);
-    while (node_.Main(log_, 7)) {
-    }
-    node_.ExpectFoldOf("beta", log_);
-    const auto apart = node_->ApartOf(kPartition);
-    ASSERT_THAT(apart, SizeIs(1));
-    EXPECT_TRUE(apart[0].hidden);
-    EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
-    node_.Checkpoint();
-    for (int i = 0; i < 3; ++i) {
-      node_.Side(log_, 4);
-      EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
-    }
-    node_.Start();  // a crash amid it
-    EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
-    node_.CatchUp(log_);
-    ExpectBoth();
-    node_.Checkpoint();
-    node_.Start();
-    Add(10);
-    node_.CatchUp(log_);
-    ExpectBoth();
-  }
-
-  const testing::TempDir dir_;
-  ApartNode node_{Options()};
-};
+constexpr PartitionId kPartition = kApartPartition;
 
 TEST_F(StoreApartTest, ALargeEventIsDoneApartAndNeighboursGoOn) {
   node_.CatchUp(log_);
   const Offset before = node_->AppliedOf(Org("acme"));
   AddLarge();
   Add(20);
-  while (node_.Main(log_, 50)) {
-  }
+  node_.MainToEnd(log_, 50);
   node_.ExpectFoldOf("beta", log_);
   const auto apart = node_->ApartOf(kPartition);
   ASSERT_THAT(apart, SizeIs(1));
@@ -198,8 +140,7 @@ TEST_F(StoreApartTest, WhoIsApartIsGivenBackOnlyAtTheEndOfTheMainThreadsBatch) {
 // It was apart, and had come to 501 of a log that has lost its end since: what it came by there was
 // of another history, whose place what comes now takes.
 TEST_F(StoreApartTest, HowFarSomebodyHadComeInALostHistoryIsNotBelieved) {
-  while (node_.Main(log_, 7)) {
-  }
+  node_.MainToEnd(log_, 7);
   node_.Checkpoint();
   node_.Stop();
   const Offset end(log_.back().offset.value() + 1);
@@ -232,8 +173,7 @@ TEST_F(StoreApartTest, AStoreThatComesBackWithMoreThanItsPartitionIsComparedAgai
   };
   ApartNode node(options);
   AddLarge();
-  while (node.Main(log_, 7)) {
-  }
+  node.MainToEnd(log_, 7);
   Add(10, "acme");  // which the main thread has yet to come by
   while (!node->ApartOf(kPartition).empty()) {
     const ApartOrg acme = node->ApartOf(kPartition).front();
@@ -270,12 +210,10 @@ TEST_F(StoreApartTest, AStoreThatCannotBeOpenedToBeComparedIsComparedWhenItIs) {
     return Error(absl::StatusCode::kDataLoss, "log_diverged", "another event");
   };
   ApartNode node(options);
-  while (node.Main(log_, 7)) {
-  }
+  node.MainToEnd(log_, 7);
   const std::string large(600 << 10, 'x');
   log_.push_back(testing::AccountEvent("acme", Next(), "A1", large));
-  while (node.Main(log_, 7)) {
-  }
+  node.MainToEnd(log_, 7);
   ASSERT_THAT(node->ApartOf(kPartition), SizeIs(1));
   EXPECT_TRUE(node->Snapshot(Org("beta")).ok());
   node.LoseFolder("acme");
@@ -290,22 +228,14 @@ TEST_F(StoreApartTest, AStoreThatCannotBeOpenedToBeComparedIsComparedWhenItIs) {
 }
 
 TEST_F(StoreApartTest, ADamagedStoreIsMovedAsideAndBuiltAnew) {
-  node_.CatchUp(log_);
-  node_.Checkpoint();
-  node_.Stop();
-  fs::remove(node_.FolderOf("acme") + "/CURRENT");
-  node_.Start();
+  DamageAcme();
   ExpectRebuildOfAcme();
   EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-1"));
 }
 
 TEST_F(StoreApartTest, OneDamagedFolderIsKept) {
   for (int round = 1; round <= 3; ++round) {
-    node_.CatchUp(log_);
-    node_.Checkpoint();
-    node_.Stop();
-    fs::remove(node_.FolderOf("acme") + "/CURRENT");
-    node_.Start();
+    DamageAcme();
     Add(10);
     node_.CatchUp(log_);
     EXPECT_TRUE(fs::exists(node_.FolderOf("acme") + ".damaged-" + std::to_string(round)));
@@ -321,11 +251,7 @@ TEST_F(StoreApartTest, OneDamagedFolderIsKept) {
 }
 
 TEST_F(StoreApartTest, AReaderThatFindsDamageHasItMended) {
-  node_.CatchUp(log_);
-  node_.Checkpoint();
-  node_.Stop();
-  fs::remove(node_.FolderOf("acme") + "/CURRENT");
-  node_.Start();
+  DamageAcme();
   EXPECT_EQ(ErrorCode(node_->Snapshot(Org("acme")).status()), "not_caught_up");
   EXPECT_THAT(node_->ApartOf(kPartition), IsEmpty());
   EXPECT_TRUE(node_->LookForTrouble(kPartition).ok());
@@ -368,8 +294,7 @@ TEST_F(StoreApartTest, AFolderThatHasGoneIsBuiltAnewBesideItsNeighbours) {
 TEST_F(StoreApartTest, WhereAllFoldersHaveGoneNobodyIsApartAnyMore) {
   node_.CatchUp(log_);
   AddLarge();
-  while (node_.Main(log_, 50)) {
-  }
+  node_.MainToEnd(log_, 50);
   node_.Checkpoint();
   node_.Start();
   EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
@@ -391,8 +316,7 @@ TEST_F(StoreApartTest, AStoreThatCannotBeFlushedDoesNotStopTheCheckpoint) {
   node_.Checkpoint();
   for (const bool crash : {true, false}) {
     Add(20);
-    while (node_.Main(log_, 7)) {
-    }
+    node_.MainToEnd(log_, 7);
     node_.LoseFolder("acme");
     node_.Checkpoint();
     EXPECT_EQ(node_->CheckpointOf(kPartition), node_.next());
@@ -406,8 +330,7 @@ TEST_F(StoreApartTest, AStoreThatCannotBeFlushedDoesNotStopTheCheckpoint) {
       EXPECT_THAT(node_->ApartOf(kPartition), SizeIs(1));
     }
     Add(10);
-    while (node_.Main(log_, 7)) {
-    }
+    node_.MainToEnd(log_, 7);
     node_.Checkpoint();
     node_.RestoreFolders();
     if (crash) {
@@ -440,8 +363,7 @@ TEST_F(StoreApartTest, EventsAreAppliedWhileACheckpointIsUnderWay) {
   node_.StepOfCheckpoint();
   Add(20);
   AddLarge();
-  while (node_.Main(log_, 7)) {
-  }
+  node_.MainToEnd(log_, 7);
   node_.StepOfCheckpoint();
   node_.Start();
   EXPECT_EQ(node_.next(), at_begin);
@@ -463,144 +385,13 @@ TEST_F(StoreApartTest, ACheckpointThatIsNotEndedHasWrittenNothing) {
   ExpectBoth();
 }
 
-// An event of acme's is refused, and its dead letter has nowhere to go for long.
-class WaitingLetterTest : public StoreApartTest {
- protected:
-  void SetUp() override {
-    node_.CatchUp(log_);
-    node_.Checkpoint();
-    Add(20);
-    refused_ = Next();
-    node_.untold = Offset(refused_);
-    log_.push_back(
-        testing::MakeEvent(refused_, testing::MakeSet({testing::Delete(9, "A1")}), "acme"));
-  }
-  void FoldOn() {
-    Add(20);
-    while (node_.Main(log_, 7)) {
-    }
-    EXPECT_TRUE(node_.told.contains(refused_));
-    node_.told.clear();
-  }
-  void ExpectToldAgain(const std::string& why) {
-    node_.CatchUp(log_);
-    ExpectBoth();
-    EXPECT_TRUE(node_.told.contains(refused_)) << why;
-    node_.told.clear();
-  }
-
-  int64_t refused_ = 0;
-};
-
-TEST_F(WaitingLetterTest, TheCheckpointGoesUpToItAndTheStoresAreOnDisk) {
-  const Offset before = node_->CheckpointState(kPartition).position;
-  FoldOn();
-  node_.FinishCheckpoint();
-  const Offset position = node_->CheckpointState(kPartition).position;
-  EXPECT_GT(position, before);
-  EXPECT_LT(position, Offset(refused_));
-  const Offset applied = node_->AppliedOf(Org("beta"));
-  node_.Start();
-  EXPECT_EQ(node_.next(), Offset(position.value() + 1));
-  EXPECT_EQ(node_->AppliedOf(Org("beta")), applied);
-  ExpectToldAgain("after a crash");
-  node_.FinishCheckpoint();
-  EXPECT_EQ(node_->CheckpointState(kPartition).position, position);
-  node_.untold = kNoOffset;
-  node_.FinishCheckpoint();
-  EXPECT_EQ(node_->CheckpointState(kPartition).position, log_.back().offset);
-}
-
-TEST_F(WaitingLetterTest, ItIsToldAgainWhereAFlushFails) {
-  for (const bool crash : {true, false}) {
-    FoldOn();
-    node_.FinishCheckpoint();  // acme's store is on disk with the event
-    Add(20);
-    while (node_.Main(log_, 7)) {
-    }
-    node_.LoseFolder("acme");
-    node_.FinishCheckpoint();
-    ASSERT_THAT(node_->ApartOf(kPartition), SizeIs(1));
-    if (crash) {
-      node_.Stop();
-    }
-    node_.RestoreFolders();
-    if (crash) {
-      node_.Start();
-    }
-    ExpectToldAgain(crash ? "after a crash" : "without a crash");
-    if (crash) {
-      node_.Reassign();
-    }
-  }
-}
-
-TEST_F(WaitingLetterTest, ItIsToldAgainWhereItsOrganisationHasGoneApartSince) {
-  for (const bool back : {false, true}) {
-    AddLarge();
-    FoldOn();
-    ASSERT_THAT(node_->ApartOf(kPartition), SizeIs(1));
-    if (back) {
-      node_.CatchUp(log_);
-    }
-    node_.told.clear();
-    node_.FinishCheckpoint();
-    node_.Start();
-    ExpectToldAgain(back ? "it was given back" : "it is apart");
-    node_.Reassign();
-  }
-}
-
-TEST_F(WaitingLetterTest, ItIsToldAgainWhereThePartitionComesBackWhileItsOrganisationIsApart) {
-  AddLarge();
-  FoldOn();
-  ASSERT_THAT(node_->ApartOf(kPartition), SizeIs(1));
-  node_.Reassign();
-  ExpectToldAgain("whoever was told of it first has gone");
-}
-
-// acme goes apart in a batch that fails as a whole, because the log cannot tell of beta's store.
-TEST_F(WaitingLetterTest, ItIsToldWhereTheBatchFailsFirst) {
-  bool well = true;
-  StoreOptions options = Options();
-  options.path = dir_ / "compared";
-  options.check_history = [&well](PartitionId, Offset, uint64_t) {
-    return well ? absl::OkStatus()
-                : Error(absl::StatusCode::kUnavailable, "log_unavailable", "the broker is away");
-  };
-  ApartNode node(options);
-  log_.pop_back();
-  Add(1, "beta");
-  node.CatchUp(log_);
-  node.untold = log_.back().offset;
-  node.FinishCheckpoint();
-  node.Start();
-  while (node.Main({log_.begin(), log_.end() - 1}, 7)) {
-  }
-  node.told.clear();
-  log_.back() =  // which beta's store has applied there
-      testing::MakeEvent(refused_, testing::MakeSet({testing::Delete(9, "A1")}), "acme");
-  AddLarge();
-  Add(1, "beta");
-  const Log rest(log_.end() - 4, log_.end());
-  ASSERT_EQ(rest.front().offset, Offset(refused_));
-  well = false;
-  EXPECT_EQ(ErrorCode(node->Apply(kPartition, rest).status()), "log_unavailable");
-  ASSERT_THAT(node->ApartOf(kPartition), SizeIs(1));
-  well = true;
-  while (node.Main(log_, 7)) {
-  }
-  EXPECT_TRUE(node.told.contains(refused_));
-}
-
 TEST_F(StoreApartTest, AStoreWhoseFilesCannotBeReadForLongIsBuiltAnew) {
   node_.CatchUp(log_);
   node_.Checkpoint();
   node_.Start();
   node_.LoseFolder("acme");
   Add(20);
-  while (node_.Main(log_, 7)) {
-  }
+  node_.MainToEnd(log_, 7);
   for (int i = 0; i < 8; ++i) {
     node_.Side(log_, 4);
     EXPECT_EQ(ErrorCode(node_.last_error), "store_io_error");

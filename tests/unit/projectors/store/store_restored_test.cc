@@ -120,8 +120,7 @@ TEST_F(StoreRestoredTest, WhileTheProcessWasStoppedTheFoldFindsIt) {
   PutBack();
   node_.Start();
   Add(4);
-  while (node_.Main(log_, 16)) {
-  }
+  node_.MainToEnd(log_, 16);
   ExpectItGoesOn();
 }
 
@@ -145,8 +144,7 @@ TEST_F(StoreRestoredTest, WhereARebuildHadBegun) {
   node_.Start();
   EXPECT_EQ(node_->ApartOf(ApartNode::kPartition).at(0).next, Offset(0));
   Add(2);
-  while (node_.Main(log_, 16)) {
-  }
+  node_.MainToEnd(log_, 16);
   node_.Checkpoint();
   node_.Stop();
   PutBack();
@@ -173,8 +171,7 @@ TEST_F(StoreRestoredTest, WhereItIsApartFartherOn) {
   log_.push_back(testing::MakeEvent(
       Next(), testing::DefineProfile("field", {{"account", {v1::RULE_KIND_ALL}}}, {"sales"}),
       "acme"));
-  while (node_.Main(log_, 16)) {
-  }
+  node_.MainToEnd(log_, 16);
   ASSERT_THAT(node_->ApartOf(ApartNode::kPartition), SizeIs(1));
   node_.Checkpoint();
   node_.Stop();
@@ -192,8 +189,7 @@ TEST_F(StoreRestoredTest, AmidACheckpointAndACrash) {
     PutBack();
     node_.Start();
     Add(2, "beta");
-    while (node_.Main(log_, 16)) {
-    }
+    node_.MainToEnd(log_, 16);
     node_.StepOfCheckpoint();
     EXPECT_EQ(CodeOfReader(), "not_caught_up");
     EXPECT_TRUE(node_->LookForTrouble(ApartNode::kPartition).ok());
