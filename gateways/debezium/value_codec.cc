@@ -196,7 +196,7 @@ absl::StatusOr<std::string> ScaledDecimalText(std::string_view json) {
 }
 
 absl::Status WrongType(v1::AttributeType type) {
-  return TypeMismatch(fmt::format("is no {}", schemas::AttributeTypeName(type)));
+  return TypeMismatch("is no {}", schemas::AttributeTypeName(type));
 }
 
 // A value of a message without schemas: a date, time or datetime by the attribute's type, anything
