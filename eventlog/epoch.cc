@@ -40,20 +40,16 @@ Event MakeLogStarted(const Clock& clock, std::string_view epoch, std::string_vie
     added.set_provisioning_hash(ends.provisioning_hash);
     added.set_changes_hash(ends.changes_hash);
   }
-  Event event;
+  Event event = EventOf("sluice/log", "", started);
   event.id = NewUuid7(clock);
-  event.source = "sluice/log";
-  event.type = v1::LogStarted::descriptor()->full_name();
   event.time = clock.Now();
   event.cause.subject = event.source;
-  event.value = started.SerializeAsString();
   return event;
 }
 
 void EpochFold::Apply(const StoredEvent& stored) {
   v1::LogStarted started;
-  if (stored.event.type != v1::LogStarted::descriptor()->full_name() ||
-      !started.ParseFromString(stored.event.value) || started.epoch().empty() ||
+  if (!ReadMessage(stored.event, &started) || started.epoch().empty() ||
       started.replaces() != epoch_) {
     return;
   }

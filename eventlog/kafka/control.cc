@@ -11,6 +11,7 @@
 
 #include "eventlog/kafka/conf.h"
 #include "eventlog/kafka/known_brokers.h"
+#include "schemas/base/collect.h"
 #include "schemas/base/status.h"
 
 namespace sluice::eventlog {
@@ -237,11 +238,7 @@ absl::StatusOr<std::vector<bool>> KafkaControl::LookUpLeaders(Topic topic, milli
     return KafkaError(found->err, fmt::format("cannot use topic {}", name));
   }
   const std::span partitions(found->partitions, static_cast<size_t>(found->partition_cnt));
-  std::vector<bool> leaders;
-  for (const rd_kafka_metadata_partition_t& partition : partitions) {
-    leaders.push_back(partition.leader >= 0);
-  }
-  return leaders;
+  return Collect(partitions, [](const auto& partition) { return partition.leader >= 0; });
 }
 
 absl::StatusOr<int32_t> KafkaControl::LookUpPartitions(Topic topic, milliseconds timeout) {

@@ -51,21 +51,16 @@ void LogFailure(std::string_view what, rd_kafka_error_t* error) {
   }
 }
 
-prometheus::Counter* FencedTotal(const KafkaGroupOptions& options) {
-  if (options.log.metrics == nullptr) {
-    return nullptr;
-  }
-  return &AddCounter(*options.log.metrics, "sluice_eventlog_group_fenced_total",
-                     "Times that this process was put out of a consumer group and joined anew",
-                     {{"log", "kafka"}, {"group", options.replica_set}});
-}
-
 }  // namespace
 
 KafkaPartitionGroup::KafkaPartitionGroup(const KafkaGroupOptions& options)
     : options_(options),
       topic_(options.log.topic_prefix + std::string(TopicName(Topic::kChanges))),
-      fenced_total_(FencedTotal(options)),
+      registry_(RegistryOrNew(options.log.metrics)),
+      fenced_total_(
+          AddCounter(*registry_, "sluice_eventlog_group_fenced_total",
+                     "Times that this process was put out of a consumer group and joined anew",
+                     {{"log", "kafka"}, {"group", options.replica_set}})),
       rejoin_(options.rejoin_min, options.rejoin_max) {}
 
 absl::StatusOr<std::unique_ptr<KafkaPartitionGroup>> KafkaPartitionGroup::Create(
@@ -210,9 +205,7 @@ void KafkaPartitionGroup::Rejoin() {
     rd_kafka_fatal_error(handle_.get(), reason.data(), reason.size());
     spdlog::error("kafka_group_fenced group={} code=group_fenced error=\"{}\" rejoin_ms={}",
                   options_.replica_set, reason.data(), delay.count());
-    if (fenced_total_ != nullptr) {
-      fenced_total_->Increment();
-    }
+    fenced_total_.Increment();
     {
       const absl::MutexLock lock(&mutex_);
       health_ = Error(StatusCode::kUnavailable, "group_fenced",

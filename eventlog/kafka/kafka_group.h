@@ -81,7 +81,8 @@ class KafkaPartitionGroup final : public PartitionGroup {
 
   const KafkaGroupOptions options_;
   const std::string topic_;
-  prometheus::Counter* fenced_total_ = nullptr;  // nullptr: nobody counts
+  const std::shared_ptr<prometheus::Registry> registry_;
+  prometheus::Counter& fenced_total_;
   // Set up by Create() and Start(), then used by the group's thread only.
   KafkaHandle handle_;  // nullptr where it ended and no new one could be made
   Callbacks callbacks_;

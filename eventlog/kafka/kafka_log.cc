@@ -132,15 +132,14 @@ void KafkaLog::AppendAsync(Topic topic, PartitionId partition, std::vector<Event
     done(std::move(status));
     return;
   }
-  if (absl::Status status = watch_->MayAppend(topic); !status.ok()) {
-    metrics_->AppendFailed(ErrorCode(status));
-    done(std::move(status));
-    return;
+  absl::Status taken = watch_->MayAppend(topic);
+  if (taken.ok()) {
+    // Before the producer has it: an event that the broker refuses would end the producer.
+    taken = watch_->CheckSize(topic, batch);
   }
-  // Before the producer has it: an event that the broker refuses would end the producer.
-  if (absl::Status status = watch_->CheckSize(topic, batch); !status.ok()) {
-    metrics_->AppendFailed(ErrorCode(status));
-    done(std::move(status));
+  if (!taken.ok()) {
+    metrics_->AppendFailed(ErrorCode(taken));
+    done(std::move(taken));
     return;
   }
   KafkaProducer& producer =

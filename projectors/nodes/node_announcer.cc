@@ -176,14 +176,9 @@ absl::Status NodeAnnouncer::Impl::Append(eventlog::Event event) {
 bool NodeAnnouncer::Impl::Announce(const v1::NodeAnnouncement& announcement) {
   v1::NodeAnnouncement stamped = announcement;
   stamped.set_announced_at_us(clock.Now().time_since_epoch().count());
-  eventlog::Event event;
+  eventlog::Event event = eventlog::EventOf("sluice/nodes", options.node_id, stamped);
   event.id = NewUuid7(clock);
-  event.source = "sluice/nodes";
-  event.type = "sluice.v1.NodeAnnouncement";
-  event.subject = options.node_id;
   event.time = clock.Now();
-  event.key = options.node_id;
-  event.value = stamped.SerializeAsString();
   event.cause.subject = event.source;
   const absl::Status done = Append(std::move(event));
   if (!done.ok()) {

@@ -19,17 +19,13 @@ eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEven
   letter.set_id(original.event.id);
   letter.set_value(original.event.value);
   letter.set_op_index(rejected.op_index);
-  eventlog::Event event;
+  eventlog::Event event = eventlog::EventOf("sluice/staging", original.event.key, letter);
   event.id = fmt::format("{}-{}-{}-{}", topic, partition.value(), original.offset.value(),
                          rejected.op_index);
-  event.source = "sluice/staging";
-  event.type = letter.GetDescriptor()->full_name();
   event.subject = original.event.subject;
   event.time = now;
   event.traceparent = original.event.traceparent;
-  event.key = original.event.key;
   event.cause = original.event.cause;
-  event.value = letter.SerializeAsString();
   return event;
 }
 

@@ -32,8 +32,8 @@ constexpr int kEndsMax = 16;
 // Errors that trying again cannot mend: the log does not go on from what the stores hold. A damaged
 // store is no such error.
 bool IsFatal(const absl::Status& status) {
-  return (status.code() == absl::StatusCode::kDataLoss && ErrorCode(status) != "store_corrupt") ||
-         status.code() == absl::StatusCode::kOutOfRange;
+  return (absl::IsDataLoss(status) && ErrorCode(status) != "store_corrupt") ||
+         absl::IsOutOfRange(status);
 }
 
 absl::Status Behind() {

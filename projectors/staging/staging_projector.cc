@@ -162,7 +162,6 @@ struct StagingProjector::Impl {
   // What MayServe() depends on.
   bool MayServeApart(const ApartOrg& apart) const;
   static std::string ReasonOf(const PartitionProjector* projector, const ApartOrg& apart);
-  std::vector<Troubled> TroubledOrgs() const;
   std::string ServingState();
 
   eventlog::Log& log;
@@ -194,26 +193,6 @@ std::string StagingProjector::Impl::ReasonOf(const PartitionProjector* projector
                                              const ApartOrg& apart) {
   return projector != nullptr && projector->HasLostEvents(apart.org) ? std::string(kLostEvents)
                                                                      : apart.reason;
-}
-
-std::vector<StagingProjector::Troubled> StagingProjector::Impl::TroubledOrgs() const {
-  std::vector<Troubled> troubled;
-  for (const auto& [partition, status] : NotWell(AllProjectors())) {
-    troubled.push_back({partition, ErrorCode(status), 0});
-  }
-  for (const PartitionId partition : Assigned()) {
-    const auto projector = Find(partition);
-    std::map<std::string, size_t> counts;
-    for (const ApartOrg& org : stores.ApartOf(partition)) {
-      if (!MayServeApart(org)) {
-        ++counts[ReasonOf(projector.get(), org)];
-      }
-    }
-    for (const auto& [code, count] : counts) {
-      troubled.push_back({partition, code, count});
-    }
-  }
-  return troubled;
 }
 
 std::string StagingProjector::Impl::ServingState() {
@@ -343,7 +322,23 @@ absl::Status StagingProjector::MayServe(const OrgId& org) const {
 }
 
 std::vector<StagingProjector::Troubled> StagingProjector::TroubledOrgs() const {
-  return impl_->TroubledOrgs();
+  std::vector<Troubled> troubled;
+  for (const auto& [partition, status] : Impl::NotWell(impl_->AllProjectors())) {
+    troubled.push_back({partition, ErrorCode(status), 0});
+  }
+  for (const PartitionId partition : impl_->Assigned()) {
+    const auto projector = impl_->Find(partition);
+    std::map<std::string, size_t> counts;
+    for (const ApartOrg& org : impl_->stores.ApartOf(partition)) {
+      if (!impl_->MayServeApart(org)) {
+        ++counts[Impl::ReasonOf(projector.get(), org)];
+      }
+    }
+    for (const auto& [code, count] : counts) {
+      troubled.push_back({partition, code, count});
+    }
+  }
+  return troubled;
 }
 
 void StagingProjector::RefreshMetrics() const {

@@ -209,12 +209,9 @@ absl::Status StoreManagerImpl::ApplyOrg(PartitionId partition, std::string_view 
   const auto began = steady_clock::now();
   while (!events.empty()) {
     const Offset next = events.front().offset;
-    if (options_.sets_apart && steady_clock::now() - began > kTurnTime) {
-      // Each of many events may fit a turn: together they must not hold the partition.
-      SetApart(partition, *org, next, LargeEvent());
-      return absl::OkStatus();
-    }
-    if (options_.sets_apart && events.front().event.ByteSize() > kTurnEventBytes) {
+    // Each of many events may fit a turn: together they must not hold the partition.
+    if (options_.sets_apart && (steady_clock::now() - began > kTurnTime ||
+                                events.front().event.ByteSize() > kTurnEventBytes)) {
       SetApart(partition, *org, next, LargeEvent());
       return absl::OkStatus();
     }
