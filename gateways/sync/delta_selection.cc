@@ -53,10 +53,6 @@ absl::Status DeltaSelection::Open() {
   return absl::OkStatus();
 }
 
-absl::Status DeltaSelection::Next(Send send) {
-  return heap_.size() == 1 ? NextOfOne(send) : NextOfSeveral(send);
-}
-
 // Of its entity there is no other bucket, so no row can be held through one, and no time away to
 // tell of: Choose() then looks at nothing but what KnownRows says, and at rows that have returned.
 bool DeltaSelection::SameForAll(const Source& source) const {
@@ -110,7 +106,7 @@ absl::StatusOr<std::optional<Piece>> DeltaSelection::NextPiece(PieceKey key, siz
   return piece;
 }
 
-absl::Status DeltaSelection::NextOfSeveral(Send send) {
+absl::Status DeltaSelection::Next(Send send) {
   const Position position = heap_.front().it->op().position;
   sent_here_.clear();
   while (!heap_.empty() && heap_.front().it->op().position == position) {
@@ -124,21 +120,6 @@ absl::Status DeltaSelection::NextOfSeveral(Send send) {
     } else {
       heap_.pop_back();
     }
-  }
-  reached_ = position;
-  return absl::OkStatus();
-}
-
-// With one bucket left nothing has to be kept in order.
-absl::Status DeltaSelection::NextOfOne(Send send) {
-  Source& source = heap_.front();
-  const Position position = source.it->op().position;
-  sent_here_.clear();
-  RETURN_IF_ERROR(Choose(source, source.it->op(), send));
-  source.it->Next();
-  RETURN_IF_ERROR(source.it->status());
-  if (!source.it->Valid()) {
-    heap_.clear();
   }
   reached_ = position;
   return absl::OkStatus();

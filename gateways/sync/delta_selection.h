@@ -74,8 +74,6 @@ class DeltaSelection {
   // Do buckets, groups and cursor leave nothing to choose among the operations of this one that is
   // left?
   bool SameForAll(const Source& source) const;
-  absl::Status NextOfSeveral(Send send);
-  absl::Status NextOfOne(Send send);
   absl::Status Choose(const Source& source, const projectors::DeltaView& op, Send send);
   absl::Status ChooseRemoval(const Source& source, const CursorGroupState& state,
                              const projectors::DeltaView& op, Send send);
