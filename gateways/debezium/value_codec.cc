@@ -303,8 +303,7 @@ absl::StatusOr<std::string> DecimalText(std::string_view unscaled, int64_t scale
     return TypeMismatch("is no number");
   }
   if (unscaled.size() > kUnscaledBytesMax || std::abs(scale) > kScaleMax) {
-    return TypeMismatch(
-        fmt::format("needs more than the {} digits of a decimal", kDecimalDigitsMax));
+    return TypeMismatch("needs more than the {} digits of a decimal", kDecimalDigitsMax);
   }
   const bool negative = (static_cast<uint8_t>(unscaled[0]) & 0x80) != 0;
   // The absolute value, in digits of 32 bits, the least first.
