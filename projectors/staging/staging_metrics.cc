@@ -40,6 +40,17 @@ struct StagingMetrics::Impl {
                             "Control events skipped because their request, or a later one, "
                             "had been answered: repeated after a crash, or written by a "
                             "sequencer that was paused.")),
+        stale_steps(AddCounter(*registry, "sluice_staging_stale_steps_total",
+                               "Change sets of sources skipped because another one has taken "
+                               "their place.")),
+        unchanged(AddCounter(*registry, "sluice_staging_unchanged_total",
+                             "Operations of sources that changed no row.")),
+        kept(AddCounter(*registry, "sluice_staging_kept_of_nothing_total",
+                        "Upserts of sources that were to keep what no row has.")),
+        touches(AddCounter(*registry, "sluice_staging_touches_of_nothing_total",
+                           "Rows that a source has and the store has not.")),
+        swept(AddCounter(*registry, "sluice_staging_swept_total",
+                         "Rows deleted because their source has them no more.")),
         dead_letters(AddCounter(*registry, "sluice_staging_dead_letters_total",
                                 "Events written to the dead letters.")),
         retries(AddCounter(*registry, "sluice_staging_retries_total",
@@ -67,6 +78,11 @@ struct StagingMetrics::Impl {
   prometheus::Counter& stale;
   prometheus::Counter& patches;
   prometheus::Counter& answered;
+  prometheus::Counter& stale_steps;
+  prometheus::Counter& unchanged;
+  prometheus::Counter& kept;
+  prometheus::Counter& touches;
+  prometheus::Counter& swept;
   prometheus::Counter& dead_letters;
   prometheus::Counter& retries;
   prometheus::Family<prometheus::Gauge>& lag;
@@ -91,6 +107,11 @@ void StagingMetrics::Count(const FoldCounters& counters, size_t rejected) {
   impl_->stale.Increment(static_cast<double>(counters.stale_versions));
   impl_->patches.Increment(static_cast<double>(counters.patches_of_nothing));
   impl_->answered.Increment(static_cast<double>(counters.answered_controls));
+  impl_->stale_steps.Increment(static_cast<double>(counters.stale_steps));
+  impl_->unchanged.Increment(static_cast<double>(counters.unchanged));
+  impl_->kept.Increment(static_cast<double>(counters.kept_of_nothing));
+  impl_->touches.Increment(static_cast<double>(counters.touches_of_nothing));
+  impl_->swept.Increment(static_cast<double>(counters.swept));
 }
 
 void StagingMetrics::BatchApplied(const FoldCounters& counters, size_t rejected,

@@ -204,6 +204,24 @@ absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSet
                               DecodeChangeSet);
 }
 
+absl::StatusOr<std::vector<v1::SourceState>> RocksReader::GetSourceStates(
+    std::span<const SourceStream> streams) const {
+  std::vector<std::string> encoded;
+  encoded.reserve(streams.size());
+  for (const SourceStream& stream : streams) {
+    encoded.push_back(EncodeSourceKey(stream));
+  }
+  ASSIGN_OR_RETURN(auto found,
+                   MultiGet<v1::SourceState>(db_.db(), Options(), db_.defaults(), encoded,
+                                             What("sources"), DecodeSourceState));
+  std::vector<v1::SourceState> states;
+  states.reserve(found.size());
+  for (std::optional<v1::SourceState>& state : found) {
+    states.push_back(std::move(state).value_or(v1::SourceState()));
+  }
+  return states;
+}
+
 absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
     std::span<const BucketKey> keys) const {
   std::vector<std::string> encoded;
@@ -341,6 +359,17 @@ absl::Status RocksReader::ForEachChangeSet(
   return ForEach(Family::kChangeSets, "", "", [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const AppliedSet set, DecodeChangeSet(value));
     return visit(key, set);
+  });
+}
+
+absl::Status RocksReader::ForEachSource(
+    absl::FunctionRef<absl::Status(const SourceStream&, const v1::SourceState&)> visit) const {
+  const std::string from(kSourcePrefix);
+  const std::string until = PrefixEnd(from);
+  return ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const SourceStream stream, DecodeSourceKey(key));
+    ASSIGN_OR_RETURN(const v1::SourceState state, DecodeSourceState(value));
+    return visit(stream, state);
   });
 }
 

@@ -29,7 +29,8 @@ namespace sluice::projectors {
 class RocksStore final : public FoldView {
  public:
   // Makes the store when it is missing. kDataLoss, code "store_corrupt", for one that is damaged or
-  // another organisation's; kFailedPrecondition, code "store_of_other_log" or "store_format_newer".
+  // another organisation's; kFailedPrecondition, code "store_of_other_log", "store_format_newer" or
+  // "store_format_older".
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       std::shared_ptr<RocksEnv> env, std::string path, const StoreIdentity& identity);
 
@@ -42,6 +43,8 @@ class RocksStore final : public FoldView {
   absl::Status Complete(const RecordKey& key, Record* record) override;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
+  absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const SourceStream> streams) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
   absl::StatusOr<std::vector<std::pair<RecordKey, Record>>> ScanRecords(EntityId entity,
