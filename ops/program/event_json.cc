@@ -54,11 +54,13 @@ void Decode(const schemas::EntitySchema& schema, const v1::Operation& op, nlohma
   if (!op.row().empty() && schemas::AppendRowJson(schema, op.row(), {}, &row).ok()) {
     json["row"] = nlohmann::json::parse(row, nullptr, false);
   }
-  if (json.contains("cleared")) {
-    for (nlohmann::json& cleared : json["cleared"]) {
-      const auto* attribute = schema.Find(schemas::AttributeId(cleared.get<uint32_t>()));
-      if (attribute != nullptr) {
-        cleared = attribute->name;
+  for (const char* const list : {"cleared", "kept"}) {
+    if (json.contains(list)) {
+      for (nlohmann::json& id : json[list]) {
+        const auto* attribute = schema.Find(schemas::AttributeId(id.get<uint32_t>()));
+        if (attribute != nullptr) {
+          id = attribute->name;
+        }
       }
     }
   }
@@ -125,6 +127,9 @@ std::optional<nlohmann::json> EventJson::ChangeSet(const eventlog::Event& event)
     nlohmann::json json = ToJson(op);
     json["index"] = i;
     json["key"] = op.key();
+    if (!op.kept_from().empty()) {
+      json["keptFrom"] = op.kept_from();
+    }
     if (schema != nullptr) {
       Decode(*schema, op, json);
     }

@@ -20,7 +20,7 @@ void BucketPlacer::Begin(Offset offset, Offset horizon, uint32_t next_index,
   // Before the last operation no round has begun, whatever a program without round 0 has noted.
   round_ = resumed_ && resumed->op == 0 ? resumed->round : 0;
   item_ = resumed_ ? resumed->item : std::string();
-  row_ = resumed_ ? resumed->row : std::string();
+  row_ = resumed_ && resumed->op == 0 ? resumed->row : std::string();
   gives_wait_.reset();
   written_.clear();
   bytes_before_ += bytes_;

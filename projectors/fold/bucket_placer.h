@@ -63,6 +63,11 @@ class BucketPlacer {
   [[nodiscard]] References ReferencesOf(FoldOverlay::RowSlot slot);
   // The event has written or deleted the row.
   [[nodiscard]] absl::Status Written(FoldOverlay::RowSlot slot, const References& before);
+  // Deletes every row of `entity` with a key after `*after` that has no version, or one not above
+  // `version`, which they get; counts them. False where the batch is full before the end: `*after`
+  // is then the last key that was looked at, and the next batch goes on there.
+  [[nodiscard]] absl::StatusOr<bool> Sweep(EntityId entity, int64_t version, std::string* after,
+                                           uint64_t* swept);
   // Makes slots for the rows that a row may have to do with, to be read by Load().
   void Prefetch(EntityId entity, std::string_view row);
 

@@ -13,6 +13,7 @@
 #include "projectors/fold/gathered_span.h"
 #include "projectors/fold/link_index.h"
 #include "projectors/fold/operation_check.h"
+#include "projectors/fold/source_rows.h"
 #include "schemas/base/sha256.h"
 #include "schemas/base/status.h"
 #include "schemas/row_codec.h"
@@ -22,6 +23,12 @@ namespace sluice::projectors {
 namespace {
 
 constexpr std::string_view kOrgClosed = "sluice.v1.OrgClosed";
+
+// One that is alone: another one is refused by itself.
+bool IsSweep(const v1::ChangeSet& set) {
+  return set.only_changes() && set.ops_size() == 1 &&
+         set.ops(0).kind() == v1::Operation::KIND_SWEEP;
+}
 
 // Marks over the tombstones' horizon, and over their age: removals outlive either by the distance
 // of two marks at most.
@@ -41,6 +48,7 @@ class FoldRun {
         placer_({view, overlay_, links_, buckets_},
                 {options.step_rows, options.step_bytes, options.step_work, options.inline_max,
                  options.places_max, options.work_max, options.turned_max}),
+        source_rows_({view, overlay_, placer_, result_.counters}),
         span_(view, overlay_, placer_) {
     result_.batch.applied = applied;
     UseModel();
@@ -58,7 +66,11 @@ class FoldRun {
   absl::StatusOr<Outcome> ApplyEvent(const eventlog::StoredEvent& event);
   absl::StatusOr<Outcome> ApplySet(Offset offset, const ParsedSet& parsed);
   bool Takes(Offset offset, const ParsedSet& parsed);
+  bool TakesStep(Offset offset, const ParsedSet& parsed);
+  bool TakesOps(Offset offset, const v1::ChangeSet& set);
   absl::StatusOr<bool> ApplyOps(Offset offset, const ParsedSet& parsed);
+  absl::StatusOr<bool> Sweep(Offset offset, const v1::Operation& op);
+  bool IsApplicable(Offset offset, const v1::ChangeSet& set, size_t op);
   absl::Status ApplyOp(Position position, const v1::Operation& op, RowSlot slot);
   absl::StatusOr<Outcome> ApplyControl(const eventlog::StoredEvent& event);
   absl::StatusOr<Outcome> Place();
@@ -90,13 +102,16 @@ class FoldRun {
   std::optional<PartialEvent> resumed_;  // what an earlier batch has begun
   uint64_t partial_hash_ = 0;            // of the event that this batch ends within
 
-  uint32_t next_op_ = 0;  // of that event: PartialEvent::op
+  // Of that event: PartialEvent::op, and ::row of one that sweeps.
+  uint32_t next_op_ = 0;
+  std::string swept_until_;
 
   FoldOverlay overlay_;
   size_t rows_at_start_ = 0;  // of overlay_, read for the span
   BucketChanges buckets_;
   LinkIndex links_;
   BucketPlacer placer_;
+  SourceRows source_rows_;
   GatheredSpan span_;
   size_t next_set_ = 0;                               // in span_
   std::map<uint32_t, const EntitySchema*> entities_;  // of model_
@@ -145,6 +160,22 @@ absl::Status FoldRun::ApplyOp(Position position, const v1::Operation& op, RowSlo
   return placer_.Written(slot, before);
 }
 
+// A source's set that comes after it has lost its place is no error of anybody's: another worker
+// has gone on, or the source or its organisation was made anew.
+bool FoldRun::TakesStep(Offset offset, const ParsedSet& parsed) {
+  if (!parsed.chain.has_value()) {
+    return true;
+  }
+  GatheredSpan::Chain& chain = span_.chains()[*parsed.chain];
+  const v1::SourceBinding* const binding = model_->FindSource(chain.stream.source);
+  if (TakeStep(binding, *parsed.set, offset, &chain.state) == StepVerdict::kStale) {
+    ++result_.counters.stale_steps;
+    return false;
+  }
+  chain.moved = true;
+  return true;
+}
+
 // False where the set is a duplicate, or does not fit: then nothing of it is applied.
 bool FoldRun::Takes(Offset offset, const ParsedSet& parsed) {
   if (parsed.set == nullptr) {
@@ -153,11 +184,20 @@ bool FoldRun::Takes(Offset offset, const ParsedSet& parsed) {
   }
   const uint32_t incarnation = parsed.set->incarnation();
   if (incarnation != 0 && incarnation != model_->incarnation()) {
+    if (parsed.chain.has_value()) {
+      ++result_.counters.stale_steps;
+      return false;
+    }
     Reject(
         offset, 0, "other_incarnation",
         fmt::format("the set was checked against incarnation {} of the organisation, which is in "
                     "incarnation {} here: send it again",
                     incarnation, model_->incarnation()));
+    return false;
+  }
+  // Before the look at its id, and whatever becomes of the set: the chain is the log's alone, and
+  // who follows it without the rows must come to the same.
+  if (!TakesStep(offset, parsed)) {
     return false;
   }
   const uint64_t ordinal = result_.batch.applied.events;
@@ -167,22 +207,49 @@ bool FoldRun::Takes(Offset offset, const ParsedSet& parsed) {
     ++result_.counters.duplicates;
     return false;
   }
-  const v1::ChangeSet& set = *parsed.set;
-  // All operations are checked before the first is applied, since what is applied in memory is not
-  // undone; and after the look at its id, since a set that was applied stays so whatever the
-  // definitions are by now.
-  for (int i = 0; i < set.ops_size(); ++i) {
-    const absl::Status check = CheckOperation(FindEntity(set.ops(i).entity_id()), set.ops(i));
-    if (!check.ok()) {
-      Reject(offset, static_cast<uint32_t>(i), ErrorCode(check), Message(check));
-      return false;
-    }
+  if (!TakesOps(offset, *parsed.set)) {
+    return false;
   }
   if (seen != nullptr) {
     seen->applied = AppliedSet{offset, ordinal};
     seen->written = true;
   }
   return true;
+}
+
+// All operations are checked before the first is applied, since what is applied in memory is not
+// undone; and after the look at the set's id, since a set that was applied stays so whatever the
+// definitions are by now. Those of a source are passed over one by one: IsApplicable().
+bool FoldRun::TakesOps(Offset offset, const v1::ChangeSet& set) {
+  for (int i = 0; i < set.ops_size() && !set.only_changes(); ++i) {
+    const absl::Status check = CheckOperation(FindEntity(set.ops(i).entity_id()), set.ops(i));
+    if (!check.ok()) {
+      Reject(offset, static_cast<uint32_t>(i), ErrorCode(check), Message(check));
+      return false;
+    }
+  }
+  return true;
+}
+
+// Of a source's set.
+bool FoldRun::IsApplicable(Offset offset, const v1::ChangeSet& set, size_t op) {
+  const v1::Operation& checked = set.ops(static_cast<int>(op));
+  const absl::Status check = CheckSourceOperation(FindEntity(checked.entity_id()), checked,
+                                                  /*alone=*/set.ops_size() == 1);
+  if (!check.ok()) {
+    Reject(offset, static_cast<uint32_t>(op), ErrorCode(check), Message(check));
+  }
+  return check.ok();
+}
+
+// As ApplyOps(), of the one operation of a set that sweeps.
+absl::StatusOr<bool> FoldRun::Sweep(Offset offset, const v1::Operation& op) {
+  const PartialEvent* const resumed = Resumed(offset);
+  swept_until_ = resumed == nullptr ? "" : resumed->row;
+  ASSIGN_OR_RETURN(const bool complete, placer_.Sweep(EntityId(op.entity_id()), op.version(),
+                                                      &swept_until_, &result_.counters.swept));
+  next_op_ = complete ? 0 : 1;
+  return complete;
 }
 
 // False where there are more of them than the batch has room for: the next one goes on.
@@ -193,8 +260,13 @@ absl::StatusOr<bool> FoldRun::ApplyOps(Offset offset, const ParsedSet& parsed) {
     if (i > parsed.first_op && placer_.Full()) {
       return false;
     }
-    RETURN_IF_ERROR(ApplyOp(Position{offset, next_op_}, parsed.set->ops(static_cast<int>(i)),
-                            span_.SlotOf(parsed, i)));
+    const v1::Operation& op = parsed.set->ops(static_cast<int>(i));
+    const Position position{offset, next_op_};
+    if (!parsed.set->only_changes()) {
+      RETURN_IF_ERROR(ApplyOp(position, op, span_.SlotOf(parsed, i)));
+    } else if (IsApplicable(offset, *parsed.set, i)) {
+      RETURN_IF_ERROR(source_rows_.Apply(position, op, span_.SlotOf(parsed, i)));
+    }
   }
   next_op_ = parsed.end_op < ops ? static_cast<uint32_t>(parsed.end_op) : 0;
   return next_op_ == 0;
@@ -212,7 +284,11 @@ absl::StatusOr<FoldRun::Outcome> FoldRun::ApplySet(Offset offset, const ParsedSe
   if (resumed != nullptr && resumed->op == 0) {
     return Place();
   }
-  ASSIGN_OR_RETURN(const bool complete, ApplyOps(offset, parsed));
+  if (resumed == nullptr && IsSweep(*parsed.set) && !IsApplicable(offset, *parsed.set, 0)) {
+    return Outcome::kDone;
+  }
+  ASSIGN_OR_RETURN(const bool complete, IsSweep(*parsed.set) ? Sweep(offset, parsed.set->ops(0))
+                                                             : ApplyOps(offset, parsed));
   if (!complete || resumed != nullptr) {
     // Nothing is placed before all is written: a row may be written again, or related to such.
     placer_.PutOffWritten();
@@ -341,6 +417,11 @@ absl::StatusOr<FoldRun::Outcome> FoldRun::ApplyEvent(const eventlog::StoredEvent
     // Closing what is closed is what a sequencer repeats after a crash.
     return type == kOrgClosed && !model_->open() ? Outcome::kDone : ApplyControl(event);
   }
+  // What an event before it has left in memory, a look at all rows in the store would miss.
+  if (type == kChangeSetType && overlay_.touched() && span_.sets()[next_set_].set != nullptr &&
+      IsSweep(*span_.sets()[next_set_].set)) {
+    return Outcome::kNotNow;
+  }
   if (model_->open()) {
     Count(event);
   }
@@ -351,7 +432,11 @@ absl::StatusOr<FoldRun::Outcome> FoldRun::ApplyEvent(const eventlog::StoredEvent
   }
   const ParsedSet& parsed = span_.sets()[next_set_++];
   if (!model_->open()) {
-    Reject(event.offset, 0, "org_not_open", "the organisation is not open at this position");
+    if (parsed.chain.has_value()) {
+      ++result_.counters.stale_steps;
+    } else {
+      Reject(event.offset, 0, "org_not_open", "the organisation is not open at this position");
+    }
     return Outcome::kDone;
   }
   return ApplySet(event.offset, parsed);
@@ -373,6 +458,11 @@ absl::StatusOr<FoldResult> FoldRun::Emit(Outcome outcome) {
       batch.change_sets.emplace_back(std::move(seen.key), *seen.applied);
     }
   }
+  for (GatheredSpan::Chain& chain : span_.chains()) {
+    if (chain.moved) {
+      batch.sources.emplace_back(std::move(chain.stream), std::move(chain.state));
+    }
+  }
   if (result_.partial) {
     // The event has not happened yet: position and model stay those of before, and the batch that
     // goes on applies a definition to the same model again.
@@ -380,6 +470,9 @@ absl::StatusOr<FoldResult> FoldRun::Emit(Outcome outcome) {
     batch.applied.partial = placer_.Progress();
     batch.applied.partial->event_hash = partial_hash_;
     batch.applied.partial->op = next_op_;
+    if (next_op_ > 0) {
+      batch.applied.partial->row = std::move(swept_until_);
+    }
     result_.model = model_before_ != nullptr ? std::move(model_before_) : std::move(model_);
     return std::move(result_);
   }

@@ -58,6 +58,12 @@ struct FoldCounters {
   uint64_t stale_versions = 0;  // operations not newer than the row
   uint64_t patches_of_nothing = 0;
   uint64_t answered_controls = 0;  // control events of requests that have been answered
+  // Of sources (docs/fold.md, "What a source writes").
+  uint64_t stale_steps = 0;      // sets whose place another one has taken
+  uint64_t unchanged = 0;        // upserts that changed no row
+  uint64_t kept_of_nothing = 0;  // upserts that were to keep what no row has
+  uint64_t touches_of_nothing = 0;
+  uint64_t swept = 0;  // rows
 };
 
 struct FoldResult {
@@ -78,7 +84,8 @@ struct FoldResult {
 // log gives the same store, whatever the batches are. `model` is the one after `applied.position`,
 // also where an event has been applied in part. Reads `view` in a few MultiGets. An event at or
 // below the applied position is skipped. An operation that can't be applied rejects its whole set
-// (a set is atomic); kInternal or the view's error stops the fold with nothing to write.
+// (a set is atomic), or, of a source's set, is rejected by itself; kInternal or the view's error
+// stops the fold with nothing to write.
 [[nodiscard]] absl::StatusOr<FoldResult> Fold(const FoldOptions& options,
                                               const AppliedState& applied,
                                               std::shared_ptr<const OrgModel> model,

@@ -344,6 +344,12 @@ bool FoldOverlay::Delete(RowSlot slot, Position position, std::optional<int64_t>
   return true;
 }
 
+void FoldOverlay::SetVersion(RowSlot slot, int64_t version) {
+  if (entries_[slot].now.version != version) {
+    Touch(slot).now.version = version;
+  }
+}
+
 void FoldOverlay::Strip(RowSlot slot) {
   const bool supported = !AllSupport(slot).empty();  // with what was touched, which goes too
   if (supported || entries_[slot].now.version.has_value()) {

@@ -103,6 +103,8 @@ class FoldOverlay {
   void Write(RowSlot slot, Position position, std::optional<int64_t> version, std::string row);
   // A row is deleted, or a delete with a version is remembered; false where neither is so.
   bool Delete(RowSlot slot, Position position, std::optional<int64_t> version);
+  // The row, or what is remembered of one, is as new as `version`; nothing else of it changes.
+  void SetVersion(RowSlot slot, int64_t version);
   // A record of an entity that is gone: its version and support mean nothing any more.
   void Strip(RowSlot slot);
 

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "projectors/fold/record.h"
+#include "projectors/model/source_chain.h"
 
 namespace sluice::projectors {
 
@@ -55,6 +56,10 @@ class FoldView {
   virtual absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) = 0;
 
+  // What was taken of these streams, in their order; empty of those of which nothing was.
+  virtual absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const SourceStream> streams) = 0;
+
   virtual absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) = 0;
 
@@ -95,6 +100,7 @@ struct FoldBatch {
   std::vector<std::pair<std::pair<BucketKey, Position>, DeltaOp>> delta_puts;
   std::vector<std::pair<BucketKey, std::optional<BucketState>>> buckets;  // nullopt: forgotten
   std::vector<std::pair<std::string, AppliedSet>> change_sets;
+  std::vector<std::pair<SourceStream, v1::SourceState>> sources;  // whose steps were taken
   // AppliedState::history after each event, by its offset, ascending.
   std::vector<std::pair<Offset, uint64_t>> history;
   std::vector<std::pair<EntityId, AttributeId>> unlinked;  // all links of these are erased

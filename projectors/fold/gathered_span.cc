@@ -43,6 +43,14 @@ void GatheredSpan::Parse(const eventlog::StoredEvent& event, size_t index,
     }
     parsed.seen = found->second;
   }
+  if (set->has_step()) {
+    SourceStream stream{set->step().source(), set->step().stream()};
+    const auto [found, inserted] = chain_index_.try_emplace(stream, chains_.size());
+    if (inserted) {
+      chains_.push_back({std::move(stream), {}, false});
+    }
+    parsed.chain = found->second;
+  }
 }
 
 bool GatheredSpan::Cut(size_t first) {
@@ -92,6 +100,7 @@ absl::Status GatheredSpan::Gather(std::span<const eventlog::StoredEvent> events,
   if (related) {
     RETURN_IF_ERROR(ReadRelated(limits));
   }
+  RETURN_IF_ERROR(ReadChains());
   return ReadSeen();
 }
 
@@ -112,6 +121,22 @@ absl::Status GatheredSpan::ReadRelated(const Limits& limits) {
     }
   }
   return overlay_.Load(view_, limits.related_max);
+}
+
+absl::Status GatheredSpan::ReadChains() {
+  if (chains_.empty()) {
+    return absl::OkStatus();
+  }
+  std::vector<SourceStream> streams;
+  streams.reserve(chains_.size());
+  for (const Chain& chain : chains_) {
+    streams.push_back(chain.stream);
+  }
+  ASSIGN_OR_RETURN(std::vector<v1::SourceState> states, view_.GetSourceStates(streams));
+  for (size_t i = 0; i < chains_.size(); ++i) {
+    chains_[i].state = std::move(states[i]);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status GatheredSpan::ReadSeen() {

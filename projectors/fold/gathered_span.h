@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,13 +29,20 @@ class GatheredSpan {
     // The operations whose rows are there: the rest was done, or waits for another batch.
     size_t first_op = 0;
     size_t end_op = 0;
-    size_t first_slot = 0;       // of these, in slots()
-    std::optional<size_t> seen;  // in seen(); nullopt for a set without id
+    size_t first_slot = 0;        // of these, in slots()
+    std::optional<size_t> seen;   // in seen(); nullopt for a set without id
+    std::optional<size_t> chain;  // in chains(); nullopt for a set without a step
   };
   struct Seen {
     std::string key;
     std::optional<AppliedSet> applied;
     bool written = false;
+  };
+  // What was taken of a stream.
+  struct Chain {
+    SourceStream stream;
+    v1::SourceState state;
+    bool moved = false;
   };
   struct Limits {
     size_t bytes_max = 0;    // of rows that the sets name; a row more at most
@@ -59,6 +67,7 @@ class GatheredSpan {
     return slots_[set.first_slot + op - set.first_op];
   }
   std::vector<Seen>& seen() { return seen_; }
+  std::vector<Chain>& chains() { return chains_; }
 
  private:
   void Parse(const eventlog::StoredEvent& event, size_t index, const PartialEvent* resumed);
@@ -66,6 +75,7 @@ class GatheredSpan {
   bool Cut(size_t first);
   absl::Status ReadRelated(const Limits& limits);
   absl::Status ReadSeen();
+  absl::Status ReadChains();
 
   FoldView& view_;
   FoldOverlay& overlay_;
@@ -76,6 +86,8 @@ class GatheredSpan {
   std::vector<FoldOverlay::RowSlot> slots_;
   std::vector<Seen> seen_;
   absl::flat_hash_map<std::string, size_t> seen_index_;
+  std::vector<Chain> chains_;
+  std::map<SourceStream, size_t> chain_index_;
 };
 
 }  // namespace sluice::projectors

@@ -40,25 +40,53 @@ absl::Status CheckCleared(const EntitySchema& schema, const v1::Operation& op) {
 }
 
 // Keys are compared as text, so the text has to be the canonical one.
-absl::Status CheckKey(const EntitySchema& schema, const v1::Operation& op) {
-  RETURN_IF_ERROR(schemas::ValidateKey(op.key()));
-  if (op.kind() == v1::Operation::KIND_UPSERT || schema.key().type == v1::ATTRIBUTE_TYPE_STRING) {
+absl::Status CheckCanonical(const EntitySchema& schema, const std::string& key) {
+  RETURN_IF_ERROR(schemas::ValidateKey(key));
+  if (schema.key().type == v1::ATTRIBUTE_TYPE_STRING) {
     return absl::OkStatus();
   }
-  const absl::StatusOr<std::string> text = schemas::CanonicalText(schema.key().type, op.key());
-  if (!text.ok() || *text != op.key()) {
+  const absl::StatusOr<std::string> text = schemas::CanonicalText(schema.key().type, key);
+  if (!text.ok() || *text != key) {
     return Invalid("invalid_key", "the operation's key is not the canonical text of {}.{}",
                    schema.name(), schema.key().name);
   }
   return absl::OkStatus();
 }
 
+absl::Status CheckKey(const EntitySchema& schema, const v1::Operation& op) {
+  return op.kind() == v1::Operation::KIND_UPSERT ? schemas::ValidateKey(op.key())
+                                                 : CheckCanonical(schema, op.key());
+}
+
+absl::Status CheckKept(const EntitySchema& schema, const v1::Operation& op) {
+  uint32_t before = 0;
+  for (const uint32_t id : op.kept()) {
+    if (id <= before) {
+      return Invalid("malformed_event", "the attributes that are kept do not ascend");
+    }
+    if (id == schema.key().id.value() || id >= schema.proto().next_attribute_id()) {
+      return Invalid("unknown_attribute", "{} has no attribute with id {} to be kept",
+                     schema.name(), id);
+    }
+    before = id;
+  }
+  return op.kept_from().empty() ? absl::OkStatus() : CheckCanonical(schema, op.kept_from());
+}
+
+absl::Status UnknownEntity(const v1::Operation& op) {
+  return Invalid("unknown_entity", "there is no entity with id {} at this position",
+                 op.entity_id());
+}
+
+absl::Status UnknownKind(const v1::Operation& op) {
+  return Invalid("malformed_event", "operations have no kind {}", static_cast<int>(op.kind()));
+}
+
 }  // namespace
 
 absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op) {
   if (schema == nullptr) {
-    return Invalid("unknown_entity", "there is no entity with id {} at this position",
-                   op.entity_id());
+    return UnknownEntity(op);
   }
   RETURN_IF_ERROR(CheckKey(*schema, op));
   switch (op.kind()) {
@@ -70,7 +98,31 @@ absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op)
     case v1::Operation::KIND_DELETE:
       return absl::OkStatus();
     default:
-      return Invalid("malformed_event", "operations have no kind {}", static_cast<int>(op.kind()));
+      return UnknownKind(op);
+  }
+}
+
+absl::Status CheckSourceOperation(const EntitySchema* schema, const v1::Operation& op, bool alone) {
+  if (schema == nullptr) {
+    return UnknownEntity(op);
+  }
+  switch (op.kind()) {
+    case v1::Operation::KIND_UPSERT:
+      RETURN_IF_ERROR(CheckOperation(schema, op));
+      return CheckKept(*schema, op);
+    case v1::Operation::KIND_DELETE:
+      return CheckOperation(schema, op);
+    case v1::Operation::KIND_TOUCH:
+      RETURN_IF_ERROR(CheckKey(*schema, op));
+      return op.has_version() ? absl::OkStatus()
+                              : Invalid("malformed_event", "a touch has a version");
+    case v1::Operation::KIND_SWEEP:
+      return alone && op.has_version() && op.key().empty()
+                 ? absl::OkStatus()
+                 : Invalid("malformed_event",
+                           "a sweep is alone in its set, with a version and without a key");
+    default:
+      return UnknownKind(op);
   }
 }
 

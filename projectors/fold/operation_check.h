@@ -10,4 +10,9 @@ namespace sluice::projectors {
 // written anything.
 [[nodiscard]] absl::Status CheckOperation(const EntitySchema* schema, const v1::Operation& op);
 
+// The same of an operation of a set with `only_changes`, which has other kinds. `alone`: the set
+// has no other.
+[[nodiscard]] absl::Status CheckSourceOperation(const EntitySchema* schema, const v1::Operation& op,
+                                                bool alone);
+
 }  // namespace sluice::projectors

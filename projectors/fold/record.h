@@ -127,10 +127,12 @@ struct PartialEvent {
   Offset offset;
   uint32_t round = 0;       // depth of the rules that are being placed; 0: before the first
   std::string item;         // the item of the round's work that comes next, or is under way
-  std::string row;          // the last key of it that was done; empty: none
+  std::string row;          // the last key of it, or of a sweep, that was done; empty: none
   uint32_t next_index = 0;  // of the next position
   uint64_t event_hash = 0;  // eventlog::EventHash of it; 0: not known, by an earlier program
-  uint32_t op = 0;          // of a change set: the operation that comes next; 0: all are done
+  // Of a change set: the operation that comes next; 0: all are done. 1 of one that sweeps: it goes
+  // on after `row`.
+  uint32_t op = 0;
   friend bool operator==(const PartialEvent&, const PartialEvent&) = default;
 };
 

@@ -14,7 +14,11 @@ namespace {
 constexpr std::string_view kControlEvents[] = {
     "sluice.v1.OrgOpened",     "sluice.v1.OrgClosed",      "sluice.v1.EntityDefined",
     "sluice.v1.EntityDeleted", "sluice.v1.ProfileDefined", "sluice.v1.ProfileDeleted",
-    "sluice.v1.RoleDefined",   "sluice.v1.RoleDeleted"};
+    "sluice.v1.RoleDefined",   "sluice.v1.RoleDeleted",    "sluice.v1.SourceDefined",
+    "sluice.v1.SourceDeleted"};
+// What the owner of an entity begins with, after its kind, that is a source of another
+// organisation.
+constexpr std::string_view kElsewhere = ":@";
 
 absl::Status Malformed(std::string_view type, std::string_view why) {
   return Invalid("malformed_event", "{}: {}", type, why);
@@ -126,6 +130,9 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
   for (const v1::Role& role : state.roles()) {
     model->roles_.emplace(role.name(), std::make_shared<const v1::Role>(role));
   }
+  for (const v1::SourceBinding& source : state.sources()) {
+    model->sources_.emplace(source.name(), source);
+  }
   RuleSet::Numbers numbers;
   for (const auto& rule : state.rules()) {
     numbers.emplace(rule.id(), rule.number());
@@ -152,6 +159,9 @@ std::string OrgModel::Serialize() const {
   }
   for (const auto& [name, role] : roles_) {
     *state.add_roles() = *role;
+  }
+  for (const auto& [name, source] : sources_) {
+    *state.add_sources() = source;
   }
   for (const std::shared_ptr<const SyncRule>& rule : rules_->rules()) {
     auto& stored = *state.add_rules();
@@ -243,9 +253,15 @@ absl::Status OrgModel::Define(const eventlog::Event& event, Offset offset) {
       return Malformed(event.type, "the role has no name");
     }
     Replace(std::move(*defined.mutable_role()), offset, &roles_);
-  } else {
+  } else if (eventlog::IsA<v1::RoleDeleted>(event)) {
     ASSIGN_OR_RETURN(const v1::RoleDeleted deleted, ParsePayload<v1::RoleDeleted>(event));
     roles_.erase(deleted.name());
+  } else if (eventlog::IsA<v1::SourceDefined>(event)) {
+    ASSIGN_OR_RETURN(const v1::SourceDefined defined, ParsePayload<v1::SourceDefined>(event));
+    return DefineSource(defined, event.type);
+  } else {
+    ASSIGN_OR_RETURN(const v1::SourceDeleted deleted, ParsePayload<v1::SourceDeleted>(event));
+    sources_.erase(deleted.name());
   }
   return absl::OkStatus();
 }
@@ -272,6 +288,39 @@ absl::Status OrgModel::DefineEntity(const eventlog::Event& event) {
   std::string name = (*schema)->name();
   entities_.emplace(std::move(name), *std::move(schema));
   return absl::OkStatus();
+}
+
+absl::Status OrgModel::DefineSource(const v1::SourceDefined& defined, std::string_view type) {
+  if (defined.settings().name().empty() || defined.settings().kind().empty()) {
+    return Malformed(type, "the source has no name, or no kind");
+  }
+  v1::SourceBinding& source = sources_[defined.settings().name()];
+  source.set_name(defined.settings().name());
+  source.set_kind(defined.settings().kind());
+  source.set_epoch(defined.epoch());
+  return absl::OkStatus();
+}
+
+const v1::SourceBinding* OrgModel::FindSource(std::string_view name) const {
+  const auto found = sources_.find(name);
+  return found == sources_.end() ? nullptr : &found->second;
+}
+
+std::string OrgModel::OwnerName(const v1::SourceBinding& source) {
+  return fmt::format("{}:{}", source.kind(), source.name());
+}
+
+std::string_view OrgModel::OwnerOf(const v1::EntitySchema& schema) const {
+  const std::string_view owner = schema.source();
+  const size_t colon = owner.find(':');
+  if (colon == std::string_view::npos) {
+    return "";
+  }
+  if (owner.substr(colon, kElsewhere.size()) == kElsewhere) {
+    return owner;
+  }
+  const v1::SourceBinding* const source = FindSource(owner.substr(colon + 1));
+  return source != nullptr && source->kind() == owner.substr(0, colon) ? owner : "";
 }
 
 std::shared_ptr<const EntitySchema> OrgModel::FindEntity(EntityId id) const {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "projectors/provisioning/decide_source.h"
 #include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/preconditions.h"
@@ -62,8 +63,9 @@ absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry
   const auto found = entry.model->entities().find(wanted.name());
   const v1::EntitySchema* const current =
       found == entry.model->entities().end() ? nullptr : &found->second->proto();
+  ASSIGN_OR_RETURN(const Request::PutEntity whole, WithSource(*entry.model, current, wanted));
   ASSIGN_OR_RETURN(v1::EntitySchema next,
-                   schemas::EvolveSchema(current, wanted, EntityId(entry.next_entity_id)));
+                   schemas::EvolveSchema(current, whole, EntityId(entry.next_entity_id)));
   Decision decision;
   if (current != nullptr && current->SerializeAsString() == next.SerializeAsString()) {
     return decision;
@@ -126,9 +128,9 @@ absl::StatusOr<Decision> DecidePutRole(const OrgId& org, const OrgEntry& entry,
                        &v1::RoleDefined::mutable_role);
 }
 
-template <typename Definition, typename Deleted>
-absl::StatusOr<Decision> DecideDelete(const OrgId& org, std::string_view kind,
-                                      const Definitions<Definition>& there, const std::string& name,
+template <typename There, typename Deleted>
+absl::StatusOr<Decision> DecideDelete(const OrgId& org, std::string_view kind, const There& there,
+                                      const std::string& name,
                                       Deleted* (v1::ProvisioningOutcome::*change)()) {
   if (!there.contains(name)) {
     return NotFound(kind, name);
@@ -140,8 +142,42 @@ absl::StatusOr<Decision> DecideDelete(const OrgId& org, std::string_view kind,
   return decision;
 }
 
+// `defined` as the source becomes.
+Decision Define(const OrgId& org, v1::SourceDefined defined) {
+  Decision decision;
+  decision.control = ControlEvent(org, AsInChanges(defined));
+  *decision.outcome.mutable_source_defined() = std::move(defined);
+  return decision;
+}
+
+absl::StatusOr<Decision> DecidePutSource(const OrgId& org, const OrgEntry& entry,
+                                         const Request::PutSource& put, Offset at) {
+  ASSIGN_OR_RETURN(v1::SourceDefined next, NextSource(entry, put, at));
+  const auto current = entry.sources.find(next.settings().name());
+  if (current != entry.sources.end() &&
+      CanonicalBytes(*current->second.defined) == CanonicalBytes(next)) {
+    return Decision();
+  }
+  return Define(org, std::move(next));
+}
+
+absl::StatusOr<Decision> DecideRunSource(const OrgId& org, const OrgEntry& entry,
+                                         const Request::RunSource& run, Offset at) {
+  ASSIGN_OR_RETURN(const OrgSource source, FindSource(entry, run.name()));
+  RETURN_IF_ERROR(CheckRun(entry, source, run));
+  if (run.reload()) {
+    v1::SourceDefined anew = *source.defined;
+    anew.set_epoch(at.value());
+    return Define(org, std::move(anew));
+  }
+  Decision decision;
+  decision.outcome.mutable_source_run()->set_name(run.name());
+  decision.outcome.mutable_source_run()->set_entity(run.entity());
+  return decision;
+}
+
 absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entry,
-                                          const Request& request) {
+                                          const Request& request, Offset at) {
   switch (request.action_case()) {
     case Request::kPutEntity:
       return DecidePutEntity(org, entry, request.put_entity());
@@ -157,13 +193,20 @@ absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entr
     case Request::kDeleteRole:
       return DecideDelete(org, "role", entry.model->roles(), request.delete_role().name(),
                           &v1::ProvisioningOutcome::mutable_role_deleted);
+    case Request::kPutSource:
+      return DecidePutSource(org, entry, request.put_source(), at);
+    case Request::kDeleteSource:
+      return DecideDelete(org, "source", entry.sources, request.delete_source().name(),
+                          &v1::ProvisioningOutcome::mutable_source_deleted);
+    case Request::kRunSource:
+      return DecideRunSource(org, entry, request.run_source(), at);
     default:
       return Invalid("invalid_argument", "the request names no action that this version knows");
   }
 }
 
 absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
-                                      const Request& request) {
+                                      const Request& request, Offset at) {
   if (request.action_case() == Request::kOpenOrg) {
     RETURN_IF_ERROR(CheckPreconditions(entry, request));
     return DecideOpen(org, entry, request.open_org());
@@ -184,13 +227,14 @@ absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
   // Last, before the definition is looked at: what a caller expected of a definition says nothing
   // of an organisation that is not there or not ready, and must not tell of it.
   RETURN_IF_ERROR(CheckPreconditions(entry, request));
-  return DecideDefinition(org, *entry, request);
+  return DecideDefinition(org, *entry, request, at);
 }
 
 }  // namespace
 
-absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry, const Request& request) {
-  ASSIGN_OR_RETURN(Decision decision, DecideAction(org, entry, request));
+absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry, const Request& request,
+                                Offset at) {
+  ASSIGN_OR_RETURN(Decision decision, DecideAction(org, entry, request, at));
   decision.outcome.set_request_id(request.request_id());
   decision.outcome.set_changes_offset(kNoOffset.value());
   return decision;

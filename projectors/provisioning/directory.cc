@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "projectors/provisioning/decide_source.h"
+#include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/preconditions.h"
 #include "schemas/base/status.h"
 
@@ -41,6 +43,7 @@ absl::StatusOr<std::string> Open(const WireOutcome& outcome, OrgEntry& entry) {
   entry.opened = Offset(outcome.changes_offset());
   entry.next_entity_id = 1;
   entry.etags.clear();
+  entry.sources.clear();
   return entry.etags["org"] = MakeEtag(opened.SerializeAsString(), entry.opened);
 }
 
@@ -69,6 +72,33 @@ absl::StatusOr<std::string> DeleteEntity(const v1::EntityDeleted& deleted, OrgEn
     entry.etags.erase("entity/" + deleted.name());
   }
   return std::string();
+}
+
+absl::StatusOr<std::string> DefineSource(const WireOutcome& outcome, OrgEntry& entry) {
+  const v1::SourceDefined& defined = outcome.source_defined();
+  RETURN_IF_ERROR(ApplyToModel(defined, entry));
+  OrgSource& source = entry.sources[defined.settings().name()];
+  if (source.defined != nullptr && source.defined->epoch() != defined.epoch()) {
+    source.runs.clear();  // it begins anew with all of it
+  }
+  source.defined = std::make_shared<const v1::SourceDefined>(defined);
+  return entry.etags[TargetOf(outcome)] =
+             MakeEtag(CanonicalBytes(defined), Offset(outcome.changes_offset()));
+}
+
+void NoteRun(const WireOutcome::SourceRun& run, Offset at, OrgEntry& entry) {
+  const auto found = entry.sources.find(run.name());
+  if (found == entry.sources.end()) {
+    return;
+  }
+  std::map<std::string, Offset>& runs = found->second.runs;
+  if (run.entity().empty()) {
+    runs.clear();
+  }
+  runs[run.entity()] = at;
+  if (runs.size() > kSourceEntitiesOfOrgMax) {  // of entities that have long gone
+    runs.erase(std::ranges::min_element(runs, {}, &std::pair<const std::string, Offset>::second));
+  }
 }
 
 // Makes `entry` what an accepted change makes of it. Returns the definition's ETag.
@@ -104,6 +134,14 @@ absl::StatusOr<std::string> Change(const WireOutcome& outcome, OrgEntry& entry) 
       return Define(outcome, outcome.role_defined(), outcome.role_defined().role(), entry);
     case WireOutcome::kRoleDeleted:
       return Delete(outcome, outcome.role_deleted(), entry);
+    case WireOutcome::kSourceDefined:
+      return DefineSource(outcome, entry);
+    case WireOutcome::kSourceDeleted:
+      entry.sources.erase(outcome.source_deleted().name());
+      return Delete(outcome, outcome.source_deleted(), entry);
+    case WireOutcome::kSourceRun:
+      NoteRun(outcome.source_run(), Offset(outcome.request_offset()), entry);
+      break;
     case WireOutcome::kOrgPlaced:
       entry.opened = Offset(outcome.org_placed().opened());
       entry.last_control = Offset(outcome.changes_offset());
@@ -130,6 +168,7 @@ bool Existed(const WireOutcome& outcome, const OrgEntry& before) {
     case WireOutcome::kEntityDefined:
     case WireOutcome::kProfileDefined:
     case WireOutcome::kRoleDefined:
+    case WireOutcome::kSourceDefined:
       return before.etags.contains(TargetOf(outcome));
     default:
       return true;

@@ -43,6 +43,12 @@ std::string TargetOf(const v1::ProvisioningRequest& request) {
       return "role/" + request.put_role().role().name();
     case Action::kDeleteRole:
       return "role/" + request.delete_role().name();
+    case Action::kPutSource:
+      return "source/" + request.put_source().settings().name();
+    case Action::kDeleteSource:
+      return "source/" + request.delete_source().name();
+    case Action::kRunSource:
+      return "source/" + request.run_source().name();
     case Request::ACTION_NOT_SET:
       break;
   }
@@ -67,6 +73,10 @@ std::string TargetOf(const v1::ProvisioningOutcome& outcome) {
       return "role/" + outcome.role_defined().role().name();
     case Change::kRoleDeleted:
       return "role/" + outcome.role_deleted().name();
+    case Change::kSourceDefined:
+      return "source/" + outcome.source_defined().settings().name();
+    case Change::kSourceDeleted:
+      return "source/" + outcome.source_deleted().name();
     default:
       return "";
   }

@@ -5,6 +5,12 @@
 #include "schemas/sluice/v1/events.pb.h"
 
 namespace sluice::projectors {
+namespace {
+
+// ce_source of the sets that sources make.
+constexpr std::string_view kSourcesSource = "sluice/source";
+
+}  // namespace
 
 eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEvent& original,
                                const Rejected& rejected, SystemTime now) {
@@ -17,7 +23,13 @@ eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEven
   letter.set_reason(rejected.reason);
   letter.set_type(original.event.type);
   letter.set_id(original.event.id);
-  letter.set_value(original.event.value);
+  if (original.event.source == kSourcesSource) {
+    // A set may have many rows that can't be applied. The source has what they are, and the set
+    // stays at its position in the log.
+    letter.set_source(original.event.cause.subject);
+  } else {
+    letter.set_value(original.event.value);
+  }
   letter.set_op_index(rejected.op_index);
   eventlog::Event event = eventlog::EventOf("sluice/staging", original.event.key, letter);
   event.id = fmt::format("{}-{}-{}-{}", topic, partition.value(), original.offset.value(),

@@ -7,7 +7,7 @@
 namespace sluice::projectors {
 
 // The event for the topic `deadletter` that tells of an event of `changes` that could not be
-// applied, with its original bytes. Its id follows from the original's position
+// applied, with its original bytes, but for a source's. Its id follows from the original's position
 // ("changes-<partition>-<offset>-<op>"), so that one that is written again after a crash is known
 // as the same.
 [[nodiscard]] eventlog::Event MakeDeadLetter(PartitionId partition,

@@ -45,6 +45,17 @@ struct StagingMetrics::Impl {
       AddCounter(r, "sluice_staging_answered_controls_total",
                  "Control events skipped because their request, or a later one, had been answered: "
                  "repeated after a crash, or written by a sequencer that was paused.");
+  Counter& stale_steps =
+      AddCounter(r, "sluice_staging_stale_steps_total",
+                 "Change sets of sources skipped because another one has taken their place.");
+  Counter& unchanged =
+      AddCounter(r, "sluice_staging_unchanged_total", "Operations of sources that changed no row.");
+  Counter& kept = AddCounter(r, "sluice_staging_kept_of_nothing_total",
+                             "Upserts of sources that were to keep what no row has.");
+  Counter& touches = AddCounter(r, "sluice_staging_touches_of_nothing_total",
+                                "Rows that a source has and the store has not.");
+  Counter& swept = AddCounter(r, "sluice_staging_swept_total",
+                              "Rows deleted because their source has them no more.");
   Counter& dead_letters =
       AddCounter(r, "sluice_staging_dead_letters_total", "Events written to the dead letters.");
   Counter& retries =
@@ -80,6 +91,11 @@ void StagingMetrics::Count(const FoldCounters& counters, size_t rejected) {
   impl_->stale.Increment(static_cast<double>(counters.stale_versions));
   impl_->patches.Increment(static_cast<double>(counters.patches_of_nothing));
   impl_->answered.Increment(static_cast<double>(counters.answered_controls));
+  impl_->stale_steps.Increment(static_cast<double>(counters.stale_steps));
+  impl_->unchanged.Increment(static_cast<double>(counters.unchanged));
+  impl_->kept.Increment(static_cast<double>(counters.kept_of_nothing));
+  impl_->touches.Increment(static_cast<double>(counters.touches_of_nothing));
+  impl_->swept.Increment(static_cast<double>(counters.swept));
 }
 
 void StagingMetrics::BatchApplied(const FoldCounters& counters, size_t rejected,

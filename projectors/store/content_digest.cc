@@ -77,6 +77,10 @@ void ContentDigest::AddChangeSet(std::string_view key, const AppliedSet& set) {
   }
 }
 
+void ContentDigest::AddSource(const SourceStream& stream, const v1::SourceState& state) {
+  Add('s', EncodeSourceKey(stream), EncodeSourceState(state));
+}
+
 std::string ContentDigest::Hex() const {
   const XXH128_hash_t hash = XXH3_128bits_digest(&state_->hash);
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);

@@ -184,11 +184,11 @@ absl::Status NodeStore::Init(const std::string& log_id, std::span<const std::str
                  "program, or delete the folder; they are then built anew from the log",
                  std::filesystem::path(path_).parent_path().string(), format_, kStoreFormat);
   }
-  if (format_ < kStoreFormat && log_id.empty()) {
+  if (format_ < kStoreFormatOldest && log_id.empty()) {
     return Error(StatusCode::kFailedPrecondition, "store_format_older",
                  "the stores of {} have format {}, this program reads {}: start the server, which "
                  "builds them anew from the log",
-                 path_, format_, kStoreFormat);
+                 path_, format_, kStoreFormatOldest);
   }
   return reader.done() ? absl::OkStatus() : Corrupt(path_, "malformed format");
 }

@@ -334,6 +334,33 @@ absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key, std::string_v
   return entries;
 }
 
+// No name has the byte between the two.
+std::string EncodeSourceKey(const SourceStream& stream) {
+  std::string out(kSourcePrefix);
+  out.append(stream.source).push_back('\0');
+  out.append(stream.stream);
+  return out;
+}
+
+absl::StatusOr<SourceStream> DecodeSourceKey(std::string_view bytes) {
+  const size_t end = bytes.find('\0');
+  if (!bytes.starts_with(kSourcePrefix) || end == std::string_view::npos) {
+    return Malformed("source key", bytes);
+  }
+  return SourceStream{std::string(bytes.substr(kSourcePrefix.size(), end - kSourcePrefix.size())),
+                      std::string(bytes.substr(end + 1))};
+}
+
+std::string EncodeSourceState(const v1::SourceState& state) { return state.SerializeAsString(); }
+
+absl::StatusOr<v1::SourceState> DecodeSourceState(std::string_view bytes) {
+  v1::SourceState state;
+  if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return Malformed("source state", bytes);
+  }
+  return state;
+}
+
 std::string EncodeRejectedKey(Offset offset, uint32_t op_index) {
   std::string out(kRejectedPrefix);
   PutFixedOffset(offset, &out);

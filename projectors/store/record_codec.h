@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "projectors/fold/fold.h"
 #include "projectors/fold/record.h"
+#include "projectors/model/source_chain.h"
 #include "projectors/store/org_snapshot.h"
 
 // The bytes of a staging store's keys and values, described with a worked example in
@@ -16,8 +17,10 @@
 // code "store_corrupt", for bytes that the encoder cannot have written.
 namespace sluice::projectors {
 
-// The version of these formats; a store of a newer one is refused.
-inline constexpr uint32_t kStoreFormat = 4;
+// The version of these formats; a store of a newer one is refused, and one of an older one than the
+// oldest that is read is built anew. Format 4 is 5 without the states of sources.
+inline constexpr uint32_t kStoreFormat = 5;
+inline constexpr uint32_t kStoreFormatOldest = 4;
 
 // Column family `records`: entity u32 | key.
 [[nodiscard]] std::string EncodeRecordKey(EntityId entity, std::string_view key);
@@ -59,6 +62,7 @@ inline constexpr std::string_view kModelKey = "model";
 inline constexpr std::string_view kBucketPrefix = "b/";    // bucket 16 bytes
 inline constexpr std::string_view kHistoryPrefix = "h/";   // offset u64 of a commit's last event
 inline constexpr std::string_view kRejectedPrefix = "r/";  // offset u64 | op index u32
+inline constexpr std::string_view kSourcePrefix = "s/";    // source 0x00 stream
 [[nodiscard]] std::string EncodeBucketKey(BucketKey bucket);
 [[nodiscard]] absl::StatusOr<BucketKey> DecodeBucketKey(std::string_view bytes);
 [[nodiscard]] std::string EncodeBucket(const BucketState& state);
@@ -71,6 +75,10 @@ using HistoryEntries = std::vector<std::pair<Offset, uint64_t>>;
 [[nodiscard]] std::string EncodeHistory(const HistoryEntries& entries);
 [[nodiscard]] absl::StatusOr<HistoryEntries> DecodeHistory(std::string_view key,
                                                            std::string_view value);
+[[nodiscard]] std::string EncodeSourceKey(const SourceStream& stream);
+[[nodiscard]] absl::StatusOr<SourceStream> DecodeSourceKey(std::string_view bytes);
+[[nodiscard]] std::string EncodeSourceState(const v1::SourceState& state);
+[[nodiscard]] absl::StatusOr<v1::SourceState> DecodeSourceState(std::string_view bytes);
 [[nodiscard]] std::string EncodeRejectedKey(Offset offset, uint32_t op_index);
 [[nodiscard]] std::string EncodeRejected(const Rejected& rejected);
 [[nodiscard]] absl::StatusOr<Rejected> DecodeRejected(std::string_view key, std::string_view value);

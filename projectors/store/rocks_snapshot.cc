@@ -194,6 +194,17 @@ absl::StatusOr<std::vector<std::optional<AppliedSet>>> RocksReader::GetChangeSet
                               DecodeChangeSet);
 }
 
+absl::StatusOr<std::vector<v1::SourceState>> RocksReader::GetSourceStates(
+    std::span<const SourceStream> streams) {
+  const auto encoded = Collect(streams, EncodeSourceKey);
+  ASSIGN_OR_RETURN(auto found,
+                   MultiGet<v1::SourceState>(db_.db(), Options(), db_.defaults(), encoded,
+                                             What("sources"), DecodeSourceState));
+  return Collect(found, [](std::optional<v1::SourceState>& state) {
+    return std::move(state).value_or(v1::SourceState());
+  });
+}
+
 absl::StatusOr<std::vector<std::optional<BucketState>>> RocksReader::GetBuckets(
     std::span<const BucketKey> keys) {
   const auto encoded = Collect(keys, EncodeBucketKey);
@@ -326,6 +337,17 @@ absl::Status RocksReader::ForEachChangeSet(
   return ForEach(Family::kChangeSets, "", "", [&](std::string_view key, std::string_view value) {
     ASSIGN_OR_RETURN(const AppliedSet set, DecodeChangeSet(value));
     return visit(key, set);
+  });
+}
+
+absl::Status RocksReader::ForEachSource(
+    absl::FunctionRef<absl::Status(const SourceStream&, const v1::SourceState&)> visit) const {
+  const std::string from(kSourcePrefix);
+  const std::string until = PrefixEnd(from);
+  return ForEach(Family::kDefault, from, until, [&](std::string_view key, std::string_view value) {
+    ASSIGN_OR_RETURN(const SourceStream stream, DecodeSourceKey(key));
+    ASSIGN_OR_RETURN(const v1::SourceState state, DecodeSourceState(value));
+    return visit(stream, state);
   });
 }
 

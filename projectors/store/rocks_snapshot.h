@@ -44,6 +44,8 @@ class RocksReader : public FoldView {
   absl::Status Complete(const RecordKey& key, Record* record) override;
   absl::StatusOr<std::vector<std::optional<AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
+  absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const SourceStream> streams) override;
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
   // In key order, with all that is apart.
@@ -58,6 +60,8 @@ class RocksReader : public FoldView {
       absl::FunctionRef<absl::Status(BucketKey, const BucketState&)> visit) const;
   absl::Status ForEachChangeSet(
       absl::FunctionRef<absl::Status(std::string_view key, const AppliedSet&)> visit) const;
+  absl::Status ForEachSource(
+      absl::FunctionRef<absl::Status(const SourceStream&, const v1::SourceState&)> visit) const;
   // The record of each row of `places`.
   absl::Status ForEachPlace(absl::FunctionRef<absl::Status(const RecordKey&)> visit) const;
   absl::Status ForEachLink(absl::FunctionRef<absl::Status(const Link&)> visit) const;

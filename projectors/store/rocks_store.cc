@@ -86,6 +86,9 @@ class BatchWriter {
                ? batch_.Put(db_.defaults(), EncodeBucketKey(key), EncodeBucket(*state))
                : batch_.Delete(db_.defaults(), EncodeBucketKey(key)));
     }
+    for (const auto& [stream, state] : batch.sources) {
+      Put(EncodeSourceKey(stream), EncodeSourceState(state));
+    }
     if (!batch.history.empty()) {
       Put(EncodeHistoryKey(batch.history.back().first), EncodeHistory(batch.history));
     }
@@ -138,17 +141,21 @@ absl::Status RocksStore::Load(const StoreIdentity& identity) {
   ASSIGN_OR_RETURN(const auto stored_identity, GetDefault(kIdentityKey));
   ASSIGN_OR_RETURN(const auto stored_applied, GetDefault(kAppliedKey));
   if (stored_identity.has_value()) {
-    ASSIGN_OR_RETURN(const StoreIdentity found, DecodeIdentity(*stored_identity));
+    ASSIGN_OR_RETURN(StoreIdentity found, DecodeIdentity(*stored_identity));
     if (found.log_id != identity.log_id) {
       return Error(StatusCode::kFailedPrecondition, "store_of_other_log",
                    "it was made from log {}, this is log {}", found.log_id, identity.log_id);
     }
-    if (found.format < kStoreFormat) {
-      // Those that were there when this format came have been built anew.
+    if (found.format < kStoreFormatOldest) {
+      // Those that were there when a later format came have been built anew.
       return Error(StatusCode::kFailedPrecondition, "store_format_older",
-                   "the store has format {}, this program writes {}: delete it, so that it is "
-                   "built anew from the log",
-                   found.format, kStoreFormat);
+                   "the store has format {}, this program reads {} and later ones: delete it, so "
+                   "that it is built anew from the log",
+                   found.format, kStoreFormatOldest);
+    }
+    if (found.format != kStoreFormat) {
+      identity_to_write_ = EncodeIdentity(identity);  // with the first that an older one lacks
+      found.format = kStoreFormat;
     }
     if (found != identity) {
       return Error(StatusCode::kDataLoss, "store_corrupt", "it belongs to {}, incarnation {}",

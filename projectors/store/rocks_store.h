@@ -29,7 +29,8 @@ namespace sluice::projectors {
 class RocksStore final : public RocksReader {
  public:
   // Makes the store when it is missing. kDataLoss, code "store_corrupt", for one that is damaged or
-  // another organisation's; kFailedPrecondition, code "store_of_other_log" or "store_format_newer".
+  // another organisation's; kFailedPrecondition, code "store_of_other_log", "store_format_newer" or
+  // "store_format_older".
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       std::shared_ptr<RocksEnv> env, std::string path, const StoreIdentity& identity);
 

@@ -32,6 +32,10 @@ class EmptyView final : public FoldView {
       std::span<const std::string> keys) override {
     return std::vector<std::optional<AppliedSet>>(keys.size());
   }
+  absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const SourceStream> streams) override {
+    return std::vector<v1::SourceState>(streams.size());
+  }
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override {
     return std::vector<std::optional<BucketState>>(keys.size());
@@ -64,6 +68,11 @@ void AddCounters(const FoldCounters& from, FoldCounters* to) {
   to->stale_versions += from.stale_versions;
   to->patches_of_nothing += from.patches_of_nothing;
   to->answered_controls += from.answered_controls;
+  to->stale_steps += from.stale_steps;
+  to->unchanged += from.unchanged;
+  to->kept_of_nothing += from.kept_of_nothing;
+  to->touches_of_nothing += from.touches_of_nothing;
+  to->swept += from.swept;
 }
 
 void AddFold(const FoldResult& fold, ApplyResult* result) {

@@ -272,6 +272,11 @@ absl::StatusOr<std::string> DigestSnapshot(const RocksSnapshot& snapshot, int64_
     digest.AddChangeSet(key, set);
     return absl::OkStatus();
   }));
+  RETURN_IF_ERROR(
+      reader.ForEachSource([&](const SourceStream& stream, const v1::SourceState& state) {
+        digest.AddSource(stream, state);
+        return absl::OkStatus();
+      }));
   return digest.Hex();
 }
 

@@ -171,7 +171,7 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
   }
   ASSIGN_OR_RETURN(NodeStore::State state, node_->Load());
   Remember(state);
-  if (node_->format() < kStoreFormat) {
+  if (node_->format() < kStoreFormatOldest) {
     RETURN_IF_ERROR(RemoveOlder(state));
   }
   std::vector<StoreSet::SlotPtr> missing;

@@ -38,6 +38,10 @@ class HashView final : public projectors::FoldView {
       std::span<const std::string> keys) override {
     return std::vector<std::optional<projectors::AppliedSet>>(keys.size());
   }
+  absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const projectors::SourceStream> streams) override {
+    return std::vector<v1::SourceState>(streams.size());
+  }
   absl::StatusOr<std::vector<std::optional<BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override {
     std::vector<std::optional<BucketState>> found(keys.size());

@@ -58,6 +58,9 @@ std::string Text(const projectors::AppliedSet& set) {
   return fmt::format("{} ({}th)", set.offset.value(), set.ordinal);
 }
 std::string Text(const Offset& offset) { return std::to_string(offset.value()); }
+std::string Text(const projectors::SourceStream& stream) {
+  return stream.source + "/" + stream.stream;
+}
 std::string Text(uint64_t history) { return fmt::format("{:016x}", history); }
 
 template <typename Map>
@@ -123,6 +126,7 @@ std::string Differences(const StoreContent& a, const StoreContent& b) {
   Compare("delta", a.deltas, b.deltas, &out);
   Compare("bucket", a.buckets, b.buckets, &out);
   Compare("change set", a.change_sets, b.change_sets, &out);
+  Compare("source", a.sources, b.sources, &out);
   Compare("history", a.history, b.history, &out);
   if (a.links != b.links) {
     out += fmt::format("{} links | {}\n", a.links.size(), b.links.size());
@@ -196,6 +200,9 @@ absl::Status ModelStore::Commit(const FoldBatch& batch) {
   }
   for (const auto& [key, set] : batch.change_sets) {
     content_.change_sets.insert_or_assign(key, set);
+  }
+  for (const auto& [stream, state] : batch.sources) {
+    content_.sources.insert_or_assign(stream, state.SerializeAsString());
   }
   content_.history.insert(batch.history.begin(), batch.history.end());
   if (batch.model.has_value()) {
@@ -355,6 +362,19 @@ absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> ModelStore::G
     found.push_back(set == content_.change_sets.end() ? std::nullopt : std::optional(set->second));
   }
   return found;
+}
+
+absl::StatusOr<std::vector<v1::SourceState>> ModelStore::GetSourceStates(
+    std::span<const projectors::SourceStream> streams) {
+  ++reads_;
+  std::vector<v1::SourceState> states(streams.size());
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const auto found = content_.sources.find(streams[i]);
+    if (found != content_.sources.end()) {
+      states[i].ParseFromString(found->second);
+    }
+  }
+  return states;
 }
 
 absl::StatusOr<std::vector<std::optional<BucketState>>> ModelStore::GetBuckets(

@@ -19,6 +19,7 @@ struct StoreContent {
   std::map<std::pair<BucketKey, Position>, projectors::DeltaOp> deltas;
   std::map<BucketKey, projectors::BucketState> buckets;
   std::map<std::string, projectors::AppliedSet> change_sets;
+  std::map<projectors::SourceStream, std::string> sources;  // their states, serialised
   std::map<Offset, uint64_t> history;
   std::set<projectors::Link> links;
   std::set<projectors::WorkItem> work;
@@ -64,6 +65,8 @@ class ModelStore final : public projectors::FoldView {
   absl::Status Complete(const projectors::RecordKey& key, projectors::Record* record) override;
   absl::StatusOr<std::vector<std::optional<projectors::AppliedSet>>> GetChangeSets(
       std::span<const std::string> keys) override;
+  absl::StatusOr<std::vector<v1::SourceState>> GetSourceStates(
+      std::span<const projectors::SourceStream> streams) override;
   absl::StatusOr<std::vector<std::optional<projectors::BucketState>>> GetBuckets(
       std::span<const BucketKey> keys) override;
   absl::StatusOr<std::vector<std::pair<projectors::RecordKey, projectors::Record>>> ScanRecords(

@@ -60,6 +60,10 @@ std::vector<eventlog::StoredEvent> RandomHistory::Next(size_t count) {
       events.push_back(Control());
     } else if (dice < 35) {
       events.push_back(Strange());
+    } else if (dice < 42) {
+      events.push_back(ChangeSource());
+    } else if (dice < 400) {
+      events.push_back(SourceChanges());
     } else {
       events.push_back(Changes());
     }
@@ -306,6 +310,152 @@ v1::Operation RandomHistory::RandomOp() {
     return Patch(entity.id, key, row, cleared, version);
   }
   return Delete(entity.id, key, version);
+}
+
+eventlog::StoredEvent RandomHistory::ChangeSource() {
+  const std::string name = Chance(60) ? "crm" : "erp";
+  if (epochs_.contains(name) && Chance(20)) {
+    epochs_.erase(name);
+    v1::SourceDeleted deleted;
+    deleted.set_name(name);
+    return Event(deleted);
+  }
+  if (!epochs_.contains(name) || Chance(50)) {
+    epochs_[name] = next_epoch_++;
+  }
+  v1::SourceDefined defined;
+  defined.mutable_settings()->set_name(name);
+  defined.mutable_settings()->set_kind("odata");
+  defined.set_epoch(epochs_[name]);
+  return Event(defined);
+}
+
+v1::Operation RandomHistory::SourceOp() {
+  if (entities_.empty()) {
+    return Delete(77, "K1");
+  }
+  const Entity& entity =
+      std::next(entities_.begin(), static_cast<int64_t>(Below(entities_.size())))->second;
+  const std::string key = RandomKey(entity);
+  v1::Operation op = Upsert(entity.id, key, "");
+  if (Chance(50)) {
+    op.set_version(RandomVersion());
+  }
+  const size_t dice = Below(100);
+  if (dice < 15) {
+    op.set_kind(v1::Operation::KIND_DELETE);
+    return op;
+  }
+  if (dice < 30) {
+    op.set_kind(v1::Operation::KIND_TOUCH);
+    op.set_version(RandomVersion());
+    return op;
+  }
+  const auto known = rows_.find({entity.id, key});
+  op.set_row(known != rows_.end() && Chance(75) ? known->second : RandomRow(entity, key, false));
+  rows_[{entity.id, key}] = op.row();
+  if (Chance(25)) {
+    for (const uint32_t id : {2U, 4U, 5U, 6U}) {
+      if (Chance(60)) {
+        op.add_kept(id);  // some are in the row, which counts
+      }
+    }
+    if (Chance(40)) {
+      op.set_kept_from(RandomKey(entity));
+    }
+  }
+  return op;
+}
+
+v1::Operation RandomHistory::BadSourceOp(v1::Operation op) {
+  switch (Below(6)) {
+    case 0:
+      op.set_kind(v1::Operation::KIND_SWEEP);  // not alone, or with a key
+      break;
+    case 1:
+      op.set_kind(v1::Operation::KIND_TOUCH);
+      op.clear_version();
+      break;
+    case 2:
+      op.set_kind(v1::Operation::KIND_UPSERT);
+      op.clear_kept();
+      op.add_kept(Chance(50) ? 1 : 500);
+      break;
+    case 3:
+      op.set_kind(v1::Operation::KIND_UPSERT);
+      op.add_kept(3);
+      op.add_kept(3);
+      break;
+    case 4:
+      op.set_kind(v1::Operation::KIND_PATCH);
+      break;
+    default:
+      return BadOp(op);
+  }
+  return op;
+}
+
+v1::ChangeSet RandomHistory::SourceOps() {
+  v1::ChangeSet set = MakeSet({}, "step" + std::to_string(next_set_id_++), "crm");
+  set.set_only_changes(true);
+  if (!entities_.empty() && Chance(6)) {
+    v1::Operation& sweep = *set.add_ops();
+    sweep.set_kind(v1::Operation::KIND_SWEEP);
+    sweep.set_entity_id(
+        std::next(entities_.begin(), static_cast<int64_t>(Below(entities_.size())))->second.id);
+    sweep.set_version(static_cast<int64_t>(step_ / 20 + Below(8)));
+    return set;
+  }
+  for (size_t i = Chance(5) ? Below(40) : Below(5); i > 0; --i) {
+    *set.add_ops() = SourceOp();
+    if (Chance(4)) {
+      v1::Operation& bad = *set.mutable_ops(set.ops_size() - 1);
+      bad = BadSourceOp(bad);
+    }
+  }
+  return set;
+}
+
+// Mostly the next one of its stream.
+void RandomHistory::AddStep(v1::ChangeSet* set) {
+  v1::SourceStep& step = *set->mutable_step();
+  step.set_source(Chance(60) ? "crm" : "erp");
+  step.set_stream(Chance(70) ? "account" : "");
+  const auto epoch = epochs_.find(step.source());
+  Chain chain = chains_[{step.source(), step.stream()}];
+  step.set_epoch(epoch == epochs_.end() ? 0 : epoch->second);
+  step.set_after(chain.epoch == step.epoch() ? chain.last : "");
+  step.set_number(chain.number + 1);
+  step.set_cursor(Chance(10) ? "" : "after " + set->id());
+  bool fits = epoch != epochs_.end();
+  if (Chance(15)) {
+    fits = false;
+    switch (Below(4)) {
+      case 0:
+        step.set_after("lost");
+        break;
+      case 1:
+        step.set_number(step.number() + 1);
+        break;
+      case 2:
+        step.set_epoch(step.epoch() - 1);
+        break;
+      default:
+        set->set_incarnation(7);
+    }
+  }
+  if (fits) {
+    chains_[{step.source(), step.stream()}] = {step.epoch(), set->id(), step.number()};
+  }
+}
+
+eventlog::StoredEvent RandomHistory::SourceChanges() {
+  v1::ChangeSet set = SourceOps();
+  if (Chance(85)) {
+    AddStep(&set);
+  }
+  sent_.push_back(set);
+  return Event(set);
 }
 
 v1::Operation RandomHistory::BadOp(v1::Operation op) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/change_events.h"
@@ -17,7 +18,8 @@ namespace sluice::testing {
 
 // The history of one organisation: change sets that collide on few keys, owners and versions,
 // repeated and malformed ones, and definitions that come, change and go. Rows of three entities
-// point at one another, and profiles have rules of every kind.
+// point at one another, and profiles have rules of every kind. Two sources write to all of them:
+// sets with steps, of which some come twice or have lost their place.
 class RandomHistory {
  public:
   explicit RandomHistory(uint64_t seed) : random_(seed) {}
@@ -53,6 +55,20 @@ class RandomHistory {
   v1::ProfileDefined RandomProfile();
   void AddRelatedRules(v1::Profile* profile);
   std::string RandomKeyOf(const std::string& entity);
+  eventlog::StoredEvent ChangeSource();
+  eventlog::StoredEvent SourceChanges();
+  v1::ChangeSet SourceOps();
+  v1::Operation SourceOp();
+  v1::Operation BadSourceOp(v1::Operation op);
+  void AddStep(v1::ChangeSet* set);
+  int64_t RandomVersion() { return static_cast<int64_t>(step_ / 20 + Below(20)); }
+
+  // What was taken of a stream.
+  struct Chain {
+    int64_t epoch = 0;
+    std::string last;
+    uint64_t number = 0;
+  };
 
   std::mt19937_64 random_;
   int64_t offset_ = 0;
@@ -61,6 +77,10 @@ class RandomHistory {
   uint64_t next_set_id_ = 1;
   std::map<std::string, Entity> entities_;
   std::vector<v1::ChangeSet> sent_;  // with id, to be sent again
+  int64_t next_epoch_ = 1;
+  std::map<std::string, int64_t> epochs_;                         // of the sources that there are
+  std::map<std::pair<std::string, std::string>, Chain> chains_;   // by source and stream
+  std::map<std::pair<uint32_t, std::string>, std::string> rows_;  // upserted last by a source
 };
 
 }  // namespace sluice::testing

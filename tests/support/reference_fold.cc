@@ -118,6 +118,16 @@ bool ReferenceFold::ApplyDefinition(const eventlog::Event& event) {
     profiles_.erase(no_profile.name());
     return true;
   }
+  v1::SourceDefined source;
+  v1::SourceDeleted no_source;
+  if (event.type == "sluice.v1.SourceDefined" && source.ParseFromString(event.value)) {
+    sources_[source.settings().name()] = source.epoch();
+    return true;
+  }
+  if (event.type == "sluice.v1.SourceDeleted" && no_source.ParseFromString(event.value)) {
+    sources_.erase(no_source.name());
+    return true;
+  }
   return event.type == "sluice.v1.RoleDefined" || event.type == "sluice.v1.RoleDeleted";
 }
 
@@ -404,18 +414,23 @@ void ReferenceFold::PlaceRows(Offset offset, bool by_definition) {
   }
 }
 
-bool ReferenceFold::Applicable(const v1::Operation& op) const {
-  const EntitySchema* schema = nullptr;
-  for (const auto& [name, entity] : entities_) {
-    if (entity->id().value() == op.entity_id()) {
-      schema = entity.get();
+const EntitySchema* ReferenceFold::SchemaOf(uint32_t entity) const {
+  for (const auto& [name, schema] : entities_) {
+    if (schema->id().value() == entity) {
+      return schema.get();
     }
   }
-  if (schema == nullptr || !schemas::ValidateKey(op.key()).ok()) {
-    return false;
-  }
-  const auto canonical = schemas::CanonicalText(schema->key().type, op.key());
-  if (!canonical.ok() || *canonical != op.key()) {
+  return nullptr;
+}
+
+bool ReferenceFold::IsKey(const EntitySchema& schema, const std::string& key) const {
+  const auto canonical = schemas::CanonicalText(schema.key().type, key);
+  return schemas::ValidateKey(key).ok() && canonical.ok() && *canonical == key;
+}
+
+bool ReferenceFold::Applicable(const v1::Operation& op) const {
+  const EntitySchema* const schema = SchemaOf(op.entity_id());
+  if (schema == nullptr || !IsKey(*schema, op.key())) {
     return false;
   }
   if (op.kind() == v1::Operation::KIND_DELETE) {
@@ -434,7 +449,68 @@ bool ReferenceFold::Applicable(const v1::Operation& op) const {
   return op.kind() == v1::Operation::KIND_PATCH && clears_ids && key.value_or(op.key()) == op.key();
 }
 
+bool ReferenceFold::ApplicableInSource(const v1::Operation& op, bool alone) const {
+  const EntitySchema* const schema = SchemaOf(op.entity_id());
+  if (schema == nullptr) {
+    return false;
+  }
+  switch (op.kind()) {
+    case v1::Operation::KIND_SWEEP:
+      return alone && op.has_version() && op.key().empty();
+    case v1::Operation::KIND_TOUCH:
+      return op.has_version() && IsKey(*schema, op.key());
+    case v1::Operation::KIND_DELETE:
+      return Applicable(op);
+    case v1::Operation::KIND_UPSERT: {
+      std::set<uint32_t> kept(op.kept().begin(), op.kept().end());
+      return Applicable(op) && std::ranges::equal(kept, op.kept()) && !kept.contains(0) &&
+             !kept.contains(schema->key().id.value()) &&
+             (kept.empty() || *kept.rbegin() < schema->proto().next_attribute_id()) &&
+             (op.kept_from().empty() || IsKey(*schema, op.kept_from()));
+    }
+    default:
+      return false;
+  }
+}
+
+bool ReferenceFold::TakesStep(Offset offset, const v1::ChangeSet& set) {
+  const v1::SourceStep& step = set.step();
+  const std::pair name(step.source(), step.stream());
+  const auto source = sources_.find(step.source());
+  const auto found = chains_.find(name);
+  v1::SourceState chain = found == chains_.end() ? v1::SourceState() : found->second;
+  if (source == sources_.end() || source->second != step.epoch()) {
+    return false;
+  }
+  if (found != chains_.end() && chain.epoch() != step.epoch()) {
+    if (!chain.cursor().empty()) {
+      chain.set_former_cursor(chain.cursor());
+    }
+    chain.clear_last_id();
+    chain.clear_rows();
+  }
+  if (step.after() != chain.last_id() || step.number() != chain.number() + 1) {
+    return false;
+  }
+  chain.set_epoch(step.epoch());
+  chain.set_last_id(set.id());
+  chain.set_number(step.number());
+  chain.set_cursor(step.cursor());
+  chain.set_offset(offset.value());
+  chain.set_rows(chain.rows() + static_cast<uint64_t>(set.ops_size()));
+  chains_[name] = chain;
+  return true;
+}
+
 void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
+  if (set.incarnation() > 1) {
+    (set.has_step() ? stale_steps_ : rejected_) += 1;
+    return;
+  }
+  if (set.has_step() && !TakesStep(offset, set)) {
+    ++stale_steps_;
+    return;
+  }
   const std::string id = set.source() + '\0' + set.id();
   const auto seen = sets_.find(id);
   if (!set.id().empty() && seen != sets_.end() &&
@@ -443,18 +519,91 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
     return;
   }
   for (const v1::Operation& op : set.ops()) {
-    if (!Applicable(op)) {
+    if (!set.only_changes() && !Applicable(op)) {
       ++rejected_;
       return;
     }
   }
   for (int i = 0; i < set.ops_size(); ++i) {
-    ApplyOp(Position{offset, static_cast<uint32_t>(i)}, set.ops(i));
+    const Position position{offset, static_cast<uint32_t>(i)};
+    if (!set.only_changes()) {
+      ApplyOp(position, set.ops(i));
+    } else if (ApplicableInSource(set.ops(i), set.ops_size() == 1)) {
+      ApplySourceOp(position, set.ops(i));
+    } else {
+      ++rejected_;
+    }
   }
   PlaceRows(offset, false);
   if (!set.id().empty()) {
     sets_[id] = {offset, events_.size()};
   }
+}
+
+void ReferenceFold::Sweep(Offset offset, const v1::Operation& op) {
+  for (auto& [key, row] : rows_) {
+    if (key.first == op.entity_id() && row.live &&
+        (!row.version.has_value() || *row.version <= op.version())) {
+      row.live = false;
+      row.bytes.clear();
+      row.version = op.version();
+      row.last = Position{offset, 0};
+    }
+  }
+}
+
+// With what it keeps of a row that is there: what the operation says itself counts.
+std::string ReferenceFold::RowOf(const v1::Operation& op) const {
+  std::map<uint32_t, std::string> fields;
+  const auto add = [&fields](const std::string& row, const auto& wanted) {
+    for (schemas::RowScanner scanner(row); scanner.Next();) {
+      if (wanted(scanner.field().id.value())) {
+        fields[scanner.field().id.value()] = std::string(scanner.field().raw);
+      }
+    }
+  };
+  const auto from =
+      rows_.find({op.entity_id(), op.kept_from().empty() ? op.key() : op.kept_from()});
+  if (from != rows_.end() && from->second.live) {
+    add(from->second.bytes,
+        [&](uint32_t id) { return std::ranges::find(op.kept(), id) != op.kept().end(); });
+  }
+  add(op.row(), [](uint32_t) { return true; });
+  std::string row;
+  for (const auto& [id, field] : fields) {
+    row += field;
+  }
+  return row;
+}
+
+void ReferenceFold::ApplySourceOp(Position position, const v1::Operation& op) {
+  if (op.kind() == v1::Operation::KIND_SWEEP) {
+    return Sweep(position.offset, op);
+  }
+  const Key key(op.entity_id(), op.key());
+  const auto found = rows_.find(key);
+  const bool live = found != rows_.end() && found->second.live;
+  const std::optional<int64_t> version =
+      found == rows_.end() ? std::nullopt : found->second.version;
+  if (op.has_version() && version.has_value() && *version > op.version()) {
+    return;
+  }
+  const bool remove = op.kind() == v1::Operation::KIND_DELETE;
+  const bool touch = op.kind() == v1::Operation::KIND_TOUCH;
+  if (!live && (touch || (remove && (!op.has_version() || version == op.version())))) {
+    return;
+  }
+  const std::string bytes = op.kind() == v1::Operation::KIND_UPSERT ? RowOf(op) : "";
+  Row& row = rows_[key];
+  if (op.has_version()) {
+    row.version = op.version();
+  }
+  if (touch || (live && !remove && row.bytes == bytes)) {
+    return;
+  }
+  row.last = position;
+  row.live = !remove;
+  row.bytes = bytes;
 }
 
 void ReferenceFold::ApplyOp(Position position, const v1::Operation& op) {
@@ -520,6 +669,11 @@ void DescribeHistory(const History& history, Offset horizon, std::vector<std::st
   }
 }
 
+std::string DescribeChain(const std::string& source, const std::string& stream,
+                          const v1::SourceState& chain) {
+  return fmt::format("source {}/{} {}", source, stream, chain.ShortDebugString());
+}
+
 std::string DescribeRow(uint32_t entity, const std::string& key, Position last, bool live,
                         std::optional<int64_t> version, const std::string& bytes) {
   return fmt::format("row e{} {} last {}.{} {} version {} bytes {}", entity, key,
@@ -562,6 +716,9 @@ std::vector<std::string> ReferenceFold::Describe() const {
     lines.push_back(fmt::format("{} {}x", what, count));
   }
   lines.insert(lines.end(), links.begin(), links.end());
+  for (const auto& [name, chain] : chains_) {
+    lines.push_back(DescribeChain(name.first, name.second, chain));
+  }
   for (const auto& [id, set] : sets_) {
     lines.push_back(fmt::format("set {} {} {}th", id, set.offset.value(), set.ordinal));
   }
@@ -603,6 +760,11 @@ std::vector<std::string> ReferenceFold::Describe(const StoreContent& content,
     DescribeBucket(key.ToHex(), bucket.count, bucket.changed, content.applied.horizon, &lines);
   }
   DescribeHistory(content.history, content.applied.horizon, &lines);
+  for (const auto& [name, serialized] : content.sources) {
+    v1::SourceState chain;
+    chain.ParseFromString(serialized);
+    lines.push_back(DescribeChain(name.source, name.stream, chain));
+  }
   for (const auto& [id, set] : content.change_sets) {
     lines.push_back(fmt::format("set {} {} {}th", id, set.offset.value(), set.ordinal));
   }

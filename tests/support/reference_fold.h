@@ -30,6 +30,7 @@ class ReferenceFold {
                                                          const projectors::OrgModel& model);
   uint64_t rejected() const { return rejected_; }
   uint64_t duplicates() const { return duplicates_; }
+  uint64_t stale_steps() const { return stale_steps_; }
   bool closed() const { return closed_; }
 
  private:
@@ -51,6 +52,13 @@ class ReferenceFold {
   void Count(const eventlog::StoredEvent& event);
   void ApplySet(Offset offset, const v1::ChangeSet& set);
   void ApplyOp(Position position, const v1::Operation& op);
+  bool TakesStep(Offset offset, const v1::ChangeSet& set);
+  void ApplySourceOp(Position position, const v1::Operation& op);
+  void Sweep(Offset offset, const v1::Operation& op);
+  [[nodiscard]] std::string RowOf(const v1::Operation& op) const;
+  [[nodiscard]] const schemas::EntitySchema* SchemaOf(uint32_t entity) const;
+  [[nodiscard]] bool IsKey(const schemas::EntitySchema& schema, const std::string& key) const;
+  [[nodiscard]] bool ApplicableInSource(const v1::Operation& op, bool alone) const;
   [[nodiscard]] bool Applicable(const v1::Operation& op) const;
   // False where the event contradicts what is defined.
   bool ApplyDefinition(const eventlog::Event& event);
@@ -67,11 +75,14 @@ class ReferenceFold {
   std::map<std::string, v1::Profile> profiles_;
   std::map<Key, Row> rows_;
   std::map<std::string, projectors::AppliedSet> sets_;
-  std::vector<Offset> events_;  // of the incarnation
+  std::map<std::string, int64_t> sources_;  // the epochs of those that there are
+  std::map<std::pair<std::string, std::string>, v1::SourceState> chains_;  // by source and stream
+  std::vector<Offset> events_;                                             // of the incarnation
   std::map<Offset, uint64_t> history_;
   projectors::AppliedState applied_;
   uint64_t rejected_ = 0;
   uint64_t duplicates_ = 0;
+  uint64_t stale_steps_ = 0;
 };
 
 }  // namespace sluice::testing

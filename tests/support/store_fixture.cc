@@ -41,6 +41,11 @@ std::string DigestOf(const StoreContent& content, int64_t dedup_window) {
   for (const auto& [key, set] : content.change_sets) {
     digest.AddChangeSet(key, set);
   }
+  for (const auto& [stream, serialized] : content.sources) {
+    v1::SourceState state;
+    state.ParseFromString(serialized);
+    digest.AddSource(stream, state);
+  }
   return digest.Hex();
 }
 

@@ -158,7 +158,7 @@ class StoreFormat : public ::testing::Test {
 };
 
 TEST_F(StoreFormat, StoresOfAnyOlderFormatAreBuiltAnewFromTheLog) {
-  for (uint32_t format = 1; format < kStoreFormat; ++format) {
+  for (uint32_t format = 1; format < kStoreFormatOldest; ++format) {
     SCOPED_TRACE(format);
     SetFormat(format);
     MakeRowsUnreadable();
@@ -179,8 +179,30 @@ TEST_F(StoreFormat, StoresOfAnyOlderFormatAreBuiltAnewFromTheLog) {
   }
 }
 
+// Format 4 lacks the states of sources alone: nothing has to be read anew for them.
+TEST_F(StoreFormat, StoresOfFormat4AreReadOn) {
+  SetFormat(4);
+  node_.Start();
+  EXPECT_EQ(node_->CheckpointOf(StoreNode::kPartition), Offset(offset_ + 1));
+  ExpectAsBefore();
+  node_.Stop();
+  EXPECT_EQ(NodeFormat(), kStoreFormat);
+  EXPECT_EQ(OrgFormat("acme"), 4u) << "nothing was written to it";
+  node_.Start();
+  AddAccounts();
+  node_.CatchUp(log_);
+  node_.Checkpoint();
+  for (const std::string& org : kOrgs) {
+    node_.ExpectFoldOf(org, log_);
+  }
+  node_.Stop();
+  for (const std::string& org : kOrgs) {
+    EXPECT_EQ(OrgFormat(org), kStoreFormat) << org;
+  }
+}
+
 TEST_F(StoreFormat, ACrashWhileTheyAreBuiltAnewDoesNoHarm) {
-  SetFormat(kStoreFormat - 1);
+  SetFormat(kStoreFormatOldest - 1);
   MakeRowsUnreadable();
   node_.Start();
   node_.Crash();
@@ -197,7 +219,7 @@ TEST_F(StoreFormat, ACrashWhileTheyAreBuiltAnewDoesNoHarm) {
 
 // As a crash leaves them that came before the new format was noted.
 TEST_F(StoreFormat, AnOlderFormatWithFoldersThatAreGoneAlready) {
-  SetFormat(kStoreFormat - 1);
+  SetFormat(kStoreFormatOldest - 1);
   fs::remove_all(node_.FolderOf("acme"));
   node_.Start();
   ExpectToBeBuiltAnew();
@@ -206,7 +228,7 @@ TEST_F(StoreFormat, AnOlderFormatWithFoldersThatAreGoneAlready) {
 }
 
 TEST_F(StoreFormat, WhoeverOnlyLooksIsToldOfAnOlderFormatAndChangesNothing) {
-  SetFormat(kStoreFormat - 1);
+  SetFormat(kStoreFormatOldest - 1);
   const auto files = FilesBelow(orgs_path_);
   StoreOptions options = SmallStoreOptions(dir_ / "node");
   options.log_id = "";
@@ -214,7 +236,7 @@ TEST_F(StoreFormat, WhoeverOnlyLooksIsToldOfAnOlderFormatAndChangesNothing) {
   EXPECT_EQ(ErrorCode(status), "store_format_older") << status;
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(FilesBelow(orgs_path_), files);
-  EXPECT_EQ(NodeFormat(), kStoreFormat - 1);
+  EXPECT_EQ(NodeFormat(), kStoreFormatOldest - 1);
 }
 
 TEST_F(StoreFormat, ANewerFormatIsRefusedAndLeftAsItIs) {
@@ -239,7 +261,7 @@ TEST_F(StoreFormat, ANewerFormatIsRefusedAndLeftAsItIs) {
 
 // As a copy from before would be.
 TEST_F(StoreFormat, AnOlderStoreAmongOursIsRefusedAlone) {
-  SetOrgFormat("acme", kStoreFormat - 1);
+  SetOrgFormat("acme", kStoreFormatOldest - 1);
   node_.Start();
   const absl::Status status = node_->Digest(Org("acme")).status();
   EXPECT_EQ(ErrorCode(status), "store_format_older") << status;

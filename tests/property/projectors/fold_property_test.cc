@@ -153,6 +153,11 @@ TEST(FoldProperty, TheHistoriesReachWhatTheyShould) {
     counters.duplicates += result->counters.duplicates;
     counters.stale_versions += result->counters.stale_versions;
     counters.patches_of_nothing += result->counters.patches_of_nothing;
+    counters.stale_steps += result->counters.stale_steps;
+    counters.unchanged += result->counters.unchanged;
+    counters.kept_of_nothing += result->counters.kept_of_nothing;
+    counters.touches_of_nothing += result->counters.touches_of_nothing;
+    counters.swept += result->counters.swept;
     rejected += result->rejected.size();
     rest = rest.subspan(result->consumed);
   }
@@ -160,6 +165,13 @@ TEST(FoldProperty, TheHistoriesReachWhatTheyShould) {
   EXPECT_GT(counters.duplicates, 20u);
   EXPECT_GT(counters.stale_versions, 100u);
   EXPECT_GT(counters.patches_of_nothing, 50u);
+  EXPECT_EQ(counters.stale_steps, reference.stale_steps());
+  EXPECT_GT(counters.stale_steps, 50u);
+  EXPECT_LT(counters.stale_steps, 300u);
+  EXPECT_GT(counters.unchanged, 20u);
+  EXPECT_GT(counters.kept_of_nothing, 10u);
+  EXPECT_GT(counters.touches_of_nothing, 20u);
+  EXPECT_GT(counters.swept, 30u);
   EXPECT_GT(rejected, 20u);
   const auto& deltas = store.content().deltas;
   const auto removals = std::ranges::count_if(deltas, [](const auto& d) { return !d.second.put; });

@@ -47,14 +47,15 @@ INNER = {
     "gateways": {
         "": [],
         "auth": [],
-        "debezium": [],
+        "debezium": ["sources", "secrets"],
         "secrets": [],
+        "sources": ["ingest", "http", "auth", "outbound", "secrets"],
         "http": ["auth"],
         "ingest": ["http", "auth"],
         "admin": ["ingest", "http", "auth"],
         "sync": ["http", "auth"],
         "outbound": ["http", "secrets"],
-        "odata": ["outbound"],
+        "odata": ["sources", "outbound", "secrets"],
     },
     "ops": {"config": [], "program": ["config"]},
 }
@@ -72,7 +73,7 @@ UNSENT_CODES = {
     "malformed_event", "malformed_row", "org_not_open", "other_incarnation",
 }
 # What talks with sources, whose codes stand in the state of a source and in dead letters; no route has it yet.
-UNANSWERED = ("gateways/debezium/", "gateways/odata/", "gateways/outbound/", "gateways/secrets/")
+UNANSWERED = ("gateways/debezium/", "gateways/odata/", "gateways/outbound/", "gateways/secrets/", "gateways/sources/")
 # Nobody's: they look like codes beside some.
 NO_CODES = {"log_id", "test_fatal_error"}
 ERROR = re.compile(r"\bError\(\s*(?:(?:absl::)?StatusCode::(?P<kind>\w+)|[\w.]+(?:\(\))?)\s*,\s*(?P<code>[^,;]+),")

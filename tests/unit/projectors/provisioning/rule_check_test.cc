@@ -62,7 +62,7 @@ class RuleCheckTest : public ::testing::Test {
   }
   absl::Status PutProfile(const std::string& json) { return PutProfile("field", json); }
   absl::Status PutProfile(const std::string& name, const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
+    return sequencer_.Carry(org_, ProfileRequest(name, json), Offset(0)).status();
   }
   void MustPutProfile(const std::string& name, const std::string& json) {
     const absl::Status put = PutProfile(name, json);
@@ -81,7 +81,7 @@ class RuleCheckTest : public ::testing::Test {
   }
   absl::Status DecideProfile(const OrgEntry& entry, const std::string& name,
                              const std::string& json) const {
-    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+    return Decide(org_, &entry, ProfileRequest(name, json), Offset(0)).status();
   }
   void ExpectRefused(const absl::Status& status, const std::string& code,
                      const std::string& detail) {
@@ -272,7 +272,7 @@ TEST_F(RuleCheckTest, SoDoAttributesThatRulesGoThrough) {
   EXPECT_TRUE(DecideProfile(entry, "a", through(0, 50)).ok());
   EXPECT_TRUE(DecideProfile(entry, "b", through(20, 79)).ok());
   ExpectRefused(DecideProfile(entry, "c", through(80, 82)), "too_many_rules", "82 attributes");
-  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new"), Offset(0)).status().ok());
 }
 
 // One profile a role, all with the same rules: the fold has them once.
@@ -298,7 +298,7 @@ TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
                 "12961 different rules for entity 'account'");
   ExpectRefused(decide("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
                 "14401 different rules in all");
-  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new"), Offset(0)).status().ok());
 }
 
 // Rules of an entity that was deleted mean nothing until there is one of that name again.
@@ -330,7 +330,7 @@ TEST_F(CompiledRulesTest, ADecisionCompilesWhatItChangesAndAHistoryNothing) {
   started.rule_counts = std::make_shared<RuleCounts>();  // as at a start
   const auto decide = [&](const v1::ProvisioningRequest& request) {
     const size_t before = started.rule_counts->compiled();
-    EXPECT_TRUE(Decide(org_, &started, request).ok());
+    EXPECT_TRUE(Decide(org_, &started, request, Offset(0)).ok());
     return started.rule_counts->compiled() - before;
   };
   EXPECT_EQ(decide(testing::RoleRequest("r", "{}")), 0U);

@@ -198,6 +198,24 @@ Format OfPlaceKey(const std::string& key) {
           [](const std::string& bytes) { return DecodePlaceKey(bytes).status(); }};
 }
 
+Format OfSourceState() {
+  v1::SourceState state;
+  state.set_epoch(12);
+  state.set_last_id("i/1/7");
+  state.set_number(40);
+  state.set_cursor("\x08\x01");
+  state.set_offset(4200);
+  state.set_rows(7000);
+  state.set_former_cursor("\x08\x02");
+  const std::string encoded = EncodeSourceState(state);
+  return {encoded,
+          [encoded](const std::string& bytes) {
+            const auto read = DecodeSourceState(bytes);
+            return read.ok() && EncodeSourceState(*read) == encoded;
+          },
+          [](const std::string& bytes) { return DecodeSourceState(bytes).status(); }};
+}
+
 std::map<std::string, Format> Formats() {
   const auto record_key = [](const RecordKey& key) { return EncodeRecordKey(key.entity, key.key); };
   return {
@@ -230,7 +248,9 @@ std::map<std::string, Format> Formats() {
       {"applied-operations-4", Of(AmidOperations(), EncodeApplied, DecodeApplied)},
       {"rejected-key", OfRejection(true)},
       {"rejected", OfRejection(false)},
-      {"identity-4", Of(StoreIdentity{"log-1", "acme", 2}, EncodeIdentity, DecodeIdentity)},
+      {"source-key", Of(SourceStream{"crm", "account"}, EncodeSourceKey, DecodeSourceKey)},
+      {"source-state", OfSourceState()},
+      {"identity-5", Of(StoreIdentity{"log-1", "acme", 2}, EncodeIdentity, DecodeIdentity)},
       {"checkpoint", Of(PartitionCheckpoint{Offset(1043), Offset(1042), 0x0102030405060708, {}},
                         EncodeCheckpoint, DecodeCheckpoint)},
       {"checkpoint-control",
@@ -254,9 +274,10 @@ std::string Golden(const std::string& name) {
   return absl::HexStringToBytes(hex);
 }
 
-// Identities of formats 1 to 3, by which a store is known to be one of theirs and is built anew,
-// and what those formats wrote otherwise (keys of 64 bits, no events counted), which nothing reads.
-constexpr size_t kOldFiles = 3 + 10;
+// Identities of formats 1 to 4, by which a store is known to be one of theirs: those of 4 are read
+// on, others are built anew; and what formats 1 to 3 wrote otherwise (keys of 64 bits, no events
+// counted), which nothing reads.
+constexpr size_t kOldFiles = 4 + 10;
 
 TEST(StoreGolden, EveryFormatIsWrittenAndReadAsEver) {
   size_t files = 0;
@@ -274,6 +295,7 @@ TEST(StoreGolden, EveryFormatIsWrittenAndReadAsEver) {
 // key or row.
 TEST(StoreGolden, WhatIsCutShortIsRefused) {
   const std::map<std::string, size_t> open_ended = {{"record-key", 2},
+                                                    {"source-key", 7},
                                                     {"record-live-4", kRow.size()},
                                                     {"record-without-version", kRow.size()},
                                                     {"record-related-4", kRow.size()},
@@ -286,7 +308,7 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
     const std::string bytes = Golden(name);
     const auto found = open_ended.find(name);
     if (name == "link" || name == "applied-partial-4" || name == "applied-operations-4" ||
-        name == "checkpoint-control") {
+        name == "checkpoint-control" || name == "source-state") {
       continue;  // parts of these are whole themselves
     }
     const size_t end = bytes.size() - (found == open_ended.end() ? 0 : found->second);
@@ -300,15 +322,14 @@ TEST(StoreGolden, WhatIsCutShortIsRefused) {
 }
 
 TEST(StoreGolden, AnotherFormatsIdentityIsRefusedAsSuch) {
-  // Those of older formats can still be read, though their stores are built anew.
-  for (const auto& [older, format] :
-       {std::pair("identity", 1u), std::pair("identity-2", 2u), std::pair("identity-3", 3u)}) {
+  for (const auto& [older, format] : {std::pair("identity", 1u), std::pair("identity-2", 2u),
+                                      std::pair("identity-3", 3u), std::pair("identity-4", 4u)}) {
     const auto identity = DecodeIdentity(Golden(older));
     ASSERT_TRUE(identity.ok()) << identity.status();
     EXPECT_EQ(*identity, (StoreIdentity{"log-1", "acme", 2, format}));
   }
-  std::string newer = Golden("identity-4");
-  newer[0] = 5;
+  std::string newer = Golden("identity-5");
+  newer[0] = 6;
   const auto status = DecodeIdentity(newer).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   newer[0] = 0;

@@ -1,0 +1,100 @@
+#include "projectors/fold/source_rows.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "schemas/base/status.h"
+#include "schemas/row_codec.h"
+
+namespace sluice::projectors {
+namespace {
+
+std::optional<int64_t> VersionOf(const v1::Operation& op) {
+  return op.has_version() ? std::optional(op.version()) : std::nullopt;
+}
+
+// Not older than what is there: one transaction of the source may write a row twice, and the parts
+// of one that is too large for a set have one version.
+bool IsStale(const FoldOverlay::Entry& entry, const v1::Operation& op) {
+  return op.has_version() && entry.exists && entry.now.version.has_value() &&
+         op.version() < *entry.now.version;
+}
+
+}  // namespace
+
+absl::Status SourceRows::Apply(Position position, const v1::Operation& op,
+                               FoldOverlay::RowSlot slot) {
+  ++parts_.counters.ops;
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  if (IsStale(entry, op)) {
+    ++parts_.counters.stale_versions;
+    return absl::OkStatus();
+  }
+  if (op.kind() == v1::Operation::KIND_UPSERT) {
+    return Upsert(position, op, slot);
+  }
+  if (op.kind() == v1::Operation::KIND_TOUCH) {
+    if (entry.live()) {
+      parts_.overlay.SetVersion(slot, op.version());
+    } else {
+      ++parts_.counters.touches_of_nothing;
+    }
+    return absl::OkStatus();
+  }
+  if (entry.exists && !entry.live() && op.has_version() && entry.now.version == op.version()) {
+    ++parts_.counters.unchanged;  // told again
+    return absl::OkStatus();
+  }
+  const BucketPlacer::References before = parts_.placer.ReferencesOf(slot);
+  return parts_.overlay.Delete(slot, position, VersionOf(op)) ? parts_.placer.Written(slot, before)
+                                                              : absl::OkStatus();
+}
+
+absl::Status SourceRows::Upsert(Position position, const v1::Operation& op,
+                                FoldOverlay::RowSlot slot) {
+  ASSIGN_OR_RETURN(std::string row, RowOf(op, slot));
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
+  if (entry.live() && entry.now.row == row) {
+    // Where the row and its operations stand stays as it was: nobody is told anything.
+    ++parts_.counters.unchanged;
+    if (op.has_version()) {
+      parts_.overlay.SetVersion(slot, op.version());
+    }
+    return absl::OkStatus();
+  }
+  const BucketPlacer::References before = parts_.placer.ReferencesOf(slot);
+  parts_.overlay.Write(slot, position, VersionOf(op), std::move(row));
+  return parts_.placer.Written(slot, before);
+}
+
+// As the rows are at the operation's place, behind the ones before it: whatever batches the set is
+// cut into finds them so.
+absl::StatusOr<std::string> SourceRows::RowOf(const v1::Operation& op, FoldOverlay::RowSlot slot) {
+  if (op.kept_size() == 0) {
+    return op.row();
+  }
+  FoldOverlay::RowSlot from = slot;
+  if (!op.kept_from().empty()) {
+    from = parts_.overlay.SlotOfCopy(EntityId(op.entity_id()), op.kept_from());
+    RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
+  }
+  const FoldOverlay::Entry& entry = parts_.overlay.entry(from);
+  if (!entry.live()) {
+    ++parts_.counters.kept_of_nothing;
+    return op.row();
+  }
+  std::vector<AttributeId> dropped;
+  schemas::RowScanner scanner(entry.now.row);
+  while (scanner.Next()) {
+    if (!std::ranges::binary_search(op.kept(), scanner.field().id.value())) {
+      dropped.push_back(scanner.field().id);
+    }
+  }
+  RETURN_IF_ERROR(scanner.status());
+  return schemas::PatchRow(entry.now.row, op.row(), dropped);
+}
+
+}  // namespace sluice::projectors
