@@ -345,7 +345,7 @@ absl::Status ODataConnector::RunEntity(const SourceContext& context, RowSink& si
   if (!read || cursor.selected() != run.selected) {
     BeginLoad(run, cursor, read ? "selection" : "begin");
   } else if (cursor.phase() == v1::ODataCursor::PHASE_LOAD && cursor.link().empty()) {
-    BeginLoad(run, cursor, "untracked");
+    BeginLoad(run, cursor, "again");
   }
   if (cursor.phase() == v1::ODataCursor::PHASE_DELTA) {
     RETURN_IF_ERROR(RunDelta(run, cursor));

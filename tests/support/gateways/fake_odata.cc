@@ -475,6 +475,9 @@ std::string FakeOData::Impl::Rows(const Query& query, bool* cut) {
   if (query.path != "/svc/Items") {
     return refuse("404 Not Found");
   }
+  if (query.options.contains("again") && fault != Fault::kLoop) {
+    return refuse("410 Gone");  // of a loop that has ended
+  }
   if (query.options.contains("$count") && !options.counts) {
     return refuse("400 Bad Request");
   }

@@ -94,6 +94,7 @@ TEST(LoadRunTest, LinksThatLoopOrLeadElsewhereFail) {
   stream.Fill(10);
   stream.service.Fail(Fault::kLoop);
   EXPECT_EQ(stream.Run(), "link_loop") << stream.last;
+  EXPECT_EQ(stream.Cursor().link(), "") << "the next load does not go on within the loop";
   stream.service.ClearFaults();
   stream.service.Fail(Fault::kElsewhere);
   EXPECT_EQ(stream.Run(), "link_elsewhere") << stream.last;
