@@ -362,7 +362,9 @@ void EntityMapper::SetReferences(std::vector<MappedEntity>& entities) {
   }
 }
 
-std::vector<WantedEntity> AllOf(const Csdl& csdl) {
+}  // namespace
+
+std::vector<WantedEntity> AllEntities(const Csdl& csdl) {
   std::vector<WantedEntity> all;
   for (const CsdlEntitySet& set : csdl.sets) {
     const auto name = NameFrom(set.name);
@@ -371,11 +373,9 @@ std::vector<WantedEntity> AllOf(const Csdl& csdl) {
   return all;
 }
 
-}  // namespace
-
 EntityMapping MapEntities(const Csdl& csdl, std::span<const WantedEntity> wanted) {
   const std::vector<WantedEntity> all =
-      wanted.empty() ? AllOf(csdl) : std::vector<WantedEntity>(wanted.begin(), wanted.end());
+      wanted.empty() ? AllEntities(csdl) : std::vector<WantedEntity>(wanted.begin(), wanted.end());
   EntityMapper mapper(csdl);
   EntityMapping mapping;
   std::set<std::string> names;

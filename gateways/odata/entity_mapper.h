@@ -65,6 +65,9 @@ struct EntityMapping {
   std::vector<MappingRefusal> refused;  // entities
 };
 
+// Every set, under its own name as far as that can be one of ours.
+[[nodiscard]] std::vector<WantedEntity> AllEntities(const Csdl& csdl);
+
 // Maps the sets that are wanted; all of them, each under its own name, where `wanted` is empty.
 // Attribute `references` are set where a navigation property with one constraint leads from the
 // attribute to the key of an entity that is mapped too.

@@ -43,6 +43,9 @@ class PageReader {
   // The answer has ended: the page, if it is whole.
   [[nodiscard]] absl::StatusOr<PageEnd> Finish();
 
+  // What the page has said up to here, for who does not read it to its end.
+  [[nodiscard]] const PageEnd& so_far() const { return end_; }
+
  private:
   enum class State : uint8_t {
     kStart,          // before the object

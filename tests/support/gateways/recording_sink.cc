@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "schemas/base/status.h"
+#include "schemas/entity_definition.h"
+#include "schemas/entity_schema.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {

@@ -1,0 +1,48 @@
+#include "gateways/odata/stream_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "schemas/base/sha256.h"
+#include "schemas/base/status.h"
+
+namespace sluice::gateways {
+namespace {
+
+// A link may hold a token, so people see what tells one from another.
+std::string PositionOf(const v1::ODataCursor& cursor) {
+  if (cursor.phase() == v1::ODataCursor::PHASE_POLL) {
+    return cursor.watermark();
+  }
+  return cursor.link().empty() ? std::string()
+                               : fmt::format("{:016x}", DigestWord(Sha256(cursor.link()), 0));
+}
+
+}  // namespace
+
+void BeginLoad(StreamRun& run, v1::ODataCursor& cursor, const std::string& reason) {
+  v1::ODataCursor begun;
+  begun.set_selected(run.selected);
+  begun.set_last_loaded(cursor.last_loaded());
+  begun.set_empty_seen(cursor.empty_seen());
+  cursor = std::move(begun);
+  run.metrics.CountLoad(reason);
+}
+
+void ReportAt(StreamRun& run, const v1::ODataCursor& cursor) {
+  v1::RunNumbers numbers;
+  numbers.set_state(cursor.phase() == v1::ODataCursor::PHASE_LOAD ? "loading" : "following");
+  numbers.set_loaded(cursor.loaded());
+  numbers.set_total(cursor.total());
+  numbers.set_position(PositionOf(cursor));
+  if (const auto newest = run.taker.newest_us(); newest.has_value()) {
+    const int64_t now = run.clock.Now().time_since_epoch().count();
+    numbers.set_lag_us(std::max<int64_t>(now - *newest, 0));
+  }
+  run.sink.Report(numbers);
+}
+
+bool IsLinkRefused(const absl::Status& status) { return ErrorCode(status) == "source_refused"; }
+
+}  // namespace sluice::gateways
