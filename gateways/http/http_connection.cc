@@ -368,9 +368,16 @@ std::chrono::steady_clock::time_point HttpConnection::WriteDeadline() const {
 
 net::awaitable<bool> HttpConnection::Write(std::string_view head, std::string_view body,
                                            std::string_view tail, bool timed) {
-  const std::array<net::const_buffer, 3> buffers = {net::buffer(head.data(), head.size()),
-                                                    net::buffer(body.data(), body.size()),
-                                                    net::buffer(tail.data(), tail.size())};
+  const std::array<std::string_view, 3> parts = {head, body, tail};
+  co_return co_await Write(parts, timed);
+}
+
+net::awaitable<bool> HttpConnection::Write(std::span<const std::string_view> parts, bool timed) {
+  std::vector<net::const_buffer> buffers;
+  buffers.reserve(parts.size());
+  for (const std::string_view part : parts) {
+    buffers.emplace_back(part.data(), part.size());
+  }
   if (timed) {
     impl_->stream.expires_at(WriteDeadline());
   } else {
@@ -455,13 +462,33 @@ net::awaitable<bool> HttpConnection::StartStream(const HttpHead& head,
 }
 
 net::awaitable<bool> HttpConnection::SendChunk(std::string_view data, bool timed) {
-  for (; !data.empty(); data.remove_prefix(std::min(kPieceBytes, data.size()))) {
-    const std::string_view piece = data.substr(0, kPieceBytes);
-    std::string size;
-    if (chunked_) {
-      size = fmt::format("{:x}\r\n", piece.size());
+  co_return co_await SendChunks(std::span(&data, 1), timed);
+}
+
+net::awaitable<bool> HttpConnection::SendChunks(std::span<const std::string_view> parts,
+                                                bool timed) {
+  size_t taken = 0;  // of the first that is left
+  while (!parts.empty()) {
+    std::vector<std::string_view> piece = {""};
+    size_t bytes = 0;
+    while (!parts.empty() && bytes < kPieceBytes) {
+      piece.push_back(parts.front().substr(taken, kPieceBytes - bytes));
+      bytes += piece.back().size();
+      taken += piece.back().size();
+      if (taken == parts.front().size()) {
+        parts = parts.subspan(1);
+        taken = 0;
+      }
     }
-    const bool sent = co_await Write(size, piece, chunked_ ? "\r\n" : "", timed);
+    if (bytes == 0) {
+      break;  // an empty chunk would end the stream
+    }
+    const std::string size = fmt::format("{:x}\r\n", bytes);
+    if (chunked_) {
+      piece.front() = size;
+      piece.push_back("\r\n");
+    }
+    const bool sent = co_await Write(piece, timed);
     if (!sent) {
       co_return false;
     }

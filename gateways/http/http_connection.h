@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -78,6 +79,9 @@ class HttpConnection {
                                                  const HttpResponse& response);
   // Returns when the client has taken it; in pieces, each with the write time-out if `timed`.
   [[nodiscard]] net::awaitable<bool> SendChunk(std::string_view data, bool timed = true);
+  // The same of what lies in several places; the pieces are no smaller for it.
+  [[nodiscard]] net::awaitable<bool> SendChunks(std::span<const std::string_view> parts,
+                                                bool timed = true);
   [[nodiscard]] net::awaitable<bool> EndStream();
 
   // May another request follow the answer that was sent?
@@ -106,6 +110,7 @@ class HttpConnection {
   struct Impl;
   [[nodiscard]] net::awaitable<bool> Write(std::string_view head, std::string_view body,
                                            std::string_view tail, bool timed);
+  [[nodiscard]] net::awaitable<bool> Write(std::span<const std::string_view> parts, bool timed);
   [[nodiscard]] net::awaitable<absl::Status> ReadMore(size_t wanted);
   // Lets go of what a request was read with: it may stay for hours.
   void EndReading();

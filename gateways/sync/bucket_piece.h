@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -37,25 +38,34 @@ struct KnownRows {
   }
 };
 
+// The last event that can have changed the operations of a bucket: those of two snapshots of one
+// store are the same where it is. A row that leaves the bucket and is written again once the
+// horizon has passed that, all in one batch of the fold, is gone from it without a removal, and so
+// without another BucketState::changed; but the horizon is then behind that.
+[[nodiscard]] inline Offset ContentOf(const projectors::BucketState& state,
+                                      const projectors::AppliedState& applied) {
+  return std::max(state.changed, applied.horizon);
+}
+
 // Names what a piece holds: sessions with equal keys may be given the same bytes, whoever their
 // callers are, because nothing else decides about them.
 // 1. `model` is the object that one opened store has of one organisation's definitions, up to the
 //    next that come. So it names the organisation, its incarnation, the columns of its entities,
 //    and the store: that takes each event once and never goes back, so within it a position has one
 //    history. A store that is opened again, or built anew from another log's end, has its own.
-// 2. `changed` names what the bucket holds in that store while that model is in force: the same
-//    wherever the last event that changed its operations is the same. But for removals that the
-//    horizon has passed meanwhile: whoever may need one of these is sent the bucket anew.
+// 2. `changed` is what ContentOf() says: it names what the bucket holds in that store while that
+//    model is in force. But for removals that the horizon has passed meanwhile: whoever may need
+//    one of these is sent the bucket anew.
 // 3. `from` and `known_rows` say which of the operations come, and nothing of a caller does.
 // 4. `denied` is what a caller sees less than others of these rows.
 // 5. The encoder is stateless, and one object of an encoding.
-// 6. `bytes` and `ops` say where the piece ends.
+// 6. `bytes` and `ops` say where the piece ends, if it is not cut before: it tells where it ends.
 // That a session may have the bucket at all is decided before it asks.
 struct PieceKey {
   BucketKey bucket{};
-  Position from{};             // the operations behind this one
-  Offset changed = kNoOffset;  // BucketState::changed of the snapshot
-  KnownRows known_rows{};      // written as Within() does
+  Position from{};  // the operations behind this one
+  Offset changed = kNoOffset;
+  KnownRows known_rows{};  // written as Within() does
   // By identity. It need not live for that: who reads has it.
   std::weak_ptr<const projectors::OrgModel> model{};
   const schemas::EntitySchema* schema = nullptr;  // of it

@@ -76,7 +76,7 @@ absl::StatusOr<std::optional<Piece>> DeltaSelection::NextPiece(PieceKey key, siz
       return std::nullopt;
     }
     ASSIGN_OR_RETURN(const projectors::BucketState found, snapshot_.Bucket(bucket.key));
-    changed_ = found.changed;
+    changed_ = ContentOf(found, snapshot_.applied());
     // Cursors of different positions come to the same operation.
     reached_ = Before(source.it->op().position);
     pieces.GoOn(std::move(source.it), bucket.key, reached_);

@@ -48,6 +48,7 @@ class FrameBuffer {
   void LetGo() {
     Clear();
     Release(&text_);
+    shared_ = {};
   }
 
  private:

@@ -26,8 +26,12 @@ absl::StatusOr<Piece> PieceReader::Read(const projectors::OrgSnapshot& snapshot,
   if (iterator_ == nullptr || bucket_ != key.bucket || at_ != key.from) {
     GoOn(snapshot.Scan(key.bucket, key.from), key.bucket, key.from);
   }
-  ASSIGN_OR_RETURN(Piece piece, Make(key, passed_max));
-  cache_.Keep(key, piece);
+  absl::StatusOr<Piece> piece = Make(key, passed_max);
+  if (piece.ok()) {
+    cache_.Keep(key, *piece);
+  } else {
+    iterator_.reset();  // it has gone on, and at_ has not
+  }
   return piece;
 }
 

@@ -324,9 +324,7 @@ class StreamSession {
     if (MayGoOn()) {
       const HeldUp held_up(*this);
       const std::vector<std::string_view> parts = buffer_.Parts();
-      for (size_t i = 0; alive && i < parts.size(); ++i) {
-        alive = co_await http_.SendChunk(parts[i]);
-      }
+      alive = co_await http_.SendChunks(parts);
     }
     buffer_.Clear();
     share_ = {};

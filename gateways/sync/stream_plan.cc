@@ -168,7 +168,7 @@ absl::Status StreamPlan::Place(const std::string& id, Bucket* bucket) {
       nothing || (whole != kNoOffset && std::max(state.changed, applied.horizon) <= whole);
   bucket->placed = true;
   if (unchanged && !pending && !reset) {
-    CaughtUp(state.changed, bucket);
+    CaughtUp(ContentOf(state, applied), bucket);
     return absl::OkStatus();
   }
   reset = reset || std::max(known.removed_after, whole) < applied.horizon;
@@ -178,7 +178,7 @@ absl::Status StreamPlan::Place(const std::string& id, Bucket* bucket) {
     known = {.removed_after = applied.position};
     resets_.push_back(id);
   }
-  bucket->changed = state.changed;
+  bucket->changed = ContentOf(state, applied);
   pending_.insert(id);
   return absl::OkStatus();
 }

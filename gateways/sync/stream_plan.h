@@ -90,7 +90,7 @@ class StreamPlan {
     Position progress;                                 // sent up to here
     Position read;               // up to here as it is read: nothing lies between, see CaughtUp()
     Offset whole = kNoOffset;    // what the client counts as its position here: the last `to`
-    Offset changed = kNoOffset;  // BucketState::changed of the snapshot, where there's more to send
+    Offset changed = kNoOffset;  // ContentOf() the snapshot's, where there is more to send
     KnownRows known_rows;
     uint64_t count = 0;  // of the snapshot in which it changed last
     uint64_t checksum = 0;
