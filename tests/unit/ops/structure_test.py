@@ -41,6 +41,7 @@ INNER = {
         "fold": ["model", "rules"],
         "store": ["fold", "model", "rules"],
         "nodes": ["store", "fold", "model", "rules"],
+        "work": [],
         "staging": ["nodes", "store", "fold", "model", "rules"],
         "provisioning": ["nodes", "fold", "model", "rules"],
     },
