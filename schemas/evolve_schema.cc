@@ -144,6 +144,7 @@ absl::StatusOr<v1::EntitySchema> EvolveSchema(const v1::EntitySchema* current,
   v1::EntitySchema next;
   next.set_entity_id(current == nullptr ? new_id.value() : current->entity_id());
   next.set_name(wanted.name());
+  next.set_source(wanted.source());
   next.set_next_attribute_id(current == nullptr ? 1 : current->next_attribute_id());
   const ByName by_name = IndexByName(current);
   for (const v1::Attribute& attribute : wanted.attributes()) {

@@ -19,7 +19,13 @@ absl::Status CheckOne(const projectors::OrgModel& model, const v1::Operation& op
       op.kind() != v1::Operation::KIND_DELETE) {
     return InvalidArgument(fmt::format("operations have no kind {}", static_cast<int>(op.kind())));
   }
+  if (op.kept_size() > 0 || !op.kept_from().empty()) {
+    return InvalidArgument("only a source keeps attributes of a row");
+  }
   const schemas::EntitySchema* schema = model.FindEntity(schemas::EntityId(op.entity_id())).get();
+  if (schema != nullptr) {
+    RETURN_IF_ERROR(CheckOwner(model, *schema));
+  }
   if (schema != nullptr && op.kind() == v1::Operation::KIND_DELETE && !op.row().empty()) {
     return RowOfDelete();
   }
@@ -36,6 +42,9 @@ absl::Status Check(const projectors::OrgModel& model, const ChangeSetLimits& lim
   out.id = set.id();
   RETURN_IF_ERROR(CheckName(set.source(), "source"));
   out.set.set_source(set.source());
+  if (set.has_step() || set.only_changes()) {
+    return InvalidArgument("only a source's sets have a step or 'only_changes'");
+  }
   out.named = true;
   if (set.incarnation() != 0 && set.incarnation() != model.incarnation()) {
     return Error(absl::StatusCode::kFailedPrecondition, "other_incarnation",
@@ -99,6 +108,16 @@ absl::Status MissingKey(const schemas::EntitySchema& schema) {
   return Error(absl::StatusCode::kInvalidArgument, "missing_key",
                fmt::format("entity '{}' needs its key: '{}' in the row, or the member 'key'",
                            schema.name(), schema.key().name));
+}
+
+absl::Status CheckOwner(const projectors::OrgModel& model, const schemas::EntitySchema& schema) {
+  const std::string_view owner = model.OwnerOf(schema.proto());
+  return owner.empty()
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kFailedPrecondition, "entity_has_source",
+                     fmt::format("entity '{}' has its rows from source '{}'; delete the source to "
+                                 "write them yourself",
+                                 schema.name(), owner));
 }
 
 absl::Status RowOfDelete() { return InvalidArgument("a delete has a key and no row"); }

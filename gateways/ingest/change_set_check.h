@@ -45,5 +45,9 @@ struct ReadChangeSet {
 [[nodiscard]] absl::Status CheckAny(size_t count);
 [[nodiscard]] absl::Status MissingKey(const schemas::EntitySchema& schema);
 [[nodiscard]] absl::Status RowOfDelete();
+// kFailedPrecondition, code "entity_has_source": a source has the entity's rows, and versions of
+// two writers can't be compared.
+[[nodiscard]] absl::Status CheckOwner(const projectors::OrgModel& model,
+                                      const schemas::EntitySchema& schema);
 
 }  // namespace sluice::gateways

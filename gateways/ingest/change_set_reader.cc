@@ -207,6 +207,7 @@ absl::Status ChangeSetReader::Impl::Build(const OrgModel& model, const RawOperat
                  fmt::format("there is no entity '{}'", raw.entity));
   }
   const EntitySchema& schema = *entity->second;
+  RETURN_IF_ERROR(CheckOwner(model, schema));
   op.set_kind(kind);
   op.set_entity_id(schema.id().value());
   if (raw.version.has_value()) {

@@ -19,9 +19,14 @@ constexpr std::string_view kProfileDefined = "sluice.v1.ProfileDefined";
 constexpr std::string_view kProfileDeleted = "sluice.v1.ProfileDeleted";
 constexpr std::string_view kRoleDefined = "sluice.v1.RoleDefined";
 constexpr std::string_view kRoleDeleted = "sluice.v1.RoleDeleted";
-constexpr std::string_view kControlEvents[] = {kOrgOpened,     kOrgClosed,      kEntityDefined,
-                                               kEntityDeleted, kProfileDefined, kProfileDeleted,
-                                               kRoleDefined,   kRoleDeleted};
+constexpr std::string_view kSourceDefined = "sluice.v1.SourceDefined";
+constexpr std::string_view kSourceDeleted = "sluice.v1.SourceDeleted";
+constexpr std::string_view kControlEvents[] = {
+    kOrgOpened,      kOrgClosed,   kEntityDefined, kEntityDeleted, kProfileDefined,
+    kProfileDeleted, kRoleDefined, kRoleDeleted,   kSourceDefined, kSourceDeleted};
+// What the owner of an entity begins with, after its kind, that is a source of another
+// organisation.
+constexpr std::string_view kElsewhere = ":@";
 
 absl::Status Malformed(std::string_view type, std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "malformed_event",
@@ -137,6 +142,10 @@ absl::StatusOr<std::shared_ptr<const OrgModel>> OrgModel::Parse(std::string_view
     std::string name = role.name();
     model->roles_.emplace(std::move(name), std::make_shared<const v1::Role>(std::move(role)));
   }
+  for (v1::SourceBinding& source : *state.mutable_sources()) {
+    std::string name = source.name();
+    model->sources_.emplace(std::move(name), std::move(source));
+  }
   RuleSet::Numbers numbers;
   for (const auto& rule : state.rules()) {
     numbers.emplace(rule.id(), rule.number());
@@ -163,6 +172,9 @@ std::string OrgModel::Serialize() const {
   }
   for (const auto& [name, role] : roles_) {
     *state.add_roles() = *role;
+  }
+  for (const auto& [name, source] : sources_) {
+    *state.add_sources() = source;
   }
   for (const std::shared_ptr<const SyncRule>& rule : rules_->rules()) {
     auto& stored = *state.add_rules();
@@ -254,9 +266,15 @@ absl::Status OrgModel::Define(const eventlog::Event& event, Offset offset) {
       return Malformed(event.type, "the role has no name");
     }
     Replace(std::move(*defined.mutable_role()), offset, &roles_);
-  } else {
+  } else if (event.type == kRoleDeleted) {
     ASSIGN_OR_RETURN(const v1::RoleDeleted deleted, ParsePayload<v1::RoleDeleted>(event));
     roles_.erase(deleted.name());
+  } else if (event.type == kSourceDefined) {
+    ASSIGN_OR_RETURN(const v1::SourceDefined defined, ParsePayload<v1::SourceDefined>(event));
+    return DefineSource(defined);
+  } else {
+    ASSIGN_OR_RETURN(const v1::SourceDeleted deleted, ParsePayload<v1::SourceDeleted>(event));
+    sources_.erase(deleted.name());
   }
   return absl::OkStatus();
 }
@@ -283,6 +301,39 @@ absl::Status OrgModel::DefineEntity(const eventlog::Event& event) {
   std::string name = (*schema)->name();
   entities_.emplace(std::move(name), *std::move(schema));
   return absl::OkStatus();
+}
+
+absl::Status OrgModel::DefineSource(const v1::SourceDefined& defined) {
+  if (defined.settings().name().empty() || defined.settings().kind().empty()) {
+    return Malformed(kSourceDefined, "the source has no name, or no kind");
+  }
+  v1::SourceBinding& source = sources_[defined.settings().name()];
+  source.set_name(defined.settings().name());
+  source.set_kind(defined.settings().kind());
+  source.set_epoch(defined.epoch());
+  return absl::OkStatus();
+}
+
+const v1::SourceBinding* OrgModel::FindSource(std::string_view name) const {
+  const auto found = sources_.find(name);
+  return found == sources_.end() ? nullptr : &found->second;
+}
+
+std::string OrgModel::OwnerName(const v1::SourceBinding& source) {
+  return fmt::format("{}:{}", source.kind(), source.name());
+}
+
+std::string_view OrgModel::OwnerOf(const v1::EntitySchema& schema) const {
+  const std::string_view owner = schema.source();
+  const size_t colon = owner.find(':');
+  if (colon == std::string_view::npos) {
+    return "";
+  }
+  if (owner.substr(colon, kElsewhere.size()) == kElsewhere) {
+    return owner;
+  }
+  const v1::SourceBinding* const source = FindSource(owner.substr(colon + 1));
+  return source != nullptr && source->kind() == owner.substr(0, colon) ? owner : "";
 }
 
 std::shared_ptr<const EntitySchema> OrgModel::FindEntity(EntityId id) const {

@@ -15,8 +15,12 @@
 #include "projectors/model/sync_rules.h"
 #include "schemas/base/ids.h"
 #include "schemas/entity_schema.h"
+#include "schemas/sluice/v1/events.pb.h"
+#include "schemas/sluice/v1/sources.pb.h"
 
 namespace sluice::projectors {
+
+using Sources = std::map<std::string, v1::SourceBinding, std::less<>>;
 
 // An entity as one caller may see it.
 struct CallerEntity {
@@ -79,6 +83,14 @@ class OrgModel {
   std::shared_ptr<const EntitySchema> FindEntity(EntityId id) const;  // nullptr where there is none
   const Definitions<v1::Profile>& profiles() const { return profiles_; }
   const Definitions<v1::Role>& roles() const { return roles_; }
+  const Sources& sources() const { return sources_; }
+  const v1::SourceBinding* FindSource(std::string_view name) const;  // nullptr: there is none
+  // EntitySchema::source of the entities that the source has.
+  [[nodiscard]] static std::string OwnerName(const v1::SourceBinding& source);
+  // The source whose rows the entity has, as EntitySchema::source; empty where anybody may write
+  // them: it has none, or one that has been deleted. Of a source of another organisation
+  // ("debezium:@home/shop") only that one knows: it counts.
+  [[nodiscard]] std::string_view OwnerOf(const v1::EntitySchema& schema) const;
 
   // The rules of all profiles, compiled.
   const RuleSet& rules() const { return *rules_; }
@@ -99,6 +111,7 @@ class OrgModel {
   absl::Status Open(const eventlog::Event& event);
   absl::Status Define(const eventlog::Event& event, Offset offset);
   absl::Status DefineEntity(const eventlog::Event& event);
+  absl::Status DefineSource(const v1::SourceDefined& defined);
   void IndexEntities();
 
   uint32_t incarnation_ = 0;
@@ -108,6 +121,7 @@ class OrgModel {
   Schemas entities_;
   Definitions<v1::Profile> profiles_;
   Definitions<v1::Role> roles_;
+  Sources sources_;
   std::map<EntityId, std::shared_ptr<const EntitySchema>> entities_by_id_;  // derived
   bool has_rules_ = true;
   std::shared_ptr<const RuleSet> rules_ = RuleSet::None();  // derived, but for the rules' numbers

@@ -22,6 +22,8 @@ bool SetChange(const eventlog::Event& control, Outcome* outcome) {
   v1::ProfileDeleted profile_deleted;
   v1::RoleDefined role;
   v1::RoleDeleted role_deleted;
+  v1::SourceDefined source;
+  v1::SourceDeleted source_deleted;
   if (parse(&opened)) {
     *outcome->mutable_org_opened() = std::move(opened);
   } else if (parse(&closed)) {
@@ -38,6 +40,10 @@ bool SetChange(const eventlog::Event& control, Outcome* outcome) {
     *outcome->mutable_role_defined() = std::move(role);
   } else if (parse(&role_deleted)) {
     *outcome->mutable_role_deleted() = std::move(role_deleted);
+  } else if (parse(&source)) {
+    *outcome->mutable_source_defined() = std::move(source);
+  } else if (parse(&source_deleted)) {
+    *outcome->mutable_source_deleted() = std::move(source_deleted);
   }
   return outcome->change_case() != Outcome::CHANGE_NOT_SET;
 }
@@ -60,6 +66,10 @@ std::string DefinitionOf(const std::string& org, uint32_t incarnation, const Out
       return name("role", outcome.role_defined().role().name());
     case Outcome::kRoleDeleted:
       return name("role", outcome.role_deleted().name());
+    case Outcome::kSourceDefined:
+      return name("source", outcome.source_defined().settings().name());
+    case Outcome::kSourceDeleted:
+      return name("source", outcome.source_deleted().name());
     default:
       return "";
   }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "projectors/provisioning/decide_source.h"
 #include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/directory.h"
 #include "projectors/provisioning/preconditions.h"
@@ -64,8 +65,9 @@ absl::StatusOr<Decision> DecidePutEntity(const OrgId& org, const OrgEntry& entry
   const auto found = entry.model->entities().find(wanted.name());
   const v1::EntitySchema* const current =
       found == entry.model->entities().end() ? nullptr : &found->second->proto();
+  ASSIGN_OR_RETURN(const Request::PutEntity whole, WithSource(*entry.model, current, wanted));
   ASSIGN_OR_RETURN(v1::EntitySchema next,
-                   schemas::EvolveSchema(current, wanted, EntityId(entry.next_entity_id)));
+                   schemas::EvolveSchema(current, whole, EntityId(entry.next_entity_id)));
   Decision decision;
   if (current != nullptr && current->SerializeAsString() == next.SerializeAsString()) {
     return decision;
@@ -146,8 +148,51 @@ absl::StatusOr<Decision> DecideDeleteRole(const OrgId& org, const OrgEntry& entr
   return decision;
 }
 
+// `defined` as the source becomes.
+Decision Define(const OrgId& org, v1::SourceDefined defined) {
+  Decision decision;
+  decision.control = ControlEvent(org, "", AsInChanges(defined));
+  *decision.outcome.mutable_source_defined() = std::move(defined);
+  return decision;
+}
+
+absl::StatusOr<Decision> DecidePutSource(const OrgId& org, const OrgEntry& entry,
+                                         const Request::PutSource& put, Offset at) {
+  ASSIGN_OR_RETURN(v1::SourceDefined next, NextSource(entry, put, at));
+  const auto current = entry.sources.find(next.settings().name());
+  if (current != entry.sources.end() &&
+      CanonicalBytes(*current->second.defined) == CanonicalBytes(next)) {
+    return Decision();
+  }
+  return Define(org, std::move(next));
+}
+
+absl::StatusOr<Decision> DecideDeleteSource(const OrgId& org, const OrgEntry& entry,
+                                            const std::string& name) {
+  RETURN_IF_ERROR(FindSource(entry, name).status());
+  Decision decision;
+  decision.outcome.mutable_source_deleted()->set_name(name);
+  decision.control = ControlEvent(org, "", decision.outcome.source_deleted());
+  return decision;
+}
+
+absl::StatusOr<Decision> DecideRunSource(const OrgId& org, const OrgEntry& entry,
+                                         const Request::RunSource& run, Offset at) {
+  ASSIGN_OR_RETURN(const OrgSource source, FindSource(entry, run.name()));
+  RETURN_IF_ERROR(CheckRun(entry, source, run));
+  if (run.reload()) {
+    v1::SourceDefined anew = *source.defined;
+    anew.set_epoch(at.value());
+    return Define(org, std::move(anew));
+  }
+  Decision decision;
+  decision.outcome.mutable_source_run()->set_name(run.name());
+  decision.outcome.mutable_source_run()->set_entity(run.entity());
+  return decision;
+}
+
 absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entry,
-                                          const Request& request) {
+                                          const Request& request, Offset at) {
   switch (request.action_case()) {
     case Request::kPutEntity:
       return DecidePutEntity(org, entry, request.put_entity());
@@ -161,13 +206,19 @@ absl::StatusOr<Decision> DecideDefinition(const OrgId& org, const OrgEntry& entr
       return DecidePutRole(org, entry, request.put_role().role());
     case Request::kDeleteRole:
       return DecideDeleteRole(org, entry, request.delete_role().name());
+    case Request::kPutSource:
+      return DecidePutSource(org, entry, request.put_source(), at);
+    case Request::kDeleteSource:
+      return DecideDeleteSource(org, entry, request.delete_source().name());
+    case Request::kRunSource:
+      return DecideRunSource(org, entry, request.run_source(), at);
     default:
       return InvalidArgument("the request names no action that this version knows");
   }
 }
 
 absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
-                                      const Request& request) {
+                                      const Request& request, Offset at) {
   if (request.action_case() == Request::kOpenOrg) {
     RETURN_IF_ERROR(CheckPreconditions(entry, request));
     return DecideOpen(org, entry, request.open_org());
@@ -188,13 +239,14 @@ absl::StatusOr<Decision> DecideAction(const OrgId& org, const OrgEntry* entry,
   // Last, before the definition is looked at: what a caller expected of a definition says nothing
   // of an organisation that is not there or not ready, and must not tell of it.
   RETURN_IF_ERROR(CheckPreconditions(entry, request));
-  return DecideDefinition(org, *entry, request);
+  return DecideDefinition(org, *entry, request, at);
 }
 
 }  // namespace
 
-absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry, const Request& request) {
-  ASSIGN_OR_RETURN(Decision decision, DecideAction(org, entry, request));
+absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry, const Request& request,
+                                Offset at) {
+  ASSIGN_OR_RETURN(Decision decision, DecideAction(org, entry, request, at));
   decision.outcome.set_request_id(request.request_id());
   decision.outcome.set_changes_offset(kNoOffset.value());
   return decision;

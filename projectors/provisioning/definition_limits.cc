@@ -79,4 +79,27 @@ absl::Status CheckTotal(const OrgModel& model, const v1::Role& next) {
   return Check(model, Kind{model.roles(), kRolesOfOrgMax, "role", "roles"}, next);
 }
 
+absl::Status CheckTotal(const std::map<std::string, OrgSource>& sources,
+                        const v1::SourceDefined& next) {
+  size_t count = 1;
+  auto entities = static_cast<size_t>(next.settings().entities_size());
+  size_t bytes = next.ByteSizeLong();
+  for (const auto& [name, source] : sources) {
+    if (name != next.settings().name()) {
+      ++count;
+      entities += static_cast<size_t>(source.defined->settings().entities_size());
+      bytes += source.defined->ByteSizeLong();
+    }
+  }
+  if (count <= kSourcesOfOrgMax && entities <= kSourceEntitiesOfOrgMax &&
+      bytes <= kSourceBytesOfOrgMax) {
+    return absl::OkStatus();
+  }
+  return TooMany(fmt::format(
+      "source '{}': the organisation would have {} sources (at most {} are taken) with {} entities "
+      "(at most {}) and {} bytes (at most {})",
+      next.settings().name(), count, kSourcesOfOrgMax, entities, kSourceEntitiesOfOrgMax, bytes,
+      kSourceBytesOfOrgMax));
+}
+
 }  // namespace sluice::projectors

@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "projectors/provisioning/decide_source.h"
+
 namespace sluice::projectors {
 namespace {
 
@@ -72,6 +74,22 @@ void AddDefinitions(const OrgId& org, const Definitions& from, const Definitions
   }
 }
 
+void AddSources(const OrgModel& from, const OrgEntry& to, std::vector<Event>* events) {
+  for (const auto& [name, source] : from.sources()) {
+    if (to.model->FindSource(name) == nullptr) {
+      v1::SourceDeleted deleted;
+      deleted.set_name(name);
+      events->push_back(Control(to.org, deleted));
+    }
+  }
+  for (const auto& [name, source] : to.model->sources()) {
+    const v1::SourceBinding* const before = from.FindSource(name);
+    if (before == nullptr || before->kind() != source.kind() || before->epoch() != source.epoch()) {
+      events->push_back(Control(to.org, AsInChanges(*to.sources.at(name).defined)));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Event> Difference(const OrgModel& from, const OrgEntry& to) {
@@ -104,6 +122,7 @@ std::vector<Event> Difference(const OrgModel& from, const OrgEntry& to) {
   AddDefinitions<v1::RoleDefined, v1::RoleDeleted>(
       to.org, now.roles(), to.model->roles(),
       [](const v1::Role& role, auto* defined) { *defined->mutable_role() = role; }, &events);
+  AddSources(now, to, &events);
   return events;
 }
 

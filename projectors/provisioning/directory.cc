@@ -10,6 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "projectors/provisioning/decide_source.h"
+#include "projectors/provisioning/definition_limits.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -80,6 +82,8 @@ struct Directory::Impl {
   static absl::StatusOr<std::string> DefineEntity(const WireOutcome& outcome, OrgEntry& entry);
   static absl::StatusOr<std::string> DeleteEntity(const v1::EntityDeleted& deleted,
                                                   OrgEntry& entry);
+  static absl::StatusOr<std::string> DefineSource(const WireOutcome& outcome, OrgEntry& entry);
+  static void NoteRun(const WireOutcome::SourceRun& run, Offset at, OrgEntry& entry);
 
   mutable absl::Mutex mutex;
   std::map<std::string, Known, std::less<>> orgs ABSL_GUARDED_BY(mutex);
@@ -100,6 +104,7 @@ absl::StatusOr<std::string> Directory::Impl::Open(const WireOutcome& outcome, Or
   entry.opened = Offset(outcome.changes_offset());
   entry.next_entity_id = 1;
   entry.etags.clear();
+  entry.sources.clear();
   return entry.etags["org"] = MakeEtag(opened.SerializeAsString(), entry.opened);
 }
 
@@ -121,6 +126,35 @@ absl::StatusOr<std::string> Directory::Impl::DeleteEntity(const v1::EntityDelete
     entry.etags.erase("entity/" + deleted.name());
   }
   return std::string();
+}
+
+absl::StatusOr<std::string> Directory::Impl::DefineSource(const WireOutcome& outcome,
+                                                          OrgEntry& entry) {
+  const v1::SourceDefined& defined = outcome.source_defined();
+  const std::string& name = defined.settings().name();
+  RETURN_IF_ERROR(ApplyToModel(defined, entry));
+  OrgSource& source = entry.sources[name];
+  if (source.defined != nullptr && source.defined->epoch() != defined.epoch()) {
+    source.runs.clear();  // it begins anew with all of it
+  }
+  source.defined = std::make_shared<const v1::SourceDefined>(defined);
+  return entry.etags["source/" + name] =
+             MakeEtag(CanonicalBytes(defined), Offset(outcome.changes_offset()));
+}
+
+void Directory::Impl::NoteRun(const WireOutcome::SourceRun& run, Offset at, OrgEntry& entry) {
+  const auto found = entry.sources.find(run.name());
+  if (found == entry.sources.end()) {
+    return;
+  }
+  std::map<std::string, Offset>& runs = found->second.runs;
+  if (run.entity().empty()) {
+    runs.clear();
+  }
+  runs[run.entity()] = at;
+  if (runs.size() > kSourceEntitiesOfOrgMax) {  // of entities that have long gone
+    runs.erase(std::ranges::min_element(runs, {}, &std::pair<const std::string, Offset>::second));
+  }
 }
 
 absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, OrgEntry& entry) {
@@ -164,6 +198,16 @@ absl::StatusOr<std::string> Directory::Impl::Change(const WireOutcome& outcome, 
       RETURN_IF_ERROR(ApplyToModel(outcome.role_deleted(), entry));
       entry.etags.erase("role/" + outcome.role_deleted().name());
       return std::string();
+    case WireOutcome::kSourceDefined:
+      return DefineSource(outcome, entry);
+    case WireOutcome::kSourceDeleted:
+      RETURN_IF_ERROR(ApplyToModel(outcome.source_deleted(), entry));
+      entry.etags.erase("source/" + outcome.source_deleted().name());
+      entry.sources.erase(outcome.source_deleted().name());
+      return std::string();
+    case WireOutcome::kSourceRun:
+      NoteRun(outcome.source_run(), Offset(outcome.request_offset()), entry);
+      return std::string();
     case WireOutcome::kOrgPlaced:
       entry.opened = Offset(outcome.org_placed().opened());
       entry.last_control = Offset(outcome.changes_offset());
@@ -201,6 +245,8 @@ bool Existed(const WireOutcome& outcome, const OrgEntry& before) {
       return before.etags.contains("profile/" + outcome.profile_defined().profile().name());
     case WireOutcome::kRoleDefined:
       return before.etags.contains("role/" + outcome.role_defined().role().name());
+    case WireOutcome::kSourceDefined:
+      return before.etags.contains("source/" + outcome.source_defined().settings().name());
     default:
       return true;
   }

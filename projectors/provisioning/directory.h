@@ -20,6 +20,13 @@ namespace sluice::projectors {
 enum class OrgState { kProvisioning, kReady, kClosing, kClosed };
 [[nodiscard]] std::string_view OrgStateName(OrgState state);
 
+// A source of an organisation.
+struct OrgSource {
+  std::shared_ptr<const v1::SourceDefined> defined;  // whole, with its sealed secrets
+  // Where in `provisioning` a run of an entity was asked for last in this epoch; "": of all.
+  std::map<std::string, Offset> runs;
+};
+
 // One organisation as the `provisioning` topic tells it: the fold of its outcomes. Immutable.
 struct OrgEntry {
   OrgId org;
@@ -30,8 +37,9 @@ struct OrgEntry {
   Offset last_control;  // its newest control event in `changes`
   uint32_t next_entity_id = 1;
   std::shared_ptr<const OrgModel> model;  // definitions, without rules
-  std::map<std::string, std::string>
-      etags;  // "entity/account", "profile/field", "role/x", "org" -> ETag
+  // "entity/account", "profile/field", "role/x", "source/crm", "org" -> ETag
+  std::map<std::string, std::string> etags;
+  std::map<std::string, OrgSource> sources;  // those of `model`
   // What Decide() remembers, shared by all entries of the organisation.
   std::shared_ptr<RuleCounts> rule_counts = std::make_shared<RuleCounts>();
 };
@@ -81,14 +89,15 @@ class Directory {
 void SetRefusal(const absl::Status& refusal, v1::ProvisioningOutcome* outcome);
 
 // Decides a request against an entry (nullptr: unknown organisation): what the sequencer does,
-// pure. The change to make, or the refusal with its stable code (org_not_found, org_not_ready,
-// precondition_failed, incompatible_schema, attribute_in_use, unknown_entity, ...).
+// pure. `at` is where in `provisioning` the request is, which no other one ever was. The change to
+// make, or the refusal with its stable code (org_not_found, org_not_ready, precondition_failed,
+// incompatible_schema, attribute_in_use, unknown_entity, ...).
 struct Decision {
   v1::ProvisioningOutcome outcome;         // without offsets
   std::optional<eventlog::Event> control;  // to be sequenced into `changes`, without id and time
 };
 [[nodiscard]] absl::StatusOr<Decision> Decide(const OrgId& org, const OrgEntry* entry,
-                                              const v1::ProvisioningRequest& request);
+                                              const v1::ProvisioningRequest& request, Offset at);
 
 // Parses the JSON of gateways/docs/api.md, section 4; names and kinds are checked, what they refer
 // to is for Decide.

@@ -183,7 +183,7 @@ absl::Status PartitionSequencer::CheckNewControls() {
 PartitionSequencer::Decided PartitionSequencer::DecideOne(RequestLedger::Pending pending) const {
   Decided decided;
   const auto entry = ledger_.directory().Find(pending.org);
-  auto decision = Decide(pending.org, entry.get(), pending.request);
+  auto decision = Decide(pending.org, entry.get(), pending.request, pending.offset);
   if (decision.ok()) {
     decided.outcome = std::move(decision->outcome);
     decided.control = std::move(decision->control);

@@ -48,6 +48,12 @@ std::string TargetOf(const v1::ProvisioningRequest& request) {
       return "role/" + request.put_role().role().name();
     case Action::kDeleteRole:
       return "role/" + request.delete_role().name();
+    case Action::kPutSource:
+      return "source/" + request.put_source().settings().name();
+    case Action::kDeleteSource:
+      return "source/" + request.delete_source().name();
+    case Action::kRunSource:
+      return "source/" + request.run_source().name();
     case Request::ACTION_NOT_SET:
       break;
   }

@@ -28,7 +28,7 @@ using testing::kPartition;
 v1::ProvisioningRequest RandomReconcilerRequest(std::mt19937& random) {
   const std::string entity = std::string(1, static_cast<char>('a' + random() % 3));
   v1::ProvisioningRequest request;
-  switch (random() % 9) {
+  switch (random() % 12) {
     case 0:
       return testing::OpenRequest("");
     case 1:
@@ -46,6 +46,18 @@ v1::ProvisioningRequest RandomReconcilerRequest(std::mt19937& random) {
                                      "{\"entities\":{\"" + entity + "\":[{\"kind\":\"user\"}]}}");
     case 7:
       request.mutable_delete_role()->set_name("r");
+      return request;
+    case 8:
+      request.mutable_put_source()->mutable_settings()->set_name(entity);
+      request.mutable_put_source()->mutable_settings()->set_kind("odata");
+      request.mutable_put_source()->mutable_settings()->set_url(std::to_string(random() % 2));
+      return request;
+    case 9:
+      request.mutable_delete_source()->set_name(entity);
+      return request;
+    case 10:
+      request.mutable_run_source()->set_name(entity);
+      request.mutable_run_source()->set_reload(random() % 2 == 0);
       return request;
     default:
       return testing::RoleRequest(
@@ -97,7 +109,7 @@ class Sequencing {
     }
     for (RequestLedger::Pending& pending : ledger.Next(1'000)) {
       auto decision = projectors::Decide(pending.org, ledger.directory().Find(pending.org).get(),
-                                         pending.request);
+                                         pending.request, pending.offset);
       v1::ProvisioningOutcome outcome;
       if (decision.ok()) {
         outcome = decision->outcome;
@@ -147,6 +159,9 @@ std::string Text(const OrgModel& model) {
   }
   for (const auto& [name, role] : model.roles()) {
     text += " " + role->ShortDebugString();
+  }
+  for (const auto& [name, source] : model.sources()) {
+    text += " " + source.ShortDebugString();
   }
   return text;
 }

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <functional>
+
 #include "eventlog/event.h"
 #include "schemas/base/status.h"
 
@@ -103,6 +105,46 @@ TEST_F(ChangeSetReaderTest, EveryCode) {
   EXPECT_EQ(OpCode(R"({"op":"delete","op":"delete","entity":"account","key":"A"})"),
             "invalid_json");
   EXPECT_EQ(OpCode("7"), "invalid_argument");
+}
+
+TEST_F(ChangeSetReaderTest, AnEntityThatASourceHasIsItsOwn) {
+  v1::SourceDefined source;
+  source.mutable_settings()->set_name("crm");
+  source.mutable_settings()->set_kind("odata");
+  v1::EntityDefined owned;
+  *owned.mutable_schema() = model_->entities().at("account")->proto();
+  owned.mutable_schema()->set_source("odata:crm");
+  const std::shared_ptr<const OrgModel> without = With(model_, owned);
+  const std::shared_ptr<const OrgModel> model = With(without, source);
+  const std::string delete_one = R"({"ops":[{"op":"delete","entity":"account","key":"A1"}]})";
+  EXPECT_TRUE(reader_.Read(*without, delete_one).status.ok());
+  EXPECT_EQ(ErrorCode(reader_.Read(*model, delete_one).status), "entity_has_source");
+  EXPECT_TRUE(
+      reader_.Read(*model, R"({"ops":[{"op":"delete","entity":"item","key":9}]})").status.ok());
+  v1::ChangeSet set = reader_.Read(*without, delete_one).set;
+  EXPECT_EQ(ErrorCode(CheckChangeSet(*model, {}, set).status), "entity_has_source");
+  EXPECT_TRUE(CheckChangeSet(*without, {}, set).status.ok());
+}
+
+// What would move a source's chain, or be applied by a source's rules.
+TEST_F(ChangeSetReaderTest, OnlySourcesHaveSteps) {
+  const v1::ChangeSet good =
+      Read(R"({"ops":[{"op":"upsert","entity":"account","row":{"accountid":"A1"}}]})").set;
+  const auto code = [&](const std::function<void(v1::ChangeSet&)>& change) {
+    v1::ChangeSet set = good;
+    change(set);
+    const ReadChangeSet read = CheckChangeSet(*model_, {}, set);
+    return read.status.ok() ? "ok" : ErrorCode(read.status);
+  };
+  EXPECT_EQ(code([](auto&) {}), "ok");
+  EXPECT_EQ(code([](auto& set) { set.mutable_step(); }), "invalid_argument");
+  EXPECT_EQ(code([](auto& set) { set.set_only_changes(true); }), "invalid_argument");
+  EXPECT_EQ(code([](auto& set) { set.mutable_ops(0)->add_kept(2); }), "invalid_argument");
+  EXPECT_EQ(code([](auto& set) { set.mutable_ops(0)->set_kept_from("A2"); }), "invalid_argument");
+  EXPECT_EQ(code([](auto& set) { set.mutable_ops(0)->set_kind(v1::Operation::KIND_SWEEP); }),
+            "invalid_argument");
+  EXPECT_EQ(code([](auto& set) { set.mutable_ops(0)->set_kind(v1::Operation::KIND_TOUCH); }),
+            "invalid_argument");
 }
 
 TEST_F(ChangeSetReaderTest, WhatIsNoChangeSet) {

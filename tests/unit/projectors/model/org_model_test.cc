@@ -123,6 +123,53 @@ TEST(OrgModel, DefinitionsThatContradictTheModelAreRefused) {
   EXPECT_EQ(ErrorCode(model->Apply(garbage).status()), "malformed_event");
 }
 
+v1::SourceDefined Source(const std::string& name, const std::string& kind, int64_t epoch) {
+  v1::SourceDefined defined;
+  defined.mutable_settings()->set_name(name);
+  defined.mutable_settings()->set_kind(kind);
+  defined.set_epoch(epoch);
+  return defined;
+}
+
+TEST(OrgModel, HasSourcesAndTheirEpochs) {
+  ModelPtr model = After(Organisation(), Source("shop", "debezium", 7));
+  model = After(model, Source("crm", "odata", 8));
+  model = After(model, Source("crm", "odata", 12));
+  const ModelPtr read = OrgModel::Parse(model->Serialize()).value();
+  for (const ModelPtr& either : {model, read}) {
+    ASSERT_EQ(either->sources().size(), 2U);
+    ASSERT_NE(either->FindSource("crm"), nullptr);
+    EXPECT_EQ(either->FindSource("crm")->epoch(), 12);
+    EXPECT_EQ(either->FindSource("crm")->kind(), "odata");
+    EXPECT_EQ(either->FindSource("erp"), nullptr);
+  }
+  EXPECT_EQ(read->Serialize(), model->Serialize());
+  EXPECT_EQ(Refusal(model, Source("", "odata", 1)), "malformed_event");
+  EXPECT_EQ(Refusal(model, Source("crm", "", 1)), "malformed_event");
+  v1::SourceDeleted deleted;
+  deleted.set_name("crm");
+  EXPECT_EQ(After(model, deleted)->FindSource("crm"), nullptr);
+  v1::OrgClosed closed;
+  closed.set_incarnation(1);
+  EXPECT_THAT(After(After(model, closed), testing::OpenOrg(2))->sources(), IsEmpty());
+}
+
+TEST(OrgModel, AnOwnerCountsWhileThereIsTheSource) {
+  const ModelPtr model = After(Organisation(), Source("crm", "odata", 8));
+  const auto owner_of = [&model](const std::string& owner) {
+    v1::EntitySchema schema;
+    schema.set_source(owner);
+    return std::string(model->OwnerOf(schema));
+  };
+  EXPECT_EQ(owner_of(""), "");
+  EXPECT_EQ(owner_of("odata:crm"), "odata:crm");
+  EXPECT_EQ(owner_of("odata:crm"), OrgModel::OwnerName(*model->FindSource("crm")));
+  EXPECT_EQ(owner_of("debezium:crm"), "");
+  EXPECT_EQ(owner_of("odata:erp"), "");
+  EXPECT_EQ(owner_of("crm"), "");
+  EXPECT_EQ(owner_of("debezium:@home/shop"), "debezium:@home/shop");
+}
+
 // Rows hold values by id: what was denied under one name would be shown under another.
 TEST(OrgModel, AnIdIsGivenToOneAttribute) {
   const auto define = [](const std::vector<testing::TestAttribute>& attributes, uint32_t next) {

@@ -74,7 +74,7 @@ class Sequencer {
   absl::StatusOr<Directory::Outcome> Carry(const OrgId& org, v1::ProvisioningRequest request) {
     request.set_request_id("r" + std::to_string(next_request_));
     const auto entry = directory_.Find(org);
-    auto decision = Decide(org, entry.get(), request);
+    auto decision = Decide(org, entry.get(), request, Offset(next_request_));
     if (!decision.ok()) {
       return decision.status();
     }

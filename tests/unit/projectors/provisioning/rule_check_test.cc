@@ -181,7 +181,7 @@ TEST_F(RuleCheckTest, WhoHasMoreBytesOfFiltersMayMakeThemLess) {
     entry.model = entry.model->Apply(event).value();
   }
   const auto put = [&](const std::string& name, const std::string& json) {
-    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+    return Decide(org_, &entry, ProfileRequest(name, json), Offset(0)).status();
   };
   EXPECT_TRUE(put("p0", LongFilters(99)).ok());
   EXPECT_TRUE(put("p0", LongFilters(100, 1'000)).ok());
@@ -276,12 +276,12 @@ TEST_F(RuleCheckTest, SoDoAttributesThatRulesGoThrough) {
   event.value = defined.SerializeAsString();
   entry.model = entry.model->Apply(event).value();
   const auto decide = [&](const std::string& name, size_t first, size_t end) {
-    return Decide(org_, &entry, ProfileRequest(name, through(first, end))).status();
+    return Decide(org_, &entry, ProfileRequest(name, through(first, end)), Offset(0)).status();
   };
   EXPECT_TRUE(decide("a", 0, 50).ok());
   EXPECT_TRUE(decide("b", 20, 79).ok());
   ExpectRefused(decide("c", 80, 82), "too_many_rules", "82 attributes");
-  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new"), Offset(0)).status().ok());
 }
 
 // One profile a role, all with the same rules: the fold has them once.
@@ -307,7 +307,7 @@ TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
     entry.model = entry.model->Apply(event).value();
   }
   const auto put = [&](const std::string& name, const std::string& json) {
-    return Decide(org_, &entry, ProfileRequest(name, json)).status();
+    return Decide(org_, &entry, ProfileRequest(name, json), Offset(0)).status();
   };
   EXPECT_TRUE(put("p0", FewRulesThatBecomeMany(100)).ok());  // no more than it had
   EXPECT_TRUE(put("p0", R"({"entities":{"holder":[{"kind":"all"}]}})").ok());
@@ -316,7 +316,7 @@ TEST_F(CompiledRulesTest, WhoHasMoreMayMakeItLess) {
                 "12961 different rules for entity 'account'");
   ExpectRefused(put("q", R"({"entities":{"order":[{"kind":"all"}]}})"), "too_many_rules",
                 "14401 different rules in all");
-  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new")).status().ok());
+  EXPECT_TRUE(Decide(org_, &entry, testing::EntityRequest("new"), Offset(0)).status().ok());
 }
 
 // Rules of an entity that was deleted mean nothing until there is one of that name again.
@@ -359,7 +359,7 @@ TEST_F(CompiledRulesTest, ADecisionCompilesWhatItChangesAndAHistoryNothing) {
   started.rule_counts = std::make_shared<RuleCounts>();  // as at a start
   const auto decide = [&](const v1::ProvisioningRequest& request) {
     const size_t before = started.rule_counts->compiled();
-    EXPECT_TRUE(Decide(org_, &started, request).ok());
+    EXPECT_TRUE(Decide(org_, &started, request, Offset(0)).ok());
     return started.rule_counts->compiled() - before;
   };
   EXPECT_EQ(decide(testing::RoleRequest("r", "{}")), 0U);
