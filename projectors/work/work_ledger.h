@@ -75,6 +75,8 @@ class WorkLedger {
   // The place in `changes` of which `work` tells every stream that had a state there; nullopt where
   // that can't be known: `changes` has to be read from its begin then. `log_id`: Log::id().
   [[nodiscard]] std::optional<Offset> Marked(std::string_view log_id) const;
+  // Of the newest mark: what is told of places in `changes` is of this log.
+  [[nodiscard]] const std::string& log_id() const { return log_id_; }
   // Nobody has ever run anything.
   [[nodiscard]] bool untouched() const { return whole_ && streams_.empty() && log_id_.empty(); }
   // The first event that is not older than kWorkKept; kNoOffset where there is none.
