@@ -46,8 +46,19 @@ std::unique_ptr<FairBudget> MakePlaces(const Places& places, size_t waiting_max,
 }  // namespace
 
 bool AdminPools::Appends(AdminRoute route) {
-  return route == AdminRoute::kPutOrg || route == AdminRoute::kDeleteOrg ||
-         route == AdminRoute::kPutDefinition || route == AdminRoute::kDeleteDefinition;
+  switch (route) {
+    case AdminRoute::kPutOrg:
+    case AdminRoute::kDeleteOrg:
+    case AdminRoute::kPutDefinition:
+    case AdminRoute::kDeleteDefinition:
+    case AdminRoute::kPutSource:
+    case AdminRoute::kDeleteSource:
+    case AdminRoute::kRunSource:
+    case AdminRoute::kResealSource:
+      return true;
+    default:
+      return false;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<AdminPools>> AdminPools::Start(

@@ -20,6 +20,7 @@
 #include "gateways/admin/openapi.h"
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
+#include "gateways/admin/source_routes.h"
 #include "gateways/http/admit_request.h"
 #include "gateways/http/byte_budget.h"
 #include "gateways/http/content_coding.h"
@@ -53,7 +54,11 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
     case AdminRoute::kPutOrg:
       return kOrgBodyBytesMax;
     case AdminRoute::kPutDefinition:
+    case AdminRoute::kPutSource:
+    case AdminRoute::kCheckSource:
       return options.definition_bytes_max;
+    case AdminRoute::kRunSource:
+      return kOrgBodyBytesMax;
     case AdminRoute::kIngest:
       return kJsonBodyBytesMax;
     default:
@@ -95,6 +100,7 @@ struct AdminServer::Impl {
   net::awaitable<absl::Status> ReachDirectory(const RequestContext& context);
   net::awaitable<HttpResponse> Await(Answer answer);
   absl::StatusOr<Answer> Call(RequestContext& context);
+  absl::StatusOr<Answer> CallSource(RequestContext& context);
   HttpResponse Ready() const;
   HttpResponse Metrics() const;
   void Account(const RequestContext& context, const HttpResponse& response, size_t bytes,
@@ -199,6 +205,14 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       return definitions.Get(context);
     case AdminRoute::kDeleteDefinition:
       return definitions.Delete(context);
+    case AdminRoute::kListSources:
+    case AdminRoute::kPutSource:
+    case AdminRoute::kGetSource:
+    case AdminRoute::kDeleteSource:
+    case AdminRoute::kCheckSource:
+    case AdminRoute::kRunSource:
+    case AdminRoute::kResealSource:
+      return CallSource(context);
     case AdminRoute::kHealthz:
       return HealthResponse();
     case AdminRoute::kReadyz:
@@ -211,6 +225,29 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       break;  // it is answered in steps
   }
   return absl::InternalError("a route without a handler");
+}
+
+absl::StatusOr<Answer> AdminServer::Impl::CallSource(RequestContext& context) {
+  if (deps.sources == nullptr) {
+    return Error(absl::StatusCode::kNotFound, "not_found", "this server has no sources");
+  }
+  const SourceRoutes sources(deps.directory, *deps.sources, applied, options.provisioning_timeout);
+  switch (context.match.info->route) {
+    case AdminRoute::kListSources:
+      return sources.List(context);
+    case AdminRoute::kPutSource:
+      return sources.Put(context);
+    case AdminRoute::kGetSource:
+      return sources.Get(context);
+    case AdminRoute::kDeleteSource:
+      return sources.Delete(context);
+    case AdminRoute::kCheckSource:
+      return sources.Check(context);
+    case AdminRoute::kRunSource:
+      return sources.Run(context);
+    default:
+      return sources.Reseal(context);
+  }
 }
 
 absl::Status AdminServer::Impl::MayAskHere(const RequestContext& context) const {

@@ -19,6 +19,8 @@
 
 namespace sluice::gateways {
 
+class SourceService;
+
 struct AdminServerOptions {
   std::string listen = "127.0.0.1:8470";  // host:port, [v6]:port; port 0 takes a free one
   bool administration = true;      // false: only health, metrics and openapi.json; the rest is 404
@@ -60,6 +62,7 @@ struct AdminServerDeps {
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   // Which organisations /readyz tells of as not served, likewise; may be empty.
   std::function<std::vector<TroubledOrgs>()> troubled{};
+  SourceService* sources = nullptr;  // nullptr: there is nothing at the paths of sources
   std::shared_ptr<prometheus::Registry> registry;
   // Called before the registry is collected; cheap. May be empty.
   std::function<void()> refresh_metrics{};

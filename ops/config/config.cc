@@ -95,9 +95,10 @@ absl::Status SetRoles(Config& config, std::string_view value) {
   for (const absl::string_view part :
        absl::StrSplit(absl::string_view(value.data(), value.size()), ',')) {
     const std::string role(part);
-    if (role != "all" && role != "admin" && role != "projectors" && role != "sync") {
-      return Invalid(
-          fmt::format("\"{}\" is not a role: use all, or some of admin, projectors, sync", role));
+    if (role != "all" && role != "admin" && role != "projectors" && role != "sources" &&
+        role != "sync") {
+      return Invalid(fmt::format(
+          "\"{}\" is not a role: use all, or some of admin, projectors, sources, sync", role));
     }
     roles.push_back(role);
   }
@@ -117,7 +118,8 @@ std::vector<Setting> CoreSettings() {
        "Made when missing, for its owner alone.",
        Text(FIELD(data_dir))},
       {"roles", "all",
-       "What this process does: all, or a comma-separated choice of admin, projectors, sync. "
+       "What this process does: all, or a comma-separated choice of admin, projectors, sources, "
+       "sync. "
        "Splitting needs log.kind=kafka. A process with sync keeps its own replica of the stores.",
        SetRoles},
       {"log_level", "info", "trace, debug, info, warn or error; on standard error.",
@@ -221,6 +223,25 @@ std::vector<Setting> DataSettings() {
       {"staging.write_buffer_bytes", "256MiB",
        "Unflushed writes of all stores together; past it the largest is flushed.",
        Bytes(FIELD(staging.write_buffer_bytes), 1 << 20)},
+      {"secrets.keys", "",
+       "Keys that seal the secrets of sources, such as k2=file:/etc/sluice/k2,k1=env:SLUICE_K1: "
+       "the "
+       "first seals, all open (gateways/docs/secrets.md). The same in every process with the roles "
+       "admin or sources. Empty: sources can have no secrets.",
+       Text(FIELD(secrets.keys))},
+      {"secrets.pkcs11_module", "", "Library of the token that keys of kind pkcs11 are in.",
+       Text(FIELD(secrets.pkcs11_module))},
+      {"secrets.pkcs11_pin_file", "", "File of mode 0600 with the PIN of that token's user.",
+       Text(FIELD(secrets.pkcs11_pin_file))},
+      {"sources.interval_min", "5m", "Shortest interval that a source may be given.",
+       Duration(FIELD(sources.interval_min))},
+      {"sources.stall_timeout", "10m",
+       "A run of a source of which nothing came for so long is ended, and tried again.",
+       Duration(FIELD(sources.stall_timeout))},
+      {"sources.runs", "32", "Runs of sources at once; each takes a thread.",
+       Integer(FIELD(sources.runs), 1, 1'000)},
+      {"sources.runs_per_org", "2", "Of them, of one organisation.",
+       Integer(FIELD(sources.runs_per_org), 1, 1'000)},
       // `sluice ingest` counts on this upper bound: it holds no longer line.
       {"limits.line_bytes", "1MiB", "Longest line (change set) of an ingest body.",
        Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},

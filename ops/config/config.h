@@ -66,6 +66,19 @@ struct Config {
   } staging;
 
   struct {
+    std::string keys;
+    std::string pkcs11_module;
+    std::string pkcs11_pin_file;
+  } secrets;
+
+  struct {
+    std::chrono::milliseconds interval_min;
+    std::chrono::milliseconds stall_timeout;
+    int64_t runs;
+    int64_t runs_per_org;
+  } sources;
+
+  struct {
     int64_t line_bytes;
     int64_t ops_per_set;
     int64_t body_bytes;

@@ -1,5 +1,5 @@
-// `org`, `entity`, `profile` and `role`: what an organisation is and what it lets go off line; and
-// `schema export`.
+// `org`, `entity`, `profile`, `role` and `source`: what an organisation is and what it lets go off
+// line; and `schema export`.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -226,6 +226,122 @@ absl::Status Export(const DefinitionArguments& arguments) {
   return absl::OkStatus();
 }
 
+// Seals the secrets of a source, or of all of all organisations, with the key that is first now.
+absl::Status Reseal(const Invocation& invocation, const DefinitionArguments& arguments, bool all) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
+  const auto reseal = [&](const std::string& org, const std::string& name) -> absl::Status {
+    return client
+        ->Send({.method = "POST",
+                .path = fmt::format("/v1/orgs/{}/sources/{}/reseal", PathSegment(org),
+                                    PathSegment(name))})
+        .status();
+  };
+  Json resealed = Json::array();
+  const auto note = [&resealed](const std::string& org, const std::string& name) {
+    resealed.push_back({{"name", fmt::format("{}/{}", org, name)}});
+  };
+  if (!all) {
+    RETURN_IF_ERROR(reseal(arguments.org, arguments.name));
+    note(arguments.org, arguments.name);
+    return Print(invocation, Json{{"resealed", resealed}}.dump());
+  }
+  std::string page_token;
+  do {
+    ASSIGN_OR_RETURN(
+        const auto response,
+        client->Send({.path = "/v1/orgs?page_size=1000&page_token=" + PathSegment(page_token)}));
+    const Json page = Json::parse(response.body, nullptr, false);
+    if (!page.is_object() || !page.contains("orgs")) {
+      return absl::InternalError("the server's list of organisations can't be read");
+    }
+    for (const Json& org : page["orgs"]) {
+      const std::string name = org.value("org", "");
+      if (org.value("state", "") == "closed") {
+        continue;
+      }
+      ASSIGN_OR_RETURN(const auto listed,
+                       client->Send({.path = "/v1/orgs/" + PathSegment(name) + "/sources"}));
+      const Json sources = Json::parse(listed.body, nullptr, false);
+      if (!sources.is_object() || !sources.contains("sources")) {
+        return absl::InternalError("the server's list of sources can't be read");
+      }
+      for (const Json& source : sources["sources"]) {
+        if (source.contains("secrets") && !source["secrets"].empty()) {
+          const std::string source_name = source.value("name", "");
+          RETURN_IF_ERROR_CTX(reseal(name, source_name), fmt::format("{}/{}", name, source_name));
+          note(name, source_name);
+        }
+      }
+    }
+    page_token = page.value("next_page_token", "");
+  } while (!page_token.empty());
+  return Print(invocation, Json{{"resealed", resealed}}.dump());
+}
+
+void AddReseal(CLI::App& group, Invocation& invocation) {
+  auto arguments = std::make_shared<DefinitionArguments>();
+  auto all = std::make_shared<bool>(false);
+  CLI::App* reseal = AddCommand(group, "reseal", "Seal secrets with the first key of secrets.keys",
+                                *arguments, "sluice source reseal --all");
+  reseal->add_option("ORG", arguments->org);
+  reseal->add_option("NAME", arguments->name);
+  reseal->add_flag("--all", *all, "Of every source that has secrets");
+  RunBy(reseal, invocation, [&invocation, arguments, all]() -> absl::Status {
+    if (*all != (arguments->org.empty() && arguments->name.empty()) ||
+        arguments->org.empty() != arguments->name.empty()) {
+      return WrongUsage("name an organisation and a source, or --all");
+    }
+    return Reseal(invocation, *arguments, *all);
+  });
+}
+
+// check, run and reseal beside put, get, list and delete.
+void AddSourceGroup(CLI::App& app, Invocation& invocation) {
+  AddDefinitionGroup(app, invocation, "source", "sources",
+                     "Sources: put, get, list, delete, check, run, reseal");
+  CLI::App* group = app.get_subcommand("source");
+  const auto path_of = [](const DefinitionArguments& arguments, const char* what) {
+    return OrgPath(arguments) + "/sources/" + PathSegment(arguments.name) + "/" + what;
+  };
+  auto arguments = std::make_shared<DefinitionArguments>();
+  CLI::App* check = AddCommand(*group, "check", "Show what a source offers; changes nothing",
+                               *arguments, "sluice source check acme crm crm.json");
+  AddName(*check, "ORG", arguments->org);
+  AddName(*check, "NAME", arguments->name);
+  check->add_option("FILE", arguments->file, "As for put; none: the source as it is defined");
+  RunBy(check, invocation, [&invocation, arguments, path_of]() -> absl::Status {
+    AdminClient::Request request{.method = "POST", .path = path_of(*arguments, "check")};
+    if (!arguments->file.empty()) {
+      ASSIGN_OR_RETURN(request.body, ReadInput(arguments->file));
+    }
+    arguments->wait.clear();
+    return SendAndPrint(invocation, *arguments, std::move(request));
+  });
+  auto run_arguments = std::make_shared<DefinitionArguments>();
+  auto entity = std::make_shared<std::string>();
+  auto reload = std::make_shared<bool>(false);
+  CLI::App* run = AddCommand(*group, "run", "Have a source read now", *run_arguments,
+                             "sluice source run acme crm --entity account");
+  AddName(*run, "ORG", run_arguments->org);
+  AddName(*run, "NAME", run_arguments->name);
+  run->add_option("--entity", *entity, "This one alone");
+  run->add_flag("--reload", *reload, "All of it, from the begin");
+  RunBy(run, invocation, [&invocation, run_arguments, entity, reload, path_of]() -> absl::Status {
+    Json body = Json::object();
+    if (!entity->empty()) {
+      body["entity"] = *entity;
+    }
+    if (*reload) {
+      body["reload"] = true;
+    }
+    run_arguments->wait.clear();
+    return SendAndPrint(
+        invocation, *run_arguments,
+        {.method = "POST", .path = path_of(*run_arguments, "run"), .body = body.dump()});
+  });
+  AddReseal(*group, invocation);
+}
+
 }  // namespace
 
 void AddOrgCommands(CLI::App& app, Invocation& invocation) {
@@ -261,6 +377,7 @@ void AddDefinitionCommands(CLI::App& app, Invocation& invocation) {
   AddDefinitionGroup(app, invocation, "profile", "profiles",
                      "Sync profiles: put, get, list, delete");
   AddDefinitionGroup(app, invocation, "role", "roles", "Roles: put, get, list, delete");
+  AddSourceGroup(app, invocation);
 }
 
 void AddSchemaCommand(CLI::App& app, Invocation& invocation) {

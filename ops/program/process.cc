@@ -22,6 +22,9 @@
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/http/http_types.h"
+#include "gateways/secrets/sealer.h"
+#include "gateways/sources/source_runner.h"
+#include "gateways/sources/source_service.h"
 #include "gateways/sync/sync_server.h"
 #include "ops/program/descriptors.h"
 #include "ops/program/files.h"
@@ -128,6 +131,11 @@ struct Process::Impl {
   std::unique_ptr<projectors::ProvisioningProjector> provisioning;
   std::unique_ptr<projectors::NodeDirectory> nodes;
   std::unique_ptr<projectors::NodeAnnouncer> announcer;
+  std::unique_ptr<gateways::Sealer> sealer;
+  std::vector<std::unique_ptr<gateways::Connector>> connectors;
+  std::unique_ptr<gateways::SourceService> source_service;
+  std::unique_ptr<eventlog::PartitionGroup> source_group;
+  std::unique_ptr<gateways::SourceRunner> source_runner;
   std::unique_ptr<gateways::AdminServer> admin;
   ClientClaims claims;
   std::unique_ptr<gateways::SyncServer> sync;
@@ -144,6 +152,8 @@ struct Process::Impl {
   absl::Status StartStores();
   absl::Status StartProjectors();
   void StartAnnouncer();
+  absl::Status StartSources();
+  std::optional<gateways::AppliedGate::Applied> AppliedOf(const OrgId& org) const;
   absl::Status StartAdmin();
   absl::Status StartSync();
   void TellOfServing() ABSL_LOCKS_EXCLUDED(serving_mutex);
@@ -309,6 +319,65 @@ void Process::Impl::StartAnnouncer() {
   announcer->Start();
 }
 
+absl::Status Process::Impl::StartSources() {
+  if (!HasRole(config, "admin") && !HasRole(config, "sources")) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(sealer,
+                   gateways::Sealer::Create({.keys = config.secrets.keys,
+                                             .pkcs11_module = config.secrets.pkcs11_module,
+                                             .pkcs11_pin_file = config.secrets.pkcs11_pin_file}));
+  std::vector<gateways::Connector*> kinds;
+  kinds.reserve(connectors.size());
+  for (const auto& connector : connectors) {
+    kinds.push_back(connector.get());
+  }
+  if (HasRole(config, "admin")) {
+    gateways::SourceServiceOptions options;
+    options.interval_min = std::chrono::ceil<std::chrono::seconds>(config.sources.interval_min);
+    source_service = std::make_unique<gateways::SourceService>(
+        options, gateways::SourceService::Deps{.log = *log,
+                                               .clock = clock,
+                                               .directory = directory->directory(),
+                                               .connectors = kinds,
+                                               .sealer = *sealer});
+    source_service->Start();
+  }
+  if (!HasRole(config, "sources")) {
+    return absl::OkStatus();
+  }
+  gateways::SourceRunnerOptions options;
+  options.worker.node_id = node_id;
+  options.worker.stall_timeout = config.sources.stall_timeout;
+  options.entity_runs.runs_max = static_cast<size_t>(config.sources.runs);
+  options.entity_runs.per_org_max = static_cast<size_t>(config.sources.runs_per_org);
+  ASSIGN_OR_RETURN(source_group, MakeGroup(config, *log, "sources", node_id, registry));
+  source_runner = std::make_unique<gateways::SourceRunner>(
+      options,
+      gateways::SourceRunnerDeps{.log = *log,
+                                 .group = *source_group,
+                                 .clock = clock,
+                                 .directory = *directory,
+                                 .connectors = kinds,
+                                 .sealer = *sealer,
+                                 .applied = [this](const OrgId& org) { return AppliedOf(org); },
+                                 .registry = registry});
+  return source_runner->Start();
+}
+
+// How far an organisation is folded: here, or as another node tells.
+std::optional<gateways::AppliedGate::Applied> Process::Impl::AppliedOf(const OrgId& org) const {
+  if (staging != nullptr) {
+    if (const Offset next = staging->FoldedUntil(org); next != kNoOffset) {
+      return gateways::AppliedGate::Applied{next, /*here=*/true};
+    }
+  }
+  const std::optional<Offset> applied = serving.RemoteApplied(org);
+  return applied.has_value() ? std::make_optional(gateways::AppliedGate::Applied{
+                                   Offset(applied->value() + 1), /*here=*/false})
+                             : std::nullopt;
+}
+
 std::vector<std::pair<std::string, std::function<absl::Status()>>> Process::Impl::HealthChecks() {
   std::vector<std::pair<std::string, std::function<absl::Status()>>> checks;
   checks.emplace_back("log", [this] { return log->Health(); });
@@ -345,9 +414,13 @@ absl::Status Process::Impl::StartAdmin() {
   deps.remote_applied = [this](const OrgId& org) { return serving.RemoteApplied(org); };
   deps.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
   deps.troubled = [this] { return serving.Troubled(); };
+  deps.sources = source_service.get();
   deps.refresh_metrics = [this] {
     if (staging != nullptr) {
       staging->RefreshMetrics();
+    }
+    if (source_runner != nullptr) {
+      source_runner->RefreshMetrics();
     }
   };
   deps.served_at = [this](const OrgId& org) {
@@ -427,6 +500,7 @@ absl::Status Process::Impl::Start(const std::function<bool()>& stopping) {
   auth.registry = registry;
   ASSIGN_OR_RETURN(authenticator, gateways::Authenticator::Create(std::move(auth)));
   RETURN_IF_ERROR(StartProjectors());
+  RETURN_IF_ERROR(StartSources());
   RETURN_IF_ERROR(StartAdmin());
   if (HasRole(config, "sync")) {
     RETURN_IF_ERROR(StartSync());
@@ -456,7 +530,8 @@ void Process::Impl::Stop() {
   }
   // Within one grace: clients of one that take their time do not make those of the other wait for
   // a process that will not answer them.
-  StopTogether(admin.get(), sync.get());
+  // Runs of sources ask for definitions and wait for outcomes: before what answers them.
+  StopTogether(admin.get(), sync.get(), source_service.get(), source_runner.get());
   // Who no longer folds serves nobody, announced or not.
   if (announcer != nullptr) {
     announcer->RequestStop();
@@ -466,6 +541,8 @@ void Process::Impl::Stop() {
   StopTogether(staging.get(), provisioning.get(), announcer.get(), directory.get(), nodes.get());
   sync.reset();
   admin.reset();
+  source_runner.reset();
+  source_service.reset();
   announcer.reset();
   nodes.reset();
   provisioning.reset();

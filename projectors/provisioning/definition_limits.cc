@@ -90,11 +90,12 @@ absl::Status CheckTotal(const std::map<std::string, OrgSource>& sources,
       bytes <= kSourceBytesOfOrgMax) {
     return absl::OkStatus();
   }
-  return Error(StatusCode::kFailedPrecondition, "too_many_definitions",
-               "source '{}': the organisation would have {} sources (at most {} are taken) with {} "
-               "entities (at most {}) and {} bytes (at most {})",
-               next.settings().name(), count, kSourcesOfOrgMax, entities, kSourceEntitiesOfOrgMax,
-               bytes, kSourceBytesOfOrgMax);
+  return Invalid(
+      "too_many_definitions",
+      "source '{}': the organisation would have {} sources (at most {} are taken) with {} "
+      "entities (at most {}) and {} bytes (at most {})",
+      next.settings().name(), count, kSourcesOfOrgMax, entities, kSourceEntitiesOfOrgMax, bytes,
+      kSourceBytesOfOrgMax);
 }
 
 }  // namespace sluice::projectors

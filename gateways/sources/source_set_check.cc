@@ -1,0 +1,61 @@
+#include "gateways/sources/source_set_check.h"
+
+#include <string>
+#include <utility>
+
+#include "fmt/format.h"
+#include "projectors/fold/operation_check.h"
+#include "schemas/base/status.h"
+#include "schemas/row_codec.h"
+
+namespace sluice::gateways {
+namespace {
+
+absl::Status CheckOne(const schemas::EntitySchema* schema, const v1::Operation& op) {
+  if (schema == nullptr) {
+    return Error(absl::StatusCode::kInvalidArgument, "unknown_entity",
+                 fmt::format("there is no entity with id {}", op.entity_id()));
+  }
+  switch (op.kind()) {
+    case v1::Operation::KIND_SWEEP:
+      return absl::OkStatus();
+    case v1::Operation::KIND_TOUCH:
+      return schemas::ValidateKey(op.key());
+    default:
+      return projectors::CheckOperation(schema, op);
+  }
+}
+
+}  // namespace
+
+absl::Status TakeOutMisfits(const projectors::OrgModel& model, std::vector<v1::Operation>& ops,
+                            absl::FunctionRef<absl::Status(const RejectedRow&)> reject) {
+  size_t kept = 0;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    v1::Operation& op = ops[i];
+    const auto schema = model.FindEntity(schemas::EntityId(op.entity_id()));
+    const absl::Status fits = CheckOne(schema.get(), op);
+    if (fits.ok()) {
+      if (kept != i) {
+        ops[kept] = std::move(op);
+      }
+      ++kept;
+      continue;
+    }
+    std::string json;
+    if (schema == nullptr || !schemas::AppendRowJson(*schema, op.row(), {}, &json).ok()) {
+      json.clear();
+    }
+    RejectedRow row;
+    row.entity = schema == nullptr ? "" : schema->name();
+    row.key = op.key();
+    row.code = ErrorCode(fits);
+    row.reason = std::string(Message(fits));
+    row.row = json;
+    RETURN_IF_ERROR(reject(row));
+  }
+  ops.resize(kept);
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::gateways

@@ -1,0 +1,146 @@
+#include "gateways/sources/source_service.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "gateways/secrets/memory_key.h"
+#include "projectors/provisioning/decide_source.h"
+#include "schemas/base/status.h"
+#include "tests/unit/gateways/sources/source_world.h"
+
+namespace sluice::gateways {
+namespace {
+
+using eventlog::Topic;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::vector<Sealer::Key> KeysOf(std::initializer_list<const char*> ids) {
+  std::vector<Sealer::Key> keys;
+  for (const char* id : ids) {
+    keys.push_back({id, MakeMemoryKey(SecretText(std::string(32, id[1]))).value()});
+  }
+  return keys;
+}
+
+class SourceServiceTest : public ::testing::Test {
+ protected:
+  SourceServiceTest() {
+    service_.Start();
+    world_.OpenOrg("acme");
+  }
+  ~SourceServiceTest() override { service_.Stop(); }
+
+  void Put(const std::string& json) {
+    auto request = service_.MakePut(org_, "src", json, /*tenant=*/true);
+    ASSERT_TRUE(request.ok()) << request.status();
+    EXPECT_THAT(request->ShortDebugString(), Not(HasSubstr("hush")));
+    world_.Request("acme", *request);
+  }
+  nlohmann::json Show() {
+    const auto json = service_.Show(*world_.directory.directory().Find(org_), "src");
+    EXPECT_TRUE(json.ok()) << json.status();
+    return json.ok() ? nlohmann::json::parse(*json) : nlohmann::json();
+  }
+  std::string CodeOf(const std::string& json) {
+    return ErrorCode(service_.MakePut(org_, "src", json, true).status());
+  }
+
+  SourceWorld world_{KeysOf({"k1"})};
+  const OrgId org_ = OrgId::Parse("acme").value();
+  ScriptedConnector connector_{true, CountingScript(20, 10, 100)};
+  SourceService service_{{.interval_min = std::chrono::seconds(1)},
+                         {.log = world_.memory,
+                          .clock = world_.clock,
+                          .directory = world_.directory.directory(),
+                          .connectors = {&connector_},
+                          .sealer = world_.sealer}};
+};
+
+constexpr char kSource[] = R"({"kind":"scripted","url":"https://source.example/","interval":"1s",
+  "auth":{"kind":"basic","username":"u"},"secrets":{"password":"hush"},
+  "entities":{"account":{"set":"accounts","select":["name"],"interval":"2s"}}})";
+
+TEST_F(SourceServiceTest, ShowsSettingsAndHowItIsAndNoSecret) {
+  Put(kSource);
+  nlohmann::json shown = Show();
+  EXPECT_EQ(shown["url"], "https://source.example/");
+  EXPECT_EQ(shown["secrets"], nlohmann::json::array({"password"}));
+  EXPECT_EQ(shown["keys"], nlohmann::json::array({"k1"}));
+  EXPECT_EQ(shown["auth"]["username"], "u");
+  EXPECT_EQ(shown["entities"]["account"]["set"], "accounts");
+  EXPECT_EQ(shown["entities"]["account"]["interval"], "2s");
+  EXPECT_EQ(shown["entities"]["account"]["state"], "waiting");
+  EXPECT_TRUE(shown["entities"]["account"].contains("next_run"));
+  EXPECT_THAT(shown.dump(), Not(HasSubstr("hush")));
+
+  SourceWorld::Node node(world_, connector_, "a");
+  node.group.Assign();
+  EXPECT_TRUE(SourceWorld::Await([&] { return Show()["entities"]["account"]["rows"] == 20; }));
+  EXPECT_TRUE(Show()["entities"]["account"].contains("last_run"));
+  node.runner.Stop();
+  // Neither topic holds it in the clear.
+  for (const Topic topic : {Topic::kProvisioning, Topic::kChanges, Topic::kWork}) {
+    for (const eventlog::StoredEvent& event : world_.memory.All(topic)) {
+      EXPECT_THAT(event.event.value, Not(HasSubstr("hush")));
+    }
+  }
+  for (const eventlog::StoredEvent& event : world_.memory.All(Topic::kChanges)) {
+    EXPECT_THAT(event.event.value, Not(HasSubstr("password")));
+  }
+}
+
+TEST_F(SourceServiceTest, SecretsStayAndAreSealedAnew) {
+  Put(kSource);
+  Put(R"({"kind":"scripted","url":"https://source.example/","entities":{"account":{}}})");
+  EXPECT_EQ(Show()["secrets"].size(), 1U);
+  Sealer rotated(KeysOf({"k2", "k1"}));
+  SourceService later({}, {.log = world_.memory,
+                           .clock = world_.clock,
+                           .directory = world_.directory.directory(),
+                           .connectors = {&connector_},
+                           .sealer = rotated});
+  const auto reseal = later.MakeReseal(*world_.directory.directory().Find(org_), "src");
+  ASSERT_TRUE(reseal.ok()) << reseal.status();
+  world_.Request("acme", *reseal);
+  EXPECT_EQ(Show()["keys"], nlohmann::json::array({"k2"}));
+  Put(R"({"kind":"scripted","url":"https://source.example/","secrets":{},"entities":{}})");
+  EXPECT_EQ(Show()["secrets"].size(), 0U);
+}
+
+TEST_F(SourceServiceTest, RefusesWhatIsNoSource) {
+  EXPECT_EQ(CodeOf("["), "invalid_json");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","kind":"odata"})"), "invalid_json");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","urls":"x"})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","interval":"25h"})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","interval":"1500ms"})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","secrets":{"a":1}})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","entities":{"a":{"select":[1]}}})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted","entities":[]})"), "invalid_argument");
+  EXPECT_EQ(CodeOf(R"({"kind":"fax"})"), "source_not_allowed");
+  EXPECT_EQ(CodeOf(R"({"kind":"scripted"})"), "");
+}
+
+TEST_F(SourceServiceTest, ACheckSaysWhatThereIsAndSendsSecretsNowhereElse) {
+  connector_.offer.entities.push_back(
+      {ScriptedEntity("lead"), 7, true, {{"x", "type_unknown", "?"}}});
+  const auto check = [&](const std::string& json) {
+    return service_.Check(*world_.directory.directory().Find(org_), "src", json, true);
+  };
+  EXPECT_EQ(ErrorCode(check("").status()), "source_not_found");
+  const auto offer = check(kSource);
+  ASSERT_TRUE(offer.ok()) << offer.status();
+  const auto json = nlohmann::json::parse(*offer);
+  EXPECT_EQ(json["entities"]["lead"]["rows"], 7);
+  EXPECT_EQ(json["entities"]["lead"]["refused"][0]["code"], "type_unknown");
+  EXPECT_EQ(json["entities"]["lead"]["attributes"][1]["type"], "string");
+  Put(kSource);
+  EXPECT_TRUE(check("").ok());
+  EXPECT_TRUE(check(R"({"kind":"scripted","url":"https://source.example/"})").ok());
+  EXPECT_EQ(ErrorCode(check(R"({"kind":"scripted","url":"https://evil.example/"})").status()),
+            "secrets_required");
+}
+
+}  // namespace
+}  // namespace sluice::gateways
