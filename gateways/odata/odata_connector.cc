@@ -21,6 +21,7 @@
 #include "gateways/odata/page_taker.h"
 #include "gateways/odata/poll_run.h"
 #include "gateways/odata/stream_run.h"
+#include "schemas/attribute_type.h"
 #include "schemas/base/json_writer.h"
 #include "schemas/base/sha256.h"
 #include "schemas/base/status.h"

@@ -17,20 +17,27 @@ absl::Status RecordingSink::Append(SourceSet set) {
   if (stop_at && *stop_at > 0) --*stop_at;
   const std::string org = set.org.value().empty() ? org_.value() : set.org.value();
   if (set.org.value().empty()) ++number_;
+  const auto find = [&](uint32_t id) -> Entity* {
+    for (auto& [name, entity] : orgs_[org]) {
+      if (entity.schema->id().value() == id) return &entity;
+    }
+    return nullptr;
+  };
+  // What is kept comes from the rows before the set; operations of one set rarely keep, so copying
+  // all rows for those that do is cheap enough for a test.
+  std::map<uint32_t, Rows> before;
+  for (const v1::Operation& op : set.ops) {
+    Entity* const found = find(op.entity_id());
+    if (found != nullptr && !op.kept().empty()) before.try_emplace(op.entity_id(), found->rows);
+  }
   for (v1::Operation& op : set.ops) {
     if (set.number_is_version) op.set_version(static_cast<int64_t>(number_));
-    Entity* found = nullptr;
-    for (auto& [name, entity] : orgs_[org]) {
-      if (entity.schema->id().value() == op.entity_id()) found = &entity;
-    }
+    Entity* const found = find(op.entity_id());
     if (found == nullptr) {
       rejected.push_back({org, "", op.key(), "unknown_entity", "", ""});
       continue;
     }
-    // What is kept comes from the rows before the set; operations of one set rarely keep, so
-    // copying all rows for those that do is cheap enough for a test.
-    const Rows before = op.kept().empty() ? Rows{} : found->rows;
-    Apply(*found, op, before);
+    Apply(*found, op, before[op.entity_id()]);
   }
   if (set.cursor) cursor_ = *set.cursor;
   if (keep_sets) sets.push_back(std::move(set));

@@ -92,6 +92,7 @@ TEST(DeltaRunTest, RefusalsThatPassDoNotLoadAnew) {
     }
     EXPECT_NE(stream.Run(), "ok");
     EXPECT_EQ(stream.sink.cursor(), cursor);
+    EXPECT_THAT(stream.service.requests().back(), HasSubstr("$deltatoken="));
   }
 }
 
