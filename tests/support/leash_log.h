@@ -1,23 +1,29 @@
 #pragma once
 
+#include <algorithm>
+#include <chrono>
+#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "eventlog/log.h"
 #include "tests/support/forwarding_log.h"
 
 namespace sluice::testing {
 
-// The log as one process has it: the process can be paused, whose appends come later then, or
-// killed, whose appends come no more, and some of its appends can fail. Thread-safe.
+// The log as one process has it: the process can be paused, which reads nothing then and whose
+// appends come later, or killed, whose appends come no more, and some of its appends can fail.
+// Thread-safe.
 class LeashLog final : public ForwardingLog {
  public:
   explicit LeashLog(eventlog::Log& log) : ForwardingLog(log) {}
   ~LeashLog() override { Release(); }
 
-  // Appends wait from now on.
+  // Appends wait from now on, and reads bring nothing.
   void Hold() {
     const absl::MutexLock lock(&mutex_);
     holds_ = true;
@@ -77,7 +83,42 @@ class LeashLog final : public ForwardingLog {
     done(absl::UnavailableError("the answer is lost"));
   }
 
+  absl::StatusOr<std::unique_ptr<eventlog::Reader>> OpenReader(eventlog::Topic topic,
+                                                               PartitionId partition,
+                                                               Offset from) override {
+    auto reader = log_.OpenReader(topic, partition, from);
+    if (!reader.ok()) {
+      return reader;
+    }
+    return std::make_unique<LeashReader>(*this, *std::move(reader));
+  }
+
  private:
+  class LeashReader final : public eventlog::Reader {
+   public:
+    LeashReader(LeashLog& log, std::unique_ptr<eventlog::Reader> reader)
+        : log_(log), reader_(std::move(reader)) {}
+    absl::StatusOr<std::vector<eventlog::StoredEvent>> Read(
+        const eventlog::ReadLimits& limits) override {
+      {
+        const absl::MutexLock lock(&log_.mutex_);
+        const auto goes_on = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !log_.holds_; };
+        if (!log_.mutex_.AwaitWithTimeout(absl::Condition(&goes_on),
+                                          absl::FromChrono(std::min(limits.wait_max, kSlice)))) {
+          return std::vector<eventlog::StoredEvent>();
+        }
+      }
+      return reader_->Read(limits);
+    }
+    Offset next() const override { return reader_->next(); }
+    uint64_t session() const override { return reader_->session(); }
+    void Cancel() override { reader_->Cancel(); }
+
+   private:
+    static constexpr std::chrono::milliseconds kSlice{5};
+    LeashLog& log_;
+    const std::unique_ptr<eventlog::Reader> reader_;
+  };
   struct Held {
     eventlog::Topic topic;
     PartitionId partition;
