@@ -181,7 +181,7 @@ TEST(SourceChainProperty, WorkersMakeOneChain) {
   const uint64_t seed = testing::TestSeed();
   size_t stale = 0;
   size_t taken_in_all = 0;
-  for (size_t round = 0; round < testing::TestSteps(60); ++round) {
+  for (size_t round = 0; round < testing::TestSteps(200); ++round) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " round " << round);
     std::mt19937_64 random(seed + round);
     SourceLog log;

@@ -7,6 +7,8 @@
 #include <future>
 #include <set>
 
+#include "projectors/staging/dead_letter.h"
+#include "schemas/base/status.h"
 #include "tests/support/forwarding_stores.h"
 #include "tests/support/gap_log.h"
 #include "tests/support/stalling_log.h"
@@ -199,6 +201,24 @@ TEST_F(StagingProjectorTest, OnlyWhoAppliesAsksWhereReadingBegins) {
   };
   EXPECT_EQ(of_this(stores.askers()), of_this(stores.appliers()));
   Stop();
+}
+
+// Each of a set's rows may be one that can't be applied, and the set may have 6 MiB.
+TEST(MakeDeadLetter, OfASourcesSetHasItsNameAndNotItsBytes) {
+  eventlog::StoredEvent original = testing::MakeEvent(7, testing::MakeSet({}, "a set"));
+  const Rejected rejected{Offset(7), 3, "type_mismatch", "name is no string"};
+  const auto letter_of = [&] {
+    v1::DeadLetter letter;
+    letter.ParseFromString(MakeDeadLetter(PartitionId(2), original, rejected, SystemTime()).value);
+    return letter;
+  };
+  EXPECT_EQ(letter_of().value(), original.event.value);
+  EXPECT_EQ(letter_of().source(), "");
+  original.event.source = "sluice/source";
+  original.event.cause.subject = "crm";
+  EXPECT_EQ(letter_of().value(), "");
+  EXPECT_EQ(letter_of().source(), "crm");
+  EXPECT_EQ(letter_of().op_index(), 3U);
 }
 
 }  // namespace
