@@ -14,7 +14,8 @@ namespace sluice::eventlog {
 namespace {
 
 using std::chrono::milliseconds;
-using TopicMetadata = std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)>;
+using TopicMetadata =
+    std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)>;
 
 constexpr milliseconds kAskTimeout{10'000};
 // Whether brokers that were told to be down answer again.
@@ -243,7 +244,8 @@ absl::Status RecordConsumer::Fetch(SteadyTime deadline) {
   bool woken = false;
   while (fetched_.empty()) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - SteadyTime::clock::now());
-    const milliseconds piece = std::clamp(left, milliseconds(0), woken ? kRecordWaitPiece : kRecordStalled);
+    const milliseconds piece =
+        std::clamp(left, milliseconds(0), woken ? kRecordWaitPiece : kRecordStalled);
     KafkaMessage first(rd_kafka_consume_queue(queue_.get(), static_cast<int>(piece.count())));
     if (first != nullptr) {
       fetched_.push_back(std::move(first));

@@ -1,8 +1,10 @@
 #include "tests/support/gateways/recording_sink.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "schemas/base/status.h"
+#include "schemas/entity_definition.h"
 #include "schemas/row_codec.h"
 
 namespace sluice::gateways {
@@ -15,6 +17,12 @@ absl::Status RecordingSink::Append(SourceSet set) {
   if (stop_at && *stop_at > 0) --*stop_at;
   const std::string org = set.org.value().empty() ? org_.value() : set.org.value();
   if (set.org.value().empty()) ++number_;
+  // What is kept comes from the rows before the set. Few sets keep, so copying all rows for those
+  // that do is cheap enough for a test.
+  std::map<const Entity*, Rows> before;
+  if (std::ranges::any_of(set.ops, [](const auto& op) { return !op.kept().empty(); })) {
+    for (const auto& [name, entity] : orgs_[org]) before[&entity] = entity.rows;
+  }
   for (v1::Operation& op : set.ops) {
     if (set.number_is_version) op.set_version(static_cast<int64_t>(number_));
     Entity* found = nullptr;
@@ -25,10 +33,7 @@ absl::Status RecordingSink::Append(SourceSet set) {
       rejected.push_back({org, "", op.key(), "unknown_entity", "", ""});
       continue;
     }
-    // What is kept comes from the rows before the set; operations of one set rarely keep, so
-    // copying all rows for those that do is cheap enough for a test.
-    const Rows before = op.kept().empty() ? Rows{} : found->rows;
-    Apply(*found, op, before);
+    Apply(*found, op, before[found]);
   }
   if (set.cursor) cursor_ = *set.cursor;
   if (keep_sets) sets.push_back(std::move(set));
