@@ -393,12 +393,10 @@ absl::Status ValueDecoder::Impl::TakeColumn(const EntitySchema& entity, const Co
                                             const JsonValue& value, DecodedRow* row) {
   const Attribute* const attribute = entity.Find(column.name);
   if (attribute == nullptr) {
-    if (value.kind == JsonValue::Kind::kNull) {
-      return absl::OkStatus();
+    if (value.kind != JsonValue::Kind::kNull) {
+      row->unknown.push_back(column.name);
     }
-    return Error(
-        absl::StatusCode::kInvalidArgument, "unknown_attribute",
-        fmt::format("entity {} has no attribute {}", entity.name(), QuoteForError(column.name)));
+    return absl::OkStatus();
   }
   if (value.kind == JsonValue::Kind::kNull) {
     return absl::OkStatus();
