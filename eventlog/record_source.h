@@ -48,6 +48,9 @@ class RecordSource {
   // kOutOfRange, codes "offset_below_begin" and "offset_beyond_end", name topic, partition and
   // offset. kUnavailable: calling again later goes on at the same places. kCancelled.
   virtual absl::StatusOr<std::vector<Record>> Read(const ReadLimits& limits) = 0;
+  // Where Read() goes on with a place that is assigned: behind what it has returned, and behind
+  // offsets that hold no record once the end behind them was reached. kNoOffset: not known yet.
+  [[nodiscard]] virtual Offset next(const std::string& topic, PartitionId partition) const = 0;
   virtual absl::Status Pause(const std::string& topic, PartitionId partition, bool paused) = 0;
   // Offset behind the last committed record, asked of the broker now.
   virtual absl::StatusOr<Offset> End(const std::string& topic, PartitionId partition) = 0;

@@ -24,6 +24,7 @@ using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, void (*)(rd_kafka_
 
 // librdkafka answers by its own time-out; this much later it is given up in any case.
 constexpr milliseconds kAnswerMargin{2'000};
+constexpr milliseconds kWakeTimeout{200};
 
 AdminOptions MakeAdminOptions(rd_kafka_t* handle, rd_kafka_admin_op_t operation,
                               milliseconds timeout) {
@@ -159,6 +160,19 @@ absl::StatusOr<Offset> LookUpOffset(rd_kafka_t* handle, const std::string& topic
                       fmt::format("cannot ask for the offsets of {}-{}", topic, partition.value()));
   }
   return Offset(asked->offset);
+}
+
+bool WakeFetcher(rd_kafka_t* handle, const std::string& topic, PartitionId partition, Offset next) {
+  int64_t low = 0;
+  int64_t high = 0;  // as the last fetch said
+  if (rd_kafka_get_watermark_offsets(handle, topic.c_str(), partition.value(), &low, &high) !=
+          RD_KAFKA_RESP_ERR_NO_ERROR ||
+      high <= next.value()) {
+    return false;
+  }
+  // Whatever comes of it, reading tells.
+  (void)LookUpOffset(handle, topic, partition, OffsetKind::kBegin, kWakeTimeout);
+  return true;
 }
 
 }  // namespace sluice::eventlog

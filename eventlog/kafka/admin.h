@@ -49,4 +49,11 @@ absl::StatusOr<Offset> LookUpOffset(rd_kafka_t* handle, const std::string& topic
                                     PartitionId partition, OffsetKind kind,
                                     std::chrono::milliseconds timeout);
 
+// A full queue stops librdkafka's fetching, and that it has room again is seen only when the
+// broker's thread wakes for another reason, in a second at the latest (issue 2879 of librdkafka;
+// from 2.2 on the time can be set). A request of the same handle to the same broker is one: asks
+// for the partition's begin where the last fetch told of more than what lies below `next`. Whether
+// it did.
+bool WakeFetcher(rd_kafka_t* handle, const std::string& topic, PartitionId partition, Offset next);
+
 }  // namespace sluice::eventlog

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 
 #include "schemas/base/status.h"
@@ -143,6 +144,28 @@ absl::StatusOr<KafkaConf> MakeConf(const KafkaLogOptions& options,
     RETURN_IF_ERROR(Set(conf.get(), name, value));
   }
   return conf;
+}
+
+absl::StatusOr<KafkaConf> MakeConsumerConf(const KafkaLogOptions& options,
+                                           const ConsumerLimits& limits) {
+  return MakeConf(
+      options,
+      {{"check.crcs", "true"},
+       {"isolation.level", "read_committed"},
+       {"auto.offset.reset", "error"},
+       // Tells where an end is that no event comes before (KafkaReader::Read).
+       {"enable.partition.eof", "true"},
+       {"enable.auto.commit", "false"},
+       {"enable.auto.offset.store", "false"},
+       {"allow.auto.create.topics", "false"},
+       {"queued.min.messages", std::to_string(limits.queue_messages_min)},
+       {"queued.max.messages.kbytes",
+        std::to_string(std::max<size_t>(options.reader_queue_bytes_max >> 10, 1))},
+       {"fetch.message.max.bytes", std::to_string(limits.fetch_bytes_max)},
+       // Of all partitions together: librdkafka begins with another one each time.
+       {"fetch.max.bytes", std::to_string(std::max(limits.fetch_bytes_max, kFetchBytesMax))},
+       {"fetch.wait.max.ms", std::to_string(limits.fetch_wait.count())},
+       {"fetch.error.backoff.ms", "100"}});
 }
 
 absl::StatusOr<KafkaHandle> MakeHandle(rd_kafka_type_t type, KafkaConf conf) {

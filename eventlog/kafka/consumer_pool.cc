@@ -16,12 +16,6 @@
 namespace sluice::eventlog {
 namespace {
 
-// What one fetch asks for; one larger event still comes whole. Under a client quota a broker
-// answers a fetch with nothing as long as its bytes and those of the last ten seconds are more than
-// the quota, and then reads nothing from the connection until they are not: of 250 kB a second, a
-// fetch of 4 MiB came through in 40 s or never, beside a process that read as well. A reader
-// without a quota is as fast with this as with 4 MiB.
-constexpr size_t kFetchBytesMax = 1 << 20;
 // Of point readers: a broker always sends the whole of the record batch that holds the event.
 constexpr size_t kPointFetchBytesMax = 4 << 10;
 
@@ -111,30 +105,17 @@ absl::StatusOr<std::unique_ptr<ConsumerPool::Consumer>> ConsumerPool::MakeConsum
   const bool points = use_ == Use::kPoints;
   const size_t fetch_bytes =
       points ? kPointFetchBytesMax : std::min(kFetchBytesMax, options_.reader_queue_bytes_max);
-  ASSIGN_OR_RETURN(
-      KafkaConf conf,
-      MakeConf(options_,
-               {{"check.crcs", "true"},
-                {"isolation.level", "read_committed"},
-                {"auto.offset.reset", "error"},
-                // Tells where an end is that no event comes before (KafkaReader::Read).
-                {"enable.partition.eof", "true"},
-                {"enable.auto.commit", "false"},
-                {"enable.auto.offset.store", "false"},
-                {"allow.auto.create.topics", "false"},
-                // The bytes are the limit; of point readers the first fetch is, if it has any.
-                {"queued.min.messages", points ? "1" : "10000000"},
-                {"queued.max.messages.kbytes",
-                 std::to_string(std::max<size_t>(options_.reader_queue_bytes_max >> 10, 1))},
-                {"fetch.message.max.bytes", std::to_string(fetch_bytes)},
-                // Of all partitions together: librdkafka begins with another one each time.
-                {"fetch.max.bytes", std::to_string(std::max(fetch_bytes, kFetchBytesMax))},
-                // A broker has one fetch of a handle at a time, for all its partitions: a reader
-                // that is opened waits for the running one, and what comes after a silence waits
-                // for such a reader. 15 ms cost an idle process of 8 partitions 1.9 % of a core,
-                // 50 ms 1.6 %; an event after a quiet second is applied in 19 ms, else in 39 to 69.
-                {"fetch.wait.max.ms", "15"},
-                {"fetch.error.backoff.ms", "100"}}));
+  // The bytes are the limit; of point readers the first fetch is, if it has any. A broker has one
+  // fetch of a handle at a time, for all its partitions: a reader that is opened waits for the
+  // running one, and what comes after a silence waits for such a reader. 15 ms cost an idle process
+  // of 8 partitions 1.9 % of a core, 50 ms 1.6 %; an event after a quiet second is applied in 19
+  // ms, else in 39 to 69.
+  ConsumerLimits limits{.fetch_bytes_max = fetch_bytes,
+                        .fetch_wait = std::chrono::milliseconds(15)};
+  if (points) {
+    limits.queue_messages_min = 1;
+  }
+  ASSIGN_OR_RETURN(KafkaConf conf, MakeConsumerConf(options_, limits));
   auto consumer = std::make_unique<Consumer>();
   rd_kafka_conf_set_opaque(conf.get(), &consumer->connections);
   rd_kafka_conf_set_closesocket_cb(conf.get(), CloseSocket);

@@ -22,7 +22,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kWaitPiece{500};
 // An empty queue is waited for so long before librdkafka is woken.
 constexpr milliseconds kStalled{2};
-constexpr milliseconds kWakeTimeout{200};
 // Messages taken from librdkafka's queue in one go.
 constexpr size_t kFetchMessages = 512;
 
@@ -109,23 +108,6 @@ absl::Status KafkaReader::ErrorOf(const rd_kafka_message_t& message) {
                next_.value(), TopicName(topic_), partition_.value());
 }
 
-// A full queue stops librdkafka's fetching, and that it has room again is seen only when the
-// broker's thread wakes for another reason, in a second at the latest (issue 2879 of librdkafka;
-// from 2.2 on the time can be set). A request of the same handle to the same broker is one.
-void KafkaReader::WakeFetcher() {
-  int64_t low = 0;
-  int64_t high = 0;  // as the last fetch said
-  if (rd_kafka_get_watermark_offsets(lease_->handle(), rd_kafka_topic_name(lease_->topic()),
-                                     partition_.value(), &low,
-                                     &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-      high <= next_.value()) {
-    return;
-  }
-  // Whatever comes of it, reading tells.
-  (void)LookUpOffset(lease_->handle(), rd_kafka_topic_name(lease_->topic()), partition_,
-                     OffsetKind::kBegin, kWakeTimeout);
-}
-
 // The queue is empty, and nothing has been taken from it by this Read(). In this order: what an
 // ended connection brought was queued before the count went up, both by the same thread, so that
 // nothing of it is left in a queue that is empty afterwards. What comes then is the new session's,
@@ -171,7 +153,7 @@ absl::Status KafkaReader::Fetch(milliseconds wait) {
       return absl::OkStatus();
     }
     if (!std::exchange(woken, true)) {
-      WakeFetcher();
+      WakeFetcher(lease_->handle(), rd_kafka_topic_name(lease_->topic()), partition_, next_);
     }
   }
   // The rest that is there, without waiting: with a wait, librdkafka would wait for all of it.

@@ -52,8 +52,6 @@ class KafkaReader final : public Reader {
   // where this Read() has taken nothing yet.
   absl::Status Fetch(std::chrono::milliseconds wait);
   void BeginSessionWhereEmpty(rd_kafka_queue_t* queue);
-  // Has librdkafka ask for more where it rests though there is more, up to a second.
-  void WakeFetcher();
   // The end at `end` has been reached: true where next() moves over offsets without events.
   bool PassTo(Offset end);
   // What librdkafka's error in place of a message means to the caller.

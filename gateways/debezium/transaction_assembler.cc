@@ -47,6 +47,12 @@ TransactionAssembler::TransactionAssembler(AssemblerLimits limits,
   }
 }
 
+void TransactionAssembler::Forget() {
+  finished_.clear();
+  finished_order_.clear();
+  lsn_done_.reset();
+}
+
 void TransactionAssembler::Pass(size_t partition, Offset next) {
   partitions_[partition].next = std::max(partitions_[partition].next, next);
 }
@@ -59,13 +65,6 @@ void TransactionAssembler::AddChange(size_t partition, TableChange change) {
   state.next = Offset(change.offset.value() + 1);
   const std::string& transaction = change.event.transaction;
   if (transaction.empty()) {
-    if (change.event.snapshot != SnapshotPart::kNone &&
-        change.event.snapshot != SnapshotPart::kIncremental) {
-      // A database that was restored from a backup gives ids and LSNs again, and is read anew.
-      finished_.clear();
-      finished_order_.clear();
-      lsn_done_.reset();
-    }
     AddLoose(std::move(change));
     return;
   }
@@ -127,6 +126,7 @@ bool TransactionAssembler::TakeFinished(size_t partition, TableChange& change) {
   AssembledSet& set = ready_.emplace_back();
   set.transaction = change.event.transaction;
   set.lsn = finished.lsn;
+  set.late = !finished.old;
   set.changes.push_back(std::move(change));
   return true;
 }
@@ -336,10 +336,14 @@ void TransactionAssembler::GoOut(const End& end) {
     share->second.held_bytes = 0;
     share->second.held.clear();
   }
-  std::ranges::sort(changes, [](const auto& a, const auto& b) {
-    return std::tuple(OrderOf(a.second.event), a.first, a.second.offset) <
-           std::tuple(OrderOf(b.second.event), b.first, b.second.offset);
-  });
+  // The two halves of a changed key have one LSN, and may go out in two sets: the row with the new
+  // key takes values from the one with the old key, so that this one goes last.
+  const auto place = [](const auto& entry) {
+    const TableChange& change = entry.second;
+    return std::tuple(OrderOf(change.event), change.event.op == ChangeOp::kDelete, entry.first,
+                      change.offset);
+  };
+  std::ranges::sort(changes, [&](const auto& a, const auto& b) { return place(a) < place(b); });
   size_t bytes = 0;
   for (auto& [partition, change] : changes) {
     if (ready_.empty() || ready_.back().changes.size() >= limits_.set_changes_max ||
@@ -359,7 +363,7 @@ void TransactionAssembler::GoOut(const End& end) {
 
 void TransactionAssembler::Finish(const End& end) {
   counters_.incomplete += HasAll(end) || IsOld(end) ? 0 : 1;
-  Finished finished{end.mark.lsn, {}};
+  Finished finished{end.mark.lsn, {}, IsOld(end)};
   for (size_t i = 0; i < partitions_.size(); ++i) {
     PartitionState& state = partitions_[i];
     const auto share = state.shares.find(end.mark.id);

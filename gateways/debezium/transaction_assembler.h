@@ -22,9 +22,11 @@ namespace sluice::gateways {
 struct TableChange {
   Offset offset;
   ChangeEnvelope event;
-  KeyEnvelope key;      // its JSON is empty where the record has no key
-  std::string old_key;  // header "__debezium.oldkey": JSON of the key that the row had before
-  size_t bytes = 0;     // of the record, for the limits
+  KeyEnvelope key;          // its JSON is empty where the record has no key
+  std::string old_key;      // header "__debezium.oldkey": JSON of the key that the row had before
+  size_t partition = 0;     // for who reads them, as the next
+  uint32_t generation = 0;  // of its partition where it lies (SnapshotGenerations)
+  size_t bytes = 0;         // of the record, for the limits
 };
 
 // Changes that go out together.
@@ -37,6 +39,8 @@ struct AssembledSet {
   // Whether positions may be kept with it: not while a transaction is out in part, as its end is
   // recognised by the number of its changes.
   bool settled = true;
+  // Its transaction has gone out without it, for the first time.
+  bool late = false;
 };
 
 struct AssemblerLimits {
@@ -82,6 +86,9 @@ class TransactionAssembler {
   void AddChange(size_t partition, TableChange change);
   // There is nothing to be held below `next`: tombstones, messages, gaps.
   void Pass(size_t partition, Offset next);
+  // A database that was restored from a backup gives ids and LSNs again: what has gone out says
+  // nothing of what comes.
+  void Forget();
   // The next message of the topic of transactions, read at `now`.
   void AddMark(Offset offset, TransactionMark mark, SteadyTime now);
 
@@ -144,6 +151,7 @@ class TransactionAssembler {
   struct Finished {
     std::optional<int64_t> lsn;
     std::vector<std::pair<size_t, Progress>> progress;  // by partition
+    bool old = false;                                   // it was a repeat already
   };
 
   bool TakeFinished(size_t partition, TableChange& change);

@@ -382,9 +382,8 @@ absl::Status ValueDecoder::Impl::TakeColumn(const EntitySchema& entity, const Co
     return absl::OkStatus();
   }
   if (attribute == nullptr) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "unknown_attribute",
-        fmt::format("entity {} has no attribute {}", entity.name(), QuoteForError(column.name)));
+    row->unknown.push_back(column.name);
+    return absl::OkStatus();
   }
   if (IsUnavailable(column.form, value)) {
     spans.push_back({attribute->id, 0, 0});

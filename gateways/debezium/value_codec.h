@@ -19,6 +19,8 @@ struct DecodedRow {
   // Attributes whose values did not change and are not in the message, ascending: values that
   // PostgreSQL keeps beside the row (TOAST), and for which Debezium writes a placeholder.
   std::vector<schemas::AttributeId> kept;
+  // Columns that the entity lacks and that are not null, in the row's order.
+  std::vector<std::string> unknown;
 };
 
 // Decodes rows from Connect's JSON, exactly: decimals from their unscaled integers, times from
@@ -31,10 +33,9 @@ class ValueDecoder {
 
   // `json` is one object {column: value}, a change event's "after", "before" or key; `columns` its
   // schema, nullptr for a message without schemas: then an attribute's type says how a value is
-  // read (a number is days of a date and microseconds of a time or datetime). Columns that are null
-  // and that the entity lacks are passed over. kInvalidArgument, codes "unknown_attribute",
-  // "type_mismatch", "invalid_key", "invalid_json"; the message names entity, attribute and value
-  // (cut short).
+  // read (a number is days of a date and microseconds of a time or datetime). Columns that the
+  // entity lacks are passed over. kInvalidArgument, codes "type_mismatch", "invalid_key",
+  // "invalid_json"; the message names entity, attribute and value (cut short).
   [[nodiscard]] absl::StatusOr<DecodedRow> Decode(const schemas::EntitySchema& entity,
                                                   const ConnectSchema* columns,
                                                   std::string_view json);

@@ -130,9 +130,9 @@ class Connector {
   // one stream, "", that is read until it is to stop.
   [[nodiscard]] virtual bool by_entity() const = 0;
 
-  // Without a connection. `tenant`: who asks is bound to one organisation. kInvalidArgument, code
-  // "invalid_argument" or "source_not_allowed".
-  [[nodiscard]] virtual absl::Status Validate(const v1::SourceSettings& settings,
+  // Without a connection. `org` has the source; `tenant`: who asks is bound to it alone.
+  // kInvalidArgument, code "invalid_argument" or "source_not_allowed".
+  [[nodiscard]] virtual absl::Status Validate(const v1::SourceSettings& settings, const OrgId& org,
                                               bool tenant) const = 0;
   // The entities that are to be read, where all of the source's are asked for. Connects.
   [[nodiscard]] virtual absl::StatusOr<SourceOffer> Check(

@@ -1,5 +1,6 @@
 #include "tests/support/gateways/recording_sink.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "schemas/base/status.h"

@@ -76,7 +76,7 @@ UNSENT_CODES = {
 # What talks with sources, whose codes stand in the state of a source and in dead letters; no route has it yet.
 UNANSWERED = ("gateways/debezium/", "gateways/odata/", "gateways/outbound/", "gateways/secrets/", "gateways/sources/")
 # Nobody's: they look like codes beside some.
-NO_CODES = {"log_id", "test_fatal_error"}
+NO_CODES = {"log_id", "read_committed", "test_fatal_error"}
 ERROR = re.compile(r"\bError\(\s*(?:(?:absl::)?StatusCode::(?P<kind>\w+)|[\w.]+(?:\(\))?)\s*,\s*(?P<code>[^,;]+),")
 INVALID = re.compile(r'\bInvalid\(\s*"([a-z]+(?:_[a-z]+)*)"')
 CODE = re.compile(r'"([a-z]+(?:_[a-z]+)*)"')
