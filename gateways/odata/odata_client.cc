@@ -36,8 +36,7 @@ std::optional<AuthKind> AuthKindOf(std::string_view kind) {
   if (kind == "bearer") {
     return AuthKind::kBearer;
   }
-  // The API's name of it, and that of the standard it comes from.
-  if (kind == "client_credentials" || kind == "oauth2") {
+  if (kind == "client_credentials") {
     return AuthKind::kClientCredentials;
   }
   return std::nullopt;
@@ -226,7 +225,7 @@ absl::Status ODataClient::Get(const std::string& url, Headers headers,
     absl::Status failed = sent.ok() ? Refusal(url, head, refusal) : std::move(sent);
     const auto wait = RetryAfterOf(failed);
     const bool again =
-        wait.has_value() && *wait <= kPauseMax && pauses++ < kPausesMax && pause_(*wait);
+        wait.has_value() && *wait <= kPauseMax && pauses++ < kPausesMax && pause_ && pause_(*wait);
     if (!again) {
       return failed;
     }

@@ -47,7 +47,7 @@ struct ODataPage {
 //                        document of the kind that was asked for)
 class ODataClient {
  public:
-  // Waits; false: not so long, or no more.
+  // Waits; false: no more. Without one nothing is waited for.
   using Pause = std::function<bool(std::chrono::milliseconds)>;
 
   // All must outlive this. kInvalidArgument for a URL or a kind of authentication that is none;

@@ -25,13 +25,10 @@
 #include "schemas/base/json_writer.h"
 #include "schemas/base/sha256.h"
 #include "schemas/base/status.h"
-#include "schemas/entity_definition.h"
 #include "schemas/entity_schema.h"
 
 namespace sluice::gateways {
 namespace {
-
-using PutEntity = v1::ProvisioningRequest::PutEntity;
 
 constexpr size_t kLinkHostsMax = 16;
 // A check asks each set how many rows it has, as long as somebody may be expected to wait.
@@ -117,50 +114,6 @@ absl::Status NoModified(const MappedEntity& entity, std::string_view property) {
   return Error(absl::StatusCode::kFailedPrecondition, "not_in_source",
                fmt::format("{} has no property {} of the type Edm.DateTimeOffset",
                            entity.definition.name(), QuoteForError(property)));
-}
-
-// The entity as it is to be: what the source says, and what the source does not know of: who owns
-// its rows, attributes that have gone from the source (null from now on), what an administrator
-// had attributes refer to.
-PutEntity DefinitionOver(const v1::EntitySchema* current, const PutEntity& mapped,
-                         const std::string& source) {
-  PutEntity wanted = mapped;
-  wanted.set_source(source);
-  if (current == nullptr) {
-    return wanted;
-  }
-  wanted.clear_attributes();
-  const v1::Ownership& owners = current->ownership();
-  std::set<std::string> known;
-  for (const v1::Attribute& attribute : current->attributes()) {
-    if (attribute.id() == owners.user()) {
-      wanted.set_owner_user(attribute.name());
-    }
-    if (attribute.id() == owners.team()) {
-      wanted.set_owner_team(attribute.name());
-    }
-    if (attribute.id() == owners.business_unit()) {
-      wanted.set_owner_business_unit(attribute.name());
-    }
-    const auto found =
-        std::ranges::find(mapped.attributes(), attribute.name(), &v1::Attribute::name);
-    const bool is_mapped = found != mapped.attributes().end();
-    if (attribute.implied() && !is_mapped) {
-      continue;  // the ownership implies it again
-    }
-    known.insert(attribute.name());
-    v1::Attribute* const added = wanted.add_attributes();
-    added->set_name(attribute.name());
-    added->set_type(is_mapped ? found->type() : attribute.type());
-    added->set_references(is_mapped && !found->references().empty() ? found->references()
-                                                                    : attribute.references());
-  }
-  for (const v1::Attribute& attribute : mapped.attributes()) {
-    if (!known.contains(attribute.name())) {
-      *wanted.add_attributes() = attribute;
-    }
-  }
-  return wanted;
 }
 
 // What a load asks for, so that another one is seen. Without regard to the order in which the
@@ -272,9 +225,8 @@ absl::Status ODataConnector::CheckEntity(ODataClient& client, const MappedEntity
 absl::StatusOr<SourceOffer> ODataConnector::Check(const SourceContext& context,
                                                   const std::function<bool()>& stopping) {
   const SteadyTime until = clock_.SteadyNow() + kCheckTime;
-  ASSIGN_OR_RETURN(const auto client,
-                   ODataClient::Create(outbound_, clock_, context.settings, context.secrets,
-                                       stopping, [](std::chrono::milliseconds) { return false; }));
+  ASSIGN_OR_RETURN(const auto client, ODataClient::Create(outbound_, clock_, context.settings,
+                                                          context.secrets, stopping, {}));
   ASSIGN_OR_RETURN(const Mapping mapping, FetchMapping(context, *client));
   SourceOffer offer;
   for (const MappingRefusal& refused : mapping->refused) {
@@ -316,16 +268,7 @@ absl::Status ODataConnector::RunEntity(const SourceContext& context, RowSink& si
       return NoModified(entity, settings.modified());
     }
   }
-  auto schema = sink.Find(context.org, context.stream);
-  const PutEntity wanted =
-      DefinitionOver(schema == nullptr ? nullptr : &schema->proto(), entity.definition,
-                     fmt::format("odata:{}", context.settings.name()));
-  const auto evolved = schema == nullptr
-                           ? absl::StatusOr<v1::EntitySchema>(absl::NotFoundError("none"))
-                           : schemas::EvolveSchema(&schema->proto(), wanted, schema->id());
-  if (!evolved.ok() || evolved->SerializeAsString() != schema->proto().SerializeAsString()) {
-    ASSIGN_OR_RETURN(schema, sink.Define(context.org, wanted));
-  }
+  ASSIGN_OR_RETURN(const auto schema, sink.Define(context.org, entity.definition));
   ASSIGN_OR_RETURN(const auto rows, ODataRowReader::Create(entity, schema));
   PageTaker taker(
       client, sink, *rows, metrics_,

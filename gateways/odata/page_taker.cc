@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "schemas/base/status.h"
@@ -127,11 +128,10 @@ void PageTaker::LookAtModified(std::string_view row) {
 absl::Status PageTaker::Add(v1::Operation op) {
   const size_t bytes = op.key().size() + op.row().size();
   if (ops_.size() == kLoadSetRows || (!ops_.empty() && bytes_ + bytes > kLoadSetBytes)) {
-    const std::string key = op.key();
     const bool in_delta = !keys_.empty();
     RETURN_IF_ERROR(Append(nullptr));
     if (in_delta) {
-      keys_.insert(key);
+      keys_.insert(op.key());
     }
   }
   bytes_ += bytes;

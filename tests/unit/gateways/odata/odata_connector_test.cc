@@ -133,34 +133,6 @@ TEST(ODataConnectorTest, AllEntitiesAndTheListedOnes) {
   EXPECT_EQ(ErrorCode(stream.connector->Run(context, stream.sink)), "not_in_source");
 }
 
-TEST(ODataConnectorTest, TheDefinitionKeepsWhatTheSourceDoesNotKnow) {
-  ODataStream stream;
-  stream.entity().add_select("Name");
-  v1::ProvisioningRequest::PutEntity own;
-  own.set_name("item");
-  own.set_primary_key("ID");
-  const auto add = [&](const char* name, v1::AttributeType type) {
-    own.add_attributes()->set_name(name);
-    own.mutable_attributes(own.attributes_size() - 1)->set_type(type);
-  };
-  add("Gone", v1::ATTRIBUTE_TYPE_STRING);
-  add("Name", v1::ATTRIBUTE_TYPE_STRING);
-  add("ID", v1::ATTRIBUTE_TYPE_INT64);
-  own.mutable_attributes(1)->set_references("person");
-  own.set_owner_user("Name");
-  own.set_owner_team("team");  // implied
-  ASSERT_TRUE(stream.sink.Define(ODataStream::Org(), own).ok());
-  const auto before = stream.sink.Find(ODataStream::Org(), "item");
-  stream.Fill(2);
-  ASSERT_EQ(stream.Run(), "ok") << stream.last;
-  const auto after = stream.sink.Find(ODataStream::Org(), "item");
-  EXPECT_EQ(after->proto().ownership().SerializeAsString(),
-            before->proto().ownership().SerializeAsString());
-  ASSERT_NE(after->Find("Gone"), nullptr);
-  EXPECT_EQ(after->Find("Name")->references, "person");
-  EXPECT_EQ(after->proto().SerializeAsString(), before->proto().SerializeAsString());
-}
-
 TEST(ODataConnectorTest, AnotherTypeOrKeyIsNoSchemaOfTheEntity) {
   ODataStream stream;
   v1::ProvisioningRequest::PutEntity own;
