@@ -140,7 +140,7 @@ class ODataConnector final : public Connector {
 
   [[nodiscard]] std::string_view kind() const override { return "odata"; }
   [[nodiscard]] bool by_entity() const override { return true; }
-  [[nodiscard]] absl::Status Validate(const v1::SourceSettings& settings,
+  [[nodiscard]] absl::Status Validate(const v1::SourceSettings& settings, const OrgId& org,
                                       bool tenant) const override;
   [[nodiscard]] absl::StatusOr<SourceOffer> Check(const SourceContext& context,
                                                   const std::function<bool()>& stopping) override;
@@ -163,7 +163,8 @@ class ODataConnector final : public Connector {
   MappingCache mappings_;
 };
 
-absl::Status ODataConnector::Validate(const v1::SourceSettings& settings, bool /*tenant*/) const {
+absl::Status ODataConnector::Validate(const v1::SourceSettings& settings, const OrgId& /*org*/,
+                                      bool /*tenant*/) const {
   RETURN_IF_ERROR(outbound_.Allows(settings.url()));
   RETURN_IF_ERROR(ServiceRoot(settings.url()).status());
   RETURN_IF_ERROR(ValidateAuth(settings.auth()));

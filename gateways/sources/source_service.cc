@@ -7,6 +7,7 @@
 
 #include "projectors/provisioning/decide_source.h"
 #include "projectors/work/work_schedule.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -59,15 +60,15 @@ void SourceService::Stop() {
   }
 }
 
-absl::StatusOr<Connector*> SourceService::ConnectorOf(const v1::SourceSettings& settings,
+absl::StatusOr<Connector*> SourceService::ConnectorOf(const OrgId& org,
+                                                      const v1::SourceSettings& settings,
                                                       bool tenant) const {
   const auto found = connectors_.find(settings.kind());
   if (found == connectors_.end()) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "source_not_allowed",
-        fmt::format("this server runs no sources of kind '{}'", settings.kind().substr(0, 64)));
+    return Invalid("source_not_allowed", "this server runs no sources of kind {}",
+                   QuoteForError(settings.kind()));
   }
-  RETURN_IF_ERROR(found->second->Validate(settings, tenant));
+  RETURN_IF_ERROR(found->second->Validate(settings, org, tenant));
   return found->second;
 }
 
@@ -88,7 +89,7 @@ absl::StatusOr<v1::ProvisioningRequest> SourceService::MakePut(const OrgId& org,
                                                                std::string_view json,
                                                                bool tenant) const {
   ASSIGN_OR_RETURN(const ParsedSource parsed, ParseSource(name, json, options_.interval_min));
-  RETURN_IF_ERROR(ConnectorOf(parsed.settings, tenant).status());
+  RETURN_IF_ERROR(ConnectorOf(org, parsed.settings, tenant).status());
   v1::ProvisioningRequest request;
   auto& put = *request.mutable_put_source();
   *put.mutable_settings() = parsed.settings;
@@ -157,12 +158,12 @@ absl::StatusOr<SourceContext> SourceService::ContextOf(const projectors::OrgEntr
   if (json.empty()) {
     ASSIGN_OR_RETURN(const projectors::OrgSource source, projectors::FindSource(entry, name));
     context.settings = source.defined->settings();
-    RETURN_IF_ERROR(ConnectorOf(context.settings, tenant).status());
+    RETURN_IF_ERROR(ConnectorOf(entry.org, context.settings, tenant).status());
     ASSIGN_OR_RETURN(context.secrets, Open(entry.org, *source.defined));
     return context;
   }
   ASSIGN_OR_RETURN(ParsedSource parsed, ParseSource(name, json, options_.interval_min));
-  RETURN_IF_ERROR(ConnectorOf(parsed.settings, tenant).status());
+  RETURN_IF_ERROR(ConnectorOf(entry.org, parsed.settings, tenant).status());
   context.settings = std::move(parsed.settings);
   if (parsed.secrets.has_value()) {
     context.secrets = *std::move(parsed.secrets);

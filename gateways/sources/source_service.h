@@ -70,7 +70,8 @@ class SourceService {
                                                   bool tenant);
 
  private:
-  [[nodiscard]] absl::StatusOr<Connector*> ConnectorOf(const v1::SourceSettings& settings,
+  [[nodiscard]] absl::StatusOr<Connector*> ConnectorOf(const OrgId& org,
+                                                       const v1::SourceSettings& settings,
                                                        bool tenant) const;
   [[nodiscard]] absl::StatusOr<Secrets> Open(const OrgId& org,
                                              const v1::SourceDefined& defined) const;

@@ -20,7 +20,9 @@ class ScriptedConnector final : public Connector {
 
   std::string_view kind() const override { return "scripted"; }
   bool by_entity() const override { return by_entity_; }
-  absl::Status Validate(const v1::SourceSettings&, bool) const override { return absl::OkStatus(); }
+  absl::Status Validate(const v1::SourceSettings&, const OrgId&, bool) const override {
+    return absl::OkStatus();
+  }
   absl::StatusOr<SourceOffer> Check(const SourceContext&, const std::function<bool()>&) override {
     return offer;
   }

@@ -26,7 +26,7 @@ TEST(ODataConnectorTest, Validate) {
   const auto code = [&](const std::function<void(v1::SourceSettings&)>& change) {
     v1::SourceSettings settings = stream.settings;
     change(settings);
-    const absl::Status status = stream.connector->Validate(settings, true);
+    const absl::Status status = stream.connector->Validate(settings, OrgId(), true);
     EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kInvalidArgument) << status;
     return status.ok() ? "ok" : ErrorCode(status);
   };
