@@ -149,10 +149,10 @@ struct FakeOData::Impl {
   std::function<void()> before_page ABSL_GUARDED_BY(mutex);
 };
 
-FakeOData::FakeOData(Options options) : impl_(std::make_unique<Impl>()) {
+FakeOData::FakeOData(const Options& options) : impl_(std::make_unique<Impl>()) {
   {
     absl::MutexLock lock(&impl_->mutex);
-    impl_->options = std::move(options);
+    impl_->options = options;
   }
   impl_->listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};

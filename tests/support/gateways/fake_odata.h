@@ -45,7 +45,7 @@ class FakeOData {
     bool operator==(const Row&) const = default;
   };
 
-  explicit FakeOData(Options options);
+  explicit FakeOData(const Options& options);
   ~FakeOData();
 
   std::string url() const;  // of its root

@@ -40,8 +40,8 @@ class ODataStream {
     FakeClock& clock_;
   };
 
-  explicit ODataStream(FakeOData::Options options = {})
-      : service(std::move(options)),
+  explicit ODataStream(const FakeOData::Options& options = {})
+      : service(options),
         outbound({.allow_hosts = {"127.0.0.1"}, .allow_private = {"127.0.0.0/8"}, .ca_file = ""},
                  clock),
         registry(std::make_shared<prometheus::Registry>()),
