@@ -62,8 +62,10 @@ absl::StatusOr<Json> ParseStrictJson(std::string_view text, int depth_max) {
     document = Json::parse(text.begin(), text.end(), watch);
   } catch (const typename Json::exception& error) {
     const std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error…"
+    // What it read last may be a part of a secret.
     return Invalid("invalid_json", "{}",
-                   what.substr(what.starts_with("[") ? what.find("] ") + 2 : 0));
+                   what.substr(0, what.find("; last read: "))
+                       .substr(what.starts_with("[") ? what.find("] ") + 2 : 0));
   }
   if (twice.has_value()) {
     return Invalid("invalid_json", "the name {} comes twice in one object", QuoteForError(*twice));

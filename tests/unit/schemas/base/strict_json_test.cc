@@ -37,6 +37,12 @@ TEST(StrictJsonTest, RefusesWhatIsNoJson) {
   }
 }
 
+TEST(StrictJsonTest, AnErrorRepeatsNothingOfTheText) {
+  const absl::Status status = ParseStrictJson(R"({"client_secret":"Tr0ub\!x"})").status();
+  EXPECT_EQ(Message(status).find("Tr0ub"), std::string_view::npos) << status;
+  EXPECT_NE(Message(status).find("column"), std::string_view::npos) << status;
+}
+
 TEST(StrictJsonTest, AnObjectIsAskedForOrAnyDocument) {
   for (const char* other : {"[]", "1", "null", "\"{}\""}) {
     EXPECT_TRUE(ParseStrictJson(other).ok()) << other;
