@@ -67,8 +67,11 @@ class MemoryLog final : public eventlog::Log {
     events.resize(std::min(events.size(), events_left));
   }
   // The end of `topic` is lost, and it has grown again before anybody can look.
-  void Replace(eventlog::Topic topic, size_t events_left, std::vector<eventlog::Event> by) {
+  // `connections_end`: those of its readers, at the same moment.
+  void Replace(eventlog::Topic topic, size_t events_left, std::vector<eventlog::Event> by,
+               bool connections_end = false) {
     absl::MutexLock lock(&mutex_);
+    session_ += connections_end ? 1 : 0;
     std::vector<eventlog::StoredEvent>& events = topics_[topic];
     events.resize(std::min(events.size(), events_left));
     for (eventlog::Event& event : by) {

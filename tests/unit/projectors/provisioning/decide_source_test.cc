@@ -148,7 +148,7 @@ TEST_F(DecideSourceTest, ControlEventsHoldNoSecretsAndNoUrl) {
   ASSERT_TRUE(SetChange(control, &told));
   EXPECT_EQ(told.source_defined().settings().entities(0).name(), "account");
   EXPECT_EQ(told.source_defined().epoch(), 1);
-  EXPECT_EQ(DefinitionOf("contoso", 1, told), "contoso 1 source crm 0");
+  EXPECT_EQ(DefinitionOf("contoso", 1, told), "contoso 1 source/crm 0");
   EXPECT_TRUE(OrgModel::IsControlEvent(control.type));
 }
 

@@ -43,8 +43,7 @@ TEST(WorkFollower, ReadsOnAndAnewWhereTheTopicHasLostItsEnd) {
   ASSERT_TRUE(log.Append(Topic::kWork, PartitionId(0), {say("b")}).ok());
   EXPECT_TRUE(has("b", true));
 
-  log.Replace(Topic::kWork, 1, {say("c"), say("d")});
-  log.EndConnections();
+  log.Replace(Topic::kWork, 1, {say("c"), say("d")}, /*connections_end=*/true);
   EXPECT_TRUE(has("d", true));
   EXPECT_TRUE(has("b", false));
   EXPECT_TRUE(has("c", true));
