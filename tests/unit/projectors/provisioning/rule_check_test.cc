@@ -62,7 +62,7 @@ class RuleCheckTest : public ::testing::Test {
   }
   absl::Status PutProfile(const std::string& json) { return PutProfile("field", json); }
   absl::Status PutProfile(const std::string& name, const std::string& json) {
-    return sequencer_.Carry(org_, ProfileRequest(name, json), Offset(0)).status();
+    return sequencer_.Carry(org_, ProfileRequest(name, json)).status();
   }
   void MustPutProfile(const std::string& name, const std::string& json) {
     const absl::Status put = PutProfile(name, json);
