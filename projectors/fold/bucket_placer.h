@@ -63,6 +63,12 @@ class BucketPlacer {
   [[nodiscard]] References ReferencesOf(FoldOverlay::RowSlot slot);
   // The event has written or deleted the row.
   [[nodiscard]] absl::Status Written(FoldOverlay::RowSlot slot, const References& before);
+  // The event has looked at so many bytes of a row, or written them to it, and it stays where it
+  // is; or has to tell of so many.
+  void Passed(size_t bytes) {
+    work_ += kRuleWork + bytes / kBytesPerWork;
+    bytes_ += kChangeBytes + bytes;
+  }
   // Deletes every row of `entity` with a key after `*after` that has no version, or one not above
   // `version`, which they get; counts them. False where the batch is full before the end: `*after`
   // is then the last key that was looked at, and the next batch goes on there.

@@ -79,6 +79,7 @@ class FoldRun {
   void Complete(const eventlog::StoredEvent& event);
   absl::StatusOr<FoldResult> Emit(Outcome outcome);
   bool Full() const;
+  bool TooManyRejected() const { return result_.rejected.size() >= options_.step_rejected; }
   size_t Held() const;
 
   void UseModel();
@@ -200,6 +201,8 @@ bool FoldRun::Takes(Offset offset, const ParsedSet& parsed) {
   if (!TakesStep(offset, parsed)) {
     return false;
   }
+  // Where there is a step it alone decides, and Parse() has left the id out: a set that was taken
+  // and passed over for its id would be lost.
   const uint64_t ordinal = result_.batch.applied.events;
   GatheredSpan::Seen* seen = parsed.seen.has_value() ? &span_.seen()[*parsed.seen] : nullptr;
   if (seen != nullptr && seen->applied.has_value() &&
@@ -238,6 +241,14 @@ bool FoldRun::IsApplicable(Offset offset, const v1::ChangeSet& set, size_t op) {
                                                   /*alone=*/set.ops_size() == 1);
   if (!check.ok()) {
     Reject(offset, static_cast<uint32_t>(op), ErrorCode(check), Message(check));
+    Rejected& rejected = result_.rejected.back();
+    if (const EntitySchema* schema = FindEntity(checked.entity_id()); schema != nullptr) {
+      rejected.entity = schema->name();
+    }
+    if (schemas::ValidateKey(checked.key()).ok()) {  // it becomes a text of the letter
+      rejected.key = checked.key();
+    }
+    placer_.Passed(rejected.reason.size() + rejected.key.size());
   }
   return check.ok();
 }
@@ -257,7 +268,7 @@ absl::StatusOr<bool> FoldRun::ApplyOps(Offset offset, const ParsedSet& parsed) {
   const auto ops = static_cast<size_t>(parsed.set->ops_size());
   for (size_t i = parsed.first_op; i < parsed.end_op; ++i) {
     next_op_ = static_cast<uint32_t>(i);
-    if (i > parsed.first_op && placer_.Full()) {
+    if (i > parsed.first_op && (placer_.Full() || TooManyRejected())) {
       return false;
     }
     const v1::Operation& op = parsed.set->ops(static_cast<int>(i));
@@ -265,7 +276,8 @@ absl::StatusOr<bool> FoldRun::ApplyOps(Offset offset, const ParsedSet& parsed) {
     if (!parsed.set->only_changes()) {
       RETURN_IF_ERROR(ApplyOp(position, op, span_.SlotOf(parsed, i)));
     } else if (IsApplicable(offset, *parsed.set, i)) {
-      RETURN_IF_ERROR(source_rows_.Apply(position, op, span_.SlotOf(parsed, i)));
+      RETURN_IF_ERROR(
+          source_rows_.Apply(position, op, *FindEntity(op.entity_id()), span_.SlotOf(parsed, i)));
     }
   }
   next_op_ = parsed.end_op < ops ? static_cast<uint32_t>(parsed.end_op) : 0;
@@ -487,7 +499,7 @@ absl::StatusOr<FoldResult> FoldRun::Emit(Outcome outcome) {
 // Room for another event beside those that the batch has taken?
 bool FoldRun::Full() const {
   return overlay_.size() - rows_at_start_ >= options_.step_rows || Held() >= options_.step_bytes ||
-         placer_.work() >= options_.step_work;
+         placer_.work() >= options_.step_work || TooManyRejected();
 }
 
 size_t FoldRun::Held() const { return overlay_.bytes() + links_.bytes() + placer_.bytes(); }

@@ -32,6 +32,8 @@ struct FoldOptions {
   // its bytes for each of the first and for each operation that changes it, and an eighth of those
   // of its buckets' names; some 14 ns each.
   size_t step_work = size_t{16} << 20;
+  // Of rejections, each of which becomes a dead letter: a source's set that has more is cut.
+  size_t step_rejected = 1'000;
   // A record with more memberships and support than this has them apart; no part of the result.
   size_t inline_max = 32;
   // A row with more of them that has to be looked at in all, and more work that can't be cut, is
@@ -49,6 +51,9 @@ struct Rejected {
   uint32_t op_index = 0;
   std::string code;
   std::string reason;
+  // Of a source's operation: the entity's name, where there is one, and the row's key.
+  std::string entity = {};
+  std::string key = {};
 };
 
 struct FoldCounters {

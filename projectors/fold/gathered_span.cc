@@ -35,7 +35,7 @@ void GatheredSpan::Parse(const eventlog::StoredEvent& event, size_t index,
     const v1::Operation& op = set->ops(static_cast<int>(i));
     slots_.push_back(overlay_.SlotOf(EntityId(op.entity_id()), op.key()));
   }
-  if (!set->id().empty()) {
+  if (!set->id().empty() && !set->has_step()) {
     std::string key = ChangeSetKey(set->source(), set->id());
     const auto [found, inserted] = seen_index_.try_emplace(key, seen_.size());
     if (inserted) {

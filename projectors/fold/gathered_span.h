@@ -30,7 +30,7 @@ class GatheredSpan {
     size_t first_op = 0;
     size_t end_op = 0;
     size_t first_slot = 0;        // of these, in slots()
-    std::optional<size_t> seen;   // in seen(); nullopt for a set without id
+    std::optional<size_t> seen;   // in seen(); nullopt for a set without id, or with a step
     std::optional<size_t> chain;  // in chains(); nullopt for a set without a step
   };
   struct Seen {

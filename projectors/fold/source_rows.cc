@@ -23,10 +23,37 @@ bool IsStale(const FoldOverlay::Entry& entry, const v1::Operation& op) {
          op.version() < *entry.now.version;
 }
 
+// A row keeps the bytes of attributes that the schema has no more until it is written again, and
+// nobody reads them.
+absl::StatusOr<std::string> Known(const EntitySchema& schema, std::string_view row) {
+  std::string known;
+  schemas::RowScanner scanner(row);
+  while (scanner.Next()) {
+    if (schema.Find(scanner.field().id) != nullptr) {
+      known.append(scanner.field().raw);
+    }
+  }
+  RETURN_IF_ERROR(scanner.status());
+  return known;
+}
+
+absl::StatusOr<bool> IsSame(const EntitySchema& schema, std::string_view before,
+                            std::string_view now) {
+  if (before == now) {
+    return true;
+  }
+  if (schema.attributes().size() + 1 == schema.proto().next_attribute_id()) {
+    return false;  // none was removed
+  }
+  ASSIGN_OR_RETURN(const std::string known_before, Known(schema, before));
+  ASSIGN_OR_RETURN(const std::string known_now, Known(schema, now));
+  return known_before == known_now;
+}
+
 }  // namespace
 
 absl::Status SourceRows::Apply(Position position, const v1::Operation& op,
-                               FoldOverlay::RowSlot slot) {
+                               const EntitySchema& schema, FoldOverlay::RowSlot slot) {
   ++parts_.counters.ops;
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
   if (IsStale(entry, op)) {
@@ -34,10 +61,11 @@ absl::Status SourceRows::Apply(Position position, const v1::Operation& op,
     return absl::OkStatus();
   }
   if (op.kind() == v1::Operation::KIND_UPSERT) {
-    return Upsert(position, op, slot);
+    return Upsert(position, op, schema, slot);
   }
   if (op.kind() == v1::Operation::KIND_TOUCH) {
     if (entry.live()) {
+      parts_.placer.Passed(entry.now.row.size());
       parts_.overlay.SetVersion(slot, op.version());
     } else {
       ++parts_.counters.touches_of_nothing;
@@ -54,10 +82,15 @@ absl::Status SourceRows::Apply(Position position, const v1::Operation& op,
 }
 
 absl::Status SourceRows::Upsert(Position position, const v1::Operation& op,
-                                FoldOverlay::RowSlot slot) {
-  ASSIGN_OR_RETURN(std::string row, RowOf(op, slot));
+                                const EntitySchema& schema, FoldOverlay::RowSlot slot) {
+  ASSIGN_OR_RETURN(std::string row, RowOf(op, schema, slot));
   const FoldOverlay::Entry& entry = parts_.overlay.entry(slot);
-  if (entry.live() && entry.now.row == row) {
+  bool same = false;
+  if (entry.live()) {
+    ASSIGN_OR_RETURN(same, IsSame(schema, entry.now.row, row));
+  }
+  if (same) {
+    parts_.placer.Passed(row.size() + entry.now.row.size());
     // Where the row and its operations stand stays as it was: nobody is told anything.
     ++parts_.counters.unchanged;
     if (op.has_version()) {
@@ -72,7 +105,8 @@ absl::Status SourceRows::Upsert(Position position, const v1::Operation& op,
 
 // As the rows are at the operation's place, behind the ones before it: whatever batches the set is
 // cut into finds them so.
-absl::StatusOr<std::string> SourceRows::RowOf(const v1::Operation& op, FoldOverlay::RowSlot slot) {
+absl::StatusOr<std::string> SourceRows::RowOf(const v1::Operation& op, const EntitySchema& schema,
+                                              FoldOverlay::RowSlot slot) {
   if (op.kept_size() == 0) {
     return op.row();
   }
@@ -89,11 +123,13 @@ absl::StatusOr<std::string> SourceRows::RowOf(const v1::Operation& op, FoldOverl
   std::vector<AttributeId> dropped;
   schemas::RowScanner scanner(entry.now.row);
   while (scanner.Next()) {
-    if (!std::ranges::binary_search(op.kept(), scanner.field().id.value())) {
+    const AttributeId id = scanner.field().id;
+    if (!std::ranges::binary_search(op.kept(), id.value()) || schema.Find(id) == nullptr) {
       dropped.push_back(scanner.field().id);
     }
   }
   RETURN_IF_ERROR(scanner.status());
+  parts_.placer.Passed(entry.now.row.size());
   return schemas::PatchRow(entry.now.row, op.row(), dropped);
 }
 

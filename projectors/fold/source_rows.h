@@ -23,14 +23,16 @@ class SourceRows {
   };
   explicit SourceRows(const Parts& parts) : parts_(parts) {}
 
-  // An upsert, delete or touch that has been checked, of the row of `slot`.
+  // An upsert, delete or touch that has been checked against `schema`, of the row of `slot`.
   [[nodiscard]] absl::Status Apply(Position position, const v1::Operation& op,
-                                   FoldOverlay::RowSlot slot);
+                                   const EntitySchema& schema, FoldOverlay::RowSlot slot);
 
  private:
-  absl::Status Upsert(Position position, const v1::Operation& op, FoldOverlay::RowSlot slot);
+  absl::Status Upsert(Position position, const v1::Operation& op, const EntitySchema& schema,
+                      FoldOverlay::RowSlot slot);
   // The row with what it keeps.
-  absl::StatusOr<std::string> RowOf(const v1::Operation& op, FoldOverlay::RowSlot slot);
+  absl::StatusOr<std::string> RowOf(const v1::Operation& op, const EntitySchema& schema,
+                                    FoldOverlay::RowSlot slot);
 
   const Parts parts_;
 };

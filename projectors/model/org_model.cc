@@ -20,6 +20,11 @@ constexpr std::string_view kControlEvents[] = {
 // organisation.
 constexpr std::string_view kElsewhere = ":@";
 
+bool IsElsewhere(std::string_view owner) {
+  const size_t colon = owner.find(':');
+  return colon != std::string_view::npos && owner.substr(colon).starts_with(kElsewhere);
+}
+
 absl::Status Malformed(std::string_view type, std::string_view why) {
   return Invalid("malformed_event", "{}: {}", type, why);
 }
@@ -310,13 +315,18 @@ std::string OrgModel::OwnerName(const v1::SourceBinding& source) {
   return fmt::format("{}:{}", source.kind(), source.name());
 }
 
+std::string OrgModel::OwnerText(std::string_view owner) {
+  return IsElsewhere(owner) ? "a source of another organisation"
+                            : fmt::format("source '{}'", owner);
+}
+
 std::string_view OrgModel::OwnerOf(const v1::EntitySchema& schema) const {
   const std::string_view owner = schema.source();
   const size_t colon = owner.find(':');
   if (colon == std::string_view::npos) {
     return "";
   }
-  if (owner.substr(colon, kElsewhere.size()) == kElsewhere) {
+  if (IsElsewhere(owner)) {
     return owner;
   }
   const v1::SourceBinding* const source = FindSource(owner.substr(colon + 1));

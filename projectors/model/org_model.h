@@ -89,6 +89,9 @@ class OrgModel {
   // them: it has none, or one that has been deleted. Of a source of another organisation
   // ("debezium:@home/shop") only that one knows: it counts.
   [[nodiscard]] std::string_view OwnerOf(const v1::EntitySchema& schema) const;
+  // An EntitySchema::source for people of the entity's organisation: of another one they are not
+  // told what it is called, nor what its source is.
+  [[nodiscard]] static std::string OwnerText(std::string_view owner);
 
   // The rules of all profiles, compiled.
   const RuleSet& rules() const { return *rules_; }

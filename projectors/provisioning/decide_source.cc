@@ -5,6 +5,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "projectors/provisioning/definition_limits.h"
 #include "schemas/attribute_type.h"
 #include "schemas/base/ascii.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 
 namespace sluice::projectors {
@@ -36,18 +38,14 @@ bool IsSourceName(std::string_view name) {
 }
 
 absl::Status CheckSettings(const v1::SourceSettings& settings) {
-  constexpr std::string_view kRule = "a-z, 0-9 and -, not at either end, and at most 63 characters";
-  if (!IsSourceName(settings.name())) {
-    return InvalidSource(fmt::format("'{}' is no name for a source: {}",
-                                     settings.name().substr(0, kSourceNameBytesMax), kRule));
-  }
+  RETURN_IF_ERROR(CheckSourceName(settings.name()));
   if (!IsSourceName(settings.kind())) {
-    return InvalidSource(fmt::format("'{}' is no kind of source", settings.kind().substr(0, 63)));
+    return InvalidSource(fmt::format("{} is no kind of source", QuoteForError(settings.kind())));
   }
   std::set<std::string_view> names;
   for (const v1::SourceEntity& entity : settings.entities()) {
     if (!schemas::IsValidName(entity.name())) {
-      return InvalidSource(fmt::format("'{}' is no entity name", entity.name().substr(0, 128)));
+      return InvalidSource(fmt::format("{} is no entity name", QuoteForError(entity.name())));
     }
     if (!names.insert(entity.name()).second) {
       return InvalidSource(fmt::format("entity '{}' is given twice", entity.name()));
@@ -70,27 +68,10 @@ absl::Status CheckSecrets(const Request::PutSource& put) {
       return InvalidSource("secrets have names of 1 to 64 bytes, each its own");
     }
     if (secret.sealed().empty() || secret.sealed().size() > kSealedBytesMax) {
-      return InvalidSource(fmt::format("secret '{}' is not sealed", secret.name()));
+      return InvalidSource(fmt::format("secret {} is not sealed", QuoteForError(secret.name())));
     }
   }
   return absl::OkStatus();
-}
-
-// Scheme, host and port, as far as the text tells: what looks different counts as different.
-std::string OriginOf(std::string_view url) {
-  const size_t scheme = url.find("://");
-  const size_t host = scheme == std::string_view::npos ? 0 : scheme + 3;
-  return ToLower(url.substr(0, url.find_first_of("/?#", host)));
-}
-
-// Would the secrets go to somebody else? Who may change settings need not know them.
-bool GoesElsewhere(const v1::SourceSettings& before, const v1::SourceSettings& now) {
-  const auto is_new = [&before](const std::string& host) {
-    return std::ranges::find(before.link_hosts(), host) == before.link_hosts().end();
-  };
-  return OriginOf(before.url()) != OriginOf(now.url()) ||
-         OriginOf(before.auth().token_url()) != OriginOf(now.auth().token_url()) ||
-         before.brokers() != now.brokers() || std::ranges::any_of(now.link_hosts(), is_new);
 }
 
 // Are other rows read than before, or other places in the source meant by a cursor?
@@ -117,33 +98,37 @@ std::set<std::string_view> NamesOf(const google::protobuf::RepeatedPtrField<v1::
   return names;
 }
 
-absl::StatusOr<v1::SourceDefined> Resealed(const v1::SourceDefined* current,
-                                           const Request::PutSource& put) {
-  if (current == nullptr) {
-    return Error(absl::StatusCode::kNotFound, "source_not_found",
-                 fmt::format("there is no source '{}'", put.settings().name()));
-  }
+absl::StatusOr<v1::SourceDefined> Resealed(const OrgEntry& entry, const Request::PutSource& put) {
+  ASSIGN_OR_RETURN(const OrgSource source, FindSource(entry, put.settings().name()));
+  const v1::SourceDefined* const current = source.defined.get();
   if (NamesOf(current->secrets()) != NamesOf(put.secrets())) {
     return InvalidSource("the secrets that are sealed anew are not those that the source has");
   }
   v1::SourceDefined next = *current;
   *next.mutable_secrets() = put.secrets();
+  RETURN_IF_ERROR(CheckTotal(entry.sources, next));
   return next;
 }
 
-absl::Status HasSource(std::string_view entity, std::string_view owner) {
+// One source has an entity's rows for the entity's life, also when it has been deleted: its
+// versions are in the rows, and another one's can't be compared with them, so that what that one
+// writes might all be older than what is there.
+absl::Status CheckOwner(const v1::EntitySchema& schema, std::string_view owner) {
+  if (schema.source().empty() || schema.source() == owner) {
+    return absl::OkStatus();
+  }
   return Error(absl::StatusCode::kFailedPrecondition, "entity_has_source",
-               fmt::format("entity '{}' has its rows from source '{}'", entity, owner));
+               fmt::format("entity '{}' has its rows from {}, for its life: delete the entity to "
+                           "have them from another one",
+                           schema.name(), OrgModel::OwnerText(schema.source())));
 }
 
 absl::Status CheckEntities(const OrgModel& model, const v1::SourceSettings& settings,
                            std::string_view owner) {
   for (const v1::SourceEntity& entity : settings.entities()) {
     const auto found = model.entities().find(entity.name());
-    const std::string_view other =
-        found == model.entities().end() ? "" : model.OwnerOf(found->second->proto());
-    if (!entity.disabled() && !other.empty() && other != owner) {
-      return HasSource(entity.name(), other);
+    if (!entity.disabled() && found != model.entities().end()) {
+      RETURN_IF_ERROR(CheckOwner(found->second->proto(), owner));
     }
   }
   return absl::OkStatus();
@@ -188,6 +173,35 @@ void AddTo(const v1::EntitySchema& current, Request::PutEntity* entity) {
 
 }  // namespace
 
+absl::Status CheckSourceName(std::string_view name) {
+  if (IsSourceName(name)) {
+    return absl::OkStatus();
+  }
+  return InvalidSource(
+      fmt::format("{} is no name for a source: a-z, 0-9 and -, not at either end, and at most {} "
+                  "characters",
+                  QuoteForError(name), kSourceNameBytesMax));
+}
+
+absl::Status CheckSecretsStay(const v1::SourceSettings& before, const v1::SourceSettings& now) {
+  const auto is_new = [&before](const std::string& host) {
+    return std::ranges::find(before.link_hosts(), host) == before.link_hosts().end();
+  };
+  const auto properties = [](const v1::SourceSettings& settings) {
+    return std::map<std::string, std::string>(settings.kafka().begin(), settings.kafka().end());
+  };
+  if (before.url() == now.url() && before.auth().token_url() == now.auth().token_url() &&
+      before.brokers() == now.brokers() && properties(before) == properties(now) &&
+      std::ranges::none_of(now.link_hosts(), is_new)) {
+    return absl::OkStatus();
+  }
+  return Error(
+      absl::StatusCode::kFailedPrecondition, "secrets_required",
+      fmt::format("source '{}' would send its secrets to another place, or in another way, "
+                  "than they were given for: give them again",
+                  now.name()));
+}
+
 std::string CanonicalBytes(const v1::SourceDefined& defined) {
   std::string bytes;
   google::protobuf::io::StringOutputStream stream(&bytes);
@@ -211,7 +225,7 @@ absl::StatusOr<OrgSource> FindSource(const OrgEntry& entry, const std::string& n
   const auto found = entry.sources.find(name);
   if (found == entry.sources.end()) {
     return Error(absl::StatusCode::kNotFound, "source_not_found",
-                 fmt::format("there is no source '{}'", name.substr(0, kSourceNameBytesMax)));
+                 fmt::format("there is no source {}", QuoteForError(name)));
   }
   return found->second;
 }
@@ -224,7 +238,7 @@ absl::StatusOr<v1::SourceDefined> NextSource(const OrgEntry& entry, const Reques
   const v1::SourceDefined* const current =
       found == entry.sources.end() ? nullptr : found->second.defined.get();
   if (put.reseal()) {
-    return Resealed(current, put);
+    return Resealed(entry, put);
   }
   RETURN_IF_ERROR(CheckSettings(settings));
   if (current != nullptr && current->settings().kind() != settings.kind()) {
@@ -237,11 +251,8 @@ absl::StatusOr<v1::SourceDefined> NextSource(const OrgEntry& entry, const Reques
   *next.mutable_settings() = settings;
   *next.mutable_secrets() = put.secrets();
   if (put.keep_secrets() && current != nullptr) {
-    if (current->secrets_size() > 0 && GoesElsewhere(current->settings(), settings)) {
-      return Error(absl::StatusCode::kFailedPrecondition, "secrets_required",
-                   fmt::format("source '{}' would send its secrets to another host than they were "
-                               "given for: give them again",
-                               settings.name()));
+    if (current->secrets_size() > 0) {
+      RETURN_IF_ERROR(CheckSecretsStay(current->settings(), settings));
     }
     *next.mutable_secrets() = current->secrets();
   }
@@ -276,7 +287,7 @@ absl::Status CheckRun(const OrgEntry& entry, const OrgSource& source,
   }
   return Error(
       absl::StatusCode::kInvalidArgument, "unknown_entity",
-      fmt::format("source '{}' has no entity '{}'", run.name(), run.entity().substr(0, 128)));
+      fmt::format("source '{}' has no entity {}", run.name(), QuoteForError(run.entity())));
 }
 
 absl::StatusOr<Request::PutEntity> WithSource(const OrgModel& model,
@@ -291,13 +302,10 @@ absl::StatusOr<Request::PutEntity> WithSource(const OrgModel& model,
   asked.set_source(wanted.source());
   if (model.OwnerOf(asked).empty()) {
     return Error(absl::StatusCode::kNotFound, "source_not_found",
-                 fmt::format("there is no source '{}'", wanted.source().substr(0, 128)));
+                 fmt::format("there is no source {}", QuoteForError(wanted.source())));
   }
   if (current != nullptr) {
-    const std::string_view owner = model.OwnerOf(*current);
-    if (!owner.empty() && owner != wanted.source()) {
-      return HasSource(wanted.name(), owner);
-    }
+    RETURN_IF_ERROR(CheckOwner(*current, wanted.source()));
     AddTo(*current, &entity);
   }
   return entity;

@@ -80,10 +80,16 @@ absl::Status CheckTotal(const std::map<std::string, OrgSource>& sources,
   auto entities = static_cast<size_t>(next.settings().entities_size());
   size_t bytes = next.ByteSizeLong();
   for (const auto& [name, source] : sources) {
-    if (name != next.settings().name()) {
+    const v1::SourceDefined& defined = *source.defined;
+    if (name == next.settings().name()) {
+      if (next.ByteSizeLong() <= defined.ByteSizeLong() &&
+          next.settings().entities_size() <= defined.settings().entities_size()) {
+        return absl::OkStatus();
+      }
+    } else {
       ++count;
-      entities += static_cast<size_t>(source.defined->settings().entities_size());
-      bytes += source.defined->ByteSizeLong();
+      entities += static_cast<size_t>(defined.settings().entities_size());
+      bytes += defined.ByteSizeLong();
     }
   }
   if (count <= kSourcesOfOrgMax && entities <= kSourceEntitiesOfOrgMax &&

@@ -11,7 +11,9 @@
 #include "projectors/provisioning/decide_source.h"
 #include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/preconditions.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::projectors {
 namespace {
@@ -209,7 +211,10 @@ std::string ControlEventId(std::string_view request_id) {
 
 void SetRefusal(const absl::Status& refusal, v1::ProvisioningOutcome* outcome) {
   outcome->set_error_code(ErrorCode(refusal));
-  outcome->set_error_detail(std::string(Message(refusal)));
+  // An outcome that is no UTF-8 is written, and read by nobody: its request would be decided for
+  // ever. Whatever a message quotes, it is made fit here.
+  const std::string_view detail = Message(refusal);
+  outcome->set_error_detail(IsValidUtf8(detail) ? std::string(detail) : Printable(detail));
   outcome->set_error_status(static_cast<int32_t>(refusal.code()));
   outcome->set_error_column(ErrorColumn(refusal).value_or(0));
 }

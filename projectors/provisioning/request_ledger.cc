@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::projectors {
 
@@ -15,6 +16,10 @@ absl::Status RequestLedger::ApplyRequest(const eventlog::StoredEvent& event) {
                    event.event.id, event.offset.value());
   }
   if (pending.request.request_id().empty()) {
+    if (!IsValidUtf8(event.event.id)) {  // no outcome could name it
+      return Invalid("malformed_event", "the request at offset {} of provisioning has no id",
+                     event.offset.value());
+    }
     pending.request.set_request_id(event.event.id);
   }
   const std::string& id = pending.request.request_id();

@@ -27,6 +27,8 @@ eventlog::Event MakeDeadLetter(PartitionId partition, const eventlog::StoredEven
     // A set may have many rows that can't be applied. The source has what they are, and the set
     // stays at its position in the log.
     letter.set_source(original.event.cause.subject);
+    letter.set_entity(rejected.entity);
+    letter.set_key(rejected.key);
   } else {
     letter.set_value(original.event.value);
   }

@@ -372,6 +372,10 @@ std::string EncodeRejected(const Rejected& rejected) {
   std::string out;
   PutText(rejected.code, &out);
   PutText(rejected.reason, &out);
+  if (!rejected.entity.empty() || !rejected.key.empty()) {  // since sources, of theirs alone
+    PutText(rejected.entity, &out);
+    PutText(rejected.key, &out);
+  }
   return out;
 }
 
@@ -381,6 +385,10 @@ absl::StatusOr<Rejected> DecodeRejected(std::string_view key, std::string_view v
   ByteReader reader(value);
   Rejected rejected{ReadFixedOffset(key_reader), key_reader.Fixed32(), std::string(reader.Text()),
                     std::string(reader.Text())};
+  if (!reader.done()) {
+    rejected.entity = reader.Text();
+    rejected.key = reader.Text();
+  }
   return key_reader.done() ? Whole(reader, std::move(rejected), "rejection", value)
                            : Malformed("rejection", value);
 }

@@ -271,7 +271,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyApart(PartitionId partition, const
   // What it was given before its own position, the main thread has rejections of: these are in the
   // dead letters below the checkpoint only.
   const Offset acknowledged = std::min(entry->state.next, LastCheckpoint(partition).next);
-  const Turn turn{alone ? options_.fold : shared_step_, acknowledged, result};
+  const Turn turn{alone ? options_.fold : shared_step_, acknowledged, result, ReadingOf(partition)};
   const absl::StatusOr<size_t> taken = ApplyOne(partition, org, events, turn);
   if (taken.ok()) {
     stores_.Reap();

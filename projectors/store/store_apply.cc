@@ -163,7 +163,8 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
     // Who has been set apart by then is passed over when the events come again, and nobody else
     // would tell of these before a restart.
     for (Rejected& rejected : result.rejected) {
-      state.untold.insert_or_assign(rejected.offset, std::move(rejected));
+      state.untold.insert_or_assign(std::pair(rejected.offset, rejected.op_index),
+                                    std::move(rejected));
     }
     return status;
   }
@@ -178,7 +179,7 @@ absl::StatusOr<ApplyResult> StoreManagerImpl::Apply(PartitionId partition, Event
 absl::Status StoreManagerImpl::ApplyGroups(PartitionId partition, Events events,
                                            absl::FunctionRef<bool()> stopping,
                                            ApplyResult* result) {
-  const Turn turn{turn_, LastCheckpoint(partition).next, result};
+  const Turn turn{turn_, LastCheckpoint(partition).next, result, ReadingOf(partition)};
   const std::string& first = events.front().event.key;
   const auto of_first = [&](const eventlog::StoredEvent& e) { return e.event.key == first; };
   if (std::all_of(events.begin(), events.end(), of_first)) {
@@ -292,8 +293,12 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
   // A store that was made just before a crash has nothing yet: what comes before its organisation
   // was opened is an earlier incarnation's.
   const size_t skipped = CountUntil(events, std::max(applied.position, ClosedUntil(slot->org)));
-  // What a crash may have kept from reaching the dead letters.
-  store->RejectionsOf(events.first(skipped), acknowledged, &turn.result->rejected);
+  // What a crash may have kept from reaching the dead letters, also of what has been applied of an
+  // event: nobody tells of that again, but once whoever reads now has not been told.
+  const bool amid = skipped < events.size() && applied.partial.has_value() &&
+                    applied.partial->offset == events[skipped].offset &&
+                    slot->told_in != turn.reading;
+  store->RejectionsOf(events.first(skipped + (amid ? 1 : 0)), acknowledged, &turn.result->rejected);
   RejectionsOfClosed(partition, events.first(skipped), turn.result);
   if (skipped == events.size()) {
     return skipped;
@@ -330,6 +335,7 @@ absl::StatusOr<size_t> StoreManagerImpl::ApplyToStore(const StoreSet::SlotPtr& s
     }
     RETURN_IF_ERROR(committed);
   }
+  slot->told_in = turn.reading;
   AddFold(fold, turn.result);
   metrics_.ObserveStep(fold.held_bytes);
   if (fold.partial) {

@@ -212,7 +212,8 @@ absl::Status StoreManagerImpl::Load(std::filesystem::file_time_type checkpointed
   RewindMissing(missing);
   RemoveLeftovers(state);
   stores_.UpdateMetrics();
-  return node_->UpgradeFormat();
+  // Who only looks names no log, and leaves the stores to the program that they are of.
+  return options_.log_id.empty() ? absl::OkStatus() : node_->UpgradeFormat();
 }
 
 // Stores of an older format lack what today's fold remembers. The log has it all: they are built
@@ -328,8 +329,14 @@ Offset StoreManagerImpl::CheckpointOf(PartitionId partition) {
   absl::MutexLock lock(&mutex_);
   Partition& state = partitions_[partition];
   state.rewound = false;
+  ++state.reading;
   apart_.BeginAt(partition, state.checkpoint.next);
   return state.checkpoint.next;
+}
+
+uint64_t StoreManagerImpl::ReadingOf(PartitionId partition) {
+  absl::MutexLock lock(&mutex_);
+  return partitions_[partition].reading;
 }
 
 Offset StoreManagerImpl::ClosedUntil(const OrgId& org) {

@@ -91,11 +91,13 @@ class StoreManagerImpl final : public StoreManager {
     // Where checkpoints may be that do not pass a rejection: what was applied before each batch
     // with some, or before some of these; ascending, none below `checkpoint`.
     std::deque<PartitionCheckpoint> before_rejections;
-    std::map<Offset, Rejected> untold;  // of an Apply() that has failed: the next one tells them
-    bool stores_ahead = true;           // some may have applied more than `applied`
-    NotedEvent noted;                   // as the node store has it
-    NotedEvent lost;                    // likewise
-    bool rewound = false;               // reading must start at the checkpoint again
+    // Of an Apply() that has failed: the next one tells them. By offset and operation.
+    std::map<std::pair<Offset, uint32_t>, Rejected> untold;
+    bool stores_ahead = true;  // some may have applied more than `applied`
+    NotedEvent noted;          // as the node store has it
+    NotedEvent lost;           // likewise
+    bool rewound = false;      // reading must start at the checkpoint again
+    uint64_t reading = 1;      // how often it has been read from the checkpoint on
     // Whose stores had gone, so that the checkpoint went back; the node store has yet to know.
     std::map<std::string, PartitionId> gone = {};
     // Of organisations that are closed, and that no checkpoint has passed; by offset.
@@ -115,6 +117,7 @@ class StoreManagerImpl final : public StoreManager {
     const FoldOptions& fold;
     Offset acknowledged;  // rejections of events below it are in the dead letters
     ApplyResult* result;
+    uint64_t reading;  // Partition::reading
   };
   absl::Status ApplyGroups(PartitionId partition, Events events, absl::FunctionRef<bool()> stopping,
                            ApplyResult* result);
@@ -206,6 +209,7 @@ class StoreManagerImpl final : public StoreManager {
   absl::Status PutCheckpoint(PartitionId partition, const PartitionCheckpoint& checkpoint,
                              std::vector<ApartOrg> apart);
   void RemoveLeftovers(const NodeStore::State& state);
+  uint64_t ReadingOf(PartitionId partition);
   Offset ClosedUntil(const OrgId& org);
   std::shared_ptr<const OrgModel> ModelWithoutStore(const OrgId& org);
   PartitionCheckpoint LastCheckpoint(PartitionId partition);

@@ -28,10 +28,10 @@ void StoreManagerImpl::NoteApplied(PartitionId partition, Events events, ApplyRe
   absl::MutexLock lock(&mutex_);
   Partition& state = partitions_[partition];
   for (const Rejected& told : result->rejected) {
-    state.untold.erase(told.offset);
+    state.untold.erase({told.offset, told.op_index});
   }
-  for (auto& [offset, rejected] : std::exchange(state.untold, {})) {
-    if (offset >= events.front().offset && offset <= events.back().offset) {
+  for (auto& [place, rejected] : std::exchange(state.untold, {})) {
+    if (place.first >= events.front().offset && place.first <= events.back().offset) {
       result->rejected.push_back(std::move(rejected));
     }
   }

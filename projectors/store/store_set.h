@@ -48,6 +48,9 @@ class StoreSet {
     // is not given back before.
     std::atomic<bool> flush_failed{false};
     ChangeCollector changes;  // by the partition's thread only
+    // The turn of the partition (StoreManagerImpl::Partition::reading) in which the rejections of
+    // an event that is applied in part have been told of.
+    std::atomic<uint64_t> told_in{0};
     absl::Mutex mutex;
     // Its history has been compared with the log's. Until then it is neither read nor written to,
     // and no checkpoint vouches for it. Once true it stays so, but for a folder that was exchanged

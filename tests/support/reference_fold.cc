@@ -513,7 +513,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
   }
   const std::string id = set.source() + '\0' + set.id();
   const auto seen = sets_.find(id);
-  if (!set.id().empty() && seen != sets_.end() &&
+  if (!set.has_step() && !set.id().empty() && seen != sets_.end() &&
       static_cast<int64_t>(events_.size() - seen->second.ordinal) <= options_.dedup_window) {
     ++duplicates_;
     return;
@@ -535,7 +535,7 @@ void ReferenceFold::ApplySet(Offset offset, const v1::ChangeSet& set) {
     }
   }
   PlaceRows(offset, false);
-  if (!set.id().empty()) {
+  if (!set.has_step() && !set.id().empty()) {
     sets_[id] = {offset, events_.size()};
   }
 }
@@ -568,12 +568,28 @@ std::string ReferenceFold::RowOf(const v1::Operation& op) const {
     add(from->second.bytes,
         [&](uint32_t id) { return std::ranges::find(op.kept(), id) != op.kept().end(); });
   }
+  std::erase_if(fields, [schema = SchemaOf(op.entity_id())](const auto& field) {
+    return schema->Find(schemas::AttributeId(field.first)) == nullptr;
+  });
   add(op.row(), [](uint32_t) { return true; });
   std::string row;
   for (const auto& [id, field] : fields) {
     row += field;
   }
   return row;
+}
+
+// Of the attributes that there are.
+std::map<uint32_t, std::string> ReferenceFold::FieldsOf(uint32_t entity,
+                                                        const std::string& row) const {
+  std::map<uint32_t, std::string> fields;
+  const EntitySchema* const schema = SchemaOf(entity);
+  for (schemas::RowScanner scanner(row); scanner.Next();) {
+    if (schema->Find(scanner.field().id) != nullptr) {
+      fields[scanner.field().id.value()] = std::string(scanner.field().raw);
+    }
+  }
+  return fields;
 }
 
 void ReferenceFold::ApplySourceOp(Position position, const v1::Operation& op) {
@@ -598,7 +614,8 @@ void ReferenceFold::ApplySourceOp(Position position, const v1::Operation& op) {
   if (op.has_version()) {
     row.version = op.version();
   }
-  if (touch || (live && !remove && row.bytes == bytes)) {
+  if (touch ||
+      (live && !remove && FieldsOf(op.entity_id(), row.bytes) == FieldsOf(op.entity_id(), bytes))) {
     return;
   }
   row.last = position;

@@ -56,6 +56,8 @@ class ReferenceFold {
   void ApplySourceOp(Position position, const v1::Operation& op);
   void Sweep(Offset offset, const v1::Operation& op);
   [[nodiscard]] std::string RowOf(const v1::Operation& op) const;
+  [[nodiscard]] std::map<uint32_t, std::string> FieldsOf(uint32_t entity,
+                                                         const std::string& row) const;
   [[nodiscard]] const schemas::EntitySchema* SchemaOf(uint32_t entity) const;
   [[nodiscard]] bool IsKey(const schemas::EntitySchema& schema, const std::string& key) const;
   [[nodiscard]] bool ApplicableInSource(const v1::Operation& op, bool alone) const;

@@ -239,6 +239,25 @@ TEST_F(StoreFormat, WhoeverOnlyLooksIsToldOfAnOlderFormatAndChangesNothing) {
   EXPECT_EQ(NodeFormat(), kStoreFormatOldest - 1);
 }
 
+// The program that they are of may be the one of before, and reads no newer format.
+TEST_F(StoreFormat, WhoeverOnlyLooksLeavesFormat4AsItIs) {
+  SetFormat(4);
+  StoreOptions options = SmallStoreOptions(dir_ / "node");
+  options.log_id = "";
+  {
+    const auto opened = StoreManager::Open(options);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    for (const std::string& org : kOrgs) {
+      EXPECT_TRUE((*opened)->Verify(Org(org)).ok()) << org;
+    }
+    EXPECT_TRUE((*opened)->Close().ok());
+  }
+  EXPECT_EQ(NodeFormat(), 4u);
+  for (const std::string& org : kOrgs) {
+    EXPECT_EQ(OrgFormat(org), 4u) << org;
+  }
+}
+
 TEST_F(StoreFormat, ANewerFormatIsRefusedAndLeftAsItIs) {
   SetFormat(kStoreFormat + 1);
   const auto files = FilesBelow(orgs_path_);

@@ -84,7 +84,9 @@ class SourceRowsTest : public ::testing::Test {
       counters_.kept_of_nothing += result->counters.kept_of_nothing;
       counters_.touches_of_nothing += result->counters.touches_of_nothing;
       counters_.swept += result->counters.swept;
+      EXPECT_LE(result->rejected.size(), options_.step_rejected);
       for (const Rejected& rejected : result->rejected) {
+        whole_rejected_.push_back(rejected);
         rejected_.push_back(std::to_string(rejected.op_index) + " " + rejected.code);
       }
       parts_ += result->partial ? 1 : 0;
@@ -136,6 +138,7 @@ class SourceRowsTest : public ::testing::Test {
   testing::ModelStore store_;
   FoldCounters counters_;
   std::vector<std::string> rejected_;
+  std::vector<Rejected> whole_rejected_;  // of all runs
   size_t parts_ = 0;
   int64_t next_ = 10;
 };
@@ -274,6 +277,73 @@ TEST_F(SourceRowsTest, StepsOfWhatIsGoneAreNoDeadLetters) {
   EXPECT_EQ(counters_.stale_steps, 2U);
   EXPECT_THAT(rejected_, IsEmpty());
   EXPECT_THAT(Deltas(), IsEmpty());
+}
+
+// The versions say that the rows are new, so that a set passed over for its id would be lost; and
+// what its id is says nothing to the sets of others.
+TEST_F(SourceRowsTest, WhereAStepIsTakenTheIdIsNotLookedAt) {
+  v1::ChangeSet other = SetOf({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1"))});
+  other.set_id("a");
+  Run({testing::MakeEvent(20, other), testing::MakeEvent(21, Step("a", "", 1, "A2")),
+       testing::MakeEvent(22, Step("b", "a", 2, "A3"))});
+  v1::ChangeSet later = SetOf({testing::Upsert(kCrmAccount, "A4", RowOf("A4", "U1"))});
+  later.set_id("b");
+  Run({testing::MakeEvent(23, later)});
+  EXPECT_THAT(Deltas(), ElementsAre("put A1@20.0", "put A2@21.0", "put A3@22.0", "put A4@23.0"));
+}
+
+// Of a column that an administrator has removed the source tells nothing any more.
+TEST_F(SourceRowsTest, RemovedAttributesAreNeitherComparedNorKept) {
+  RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1", "gone"), 1),
+          testing::Upsert(kCrmAccount, "A2", RowOf("A2", "U1", "gone"), 1)});
+  v1::EntityDefined without =
+      testing::DefineEntity(kCrmAccount, "account", {{1, "id"}, {2, "owner"}}, 2);
+  without.mutable_schema()->set_next_attribute_id(4);
+  Run({testing::MakeEvent(next_++, without)});
+  RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1"), 2)});
+  EXPECT_EQ(counters_.unchanged, 1U);
+  EXPECT_EQ(Find("A1")->version, 2);
+  RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U2"), 3),
+          Keeping(testing::Upsert(kCrmAccount, "A2", RowOf("A2", "U2"), 3), {3})});
+  EXPECT_EQ(counters_.unchanged, 0U);
+  EXPECT_EQ(Find("A2")->row, RowOf("A2", "U2"));
+}
+
+TEST_F(SourceRowsTest, WhatChangesNothingIsWorkToo) {
+  std::vector<v1::Operation> same;
+  std::vector<v1::Operation> touches;
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = "A" + std::to_string(100 + i);
+    same.push_back(testing::Upsert(kCrmAccount, key, RowOf(key, "U1", std::string(1'000, 'x')), 1));
+    touches.push_back(Touch(key, 2));
+  }
+  RunSet(same);
+  EXPECT_EQ(parts_, 0U);
+  options_.step_work = 1'000;
+  RunSet(same);
+  EXPECT_EQ(counters_.unchanged, 100U);
+  EXPECT_GT(parts_, 10U);
+  RunSet(touches);
+  EXPECT_GT(parts_, 10U);
+  EXPECT_EQ(Find("A150")->version, 2);
+}
+
+TEST_F(SourceRowsTest, ASetIsCutWhereABatchHasManyRejections) {
+  std::vector<v1::Operation> ops;
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = "A" + std::to_string(100 + i);
+    ops.push_back(testing::Upsert(i % 2 == 0 ? 77 : kCrmAccount, key,
+                                  i % 2 == 0 ? "" : RowOf("A1", "U1"), 1));
+  }
+  options_.step_rejected = 10;
+  whole_rejected_.clear();
+  RunSet(ops);
+  EXPECT_EQ(rejected_.size(), 100U);
+  EXPECT_GE(parts_, 9U);
+  EXPECT_EQ(whole_rejected_[0].entity, "") << "there is none of that id";
+  EXPECT_EQ(whole_rejected_[0].key, "A100");
+  EXPECT_EQ(whole_rejected_[1].entity, "account");
+  EXPECT_EQ(whole_rejected_[1].key, "A101");
 }
 
 TEST_F(SourceRowsTest, ASweepDeletesWhatIsNotNewer) {

@@ -8,6 +8,7 @@
 #include "projectors/provisioning/definition_limits.h"
 #include "projectors/provisioning/difference.h"
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 #include "tests/unit/projectors/provisioning/provisioning_testing.h"
 
 namespace sluice::projectors {
@@ -15,7 +16,9 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::EntityRequest;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using testing::OpenRequest;
 using testing::Org;
 using ::testing::Pair;
@@ -91,10 +94,11 @@ class DecideSourceTest : public ::testing::Test {
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome.value_or(Directory::Outcome{});
   }
-  std::string Refused(const Request& request) {
+  std::string Refused(const Request& request) { return ErrorCode(RefusalOf(request)); }
+  absl::Status RefusalOf(const Request& request) {
     const auto outcome = sequencer_.Carry(org_, request);
     EXPECT_FALSE(outcome.ok());
-    return outcome.ok() ? "" : ErrorCode(outcome.status());
+    return outcome.status();
   }
   std::shared_ptr<const OrgEntry> Entry() { return sequencer_.directory().Find(org_); }
   const v1::SourceDefined& Crm() { return *Entry()->sources.at("crm").defined; }
@@ -185,7 +189,18 @@ TEST_F(DecideSourceTest, SecretsAreKeptForTheHostThatTheyWereGivenFor) {
     change(*request.mutable_put_source()->mutable_settings());
     return request;
   };
-  Accepted(kept([](auto& s) { s.set_url("HTTPS://CRM.example.org/v5/"); }));
+  Accepted(kept([](auto& s) { s.set_interval_s(900); }));
+  EXPECT_EQ(Refused(Kept(Put("https://crm.example.org/v5/"))), "secrets_required")
+      << "another path may be of somebody else";
+  for (const auto& change : std::vector<std::function<void(v1::SourceSettings&)>>{
+           [](auto& s) { (*s.mutable_kafka())["security.protocol"] = "PLAINTEXT"; },
+           [](auto& s) { (*s.mutable_kafka())["ssl.endpoint.identification.algorithm"] = "none"; },
+           [](auto& s) { s.clear_kafka(); }}) {
+    EXPECT_EQ(Refused(kept(change)), "secrets_required");
+  }
+  EXPECT_EQ(Refused(kept(
+                [](auto& s) { s.mutable_auth()->set_token_url("https://login.example.org/x"); })),
+            "secrets_required");
   EXPECT_EQ(Refused(Kept(Put("https://crm.example.org.evil.org/v4/"))), "secrets_required");
   EXPECT_EQ(Refused(Kept(Put("https://crm.example.org@evil.org/v4/"))), "secrets_required");
   EXPECT_EQ(Refused(Kept(Put("http://crm.example.org/v4/"))), "secrets_required");
@@ -213,6 +228,11 @@ TEST_F(DecideSourceTest, SecretsAreSealedAnew) {
   EXPECT_EQ(Crm().secrets(0).sealed(), "anew");
   EXPECT_EQ(Crm().settings().ShortDebugString(), settings.ShortDebugString());
   EXPECT_EQ(Crm().epoch(), 1);
+  Request large = reseal;
+  Accepted(WithSecret(Put(std::string(kSourceBytesOfOrgMax - 1'000, 'x'))));
+  large.mutable_put_source()->mutable_secrets(0)->set_sealed(std::string(2'000, 'x'));
+  EXPECT_EQ(Refused(large), "too_many_definitions");
+  Accepted(reseal);
   *reseal.mutable_put_source()->add_secrets() = Secret("password");
   EXPECT_EQ(Refused(reseal), "invalid_argument");
 }
@@ -272,7 +292,7 @@ TEST_F(DecideSourceTest, WhatIsNoSource) {
   }
   EXPECT_EQ(refused([](auto& put) { put.mutable_settings()->set_name("last"); }),
             "too_many_definitions");
-  Accepted(Kept(Put("https://crm.example.org/v5/")));
+  Accepted(Put("https://crm.example.org/v5/"));
 }
 
 TEST_F(DecideSourceTest, RunsAreNotedAndReloadsBeginAnew) {
@@ -309,14 +329,70 @@ TEST_F(DecideSourceTest, OneSourceHasAnEntitysRows) {
   Accepted(other);
   EXPECT_EQ(Refused(SourcesEntity("odata:erp", "account", {})), "entity_has_source");
   EXPECT_EQ(Refused(SourcesEntity("debezium:@home/shop", "account", {})), "entity_has_source");
-  Accepted(DeleteSource("crm"));
-  EXPECT_EQ(Entry()->model->OwnerOf(Entry()->model->entities().at("account")->proto()), "");
-  Accepted(SourcesEntity("odata:erp", "account", {}));
-  EXPECT_EQ(Entry()->model->entities().at("account")->proto().source(), "odata:erp");
   Accepted(SourcesEntity("debezium:@home/shop", "order", {}));
   EXPECT_EQ(Entry()->model->OwnerOf(Entry()->model->entities().at("order")->proto()),
             "debezium:@home/shop");
-  EXPECT_EQ(Refused(SourcesEntity("odata:erp", "order", {})), "entity_has_source");
+  const absl::Status elsewhere = RefusalOf(SourcesEntity("odata:erp", "order", {}));
+  EXPECT_EQ(ErrorCode(elsewhere), "entity_has_source");
+  EXPECT_THAT(std::string(Message(elsewhere)), HasSubstr("a source of another organisation"));
+  EXPECT_THAT(std::string(Message(elsewhere)), Not(HasSubstr("home")));
+}
+
+// The rows have the versions of the source that wrote them: another one's rows would all be older.
+TEST_F(DecideSourceTest, NoOtherSourceTakesAnEntityWhoseOwnerWasDeleted) {
+  Accepted(Put());
+  Accepted(SourcesEntity("odata:crm", "account", {}));
+  Accepted(DeleteSource("crm"));
+  EXPECT_EQ(Entry()->model->OwnerOf(Entry()->model->entities().at("account")->proto()), "")
+      << "but anybody may write it by HTTP";
+  Request other = Put();
+  other.mutable_put_source()->mutable_settings()->set_name("erp");
+  EXPECT_EQ(Refused(other), "entity_has_source");
+  other.mutable_put_source()->mutable_settings()->mutable_entities(0)->set_disabled(true);
+  Accepted(other);
+  EXPECT_EQ(Refused(SourcesEntity("odata:erp", "account", {})), "entity_has_source");
+  Request retyped = Put();
+  retyped.mutable_put_source()->mutable_settings()->set_kind("debezium");
+  EXPECT_EQ(Refused(retyped), "entity_has_source") << "the same name, of another kind";
+  Accepted(Put());  // made anew, it goes on
+  Accepted(SourcesEntity("odata:crm", "account", {"name"}));
+  Accepted(DeleteSource("crm"));
+  Request gone;
+  gone.mutable_delete_entity()->set_name("account");
+  Accepted(gone);
+  Accepted(SourcesEntity("odata:erp", "account", {}));
+  EXPECT_EQ(Entry()->model->entities().at("account")->proto().source(), "odata:erp");
+}
+
+// A message that is cut amid a character makes an outcome that is written and can't be read, so
+// that the request would be decided again and again.
+TEST_F(DecideSourceTest, WhatARefusalQuotesStaysReadable) {
+  const std::string text = std::string(31, 'x') + "é" + std::string(30, 'x') + "é" +
+                           std::string(62, 'x') + "é" + std::string(200, 'x');
+  std::vector<Request> refused;
+  for (const std::string& name : {text, text.substr(1), text.substr(2), "y" + text}) {
+    Request put = Put();
+    put.mutable_put_source()->mutable_settings()->set_name(name);
+    refused.push_back(put);
+    put = Put();
+    put.mutable_put_source()->mutable_settings()->set_kind(name);
+    refused.push_back(put);
+    put = Put();
+    put.mutable_put_source()->mutable_settings()->mutable_entities(0)->set_name(name);
+    refused.push_back(put);
+    refused.push_back(RunOf("crm", name));
+    refused.push_back(RunOf(name, ""));
+    refused.push_back(DeleteSource(name));
+    refused.push_back(SourcesEntity("odata:" + name, "account", {}));
+  }
+  Accepted(Put());
+  for (const Request& request : refused) {
+    v1::ProvisioningOutcome outcome;
+    SetRefusal(RefusalOf(request), &outcome);
+    EXPECT_TRUE(IsValidUtf8(outcome.error_detail())) << request.ShortDebugString();
+    v1::ProvisioningOutcome read;
+    EXPECT_TRUE(read.ParseFromString(outcome.SerializeAsString())) << request.ShortDebugString();
+  }
 }
 
 // A source knows neither of an administrator's ownership nor of what it had itself before.

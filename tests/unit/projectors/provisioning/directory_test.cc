@@ -81,6 +81,10 @@ TEST(DirectoryTest, ARefusalTravelsWhole) {
   EXPECT_EQ(ErrorColumn((*told)->status), 7U);
   outcome = {};
   outcome.set_request_offset(1);
+  SetRefusal(absl::NotFoundError("no \xc3'"), &outcome);
+  v1::ProvisioningOutcome read;
+  EXPECT_TRUE(read.ParseFromString(outcome.SerializeAsString()));
+  EXPECT_EQ(read.error_detail(), "no \\xc3'");
   SetRefusal(absl::NotFoundError("gone"), &outcome);
   const auto plain =
       sequencer.directory().Apply(testing::OutcomeEvent(Org("a"), outcome, Offset(2)));

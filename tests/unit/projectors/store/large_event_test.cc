@@ -3,6 +3,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "schemas/base/status.h"
@@ -154,6 +155,33 @@ TEST_F(LargeEventTest, ItGoesOnWhereItWasOnDisk) {
   const double parts_in_all = Metric("sluice_store_event_parts_total");
   EXPECT_LT(parts_in_all - before, before + 9) << "it began anew";
   EXPECT_EQ(node->Snapshot(Org("acme")).value()->applied().position, Offset(1001));
+}
+
+// A source's set is applied in part, and so is what was rejected of it: whoever goes on is told.
+TEST_F(LargeEventTest, WhatWasRejectedOfAPartIsToldAgain) {
+  StoreNode node(Options());
+  Log log = testing::OrgWithAccounts("acme", 1);
+  node.CatchUp(log);
+  v1::ChangeSet set;
+  set.set_only_changes(true);
+  for (int i = 0; i < 3'000; ++i) {
+    *set.add_ops() = testing::Delete(9, "A1");
+  }
+  for (const bool restarted : {false, true}) {
+    log.push_back(testing::MakeEvent(log.back().offset.value() + 1, set, "acme"));
+    EXPECT_TRUE(absl::IsCancelled(
+        node->Apply(StoreNode::kPartition, {&log.back(), 1}, [] { return true; }).status()));
+    if (restarted) {
+      node.Restart();
+    }
+    std::set<uint32_t> told;
+    const auto applied = node->Apply(StoreNode::kPartition, {&log.back(), 1});
+    ASSERT_TRUE(applied.ok()) << applied.status();
+    for (const Rejected& rejected : applied->rejected) {
+      EXPECT_TRUE(told.insert(rejected.op_index).second) << "once";
+    }
+    EXPECT_EQ(told.size(), 3'000U) << restarted;
+  }
 }
 
 TEST_F(LargeEventTest, AStoreThatIsClosedAmidItIsOpenedThere) {

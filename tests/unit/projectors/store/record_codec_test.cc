@@ -91,6 +91,23 @@ TEST(RecordCodec, WritesWhatIsApartInRowsOfItsOwn) {
   EXPECT_EQ(Hex(EncodeSupport(support)), "ac021112131415161718191a1b1c1d1e1f2002");
 }
 
+// Of a source's operation; what has neither is written as before there were sources.
+TEST(RecordCodec, ARejectionSaysOfWhichRowItIs) {
+  const std::string key = EncodeRejectedKey(Offset(7), 2);
+  Rejected rejected{Offset(7), 2, "invalid_key", "why"};
+  const std::string before = EncodeRejected(rejected);
+  EXPECT_EQ(DecodeRejected(key, before)->entity, "");
+  for (const char* const entity : {"account", ""}) {
+    rejected.entity = entity;
+    rejected.key = "A1";
+    const std::string bytes = EncodeRejected(rejected);
+    EXPECT_TRUE(bytes.starts_with(before));
+    EXPECT_EQ(DecodeRejected(key, bytes)->entity, entity);
+    EXPECT_EQ(DecodeRejected(key, bytes)->key, "A1");
+    EXPECT_FALSE(DecodeRejected(key, bytes.substr(0, bytes.size() - 1)).ok());
+  }
+}
+
 TEST(RecordCodec, RefusesRowsOfPlacesThatItCannotHaveWritten) {
   const RecordKey key{EntityId(1), "A1"};
   const std::string membership = EncodeMembership(Example().memberships[1]);
