@@ -9,6 +9,7 @@
 
 #include "gateways/admin/org_entry.h"
 #include "gateways/http/conditional.h"
+#include "projectors/provisioning/decide_source.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 
@@ -56,6 +57,7 @@ absl::StatusOr<Answer> SourceRoutes::Put(RequestContext& context) const {
 
 absl::StatusOr<Answer> SourceRoutes::Delete(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  RETURN_IF_ERROR(projectors::CheckSourceName(context.match.name));
   v1::ProvisioningRequest request;
   request.mutable_delete_source()->set_name(context.match.name);
   SetPreconditions(context.http, request);
@@ -86,6 +88,7 @@ absl::StatusOr<Answer> SourceRoutes::List(RequestContext& context) const {
 
 absl::StatusOr<Answer> SourceRoutes::Check(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  RETURN_IF_ERROR(projectors::CheckSourceName(context.match.name));
   ASSIGN_OR_RETURN(const auto entry, FindOrg(directory_.directory(), org));
   HttpResponse response;
   ASSIGN_OR_RETURN(response.body,
@@ -95,6 +98,7 @@ absl::StatusOr<Answer> SourceRoutes::Check(RequestContext& context) const {
 
 absl::StatusOr<Answer> SourceRoutes::Run(RequestContext& context) const {
   ASSIGN_OR_RETURN(const OrgId org, context.Org());
+  RETURN_IF_ERROR(projectors::CheckSourceName(context.match.name));
   v1::ProvisioningRequest request;
   auto& run = *request.mutable_run_source();
   run.set_name(context.match.name);

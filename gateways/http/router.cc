@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "schemas/base/status.h"
+#include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
 namespace {
@@ -30,7 +31,8 @@ std::optional<PathParameters> MatchPath(std::string_view pattern, std::string_vi
       return std::nullopt;
     }
     auto decoded = PercentDecode(*given);
-    if (!decoded.has_value()) {
+    // Names become texts of events, which must be UTF-8 or nobody could read them.
+    if (!decoded.has_value() || !IsValidUtf8(*decoded)) {
       return std::nullopt;
     }
     if (*wanted == "{org}" && !decoded->empty()) {

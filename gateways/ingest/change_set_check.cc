@@ -115,9 +115,9 @@ absl::Status CheckOwner(const projectors::OrgModel& model, const schemas::Entity
   return owner.empty()
              ? absl::OkStatus()
              : Error(absl::StatusCode::kFailedPrecondition, "entity_has_source",
-                     fmt::format("entity '{}' has its rows from source '{}'; delete the source to "
-                                 "write them yourself",
-                                 schema.name(), owner));
+                     fmt::format("entity '{}' has its rows from {}; delete the source to write "
+                                 "them yourself",
+                                 schema.name(), projectors::OrgModel::OwnerText(owner)));
 }
 
 absl::Status RowOfDelete() { return InvalidArgument("a delete has a key and no row"); }

@@ -16,6 +16,10 @@ using projectors::StreamKey;
 
 constexpr std::chrono::milliseconds kReadWait{200};
 
+bool IsOfSources(const eventlog::Event& event) {
+  return eventlog::IsA<v1::SourceDefined>(event) || eventlog::IsA<v1::SourceDeleted>(event);
+}
+
 }  // namespace
 
 ChainFollower::ChainFollower(eventlog::Log& log, const Clock& clock, PartitionId partition,
@@ -123,7 +127,7 @@ absl::Status ChainFollower::Step() {
 absl::Status ChainFollower::Fold(const std::vector<eventlog::StoredEvent>& events) {
   const absl::MutexLock lock(&mutex_);
   for (const eventlog::StoredEvent& event : events) {
-    if (event.event.answers != kNoOffset) {
+    if (event.event.answers != kNoOffset || IsOfSources(event.event)) {
       FoldControl(event);
     } else if (event.event.source == kSourceEvents) {
       FoldSet(event);
@@ -167,10 +171,13 @@ void ChainFollower::FoldSet(const eventlog::StoredEvent& event) {
 
 void ChainFollower::FoldControl(const eventlog::StoredEvent& event) {
   Offset& answered = answered_.try_emplace(event.event.key, kNoOffset).first->second;
-  if (event.event.answers <= answered) {
+  // Of those that were put there again after a loss (`sluice log new-epoch`) the last one of an
+  // organisation alone answers a request; the fold takes the others as they come, too.
+  const bool answers = event.event.answers != kNoOffset;
+  if (answers && event.event.answers <= answered) {
     return;
   }
-  answered = event.event.answers;
+  answered = std::max(answered, event.event.answers);
   v1::SourceDefined defined;
   v1::SourceDeleted deleted;
   std::string source;
@@ -188,7 +195,7 @@ void ChainFollower::FoldControl(const eventlog::StoredEvent& event) {
   bound_[{event.event.key, source}] = bound;
   for (auto& [key, stream] : streams_) {
     if (key.org.value() == event.event.key && key.source == source && event.offset >= stream.from &&
-        event.event.answers.value() > stream.chain.bound) {
+        (!answers || event.event.answers.value() > stream.chain.bound)) {
       stream.chain.bound = bound;
     }
   }

@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "projectors/provisioning/decide_source.h"
 #include "schemas/attribute_type.h"
 #include "schemas/base/datetime.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 #include "schemas/base/text_values.h"
@@ -121,7 +123,10 @@ absl::Status ReadDeclaration(const Json& entity, std::string_view what, v1::Sour
 
 absl::Status ReadEntity(const std::string& name, const Json& entity, seconds interval_min,
                         v1::SourceEntity* out) {
-  const std::string what = fmt::format("entity '{}'", name.substr(0, 128));
+  if (!schemas::IsValidName(name)) {
+    return Wrong("entities", fmt::format("{} is no entity name", QuoteForError(name)));
+  }
+  const std::string what = fmt::format("entity '{}'", name);
   RETURN_IF_ERROR(CheckMembers(entity, what,
                                {"set", "select", "interval", "topic", "key", "modified",
                                 "reconcile", "attributes", "primary_key", "disabled"}));
@@ -162,7 +167,7 @@ absl::Status ReadMap(const Json& object, const char* what, Add add) {
   }
   for (const auto& [name, value] : object.items()) {
     if (!value.is_string()) {
-      return Wrong(what, fmt::format("'{}' is no string", name.substr(0, 64)));
+      return Wrong(what, fmt::format("{} is no string", QuoteForError(name)));
     }
     add(name, value.template get<std::string>());
   }
@@ -353,6 +358,7 @@ Json RefusedJson(const std::vector<SourceOffer::Refused>& refused) {
 
 absl::StatusOr<ParsedSource> ParseSource(std::string_view name, std::string_view json,
                                          seconds interval_min) {
+  RETURN_IF_ERROR(projectors::CheckSourceName(name));
   ASSIGN_OR_RETURN(const Json source, ParseStrictObject<Json>(json));
   RETURN_IF_ERROR(CheckMembers(
       source, "a source",

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "projectors/provisioning/decide_source.h"
@@ -11,16 +10,6 @@
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
-namespace {
-
-// Would the secrets that are there go to whom they were given for?
-bool SameDestination(const v1::SourceSettings& before, const v1::SourceSettings& now) {
-  return before.url() == now.url() && before.auth().token_url() == now.auth().token_url() &&
-         before.brokers() == now.brokers() &&
-         std::ranges::equal(before.link_hosts(), now.link_hosts());
-}
-
-}  // namespace
 
 SourceService::SourceService(SourceServiceOptions options, Deps deps)
     : options_(options),
@@ -170,12 +159,8 @@ absl::StatusOr<SourceContext> SourceService::ContextOf(const projectors::OrgEntr
   } else if (const auto source = entry.sources.find(name);
              source != entry.sources.end() && source->second.defined->secrets_size() > 0) {
     // Else who may ask, and does not know them, would have them sent to a host of his own.
-    if (!SameDestination(source->second.defined->settings(), context.settings)) {
-      return Error(absl::StatusCode::kFailedPrecondition, "secrets_required",
-                   fmt::format("source '{}' would send its secrets to another host than they were "
-                               "given for: give them again",
-                               name));
-    }
+    RETURN_IF_ERROR(
+        projectors::CheckSecretsStay(source->second.defined->settings(), context.settings));
     ASSIGN_OR_RETURN(context.secrets, Open(entry.org, *source->second.defined));
   }
   return context;

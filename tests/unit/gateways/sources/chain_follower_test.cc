@@ -88,6 +88,28 @@ TEST_F(ChainFollowerTest, OfTwoRunsOneGoesOn) {
   EXPECT_EQ(follower.AwaitTaken({key_, 7, "c", 2}, 2, kLong)->number, 3U);
 }
 
+// Of the definitions that a new epoch of the log puts there again the last one alone answers a
+// request; the fold takes all of them.
+TEST_F(ChainFollowerTest, RestoredDefinitionsCountWithoutARequest) {
+  Define(7, 7);
+  Set("a/1", "", 1);
+  Define(9, -1);
+  v1::EntityDeleted last;
+  Control(last, 12);
+  ChainFollower follower(log_, clock_, PartitionId(0), Offset(0));
+  follower.Start();
+  AwaitEnd(follower);
+  EXPECT_EQ(follower.Find(key_).bound, 9);
+  Set("b/1", "", 2, 9);
+  AwaitEnd(follower);
+  EXPECT_EQ(follower.Find(key_).state.last_id(), "b/1");
+  v1::SourceDeleted deleted;
+  deleted.set_name("crm");
+  Control(deleted, -1);
+  AwaitEnd(follower);
+  EXPECT_EQ(follower.Find(key_).bound, -1);
+}
+
 TEST_F(ChainFollowerTest, AnotherEpochEndsARun) {
   Define(7, 7);
   Set("a/1", "", 1);
