@@ -433,6 +433,8 @@ absl::Status ValueDecoder::Impl::JoinFields(const EntitySchema& entity, DecodedR
 
 ValueDecoder::ValueDecoder() : impl_(std::make_unique<Impl>()) {}
 ValueDecoder::~ValueDecoder() = default;
+ValueDecoder::ValueDecoder(ValueDecoder&&) noexcept = default;
+ValueDecoder& ValueDecoder::operator=(ValueDecoder&&) noexcept = default;
 
 absl::StatusOr<DecodedRow> ValueDecoder::Decode(const EntitySchema& entity,
                                                 const ConnectSchema* columns,

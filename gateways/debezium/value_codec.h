@@ -30,6 +30,8 @@ class ValueDecoder {
  public:
   ValueDecoder();
   ~ValueDecoder();
+  ValueDecoder(ValueDecoder&&) noexcept;
+  ValueDecoder& operator=(ValueDecoder&&) noexcept;
 
   // `json` is one object {column: value}, a change event's "after", "before" or key; `columns` its
   // schema, nullptr for a message without schemas: then an attribute's type says how a value is
