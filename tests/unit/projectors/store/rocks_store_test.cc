@@ -15,7 +15,7 @@ namespace sluice::projectors {
 namespace {
 
 using eventlog::StoredEvent;
-using Log = std::vector<StoredEvent>;
+using Events = std::vector<StoredEvent>;
 
 constexpr int64_t kWindow = 60;
 
@@ -33,7 +33,7 @@ class RocksStoreTest : public ::testing::Test {
   }
 
   // Applies the events of `log` up to `last` that the store does not have.
-  void ApplyUntil(const Log& log, int64_t last) {
+  void ApplyUntil(const Events& log, int64_t last) {
     for (const StoredEvent& event : log) {
       if (event.offset <= store_->applied().position || event.offset > Offset(last)) {
         continue;
@@ -84,8 +84,8 @@ StoredEvent Account(int64_t offset, const std::string& key, const std::string& o
 }
 
 // "s1" comes at 100 and, in its window, at 130 again; then many others, of another source.
-Log RepeatedSet() {
-  Log log = testing::OrgWithAccounts("acme", 0);
+Events RepeatedSet() {
+  Events log = testing::OrgWithAccounts("acme", 0);
   log.push_back(Account(100, "A1", "U1", "early", "s1"));
   log.push_back(Account(110, "A2", "U1", "early", "s2"));
   log.push_back(Account(130, "A1", "U2", "early", "s1"));
@@ -98,7 +98,7 @@ Log RepeatedSet() {
 
 TEST_F(RocksStoreTest, ACompactionAheadOfAFlushLosesNoChangeSetThatACrashNeedsAgain) {
   ASSERT_EQ(Options().dedup_window, kWindow);
-  const Log log = RepeatedSet();
+  const Events log = RepeatedSet();
   ApplyUntil(log, 110);
   ASSERT_TRUE(store_->Flush().ok());
   // In memory only, and far beyond two windows: here nobody needs "s1" any more.
@@ -117,7 +117,7 @@ TEST_F(RocksStoreTest, ACompactionAheadOfAFlushLosesNoChangeSetThatACrashNeedsAg
 
 // The same compaction drops them once they are two windows behind what is on disk.
 TEST_F(RocksStoreTest, ACompactionDropsChangeSetsTwoWindowsBehindTheDisk) {
-  const Log log = RepeatedSet();
+  const Events log = RepeatedSet();
   ApplyUntil(log, INT64_MAX);
   ASSERT_TRUE(store_->Flush().ok());
   EXPECT_EQ(Find("early", "s1"), Offset(100));
@@ -130,7 +130,7 @@ TEST_F(RocksStoreTest, ACompactionDropsChangeSetsTwoWindowsBehindTheDisk) {
 // As much as the caller has room for, whether it is in memory or on disk.
 TEST_F(RocksStoreTest, RecordsAreReadUntilTheyHaveSomeBytes) {
   constexpr size_t kBytes = 10'000;
-  Log log = testing::OrgWithAccounts("acme", 0);
+  Events log = testing::OrgWithAccounts("acme", 0);
   std::vector<RecordKey> keys;
   for (int i = 0; i < 40; ++i) {
     const std::string key = "L" + std::to_string(10 + i);
@@ -167,7 +167,7 @@ TEST_F(RocksStoreTest, RecordsAreReadUntilTheyHaveSomeBytes) {
 TEST_F(RocksStoreTest, ASweepTakesAFewMegabytesAtOnce) {
   constexpr int kRows = 60;
   constexpr size_t kBytes = 500'000;
-  Log log = testing::OrgWithAccounts("acme", 0);
+  Events log = testing::OrgWithAccounts("acme", 0);
   int64_t offset = 100;
   // The operations that it comes by first are those of the rows.
   std::string before = "U";
