@@ -47,7 +47,7 @@ TEST_F(StoreApartTest, ALargeEventIsDoneApartAndNeighboursGoOn) {
 TEST(HotRowApartTest, AChangeOfARowThatManyPointAtIsDoneApart) {
   const testing::TempDir dir;
   testing::HotRowEvents events;
-  Log log = events.Definitions();
+  ApartNode::Log log = events.Definitions();
   log.push_back(events.Product("hot"));
   for (int from = 0; from < 4'200; from += 300) {
     log.push_back(events.Orders(from, from + 300));
@@ -177,7 +177,7 @@ TEST_F(StoreApartTest, AStoreThatComesBackWithMoreThanItsPartitionIsComparedAgai
   Add(10, "acme");  // which the main thread has yet to come by
   while (!node->ApartOf(kPartition).empty()) {
     const ApartOrg acme = node->ApartOf(kPartition).front();
-    Log events;
+    ApartNode::Log events;
     for (const auto& event : log_) {
       if (event.event.key == "acme" &&
           event.offset >= node->ApartFrom(kPartition, acme, kNoOffset)) {
@@ -194,7 +194,7 @@ TEST_F(StoreApartTest, AStoreThatComesBackWithMoreThanItsPartitionIsComparedAgai
   EXPECT_EQ(asked, 0);
   log_.back() = testing::AccountEvent("beta", offset_, "A1", "U1");
   Add(1, "acme");
-  const Log last(log_.end() - 2, log_.end());
+  const ApartNode::Log last(log_.end() - 2, log_.end());
   EXPECT_EQ(ErrorCode(node->Apply(kPartition, last).status()), "log_diverged");
   EXPECT_EQ(asked, 1);
 }
@@ -222,7 +222,7 @@ TEST_F(StoreApartTest, AStoreThatCannotBeOpenedToBeComparedIsComparedWhenItIs) {
   node.RestoreFolders();
   EXPECT_EQ(asked, 0);
   ApplyResult result;
-  const Log last(log_.end() - 1, log_.end());
+  const ApartNode::Log last(log_.end() - 1, log_.end());
   EXPECT_EQ(ErrorCode(node->ApplyApart(kPartition, acme, last, &result).status()), "log_diverged");
   EXPECT_EQ(asked, 1);
 }

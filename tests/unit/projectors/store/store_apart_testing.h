@@ -14,7 +14,6 @@ namespace sluice::projectors {
 
 using testing::ApartNode;
 using testing::Org;
-using Log = ApartNode::Log;
 
 inline constexpr PartitionId kApartPartition = ApartNode::kPartition;
 

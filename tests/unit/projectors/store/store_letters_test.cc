@@ -126,7 +126,7 @@ TEST_F(WaitingLetterTest, ItIsToldWhereTheBatchFailsFirst) {
       testing::MakeEvent(refused_, testing::MakeSet({testing::Delete(9, "A1")}), "acme");
   AddLarge();
   Add(1, "beta");
-  const Log rest(log_.end() - 4, log_.end());
+  const ApartNode::Log rest(log_.end() - 4, log_.end());
   ASSERT_EQ(rest.front().offset, Offset(refused_));
   well = false;
   EXPECT_EQ(ErrorCode(node->Apply(kApartPartition, rest).status()), "log_unavailable");
