@@ -27,6 +27,8 @@ std::string SourceTarget(const RequestContext& context) { return "source/" + con
 
 absl::StatusOr<Answer> SourceRoutes::Carry(const OrgId& org, v1::ProvisioningRequest request,
                                            RequestContext& context) const {
+  // Before anything is appended, as for other definitions: a wait that is none would hide the
+  // answer.
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
                                                           provisioning_timeout_, context.Cause()));
@@ -39,10 +41,7 @@ absl::StatusOr<Answer> SourceRoutes::Carry(const OrgId& org, v1::ProvisioningReq
   AddEtag(outcome.etag.empty() ? EtagOf(*entry, SourceTarget(context)) : outcome.etag, response);
   Answer answer(std::move(response));
   if (wait.has_value()) {
-    answer.wait = AnswerWait{
-        .reached = applied_.Reached(org, position),
-        .timeout = *wait,
-        .finish = [](bool reached, HttpResponse& done) { done.status = reached ? 200 : 202; }};
+    answer.wait = AnswerWait{.reached = applied_.Reached(org, position), .timeout = *wait};
   }
   return answer;
 }
