@@ -114,22 +114,32 @@ absl::Status SendAndPrint(const Invocation& invocation, const DefinitionArgument
   return Print(invocation, response.body);
 }
 
-// Pages through all organisations, so that the caller sees one list.
-absl::Status ListOrgs(const Invocation& invocation, const DefinitionArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
-  Json all = Json::array();
+// Calls `visit` with each page of the list of organisations.
+template <typename Visit>
+absl::Status ForEachPageOfOrgs(AdminClient& client, Visit visit) {
   std::string page_token;
   do {
     ASSIGN_OR_RETURN(
         const auto response,
-        client->Send({.path = "/v1/orgs?page_size=1000&page_token=" + PathSegment(page_token)}));
+        client.Send({.path = "/v1/orgs?page_size=1000&page_token=" + PathSegment(page_token)}));
     const Json page = Json::parse(response.body, nullptr, false);
     if (!page.is_object() || !page.contains("orgs")) {
       return absl::InternalError("the server's list of organisations can't be read");
     }
-    all.insert(all.end(), page["orgs"].begin(), page["orgs"].end());
+    RETURN_IF_ERROR(visit(page["orgs"]));
     page_token = page.value("next_page_token", "");
   } while (!page_token.empty());
+  return absl::OkStatus();
+}
+
+// Pages through all organisations, so that the caller sees one list.
+absl::Status ListOrgs(const Invocation& invocation, const DefinitionArguments& arguments) {
+  ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
+  Json all = Json::array();
+  RETURN_IF_ERROR(ForEachPageOfOrgs(*client, [&](const Json& orgs) {
+    all.insert(all.end(), orgs.begin(), orgs.end());
+    return absl::OkStatus();
+  }));
   return Print(invocation, Json{{"orgs", all}}.dump());
 }
 
@@ -245,16 +255,8 @@ absl::Status Reseal(const Invocation& invocation, const DefinitionArguments& arg
     note(arguments.org, arguments.name);
     return Print(invocation, Json{{"resealed", resealed}}.dump());
   }
-  std::string page_token;
-  do {
-    ASSIGN_OR_RETURN(
-        const auto response,
-        client->Send({.path = "/v1/orgs?page_size=1000&page_token=" + PathSegment(page_token)}));
-    const Json page = Json::parse(response.body, nullptr, false);
-    if (!page.is_object() || !page.contains("orgs")) {
-      return absl::InternalError("the server's list of organisations can't be read");
-    }
-    for (const Json& org : page["orgs"]) {
+  const absl::Status told = ForEachPageOfOrgs(*client, [&](const Json& orgs) -> absl::Status {
+    for (const Json& org : orgs) {
       const std::string name = org.value("org", "");
       if (org.value("state", "") == "closed") {
         continue;
@@ -273,8 +275,9 @@ absl::Status Reseal(const Invocation& invocation, const DefinitionArguments& arg
         }
       }
     }
-    page_token = page.value("next_page_token", "");
-  } while (!page_token.empty());
+    return absl::OkStatus();
+  });
+  RETURN_IF_ERROR(told);
   return Print(invocation, Json{{"resealed", resealed}}.dump());
 }
 
