@@ -10,7 +10,7 @@
 #include "gateways/outbound/retry_after.h"
 #include "schemas/base/status.h"
 #include "tests/support/fake_clock.h"
-#include "tests/unit/gateways/outbound/scripted_server.h"
+#include "tests/support/scripted_server.h"
 
 namespace sluice::gateways {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/gateways/odata_stream.h"
-#include "tests/unit/gateways/outbound/scripted_server.h"
+#include "tests/support/scripted_server.h"
 
 namespace sluice::gateways {
 namespace {
