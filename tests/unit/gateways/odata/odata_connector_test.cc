@@ -184,6 +184,7 @@ TEST(ODataConnectorTest, TheDefinitionKeepsWhatTheSourceDoesNotKnow) {
   stream.entity().add_select("Name");
   v1::ProvisioningRequest::PutEntity own;
   own.set_name("item");
+  own.set_source("odata:crm");
   own.set_primary_key("ID");
   const auto add = [&](const char* name, v1::AttributeType type) {
     own.add_attributes()->set_name(name);
