@@ -21,6 +21,8 @@ namespace sluice::gateways {
 inline constexpr size_t kCsdlBytesMax = size_t{64} << 20;
 inline constexpr size_t kCsdlDepthMax = 64;
 inline constexpr size_t kCsdlSetsMax = 5'000;
+// Of a name, qualified or not, of a type's name and of a path, each.
+inline constexpr size_t kCsdlNameBytesMax = 1'024;
 // Properties, navigation properties, constraints, bindings and members of enumerations, together.
 inline constexpr size_t kCsdlMembersMax = 1'000'000;
 
@@ -101,6 +103,11 @@ class CsdlCount {
   size_t sets_ = 0;
   size_t members_ = 0;
 };
+
+// Whether a namespace or one of its aliases is short enough: each type's name repeats it.
+[[nodiscard]] absl::Status CheckCsdlName(std::string_view name);
+// Whether all names are, when the document was read.
+[[nodiscard]] absl::Status CheckCsdlNames(const Csdl& csdl);
 
 // "Collection(x)" is a collection of "x"; anything else a single one.
 [[nodiscard]] std::pair<std::string, bool> SplitCollection(std::string_view type);

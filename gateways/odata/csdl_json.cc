@@ -79,6 +79,7 @@ absl::Status JsonCsdlReader::ReadDocument(dom::object document) {
 }
 
 absl::Status JsonCsdlReader::ReadSchema(std::string_view space, dom::object schema) {
+  RETURN_IF_ERROR(CheckCsdlName(space));
   for (const auto [name, value] : schema) {
     dom::object element;
     // What is no object is an overloaded action or function.
@@ -231,7 +232,9 @@ absl::StatusOr<Csdl> ParseCsdlJson(std::string_view json) {
     return MetadataInvalid(fmt::format("is no JSON object: {}", simdjson::error_message(error)));
   }
   RETURN_IF_ERROR(reader.ReadDocument(document));
-  return reader.Take();
+  Csdl csdl = reader.Take();
+  RETURN_IF_ERROR(CheckCsdlNames(csdl));
+  return csdl;
 }
 
 }  // namespace sluice::gateways

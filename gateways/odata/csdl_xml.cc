@@ -209,6 +209,7 @@ absl::StatusOr<std::string> CsdlXmlReader::Impl::Need(const Attributes& attribut
 
 absl::Status CsdlXmlReader::Impl::EnterSchema(const Attributes& attributes) {
   ASSIGN_OR_RETURN(space, Need(attributes, "Namespace"));
+  RETURN_IF_ERROR(CheckCsdlName(space));
   if (const std::string_view alias = attributes.Find("Alias"); !alias.empty()) {
     csdl.aliases.emplace(alias, space);
   }
@@ -359,6 +360,7 @@ absl::StatusOr<Csdl> CsdlXmlReader::Finish() {
   if (!impl_->has_services) {
     return MetadataInvalid("has no DataServices");
   }
+  RETURN_IF_ERROR(CheckCsdlNames(impl_->csdl));
   return std::move(impl_->csdl);
 }
 

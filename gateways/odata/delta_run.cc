@@ -3,10 +3,17 @@
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
+namespace {
 
-absl::Status RunDelta(StreamRun& run, v1::ODataCursor& cursor) {
+// Runs in a row that may end in a loop.
+constexpr uint32_t kLoopsMax = 3;
+
+absl::Status ReadDelta(StreamRun& run, v1::ODataCursor& cursor) {
   LinkRule links = run.Links();
   ASSIGN_OR_RETURN(Url url, links.Follow(run.client.root(), cursor.link()));
+  const uint64_t loaded = cursor.last_loaded();
+  uint64_t rejected = 0;
+  uint64_t rows = 0;
   for (;;) {
     const absl::StatusOr<ODataPage> page = run.taker.Take(url, RowUse::kDelta);
     if (IsLinkRefused(page.status())) {
@@ -15,6 +22,12 @@ absl::Status RunDelta(StreamRun& run, v1::ODataCursor& cursor) {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(page.status());
+    rejected += run.taker.rejected();
+    rows += run.taker.taken() + run.taker.rejected();
+    RETURN_IF_ERROR(CheckRejected(rejected, rows));
+    // An upsert may be of a row that is there already. Too many only lead to a doubt more.
+    cursor.set_last_loaded(loaded + run.taker.upserts());
+    cursor.set_load_due(run.taker.needs_load());
     if (page->end.next_link.has_value()) {
       ASSIGN_OR_RETURN(url, links.Follow(url, *page->end.next_link));
       cursor.set_link(url.ToString());
@@ -30,14 +43,36 @@ absl::Status RunDelta(StreamRun& run, v1::ODataCursor& cursor) {
     }
     // By a rule of its own: that nothing has changed, so the link has not either, is no loop.
     ASSIGN_OR_RETURN(const Url next, run.Links().Follow(url, *page->end.delta_link));
-    const bool moves = next.ToString() != cursor.link();
+    const bool moves =
+        next.ToString() != cursor.link() || cursor.load_due() || cursor.loops() > 0 || rejected > 0;
     cursor.set_link(next.ToString());
+    cursor.clear_loops();
     if (moves || run.taker.keeps_rows()) {
       RETURN_IF_ERROR(run.taker.Append(&cursor));
     }
     ReportAt(run, cursor);
+    if (cursor.load_due()) {
+      BeginLoad(run, cursor, "rejected");
+    }
     return absl::OkStatus();
   }
+}
+
+}  // namespace
+
+absl::Status RunDelta(StreamRun& run, v1::ODataCursor& cursor) {
+  absl::Status status = ReadDelta(run, cursor);
+  if (ErrorCode(status) != "link_loop") {
+    return status;
+  }
+  cursor.set_loops(cursor.loops() + 1);
+  RETURN_IF_ERROR(run.taker.Append(&cursor));
+  RETURN_IF_ERROR(run.sink.Flush());
+  if (cursor.loops() < kLoopsMax) {
+    return status;
+  }
+  BeginLoad(run, cursor, "loop");
+  return absl::OkStatus();
 }
 
 }  // namespace sluice::gateways

@@ -84,6 +84,7 @@ class EntityMapper {
   absl::Status AddColumn(ResolvedType type, const std::vector<std::string>& path,
                          MappedEntity& entity);
   absl::Status SetKey(const Chain& chain, MappedEntity& entity);
+  void AddRefused(MappedEntity& entity, MappingRefusal refusal);
 
   // Mapped entities by what a navigation property may name.
   struct Targets {
@@ -101,7 +102,14 @@ class EntityMapper {
   // Of the entity that is being mapped.
   std::set<std::string> names_;
   size_t visits_ = 0;
+  size_t refusals_ = 0;  // of attributes, of all entities
 };
+
+void EntityMapper::AddRefused(MappedEntity& entity, MappingRefusal refusal) {
+  if (refusals_++ < kMappingRefusalsMax) {
+    entity.refused.push_back(std::move(refusal));
+  }
+}
 
 absl::StatusOr<EntityMapper::Chain> EntityMapper::ChainOf(std::string_view type) const {
   Chain chain;
@@ -205,7 +213,7 @@ absl::Status EntityMapper::AddProperty(const CsdlProperty& property, const Wante
     status = AddColumn(*std::move(type), path, entity);
   }
   if (!status.ok()) {
-    entity.refused.push_back(RefusalOf(Joined(path, '/'), status));
+    AddRefused(entity, RefusalOf(Joined(path, '/'), status));
   }
   path.pop_back();
   return absl::OkStatus();
@@ -295,7 +303,7 @@ absl::StatusOr<MappedEntity> EntityMapper::Map(const WantedEntity& wanted) {
              structure->properties.end();
     });
     if (!known) {
-      entity.refused.push_back({name, "not_in_source", "the type has no such property"});
+      AddRefused(entity, {name, "not_in_source", "the type has no such property"});
     }
   }
   return entity;
@@ -373,19 +381,29 @@ std::vector<WantedEntity> AllEntities(const Csdl& csdl) {
   return all;
 }
 
-EntityMapping MapEntities(const Csdl& csdl, std::span<const WantedEntity> wanted) {
+EntityMapping MapEntities(const Csdl& csdl, std::span<const WantedEntity> wanted,
+                          size_t columns_max) {
   const std::vector<WantedEntity> all =
       wanted.empty() ? AllEntities(csdl) : std::vector<WantedEntity>(wanted.begin(), wanted.end());
   EntityMapper mapper(csdl);
   EntityMapping mapping;
   std::set<std::string> names;
+  size_t columns = 0;
   for (const WantedEntity& entity : all) {
+    if (columns >= columns_max) {
+      mapping.cut = true;
+      mapping.refused.push_back(
+          {entity.name, "too_many_attributes",
+           fmt::format("the entities have {} attributes without it", columns)});
+      continue;
+    }
     if (!names.insert(entity.name).second) {
       mapping.refused.push_back({entity.name, "name_taken", "another entity has this name"});
       continue;
     }
     absl::StatusOr<MappedEntity> mapped = mapper.Map(entity);
     if (mapped.ok()) {
+      columns += mapped->columns.size();
       mapping.entities.push_back(*std::move(mapped));
     } else {
       mapping.refused.push_back(RefusalOf(entity.name, mapped.status()));

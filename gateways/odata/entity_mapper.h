@@ -63,14 +63,21 @@ struct MappedEntity {
 struct EntityMapping {
   std::vector<MappedEntity> entities;
   std::vector<MappingRefusal> refused;  // entities
+  bool cut = false;                     // some are refused only for the sake of those before them
 };
+
+// Attributes of all entities that are mapped at once, about; and of those that are left out.
+inline constexpr size_t kMappedColumnsMax = 250'000;
+inline constexpr size_t kMappingRefusalsMax = 10'000;
 
 // Every set, under its own name as far as that can be one of ours.
 [[nodiscard]] std::vector<WantedEntity> AllEntities(const Csdl& csdl);
 
 // Maps the sets that are wanted; all of them, each under its own name, where `wanted` is empty.
 // Attribute `references` are set where a navigation property with one constraint leads from the
-// attribute to the key of an entity that is mapped too.
-[[nodiscard]] EntityMapping MapEntities(const Csdl& csdl, std::span<const WantedEntity> wanted);
+// attribute to the key of an entity that is mapped too. What comes behind `columns_max` attributes
+// is refused.
+[[nodiscard]] EntityMapping MapEntities(const Csdl& csdl, std::span<const WantedEntity> wanted,
+                                        size_t columns_max = kMappedColumnsMax);
 
 }  // namespace sluice::gateways

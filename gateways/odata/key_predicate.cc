@@ -21,9 +21,10 @@ absl::Status Invalid(std::string_view id, std::string_view why) {
 }
 
 // Where `text` first, or last, has `c` outside of quotes; npos where it has none. A quote within
-// quotes is written twice, which ends and begins them.
+// quotes is written twice, which ends and begins them. `encoded`: "%27" is a quote, too.
 enum class Which { kFirst, kLast };
-size_t FindUnquoted(std::string_view text, char c, Which which = Which::kFirst) {
+size_t FindUnquoted(std::string_view text, char c, Which which = Which::kFirst,
+                    bool encoded = false) {
   size_t found = std::string_view::npos;
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -33,28 +34,31 @@ size_t FindUnquoted(std::string_view text, char c, Which which = Which::kFirst) 
         break;
       }
     }
-    quoted = quoted != (text[i] == '\'');
+    quoted = quoted != (text[i] == '\'' || (encoded && text.substr(i, 3) == "%27"));
   }
   return found;
 }
 
 struct Predicate {
-  std::string_view inner;  // between the parentheses, or the bare value
+  std::string inner;  // between the parentheses, or the bare value
   bool is_bare = false;
 };
 
-// The key predicate at the end of `id`, which is decoded.
+// The key predicate at the end of `id`, decoded. First the URL is split, then its last segment is
+// decoded: an encoded '/' or '?' is one of the value's.
 Predicate PredicateOf(std::string_view id) {
-  id = id.substr(0, FindUnquoted(id, '?'));
-  if (id.ends_with(')')) {
+  id = id.substr(0, FindUnquoted(id, '?', Which::kFirst, true));
+  const size_t slash = FindUnquoted(id, '/', Which::kLast, true);
+  const std::string_view last = id.substr(slash == std::string_view::npos ? 0 : slash + 1);
+  std::string segment = PercentDecodeLoosely(last);
+  if (last.ends_with(')')) {
     // The last that is opened outside of quotes: what stands before it may have some, too.
-    const size_t open = FindUnquoted(id, '(', Which::kLast);
+    const size_t open = FindUnquoted(segment, '(', Which::kLast);
     if (open != std::string_view::npos) {
-      return {id.substr(open + 1, id.size() - open - 2), false};
+      return {segment.substr(open + 1, segment.size() - open - 2), false};
     }
   }
-  const size_t slash = FindUnquoted(id, '/', Which::kLast);
-  return {id.substr(slash == std::string_view::npos ? 0 : slash + 1), true};
+  return {std::move(segment), true};
 }
 
 // The text within the quotes of a literal: 'a''b', or with the prefix of its type, binary'AQ',
@@ -115,8 +119,7 @@ absl::StatusOr<std::string> KeyFromId(const MappedEntity& entity, std::string_vi
   if (id.size() > kIdBytesMax) {
     return Invalid(id, fmt::format("is longer than {} bytes", kIdBytesMax));
   }
-  const std::string decoded = PercentDecodeLoosely(id);
-  const Predicate predicate = PredicateOf(decoded);
+  const Predicate predicate = PredicateOf(id);
   if (predicate.is_bare && entity.key.size() > 1) {
     return Invalid(id, "has no key predicate");
   }

@@ -43,6 +43,9 @@ void MappingCache::Put(const std::string& key, std::shared_ptr<const EntityMappi
   if (const auto found = Locate(key); found != entries_.end()) {
     Erase(found);
   }
+  if (columns > columns_max_) {
+    return;
+  }
   entries_.push_front({key, std::move(mapping), columns, clock_.SteadyNow() + kKeptFor});
   columns_ += columns;
   while (columns_ > columns_max_) {

@@ -178,7 +178,8 @@ absl::Status ODataClient::Refusal(const std::string& url, const OutboundResponse
         ParseRetryAfter(head.Header("retry-after"), head.Header("date"), clock_.Now());
     return wait.has_value() ? WithRetryAfter(std::move(status), *wait) : status;
   }
-  if (head.status >= 500 || head.status == 408) {
+  // 501 is no failure: what was asked for is not implemented ($count, $orderby).
+  if ((head.status >= 500 && head.status != 501) || head.status == 408) {
     return Error(absl::StatusCode::kUnavailable, "source_unreachable", what);
   }
   if (head.status == 401 || head.status == 403) {

@@ -41,7 +41,7 @@ struct ODataPage {
 // here, before a row has come. Not thread-safe. Errors beside those of OutboundClient::Send() and
 // TokenClient, of which only those of kUnavailable may pass:
 //   kFailedPrecondition  "source_unauthorized" (401 with a new token too, 403); "source_refused"
-//                        (other 4xx: a link that has expired, a set that is none)
+//                        (501, other 4xx: a link that has expired, a set or an option that is none)
 //   kUnavailable         "source_resting" (429, 503; with RetryAfterOf() where the service says),
 //                        "source_unreachable" (408 and other 5xx), "source_answer_invalid" (no
 //                        document of the kind that was asked for)

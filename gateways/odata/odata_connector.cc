@@ -1,6 +1,7 @@
 #include "gateways/odata/odata_connector.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +15,7 @@
 #include "gateways/odata/entity_mapper.h"
 #include "gateways/odata/load_run.h"
 #include "gateways/odata/mapping_cache.h"
+#include "gateways/odata/metadata_turns.h"
 #include "gateways/odata/odata_client.h"
 #include "gateways/odata/odata_metrics.h"
 #include "gateways/odata/odata_row.h"
@@ -74,7 +76,9 @@ const v1::SourceEntity* FindEntity(const v1::SourceSettings& settings, std::stri
   return found == settings.entities().end() ? nullptr : &*found;
 }
 
-EntityMapping MapWanted(const v1::SourceSettings& settings, const Csdl& csdl) {
+// `first`: the entity that is mapped if not all can be; empty: none is preferred.
+EntityMapping MapWanted(const v1::SourceSettings& settings, const Csdl& csdl,
+                        std::string_view first) {
   std::vector<WantedEntity> wanted;
   std::set<std::string> listed;  // sets, and names of entities
   for (const v1::SourceEntity& entity : settings.entities()) {
@@ -98,7 +102,16 @@ EntityMapping MapWanted(const v1::SourceSettings& settings, const Csdl& csdl) {
       }
     }
   }
+  std::ranges::stable_partition(
+      wanted, [first](const WantedEntity& entity) { return entity.name == first; });
   return wanted.empty() ? EntityMapping() : MapEntities(csdl, wanted);
+}
+
+const MappedEntity* FindMapped(const EntityMapping& mapping, std::string_view name) {
+  const auto found = std::ranges::find_if(mapping.entities, [name](const MappedEntity& entity) {
+    return entity.definition.name() == name;
+  });
+  return found == mapping.entities.end() ? nullptr : &*found;
 }
 
 // The column of the property that says when a row was changed last.
@@ -116,14 +129,24 @@ absl::Status NoModified(const MappedEntity& entity, std::string_view property) {
                            entity.definition.name(), QuoteForError(property)));
 }
 
-// What a load asks for, so that another one is seen. Without regard to the order in which the
-// service lists its properties.
-std::string SelectedOf(const Url& root, const MappedEntity& entity, std::string_view modified) {
-  std::vector<std::string> names = entity.select;
-  std::ranges::sort(names);
-  std::string text = fmt::format("{}\n{}\n{}", root.ToString(), entity.set, modified);
-  for (const std::string& name : names) {
-    text.append(1, '\n').append(name);
+// What a load asks for and what its rows become, so that another one is seen: the entity of that
+// name may have been deleted and defined anew, its key composed otherwise, a property moved.
+// Without regard to the order in which the service lists its properties.
+std::string SelectedOf(const Url& root, const MappedEntity& entity, std::string_view modified,
+                       schemas::EntityId id) {
+  std::vector<std::string> columns;
+  for (const MappedColumn& column : entity.columns) {
+    columns.push_back(fmt::format("{}={}:{}", column.attribute, fmt::join(column.path, "/"),
+                                  static_cast<int>(column.type)));
+  }
+  std::ranges::sort(columns);
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}", root.ToString(), entity.set, modified,
+                                 id.value(), entity.key_is_composed);
+  for (const MappedKeyPart& part : entity.key) {
+    text.append("\nkey ").append(entity.columns[part.column].attribute);
+  }
+  for (const std::string& column : columns) {
+    text.append(1, '\n').append(column);
   }
   return fmt::format("{:016x}", DigestWord(Sha256(text), 0));
 }
@@ -150,7 +173,10 @@ class ODataConnector final : public Connector {
   using Mapping = std::shared_ptr<const EntityMapping>;
 
   static std::string MappingKey(const SourceContext& context);
-  absl::StatusOr<Mapping> FetchMapping(const SourceContext& context, ODataClient& client);
+  absl::StatusOr<Mapping> FetchMapping(const SourceContext& context, ODataClient& client,
+                                       const std::function<bool()>& stopping);
+  // What the cache has of the context's entity, if it is not to be fetched.
+  Mapping FindMapping(const SourceContext& context);
   absl::Status CheckEntity(ODataClient& client, const MappedEntity& mapped,
                            SourceOffer::Entity& entity);
   absl::Status RunEntity(const SourceContext& context, RowSink& sink, ODataClient& client,
@@ -161,6 +187,7 @@ class ODataConnector final : public Connector {
   const std::shared_ptr<prometheus::Registry> registry_;
   ODataMetrics metrics_;
   MappingCache mappings_;
+  MetadataTurns turns_;
 };
 
 absl::Status ODataConnector::Validate(const v1::SourceSettings& settings, const OrgId& /*org*/,
@@ -203,32 +230,53 @@ std::string ODataConnector::MappingKey(const SourceContext& context) {
                      DigestWord(Sha256(settings), 0));
 }
 
-absl::StatusOr<ODataConnector::Mapping> ODataConnector::FetchMapping(const SourceContext& context,
-                                                                     ODataClient& client) {
+ODataConnector::Mapping ODataConnector::FindMapping(const SourceContext& context) {
+  Mapping mapping = mappings_.Find(MappingKey(context));
+  const bool lacks =
+      mapping != nullptr && mapping->cut && FindMapped(*mapping, context.stream) == nullptr;
+  return lacks ? nullptr : mapping;
+}
+
+absl::StatusOr<ODataConnector::Mapping> ODataConnector::FetchMapping(
+    const SourceContext& context, ODataClient& client, const std::function<bool()>& stopping) {
+  ASSIGN_OR_RETURN(const MetadataTurns::Turn turn, turns_.Take(context.org, stopping));
+  // Another run of the source may have read it while this one waited.
+  if (!context.stream.empty()) {
+    if (Mapping found = FindMapping(context); found != nullptr) {
+      return found;
+    }
+  }
   ASSIGN_OR_RETURN(const Csdl csdl, client.GetMetadata());
-  auto mapping = std::make_shared<const EntityMapping>(MapWanted(context.settings, csdl));
+  auto mapping =
+      std::make_shared<const EntityMapping>(MapWanted(context.settings, csdl, context.stream));
   mappings_.Put(MappingKey(context), mapping);
   return mapping;
 }
 
 absl::Status ODataConnector::CheckEntity(ODataClient& client, const MappedEntity& mapped,
                                          SourceOffer::Entity& entity) {
-  ASSIGN_OR_RETURN(const Url url, Url::Parse(LoadUrl(client.root(), mapped, true)));
   const PageRequest request{.track = true, .rows = 1, .rows_max = kCheckRows};
-  ASSIGN_OR_RETURN(const ODataPage page, client.GetPage(url, request, [](std::string_view, bool) {
-    return absl::OkStatus();
-  }));
-  entity.rows = page.end.count;
-  entity.tracks_changes = page.tracks_changes || page.end.delta_link.has_value();
+  absl::StatusOr<ODataPage> page;
+  for (const bool count : {true, false}) {  // there are services that do not count
+    ASSIGN_OR_RETURN(const Url url, Url::Parse(LoadUrl(client.root(), mapped, count, false)));
+    page = client.GetPage(url, request, [](std::string_view, bool) { return absl::OkStatus(); });
+    if (!IsLinkRefused(page.status())) {
+      break;
+    }
+  }
+  RETURN_IF_ERROR(page.status());
+  entity.rows = page->end.count;
+  entity.tracks_changes = page->tracks_changes || page->end.delta_link.has_value();
   return absl::OkStatus();
 }
 
 absl::StatusOr<SourceOffer> ODataConnector::Check(const SourceContext& context,
                                                   const std::function<bool()>& stopping) {
   const SteadyTime until = clock_.SteadyNow() + kCheckTime;
-  ASSIGN_OR_RETURN(const auto client, ODataClient::Create(outbound_, clock_, context.settings,
-                                                          context.secrets, stopping, {}));
-  ASSIGN_OR_RETURN(const Mapping mapping, FetchMapping(context, *client));
+  ASSIGN_OR_RETURN(const auto client,
+                   ODataClient::Create(outbound_, clock_, context.settings, context.secrets,
+                                       stopping, [](std::chrono::milliseconds) { return false; }));
+  ASSIGN_OR_RETURN(const Mapping mapping, FetchMapping(context, *client, stopping));
   SourceOffer offer;
   for (const MappingRefusal& refused : mapping->refused) {
     offer.refused.push_back({refused.name, refused.code, refused.reason});
@@ -246,6 +294,9 @@ absl::StatusOr<SourceOffer> ODataConnector::Check(const SourceContext& context,
       status = NoModified(mapped, settings->modified());
     } else if (clock_.SteadyNow() < until) {
       status = CheckEntity(*client, mapped, entity);
+    }
+    if (ErrorCode(status) == "source_resting" || ErrorCode(status) == "source_unreachable") {
+      status = absl::OkStatus();  // it is there, but how many rows it has is not known
     }
     if (status.code() == absl::StatusCode::kFailedPrecondition) {
       offer.refused.push_back(
@@ -283,18 +334,26 @@ absl::Status ODataConnector::RunEntity(const SourceContext& context, RowSink& si
                 entity,
                 settings,
                 {context.settings.link_hosts().begin(), context.settings.link_hosts().end()},
-                SelectedOf(client.root(), entity, settings.modified())};
+                SelectedOf(client.root(), entity, settings.modified(), schema->id())};
   v1::ODataCursor cursor;
   const std::string& text = context.cursor.empty() ? context.former_cursor : context.cursor;
-  const bool read = cursor.ParseFromString(text) && !context.cursor.empty();
+  const bool parsed = cursor.ParseFromString(text);
+  if (!parsed) {
+    cursor.Clear();
+  }
+  const bool read = parsed && !context.cursor.empty();
   if (!read || cursor.selected() != run.selected) {
     BeginLoad(run, cursor, read ? "selection" : "begin");
   } else if (cursor.phase() == v1::ODataCursor::PHASE_LOAD && cursor.link().empty()) {
     BeginLoad(run, cursor, "again");
+  } else if (cursor.load_due()) {
+    BeginLoad(run, cursor, "rejected");
   }
+  taker.SetRefused(cursor);
   if (cursor.phase() == v1::ODataCursor::PHASE_DELTA) {
     RETURN_IF_ERROR(RunDelta(run, cursor));
-  } else if (cursor.phase() == v1::ODataCursor::PHASE_POLL) {
+  } else if (cursor.phase() == v1::ODataCursor::PHASE_POLL ||
+             cursor.phase() == v1::ODataCursor::PHASE_RECONCILE) {
     RETURN_IF_ERROR(RunPoll(run, cursor));
   }
   // Also where the phase before has come to that.
@@ -312,14 +371,12 @@ absl::Status ODataConnector::Run(const SourceContext& context, RowSink& sink) {
           outbound_, clock_, context.settings, context.secrets, [&] { return sink.stopping(); },
           [&](std::chrono::milliseconds wait) { return sink.Pause(wait); }));
   const std::string key = MappingKey(context);
-  Mapping mapping = mappings_.Find(key);
+  Mapping mapping = FindMapping(context);
   if (mapping == nullptr) {
-    ASSIGN_OR_RETURN(mapping, FetchMapping(context, *client));
+    ASSIGN_OR_RETURN(mapping, FetchMapping(context, *client, [&] { return sink.stopping(); }));
   }
-  const auto found = std::ranges::find_if(mapping->entities, [&](const MappedEntity& entity) {
-    return entity.definition.name() == context.stream;
-  });
-  if (found == mapping->entities.end()) {
+  const MappedEntity* const found = FindMapped(*mapping, context.stream);
+  if (found == nullptr) {
     mappings_.Forget(key);  // it may come
     const auto refused = std::ranges::find(mapping->refused, context.stream, &MappingRefusal::name);
     return refused == mapping->refused.end()

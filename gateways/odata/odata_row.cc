@@ -26,7 +26,21 @@ constexpr std::string_view kJsonBlanks = " \t\r\n";
 namespace ondemand = simdjson::ondemand;
 using schemas::Attribute;
 
+// Whether a string's characters are none, while the text around it is read all the same.
+bool IsOfCharacters(simdjson::error_code error) {
+  return error == simdjson::STRING_ERROR || error == simdjson::UTF8_ERROR ||
+         error == simdjson::UNESCAPED_CHARS;
+}
+
+absl::Status NoText(simdjson::error_code error) {
+  return Error(absl::StatusCode::kInvalidArgument, "invalid_json",
+               fmt::format("a string of it is none: {}", simdjson::error_message(error)));
+}
+
 absl::Status NoJson(simdjson::error_code error) {
+  if (IsOfCharacters(error)) {
+    return NoText(error);
+  }
   return Error(absl::StatusCode::kUnavailable, "source_answer_invalid",
                fmt::format("a row is no JSON object: {}", simdjson::error_message(error)));
 }
@@ -130,7 +144,12 @@ absl::Status ODataRowReader::Impl::ReadColumn(size_t column, ondemand::value val
   const EdmType type = entity.columns[column].type;
   if (kind == ondemand::json_type::string) {
     std::string_view text;
-    RETURN_IF_NO_JSON(value.get_string().get(text));
+    const simdjson::error_code error = value.get_string().get(text);
+    if (IsOfCharacters(error)) {
+      Note(NoText(error));
+      return absl::OkStatus();
+    }
+    RETURN_IF_NO_JSON(error);
     Note(type == EdmType::kBoolean
              ? RowRefused("type_mismatch", fmt::format("{}: {} is a string, not true or false",
                                                        name, QuoteForError(text)))

@@ -24,7 +24,8 @@ struct ODataRow {
   };
 
   // Why the row can't be taken. kInvalidArgument: the row alone, codes "type_mismatch",
-  // "missing_key", "invalid_key", "too_large", "invalid_json" (a property comes twice).
+  // "missing_key", "invalid_key", "too_large", "invalid_json" (a property comes twice, or
+  // what a string has are no characters).
   // kUnavailable, "source_answer_invalid": it is no JSON object, so the page is none either.
   absl::Status status;
   Kind kind = Kind::kUpsert;

@@ -47,6 +47,21 @@ std::vector<std::string> KeyNames(const MappedEntity& entity) {
   return names;
 }
 
+// "$orderby=" with the parts of the key behind what is to come `first`, if anything.
+std::string OrderBy(const MappedEntity& entity, const std::string& first) {
+  std::string option = "$orderby=" + first;
+  bool empty = first.empty();
+  for (const MappedKeyPart& part : entity.key) {
+    const std::vector<std::string>& path = entity.columns[part.column].path;
+    option.append(empty ? 0 : 1, ',');
+    empty = false;
+    for (size_t i = 0; i < path.size(); ++i) {
+      option.append(i == 0 ? 0 : 1, '/').append(Encoded(path[i]));
+    }
+  }
+  return option;
+}
+
 absl::Status LinkRefused(std::string_view code, std::string_view why) {
   return Error(absl::StatusCode::kFailedPrecondition, code, why);
 }
@@ -63,32 +78,32 @@ absl::StatusOr<Url> ServiceRoot(std::string_view url) {
 
 std::string MetadataUrl(const Url& root) { return WithOptions(root, "$metadata", {}); }
 
-std::string LoadUrl(const Url& root, const MappedEntity& entity, bool count) {
+std::string LoadUrl(const Url& root, const MappedEntity& entity, bool count, bool ordered) {
   std::vector<std::string> options = {Select(entity.select)};
   if (count) {
     options.emplace_back("$count=true");
   }
+  if (ordered) {
+    options.push_back(OrderBy(entity, ""));
+  }
   return WithOptions(root, Encoded(entity.set), options);
 }
 
-std::string KeysUrl(const Url& root, const MappedEntity& entity) {
-  return WithOptions(root, Encoded(entity.set), {Select(KeyNames(entity))});
+std::string KeysUrl(const Url& root, const MappedEntity& entity, bool ordered) {
+  std::vector<std::string> options = {Select(KeyNames(entity))};
+  if (ordered) {
+    options.push_back(OrderBy(entity, ""));
+  }
+  return WithOptions(root, Encoded(entity.set), options);
 }
 
 std::string PollUrl(const Url& root, const MappedEntity& entity, std::string_view modified,
                     int64_t since_us) {
   const std::string name = Encoded(modified);
-  std::string order = fmt::format("$orderby={}", name);
-  for (const MappedKeyPart& part : entity.key) {
-    const std::vector<std::string>& path = entity.columns[part.column].path;
-    order.append(1, ',');
-    for (size_t i = 0; i < path.size(); ++i) {
-      order.append(i == 0 ? 0 : 1, '/').append(Encoded(path[i]));
-    }
-  }
-  return WithOptions(root, Encoded(entity.set),
-                     {Select(entity.select),
-                      fmt::format("$filter={}%20ge%20{}", name, FormatDatetime(since_us)), order});
+  return WithOptions(
+      root, Encoded(entity.set),
+      {Select(entity.select), fmt::format("$filter={}%20ge%20{}", name, FormatDatetime(since_us)),
+       OrderBy(entity, name)});
 }
 
 absl::StatusOr<Url> LinkRule::Follow(const Url& from, std::string_view link) {

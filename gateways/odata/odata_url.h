@@ -19,11 +19,12 @@ namespace sluice::gateways {
 
 [[nodiscard]] std::string MetadataUrl(const Url& root);
 
-// All rows of a set. `count`: the service is to say how many there are.
-[[nodiscard]] std::string LoadUrl(const Url& root, const MappedEntity& entity, bool count);
+// All rows of a set. `count`: the service is to say how many there are. `ordered`: by their keys.
+[[nodiscard]] std::string LoadUrl(const Url& root, const MappedEntity& entity, bool count,
+                                  bool ordered);
 
 // All rows of a set, with nothing but their keys.
-[[nodiscard]] std::string KeysUrl(const Url& root, const MappedEntity& entity);
+[[nodiscard]] std::string KeysUrl(const Url& root, const MappedEntity& entity, bool ordered);
 
 // The rows whose property `modified` (a DateTimeOffset of the first level) is not below `since_us`,
 // microseconds since 1970 UTC, in the order of that and the key.

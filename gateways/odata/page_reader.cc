@@ -35,7 +35,7 @@ bool IsControl(std::string_view member, std::string_view name) {
   return (member.starts_with(kPrefix) ? member.substr(kPrefix.size()) : member) == name;
 }
 
-std::optional<std::string> LinkOf(const nlohmann::json& value) {
+std::optional<std::string> StringOf(const nlohmann::json& value) {
   return value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
 }
 
@@ -241,7 +241,7 @@ absl::Status PageReader::Scan(const char*& at, const char* end, bool& ended) {
 absl::Status PageReader::EndValue(OnRow on_row) {
   switch (state_) {
     case State::kName: {
-      const auto name = text_cut_ ? std::nullopt : LinkOf(Scalar("\"" + text_));
+      const auto name = text_cut_ ? std::nullopt : StringOf(Scalar("\"" + text_));
       if (!name.has_value()) {
         return Invalid("a member's name is no JSON string, or too long");
       }
@@ -271,10 +271,16 @@ absl::Status PageReader::EndMember() {
   if ((next || delta) && text_cut_) {
     return Invalid("a link is too long");
   }
-  if (next) {
-    end_.next_link = LinkOf(Scalar(text_));
-  } else if (delta) {
-    end_.delta_link = LinkOf(Scalar(text_));
+  if (next || delta) {
+    // Null is none. A link that can't be read must not pass for none: the load would end here, and
+    // what lies behind it would be swept.
+    auto link = StringOf(Scalar(text_));
+    if (!link.has_value() && text_ != "null") {
+      return Invalid("a link is no string");
+    }
+    if (link.has_value()) {
+      (next ? end_.next_link : end_.delta_link) = std::move(link);
+    }
   } else if (IsControl(name_, "count")) {
     end_.count = CountOf(Scalar(text_));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "schemas/base/sha256.h"
 #include "schemas/base/status.h"
 #include "schemas/row_codec.h"
 
@@ -13,8 +14,13 @@ namespace {
 
 constexpr size_t kLoadSetRows = 1'000;
 constexpr size_t kLoadSetBytes = size_t{256} << 10;
-// So many rows of a page may be bad before their part of it counts.
-constexpr uint64_t kRejectedFree = 20;
+// Successive pages without a row that are followed.
+constexpr uint64_t kEmptyPagesMax = 1'000;
+// Hashes that a cursor has.
+constexpr size_t kRefusedMax = 1'000;
+constexpr size_t kPollSetsMax = 500;
+
+uint64_t HashOf(std::string_view text) { return DigestWord(Sha256(text), 0); }
 
 }  // namespace
 
@@ -24,6 +30,7 @@ absl::StatusOr<ODataPage> PageTaker::Take(const Url& url, RowUse use) {
   bytes_ = 0;
   taken_ = 0;
   rejected_ = 0;
+  keys_unknown_ = false;
   PageRequest request;
   request.track = use == RowUse::kLoad;
   ASSIGN_OR_RETURN(ODataPage page,
@@ -31,12 +38,11 @@ absl::StatusOr<ODataPage> PageTaker::Take(const Url& url, RowUse use) {
                      return TakeRow(text, too_large, use);
                    }));
   metrics_.pages.Increment();
-  // A mapping that does not fit would have everything swept that it can't read.
-  const bool sweeps = use == RowUse::kLoad || use == RowUse::kKeys;
-  if (sweeps && rejected_ > kRejectedFree && rejected_ * 2 > page.end.rows) {
-    return Error(
-        absl::StatusCode::kResourceExhausted, "too_many_rejected",
-        fmt::format("{} of the {} rows of a page can't be taken", rejected_, page.end.rows));
+  // No rule about links ends it where each is a new one.
+  empty_pages_ = page.end.rows == 0 && page.end.next_link.has_value() ? empty_pages_ + 1 : 0;
+  if (empty_pages_ > kEmptyPagesMax) {
+    return Error(absl::StatusCode::kFailedPrecondition, "link_loop",
+                 fmt::format("{} pages in a row have a link, but no row", empty_pages_));
   }
   return page;
 }
@@ -59,6 +65,13 @@ absl::Status PageTaker::TakeRow(std::string_view text, bool too_large, RowUse us
     return absl::OkStatus();
   }
   ++taken_;
+  if (use == RowUse::kDelta && !row.missing.empty() && IsRefused(row.key)) {
+    needs_load_ = true;  // there is nothing to keep the rest from
+    return absl::OkStatus();
+  }
+  if (use != RowUse::kKeys && refused_.size() < kRefusedMax && !refused_.empty()) {
+    refused_.erase(HashOf(row.key));
+  }
   v1::Operation op;
   op.set_entity_id(stream_.schema->id().value());
   if (row.kind == ODataRow::Kind::kDelete) {
@@ -69,6 +82,7 @@ absl::Status PageTaker::TakeRow(std::string_view text, bool too_large, RowUse us
     op.set_kind(v1::Operation::KIND_TOUCH);
   } else {
     metrics_.upserts.Increment();
+    ++upserts_;
     op.set_kind(v1::Operation::KIND_UPSERT);
     LookAtModified(row.bytes);
     op.set_row(std::move(row.bytes));
@@ -94,6 +108,11 @@ absl::Status PageTaker::TakeRow(std::string_view text, bool too_large, RowUse us
 // The row stays as it was, as in a delta: so a load that can't read it must not have it swept.
 absl::Status PageTaker::Refuse(const ODataRow& row, std::string_view text, RowUse use) {
   ++rejected_;
+  keys_unknown_ = keys_unknown_ || row.key.empty();
+  const bool remembers = use == RowUse::kLoad || use == RowUse::kDelta;
+  if (remembers && !row.key.empty() && refused_.size() < kRefusedMax) {
+    refused_.insert(HashOf(row.key));
+  }
   const bool sweeps = use == RowUse::kLoad || use == RowUse::kKeys;
   if (use != RowUse::kKeys) {  // whose rows were rejected as they were loaded
     metrics_.rejected.Increment();
@@ -118,7 +137,6 @@ void PageTaker::LookAtModified(std::string_view row) {
   while (scanner.Next()) {
     if (scanner.field().id == *stream_.modified) {
       const auto at = static_cast<int64_t>(scanner.field().scalar);
-      in_order_ = in_order_ && (!newest_us_.has_value() || at >= *newest_us_);
       newest_us_ = std::max(newest_us_.value_or(at), at);
       return;
     }
@@ -129,6 +147,7 @@ absl::Status PageTaker::Add(v1::Operation op) {
   const size_t bytes = op.key().size() + op.row().size();
   if (ops_.size() == kLoadSetRows || (!ops_.empty() && bytes_ + bytes > kLoadSetBytes)) {
     const bool in_delta = !keys_.empty();
+    DropKnown();
     RETURN_IF_ERROR(Append(nullptr));
     if (in_delta) {
       keys_.insert(op.key());
@@ -147,7 +166,7 @@ absl::Status PageTaker::Append(const v1::ODataCursor* cursor) {
   set.ops = std::exchange(ops_, {});
   set.number_is_version = true;
   if (cursor != nullptr) {
-    set.cursor = cursor->SerializeAsString();
+    set.cursor = CursorText(*cursor);
   }
   keys_.clear();
   bytes_ = 0;
@@ -160,8 +179,51 @@ absl::Status PageTaker::Sweep(uint64_t version, const v1::ODataCursor& cursor) {
   op.set_kind(v1::Operation::KIND_SWEEP);
   op.set_entity_id(stream_.schema->id().value());
   op.set_version(static_cast<int64_t>(version) - 1);
-  set.cursor = cursor.SerializeAsString();
+  set.cursor = CursorText(cursor);
   return sink_.Append(std::move(set));
+}
+
+std::string PageTaker::CursorText(v1::ODataCursor cursor) const {
+  cursor.mutable_refused()->Assign(refused_.begin(), refused_.end());
+  return cursor.SerializeAsString();
+}
+
+void PageTaker::SetRefused(const v1::ODataCursor& cursor) {
+  refused_ = std::set<uint64_t>(cursor.refused().begin(), cursor.refused().end());
+}
+
+bool PageTaker::IsRefused(std::string_view key) const {
+  return refused_.size() == kRefusedMax || (!refused_.empty() && refused_.contains(HashOf(key)));
+}
+
+void PageTaker::BeginPoll(const v1::ODataCursor& cursor) {
+  in_poll_ = true;
+  known_sets_ = std::set<uint64_t>(cursor.poll_sets().begin(), cursor.poll_sets().end());
+  sets_.clear();
+}
+
+void PageTaker::EndPoll(v1::ODataCursor& cursor) {
+  in_poll_ = false;
+  cursor.mutable_poll_sets()->Assign(sets_.begin(), sets_.end());
+}
+
+void PageTaker::DropKnown() {
+  if (!in_poll_ || ops_.empty()) {
+    return;
+  }
+  std::string text;
+  for (const v1::Operation& op : ops_) {
+    text.append(op.SerializeAsString());
+  }
+  const uint64_t hash = HashOf(text);
+  if (sets_.size() < kPollSetsMax) {
+    sets_.push_back(hash);
+  }
+  if (known_sets_.contains(hash)) {
+    upserts_ -= std::min<uint64_t>(upserts_, ops_.size());
+    ops_.clear();
+    bytes_ = 0;
+  }
 }
 
 }  // namespace sluice::gateways

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,29 +44,49 @@ class PageTaker {
             Stream stream)
       : client_(client), sink_(sink), rows_(rows), metrics_(metrics), stream_(std::move(stream)) {}
 
-  // Reads a page. Its last rows, possibly none, are kept for Append(). kResourceExhausted, code
-  // "too_many_rejected", where rows would be swept though much of the page could not be taken.
+  // Reads a page. Its last rows, possibly none, are kept for Append(). kFailedPrecondition, code
+  // "link_loop": page after page has a link, but no row.
   [[nodiscard]] absl::StatusOr<ODataPage> Take(const Url& url, RowUse use);
 
-  // Appends the rows that are kept, if there are any or `cursor` moves.
+  // Appends the rows that are kept, if there are any or `cursor` moves. Of a cursor all is kept but
+  // `refused`, which is what this knows.
   [[nodiscard]] absl::Status Append(const v1::ODataCursor* cursor);
   // Appends the end of a load: rows with a version below `version` are deleted.
   [[nodiscard]] absl::Status Sweep(uint64_t version, const v1::ODataCursor& cursor);
 
-  // Rows of the last page that were taken.
+  // Which rows were refused, so that what is stored of them is not what the source has, if anything
+  // is: those that `cursor` names, or none. Loads and deltas add to them.
+  void SetRefused(const v1::ODataCursor& cursor);
+  void ForgetRefused() { refused_.clear(); }
+
+  // A poll asks again for what has changed of late. Between the two, a set that the poll before had
+  // just so, by the hashes of `cursor`, is not appended again.
+  void BeginPoll(const v1::ODataCursor& cursor);
+  void EndPoll(v1::ODataCursor& cursor);
+  // Drops the rows that are kept, where they are such a set.
+  void DropKnown();
+
+  // Rows of the last page that were taken, and that were refused.
   [[nodiscard]] uint64_t taken() const { return taken_; }
+  [[nodiscard]] uint64_t rejected() const { return rejected_; }
+  // Some row of the last page was refused whose key is not known.
+  [[nodiscard]] bool keys_unknown() const { return keys_unknown_; }
+  // Upserts of all pages, but for those dropped.
+  [[nodiscard]] uint64_t upserts() const { return upserts_; }
+  // A delta had but a part of a row that was refused before: the row has to be loaded.
+  [[nodiscard]] bool needs_load() const { return needs_load_; }
   // Rows are kept, so the next set has some.
   [[nodiscard]] bool keeps_rows() const { return !ops_.empty(); }
-  // The newest time of change of all pages, microseconds since 1970, and whether they came in its
-  // order. nullopt where no row had one.
+  // The newest time of change of all pages, microseconds since 1970. nullopt where no row had one.
   [[nodiscard]] std::optional<int64_t> newest_us() const { return newest_us_; }
-  [[nodiscard]] bool in_order() const { return in_order_; }
 
  private:
   absl::Status TakeRow(std::string_view text, bool too_large, RowUse use);
   absl::Status Refuse(const ODataRow& row, std::string_view text, RowUse use);
   absl::Status Add(v1::Operation op);
   void LookAtModified(std::string_view row);
+  [[nodiscard]] bool IsRefused(std::string_view key) const;
+  [[nodiscard]] std::string CursorText(v1::ODataCursor cursor) const;
 
   ODataClient& client_;
   RowSink& sink_;
@@ -78,8 +99,15 @@ class PageTaker {
   absl::flat_hash_set<std::string> keys_;  // of `ops_`, in a delta
   uint64_t taken_ = 0;
   uint64_t rejected_ = 0;  // of the page
+  bool keys_unknown_ = false;
+  uint64_t upserts_ = 0;
+  uint64_t empty_pages_ = 0;  // successive ones
   std::optional<int64_t> newest_us_;
-  bool in_order_ = true;
+  std::set<uint64_t> refused_;  // hashes of keys; full: any row may have been
+  bool needs_load_ = false;
+  bool in_poll_ = false;
+  std::set<uint64_t> known_sets_;
+  std::vector<uint64_t> sets_;  // of the poll
 };
 
 }  // namespace sluice::gateways

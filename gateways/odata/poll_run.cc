@@ -13,28 +13,31 @@ namespace {
 constexpr std::chrono::seconds kReconcileDefault{3600};
 // Keys do not show what was changed with an older time than others: all rows do, now and then.
 constexpr uint32_t kReconcilesPerLoad = 24;
+// Times that a run begins a poll anew because a link has expired.
+constexpr int kPollBeginsMax = 3;
 
 // From where to ask next. Rows may become visible in another order than that of their times, so
-// there is a margin behind the newest. When a later poll finds no newer one, that has passed: rows
-// are not read for ever, only newer ones are. A row with a time to come does not move it beyond the
-// service's own time, for all others would be passed over until then.
-std::string NextWatermark(int64_t since_us, int64_t newest_us, const ODataPage& page) {
-  int64_t next = newest_us - kPollMargin.count();
-  if (next == since_us && !page.end.next_link.has_value()) {
-    next = newest_us + 1;
-  }
-  const int64_t now_us =
-      page.date.has_value() ? page.date->time_since_epoch().count() : kDatetimeMax;
-  return FormatDatetime(std::clamp(next, kDatetimeMin, std::max(now_us, kDatetimeMin)));
+// there is always a margin: behind the newest row, and behind the time at which the poll began, as
+// rows may have changed since on pages that were read, or have a time to come. Both are the
+// service's own. Polls of one margin read its rows again; PageTaker drops them.
+std::string NextWatermark(int64_t since_us, int64_t newest_us, int64_t begun_us) {
+  const int64_t until_us = begun_us > 0 ? std::min(newest_us, begun_us) : newest_us;
+  const int64_t next_us = std::max(since_us, until_us - kPollMargin.count());
+  return FormatDatetime(std::clamp(next_us, kDatetimeMin, kDatetimeMax));
 }
 
-void BeginWhatIsDue(StreamRun& run, v1::ODataCursor& cursor) {
+absl::Status BeginWhatIsDue(StreamRun& run, v1::ODataCursor& cursor) {
   const auto every = run.settings.reconcile_s() == 0
                          ? kReconcileDefault
                          : std::chrono::seconds(run.settings.reconcile_s());
-  const int64_t since = run.clock.Now().time_since_epoch().count() - cursor.reconciled_at_us();
-  if (std::chrono::microseconds(since) < every) {
-    return;
+  const int64_t now_us = run.clock.Now().time_since_epoch().count();
+  if (cursor.reconciled_at_us() > now_us) {
+    // Our clock went back. It is not to be waited for.
+    cursor.set_reconciled_at_us(now_us);
+    RETURN_IF_ERROR(run.taker.Append(&cursor));
+  }
+  if (std::chrono::microseconds(now_us - cursor.reconciled_at_us()) < every) {
+    return absl::OkStatus();
   }
   if (cursor.reconciled() + 1 == kReconcilesPerLoad) {
     BeginLoad(run, cursor, "compare");
@@ -42,36 +45,77 @@ void BeginWhatIsDue(StreamRun& run, v1::ODataCursor& cursor) {
     cursor.set_phase(v1::ODataCursor::PHASE_RECONCILE);
     cursor.clear_link();
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadPoll(StreamRun& run, v1::ODataCursor& cursor) {
+  ASSIGN_OR_RETURN(const int64_t since_us, ParseDatetime(cursor.watermark()));
+  const std::string before = cursor.watermark();
+  const uint64_t loaded = cursor.last_loaded();
+  const bool resumed = !cursor.poll_link().empty();
+  bool wrote = resumed;  // so the cursor's link has to go at the end
+  LinkRule links = run.Links();
+  ASSIGN_OR_RETURN(Url url, links.Follow(run.client.root(),
+                                         resumed ? cursor.poll_link()
+                                                 : PollUrl(run.client.root(), run.entity,
+                                                           run.settings.modified(), since_us)));
+  run.taker.BeginPoll(cursor);
+  for (bool first = !resumed;; first = false) {
+    ASSIGN_OR_RETURN(const ODataPage page, run.taker.Take(url, RowUse::kPoll));
+    if (first) {
+      cursor.set_poll_begun_us(page.date.has_value() ? page.date->time_since_epoch().count() : 0);
+    }
+    run.taker.DropKnown();
+    cursor.set_last_loaded(loaded + run.taker.upserts());
+    if (!page.end.next_link.has_value()) {
+      break;
+    }
+    ASSIGN_OR_RETURN(url, links.Follow(url, *page.end.next_link));
+    cursor.set_poll_link(url.ToString());
+    cursor.clear_poll_sets();  // of another poll than the one that will go on here
+    if (run.taker.keeps_rows()) {
+      wrote = true;
+      RETURN_IF_ERROR(run.taker.Append(&cursor));
+    }
+    ReportAt(run, cursor);
+  }
+  if (const auto newest = run.taker.newest_us(); newest.has_value()) {
+    cursor.set_watermark(NextWatermark(since_us, *newest, cursor.poll_begun_us()));
+  }
+  cursor.clear_poll_link();
+  cursor.clear_poll_begun_us();
+  run.taker.EndPoll(cursor);
+  // A quiet source has nothing written.
+  if (wrote || cursor.watermark() != before || run.taker.upserts() > 0 || run.taker.keeps_rows()) {
+    RETURN_IF_ERROR(run.taker.Append(&cursor));
+  }
+  ReportAt(run, cursor);
+  return absl::OkStatus();
+}
+
+void BeginAnew(v1::ODataCursor& cursor) {
+  cursor.clear_poll_link();
+  cursor.clear_poll_begun_us();
 }
 
 }  // namespace
 
 absl::Status RunPoll(StreamRun& run, v1::ODataCursor& cursor) {
-  ASSIGN_OR_RETURN(const int64_t since_us, ParseDatetime(cursor.watermark()));
-  LinkRule links = run.Links();
-  ASSIGN_OR_RETURN(Url url,
-                   links.Follow(run.client.root(), PollUrl(run.client.root(), run.entity,
-                                                           run.settings.modified(), since_us)));
-  for (bool more = true; more;) {
-    ASSIGN_OR_RETURN(const ODataPage page, run.taker.Take(url, RowUse::kPoll));
-    more = page.end.next_link.has_value();
-    if (more) {
-      ASSIGN_OR_RETURN(url, links.Follow(url, *page.end.next_link));
-    }
-    const auto newest = run.taker.newest_us();
-    const std::string before = cursor.watermark();
-    // Who ends amid a poll asks anew from the watermark, which moves with each page where the
-    // service keeps the order that it was asked for.
-    if (newest.has_value() && (!more || run.taker.in_order())) {
-      cursor.set_watermark(NextWatermark(since_us, *newest, page));
-    }
-    if (run.taker.keeps_rows() || cursor.watermark() != before) {
-      RETURN_IF_ERROR(run.taker.Append(&cursor));
-    }
-    ReportAt(run, cursor);
+  absl::Status status = ReadPoll(run, cursor);
+  // A link amid the poll has expired; that of the first page can't have.
+  for (int begins = 0;
+       begins < kPollBeginsMax && IsLinkRefused(status) && !cursor.poll_link().empty(); ++begins) {
+    BeginAnew(cursor);
+    status = ReadPoll(run, cursor);
   }
-  BeginWhatIsDue(run, cursor);
-  return absl::OkStatus();
+  if (ErrorCode(status) == "link_loop") {
+    BeginAnew(cursor);
+    RETURN_IF_ERROR(run.taker.Append(&cursor));
+    RETURN_IF_ERROR(run.sink.Flush());
+  }
+  RETURN_IF_ERROR(status);
+  return cursor.phase() == v1::ODataCursor::PHASE_POLL ? BeginWhatIsDue(run, cursor)
+                                                       : absl::OkStatus();
 }
 
 }  // namespace sluice::gateways

@@ -19,14 +19,27 @@ std::string PositionOf(const v1::ODataCursor& cursor) {
                                : fmt::format("{:016x}", DigestWord(Sha256(cursor.link()), 0));
 }
 
+constexpr uint64_t kRejectedFree = 20;
+
 }  // namespace
+
+absl::Status CheckRejected(uint64_t rejected, uint64_t rows) {
+  return rejected <= kRejectedFree || rejected * 2 <= rows
+             ? absl::OkStatus()
+             : Error(absl::StatusCode::kResourceExhausted, "too_many_rejected",
+                     fmt::format("{} of {} rows can't be taken", rejected, rows));
+}
 
 void BeginLoad(StreamRun& run, v1::ODataCursor& cursor, const std::string& reason) {
   v1::ODataCursor begun;
   begun.set_selected(run.selected);
   begun.set_last_loaded(cursor.last_loaded());
   begun.set_empty_seen(cursor.empty_seen());
+  begun.set_short_seen(cursor.short_seen());
+  begun.set_pass_before(cursor.pass_before());
+  begun.set_ordered(cursor.ordered());
   cursor = std::move(begun);
+  run.taker.ForgetRefused();
   run.metrics.CountLoad(reason);
 }
 

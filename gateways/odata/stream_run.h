@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,11 @@ struct StreamRun {
 
   [[nodiscard]] LinkRule Links() const { return {client.root(), link_hosts}; }
 };
+
+// Looks at how many of the rows of a load, or of a run's deltas, were refused. A few may be.
+// kResourceExhausted, code "too_many_rejected", where more than half are: a mapping that does not
+// fit must neither have swept what it can't read nor pass over it.
+[[nodiscard]] absl::Status CheckRejected(uint64_t rejected, uint64_t rows);
 
 // Has `cursor` begin a load of all rows. `reason`: for the metric.
 void BeginLoad(StreamRun& run, v1::ODataCursor& cursor, const std::string& reason);

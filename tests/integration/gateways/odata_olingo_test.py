@@ -109,12 +109,12 @@ class OlingoTest(unittest.TestCase):
             service.control("tracks", "false")
             with Reader(service) as reader:
                 self.assertEqual(reader.ask("check")[0], "customer 4 attributes 500 rows untracked")
-                for seed in range(2):
-                    self.assertEqual(reader.run(), "ok")
+                for seed in range(3):
+                    # That a row has gone takes two loads which have not seen it, and the one before them.
+                    for _ in range(3):
+                        self.assertEqual(reader.run(), "ok")
                     self.equal(reader, service)
                     service.control("edit", seed, 100)
-                self.assertEqual(reader.run(), "ok")
-                self.equal(reader, service)
             with Reader(service, "", "Changed") as reader:
                 self.assertEqual(reader.run(), "ok")
                 for seed in range(2):

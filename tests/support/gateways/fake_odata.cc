@@ -334,9 +334,10 @@ std::string FakeOData::Impl::Respond(const std::string& head, bool* cut) {
 
 std::string FakeOData::Impl::Metadata() const {
   mutex.AssertHeld();
-  const std::string_view keys = options.composed_key
-                                    ? R"(<PropertyRef Name="Group"/><PropertyRef Name="No"/>)"
-                                    : R"(<PropertyRef Name="ID"/>)";
+  const std::string_view keys =
+      options.swapped_key    ? R"(<PropertyRef Name="No"/><PropertyRef Name="Group"/>)"
+      : options.composed_key ? R"(<PropertyRef Name="Group"/><PropertyRef Name="No"/>)"
+                             : R"(<PropertyRef Name="ID"/>)";
   const std::string_view key_properties =
       options.composed_key ? R"(<Property Name="Group" Type="Edm.Int64" Nullable="false"/>
         <Property Name="No" Type="Edm.Int32" Nullable="false"/>)"
@@ -403,18 +404,24 @@ FakeOData::Impl::Page FakeOData::Impl::MakePage(const Query& query, uint64_t sin
   const bool delta = since > 0;
   const std::string select = query.Get("$select");
   const bool keys = !select.empty() && select.find("Name") == std::string::npos;
-  int64_t last = from;
+  int64_t last = options.by_offset ? std::max<int64_t>(from, 0) : from;
+  int64_t skipped = 0;
   bool more = false;
-  for (auto at = rows.upper_bound(from); at != rows.end(); ++at) {
+  for (auto at = options.by_offset ? rows.begin() : rows.upper_bound(from); at != rows.end();
+       ++at) {
     const auto& [id, stored] = *at;
     if (delta ? stored.version <= since : stored.gone) {
+      continue;
+    }
+    if (options.by_offset && skipped < from) {
+      ++skipped;
       continue;
     }
     if (page.rows.size() == options.page_rows) {
       more = true;
       break;
     }
-    last = id;
+    last = options.by_offset ? last + 1 : id;
     page.rows.push_back(stored.gone ? DeletedJson(id, query) : Json(id, stored, keys, since));
   }
   if (more) {
@@ -479,7 +486,7 @@ std::string FakeOData::Impl::Rows(const Query& query, bool* cut) {
     return refuse("410 Gone");  // of a loop that has ended
   }
   if (query.options.contains("$count") && !options.counts) {
-    return refuse("400 Bad Request");
+    return refuse(fmt::format("{} Bad Request", options.no_count_status));
   }
   const std::string skip = query.Get("$skiptoken");
   const std::string delta = query.Get("$deltatoken");
@@ -509,6 +516,11 @@ std::string FakeOData::Impl::Rows(const Query& query, bool* cut) {
   if (fault == Fault::kEmpty) {
     page = Page();
   }
+  if (fault == Fault::kHollow) {
+    page = Page();
+    page.next = Link(fmt::format("hollow={}", requests.size()));
+    faults.push_front(Fault::kHollow);
+  }
   if (fault == Fault::kNoLink) {
     page.next.clear();
     page.delta.clear();
@@ -520,7 +532,7 @@ std::string FakeOData::Impl::Rows(const Query& query, bool* cut) {
   if (query.options.contains("$count")) {
     const auto count =
         std::ranges::count_if(rows, [](const auto& row) { return !row.second.gone; });
-    body += fmt::format(",{}:\"{}\"", query.At("count"), count);
+    body += fmt::format(",{}:\"{}\"", query.At("count"), count + options.count_more);
   }
   body += ",\"value\":[";
   for (size_t i = 0; i < page.rows.size(); ++i) {
@@ -535,6 +547,8 @@ std::string FakeOData::Impl::Rows(const Query& query, bool* cut) {
     body += fmt::format(",{}:\"http://127.0.0.1:{}/svc/Items?{}&again=1\"", query.At("nextLink"),
                         port, options_text);
     faults.push_front(Fault::kLoop);
+  } else if (fault == Fault::kBadLink) {
+    body += fmt::format(",{}:5", query.At("nextLink"));
   } else if (!page.next.empty()) {
     body += fmt::format(",{}:\"{}\"", query.At("nextLink"), page.next);
   } else if (!page.delta.empty()) {

@@ -18,9 +18,13 @@ class FakeOData {
  public:
   struct Options {
     bool composed_key = false;  // (Group, No), which are ID / 10 and ID % 10, in place of ID
+    bool swapped_key = false;   // the composed one is (No, Group)
     bool tracks = true;         // heeds odata.track-changes
-    bool counts = true;         // takes $count=true
-    bool partial = false;       // deltas have but the properties that have changed
+    bool counts = true;         // takes $count=true; else it answers with this
+    int no_count_status = 400;
+    int64_t count_more = 0;  // than there are rows
+    bool by_offset = false;  // pages of a load begin behind so many rows, not behind a row
+    bool partial = false;    // deltas have but the properties that have changed
     bool relative_links = false;
     bool keys_in_deletes = false;  // deleted rows have their key's properties, and no id
     size_t page_rows = 7;          // of a page, whatever is asked for
@@ -38,6 +42,8 @@ class FakeOData {
     kElsewhere,        // the next link leads to another host
     kNoLink,           // neither a next nor a delta link
     kEmpty,            // no rows, no link
+    kBadLink,          // the next link is a number
+    kHollow,           // no rows, but a next link, each time a new one, until ClearFaults()
   };
   struct Row {
     std::optional<std::string> name = {};  // Name, Edm.String

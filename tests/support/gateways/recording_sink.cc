@@ -101,12 +101,18 @@ absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> RecordingSink::Defi
   const v1::EntitySchema* current =
       found == entities.end() ? nullptr : &found->second.schema->proto();
   auto evolved = schemas::EvolveSchema(
-      current, wanted, schemas::EntityId(static_cast<uint32_t>(entities.size()) + 1));
+      current, wanted, schemas::EntityId(static_cast<uint32_t>(entities.size()) + forgotten_ + 1));
   if (!evolved.ok()) return evolved.status();
   auto schema = schemas::EntitySchema::FromProto(*evolved);
   if (!schema.ok()) return schema.status();
   entities[wanted.name()].schema = *schema;
   return *schema;
+}
+
+void RecordingSink::Forget(std::string_view entity) {
+  Entities& entities = orgs_[org_.value()];
+  entities.erase(entities.find(entity));
+  ++forgotten_;
 }
 
 std::shared_ptr<const schemas::EntitySchema> RecordingSink::Find(const OrgId& org,

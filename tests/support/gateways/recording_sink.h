@@ -42,6 +42,9 @@ class RecordingSink : public RowSink {
   [[nodiscard]] bool stopping() const override { return stop_at == 0; }
   [[nodiscard]] bool Pause(std::chrono::milliseconds) override { return !stopping(); }
 
+  // The entity is deleted. One of its name that is defined later is another one.
+  void Forget(std::string_view entity);
+
   const Rows& RowsOf(std::string_view entity, std::string_view org = "") const;
   // The cursor of the last step; a connector goes on from it.
   const std::string& cursor() const { return cursor_; }
@@ -74,6 +77,7 @@ class RecordingSink : public RowSink {
 
   const OrgId org_;
   uint64_t number_ = 0;
+  uint32_t forgotten_ = 0;  // entities, whose ids are not given again
   std::string cursor_;
   std::map<std::string, Entities, std::less<>> orgs_;
 };

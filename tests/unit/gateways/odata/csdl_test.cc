@@ -150,6 +150,21 @@ TEST(CsdlXmlTest, Limits) {
     sets += fmt::format("<EntitySet Name='x{}' EntityType='s.T'/>", i);
   }
   EXPECT_THAT(Refusal(ReadXml(sets)), HasSubstr("entity sets"));
+  const std::string name(kCsdlNameBytesMax + 1, 'x');
+  for (const char* element :
+       {"<EntityType Name='{}'/>", "<EntityType Name='T' BaseType='{}'/>",
+        "<EntityType Name='T'><Property Name='{}' Type='Edm.String'/></EntityType>",
+        "<EnumType Name='E'><Member Name='{}'/></EnumType>",
+        "<EntityContainer Name='c'><EntitySet Name='{}' EntityType='s.T'/></EntityContainer>"}) {
+    const auto xml = [&](const std::string& text) {
+      return kOpen + fmt::format(fmt::runtime(element), text) + kClose;
+    };
+    EXPECT_TRUE(ReadXml(xml("short")).ok()) << element;
+    EXPECT_THAT(Refusal(ReadXml(xml(name))), HasSubstr("a name of more than")) << element;
+  }
+  EXPECT_THAT(Refusal(ParseCsdlJson(fmt::format(
+                  R"({{"$Version":"4.0","s":{{"T":{{"$Kind":"EntityType","{}":{{}}}}}}}})", name))),
+              HasSubstr("a name of more than"));
   CsdlCount count;
   EXPECT_TRUE(count.AddBytes(kCsdlBytesMax).ok());
   EXPECT_EQ(ErrorCode(count.AddBytes(1)), "metadata_invalid");

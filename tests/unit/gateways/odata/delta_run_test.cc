@@ -111,6 +111,69 @@ TEST(DeltaRunTest, ADeltaWithoutALinkIsAskedForAgain) {
   EXPECT_NE(stream.sink.cursor(), cursor);
 }
 
+TEST(DeltaRunTest, APartOfARowThatWasRejectedLoadsItWhole) {
+  ODataStream stream({.partial = true});
+  stream.Fill(3);
+  stream.service.Put(2, {.name = "two", .balance = "much"});
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_FALSE(stream.Stored().contains("2"));
+  stream.service.Put(2, {.name = "two", .balance = "2"});  // the name does not come
+  const size_t before = stream.service.requests().size();
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+  EXPECT_EQ(stream.service.requests().size(), before + 2);
+
+  // Rejected by a delta: what is stored is older than what the next delta leaves out.
+  stream.service.Put(3, {.name = "three", .balance = "much"});
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_EQ(stream.Stored()["3"], "n3 3");
+  stream.service.Put(3, {.name = "three", .balance = "33"});
+  stream.sink.stop_at = 1;  // behind the delta
+  EXPECT_EQ(stream.Run(), "cancelled");
+  stream.sink.stop_at.reset();
+  EXPECT_TRUE(stream.Cursor().load_due());
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+  const size_t after = stream.service.requests().size();
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_EQ(stream.service.requests().size(), after + 1) << "deltas again";
+}
+
+TEST(DeltaRunTest, MuchThatIsBadIsNotPassedOver) {
+  ODataStream stream({.page_rows = 5});
+  stream.Fill(60);
+  ASSERT_EQ(stream.Run(), "ok");
+  for (int64_t id = 1; id <= 40; ++id) {
+    stream.service.Put(id, {.name = "x", .balance = "much"});
+  }
+  EXPECT_EQ(stream.Run(), "too_many_rejected") << stream.last;
+  EXPECT_EQ(stream.last.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(stream.Cursor().phase(), v1::ODataCursor::PHASE_DELTA);
+  stream.Fill(60);
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST(DeltaRunTest, ALoopLoadsAnewAtTheThirdTime) {
+  ODataStream stream({.page_rows = 2});
+  stream.Fill(5);
+  ASSERT_EQ(stream.Run(), "ok");
+  stream.Fill(7);
+  stream.service.Put(3, {.name = "changed"});
+  stream.service.Fail(Fault::kLoop);
+  EXPECT_EQ(stream.Run(), "link_loop") << stream.last;
+  EXPECT_EQ(stream.Run(), "link_loop") << stream.last;
+  EXPECT_EQ(stream.Cursor().loops(), 2U);
+  stream.service.set_before_page([&] {
+    if (stream.service.requests().back().find("$count") != std::string::npos) {
+      stream.service.ClearFaults();
+    }
+  });
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+  EXPECT_EQ(stream.Cursor().loops(), 0U);
+}
+
 TEST(DeltaRunTest, ADeltaLinkThatLeadsElsewhereIsNotKept) {
   ODataStream stream;
   stream.Fill(3);

@@ -239,6 +239,33 @@ TEST(EntityMapperTest, TooManyAttributes) {
   EXPECT_EQ(Describe(MapEntities(wide, {})), "- T too_many_attributes\n");
 }
 
+TEST(EntityMapperTest, AllEntitiesTogetherAreBounded) {
+  Csdl csdl = With({{"A", "Edm.String", false, std::nullopt}});
+  csdl.sets.push_back({"U", "s.T", {}});
+  csdl.sets.push_back({"V", "s.T", {}});
+  EXPECT_FALSE(MapEntities(csdl, {}).cut);
+  const EntityMapping mapping = MapEntities(csdl, {}, 3);
+  EXPECT_TRUE(mapping.cut);
+  ASSERT_EQ(mapping.entities.size(), 2U);
+  ASSERT_EQ(mapping.refused.size(), 1U);
+  EXPECT_EQ(mapping.refused[0].name, "V");
+  EXPECT_EQ(mapping.refused[0].code, "too_many_attributes");
+
+  std::vector<CsdlProperty> bad;
+  for (int i = 0; i < 900; ++i) {
+    bad.push_back({fmt::format("p{}", i), "Edm.Stream", false, std::nullopt});
+  }
+  csdl = With(std::move(bad));
+  for (int i = 0; i < 20; ++i) {
+    csdl.sets.push_back({fmt::format("S{}", i), "s.T", {}});
+  }
+  size_t refused = 0;
+  for (const MappedEntity& entity : MapEntities(csdl, {}).entities) {
+    refused += entity.refused.size();
+  }
+  EXPECT_EQ(refused, kMappingRefusalsMax);
+}
+
 TEST(EntityMapperTest, AComposedKeysNameIsFree) {
   Csdl csdl = With({{"_key", "Edm.Int32", false, std::nullopt}});
   csdl.structures["s.T"].key.push_back({"_key", ""});

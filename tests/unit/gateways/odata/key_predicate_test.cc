@@ -46,6 +46,11 @@ TEST(KeyPredicateTest, Strings) {
       {"Named('100%')", "100%"},
       {"Named('''')", "'"},
       {"Named/a%20b", "a b"},
+      {"Named/a%2Fb", "a/b"},
+      {"https://h.example/svc/Named/what%3F%28x", "what?(x"},
+      {"Named('a%2Fb%3Fc')", "a/b?c"},
+      {"Named(%27a/b?c%27)", "a/b?c"},
+      {"Named('%2527')", "%27"},
       {"https://h.example/svc/Named('a')?x='('", "a"},
   };
   for (const auto& [id, key] : cases) {

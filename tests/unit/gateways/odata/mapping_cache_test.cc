@@ -46,6 +46,7 @@ TEST(MappingCacheTest, WhatWasNotUsedForLongestGoes) {
   EXPECT_NE(cache.Find("c"), nullptr);
   cache.Put("e", Mapping(29));
   EXPECT_EQ(cache.Find("e"), nullptr) << "larger than all may be";
+  EXPECT_NE(cache.Find("a"), nullptr) << "so nothing goes for its sake";
 }
 
 }  // namespace

@@ -99,13 +99,59 @@ TEST(ODataConnectorTest, CheckOfWhatDoesNotTrackOrIsRefused) {
   ASSERT_THAT(offer->refused, SizeIs(1)) << "no time";
   stream.entity().clear_modified();
   stream.service.Fail(Fault::kGone);
+  stream.service.Fail(Fault::kGone);  // without a count, too
   offer = stream.connector->Check(stream.Context(), {});
   ASSERT_TRUE(offer.ok());
   ASSERT_THAT(offer->refused, SizeIs(1));
   EXPECT_EQ(offer->refused[0].code, "source_refused");
-  stream.service.Fail(Fault::kFailed);
+  stream.service.Fail(Fault::kHtml);
   EXPECT_EQ(stream.connector->Check(stream.Context(), {}).status().code(),
             absl::StatusCode::kUnavailable);
+}
+
+TEST(ODataConnectorTest, CheckOffersWhatCanNotBeCounted) {
+  for (const int status : {400, 501}) {
+    ODataStream stream({.counts = false, .no_count_status = status});
+    stream.Fill(3);
+    const auto offer = stream.connector->Check(stream.Context(), {});
+    ASSERT_TRUE(offer.ok()) << offer.status();
+    ASSERT_THAT(offer->entities, SizeIs(1)) << status;
+    EXPECT_EQ(offer->entities[0].rows, std::nullopt);
+    EXPECT_TRUE(offer->entities[0].tracks_changes);
+  }
+  for (const Fault fault : {Fault::kFailed, Fault::kTooManyRequests}) {
+    ODataStream stream;
+    v1::SourceEntity* const other = stream.settings.add_entities();
+    other->set_name("other");
+    other->set_set("Items");
+    stream.service.Fail(fault);
+    const auto offer = stream.connector->Check(stream.Context(), {});
+    ASSERT_TRUE(offer.ok()) << offer.status();
+    EXPECT_THAT(offer->entities, SizeIs(2)) << "one of them is not counted";
+    EXPECT_EQ(offer->entities[0].rows, std::nullopt);
+  }
+}
+
+TEST(ODataConnectorTest, AnEntityThatWasDefinedAnewIsLoadedAnew) {
+  ODataStream stream;
+  stream.Fill(3);
+  ASSERT_EQ(stream.Run(), "ok");
+  stream.sink.Forget("item");
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST(ODataConnectorTest, AKeyThatIsComposedOtherwiseIsLoadedAnew) {
+  ODataStream stream({.composed_key = true});
+  stream.Fill(3);
+  ASSERT_EQ(stream.Run(), "ok");
+  const std::string before = stream.Cursor().selected();
+  stream.service.Change([](FakeOData::Options& options) { options.swapped_key = true; });
+  stream.clock.Advance(std::chrono::minutes(15));
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_NE(stream.Cursor().selected(), before);
+  EXPECT_THAT(stream.Stored(), SizeIs(3));
+  EXPECT_TRUE(stream.Stored().contains("3,0")) << "No, Group";
 }
 
 TEST(ODataConnectorTest, AllEntitiesAndTheListedOnes) {

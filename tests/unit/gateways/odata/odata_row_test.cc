@@ -196,10 +196,23 @@ TEST_F(ODataRowTest, LinksArePassedOver) {
 TEST_F(ODataRowTest, WhatIsNoJson) {
   Use("Items");
   for (const char* json : {"", "[]", "{", R"({"ID":1)", R"({"ID":tru})", R"({"ID":01})",
-                           R"({"ID":1}})", R"({"ID":1} x)", R"({"ID"})", "{\"Name\":\"\xff\"}"}) {
+                           R"({"ID":1}})", R"({"ID":1} x)", R"({"ID"})"}) {
     EXPECT_EQ(Read(json), "source_answer_invalid") << json;
     EXPECT_TRUE(absl::IsUnavailable(last_.status));
   }
+}
+
+TEST_F(ODataRowTest, CharactersThatAreNoneAreTheRowsFault) {
+  Use("Items");
+  EXPECT_EQ(Read(R"({"Name":"\ud800","ID":7})"), "invalid_json");
+  EXPECT_EQ(last_.key, "7") << "the rest was read";
+  EXPECT_EQ(last_.status.code(), absl::StatusCode::kInvalidArgument);
+  for (const char* json : {"{\"ID\":7,\"Name\":\"\xff\"}", "{\"ID\":7,\"Name\":\"a\nb\"}",
+                           R"({"ID":7,"\ud800":1})", R"({"ID":7,"Name":"\x"})"}) {
+    EXPECT_EQ(Read(json), "invalid_json") << json;
+    EXPECT_EQ(last_.status.code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(Value("Name", "\"a\""), R"({"ID":"1","Name":"a"})") << "and the next is read";
 }
 
 TEST(ODataRowReaderTest, TheSchemaMustHaveWhatTheSourceHas) {

@@ -14,12 +14,17 @@ TEST(ODataUrlTest, WhatIsAsked) {
   const auto root = ServiceRoot("https://h.example/svc");
   ASSERT_TRUE(root.ok());
   EXPECT_EQ(MetadataUrl(*root), "https://h.example/svc/$metadata");
-  EXPECT_EQ(LoadUrl(*root, ShopEntity("Lines"), true),
+  EXPECT_EQ(LoadUrl(*root, ShopEntity("Lines"), true, false),
             "https://h.example/svc/Lines?$select=Product,Order,At,Count&$count=true");
-  EXPECT_EQ(LoadUrl(*root, ShopEntity("Named"), false),
+  EXPECT_EQ(LoadUrl(*root, ShopEntity("Named"), true, true),
+            "https://h.example/svc/Named?$select=id,note&$count=true&$orderby=id");
+  EXPECT_EQ(LoadUrl(*root, ShopEntity("Named"), false, false),
             "https://h.example/svc/Named?$select=id,note");
-  EXPECT_EQ(KeysUrl(*root, ShopEntity("Lines")),
+  EXPECT_EQ(KeysUrl(*root, ShopEntity("Lines"), false),
             "https://h.example/svc/Lines?$select=Order,Product,At");
+  EXPECT_EQ(KeysUrl(*root, ShopEntity("Lines"), true),
+            "https://h.example/svc/Lines?$select=Order,Product,At"
+            "&$orderby=Order,Product,At/Value");
   EXPECT_EQ(PollUrl(*root, ShopEntity("Lines"), "changed", 1'769'853'600'000'000),
             "https://h.example/svc/Lines?$select=Product,Order,At,Count"
             "&$filter=changed%20ge%202026-01-31T10:00:00.000000Z"
@@ -30,7 +35,7 @@ TEST(ODataUrlTest, TheRootsQueryStays) {
   const auto root = ServiceRoot("https://h.example/svc/?sap-client=100");
   ASSERT_TRUE(root.ok());
   EXPECT_EQ(MetadataUrl(*root), "https://h.example/svc/$metadata?sap-client=100");
-  EXPECT_EQ(LoadUrl(*root, ShopEntity("Named"), false),
+  EXPECT_EQ(LoadUrl(*root, ShopEntity("Named"), false, false),
             "https://h.example/svc/Named?sap-client=100&$select=id,note");
 }
 
@@ -40,7 +45,7 @@ TEST(ODataUrlTest, NamesAreEncoded) {
       "Gr\xc3\xb6\xc3\x9f"
       "e&x";
   entity.select = {"a b", "c"};
-  EXPECT_EQ(LoadUrl(*ServiceRoot("https://h.example/"), entity, false),
+  EXPECT_EQ(LoadUrl(*ServiceRoot("https://h.example/"), entity, false, false),
             "https://h.example/Gr%C3%B6%C3%9Fe%26x?$select=a%20b,c");
 }
 

@@ -87,6 +87,7 @@ TEST(PageReaderTest, BothSpellings) {
   EXPECT_EQ(ReadPage(R"({"value":[],"@odata.nextLink":null})").end.next_link, std::nullopt);
   EXPECT_EQ(ReadPage(R"({"value":[],"x@odata.nextLink":"n","nextLink":"n"})").end.next_link,
             std::nullopt);
+  EXPECT_EQ(ReadPage(R"({"@odata.nextLink":"n","value":[],"@nextLink":null})").end.next_link, "n");
   EXPECT_EQ(ReadPage(R"({"value":[],"@odata.count":-1})").end.count, std::nullopt);
 }
 
@@ -116,6 +117,11 @@ TEST(PageReaderTest, WhatIsNoPage) {
                            R"({"value":[{"a":1]]})",
                            R"({"ID":1,"Name":"single"})",
                            R"({"value":[{}],"error":{"code":"x","message":"amid"}})",
+                           R"({"value":[],"@odata.nextLink":5})",
+                           R"({"value":[],"@odata.nextLink":{"a":"x"}})",
+                           R"({"value":[],"@odata.nextLink":"\ud800"})",
+                           "{\"value\":[],\"@odata.nextLink\":\"\xff\"}",
+                           R"({"value":[],"@odata.deltaLink":false})",
                            R"({"\x":1,"value":[]})"}) {
     EXPECT_EQ(ReadPage(text).code(), "source_answer_invalid") << text;
     EXPECT_EQ(ReadPage(text, 1).code(), "source_answer_invalid") << text;

@@ -8,7 +8,6 @@
 namespace sluice::gateways {
 namespace {
 
-using ::testing::ContainsRegex;
 using testing::FakeOData;
 using ::testing::HasSubstr;
 using testing::ODataStream;
@@ -46,12 +45,16 @@ TEST_F(PollRunTest, ReadsWhatHasChangedSinceTheLoadBegan) {
   EXPECT_EQ(stream.sink.reported.position(), stream.Cursor().watermark());
   stream.clock.Advance(std::chrono::hours(1));
   ASSERT_EQ(stream.Run(), "ok") << stream.last;
-  EXPECT_EQ(stream.Stored(), stream.Expected());
+  EXPECT_EQ(stream.Stored(), expected) << "of which one has to be confirmed by another";
   EXPECT_EQ(stream.Cursor().phase(), v1::ODataCursor::PHASE_POLL);
   EXPECT_EQ(stream.Cursor().reconciled(), 1U);
+  stream.clock.Advance(std::chrono::hours(1));
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+  EXPECT_EQ(stream.Cursor().reconciled(), 2U);
 }
 
-TEST_F(PollRunTest, AsksInOrderAndLeavesAMarginOnce) {
+TEST_F(PollRunTest, AsksInOrderAndLeavesAMargin) {
   EXPECT_THAT(RunAndRequest(), HasSubstr("GET /svc/Items?"));
   // The filter is that of the poll's first page.
   const auto filter = [&] {
@@ -68,14 +71,45 @@ TEST_F(PollRunTest, AsksInOrderAndLeavesAMarginOnce) {
   ASSERT_EQ(stream.Run(), "ok");
   stream.service.Advance(5 * kMinute);
   ASSERT_EQ(stream.Run(), "ok");
+  ASSERT_EQ(stream.Run(), "ok");
   const std::string margin = filter();
   EXPECT_GT(margin, after_load);
   const size_t sets = stream.sink.sets.size();
   ASSERT_EQ(stream.Run(), "ok");
-  EXPECT_GT(filter(), margin) << "nothing newer came, so the newest is not read again";
+  EXPECT_EQ(filter(), margin) << "an older one may become visible yet";
   EXPECT_THAT(stream.sink.sets, SizeIs(sets)) << "a quiet source writes nothing";
   stream.service.Put(4, {.name = "changed"});
   ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST_F(PollRunTest, WhatBecomesVisibleLateIsRead) {
+  stream.service.Advance(30 * kMinute);
+  stream.service.Put(3, {.name = "changed"});
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(stream.Run(), "ok");
+  }
+  stream.service.Advance(-2 * kMinute);
+  stream.service.Put(4, {.name = "committed late"});
+  stream.service.Advance(2 * kMinute);
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST_F(PollRunTest, ManyRowsOfAMarginAreWrittenOnce) {
+  stream.service.Advance(30 * kMinute);
+  stream.Fill(3'000);
+  stream.service.Change([](FakeOData::Options& options) { options.page_rows = 2'000; });
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(stream.Run(), "ok");
+    EXPECT_EQ(stream.Stored(), stream.Expected());
+  }
+  const size_t sets = stream.sink.sets.size();
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_THAT(stream.sink.sets, SizeIs(sets));
+  stream.service.Put(3'001, {.name = "new"});
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_THAT(stream.sink.sets, SizeIs(sets + 1)) << "the last of the margin's sets";
   EXPECT_EQ(stream.Stored(), stream.Expected());
 }
 
@@ -92,41 +126,99 @@ TEST_F(PollRunTest, ARowWithATimeToComeHidesNoOther) {
   EXPECT_EQ(stream.Stored(), stream.Expected());
 }
 
-TEST_F(PollRunTest, ALongPollGoesOnAtItsWatermark) {
+TEST_F(PollRunTest, ALongPollGoesOnAtItsPage) {
   for (int64_t id = 100; id < 140; ++id) {
     stream.service.Advance(10 * kMinute);
     stream.service.Put(id, {.name = "new"});
   }
+  const std::string watermark = stream.Cursor().watermark();
   stream.sink.stop_at = 6;
   EXPECT_EQ(stream.Run(), "cancelled");
-  const std::string watermark = stream.Cursor().watermark();
+  EXPECT_EQ(stream.Cursor().watermark(), watermark) << "it moves when all was read";
+  EXPECT_THAT(stream.Cursor().poll_link(), HasSubstr("$skiptoken="));
   stream.sink.stop_at.reset();
   const size_t requests = stream.service.requests().size();
   ASSERT_EQ(stream.Run(), "ok") << stream.last;
   EXPECT_EQ(stream.Stored(), stream.Expected());
   EXPECT_LT(stream.service.requests().size() - requests, 8U);
   EXPECT_GT(stream.Cursor().watermark(), watermark);
+  EXPECT_EQ(stream.Cursor().poll_link(), "");
+
+  for (int64_t id = 200; id < 240; ++id) {
+    stream.service.Put(id, {.name = "new"});
+  }
+  stream.sink.stop_at = 6;
+  EXPECT_EQ(stream.Run(), "cancelled");
+  stream.sink.stop_at.reset();
+  stream.service.Expire();
+  ASSERT_EQ(stream.Run(), "ok") << "its link has expired, so it begins anew: " << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST_F(PollRunTest, ALoopIsLeft) {
+  stream.service.Advance(10 * kMinute);
+  stream.Fill(30);
+  stream.service.Fail(Fault::kLoop);
+  EXPECT_EQ(stream.Run(), "link_loop") << stream.last;
+  EXPECT_EQ(stream.Cursor().poll_link(), "");
+  stream.service.ClearFaults();
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_EQ(stream.Stored(), stream.Expected());
+}
+
+TEST_F(PollRunTest, AComparisonThatFailsStopsNoPoll) {
+  stream.clock.Advance(std::chrono::hours(1));
+  stream.service.set_before_page([&] {
+    if (stream.service.requests().back().find("%24select=ID HTTP") != std::string::npos) {
+      stream.service.Fail(Fault::kFailed);  // the second page of keys
+    }
+  });
+  for (int64_t id = 1; id <= 3; ++id) {
+    stream.service.Put(id, {.name = "changed"});
+    EXPECT_EQ(stream.Run(), "source_unreachable");
+    EXPECT_EQ(stream.Stored(), stream.Expected());
+    EXPECT_EQ(stream.Cursor().phase(), v1::ODataCursor::PHASE_RECONCILE);
+  }
+}
+
+TEST_F(PollRunTest, AComparisonThatIsDueInTheFarFutureIsNotWaitedFor) {
+  v1::ODataCursor cursor = stream.Cursor();
+  cursor.set_reconciled_at_us(cursor.reconciled_at_us() + 100'000 * kMinute);
+  SourceContext context = stream.Context();
+  context.cursor = cursor.SerializeAsString();
+  ASSERT_TRUE(stream.connector->Run(context, stream.sink).ok());
+  EXPECT_EQ(stream.Cursor().reconciled(), 0U);
+  stream.clock.Advance(std::chrono::hours(1));
+  ASSERT_EQ(stream.Run(), "ok");
+  EXPECT_EQ(stream.Cursor().reconciled(), 1U);
 }
 
 TEST_F(PollRunTest, AComparisonGoesOnWhereItWasStopped) {
   stream.service.Advance(10 * kMinute);
+  stream.service.Put(2, {.name = "changed"});
   ASSERT_EQ(stream.Run(), "ok");
-  ASSERT_EQ(stream.Run(), "ok") << "from now on polls find nothing";
+  ASSERT_EQ(stream.Run(), "ok") << "from now on polls find nothing new";
   stream.service.Remove(5);
   stream.service.Remove(9);
-  stream.clock.Advance(std::chrono::hours(1));
-  ASSERT_EQ(stream.Run(), "ok") << "keys: " << stream.last;
+  stream.service.Change([](FakeOData::Options& options) { options.page_rows = 50; });
+  for (int i = 0; i < 2; ++i) {
+    stream.clock.Advance(std::chrono::hours(1));
+    ASSERT_EQ(stream.Run(), "ok") << "keys: " << stream.last;
+    EXPECT_THAT(stream.service.requests().back(), HasSubstr("?$select=ID&$orderby=ID HTTP"));
+  }
   EXPECT_EQ(stream.Stored(), stream.Expected());
-  EXPECT_THAT(stream.service.requests().back(), ContainsRegex("select=ID( |$)"));
+  stream.service.Change([](FakeOData::Options& options) { options.page_rows = 4; });
 
   stream.service.Remove(1);
   stream.clock.Advance(std::chrono::hours(1));
-  stream.sink.stop_at = 1;
+  stream.sink.stop_at = 2;  // behind the poll's set, and the first page of keys
   EXPECT_EQ(stream.Run(), "cancelled");
   stream.sink.stop_at.reset();
   EXPECT_EQ(stream.Cursor().phase(), v1::ODataCursor::PHASE_RECONCILE);
   stream.service.Expire();
   ASSERT_EQ(stream.Run(), "ok") << "its link has expired, so it begins anew: " << stream.last;
+  stream.clock.Advance(std::chrono::hours(1));
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
   EXPECT_EQ(stream.Stored(), stream.Expected());
 }
 
