@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
@@ -74,6 +75,25 @@ Setter Duration(Field field) {
       return Invalid("it must be longer than nothing");
     }
     field(config) = duration;
+    return absl::OkStatus();
+  };
+}
+
+// Separated by commas; empty: none. What the parts may be is for who uses them to say.
+template <typename Field>
+Setter List(Field field) {
+  return [=](Config& config, std::string_view value) -> absl::Status {
+    std::vector<std::string> parts;
+    if (!value.empty()) {
+      for (const absl::string_view part :
+           absl::StrSplit(absl::string_view(value.data(), value.size()), ',')) {
+        parts.emplace_back(absl::StripAsciiWhitespace(part));
+        if (parts.back().empty()) {
+          return Invalid("a part of the list is empty: use a,b,c");
+        }
+      }
+    }
+    field(config) = std::move(parts);
     return absl::OkStatus();
   };
 }
@@ -242,6 +262,24 @@ std::vector<Setting> DataSettings() {
        Integer(FIELD(sources.runs), 1, 1'000)},
       {"sources.runs_per_org", "2", "Of them, of one organisation.",
        Integer(FIELD(sources.runs_per_org), 1, 1'000)},
+      {"sources.allow_hosts", "",
+       "Hosts that sources may be on, such as crm.example.org,*.example.net, also by http; empty: "
+       "all, by https.",
+       List(FIELD(sources.allow_hosts))},
+      {"sources.allow_private", "",
+       "Addresses and networks that sources may be in though they are not public, such as "
+       "10.1.2.3,fd00::/8 (gateways/docs/sources.md). Who may define a source reads what answers "
+       "there.",
+       List(FIELD(sources.allow_private))},
+      {"sources.ca_file", "", "PEM file of the authorities of sources; empty: the system's.",
+       Text(FIELD(sources.ca_file))},
+      {"sources.kafka_brokers", "",
+       "Brokers, host:port, that sources of kind debezium may name beside those of log.brokers.",
+       List(FIELD(sources.kafka_brokers))},
+      {"sources.kafka_topics", "",
+       "Topics that sources may read which are defined with a token of one organisation, such as "
+       "{org}.*; empty: none.",
+       List(FIELD(sources.kafka_topics))},
       // `sluice ingest` counts on this upper bound: it holds no longer line.
       {"limits.line_bytes", "1MiB", "Longest line (change set) of an ingest body.",
        Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},

@@ -76,6 +76,11 @@ struct Config {
     std::chrono::milliseconds stall_timeout;
     int64_t runs;
     int64_t runs_per_org;
+    std::vector<std::string> allow_hosts;
+    std::vector<std::string> allow_private;
+    std::string ca_file;
+    std::vector<std::string> kafka_brokers;
+    std::vector<std::string> kafka_topics;
   } sources;
 
   struct {

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -17,11 +19,16 @@
 #include "absl/container/node_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "eventlog/kafka/loss_doubt.h"
+#include "eventlog/kafka/record_consumer.h"
 #include "eventlog/log.h"
 #include "eventlog/static_partition_group.h"
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
+#include "gateways/debezium/debezium_connector.h"
 #include "gateways/http/http_types.h"
+#include "gateways/odata/odata_connector.h"
+#include "gateways/outbound/address_rule.h"
+#include "gateways/outbound/outbound_client.h"
 #include "gateways/secrets/sealer.h"
 #include "gateways/sources/source_runner.h"
 #include "gateways/sources/source_service.h"
@@ -39,6 +46,7 @@
 #include "schemas/base/boot_time_clock.h"
 #include "schemas/base/clock.h"
 #include "schemas/base/files.h"
+#include "schemas/base/json_writer.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_values.h"
 
@@ -132,6 +140,7 @@ struct Process::Impl {
   std::unique_ptr<projectors::NodeDirectory> nodes;
   std::unique_ptr<projectors::NodeAnnouncer> announcer;
   std::unique_ptr<gateways::Sealer> sealer;
+  std::unique_ptr<gateways::OutboundClient> outbound;
   std::vector<std::unique_ptr<gateways::Connector>> connectors;
   std::unique_ptr<gateways::SourceService> source_service;
   std::unique_ptr<eventlog::PartitionGroup> source_group;
@@ -152,6 +161,7 @@ struct Process::Impl {
   absl::Status StartStores();
   absl::Status StartProjectors();
   void StartAnnouncer();
+  absl::Status MakeConnectors();
   absl::Status StartSources();
   std::optional<gateways::AppliedGate::Applied> AppliedOf(const OrgId& org) const;
   absl::Status StartAdmin();
@@ -319,6 +329,34 @@ void Process::Impl::StartAnnouncer() {
   announcer->Start();
 }
 
+absl::Status Process::Impl::MakeConnectors() {
+  gateways::OutboundOptions options;
+  options.allow_hosts = config.sources.allow_hosts;
+  options.allow_private = config.sources.allow_private;
+  options.ca_file = config.sources.ca_file;
+  // What is wrong with these is told now, and not to whoever defines a source.
+  RETURN_IF_ERROR_CTX(
+      gateways::AddressRule::Create(options.allow_hosts, options.allow_private).status(),
+      "sources.allow_hosts and sources.allow_private");
+  if (!options.ca_file.empty() && ::access(options.ca_file.c_str(), R_OK) != 0) {
+    return Error(absl::StatusCode::kInvalidArgument, "invalid_argument",
+                 fmt::format("sources.ca_file: {} can't be read: {}",
+                             QuoteForError(options.ca_file), std::strerror(errno)));
+  }
+  outbound = std::make_unique<gateways::OutboundClient>(std::move(options), clock);
+  connectors.push_back(gateways::MakeODataConnector(*outbound, clock, registry));
+  gateways::DebeziumOptions debezium;
+  if (config.log.kind == "kafka") {
+    debezium.log_brokers = config.log.brokers;
+    debezium.topic_prefix = config.log.topic_prefix;
+  }
+  debezium.allowed_brokers = config.sources.kafka_brokers;
+  debezium.tenant_topics = config.sources.kafka_topics;
+  connectors.push_back(gateways::MakeDebeziumConnector(
+      std::move(debezium), &eventlog::RecordConsumer::Open, clock, registry));
+  return absl::OkStatus();
+}
+
 absl::Status Process::Impl::StartSources() {
   if (!HasRole(config, "admin") && !HasRole(config, "sources")) {
     return absl::OkStatus();
@@ -327,6 +365,7 @@ absl::Status Process::Impl::StartSources() {
                    gateways::Sealer::Create({.keys = config.secrets.keys,
                                              .pkcs11_module = config.secrets.pkcs11_module,
                                              .pkcs11_pin_file = config.secrets.pkcs11_pin_file}));
+  RETURN_IF_ERROR(MakeConnectors());
   std::vector<gateways::Connector*> kinds;
   kinds.reserve(connectors.size());
   for (const auto& connector : connectors) {

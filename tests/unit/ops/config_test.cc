@@ -49,6 +49,17 @@ TEST_F(ConfigTest, ReadsNestedAndDottedKeysAndLists) {
   EXPECT_EQ(config_.sync.heartbeat, std::chrono::seconds(5));
 }
 
+TEST_F(ConfigTest, ListsOfSourcesAreSplitAndEmptyIsNone) {
+  ASSERT_TRUE(SetKey(config_, "sources.allow_hosts", "a.example.org, *.example.net").ok());
+  EXPECT_EQ(config_.sources.allow_hosts,
+            (std::vector<std::string>{"a.example.org", "*.example.net"}));
+  EXPECT_THAT(MessageOf(SetKey(config_, "sources.allow_hosts", "a.example.org,")),
+              HasSubstr("a part of the list is empty"));
+  EXPECT_EQ(config_.sources.allow_hosts.size(), 2);
+  ASSERT_TRUE(SetKey(config_, "sources.allow_hosts", "").ok());
+  EXPECT_TRUE(config_.sources.allow_hosts.empty());
+}
+
 TEST_F(ConfigTest, AnUnknownKeyIsAnErrorThatNamesFileLineAndNearest) {
   const auto path = Write("log:\n  kind: embedded\n  partitons: 3\n");
   const auto status = LoadYaml(path, config_);
