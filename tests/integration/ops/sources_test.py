@@ -75,7 +75,7 @@ class SourcesTest(unittest.TestCase):
         self.assertEqual(ingest.request("GET", BASE)[0], 403)
 
     def test_commands(self):
-        self.assertEqual(self.sluice("list", "acme").stdout.split(), ["name"])
+        self.assertEqual(self.sluice("list", "acme").stdout.split(), ["name", "kind", "entities", "failing", "rows", "url"])
         self.assertIn("no source", self.sluice("get", "acme", "crm", check=False).stderr)
         self.assertIn("no source", self.sluice("run", "acme", "crm", "--entity", "account", check=False).stderr)
         self.assertEqual(self.sluice("reseal", "--all").stdout.split(), ["name"])

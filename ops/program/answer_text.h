@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace sluice::ops {
+
+// The admin endpoint's answer as a person reads it: a list is a table, an object has a line for
+// each member, and a table behind these for each member that is a list of objects or names them.
+// Where rows differ in what they have, the table has all of it that is no object. What is no JSON
+// object is shown as it is. Nothing in it moves a terminal's cursor (printable.h). Ends with a line
+// end.
+[[nodiscard]] std::string AnswerText(std::string_view body);
+
+}  // namespace sluice::ops
