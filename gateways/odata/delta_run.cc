@@ -12,6 +12,7 @@ absl::Status ReadDelta(StreamRun& run, v1::ODataCursor& cursor) {
   LinkRule links = run.Links();
   ASSIGN_OR_RETURN(Url url, links.Follow(run.client.root(), cursor.link()));
   const uint64_t loaded = cursor.last_loaded();
+  const bool was_due = cursor.load_due();
   uint64_t rejected = 0;
   uint64_t rows = 0;
   for (;;) {
@@ -27,7 +28,7 @@ absl::Status ReadDelta(StreamRun& run, v1::ODataCursor& cursor) {
     RETURN_IF_ERROR(CheckRejected(rejected, rows));
     // An upsert may be of a row that is there already. Too many only lead to a doubt more.
     cursor.set_last_loaded(loaded + run.taker.upserts());
-    cursor.set_load_due(run.taker.needs_load());
+    cursor.set_load_due(was_due || run.taker.needs_load());
     if (page->end.next_link.has_value()) {
       ASSIGN_OR_RETURN(url, links.Follow(url, *page->end.next_link));
       cursor.set_link(url.ToString());
@@ -43,15 +44,15 @@ absl::Status ReadDelta(StreamRun& run, v1::ODataCursor& cursor) {
     }
     // By a rule of its own: that nothing has changed, so the link has not either, is no loop.
     ASSIGN_OR_RETURN(const Url next, run.Links().Follow(url, *page->end.delta_link));
-    const bool moves =
-        next.ToString() != cursor.link() || cursor.load_due() || cursor.loops() > 0 || rejected > 0;
+    const bool moves = next.ToString() != cursor.link() || cursor.load_due() != was_due ||
+                       cursor.loops() > 0 || rejected > 0;
     cursor.set_link(next.ToString());
     cursor.clear_loops();
     if (moves || run.taker.keeps_rows()) {
       RETURN_IF_ERROR(run.taker.Append(&cursor));
     }
     ReportAt(run, cursor);
-    if (cursor.load_due()) {
+    if (IsLoadDue(run, cursor)) {
       BeginLoad(run, cursor, "rejected");
     }
     return absl::OkStatus();

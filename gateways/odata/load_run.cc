@@ -16,6 +16,8 @@ namespace {
 
 // So many rows may go at once without a doubt.
 constexpr uint64_t kEmptyAllowed = 100;
+// Of the rows that a service counts: rows go while a load runs, and were counted before.
+constexpr uint64_t kShortShare = 100;
 // Times that a run begins anew because a link has expired.
 constexpr int kBeginsMax = 3;
 
@@ -125,7 +127,8 @@ class Load {
       return Error(absl::StatusCode::kUnavailable, "source_answer_invalid",
                    "a load of a service that tracks changes ends without the link of the delta");
     }
-    if (!compares_ && Rows() < cursor_.total() && !cursor_.short_seen()) {
+    if (!compares_ && Rows() < cursor_.total() - cursor_.total() / kShortShare &&
+        !cursor_.short_seen()) {
       cursor_.set_short_seen(true);
       return EndDoubtful("suspicious_short",
                          fmt::format("{} rows, but counts {}; the next load is believed", Rows(),

@@ -14,7 +14,8 @@ namespace sluice::gateways {
 //   kResourceExhausted   "too_many_rejected"
 //   kUnavailable         "source_answer_invalid": no delta link, though the service tracks
 //   kFailedPrecondition  "suspicious_empty": no rows where there were many; "suspicious_short":
-//                        fewer than the service counts. The next load is believed.
+//                        fewer than the service counts, by more than a hundredth. The next load
+//                        is believed.
 [[nodiscard]] absl::Status RunLoad(StreamRun& run, v1::ODataCursor& cursor);
 
 }  // namespace sluice::gateways

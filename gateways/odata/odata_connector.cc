@@ -346,7 +346,7 @@ absl::Status ODataConnector::RunEntity(const SourceContext& context, RowSink& si
     BeginLoad(run, cursor, read ? "selection" : "begin");
   } else if (cursor.phase() == v1::ODataCursor::PHASE_LOAD && cursor.link().empty()) {
     BeginLoad(run, cursor, "again");
-  } else if (cursor.load_due()) {
+  } else if (IsLoadDue(run, cursor)) {
     BeginLoad(run, cursor, "rejected");
   }
   taker.SetRefused(cursor);

@@ -198,12 +198,18 @@ bool PageTaker::IsRefused(std::string_view key) const {
 
 void PageTaker::BeginPoll(const v1::ODataCursor& cursor) {
   in_poll_ = true;
-  known_sets_ = std::set<uint64_t>(cursor.poll_sets().begin(), cursor.poll_sets().end());
+  known_sets_.assign(cursor.poll_sets().begin(), cursor.poll_sets().end());
   sets_.clear();
+  dropped_ = 0;
 }
 
 void PageTaker::EndPoll(v1::ODataCursor& cursor) {
   in_poll_ = false;
+  // A set that did not come again may have had a row of one that was dropped, so that this row is
+  // not as the service has it now: the next poll is written whole.
+  if (dropped_ > 0 && dropped_ < known_sets_.size()) {
+    sets_.clear();
+  }
   cursor.mutable_poll_sets()->Assign(sets_.begin(), sets_.end());
 }
 
@@ -216,10 +222,15 @@ void PageTaker::DropKnown() {
     text.append(op.SerializeAsString());
   }
   const uint64_t hash = HashOf(text);
+  // Only those that the poll begins with: a row that changes while it is read is in two sets, and
+  // what is appended between them is behind neither.
+  const bool known =
+      dropped_ == sets_.size() && dropped_ < known_sets_.size() && known_sets_[dropped_] == hash;
   if (sets_.size() < kPollSetsMax) {
     sets_.push_back(hash);
   }
-  if (known_sets_.contains(hash)) {
+  if (known) {
+    ++dropped_;
     upserts_ -= std::min<uint64_t>(upserts_, ops_.size());
     ops_.clear();
     bytes_ = 0;

@@ -59,8 +59,8 @@ class PageTaker {
   void SetRefused(const v1::ODataCursor& cursor);
   void ForgetRefused() { refused_.clear(); }
 
-  // A poll asks again for what has changed of late. Between the two, a set that the poll before had
-  // just so, by the hashes of `cursor`, is not appended again.
+  // A poll asks again for what has changed of late. Between the two, the sets that the poll before
+  // began with just so, by the hashes of `cursor`, are not appended again.
   void BeginPoll(const v1::ODataCursor& cursor);
   void EndPoll(v1::ODataCursor& cursor);
   // Drops the rows that are kept, where they are such a set.
@@ -106,8 +106,9 @@ class PageTaker {
   std::set<uint64_t> refused_;  // hashes of keys; full: any row may have been
   bool needs_load_ = false;
   bool in_poll_ = false;
-  std::set<uint64_t> known_sets_;
-  std::vector<uint64_t> sets_;  // of the poll
+  std::vector<uint64_t> known_sets_;  // hashes of those of the poll before, in order
+  std::vector<uint64_t> sets_;        // likewise of the poll
+  size_t dropped_ = 0;                // sets of the poll, from its begin
 };
 
 }  // namespace sluice::gateways

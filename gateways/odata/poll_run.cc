@@ -10,7 +10,6 @@
 namespace sluice::gateways {
 namespace {
 
-constexpr std::chrono::seconds kReconcileDefault{3600};
 // Keys do not show what was changed with an older time than others: all rows do, now and then.
 constexpr uint32_t kReconcilesPerLoad = 24;
 // Times that a run begins a poll anew because a link has expired.
@@ -27,16 +26,13 @@ std::string NextWatermark(int64_t since_us, int64_t newest_us, int64_t begun_us)
 }
 
 absl::Status BeginWhatIsDue(StreamRun& run, v1::ODataCursor& cursor) {
-  const auto every = run.settings.reconcile_s() == 0
-                         ? kReconcileDefault
-                         : std::chrono::seconds(run.settings.reconcile_s());
   const int64_t now_us = run.clock.Now().time_since_epoch().count();
   if (cursor.reconciled_at_us() > now_us) {
     // Our clock went back. It is not to be waited for.
     cursor.set_reconciled_at_us(now_us);
     RETURN_IF_ERROR(run.taker.Append(&cursor));
   }
-  if (std::chrono::microseconds(now_us - cursor.reconciled_at_us()) < every) {
+  if (std::chrono::microseconds(now_us - cursor.reconciled_at_us()) < ReconcileInterval(run)) {
     return absl::OkStatus();
   }
   if (cursor.reconciled() + 1 == kReconcilesPerLoad) {
@@ -50,8 +46,7 @@ absl::Status BeginWhatIsDue(StreamRun& run, v1::ODataCursor& cursor) {
 
 absl::Status ReadPoll(StreamRun& run, v1::ODataCursor& cursor) {
   ASSIGN_OR_RETURN(const int64_t since_us, ParseDatetime(cursor.watermark()));
-  const std::string before = cursor.watermark();
-  const uint64_t loaded = cursor.last_loaded();
+  const v1::ODataCursor before = cursor;
   const bool resumed = !cursor.poll_link().empty();
   bool wrote = resumed;  // so the cursor's link has to go at the end
   LinkRule links = run.Links();
@@ -66,7 +61,7 @@ absl::Status ReadPoll(StreamRun& run, v1::ODataCursor& cursor) {
       cursor.set_poll_begun_us(page.date.has_value() ? page.date->time_since_epoch().count() : 0);
     }
     run.taker.DropKnown();
-    cursor.set_last_loaded(loaded + run.taker.upserts());
+    cursor.set_last_loaded(before.last_loaded() + run.taker.upserts());
     if (!page.end.next_link.has_value()) {
       break;
     }
@@ -86,7 +81,9 @@ absl::Status ReadPoll(StreamRun& run, v1::ODataCursor& cursor) {
   cursor.clear_poll_begun_us();
   run.taker.EndPoll(cursor);
   // A quiet source has nothing written.
-  if (wrote || cursor.watermark() != before || run.taker.upserts() > 0 || run.taker.keeps_rows()) {
+  const bool moves = cursor.watermark() != before.watermark() ||
+                     !std::ranges::equal(cursor.poll_sets(), before.poll_sets());
+  if (wrote || moves || run.taker.upserts() > 0 || run.taker.keeps_rows()) {
     RETURN_IF_ERROR(run.taker.Append(&cursor));
   }
   ReportAt(run, cursor);

@@ -20,6 +20,7 @@ std::string PositionOf(const v1::ODataCursor& cursor) {
 }
 
 constexpr uint64_t kRejectedFree = 20;
+constexpr std::chrono::seconds kReconcileDefault{3600};
 
 }  // namespace
 
@@ -41,6 +42,18 @@ void BeginLoad(StreamRun& run, v1::ODataCursor& cursor, const std::string& reaso
   cursor = std::move(begun);
   run.taker.ForgetRefused();
   run.metrics.CountLoad(reason);
+}
+
+std::chrono::seconds ReconcileInterval(const StreamRun& run) {
+  return run.settings.reconcile_s() == 0 ? kReconcileDefault
+                                         : std::chrono::seconds(run.settings.reconcile_s());
+}
+
+bool IsLoadDue(const StreamRun& run, const v1::ODataCursor& cursor) {
+  const int64_t since_us = run.clock.Now().time_since_epoch().count() - cursor.reconciled_at_us();
+  // A clock that went back is not to be waited for.
+  return cursor.load_due() &&
+         (since_us < 0 || std::chrono::microseconds(since_us) >= ReconcileInterval(run));
 }
 
 void ReportAt(StreamRun& run, const v1::ODataCursor& cursor) {

@@ -43,6 +43,14 @@ struct StreamRun {
 // Has `cursor` begin a load of all rows. `reason`: for the metric.
 void BeginLoad(StreamRun& run, v1::ODataCursor& cursor, const std::string& reason);
 
+// Whether a load that became due amid deltas (`cursor`.load_due) may begin: a row that can't be
+// taken, and changes again and again, must not have all rows read each time. Once in the time
+// between two comparisons of keys.
+[[nodiscard]] bool IsLoadDue(const StreamRun& run, const v1::ODataCursor& cursor);
+
+// The time between two comparisons of keys.
+[[nodiscard]] std::chrono::seconds ReconcileInterval(const StreamRun& run);
+
 // Tells the sink where the run is, for people.
 void ReportAt(StreamRun& run, const v1::ODataCursor& cursor);
 

@@ -149,10 +149,7 @@ class DeltaClient:
             page = json.loads(body)
             self.ops += len(page["ops"])
             for op in page["ops"]:
-                if op["op"] == "put":
-                    self.rows[(op["entity"], op["key"])] = op["row"]
-                else:
-                    self.rows.pop((op["entity"], op["key"]), None)
+                self.take(op)
             self.cursor = page["cursor"]
             self.pages += 1
             if not page["more"]:
@@ -161,3 +158,9 @@ class DeltaClient:
                     raise AssertionError(f"the position went back from {self.position} to {position}")
                 self.position = position
                 return position
+
+    def take(self, op):
+        if op["op"] == "put":
+            self.rows[(op["entity"], op["key"])] = op["row"]
+        else:
+            self.rows.pop((op["entity"], op["key"]), None)

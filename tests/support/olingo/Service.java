@@ -1,19 +1,26 @@
 // A shop's OData service on Apache Olingo 5: URLs, $metadata, preferences and documents are Olingo's; rows, pages and
 // tokens are here. It has the temper of large services: pages of its own size, links that expire, 429 with Retry-After.
 //
-//   java -cp 'lib/*' Service.java ROWS       prints its port
+//   java -cp 'lib/*' Service.java ROWS [PORT JOURNAL]       prints its port
+//
+// With a journal, a file of the changes that were made, it can be killed and started again as the service that it was.
 //
 // Beside /shop there is /control?COMMAND, which answers with a line:
 //   put,ID,NAME,BALANCE   remove,ID   edit,SEED,COUNT (random changes)   expire (all links)   busy,COUNT (429s)
-//   tracks,BOOL   page,ROWS   rows ("ID NAME BALANCE" lines)
+//   tracks,BOOL   page,ROWS   rows ("ID NAME BALANCE" lines)   made (how many changes)
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.math.BigDecimal;
 import java.net.InetSocketAddress;
 import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.sql.Timestamp;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -79,11 +86,40 @@ class Service {
     static int pageRows = 5000;
     static Instant lastChange = Instant.EPOCH;
     static String base;
+    static long made;  // changes of rows, since the first ones
+    static final StringBuilder unwritten = new StringBuilder();  // of the journal
+
+    // What changes the service: as the journal has it.
+    static void apply(String... command) {
+        switch (command[0]) {
+            case "put" -> store(Long.parseLong(command[1]), command[2], command[3], Instant.parse(command[4]));
+            case "remove" -> {
+                Row row = rows.get(Long.parseLong(command[1]));
+                row.gone = true;
+                row.version = ++version;
+                made++;
+            }
+            case "expire" -> expiredBelow = ++version;
+            case "tracks" -> tracks = Boolean.parseBoolean(command[1]);
+            case "page" -> pageRows = Integer.parseInt(command[1]);
+            default -> throw new IllegalArgumentException(command[0]);
+        }
+    }
+
+    static void make(String... command) {
+        apply(command);
+        unwritten.append(String.join(",", command)).append('\n');
+    }
 
     static void put(long id, String name, String balance) {
         // Each change has a time of its own, so that whoever polls sees all.
-        Instant now = Instant.now().truncatedTo(java.time.temporal.ChronoUnit.MICROS);
-        lastChange = now.isAfter(lastChange) ? now : lastChange.plusNanos(1000);
+        Instant now = Instant.now().truncatedTo(ChronoUnit.MICROS);
+        make("put", "" + id, name, balance, (now.isAfter(lastChange) ? now : lastChange.plusNanos(1000)).toString());
+    }
+
+    static void store(long id, String name, String balance, Instant changed) {
+        lastChange = changed;
+        made++;
         Row row = new Row();
         row.version = ++version;
         row.changed = lastChange;
@@ -100,8 +136,7 @@ class Service {
     static void remove(long id) {
         Row row = rows.get(id);
         if (row != null && !row.gone) {
-            row.gone = true;
-            row.version = ++version;
+            make("remove", "" + id);
         }
     }
 
@@ -327,15 +362,38 @@ class Service {
         exchange.close();
     }
 
-    static synchronized String control(String[] command) {
+    // The rows that were there at first, and what the journal says of them since. Returns the journal, to go on with. A
+    // line that a kill has cut was told to nobody.
+    static OutputStream open(long first, String journal) throws IOException {
+        Path path = journal == null ? null : Path.of(journal);
+        String text = path != null && Files.exists(path) ? Files.readString(path) : "";
+        text = text.substring(0, text.lastIndexOf('\n') + 1);
+        String[] lines = text.isEmpty() ? new String[0] : text.split("\n");
+        Instant begun = lines.length > 0 ? Instant.parse(lines[0]) : Instant.now().truncatedTo(ChronoUnit.MICROS);
+        for (long id = 1; id <= first; id++) {
+            store(id, "Name" + id, id + ".25", begun.plusNanos(id * 1000));
+        }
+        made = 0;
+        for (int i = 1; i < lines.length; i++) {
+            apply(lines[i].split(","));
+        }
+        if (path == null) {
+            return OutputStream.nullOutputStream();
+        }
+        Files.writeString(path, text.isEmpty() ? begun + "\n" : text);
+        return Files.newOutputStream(path, StandardOpenOption.APPEND);
+    }
+
+    static synchronized String control(String[] command, OutputStream journal) throws IOException {
         switch (command[0]) {
             case "put" -> put(Long.parseLong(command[1]), command[2], command[3]);
             case "remove" -> remove(Long.parseLong(command[1]));
             case "edit" -> edit(Long.parseLong(command[1]), Integer.parseInt(command[2]));
-            case "expire" -> expiredBelow = ++version;
+            case "expire", "tracks", "page" -> make(command);
             case "busy" -> busy = Integer.parseInt(command[1]);
-            case "tracks" -> tracks = Boolean.parseBoolean(command[1]);
-            case "page" -> pageRows = Integer.parseInt(command[1]);
+            case "made" -> {
+                return made + "\n";
+            }
             case "rows" -> {
                 StringBuilder text = new StringBuilder();
                 rows.values().stream().filter(row -> !row.gone).forEach(row -> text.append(row.text).append('\n'));
@@ -343,20 +401,22 @@ class Service {
             }
             default -> throw new IllegalArgumentException(command[0]);
         }
+        // Before anybody is shown what was changed.
+        journal.write(unwritten.toString().getBytes());
+        unwritten.setLength(0);
         return "done\n";
     }
 
     public static void main(String[] arguments) throws Exception {
-        for (long id = 1; id <= Long.parseLong(arguments[0]); id++) {
-            put(id, "Name" + id, id + ".25");
-        }
+        boolean kept = arguments.length > 1;
+        OutputStream journal = open(Long.parseLong(arguments[0]), kept ? arguments[2] : null);
         OData odata = OData.newInstance();
         ServiceMetadata metadata = odata.createServiceMetadata(new Provider(), List.of());
-        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 50);
+        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", kept ? Integer.parseInt(arguments[1]) : 0), 50);
         base = "http://127.0.0.1:" + server.getAddress().getPort() + "/shop/";
         server.createContext("/shop", exchange -> serve(exchange, odata, metadata));
         server.createContext("/control", exchange -> {
-            byte[] answer = control(exchange.getRequestURI().getQuery().split(",")).getBytes();
+            byte[] answer = control(exchange.getRequestURI().getQuery().split(","), journal).getBytes();
             exchange.sendResponseHeaders(200, answer.length);
             exchange.getResponseBody().write(answer);
             exchange.close();

@@ -34,26 +34,34 @@ def fetch_jars():
 
 
 class OlingoService:
-    """Runs from the start of a `with` to its end. `url` is the service's root."""
+    """Runs from the start of a `with` to its end. `url` is the service's root. With a `journal`, a file, it may be killed
+    and started again between: its rows and links outlive that."""
 
-    def __init__(self, rows):
-        self.rows_at_first = rows
+    def __init__(self, rows, journal=None):
+        self.rows_at_first, self.journal = rows, journal
         self.process = None
         self.port = 0
 
     def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def start(self):
+        kept = [str(self.port), str(self.journal)] if self.journal else []
         self.process = subprocess.Popen(
             ["java", "-Xmx768m", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true", "-cp", f"{fetch_jars()}/*",
-             str(HERE / "Service.java"), str(self.rows_at_first)],
+             str(HERE / "Service.java"), str(self.rows_at_first), *kept],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
             raise RuntimeError(f"the service ended with {self.process.returncode}")
         self.port = int(line)
-        return self
 
-    def __exit__(self, *_):
+    def kill(self):
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()

@@ -120,14 +120,22 @@ TEST(DeltaRunTest, APartOfARowThatWasRejectedLoadsItWhole) {
   stream.service.Put(2, {.name = "two", .balance = "2"});  // the name does not come
   const size_t before = stream.service.requests().size();
   ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  const size_t sets = stream.sink.sets.size();
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
+  EXPECT_THAT(stream.sink.sets, SizeIs(sets)) << "a quiet source writes nothing";
+  EXPECT_EQ(stream.service.requests().size(), before + 2) << "not more than one load an hour";
+  EXPECT_FALSE(stream.Stored().contains("2"));
+  stream.clock.Advance(std::chrono::hours(1));
+  ASSERT_EQ(stream.Run(), "ok") << stream.last;
   EXPECT_EQ(stream.Stored(), stream.Expected());
-  EXPECT_EQ(stream.service.requests().size(), before + 2);
+  EXPECT_EQ(stream.service.requests().size(), before + 3);
 
   // Rejected by a delta: what is stored is older than what the next delta leaves out.
   stream.service.Put(3, {.name = "three", .balance = "much"});
   ASSERT_EQ(stream.Run(), "ok");
   EXPECT_EQ(stream.Stored()["3"], "n3 3");
   stream.service.Put(3, {.name = "three", .balance = "33"});
+  stream.clock.Advance(std::chrono::hours(1));
   stream.sink.stop_at = 1;  // behind the delta
   EXPECT_EQ(stream.Run(), "cancelled");
   stream.sink.stop_at.reset();
