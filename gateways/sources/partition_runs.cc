@@ -97,7 +97,8 @@ bool PartitionWorker::Begin(Run& run) {
 void PartitionWorker::ExecuteStarted(const std::shared_ptr<Run>& run) {
   const absl::Status status = Read(*run);
   const ChainFollower::Chain chain = run->chain->Find(run->key);
-  const bool fruitful = chain.state.number() > run->base;
+  // That sets were taken is not enough: where the cursor stays the next attempt reads them again.
+  const bool fruitful = CursorOf(*run, chain) != run->base_cursor;
   const Ending ending = EndingOf(*run, status, fruitful);
   deps_.metrics.CountRun(ending.metric);
   if (!ending.error.ok()) {
@@ -112,6 +113,11 @@ void PartitionWorker::ExecuteStarted(const std::shared_ptr<Run>& run) {
   Tell(*run, ending, fruitful);
 }
 
+const std::string& PartitionWorker::CursorOf(const Run& run, const ChainFollower::Chain& chain) {
+  static const std::string none;
+  return chain.state.epoch() == run.item.stream().epoch() ? chain.state.cursor() : none;
+}
+
 absl::StatusOr<SourceContext> PartitionWorker::ContextOf(const Run& run,
                                                          const ChainFollower::Chain& chain) {
   SourceContext context;
@@ -119,9 +125,8 @@ absl::StatusOr<SourceContext> PartitionWorker::ContextOf(const Run& run,
   context.incarnation = run.key.incarnation;
   context.settings = run.defined->settings();
   context.stream = run.key.stream;
-  const bool same_epoch = chain.state.epoch() == run.item.stream().epoch();
-  if (same_epoch) {
-    context.cursor = chain.state.cursor();
+  context.cursor = CursorOf(run, chain);
+  if (chain.state.epoch() == run.item.stream().epoch()) {
     context.former_cursor = chain.state.former_cursor();
   } else {
     context.former_cursor =
@@ -138,7 +143,7 @@ absl::StatusOr<SourceContext> PartitionWorker::ContextOf(const Run& run,
 
 absl::Status PartitionWorker::Read(Run& run) {
   const ChainFollower::Chain chain = run.chain->Find(run.key);
-  run.base = chain.state.number();
+  run.base_cursor = CursorOf(run, chain);
   if (chain.bound != run.item.stream().epoch()) {
     return Error(absl::StatusCode::kFailedPrecondition, "source_changed",
                  "the source was begun anew, or deleted");
@@ -171,16 +176,39 @@ absl::Status PartitionWorker::Discover(const SourceContext& context, Run& run) {
     run.token.Touch();
     return run.token.cancelled();
   }));
-  absl::Status first;
+  Refusals former;
+  {
+    const absl::MutexLock lock(&mutex_);
+    former = refusals_[run.key];
+  }
+  const SteadyTime now = deps_.clock.SteadyNow();
+  Refusals refused;  // those alone that the source still has
   for (const SourceOffer::Entity& entity : offer.entities) {
-    const absl::Status defined = run.sink->Define(OrgId(), entity.definition).status();
-    if (MayPass(defined) || absl::IsNotFound(defined)) {
-      return defined;
+    const std::string& name = entity.definition.name();
+    Refusal refusal = former[name];
+    if (refusal.epoch != run.item.stream().epoch()) {
+      refusal = {.epoch = run.item.stream().epoch()};
     }
-    if (!defined.ok() && first.ok()) {  // of one entity: the others can be had
-      first = Annotate(defined, entity.definition.name());
+    if (refusal.wait.count() == 0 || refusal.again <= now) {
+      refusal.status = run.sink->Define(OrgId(), entity.definition).status();
+      if (MayPass(refusal.status) || absl::IsNotFound(refusal.status)) {
+        return refusal.status;
+      }
+      // Each time is a request in `provisioning`, which is kept for ever.
+      refusal.wait =
+          std::min(std::max(refusal.wait * 2, milliseconds(deps_.options.intervals.discovery)),
+                   deps_.options.refused_retry_max);
+      refusal.again = now + refusal.wait;
+    }
+    if (!refusal.status.ok()) {  // of one entity: the others can be had
+      refused.emplace(name, std::move(refusal));
     }
   }
+  const absl::Status first = refused.empty()
+                                 ? absl::OkStatus()
+                                 : Annotate(refused.begin()->second.status, refused.begin()->first);
+  const absl::MutexLock lock(&mutex_);
+  refusals_[run.key] = std::move(refused);
   return first;
 }
 
@@ -191,11 +219,12 @@ PartitionWorker::Ending PartitionWorker::EndingOf(const Run& run, const absl::St
   if (why == Why::kSuperseded) {
     return {.metric = "superseded", .silent = true};
   }
-  if (status.ok()) {
-    return {.metric = "done", .done = true};
-  }
+  // Also where it returned OK: a connector that is told to stop leaves what it has not read.
   if (why == Why::kStop || why == Why::kChanged) {
     return {.metric = "stopped"};
+  }
+  if (status.ok() && why != Why::kStalled) {
+    return {.metric = "done", .done = true};
   }
   // A secret that was changed amid the run is tried before the source is said to refuse it.
   if (ErrorCode(status) == "source_unauthorized") {

@@ -27,7 +27,6 @@ constexpr milliseconds kAppendTimeout{5'000};
 constexpr milliseconds kTakeOverRetryFirst{100};
 constexpr milliseconds kTakeOverRetryMax{5'000};
 constexpr std::chrono::minutes kHouseInterval{60};
-constexpr std::chrono::hours kForgotten{8 * 24};
 constexpr size_t kTellBatch = 1'000;
 
 // Runs that share a host share its places.
@@ -80,7 +79,7 @@ void PartitionWorker::RequestStop() {
   }
 }
 
-void PartitionWorker::Stop() {
+void PartitionWorker::Stop(absl::Time until) {
   RequestStop();
   {
     const absl::MutexLock lock(&mutex_);
@@ -88,8 +87,7 @@ void PartitionWorker::Stop() {
       mutex_.AssertReaderHeld();
       return active_ == 0;
     };
-    mutex_.AwaitWithTimeout(absl::Condition(&is_idle),
-                            absl::FromChrono(deps_.options.stop_patience));
+    mutex_.AwaitWithDeadline(absl::Condition(&is_idle), until);
   }
   // Only now: runs read back what they say by the followers.
   work_.RequestStop();
@@ -240,6 +238,11 @@ absl::Status PartitionWorker::Tick() {
   }
   if (const SteadyTime now = deps_.clock.SteadyNow(); now - house_at_ >= kHouseInterval) {
     house_at_ = now;
+    {
+      const absl::MutexLock lock(&mutex_);
+      std::erase_if(refusals_,
+                    [&sources](const auto& entry) { return !sources.contains(entry.first); });
+    }
     KeepHouse();
   }
   return absl::OkStatus();
@@ -288,8 +291,9 @@ void PartitionWorker::StartRuns(const std::vector<ScheduledStream>& streams,
                      : 0;
       // Another worker has begun it in this one's time: it may be this one that is late.
       const bool foreign = work->running && work->started >= taken_over_ &&
-                           now - work->heard < deps_.options.foreign_patience;
-      if (!runs_.contains(stream.key) && work->not_before <= now && !foreign) {
+                           now - work->heard < deps_.options.foreign_patience &&
+                           work->heard - now < projectors::kSkewMax;
+      if (!runs_.contains(stream.key) && projectors::MayBegin(*work, now) && !foreign) {
         due.emplace_back(*work, &stream);
       }
     }
@@ -491,7 +495,6 @@ void PartitionWorker::KeepHouse() {
   Offset first;
   {
     const absl::MutexLock lock(&mutex_);
-    ledger_.DropUnheard(now - kForgotten);
     first = ledger_.FirstKept(now);
   }
   if (first == kNoOffset) {

@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "eventlog/log.h"
 #include "gateways/secrets/sealer.h"
 #include "gateways/sources/chain_follower.h"
@@ -38,11 +39,13 @@ struct WorkerOptions {
   std::chrono::milliseconds stall_timeout{600'000};  // a run of which nothing comes is ended
   // How long another worker, that has begun an attempt in this one's time, is let be.
   std::chrono::milliseconds foreign_patience{60'000};
-  std::chrono::milliseconds stop_patience{5'000};  // for its runs, when the partition is given up
+  std::chrono::milliseconds stop_patience{5'000};  // for runs, when partitions are given up
   uint32_t attempts_max = 10;                      // of an item, in a row without a step
   std::chrono::milliseconds retry_first{5'000};
   std::chrono::milliseconds retry_max{900'000};
   IntervalOptions intervals{};
+  // How often at least an entity that can't be defined is tried again.
+  std::chrono::milliseconds refused_retry_max{24 * 3'600'000};
 };
 
 // All must outlive the workers and their runs.
@@ -75,8 +78,8 @@ class PartitionWorker : public std::enable_shared_from_this<PartitionWorker> {
   void Start();
   // Ends its runs; does not wait.
   void RequestStop() ABSL_LOCKS_EXCLUDED(mutex_);
-  // RequestStop(), and waits for them for stop_patience.
-  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+  // RequestStop(), and waits for them until then.
+  void Stop(absl::Time until) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Whether it knows all chains, so that its runs may begin.
   [[nodiscard]] bool ready() const { return ready_; }
@@ -101,7 +104,7 @@ class PartitionWorker : public std::enable_shared_from_this<PartitionWorker> {
     Offset told = kNoOffset;  // what it said last, in `work`
     std::unique_ptr<SourceSink> sink;
     SteadyTime progress_at{};
-    uint64_t base = 0;  // number of the chain when it began
+    std::string base_cursor;  // of the chain when it began
   };
   // How a run ends for `work`.
   struct Ending {
@@ -113,6 +116,14 @@ class PartitionWorker : public std::enable_shared_from_this<PartitionWorker> {
     absl::Status error{};  // OK: none to be told of
     std::chrono::milliseconds wait{0};
   };
+  // An entity of a source that is to have all, which can't be defined so.
+  struct Refusal {
+    int64_t epoch = 0;
+    absl::Status status{};
+    std::chrono::milliseconds wait{0};
+    SteadyTime again{};
+  };
+  using Refusals = std::map<std::string, Refusal>;  // by entity
   using Runs = std::map<projectors::StreamKey, std::shared_ptr<Run>>;
 
   void Work();
@@ -145,6 +156,8 @@ class PartitionWorker : public std::enable_shared_from_this<PartitionWorker> {
   bool Begin(Run& run);
   absl::Status Read(Run& run);
   absl::Status Discover(const SourceContext& context, Run& run);
+  // Of the run's epoch; empty where it has none yet.
+  static const std::string& CursorOf(const Run& run, const ChainFollower::Chain& chain);
   [[nodiscard]] absl::StatusOr<SourceContext> ContextOf(const Run& run,
                                                         const ChainFollower::Chain& chain);
   Ending EndingOf(const Run& run, const absl::Status& status, bool fruitful);
@@ -188,6 +201,7 @@ class PartitionWorker : public std::enable_shared_from_this<PartitionWorker> {
   projectors::WorkLedger ledger_ ABSL_GUARDED_BY(mutex_);
   Runs runs_ ABSL_GUARDED_BY(mutex_);
   size_t active_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<projectors::StreamKey, Refusals> refusals_ ABSL_GUARDED_BY(mutex_);
 
   projectors::WorkFollower work_;
   std::thread thread_;

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "eventlog/partition_group.h"
 #include "gateways/ingest/ingest_service.h"
 #include "projectors/provisioning/provisioning.h"
@@ -106,8 +108,10 @@ void SourceRunner::Revoke(const std::vector<PartitionId>& partitions) {
   for (const auto& worker : revoked) {
     worker->RequestStop();
   }
+  // One wait for all: a group that is kept waiting takes the process for dead.
+  const absl::Time until = absl::Now() + absl::FromChrono(options_.worker.stop_patience);
   for (const auto& worker : revoked) {
-    worker->Stop();
+    worker->Stop(until);
   }
 }
 

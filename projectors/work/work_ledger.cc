@@ -13,6 +13,7 @@ using std::chrono::microseconds;
 
 constexpr std::chrono::hours kToldWithin{48};  // of a mark
 constexpr size_t kHoursMax = 24 * 8;
+constexpr std::chrono::hours kForgotten{8 * 24};
 
 absl::Status Malformed(const eventlog::StoredEvent& event, std::string_view why) {
   return Error(absl::StatusCode::kInvalidArgument, "malformed_event",
@@ -50,7 +51,11 @@ void TellState(const eventlog::StoredEvent& event, const Message& message, Strea
   if (next < work.changes_next) {
     return;
   }
-  if (message.state().number() > work.state.number()) {
+  // A set whose cursor stays is read again by the next attempt: what always breaks behind it comes
+  // to an end only because such sets count for nothing.
+  if (message.state().number() > work.state.number() &&
+      (message.state().cursor() != work.state.cursor() ||
+       message.state().epoch() != work.state.epoch())) {
     work.fruitless = 0;
   }
   work.state = message.state();
@@ -61,6 +66,10 @@ void TellState(const eventlog::StoredEvent& event, const Message& message, Strea
 
 }  // namespace
 
+bool MayBegin(const StreamWork& work, SystemTime now) {
+  return work.not_before <= now || work.not_before > now + work.wait + kSkewMax;
+}
+
 void WorkLedger::Begin(bool whole) {
   *this = WorkLedger();
   whole_ = whole;
@@ -70,6 +79,7 @@ absl::Status WorkLedger::Apply(const eventlog::StoredEvent& event) {
   const SystemTime time = event.event.time;
   first_time_ = std::min(first_time_.value_or(time), time);
   if (hours_.empty() || time - hours_.back().first >= std::chrono::hours(1)) {
+    DropUnheard(time - kForgotten);
     hours_.emplace_back(time, event.offset);
     if (hours_.size() > kHoursMax) {
       hours_.pop_front();
@@ -133,6 +143,7 @@ absl::Status WorkLedger::ApplyItem(const eventlog::StoredEvent& event) {
   work.started_id.clear();
   work.fruitless = 0;
   work.not_before = SystemTime();
+  work.wait = {};
   return absl::OkStatus();
 }
 
@@ -197,6 +208,7 @@ absl::Status WorkLedger::ApplyFailed(const eventlog::StoredEvent& event) {
   work.heard = event.event.time;
   work.running = false;
   work.not_before = SystemTime(microseconds(failed.retry_at_us()));
+  work.wait = std::max(work.not_before - event.event.time, SystemTime::duration(0));
   if (failed.code().empty()) {
     work.fruitless -= work.fruitless > 0 ? 1 : 0;
   } else {

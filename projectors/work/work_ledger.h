@@ -32,14 +32,15 @@ struct StreamKey {
 struct StreamWork {
   int64_t epoch = -1;  // of the newest item
   std::optional<v1::WorkItem> open;
-  uint32_t attempt = 0;     // of the open item, that counts; 0: none yet
-  bool running = false;     // it has not ended, as far as it was told
-  std::string started_id;   // ce_id of its WorkStarted
-  Offset started;           // and its place
-  SystemTime heard{};       // when it was heard of last
-  uint32_t fruitless = 0;   // attempts in a row that took no step; this one included
-  SystemTime not_before{};  // of the next attempt
-  int64_t last_due_us = 0;  // no item that was due by then is opened any more
+  uint32_t attempt = 0;         // of the open item, that counts; 0: none yet
+  bool running = false;         // it has not ended, as far as it was told
+  std::string started_id;       // ce_id of its WorkStarted
+  Offset started;               // and its place
+  SystemTime heard{};           // when it was heard of last
+  uint32_t fruitless = 0;       // attempts in a row that moved no cursor; this one included
+  SystemTime not_before{};      // of the next attempt, which
+  SystemTime::duration wait{};  // was so long after the failure
+  int64_t last_due_us = 0;      // no item that was due by then is opened any more
   int64_t last_request = -1;
 
   // What was taken below changes_next, where the stream's epoch was `bound` (-1: it had none).
@@ -69,9 +70,6 @@ class WorkLedger {
   // nullptr: nothing is known of it.
   [[nodiscard]] const StreamWork* Find(const StreamKey& key) const;
   [[nodiscard]] const std::map<StreamKey, StreamWork>& streams() const { return streams_; }
-  // Forgets streams of which nothing was heard since `before`: who is there is told of daily.
-  void DropUnheard(SystemTime before);
-
   // The place in `changes` of which `work` tells every stream that had a state there; nullopt where
   // that can't be known: `changes` has to be read from its begin then. `log_id`: Log::id().
   [[nodiscard]] std::optional<Offset> Marked(std::string_view log_id) const;
@@ -89,6 +87,8 @@ class WorkLedger {
   absl::Status ApplyDone(const eventlog::StoredEvent& event);
   absl::Status ApplyFailed(const eventlog::StoredEvent& event);
   absl::Status ApplyMark(const eventlog::StoredEvent& event);
+  // Forgets streams of which nothing was heard since `before`: who is there is heard of daily.
+  void DropUnheard(SystemTime before);
 
   std::map<StreamKey, StreamWork> streams_;
   bool whole_ = false;
@@ -103,8 +103,12 @@ class WorkLedger {
 inline constexpr std::chrono::hours kWorkKept{7 * 24};
 // Streams that are told anew after so long are within two days of any mark.
 inline constexpr std::chrono::hours kWorkRetold{24};
-// A slot that lies so far in the future was made by a clock that was wrong, and keeps no other from
-// coming.
-inline constexpr std::chrono::hours kSkewMax{1};
+// Clocks of nodes differ by less. A slot, or an attempt's time, that lies so much further in the
+// future than it was planned was made by a clock that was wrong, and keeps no other from coming: no
+// stream sleeps for longer than its interval, or its back-off, and this.
+inline constexpr std::chrono::minutes kSkewMax{5};
+
+// Whether the next attempt of the open item may begin.
+[[nodiscard]] bool MayBegin(const StreamWork& work, SystemTime now);
 
 }  // namespace sluice::projectors

@@ -126,6 +126,59 @@ TEST(SourceRunner, AFailureIsRetriedAndGivenUp) {
   node.runner.Stop();
 }
 
+// Its first set is taken each time, and then it breaks: the number grows, but it comes no further.
+TEST(SourceRunner, APageThatAlwaysBreaksBehindItsFirstSetIsGivenUp) {
+  SourceWorld world;
+  world.OpenOrg("acme");
+  world.Request("acme", SourceWorld::Source({"account"}));
+  ScriptedConnector connector(true, [](const SourceContext&, RowSink& sink) -> absl::Status {
+    const auto schema = sink.Define(OrgId(), ScriptedEntity("account"));
+    RETURN_IF_ERROR(schema.status());
+    SourceSet set;
+    set.number_is_version = true;
+    v1::Operation op;
+    op.set_kind(v1::Operation::KIND_DELETE);
+    op.set_entity_id((*schema)->id().value());
+    op.set_key("a");
+    set.ops.push_back(op);
+    RETURN_IF_ERROR(sink.Append(std::move(set)));
+    RETURN_IF_ERROR(sink.Flush());
+    return Error(absl::StatusCode::kUnavailable, "source_page_broken", "the page ends amid a row");
+  });
+  SourceWorld::Node node(world, connector, "a");
+  node.group.Assign();
+  EXPECT_TRUE(
+      SourceWorld::Await([&] { return !world.All<v1::DeadLetter>(Topic::kDeadletter).empty(); }));
+  EXPECT_EQ(world.All<v1::DeadLetter>(Topic::kDeadletter).front().code(), "source_page_broken");
+  EXPECT_GT(world.Taken("acme", "account").size(), 1U);
+  node.runner.Stop();
+}
+
+TEST(SourceRunner, ARunThatIsToldToStopIsNotDone) {
+  SourceWorld world;
+  world.OpenOrg("acme");
+  world.Request("acme", SourceWorld::Source({"account"}));
+  std::atomic<int> runs = 0;
+  ScriptedConnector connector(true, [&](const SourceContext&, RowSink& sink) {
+    ++runs;
+    while (sink.Pause(std::chrono::milliseconds(1'000))) {
+    }
+    return absl::OkStatus();  // as far as it came
+  });
+  SourceWorld::Node node(world, connector, "a");
+  node.group.Assign();
+  ASSERT_TRUE(SourceWorld::Await([&] { return runs == 1; }));
+  node.group.Revoke();
+  node.runner.Stop();
+  const auto failed = world.All<v1::WorkFailed>(Topic::kWork);
+  ASSERT_THAT(failed, SizeIs(1));
+  EXPECT_EQ(failed[0].code(), "");
+  EXPECT_FALSE(failed[0].final());
+  for (const auto& done : world.All<v1::WorkDone>(Topic::kWork)) {
+    EXPECT_EQ(done.attempt(), 0U);
+  }
+}
+
 TEST(SourceRunner, AnErrorThatDoesNotPassWaitsForTheNextSlot) {
   SourceWorld world;
   world.OpenOrg("acme");
@@ -223,6 +276,41 @@ TEST(SourceRunner, AllEntitiesAreFoundOut) {
   for (const char* entity : {"lead", "task"}) {
     EXPECT_TRUE(SourceWorld::Await([&] { return world.Taken("acme", entity).size() == 20; }));
   }
+  node.runner.Stop();
+}
+
+// What is asked of provisioning for it stays in its topic for ever.
+TEST(SourceRunner, AnEntityThatIsRefusedIsAskedForSeldom) {
+  SourceWorld world;
+  world.OpenOrg("acme");
+  ScriptedConnector connector(true, CountingScript(20, 10, 100));
+  connector.offer.entities.push_back({ScriptedEntity("No name"), {}, false, {}});
+  connector.offer.entities.push_back({ScriptedEntity("task"), {}, false, {}});
+  v1::ProvisioningRequest source = SourceWorld::Source({});
+  source.mutable_put_source()->mutable_settings()->set_all_entities(true);
+  world.Request("acme", source);
+  SourceRunnerOptions options = SourceWorld::OptionsOf("a");
+  options.worker.intervals.discovery = std::chrono::seconds(1);
+  SourceWorld::Node node(world, connector, options);
+  node.group.Assign();
+  const auto told = [&] {
+    std::vector<std::string> codes;
+    for (const auto& failed : world.All<v1::WorkFailed>(Topic::kWork)) {
+      codes.push_back(failed.code());
+    }
+    return codes;
+  };
+  EXPECT_TRUE(SourceWorld::Await([&] { return told().size() >= 16; }));
+  size_t asked = 0;
+  for (const auto& request : world.All<v1::ProvisioningRequest>(Topic::kProvisioning)) {
+    asked += request.put_entity().name() == "No name" ? 1 : 0;
+  }
+  // Behind waits of 1, 2, 4 and 8 s.
+  EXPECT_GE(asked, 1U);
+  EXPECT_LE(asked, 8U);
+  // Each run says so, whether it asked or not.
+  EXPECT_THAT(told(), ::testing::Each(told()[0]));
+  EXPECT_TRUE(SourceWorld::Await([&] { return world.Taken("acme", "task").size() == 20; }));
   node.runner.Stop();
 }
 

@@ -46,15 +46,17 @@ class SourceWorld {
   // One process: a runner with its own view of the log.
   struct Node {
     Node(SourceWorld& world, Connector& connector, const std::string& name)
+        : Node(world, connector, OptionsOf(name)) {}
+    Node(SourceWorld& world, Connector& connector, SourceRunnerOptions options)
         : log(world.memory),
-          runner(OptionsOf(name), {.log = log,
-                                   .group = group,
-                                   .clock = world.clock,
-                                   .directory = world.directory,
-                                   .connectors = {&connector},
-                                   .sealer = world.sealer,
-                                   .applied = {},
-                                   .registry = nullptr}) {
+          runner(std::move(options), {.log = log,
+                                      .group = group,
+                                      .clock = world.clock,
+                                      .directory = world.directory,
+                                      .connectors = {&connector},
+                                      .sealer = world.sealer,
+                                      .applied = {},
+                                      .registry = nullptr}) {
       EXPECT_TRUE(runner.Start().ok());
     }
     sluice::testing::LeashLog log;

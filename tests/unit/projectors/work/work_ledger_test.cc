@@ -108,7 +108,7 @@ TEST_F(WorkLedgerTest, AFailureWaitsAndAFinalOneCloses) {
   EXPECT_FALSE(Work().open.has_value());
 }
 
-TEST_F(WorkLedgerTest, AStepTakenMakesAttemptsFruitful) {
+TEST_F(WorkLedgerTest, ACursorThatMovesMakesAttemptsFruitful) {
   const v1::WorkItem item = Item(key_, 100);
   Say(item);
   Say(Attempt<v1::WorkStarted>(item, 1));
@@ -117,10 +117,32 @@ TEST_F(WorkLedgerTest, AStepTakenMakesAttemptsFruitful) {
   progress.set_changes_next(10);
   Say(progress);
   EXPECT_EQ(Work().fruitless, 2U);
-  *progress.mutable_state() = State(1);
+  *progress.mutable_state() = State(1);  // a set, behind which the cursor stays
+  progress.mutable_state()->set_epoch(0);
   progress.set_changes_next(20);
   Say(progress);
+  EXPECT_EQ(Work().fruitless, 2U);
+  progress.mutable_state()->set_number(2);
+  progress.mutable_state()->set_cursor("page 2");
+  progress.set_changes_next(30);
+  Say(progress);
   EXPECT_EQ(Work().fruitless, 0U);
+}
+
+TEST_F(WorkLedgerTest, AnAttemptWaitsNoLongerThanItWasToldOnceTheClockIsSetBack) {
+  const v1::WorkItem item = Item(key_, 100);
+  Say(item);
+  Say(Attempt<v1::WorkStarted>(item, 1));
+  const SystemTime right = now_;
+  now_ += hours(24);  // the clock of who fails
+  auto failed = Attempt<v1::WorkFailed>(item, 1);
+  failed.set_code("source_unreachable");
+  failed.set_retry_at_us((now_ + seconds(30)).time_since_epoch().count());
+  Say(failed);
+  EXPECT_FALSE(MayBegin(Work(), now_));
+  EXPECT_TRUE(MayBegin(Work(), now_ + seconds(30)));
+  EXPECT_TRUE(MayBegin(Work(), right));
+  EXPECT_FALSE(MayBegin(Work(), now_ - kSkewMax));  // clocks differ by as much
 }
 
 TEST_F(WorkLedgerTest, TheStateIsThatOfWhoHasReadFurthest) {
@@ -232,11 +254,13 @@ TEST_F(WorkLedgerTest, WhatIsOldIsNotKept) {
   EXPECT_EQ(ledger_.FirstKept(now_), Offset(24 * 2 - 1));
   EXPECT_EQ(ledger_.FirstKept(kWorkStart + hours(1)), kNoOffset);
 
-  now_ = kWorkStart;
+  // A stream of which nothing is heard for more than a week is gone, for whoever reads on.
   Say(Item(key_, 100));
-  ledger_.DropUnheard(kWorkStart);
+  now_ += hours(24 * 7);
+  Say(v1::WorkMark());
   EXPECT_NE(ledger_.Find(key_), nullptr);
-  ledger_.DropUnheard(kWorkStart + seconds(1));
+  now_ += hours(25);
+  Say(v1::WorkMark());
   EXPECT_EQ(ledger_.Find(key_), nullptr);
 }
 
