@@ -11,11 +11,10 @@ namespace sluice::gateways {
 // on: at a delta link; at a time from which on to poll; or before the next load, where the service
 // has neither. A link that has expired begins it anew, three times at most. Errors beside those of
 // the client, the sink and LinkRule, with which nothing is swept:
-//   kResourceExhausted   "too_many_rejected"
 //   kUnavailable         "source_answer_invalid": no delta link, though the service tracks
-//   kFailedPrecondition  "suspicious_empty": no rows where there were many; "suspicious_short":
-//                        fewer than the service counts, by more than a hundredth. The next load
-//                        is believed.
+//   kFailedPrecondition  "too_many_rejected"; "suspicious_empty": no rows where there were many;
+//                        "suspicious_short": fewer than the service counts, by more than a
+//                        hundredth. The next load is believed.
 [[nodiscard]] absl::Status RunLoad(StreamRun& run, v1::ODataCursor& cursor);
 
 }  // namespace sluice::gateways

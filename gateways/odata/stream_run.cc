@@ -27,7 +27,7 @@ constexpr std::chrono::seconds kReconcileDefault{3600};
 absl::Status CheckRejected(uint64_t rejected, uint64_t rows) {
   return rejected <= kRejectedFree || rejected * 2 <= rows
              ? absl::OkStatus()
-             : Error(absl::StatusCode::kResourceExhausted, "too_many_rejected",
+             : Error(absl::StatusCode::kFailedPrecondition, "too_many_rejected",
                      fmt::format("{} of {} rows can't be taken", rejected, rows));
 }
 

@@ -36,7 +36,7 @@ struct StreamRun {
 };
 
 // Looks at how many of the rows of a load, or of a run's deltas, were refused. A few may be.
-// kResourceExhausted, code "too_many_rejected", where more than half are: a mapping that does not
+// kFailedPrecondition, code "too_many_rejected", where more than half are: a mapping that does not
 // fit must neither have swept what it can't read nor pass over it.
 [[nodiscard]] absl::Status CheckRejected(uint64_t rejected, uint64_t rows);
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -11,7 +12,8 @@
 namespace sluice::gateways {
 
 // Of a load: what may be appended before it is folded, so that others of its partition wait for a
-// batch of it at most. Not thread-safe.
+// batch of it at most. A load of many organisations (tenants) has as much of each: each has a
+// partition and a fold of its own, and offsets of one say nothing of another. Not thread-safe.
 class AppliedGate {
  public:
   struct Applied {
@@ -25,18 +27,22 @@ class AppliedGate {
   // Another node tells how far it is only now and then.
   static constexpr size_t kElsewhereBytesMax = size_t{64} << 20;
 
-  AppliedGate(Ask ask, OrgId org) : ask_(std::move(ask)), org_(std::move(org)) {}
+  explicit AppliedGate(Ask ask) : ask_(std::move(ask)) {}
 
-  // So much was taken, up to that place in `changes`.
-  void Note(Offset offset, size_t bytes);
-  // Whether more may be appended. Open where nobody folds the organisation: nobody waits then.
-  [[nodiscard]] bool IsOpen();
+  // So much of the organisation was taken, up to that place in its partition of `changes`.
+  void Note(const OrgId& org, Offset offset, size_t bytes);
+  // Whether more of it may be appended. Open where nobody folds the organisation: nobody waits
+  // then.
+  [[nodiscard]] bool IsOpen(const OrgId& org);
 
  private:
+  struct Taken {
+    std::deque<std::pair<Offset, size_t>> sets;  // not folded as far as is known
+    size_t bytes = 0;
+  };
+
   const Ask ask_;
-  const OrgId org_;
-  std::deque<std::pair<Offset, size_t>> sets_;  // taken, not folded as far as is known
-  size_t bytes_ = 0;
+  std::map<OrgId, Taken> orgs_;
 };
 
 }  // namespace sluice::gateways

@@ -65,8 +65,8 @@ struct RejectedRow {
 //   kCancelled           the run is to stop
 //   kUnavailable         the log
 //   kNotFound            the organisation is gone
-//   kFailedPrecondition  the source was changed, or an entity can't be defined so
-//   kResourceExhausted   code "too_many_rejected"
+//   kFailedPrecondition  the source was changed, or an entity can't be defined so; code
+//                        "too_many_rejected": nothing is tried before the stream's next turn
 class RowSink {
  public:
   virtual ~RowSink() = default;
@@ -91,8 +91,9 @@ class RowSink {
   // "too_many_rejected" past the limit: the run ends, and nothing is swept.
   virtual absl::Status Reject(const RejectedRow& row) = 0;
 
-  // For people; cheap, so called once a page or set. `state`, `loaded`, `total`, `lag_us`,
-  // `position` and `split` are read.
+  // For people; cheap, so called once a page or set, and then alone: it tells that something came
+  // of the source, as Append() and Reject() do, without which the run is ended. `state`, `loaded`,
+  // `total`, `lag_us`, `position` and `split` are read.
   virtual void Report(const v1::RunNumbers& numbers) = 0;
   // While it loads, not much is appended before it is folded, so that others are not held up.
   virtual void set_loading(bool loading) = 0;

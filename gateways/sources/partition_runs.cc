@@ -10,6 +10,7 @@
 #include "gateways/outbound/retry_after.h"
 #include "gateways/sources/partition_worker.h"
 #include "gateways/sources/row_letters.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 
 namespace sluice::gateways {
@@ -220,7 +221,7 @@ PartitionWorker::Ending PartitionWorker::EndingOf(const Run& run, const absl::St
     return {.metric = "superseded", .silent = true};
   }
   // Also where it returned OK: a connector that is told to stop leaves what it has not read.
-  if (why == Why::kStop || why == Why::kChanged) {
+  if (why == Why::kStop || why == Why::kChanged || why == Why::kTurn) {
     return {.metric = "stopped"};
   }
   if (status.ok() && why != Why::kStalled) {
@@ -296,7 +297,7 @@ void PartitionWorker::Tell(Run& run, const Ending& ending, bool fruitful) {
     auto failed = Named<v1::WorkFailed>(run);
     if (!ending.error.ok()) {
       failed.set_code(ErrorCode(ending.error));
-      failed.set_detail(std::string(Message(ending.error).substr(0, kDetailBytesMax)));
+      failed.set_detail(PrintableMessage(Message(ending.error), kDetailBytesMax));
     }
     failed.set_final(ending.final);
     failed.set_retry_at_us(MicrosOf(deps_.clock.Now()) +

@@ -229,6 +229,7 @@ absl::Status PartitionWorker::Tick() {
     }
   }
   WatchRuns(sources);
+  deps_.whole_runs.TakeTurns(deps_.clock.SteadyNow());
   RETURN_IF_ERROR(Schedule(streams));
   StartRuns(streams, sources);
   if (const SteadyTime now = deps_.clock.SteadyNow();
@@ -335,9 +336,13 @@ void PartitionWorker::StartRun(const StreamWork& work, const ScheduledStream& st
     }
     runs_[stream.key] = run;
   }
-  RunPool& pool = run->connector->by_entity() ? deps_.entity_runs : deps_.whole_runs;
-  if (!pool.Add(stream.key.org, HostOf(source.defined->settings()),
-                [self = shared_from_this(), run] { self->Execute(run); })) {
+  const auto execute = [self = shared_from_this(), run] { self->Execute(run); };
+  const std::string host = HostOf(source.defined->settings());
+  const bool added = run->connector->by_entity()
+                         ? deps_.entity_runs.Add(stream.key.org, host, execute)
+                         : deps_.whole_runs.Add(stream.key.org, host, execute,
+                                                [run] { run->token.Cancel(RunToken::Why::kTurn); });
+  if (!added) {
     const absl::MutexLock lock(&mutex_);
     runs_.erase(stream.key);
   }

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "gateways/sources/chain_follower.h"
 #include "schemas/base/backoff.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/sha256.h"
 #include "schemas/base/status.h"
 #include "schemas/base/text_codec.h"
@@ -19,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr size_t kValueBytesMax = size_t{64} << 10;  // of a row
 constexpr size_t kReasonBytesMax = 1'000;
+constexpr size_t kKeyBytesMax = 1'024;  // no key that can be taken is longer
 constexpr milliseconds kRetryFirst{50};
 constexpr milliseconds kRetryMax{2'000};
 constexpr milliseconds kStopLook{20};
@@ -84,7 +86,7 @@ eventlog::Event LetterOfItem(const projectors::StreamKey& key, const v1::WorkIte
   letter.set_topic(std::string(eventlog::TopicName(eventlog::Topic::kWork)));
   letter.set_partition(partition.value());
   letter.set_code(ErrorCode(error));
-  letter.set_reason(std::string(Message(error).substr(0, kReasonBytesMax)));
+  letter.set_reason(PrintableMessage(Message(error), kReasonBytesMax));
   letter.set_type(v1::WorkItem::descriptor()->full_name());
   letter.set_id(LetterId({"work", key.org.value(), key.source, key.stream}));
   letter.set_value(item.SerializeAsString());
@@ -98,18 +100,16 @@ void RowLetters::Add(const RejectedRow& row) {
   v1::DeadLetter letter;
   letter.set_topic("source:" + stream_.source);
   letter.set_code(row.code);
-  letter.set_reason(row.reason.substr(0, kReasonBytesMax));
+  letter.set_reason(PrintableMessage(row.reason, kReasonBytesMax));
   letter.set_type("sluice.source.Row");
-  letter.set_value(std::string(row.row.substr(0, kValueBytesMax)));
+  letter.set_value(std::string(CutText(row.row, kValueBytesMax)));
   letter.set_id(LetterId(
       {"row", org.value(), stream_.source, row.entity, row.key, row.code, letter.value()}));
   letter.set_source(stream_.source);
-  letter.set_entity(row.entity);
-  // What is no UTF-8 is no string of a message.
-  letter.set_key(IsValidUtf8(row.key) ? row.key : absl::CHexEscape(row.key));
-  if (!IsValidUtf8(letter.reason())) {
-    letter.set_reason(absl::CHexEscape(letter.reason()));
-  }
+  letter.set_entity(PrintableMessage(row.entity, kKeyBytesMax));
+  // What is no UTF-8 is no string of a message, and makes one that nobody can read.
+  const std::string key(CutText(row.key, kKeyBytesMax));
+  letter.set_key(IsValidUtf8(key) ? key : absl::CHexEscape(key));
   eventlog::Event event = EventOf(letter, org, clock_.Now());
   bytes_ += event.ByteSize();
   letters_[log_.PartitionFor(eventlog::Topic::kDeadletter, org.value())].push_back(

@@ -319,6 +319,7 @@ Json StatusJson(const StreamStatus& status) {
   const projectors::StreamWork& work = *status.work;
   const v1::RunNumbers& numbers = work.numbers;
   json["state"] = !work.error_code.empty()  ? "failing"
+                  : status.queued           ? "queued"
                   : numbers.state().empty() ? (work.running ? "running" : "waiting")
                                             : numbers.state();
   json["rows"] = work.state.rows();

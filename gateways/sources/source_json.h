@@ -32,6 +32,7 @@ struct ParsedSource {
 struct StreamStatus {
   std::optional<projectors::StreamWork> work;  // nullopt: nothing has been done yet
   std::optional<SystemTime> next_run;
+  bool queued = false;  // it is to be read now, and has no place to run yet
 };
 
 // What GET answers: the settings as PUT takes them, the names of the secrets and the keys that they

@@ -36,8 +36,11 @@ namespace sluice::gateways {
 struct SourceRunnerOptions {
   WorkerOptions worker{};
   RunPoolOptions entity_runs{};
-  RunPoolOptions whole_runs{
-      .runs_max = 128, .per_org_max = 64, .per_host_max = 128, .queue_max = 10'000};
+  RunPoolOptions whole_runs{.runs_max = 128,
+                            .per_org_max = 64,
+                            .per_host_max = 128,
+                            .queue_max = 10'000,
+                            .turn = std::chrono::minutes(5)};
   // Of all runs, appended and without an answer; beside what ingest has, below the log's queue.
   size_t in_flight_bytes_max = size_t{12} << 20;
   size_t in_flight_events_max = 10'000;

@@ -116,6 +116,7 @@ absl::StatusOr<std::string> SourceService::Show(const projectors::OrgEntry& entr
   const std::map<std::string, projectors::StreamWork> works =
       board_.StreamsOf(partition, entry.org, entry.incarnation, name);
   const auto connector = connectors_.find(source.defined->settings().kind());
+  const SystemTime now = deps_.clock.Now();
   std::map<std::string, StreamStatus> streams;
   for (const KnownSource& known : KnownSourcesOf(entry)) {
     if (known.defined != source.defined) {
@@ -129,9 +130,13 @@ absl::StatusOr<std::string> SourceService::Show(const projectors::OrgEntry& entr
       // What is told of a former epoch is of other rows.
       if (work != works.end() && work->second.epoch == stream.epoch) {
         status.work = work->second;
+        const auto& open = work->second.open;
+        status.queued = open.has_value() && !work->second.running &&
+                        SystemTime(std::chrono::microseconds(open->due_us())) <= now &&
+                        work->second.not_before <= now;
       }
-      status.next_run = projectors::NextSlot(status.work.has_value() ? &*status.work : nullptr,
-                                             stream, deps_.clock.Now());
+      status.next_run =
+          projectors::NextSlot(status.work.has_value() ? &*status.work : nullptr, stream, now);
     }
   }
   const auto etag = entry.etags.find("source/" + name);

@@ -10,6 +10,7 @@
 #include "gateways/ingest/ingest_service.h"
 #include "gateways/sources/source_set_check.h"
 #include "projectors/provisioning/decide_source.h"
+#include "schemas/base/printable.h"
 #include "schemas/base/status.h"
 #include "schemas/base/uuid.h"
 
@@ -20,6 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kSinkLook{20};  // between two looks at what may have come
 constexpr milliseconds kDefineWait{30'000};
+constexpr size_t kPositionBytesMax = 1'000;
 constexpr milliseconds kDefineLook{2'000};  // nothing ends the wait for an outcome
 
 absl::Status OrgGone(const OrgId& org) {
@@ -37,7 +39,7 @@ SourceSink::SourceSink(const SinkDeps& deps, const ChainFollower& follower, RunT
       run_(std::move(run)),
       sets_{run_.key, run_.epoch, run_.id, chain.state.number()},
       partition_(deps.log.PartitionFor(eventlog::Topic::kChanges, run_.key.org.value())),
-      gate_(deps.applied, run_.key.org),
+      gate_(deps.applied),
       letters_(deps.log, deps.clock, run_.key),
       number_(chain.state.number()),
       taken_(number_),
@@ -70,7 +72,7 @@ absl::StatusOr<std::shared_ptr<const projectors::OrgEntry>> SourceSink::OpenEntr
 }
 
 absl::Status SourceSink::Append(SourceSet set) {
-  token_.Touch();
+  RETURN_IF_ERROR(broken_);
   const OrgId org = OrgOf(set.org);
   ASSIGN_OR_RETURN(const auto entry, OpenEntry(org));
   RETURN_IF_ERROR(TakeOutMisfits(*entry->model, set.ops, [this, &org](RejectedRow row) {
@@ -80,6 +82,7 @@ absl::Status SourceSink::Append(SourceSet set) {
   if (set.ops.empty() && !set.cursor.has_value()) {
     return absl::OkStatus();
   }
+  token_.Touch();
   // Behind the cursor a row is not read again: what was rejected before it must be known by then.
   if (set.cursor.has_value()) {
     RETURN_IF_ERROR(FlushLetters());
@@ -87,10 +90,17 @@ absl::Status SourceSink::Append(SourceSet set) {
   set.org = org;
   Pending pending;
   RETURN_IF_ERROR(MakeEvent(set, entry->incarnation, pending));
-  RETURN_IF_ERROR(AwaitRoom(pending.bytes));
+  broken_ = Enqueue(std::move(pending));
+  return broken_;
+}
+
+absl::Status SourceSink::Enqueue(Pending pending) {
+  const RunToken::Hold hold(token_);
+  RETURN_IF_ERROR(AwaitRoom(pending));
+  RETURN_IF_ERROR(Send(pending));
+  pending_bytes_ += pending.bytes;
   pending_.push_back(std::move(pending));
-  pending_bytes_ += pending_.back().bytes;
-  return Send(pending_.back());
+  return absl::OkStatus();
 }
 
 absl::Status SourceSink::MakeEvent(SourceSet& set, uint32_t incarnation, Pending& pending) {
@@ -122,6 +132,7 @@ absl::Status SourceSink::MakeEvent(SourceSet& set, uint32_t incarnation, Pending
     *message.add_ops() = std::move(op);
   }
   pending.ops = set.ops.size();
+  pending.org = set.org;
   pending.partition = deps_.log.PartitionFor(eventlog::Topic::kChanges, set.org.value());
   pending.event.id = NewUuid7(deps_.clock);
   pending.event.source = std::string(kSourceEvents);
@@ -136,12 +147,12 @@ absl::Status SourceSink::MakeEvent(SourceSet& set, uint32_t incarnation, Pending
   return absl::OkStatus();
 }
 
-absl::Status SourceSink::AwaitRoom(size_t bytes) {
-  while (!pending_.empty() && pending_bytes_ + bytes > deps_.window_bytes) {
+absl::Status SourceSink::AwaitRoom(const Pending& pending) {
+  while (!pending_.empty() && pending_bytes_ + pending.bytes > deps_.window_bytes) {
     RETURN_IF_ERROR(Look(/*wait=*/true));
   }
   RETURN_IF_ERROR(Look(/*wait=*/false));
-  while (loading_ && !gate_.IsOpen()) {
+  while (loading_ && !gate_.IsOpen(pending.org)) {
     RETURN_IF_ERROR(Look(/*wait=*/false));
     if (!token_.Pause(kSinkLook)) {
       return Cancelled();
@@ -185,7 +196,6 @@ absl::Status SourceSink::Look(bool wait) {
   if (stopping()) {
     return Cancelled();
   }
-  token_.Touch();
   if (pending_.empty()) {
     progressed_at_ = deps_.clock.SteadyNow();
     return absl::OkStatus();
@@ -204,9 +214,6 @@ absl::Status SourceSink::Look(bool wait) {
 
 absl::Status SourceSink::LookAtAnswers(bool wait) {
   for (Pending& pending : pending_) {
-    if (pending.answer == nullptr) {
-      continue;
-    }
     absl::StatusOr<Offset> offset = kNoOffset;
     {
       const absl::MutexLock lock(&pending.answer->mutex);
@@ -236,7 +243,8 @@ absl::Status SourceSink::LookAtAnswers(bool wait) {
 }
 
 void SourceSink::Settle(Pending& pending, Offset offset) {
-  gate_.Note(offset, pending.bytes);
+  gate_.Note(pending.org, offset, pending.bytes);
+  token_.Touch();
   pending_bytes_ -= pending.bytes;
   deps_.metrics.rows.Increment(static_cast<double>(pending.ops));
   deps_.metrics.sets.Increment();
@@ -303,6 +311,7 @@ absl::Status SourceSink::SendAgain() {
 }
 
 absl::Status SourceSink::Flush() {
+  const RunToken::Hold hold(token_);
   RETURN_IF_ERROR(FlushLetters());
   while (!pending_.empty()) {
     RETURN_IF_ERROR(Look(/*wait=*/true));
@@ -311,12 +320,13 @@ absl::Status SourceSink::Flush() {
 }
 
 absl::Status SourceSink::FlushLetters() {
+  const RunToken::Hold hold(token_);
   return letters_.Flush(deps_.append_timeout, [this] { return stopping(); });
 }
 
 absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> SourceSink::Define(
     const OrgId& org, const v1::ProvisioningRequest::PutEntity& entity) {
-  token_.Touch();
+  const RunToken::Hold hold(token_);
   if (stopping()) {
     return Cancelled();
   }
@@ -346,7 +356,6 @@ absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> SourceSink::Define(
     if (stopping()) {
       return Cancelled();
     }
-    token_.Touch();
     outcome = deps_.request(in, request, kDefineLook,
                             {.subject = run_.key.source, .issuer = "", .request_id = run_.item});
   } while (ErrorCode(outcome.status()) == "provisioning_unavailable" &&
@@ -375,7 +384,7 @@ absl::Status SourceSink::Reject(const RejectedRow& row) {
   {
     const absl::MutexLock lock(&mutex_);
     if (numbers_.rejected() >= deps_.rejected_max) {
-      return Error(absl::StatusCode::kResourceExhausted, "too_many_rejected",
+      return Error(absl::StatusCode::kFailedPrecondition, "too_many_rejected",
                    fmt::format("more than {} rows could not be taken", deps_.rejected_max));
     }
     numbers_.set_rejected(numbers_.rejected() + 1);
@@ -391,7 +400,7 @@ void SourceSink::Report(const v1::RunNumbers& numbers) {
   numbers_.set_loaded(numbers.loaded());
   numbers_.set_total(numbers.total());
   numbers_.set_lag_us(numbers.lag_us());
-  numbers_.set_position(numbers.position());
+  numbers_.set_position(PrintableMessage(numbers.position(), kPositionBytesMax));
   numbers_.set_split(numbers.split());
 }
 

@@ -93,12 +93,13 @@ class SourceSink final : public RowSink {
     absl::StatusOr<Offset> offset ABSL_GUARDED_BY(mutex) = kNoOffset;
   };
   struct Pending {
+    OrgId org;
     eventlog::Event event;
     PartitionId partition;
     size_t bytes = 0;
     size_t ops = 0;
-    uint64_t number = 0;  // of its step; 0: it has none
-    std::shared_ptr<Answer> answer;
+    uint64_t number = 0;             // of its step; 0: it has none
+    std::shared_ptr<Answer> answer;  // nullptr before it is sent, which none of pending_ is
     bool failed = false;
     bool settled = false;
   };
@@ -108,10 +109,11 @@ class SourceSink final : public RowSink {
   std::string OwnerIn(const OrgId& org) const;
   absl::StatusOr<std::shared_ptr<const projectors::OrgEntry>> OpenEntry(const OrgId& org);
   absl::Status Cancelled() const;
+  absl::Status Enqueue(Pending pending);
   absl::Status MakeEvent(SourceSet& set, uint32_t incarnation, Pending& pending);
   absl::Status FlushLetters();
-  // Waits until `bytes` more may be under way.
-  absl::Status AwaitRoom(size_t bytes);
+  // Waits until it may be under way, too.
+  absl::Status AwaitRoom(const Pending& pending);
   absl::Status Send(Pending& pending);
   // Takes the answers that have come, and what the follower knows; waits for some where `wait`.
   absl::Status Look(bool wait);
@@ -136,6 +138,7 @@ class SourceSink final : public RowSink {
   uint64_t taken_;       // of the last one that was taken
   uint64_t ids_ = 0;
   bool loading_ = false;
+  absl::Status broken_;  // why a set that has its step was never sent: none may come behind it
 
   std::deque<Pending> pending_;
   size_t pending_bytes_ = 0;

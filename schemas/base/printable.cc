@@ -115,6 +115,20 @@ std::string PrintableMessage(std::string_view text, size_t bytes_max) {
   return Escape(text, Form::kMessage, bytes_max);
 }
 
+std::string_view CutText(std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) {
+    return text;
+  }
+  const auto goes_on = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; };
+  constexpr size_t kCharacterBytesMax = 4;
+  size_t end = bytes_max;
+  while (end > 0 && bytes_max - end < kCharacterBytesMax && goes_on(text[end])) {
+    --end;
+  }
+  // So many in a row are no character's: the text is none, wherever it is cut.
+  return text.substr(0, goes_on(text[end]) ? bytes_max : end);
+}
+
 size_t DisplayWidth(std::string_view text) {
   size_t width = 0;
   while (!text.empty()) {

@@ -25,6 +25,10 @@ namespace sluice {
 // `bytes_max` (of the result, at least) is "…".
 [[nodiscard]] std::string PrintableMessage(std::string_view text, size_t bytes_max = 4096);
 
+// The longest begin of `text` within `bytes_max` that does not end amid a character: what was UTF-8
+// stays UTF-8.
+[[nodiscard]] std::string_view CutText(std::string_view text, size_t bytes_max);
+
 // Columns that `text` takes on a terminal: 2 for a wide East Asian character or an emoji, 0 for a
 // mark that combines with the one before. `text` is what Printable() returned.
 [[nodiscard]] size_t DisplayWidth(std::string_view text);

@@ -125,7 +125,7 @@ std::shared_ptr<const schemas::EntitySchema> RecordingSink::Find(const OrgId& or
 
 absl::Status RecordingSink::Reject(const RejectedRow& row) {
   if (rejected.size() >= rejected_max) {
-    return Error(absl::StatusCode::kResourceExhausted, "too_many_rejected", "too many rows");
+    return Error(absl::StatusCode::kFailedPrecondition, "too_many_rejected", "too many rows");
   }
   rejected.push_back({row.org.value().empty() ? org_.value() : row.org.value(), row.entity, row.key,
                       row.code, row.reason, std::string(row.row)});

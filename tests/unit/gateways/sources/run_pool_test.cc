@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <string>
 
 #include "absl/synchronization/notification.h"
@@ -77,6 +78,123 @@ TEST(RunPool, WhatIsFullTakesNoMore) {
   EXPECT_TRUE(AwaitPool([&] { return ran.load(); }));
   pool.Stop();
   EXPECT_FALSE(pool.Add(PoolOrg("b"), "", [] {}));
+}
+
+// Runs that last until they are asked for their places, one after the other.
+class LastingRuns {
+ public:
+  explicit LastingRuns(RunPoolOptions options) : pool(options) {}
+  ~LastingRuns() {
+    stopping_ = true;
+    pool.Stop();
+  }
+
+  void Add(const std::string& org, const std::string& name, bool gives_back = true,
+           const std::string& host = "") {
+    Run& run = runs_[name];
+    const auto asked = [&run] {
+      run.asked = true;
+      run.ends = true;
+    };
+    ASSERT_TRUE(pool.Add(
+        PoolOrg(org), host,
+        [this, &run] {
+          run.runs = true;
+          while (!run.ends && !stopping_) {
+            absl::SleepFor(absl::Milliseconds(1));
+          }
+          run.runs = false;
+        },
+        gives_back ? std::function<void()>(asked) : nullptr));
+  }
+  bool AwaitRunning(const std::string& name) {
+    return AwaitPool([&] { return runs_[name].runs.load(); });
+  }
+  bool asked(const std::string& name) { return runs_[name].asked; }
+  void Later(std::chrono::seconds by) {
+    now_ += by;
+    pool.TakeTurns(now_);
+  }
+
+  RunPool pool;
+
+ private:
+  struct Run {
+    std::atomic<bool> runs = false;
+    std::atomic<bool> ends = false;
+    std::atomic<bool> asked = false;
+  };
+  std::map<std::string, Run> runs_;
+  std::atomic<bool> stopping_ = false;
+  SteadyTime now_{std::chrono::hours(1)};
+};
+
+constexpr std::chrono::seconds kTurn{60};
+
+TEST(RunPoolTurns, WhoHasHadItsTurnGivesItsPlaceToWhoWaits) {
+  LastingRuns runs(
+      {.runs_max = 2, .per_org_max = 2, .per_host_max = 8, .queue_max = 9, .turn = kTurn});
+  runs.Add("a", "a1");
+  ASSERT_TRUE(runs.AwaitRunning("a1"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("a", "a2");
+  ASSERT_TRUE(runs.AwaitRunning("a2"));
+  runs.Later(kTurn * 2);
+  EXPECT_FALSE(runs.asked("a1") || runs.asked("a2"));  // nobody waits
+  runs.Add("b", "b1");
+  runs.Later(std::chrono::seconds(0));
+  EXPECT_TRUE(runs.asked("a1"));  // it has had its place longest
+  EXPECT_TRUE(runs.AwaitRunning("b1"));
+  runs.Later(std::chrono::seconds(0));
+  EXPECT_FALSE(runs.asked("a2"));  // one waited, one was asked
+}
+
+TEST(RunPoolTurns, NobodyIsAskedBeforeItsTurnIsOverNorWhoCanNot) {
+  LastingRuns runs(
+      {.runs_max = 2, .per_org_max = 2, .per_host_max = 8, .queue_max = 9, .turn = kTurn});
+  runs.Add("a", "a1", /*gives_back=*/false);
+  runs.Add("b", "b1");
+  ASSERT_TRUE(runs.AwaitRunning("a1") && runs.AwaitRunning("b1"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("c", "c1");
+  runs.Later(kTurn - std::chrono::seconds(1));
+  EXPECT_FALSE(runs.asked("b1"));
+  runs.Later(std::chrono::seconds(1));
+  EXPECT_TRUE(runs.asked("b1"));
+  EXPECT_TRUE(runs.AwaitRunning("c1"));
+}
+
+TEST(RunPoolTurns, AnOrganisationsSourcesTakeTurnsAmongThemselves) {
+  LastingRuns runs(
+      {.runs_max = 8, .per_org_max = 1, .per_host_max = 8, .queue_max = 9, .turn = kTurn});
+  runs.Add("other", "o1");
+  ASSERT_TRUE(runs.AwaitRunning("o1"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("a", "a1");
+  ASSERT_TRUE(runs.AwaitRunning("a1"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("a", "a2");
+  runs.Later(kTurn * 2);
+  EXPECT_TRUE(runs.asked("a1"));
+  EXPECT_FALSE(runs.asked("o1"));
+  EXPECT_TRUE(runs.AwaitRunning("a2"));
+}
+
+TEST(RunPoolTurns, WhoHasMostGives) {
+  LastingRuns runs(
+      {.runs_max = 3, .per_org_max = 3, .per_host_max = 8, .queue_max = 9, .turn = kTurn});
+  runs.Add("b", "b1");
+  ASSERT_TRUE(runs.AwaitRunning("b1"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("a", "a1");
+  runs.Add("a", "a2");
+  ASSERT_TRUE(runs.AwaitRunning("a1") && runs.AwaitRunning("a2"));
+  runs.Later(std::chrono::seconds(1));
+  runs.Add("c", "c1");
+  runs.Later(kTurn);
+  EXPECT_FALSE(runs.asked("b1"));
+  EXPECT_TRUE(runs.asked("a1") != runs.asked("a2"));
+  EXPECT_TRUE(runs.AwaitRunning("c1"));
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ class SourceServiceTest : public ::testing::Test {
 
   SourceWorld world_{KeysOf({"k1"})};
   const OrgId org_ = OrgId::Parse("acme").value();
+  int events_ = 0;
   ScriptedConnector connector_{true, CountingScript(20, 10, 100)};
   SourceService service_{{.interval_min = std::chrono::seconds(1)},
                          {.log = world_.memory,
@@ -89,6 +90,37 @@ TEST_F(SourceServiceTest, ShowsSettingsAndHowItIsAndNoSecret) {
   for (const eventlog::StoredEvent& event : world_.memory.All(Topic::kChanges)) {
     EXPECT_THAT(event.event.value, Not(HasSubstr("password")));
   }
+}
+
+// Whoever asks why nothing comes sees that it waits for a place to run.
+TEST_F(SourceServiceTest, ShowsWhatWaitsForAPlace) {
+  Put(kSource);
+  v1::WorkItem item;
+  item.set_id("acme/1/src/account/x");
+  v1::StreamName& stream = *item.mutable_stream();
+  const auto entry = world_.directory.directory().Find(org_);
+  stream.set_incarnation(entry->incarnation);
+  stream.set_source("src");
+  stream.set_stream("account");
+  stream.set_epoch(entry->sources.at("src").defined->epoch());
+  item.set_due_us(world_.clock.Now().time_since_epoch().count());
+  item.set_request(-1);
+  const auto append = [&](const auto& message) {
+    eventlog::Event event = eventlog::EventOf("sluice/source", "acme", message);
+    event.id = std::to_string(++events_);
+    event.time = world_.clock.Now();
+    ASSERT_TRUE(world_.memory.Append(Topic::kWork, PartitionId(0), {event}).ok());
+  };
+  append(item);
+  EXPECT_TRUE(
+      SourceWorld::Await([&] { return Show()["entities"]["account"]["state"] == "queued"; }));
+  v1::WorkStarted started;
+  started.set_item(item.id());
+  started.set_attempt(1);
+  *started.mutable_stream() = stream;
+  append(started);
+  EXPECT_TRUE(
+      SourceWorld::Await([&] { return Show()["entities"]["account"]["state"] == "running"; }));
 }
 
 TEST_F(SourceServiceTest, SecretsStayAndAreSealedAnew) {

@@ -86,6 +86,19 @@ TEST(PrintableMessageTest, WhatIsNoUtf8IsSpelledOut) {
   EXPECT_EQ(PrintableMessage("\xff"), "\\xff");
 }
 
+TEST(CutTextTest, NoCharacterIsCutInTwo) {
+  EXPECT_EQ(CutText("abc", 3), "abc");
+  EXPECT_EQ(CutText("abc", 2), "ab");
+  EXPECT_EQ(CutText("abc", 0), "");
+  const std::string text = "a\xc3\xb6\xe2\x82\xac\xf0\x9f\x98\x80z";  // 1, 2, 3, 4 bytes and 1
+  const size_t ends[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+  for (size_t max = 0; max < std::size(ends); ++max) {
+    EXPECT_EQ(CutText(text, max).size(), ends[max]) << max;
+  }
+  // What is no text is cut where it is.
+  EXPECT_EQ(CutText(std::string(9, '\x80'), 7).size(), 7U);
+}
+
 TEST(PrintableMessageTest, LongTextIsCut) {
   EXPECT_EQ(PrintableMessage("aaaaaa", 3), "aaa…");
   EXPECT_EQ(PrintableMessage("aaa", 3), "aaa");
