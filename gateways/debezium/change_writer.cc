@@ -14,6 +14,7 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kHeldBytesMax = 4 << 20;  // a row more must fit into a set
+constexpr size_t kOperationOverhead = 24;
 constexpr std::chrono::hours kTellAgain{1};
 constexpr size_t kToldMax = 10'000;
 constexpr size_t kSnapshotOrgsMax = 100'000;
@@ -195,21 +196,17 @@ absl::StatusOr<std::pair<ChangeWriter::SchemaPtr, DecodedRow>> ChangeWriter::Row
   return std::pair(SchemaPtr(), DecodedRow());
 }
 
-ChangeWriter::Batch& ChangeWriter::BatchOf(const OrgId& org, const TableChange& change,
-                                           int64_t version) {
+void ChangeWriter::Add(const OrgId& org, const TableChange& change, v1::Operation op) {
   Batch& batch = batches_[org];
   if (router_.is_on()) {
     // With the version, as what is read in another generation is no repeat.
     const Place& place = (*places_)[change.partition];
     batch.places += fmt::format("{}/{}/{}/{},", place.topic, place.partition.value(),
-                                change.offset.value(), version);
+                                change.offset.value(), op.version());
   }
-  return batch;
-}
-
-void ChangeWriter::Count(const Batch& batch, size_t bytes_before) {
   ++size_;
-  bytes_ += batch.ops.bytes() - bytes_before;
+  bytes_ += op.row().size() + op.key().size() + kOperationOverhead;
+  batch.ops.push_back(std::move(op));
 }
 
 void ChangeWriter::NoteSnapshotRow(Table& table, const OrgId& org, const TableChange& change) {
@@ -235,19 +232,24 @@ absl::Status ChangeWriter::Upsert(Table& table, const OrgId& org, const TableCha
   if (schema == nullptr) {
     return absl::OkStatus();
   }
-  std::string old_key;
-  if (!change.old_key.empty() && !row.kept.empty()) {
-    auto key = table.mapper.OldKey(*schema, change);
-    if (!key.ok()) {
-      return Reject(table, org, change, key.status());
-    }
-    old_key = *std::move(key);
+  v1::Operation op;
+  op.set_kind(v1::Operation::KIND_UPSERT);
+  op.set_entity_id(schema->id().value());
+  op.set_version(version);
+  for (const schemas::AttributeId id : row.kept) {
+    op.add_kept(id.value());
   }
+  if (!change.old_key.empty() && !row.kept.empty()) {
+    auto old_key = table.mapper.OldKey(*schema, change);
+    if (!old_key.ok()) {
+      return Reject(table, org, change, old_key.status());
+    }
+    op.set_kept_from(*old_key == row.key ? std::string() : *std::move(old_key));
+  }
+  op.set_key(std::move(row.key));
+  op.set_row(std::move(row.bytes));
   NoteSnapshotRow(table, org, change);
-  Batch& batch = BatchOf(org, change, version);
-  const size_t before = batch.ops.bytes();
-  batch.ops.Upsert(schema->id().value(), std::move(row), std::move(old_key), version);
-  Count(batch, before);
+  Add(org, change, std::move(op));
   return absl::OkStatus();
 }
 
@@ -261,10 +263,12 @@ absl::Status ChangeWriter::Delete(Table& table, const OrgId& org, const TableCha
   if (!key.ok()) {
     return Reject(table, org, change, key.status());
   }
-  Batch& batch = BatchOf(org, change, version);
-  const size_t before = batch.ops.bytes();
-  batch.ops.Delete(schema->id().value(), *std::move(key), version);
-  Count(batch, before);
+  v1::Operation op;
+  op.set_kind(v1::Operation::KIND_DELETE);
+  op.set_entity_id(schema->id().value());
+  op.set_key(*std::move(key));
+  op.set_version(version);
+  Add(org, change, std::move(op));
   return absl::OkStatus();
 }
 
@@ -338,10 +342,6 @@ absl::Status ChangeWriter::Apply(const TableChange& change, std::optional<int64_
   return Upsert(table, *org, change, *version);
 }
 
-bool ChangeWriter::moves() const {
-  return std::ranges::any_of(batches_, [](const auto& batch) { return batch.second.ops.moves(); });
-}
-
 absl::Status ChangeWriter::Flush(std::optional<std::string> cursor) {
   for (auto& [org, batch] : batches_) {
     SourceSet set;
@@ -355,7 +355,7 @@ absl::Status ChangeWriter::Flush(std::optional<std::string> cursor) {
     } else {
       set.cursor = std::exchange(cursor, std::nullopt);
     }
-    set.ops = batch.ops.Take();
+    set.ops = std::move(batch.ops);
     RETURN_IF_ERROR(sink_.Append(std::move(set)));
   }
   batches_.clear();

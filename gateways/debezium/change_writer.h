@@ -14,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "eventlog/record_source.h"
 #include "gateways/debezium/debezium_metrics.h"
-#include "gateways/debezium/operation_batch.h"
 #include "gateways/debezium/snapshot_generations.h"
 #include "gateways/debezium/table_mapper.h"
 #include "gateways/debezium/tenant_router.h"
@@ -56,7 +55,6 @@ class ChangeWriter {
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
   size_t bytes() const { return bytes_; }
-  bool moves() const;
   // Writes what it holds, with the cursor behind it. nullopt: it stays where it is.
   absl::Status Flush(std::optional<std::string> cursor);
   // Removes rows of the table that are at or below `version`. Nothing may be held.
@@ -72,8 +70,10 @@ class ChangeWriter {
     // this run; nobody else knows them.
     std::optional<std::set<OrgId>> snapshot_orgs;
   };
+  // Operations of one set, in the source's order. What an upsert keeps is taken from the row as it
+  // is behind those before it (projectors/docs/fold.md).
   struct Batch {
-    OperationBatch ops;
+    std::vector<v1::Operation> ops;
     std::string places;  // of its changes: what its id is made of
   };
 
@@ -93,8 +93,7 @@ class ChangeWriter {
                                                          const TableChange& change);
   absl::Status Reject(const Table& table, const OrgId& org, const TableChange& change,
                       const absl::Status& why);
-  Batch& BatchOf(const OrgId& org, const TableChange& change, int64_t version);
-  void Count(const Batch& batch, size_t bytes_before);
+  void Add(const OrgId& org, const TableChange& change, v1::Operation op);
   absl::Status AppendSweep(const OrgId& org, const Table& table, const SchemaPtr& schema,
                            int64_t version, std::optional<std::string> cursor);
 

@@ -458,20 +458,12 @@ absl::Status DebeziumRun::KeepReading() {
 
 // ---- What is written ----
 
-// Rows of such a set may be passed over, as newer ones are there. In one set with later changes
-// those would be completed from what was passed over (OperationBatch), so it stands by itself.
-bool DebeziumRun::MayBeOld(const AssembledSet& set, bool repeated) const {
-  return repeated || set.late || set.transaction.empty() ||
-         (set.lsn.has_value() && generations_->MayBeCovered(*set.lsn));
-}
-
 absl::Status DebeziumRun::WriteSets() {
   while (const auto set = assembler_->Take()) {
     const bool repeated =
         !set->late && set->lsn.has_value() && lsn_out_.has_value() && *set->lsn <= *lsn_out_;
-    const bool may_be_old = MayBeOld(*set, repeated);
     if (!writer_.empty() &&
-        (may_be_old || HasTruncate(*set) || writer_.size() + set->changes.size() > kGroupOps)) {
+        (HasTruncate(*set) || writer_.size() + set->changes.size() > kGroupOps)) {
       RETURN_IF_ERROR(FlushSets());
     }
     for (const TableChange& change : set->changes) {
@@ -482,7 +474,7 @@ absl::Status DebeziumRun::WriteSets() {
       lsn_out_ = std::max(lsn_out_, set->lsn);
       resume_ = Capture();
     }
-    if (may_be_old || writer_.size() >= kGroupOps || writer_.bytes() >= kGroupBytes) {
+    if (writer_.size() >= kGroupOps || writer_.bytes() >= kGroupBytes) {
       RETURN_IF_ERROR(FlushSets());
     }
   }
@@ -535,9 +527,8 @@ std::string DebeziumRun::CursorText(const Resume& resume) {
 
 std::optional<std::string> DebeziumRun::CursorToWrite(bool now) {
   const SteadyTime time = clock_.SteadyNow();
-  // A row that moved takes values from its old key, which are gone when it is done again.
-  const bool may_wait = !now && cursor_.size() > kLargeCursorBytes && !writer_.moves() &&
-                        time < written_at_ + kLargeCursor;
+  const bool may_wait =
+      !now && cursor_.size() > kLargeCursorBytes && time < written_at_ + kLargeCursor;
   if (resume_ == written_ || places_.empty() || may_wait) {
     return std::nullopt;
   }

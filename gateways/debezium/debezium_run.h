@@ -77,7 +77,6 @@ class DebeziumRun {
   absl::Status CheckCollection(const TableChange& change);
   // Whether a table that an END counts may be one of ours that was not there to be planned.
   bool MayBeOurs(const TransactionMark& mark);
-  bool MayBeOld(const AssembledSet& set, bool repeated) const;
   absl::Status WriteSets();
   absl::Status FlushSets();
   // Seeks, pauses, and where partitions end.

@@ -24,13 +24,6 @@ absl::Status RecordingSink::Append(SourceSet set) {
     }
     return nullptr;
   };
-  // What is kept comes from the rows before the set; operations of one set rarely keep, so copying
-  // all rows for those that do is cheap enough for a test.
-  std::map<uint32_t, Rows> before;
-  for (const v1::Operation& op : set.ops) {
-    Entity* const found = find(op.entity_id());
-    if (found != nullptr && !op.kept().empty()) before.try_emplace(op.entity_id(), found->rows);
-  }
   for (v1::Operation& op : set.ops) {
     if (set.number_is_version) op.set_version(static_cast<int64_t>(number_));
     Entity* const found = find(op.entity_id());
@@ -38,14 +31,14 @@ absl::Status RecordingSink::Append(SourceSet set) {
       rejected.push_back({org, "", op.key(), "unknown_entity", "", ""});
       continue;
     }
-    Apply(*found, op, before[op.entity_id()]);
+    Apply(*found, op);
   }
   if (set.cursor) cursor_ = *set.cursor;
   if (keep_sets) sets.push_back(std::move(set));
   return absl::OkStatus();
 }
 
-void RecordingSink::Apply(Entity& entity, const v1::Operation& op, const Rows& before) {
+void RecordingSink::Apply(Entity& entity, const v1::Operation& op) {
   if (op.kind() == v1::Operation::KIND_SWEEP) {
     for (auto at = entity.rows.begin(); at != entity.rows.end();) {
       if (at->second.version > op.version()) {
@@ -76,8 +69,10 @@ void RecordingSink::Apply(Entity& entity, const v1::Operation& op, const Rows& b
       break;
   }
   std::string bytes = op.row();
-  const auto from = before.find(op.kept_from().empty() ? op.key() : op.kept_from());
-  if (!op.kept().empty() && from != before.end()) {
+  const bool is_own =
+      op.kept_from().empty() || (is_there && row->second.version == op.version());
+  const auto from = entity.rows.find(is_own ? op.key() : op.kept_from());
+  if (!op.kept().empty() && from != entity.rows.end()) {
     std::string kept;
     schemas::RowScanner scanner(from->second.bytes);
     while (scanner.Next()) {

@@ -13,13 +13,14 @@
 namespace sluice::gateways {
 
 // A sink that keeps what a connector gives it, and folds it into a plain map as
-// gateways/docs/sources-design.md, section 3.3, says: what a staging store would hold. Not
-// thread-safe.
+// projectors/docs/fold.md, "What a source writes", says: what a staging store would hold, which
+// debezium_property_test compares with the real fold's. Not thread-safe.
 class RecordingSink : public RowSink {
  public:
   struct Row {
     std::string bytes;
     int64_t version = 0;
+    friend bool operator==(const Row&, const Row&) = default;
   };
   struct Rejected {
     std::string org, entity, key, code, reason, row;
@@ -73,7 +74,7 @@ class RecordingSink : public RowSink {
   };
   using Entities = std::map<std::string, Entity, std::less<>>;
 
-  void Apply(Entity& entity, const v1::Operation& op, const Rows& before);
+  void Apply(Entity& entity, const v1::Operation& op);
 
   const OrgId org_;
   uint64_t number_ = 0;
