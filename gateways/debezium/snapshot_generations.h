@@ -101,7 +101,7 @@ class SnapshotGenerations {
   std::map<std::string, TopicState, std::less<>> topics_;
   uint32_t floor_ = 0;
   bool went_back_ = false;
-  std::set<int64_t> ended_;    // LSNs of snapshots whose last row of all was read
+  std::set<int64_t> ended_;  // LSNs of snapshots whose last row of all was read
 };
 
 }  // namespace sluice::gateways

@@ -10,12 +10,21 @@
 
 namespace sluice::gateways {
 
+namespace {
+
+absl::Status OrgGone() {
+  return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
+}
+
+}  // namespace
+
 absl::Status RecordingSink::Append(SourceSet set) {
   if (fail_at && (*fail_at)-- <= 0) {
     fail_at = 0;
     return failure;
   }
   if (stop_at && *stop_at > 0) --*stop_at;
+  if (absent.contains(set.org.value())) return OrgGone();
   const std::string org = set.org.value().empty() ? org_.value() : set.org.value();
   if (set.org.value().empty()) ++number_;
   const auto find = [&](uint32_t id) -> Entity* {
@@ -69,8 +78,7 @@ void RecordingSink::Apply(Entity& entity, const v1::Operation& op) {
       break;
   }
   std::string bytes = op.row();
-  const bool is_own =
-      op.kept_from().empty() || (is_there && row->second.version == op.version());
+  const bool is_own = op.kept_from().empty() || (is_there && row->second.version == op.version());
   const auto from = entity.rows.find(is_own ? op.key() : op.kept_from());
   if (!op.kept().empty() && from != entity.rows.end()) {
     std::string kept;
@@ -90,6 +98,7 @@ void RecordingSink::Apply(Entity& entity, const v1::Operation& op) {
 
 absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> RecordingSink::Define(
     const OrgId& org, const v1::ProvisioningRequest::PutEntity& wanted) {
+  if (absent.contains(org.value())) return OrgGone();
   Entities& entities = orgs_[org.value().empty() ? org_.value() : org.value()];
   if (absl::Status status = schemas::ValidateDefinition(wanted); !status.ok()) return status;
   const auto found = entities.find(wanted.name());
@@ -116,6 +125,24 @@ std::shared_ptr<const schemas::EntitySchema> RecordingSink::Find(const OrgId& or
   if (entities == orgs_.end()) return nullptr;
   const auto found = entities->second.find(entity);
   return found == entities->second.end() ? nullptr : found->second.schema;
+}
+
+absl::Status RecordingSink::OpenOrg(const OrgId& org) {
+  ++opened;
+  const auto found = absent.find(org.value());
+  if (found != absent.end() && found->second) return OrgGone();
+  absent.erase(org.value());
+  return absl::OkStatus();
+}
+
+absl::Status RecordingSink::ForEachOrg(std::string_view entity,
+                                       const std::function<absl::Status(const OrgId&)>& visit) {
+  for (const auto& [org, entities] : orgs_) {
+    if (entities.contains(entity) && !absent.contains(org)) {
+      if (absl::Status status = visit(*OrgId::Parse(org)); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RecordingSink::Reject(const RejectedRow& row) {

@@ -37,6 +37,9 @@ class RecordingSink : public RowSink {
       const OrgId& org, const v1::ProvisioningRequest::PutEntity& entity) override;
   std::shared_ptr<const schemas::EntitySchema> Find(const OrgId& org,
                                                     std::string_view entity) override;
+  absl::Status OpenOrg(const OrgId& org) override;
+  absl::Status ForEachOrg(std::string_view entity,
+                          const std::function<absl::Status(const OrgId&)>& visit) override;
   absl::Status Reject(const RejectedRow& row) override;
   void Report(const v1::RunNumbers& numbers) override { reported = numbers; }
   void set_loading(bool loading) override { is_loading = loading; }
@@ -60,6 +63,9 @@ class RecordingSink : public RowSink {
   bool keep_sets = true;
   std::vector<Rejected> rejected;
   size_t rejected_max = 10'000;
+  // Organisations that are not there; true: they were closed, and can't be opened.
+  std::map<std::string, bool> absent;
+  int opened = 0;  // calls of OpenOrg()
   v1::RunNumbers reported;
   bool is_loading = false;
   // Operations that changed what a client sees, and those that did not.

@@ -68,9 +68,7 @@ struct Unit {
 // What it holds is what the real fold makes of the sets.
 class FoldedSink : public RecordingSink {
  public:
-  explicit FoldedSink(OrgId org) : RecordingSink(std::move(org)) {
-    Fold(testing::OpenOrg(1));
-  }
+  explicit FoldedSink(OrgId org) : RecordingSink(std::move(org)) { Fold(testing::OpenOrg(1)); }
 
   absl::Status Append(SourceSet set) override {
     v1::ChangeSet folded = testing::MakeSet(set.ops, fmt::format("set {}", next_));
