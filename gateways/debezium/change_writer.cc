@@ -14,16 +14,20 @@ namespace sluice::gateways {
 namespace {
 
 constexpr size_t kHeldBytesMax = 4 << 20;  // a row more must fit into a set
+constexpr size_t kOperationOverhead = 24;
 constexpr std::chrono::hours kTellAgain{1};
 constexpr size_t kToldMax = 10'000;
-constexpr size_t kSnapshotOrgsMax = 100'000;
 constexpr size_t kRejectedKeyBytes = 512;
 
 bool IsSnapshotRow(const ChangeEnvelope& event) {
   return event.snapshot != SnapshotPart::kNone && event.snapshot != SnapshotPart::kIncremental;
 }
 
-// What ends the run, rather than a row.
+// Of one organisation of many, rather than of the source.
+bool IsOfTheOrg(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsFailedPrecondition(status);
+}
+// Rather than of the run, which it ends.
 bool IsOfTheRow(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument;
 }
@@ -36,14 +40,15 @@ ChangeWriter::ChangeWriter(const SourceContext& context, RowSink& sink, const Cl
       sink_(sink),
       clock_(clock),
       metrics_(metrics),
-      router_(context.settings.tenants()) {}
-
-size_t ChangeWriter::AddTable(const v1::SourceEntity& settings) {
-  std::string owner = router_.is_on() ? fmt::format("debezium:@{}/{}", context_.org.value(),
-                                                    context_.settings.name())
-                                      : fmt::format("debezium:{}", context_.settings.name());
-  tables_.push_back({TableMapper(settings, std::move(owner)), {}, {}, {}});
-  return tables_.size() - 1;
+      router_(context.settings.tenants()) {
+  const std::string owner =
+      router_.is_on() ? fmt::format("debezium:@{}/{}", context.org.value(), context.settings.name())
+                      : fmt::format("debezium:{}", context.settings.name());
+  for (const v1::SourceEntity& entity : context.settings.entities()) {
+    if (!entity.disabled()) {
+      tables_.push_back({TableMapper(entity, owner), {}, {}});
+    }
+  }
 }
 
 void ChangeWriter::Follow(const std::vector<Place>* places, SnapshotGenerations* generations) {
@@ -140,27 +145,37 @@ absl::StatusOr<ChangeWriter::SchemaPtr> ChangeWriter::Define(Table& table, const
   for (const RefusedColumn& column : definition->refused) {
     table.ignored.insert(column.name);
   }
-  auto defined = sink_.Define(org, definition->entity);
-  if (defined.ok()) {
-    return table.schemas[org] = *std::move(defined);
+  ASSIGN_OR_RETURN(SchemaPtr schema, DefineIn(table, org, change, definition->entity));
+  table.schemas[org] = schema;
+  return schema;
+}
+
+// One of many organisations that is not there, or has the entity from elsewhere, holds up none of
+// the others: it is told of once an hour, and is then asked for again.
+absl::StatusOr<ChangeWriter::SchemaPtr> ChangeWriter::DefineIn(
+    Table& table, const OrgId& org, const TableChange& change,
+    const v1::ProvisioningRequest::PutEntity& entity) {
+  auto defined = sink_.Define(org, entity);
+  if (defined.ok() || !router_.is_on() || !IsOfTheOrg(defined.status())) {
+    return defined;
   }
-  const bool is_absent = defined.status().code() == absl::StatusCode::kNotFound ||
-                         defined.status().code() == absl::StatusCode::kFailedPrecondition;
-  if (!router_.is_on() || !is_absent) {
-    return defined.status();
-  }
-  // One of many organisations is not there, or has the entity from elsewhere: the others go on.
   const SteadyTime now = clock_.SteadyNow();
-  const auto [told, is_new] = told_.try_emplace(org, now);
-  if (!is_new && now < told->second + kTellAgain) {
+  if (const auto told = told_.find(org); told != told_.end() && now < told->second + kTellAgain) {
     return nullptr;
   }
-  told->second = now;
-  absl::Status rejected = Reject(table, {}, change, defined.status());
-  if (told_.size() > kToldMax) {
+  if (context_.settings.tenants().create() && absl::IsNotFound(defined.status())) {
+    const absl::Status opened = sink_.OpenOrg(org);
+    defined = opened.ok() ? sink_.Define(org, entity) : opened;
+    if (defined.ok() || !IsOfTheOrg(defined.status())) {
+      return defined;
+    }
+  }
+  if (told_.size() >= kToldMax) {
     told_.clear();
   }
-  return rejected.ok() ? absl::StatusOr<SchemaPtr>(nullptr) : rejected;
+  told_[org] = now;
+  RETURN_IF_ERROR(Reject(table, {}, change, defined.status()));
+  return nullptr;
 }
 
 absl::StatusOr<std::pair<ChangeWriter::SchemaPtr, DecodedRow>> ChangeWriter::RowOf(
@@ -195,37 +210,17 @@ absl::StatusOr<std::pair<ChangeWriter::SchemaPtr, DecodedRow>> ChangeWriter::Row
   return std::pair(SchemaPtr(), DecodedRow());
 }
 
-ChangeWriter::Batch& ChangeWriter::BatchOf(const OrgId& org, const TableChange& change,
-                                           int64_t version) {
+void ChangeWriter::Add(const OrgId& org, const TableChange& change, v1::Operation op) {
   Batch& batch = batches_[org];
   if (router_.is_on()) {
     // With the version, as what is read in another generation is no repeat.
     const Place& place = (*places_)[change.partition];
     batch.places += fmt::format("{}/{}/{}/{},", place.topic, place.partition.value(),
-                                change.offset.value(), version);
+                                change.offset.value(), op.version());
   }
-  return batch;
-}
-
-void ChangeWriter::Count(const Batch& batch, size_t bytes_before) {
   ++size_;
-  bytes_ += batch.ops.bytes() - bytes_before;
-}
-
-void ChangeWriter::NoteSnapshotRow(Table& table, const OrgId& org, const TableChange& change) {
-  if (!router_.is_on() || !IsSnapshotRow(change.event)) {
-    return;
-  }
-  if (change.event.snapshot == SnapshotPart::kFirst ||
-      change.event.snapshot == SnapshotPart::kFirstOfTable) {
-    table.snapshot_orgs.emplace();
-  }
-  if (table.snapshot_orgs.has_value()) {
-    table.snapshot_orgs->insert(org);
-    if (table.snapshot_orgs->size() > kSnapshotOrgsMax) {
-      table.snapshot_orgs.reset();
-    }
-  }
+  bytes_ += op.row().size() + op.key().size() + kOperationOverhead;
+  batch.ops.push_back(std::move(op));
 }
 
 absl::Status ChangeWriter::Upsert(Table& table, const OrgId& org, const TableChange& change,
@@ -235,19 +230,23 @@ absl::Status ChangeWriter::Upsert(Table& table, const OrgId& org, const TableCha
   if (schema == nullptr) {
     return absl::OkStatus();
   }
-  std::string old_key;
-  if (!change.old_key.empty() && !row.kept.empty()) {
-    auto key = table.mapper.OldKey(*schema, change);
-    if (!key.ok()) {
-      return Reject(table, org, change, key.status());
-    }
-    old_key = *std::move(key);
+  v1::Operation op;
+  op.set_kind(v1::Operation::KIND_UPSERT);
+  op.set_entity_id(schema->id().value());
+  op.set_version(version);
+  for (const schemas::AttributeId id : row.kept) {
+    op.add_kept(id.value());
   }
-  NoteSnapshotRow(table, org, change);
-  Batch& batch = BatchOf(org, change, version);
-  const size_t before = batch.ops.bytes();
-  batch.ops.Upsert(schema->id().value(), std::move(row), std::move(old_key), version);
-  Count(batch, before);
+  if (!change.old_key.empty() && !row.kept.empty()) {
+    auto old_key = table.mapper.OldKey(*schema, change);
+    if (!old_key.ok()) {
+      return Reject(table, org, change, old_key.status());
+    }
+    op.set_kept_from(*old_key == row.key ? std::string() : *std::move(old_key));
+  }
+  op.set_key(std::move(row.key));
+  op.set_row(std::move(row.bytes));
+  Add(org, change, std::move(op));
   return absl::OkStatus();
 }
 
@@ -261,44 +260,50 @@ absl::Status ChangeWriter::Delete(Table& table, const OrgId& org, const TableCha
   if (!key.ok()) {
     return Reject(table, org, change, key.status());
   }
-  Batch& batch = BatchOf(org, change, version);
-  const size_t before = batch.ops.bytes();
-  batch.ops.Delete(schema->id().value(), *std::move(key), version);
-  Count(batch, before);
+  v1::Operation op;
+  op.set_kind(v1::Operation::KIND_DELETE);
+  op.set_entity_id(schema->id().value());
+  op.set_key(*std::move(key));
+  op.set_version(version);
+  Add(org, change, std::move(op));
   return absl::OkStatus();
 }
 
-absl::Status ChangeWriter::AppendSweep(const OrgId& org, const Table& table,
-                                       const SchemaPtr& schema, int64_t version,
-                                       std::optional<std::string> cursor) {
-  SourceSet set;
-  set.org = org;
-  if (!org.value().empty()) {
-    set.id = fmt::format("{}/sweep/{}/{}", context_.settings.name(), table.mapper.settings().name(),
-                         version);
-  }
-  set.cursor = std::move(cursor);
-  if (schema != nullptr) {
+absl::Status ChangeWriter::Append(SourceSet set) {
+  const bool is_one_of_many = !set.org.value().empty();
+  const absl::Status status = sink_.Append(std::move(set));
+  return is_one_of_many && absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status ChangeWriter::SweepTable(const Table& table, int64_t version, std::string_view why) {
+  const std::string& entity = table.mapper.settings().name();
+  const auto sweep = [&](const OrgId& org) {
+    const SchemaPtr schema = sink_.Find(org, entity);
+    if (schema == nullptr) {
+      return absl::OkStatus();
+    }
+    SourceSet set;
+    set.org = org;
+    if (router_.is_on()) {
+      set.id = fmt::format("{}/sweep/{}/{}/{}", context_.settings.name(), entity, version, why);
+    }
     v1::Operation& op = set.ops.emplace_back();
     op.set_kind(v1::Operation::KIND_SWEEP);
     op.set_entity_id(schema->id().value());
     op.set_version(version);
-  }
-  return set.ops.empty() && !set.cursor.has_value() ? absl::OkStatus()
-                                                    : sink_.Append(std::move(set));
+    return Append(std::move(set));
+  };
+  return router_.is_on() ? sink_.ForEachOrg(entity, sweep) : sweep({});
 }
 
 absl::Status ChangeWriter::Truncate(Table& table, const TableChange& change, int64_t version) {
-  if (router_.is_on()) {
-    return Reject(table, {}, change,
-                  Error(absl::StatusCode::kInvalidArgument, "truncate_of_many",
-                        "a table of many organisations was truncated: whose rows are gone is not "
-                        "known, so a snapshot has to be taken"));
-  }
   // A sweep is alone in its set: what came before it in the transaction goes out before.
   RETURN_IF_ERROR(Flush(std::nullopt));
-  generations_->Truncated((*places_)[change.partition].topic, version);
-  return AppendSweep({}, table, Find(table, {}), version, std::nullopt);
+  const Place& place = (*places_)[change.partition];
+  generations_->Truncated(place.topic, version);
+  // A transaction may truncate twice, and what it wrote between goes, too.
+  return SweepTable(table, version,
+                    fmt::format("{}/{}", place.partition.value(), change.offset.value()));
 }
 
 absl::Status ChangeWriter::Apply(const TableChange& change, std::optional<int64_t> set_lsn,
@@ -338,10 +343,6 @@ absl::Status ChangeWriter::Apply(const TableChange& change, std::optional<int64_
   return Upsert(table, *org, change, *version);
 }
 
-bool ChangeWriter::moves() const {
-  return std::ranges::any_of(batches_, [](const auto& batch) { return batch.second.ops.moves(); });
-}
-
 absl::Status ChangeWriter::Flush(std::optional<std::string> cursor) {
   for (auto& [org, batch] : batches_) {
     SourceSet set;
@@ -355,8 +356,8 @@ absl::Status ChangeWriter::Flush(std::optional<std::string> cursor) {
     } else {
       set.cursor = std::exchange(cursor, std::nullopt);
     }
-    set.ops = batch.ops.Take();
-    RETURN_IF_ERROR(sink_.Append(std::move(set)));
+    set.ops = std::move(batch.ops);
+    RETURN_IF_ERROR(Append(std::move(set)));
   }
   batches_.clear();
   size_ = 0;
@@ -373,14 +374,7 @@ absl::Status ChangeWriter::Flush(std::optional<std::string> cursor) {
 }
 
 absl::Status ChangeWriter::Sweep(size_t index, int64_t version, std::string cursor) {
-  Table& table = tables_[index];
-  if (!router_.is_on()) {
-    return AppendSweep({}, table, Find(table, {}), version, std::move(cursor));
-  }
-  for (const OrgId& org : table.snapshot_orgs.value_or(std::set<OrgId>())) {
-    RETURN_IF_ERROR(AppendSweep(org, table, Find(table, org), version, std::nullopt));
-  }
-  table.snapshot_orgs.reset();
+  RETURN_IF_ERROR(SweepTable(tables_[index], version, "snapshot"));
   return Flush(std::move(cursor));
 }
 

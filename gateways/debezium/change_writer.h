@@ -5,8 +5,8 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -14,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "eventlog/record_source.h"
 #include "gateways/debezium/debezium_metrics.h"
-#include "gateways/debezium/operation_batch.h"
 #include "gateways/debezium/snapshot_generations.h"
 #include "gateways/debezium/table_mapper.h"
 #include "gateways/debezium/tenant_router.h"
@@ -36,11 +35,10 @@ class ChangeWriter {
     PartitionId partition;
   };
 
-  // All must outlive it.
+  // Tables are those of the settings, without the disabled ones. All must outlive it.
   ChangeWriter(const SourceContext& context, RowSink& sink, const Clock& clock,
                DebeziumMetrics& metrics);
 
-  size_t AddTable(const v1::SourceEntity& settings);
   // Where changes lie, and their generations; from Plan to plan of who reads them.
   void Follow(const std::vector<Place>* places, SnapshotGenerations* generations);
   // Entities may have been changed by others since: they are looked up again.
@@ -56,7 +54,6 @@ class ChangeWriter {
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
   size_t bytes() const { return bytes_; }
-  bool moves() const;
   // Writes what it holds, with the cursor behind it. nullopt: it stays where it is.
   absl::Status Flush(std::optional<std::string> cursor);
   // Removes rows of the table that are at or below `version`. Nothing may be held.
@@ -68,12 +65,11 @@ class ChangeWriter {
     TableMapper mapper;
     std::map<OrgId, SchemaPtr> schemas;       // of this round
     std::unordered_set<std::string> ignored;  // columns that can't be attributes
-    // Of many organisations: those with rows in the newest snapshot, where all of it was read by
-    // this run; nobody else knows them.
-    std::optional<std::set<OrgId>> snapshot_orgs;
   };
+  // Operations of one set, in the source's order. What an upsert keeps is taken from the row as it
+  // is behind those before it (projectors/docs/fold.md).
   struct Batch {
-    OperationBatch ops;
+    std::vector<v1::Operation> ops;
     std::string places;  // of its changes: what its id is made of
   };
 
@@ -83,20 +79,24 @@ class ChangeWriter {
   absl::Status Truncate(Table& table, const TableChange& change, int64_t version);
   absl::Status Upsert(Table& table, const OrgId& org, const TableChange& change, int64_t version);
   absl::Status Delete(Table& table, const OrgId& org, const TableChange& change, int64_t version);
-  void NoteSnapshotRow(Table& table, const OrgId& org, const TableChange& change);
   // nullptr: there is none.
   SchemaPtr Find(Table& table, const OrgId& org);
-  // nullptr: the change was rejected.
+  // Has the entity defined there, and the organisation opened where the settings say so. nullptr:
+  // the change was rejected.
+  absl::StatusOr<SchemaPtr> DefineIn(Table& table, const OrgId& org, const TableChange& change,
+                                     const v1::ProvisioningRequest::PutEntity& entity);
   absl::StatusOr<SchemaPtr> Define(Table& table, const OrgId& org, const TableChange& change);
   // The row and its schema; no schema: it was rejected.
   absl::StatusOr<std::pair<SchemaPtr, DecodedRow>> RowOf(Table& table, const OrgId& org,
                                                          const TableChange& change);
   absl::Status Reject(const Table& table, const OrgId& org, const TableChange& change,
                       const absl::Status& why);
-  Batch& BatchOf(const OrgId& org, const TableChange& change, int64_t version);
-  void Count(const Batch& batch, size_t bytes_before);
-  absl::Status AppendSweep(const OrgId& org, const Table& table, const SchemaPtr& schema,
-                           int64_t version, std::optional<std::string> cursor);
+  void Add(const OrgId& org, const TableChange& change, v1::Operation op);
+  // Appends a set of one organisation; one that is gone by now is passed over, where there are
+  // many.
+  absl::Status Append(SourceSet set);
+  // `why`: what the sweep is of, for its id where there are many organisations.
+  absl::Status SweepTable(const Table& table, int64_t version, std::string_view why);
 
   const SourceContext& context_;
   RowSink& sink_;

@@ -1,20 +1,18 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <set>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "eventlog/record_source.h"
 #include "gateways/debezium/change_writer.h"
 #include "gateways/debezium/debezium_metrics.h"
 #include "gateways/debezium/envelope.h"
+#include "gateways/debezium/run_cursor.h"
 #include "gateways/debezium/snapshot_generations.h"
+#include "gateways/debezium/snapshot_sweeps.h"
+#include "gateways/debezium/topic_plan.h"
 #include "gateways/debezium/transaction_assembler.h"
 #include "gateways/sources/connector.h"
 
@@ -34,60 +32,29 @@ class DebeziumRun {
   absl::Status Run();
 
  private:
-  struct Table {
-    std::string topic;
-    std::string collection;        // as END messages name it
-    bool collection_told = false;  // by a change, or the cursor
-    size_t index = 0;              // of the writer
-  };
+  // Of a place of the plan.
   struct Part {
     bool paused = false;
     bool started = false;  // something was read of it, or is known to be before
   };
-  // Where to read on after what the writer was given.
-  struct Resume {
-    std::vector<Offset> next;
-    Offset marks_next;
-    std::optional<int64_t> lsn_done;
 
-    friend bool operator==(const Resume&, const Resume&) = default;
-  };
-  struct SweepWait {
-    int64_t version = -1;  // of the sweep
-    SteadyTime ask_at;
-    std::vector<std::pair<PartitionId, Offset>> ends;
-  };
-
-  bool has_marks() const { return !context_.settings.transactions().empty(); }
-  // From the cursor: which partitions there are, and where they are read.
-  absl::Status Plan();
-  absl::Status PlanTable(size_t index, const v1::DebeziumCursor& cursor,
-                         std::vector<TransactionAssembler::Partition>* partitions);
-  absl::Status PlanMarks(const v1::DebeziumCursor& cursor);
-  absl::Status LearnCollection(Table& table, const std::vector<PartitionId>& partitions);
-  // Whether topics have other partitions by now.
-  absl::StatusOr<bool> IsPlanOld();
+  // Reads from the cursor on, what there is by now.
+  absl::Status Begin();
   std::vector<eventlog::RecordPlace> PlacesNow() const;
-
   // Until it is to stop, or the plan is old.
   absl::Status FollowPlan();
+
   absl::Status TakeRecord(const eventlog::Record& record);
   absl::Status TakeMark(const eventlog::Record& record);
   absl::Status TakeChange(size_t part, const eventlog::Record& record);
-  absl::Status CheckCollection(const TableChange& change);
-  // Whether a table that an END counts may be one of ours that was not there to be planned.
-  bool MayBeOurs(const TransactionMark& mark);
-  bool MayBeOld(const AssembledSet& set, bool repeated) const;
-  absl::Status WriteSets();
-  absl::Status FlushSets();
+  void PlaceInSnapshots(size_t part, const eventlog::Record& record, TableChange* change);
   // Seeks, pauses, and where partitions end.
   absl::Status KeepReading();
+
+  absl::Status WriteSets();
+  absl::Status FlushSets();
   absl::Status SweepWhatIsDue();
   absl::Status WriteCursorNowAndThen();
-  Resume Capture() const;
-  // The cursor, where it moved and is to be written now.
-  std::optional<std::string> CursorToWrite(bool now);
-  std::string CursorText(const Resume& resume);
   void Report();
 
   const SourceContext& context_;
@@ -97,28 +64,20 @@ class DebeziumRun {
   DebeziumMetrics& metrics_;
   EnvelopeReader reader_;
   ChangeWriter writer_;
+  TopicPlan plan_;
+  RunCursor cursor_;
+  SnapshotSweeps sweeps_;
 
-  std::string cursor_;  // the last that the sink was given
-  std::vector<Table> tables_;
-  std::vector<ChangeWriter::Place> places_;
-  std::vector<Part> parts_;  // as places_
-  std::map<std::pair<std::string, PartitionId>, size_t> part_of_;
+  // Anew with each plan.
+  std::vector<Part> parts_;
   std::optional<SnapshotGenerations> generations_;
   std::optional<TransactionAssembler> assembler_;
-  bool marks_are_there_ = false;
   bool marks_paused_ = false;
-  bool marks_cut_ = false;          // the topic of transactions has lost its begin
-  std::optional<int64_t> cut_lsn_;  // and begins with this
   bool replan_ = false;
-  std::set<std::string> looked_for_;  // collections of others, as far as is known
-  SteadyTime plan_until_;
-
-  bool settled_ = true;
-  Resume resume_;
-  Resume written_;
-  SteadyTime written_at_;
+  bool settled_ = true;             // nothing is out in part
   std::optional<int64_t> lsn_out_;  // the greatest commit that the writer was given whole
-  std::map<std::string, SweepWait> sweeps_;
+
+  // What is told.
   TransactionAssembler::Counters told_;
   double held_told_ = 0;
   uint64_t split_ = 0;

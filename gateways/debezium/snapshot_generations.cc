@@ -60,7 +60,6 @@ SnapshotGenerations::SnapshotGenerations(bool by_commit, const v1::DebeziumCurso
   }
   for (const auto& snapshot : cursor.snapshots()) {
     floor_ = std::max(floor_, snapshot.generation());
-    snapshot_lsn_ = std::max(snapshot_lsn_, snapshot.lsn());
     TopicState& topic = topics_[snapshot.topic()];
     topic.snapshots.push_back(snapshot);
     topic.swept = std::max(topic.swept, snapshot.swept() ? SweptBy(snapshot) : -1);
@@ -84,7 +83,6 @@ void SnapshotGenerations::AddChange(const std::string& topic, PartitionId partit
 
 uint32_t SnapshotGenerations::AddRow(const std::string& topic, PartitionId partition, Offset offset,
                                      SnapshotPart part, int64_t lsn, bool first) {
-  snapshot_lsn_ = std::max(snapshot_lsn_, lsn);
   TopicState& state = topics_.at(topic);
   PartitionState& place = state.partitions.at(partition);
   const uint32_t here = At(topic, partition, offset);

@@ -66,10 +66,6 @@ class SnapshotGenerations {
   // removed.
   [[nodiscard]] bool IsStale(const std::string& topic, int64_t version) const;
 
-  // Whether a change that is committed at `lsn` may be older than rows of a snapshot that were
-  // read.
-  [[nodiscard]] bool MayBeCovered(int64_t lsn) const { return lsn <= snapshot_lsn_; }
-
   // Whole snapshots after which nothing was removed yet.
   std::vector<Sweep> Due() const;
   // Partitions enter the generation behind what has been read of them.
@@ -105,8 +101,7 @@ class SnapshotGenerations {
   std::map<std::string, TopicState, std::less<>> topics_;
   uint32_t floor_ = 0;
   bool went_back_ = false;
-  int64_t snapshot_lsn_ = -1;  // the greatest
-  std::set<int64_t> ended_;    // LSNs of snapshots whose last row of all was read
+  std::set<int64_t> ended_;  // LSNs of snapshots whose last row of all was read
 };
 
 }  // namespace sluice::gateways

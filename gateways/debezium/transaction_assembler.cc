@@ -54,12 +54,15 @@ void TransactionAssembler::Forget() {
 }
 
 void TransactionAssembler::Pass(size_t partition, Offset next) {
-  partitions_[partition].next = std::max(partitions_[partition].next, next);
+  PartitionState& state = partitions_[partition];
+  state.next = state.is_to_seek ? state.next : std::max(state.next, next);
 }
 
 void TransactionAssembler::AddChange(size_t partition, TableChange change) {
   PartitionState& state = partitions_[partition];
-  if (change.offset < state.next) {
+  // Until it is read from there again, what comes lies behind what was passed over: taken in, it
+  // would have that passed over for good.
+  if (change.offset < state.next || state.is_to_seek) {
     return;
   }
   state.next = Offset(change.offset.value() + 1);
@@ -429,8 +432,16 @@ void TransactionAssembler::SeekBack() {
       seeks_.emplace_back(i, *state.skipped);
       state.next = *state.skipped;
       state.skipped.reset();
+      state.is_to_seek = true;
     }
   }
+}
+
+std::vector<std::pair<size_t, Offset>> TransactionAssembler::TakeSeeks() {
+  for (const auto& [partition, offset] : seeks_) {
+    partitions_[partition].is_to_seek = false;
+  }
+  return std::exchange(seeks_, {});
 }
 
 }  // namespace sluice::gateways

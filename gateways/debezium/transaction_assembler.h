@@ -103,11 +103,12 @@ class TransactionAssembler {
   // Whether the partition is not to be read for now, for want of room.
   [[nodiscard]] bool IsPaused(size_t partition) const;
   [[nodiscard]] bool marks_paused() const { return ends_.size() >= limits_.ends_max; }
-  // Partitions to be read again, and from where; each is told once.
-  [[nodiscard]] std::vector<std::pair<size_t, Offset>> TakeSeeks() {
-    return std::exchange(seeks_, {});
-  }
+  // Partitions to be read again, and from where, in this order; each is told once. Until it is
+  // asked for, what is read of such a partition is passed over, as it comes again.
+  [[nodiscard]] std::vector<std::pair<size_t, Offset>> TakeSeeks();
 
+  // Below this everything was taken in.
+  [[nodiscard]] Offset next(size_t partition) const { return partitions_[partition].next; }
   // Where to read on after all that has gone out; may be kept with a settled set.
   [[nodiscard]] Offset position(size_t partition) const;
   [[nodiscard]] Offset marks_position() const { return marks_position_; }
@@ -140,6 +141,7 @@ class TransactionAssembler {
     std::map<Offset, TableChange> held;
     absl::flat_hash_map<std::string, Share> shares;  // by transaction
     std::optional<Offset> skipped;                   // the first change that there was no room for
+    bool is_to_seek = false;                         // and nobody has been told yet
   };
   struct End {
     Offset offset;

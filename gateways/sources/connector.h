@@ -88,6 +88,14 @@ class RowSink {
   virtual std::shared_ptr<const schemas::EntitySchema> Find(const OrgId& org,
                                                             std::string_view entity) = 0;
 
+  // For sources that have rows of other organisations. Opens one that there never was; one that is
+  // open is well. kNotFound, code "org_not_found", where it was closed.
+  virtual absl::Status OpenOrg(const OrgId& org) = 0;
+  // Calls `visit` with each organisation, the source's own too, whose entity of that name is the
+  // source's, in the order of their names; an error of it ends the walk.
+  virtual absl::Status ForEachOrg(std::string_view entity,
+                                  const std::function<absl::Status(const OrgId&)>& visit) = 0;
+
   // "too_many_rejected" past the limit: the run ends, and nothing is swept.
   virtual absl::Status Reject(const RejectedRow& row) = 0;
 

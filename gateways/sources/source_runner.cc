@@ -37,6 +37,8 @@ SinkDeps SinkDepsOf(const SourceRunnerOptions& options, const SourceRunnerDeps& 
           std::make_shared<InFlight>(options.in_flight_bytes_max, options.in_flight_events_max),
       .find = [&directory =
                    deps.directory.directory()](const OrgId& org) { return directory.Find(org); },
+      .list = [&directory = deps.directory.directory()](
+                  std::string_view after, size_t limit) { return directory.List(after, limit); },
       .request =
           [&directory = deps.directory](const OrgId& org, v1::ProvisioningRequest request,
                                         std::chrono::milliseconds timeout, eventlog::Cause cause) {

@@ -20,6 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kSinkLook{20};  // between two looks at what may have come
+constexpr size_t kOrgsPerPage = 256;
 constexpr milliseconds kDefineWait{30'000};
 constexpr size_t kPositionBytesMax = 1'000;
 constexpr milliseconds kDefineLook{2'000};  // nothing ends the wait for an outcome
@@ -324,6 +325,23 @@ absl::Status SourceSink::FlushLetters() {
   return letters_.Flush(deps_.append_timeout, [this] { return stopping(); });
 }
 
+absl::Status SourceSink::Request(const OrgId& org, v1::ProvisioningRequest request) {
+  const RunToken::Hold hold(token_);
+  // One request, however often it is appended: its id stays the same.
+  request.set_request_id(NewUuid7(deps_.clock));
+  const SteadyTime until = deps_.clock.SteadyNow() + kDefineWait;
+  absl::StatusOr<projectors::Directory::Outcome> outcome = absl::UnknownError("");
+  do {
+    if (stopping()) {
+      return Cancelled();
+    }
+    outcome = deps_.request(org, request, kDefineLook,
+                            {.subject = run_.key.source, .issuer = "", .request_id = run_.item});
+  } while (ErrorCode(outcome.status()) == "provisioning_unavailable" &&
+           deps_.clock.SteadyNow() < until);
+  return outcome.ok() ? outcome->status : outcome.status();
+}
+
 absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> SourceSink::Define(
     const OrgId& org, const v1::ProvisioningRequest::PutEntity& entity) {
   const RunToken::Hold hold(token_);
@@ -348,20 +366,7 @@ absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> SourceSink::Define(
       return found->second;
     }
   }
-  // One request, however often it is appended: its id stays the same.
-  request.set_request_id(NewUuid7(deps_.clock));
-  const SteadyTime until = deps_.clock.SteadyNow() + kDefineWait;
-  absl::StatusOr<projectors::Directory::Outcome> outcome = absl::UnknownError("");
-  do {
-    if (stopping()) {
-      return Cancelled();
-    }
-    outcome = deps_.request(in, request, kDefineLook,
-                            {.subject = run_.key.source, .issuer = "", .request_id = run_.item});
-  } while (ErrorCode(outcome.status()) == "provisioning_unavailable" &&
-           deps_.clock.SteadyNow() < until);
-  RETURN_IF_ERROR(outcome.status());
-  RETURN_IF_ERROR(outcome->status);
+  RETURN_IF_ERROR(Request(in, std::move(request)));
   std::shared_ptr<const schemas::EntitySchema> schema = Find(in, entity.name());
   return schema != nullptr ? absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>>(schema)
                            : Error(absl::StatusCode::kFailedPrecondition, "entity_not_found",
@@ -376,6 +381,38 @@ std::shared_ptr<const schemas::EntitySchema> SourceSink::Find(const OrgId& org,
   }
   const auto found = (*entry)->model->entities().find(entity);
   return found == (*entry)->model->entities().end() ? nullptr : found->second;
+}
+
+absl::Status SourceSink::OpenOrg(const OrgId& org) {
+  // A request would open one anew that somebody has closed.
+  if (deps_.find(org) == nullptr) {
+    v1::ProvisioningRequest request;
+    request.mutable_open_org();
+    RETURN_IF_ERROR(Request(org, std::move(request)));
+  }
+  return OpenEntry(org).status();
+}
+
+absl::Status SourceSink::ForEachOrg(std::string_view entity,
+                                    const std::function<absl::Status(const OrgId&)>& visit) {
+  std::string after;
+  while (true) {
+    const auto page = deps_.list(after, kOrgsPerPage);
+    for (const auto& entry : page) {
+      if (stopping()) {
+        return Cancelled();
+      }
+      const auto found = entry->model->entities().find(entity);
+      if (entry->state == projectors::OrgState::kReady && found != entry->model->entities().end() &&
+          found->second->proto().source() == OwnerIn(entry->org)) {
+        RETURN_IF_ERROR(visit(entry->org));
+      }
+    }
+    if (page.size() < kOrgsPerPage) {
+      return absl::OkStatus();
+    }
+    after = page.back()->org.value();
+  }
 }
 
 absl::Status SourceSink::Reject(const RejectedRow& row) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -38,6 +39,9 @@ struct SinkDeps {
   // Of all sources: what is appended and has no answer. Shared with the log's callbacks.
   std::shared_ptr<InFlight> in_flight;
   std::function<std::shared_ptr<const projectors::OrgEntry>(const OrgId&)> find;
+  // As Directory::List().
+  std::function<std::vector<std::shared_ptr<const projectors::OrgEntry>>(std::string_view, size_t)>
+      list;
   // As DirectoryFollower::Request().
   std::function<absl::StatusOr<projectors::Directory::Outcome>(
       const OrgId&, v1::ProvisioningRequest, std::chrono::milliseconds, eventlog::Cause)>
@@ -76,6 +80,9 @@ class SourceSink final : public RowSink {
       const OrgId& org, const v1::ProvisioningRequest::PutEntity& entity) override;
   std::shared_ptr<const schemas::EntitySchema> Find(const OrgId& org,
                                                     std::string_view entity) override;
+  absl::Status OpenOrg(const OrgId& org) override;
+  absl::Status ForEachOrg(std::string_view entity,
+                          const std::function<absl::Status(const OrgId&)>& visit) override;
   absl::Status Reject(const RejectedRow& row) override;
   void Report(const v1::RunNumbers& numbers) override ABSL_LOCKS_EXCLUDED(mutex_);
   void set_loading(bool loading) override { loading_ = loading; }
@@ -110,6 +117,8 @@ class SourceSink final : public RowSink {
   absl::StatusOr<std::shared_ptr<const projectors::OrgEntry>> OpenEntry(const OrgId& org);
   absl::Status Cancelled() const;
   absl::Status Enqueue(Pending pending);
+  // Has it decided; the outcome is known here by then.
+  absl::Status Request(const OrgId& org, v1::ProvisioningRequest request);
   absl::Status MakeEvent(SourceSet& set, uint32_t incarnation, Pending& pending);
   absl::Status FlushLetters();
   // Waits until it may be under way, too.

@@ -111,7 +111,11 @@ absl::StatusOr<std::string> SourceRows::RowOf(const v1::Operation& op, const Ent
     return op.row();
   }
   FoldOverlay::RowSlot from = slot;
-  if (!op.kept_from().empty()) {
+  // No row gets the key of one that is there: where this version has written it already, its set is
+  // done again, and what has the old key by now is nothing or another row.
+  const FoldOverlay::Entry& own = parts_.overlay.entry(slot);
+  const bool is_again = own.live() && op.has_version() && own.now.version == op.version();
+  if (!op.kept_from().empty() && !is_again) {
     from = parts_.overlay.SlotOfCopy(EntityId(op.entity_id()), op.kept_from());
     RETURN_IF_ERROR(parts_.overlay.Load(parts_.view));
   }

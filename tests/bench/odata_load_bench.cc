@@ -160,6 +160,11 @@ class EventSink : public RowSink {
   std::shared_ptr<const schemas::EntitySchema> Find(const OrgId&, std::string_view) override {
     return nullptr;
   }
+  absl::Status OpenOrg(const OrgId&) override { return absl::OkStatus(); }
+  absl::Status ForEachOrg(std::string_view,
+                          const std::function<absl::Status(const OrgId&)>&) override {
+    return absl::OkStatus();
+  }
   absl::Status Reject(const RejectedRow& row) override { return absl::InternalError(row.reason); }
   void Report(const v1::RunNumbers&) override {}
   void set_loading(bool) override {}

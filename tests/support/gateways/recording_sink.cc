@@ -10,12 +10,21 @@
 
 namespace sluice::gateways {
 
+namespace {
+
+absl::Status OrgGone() {
+  return Error(absl::StatusCode::kNotFound, "org_not_found", "there is no such organisation");
+}
+
+}  // namespace
+
 absl::Status RecordingSink::Append(SourceSet set) {
   if (fail_at && (*fail_at)-- <= 0) {
     fail_at = 0;
     return failure;
   }
   if (stop_at && *stop_at > 0) --*stop_at;
+  if (absent.contains(set.org.value())) return OrgGone();
   const std::string org = set.org.value().empty() ? org_.value() : set.org.value();
   if (set.org.value().empty()) ++number_;
   const auto find = [&](uint32_t id) -> Entity* {
@@ -24,13 +33,6 @@ absl::Status RecordingSink::Append(SourceSet set) {
     }
     return nullptr;
   };
-  // What is kept comes from the rows before the set; operations of one set rarely keep, so copying
-  // all rows for those that do is cheap enough for a test.
-  std::map<uint32_t, Rows> before;
-  for (const v1::Operation& op : set.ops) {
-    Entity* const found = find(op.entity_id());
-    if (found != nullptr && !op.kept().empty()) before.try_emplace(op.entity_id(), found->rows);
-  }
   for (v1::Operation& op : set.ops) {
     if (set.number_is_version) op.set_version(static_cast<int64_t>(number_));
     Entity* const found = find(op.entity_id());
@@ -38,14 +40,14 @@ absl::Status RecordingSink::Append(SourceSet set) {
       rejected.push_back({org, "", op.key(), "unknown_entity", "", ""});
       continue;
     }
-    Apply(*found, op, before[op.entity_id()]);
+    Apply(*found, op);
   }
   if (set.cursor) cursor_ = *set.cursor;
   if (keep_sets) sets.push_back(std::move(set));
   return absl::OkStatus();
 }
 
-void RecordingSink::Apply(Entity& entity, const v1::Operation& op, const Rows& before) {
+void RecordingSink::Apply(Entity& entity, const v1::Operation& op) {
   if (op.kind() == v1::Operation::KIND_SWEEP) {
     for (auto at = entity.rows.begin(); at != entity.rows.end();) {
       if (at->second.version > op.version()) {
@@ -76,8 +78,9 @@ void RecordingSink::Apply(Entity& entity, const v1::Operation& op, const Rows& b
       break;
   }
   std::string bytes = op.row();
-  const auto from = before.find(op.kept_from().empty() ? op.key() : op.kept_from());
-  if (!op.kept().empty() && from != before.end()) {
+  const bool is_own = op.kept_from().empty() || (is_there && row->second.version == op.version());
+  const auto from = entity.rows.find(is_own ? op.key() : op.kept_from());
+  if (!op.kept().empty() && from != entity.rows.end()) {
     std::string kept;
     schemas::RowScanner scanner(from->second.bytes);
     while (scanner.Next()) {
@@ -95,6 +98,7 @@ void RecordingSink::Apply(Entity& entity, const v1::Operation& op, const Rows& b
 
 absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> RecordingSink::Define(
     const OrgId& org, const v1::ProvisioningRequest::PutEntity& wanted) {
+  if (absent.contains(org.value())) return OrgGone();
   Entities& entities = orgs_[org.value().empty() ? org_.value() : org.value()];
   if (absl::Status status = schemas::ValidateDefinition(wanted); !status.ok()) return status;
   const auto found = entities.find(wanted.name());
@@ -121,6 +125,24 @@ std::shared_ptr<const schemas::EntitySchema> RecordingSink::Find(const OrgId& or
   if (entities == orgs_.end()) return nullptr;
   const auto found = entities->second.find(entity);
   return found == entities->second.end() ? nullptr : found->second.schema;
+}
+
+absl::Status RecordingSink::OpenOrg(const OrgId& org) {
+  ++opened;
+  const auto found = absent.find(org.value());
+  if (found != absent.end() && found->second) return OrgGone();
+  absent.erase(org.value());
+  return absl::OkStatus();
+}
+
+absl::Status RecordingSink::ForEachOrg(std::string_view entity,
+                                       const std::function<absl::Status(const OrgId&)>& visit) {
+  for (const auto& [org, entities] : orgs_) {
+    if (entities.contains(entity) && !absent.contains(org)) {
+      if (absl::Status status = visit(*OrgId::Parse(org)); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RecordingSink::Reject(const RejectedRow& row) {

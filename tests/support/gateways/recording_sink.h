@@ -13,13 +13,14 @@
 namespace sluice::gateways {
 
 // A sink that keeps what a connector gives it, and folds it into a plain map as
-// gateways/docs/sources-design.md, section 3.3, says: what a staging store would hold. Not
-// thread-safe.
+// projectors/docs/fold.md, "What a source writes", says: what a staging store would hold, which
+// debezium_property_test compares with the real fold's. Not thread-safe.
 class RecordingSink : public RowSink {
  public:
   struct Row {
     std::string bytes;
     int64_t version = 0;
+    friend bool operator==(const Row&, const Row&) = default;
   };
   struct Rejected {
     std::string org, entity, key, code, reason, row;
@@ -36,6 +37,9 @@ class RecordingSink : public RowSink {
       const OrgId& org, const v1::ProvisioningRequest::PutEntity& entity) override;
   std::shared_ptr<const schemas::EntitySchema> Find(const OrgId& org,
                                                     std::string_view entity) override;
+  absl::Status OpenOrg(const OrgId& org) override;
+  absl::Status ForEachOrg(std::string_view entity,
+                          const std::function<absl::Status(const OrgId&)>& visit) override;
   absl::Status Reject(const RejectedRow& row) override;
   void Report(const v1::RunNumbers& numbers) override { reported = numbers; }
   void set_loading(bool loading) override { is_loading = loading; }
@@ -59,6 +63,9 @@ class RecordingSink : public RowSink {
   bool keep_sets = true;
   std::vector<Rejected> rejected;
   size_t rejected_max = 10'000;
+  // Organisations that are not there; true: they were closed, and can't be opened.
+  std::map<std::string, bool> absent;
+  int opened = 0;  // calls of OpenOrg()
   v1::RunNumbers reported;
   bool is_loading = false;
   // Operations that changed what a client sees, and those that did not.
@@ -73,7 +80,7 @@ class RecordingSink : public RowSink {
   };
   using Entities = std::map<std::string, Entity, std::less<>>;
 
-  void Apply(Entity& entity, const v1::Operation& op, const Rows& before);
+  void Apply(Entity& entity, const v1::Operation& op);
 
   const OrgId org_;
   uint64_t number_ = 0;

@@ -1,5 +1,6 @@
 #include "gateways/debezium/debezium_connector.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <fstream>
@@ -99,6 +100,20 @@ class DebeziumConnectorTest : public ::testing::Test {
       rows.push_back(json);
     }
     return rows;
+  }
+
+  // Of all operations that the sink was given.
+  std::vector<int64_t> Versions() const {
+    std::vector<int64_t> versions;
+    for (const SourceSet& set : sink_.sets) {
+      for (const v1::Operation& op : set.ops) versions.push_back(op.version());
+    }
+    return versions;
+  }
+  // A row of an organisation.
+  void CommitOf(const std::string& tenant, int id) {
+    Commit({.key = fmt::format(R"({{"id":{}}})", id),
+            .after = fmt::format(R"({{"id":{},"tenant":"{}"}})", id, tenant)});
   }
 
   testing::FakeClock clock_;
@@ -209,7 +224,8 @@ TEST_F(DebeziumConnectorTest, LongValuesMoveWithTheirKey) {
   topics_.Append(kMarks, 0, DebeziumEnd("5", 2'010, {{"customer", 2}}));
   ASSERT_TRUE(Run().ok());
   EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"2","n":"2","t":"long"})"));
-  // Debezium sends it once more, and nothing of it is remembered.
+  // Debezium sends it once more, and nothing of it is remembered but how far that was.
+  sink_.sets.clear();
   topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
   Change(
       {.op = "d", .key = R"({"id":1})", .before = R"({"id":1})", .lsn = 2'000, .transaction = "5"});
@@ -222,6 +238,61 @@ TEST_F(DebeziumConnectorTest, LongValuesMoveWithTheirKey) {
   topics_.Append(kMarks, 0, DebeziumEnd("5", 2'010, {{"customer", 2}}));
   ASSERT_TRUE(Run().ok());
   EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"2","n":"2","t":"long"})"));
+  EXPECT_THAT(Versions(), ElementsAre(2'009, 2'009)) << "below what it had written";
+}
+
+TEST_F(DebeziumConnectorTest, LongValuesWithinOneSet) {
+  const std::string kept = R"(,"t":"__debezium_unavailable_value"})";
+  Commit({.key = R"({"id":1})", .after = R"({"id":1,"n":1,"t":"long"})"});
+  Commit({.op = "u", .key = R"({"id":1})", .after = R"({"id":1,"n":2)" + kept});
+  topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
+  Change({.op = "d", .key = R"({"id":1})", .lsn = 2'000, .transaction = "5"});
+  Change({.key = R"({"id":2})",
+          .after = R"({"id":2,"n":3)" + kept,
+          .lsn = 2'000,
+          .transaction = "5",
+          .order = 2,
+          .old_key = R"({"id":1})"});
+  Change({.op = "u",
+          .key = R"({"id":2})",
+          .after = R"({"id":2,"n":4)" + kept,
+          .lsn = 2'010,
+          .transaction = "5",
+          .order = 3});
+  topics_.Append(kMarks, 0, DebeziumEnd("5", 2'020, {{"customer", 3}}));
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(sink_.sets[0].ops, SizeIs(5));
+  EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"2","n":"4","t":"long"})"));
+}
+
+// A producer that sends again what it has no answer of.
+TEST_F(DebeziumConnectorTest, DoubledRecordsAreTakenOnce) {
+  for (int i = 0; i < 2; ++i) topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
+  for (int i = 0; i < 2; ++i) {
+    Change({.key = R"({"id":1})", .after = R"({"id":1,"n":1})", .lsn = 2'000, .transaction = "5"});
+  }
+  for (int i = 0; i < 2; ++i) {
+    Change({.op = "u",
+            .key = R"({"id":1})",
+            .after = R"({"id":1,"n":2})",
+            .lsn = 2'010,
+            .transaction = "5",
+            .order = 2});
+  }
+  for (int i = 0; i < 2; ++i) {
+    topics_.Append(kMarks, 0, DebeziumEnd("5", 2'020, {{"customer", 2}}));
+  }
+  for (int i = 0; i < 2; ++i) {  // once it has gone out
+    Change({.op = "u",
+            .key = R"({"id":1})",
+            .after = R"({"id":1,"n":2})",
+            .lsn = 2'010,
+            .transaction = "5",
+            .order = 2});
+  }
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(Versions(), ElementsAre(2'020, 2'020));
+  EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"1","n":"2"})"));
 }
 
 TEST_F(DebeziumConnectorTest, TruncateRemovesWhatWasBefore) {
@@ -367,6 +438,96 @@ TEST_F(DebeziumConnectorTest, ManyOrganisationsOnOneTopic) {
   for (const SourceSet& set : again.sets) {
     EXPECT_TRUE(ids.contains(set.id)) << set.id;
   }
+}
+
+TEST_F(DebeziumConnectorTest, ASnapshotRemovesRowsOfOrganisationsThatHaveNoneInIt) {
+  context_.settings.mutable_tenants()->set_column("tenant");
+  CommitOf("a", 1);
+  CommitOf("b", 2);
+  CommitOf("acme", 3);
+  for (const char* const part : {"first", "last"}) {
+    const int id = std::string(part) == "first" ? 4 : 5;
+    Change({.op = "r",
+            .key = fmt::format(R"({{"id":{}}})", id),
+            .after = fmt::format(R"({{"id":{},"tenant":"a"}})", id),
+            .snapshot = part,
+            .lsn = lsn_ + 100});
+  }
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(Rows("customer", "a"), SizeIs(2));
+  EXPECT_THAT(Rows("customer", "b"), IsEmpty());
+  EXPECT_THAT(Rows("customer", "acme"), IsEmpty());
+  v1::DebeziumCursor cursor;
+  ASSERT_TRUE(cursor.ParseFromString(sink_.cursor()));
+  EXPECT_TRUE(cursor.snapshots(0).swept());
+}
+
+TEST_F(DebeziumConnectorTest, ATruncateRemovesTheRowsOfAllOrganisations) {
+  context_.settings.mutable_tenants()->set_column("tenant");
+  CommitOf("a", 1);
+  CommitOf("b", 2);
+  topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
+  Change({.op = "t", .lsn = 2'000, .transaction = "5"});
+  Change({.key = R"({"id":3})",
+          .after = R"({"id":3,"tenant":"b"})",
+          .lsn = 2'010,
+          .transaction = "5",
+          .order = 2});
+  Change({.op = "t", .lsn = 2'020, .transaction = "5", .order = 3});
+  Change({.key = R"({"id":4})",
+          .after = R"({"id":4,"tenant":"a"})",
+          .lsn = 2'030,
+          .transaction = "5",
+          .order = 4});
+  topics_.Append(kMarks, 0, DebeziumEnd("5", 2'040, {{"customer", 4}}));
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(Rows("customer", "a"), ElementsAre(R"({"id":"4","tenant":"a"})"));
+  EXPECT_THAT(Rows("customer", "b"), IsEmpty());
+  EXPECT_THAT(sink_.rejected, IsEmpty());
+  // One that has the id of another is passed over by the fold.
+  std::set<std::pair<OrgId, std::string>> ids;
+  for (const SourceSet& set : sink_.sets) {
+    EXPECT_TRUE(set.id.empty() || ids.emplace(set.org, set.id).second) << set.id;
+  }
+}
+
+TEST_F(DebeziumConnectorTest, AnOrganisationThatIsNotThere) {
+  context_.settings.mutable_tenants()->set_column("tenant");
+  sink_.absent = {{"a", false}, {"gone", true}};
+  for (int id = 1; id <= 3; ++id) CommitOf("a", id);
+  CommitOf("b", 4);
+  ASSERT_TRUE(Run().ok());
+  ASSERT_THAT(sink_.rejected, SizeIs(1));
+  EXPECT_EQ(sink_.rejected[0].code, "org_not_found");
+  EXPECT_EQ(sink_.opened, 0);
+  EXPECT_THAT(Rows("customer", "b"), SizeIs(1));
+  // The rule has it opened; one that was closed stays so, and is asked for once an hour.
+  context_.settings.mutable_tenants()->set_create(true);
+  for (int id = 5; id <= 7; ++id) {
+    CommitOf("a", id);
+    CommitOf("gone", 10 + id);
+  }
+  on_fifth_ = [this] {
+    clock_.Advance(std::chrono::hours(1));
+    CommitOf("gone", 20);
+    CommitOf("gone", 21);
+  };
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(Rows("customer", "a"), SizeIs(3));
+  EXPECT_THAT(sink_.rejected, SizeIs(3));
+  EXPECT_EQ(sink_.opened, 3);
+}
+
+TEST_F(DebeziumConnectorTest, AnOrganisationThatIsClosedHoldsUpNoOther) {
+  context_.settings.mutable_tenants()->set_column("tenant");
+  CommitOf("a", 1);
+  ASSERT_TRUE(Run().ok());
+  sink_.absent["a"] = true;
+  CommitOf("a", 2);
+  CommitOf("b", 3);
+  ASSERT_TRUE(Run().ok());
+  EXPECT_THAT(Rows("customer", "a"), SizeIs(1));
+  EXPECT_THAT(Rows("customer", "b"), SizeIs(1));
 }
 
 TEST_F(DebeziumConnectorTest, WhatASourceMaySay) {

@@ -301,6 +301,26 @@ TEST_F(TransactionAssemblerTest, WhatLooksLeftOverIsReadAgain) {
   EXPECT_THAT(Out(), ElementsAre("7@110: x"));
 }
 
+// The driver may have read on meanwhile.
+TEST_F(TransactionAssemblerTest, WhatIsReadBeforeTheSeekComesAgain) {
+  Change(0, "7", 101, "x");
+  Change(0, "6", 90, "a");
+  Change(0, "7", 101, "x");
+  End("6", 100, 1);
+  EXPECT_THAT(Out(), ElementsAre("6@100: a"));
+  Change(0, "8", 120, "y");
+  assembler_->Pass(0, Offset(4));
+  EXPECT_EQ(assembler_->next(0), Offset(2));
+  EXPECT_EQ(assembler_->position(0), Offset(2));
+  EXPECT_THAT(assembler_->TakeSeeks(), ElementsAre(Pair(0, Offset(2))));
+  next_[0] = 2;
+  Change(0, "7", 101, "x");
+  Change(0, "8", 120, "y");
+  End("7", 110, 1);
+  End("8", 130, 1);
+  EXPECT_THAT(Out(), ElementsAre("7@110: x", "8@130: y"));
+}
+
 TEST_F(TransactionAssemblerTest, AnEndThatWasNotLookedAtMakesNoRoom) {
   Make({.held_bytes_max = 100, .set_bytes_max = 1'000});
   Change(1, "6", 80, "a");

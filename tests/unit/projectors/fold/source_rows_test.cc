@@ -198,6 +198,23 @@ TEST_F(SourceRowsTest, KeptFromOldKeyWithinOneSet) {
   EXPECT_TRUE(Find("A1")->deleted);
 }
 
+// A connector that was killed before its cursor was there does sets again; the key that a row had
+// may be another row's by then.
+TEST_F(SourceRowsTest, ARowThatMovedStaysWholeWhereItsSetIsDoneAgain) {
+  const std::vector<v1::Operation> moves = {
+      Keeping(testing::Upsert(kCrmAccount, "A2", RowOf("A2", "U1"), 2), {3}, "A1"),
+      testing::Delete(kCrmAccount, "A1", 2)};
+  RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1", "large"), 1)});
+  RunSet(moves);
+  RunSet(moves);
+  EXPECT_EQ(Find("A2")->row, RowOf("A2", "U1", "large"));
+  RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1", "another"), 3)});
+  RunSet(moves);
+  EXPECT_EQ(Find("A2")->row, RowOf("A2", "U1", "large"));
+  EXPECT_EQ(Find("A1")->row, RowOf("A1", "U1", "another"));
+  EXPECT_EQ(counters_.kept_of_nothing, 0U);
+}
+
 TEST_F(SourceRowsTest, ATouchOnlyRaisesTheVersion) {
   RunSet({testing::Upsert(kCrmAccount, "A1", RowOf("A1", "U1"), 3)});
   RunSet({Touch("A1", 7), Touch("A2", 7), Touch("A1", 5)});
