@@ -21,6 +21,8 @@ namespace {
 constexpr size_t kBaseTypesMax = 32;
 // Properties that are looked at for one entity: complex types within each other multiply.
 constexpr size_t kVisitsMax = 2 * static_cast<size_t>(schemas::kAttributesMax);
+// Of an enumeration: a number of one is looked for among them in each row.
+constexpr size_t kEnumMembersMax = 10'000;
 
 absl::Status Refuse(std::string_view code, std::string_view reason) {
   return Error(absl::StatusCode::kFailedPrecondition, code, reason);
@@ -150,6 +152,10 @@ absl::StatusOr<ResolvedType> EntityMapper::Resolve(const CsdlProperty& property)
     return ResolvedType{*primitive, nullptr, ""};
   }
   if (const auto found = csdl_.enums.find(name); found != csdl_.enums.end()) {
+    if (found->second.members.size() > kEnumMembersMax) {
+      return Refuse("type_unsupported", fmt::format("{} has more than {} members",
+                                                    QuoteForError(name), kEnumMembersMax));
+    }
     auto& shared = enums_[name];
     if (shared == nullptr) {
       shared = std::make_shared<const CsdlEnum>(found->second);

@@ -239,6 +239,16 @@ TEST(EntityMapperTest, TooManyAttributes) {
   EXPECT_EQ(Describe(MapEntities(wide, {})), "- T too_many_attributes\n");
 }
 
+TEST(EntityMapperTest, AnEnumerationIsBounded) {
+  Csdl csdl = With({{"A", "s.E", false, std::nullopt}});
+  for (int64_t value = 1; value <= 10'000; ++value) {
+    csdl.enums["s.E"].members.emplace_back(fmt::format("m{}", value), value);
+  }
+  EXPECT_TRUE(MapEntities(csdl, {}).entities.at(0).refused.empty());
+  csdl.enums["s.E"].members.emplace_back("more", 0);
+  EXPECT_EQ(MapEntities(csdl, {}).entities.at(0).refused.at(0).code, "type_unsupported");
+}
+
 TEST(EntityMapperTest, AllEntitiesTogetherAreBounded) {
   Csdl csdl = With({{"A", "Edm.String", false, std::nullopt}});
   csdl.sets.push_back({"U", "s.T", {}});
