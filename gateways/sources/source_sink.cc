@@ -132,7 +132,9 @@ absl::Status SourceSink::MakeEvent(SourceSet& set, uint32_t incarnation, Pending
     }
     *message.add_ops() = std::move(op);
   }
-  pending.ops = set.ops.size();
+  // A sweep is no row.
+  pending.rows = static_cast<size_t>(std::ranges::count_if(
+      message.ops(), [](const auto& op) { return op.kind() != v1::Operation::KIND_SWEEP; }));
   pending.org = set.org;
   pending.partition = deps_.log.PartitionFor(eventlog::Topic::kChanges, set.org.value());
   pending.event.id = NewUuid7(deps_.clock);
@@ -247,13 +249,13 @@ void SourceSink::Settle(Pending& pending, Offset offset) {
   gate_.Note(pending.org, offset, pending.bytes);
   token_.Touch();
   pending_bytes_ -= pending.bytes;
-  deps_.metrics.rows.Increment(static_cast<double>(pending.ops));
+  deps_.metrics.rows.Increment(static_cast<double>(pending.rows));
   deps_.metrics.sets.Increment();
   progressed_at_ = deps_.clock.SteadyNow();
   retry_.Reset();
   {
     const absl::MutexLock lock(&mutex_);
-    numbers_.set_rows(numbers_.rows() + pending.ops);
+    numbers_.set_rows(numbers_.rows() + pending.rows);
   }
   pending.settled = true;
 }

@@ -104,7 +104,7 @@ class SourceSink final : public RowSink {
     eventlog::Event event;
     PartitionId partition;
     size_t bytes = 0;
-    size_t ops = 0;
+    size_t rows = 0;
     uint64_t number = 0;             // of its step; 0: it has none
     std::shared_ptr<Answer> answer;  // nullptr before it is sent, which none of pending_ is
     bool failed = false;
