@@ -90,6 +90,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"rules_too_deep", 400, "Chain of rules is too long"},
     {"secret_unreadable", 409, "A secret cannot be opened"},
     {"secrets_key_missing", 409, "No key for secrets"},
+    {"sealing_key_unavailable", 503, "A key for secrets cannot be used", 0, kInternal},
     {"secrets_required", 409, "Secrets have to be given again"},
     {"source_not_allowed", 400, "Source not allowed"},
     {"source_not_found", 404, "No such source"},
