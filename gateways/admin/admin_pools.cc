@@ -55,6 +55,8 @@ bool AdminPools::Appends(AdminRoute route) {
     case AdminRoute::kDeleteSource:
     case AdminRoute::kRunSource:
     case AdminRoute::kResealSource:
+    case AdminRoute::kDropDeadLetter:
+    case AdminRoute::kReplayDeadLetter:
       return true;
     default:
       return false;

@@ -13,6 +13,7 @@
 #include "gateways/admin/admin_pools.h"
 #include "gateways/admin/admission.h"
 #include "gateways/admin/applied_wait.h"
+#include "gateways/admin/dead_letter_routes.h"
 #include "gateways/admin/definition_routes.h"
 #include "gateways/admin/directory_end.h"
 #include "gateways/admin/ingest_exchange.h"
@@ -114,6 +115,8 @@ struct AdminServer::Impl {
   OrgRoutes orgs;
   DefinitionRoutes definitions;
   IngestRoutes ingest;
+  DeadLetters letters;
+  DeadLetterRoutes letter_routes;
   prometheus::Family<prometheus::Histogram>& durations;
   std::unique_ptr<AdminPools> pools;
   std::unique_ptr<HttpListener>
@@ -152,6 +155,8 @@ AdminServer::Impl::Impl(AdminServerOptions the_options, AdminServerDeps the_deps
           options.provisioning_timeout),
       definitions(deps.directory, applied, options.provisioning_timeout),
       ingest(ingest_service, applied, options.body_bytes_max),
+      letters(deps.log, deps.clock, {}, deps.registry),
+      letter_routes(deps.directory, letters, ingest_service, applied, options.provisioning_timeout),
       durations(HistogramFamily(*deps.registry, "sluice_admin_request_seconds",
                                 "Time from a request's headers to its answer")) {}
 
@@ -183,6 +188,7 @@ HttpResponse AdminServer::Impl::Metrics() const {
   if (deps.refresh_metrics) {
     deps.refresh_metrics();
   }
+  letters.RefreshMetrics();
   response.body = prometheus::TextSerializer().Serialize(deps.registry->Collect());
   return response;
 }
@@ -213,6 +219,14 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
     case AdminRoute::kRunSource:
     case AdminRoute::kResealSource:
       return CallSource(context);
+    case AdminRoute::kListDeadLetters:
+      return letter_routes.List(context);
+    case AdminRoute::kGetDeadLetter:
+      return letter_routes.Get(context);
+    case AdminRoute::kDropDeadLetter:
+      return letter_routes.Drop(context);
+    case AdminRoute::kReplayDeadLetter:
+      return letter_routes.Replay(context);
     case AdminRoute::kHealthz:
       return HealthResponse();
     case AdminRoute::kReadyz:
@@ -527,6 +541,9 @@ absl::StatusOr<int> AdminServer::Impl::Start() {
                  address.host);
   }
   ASSIGN_OR_RETURN(pools, AdminPools::Start(options, deps.clock, deps.registry));
+  if (options.administration) {
+    RETURN_IF_ERROR(letters.Start());
+  }
   HttpListenerOptions http;
   http.name = "admin";
   http.host = address.host;
@@ -571,6 +588,7 @@ void AdminServer::Stop() {
   if (impl_->pools != nullptr) {
     impl_->pools->Stop();
   }
+  impl_->letters.Stop();
 }
 
 }  // namespace sluice::gateways

@@ -10,7 +10,6 @@
 #include "schemas/base/status.h"
 #include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"
-#include "schemas/base/text_values.h"
 
 namespace sluice::gateways {
 namespace {
@@ -20,8 +19,6 @@ using projectors::OrgEntry;
 using projectors::OrgState;
 
 constexpr size_t kDisplayNameBytesMax = 512;
-constexpr int64_t kPageSizeDefault = 100;
-constexpr int64_t kPageSizeMax = 1'000;
 
 std::string Dump(const OrderedJson& json) {
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
@@ -156,14 +153,7 @@ absl::StatusOr<Answer> OrgRoutes::Get(RequestContext& context) const {
 }
 
 absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
-  int64_t page_size = kPageSizeDefault;
-  if (const auto text = context.http.Query("page_size"); text.has_value()) {
-    ASSIGN_OR_RETURN(page_size, ParseInt64(*text));
-    if (page_size < 1) {
-      return absl::InvalidArgumentError("page_size must be at least 1");
-    }
-    page_size = std::min(page_size, kPageSizeMax);
-  }
+  ASSIGN_OR_RETURN(const size_t page_size, PageSizeOf(context.http));
   std::string after;
   if (const auto token = context.http.Query("page_token"); token.has_value() && !token->empty()) {
     std::optional<std::string> decoded = DecodeBase64Url(*token);
@@ -173,7 +163,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
     after = *std::move(decoded);
   }
   // One more than the page: whether there is a next one is known without asking for it.
-  auto entries = directory_.directory().List(after, static_cast<size_t>(page_size) + 1);
+  auto entries = directory_.directory().List(after, page_size + 1);
   if (context.principal != nullptr && !context.principal->org.empty()) {
     // A token of one organisation sees that one alone.
     entries.clear();
@@ -183,7 +173,7 @@ absl::StatusOr<Answer> OrgRoutes::List(RequestContext& context) const {
       entries.push_back(std::move(entry));
     }
   }
-  const bool more = entries.size() > static_cast<size_t>(page_size);
+  const bool more = entries.size() > page_size;
   if (more) {
     entries.pop_back();
   }

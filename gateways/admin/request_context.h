@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -50,6 +51,10 @@ struct Answer {
 };
 
 inline constexpr std::chrono::milliseconds kWaitMax{60'000};
+
+// `?page_size=`: 100 where it is not given, cut to 1,000. kInvalidArgument for what is no number
+// from 1 on.
+[[nodiscard]] absl::StatusOr<size_t> PageSizeOf(const HttpHead& http);
 
 // `?wait=10s`, cut to a minute; nullopt where it is not given. kInvalidArgument for what is no
 // duration.

@@ -45,23 +45,6 @@ std::optional<absl::Status> ErrorOf(const Json& problem) {
   return Error(absl::StatusCode::kInvalidArgument, code, TextOf(problem, "detail"));
 }
 
-// nullopt where `line` is no answer for the set `id`.
-std::optional<absl::StatusOr<Offset>> AnswerOf(std::string_view line, const std::string& id) {
-  const Json answer = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!answer.is_object() || TextOf(answer, "id") != id) {
-    return std::nullopt;
-  }
-  if (const auto error = answer.find("error"); error != answer.end()) {
-    const std::optional<absl::Status> status = ErrorOf(*error);
-    return status.has_value() ? std::make_optional<absl::StatusOr<Offset>>(*status) : std::nullopt;
-  }
-  const absl::StatusOr<int64_t> position = ParseInt64(TextOf(answer, "position"));
-  if (!position.ok() || *position < 0) {
-    return std::nullopt;
-  }
-  return absl::StatusOr<Offset>(Offset(*position));
-}
-
 SetRelay::Answers ReadAnswers(std::string_view body, const std::vector<SetRelay::Set>& sets) {
   SetRelay::Answers answers;
   while (!body.empty() && answers.size() < sets.size()) {
@@ -71,7 +54,7 @@ SetRelay::Answers ReadAnswers(std::string_view body, const std::vector<SetRelay:
     if (line.empty()) {
       continue;
     }
-    auto answer = AnswerOf(line, sets[answers.size()].id);
+    auto answer = ReadSetAnswer(line, sets[answers.size()].id);
     if (!answer.has_value()) {
       break;  // from here on it is not known which set an answer is for
     }
@@ -99,6 +82,22 @@ httplib::Request RequestOf(const OrgId& org, const RelayCaller& caller,
 }
 
 }  // namespace
+
+std::optional<absl::StatusOr<Offset>> ReadSetAnswer(std::string_view line, const std::string& id) {
+  const Json answer = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!answer.is_object() || TextOf(answer, "id") != id) {
+    return std::nullopt;
+  }
+  if (const auto error = answer.find("error"); error != answer.end()) {
+    const std::optional<absl::Status> status = ErrorOf(*error);
+    return status.has_value() ? std::make_optional<absl::StatusOr<Offset>>(*status) : std::nullopt;
+  }
+  const absl::StatusOr<int64_t> position = ParseInt64(TextOf(answer, "position"));
+  if (!position.ok() || *position < 0) {
+    return std::nullopt;
+  }
+  return absl::StatusOr<Offset>(Offset(*position));
+}
 
 SetRelay::SetRelay(RelayOptions options)
     : options_(options),

@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,6 +30,11 @@ struct RelayOptions {
   std::chrono::milliseconds timeout{15'000};   // to send, and to be answered: the node may wait too
   size_t answer_bytes_max = size_t{16} << 20;  // of one relay
 };
+
+// The answer of a set as SetAnswers writes it: its position, or what a sender can act on of its
+// error. nullopt where `line` is no such answer for the set `id`.
+[[nodiscard]] std::optional<absl::StatusOr<Offset>> ReadSetAnswer(std::string_view line,
+                                                                  const std::string& id);
 
 // Hands change sets on to the admin listener of another node of the same log. Thread-safe.
 class SetRelay {

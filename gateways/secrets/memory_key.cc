@@ -78,7 +78,7 @@ class MemoryKey final : public SealingKey {
 }  // namespace
 
 absl::Status SecretUnreadable(std::string_view reason) {
-  return Error(absl::StatusCode::kDataLoss, "secret_unreadable",
+  return Error(absl::StatusCode::kFailedPrecondition, "secret_unreadable",
                fmt::format("a sealed secret can't be opened: {}", reason));
 }
 

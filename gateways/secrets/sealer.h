@@ -50,8 +50,8 @@ class Sealer {
                                                       const SecretText& secret);
 
   // The secret that was sealed for `place`. kFailedPrecondition, code "secrets_key_missing", where
-  // the ring lacks the key, which the message names; kDataLoss, code "secret_unreadable", for what
-  // was sealed for another place or name or was changed; the key's errors.
+  // the ring lacks the key, which the message names, code "secret_unreadable" for what was sealed
+  // for another place or name or was changed; the key's errors.
   [[nodiscard]] absl::StatusOr<SecretText> Open(const SecretPlace& place,
                                                 const v1::SealedSecret& sealed);
 

@@ -29,8 +29,8 @@ class SealingKey {
                                                          std::string_view aad,
                                                          std::string_view text) = 0;
 
-  // The text that Seal() made `sealed` of. kDataLoss, code "secret_unreadable", for what was sealed
-  // with another key, nonce or `aad`, or was changed since; else as Seal().
+  // The text that Seal() made `sealed` of. kFailedPrecondition, code "secret_unreadable", for what
+  // was sealed with another key, nonce or `aad`, or was changed since; else as Seal().
   [[nodiscard]] virtual absl::StatusOr<SecretText> Open(std::string_view nonce,
                                                         std::string_view aad,
                                                         std::string_view sealed) = 0;

@@ -24,6 +24,7 @@ constexpr size_t kNameColumns = 14;
 constexpr std::array kOrgColumns = {"org", "state", "applied", "display_name"};
 constexpr std::array kNameAlone = {"name"};
 constexpr std::array kSourceColumns = {"name", "kind", "entities", "failing", "rows", "url"};
+constexpr std::array kLetterColumns = {"id", "at", "topic", "entity", "key", "code", "reason"};
 constexpr std::array kColumns = {
     "name",           "state",   "primary_key", "attributes", "rows",      "loaded",
     "total",          "percent", "lag_s",       "rejected",   "last_run",  "next_run",
@@ -126,7 +127,7 @@ std::string ListText(const Json& document, const Json& list) {
     std::ranges::transform(list, std::back_inserter(rows), SourceRow);
     return Table(rows, {kSourceColumns.begin(), kSourceColumns.end()});
   }
-  return table(kNameAlone);
+  return document.contains("deadletters") ? table(kLetterColumns) : table(kNameAlone);
 }
 
 // Whether the members of `value`, or its elements, are what a table shows: streams of a source, or
@@ -192,6 +193,11 @@ std::string AnswerText(std::string_view body) {
     }
   }
   return PrintableLines(body) + "\n";
+}
+
+absl::Status PrintAnswer(const Invocation& invocation, std::string_view body) {
+  fmt::print("{}", invocation.json ? PrintableJson(body) + "\n" : AnswerText(body));
+  return absl::OkStatus();
 }
 
 }  // namespace sluice::ops

@@ -3,6 +3,9 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
+#include "ops/program/command.h"
+
 namespace sluice::ops {
 
 // The admin endpoint's answer as a person reads it: a list is a table, an object has a line for
@@ -11,5 +14,8 @@ namespace sluice::ops {
 // object is shown as it is. Nothing in it moves a terminal's cursor (printable.h). Ends with a line
 // end.
 [[nodiscard]] std::string AnswerText(std::string_view body);
+
+// That on standard output; with --output json the answer as it came.
+absl::Status PrintAnswer(const Invocation& invocation, std::string_view body);
 
 }  // namespace sluice::ops

@@ -42,6 +42,7 @@ void AddDataDirOption(CLI::App& command, std::string& data_dir, const std::strin
 void AddServeCommand(CLI::App& app, Invocation& invocation);
 void AddOrgCommands(CLI::App& app, Invocation& invocation);
 void AddDefinitionCommands(CLI::App& app, Invocation& invocation);
+void AddDeadLetterCommands(CLI::App& app, Invocation& invocation);
 void AddIngestCommand(CLI::App& app, Invocation& invocation);
 void AddPullCommand(CLI::App& app, Invocation& invocation);
 void AddTokenCommand(CLI::App& app, Invocation& invocation);

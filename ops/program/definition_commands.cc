@@ -29,11 +29,6 @@ struct DefinitionArguments {
   std::string wait = "10s";
 };
 
-absl::Status Print(const Invocation& invocation, const std::string& body) {
-  fmt::print("{}", invocation.json ? PrintableJson(body) + "\n" : AnswerText(body));
-  return absl::OkStatus();
-}
-
 absl::Status SendAndPrint(const Invocation& invocation, const DefinitionArguments& arguments,
                           AdminClient::Request request) {
   if (const auto wait = ParseDuration(arguments.wait); !arguments.wait.empty() && !wait.ok()) {
@@ -47,7 +42,7 @@ absl::Status SendAndPrint(const Invocation& invocation, const DefinitionArgument
     request.path += "?wait=" + PathSegment(arguments.wait);
   }
   ASSIGN_OR_RETURN(const auto response, client->Send(request));
-  return Print(invocation, response.body);
+  return PrintAnswer(invocation, response.body);
 }
 
 // Calls `visit` with each page of the list of organisations.
@@ -76,7 +71,7 @@ absl::Status ListOrgs(const Invocation& invocation, const DefinitionArguments& a
     all.insert(all.end(), orgs.begin(), orgs.end());
     return absl::OkStatus();
   }));
-  return Print(invocation, Json{{"orgs", all}}.dump());
+  return PrintAnswer(invocation, Json{{"orgs", all}}.dump());
 }
 
 // An empty name would be another path: that of the list, or of the organisation itself.
@@ -172,49 +167,85 @@ absl::Status Export(const DefinitionArguments& arguments) {
   return absl::OkStatus();
 }
 
-// Seals the secrets of a source, or of all of all organisations, with the key that is first now.
+// Sources whose secrets were sealed with the key that is first now, and those with which that
+// failed.
+class Resealer {
+ public:
+  explicit Resealer(AdminClient& client) : client_(client) {}
+
+  void Reseal(const std::string& org, const std::string& source) {
+    const auto answer = client_.Send({.method = "POST",
+                                      .path = fmt::format("/v1/orgs/{}/sources/{}/reseal",
+                                                          PathSegment(org), PathSegment(source))});
+    Note(fmt::format("{}/{}", org, source), answer.status());
+  }
+  // Those of the organisation that have secrets.
+  void ResealAll(const std::string& org) {
+    const auto listed = client_.Send({.path = "/v1/orgs/" + PathSegment(org) + "/sources"});
+    const Json sources = listed.ok() ? Json::parse(listed->body, nullptr, false) : Json();
+    if (!sources.is_object() || !sources.contains("sources")) {
+      Note(org, listed.ok() ? absl::InternalError("the server's list of sources can't be read")
+                            : listed.status());
+      return;
+    }
+    for (const Json& source : sources["sources"]) {
+      if (source.contains("secrets") && !source["secrets"].empty()) {
+        Reseal(org, source.value("name", ""));
+      }
+    }
+  }
+  // An error where there is one, `listing` included, behind what was done.
+  absl::Status Tell(const Invocation& invocation, const absl::Status& listing) const {
+    Json told{{"resealed", resealed_}};
+    if (invocation.json && !failed_.empty()) {
+      told["failed"] = failed_;
+    }
+    RETURN_IF_ERROR(PrintAnswer(invocation, told.dump()));
+    RETURN_IF_ERROR(listing);
+    if (failed_.empty()) {
+      return absl::OkStatus();
+    }
+    constexpr size_t kShown = 20;
+    std::string text = fmt::format("{} not resealed:", failed_.size());
+    for (size_t i = 0; i < failed_.size() && i < kShown; ++i) {
+      text +=
+          fmt::format("\n  {}: {}", failed_[i].value("name", ""), failed_[i].value("detail", ""));
+    }
+    text += failed_.size() > kShown ? "\n  ... --output json has all" : "";
+    return absl::FailedPreconditionError(text);
+  }
+
+ private:
+  void Note(const std::string& name, const absl::Status& status) {
+    if (status.ok()) {
+      resealed_.push_back({{"name", name}});
+    } else {
+      failed_.push_back(
+          {{"name", name}, {"code", ErrorCode(status)}, {"detail", std::string(Message(status))}});
+    }
+  }
+
+  AdminClient& client_;
+  Json resealed_ = Json::array();
+  Json failed_ = Json::array();
+};
+
 absl::Status Reseal(const Invocation& invocation, const DefinitionArguments& arguments, bool all) {
   ASSIGN_OR_RETURN(const auto client, AdminClient::Create(arguments.connection));
-  const auto reseal = [&](const std::string& org, const std::string& name) -> absl::Status {
-    return client
-        ->Send({.method = "POST",
-                .path = fmt::format("/v1/orgs/{}/sources/{}/reseal", PathSegment(org),
-                                    PathSegment(name))})
-        .status();
-  };
-  Json resealed = Json::array();
-  const auto note = [&resealed](const std::string& org, const std::string& name) {
-    resealed.push_back({{"name", fmt::format("{}/{}", org, name)}});
-  };
+  Resealer resealer(*client);
   if (!all) {
-    RETURN_IF_ERROR(reseal(arguments.org, arguments.name));
-    note(arguments.org, arguments.name);
-    return Print(invocation, Json{{"resealed", resealed}}.dump());
+    resealer.Reseal(arguments.org, arguments.name);
+    return resealer.Tell(invocation, absl::OkStatus());
   }
-  const absl::Status told = ForEachPageOfOrgs(*client, [&](const Json& orgs) -> absl::Status {
+  const absl::Status listing = ForEachPageOfOrgs(*client, [&resealer](const Json& orgs) {
     for (const Json& org : orgs) {
-      const std::string name = org.value("org", "");
-      if (org.value("state", "") == "closed") {
-        continue;
-      }
-      ASSIGN_OR_RETURN(const auto listed,
-                       client->Send({.path = "/v1/orgs/" + PathSegment(name) + "/sources"}));
-      const Json sources = Json::parse(listed.body, nullptr, false);
-      if (!sources.is_object() || !sources.contains("sources")) {
-        return absl::InternalError("the server's list of sources can't be read");
-      }
-      for (const Json& source : sources["sources"]) {
-        if (source.contains("secrets") && !source["secrets"].empty()) {
-          const std::string source_name = source.value("name", "");
-          RETURN_IF_ERROR_CTX(reseal(name, source_name), fmt::format("{}/{}", name, source_name));
-          note(name, source_name);
-        }
+      if (org.value("state", "") != "closed") {
+        resealer.ResealAll(org.value("org", ""));
       }
     }
     return absl::OkStatus();
   });
-  RETURN_IF_ERROR(told);
-  return Print(invocation, Json{{"resealed", resealed}}.dump());
+  return resealer.Tell(invocation, listing);
 }
 
 void AddReseal(CLI::App& group, Invocation& invocation) {

@@ -92,6 +92,7 @@ int Main(int argc, char** argv) {
   AddServeCommand(app, invocation);
   AddOrgCommands(app, invocation);
   AddDefinitionCommands(app, invocation);
+  AddDeadLetterCommands(app, invocation);
   AddIngestCommand(app, invocation);
   AddPullCommand(app, invocation);
   AddTokenCommand(app, invocation);

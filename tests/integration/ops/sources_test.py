@@ -5,6 +5,7 @@ connectors' tests.
 """
 
 import base64
+import http.server
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
@@ -86,6 +88,51 @@ class SourcesTest(unittest.TestCase):
         refused = self.sluice("check", "acme", "crm", definition, check=False)
         self.assertEqual(refused.returncode, 1)
         self.assertIn("fax", refused.stderr)
+
+    def test_a_reseal_of_all_goes_on_behind_a_failure(self):
+        answered = []
+
+        class Admin(http.server.BaseHTTPRequestHandler):
+            def answer(self, status, body):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(json.dumps(body))))
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def do_GET(self):  # noqa: N802
+                if self.path.startswith("/v1/orgs?"):
+                    orgs = [{"org": name, "state": "ready"} for name in ("acme", "lost", "zoo")]
+                    self.answer(200, {"orgs": orgs, "next_page_token": ""})
+                elif "/lost/" in self.path:
+                    self.answer(404, {"status": 404, "code": "org_not_found", "detail": "it has just gone"})
+                else:
+                    self.answer(200, {"sources": [{"name": name, "secrets": ["password"]} for name in ("a", "b")]})
+
+            def do_POST(self):  # noqa: N802
+                answered.append(self.path)
+                if self.path.endswith("acme/sources/a/reseal"):
+                    self.answer(409, {"status": 409, "code": "secrets_key_missing", "detail": "no key k1"})
+                else:
+                    self.answer(200, {"position": "7"})
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Admin) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            command = ("source", "reseal", "--all", "--url", f"http://127.0.0.1:{server.server_port}", "--token", "t")
+            text = self.server.command(*command, check=False)
+            told = json.loads(self.server.command("--output", "json", *command, check=False).stdout)
+            server.shutdown()
+        self.assertEqual(text.returncode, 1)
+        self.assertEqual(text.stdout.split(), ["name", "acme/b", "zoo/a", "zoo/b"])
+        self.assertIn("acme/a: no key k1", text.stderr)
+        self.assertIn("lost: it has just gone", text.stderr)
+        self.assertEqual(len(answered), 8)
+        self.assertEqual([failed["name"] for failed in told["failed"]], ["acme/a", "lost"])
+        self.assertEqual(told["failed"][0]["code"], "secrets_key_missing")
+        self.assertEqual(len(told["resealed"]), 3)
 
     def test_the_role_is_at_work_and_comes_back(self):
         for _ in range(2):

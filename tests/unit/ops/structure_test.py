@@ -74,7 +74,7 @@ UNSENT_CODES = {
     "malformed_event", "malformed_row", "org_not_open", "other_incarnation",
 }
 # What talks with sources, whose codes stand in the state of a source and in dead letters; no route has it yet.
-UNANSWERED = ("gateways/debezium/", "gateways/odata/", "gateways/outbound/", "gateways/secrets/", "gateways/sources/")
+UNANSWERED = ("gateways/debezium/", "gateways/odata/", "gateways/outbound/", "gateways/sources/")
 # Nobody's: they look like codes beside some.
 NO_CODES = {"log_id", "read_committed", "test_fatal_error"}
 ERROR = re.compile(r"\bError\(\s*(?:(?:absl::)?StatusCode::(?P<kind>\w+)|[\w.]+(?:\(\))?)\s*,\s*(?P<code>[^,;]+),")

@@ -31,7 +31,8 @@ TEST(MemoryKeyTest, OpensNothingThatIsChangedAnywhere) {
   const std::string nonce(kSealingNonceBytes, 'n');
   const std::string sealed = *key->Seal(nonce, "place", "secret");
   const auto refuses = [](const absl::StatusOr<SecretText>& opened) {
-    return absl::IsDataLoss(opened.status()) && ErrorCode(opened.status()) == "secret_unreadable";
+    return absl::IsFailedPrecondition(opened.status()) &&
+           ErrorCode(opened.status()) == "secret_unreadable";
   };
   for (size_t bit = 0; bit < 8 * sealed.size(); ++bit) {
     std::string changed = sealed;
