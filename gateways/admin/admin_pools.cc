@@ -55,6 +55,7 @@ bool AdminPools::Appends(AdminRoute route) {
     case AdminRoute::kDeleteSource:
     case AdminRoute::kRunSource:
     case AdminRoute::kResealSource:
+    case AdminRoute::kPostEvents:
       return true;
     default:
       return false;

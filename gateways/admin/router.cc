@@ -38,6 +38,7 @@ constexpr RouteInfo<AdminRoute> kRoutes[] = {
      "runSource"},
     {AdminRoute::kResealSource, "POST", "/v1/orgs/{org}/sources/{name}/reseal", Scope::kAdmin,
      "resealSource"},
+    {AdminRoute::kPostEvents, "POST", "/v1/events", Scope::kAdmin, "postEvents"},
     {AdminRoute::kIngest, "POST", "/v1/orgs/{org}/changes", Scope::kIngest, "postChanges"},
     {AdminRoute::kHealthz, "GET", "/healthz", std::nullopt, "getHealthz"},
     {AdminRoute::kReadyz, "GET", "/readyz", std::nullopt, "getReadyz"},

@@ -24,6 +24,7 @@ enum class AdminRoute {
   kCheckSource,
   kRunSource,
   kResealSource,
+  kPostEvents,
   kIngest,
   kHealthz,
   kReadyz,
