@@ -52,7 +52,9 @@ class RecordSource {
   // offsets that hold no record once the end behind them was reached. kNoOffset: not known yet.
   [[nodiscard]] virtual Offset next(const std::string& topic, PartitionId partition) const = 0;
   virtual absl::Status Pause(const std::string& topic, PartitionId partition, bool paused) = 0;
-  // Offset behind the last committed record, asked of the broker now.
+  // The first offset that there is, and the one behind the last committed record, asked of the
+  // broker now.
+  virtual absl::StatusOr<Offset> Begin(const std::string& topic, PartitionId partition) = 0;
   virtual absl::StatusOr<Offset> End(const std::string& topic, PartitionId partition) = 0;
   // Ends a waiting call, and makes every later one return kCancelled.
   virtual void Cancel() = 0;

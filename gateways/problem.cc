@@ -51,6 +51,7 @@ constexpr auto kCodes = std::to_array<CodeRow>({
     {"incompatible_schema", 409, "Incompatible schema"},
     {"incompatible_source", 409, "Incompatible source"},
     {"invalid_argument", 400, "Invalid request"},
+    {"invalid_event", 400, "Not an event"},
     {"invalid_filter", 400, "Invalid filter"},
     {"invalid_json", 400, "Not valid JSON"},
     {"invalid_key", 400, "Invalid key"},

@@ -183,6 +183,11 @@ absl::Status RecordConsumer::Pause(const std::string& topic, PartitionId partiti
   return absl::OkStatus();
 }
 
+absl::StatusOr<Offset> RecordConsumer::Begin(const std::string& topic, PartitionId partition) {
+  RETURN_IF_ERROR(CheckCancelled());
+  return LookUpOffset(handle_.get(), topic, partition, OffsetKind::kBegin, kAskTimeout);
+}
+
 absl::StatusOr<Offset> RecordConsumer::End(const std::string& topic, PartitionId partition) {
   RETURN_IF_ERROR(CheckCancelled());
   return LookUpOffset(handle_.get(), topic, partition, OffsetKind::kEnd, kAskTimeout);

@@ -31,6 +31,7 @@ class RecordConsumer final : public RecordSource {
   absl::StatusOr<std::vector<Record>> Read(const ReadLimits& limits) override;
   [[nodiscard]] Offset next(const std::string& topic, PartitionId partition) const override;
   absl::Status Pause(const std::string& topic, PartitionId partition, bool paused) override;
+  absl::StatusOr<Offset> Begin(const std::string& topic, PartitionId partition) override;
   absl::StatusOr<Offset> End(const std::string& topic, PartitionId partition) override;
   void Cancel() override;
 

@@ -57,6 +57,7 @@ bool AdminPools::Appends(AdminRoute route) {
     case AdminRoute::kResealSource:
     case AdminRoute::kDropDeadLetter:
     case AdminRoute::kReplayDeadLetter:
+    case AdminRoute::kPostEvents:
       return true;
     default:
       return false;

@@ -16,12 +16,14 @@
 #include "gateways/admin/dead_letter_routes.h"
 #include "gateways/admin/definition_routes.h"
 #include "gateways/admin/directory_end.h"
+#include "gateways/admin/event_routes.h"
 #include "gateways/admin/ingest_exchange.h"
 #include "gateways/admin/ingest_routes.h"
 #include "gateways/admin/openapi.h"
 #include "gateways/admin/org_routes.h"
 #include "gateways/admin/router.h"
 #include "gateways/admin/source_routes.h"
+#include "gateways/events/cloud_event.h"
 #include "gateways/http/admit_request.h"
 #include "gateways/http/byte_budget.h"
 #include "gateways/http/content_coding.h"
@@ -60,6 +62,8 @@ size_t BodyBytesMax(AdminRoute route, const AdminServerOptions& options) {
       return options.definition_bytes_max;
     case AdminRoute::kRunSource:
       return kOrgBodyBytesMax;
+    case AdminRoute::kPostEvents:
+      return kEventsBodyBytesMax;
     case AdminRoute::kIngest:
       return kJsonBodyBytesMax;
     default:
@@ -227,6 +231,8 @@ absl::StatusOr<Answer> AdminServer::Impl::Call(RequestContext& context) {
       return letter_routes.Drop(context);
     case AdminRoute::kReplayDeadLetter:
       return letter_routes.Replay(context);
+    case AdminRoute::kPostEvents:
+      return PostEvents(deps.events, applied, context, options.provisioning_timeout);
     case AdminRoute::kHealthz:
       return HealthResponse();
     case AdminRoute::kReadyz:

@@ -19,6 +19,7 @@
 
 namespace sluice::gateways {
 
+class EventIntake;
 class SourceService;
 
 struct AdminServerOptions {
@@ -62,6 +63,7 @@ struct AdminServerDeps {
   std::vector<std::pair<std::string, std::function<absl::Status()>>> health;
   // Which organisations /readyz tells of as not served, likewise; may be empty.
   std::function<std::vector<TroubledOrgs>()> troubled{};
+  EventIntake* events = nullptr;     // nullptr: there is nothing at the path of events
   SourceService* sources = nullptr;  // nullptr: there is nothing at the paths of sources
   std::shared_ptr<prometheus::Registry> registry;
   // Called before the registry is collected; cheap. May be empty.

@@ -7,8 +7,8 @@
 
 #include "gateways/admin/org_entry.h"
 #include "gateways/http/conditional.h"
+#include "projectors/provisioning/org_json.h"
 #include "schemas/base/status.h"
-#include "schemas/base/strict_json.h"
 #include "schemas/base/text_codec.h"
 
 namespace sluice::gateways {
@@ -18,37 +18,8 @@ using OrderedJson = nlohmann::ordered_json;
 using projectors::OrgEntry;
 using projectors::OrgState;
 
-constexpr size_t kDisplayNameBytesMax = 512;
-
 std::string Dump(const OrderedJson& json) {
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-}
-
-// The display name of a PUT's body; empty where none is given.
-absl::StatusOr<std::string> ParseDisplayName(const std::string& body) {
-  if (body.empty()) {
-    return std::string();
-  }
-  const absl::StatusOr<OrderedJson> json = ParseStrictObject<OrderedJson>(body);
-  if (!json.ok()) {
-    return Error(
-        absl::StatusCode::kInvalidArgument, "invalid_json",
-        fmt::format("the body must be an object, such as {{\"display_name\":\"Contoso\"}}: {}",
-                    Message(json.status())));
-  }
-  std::string name;
-  for (const auto& [member, value] : json->items()) {
-    if (member != "display_name" || !value.is_string()) {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}': the body has one member, display_name, a string", member));
-    }
-    name = value.get<std::string>();
-  }
-  if (name.size() > kDisplayNameBytesMax) {
-    return absl::InvalidArgumentError(fmt::format("display_name has {} bytes, at most {} are taken",
-                                                  name.size(), kDisplayNameBytesMax));
-  }
-  return name;
 }
 
 HttpResponse OrgAnswer(int status, const OrgId& org, std::string_view state, Offset position) {
@@ -73,8 +44,7 @@ absl::StatusOr<Answer> OrgRoutes::Put(RequestContext& context) const {
   ASSIGN_OR_RETURN(const auto wait, WaitOf(context.http));
   v1::ProvisioningRequest request;
   // All that can be wrong with the request is looked at before it is appended, the wait too.
-  ASSIGN_OR_RETURN(*request.mutable_open_org()->mutable_display_name(),
-                   ParseDisplayName(context.body));
+  ASSIGN_OR_RETURN(*request.mutable_open_org(), projectors::ParseOrg(context.body));
   SetPreconditions(context.http, request);
   ASSIGN_OR_RETURN(const auto outcome, directory_.Request(org, std::move(request),
                                                           provisioning_timeout_, context.Cause()));

@@ -46,6 +46,7 @@ constexpr RouteInfo<AdminRoute> kRoutes[] = {
      "dropDeadLetter"},
     {AdminRoute::kReplayDeadLetter, "POST", "/v1/orgs/{org}/deadletters/{name}/replay",
      Scope::kAdmin, "replayDeadLetter"},
+    {AdminRoute::kPostEvents, "POST", "/v1/events", Scope::kAdmin, "postEvents"},
     {AdminRoute::kIngest, "POST", "/v1/orgs/{org}/changes", Scope::kIngest, "postChanges"},
     {AdminRoute::kHealthz, "GET", "/healthz", std::nullopt, "getHealthz"},
     {AdminRoute::kReadyz, "GET", "/readyz", std::nullopt, "getReadyz"},

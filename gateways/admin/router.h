@@ -28,6 +28,7 @@ enum class AdminRoute {
   kGetDeadLetter,
   kDropDeadLetter,
   kReplayDeadLetter,
+  kPostEvents,
   kIngest,
   kHealthz,
   kReadyz,

@@ -377,6 +377,17 @@ absl::StatusOr<ParsedSource> ParseSource(std::string_view name, std::string_view
   return parsed;
 }
 
+absl::StatusOr<v1::SourceEntity> ChangeSourceEntity(const v1::SourceEntity& current,
+                                                    std::string_view json, seconds interval_min) {
+  ASSIGN_OR_RETURN(const Json change, ParseStrictObject<Json>(json));
+  Json settings = EntityJson(current);
+  settings.update(change);
+  settings.erase("disabled");
+  v1::SourceEntity entity;
+  RETURN_IF_ERROR(ReadEntity(current.name(), settings, interval_min, &entity));
+  return entity;
+}
+
 std::string SourceToJson(const v1::SourceDefined& defined, std::string_view etag,
                          const std::map<std::string, StreamStatus>& streams) {
   const v1::SourceSettings& settings = defined.settings();

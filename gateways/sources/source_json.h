@@ -28,6 +28,11 @@ struct ParsedSource {
 [[nodiscard]] absl::StatusOr<ParsedSource> ParseSource(std::string_view name, std::string_view json,
                                                        std::chrono::seconds interval_min);
 
+// An entity of a source after a change: the members of `json`, an object of settings as PUT takes
+// them, replace those of `current`, and it is read from now on. Codes as above.
+[[nodiscard]] absl::StatusOr<v1::SourceEntity> ChangeSourceEntity(
+    const v1::SourceEntity& current, std::string_view json, std::chrono::seconds interval_min);
+
 // How a stream is, for GET.
 struct StreamStatus {
   std::optional<projectors::StreamWork> work;  // nullopt: nothing has been done yet

@@ -88,6 +88,9 @@ void SourceRunner::Stop() {
 
 void SourceRunner::Assign(const std::vector<PartitionId>& partitions) {
   for (const PartitionId partition : partitions) {
+    if (partition == PartitionId(0) && deps_.owns_first) {
+      deps_.owns_first(true);
+    }
     auto worker = std::make_shared<PartitionWorker>(worker_, partition);
     worker->Start();
     const absl::MutexLock lock(&mutex_);
@@ -96,6 +99,9 @@ void SourceRunner::Assign(const std::vector<PartitionId>& partitions) {
 }
 
 void SourceRunner::Revoke(const std::vector<PartitionId>& partitions) {
+  if (deps_.owns_first && std::ranges::count(partitions, PartitionId(0)) > 0) {
+    deps_.owns_first(false);
+  }
   std::vector<std::shared_ptr<PartitionWorker>> revoked;
   {
     const absl::MutexLock lock(&mutex_);

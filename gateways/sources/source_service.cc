@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "projectors/provisioning/decide_source.h"
@@ -89,6 +90,40 @@ absl::StatusOr<v1::ProvisioningRequest> SourceService::MakePut(const OrgId& org,
                        deps_.sealer.Seal({org.value(), std::string(name), secret_name}, secret));
     }
   }
+  return request;
+}
+
+absl::StatusOr<v1::ProvisioningRequest> SourceService::MakeEntity(const projectors::OrgEntry& entry,
+                                                                  const std::string& name,
+                                                                  const std::string& entity,
+                                                                  bool enabled,
+                                                                  std::string_view json) const {
+  ASSIGN_OR_RETURN(const projectors::OrgSource source, projectors::FindSource(entry, name));
+  v1::SourceSettings settings = source.defined->settings();
+  const auto found = std::ranges::find(*settings.mutable_entities(), entity,
+                                       [](const v1::SourceEntity& one) { return one.name(); });
+  v1::SourceEntity current;
+  current.set_name(entity);
+  if (found != settings.mutable_entities()->end()) {
+    current = *found;
+  }
+  if (enabled) {
+    ASSIGN_OR_RETURN(current, ChangeSourceEntity(current, json, options_.interval_min));
+  } else {
+    current.set_disabled(true);
+  }
+  if (found != settings.mutable_entities()->end()) {
+    *found = std::move(current);
+  } else if (enabled || settings.all_entities()) {  // else it is not read anyway
+    *settings.add_entities() = std::move(current);
+  }
+  RETURN_IF_ERROR(ConnectorOf(entry.org, settings, /*tenant=*/false).status());
+  v1::ProvisioningRequest request;
+  const auto etag = entry.etags.find("source/" + name);
+  request.set_if_match(etag == entry.etags.end() ? "*" : etag->second);
+  auto& put = *request.mutable_put_source();
+  *put.mutable_settings() = std::move(settings);
+  put.set_keep_secrets(true);
   return request;
 }
 

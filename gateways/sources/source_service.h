@@ -57,6 +57,12 @@ class SourceService {
                                                                 std::string_view name,
                                                                 std::string_view json,
                                                                 bool tenant) const;
+  // The source with an entity that is read from now on, with the settings that `json` changes
+  // (ChangeSourceEntity()), or is not; if nobody changes the source meanwhile. Codes as above, and
+  // "source_not_found".
+  [[nodiscard]] absl::StatusOr<v1::ProvisioningRequest> MakeEntity(
+      const projectors::OrgEntry& entry, const std::string& name, const std::string& entity,
+      bool enabled, std::string_view json) const;
   // The source's secrets sealed by the key of now, if nobody changes it meanwhile.
   [[nodiscard]] absl::StatusOr<v1::ProvisioningRequest> MakeReseal(
       const projectors::OrgEntry& entry, const std::string& name) const;

@@ -280,6 +280,13 @@ std::vector<Setting> DataSettings() {
        "Topics that sources may read which are defined with a token of one organisation, such as "
        "{org}.*; empty: none.",
        List(FIELD(sources.kafka_topics))},
+      {"events.topic", "",
+       "Kafka topic that a process with the role sources reads business events from "
+       "(gateways/docs/events.md). Empty: none. The same in every such process.",
+       Text(FIELD(events.topic))},
+      {"events.brokers", "",
+       "Brokers of that topic, host:port, comma-separated. Empty: log.brokers, with log.kafka.*.",
+       Text(FIELD(events.brokers))},
       // `sluice ingest` counts on this upper bound: it holds no longer line.
       {"limits.line_bytes", "1MiB", "Longest line (change set) of an ingest body.",
        Bytes(FIELD(limits.line_bytes), 1'024, 1 << 28)},
@@ -384,6 +391,10 @@ absl::Status Validate(const Config& config) {
     return Invalid(
         "roles can be split only over Kafka: the embedded log belongs to one process; use "
         "log.kind=kafka or roles=all");
+  }
+  if (!config.events.topic.empty() && config.events.brokers.empty() && config.log.brokers.empty()) {
+    return Invalid(
+        "events.topic names a topic, but neither events.brokers nor log.brokers say where it is");
   }
   if (config.limits.line_bytes > config.log.event_bytes) {
     return Invalid(fmt::format(

@@ -84,6 +84,11 @@ struct Config {
   } sources;
 
   struct {
+    std::string topic;
+    std::string brokers;
+  } events;
+
+  struct {
     int64_t line_bytes;
     int64_t ops_per_set;
     int64_t body_bytes;

@@ -25,6 +25,7 @@
 #include "gateways/admin/admin_server.h"
 #include "gateways/auth/authenticator.h"
 #include "gateways/debezium/debezium_connector.h"
+#include "gateways/events/event_service.h"
 #include "gateways/http/http_types.h"
 #include "gateways/odata/odata_connector.h"
 #include "gateways/outbound/address_rule.h"
@@ -34,6 +35,7 @@
 #include "gateways/sources/source_service.h"
 #include "gateways/sync/sync_server.h"
 #include "ops/program/descriptors.h"
+#include "ops/program/event_wiring.h"
 #include "ops/program/files.h"
 #include "ops/program/open_log.h"
 #include "ops/program/serving.h"
@@ -143,6 +145,7 @@ struct Process::Impl {
   std::unique_ptr<gateways::OutboundClient> outbound;
   std::vector<std::unique_ptr<gateways::Connector>> connectors;
   std::unique_ptr<gateways::SourceService> source_service;
+  std::unique_ptr<gateways::EventService> events;
   std::unique_ptr<eventlog::PartitionGroup> source_group;
   std::unique_ptr<gateways::SourceRunner> source_runner;
   std::unique_ptr<gateways::AdminServer> admin;
@@ -371,7 +374,7 @@ absl::Status Process::Impl::StartSources() {
   for (const auto& connector : connectors) {
     kinds.push_back(connector.get());
   }
-  if (HasRole(config, "admin")) {
+  {
     gateways::SourceServiceOptions options;
     options.interval_min = std::chrono::ceil<std::chrono::seconds>(config.sources.interval_min);
     source_service = std::make_unique<gateways::SourceService>(
@@ -380,8 +383,12 @@ absl::Status Process::Impl::StartSources() {
                                                .directory = directory->directory(),
                                                .connectors = kinds,
                                                .sealer = *sealer});
-    source_service->Start();
+    if (HasRole(config, "admin")) {
+      source_service->Start();  // what it follows is for its answers
+    }
   }
+  ASSIGN_OR_RETURN(events,
+                   MakeEventService(config, *log, clock, *directory, *source_service, registry));
   if (!HasRole(config, "sources")) {
     return absl::OkStatus();
   }
@@ -400,6 +407,7 @@ absl::Status Process::Impl::StartSources() {
                                  .connectors = kinds,
                                  .sealer = *sealer,
                                  .applied = [this](const OrgId& org) { return AppliedOf(org); },
+                                 .owns_first = [this](bool owner) { events->OwnTopic(owner); },
                                  .registry = registry});
   return source_runner->Start();
 }
@@ -454,6 +462,7 @@ absl::Status Process::Impl::StartAdmin() {
   deps.may_serve = [this](const OrgId& org) { return serving.MayServe(org); };
   deps.troubled = [this] { return serving.Troubled(); };
   deps.sources = source_service.get();
+  deps.events = events == nullptr ? nullptr : &events->intake();
   deps.refresh_metrics = [this] {
     if (staging != nullptr) {
       staging->RefreshMetrics();
@@ -570,7 +579,7 @@ void Process::Impl::Stop() {
   // Within one grace: clients of one that take their time do not make those of the other wait for
   // a process that will not answer them.
   // Runs of sources ask for definitions and wait for outcomes: before what answers them.
-  StopTogether(admin.get(), sync.get(), source_service.get(), source_runner.get());
+  StopTogether(admin.get(), sync.get(), source_service.get(), source_runner.get(), events.get());
   // Who no longer folds serves nobody, announced or not.
   if (announcer != nullptr) {
     announcer->RequestStop();
@@ -581,6 +590,7 @@ void Process::Impl::Stop() {
   sync.reset();
   admin.reset();
   source_runner.reset();
+  events.reset();
   source_service.reset();
   announcer.reset();
   nodes.reset();

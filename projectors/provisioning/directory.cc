@@ -223,7 +223,8 @@ absl::StatusOr<std::optional<Directory::Outcome>> Directory::Apply(
     const eventlog::StoredEvent& event) {
   if (eventlog::IsA<v1::ProvisioningRequest>(event.event) ||
       eventlog::IsA<v1::LogStarted>(event.event) ||
-      eventlog::IsA<v1::PositionSkipped>(event.event)) {
+      eventlog::IsA<v1::PositionSkipped>(event.event) ||
+      eventlog::IsA<v1::EventPosition>(event.event)) {
     return std::nullopt;  // they change nothing
   }
   WireOutcome outcome;

@@ -13,6 +13,7 @@
 #include "eventlog/end_question.h"
 #include "eventlog/follower.h"
 #include "projectors/provisioning/agreement.h"
+#include "projectors/provisioning/answered_requests.h"
 #include "projectors/provisioning/provisioning.h"
 #include "schemas/base/backoff.h"
 #include "schemas/base/collect.h"
@@ -59,6 +60,7 @@ struct DirectoryFollower::Impl {
               "this server has yet to read the organisations of this partition: try again");
     // Hooks::taken_over at the last look since the fold reached the end.
     std::optional<uint64_t> settled;
+    AnsweredRequests answered;
   };
 
   Impl(eventlog::Log& the_log, const Clock& the_clock, std::shared_ptr<prometheus::Registry> shared,
@@ -213,6 +215,7 @@ absl::Status DirectoryFollower::Impl::Following::Fold(
       outcomes_.Add(**outcome, event.offset);
     }
     absl::MutexLock lock(&impl_.mutex);
+    impl_.partitions[static_cast<size_t>(partition_.value())].answered.Add(**outcome);
     const auto found = impl_.waiting.find((*outcome)->request_id);
     if (found != impl_.waiting.end() && !found->second.has_value()) {
       found->second = **std::move(outcome);
@@ -450,6 +453,14 @@ absl::StatusOr<Directory::Outcome> DirectoryFollower::Request(const OrgId& org,
   event.cause = std::move(cause);
   {
     absl::MutexLock lock(&impl_->mutex);
+    // In one step: what is not answered yet is heard of from here on. The sequencer passes over a
+    // request that has its outcome, so nobody would answer it again.
+    const auto index = static_cast<size_t>(partition.value());
+    if (index < impl_->partitions.size()) {
+      if (auto answered = impl_->partitions[index].answered.Find(id); answered.has_value()) {
+        return *std::move(answered);
+      }
+    }
     impl_->waiting.emplace(id, std::nullopt);
   }
   const auto left = [this, deadline] {

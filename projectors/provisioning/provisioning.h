@@ -53,7 +53,9 @@ class DirectoryFollower {
 
   // Appends a request, with who made it, and waits for its outcome: up to `timeout`, then
   // kUnavailable, code "provisioning_unavailable" (the request stands and may still be carried out:
-  // repeating is safe). Errors of MayAppend(): nothing was appended.
+  // repeating is safe). Errors of MayAppend(): nothing was appended. A request with an id that its
+  // sender made of what it is about, a UUID of version 8, is carried out once, however often it
+  // comes: the others get the first one's outcome, without its ETag.
   [[nodiscard]] absl::StatusOr<Directory::Outcome> Request(const OrgId& org,
                                                            v1::ProvisioningRequest request,
                                                            std::chrono::milliseconds timeout,

@@ -127,6 +127,12 @@ class MemoryRecords final : public eventlog::RecordSource {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<Offset> Begin(const std::string& topic, PartitionId partition) override {
+    const absl::MutexLock lock(&topics_.mutex);
+    if (cancelled_) return absl::CancelledError("cancelled");
+    return topics_.topics.at(topic).at(static_cast<size_t>(partition.value())).begin;
+  }
+
   absl::StatusOr<Offset> End(const std::string& topic, PartitionId partition) override {
     const absl::MutexLock lock(&topics_.mutex);
     if (cancelled_) return absl::CancelledError("cancelled");

@@ -199,6 +199,9 @@ TEST_P(RecordSourceConformance, WhatIsGoneIsNamed) {
   Append(0, "a", 10);
   fixture_->TruncateBefore(topic_, 0, Offset(4));
   const auto source = fixture_->Open();
+  const auto begin = source->Begin(topic_, kFirst);
+  ASSERT_TRUE(begin.ok()) << begin.status();
+  EXPECT_EQ(*begin, Offset(4));
   for (const auto& [next, code] :
        {std::pair(Offset(2), "offset_below_begin"), {Offset(12), "offset_beyond_end"}}) {
     ASSERT_TRUE(source->Assign({{topic_, kFirst, next}}).ok());

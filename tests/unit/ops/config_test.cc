@@ -92,6 +92,11 @@ TEST_F(ConfigTest, SettingsThatDoNotFitTogetherAreRefused) {
   config_ = DefaultConfig();
   config_.roles = {"admin"};
   EXPECT_THAT(MessageOf(Validate(config_)), HasSubstr("only over Kafka"));
+  config_ = DefaultConfig();
+  config_.events.topic = "crm-events";
+  EXPECT_THAT(MessageOf(Validate(config_)), HasSubstr("events.brokers"));
+  config_.events.brokers = "127.0.0.1:9092";
+  EXPECT_TRUE(Validate(config_).ok());
 }
 
 // What a module takes where nobody tells it is what the page promises.

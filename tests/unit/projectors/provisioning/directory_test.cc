@@ -66,6 +66,9 @@ TEST(DirectoryTest, TheLogsOwnEventIsNeitherAnOutcomeNorMalformed) {
   const auto applied = sequencer.directory().Apply(event);
   ASSERT_TRUE(applied.ok()) << applied.status();
   EXPECT_FALSE(applied->has_value());
+  // Nor is how far events were read.
+  event.event.type = v1::EventPosition::descriptor()->full_name();
+  EXPECT_TRUE(sequencer.directory().Apply(event).ok());
 }
 
 TEST(DirectoryTest, ARefusalTravelsWhole) {
