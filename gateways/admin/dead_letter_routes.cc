@@ -177,8 +177,9 @@ absl::StatusOr<Offset> DeadLetterRoutes::TryAgain(const OrgId& org, const Stored
     return NotReplayable(letter, "have its sender send it again, and drop the letter");
   }
   ASSIGN_OR_RETURN(v1::ChangeSet set, SetOf(letter));
-  // Another id than the one that the fold has refused, and the same however often this is asked.
-  set.set_id("replay/" + letter.id);
+  // Another id than the one that the fold has refused, and the same however often this is asked. By
+  // the event and not by its place: after a lost end another event may come to lie there.
+  set.set_id(fmt::format("replay/{}/{}", letter.letter.id(), letter.letter.op_index()));
   return SendSet(org, std::move(set), context);
 }
 

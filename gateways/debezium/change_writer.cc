@@ -41,14 +41,17 @@ ChangeWriter::ChangeWriter(const SourceContext& context, RowSink& sink, const Cl
       clock_(clock),
       metrics_(metrics),
       router_(context.settings.tenants()) {
-  const std::string owner =
-      router_.is_on() ? fmt::format("debezium:@{}/{}", context.org.value(), context.settings.name())
-                      : fmt::format("debezium:{}", context.settings.name());
   for (const v1::SourceEntity& entity : context.settings.entities()) {
     if (!entity.disabled()) {
-      tables_.push_back({TableMapper(entity, owner), {}, {}});
+      tables_.push_back({TableMapper(entity, OwnerIn({})), {}, {}});
     }
   }
+}
+
+std::string ChangeWriter::OwnerIn(const OrgId& org) const {
+  return org.value().empty() || org == context_.org
+             ? fmt::format("debezium:{}", context_.settings.name())
+             : fmt::format("debezium:@{}/{}", context_.org.value(), context_.settings.name());
 }
 
 void ChangeWriter::Follow(const std::vector<Place>* places, SnapshotGenerations* generations) {
@@ -134,7 +137,7 @@ ChangeWriter::SchemaPtr ChangeWriter::Find(Table& table, const OrgId& org) {
 
 absl::StatusOr<ChangeWriter::SchemaPtr> ChangeWriter::Define(Table& table, const OrgId& org,
                                                              const TableChange& change) {
-  const auto definition = table.mapper.Define(Find(table, org).get(), change);
+  auto definition = table.mapper.Define(Find(table, org).get(), change);
   if (!definition.ok()) {
     if (!IsOfTheRow(definition.status())) {
       return definition.status();
@@ -145,6 +148,7 @@ absl::StatusOr<ChangeWriter::SchemaPtr> ChangeWriter::Define(Table& table, const
   for (const RefusedColumn& column : definition->refused) {
     table.ignored.insert(column.name);
   }
+  definition->entity.set_source(OwnerIn(org));
   ASSIGN_OR_RETURN(SchemaPtr schema, DefineIn(table, org, change, definition->entity));
   table.schemas[org] = schema;
   return schema;
@@ -181,7 +185,8 @@ absl::StatusOr<ChangeWriter::SchemaPtr> ChangeWriter::DefineIn(
 absl::StatusOr<std::pair<ChangeWriter::SchemaPtr, DecodedRow>> ChangeWriter::RowOf(
     Table& table, const OrgId& org, const TableChange& change) {
   const auto lacks = [&](const SchemaPtr& schema) {
-    return schema == nullptr ||
+    // One that is another's is asked for, too, and refused: its rows are not this source's.
+    return schema == nullptr || schema->proto().source() != OwnerIn(org) ||
            std::ranges::any_of(table.mapper.settings().attributes(), [&](const auto& declared) {
              return schema->Find(declared.name()) == nullptr;
            });
@@ -228,7 +233,7 @@ absl::Status ChangeWriter::Upsert(Table& table, const OrgId& org, const TableCha
   ASSIGN_OR_RETURN(auto found, RowOf(table, org, change));
   auto& [schema, row] = found;
   if (schema == nullptr) {
-    return absl::OkStatus();
+    return IsSnapshotRow(change.event) ? Touch(table, org, change, version) : absl::OkStatus();
   }
   v1::Operation op;
   op.set_kind(v1::Operation::KIND_UPSERT);
@@ -250,10 +255,29 @@ absl::Status ChangeWriter::Upsert(Table& table, const OrgId& org, const TableCha
   return absl::OkStatus();
 }
 
+absl::Status ChangeWriter::Touch(Table& table, const OrgId& org, const TableChange& change,
+                                 int64_t version) {
+  const SchemaPtr schema = Find(table, org);
+  if (schema == nullptr || schema->proto().source() != OwnerIn(org)) {
+    return absl::OkStatus();
+  }
+  auto key = table.mapper.DeletedKey(*schema, change);
+  if (!key.ok()) {
+    return absl::OkStatus();  // that it can't be told was said with the row
+  }
+  v1::Operation op;
+  op.set_kind(v1::Operation::KIND_TOUCH);
+  op.set_entity_id(schema->id().value());
+  op.set_key(*std::move(key));
+  op.set_version(version);
+  Add(org, change, std::move(op));
+  return absl::OkStatus();
+}
+
 absl::Status ChangeWriter::Delete(Table& table, const OrgId& org, const TableChange& change,
                                   int64_t version) {
   const SchemaPtr schema = Find(table, org);
-  if (schema == nullptr) {
+  if (schema == nullptr || schema->proto().source() != OwnerIn(org)) {
     return absl::OkStatus();  // no row of it was ever there
   }
   auto key = table.mapper.DeletedKey(*schema, change);
@@ -279,7 +303,7 @@ absl::Status ChangeWriter::SweepTable(const Table& table, int64_t version, std::
   const std::string& entity = table.mapper.settings().name();
   const auto sweep = [&](const OrgId& org) {
     const SchemaPtr schema = sink_.Find(org, entity);
-    if (schema == nullptr) {
+    if (schema == nullptr || schema->proto().source() != OwnerIn(org)) {
       return absl::OkStatus();
     }
     SourceSet set;

@@ -78,7 +78,11 @@ class ChangeWriter {
   absl::StatusOr<OrgId> OrgOf(const TableChange& change) const;
   absl::Status Truncate(Table& table, const TableChange& change, int64_t version);
   absl::Status Upsert(Table& table, const OrgId& org, const TableChange& change, int64_t version);
+  // A row of a snapshot that can't be taken: what is stored of it stays.
+  absl::Status Touch(Table& table, const OrgId& org, const TableChange& change, int64_t version);
   absl::Status Delete(Table& table, const OrgId& org, const TableChange& change, int64_t version);
+  // Whose an entity of this source is there.
+  std::string OwnerIn(const OrgId& org) const;
   // nullptr: there is none.
   SchemaPtr Find(Table& table, const OrgId& org);
   // Has the entity defined there, and the organisation opened where the settings say so. nullptr:

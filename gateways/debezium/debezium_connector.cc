@@ -216,11 +216,14 @@ class DebeziumConnector final : public Connector {
       return Invalid(fmt::format("{} is no topic's name", QuoteForError(topic)));
     }
     // Also under other brokers: one cluster has many addresses.
-    return options_.topic_prefix.empty() || !topic.starts_with(options_.topic_prefix)
-               ? absl::OkStatus()
-               : NotAllowed(fmt::format("{}: topics with {} are the log's own ({})",
-                                        QuoteForError(topic), options_.topic_prefix,
-                                        settings.name()));
+    const bool has_prefix =
+        !options_.topic_prefix.empty() && topic.starts_with(options_.topic_prefix);
+    const bool is_own = std::ranges::any_of(eventlog::kAllTopics, [&](eventlog::Topic own) {
+      return topic == fmt::format("{}{}", options_.topic_prefix, eventlog::TopicName(own));
+    });
+    return has_prefix || is_own ? NotAllowed(fmt::format("{} is a topic of the log's own ({})",
+                                                         QuoteForError(topic), settings.name()))
+                                : absl::OkStatus();
   }
 
   absl::Status CheckEntities(const v1::SourceSettings& settings) const {

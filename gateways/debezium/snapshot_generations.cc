@@ -127,6 +127,8 @@ uint32_t SnapshotGenerations::AddRow(const std::string& topic, PartitionId parti
       }
     }
   }
+  // What comes below it later, without changes between, has gone back, too.
+  AddChange(topic, partition, offset, lsn);
   if (generation > here) {
     // Spans that come behind were entered before reading went back.
     const auto at = std::ranges::upper_bound(place.spans, offset, {}, &Span::from);

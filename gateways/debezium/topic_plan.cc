@@ -222,7 +222,8 @@ bool TopicPlan::MayBeOurs(const TransactionMark& mark) {
   if (looked_for_.size() > kLookedForMax) {
     looked_for_.clear();
   }
-  return may_be;
+  // Its END is read again after that: it may count more names than are remembered.
+  return may_be && std::exchange(looked_at_, mark.id) != mark.id;
 }
 
 absl::StatusOr<bool> TopicPlan::NoteCollection(size_t place, const std::string& collection) {

@@ -97,6 +97,7 @@ class TopicPlan {
   bool marks_are_there_ = false;
   bool marks_cut_ = false;
   std::optional<int64_t> cut_lsn_;
+  std::string looked_at_;             // the transaction whose END was looked at last
   std::set<std::string> looked_for_;  // collections of others, as far as is known
   SteadyTime until_;
 };

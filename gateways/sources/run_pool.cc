@@ -26,7 +26,9 @@ void GiveBack(Places& places, const std::string& name) {
 bool RunPool::Add(const OrgId& org, std::string host, std::function<void()> run,
                   std::function<void()> give_back) {
   const absl::MutexLock lock(&mutex_);
-  if (stopped_ || queued_ >= options_.queue_max) {
+  // Who has none waiting gets in: others that wait for slow sources are not to shut it out.
+  const bool is_first = !queues_.contains(org.value());
+  if (stopped_ || (queued_ >= options_.queue_max && !is_first)) {
     return false;
   }
   if (threads_.size() < options_.runs_max && threads_.size() <= running_.size() + queued_) {

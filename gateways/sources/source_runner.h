@@ -57,7 +57,7 @@ struct SourceRunnerDeps {
   AppliedGate::Ask applied;
   // Called when the first partition comes to this process and when it goes, which is the same one's
   // in all of them: so one of them alone does what there is one of. May be empty.
-  std::function<void(bool)> owns_first;
+  std::function<void(bool)> owns_first{};
   std::shared_ptr<prometheus::Registry> registry;
 };
 

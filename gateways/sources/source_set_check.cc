@@ -1,6 +1,7 @@
 #include "gateways/sources/source_set_check.h"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "fmt/format.h"
@@ -11,10 +12,15 @@
 namespace sluice::gateways {
 namespace {
 
-absl::Status CheckOne(const schemas::EntitySchema* schema, const v1::Operation& op) {
+absl::Status CheckOne(const schemas::EntitySchema* schema, std::string_view owner,
+                      const v1::Operation& op) {
   if (schema == nullptr) {
     return Error(absl::StatusCode::kInvalidArgument, "unknown_entity",
                  fmt::format("there is no entity with id {}", op.entity_id()));
+  }
+  if (schema->proto().source() != owner) {
+    return Error(absl::StatusCode::kInvalidArgument, "entity_has_source",
+                 fmt::format("the rows of {} are not of this source", schema->name()));
   }
   switch (op.kind()) {
     case v1::Operation::KIND_SWEEP:
@@ -28,13 +34,14 @@ absl::Status CheckOne(const schemas::EntitySchema* schema, const v1::Operation& 
 
 }  // namespace
 
-absl::Status TakeOutMisfits(const projectors::OrgModel& model, std::vector<v1::Operation>& ops,
+absl::Status TakeOutMisfits(const projectors::OrgModel& model, std::string_view owner,
+                            std::vector<v1::Operation>& ops,
                             absl::FunctionRef<absl::Status(const RejectedRow&)> reject) {
   size_t kept = 0;
   for (size_t i = 0; i < ops.size(); ++i) {
     v1::Operation& op = ops[i];
     const auto schema = model.FindEntity(schemas::EntityId(op.entity_id()));
-    const absl::Status fits = CheckOne(schema.get(), op);
+    const absl::Status fits = CheckOne(schema.get(), owner, op);
     if (fits.ok()) {
       if (kept != i) {
         ops[kept] = std::move(op);

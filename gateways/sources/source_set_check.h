@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -12,9 +13,10 @@ namespace sluice::gateways {
 
 // Takes out of `ops` what the fold could not apply by its form, and gives it to `reject`, whose
 // error ends it: so that what is appended is applied, and a row that is not is known with its text.
+// An entity that is not of the source `owner` is "entity_has_source".
 // What is appended nevertheless, as the schema changed meanwhile, the fold rejects itself.
 [[nodiscard]] absl::Status TakeOutMisfits(
-    const projectors::OrgModel& model, std::vector<v1::Operation>& ops,
+    const projectors::OrgModel& model, std::string_view owner, std::vector<v1::Operation>& ops,
     absl::FunctionRef<absl::Status(const RejectedRow&)> reject);
 
 }  // namespace sluice::gateways

@@ -76,10 +76,11 @@ absl::Status SourceSink::Append(SourceSet set) {
   RETURN_IF_ERROR(broken_);
   const OrgId org = OrgOf(set.org);
   ASSIGN_OR_RETURN(const auto entry, OpenEntry(org));
-  RETURN_IF_ERROR(TakeOutMisfits(*entry->model, set.ops, [this, &org](RejectedRow row) {
-    row.org = org;
-    return Reject(row);
-  }));
+  RETURN_IF_ERROR(
+      TakeOutMisfits(*entry->model, OwnerIn(org), set.ops, [this, &org](RejectedRow row) {
+        row.org = org;
+        return Reject(row);
+      }));
   if (set.ops.empty() && !set.cursor.has_value()) {
     return absl::OkStatus();
   }
@@ -246,7 +247,9 @@ absl::Status SourceSink::LookAtAnswers(bool wait) {
 }
 
 void SourceSink::Settle(Pending& pending, Offset offset) {
-  gate_.Note(pending.org, offset, pending.bytes);
+  if (loading_) {
+    gate_.Note(pending.org, offset, pending.bytes);
+  }
   token_.Touch();
   pending_bytes_ -= pending.bytes;
   deps_.metrics.rows.Increment(static_cast<double>(pending.rows));

@@ -41,7 +41,7 @@ struct SinkDeps {
   std::function<std::shared_ptr<const projectors::OrgEntry>(const OrgId&)> find;
   // As Directory::List().
   std::function<std::vector<std::shared_ptr<const projectors::OrgEntry>>(std::string_view, size_t)>
-      list;
+      list{};
   // As DirectoryFollower::Request().
   std::function<absl::StatusOr<projectors::Directory::Outcome>(
       const OrgId&, v1::ProvisioningRequest, std::chrono::milliseconds, eventlog::Cause)>
