@@ -235,12 +235,12 @@ class Caller:
 
 
 class Server:
-    def __init__(self):
+    def __init__(self, arguments=()):
         ready = WORK / "ready.json"
         self.log = open(WORK / "server.log", "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [SLUICE, "serve", "--data-dir", DATA, "--admin-listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0",
-             "--ready-file", ready], stdout=self.log, stderr=self.log, start_new_session=True)
+             "--ready-file", ready, *arguments], stdout=self.log, stderr=self.log, start_new_session=True)
         deadline = time.monotonic() + 60
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -82,6 +82,7 @@ class PostgresChain:
         self.folder.chmod(0o711)  # passable for the user postgres, as mktemp's folders are not
         self.brokers, self.password, self.connectors = brokers, secrets.token_hex(12), {}
         self.postgres_port = self.connect_port = 0
+        self.processes = {}
         try:
             jars = fetch_jars()
             self.classpath = os.path.join(jars, "*")
@@ -100,19 +101,25 @@ class PostgresChain:
 
     def stop(self):
         end_all(self.folder)
+        for process in self.processes.values():
+            process.wait()
 
     def start_watchdog(self, owner):
         process = subprocess.Popen([sys.executable, __file__, "watch", "--dir", str(self.folder), "--owner", str(owner)],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    start_new_session=True)
-        broker.write_pid(str(self.folder / "watchdog.pid"), process.pid)
+        self.note("watchdog", process)
+
+    def note(self, name, process):
+        self.processes[name] = process
+        broker.write_pid(str(self.folder / f"{name}.pid"), process.pid)
 
     def run(self, name, arguments, **more):
         """Starts a server, whose log and pid are files of its name."""
         with open(self.folder / f"{name}.log", "ab") as log:
             process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                                        cwd="/", **more)
-        broker.write_pid(str(self.folder / f"{name}.pid"), process.pid)
+        self.note(name, process)
 
     def await_ready(self, name, ready):
         deadline = time.monotonic() + READY_SECONDS
@@ -129,6 +136,7 @@ class PostgresChain:
     def kill(self, name):
         """SIGKILL of `connect` or `postgres`, as a crash."""
         broker.end([str(self.folder / f"{name}.pid")], signal.SIGKILL, 5)
+        self.processes[name].wait()
 
     # --- the database -------------------------------------------------------------------------------
 
