@@ -209,7 +209,7 @@ TEST_F(DeadLetterRoutesTest, ASetThatTheLetterLacksIsReadWhereItWas) {
   letter.set_id("event-k");
   Append(letter);
   EXPECT_TRUE(Call(&DeadLetterRoutes::Replay, id).ok());
-  EXPECT_THAT(Replayed(), ElementsAre("replay/" + id));
+  EXPECT_THAT(Replayed(), ElementsAre("replay/event-k/0"));
 }
 
 TEST_F(DeadLetterRoutesTest, WhatIsNoSetAndNoSourcesIsNotReplayed) {
