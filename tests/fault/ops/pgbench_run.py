@@ -44,7 +44,7 @@ class Probe:
     def __init__(self, chain, org):
         self.chain, self.org = chain, org
         self.ended, self.latencies = threading.Event(), []
-        org.pull()  # or there is no table to look into
+        settle(lambda: org.pull() is not None, "the first pull", org.told)  # or there is no table to look into
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self.write, self.follow, self.look)]
         for thread in self.threads:
             thread.start()
@@ -141,7 +141,7 @@ class Run:
 
     def look(self, org):
         """One pull, and the sums of what it brought; false where no server answered."""
-        if org.pull(check=False) is None:
+        if org.pull() is None:
             return False
         self.pulls += 1
         (accounts,), (tellers,), (branches,) = org.query(*SUMS)
