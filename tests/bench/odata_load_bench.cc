@@ -2,22 +2,19 @@
 #include <fmt/format.h>
 #include <prometheus/registry.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <string_view>
 
 #include "gateways/odata/odata_client.h"
 #include "gateways/odata/odata_connector.h"
 #include "gateways/outbound/outbound_client.h"
-#include "schemas/entity_schema.h"
+#include "tests/bench/source_bench.h"
 
 // How fast rows of an OData service are loaded, and by what: `odata_load_bench [rows]`. Another
 // process answers over loopback with pages of 5,000 rows that it has made before, so that what is
@@ -25,8 +22,6 @@
 // each set and drops it. Prints rows/s, the processor's time of this process and its peak memory.
 namespace sluice::gateways {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kPageRows = 5'000;
 constexpr size_t kIdDigits = 12;
@@ -44,13 +39,6 @@ constexpr char kMetadata[] =
 <Property Name="Note" Type="Edm.String"/></EntityType>
 <EntityContainer Name="C"><EntitySet Name="accounts" EntityType="b.Account"/></EntityContainer>
 </Schema></edmx:DataServices></edmx:Edmx>)";
-
-void Must(const absl::Status& status) {
-  if (!status.ok()) {
-    fmt::print(stderr, "{}\n", std::string(status.message()));
-    std::exit(1);
-  }
-}
 
 // One page whose ids are written anew for each answer.
 class Pages {
@@ -135,67 +123,6 @@ void SendAll(int fd, std::string_view bytes) {
   }
 }
 
-// Makes the event's bytes of each set, as whoever appends it has to.
-class EventSink : public RowSink {
- public:
-  absl::Status Append(SourceSet set) override {
-    v1::ChangeSet event;
-    for (v1::Operation& op : set.ops) {
-      op.set_version(static_cast<int64_t>(number_));
-      *event.add_ops() = std::move(op);
-    }
-    ++number_;
-    rows += set.ops.size();
-    bytes += event.SerializeAsString().size();
-    return absl::OkStatus();
-  }
-  absl::Status Flush() override { return absl::OkStatus(); }
-  [[nodiscard]] uint64_t next_number() const override { return number_; }
-  absl::StatusOr<std::shared_ptr<const schemas::EntitySchema>> Define(
-      const OrgId&, const v1::ProvisioningRequest::PutEntity& wanted) override {
-    const auto schema = schemas::EvolveSchema(nullptr, wanted, schemas::EntityId(1));
-    Must(schema.status());
-    return schemas::EntitySchema::FromProto(*schema);
-  }
-  std::shared_ptr<const schemas::EntitySchema> Find(const OrgId&, std::string_view) override {
-    return nullptr;
-  }
-  absl::Status OpenOrg(const OrgId&) override { return absl::OkStatus(); }
-  absl::Status ForEachOrg(std::string_view,
-                          const std::function<absl::Status(const OrgId&)>&) override {
-    return absl::OkStatus();
-  }
-  absl::Status Reject(const RejectedRow& row) override { return absl::InternalError(row.reason); }
-  void Report(const v1::RunNumbers&) override {}
-  void set_loading(bool) override {}
-  [[nodiscard]] bool stopping() const override { return false; }
-  [[nodiscard]] bool Pause(std::chrono::milliseconds) override { return false; }
-
-  uint64_t rows = 0;
-  uint64_t bytes = 0;
-
- private:
-  uint64_t number_ = 1;
-};
-
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-void Print(std::string_view what, uint64_t rows, double mib, Clock::time_point begin, double cpu) {
-  const std::chrono::duration<double> took = Clock::now() - begin;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  fmt::print("{:<28} {:>9.0f} rows/s {:>7.0f} MiB/s {:>6.2f} us of processor a row, peak {} MiB\n",
-             what, static_cast<double>(rows) / took.count(), mib / took.count(),
-             (CpuSeconds() - cpu) * 1e6 / static_cast<double>(rows), usage.ru_maxrss / 1024);
-}
-
 void Run(const std::string& url, uint64_t rows) {
   const RealClock clock;
   OutboundClient outbound(
@@ -212,8 +139,7 @@ void Run(const std::string& url, uint64_t rows) {
 
   auto client = ODataClient::Create(outbound, clock, context.settings, {}, {}, {});
   Must(client.status());
-  auto begin = Clock::now();
-  double cpu = CpuSeconds();
+  const Stopwatch fetching;
   uint64_t read = 0;
   auto page_url = Url::Parse(url + "accounts");
   for (;;) {
@@ -227,16 +153,15 @@ void Run(const std::string& url, uint64_t rows) {
     }
     page_url = Url::Parse(*page->end.next_link);
   }
-  Print("pages, cut into rows", read, mib, begin, cpu);
+  fetching.Print("pages, cut into rows", "row", read, mib);
 
   EventSink sink;
   const auto connector = MakeODataConnector(outbound, clock, nullptr);
-  begin = Clock::now();
-  cpu = CpuSeconds();
+  const Stopwatch loading;
   Must(connector->Run(context, sink));
-  Print("load, into events of sets", sink.rows, mib, begin, cpu);
-  fmt::print("{} rows, {:.0f} bytes of JSON and {} of an event each\n", sink.rows - 1,
-             mib * (1 << 20) / static_cast<double>(rows), sink.bytes / sink.rows);
+  loading.Print("load, into events of sets", "row", sink.ops, mib);
+  fmt::print("{} rows, {:.0f} bytes of JSON and {} of an event each\n", sink.ops - 1,
+             mib * (1 << 20) / static_cast<double>(rows), sink.bytes / sink.ops);
 }
 
 }  // namespace

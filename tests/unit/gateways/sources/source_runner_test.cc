@@ -342,6 +342,47 @@ TEST(SourceRunner, ASourceThatLastsIsBegunAnewWhenItIsDefinedOtherwise) {
 
 // The hard part: workers that are killed, paused, revoked or not told so, over one log, whose
 // answers are lost at times. Each row comes once and in order, by the log's order alone.
+TEST(SourceRunner, OtherOrganisationsAreOpenedAndWalked) {
+  SourceWorld world;
+  for (const char* const org : {"acme", "closed", "elsewhere"}) world.OpenOrg(org);
+  v1::ProvisioningRequest request;
+  request.mutable_close_org();
+  world.Request("closed", request);
+  *request.mutable_put_entity() = ScriptedEntity("account");
+  world.Request("elsewhere", request);
+  world.Request("acme", SourceWorld::Source({"account"}));
+  std::string closed;
+  std::vector<std::string> walked;
+  std::atomic<bool> done = false;
+  const auto run = [&](RowSink& sink) -> absl::Status {
+    for (const char* const org : {"b", "a", "b", "acme"}) {
+      const OrgId id = *OrgId::Parse(org);
+      RETURN_IF_ERROR(sink.OpenOrg(id));
+      RETURN_IF_ERROR(sink.Define(id, ScriptedEntity("account")).status());
+    }
+    RETURN_IF_ERROR(sink.OpenOrg(*OrgId::Parse("c")));  // without the entity
+    closed = ErrorCode(sink.OpenOrg(*OrgId::Parse("closed")));
+    return sink.ForEachOrg("account", [&](const OrgId& org) {
+      walked.push_back(org.value());
+      return absl::OkStatus();
+    });
+  };
+  ScriptedConnector connector(false, [&](const SourceContext&, RowSink& sink) {
+    const absl::Status status = done ? absl::OkStatus() : run(sink);
+    EXPECT_TRUE(status.ok()) << status;
+    done = true;
+    while (sink.Pause(std::chrono::milliseconds(10))) {
+    }
+    return status;
+  });
+  SourceWorld::Node node(world, connector, "a");
+  node.group.Assign();
+  EXPECT_TRUE(SourceWorld::Await([&] { return done.load(); }));
+  node.runner.Stop();
+  EXPECT_EQ(closed, "org_not_found");
+  EXPECT_THAT(walked, ElementsAre("a", "acme", "b"));
+}
+
 TEST(SourceRunner, WorkersThatTakeThemselvesForTheOnlyOneMakeOneChain) {
   size_t stale = 0;
   for (uint32_t seed = 1; seed <= 4; ++seed) {
