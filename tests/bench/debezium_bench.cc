@@ -101,6 +101,7 @@ class MadeRecords final : public eventlog::RecordSource {
     return Offset(topic == kMarks ? marks_next_ : changes_next_);
   }
   absl::Status Pause(const std::string&, PartitionId, bool) override { return absl::OkStatus(); }
+  absl::StatusOr<Offset> Begin(const std::string&, PartitionId) override { return Offset(0); }
   absl::StatusOr<Offset> End(const std::string& topic, PartitionId) override {
     const auto changes = static_cast<int64_t>(options_.changes);
     const int64_t marks = options_.is_snapshot ? 0 : changes / int64_t{kTransaction} * 2;
