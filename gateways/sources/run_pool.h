@@ -23,7 +23,7 @@ struct RunPoolOptions {
   size_t runs_max = 32;       // at once, each with a thread
   size_t per_org_max = 2;     // at once, of one organisation
   size_t per_host_max = 8;    // at once, of one source system, whoever's
-  size_t queue_max = 10'000;  // that wait for a place
+  size_t queue_max = 10'000;  // that wait for a place, and one of each organisation beside them
   // How long a run that can give its place back has it for sure; 0: as long as it lasts.
   std::chrono::milliseconds turn{0};
 };

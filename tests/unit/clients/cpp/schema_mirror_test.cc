@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 
@@ -376,7 +376,7 @@ TEST_F(SchemaMirrorTest, ManyTablesAreLoadedInNoTime) {
     schema->push_back({"entity" + std::to_string(i), "id", columns});
   }
   MustOpen();
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others may be at work, too
   ASSERT_TRUE(database->Begin().ok());
   ASSERT_TRUE(database->SelectBucket("b1").ok());
   for (int i = 0; i < 400; i += 2) {
@@ -384,7 +384,7 @@ TEST_F(SchemaMirrorTest, ManyTablesAreLoadedInNoTime) {
   }
   ASSERT_TRUE(database->FrameDone(1).ok());
   ASSERT_TRUE(database->Complete(1).ok());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_LT(std::clock() - start, 10 * CLOCKS_PER_SEC);
   EXPECT_EQ(Query("SELECT count(*) FROM sqlite_schema WHERE type='table' AND name LIKE 'entity%'"),
             "400");
   EXPECT_EQ(Query("SELECT id FROM entity398"), "k");

@@ -155,7 +155,7 @@ TEST(DeltaRunTest, MuchThatIsBadIsNotPassedOver) {
     stream.service.Put(id, {.name = "x", .balance = "much"});
   }
   EXPECT_EQ(stream.Run(), "too_many_rejected") << stream.last;
-  EXPECT_EQ(stream.last.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(stream.last.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(stream.Cursor().phase(), v1::ODataCursor::PHASE_DELTA);
   stream.Fill(60);
   ASSERT_EQ(stream.Run(), "ok") << stream.last;

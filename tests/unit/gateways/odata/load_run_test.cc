@@ -304,7 +304,7 @@ TEST(LoadRunTest, ABrokenMappingSweepsNothing) {
   stream.service.Remove(41);
   stream.service.Expire();
   EXPECT_EQ(stream.Run(), "too_many_rejected") << stream.last;
-  EXPECT_EQ(stream.last.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(stream.last.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(stream.Stored(), SizeIs(60));
   stream.sink.rejected_max = stream.sink.rejected.size() + 3;
   EXPECT_EQ(stream.Run(), "too_many_rejected") << "the sink's own limit: " << stream.last;

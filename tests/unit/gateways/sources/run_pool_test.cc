@@ -73,9 +73,12 @@ TEST(RunPool, WhatIsFullTakesNoMore) {
   begun.WaitForNotification();
   std::atomic<bool> ran = false;
   EXPECT_TRUE(pool.Add(PoolOrg("a"), "", [&] { ran = true; }));
+  EXPECT_FALSE(pool.Add(PoolOrg("a"), "", [] {}));
+  std::atomic<bool> other_ran = false;
+  EXPECT_TRUE(pool.Add(PoolOrg("b"), "", [&] { other_ran = true; })) << "a's wait is not b's";
   EXPECT_FALSE(pool.Add(PoolOrg("b"), "", [] {}));
   release.Notify();
-  EXPECT_TRUE(AwaitPool([&] { return ran.load(); }));
+  EXPECT_TRUE(AwaitPool([&] { return ran && other_ran; }));
   pool.Stop();
   EXPECT_FALSE(pool.Add(PoolOrg("b"), "", [] {}));
 }
