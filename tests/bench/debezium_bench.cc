@@ -20,7 +20,7 @@ namespace sluice::gateways {
 namespace {
 
 constexpr uint64_t kTransaction = 10;  // changes
-constexpr uint64_t kRound = 1'000;     // changes that are read at once
+constexpr int64_t kRound = 1'000;      // changes that are read at once
 constexpr char kTable[] = "shop.public.account";
 constexpr char kMarks[] = "shop.transaction";
 constexpr int64_t kFirstLsn = 1 << 20;
@@ -79,20 +79,23 @@ class MadeRecords final : public eventlog::RecordSource {
     return std::vector<PartitionId>{PartitionId(0)};
   }
   absl::Status Assign(std::vector<eventlog::RecordPlace> places) override {
+    changes_next_ = marks_next_ = -1;
     for (const eventlog::RecordPlace& place : places) {
-      NextOf(place.topic) = std::max<int64_t>(place.next.value(), 0);
+      (place.topic == kMarks ? marks_next_ : changes_next_) =
+          std::max<int64_t>(place.next.value(), 0);
     }
     return absl::OkStatus();
   }
   absl::StatusOr<std::vector<eventlog::Record>> Read(const eventlog::ReadLimits&) override {
     std::vector<eventlog::Record> records;
-    const auto end = static_cast<int64_t>(
-        std::min<uint64_t>(static_cast<uint64_t>(changes_next_) + kRound, options_.changes));
-    for (; changes_next_ < end; ++changes_next_) {
+    const int64_t end = std::min(changes_next_ + kRound, EndOf(kTable));
+    for (; changes_next_ >= 0 && changes_next_ < end; ++changes_next_) {
       records.push_back(Change(static_cast<uint64_t>(changes_next_)));
     }
-    const int64_t marks_end = options_.is_snapshot ? 0 : end / int64_t{kTransaction} * 2;
-    for (; marks_next_ < marks_end; ++marks_next_) {
+    // No further than the changes, and those that they end.
+    const int64_t marks_end =
+        std::min(EndOf(kMarks), std::max<int64_t>(end, 1) / int64_t{kTransaction} * 2);
+    for (; marks_next_ >= 0 && marks_next_ < marks_end; ++marks_next_) {
       records.push_back(Mark(static_cast<uint64_t>(marks_next_)));
     }
     return records;
@@ -103,15 +106,15 @@ class MadeRecords final : public eventlog::RecordSource {
   absl::Status Pause(const std::string&, PartitionId, bool) override { return absl::OkStatus(); }
   absl::StatusOr<Offset> Begin(const std::string&, PartitionId) override { return Offset(0); }
   absl::StatusOr<Offset> End(const std::string& topic, PartitionId) override {
-    const auto changes = static_cast<int64_t>(options_.changes);
-    const int64_t marks = options_.is_snapshot ? 0 : changes / int64_t{kTransaction} * 2;
-    return Offset(topic == kMarks ? marks : changes);
+    return Offset(EndOf(topic));
   }
   void Cancel() override {}
 
  private:
-  int64_t& NextOf(const std::string& topic) {
-    return topic == kMarks ? marks_next_ : changes_next_;
+  int64_t EndOf(std::string_view topic) const {
+    const auto changes = static_cast<int64_t>(options_.changes);
+    const int64_t marks = options_.is_snapshot ? 0 : changes / int64_t{kTransaction} * 2;
+    return topic == kMarks ? marks : changes;
   }
   static int64_t LsnOf(uint64_t change) {
     return kFirstLsn + static_cast<int64_t>(change + change / kTransaction) * 8;
@@ -177,14 +180,15 @@ class MadeRecords final : public eventlog::RecordSource {
       R"("optional":false,"name":"shop.public.account.Key"})";
   const Options options_;
   const std::string envelope_schema_ = EnvelopeSchema();
-  int64_t changes_next_ = 0;
-  int64_t marks_next_ = 0;
+  int64_t changes_next_ = -1;  // -1: is not assigned
+  int64_t marks_next_ = -1;
 };
 
 void Run(std::string_view what, const MadeRecords::Options& options) {
   double mib = 0;
   uint64_t made = 0;
   MadeRecords alone(options);
+  Must(alone.Assign({{kTable, PartitionId(0), kNoOffset}, {kMarks, PartitionId(0), kNoOffset}}));
   const Stopwatch making;
   while (made < options.changes) {
     const auto records = alone.Read({});
