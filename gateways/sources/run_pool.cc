@@ -152,8 +152,8 @@ std::deque<std::string>::const_iterator RunPool::FindTurn() const {
 }
 
 RunPool::Next RunPool::TakeNext() {
-  const auto turn = FindTurn();
-  const std::string org = *turn;
+  const auto turn = turns_.begin() + (FindTurn() - turns_.cbegin());
+  const std::string org = std::move(*turn);
   turns_.erase(turn);
   std::deque<Waiting>& queue = queues_.at(org);
   const auto at = queue.begin() + static_cast<std::ptrdiff_t>(*FirstOf(org));
