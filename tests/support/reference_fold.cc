@@ -562,8 +562,11 @@ std::string ReferenceFold::RowOf(const v1::Operation& op) const {
       }
     }
   };
+  const auto own = rows_.find({op.entity_id(), op.key()});
+  const bool is_again = own != rows_.end() && own->second.live && op.has_version() &&
+                        own->second.version == op.version();
   const auto from =
-      rows_.find({op.entity_id(), op.kept_from().empty() ? op.key() : op.kept_from()});
+      op.kept_from().empty() || is_again ? own : rows_.find({op.entity_id(), op.kept_from()});
   if (from != rows_.end() && from->second.live) {
     add(from->second.bytes,
         [&](uint32_t id) { return std::ranges::find(op.kept(), id) != op.kept().end(); });
