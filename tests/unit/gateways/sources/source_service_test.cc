@@ -141,6 +141,39 @@ TEST_F(SourceServiceTest, SecretsStayAndAreSealedAnew) {
   EXPECT_EQ(Show()["secrets"].size(), 0U);
 }
 
+TEST_F(SourceServiceTest, AnEntityIsReadOrIsNot) {
+  const auto change = [this](const std::string& entity, bool enabled, const std::string& json) {
+    return service_.MakeEntity(*world_.directory.directory().Find(org_), "src", entity, enabled,
+                               json);
+  };
+  EXPECT_EQ(ErrorCode(change("account", true, "{}").status()), "source_not_found");
+  Put(kSource);
+  // What is not named stays, the secrets too.
+  const auto faster = change("account", true, R"({"interval":"5s"})");
+  ASSERT_TRUE(faster.ok()) << faster.status();
+  world_.Request("acme", *faster);
+  EXPECT_EQ(Show()["entities"]["account"]["interval"], "5s");
+  EXPECT_EQ(Show()["entities"]["account"]["set"], "accounts");
+  EXPECT_EQ(Show()["secrets"].size(), 1U);
+  world_.Request("acme", *change("account", false, "{}"));
+  EXPECT_EQ(Show()["entities"]["account"]["disabled"], true);
+  world_.Request("acme", *change("account", true, "{}"));
+  EXPECT_FALSE(Show()["entities"]["account"].contains("disabled"));
+  EXPECT_EQ(Show()["entities"]["account"]["set"], "accounts");
+  world_.Request("acme", *change("contact", true, R"({"set":"contacts"})"));
+  EXPECT_EQ(Show()["entities"]["contact"]["set"], "contacts");
+  world_.Request("acme", *change("order", false, "{}"));
+  EXPECT_FALSE(Show()["entities"].contains("order"));
+  EXPECT_EQ(ErrorCode(change("account", true, R"({"sets":"x"})").status()), "invalid_argument");
+  EXPECT_EQ(ErrorCode(change("9", true, "{}").status()), "invalid_argument");
+  // Whoever made his own of what the source was before is told so.
+  const auto late = change("account", true, R"({"interval":"7s"})");
+  world_.Request("acme", *change("account", true, R"({"interval":"9s"})"));
+  const auto outcome = world_.directory.Request(org_, *late, std::chrono::seconds(60));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(ErrorCode(outcome->status), "precondition_failed");
+}
+
 TEST_F(SourceServiceTest, RefusesWhatIsNoSource) {
   EXPECT_EQ(CodeOf("["), "invalid_json");
   EXPECT_EQ(CodeOf(R"({"kind":"scripted","kind":"odata"})"), "invalid_json");
