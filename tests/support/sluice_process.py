@@ -1,11 +1,13 @@
 """Runs the `sluice` program for tests: one server process, its tokens, and plain HTTP. Standard library only."""
 
+import contextlib
 import http.client
 import json
 import os
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 import urllib.parse
 
@@ -86,6 +88,22 @@ class Sluice:
         for team in teams:
             arguments += ["--team", team]
         return self.command(*arguments).stdout.strip()
+
+
+@contextlib.contextmanager
+def ending(servers):
+    """Ends these behind the block, paused ones too. Where it fails, what each has logged last is told."""
+    try:
+        yield
+    except BaseException:
+        for server in servers:
+            print(f"--- {server.folder.name}\n{server.tail()}", file=sys.stderr)
+        raise
+    finally:
+        for server in servers:
+            if server.process is not None and server.process.poll() is None:
+                server.process.send_signal(signal.SIGCONT)
+            server.kill()
 
 
 class Http:

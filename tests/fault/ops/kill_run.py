@@ -23,7 +23,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from sluice_process import DeltaClient, Http, Sluice, brokers  # noqa: E402
+from sluice_process import DeltaClient, Http, Sluice, brokers, ending  # noqa: E402
 
 ORG = "acme"
 TEAMS = ["north", "south"]
@@ -325,13 +325,8 @@ def main():
         if options.broker_script:
             options.brokers = brokers(options.broker_script, folder)
         run = Run(options, pathlib.Path(folder))
-        try:
+        with ending([run.sluice]):
             run.run()
-        except BaseException:
-            print(run.sluice.tail(), file=sys.stderr)
-            raise
-        finally:
-            run.sluice.kill()
     return 0
 
 

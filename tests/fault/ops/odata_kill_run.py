@@ -28,7 +28,7 @@ import time
 SUPPORT = pathlib.Path(__file__).resolve().parents[2] / "support"
 sys.path[:0] = [str(SUPPORT), str(SUPPORT / "olingo")]
 from olingo_service import OlingoService  # noqa: E402
-from sluice_process import DeltaClient, Http, Sluice, brokers  # noqa: E402
+from sluice_process import DeltaClient, Http, Sluice, brokers, ending  # noqa: E402
 
 ORG = "acme"
 LIMIT = 50_000  # of the balance: what one of the clients may have
@@ -276,17 +276,8 @@ def main():
         if options.broker_script:
             options.brokers = brokers(options.broker_script, folder)
         run = Run(options, pathlib.Path(folder))
-        try:
+        with ending(run.nodes):
             run.run()
-        except BaseException:
-            for node in run.nodes:
-                print(f"--- {node.folder.name}\n{node.tail()}", file=sys.stderr)
-            raise
-        finally:
-            for node in run.nodes:
-                if node.process is not None and node.process.poll() is None:
-                    node.process.send_signal(signal.SIGCONT)
-                node.kill()
     return 0
 
 

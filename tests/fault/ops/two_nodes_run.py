@@ -26,7 +26,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from sluice_process import Http, Sluice, brokers  # noqa: E402
+from sluice_process import Http, Sluice, brokers, ending  # noqa: E402
 from xxh64 import xxh64  # noqa: E402
 
 STRING = "string"
@@ -499,17 +499,8 @@ def main():
         if options.broker_script:
             options.brokers = brokers(options.broker_script, folder)
         run = Run(options, pathlib.Path(folder))
-        try:
+        with ending(run.servers):
             run.run()
-        except BaseException:
-            for server in run.servers:
-                print(f"--- {server.folder.name}\n{server.tail()}", file=sys.stderr)
-            raise
-        finally:
-            for server in run.servers:
-                if server.process is not None and server.process.poll() is None:
-                    server.process.send_signal(signal.SIGCONT)
-                server.kill()
     return 0
 
 

@@ -210,32 +210,29 @@ TEST_F(DebeziumConnectorTest, AChangeOfATransactionBeforeTheSnapshotBringsNothin
 
 TEST_F(DebeziumConnectorTest, LongValuesMoveWithTheirKey) {
   const std::string kept = "__debezium_unavailable_value";
+  const auto move_row = [&] {
+    topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
+    Change({.op = "d",
+            .key = R"({"id":1})",
+            .before = R"({"id":1})",
+            .lsn = 2'000,
+            .transaction = "5"});
+    Change({.key = R"({"id":2})",
+            .after = R"({"id":2,"n":2,"t":")" + kept + R"("})",
+            .lsn = 2'000,
+            .transaction = "5",
+            .order = 2,
+            .old_key = R"({"id":1})"});
+    topics_.Append(kMarks, 0, DebeziumEnd("5", 2'010, {{"customer", 2}}));
+  };
   Commit({.key = R"({"id":1})", .after = R"({"id":1,"n":1,"t":"long"})"});
   ASSERT_TRUE(Run().ok());
-  topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
-  Change(
-      {.op = "d", .key = R"({"id":1})", .before = R"({"id":1})", .lsn = 2'000, .transaction = "5"});
-  Change({.key = R"({"id":2})",
-          .after = R"({"id":2,"n":2,"t":")" + kept + R"("})",
-          .lsn = 2'000,
-          .transaction = "5",
-          .order = 2,
-          .old_key = R"({"id":1})"});
-  topics_.Append(kMarks, 0, DebeziumEnd("5", 2'010, {{"customer", 2}}));
+  move_row();
   ASSERT_TRUE(Run().ok());
   EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"2","n":"2","t":"long"})"));
   // Debezium sends it once more, and nothing of it is remembered but how far that was.
   sink_.sets.clear();
-  topics_.Append(kMarks, 0, DebeziumBegin("5", 2'000));
-  Change(
-      {.op = "d", .key = R"({"id":1})", .before = R"({"id":1})", .lsn = 2'000, .transaction = "5"});
-  Change({.key = R"({"id":2})",
-          .after = R"({"id":2,"n":2,"t":")" + kept + R"("})",
-          .lsn = 2'000,
-          .transaction = "5",
-          .order = 2,
-          .old_key = R"({"id":1})"});
-  topics_.Append(kMarks, 0, DebeziumEnd("5", 2'010, {{"customer", 2}}));
+  move_row();
   ASSERT_TRUE(Run().ok());
   EXPECT_THAT(Rows("customer"), ElementsAre(R"({"id":"2","n":"2","t":"long"})"));
   EXPECT_THAT(Versions(), ElementsAre(2'009, 2'009)) << "below what it had written";
